@@ -1,0 +1,142 @@
+package detect
+
+import "time"
+
+// Kind is the protocol that an upstream speaks.
+type Kind string
+
+// The kinds of upstream.
+const (
+	Registry    Kind = "registry"
+	ChartMuseum Kind = "chartmuseum"
+)
+
+// Action is what a request asks for, as far as its method and path tell.
+type Action uint8
+
+// The actions. Everything that has no meaning for events is Other.
+const (
+	Other Action = iota
+	Ping         // GET /v2/
+	ManifestHead
+	ManifestGet
+	ManifestPut
+	ManifestDelete
+	BlobHead
+	BlobGet
+	BlobDelete
+	UploadStart // POST …/blobs/uploads/, with Mount and From when it asks for a mount, Digest when monolithic
+	UploadChunk // PATCH
+	UploadEnd   // PUT
+	UploadInfo  // GET
+	UploadCancel
+	TagsList
+	Referrers
+	Catalog
+	ChartPost
+	ProvenancePost
+	ChartGet
+	ProvenanceGet
+	ChartIndex // GET …/index.yaml
+	ChartDelete
+	ChartInfo // GET or HEAD below /api/…/charts
+)
+
+// Writes tells whether the action needs an intent before it is forwarded (DESIGN "Intents").
+func (a Action) Writes() bool {
+	switch a {
+	case ManifestPut, ManifestDelete, ChartPost, ChartDelete:
+		return true
+	}
+	return false
+}
+
+// Request is a request line understood; Classify makes it.
+type Request struct {
+	Action     Action
+	Repository string   // registry: the name below /v2/; chartmuseum: the tenant path ("" where there is none)
+	Reference  string   // tag or digest of a manifest; digest of a blob
+	Tags       []string // ?tag= of a manifest put by digest
+	Mount      string   // UploadStart: digest to mount
+	From       string   // UploadStart: repository to mount from
+	Hint       string   // ?ns= of a containerd mirror
+	Chart      string   // ChartDelete, ChartInfo: name
+	Version    string   // ChartDelete, ChartInfo: version
+	File       string   // ChartGet, ProvenanceGet: file name with its ending
+}
+
+// Client is who did something: DESIGN §4.3 counts operator, address and user agent as one client, per repository, never the connection.
+type Client struct {
+	Operator  string `json:"operator,omitempty"` // vouched for; "" is anonymous
+	Claimed   string `json:"claimed,omitempty"`  // a name that nothing vouches for
+	Address   string `json:"address,omitempty"`  // without port; the trusted proxies' word where they have one
+	UserAgent string `json:"user_agent,omitempty"`
+}
+
+// External is how users name the upstream in image references and chart URLs.
+type External struct {
+	Scheme string `json:"scheme,omitempty"`
+	Host   string `json:"host,omitempty"` // with port where it has one; with a path where external_url has one
+}
+
+// Operation is one request on its way through the proxy. The proxy owns it and fills it in as the transfer goes on;
+// the Tracker reads it inside its calls and keeps no pointer to it, but may keep what its fields point to.
+type Operation struct {
+	Request
+	Upstream  string // configured name
+	Kind      Kind
+	ID        string // X-Request-Id
+	At        time.Time
+	Client    Client
+	External  External
+	Range     bool // the client asked for a part
+	NotModify bool // the client sent If-None-Match or If-Modified-Since
+
+	// Put and post: known once the request's body has arrived.
+	Sent      Body
+	SentChart *Chart // what the archive says, nil when it cannot be read
+
+	// Deletes: what the look-up before forwarding found.
+	Before *Found
+
+	// The answer, known at Answered.
+	Status        int
+	ContentDigest string   // Docker-Content-Digest
+	MediaType     string   // Content-Type without parameters
+	Size          int64    // Content-Length, -1 unknown
+	OCITags       []string // OCI-Tag of a manifest put by digest with ?tag=
+
+	// The answer's body, known at End.
+	Got      Body
+	GotChart *Chart
+	Complete bool // every byte of the answer went to the client
+}
+
+// Body is a manifest or other small body as bellbuoy saw it.
+type Body struct {
+	Bytes     []byte // decoded (Content-Encoding undone); nil when longer than the limit or undecodable
+	Digest    string // sha256 of the decoded bytes; "" when it could not be decoded
+	MediaType string // Content-Type without parameters
+	Size      int64  // bytes decoded
+}
+
+// Chart is what a chart archive says of itself.
+type Chart struct {
+	Name       string `json:"name"`
+	Version    string `json:"version"`
+	Type       string `json:"type,omitempty"`        // application or library
+	AppVersion string `json:"app_version,omitempty"` // of the application that it installs
+	Digest     string `json:"digest,omitempty"`      // sha256 of the archive
+	Size       int64  `json:"size,omitempty"`        // bytes of the archive
+}
+
+// Found is what stood at a delete's (or a put's) reference before it was forwarded, as the upstream told.
+type Found struct {
+	Absent       bool // the upstream says that nothing stands there
+	Digest       string
+	MediaType    string
+	Size         int64  // of the manifest, or of the chart archive
+	Manifest     []byte // its bytes, when they were read
+	Tags         []string
+	TagsComplete bool // every tag known was re-checked in time
+}

@@ -1,0 +1,273 @@
+// Package store is the outbox: it keeps events, the deliveries that they cause and the rows of state that must survive, and owns the
+// one transaction in which they change together. It knows bytes and ids, not meaning.
+//
+// Two engines have one meaning: SQLite (one process for each file) and PostgreSQL (any number of replicas). One conformance suite runs on both.
+//
+// Everything that writes goes through one writer goroutine, which groups what waits into one transaction (group commit):
+// Update returns when the transaction that holds its changes is durable.
+//
+// The states of a delivery:
+//
+//	            ┌──────────── Redeliver ───────────┐
+//	            ▼                                  │
+//	Append → pending ── Finish(delivered) → delivered
+//	          │ ▲  └─── Finish(dead) ─────→ dead ──┘
+//	          │ └─ Finish(retry at) ┘        ▲
+//	          └ Park → parked ── expiry ─────┘        parked → Unpark → pending
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that callers tell apart.
+var (
+	// ErrLocked: another process has the SQLite file open.
+	ErrLocked = errors.New("another bellbuoy uses this data directory")
+	// ErrFenced: the lane belongs to another replica by now; nothing was written.
+	ErrFenced = errors.New("the lane belongs to another replica")
+	// ErrClosed: the store is closed.
+	ErrClosed = errors.New("the store is closed")
+	// ErrUnknown: the commit was under way when the caller gave up or the connection broke; it may have happened.
+	ErrUnknown = errors.New("the commit's outcome is unknown")
+	// ErrNotFound: no such event or delivery.
+	ErrNotFound = errors.New("not found")
+)
+
+// Key names a row of state; IDs of one kind sort bytewise.
+type Key struct{ Kind, ID string }
+
+// Row is a piece of state.
+type Row struct {
+	Key
+	Value []byte
+	Due   time.Time // when Due returns it; zero: never
+	Seen  time.Time // last use, for Trim
+	Owner string    // replica that put it; kept by the store
+}
+
+// Event is something that happened. Data is opaque; the rest is what one searches by.
+type Event struct {
+	Seq        int64 // the store's order, given by Append
+	ID         string
+	Type       string
+	At         time.Time
+	Upstream   string
+	Repository string
+	Data       []byte
+	Transient  bool // a pull: kept for retention.pulls once nothing of it is pending
+}
+
+// State is the state of a delivery.
+type State uint8
+
+// The states of a delivery.
+const (
+	Pending   State = iota
+	Delivered       // answered 2xx
+	Dead            // given up; kept for redelivery
+	Parked          // its webhook is gone from the configuration, or disabled
+)
+
+// Delivery is one POST that is owed to one webhook.
+type Delivery struct {
+	ID         int64
+	EventSeq   int64
+	EventID    string
+	Webhook    string
+	Number     int    // of the tag among the event's tags; the POST's id is the event's id and this number
+	TagKey     string // what `order: tag` keeps in order, and what `overtaken` compares; may be ""
+	RepoKey    string // what `order: repository` keeps in order
+	State      State
+	Attempts   int
+	CreatedAt  time.Time
+	NextAt     time.Time // not before
+	Reason     string    // of the last failure, from a bounded set
+	Status     int       // of the last answer
+	FinishedAt time.Time
+	Payload    *Payload // as rendered for the first attempt; nil until then
+}
+
+// Payload is the bytes of a POST, kept so that every attempt sends the same ones. The store guards them with a checksum.
+type Payload struct {
+	ContentType string
+	Header      map[string]string
+	Body        []byte
+}
+
+// Attempt is one try to deliver, for the log.
+type Attempt struct {
+	DeliveryID int64
+	At         time.Time
+	Status     int
+	Latency    time.Duration
+	Reason     string
+	Error      string
+	Response   []byte // first 4 KiB
+	Replica    string
+}
+
+// Outcome is what became of a delivery by an attempt. Epoch fences it: it must be that of the lane's lease.
+type Outcome struct {
+	DeliveryID int64
+	Webhook    string
+	Epoch      int64
+	State      State     // Pending: to be retried at NextAt
+	NextAt     time.Time // for Pending
+	Attempt    *Attempt  // nil: no POST was made (expired, superseded, cannot be rendered)
+	Payload    *Payload  // stored when it is not nil
+	Reason     string
+	Status     int
+	Burnt      bool // counts as an attempt of the schedule
+}
+
+// Reader reads rows as of one moment.
+type Reader interface {
+	Get(Key) (Row, bool, error)
+	// Scan returns rows of a kind whose ID starts with prefix, in order of ID, at most limit (0: 1,000).
+	Scan(kind, prefix string, limit int) ([]Row, error)
+}
+
+// Tx is one caller's part of the writer's transaction. Reads see what earlier callers of the same transaction wrote, not what this one did:
+// its writes are kept until fn has returned nil, then applied in order.
+type Tx interface {
+	Reader
+	Put(...Row)
+	Delete(...Key)
+	// Append adds an event and its deliveries (EventSeq, EventID, ID and CreatedAt are filled in by the store). An event whose ID is there already is
+	// skipped with its deliveries: Update may be repeated.
+	Append(Event, ...Delivery)
+}
+
+// Lane is a webhook's queue, owned by one replica at a time.
+type Lane struct {
+	Webhook    string
+	Epoch      int64  // of this replica's lease; grows with each change of owner
+	State      []byte // the dispatcher's own (circuit, disabled by 410): opaque, written by SetLane
+	LeaseUntil time.Time
+}
+
+// DueQuery asks for the deliveries that a lane may send now.
+type DueQuery struct {
+	Webhook string
+	Order   Order
+	Busy    map[string]bool // TagKeys (order tag) or RepoKeys (order repository) that have a POST in flight
+	Except  map[int64]bool  // deliveries in flight
+	Now     time.Time       // SQLite; PostgreSQL uses its own clock
+	Limit   int
+}
+
+// Order is which deliveries of a lane wait for each other.
+type Order uint8
+
+// The orders.
+const (
+	ByTag        Order = iota // of the due ones of a tag only the oldest; one that waits for its retry holds up nothing
+	ByRepository              // the oldest pending one of a repository holds up all behind it, also while it waits for its retry
+	Unordered
+)
+
+// EventQuery selects events; zero fields select all. Results are ordered by Seq, newest first unless Ascending.
+type EventQuery struct {
+	ID         string
+	Types      []string
+	Upstream   string
+	Repository string
+	After      int64 // Seq >
+	Before     int64 // Seq <; 0: none
+	Since      time.Time
+	Until      time.Time
+	Ascending  bool
+	Limit      int // 0: 100
+}
+
+// DeliveryQuery selects deliveries, newest first.
+type DeliveryQuery struct {
+	IDs      []int64
+	EventID  string
+	Webhook  string
+	States   []State
+	Since    time.Time // CreatedAt
+	Until    time.Time
+	BeforeID int64
+	Limit    int // 0: 100
+}
+
+// Depth is how much waits in one lane.
+type Depth struct {
+	Webhook string
+	Pending int64
+	Dead    int64
+	Parked  int64
+	Oldest  time.Time // CreatedAt of the oldest pending one; zero: none
+}
+
+// Retention is how long what is done is kept; see DESIGN store.retention. Pending deliveries and their events are never purged.
+type Retention struct {
+	Delivered, Pulls, Dead, Attempts, Unmatched time.Duration
+	MaxSize                                     int64 // bytes; past it the oldest delivered go first
+}
+
+// Trim bounds a kind of rows: at most Max, the least recently seen go first.
+type Trim struct {
+	Kind string
+	Max  int64
+}
+
+// Store is an engine. All methods may be called at once; every error names the operation.
+type Store interface {
+	// Update runs fn inside the writer's next transaction and returns when that is durable. scopes are locked against other replicas for
+	// the transaction (sorted, so that no two deadlock); within one process the writer excludes by itself. When fn returns an error, nothing of
+	// its writes happens, Update returns that error, and the others of the transaction are not touched.
+	// fn may run again after a failed transaction and must not keep what it learned from an earlier run.
+	// When ctx ends before fn ran it never runs; when it ends later the error wraps ErrUnknown.
+	Update(ctx context.Context, scopes []string, fn func(Tx) error) error
+	// View runs fn outside the writer; it never waits for it.
+	View(ctx context.Context, fn func(Reader) error) error
+	// Due returns rows of a kind whose Due has passed, oldest first.
+	Due(ctx context.Context, kind string, now time.Time, limit int) ([]Row, error)
+	// Own returns rows of a kind whose owner is this replica or whose owner's lease has ended, and makes the latter this replica's.
+	Own(ctx context.Context, kind string, limit int) ([]Row, error)
+
+	// Lease makes this replica the owner of lanes that nobody owns, renews those that it owns, and returns the ones it owns now.
+	// fair > 0 bounds how many it takes anew, so that replicas share. On SQLite it owns all at once. It also renews the replica's own lease.
+	Lease(ctx context.Context, webhooks []string, ttl time.Duration, fair int) ([]Lane, error)
+	// Release gives lanes back at once (graceful stop, webhook gone).
+	Release(ctx context.Context, webhooks []string) error
+	// SetLane stores the dispatcher's state of a lane, fenced by epoch.
+	SetLane(ctx context.Context, webhook string, epoch int64, state []byte) error
+	// LaneStates returns the stored state of every webhook ever leased, whoever owns it.
+	LaneStates(ctx context.Context) (map[string][]byte, error)
+
+	// DueDeliveries returns what a lane may send now, oldest first, and when the next one becomes due when it returns fewer than Limit (zero: nothing waits).
+	DueDeliveries(ctx context.Context, q DueQuery) ([]Delivery, time.Time, error)
+	// Finish records outcomes; they ride in the writer's groups. Those of a lost lane are skipped and the error wraps ErrFenced.
+	Finish(ctx context.Context, outcomes []Outcome) error
+	// NewerDelivered tells whether a delivery of the same webhook and TagKey with a higher EventSeq was delivered.
+	NewerDelivered(ctx context.Context, d Delivery) (bool, error)
+
+	Events(ctx context.Context, q EventQuery) ([]Event, error)
+	Deliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error)
+	Attempts(ctx context.Context, deliveryID int64) ([]Attempt, error)
+	// Redeliver makes delivered or dead deliveries pending again, due now, with a fresh schedule; the payload's bytes stay. It returns how many.
+	Redeliver(ctx context.Context, q DeliveryQuery) (int, error)
+	// Park takes the pending deliveries of a webhook out of its queue; Unpark puts them back.
+	Park(ctx context.Context, webhook string) error
+	Unpark(ctx context.Context, webhook string) error
+	Depths(ctx context.Context) ([]Depth, error)
+
+	// Purge removes what retention lets go and expires parked deliveries, in chunks small enough that writers do not feel it, until nothing is left to do or ctx ends.
+	Purge(ctx context.Context, r Retention, trims []Trim, now time.Time) (removed int, err error)
+
+	// Wake receives the name of a webhook that got a delivery (from any replica), or "" for "look at all".
+	Wake() <-chan string
+	// EventAppended is closed and replaced whenever an event was appended here or, with PostgreSQL, anywhere.
+	EventAppended() <-chan struct{}
+	// Healthy is nil while the last commit succeeded.
+	Healthy() error
+	// Warnings are what start-up shall tell the operator (no synchronous commit, salvaged file, …).
+	Warnings() []string
+	Close() error
+}

@@ -1,0 +1,112 @@
+package parts
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// goInstall is `go install pkg@version`: the exact versions that the program's own go.mod names.
+type goInstall struct {
+	pkg    string
+	binary string // what we call the program; go names it after the package's directory
+}
+
+func (g goInstall) find(c cache, p part) (string, bool) { return existing(c.dir(p), g.binary) }
+
+func (g goInstall) install(ctx context.Context, c cache, p part, log io.Writer) error {
+	return c.publish(p, func(dir string) error {
+		cmd := goCommand(ctx, dir, log, "install", "-ldflags=-s -w", g.pkg+"@"+p.version)
+		cmd.Env = append(cmd.Env, "GOBIN="+dir)
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("building %s: %w", g.pkg, err)
+		}
+		built := filepath.Join(dir, path.Base(g.pkg))
+		return os.Rename(built, filepath.Join(dir, g.binary))
+	})
+}
+
+// goModule builds a program inside a copy of its own module, so that its replace lines count.
+type goModule struct {
+	module  string
+	pkg     string            // relative to the module
+	binary  string            // slash-separated, below the part's directory
+	ldflags string            // besides -s -w
+	keep    map[string]string // further files of the module → where to put them
+}
+
+func (g goModule) find(c cache, p part) (string, bool) { return existing(c.dir(p), g.binary) }
+
+func (g goModule) install(ctx context.Context, c cache, p part, log io.Writer) error {
+	src, err := os.MkdirTemp("", "bellbuoy-part-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(src)
+	if err := copyModule(ctx, g.module+"@"+p.version, src, log); err != nil {
+		return err
+	}
+	return c.publish(p, func(dir string) error {
+		out := filepath.Join(dir, filepath.FromSlash(g.binary))
+		cmd := goCommand(ctx, src, log, "build", "-ldflags=-s -w "+g.ldflags, "-o", out, g.pkg)
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("building %s: %w", g.module, err)
+		}
+		for from, to := range g.keep {
+			data, err := os.ReadFile(filepath.Join(src, from))
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(dir, to), data, 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// copyModule puts a writable copy of a module's source into dir.
+func copyModule(ctx context.Context, module, dir string, log io.Writer) error {
+	cmd := goCommand(ctx, dir, log, "mod", "download", "-json", module)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	runErr := cmd.Run()
+	var found struct{ Dir, Error string }
+	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
+		return fmt.Errorf("downloading %s: %w", module, errors.Join(runErr, err))
+	}
+	if found.Error != "" || runErr != nil {
+		return fmt.Errorf("downloading %s: %s %w", module, found.Error, runErr)
+	}
+	return os.CopyFS(dir, os.DirFS(found.Dir))
+}
+
+// goCommand runs go in dir with an environment of our own, so that the flags of the test run do not reach the parts.
+func goCommand(ctx context.Context, dir string, log io.Writer, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Stdout, cmd.Stderr = log, log
+	for _, kv := range os.Environ() {
+		switch name, _, _ := strings.Cut(kv, "="); name {
+		case "GOFLAGS", "GOWORK", "GOBIN", "GOOS", "GOARCH", "CGO_ENABLED", "GOEXPERIMENT":
+		default:
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	cmd.Env = append(cmd.Env, "GOFLAGS=-mod=mod -trimpath -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0", "PWD="+dir)
+	return cmd
+}
+
+func existing(dir, binary string) (string, bool) {
+	path := filepath.Join(dir, filepath.FromSlash(binary))
+	info, err := os.Stat(path)
+	return path, err == nil && info.Mode().IsRegular()
+}

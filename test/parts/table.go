@@ -1,0 +1,42 @@
+package parts
+
+// table names every part. Versions are pinned: a test that starts to fail has failed because of us.
+var table = []part{
+	{"registry", "v3.1.2", goInstall{pkg: "github.com/distribution/distribution/v3/cmd/registry", binary: "registry"}},
+	// ChartMuseum's and cm-push's go.mod carry replace lines, with which `go install` refuses them, and the conformance
+	// program reads files beside it: these are built in a copy of their module.
+	{"chartmuseum", "v0.13.1", goModule{
+		module: "helm.sh/chartmuseum", pkg: "./cmd/chartmuseum", binary: "chartmuseum", ldflags: "-X main.Version=0.13.1",
+	}},
+	{"crane", "v0.22.1", goInstall{pkg: "github.com/google/go-containerregistry/cmd/crane", binary: "crane"}},
+	{"helm3", "v3.22.0", goInstall{pkg: "helm.sh/helm/v3/cmd/helm", binary: "helm"}},
+	{"helm4", "v4.3.1", goInstall{pkg: "helm.sh/helm/v4/cmd/helm", binary: "helm"}},
+	{"oras", "v1.3.6", goInstall{pkg: "oras.land/oras/cmd/oras", binary: "oras"}},
+	{"cm-push", "v0.10.4", goModule{
+		module: "github.com/chartmuseum/helm-push", pkg: "./cmd/helm-cm-push", binary: "plugins/helm-push/bin/helm-cm-push",
+		keep: map[string]string{"plugin.yaml": "plugins/helm-push/plugin.yaml"},
+	}},
+	{"conformance", "v0.0.0-20260831232431-97274622c111", goModule{
+		module: "github.com/opencontainers/distribution-spec/conformance", pkg: ".", binary: "conformance",
+	}},
+	{"regctl", "v0.11.7", goInstall{pkg: "github.com/regclient/regclient/cmd/regctl", binary: "regctl"}},
+	{"cosign", "v3.1.3", goInstall{pkg: "github.com/sigstore/cosign/v3/cmd/cosign", binary: "cosign"}},
+	{"caddy", "v2.11.9", goInstall{pkg: "github.com/caddyserver/caddy/v2/cmd/caddy", binary: "caddy"}},
+	{"golangci-lint", "v2.15.0", goInstall{pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", binary: "golangci-lint"}},
+	{"govulncheck", "v1.9.0", goInstall{pkg: "golang.org/x/vuln/cmd/govulncheck", binary: "govulncheck"}},
+
+	{"curl", "", debian{packages: "curl"}},
+	{"skopeo", "", debian{packages: "skopeo"}},
+	{"podman", "", debian{packages: "podman"}},
+	{"buildah", "", debian{packages: "buildah"}},
+	{"dockerd", "", debian{packages: "docker.io"}},
+	{"docker", "", debian{packages: "docker.io"}},
+	{"containerd", "", debian{packages: "containerd"}},
+	{"ctr", "", debian{packages: "containerd"}},
+	{"postgres", "", debian{packages: "postgresql", dirs: []string{"/usr/lib/postgresql/*/bin"}}},
+	{"nginx", "", debian{packages: "nginx-light"}},
+	{"haproxy", "", debian{packages: "haproxy"}},
+	{"wrk", "", debian{packages: "wrk"}},
+	{"chromium", "", debian{packages: "chromium"}},
+	{"chromedriver", "", debian{packages: "chromium-driver"}},
+}
