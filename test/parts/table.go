@@ -25,6 +25,7 @@ var table = []part{
 	{"golangci-lint", "v2.15.0", goInstall{pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", binary: "golangci-lint"}},
 	{"govulncheck", "v1.9.0", goInstall{pkg: "golang.org/x/vuln/cmd/govulncheck", binary: "govulncheck"}},
 
+	{"gcc", "", debian{packages: "gcc libc6-dev"}}, // the race detector needs it
 	{"curl", "", debian{packages: "curl"}},
 	{"skopeo", "", debian{packages: "skopeo"}},
 	{"podman", "", debian{packages: "podman"}},

@@ -1,0 +1,70 @@
+# make check   the quick inner loop          make test   everything, with the real registries and clients
+# make demo    see it work (ONCE=1: exit)    make bench | chaos | soak | fuzz | lint | vuln
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GET     := go run ./test/parts/get
+TALLY   := go run ./test/tally
+
+TEST_PARTS  := gcc curl registry chartmuseum crane helm3 helm4 oras cm-push conformance regctl cosign postgres skopeo podman \
+               buildah docker dockerd containerd ctr
+BENCH_PARTS := registry crane caddy nginx haproxy wrk
+
+FUZZTIME ?= 30s
+CHAOS    ?= 20m
+SOAK     ?= 30m
+
+.PHONY: build check test demo bench chaos soak fuzz fmt vet lint quick-lint vuln clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/bellbuoy ./cmd/bellbuoy
+
+check: fmt vet quick-lint
+	$(TALLY) -short ./...
+
+# Unit tests under the race detector, then the tests with real parts. One tally for both, and its last line counts them all.
+test: fmt vet lint
+	$(GET) $(TEST_PARTS) >/dev/null
+	$(TALLY) -race -timeout 10m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/...
+
+demo:
+	go run ./test/demo $(if $(ONCE),-once)
+
+bench:
+	$(GET) $(BENCH_PARTS) >/dev/null
+	go run ./test/bench
+
+chaos:
+	BELLBUOY_CHAOS=$(CHAOS) go test -count=1 -v -timeout 0 ./test/chaos
+
+soak:
+	BELLBUOY_SOAK=$(SOAK) go test -count=1 -v -timeout 0 ./test/soak
+
+fuzz:
+	for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
+	    echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+fmt:
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt these:"; echo "$$files"; exit 1; }
+
+vet:
+	go vet ./...
+
+lint:
+	$$($(GET) golangci-lint) run ./...
+
+quick-lint:
+	@if path=$$($(GET) -q golangci-lint 2>/dev/null); then echo golangci-lint run; $$path run ./...; \
+	else echo "no golangci-lint here yet; make lint fetches it"; fi
+
+vuln:
+	$$($(GET) govulncheck) ./...
+
+clean:
+	rm -rf bin
