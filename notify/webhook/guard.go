@@ -1,0 +1,243 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	connectTimeout = 5 * time.Second
+	lookupTimeout  = 2 * time.Second // of a name whose dial is not ours
+)
+
+// ErrDenied is what every refusal of a [Guard] wraps.
+var ErrDenied = errors.New("denied by egress")
+
+// neverDialled is closed to everybody, whatever the lists say: link-local and with it the metadata services
+// of clouds, those of them that live elsewhere, and what is no single machine.
+var neverDialled = prefixes(
+	"169.254.0.0/16", "fe80::/10", // link-local
+	"fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32", // AWS, GCP, Alibaba, Azure
+	"0.0.0.0/8", "::/128", // unspecified: the machine itself
+	"224.0.0.0/4", "ff00::/8", "255.255.255.255/32", // multicast, broadcast
+)
+
+// privateSpace is what only the operator reaches without being allowed to by name.
+var privateSpace = prefixes(
+	"127.0.0.0/8", "::1/128",
+	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10",
+	"100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
+)
+
+// GuardOptions are the rules of DESIGN §3's egress.
+type GuardOptions struct {
+	// Allow, when not empty, is all that may be dialled. It cannot open what is always denied.
+	Allow []netip.Prefix
+	// Deny wins over Allow.
+	Deny []netip.Prefix
+	// Own are the addresses that bellbuoy listens on now; it is asked at each dial. nil means none.
+	Own func() []netip.AddrPort
+	// Resolver is for names; nil means net.DefaultResolver.
+	Resolver *net.Resolver
+}
+
+// Guard decides what may be dialled. A nil Guard denies only what is always denied. It never changes, and
+// is safe for concurrent use.
+//
+// An IPv6 address that carries an IPv4 address (mapped, NAT64, 6to4, Teredo) must pass as both. Private
+// addresses are open, because the operator's receivers live there; [Guard.Restricted] closes them.
+type Guard struct {
+	allow, deny []netip.Prefix
+	own         func() []netip.AddrPort
+	resolver    *net.Resolver
+	restricted  bool
+	interfaces  func() ([]net.Addr, error) // of this machine
+}
+
+// NewGuard makes a guard of o.
+func NewGuard(o GuardOptions) *Guard {
+	return &Guard{
+		allow:      normalized(o.Allow),
+		deny:       normalized(o.Deny),
+		own:        o.Own,
+		resolver:   o.Resolver,
+		interfaces: net.InterfaceAddrs,
+	}
+}
+
+// Restricted is g for webhooks made by somebody who is not the operator: loopback and private addresses are
+// open only where Allow names them, by a prefix that lies within private space (0.0.0.0/0 names none).
+func (g *Guard) Restricted() *Guard {
+	strict := g.orNone()
+	strict.restricted = true
+	return &strict
+}
+
+// unrestricted is g for what the operator himself has set.
+func (g *Guard) unrestricted() *Guard {
+	open := g.orNone()
+	open.restricted = false
+	return &open
+}
+
+func (g *Guard) orNone() Guard {
+	if g == nil {
+		return *NewGuard(GuardOptions{})
+	}
+	return *g
+}
+
+// DialContext dials like net.Dialer, for an http.Transport: 5 s to connect, each address checked.
+func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	open := g.orNone()
+	dialer := net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second, Resolver: open.resolver, ControlContext: open.Control}
+	return dialer.DialContext(ctx, network, address)
+}
+
+// Control is for net.Dialer.ControlContext: it sees the address itself, after DNS.
+func (g *Guard) Control(_ context.Context, network, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil || !strings.HasPrefix(network, "tcp") {
+		return fmt.Errorf("%w: %s is not a TCP address", ErrDenied, network)
+	}
+	return g.Check(to)
+}
+
+// Check returns nil, or an error that wraps ErrDenied and says why to is not to be dialled.
+func (g *Guard) Check(to netip.AddrPort) error {
+	rules := g.orNone()
+	address := to.Addr().WithZone("").Unmap()
+	carried := carriedIPv4(address)
+	for _, a := range append([]netip.Addr{address}, carried...) {
+		if why := rules.objection(netip.AddrPortFrom(a, to.Port())); why != "" {
+			return fmt.Errorf("%w: %s is %s", ErrDenied, to, why)
+		}
+	}
+	if !rules.allowed(address, carried) {
+		return fmt.Errorf("%w: %s is not in its allow list", ErrDenied, to)
+	}
+	return nil
+}
+
+// CheckHost checks every address that host has now. It is for a dial that somebody else will make, such as
+// a proxy, and therefore no more than a hint: what the other side resolves may differ. A name that does not
+// resolve here is left to the other side, unless g is restricted.
+func (g *Guard) CheckHost(ctx context.Context, host string, port uint16) error {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return g.Check(netip.AddrPortFrom(ip, port))
+	}
+	rules := g.orNone()
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	found, err := rules.resolver.LookupNetIP(ctx, "ip", host)
+	if err != nil && rules.restricted {
+		return fmt.Errorf("%w: %s does not resolve here", ErrDenied, host)
+	}
+	for _, ip := range found {
+		if err := g.Check(netip.AddrPortFrom(ip, port)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// objection says why a is out of the question, "" if it is not.
+func (g *Guard) objection(a netip.AddrPort) string {
+	ip := a.Addr()
+	switch {
+	case holds(neverDialled, ip):
+		return "never open (link-local, metadata, unspecified or multicast)"
+	case g.isOwn(a):
+		return "bellbuoy's own listener"
+	case holds(g.deny, ip):
+		return "in its deny list"
+	case g.restricted && holds(privateSpace, ip) && !g.named(ip):
+		return "private, and not in its allow list"
+	}
+	return ""
+}
+
+// allowed: an address passes as itself or by what it carries, but then by all of that.
+func (g *Guard) allowed(ip netip.Addr, carried []netip.Addr) bool {
+	if len(g.allow) == 0 || holds(g.allow, ip) {
+		return true
+	}
+	outside := func(v4 netip.Addr) bool { return !holds(g.allow, v4) }
+	return len(carried) > 0 && !slices.ContainsFunc(carried, outside)
+}
+
+// named: Allow has a prefix for ip that is about private space alone.
+func (g *Guard) named(ip netip.Addr) bool {
+	return slices.ContainsFunc(g.allow, func(p netip.Prefix) bool {
+		return p.Contains(ip) && slices.ContainsFunc(privateSpace, func(private netip.Prefix) bool {
+			return private.Bits() <= p.Bits() && private.Contains(p.Addr())
+		})
+	})
+}
+
+// isOwn: a listener on an unspecified address answers on every address of this machine.
+func (g *Guard) isOwn(a netip.AddrPort) bool {
+	if g.own == nil {
+		return false
+	}
+	for _, own := range g.own() {
+		if own.Port() != a.Port() {
+			continue
+		}
+		ip := own.Addr().WithZone("").Unmap()
+		if ip == a.Addr() || ip.IsUnspecified() && g.isLocal(a.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// isLocal holds when it cannot be known: a loop of bellbuoy's own events is the worse mistake.
+func (g *Guard) isLocal(ip netip.Addr) bool {
+	if ip.IsLoopback() {
+		return true
+	}
+	all, err := g.interfaces()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(all, func(a net.Addr) bool {
+		local, ok := a.(*net.IPNet)
+		if !ok {
+			return false
+		}
+		have, _ := netip.AddrFromSlice(local.IP)
+		return have.Unmap() == ip
+	})
+}
+
+func holds(list []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	all := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		all[i] = netip.MustParsePrefix(s)
+	}
+	return all
+}
+
+// normalized writes ::ffff:a.b.c.d/n as the IPv4 prefix that it means.
+func normalized(list []netip.Prefix) []netip.Prefix {
+	all := make([]netip.Prefix, len(list))
+	for i, p := range list {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		all[i] = p.Masked()
+	}
+	return all
+}

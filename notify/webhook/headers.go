@@ -1,0 +1,75 @@
+package webhook
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// forbiddenHeaders are ours or the transport's to set.
+var forbiddenHeaders = []string{"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "Expect"}
+
+// setHeaders settles what every POST carries. user are the URL's credentials, nil if it has none.
+func (c *Client) setHeaders(o Options, user *url.Userinfo) error {
+	c.overrides = make(http.Header)
+	for name, value := range o.Headers {
+		if err := allowedHeader(name); err != nil {
+			return fmt.Errorf("headers: %w", err)
+		}
+		if !httpguts.ValidHeaderFieldValue(value) {
+			return fmt.Errorf("headers: the value of %s holds a character that a header may not", name)
+		}
+		if _, twice := c.overrides[http.CanonicalHeaderKey(name)]; twice {
+			return fmt.Errorf("headers: %s is there twice", http.CanonicalHeaderKey(name))
+		}
+		c.overrides.Set(name, value)
+	}
+	c.host = c.overrides.Get("Host")
+	c.overrides.Del("Host")
+	if !httpguts.ValidHostHeader(c.host) {
+		return errors.New("headers: Host is no host")
+	}
+	return c.setIdentity(o, user)
+}
+
+// setIdentity settles User-Agent and Authorization.
+func (c *Client) setIdentity(o Options, user *url.Userinfo) error {
+	if !httpguts.ValidHeaderFieldValue(o.AuthHeader) {
+		return errors.New("auth_header: holds a character that a header may not")
+	}
+	if !httpguts.ValidHeaderFieldValue(o.UserAgent) {
+		return errors.New("user_agent: holds a character that a header may not")
+	}
+	c.header = http.Header{"User-Agent": {orDefault(o.UserAgent, defaultUserAgent)}}
+	if user != nil {
+		c.header.Set("Authorization", "Basic "+basic(user))
+	}
+	if o.AuthHeader != "" {
+		c.overrides.Set("Authorization", o.AuthHeader)
+	}
+	return nil
+}
+
+func basic(user *url.Userinfo) string {
+	password, _ := user.Password()
+	return base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
+}
+
+// allowedHeader does not quote a name that is none: it may be a secret in the wrong place.
+func allowedHeader(name string) error {
+	if !httpguts.ValidHeaderFieldName(name) {
+		return errors.New("needs a name made of the characters that HTTP allows")
+	}
+	canonical := http.CanonicalHeaderKey(name)
+	if strings.HasPrefix(canonical, "Webhook-") || slices.Contains(forbiddenHeaders, canonical) {
+		return fmt.Errorf("%s is not yours to set", canonical)
+	}
+	return nil
+}

@@ -1,0 +1,240 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpproxy"
+)
+
+// TLS is how to trust the receiver, and how to be trusted by it. The files are read again when they change.
+// With an HTTPS proxy it holds for the proxy too.
+type TLS struct {
+	CAFile             string // PEM; instead of the system's roots
+	CertFile, KeyFile  string // PEM; both or none
+	ServerName         string // checked instead of the URL's host, and sent as SNI
+	InsecureSkipVerify bool
+}
+
+// parseTarget does not pass on the error of url.Parse, which quotes the URL.
+func parseTarget(raw string) (*url.URL, error) {
+	if raw == "" {
+		return nil, errors.New("is required")
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, errors.New("is not a URL")
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("must begin with http:// or https://")
+	}
+	if u.Hostname() == "" {
+		return nil, errors.New("has no host")
+	}
+	if _, err := portOf(u); err != nil {
+		return nil, err
+	}
+	if looksNumeric(u.Hostname()) {
+		return nil, errors.New("has a host that is neither a name nor a plain IP address")
+	}
+	return u, nil
+}
+
+// looksNumeric finds hosts such as 127.1, 0x7f000001 and 2130706433: some resolvers take them for
+// addresses and others for names, so that a guard and a proxy may disagree about where they lead.
+func looksNumeric(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	host = strings.TrimSuffix(host, ".")
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	return digits(last) || strings.HasPrefix(last, "0x") || strings.HasPrefix(last, "0X")
+}
+
+func portOf(u *url.URL) (uint16, error) {
+	if u.Port() == "" {
+		if u.Scheme == "https" {
+			return 443, nil
+		}
+		return 80, nil
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil || port == 0 {
+		return 0, errors.New("has a port that is none")
+	}
+	return uint16(port), nil
+}
+
+func withoutUser(u *url.URL) *url.URL {
+	bare := *u
+	bare.User, bare.Fragment, bare.RawFragment = nil, "", ""
+	return &bare
+}
+
+// route is the way to the receiver: straight, or through a proxy.
+type route struct {
+	proxy *url.URL // nil: straight
+	dial  *Guard   // for what this machine dials itself
+	guard *Guard   // for the receiver
+	host  string
+	port  uint16
+}
+
+// newRoute settles the proxy once, since the target never changes. A proxy of the environment is the
+// operator's, so that a restricted guard does not close it.
+func newRoute(raw string, target *url.URL, guard *Guard) (route, error) {
+	port, err := portOf(target)
+	if err != nil {
+		return route{}, err
+	}
+	r := route{dial: guard, guard: guard, host: target.Hostname(), port: port}
+	if raw == "" {
+		r.proxy, err = httpproxy.FromEnvironment().ProxyFunc()(target)
+		if r.proxy != nil {
+			r.dial = guard.unrestricted()
+		}
+	} else {
+		r.proxy, err = url.Parse(raw)
+	}
+	if err != nil || r.proxy != nil && r.proxy.Hostname() == "" {
+		return route{}, errors.New("is not a URL with a host") // url.Parse would quote its password
+	}
+	if r.proxy == nil {
+		return r, nil
+	}
+	switch r.proxy.Scheme {
+	case "http", "https", "socks5", "socks5h":
+		return r, nil
+	}
+	return route{}, errors.New("must begin with http://, https:// or socks5://")
+}
+
+// check asks the guard about the receiver where the dial will not: behind a proxy.
+func (r route) check(ctx context.Context) error {
+	if r.proxy == nil {
+		return nil
+	}
+	return r.guard.CheckHost(ctx, r.host, r.port)
+}
+
+func (c *Client) newTransport(config *tls.Config) *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyURL(c.route.proxy),
+		OnProxyConnectResponse: checkProxyAnswer,
+		DialContext:            c.route.dial.DialContext,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    c.timeout,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		MaxConnsPerHost:        c.concurrency,
+		MaxIdleConnsPerHost:    c.concurrency,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true, // a small answer could unpack to a large one
+	}
+}
+
+// checkProxyAnswer exists for its words: the transport's are the proxy's own.
+func checkProxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return fmt.Errorf("proxy answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+}
+
+// currentTransport is made anew when a TLS file has changed. Files that cannot be read, as halfway through
+// a rotation, leave the old one in use.
+func (c *Client) currentTransport() *http.Transport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.files.changed() {
+		return c.transport
+	}
+	config, err := c.files.load()
+	if err != nil {
+		return c.transport
+	}
+	c.transport.CloseIdleConnections()
+	c.transport = c.newTransport(config)
+	return c.transport
+}
+
+// tlsFiles reads the files of a TLS and remembers what they looked like.
+type tlsFiles struct {
+	options TLS
+	seen    [3]os.FileInfo
+}
+
+func (f *tlsFiles) stat() [3]os.FileInfo {
+	var now [3]os.FileInfo
+	for i, name := range []string{f.options.CAFile, f.options.CertFile, f.options.KeyFile} {
+		if name != "" {
+			now[i], _ = os.Stat(name) // a missing file is a changed one, and fails to load
+		}
+	}
+	return now
+}
+
+func (f *tlsFiles) changed() bool {
+	for i, now := range f.stat() {
+		was := f.seen[i]
+		if (now == nil) != (was == nil) {
+			return true
+		}
+		if now != nil && !(os.SameFile(now, was) && now.ModTime().Equal(was.ModTime()) && now.Size() == was.Size()) {
+			return true
+		}
+	}
+	return false
+}
+
+// load's errors begin with the key within tls.
+func (f *tlsFiles) load() (*tls.Config, error) {
+	o, seen := f.options, f.stat()
+	config := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.InsecureSkipVerify, MinVersion: tls.VersionTLS12}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca_file: no certificate in %s", o.CAFile)
+		}
+	}
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		return nil, errors.New("cert_file: cert_file and key_file go together")
+	}
+	if o.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("cert_file: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	f.seen = seen
+	return config, nil
+}
+
+// handshakes remembers whether a TLS handshake failed during an attempt: its error alone often does not say.
+type handshakes struct{ broken atomic.Bool }
+
+func (h *handshakes) observe(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { h.broken.Store(err != nil) },
+	})
+}
+
+func (h *handshakes) failed() bool { return h.broken.Load() }
