@@ -1,0 +1,301 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// decoder fills a Config from the tree and remembers where every value stood.
+type decoder struct {
+	findings *findings
+	expander *expander
+	refused  []feature
+	spots    map[string]spot
+}
+
+// spot is where a value stood and how it was written.
+type spot struct {
+	at       place
+	raw      string // of a scalar, before ${…} was expanded
+	expanded bool
+}
+
+// field is one key of the file: a Go field with its tags.
+type field struct {
+	name     string
+	fallback string
+	enum     []string
+	index    int
+}
+
+// config is the decoded root, with defaults where the file says nothing.
+func (d *decoder) config(root *node) *Config {
+	cfg := &Config{}
+	v := reflect.ValueOf(cfg).Elem()
+	setDefaults(v)
+	d.block(root, v, "")
+	return cfg
+}
+
+// fieldsOf are the keys of a block, in the order of the type.
+func fieldsOf(t reflect.Type) []field {
+	var out []field
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag
+		name := tag.Get("yaml")
+		if name == "" {
+			continue
+		}
+		f := field{name: name, fallback: tag.Get("default"), index: i}
+		if enum := tag.Get("enum"); enum != "" {
+			f.enum = strings.Split(enum, "|")
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// block decodes a mapping into a struct.
+func (d *decoder) block(n *node, v reflect.Value, path string) {
+	if n.kind == null || !d.is(n, mapping, path) {
+		return
+	}
+	fields := fieldsOf(v.Type())
+	for _, k := range n.keys {
+		at := join(path, k.name)
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == k.name })
+		if i < 0 {
+			d.findings.problem(k.at, at, "unknown key"+didYouMean(k.name, names(fields)))
+			continue
+		}
+		d.entry(fields[i], k.value, v.Field(fields[i].index), at)
+	}
+}
+
+func names(fields []field) []string {
+	out := make([]string, len(fields))
+	for i, f := range fields {
+		out[i] = f.name
+	}
+	return out
+}
+
+// entry decodes the value of one key. A null stands for an absent key.
+func (d *decoder) entry(f field, n *node, v reflect.Value, path string) {
+	if n.kind == broken || n.kind == null {
+		return
+	}
+	d.spots[path] = spot{at: n.at}
+	if what, refused := d.refuses(n, path); refused {
+		d.findings.problem(n.at, path, what+" not yet supported")
+		return
+	}
+	d.value(f, n, v, path)
+}
+
+func (d *decoder) value(f field, n *node, v reflect.Value, path string) {
+	if n.kind == broken {
+		return
+	}
+	if _, known := d.spots[path]; !known {
+		d.spots[path] = spot{at: n.at}
+	}
+	switch {
+	case isBlock(v.Type()):
+		d.block(n, v, path)
+	case v.Kind() == reflect.Slice:
+		d.list(f, n, v, path)
+	case v.Kind() == reflect.Map:
+		d.table(f, n, v, path)
+	case v.Kind() == reflect.Pointer:
+		pointed := reflect.New(v.Type().Elem())
+		d.value(f, n, pointed.Elem(), path)
+		v.Set(pointed)
+	default:
+		d.scalar(f, n, v, path)
+	}
+}
+
+func (d *decoder) list(f field, n *node, v reflect.Value, path string) {
+	if !d.is(n, list, path) {
+		return
+	}
+	out := reflect.MakeSlice(v.Type(), len(n.items), len(n.items))
+	for i, item := range n.items {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if item.kind == null {
+			d.findings.problem(item.at, at, "must not be empty")
+			continue
+		}
+		if isBlock(v.Type().Elem()) {
+			setDefaults(out.Index(i))
+		}
+		d.value(f, item, out.Index(i), at)
+	}
+	v.Set(out)
+}
+
+// table decodes a mapping whose keys are the user's own.
+func (d *decoder) table(f field, n *node, v reflect.Value, path string) {
+	if !d.is(n, mapping, path) {
+		return
+	}
+	out := reflect.MakeMap(v.Type())
+	for _, k := range n.keys {
+		at := join(path, k.name)
+		if k.value.kind == null {
+			d.findings.problem(k.at, at, "must not be empty")
+			continue
+		}
+		item := reflect.New(v.Type().Elem()).Elem()
+		d.value(f, k.value, item, at)
+		out.SetMapIndex(reflect.ValueOf(k.name), item)
+	}
+	v.Set(out)
+}
+
+// scalar expands a scalar and decodes it by the type of v.
+func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
+	if n.kind == list || n.kind == mapping || n.kind == null {
+		d.findings.problem(n.at, path, "must be "+wants(v)+", not "+n.kind.String())
+		return
+	}
+	s := spot{at: n.at, raw: n.value, expanded: n.kind == text && expands(n.value)}
+	d.spots[path] = s
+	value := n.value
+	if s.expanded {
+		var err error
+		if value, err = d.expander.expand(n.value); err != nil {
+			d.findings.problem(n.at, path, oneLine(err))
+			return
+		}
+	}
+	if problem := setScalar(v, n.kind, value, s); problem != "" {
+		d.findings.problem(n.at, path, problem)
+		return
+	}
+	d.checkEnum(f, v, path)
+}
+
+// setScalar sets v from an expanded value, or says why it cannot.
+func setScalar(v reflect.Value, k kind, value string, s spot) string {
+	asText := k == text && !s.expanded
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok && !isPrefix(v) {
+		if k == boolean {
+			return "must be " + wants(v) + ", not " + k.String()
+		}
+		if err := u.UnmarshalText([]byte(value)); err != nil {
+			return s.show() + " " + err.Error()
+		}
+		return ""
+	}
+	wrong := "must be " + wants(v) + ", not " + k.String()
+	switch {
+	case isPrefix(v):
+		return setPrefix(v, value, s)
+	case v.Kind() == reflect.Bool:
+		if asText || value != "true" && value != "false" {
+			return wrong
+		}
+		v.SetBool(value == "true")
+	case v.Kind() == reflect.Int:
+		n, err := strconv.Atoi(value)
+		if asText || err != nil {
+			return wrong
+		}
+		v.SetInt(int64(n))
+	case k != text:
+		return wrong + "; put it in quotes"
+	case v.Type() == reflect.TypeFor[URL]():
+		v.Set(reflect.ValueOf(expandedURL(value, s.raw)))
+	default:
+		v.SetString(value)
+	}
+	return ""
+}
+
+// setPrefix reads a CIDR; a bare address stands for itself.
+func setPrefix(v reflect.Value, value string, s spot) string {
+	if addr, err := netip.ParseAddr(value); err == nil && addr.Zone() == "" {
+		v.Set(reflect.ValueOf(netip.PrefixFrom(addr, addr.BitLen())))
+		return ""
+	}
+	prefix, err := netip.ParsePrefix(value)
+	if err != nil {
+		return s.show() + " is not a CIDR; write it like 10.0.0.0/8 or fd00::/8"
+	}
+	v.Set(reflect.ValueOf(prefix.Masked()))
+	return ""
+}
+
+// checkEnum refuses a text that is not one of the field's. The default is always one of them.
+func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
+	if len(f.enum) == 0 || v.Kind() != reflect.String {
+		return
+	}
+	value := v.String()
+	if value == f.fallback || slices.Contains(f.enum, value) {
+		return
+	}
+	s := d.spots[path]
+	d.findings.problem(s.at, path, s.show()+" is not known"+didYouMean(s.raw, f.enum))
+}
+
+// is reports a node of the wrong kind.
+func (d *decoder) is(n *node, want kind, path string) bool {
+	if n.kind == want {
+		return true
+	}
+	if n.kind != broken {
+		d.findings.problem(n.at, path, "must be "+want.String()+", not "+n.kind.String())
+	}
+	return false
+}
+
+// show quotes a value as it was written: what it expanded to may be secret.
+func (s spot) show() string {
+	const most = 80
+	raw := s.raw
+	if len(raw) > most {
+		raw = strings.ToValidUTF8(raw[:most], "") + "…"
+	}
+	return strconv.Quote(raw)
+}
+
+// wants names what a scalar of v's type must be.
+func wants(v reflect.Value) string {
+	switch v.Addr().Interface().(type) {
+	case *Size:
+		return "a size like 64KiB"
+	case *Duration:
+		return "a duration like 30s"
+	case *Percent:
+		return "a percentage like 85%"
+	case *Rate:
+		return "a rate like 1/s"
+	case *netip.Prefix:
+		return "a CIDR like 10.0.0.0/8"
+	case *bool:
+		return "true or false"
+	case *int:
+		return "a whole number"
+	}
+	return "a string"
+}
+
+func isPrefix(v reflect.Value) bool { return v.Type() == reflect.TypeFor[netip.Prefix]() }
+
+// isBlock says whether t is a mapping with keys of its own in the file.
+func isBlock(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct || t == reflect.TypeFor[URL]() {
+		return false
+	}
+	return !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

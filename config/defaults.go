@@ -1,0 +1,105 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// setDefaults fills a block from its default tags. A default that does not parse is a mistake in a tag of this
+// package; a test sets them all.
+func setDefaults(v reflect.Value) {
+	for _, f := range fieldsOf(v.Type()) {
+		target := v.Field(f.index)
+		switch {
+		case isBlock(target.Type()):
+			setDefaults(target)
+		case f.fallback == "":
+		case target.Kind() == reflect.Slice:
+			setDefaultList(target, strings.Split(f.fallback, ","))
+		default:
+			setDefault(target, f.fallback)
+		}
+	}
+}
+
+func setDefaultList(v reflect.Value, texts []string) {
+	v.Set(reflect.MakeSlice(v.Type(), len(texts), len(texts)))
+	for i, t := range texts {
+		setDefault(v.Index(i), t)
+	}
+}
+
+func setDefault(v reflect.Value, value string) {
+	// As if it had come from ${…}: a text that any type may be read from.
+	if problem := setScalar(v, text, value, spot{raw: value, expanded: true}); problem != "" {
+		panic(fmt.Sprintf("default %q of a %s: %s", value, v.Type(), problem))
+	}
+}
+
+// complete fills in the defaults that depend on something else.
+func (d *decoder) complete(cfg *Config) {
+	if _, set := d.spots["data_dir"]; !set {
+		if dir := d.stateDirectory(); dir != "" {
+			cfg.DataDir = dir
+		}
+	}
+	for i := range cfg.Upstreams {
+		cfg.Upstreams[i].complete()
+	}
+	for i := range cfg.Webhooks {
+		cfg.Webhooks[i].complete()
+	}
+}
+
+// stateDirectory is the first of the directories that systemd made for the service.
+func (d *decoder) stateDirectory() string {
+	dirs, _ := d.expander.env("STATE_DIRECTORY")
+	for _, dir := range filepath.SplitList(dirs) {
+		if dir != "" {
+			return dir
+		}
+	}
+	return ""
+}
+
+func (u *Upstream) complete() {
+	if u.Name == "" {
+		u.Name = u.Type
+	}
+	u.URL = strings.TrimSuffix(u.URL, "/")
+	u.ExternalURL = strings.TrimRight(u.ExternalURL, "/")
+	for i, host := range u.Hosts {
+		u.Hosts[i] = strings.ToLower(host)
+	}
+}
+
+func (w *Webhook) complete() {
+	w.Events = completeEvents(w.Events)
+	if w.RateLimit == (Rate{}) && chatFormats[w.Format] {
+		setDefault(reflect.ValueOf(&w.RateLimit).Elem(), "1/s")
+	}
+	if w.Format == "cloudevents" && w.FormatOptions.Mode == "" {
+		w.FormatOptions.Mode = "structured"
+	}
+}
+
+// completeEvents spells out what no list and a "*" stand for.
+func completeEvents(events []string) []string {
+	if slices.Contains(events, "*") {
+		return EventTypes()
+	}
+	if len(events) > 0 {
+		return events
+	}
+	return slices.DeleteFunc(EventTypes(), func(e string) bool { return quietEvents[e] })
+}
+
+// EventTypes are all types of events, in the order of the documentation.
+func EventTypes() []string {
+	f, _ := reflect.TypeFor[Webhook]().FieldByName("Events")
+	types := strings.Split(f.Tag.Get("enum"), "|")
+	return slices.DeleteFunc(types, func(e string) bool { return e == "*" })
+}

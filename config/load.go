@@ -1,0 +1,98 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Load reads the configuration file at path; env looks up environment variables, as os.LookupEnv does. See Parse.
+func Load(path string, env func(string) (string, bool)) (*Config, Warnings, error) {
+	data, err := readBounded(path, maxFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading configuration: %w", &fs.PathError{Op: "open", Path: path, Err: err})
+	}
+	return Parse(path, data, env)
+}
+
+// ErrNotFound is wrapped by Find's error when no configuration file is in any of the places it looked.
+var ErrNotFound = errors.New("no configuration file")
+
+// Find is the path of the configuration file: flag when it is set, else $BELLBUOY_CONFIG, else the first that exists of
+// ./bellbuoy.yaml and /etc/bellbuoy/bellbuoy.yaml. A path that the user names is returned without a look at it: Load says
+// what is wrong with it.
+func Find(flag string, env func(string) (string, bool)) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	if path, _ := env("BELLBUOY_CONFIG"); path != "" {
+		return path, nil
+	}
+	return firstExisting("./bellbuoy.yaml", "/etc/bellbuoy/bellbuoy.yaml")
+}
+
+func firstExisting(paths ...string) (string, error) {
+	for _, path := range paths {
+		// One that is there and cannot be read is the one that was meant.
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%w: -c and $BELLBUOY_CONFIG are not set, and there is no %s", ErrNotFound, strings.Join(paths, " and no "))
+}
+
+// Files are the files that the configuration names besides itself, sorted: those of ${file:…}, certificates, keys.
+// A change of one of them is a change of the configuration.
+func (c *Config) Files() []string {
+	files := slices.Clone(c.secretFiles)
+	eachFile(reflect.ValueOf(c).Elem(), "", func(_, file string) { files = append(files, file) })
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// eachFile calls do with the path in the configuration and the name of every file below v.
+func eachFile(v reflect.Value, path string, do func(path, file string)) {
+	if v.Kind() == reflect.Slice {
+		for i := range v.Len() {
+			eachFile(v.Index(i), fmt.Sprintf("%s[%d]", path, i), do)
+		}
+		return
+	}
+	if !isBlock(v.Type()) {
+		return
+	}
+	for _, f := range fieldsOf(v.Type()) {
+		field, at := v.Field(f.index), join(path, f.name)
+		if v.Type().Field(f.index).Tag.Get("role") != "file" {
+			eachFile(field, at, do)
+		} else if field.String() != "" {
+			do(at, field.String())
+		}
+	}
+}
+
+// NeedsRestart names the keys in which a new configuration differs from the running one and that a reload cannot
+// change; none means that the new one can be taken.
+func NeedsRestart(running, next *Config) []string {
+	var keys []string
+	for _, k := range []struct {
+		name    string
+		changed bool
+	}{
+		{"listen", running.Listen != next.Listen},
+		{"tls", running.TLS.On() != next.TLS.On()},
+		{"data_dir", running.DataDir != next.DataDir},
+		{"database", running.Database != next.Database},
+		{"health.listen", running.Health.Listen != next.Health.Listen},
+		{"admin.listen", running.Admin.Listen != next.Admin.Listen},
+	} {
+		if k.changed {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
+}

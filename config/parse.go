@@ -1,0 +1,140 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+const (
+	maxFile  = 4 << 20
+	maxDepth = 64
+)
+
+// Parse reads a configuration from data; name is what problems call the file, env looks up environment variables.
+// Where the configuration is wrong, the error is a Problems with everything that is wrong with it, and the Config is
+// nil. Parse reads the files that data names, and changes nothing.
+func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, Warnings, error) {
+	return parse(name, data, env, notYet)
+}
+
+// parse is Parse with its own idea of what is not supported yet.
+func parse(name string, data []byte, env func(string) (string, bool), refused []feature) (*Config, Warnings, error) {
+	found := &findings{file: name, bad: map[string]bool{}}
+	root := readTree(data, found)
+	if root == nil {
+		warnings, err := found.result()
+		return nil, warnings, err
+	}
+	d := &decoder{findings: found, expander: &expander{env: env}, refused: refused, spots: map[string]spot{}}
+	cfg := d.config(root)
+	d.complete(cfg)
+	(&validator{decoder: d, cfg: cfg}).config()
+	warnings, err := found.result()
+	if err != nil {
+		return nil, warnings, err
+	}
+	cfg.secretFiles = d.expander.files
+	return cfg, warnings, nil
+}
+
+// readTree is the file's root, or nil when it is not YAML.
+func readTree(data []byte, found *findings) *node {
+	if len(data) > maxFile {
+		found.problem(place{}, "", "larger than "+Size(maxFile).String())
+		return nil
+	}
+	file, at, err := parseYAML(string(data))
+	if err != nil {
+		found.problem(at, "", err.Error())
+		return nil
+	}
+	body, at, err := onlyDocument(file)
+	if err != nil {
+		found.problem(at, "", err.Error())
+		return nil
+	}
+	b := &builder{findings: found, anchors: map[string]*node{}, sizes: map[*node]int{}}
+	return b.build(body, place{1, 1}, "")
+}
+
+// parseYAML returns the syntax tree, or where and why there is none. Duplicate keys are let through: the builder
+// reports all of them.
+func parseYAML(data string) (file *ast.File, at place, err error) {
+	// The parser is a library that reads what a user wrote: should it stumble, that is a file that cannot be read.
+	defer func() {
+		if recover() != nil {
+			file, at, err = nil, place{}, errors.New("not valid YAML")
+		}
+	}()
+	tokens := lexer.Tokenize(data)
+	if at, deep := tooDeep(tokens); deep {
+		return nil, at, fmt.Errorf("nested deeper than %d levels", maxDepth)
+	}
+	file, err = parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err == nil {
+		return file, place{}, nil
+	}
+	// Error() would print the lines around it, and with them what may be secret.
+	if syntax, ok := errors.AsType[yaml.Error](err); ok {
+		return nil, tokenPlace(syntax.GetToken()), fmt.Errorf("not valid YAML: %s", syntax.GetMessage())
+	}
+	return nil, place{}, errors.New("not valid YAML")
+}
+
+// tooDeep looks for nesting that takes no new line, which is how a small file could exhaust the parser's stack.
+func tooDeep(tokens token.Tokens) (place, bool) {
+	open, run := 0, 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			open++
+		case token.SequenceEndType, token.MappingEndType:
+			open--
+		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType, token.AnchorType, token.TagType:
+			run++
+			if run > maxDepth {
+				return tokenPlace(t), true
+			}
+			continue
+		}
+		run = 0
+		if open > maxDepth {
+			return tokenPlace(t), true
+		}
+	}
+	return place{}, false
+}
+
+func tokenPlace(t *token.Token) place {
+	if t == nil || t.Position == nil {
+		return place{}
+	}
+	return place{line: t.Position.Line, column: t.Position.Column}
+}
+
+// onlyDocument is the body of the one document in file; nil for an empty one.
+func onlyDocument(file *ast.File) (ast.Node, place, error) {
+	var body ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		switch doc.Body.Type() {
+		case ast.CommentType:
+			continue
+		case ast.DirectiveType:
+			return nil, placeOf(doc.Body, place{}), errors.New("YAML directives are not supported")
+		}
+		if body != nil {
+			return nil, placeOf(doc.Body, place{}), errors.New("a second document; the configuration is one")
+		}
+		body = doc.Body
+	}
+	return body, place{}, nil
+}

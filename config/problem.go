@@ -1,0 +1,112 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing that is wrong with a file, and where.
+type Problem struct {
+	File         string
+	Line, Column int    // both count from 1
+	Path         string // webhooks[0].url; "" is the file as a whole
+	Message      string
+	Warning      bool // the configuration is used all the same
+}
+
+// String is one line: bellbuoy.yaml:12:5: webhooks[0].urll: unknown key; did you mean "url"?
+func (p Problem) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Column)
+	if p.Warning {
+		b.WriteString("warning: ")
+	}
+	if p.Path != "" {
+		b.WriteString(p.Path + ": ")
+	}
+	b.WriteString(p.Message)
+	return b.String()
+}
+
+// Problems is everything that is wrong with a file, in the order of the file. It is the error of Load and Parse, and
+// never empty there.
+type Problems []Problem
+
+// Error has one line for each problem.
+func (ps Problems) Error() string { return joinLines(ps) }
+
+// Warnings is what Load and Parse found doubtful, in the order of the file.
+type Warnings []Problem
+
+// String has one line for each warning.
+func (ws Warnings) String() string { return joinLines(ws) }
+
+func joinLines(ps []Problem) string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// place is a position in the file. The zero place is unknown.
+type place struct{ line, column int }
+
+// findings collects problems while a file is read.
+type findings struct {
+	file     string
+	problems Problems
+	warnings Warnings
+	bad      map[string]bool // paths with a problem of their own
+}
+
+func (f *findings) problem(at place, path, message string) {
+	f.bad[path] = true
+	f.problems = append(f.problems, f.at(at, path, message))
+}
+
+func (f *findings) warning(at place, path, message string) {
+	w := f.at(at, path, message)
+	w.Warning = true
+	f.warnings = append(f.warnings, w)
+}
+
+func (f *findings) at(at place, path, message string) Problem {
+	return Problem{File: f.file, Line: max(at.line, 1), Column: max(at.column, 1), Path: path, Message: message}
+}
+
+// spoiled says whether path, or what it lies in, already has a problem: a second one would only follow from it.
+func (f *findings) spoiled(path string) bool {
+	for {
+		if f.bad[path] {
+			return true
+		}
+		if path == "" {
+			return false
+		}
+		path = parentPath(path)
+	}
+}
+
+func parentPath(path string) string {
+	return path[:max(strings.LastIndexAny(path, ".["), 0)]
+}
+
+// result sorts what was found. Its error is nil or a Problems.
+func (f *findings) result() (Warnings, error) {
+	sortProblems(f.problems)
+	sortProblems(f.warnings)
+	if len(f.problems) == 0 {
+		return f.warnings, nil
+	}
+	return f.warnings, f.problems
+}
+
+func sortProblems(ps []Problem) {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			cmp.Compare(a.Path, b.Path), cmp.Compare(a.Message, b.Message))
+	})
+}

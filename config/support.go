@@ -1,0 +1,78 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+)
+
+// feature is something that the file may ask for and that does not exist yet.
+type feature struct {
+	path   string // with [] for every index
+	value  string // only this value is refused; "" is any that asks for something
+	except string // this value is fine
+}
+
+// notYet is everything that is refused today. To switch a feature on, delete its lines: the JSON Schema then names its
+// keys, and a test asks for them in reference.yaml.
+var notYet = []feature{
+	{path: "projects[].quota"},
+	{path: "scanners"},
+	{path: "replication"},
+	{path: "admin.listen", except: "127.0.0.1:5082"},
+	{path: "admin.users"},
+	{path: "admin.tokens"},
+	{path: "admin.tls"},
+	{path: "webhooks[].preset"},
+	{path: "webhooks[].format_options.file"},
+	{path: "webhooks[].format", value: "teams"},
+	{path: "webhooks[].format", value: "discord"},
+	{path: "webhooks[].format", value: "distribution"},
+	{path: "webhooks[].format", value: "cdevents"},
+	{path: "webhooks[].format", value: "acr"},
+	{path: "webhooks[].format", value: "dockerhub"},
+	{path: "webhooks[].format", value: "quay"},
+	{path: "webhooks[].format", value: "template"},
+}
+
+var indexes = regexp.MustCompile(`\[\d+\]`)
+
+// refuses says whether a value asks for a feature that does not exist yet, and names it as a message begins.
+func (d *decoder) refuses(n *node, path string) (string, bool) {
+	pattern := indexes.ReplaceAllString(path, "[]")
+	for _, f := range d.refused {
+		if f.path != pattern || d.asksNothing(n) {
+			continue
+		}
+		value := d.plain(n)
+		if f.value != "" && value == f.value {
+			return "the value " + spot{raw: n.value}.show() + " is", true
+		}
+		if f.value == "" && (f.except == "" || value != f.except) {
+			return "the key is", true
+		}
+	}
+	return "", false
+}
+
+// asksNothing says whether a value is as good as absent.
+func (d *decoder) asksNothing(n *node) bool {
+	switch n.kind {
+	case list:
+		return len(n.items) == 0
+	case mapping:
+		return !slices.ContainsFunc(n.keys, func(k key) bool { return !d.asksNothing(k.value) })
+	case text:
+		return d.plain(n) == ""
+	}
+	return n.kind == null
+}
+
+// plain is a scalar's value, expanded where that is possible: where it is not, decoding says so.
+func (d *decoder) plain(n *node) string {
+	if n.kind == text && expands(n.value) {
+		if value, err := (&expander{env: d.expander.env}).expand(n.value); err == nil {
+			return value
+		}
+	}
+	return n.value
+}

@@ -1,0 +1,228 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// kind is what a node of the file is.
+type kind int
+
+const (
+	broken kind = iota // a problem was reported for it
+	null
+	boolean
+	number
+	text
+	list
+	mapping
+)
+
+// String names the kind for a user.
+func (k kind) String() string {
+	return [...]string{"broken", "nothing", "true or false", "a number", "a string", "a list", "a mapping"}[k]
+}
+
+// node is a value of the file, with anchors, aliases and merge keys resolved.
+type node struct {
+	kind  kind
+	at    place
+	value string // of a scalar, as written, without quotes
+	items []*node
+	keys  []key // in the order of the file, each name once
+}
+
+// key is one entry of a mapping.
+type key struct {
+	name  string
+	at    place
+	value *node
+}
+
+// find is the value of a key, nil where there is none.
+func (n *node) find(name string) *node {
+	for _, k := range n.keys {
+		if k.name == name {
+			return k.value
+		}
+	}
+	return nil
+}
+
+// maxNodes bounds a file after its aliases are resolved, so that a few lines of them cannot fill the memory.
+const maxNodes = 200_000
+
+// builder turns goccy's syntax tree into nodes.
+type builder struct {
+	findings *findings
+	anchors  map[string]*node
+	sizes    map[*node]int // nodes below each anchor, itself included
+	count    int
+}
+
+// build returns a broken node where it reported a problem.
+func (b *builder) build(n ast.Node, at place, path string) *node {
+	if b.count++; b.count > maxNodes {
+		return b.tooLarge(at)
+	}
+	switch n := n.(type) {
+	case nil, *ast.NullNode:
+		return &node{kind: null, at: at}
+	case *ast.BoolNode:
+		return &node{kind: boolean, at: placeOf(n, at), value: n.GetToken().Value}
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return &node{kind: number, at: placeOf(n, at), value: n.GetToken().Value}
+	case *ast.StringNode:
+		return &node{kind: text, at: placeOf(n, at), value: n.Value}
+	case *ast.LiteralNode:
+		return &node{kind: text, at: placeOf(n, at), value: n.Value.Value}
+	case *ast.SequenceNode:
+		return b.buildList(n, placeOf(n, at), path)
+	case *ast.MappingNode:
+		return b.buildMapping(n.Values, mappingPlace(n, at), path)
+	case *ast.MappingValueNode:
+		return b.buildMapping([]*ast.MappingValueNode{n}, placeOf(n.Key, at), path)
+	case *ast.AnchorNode:
+		return b.buildAnchor(n, at, path)
+	case *ast.AliasNode:
+		return b.resolve(n, placeOf(n, at), path)
+	case *ast.TagNode:
+		return b.fail(placeOf(n, at), path, "YAML tags are not supported")
+	}
+	return b.fail(placeOf(n, at), path, "this kind of YAML is not supported")
+}
+
+func (b *builder) buildList(n *ast.SequenceNode, at place, path string) *node {
+	out := &node{kind: list, at: at}
+	for i, v := range n.Values {
+		out.items = append(out.items, b.build(v, at, fmt.Sprintf("%s[%d]", path, i)))
+	}
+	return out
+}
+
+func (b *builder) buildMapping(values []*ast.MappingValueNode, at place, path string) *node {
+	out := &node{kind: mapping, at: at}
+	var merges []*node
+	seen := map[string]place{}
+	for _, v := range values {
+		where := placeOf(v.Key, at)
+		if v.Key.IsMergeKey() {
+			merges = append(merges, b.buildMerge(v.Value, where, path)...)
+			continue
+		}
+		name := keyName(v.Key)
+		if first, ok := seen[name]; ok {
+			b.findings.problem(where, join(path, name), fmt.Sprintf("duplicate key; it is already in line %d", first.line))
+			continue
+		}
+		seen[name] = where
+		out.keys = append(out.keys, key{name: name, at: where, value: b.build(v.Value, where, join(path, name))})
+	}
+	for _, m := range merges {
+		out.merge(m, seen)
+	}
+	return out
+}
+
+// buildMerge is the mappings that << names: one or a list.
+func (b *builder) buildMerge(v ast.Node, at place, path string) []*node {
+	n := b.build(v, at, join(path, "<<"))
+	sources := []*node{n}
+	if n.kind == list {
+		sources = n.items
+	}
+	for _, s := range sources {
+		if s.kind == broken {
+			return nil
+		}
+		if s.kind != mapping {
+			b.findings.problem(at, join(path, "<<"), "must be a mapping or a list of mappings, not "+s.kind.String())
+			return nil
+		}
+	}
+	return sources
+}
+
+// merge adds the keys of m that n does not have.
+func (n *node) merge(m *node, seen map[string]place) {
+	for _, k := range m.keys {
+		if _, ok := seen[k.name]; !ok {
+			seen[k.name] = k.at
+			n.keys = append(n.keys, k)
+		}
+	}
+}
+
+func (b *builder) buildAnchor(n *ast.AnchorNode, at place, path string) *node {
+	before := b.count
+	value := b.build(n.Value, placeOf(n, at), path)
+	if n.Name != nil {
+		// Known only from here on: a value that contains its own alias would have no end.
+		b.anchors[n.Name.GetToken().Value] = value
+		b.sizes[value] = b.count - before
+	}
+	return value
+}
+
+func (b *builder) resolve(n *ast.AliasNode, at place, path string) *node {
+	value := b.anchors[n.Value.GetToken().Value]
+	if value == nil {
+		return b.fail(at, path, "alias of an anchor that is not defined above")
+	}
+	if b.count += b.sizes[value]; b.count > maxNodes {
+		return b.tooLarge(at)
+	}
+	return value
+}
+
+func (b *builder) fail(at place, path, message string) *node {
+	b.findings.problem(at, path, message)
+	return &node{kind: broken, at: at}
+}
+
+func (b *builder) tooLarge(at place) *node {
+	if !b.findings.bad[""] {
+		b.findings.problem(at, "", fmt.Sprintf("more than %d values; the rest is not read", maxNodes))
+	}
+	return &node{kind: broken, at: at}
+}
+
+// keyName is the key as written; every scalar is one.
+func keyName(k ast.MapKeyNode) string {
+	if s, ok := k.(*ast.StringNode); ok {
+		return s.Value
+	}
+	if m, ok := k.(*ast.MappingKeyNode); ok && m.Value != nil {
+		return strings.TrimSpace(m.Value.GetToken().Value)
+	}
+	return k.GetToken().Value
+}
+
+// placeOf is where n begins, or fallback for a node that stands nowhere, as an absent value does.
+func placeOf(n ast.Node, fallback place) place {
+	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
+		return fallback
+	}
+	p := n.GetToken().Position
+	if p.Line < 1 || p.Column < 1 {
+		return fallback
+	}
+	return place{line: p.Line, column: p.Column}
+}
+
+// mappingPlace is where a mapping begins: its brace, or its first key.
+func mappingPlace(n *ast.MappingNode, fallback place) place {
+	if !n.IsFlowStyle && len(n.Values) > 0 {
+		return placeOf(n.Values[0].Key, fallback)
+	}
+	return placeOf(n, fallback)
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}

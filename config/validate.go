@@ -1,0 +1,286 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// validator checks what a value means, after it was decoded. It says nothing about a value that already has a problem.
+type validator struct {
+	*decoder
+	cfg *Config
+}
+
+// wrong reports a problem at path, where path stands in the file, or else what it would lie in.
+func (v *validator) wrong(path, format string, args ...any) {
+	if !v.findings.spoiled(path) {
+		v.findings.problem(v.place(path), path, fmt.Sprintf(format, args...))
+	}
+}
+
+func (v *validator) doubt(path, format string, args ...any) {
+	if !v.findings.spoiled(path) {
+		v.findings.warning(v.place(path), path, fmt.Sprintf(format, args...))
+	}
+}
+
+func (v *validator) place(path string) place {
+	for path != "" {
+		if s, ok := v.spots[path]; ok {
+			return s.at
+		}
+		path = parentPath(path)
+	}
+	return place{1, 1}
+}
+
+// show is the value at path as the file has it: unexpanded.
+func (v *validator) show(path string) string { return v.spots[path].show() }
+
+func (v *validator) config() {
+	c := v.cfg
+	v.listeners()
+	v.serverTLS("tls", c.TLS)
+	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
+		v.wrong("proxy_protocol", "needs trusted_proxies: the header is believed from nobody else")
+	}
+	if c.DataDir == "" {
+		v.wrong("data_dir", "must not be empty")
+	}
+	v.database()
+	v.limits()
+	v.identity()
+	v.store()
+	v.upstreams()
+	v.projects()
+	v.scanners()
+	v.replications()
+	v.webhooks()
+	v.admin()
+	v.files()
+}
+
+// listeners checks the addresses, and that no two are the same.
+func (v *validator) listeners() {
+	c := v.cfg
+	if c.Listen == "" {
+		v.wrong("listen", "must not be empty")
+	}
+	seen := map[string]string{}
+	for _, l := range []struct{ path, addr string }{
+		{"listen", c.Listen}, {"health.listen", c.Health.Listen}, {"admin.listen", c.Admin.Listen},
+	} {
+		if l.addr == "" {
+			continue
+		}
+		_, port, err := splitAddress(l.addr)
+		if err != nil {
+			v.wrong(l.path, "must be an address like :5080 or 127.0.0.1:5080: %v", err)
+			continue
+		}
+		if other, taken := seen[l.addr]; taken && port != 0 {
+			v.wrong(l.path, "is the address of %s too", other)
+		}
+		seen[l.addr] = l.path
+	}
+}
+
+// splitAddress takes host:port apart; its errors do not show the address.
+func splitAddress(addr string) (host string, port int, err error) {
+	host, digits, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("host and port are not separated by a colon")
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("the port is not a number from 0 to 65535")
+	}
+	if host != "" && !isHost(host) {
+		return "", 0, fmt.Errorf("the host is neither a name nor an IP address")
+	}
+	return host, int(n), nil
+}
+
+// isHost accepts IP addresses, with a zone too, and host names.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	if host == "" || len(host) > 253 {
+		return false
+	}
+	return !strings.ContainsFunc(host, func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
+	})
+}
+
+func (v *validator) serverTLS(path string, t ServerTLS) {
+	v.pair(path, t.CertFile, t.KeyFile)
+	if t.ClientCAFile != "" && t.CertFile == "" {
+		v.wrong(join(path, "client_ca_file"), "needs cert_file and key_file")
+	}
+}
+
+func (v *validator) clientTLS(path string, t ClientTLS) { v.pair(path, t.CertFile, t.KeyFile) }
+
+func (v *validator) pair(path, cert, key string) {
+	if cert != "" && key == "" {
+		v.wrong(join(path, "key_file"), "is missing: cert_file needs it")
+	}
+	if key != "" && cert == "" {
+		v.wrong(join(path, "cert_file"), "is missing: key_file needs it")
+	}
+}
+
+// files checks that what the configuration names can be read.
+func (v *validator) files() {
+	eachFile(reflect.ValueOf(v.cfg).Elem(), "", func(path, name string) {
+		file, err := os.Open(name)
+		if err != nil {
+			v.wrong(path, "%s cannot be read: %v", v.show(path), withoutPath(err))
+			return
+		}
+		file.Close()
+	})
+}
+
+func (v *validator) database() {
+	text := v.cfg.Database.Reveal()
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		v.wrong("database", "must be a URL like postgres://user:password@host:5432/name")
+	}
+}
+
+// limits checks every length of time and size that has one.
+func (v *validator) limits() {
+	if v.cfg.Limits.Connections < 0 {
+		v.wrong("limits.connections", "must not be negative")
+	}
+	c := v.cfg.Correlation
+	v.positive("correlation.untagged_push", c.UntaggedPush)
+	v.positive("correlation.untagged_push_max", c.UntaggedPushMax)
+	v.positive("correlation.pull", c.Pull)
+	if c.UntaggedPushMax < c.UntaggedPush {
+		v.wrong("correlation.untagged_push_max", "must not be less than untagged_push (%s)", c.UntaggedPush)
+	}
+}
+
+func (v *validator) positive(path string, d Duration) {
+	if d <= 0 {
+		v.wrong(path, "must be more than 0")
+	}
+}
+
+func (v *validator) identity() {
+	id := v.cfg.Identity
+	if id.Header != "" && !httpguts.ValidHeaderFieldName(id.Header) {
+		v.wrong("identity.header", "%s is not a header's name", v.show("identity.header"))
+	}
+	if id.Header != "" && len(v.cfg.TrustedProxies) == 0 {
+		v.wrong("identity.header", "needs trusted_proxies: the header is believed from nobody else")
+	}
+	for i, claim := range id.JWTClaims {
+		if claim == "" {
+			v.wrong(fmt.Sprintf("identity.jwt_claims[%d]", i), "must not be empty")
+		}
+	}
+	v.httpURL("identity.verify.jwks_url", id.Verify.JWKSURL)
+	if id.Verify.JWKSFile != "" && !id.Verify.JWKSURL.IsZero() {
+		v.wrong("identity.verify", "needs one of jwks_file and jwks_url, not both")
+	}
+}
+
+func (v *validator) store() {
+	s := v.cfg.Store
+	v.positive("store.timeout", s.Timeout)
+	for path, d := range map[string]Duration{
+		"delivered": s.Retention.Delivered, "pulls": s.Retention.Pulls, "unmatched": s.Retention.Unmatched,
+		"dead": s.Retention.Dead, "attempts": s.Retention.Attempts,
+	} {
+		v.positive("store.retention."+path, d)
+	}
+}
+
+// httpURL checks an address that is called; an absent one is fine.
+func (v *validator) httpURL(path string, address URL) {
+	if address.IsZero() {
+		return
+	}
+	u, problem := parseHTTP(address.Reveal())
+	if problem == "" && u.Fragment != "" {
+		problem = "must have no fragment"
+	}
+	if problem != "" {
+		v.wrong(path, "%s", problem)
+	}
+}
+
+// parseHTTP reads an http or https URL. What it says is wrong never shows the URL, which may hold secrets.
+func parseHTTP(text string) (*url.URL, string) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Opaque != "":
+		return nil, "is not a URL; write it like https://host.example.com/path"
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, "must begin with http:// or https://"
+	case !isHost(u.Hostname()):
+		return nil, "has no valid host"
+	case !validPort(u):
+		return nil, "has a port that is not a number from 1 to 65535"
+	}
+	return u, ""
+}
+
+func validPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && n > 0
+}
+
+// unique checks that names are there and that no two are the same.
+func (v *validator) unique(block string, names []string) {
+	seen := map[string]int{}
+	for i, name := range names {
+		path := fmt.Sprintf("%s[%d].name", block, i)
+		if problem := checkName(name); problem != "" {
+			v.wrong(path, "%s", problem)
+			continue
+		}
+		if first, taken := seen[name]; taken {
+			at := v.place(fmt.Sprintf("%s[%d].name", block, first))
+			v.wrong(path, "the same name as %s[%d] in line %d; names are unique", block, first, at.line)
+			continue
+		}
+		seen[name] = i
+	}
+}
+
+func checkName(name string) string {
+	const most = 128
+	switch {
+	case name == "":
+		return "is missing"
+	case len(name) > most:
+		return fmt.Sprintf("is longer than %d bytes", most)
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "has characters that cannot be printed"
+	case strings.TrimSpace(name) != name:
+		return "begins or ends with a space"
+	}
+	return ""
+}

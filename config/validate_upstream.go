@@ -1,0 +1,267 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+func (v *validator) upstreams() {
+	if len(v.cfg.Upstreams) == 0 {
+		v.wrong("upstreams", "is missing: there is nothing to stand in front of")
+	}
+	v.unique("upstreams", v.upstreamNames())
+	for i, u := range v.cfg.Upstreams {
+		at := fmt.Sprintf("upstreams[%d]", i)
+		v.upstream(at, u)
+		v.reachable(i, at)
+	}
+}
+
+func (v *validator) upstreamNames() []string {
+	var names []string
+	for _, u := range v.cfg.Upstreams {
+		names = append(names, u.Name)
+	}
+	return names
+}
+
+func (v *validator) upstream(at string, u Upstream) {
+	if u.Type == "" {
+		v.wrong(at+".type", "is missing; want registry or chartmuseum")
+	}
+	v.upstreamURL(at+".url", u.URL)
+	v.externalURL(at+".external_url", u)
+	for i, host := range u.Hosts {
+		if !isHostPort(host) {
+			p := fmt.Sprintf("%s.hosts[%d]", at, i)
+			v.wrong(p, "%s is not a host name, with or without a port", v.show(p))
+		}
+	}
+	if u.PathPrefix != "" && !isPathPrefix(u.PathPrefix) {
+		v.wrong(at+".path_prefix", "must begin with / and be clean: /charts, not charts or /charts/")
+	}
+	for i, p := range u.Paths {
+		if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#") {
+			v.wrong(fmt.Sprintf("%s.paths[%d]", at, i), "must be a path that begins with /")
+		}
+	}
+	v.credentials(at+".credentials", u.Credentials)
+	v.clientTLS(at+".tls", u.TLS)
+}
+
+// upstreamURL wants scheme, host and port, and nothing else.
+func (v *validator) upstreamURL(at, text string) {
+	if text == "" {
+		v.wrong(at, "is missing")
+		return
+	}
+	u, problem := parseHTTP(text)
+	switch {
+	case problem != "":
+	case u.User != nil:
+		problem = "must have no user; use credentials"
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "":
+		problem = "must be scheme, host and port only; a path goes into path_prefix"
+	}
+	if problem != "" {
+		v.wrong(at, "%s", problem)
+	}
+}
+
+// externalURL wants a name that image consumers read as a registry's: others they read as Docker Hub's.
+func (v *validator) externalURL(at string, u Upstream) {
+	if u.ExternalURL == "" {
+		// Where the URL is wrong, its own problem says enough.
+		if own, problem := parseHTTP(u.URL); problem == "" {
+			v.doubt(parentPath(at), "external_url is not set: payloads name the upstream's own host, %s, where a request's Host does not count", own.Host)
+		}
+		return
+	}
+	ext, problem := parseHTTP(u.ExternalURL)
+	switch {
+	case problem != "":
+	case ext.User != nil || ext.RawQuery != "" || ext.Fragment != "":
+		problem = "must have no user, query or fragment"
+	case !looksLikeRegistry(ext):
+		problem = "its host must have a dot or a port, or be localhost; consumers read other names as Docker Hub's"
+	}
+	if problem != "" {
+		v.wrong(at, "%s", problem)
+	}
+}
+
+func looksLikeRegistry(u *url.URL) bool {
+	return strings.ContainsAny(u.Host, ".:") || u.Host == "localhost"
+}
+
+// reachable refuses an upstream that an earlier one of the same type hides.
+func (v *validator) reachable(i int, at string) {
+	u := v.cfg.Upstreams[i]
+	for j, other := range v.cfg.Upstreams[:i] {
+		if u.Type == other.Type && u.PathPrefix == other.PathPrefix && shareHost(u.Hosts, other.Hosts) {
+			v.wrong(at, "gets no requests: upstreams[%d] has the same type, path_prefix and hosts; set hosts or path_prefix", j)
+			return
+		}
+	}
+}
+
+func shareHost(a, b []string) bool {
+	if len(a) == 0 && len(b) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(a, func(host string) bool { return slices.Contains(b, host) })
+}
+
+func isHostPort(text string) bool {
+	if isHost(text) {
+		return true
+	}
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
+		_, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		return err == nil
+	}
+	host, port, err := splitAddress(text)
+	return err == nil && host != "" && port != 0
+}
+
+func isPathPrefix(text string) bool {
+	return strings.HasPrefix(text, "/") && text != "/" && path.Clean(text) == text && !strings.ContainsAny(text, "?#%")
+}
+
+func (v *validator) credentials(at string, c Credentials) {
+	v.login(at, c.Username, c.Password)
+	for i, realm := range c.Realms {
+		if !isRealm(realm) {
+			v.wrong(fmt.Sprintf("%s.realms[%d]", at, i), "must be a host, or a URL like https://auth.example.com/token")
+		}
+	}
+}
+
+func isRealm(text string) bool {
+	if !strings.Contains(text, "://") {
+		return isHostPort(text)
+	}
+	u, problem := parseHTTP(text)
+	return problem == "" && u.User == nil
+}
+
+func (v *validator) login(at, username string, password Secret) {
+	if username != "" && password == "" {
+		v.wrong(at+".password", "is missing: username needs it")
+	}
+	if username == "" && password != "" {
+		v.wrong(at+".username", "is missing: password needs it")
+	}
+}
+
+func (v *validator) projects() {
+	for i, p := range v.cfg.Projects {
+		at := fmt.Sprintf("projects[%d]", i)
+		if p.Match == "" {
+			v.wrong(at+".match", "is missing")
+		}
+		v.pathGlobs(at, "match", []string{p.Match})
+		if p.Quota.Limit == 0 && len(p.Quota.WarnAt) > 0 {
+			v.wrong(at+".quota.limit", "is missing: warn_at is a share of it")
+		}
+	}
+}
+
+// pathGlobs checks globs of projects and repositories. A key that is no list is given as a list of one.
+func (v *validator) pathGlobs(at, key string, globs []string) {
+	for i, glob := range globs {
+		p := fmt.Sprintf("%s.%s[%d]", at, key, i)
+		if _, isList := v.spots[p]; !isList {
+			p = join(at, key)
+		}
+		switch {
+		case glob == "":
+			v.wrong(p, "must not be empty")
+		case !doublestar.ValidatePattern(glob):
+			v.wrong(p, "%s is not a glob", v.show(p))
+		case strings.HasPrefix(glob, "/") || strings.HasSuffix(glob, "/"):
+			v.wrong(p, "%s would match nothing: names have no / at their ends", v.show(p))
+		}
+	}
+}
+
+// textGlobs checks globs in which * matches any characters: every text is one, but the empty one.
+func (v *validator) textGlobs(at, key string, globs []string) {
+	for i, glob := range globs {
+		if glob == "" {
+			v.wrong(fmt.Sprintf("%s.%s[%d]", at, key, i), "must not be empty")
+		}
+	}
+}
+
+func (v *validator) scanners() {
+	var names []string
+	for i, s := range v.cfg.Scanners {
+		names = append(names, s.Name)
+		v.scanner(fmt.Sprintf("scanners[%d]", i), s)
+	}
+	v.unique("scanners", names)
+}
+
+func (v *validator) scanner(at string, s Scanner) {
+	if s.URL.IsZero() {
+		v.wrong(at+".url", "is missing")
+	}
+	v.httpURL(at+".url", s.URL)
+	v.positive(at+".timeout", s.Timeout)
+	v.scannerAuth(at+".auth", s.Auth)
+	v.clientTLS(at+".tls", s.TLS)
+	v.pathGlobs(at+".match", "repositories", s.Match.Repositories)
+	v.login(at+".registry_credentials", s.RegistryCredentials.Username, s.RegistryCredentials.Password)
+	if s.RegistryURL != "" {
+		v.upstreamURL(at+".registry_url", strings.TrimSuffix(s.RegistryURL, "/"))
+	}
+}
+
+func (v *validator) scannerAuth(at string, a ScannerAuth) {
+	basic, token := a.Type == "basic", a.Type == "bearer" || a.Type == "api_key"
+	if basic && (a.Username == "" || a.Password == "") {
+		v.wrong(at, "basic needs username and password")
+	}
+	if token && a.Token == "" {
+		v.wrong(at, "%s needs token", a.Type)
+	}
+	if !basic && (a.Username != "" || a.Password != "") || !token && a.Token != "" {
+		v.wrong(at, "has a credential that type %s does not use", a.Type)
+	}
+}
+
+func (v *validator) replications() {
+	var names []string
+	for i, r := range v.cfg.Replication {
+		names = append(names, r.Name)
+		at := fmt.Sprintf("replication[%d]", i)
+		v.positive(at+".quiet", r.Quiet)
+		v.textGlobs(at+".match", "user_agents", r.Match.UserAgents)
+		v.textGlobs(at+".match", "operators", r.Match.Operators)
+		who := len(r.Match.Operators) + len(r.Match.SourceCIDRs)
+		if who+len(r.Match.UserAgents) == 0 {
+			v.wrong(at+".match", "needs at least one of user_agents, operators and source_cidrs")
+		} else if !r.AlsoPushEvents && who == 0 {
+			v.wrong(at+".also_push_events", "false needs operators or source_cidrs in match: anybody can send a user agent, and so hide pushes")
+		}
+	}
+	v.unique("replication", names)
+}
+
+// isLoopback says whether only this machine can reach a listener's address.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}

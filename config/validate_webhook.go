@@ -1,0 +1,192 @@
+package config
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/net/http/httpguts"
+)
+
+func (v *validator) webhooks() {
+	var names []string
+	for i, w := range v.cfg.Webhooks {
+		names = append(names, w.Name)
+		v.webhook(fmt.Sprintf("webhooks[%d]", i), w)
+	}
+	v.unique("webhooks", names)
+}
+
+func (v *validator) webhook(at string, w Webhook) {
+	if w.URL.IsZero() {
+		v.wrong(at+".url", "is missing")
+	}
+	v.httpURL(at+".url", w.URL)
+	v.preset(at, w)
+	v.formatOptions(at+".format_options", w)
+	v.match(at+".match", w.Match)
+	v.match(at+".exclude", w.Exclude)
+	v.headers(at, w)
+	for i, secret := range w.SigningSecrets {
+		if problem := checkSigningSecret(secret.Reveal()); problem != "" {
+			v.wrong(fmt.Sprintf("%s.signing_secrets[%d]", at, i), "%s", problem)
+		}
+	}
+	for i, s := range w.Signatures {
+		v.signature(fmt.Sprintf("%s.signatures[%d]", at, i), s)
+	}
+	v.clientTLS(at+".tls", w.TLS)
+	v.proxy(at+".proxy", w.Proxy)
+	v.positive(at+".timeout", w.Timeout)
+	if w.Concurrency < 1 || w.Concurrency > 1000 {
+		v.wrong(at+".concurrency", "must be from 1 to 1000")
+	}
+	if len(w.Retry) == 0 || len(w.Retry) > 100 {
+		v.wrong(at+".retry", "must have 1 to 100 entries; [0s] is one attempt and no retry")
+	}
+}
+
+// preset wants to know how users name the registry: the consumers that it is for look images up by that name.
+func (v *validator) preset(at string, w Webhook) {
+	if w.Preset == "" {
+		return
+	}
+	for _, u := range v.cfg.Upstreams {
+		sends := len(w.Match.Upstreams) == 0 || slices.Contains(w.Match.Upstreams, u.Name)
+		if sends && u.ExternalURL == "" {
+			v.wrong(at+".preset", "needs external_url of upstream %q: the consumer looks images up by that name", u.Name)
+		}
+	}
+}
+
+func (v *validator) formatOptions(at string, w Webhook) {
+	o := w.FormatOptions
+	if w.Format != "cloudevents" && (o.Mode != "" || o.Type != "" || o.Subject != "") {
+		v.wrong(at, "mode, type and subject are options of the format cloudevents")
+	}
+	if w.Format != "template" && o.File != "" {
+		v.wrong(at+".file", "is an option of the format template")
+	}
+	if w.Format == "template" && o.File == "" {
+		v.wrong(at+".file", "is missing: the format template needs it")
+	}
+}
+
+func (v *validator) match(at string, m Match) {
+	known := v.upstreamNames()
+	for i, name := range m.Upstreams {
+		if !slices.Contains(known, name) {
+			p := fmt.Sprintf("%s.upstreams[%d]", at, i)
+			v.wrong(p, "there is no upstream %s%s", v.show(p), didYouMean(v.spots[p].raw, known))
+		}
+	}
+	v.pathGlobs(at, "projects", m.Projects)
+	v.pathGlobs(at, "repositories", m.Repositories)
+	v.textGlobs(at, "tags", m.Tags)
+	v.textGlobs(at, "operators", m.Operators)
+	v.textGlobs(at, "user_agents", m.UserAgents)
+}
+
+// ownHeaders are those that only bellbuoy or the connection itself may set.
+var ownHeaders = []string{
+	"Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "User-Agent", "Webhook-Id", "Webhook-Signature", "Webhook-Timestamp",
+}
+
+func (v *validator) headers(at string, w Webhook) {
+	if !httpguts.ValidHeaderFieldValue(w.AuthHeader.Reveal()) {
+		v.wrong(at+".auth_header", "has characters that a header cannot have")
+	}
+	for name, value := range w.Headers {
+		p := at + ".headers." + name
+		canonical := http.CanonicalHeaderKey(name)
+		switch {
+		case !httpguts.ValidHeaderFieldName(name):
+			v.wrong(p, "is not a header's name")
+		case !httpguts.ValidHeaderFieldValue(value.Reveal()):
+			v.wrong(p, "has characters that a header cannot have")
+		case slices.Contains(ownHeaders, canonical):
+			v.wrong(p, "is set by bellbuoy itself")
+		case canonical == "Authorization" && w.AuthHeader != "":
+			v.wrong(p, "is set by auth_header already")
+		}
+	}
+}
+
+// checkSigningSecret wants whsec_ and the base64 of 24 to 64 bytes, as Standard Webhooks says. It shows nothing of it.
+func checkSigningSecret(secret string) string {
+	encoded, ok := strings.CutPrefix(secret, "whsec_")
+	if !ok {
+		return "must begin with whsec_"
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return "what follows whsec_ must be base64"
+	}
+	if len(key) < 24 || len(key) > 64 {
+		return fmt.Sprintf("holds %d bytes; Standard Webhooks asks for 24 to 64, as in: echo whsec_$(openssl rand -base64 32)", len(key))
+	}
+	return ""
+}
+
+func (v *validator) signature(at string, s Signature) {
+	switch canonical := http.CanonicalHeaderKey(s.Header); {
+	case s.Header == "":
+		v.wrong(at+".header", "is missing")
+	case !httpguts.ValidHeaderFieldName(s.Header):
+		v.wrong(at+".header", "is not a header's name")
+	case slices.Contains(ownHeaders, canonical):
+		v.wrong(at+".header", "is set by bellbuoy itself")
+	}
+	if s.Secret == "" {
+		v.wrong(at+".secret", "is missing")
+	}
+	if !httpguts.ValidHeaderFieldValue(s.Prefix) {
+		v.wrong(at+".prefix", "has characters that a header cannot have")
+	}
+}
+
+func (v *validator) proxy(at string, p URL) {
+	if p.IsZero() {
+		return
+	}
+	u, err := url.Parse(p.Reveal())
+	if err != nil || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) || !isHost(u.Hostname()) || !validPort(u) {
+		v.wrong(at, "must be a URL like http://proxy.example.com:3128 or socks5://proxy.example.com:1080")
+	}
+}
+
+// admin checks who may use console and API, and that not everybody on the network may.
+func (v *validator) admin() {
+	a := v.cfg.Admin
+	v.serverTLS("admin.tls", a.TLS)
+	var users, tokens []string
+	for i, u := range a.Users {
+		users = append(users, u.Name)
+		at := fmt.Sprintf("admin.users[%d]", i)
+		if strings.Contains(u.Name, ":") {
+			v.wrong(at+".name", "must have no colon: HTTP Basic ends the name there")
+		}
+		if _, err := bcrypt.Cost([]byte(u.PasswordHash.Reveal())); err != nil {
+			v.wrong(at+".password_hash", "must be a bcrypt hash, as made by: htpasswd -nB %s", "NAME")
+		}
+		v.pathGlobs(at, "projects", u.Projects)
+	}
+	for i, t := range a.Tokens {
+		tokens = append(tokens, t.Name)
+		at := fmt.Sprintf("admin.tokens[%d]", i)
+		if len(t.Token) < 16 {
+			v.wrong(at+".token", "must have at least 16 characters")
+		}
+		v.pathGlobs(at, "projects", t.Projects)
+	}
+	v.unique("admin.users", users)
+	v.unique("admin.tokens", tokens)
+	if a.Listen != "" && !isLoopback(a.Listen) && len(users)+len(tokens) == 0 {
+		v.wrong("admin.listen", "an address that is not loopback needs admin.users or admin.tokens")
+	}
+}
