@@ -1,0 +1,177 @@
+package detect
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// Tokens that stand for nobody: the subject of an anonymous Quay token.
+const quayAnonymous = "(anonymous)"
+
+// BasicUser is the user name of an Authorization header of the Basic scheme. The password is dropped at once.
+func BasicUser(authorization string) (name string, ok bool) {
+	scheme, value, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return "", false
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(value))
+	if err != nil {
+		return "", false
+	}
+	name, _, ok = strings.Cut(string(raw), ":")
+	if !ok {
+		return "", false
+	}
+	return usableName(name), true
+}
+
+// BearerToken is the token of an Authorization header of the Bearer scheme.
+func BearerToken(authorization string) (token string, ok bool) {
+	scheme, value, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	return strings.TrimSpace(value), true
+}
+
+// TokenName is the first of the claims (dots lead into objects) that a JWT's payload has as a non-empty string. The signature is not looked
+// at: the name counts only when something vouches for it. Opaque tokens have none.
+func TokenName(token string, claims []string) (name string, ok bool) {
+	_, rest, _ := strings.Cut(token, ".")
+	payload, _, found := strings.Cut(rest, ".")
+	if !found {
+		return "", false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
+	if err != nil {
+		return "", false
+	}
+	var all map[string]any
+	if json.Unmarshal(raw, &all) != nil {
+		return "", false
+	}
+	return ClaimName(all, claims)
+}
+
+// ClaimName is TokenName for claims that are decoded already.
+func ClaimName(all map[string]any, claims []string) (name string, ok bool) {
+	for _, path := range claims {
+		if s, isString := claim(all, path).(string); isString {
+			if s = usableName(s); s != "" && s != quayAnonymous {
+				return s, true
+			}
+		}
+	}
+	return "", false
+}
+
+// claim finds a claim by its whole name first (names may hold dots, such as https://example.com/name), then by its path.
+func claim(all map[string]any, path string) any {
+	if v, ok := all[path]; ok {
+		return v
+	}
+	head, rest, found := strings.Cut(path, ".")
+	inner, ok := all[head].(map[string]any)
+	if !found || !ok {
+		return nil
+	}
+	return claim(inner, rest)
+}
+
+// usableName is s, or "" when it is not one that may stand in an event.
+func usableName(s string) string {
+	const maxName = 256
+	if len(s) > maxName || hasControl(s) {
+		return ""
+	}
+	return s
+}
+
+// Access is what a request does with a repository, as far as credentials are concerned.
+type Access uint8
+
+// The kinds of access.
+const (
+	Reading Access = iota
+	Writing
+)
+
+// Access is the kind of access that the action needs.
+func (a Action) Access() Access {
+	switch a {
+	case ManifestPut, ManifestDelete, BlobDelete, UploadStart, UploadChunk, UploadEnd, UploadCancel, ChartPost, ProvenancePost, ChartDelete:
+		return Writing
+	}
+	return Reading
+}
+
+// Evidence remembers, for ten minutes, where an upstream asks for credentials and so vouches for the names that it lets pass
+// (DESIGN §4.3 Operator). A 401 without credentials on GET /v2/ or on a read vouches for both kinds of access, on a write for writes;
+// a 2xx without credentials revokes it for that kind in that repository. Safe for concurrent use; bounded.
+type Evidence struct {
+	mu   sync.Mutex
+	seen *lru.Cache[evidenceKey, evidence] // guarded by mu, so that a revocation and a vouching cannot cross
+}
+
+type evidenceKey struct {
+	upstream, repository string // repository "" is the whole upstream (GET /v2/)
+	access               Access
+}
+
+type evidence struct {
+	vouches bool
+	at      time.Time
+}
+
+const (
+	evidenceFor = 10 * time.Minute
+	maxEvidence = 65_536 // entries of about 200 bytes
+)
+
+// NewEvidence returns an empty memory.
+func NewEvidence() *Evidence {
+	cache, _ := lru.New[evidenceKey, evidence](maxEvidence) // errs for sizes below one only
+	return &Evidence{seen: cache}
+}
+
+// Anonymous records the answer to a request that carried no credentials.
+func (e *Evidence) Anonymous(upstream, repository string, action Action, status int, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	access := action.Access()
+	switch {
+	case status == 401 && action == Ping:
+		e.note(upstream, "", Reading, true, now)
+		e.note(upstream, "", Writing, true, now)
+	case action == Ping:
+		// 2xx: an upstream may ask only where it matters
+	case status == 401 && access == Reading:
+		e.note(upstream, repository, Reading, true, now)
+		e.note(upstream, repository, Writing, true, now)
+	case status == 401:
+		e.note(upstream, repository, Writing, true, now)
+	case status >= 200 && status < 300:
+		e.note(upstream, repository, access, false, now)
+	}
+}
+
+func (e *Evidence) note(upstream, repository string, access Access, vouches bool, now time.Time) {
+	e.seen.Add(evidenceKey{upstream, repository, access}, evidence{vouches, now})
+}
+
+// Vouched tells whether the upstream vouches for names in a repository, and whether anything was seen that tells.
+func (e *Evidence) Vouched(upstream, repository string, access Access, now time.Time) (vouched, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, where := range []string{repository, ""} {
+		if got, ok := e.seen.Get(evidenceKey{upstream, where, access}); ok && now.Sub(got.at) < evidenceFor {
+			return got.vouches, true
+		}
+	}
+	return false, false
+}
