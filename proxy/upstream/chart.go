@@ -1,0 +1,224 @@
+package upstream
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Chart is a version of a chart at a ChartMuseum.
+type Chart struct {
+	Name, Version string
+	File          string // the name under which it is downloaded
+	Digest        string // sha256:… of the file; "" where unknown
+	Size          int64  // of the file; 0 where unknown
+	Exists        bool   // false in what comes with an error
+}
+
+// maxChartFile is how much of a chart's file is read to learn its size or digest.
+const maxChartFile = 256 << 20
+
+// Chart asks for a chart's digest and size. The tenant is "" at depth 0. The size costs a HEAD of the file, and where
+// that is not answered (ChartMuseum 0.13) a GET.
+func (c *Client) Chart(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
+	found, err := c.chartInfo(ctx, tenant, name, version, as)
+	if err != nil {
+		return Chart{}, err
+	}
+	file, err := c.chartFile(ctx, tenant, found.File, as, true)
+	if errors.Is(err, ErrTooLarge) {
+		return found, nil
+	}
+	if err != nil {
+		return Chart{}, err
+	}
+	found.Size = file.size
+	if found.Digest == "" {
+		found.Digest = file.digest
+	}
+	return found, nil
+}
+
+// ChartByFile finds the chart that is downloaded as file (app-1-2.0.0.tgz may be app-1 or app) in the tenant's
+// index.yaml. It costs the whole index up to that entry: ask sparingly.
+func (c *Client) ChartByFile(ctx context.Context, tenant, file string, as As) (Chart, error) {
+	var found Chart
+	err := c.IndexYAML(ctx, tenant, as, func(chart Chart) error {
+		if chart.File == file {
+			found = chart
+			return errEnough
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errEnough):
+		return found, nil
+	case err != nil:
+		return Chart{}, err
+	}
+	return Chart{}, fmt.Errorf("looking for %s in index.yaml: %w", file, ErrNotFound)
+}
+
+var errEnough = errors.New("enough was read")
+
+// IndexYAML reads a tenant's index.yaml, entry by entry, without keeping it. An error of yield ends the reading and
+// is returned.
+func (c *Client) IndexYAML(ctx context.Context, tenant string, as As, yield func(Chart) error) error {
+	path, err := chartPath("", tenant, "index.yaml")
+	if err != nil {
+		return err
+	}
+	resp, err := c.askChart(ctx, http.MethodGet, path, tenant, as)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	plain, err := unpack(resp)
+	if err != nil {
+		return err
+	}
+	if err := scanIndex(plain, maxIndexYAML, yield); err != nil {
+		return fmt.Errorf("reading index.yaml: %w", err)
+	}
+	return nil
+}
+
+// chartInfo reads what the API knows of a chart. ChartMuseum looks versions up as constraints: an answer about another
+// version than the one asked for means that this one is not there.
+func (c *Client) chartInfo(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
+	path, err := chartPath("/api", tenant, "charts", name, version)
+	if err != nil {
+		return Chart{}, err
+	}
+	resp, err := c.askChart(ctx, http.MethodGet, path, tenant, as)
+	if err != nil {
+		return Chart{}, err
+	}
+	defer resp.Body.Close()
+	body, err := readAll(resp, maxPage)
+	if err != nil {
+		return Chart{}, err
+	}
+	var parsed struct {
+		Name, Version, Digest string
+	}
+	if err := json.Unmarshal(body, &parsed); err != nil || parsed.Name == "" || parsed.Version == "" {
+		return Chart{}, fmt.Errorf("asking for chart %s %s: %w", name, version, errMalformed)
+	}
+	if parsed.Name != name || parsed.Version != version {
+		return Chart{}, fmt.Errorf("asking for chart %s %s: %w", name, version, ErrNotFound)
+	}
+	return Chart{
+		Name: name, Version: version, File: chartFileName(name, version), Digest: chartDigest(parsed.Digest), Exists: true,
+	}, nil
+}
+
+func chartFileName(name, version string) string { return name + "-" + version + ".tgz" }
+
+// chartDigest puts ChartMuseum's bare hex into the form of all other digests; "" if it is none.
+func chartDigest(hexadecimal string) string {
+	d := digest.Digest("sha256:" + strings.TrimPrefix(strings.ToLower(hexadecimal), "sha256:"))
+	if d.Validate() != nil {
+		return ""
+	}
+	return d.String()
+}
+
+// chartContent is what a chart's file tells of itself; empty fields are not known.
+type chartContent struct {
+	digest string
+	size   int64
+}
+
+// chartFile asks for a chart's file: by HEAD if its size is enough and the upstream can tell it, else it reads it.
+func (c *Client) chartFile(ctx context.Context, tenant, file string, as As, sizeOnly bool) (chartContent, error) {
+	path, err := chartPath("", tenant, "charts", file)
+	if err != nil {
+		return chartContent{}, err
+	}
+	tried := sizeOnly && !c.noHead.Load()
+	if tried {
+		size, err := c.chartHead(ctx, path, tenant, as)
+		if size > 0 || ctx.Err() != nil {
+			return chartContent{size: size}, err
+		}
+	}
+	resp, err := c.askChart(ctx, http.MethodGet, path, tenant, as)
+	if err != nil {
+		return chartContent{}, err
+	}
+	defer resp.Body.Close()
+	if tried {
+		c.noHead.Store(true) // it is there, and HEAD did not tell its size
+	}
+	return readChart(resp)
+}
+
+// chartHead is a file's size; 0 where the upstream answers HEAD without one.
+func (c *Client) chartHead(ctx context.Context, path, tenant string, as As) (int64, error) {
+	resp, err := c.askChart(ctx, http.MethodHead, path, tenant, as)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if packed(resp.Header) {
+		return 0, nil
+	}
+	return max(resp.ContentLength, 0), nil
+}
+
+func readChart(resp *http.Response) (chartContent, error) {
+	plain, err := unpack(resp)
+	if err != nil {
+		return chartContent{}, err
+	}
+	hash := sha256.New()
+	n, err := io.Copy(hash, io.LimitReader(plain, maxChartFile+1))
+	if err != nil {
+		return chartContent{}, fmt.Errorf("reading a chart: %w", err)
+	}
+	if n > maxChartFile {
+		return chartContent{}, ErrTooLarge
+	}
+	return chartContent{digest: "sha256:" + hex.EncodeToString(hash.Sum(nil)), size: n}, nil
+}
+
+func (c *Client) askChart(ctx context.Context, method, path, tenant string, as As) (*http.Response, error) {
+	resp, err := c.ask(ctx, question{
+		method: method, target: c.at(path, ""), scope: "artifact-repository:" + tenant + ":pull", as: as, timeout: fileTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if success(resp.StatusCode) {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, fmt.Errorf("asking for %s: %w", path, refusal(resp, saysChartMuseum))
+}
+
+// chartPath is before[/tenant]/segments, or ErrName where a name would lead elsewhere.
+func chartPath(before, tenant string, segments ...string) (string, error) {
+	path := before
+	if tenant = strings.Trim(tenant, "/"); tenant != "" {
+		if !validRepository(tenant) {
+			return "", fmt.Errorf("asking for a chart: %w", ErrName)
+		}
+		path += "/" + tenant
+	}
+	for _, segment := range segments {
+		if !validSegment(segment) {
+			return "", fmt.Errorf("asking for a chart: %w", ErrName)
+		}
+		path += "/" + segment
+	}
+	return path, nil
+}

@@ -1,0 +1,273 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	attempts   = 7
+	firstPause = time.Second
+	maxPause   = 30 * time.Second // where the upstream names no time of its own
+)
+
+// politely asks within the walk's rate and concurrency, and again where the upstream may yet answer. A pause that one
+// answer asks for holds for all.
+func (k *walker) politely(ctx context.Context, ask func(context.Context) error) error {
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		err := k.once(ctx, ask)
+		if err == nil || ctx.Err() != nil || !transient(err) || attempt == attempts {
+			return err
+		}
+		k.pauseFor(max(pause, patience(err)))
+		pause = min(2*pause, maxPause)
+	}
+}
+
+func (k *walker) once(ctx context.Context, ask func(context.Context) error) error {
+	if err := put(ctx, k.slots, struct{}{}); err != nil {
+		return err
+	}
+	defer func() { <-k.slots }()
+	if err := k.sleep(ctx); err != nil {
+		return err
+	}
+	if err := k.limiter.Wait(ctx); err != nil {
+		return err
+	}
+	return ask(ctx)
+}
+
+// patience is how long the upstream asked to be left alone.
+func patience(err error) time.Duration {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.RetryAfter
+	}
+	return 0
+}
+
+func (k *walker) pauseFor(d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if until := time.Now().Add(d); until.After(k.pausedTo) {
+		k.pausedTo = until
+	}
+}
+
+// sleep waits until no pause is on.
+func (k *walker) sleep(ctx context.Context) error {
+	for {
+		k.mu.Lock()
+		left := time.Until(k.pausedTo)
+		k.mu.Unlock()
+		if left <= 0 {
+			return nil
+		}
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// listRepositories gives the named repositories, or the catalog's, behind the cursor.
+func (k *walker) listRepositories(ctx context.Context, yield func([]string) error) error {
+	if len(k.Repositories) > 0 {
+		return yield(behind(k.Repositories, k.Resume))
+	}
+	return k.client.catalog(ctx, k.Resume, k.politely, yield)
+}
+
+// listTenants gives the named tenants behind the cursor, or the root.
+func (k *walker) listTenants(_ context.Context, yield func([]string) error) error {
+	if len(k.Repositories) == 0 {
+		return yield([]string{""})
+	}
+	return yield(behind(k.Repositories, k.Resume))
+}
+
+// behind is what follows cursor; all, where cursor is not among the names.
+func behind(names []string, cursor string) []string {
+	return names[slices.Index(names, cursor)+1:]
+}
+
+// repository reads all tags of a repository, those of one page side by side.
+func (k *walker) repository(ctx context.Context, name string) error {
+	sizes, err := lru.New[string, int64](keptSizes)
+	if err != nil {
+		return err
+	}
+	return k.client.tags(ctx, name, k.politely, func(tags []string) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(k.Concurrency)
+		for _, tag := range tags {
+			group.Go(func() error { return k.tag(ctx, name, tag, sizes) })
+		}
+		return group.Wait()
+	})
+}
+
+// tag reads one tag into the sink.
+func (k *walker) tag(ctx context.Context, repository, tag string, sizes *lru.Cache[string, int64]) error {
+	m, err := k.manifest(ctx, repository, tag)
+	if err == nil && m.Digest == "" {
+		err = ErrNoDigest
+	}
+	if err != nil {
+		if ctx.Err() != nil || !skippable(err) {
+			return err
+		}
+		k.skip(repository, tag, err)
+		return nil
+	}
+	found := Found{Repository: repository, Tag: tag, Digest: m.Digest, MediaType: m.MediaType, Body: m.Body}
+	if found.Size, err = k.size(ctx, repository, m, sizes, 0); err != nil {
+		return err
+	}
+	return k.sink(ctx, found)
+}
+
+// manifest reads a manifest, or its head only. One that is too long is known by its digest.
+func (k *walker) manifest(ctx context.Context, repository, reference string) (m Manifest, err error) {
+	ask := k.client.Manifest
+	if k.Heads {
+		ask = k.client.Head
+	}
+	err = k.politely(ctx, func(ctx context.Context) (err error) {
+		m, err = ask(ctx, repository, reference, Own)
+		return err
+	})
+	if errors.Is(err, ErrTooLarge) && m.Digest != "" {
+		return m, nil
+	}
+	return m, err
+}
+
+const (
+	keptSizes   = 10_000
+	maxChildren = 1000
+	maxNesting  = 3
+)
+
+// contents are the parts of a manifest that have a size.
+type contents struct {
+	Config    *part  `json:"config"`
+	Layers    []part `json:"layers"`
+	Blobs     []part `json:"blobs"`
+	Manifests []part `json:"manifests"`
+}
+
+type part struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+// size is an artifact's size, 0 where it cannot be told: of a head, of schema 1, of an index whose children are not
+// read or cannot be.
+func (k *walker) size(ctx context.Context, repository string, m Manifest, sizes *lru.Cache[string, int64], depth int) (int64, error) {
+	var parsed contents
+	if m.Body == nil || json.Unmarshal(m.Body, &parsed) != nil {
+		return 0, nil
+	}
+	total, known := parsed.sum(m.Size)
+	if !known {
+		return 0, nil
+	}
+	if len(parsed.Manifests) > 0 && (!k.Children || depth == maxNesting || len(parsed.Manifests) > maxChildren) {
+		return 0, nil
+	}
+	for _, child := range parsed.Manifests {
+		size, err := k.childSize(ctx, repository, child.Digest, sizes, depth)
+		if err != nil || size == 0 {
+			return 0, err
+		}
+		total += size
+	}
+	sizes.Add(m.Digest, total)
+	return total, nil
+}
+
+// childSize is 0 for a child that is not there: indexes may list what was never pushed.
+func (k *walker) childSize(ctx context.Context, repository, digest string, sizes *lru.Cache[string, int64], depth int) (int64, error) {
+	if size, ok := sizes.Get(digest); ok {
+		return size, nil
+	}
+	child, err := k.manifest(ctx, repository, digest)
+	if err != nil {
+		if ctx.Err() != nil || !skippable(err) {
+			return 0, err
+		}
+		return 0, nil
+	}
+	return k.size(ctx, repository, child, sizes, depth+1)
+}
+
+const maxPart = 1 << 50 // no blob is a pebibyte: a sum of these cannot overflow
+
+// sum adds config and layers to the manifest's own size. A manifest that lists nothing has no known size.
+func (c contents) sum(own int64) (int64, bool) {
+	parts := slices.Concat(c.Layers, c.Blobs)
+	if c.Config != nil {
+		parts = append(parts, *c.Config)
+	}
+	if len(parts) > 8000 || len(parts) == 0 && c.Manifests == nil {
+		return 0, false
+	}
+	for _, p := range parts {
+		if p.Size < 0 || p.Size > maxPart {
+			return 0, false
+		}
+		own += p.Size
+	}
+	return own, true
+}
+
+// tenant reads a tenant's index.yaml first, and then asks for the sizes, if it can be told without reading the files.
+func (k *walker) tenant(ctx context.Context, tenant string) error {
+	var charts []Chart
+	err := k.politely(ctx, func(ctx context.Context) error {
+		charts = charts[:0]
+		return k.client.IndexYAML(ctx, tenant, Own, func(chart Chart) error {
+			charts = append(charts, chart)
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("reading the charts of tenant %q: %w", tenant, err)
+	}
+	tellsSize := !k.Heads && !k.client.noHead.Load()
+	for _, chart := range charts {
+		if tellsSize {
+			chart.Size = k.chartSize(ctx, tenant, chart.File)
+			tellsSize = chart.Size > 0
+		}
+		found := Found{Tenant: tenant, Repository: chart.Name, Tag: chart.Version, Digest: chart.Digest, Size: chart.Size}
+		if err := k.sink(ctx, found); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// chartSize is 0 where a HEAD does not tell it.
+func (k *walker) chartSize(ctx context.Context, tenant, file string) (size int64) {
+	path, err := chartPath("", tenant, "charts", file)
+	if err != nil {
+		return 0
+	}
+	_ = k.politely(ctx, func(ctx context.Context) error {
+		size, err = k.client.chartHead(ctx, path, tenant, Own)
+		return err
+	})
+	return size
+}
