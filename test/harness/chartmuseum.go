@@ -1,0 +1,53 @@
+package harness
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+)
+
+// ChartMuseumOptions chooses how charts are arranged and guarded. The zero value is one anonymous tenant.
+type ChartMuseumOptions struct {
+	Depth         int    // --depth
+	DepthDynamic  bool   // --depth-dynamic
+	ContextPath   string // e.g. /charts
+	User          string // Basic authentication; "": none
+	Password      string
+	AnonymousRead bool     // reads need no login although writes do
+	Flags         []string // more, as the program takes them
+}
+
+// ChartMuseumServer is a running ChartMuseum.
+type ChartMuseumServer struct {
+	Daemon
+	URL  string // http://127.0.0.1:port, without the context path
+	Host string
+}
+
+// ChartMuseum starts ChartMuseum with an empty storage.
+func ChartMuseum(t T, opts ChartMuseumOptions) *ChartMuseumServer {
+	t.Helper()
+	path, dir, port := Part(t, "chartmuseum"), t.TempDir(), FreePort(t)
+	args := []string{
+		"--port", strconv.Itoa(port), "--storage", "local", "--storage-local-rootdir", filepath.Join(dir, "charts"),
+		"--depth", strconv.Itoa(opts.Depth), "--context-path", opts.ContextPath,
+	}
+	if opts.DepthDynamic {
+		args = append(args, "--depth-dynamic")
+	}
+	if opts.User != "" {
+		args = append(args, "--basic-auth-user", opts.User, "--basic-auth-pass", opts.Password)
+	}
+	if opts.AnonymousRead {
+		args = append(args, "--auth-anonymous-get")
+	}
+	host := fmt.Sprintf("127.0.0.1:%d", port)
+	c := &ChartMuseumServer{URL: "http://" + host, Host: host}
+	c.Daemon = Daemon{
+		name: "chartmuseum", path: path, args: append(args, opts.Flags...), env: []string{"HOME=" + dir}, dir: dir,
+		ready: answers(c.URL+opts.ContextPath+"/health", http.StatusOK),
+	}
+	c.launch(t)
+	return c
+}

@@ -1,0 +1,60 @@
+package harness
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// Ports below the kernel's ephemeral range, so that no outgoing connection takes one between our choosing and its use.
+const firstPort, lastPort = 18000, 31000
+
+// FreePort reserves a port of 127.0.0.1 until the test ends, among all test processes of this machine: each holds a lock on a
+// file named like the port.
+func FreePort(t T) int {
+	t.Helper()
+	dir := filepath.Join(os.TempDir(), "bellbuoy-test-ports")
+	if err := os.MkdirAll(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatalf("reserving a port: %v", err)
+	}
+	for range 1000 {
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		release, err := reserve(filepath.Join(dir, strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		if free(port) {
+			t.Cleanup(release)
+			return port
+		}
+		release()
+	}
+	t.Fatalf("no free port between %d and %d", firstPort, lastPort)
+	return 0
+}
+
+// reserve takes the lock of a file. The file stays: removing it would let two processes lock two files of one name.
+func reserve(path string) (release func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)) // ChartMuseum listens on every address
+	if err != nil {
+		return false
+	}
+	l.Close()
+	return true
+}

@@ -1,0 +1,98 @@
+package harness
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// RegistryOptions chooses what the registry asks of its clients. The zero value is an anonymous registry that deletes nothing.
+type RegistryOptions struct {
+	Delete       bool              // whether manifests can be deleted
+	RelativeURLs bool              // Locations without scheme and host
+	Htpasswd     map[string]string // user → password; nil: no login
+	Token        *TokenServer      // nil: no token authentication; wins over Htpasswd
+	// TokenRealm is the URL that clients are sent to for tokens. "" is the token server's own. Some clients refuse a private
+	// address other than the registry's: then let it be one that bellbuoy forwards to the token server. "auto" makes the
+	// registry name the host that its client used, with the path /token.
+	TokenRealm string
+}
+
+// RegistryServer is a running distribution registry.
+type RegistryServer struct {
+	Daemon
+	URL  string // http://127.0.0.1:port
+	Host string // 127.0.0.1:port
+	Dir  string // its storage
+}
+
+// Registry starts the distribution registry with an empty storage.
+func Registry(t T, opts RegistryOptions) *RegistryServer {
+	t.Helper()
+	path, dir := Part(t, "registry"), t.TempDir()
+	host := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+	config := filepath.Join(dir, "config.yml")
+	r := &RegistryServer{URL: "http://" + host, Host: host, Dir: filepath.Join(dir, "storage")}
+	writeFile(t, config, registryConfig(t, opts, host, r.Dir, dir))
+	r.Daemon = Daemon{
+		name: "registry", path: path, args: []string{"serve", config},
+		env:   []string{"HOME=" + dir, "OTEL_TRACES_EXPORTER=none"}, // REGISTRY_* of the caller would change its configuration
+		ready: answers(r.URL+"/v2/", http.StatusOK, http.StatusUnauthorized),
+	}
+	r.launch(t)
+	return r
+}
+
+func registryConfig(t T, opts RegistryOptions, host, storage, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\n")
+	fmt.Fprintf(&b, "storage: {filesystem: {rootdirectory: %q}, delete: {enabled: %t}}\n", storage, opts.Delete)
+	fmt.Fprintf(&b, "http: {addr: %q, relativeurls: %t, secret: test}\n", host, opts.RelativeURLs)
+	switch {
+	case opts.Token != nil:
+		jwks := filepath.Join(dir, "jwks.json")
+		writeFile(t, jwks, opts.Token.JWKS())
+		fmt.Fprintf(&b, "auth: {token: {%s, service: %q, issuer: %q, jwks: %q}}\n",
+			realm(opts), opts.Token.Service, opts.Token.Issuer, jwks)
+	case opts.Htpasswd != nil:
+		users := filepath.Join(dir, "htpasswd")
+		writeFile(t, users, htpasswd(t, opts.Htpasswd))
+		fmt.Fprintf(&b, "auth: {htpasswd: {realm: registry, path: %q}}\n", users)
+	}
+	return b.String()
+}
+
+func realm(opts RegistryOptions) string {
+	switch opts.TokenRealm {
+	case "":
+		return fmt.Sprintf("realm: %q", opts.Token.URL+"/token")
+	case "auto":
+		return `realm: "", autoredirect: true, autoredirectpath: /token`
+	}
+	return fmt.Sprintf("realm: %q", opts.TokenRealm)
+}
+
+func htpasswd(t T, users map[string]string) string {
+	t.Helper()
+	var b strings.Builder
+	for user, password := range users {
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+		if err != nil {
+			t.Fatalf("hashing a password: %v", err)
+		}
+		fmt.Fprintf(&b, "%s:%s\n", user, hash)
+	}
+	return b.String()
+}
+
+func writeFile(t T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatalf("%v", err)
+	}
+}
