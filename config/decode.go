@@ -206,7 +206,7 @@ func setScalar(v reflect.Value, k kind, value string, s spot) string {
 	case v.Kind() == reflect.Int:
 		n, err := strconv.Atoi(value)
 		if asText || err != nil {
-			return wrong
+			return strings.TrimSuffix(wrong, ", not a number")
 		}
 		v.SetInt(int64(n))
 	case k != text:
@@ -242,6 +242,8 @@ func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
 	if value == f.fallback || slices.Contains(f.enum, value) {
 		return
 	}
+	// Nothing that is checked later may show what it expanded to.
+	v.SetString(f.fallback)
 	s := d.spots[path]
 	d.findings.problem(s.at, path, s.show()+" is not known"+didYouMean(s.raw, f.enum))
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -47,6 +48,10 @@ func parse(name string, data []byte, env func(string) (string, bool), refused []
 func readTree(data []byte, found *findings) *node {
 	if len(data) > maxFile {
 		found.problem(place{}, "", "larger than "+Size(maxFile).String())
+		return nil
+	}
+	if !utf8.Valid(data) {
+		found.problem(place{}, "", "not UTF-8")
 		return nil
 	}
 	file, at, err := parseYAML(string(data))

@@ -63,6 +63,8 @@ func (d *decoder) asksNothing(n *node) bool {
 		return !slices.ContainsFunc(n.keys, func(k key) bool { return !d.asksNothing(k.value) })
 	case text:
 		return d.plain(n) == ""
+	case number:
+		return n.value == "0"
 	}
 	return n.kind == null
 }

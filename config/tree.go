@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // kind is what a node of the file is.
@@ -68,8 +69,10 @@ func (b *builder) build(n ast.Node, at place, path string) *node {
 		return b.tooLarge(at)
 	}
 	switch n := n.(type) {
-	case nil, *ast.NullNode:
+	case nil:
 		return &node{kind: null, at: at}
+	case *ast.NullNode:
+		return &node{kind: null, at: nullPlace(n, at)}
 	case *ast.BoolNode:
 		return &node{kind: boolean, at: placeOf(n, at), value: n.GetToken().Value}
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
@@ -97,7 +100,11 @@ func (b *builder) build(n ast.Node, at place, path string) *node {
 func (b *builder) buildList(n *ast.SequenceNode, at place, path string) *node {
 	out := &node{kind: list, at: at}
 	for i, v := range n.Values {
-		out.items = append(out.items, b.build(v, at, fmt.Sprintf("%s[%d]", path, i)))
+		where := at
+		if i < len(n.Entries) {
+			where = tokenPlace(n.Entries[i].Start)
+		}
+		out.items = append(out.items, b.build(v, where, fmt.Sprintf("%s[%d]", path, i)))
 	}
 	return out
 }
@@ -210,6 +217,14 @@ func placeOf(n ast.Node, fallback place) place {
 		return fallback
 	}
 	return place{line: p.Line, column: p.Column}
+}
+
+// nullPlace is where a null is written. The token of an absent value stands anywhere.
+func nullPlace(n *ast.NullNode, fallback place) place {
+	if n.Token == nil || n.Token.Type != token.NullType {
+		return fallback
+	}
+	return placeOf(n, fallback)
 }
 
 // mappingPlace is where a mapping begins: its brace, or its first key.

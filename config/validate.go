@@ -75,23 +75,37 @@ func (v *validator) listeners() {
 	if c.Listen == "" {
 		v.wrong("listen", "must not be empty")
 	}
-	seen := map[string]string{}
+	type listener struct {
+		path, host string
+		port       int
+	}
+	var seen []listener
 	for _, l := range []struct{ path, addr string }{
 		{"listen", c.Listen}, {"health.listen", c.Health.Listen}, {"admin.listen", c.Admin.Listen},
 	} {
 		if l.addr == "" {
 			continue
 		}
-		_, port, err := splitAddress(l.addr)
+		host, port, err := splitAddress(l.addr)
 		if err != nil {
 			v.wrong(l.path, "must be an address like :5080 or 127.0.0.1:5080: %v", err)
 			continue
 		}
-		if other, taken := seen[l.addr]; taken && port != 0 {
-			v.wrong(l.path, "is the address of %s too", other)
+		for _, other := range seen {
+			if port != 0 && port == other.port && overlap(host, other.host) {
+				v.wrong(l.path, "is taken by %s", other.path)
+			}
 		}
-		seen[l.addr] = l.path
+		seen = append(seen, listener{l.path, host, port})
 	}
+}
+
+// overlap says whether listeners on the same port of two hosts are in each other's way.
+func overlap(a, b string) bool { return a == b || isAnyAddress(a) || isAnyAddress(b) }
+
+func isAnyAddress(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
 }
 
 // splitAddress takes host:port apart; its errors do not show the address.
@@ -174,7 +188,7 @@ func (v *validator) limits() {
 	v.positive("correlation.untagged_push_max", c.UntaggedPushMax)
 	v.positive("correlation.pull", c.Pull)
 	if c.UntaggedPushMax < c.UntaggedPush {
-		v.wrong("correlation.untagged_push_max", "must not be less than untagged_push (%s)", c.UntaggedPush)
+		v.wrong("correlation.untagged_push_max", "must not be less than untagged_push")
 	}
 }
 

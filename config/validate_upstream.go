@@ -32,6 +32,17 @@ func (v *validator) upstreamNames() []string {
 	return names
 }
 
+// writtenNames are the names of upstreams that a message may show: those that were not expanded.
+func (v *validator) writtenNames() []string {
+	var names []string
+	for i, name := range v.upstreamNames() {
+		if at := fmt.Sprintf("upstreams[%d].", i); !v.spots[at+"name"].expanded && !v.spots[at+"type"].expanded {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func (v *validator) upstream(at string, u Upstream) {
 	if u.Type == "" {
 		v.wrong(at+".type", "is missing; want registry or chartmuseum")
@@ -80,7 +91,7 @@ func (v *validator) externalURL(at string, u Upstream) {
 	if u.ExternalURL == "" {
 		// Where the URL is wrong, its own problem says enough.
 		if own, problem := parseHTTP(u.URL); problem == "" {
-			v.doubt(parentPath(at), "external_url is not set: payloads name the upstream's own host, %s, where a request's Host does not count", own.Host)
+			v.doubt(parentPath(at), "external_url is not set: payloads name the upstream's own host%s where a request's Host does not count", v.hostOf(own, parentPath(at)))
 		}
 		return
 	}
@@ -95,6 +106,14 @@ func (v *validator) externalURL(at string, u Upstream) {
 	if problem != "" {
 		v.wrong(at, "%s", problem)
 	}
+}
+
+// hostOf is the host of an upstream's URL for a message: nothing where it was expanded.
+func (v *validator) hostOf(u *url.URL, at string) string {
+	if v.spots[at+".url"].expanded {
+		return ""
+	}
+	return " (" + u.Host + ")"
 }
 
 func looksLikeRegistry(u *url.URL) bool {

@@ -55,10 +55,10 @@ func (v *validator) preset(at string, w Webhook) {
 	if w.Preset == "" {
 		return
 	}
-	for _, u := range v.cfg.Upstreams {
+	for i, u := range v.cfg.Upstreams {
 		sends := len(w.Match.Upstreams) == 0 || slices.Contains(w.Match.Upstreams, u.Name)
 		if sends && u.ExternalURL == "" {
-			v.wrong(at+".preset", "needs external_url of upstream %q: the consumer looks images up by that name", u.Name)
+			v.wrong(at+".preset", "needs external_url of upstreams[%d]: the consumer looks images up by that name", i)
 		}
 	}
 }
@@ -81,7 +81,7 @@ func (v *validator) match(at string, m Match) {
 	for i, name := range m.Upstreams {
 		if !slices.Contains(known, name) {
 			p := fmt.Sprintf("%s.upstreams[%d]", at, i)
-			v.wrong(p, "there is no upstream %s%s", v.show(p), didYouMean(v.spots[p].raw, known))
+			v.wrong(p, "there is no upstream %s%s", v.show(p), didYouMean(v.spots[p].raw, v.writtenNames()))
 		}
 	}
 	v.pathGlobs(at, "projects", m.Projects)
