@@ -1,0 +1,103 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellbuoy.yaml")
+	if err := os.WriteFile(path, []byte(smallest+"    retri: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := Load(path, noEnv)
+	if want := path + `:8:5: webhooks[0].retri: unknown key; did you mean "retry"?`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if err := os.WriteFile(path, []byte(smallest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(path, noEnv); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoadUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	_, _, err := Load(filepath.Join(dir, "none.yaml"), noEnv)
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "none.yaml") {
+		t.Errorf("missing file: %v", err)
+	}
+	if _, _, err := Load(dir, noEnv); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("directory: %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	t.Chdir(t.TempDir())
+	env := environment(map[string]string{"BELLBUOY_CONFIG": "env.yaml"})
+	if got, err := Find("flag.yaml", env); got != "flag.yaml" || err != nil {
+		t.Errorf("flag: %q %v", got, err)
+	}
+	if got, err := Find("", env); got != "env.yaml" || err != nil {
+		t.Errorf("environment: %q %v", got, err)
+	}
+	_, err := firstExisting("./bellbuoy.yaml", "./etc/bellbuoy.yaml")
+	want := "no configuration file: -c and $BELLBUOY_CONFIG are not set, and there is no ./bellbuoy.yaml and no ./etc/bellbuoy.yaml"
+	if !errors.Is(err, ErrNotFound) || err.Error() != want {
+		t.Errorf("nothing there: %v", err)
+	}
+	if err := os.WriteFile("bellbuoy.yaml", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Find("", noEnv); got != "./bellbuoy.yaml" || err != nil {
+		t.Errorf("working directory: %q %v", got, err)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"cert", "key", "ca", "jwks", "secret", "client"} {
+		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := mustParse(t, smallest+`
+    auth_header: ${file:secret}
+    tls: {ca_file: ca, cert_file: client, key_file: client}
+tls: {cert_file: cert, key_file: key, client_ca_file: ca}
+identity: {verify: {jwks_file: jwks}}
+`)
+	if diff := cmp.Diff([]string{"ca", "cert", "client", "jwks", "key", "secret"}, cfg.Files()); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestNeedsRestart(t *testing.T) {
+	running := mustParse(t, smallest)
+	for _, tt := range []struct {
+		change func(*Config)
+		want   string
+	}{
+		{func(*Config) {}, ""},
+		{func(c *Config) { c.Log.Level, c.Webhooks, c.ShutdownGrace = "debug", nil, 1 }, ""},
+		{func(c *Config) { c.TLS.ClientCAFile = "ca" }, ""},
+		{func(c *Config) { c.Listen = ":1" }, "listen"},
+		{func(c *Config) { c.TLS.CertFile = "cert" }, "tls"},
+		{func(c *Config) { c.DataDir = "/data" }, "data_dir"},
+		{func(c *Config) { c.Database = "postgres://db" }, "database"},
+		{func(c *Config) { c.Health.Listen, c.Admin.Listen = "", "" }, "health.listen admin.listen"},
+	} {
+		next := mustParse(t, smallest)
+		tt.change(next)
+		if got := strings.Join(NeedsRestart(running, next), " "); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
