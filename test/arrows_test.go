@@ -1,0 +1,110 @@
+// Package test holds what the repository as a whole must keep: which package may import which, and what the image is made of. The
+// packages below it start the real parts and test bellbuoy end to end.
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/bellbuoy/bellbuoy/"
+
+// arrows lists every package with the packages of ours that it may import. A package is added here together with the reason for
+// it, in its package comment. Only imports of what is built count: tests may use what they need.
+var arrows = map[string][]string{
+	"config":         {},
+	"detect":         {},
+	"detect/scan":    {"detect"},
+	"proxy":          {"detect", "proxy/upstream"},
+	"proxy/upstream": {},
+	"notify":         {"detect", "notify/store", "notify/format", "notify/webhook"},
+	"notify/store":   {},
+	"notify/format":  {"detect"},
+	"notify/webhook": {},
+	"notify/console": {},
+	"cmd/bellbuoy":   {"config", "detect", "detect/scan", "notify", "notify/console", "notify/format", "notify/store", "notify/webhook", "proxy", "proxy/upstream"},
+}
+
+func TestImportArrows(t *testing.T) {
+	for _, p := range packages(t) {
+		if violation := check(p); violation != "" {
+			t.Error(violation)
+		}
+	}
+}
+
+func TestTheArrowsCatchViolations(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		p    listed
+		want string
+	}{
+		{"allowed", listed{"proxy", []string{"net/http", module + "detect"}}, ""},
+		{"an arrow too many", listed{"detect", []string{module + "notify"}}, "detect must not import notify"},
+		{"a package nobody knows", listed{"util", nil}, "util is not in the table"},
+		{"products do not need tests", listed{"cmd/bellbuoy", []string{module + "test/harness"}}, "cmd/bellbuoy must not import test/harness"},
+		{"tests may import what they need", listed{"test/e2e", []string{module + "detect"}}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := check(tc.p); !strings.HasPrefix(got, tc.want) || (tc.want == "") != (got == "") {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// listed is a package as we name it, and all that it imports.
+type listed struct {
+	name    string
+	imports []string
+}
+
+// check says what is wrong with the imports of a package, "" where nothing is.
+func check(p listed) string {
+	if p.name == "test" || strings.HasPrefix(p.name, "test/") {
+		return ""
+	}
+	allowed, known := arrows[p.name]
+	if !known {
+		return p.name + " is not in the table of arrows: add it with what it may import, and say why it exists"
+	}
+	for _, imported := range p.imports {
+		if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(allowed, ours) {
+			return p.name + " must not import " + ours
+		}
+	}
+	return ""
+}
+
+// packages asks go for every package of the module, for all build tags that matter here: those of this machine.
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var found []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		found = append(found, listed{strings.TrimPrefix(p.ImportPath, module), p.Imports})
+	}
+	if len(found) < 3 {
+		t.Fatalf("go list found only %d packages", len(found))
+	}
+	return found
+}
