@@ -1,0 +1,166 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+)
+
+var quiet = log.New(io.Discard, "", 0)
+
+// TestMain frees the tests from the environment that they run in.
+func TestMain(m *testing.M) {
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "REQUEST_METHOD"} {
+		os.Unsetenv(name)
+	}
+	os.Exit(m.Run())
+}
+
+// forwardProxy records what it is asked for, and tunnels nowhere but to its backend.
+type forwardProxy struct {
+	*httptest.Server
+	requests []string // method, target, Proxy-Authorization
+}
+
+func newForwardProxy(t *testing.T, backend string, refuse int) *forwardProxy {
+	p := &forwardProxy{}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.requests = append(p.requests, r.Method+" "+r.RequestURI+" "+r.Header.Get("Proxy-Authorization"))
+		switch {
+		case refuse != 0:
+			w.WriteHeader(refuse)
+		case r.Method == http.MethodConnect:
+			tunnel(t, w, backend)
+		}
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func tunnel(t *testing.T, w http.ResponseWriter, backend string) {
+	there, err := net.Dial("tcp", backend)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	here, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
+	go func() { _, _ = io.Copy(there, here); there.Close() }()
+	go func() { _, _ = io.Copy(here, there); here.Close() }()
+}
+
+func (p *forwardProxy) url() string {
+	return strings.Replace(p.URL, "http://", "http://user:proxypass@", 1)
+}
+
+func TestPostThroughAProxy(t *testing.T) {
+	backend := tlsServer(t, newAuthority(t), "hooks.internal", nil, func(http.ResponseWriter, *http.Request) {})
+	for target, want := range map[string]string{
+		"http://hooks.example/a":  "POST http://hooks.example/a Basic dXNlcjpwcm94eXBhc3M=",
+		"https://hooks.example/a": "CONNECT hooks.example:443 Basic dXNlcjpwcm94eXBhc3M=",
+	} {
+		p := newForwardProxy(t, backend.Listener.Addr().String(), 0)
+		c := clientFor(t, target, func(o *Options) {
+			o.Proxy = p.url()
+			o.TLS.InsecureSkipVerify = true
+			o.Guard = NewGuard(GuardOptions{Resolver: names(t, "203.0.113.7")})
+		})
+		if r := c.Post(t.Context(), message()); r.Outcome != Delivered {
+			t.Errorf("%s: %+v", target, r)
+		}
+		if len(p.requests) != 1 || p.requests[0] != want {
+			t.Errorf("%s: proxy was asked for %q", target, p.requests)
+		}
+	}
+}
+
+func TestTargetBehindAProxyIsGuarded(t *testing.T) {
+	p := newForwardProxy(t, "", 0)
+	for target, answer := range map[string]string{
+		"http://169.254.169.254/latest": "", "http://[::ffff:169.254.169.254]/": "", "http://metadata.example/": "169.254.169.254", "http://10.0.0.9/": "",
+	} {
+		c := clientFor(t, target, func(o *Options) {
+			o.Proxy = p.url()
+			o.Guard = NewGuard(GuardOptions{Deny: prefixes("10.0.0.0/8"), Resolver: names(t, answer)})
+		})
+		if r := c.Post(t.Context(), message()); r.Reason != ReasonDenied {
+			t.Errorf("%s: %+v", target, r)
+		}
+	}
+	if len(p.requests) != 0 {
+		t.Errorf("the proxy was asked for %q", p.requests)
+	}
+}
+
+func TestProxyItselfIsGuarded(t *testing.T) {
+	p := newForwardProxy(t, "", 0)
+	public := names(t, "203.0.113.7")
+	post := func(fromEnvironment bool, guard *Guard) Result {
+		o := func(o *Options) { o.Guard = guard }
+		if fromEnvironment {
+			t.Setenv("HTTP_PROXY", p.url())
+			return clientFor(t, "http://hooks.example/", o).Post(t.Context(), message())
+		}
+		t.Setenv("HTTP_PROXY", "")
+		return clientFor(t, "http://hooks.example/", o, func(o *Options) { o.Proxy = p.url() }).Post(t.Context(), message())
+	}
+	denied := NewGuard(GuardOptions{Deny: prefixes("127.0.0.0/8"), Resolver: public})
+	open := NewGuard(GuardOptions{Resolver: public})
+	for name, test := range map[string]struct {
+		environment bool
+		guard       *Guard
+		want        Reason
+	}{
+		"webhook's proxy, denied":      {false, denied, ReasonDenied},
+		"environment's proxy, denied":  {true, denied, ReasonDenied},
+		"webhook's proxy, open":        {false, open, ReasonNone},
+		"environment's proxy, open":    {true, open, ReasonNone},
+		"a tenant's own proxy":         {false, open.Restricted(), ReasonDenied},
+		"the operator's, for a tenant": {true, open.Restricted(), ReasonNone},
+	} {
+		if r := post(test.environment, test.guard); r.Reason != test.want {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+func TestNoProxyOfTheEnvironment(t *testing.T) {
+	p := newForwardProxy(t, "", 0)
+	t.Setenv("HTTP_PROXY", p.url())
+	t.Setenv("NO_PROXY", "direct.example")
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+	c := clientFor(t, "http://direct.example:"+port, func(o *Options) { o.Guard = NewGuard(GuardOptions{Resolver: names(t, "127.0.0.1")}) })
+	if r := c.Post(t.Context(), message()); r.Outcome != Delivered || len(p.requests) != 0 {
+		t.Errorf("%+v, proxy was asked for %q", r, p.requests)
+	}
+}
+
+func TestRefusingProxy(t *testing.T) {
+	p := newForwardProxy(t, "", http.StatusProxyAuthRequired)
+	c := clientFor(t, "https://203.0.113.7/", func(o *Options) { o.Proxy = p.url() })
+	r := c.Post(t.Context(), message())
+	if r.Outcome != Retry || r.Reason != ReasonOther || r.Err != "proxy answered 407 Proxy Authentication Required" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestUnknownName(t *testing.T) {
+	resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no DNS here") }}
+	c := clientFor(t, "http://unknown.example/", func(o *Options) { o.Guard = NewGuard(GuardOptions{Resolver: resolver}) })
+	if r := c.Post(t.Context(), message()); r.Outcome != Retry || r.Reason != ReasonDNS {
+		t.Errorf("%+v", r)
+	}
+}
