@@ -1,0 +1,137 @@
+package format
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Schema is the version of the bellbuoy format. Keys are only added under one version.
+const Schema = "bellbuoy.event/v1"
+
+// BellbuoyEvent is the body of the bellbuoy format: everything known. bellbuoy.schema.json is made from it.
+type BellbuoyEvent struct {
+	Schema   string      `json:"schema" jsonschema:"const=bellbuoy.event/v1"`
+	Type     detect.Type `json:"type" jsonschema:"description=What happened, in Harbor's words."`
+	ID       string      `json:"id" jsonschema:"description=UUIDv7 of the event; the same in every delivery of it."`
+	Time     time.Time   `json:"time" jsonschema:"description=When the request came that did it, UTC."`
+	Upstream string      `json:"upstream" jsonschema:"description=Configured name of the upstream."`
+
+	Registry     string    `json:"registry" jsonschema:"description=Host (with its port) by which users name the upstream."`
+	Repository   string    `json:"repository" jsonschema:"description=Full name; of a chart: its tenant path (library where there is none) and its name."`
+	Namespace    string    `json:"namespace" jsonschema:"description=Project: first segment of the repository, library where it has one segment only."`
+	Name         string    `json:"name" jsonschema:"description=The rest of the repository; of a chart: its name."`
+	Visibility   string    `json:"visibility,omitempty" jsonschema:"enum=public,enum=private"`
+	FirstSeen    time.Time `json:"first_seen,omitzero" jsonschema:"description=When bellbuoy first saw the repository, UTC."`
+	References   []string  `json:"references" jsonschema:"description=How users name the artifact: one for each tag, or by digest; a chart's URL."`
+	Tags         []string  `json:"tags" jsonschema:"description=Pushes: those put. Pulls: the one asked for, or all that are known where the client asked for a digest. Deletes: those that went."`
+	TagsComplete *bool     `json:"tags_complete,omitempty" jsonschema:"description=Deletes: whether every known tag was checked in time."`
+	TagAsked     string    `json:"tag_asked,omitempty" jsonschema:"description=Pulls: the tag that the client asked for."`
+
+	Digest         string `json:"digest,omitempty"`
+	PreviousDigest string `json:"previous_digest,omitempty" jsonschema:"description=What the tag stood on before, when it was another."`
+	DigestMismatch bool   `json:"digest_mismatch,omitempty" jsonschema:"description=The upstream's digest is not that of the bytes that were sent."`
+
+	Kind         detect.ArtifactKind `json:"kind,omitempty"`
+	MediaType    string              `json:"media_type,omitempty"`
+	ArtifactType string              `json:"artifact_type,omitempty"`
+	Size         int64               `json:"size,omitempty" jsonschema:"description=Bytes: manifest, config and layers; of an index its own and its children's; of a chart its archive's."`
+	Subject      string              `json:"subject,omitempty" jsonschema:"description=Digest of the artifact that this one belongs to."`
+	Platforms    []string            `json:"platforms,omitempty"`
+	Children     []detect.Child      `json:"children,omitempty" jsonschema:"description=Manifests of an index; of its pull those that were chosen."`
+	Annotations  map[string]string   `json:"annotations,omitempty"`
+	Chart        *BellbuoyChart      `json:"chart,omitempty"`
+
+	Operator        string `json:"operator" jsonschema:"description=Who did it; empty for anonymous."`
+	OperatorClaimed string `json:"operator_claimed,omitempty" jsonschema:"description=A name that came with the request and that nothing vouches for."`
+	ClientAddress   string `json:"client_address,omitempty"`
+	UserAgent       string `json:"user_agent,omitempty"`
+	RequestID       string `json:"request_id,omitempty"`
+
+	Changed       *bool  `json:"changed,omitempty" jsonschema:"description=Pushes: whether it changed what the tag stands on."`
+	ManifestOnly  *bool  `json:"manifest_only,omitempty" jsonschema:"description=Pulls: whether no blob was moved."`
+	Inferred      bool   `json:"inferred,omitempty" jsonschema:"description=The request's outcome was unknown and was found out later."`
+	NamespaceHint string `json:"namespace_hint,omitempty" jsonschema:"description=The ns parameter of a containerd mirror request."`
+}
+
+// BellbuoyChart is a chart of a ChartMuseum.
+type BellbuoyChart struct {
+	Name       string `json:"name"`
+	Version    string `json:"version"`
+	Type       string `json:"type,omitempty"`
+	AppVersion string `json:"app_version,omitempty"`
+}
+
+func renderBellbuoy(p Post) (Body, error) {
+	if err := check(&p.Event); err != nil {
+		return Body{}, err
+	}
+	b, err := json.Marshal(NewBellbuoyEvent(&p.Event))
+	return Body{ContentType: "application/json", Bytes: b}, err
+}
+
+// NewBellbuoyEvent is an event in bellbuoy's own shape, which templates and the command line see too.
+func NewBellbuoyEvent(e *detect.Event) BellbuoyEvent {
+	namespace, name, full := names(e)
+	b := BellbuoyEvent{
+		Schema: Schema, Type: e.Type, ID: e.ID, Time: e.At.UTC(), Upstream: e.Upstream,
+		Registry: e.External.Host, Repository: full, Namespace: namespace, Name: name, Visibility: e.Visibility, FirstSeen: e.FirstSeen.UTC(),
+		Tags: e.Tags, Digest: e.Digest, PreviousDigest: e.Previous, DigestMismatch: e.Mismatch,
+		Operator: e.Client.Operator, OperatorClaimed: e.Client.Claimed, ClientAddress: e.Client.Address, UserAgent: e.Client.UserAgent,
+		RequestID: e.RequestID, Inferred: e.Inferred, NamespaceHint: e.Hint,
+	}
+	if e.FirstSeen.IsZero() {
+		b.FirstSeen = time.Time{}
+	}
+	b.addArtifact(e)
+	b.addByType(e)
+	if b.Tags == nil {
+		b.Tags = []string{}
+	}
+	return b
+}
+
+func (b *BellbuoyEvent) addArtifact(e *detect.Event) {
+	if c := e.Chart; c != nil {
+		b.Chart = &BellbuoyChart{Name: c.Name, Version: c.Version, Type: c.Type, AppVersion: c.AppVersion}
+		b.Kind, b.Size, b.Tags = detect.HelmChart, c.Size, []string{c.Version}
+		if b.Digest == "" {
+			b.Digest = c.Digest
+		}
+	}
+	if a := e.Artifact; a != nil {
+		b.Kind, b.MediaType, b.ArtifactType, b.Size, b.Subject = a.Kind, a.MediaType, a.ArtifactType, a.Size, a.Subject
+		if b.ArtifactType == "" && a.ConfigType != "" {
+			b.ArtifactType = a.ConfigType
+		}
+		b.Platforms, b.Children, b.Annotations = a.Platforms, a.Children, a.Annotations
+	}
+}
+
+func (b *BellbuoyEvent) addByType(e *detect.Event) {
+	for i := range max(1, len(e.Tags)) {
+		tag := ""
+		if i < len(e.Tags) {
+			tag = e.Tags[i]
+		}
+		b.References = append(b.References, reference(e, tag))
+	}
+	switch e.Type {
+	case detect.PushArtifact:
+		changed := !e.Unchanged
+		b.Changed = &changed
+	case detect.DeleteArtifact:
+		b.TagsComplete = &e.TagsComplete
+	case detect.PullArtifact:
+		b.ManifestOnly = &e.ManifestOnly
+		if len(e.Tags) > 0 {
+			b.TagAsked = e.Tags[0]
+		}
+		for _, known := range e.KnownTags {
+			if known != b.TagAsked {
+				b.Tags = append(b.Tags[:len(b.Tags):len(b.Tags)], known)
+			}
+		}
+	}
+}
