@@ -1,0 +1,116 @@
+// Command demo shows bellbuoy at work with real parts, on free ports of this machine and without leaving anything behind but the
+// cache of programs that it has built: a registry and a ChartMuseum with bellbuoy in front of them, an image and a chart that
+// crane and helm push, pull and delete, and every webhook as it arrives. It then keeps running for trying things by hand; with
+// -once it exits, and fails where a webhook is missing.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+	"github.com/bellbuoy/bellbuoy/test/parts"
+)
+
+func main() {
+	once := flag.Bool("once", false, "exit when everything was shown; fail where a webhook is missing")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout, *once); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// clients are the parts that the demo needs; bellbuoy itself is built from these sources.
+var clients = []string{"registry", "chartmuseum", "crane", "helm3", "cm-push"}
+
+func run(ctx context.Context, out io.Writer, once bool) (err error) {
+	s := newStage(ctx, out)
+	defer s.clear(&err)
+	fmt.Fprintln(out, "Getting ready: a registry, ChartMuseum, crane and helm (the first time this takes some minutes).")
+	if err := parts.Ensure(ctx, clients...); err != nil {
+		return err
+	}
+	h := openHarbour(s, out)
+	h.play(s, out)
+	if once {
+		fmt.Fprintf(out, "All %d webhooks arrived.\n", len(h.hooks.Posts("")))
+		return nil
+	}
+	h.invite(out)
+	<-ctx.Done()
+	fmt.Fprintln(out, "\nEnding.")
+	return nil
+}
+
+// harbour is everything that runs.
+type harbour struct {
+	registry *harness.RegistryServer
+	charts   *harness.ChartMuseumServer
+	hooks    *harness.Receiver
+	buoy     *harness.Buoy
+	printer  *printer
+}
+
+// The one user of the registry and of ChartMuseum, so that the webhooks have an operator to name.
+const user, password = "demo", "demo"
+
+func openHarbour(s *stage, out io.Writer) *harbour {
+	h := &harbour{printer: newPrinter(out)}
+	done := parts.Progress(os.Stderr, "starting")
+	defer done()
+	h.registry = harness.Registry(s, harness.RegistryOptions{Delete: true, Htpasswd: map[string]string{user: password}})
+	h.charts = harness.ChartMuseum(s, harness.ChartMuseumOptions{User: user, Password: password})
+	h.hooks = harness.NewReceiver(s)
+	h.hooks.Answer("/hook", h.printer.webhook)
+	port := harness.FreePort(s)
+	config := fmt.Sprintf(`upstreams:
+  - type: registry
+    url: %s
+    external_url: http://127.0.0.1:%d
+    credentials: {username: %s, password: %s}
+  - type: chartmuseum
+    url: %s
+    external_url: http://127.0.0.1:%d
+    credentials: {username: %s, password: %s}
+webhooks:
+  - name: demo
+    url: %s
+    events: ["*"]
+`, h.registry.URL, port, user, password, h.charts.URL, port, user, password, h.hooks.URL("/hook"))
+	h.buoy = harness.BellbuoyWith(s, harness.BuoyOptions{Port: port}, config)
+	fmt.Fprintf(out, "\nbellbuoy at %s in front of a registry (%s) and ChartMuseum (%s), with\n\n%s\n",
+		h.buoy.ProxyURL, h.registry.URL, h.charts.URL, indent(config))
+	return h
+}
+
+// invite tells how to go on by hand.
+func (h *harbour) invite(out io.Writer) {
+	paths, err := parts.Find(context.Background(), "crane", "helm3")
+	if err != nil {
+		return // they were there a moment ago; the demo has been seen
+	}
+	fmt.Fprintf(out, `It keeps running until Ctrl-C. Try it from another terminal, and watch the webhooks arrive here:
+
+  docker login -u %[1]s -p %[2]s %[3]s
+  docker pull alpine && docker tag alpine %[3]s/team/alpine:3 && docker push %[3]s/team/alpine:3
+
+  %[4]s auth login -u %[1]s -p %[2]s %[3]s
+  %[4]s append -f <(tar c README.md) --oci-empty-base -t %[3]s/team/readme:v1
+  %[4]s tag %[3]s/team/readme:v1 v2
+
+  %[5]s create mine && %[5]s package mine
+  curl -u %[1]s:%[2]s --data-binary @mine-0.1.0.tgz %[6]s/api/charts
+  %[5]s pull mine --repo %[6]s --username %[1]s --password %[2]s
+
+  curl %[7]s/metrics
+
+`, user, password, h.buoy.Host, paths[0], paths[1], h.buoy.ProxyURL, h.buoy.HealthURL)
+}
