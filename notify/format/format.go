@@ -24,12 +24,27 @@ type Post struct {
 	Webhook string // the webhook's name, its stable identity
 }
 
-// Format is a payload format with its options applied.
+// Format is a payload format made ready for one webhook.
 type Format struct {
-	Name string
-	// PerTag: the body names one tag, so that a push or a delete of several tags makes one POST for each, Number counting them.
-	PerTag bool
-	Render func(Post) (Body, error)
+	name    string
+	webhook string
+	perTag  bool
+	render  func(Post) (Body, error)
+}
+
+// Name is the format's name in the configuration.
+func (f Format) Name() string { return f.name }
+
+// PerTag tells that a body names one tag, so that a push or a delete of several tags makes one POST for each.
+func (f Format) PerTag() bool { return f.perTag }
+
+// Render makes the POST that tells of e.Tags[n]. It is pure; an error means that the event can never be rendered.
+func (f Format) Render(e detect.Event, n int) (contentType string, header map[string]string, body []byte, err error) {
+	b, err := f.render(Post{Event: e, Number: n, Webhook: f.webhook})
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("rendering %s: %w", f.name, err)
+	}
+	return b.ContentType, b.Header, b.Bytes, nil
 }
 
 // Options are a webhook's format_options.
@@ -42,27 +57,22 @@ type Options struct {
 // Names of the formats, sorted.
 func Names() []string { return []string{"bellbuoy", "cloudevents", "harbor", "slack"} }
 
-// New returns a format by its name.
-func New(name string, o Options) (Format, error) {
+// New returns a format by its name, for the webhook of that name.
+func New(name, webhook string, o Options) (Format, error) {
+	f := Format{name: name, webhook: webhook}
 	switch name {
 	case "harbor":
-		return Format{Name: name, PerTag: true, Render: renderHarbor}, nil
+		f.perTag, f.render = true, renderHarbor
 	case "cloudevents":
-		return Format{Name: name, PerTag: true, Render: cloudEvents{o}.render}, nil
+		f.perTag, f.render = true, cloudEvents{o}.render
 	case "bellbuoy":
-		return Format{Name: name, Render: renderBellbuoy}, nil
+		f.render = renderBellbuoy
 	case "slack":
-		return Format{Name: name, Render: renderSlack}, nil
+		f.render = renderSlack
+	default:
+		return Format{}, fmt.Errorf("format %q is not one of %s", name, strings.Join(Names(), ", "))
 	}
-	return Format{}, fmt.Errorf("format %q is not one of %s", name, strings.Join(Names(), ", "))
-}
-
-// Posts is how many POSTs an event makes in this format.
-func (f Format) Posts(e *detect.Event) int {
-	if !f.PerTag || e.Type == detect.PullArtifact {
-		return 1
-	}
-	return max(1, len(e.Tags))
+	return f, nil
 }
 
 // tag is the one that a post is about, "" where the artifact has none.

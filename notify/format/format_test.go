@@ -137,13 +137,17 @@ func samples() []detect.Event {
 func TestGolden(t *testing.T) {
 	var out bytes.Buffer
 	for _, name := range Names() {
-		f, err := New(name, Options{})
+		f, err := New(name, "ci", Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range samples() {
-			for n := range f.Posts(&e) {
-				b, err := f.Render(Post{Event: e, Number: n, Webhook: "ci"})
+			posts := 1
+			if f.PerTag() && e.Type != detect.PullArtifact {
+				posts = max(1, len(e.Tags))
+			}
+			for n := range posts {
+				b, err := f.render(Post{Event: e, Number: n, Webhook: "ci"})
 				if err != nil || !json.Valid(b.Bytes) || b.ContentType == "" {
 					t.Errorf("%s %s %d: %v %s", name, e.Type, n, err, b.Bytes)
 				}
@@ -170,32 +174,22 @@ func golden(t *testing.T, file string, got []byte) {
 	}
 }
 
-func TestPosts(t *testing.T) {
-	harbor, _ := New("harbor", Options{})
-	own, _ := New("bellbuoy", Options{})
-	for _, tt := range []struct {
-		e            detect.Event
-		harbor, ours int
-	}{
-		{detect.Event{Type: detect.PushArtifact, Tags: []string{"a", "b"}}, 2, 1},
-		{detect.Event{Type: detect.PushArtifact}, 1, 1},
-		{detect.Event{Type: detect.DeleteArtifact, Tags: []string{"a", "b", "c"}}, 3, 1},
-		{detect.Event{Type: detect.PullArtifact, Tags: []string{"a"}, KnownTags: []string{"a", "b"}}, 1, 1},
-	} {
-		if got, ours := harbor.Posts(&tt.e), own.Posts(&tt.e); got != tt.harbor || ours != tt.ours {
-			t.Errorf("%+v: %d and %d POSTs", tt.e, got, ours)
+func TestNew(t *testing.T) {
+	for _, name := range Names() {
+		if f, err := New(name, "ci", Options{}); err != nil || f.Name() != name {
+			t.Errorf("%s: %v %v", name, f.Name(), err)
 		}
 	}
-	if _, err := New("yaml", Options{}); err == nil {
-		t.Error("an unknown format was accepted")
+	if _, err := New("yaml", "ci", Options{}); err == nil || !strings.Contains(err.Error(), "harbor") {
+		t.Errorf("an unknown format: %v", err)
 	}
 }
 
 func TestUnrenderable(t *testing.T) {
 	for _, name := range Names() {
-		f, _ := New(name, Options{})
+		f, _ := New(name, "ci", Options{})
 		for _, e := range []detect.Event{{Type: "NEW_TYPE"}, {Type: detect.UploadChart}, {Type: detect.PushArtifact, Chart: &detect.Chart{}}} {
-			if _, err := f.Render(Post{Event: e}); err == nil {
+			if _, _, _, err := f.Render(e, 0); err == nil {
 				t.Errorf("%s rendered %+v", name, e)
 			}
 		}
@@ -204,9 +198,9 @@ func TestUnrenderable(t *testing.T) {
 
 // The CloudEvents SDK is the independent judge of both modes.
 func TestCloudEventsSDK(t *testing.T) {
-	f, _ := New("cloudevents", Options{Subject: "team/app", Type: "own.type"})
+	f, _ := New("cloudevents", "ci", Options{Subject: "team/app", Type: "own.type"})
 	for _, e := range samples() {
-		b, err := f.Render(Post{Event: e, Webhook: "ci"})
+		b, err := f.render(Post{Event: e, Webhook: "ci"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,10 +213,10 @@ func TestCloudEventsSDK(t *testing.T) {
 			t.Errorf("the SDK writes\n%s\nwe write\n%s (%v)", again, b.Bytes, err)
 		}
 	}
-	binary, _ := New("cloudevents", Options{Mode: "binary"})
+	binary, _ := New("cloudevents", "ci", Options{Mode: "binary"})
 	e := samples()[0]
 	e.Client.Operator = "jürgen \"x\"%"
-	b, err := binary.Render(Post{Event: e, Webhook: "ci"})
+	b, err := binary.render(Post{Event: e, Webhook: "ci"})
 	if err != nil || b.ContentType != "application/json" || b.Header["ce-type"] != "harbor.artifact.pushed" || b.Header["ce-operator"] != "j%C3%BCrgen%20%22x%22%25" || b.Header["ce-id"] == "" {
 		t.Errorf("%v %+v", err, b)
 	}
@@ -338,8 +332,8 @@ func FuzzRender(f *testing.F) {
 		for _, e := range samples() {
 			e.Repository, e.Tags, e.Digest, e.Client.Operator, e.Client.UserAgent = repository, []string{tag}, digest, operator, agent
 			for _, name := range Names() {
-				format, _ := New(name, Options{})
-				b, err := format.Render(Post{Event: e})
+				format, _ := New(name, "ci", Options{})
+				b, err := format.render(Post{Event: e})
 				if err != nil || !json.Valid(b.Bytes) {
 					t.Errorf("%s: %v %q", name, err, b.Bytes)
 				}
