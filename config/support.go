@@ -61,10 +61,9 @@ func (d *decoder) asksNothing(n *node) bool {
 		return len(n.items) == 0
 	case mapping:
 		return !slices.ContainsFunc(n.keys, func(k key) bool { return !d.asksNothing(k.value) })
-	case text:
-		return d.plain(n) == ""
-	case number:
-		return n.value == "0"
+	case text, number:
+		value := d.plain(n)
+		return value == "" || value == "0"
 	}
 	return n.kind == null
 }
