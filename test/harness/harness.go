@@ -93,7 +93,7 @@ func Try(t T, env []string, name string, args ...string) (string, error) {
 }
 
 // Env is an environment for clients that neither reads nor changes anything of the user who runs the tests: a home directory of
-// its own, and every tool's configuration, cache and credentials inside it. Helm finds cm-push where that part is there.
+// its own, and every tool's configuration, cache and credentials inside it.
 func Env(t T, more ...string) []string {
 	t.Helper()
 	home := t.TempDir()
@@ -114,7 +114,8 @@ func Env(t T, more ...string) []string {
 	return append(env, more...)
 }
 
-// HelmEnv is Env with the cm-push plugin, for either helm.
+// HelmEnv is Env with the cm-push plugin. helm 3 runs it as `helm cm-push`; helm 4 takes a plugin that also downloads for a
+// downloader alone, and knows no such command: there, run the part "cm-push" itself.
 func HelmEnv(t T, more ...string) []string {
 	t.Helper()
 	binary := Part(t, "cm-push") // …/plugins/helm-push/bin/helm-cm-push
