@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -267,32 +268,38 @@ func TestReasonOf(t *testing.T) {
 		return fmt.Errorf("proxyconnect: %w", &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)})
 	}
 	for _, test := range []struct {
-		err    error
-		broken bool
-		want   Reason
+		err   error
+		ended stage
+		want  Reason
 	}{
-		{&net.OpError{Op: "dial", Err: fmt.Errorf("%w: x", ErrDenied)}, false, ReasonDenied},
-		{&net.OpError{Op: "dial", Err: &net.DNSError{IsTimeout: true}}, false, ReasonDNS},
-		{&net.DNSError{IsNotFound: true}, false, ReasonDNS},
-		{op(syscall.ECONNREFUSED), false, ReasonRefused},
-		{op(syscall.ETIMEDOUT), false, ReasonTimeout},
-		{op(syscall.ECONNRESET), false, ReasonReset},
-		{op(syscall.ECONNRESET), true, ReasonReset},
-		{op(syscall.EHOSTUNREACH), false, ReasonOther},
-		{context.Canceled, false, ReasonCanceled},
-		{os.ErrDeadlineExceeded, false, ReasonTimeout},
-		{errors.New("tls: no good"), true, ReasonTLS},
-		{errors.New("tls: no good"), false, ReasonOther},
-		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false, ReasonTLS},
-		{io.ErrUnexpectedEOF, false, ReasonReset},
+		{&net.OpError{Op: "dial", Err: fmt.Errorf("%w: x", ErrDenied)}, stageEarly, ReasonDenied},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{IsTimeout: true}}, stageEarly, ReasonDNS},
+		{&net.DNSError{IsNotFound: true}, stageEarly, ReasonDNS},
+		{op(syscall.ECONNREFUSED), stageEarly, ReasonRefused},
+		{op(syscall.ETIMEDOUT), stageEarly, ReasonTimeout},
+		{op(syscall.ECONNRESET), stageEarly, ReasonReset},
+		{op(syscall.ECONNRESET), stageHandshake, ReasonReset},
+		{op(syscall.EHOSTUNREACH), stageEarly, ReasonOther},
+		{context.Canceled, stageEarly, ReasonCanceled},
+		{os.ErrDeadlineExceeded, stageEarly, ReasonTimeout},
+		{errors.New("tls: no good"), stageHandshake, ReasonTLS},
+		{errors.New("tls: no good"), stageEarly, ReasonOther},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, stageEarly, ReasonTLS},
+		{errors.New("http2: client connection lost"), stageSilent, ReasonReset},
+		{errors.New("malformed HTTP response"), stageAnswering, ReasonOther},
+		{fmt.Errorf("%w 407", errProxyAnswered), stageSilent, ReasonOther},
+		{io.ErrUnexpectedEOF, stageEarly, ReasonReset},
 	} {
-		if got := reasonOf(test.err, test.broken); got != test.want {
+		if got := reasonOf(test.err, test.ended); got != test.want {
 			t.Errorf("%v: %v, want %v", test.err, got, test.want)
+		}
+		if !slices.Contains(Reasons(), test.want) {
+			t.Errorf("%v is not among Reasons", test.want)
 		}
 	}
 }
 
-// HTTP/2 stream errors have no exported type; this breaks should net/http change what it offers.
+// HTTP/2's errors have no exported types.
 func TestHTTP2StreamResetIsRecognised(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	server.EnableHTTP2 = true

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -173,5 +175,40 @@ func TestCanceledIsRetried(t *testing.T) {
 	go func() { <-arrived; cancel() }()
 	if r := c.Post(ctx, message()); r.Outcome != Retry || r.Reason != ReasonCanceled || r.Status != 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestCallersDeadline(t *testing.T) {
+	c := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if r := c.Post(ctx, message()); r.Outcome != Retry || r.Reason != ReasonTimeout {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestConcurrencyBoundsTheConnections(t *testing.T) {
+	var now, most, served atomic.Int32
+	c := receiver(t, func(http.ResponseWriter, *http.Request) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		}
+		served.Add(1)
+	}, func(o *Options) { o.Concurrency = 2; o.SigningSecrets = []string{newSecret} })
+	var posts sync.WaitGroup
+	for range 40 {
+		posts.Go(func() {
+			if r := c.Post(t.Context(), message()); r.Outcome != Delivered {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+	posts.Wait()
+	if most.Load() > 2 || served.Load() != 40 {
+		t.Errorf("%d at once, %d served", most.Load(), served.Load())
 	}
 }

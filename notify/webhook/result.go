@@ -163,7 +163,7 @@ func (c *Client) readResponse(resp *http.Response, cancel context.CancelFunc) []
 
 // reasonOf names the cause of an attempt without an answer. Order matters: a denied or refused dial is
 // wrapped in the same types as one that timed out.
-func reasonOf(err error, handshakeFailed bool) Reason {
+func reasonOf(err error, ended stage) Reason {
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
@@ -179,16 +179,19 @@ func reasonOf(err error, handshakeFailed bool) Reason {
 		return ReasonRefused
 	case isReset(err):
 		return ReasonReset
-	case handshakeFailed, isTLSAlert(err):
+	case errors.Is(err, errProxyAnswered):
+		return ReasonOther
+	case ended == stageHandshake, isTLSAlert(err):
 		return ReasonTLS
+	case ended == stageSilent: // as HTTP/2 says it, in errors without a type
+		return ReasonReset
 	}
 	return ReasonOther
 }
 
 func isReset(err error) bool {
-	var stream streamError
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &stream)
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // isTLSAlert recognises a peer that ends the connection by an alert, which TLS 1.3 does with a client
@@ -196,16 +199,4 @@ func isReset(err error) bool {
 func isTLSAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
-}
-
-// streamError has the fields of HTTP/2's stream error inside net/http, which offers itself to errors.As
-// for any struct that looks like this.
-type streamError struct {
-	StreamID uint32
-	Code     uint32
-	Cause    error
-}
-
-func (e streamError) Error() string {
-	return fmt.Sprintf("HTTP/2 stream reset, code %d", e.Code)
 }

@@ -146,12 +146,15 @@ func (c *Client) newTransport(config *tls.Config) *http.Transport {
 	}
 }
 
+// errProxyAnswered is a proxy that will not connect us.
+var errProxyAnswered = errors.New("proxy answered")
+
 // checkProxyAnswer exists for its words: the transport's are the proxy's own.
 func checkProxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	return fmt.Errorf("proxy answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	return fmt.Errorf("%w %d %s", errProxyAnswered, resp.StatusCode, http.StatusText(resp.StatusCode))
 }
 
 // currentTransport is made anew when a TLS file has changed. Files that cannot be read, as halfway through
@@ -228,13 +231,35 @@ func (f *tlsFiles) load() (*tls.Config, error) {
 	return config, nil
 }
 
-// handshakes remembers whether a TLS handshake failed during an attempt: its error alone often does not say.
-type handshakes struct{ broken atomic.Bool }
+// trail remembers how far an attempt came: the transport's errors alone often do not say.
+type trail struct{ untrusted, connected, answering atomic.Bool }
 
-func (h *handshakes) observe(ctx context.Context) context.Context {
+// stage is where an attempt ended that got no answer.
+type stage int
+
+const (
+	stageEarly     stage = iota // before there was a connection
+	stageHandshake              // its TLS handshake failed
+	stageSilent                 // there was one, and not a byte came back
+	stageAnswering              // something came back, and was no answer
+)
+
+func (t *trail) observe(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { h.broken.Store(err != nil) },
+		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { t.untrusted.Store(err != nil); t.connected.Store(err == nil) },
+		GotConn:              func(httptrace.GotConnInfo) { t.connected.Store(true) },
+		GotFirstResponseByte: func() { t.answering.Store(true) },
 	})
 }
 
-func (h *handshakes) failed() bool { return h.broken.Load() }
+func (t *trail) stage() stage {
+	switch {
+	case t.answering.Load():
+		return stageAnswering
+	case t.untrusted.Load():
+		return stageHandshake
+	case t.connected.Load():
+		return stageSilent
+	}
+	return stageEarly
+}

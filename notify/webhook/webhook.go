@@ -136,10 +136,10 @@ func (c *Client) Post(ctx context.Context, m Message) Result {
 	}
 	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	trace := &handshakes{}
-	resp, err := c.roundTrip(req.WithContext(trace.observe(attempt)))
+	way := &trail{}
+	resp, err := c.roundTrip(req.WithContext(way.observe(attempt)))
 	if err != nil {
-		return c.failed(ctx, attempt, err, trace, time.Since(start))
+		return c.failed(ctx, attempt, err, way.stage(), time.Since(start))
 	}
 	result := answered(resp, c.url, time.Now())
 	result.Latency = time.Since(start)
@@ -156,13 +156,13 @@ func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // failed is the result of an attempt that got no answer.
-func (c *Client) failed(ctx, attempt context.Context, err error, trace *handshakes, latency time.Duration) Result {
-	reason := reasonOf(err, trace.failed())
+func (c *Client) failed(ctx, attempt context.Context, err error, ended stage, latency time.Duration) Result {
+	reason := reasonOf(err, ended)
 	text := err.Error()
 	switch {
 	case ctx.Err() == context.Canceled:
 		reason, text = ReasonCanceled, "canceled before an answer came"
-	case attempt.Err() == context.DeadlineExceeded:
+	case attempt.Err() == context.DeadlineExceeded && ctx.Err() == nil:
 		reason, text = ReasonTimeout, fmt.Sprintf("no answer within %v", c.timeout)
 	}
 	return Result{Latency: latency, Outcome: Retry, Reason: reason, Err: c.blot.text(text)}
