@@ -33,18 +33,20 @@ func (c *Client) Chart(ctx context.Context, tenant, name, version string, as As)
 	if err != nil {
 		return Chart{}, err
 	}
-	file, err := c.chartFile(ctx, tenant, found.File, as, true)
-	if errors.Is(err, ErrTooLarge) {
-		return found, nil
-	}
-	if err != nil {
-		return Chart{}, err
-	}
-	found.Size = file.size
-	if found.Digest == "" {
-		found.Digest = file.digest
-	}
+	c.measure(ctx, tenant, &found, as)
 	return found, nil
+}
+
+// measure adds what the file tells. Without an answer the size stays unknown, which is no error: the rest is known.
+func (c *Client) measure(ctx context.Context, tenant string, chart *Chart, as As) {
+	file, err := c.chartFile(ctx, tenant, chart.File, as, true)
+	if err != nil {
+		return
+	}
+	chart.Size = file.size
+	if chart.Digest == "" {
+		chart.Digest = file.digest
+	}
 }
 
 // ChartByFile finds the chart that is downloaded as file (app-1-2.0.0.tgz may be app-1 or app) in the tenant's

@@ -32,7 +32,7 @@ func (c *Client) tags(ctx context.Context, repository string, pace pace, yield f
 	}
 	l := list{
 		client: c, path: "/v2/" + repository + "/tags/list", scope: pullScope(repository), pace: pace,
-		valid: tagPattern.MatchString,
+		key: "tags", valid: tagPattern.MatchString,
 	}
 	if err := l.read(ctx, pageQuery(""), yield); err != nil {
 		return fmt.Errorf("listing tags of %s: %w", repository, err)
@@ -47,7 +47,7 @@ func (c *Client) Catalog(ctx context.Context, yield func([]string) error) error 
 
 // catalog begins after last, where the registry can do that.
 func (c *Client) catalog(ctx context.Context, last string, pace pace, yield func([]string) error) error {
-	l := list{client: c, path: "/v2/_catalog", scope: "registry:catalog:*", pace: pace, valid: validRepository}
+	l := list{client: c, path: "/v2/_catalog", scope: "registry:catalog:*", key: "repositories", pace: pace, valid: validRepository}
 	if err := l.read(ctx, pageQuery(last), yield); err != nil {
 		return fmt.Errorf("listing repositories: %w", err)
 	}
@@ -58,6 +58,7 @@ func (c *Client) catalog(ctx context.Context, last string, pace pace, yield func
 type list struct {
 	client      *Client
 	path, scope string
+	key         string // of the names in the JSON of a page
 	pace        pace
 	valid       func(string) bool
 }
@@ -141,15 +142,18 @@ func (l list) ask(ctx context.Context, query string) (page, error) {
 }
 
 func (l list) parse(body []byte) (page, error) {
-	var parsed struct {
-		Tags         []string `json:"tags"`
-		Repositories []string `json:"repositories"`
-	}
-	if err := json.Unmarshal(body, &parsed); err != nil {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil {
 		return page{}, fmt.Errorf("reading a page: %w (%w)", errMalformed, err)
 	}
+	var names []string
+	if raw, ok := fields[l.key]; ok {
+		if err := json.Unmarshal(raw, &names); err != nil {
+			return page{}, fmt.Errorf("reading a page: %w (%w)", errMalformed, err)
+		}
+	}
 	var p page
-	for _, name := range append(parsed.Tags, parsed.Repositories...) {
+	for _, name := range names {
 		if l.valid(name) {
 			p.names = append(p.names, name)
 		}

@@ -71,9 +71,7 @@ func (c *Client) BeforeChartDelete(ctx context.Context, tenant, name, version st
 	if err != nil {
 		return Chart{}, err
 	}
-	if file, err := c.chartFile(ctx, tenant, found.File, as, true); err == nil {
-		found.Size = file.size
-	}
+	c.measure(ctx, tenant, &found, as)
 	return found, nil
 }
 

@@ -19,6 +19,7 @@ const (
 	keptTokens     = 1024
 	maxTokenAnswer = 1 << 20
 	maxToken       = 64 << 10
+	maxShownRealm  = 256
 	defaultExpiry  = time.Minute // the token specification's
 	maxExpiry      = time.Hour
 )
@@ -106,7 +107,8 @@ func (c *credentials) fetch(ctx context.Context, bearer challenge) (token, error
 		return token{}, errors.New("the upstream asks for a token and names no usable realm")
 	}
 	if !c.trusts(address) {
-		return token{}, &RealmError{Realm: address.Scheme + "://" + address.Host + address.EscapedPath()}
+		shown := address.Scheme + "://" + address.Host + address.EscapedPath()
+		return token{}, &RealmError{Realm: shown[:min(len(shown), maxShownRealm)]}
 	}
 	fetched, err := c.get(ctx, address, bearer)
 	var status *StatusError
@@ -179,6 +181,7 @@ func (c *credentials) exchange(req *http.Request) (token, error) {
 	if err != nil {
 		return token{}, err
 	}
+	resp.Request = req
 	defer discard(resp)
 	if !success(resp.StatusCode) {
 		return token{}, refusal(resp, saysOCI)

@@ -46,6 +46,8 @@ const (
 type Options struct {
 	// URL is the upstream: scheme, host and port. Required.
 	URL *url.URL
+	// Host is sent as Host: the name that a virtual-hosted upstream answers to. "": the URL's.
+	Host string
 	// PathPrefix is the path below which the upstream is mounted (ChartMuseum's --context-path): "" or "/x".
 	PathPrefix string
 	// Transport carries the questions; it knows the upstream's CA and client certificate. Nil: http.DefaultTransport.
@@ -82,6 +84,7 @@ var (
 // nothing to close.
 type Client struct {
 	base      *url.URL // scheme and host only
+	host      string   // what is sent as Host
 	prefix    string   // "" or "/x"
 	transport http.RoundTripper
 	userAgent string
@@ -95,6 +98,7 @@ func New(o Options) *Client {
 	base := &url.URL{Scheme: o.URL.Scheme, Host: o.URL.Host}
 	c := &Client{
 		base:      base,
+		host:      cmp.Or(o.Host, base.Host),
 		prefix:    strings.TrimRight(o.PathPrefix, "/"),
 		transport: o.Transport,
 		userAgent: cmp.Or(o.UserAgent, "bellbuoy"),
@@ -168,12 +172,13 @@ func (c *Client) send(ctx context.Context, q question, authorization string) (*h
 		if err != nil {
 			return nil, err
 		}
-		req.URL, req.Host = target, target.Host
+		req.URL, req.Host = target, c.host
 		c.dress(req, q.accept, authorization)
 		resp, err := c.transport.RoundTrip(req)
 		if err != nil {
 			return nil, err
 		}
+		resp.Request = req
 		next := c.homeward(resp, target)
 		if next == nil || q.asIs || hop == maxRedirects {
 			return resp, nil
@@ -203,9 +208,13 @@ func (c *Client) homeward(resp *http.Response, from *url.URL) *url.URL {
 		return nil
 	}
 	to, err := from.Parse(resp.Header.Get("Location"))
-	if err != nil || to.Scheme != c.base.Scheme || !strings.EqualFold(to.Host, c.base.Host) || to.User != nil {
+	if err != nil || to.Scheme != c.base.Scheme || to.User != nil {
 		return nil
 	}
+	if !strings.EqualFold(to.Host, c.base.Host) && !strings.EqualFold(to.Host, c.host) {
+		return nil
+	}
+	to.Host = c.base.Host
 	return to
 }
 

@@ -1,0 +1,58 @@
+package upstream
+
+import (
+	"net/http"
+	"testing"
+)
+
+func TestAsksForLogin(t *testing.T) {
+	for _, test := range []struct {
+		status   int
+		want, ok bool
+	}{{401, true, true}, {200, false, true}, {302, false, false}, {404, false, false}, {403, false, false}, {503, false, false}} {
+		n := newNetwork(t)
+		n.hosts["registry.test:5000"] = answering(test.status, "application/json", "{}")
+		got, err := n.client(withLogin).AsksForLogin(t.Context())
+		if got != test.want || (err == nil) != test.ok {
+			t.Errorf("%d: %v, %v", test.status, got, err)
+		}
+	}
+}
+
+func TestProbe(t *testing.T) {
+	for _, test := range []struct {
+		method, uri, want string // what the upstream sees, "" if nothing may reach it
+	}{
+		{"HEAD", "/v2/a/manifests/v%31?ns=docker.io", "HEAD registry.test:5000/v2/a/manifests/v%31?ns=docker.io"},
+		{"HEAD", "//evil.test/v2/", "HEAD registry.test:5000//evil.test/v2/"},
+		{"GET", "/v2/", "GET registry.test:5000/v2/"},
+		{"POST", "/api/team/charts?force", "POST registry.test:5000/api/team/charts?force"},
+		{"POST", "/v2/a/blobs/uploads/", ""},
+		{"POST", "/v2/a/blobs/uploads/charts", ""},
+		{"POST", "/api/prov", ""},
+		{"PUT", "/v2/a/manifests/v1", ""},
+		{"DELETE", "/v2/a/manifests/v1", ""},
+		{"HEAD", "http://evil.test/v2/", ""},
+		{"HEAD", "evil", ""},
+		{"HEAD", "", ""},
+	} {
+		n := newNetwork(t)
+		n.hosts["registry.test:5000"] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.ContentLength != 0 || req.Header.Get("Authorization") != "" {
+				t.Errorf("%s %s: length %d", test.method, test.uri, req.ContentLength)
+			}
+			http.Redirect(w, req, "/elsewhere", http.StatusTemporaryRedirect)
+		})
+		status, err := n.client(withLogin).Probe(t.Context(), test.method, test.uri)
+		seen := n.requests()
+		if test.want == "" {
+			if err == nil || len(seen) != 0 {
+				t.Errorf("%s %s: %v, asked %q", test.method, test.uri, err, seen)
+			}
+			continue
+		}
+		if err != nil || status != 307 || len(seen) != 1 || seen[0] != test.want {
+			t.Errorf("%s %s: %d, %v, asked %q", test.method, test.uri, status, err, seen)
+		}
+	}
+}
