@@ -38,7 +38,8 @@ var privateSpace = prefixes(
 
 // GuardOptions are the rules of DESIGN §3's egress.
 type GuardOptions struct {
-	// Allow, when not empty, is all that may be dialled. It cannot open what is always denied.
+	// Allow, when not empty, is all that may be dialled: who writes down a list means a limit, and a list that
+	// were taken for a mere addition would leave open what he thinks closed. It cannot open what is always denied.
 	Allow []netip.Prefix
 	// Deny wins over Allow.
 	Deny []netip.Prefix

@@ -30,6 +30,8 @@ func TestNewNamesTheField(t *testing.T) {
 		{Options{URL: "https://0x7f000001/"}, "url: has a host that is neither"},
 		{Options{URL: "https://0177.0.0.1/"}, "url: has a host that is neither"},
 		{Options{URL: "https://127.0.0.1./"}, "url: has a host that is neither"},
+		{Options{Timeout: -1}, "timeout"},
+		{Options{Concurrency: -1}, "timeout, concurrency"},
 		{Options{AuthHeader: "a\r\nb"}, "auth_header: "},
 		{Options{UserAgent: "a\nb"}, "user_agent: "},
 		{Options{Headers: map[string]string{"Webhook-Id": "1"}}, "headers: Webhook-Id"},

@@ -95,6 +95,9 @@ func New(o Options) (*Client, error) {
 		timeout:     orDefault(o.Timeout, defaultTimeout),
 		concurrency: orDefault(o.Concurrency, defaultConcurrency),
 	}
+	if o.Timeout < 0 || o.Concurrency < 0 {
+		return nil, errors.New("timeout, concurrency: must not be negative")
+	}
 	target, err := parseTarget(o.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
