@@ -175,3 +175,14 @@ func untar(t *testing.T, data []byte) map[string][]byte {
 		}
 	}
 }
+
+func TestJUnitTotals(t *testing.T) {
+	report := `<testsuites time="1" tests="10" failures="2" skipped="3" disabled="1"><testsuite name="x" tests="10"/></testsuites>`
+	got, err := countJUnit([]byte(report))
+	if want := (ConformanceResult{Passed: 4, Failed: 2, Skipped: 3, Disabled: 1}); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	if _, err := countJUnit([]byte("<html/>")); err == nil {
+		t.Error("another document was read as a report")
+	}
+}

@@ -67,6 +67,32 @@ func TestRegistryAsksForALogin(t *testing.T) {
 	}
 }
 
+func TestRegistryNamesItsClientsHostAsTheRealm(t *testing.T) {
+	r := Registry(t, RegistryOptions{Token: NewTokenServer(t, TokenOptions{}), TokenRealm: "auto"})
+	req, _ := http.NewRequest(http.MethodGet, r.URL+"/v2/", nil)
+	req.Header.Set("X-Forwarded-Proto", "http")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got, want := resp.Header.Get("WWW-Authenticate"), `realm="`+r.URL+`/token"`; !strings.Contains(got, want) {
+		t.Errorf("challenge %s, want %s", got, want)
+	}
+}
+
+func TestConformanceCounts(t *testing.T) {
+	r := Registry(t, RegistryOptions{Delete: true})
+	all, possible := Conformance(t, r.Host), Conformance(t, r.Host, DistributionLacks...)
+	if all.Passed == 0 || all.Failed == 0 {
+		t.Errorf("of everything, %d passed and %d failed; want some of both", all.Passed, all.Failed)
+	}
+	if possible.Passed == 0 || possible.Failed != 0 {
+		t.Errorf("of what distribution can do, %d passed and %d failed\n%s", possible.Passed, possible.Failed, possible.Output)
+	}
+	t.Logf("%d passed of everything, %d of what distribution can do", all.Passed, possible.Passed)
+}
+
 func wantStatus(t *testing.T, url, auth string, want int) {
 	t.Helper()
 	req, _ := http.NewRequest(http.MethodGet, url, nil)

@@ -18,7 +18,7 @@ type RegistryOptions struct {
 	Token        *TokenServer      // nil: no token authentication; wins over Htpasswd
 	// TokenRealm is the URL that clients are sent to for tokens. "" is the token server's own. Some clients refuse a private
 	// address other than the registry's: then let it be one that bellbuoy forwards to the token server. "auto" makes the
-	// registry name the host that its client used, with the path /token.
+	// registry name the host that its client used, with the path /token, and with https unless X-Forwarded-Proto says http.
 	TokenRealm string
 }
 
