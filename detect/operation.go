@@ -42,6 +42,16 @@ const (
 	ChartInfo // GET or HEAD below /api/…/charts
 )
 
+// String is the action in words; it labels metrics and the access log.
+func (a Action) String() string { return actionNames[a] }
+
+var actionNames = [...]string{
+	Other: "other", Ping: "ping", ManifestHead: "manifest head", ManifestGet: "manifest get", ManifestPut: "manifest put", ManifestDelete: "manifest delete",
+	BlobHead: "blob head", BlobGet: "blob get", BlobDelete: "blob delete", UploadStart: "upload start", UploadChunk: "upload chunk", UploadEnd: "upload end",
+	UploadInfo: "upload info", UploadCancel: "upload cancel", TagsList: "tags list", Referrers: "referrers", Catalog: "catalog", ChartPost: "chart post",
+	ProvenancePost: "provenance post", ChartGet: "chart get", ProvenanceGet: "provenance get", ChartIndex: "chart index", ChartDelete: "chart delete", ChartInfo: "chart info",
+}
+
 // Writes tells whether the action needs an intent before it is forwarded (DESIGN "Intents").
 func (a Action) Writes() bool {
 	switch a {
