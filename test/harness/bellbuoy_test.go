@@ -1,0 +1,66 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestConfigurationIsCompleted(t *testing.T) {
+	b := &Buoy{Host: "127.0.0.1:1", HealthURL: "http://127.0.0.1:2", DataDir: "/d"}
+	added := []string{`listen: "127.0.0.1:1"`, `health: {listen: "127.0.0.1:2"}`, `admin: {listen: ""}`, `data_dir: "/d"`, "log: {level: debug}"}
+	bare := b.complete("webhooks: []\n")
+	for _, line := range added {
+		if !strings.Contains(bare, line+"\n") {
+			t.Errorf("%s is missing in:\n%s", line, bare)
+		}
+	}
+	own := "listen: x\nadmin: {listen: y}\nhealth:\n  listen: z\ndata_dir: w\nlog: {}\n"
+	if got := b.complete(own); got != own {
+		t.Errorf("a complete configuration became:\n%s", got)
+	}
+}
+
+func TestSweepRemovesOnlyBinariesOfTheDead(t *testing.T) {
+	dir := t.TempDir()
+	mine := filepath.Join(dir, fmt.Sprintf("bellbuoy-%d", os.Getpid()))
+	dead := filepath.Join(dir, "bellbuoy-4194999") // above the kernel's largest process id
+	other := filepath.Join(dir, "bellbuoy-notes")
+	for _, path := range []string{mine, dead, other} {
+		writeFile(t, path, "")
+	}
+	sweep(dir)
+	for path, want := range map[string]bool{mine: true, dead: false, other: true} {
+		if _, err := os.Stat(path); (err == nil) != want {
+			t.Errorf("%s: %v, want it there: %t", filepath.Base(path), err, want)
+		}
+	}
+}
+
+// The way through everything at once: what a newcomer's first test would do.
+func TestBellbuoyRingsForAPush(t *testing.T) {
+	registry := Registry(t, RegistryOptions{Delete: true})
+	hooks := NewReceiver(t)
+	config := fmt.Sprintf("upstreams: [{type: registry, url: %s}]\nwebhooks: [{name: all, url: %s}]\n", registry.URL, hooks.URL("/all"))
+	b := Bellbuoy(t, config)
+	image := NewImage(ImageOptions{})
+	Run(t, nil, "crane", "push", image.Layout(t, "v1"), b.Host+"/team/app:v1")
+	post := hooks.Wait(1, 10*time.Second)[0]
+	if post.Text("type") != "PUSH_ARTIFACT" || post.Text("event_data.resources.0.digest") != image.Digest.String() {
+		t.Errorf("the webhook is %s", post.Body)
+	}
+	b.Kill9()
+	b.Start()
+	Run(t, nil, "crane", "tag", b.Host+"/team/app:v1", "v2")
+	hooks.Wait(2, 10*time.Second)
+	b.Reload(config + "# read again\n")
+	if err := b.Stop(); err != nil {
+		t.Errorf("bellbuoy ended with %v after SIGTERM", err)
+	}
+	if !strings.Contains(b.Logs(), "{") {
+		t.Error("bellbuoy logged nothing")
+	}
+}
