@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ type tally struct {
 type pkg struct {
 	passed, failed, skipped int
 	outputs                 map[string][]string // by test, while it runs; "" for the package's own
+	skips                   map[string][]string // tests by the reason why they were skipped
 	started                 map[string]time.Time
 }
 
@@ -78,7 +80,8 @@ func (t *tally) testEvent(e event) {
 		t.passed, p.passed = t.passed+1, p.passed+1
 	case "skip":
 		t.skipped, p.skipped = t.skipped+1, p.skipped+1
-		t.printf("skip  %s %s: %s\n", short(e.Package), e.Test, reason(p.outputs[e.Test]))
+		why := reason(p.outputs[e.Test])
+		p.skips[why] = append(p.skips[why], e.Test)
 	case "fail":
 		t.failed, p.failed = t.failed+1, p.failed+1
 		t.printf("%s", strings.Join(p.outputs[e.Test], ""))
@@ -91,6 +94,9 @@ func (t *tally) testEvent(e event) {
 
 func (t *tally) packageEvent(e event) {
 	p := t.pkg(e.Package)
+	if e.Action != "output" && e.Action != "start" {
+		t.printSkips(e.Package, p)
+	}
 	switch e.Action {
 	case "output":
 		p.outputs[""] = append(p.outputs[""], e.Output)
@@ -102,6 +108,13 @@ func (t *tally) packageEvent(e event) {
 	case "fail":
 		t.packageFailed(e, p)
 		delete(t.packages, e.Package)
+	}
+}
+
+// printSkips names the tests that a package left out, those with one reason together.
+func (t *tally) printSkips(name string, p *pkg) {
+	for _, why := range slices.Sorted(maps.Keys(p.skips)) {
+		t.printf("skip  %s %s: %s\n", short(name), strings.Join(p.skips[why], ", "), why)
 	}
 }
 
@@ -120,7 +133,7 @@ func (t *tally) packageFailed(e event, p *pkg) {
 func (t *tally) pkg(name string) *pkg {
 	p, ok := t.packages[name]
 	if !ok {
-		p = &pkg{outputs: map[string][]string{}, started: map[string]time.Time{}}
+		p = &pkg{outputs: map[string][]string{}, skips: map[string][]string{}, started: map[string]time.Time{}}
 		t.packages[name] = p
 	}
 	return p
@@ -181,6 +194,9 @@ func short(pkg string) string {
 	return strings.TrimPrefix(pkg, "github.com/bellbuoy/bellbuoy/")
 }
 
+// place is where in a test file something was logged.
+var place = regexp.MustCompile(`^[\w.-]+_test\.go:\d+: `)
+
 // reason is what a skipped test said: its output without the marks of the testing package.
 func reason(output []string) string {
 	var said []string
@@ -189,7 +205,7 @@ func reason(output []string) string {
 		if line == "" || strings.HasPrefix(line, "=== ") || strings.HasPrefix(line, "--- ") {
 			continue
 		}
-		said = append(said, line)
+		said = append(said, place.ReplaceAllString(line, ""))
 	}
 	if len(said) == 0 {
 		return "no reason given"
