@@ -68,8 +68,8 @@ func TestScanIndex(t *testing.T) {
 		{Name: "demo", Version: "1.0", File: "demo-1.0.tgz", Exists: true},
 		{Name: "my-app-2", Version: "1.0.0-rc.1+build.5", File: "my-app-2-1.0.0-rc.1+build.5.tgz", Exists: true},
 	}
-	indented := strings.ReplaceAll(indexYAML, "\n  - ", "\n    - ")
-	indented = strings.ReplaceAll(indented, "\n    ", "\n      ")
+	indented := strings.ReplaceAll(indexYAML, "\n    ", "\n      ")
+	indented = strings.ReplaceAll(indented, "\n  - ", "\n    - ")
 	for name, text := range map[string]string{"helm": indexYAML, "indented": indented, "crlf": strings.ReplaceAll(indexYAML, "\n", "\r\n")} {
 		got, err := scanAll(text)
 		if err != nil || !reflect.DeepEqual(got, want) {

@@ -49,6 +49,7 @@ func TestBeforeDeleteByTag(t *testing.T) {
 			t.Errorf("bare %v: %+v, %v", bare, got, err)
 		}
 	}
+	r.bare = false
 	if _, err := n.client().BeforeDelete(t.Context(), "team/app", "v9", nil, false, Anonymous); !errors.Is(err, ErrNotFound) {
 		t.Errorf("err = %v", err)
 	}
