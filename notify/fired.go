@@ -1,0 +1,134 @@
+package notify
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// kindFired is rows "<type> <webhook>" whose Seen is when the webhook last got an event of the type.
+const kindFired = "notify.fired"
+
+const allRows = 1 << 20
+
+// fired is when each webhook last got an event of each type. It is written down now and then, not with each event.
+type fired struct {
+	mu      sync.Mutex
+	last    map[firedKey]time.Time
+	changed map[firedKey]bool
+}
+
+type firedKey struct {
+	kind    detect.Type
+	webhook string
+}
+
+func newFired() *fired {
+	return &fired{last: map[firedKey]time.Time{}, changed: map[firedKey]bool{}}
+}
+
+func (f *fired) note(e detect.Event, planned []store.Delivery) {
+	if len(planned) == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range planned {
+		k := firedKey{e.Type, d.Webhook}
+		if e.At.After(f.last[k]) {
+			f.last[k] = e.At
+			f.changed[k] = true
+		}
+	}
+}
+
+// of is what is known of one webhook; with replicas, of what passed here.
+func (f *fired) of(webhook string) map[detect.Type]time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[detect.Type]time.Time{}
+	for _, t := range Types() {
+		if at, ok := f.last[firedKey{t, webhook}]; ok {
+			out[t] = at
+		}
+	}
+	return out
+}
+
+// only forgets webhooks that are no more.
+func (f *fired) only(s *Set) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	gone := func(k firedKey) bool { return s.named[k.webhook] == nil }
+	maps.DeleteFunc(f.last, func(k firedKey, _ time.Time) bool { return gone(k) })
+	maps.DeleteFunc(f.changed, func(k firedKey, _ bool) bool { return gone(k) })
+}
+
+func (f *fired) load(ctx context.Context, s store.Store) error {
+	return s.View(ctx, func(r store.Reader) error {
+		rows, err := r.Scan(kindFired, "", allRows)
+		if err != nil {
+			return err
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, row := range rows {
+			kind, webhook, _ := strings.Cut(row.ID, " ")
+			k := firedKey{detect.Type(kind), webhook}
+			if row.Seen.After(f.last[k]) {
+				f.last[k] = row.Seen
+			}
+		}
+		return nil
+	})
+}
+
+// save writes down what changed; what another replica wrote later stands.
+func (f *fired) save(ctx context.Context, s store.Store) error {
+	changes := f.take()
+	if len(changes) == 0 {
+		return nil
+	}
+	err := s.Update(ctx, nil, func(tx store.Tx) error {
+		for k, at := range changes {
+			key := store.Key{Kind: kindFired, ID: string(k.kind) + " " + k.webhook}
+			old, ok, err := tx.Get(key)
+			if err != nil {
+				return err
+			}
+			if !ok || old.Seen.Before(at) {
+				tx.Put(store.Row{Key: key, Seen: at})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		f.giveBack(slices.Collect(maps.Keys(changes)))
+	}
+	return err
+}
+
+func (f *fired) take() map[firedKey]time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[firedKey]time.Time{}
+	for k := range f.changed {
+		out[k] = f.last[k]
+	}
+	clear(f.changed)
+	return out
+}
+
+func (f *fired) giveBack(keys []firedKey) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, k := range keys {
+		f.changed[k] = true
+	}
+}

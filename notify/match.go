@@ -1,0 +1,238 @@
+package notify
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// Set is webhooks with their filters made ready. It never changes; Compile makes a new one at each reload.
+type Set struct {
+	on    bool // notifications.enabled
+	hooks []*hook
+	named map[string]*hook
+	types map[detect.Type]*index
+}
+
+// hook is a webhook made ready.
+type hook struct {
+	Webhook
+	types   map[detect.Type]bool
+	match   filter
+	exclude filter
+}
+
+// Compile checks webhooks and makes their Set. enabled is notifications.enabled: without it events are recorded, nothing is planned for anybody,
+// and what waits keeps waiting.
+func Compile(enabled bool, webhooks []Webhook) (*Set, error) {
+	s := &Set{on: enabled, named: map[string]*hook{}, types: map[detect.Type]*index{}}
+	filings := make([]filing, 0, len(webhooks))
+	for _, w := range webhooks {
+		h, err := compile(w)
+		if err != nil {
+			return nil, fmt.Errorf("webhook %q: %w", w.Name, err)
+		}
+		if s.named[w.Name] != nil {
+			return nil, fmt.Errorf("webhook %q: the name is taken", w.Name)
+		}
+		s.named[w.Name] = h
+		s.hooks = append(s.hooks, h)
+		filings = append(filings, filingOf(w.Match))
+	}
+	crowd := crowdOf(filings)
+	for _, t := range Types() {
+		s.types[t] = &index{}
+	}
+	for i, h := range s.hooks {
+		if !h.Enabled {
+			continue
+		}
+		for t := range h.types {
+			s.types[t].add(i, filings[i], crowd)
+		}
+	}
+	return s, nil
+}
+
+func compile(w Webhook) (*hook, error) {
+	h := &hook{Webhook: w}
+	if w.Format == nil || w.Poster == nil {
+		return nil, errors.New("has no format or no poster")
+	}
+	var err error
+	if h.types, err = wanted(w.Events); err != nil {
+		return nil, err
+	}
+	if h.match, err = compileFilter("match", w.Match); err != nil {
+		return nil, err
+	}
+	if h.exclude, err = compileFilter("exclude", w.Exclude); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func wanted(events []string) (map[detect.Type]bool, error) {
+	types := map[detect.Type]bool{}
+	for _, t := range Types() {
+		types[t] = slices.Contains(events, "*") || slices.Contains(events, string(t)) ||
+			len(events) == 0 && !slices.Contains(QuietTypes(), t)
+	}
+	for i, name := range events {
+		if _, known := types[detect.Type(name)]; !known && name != "*" {
+			return nil, fmt.Errorf("events[%d]: there is no type %q", i, name)
+		}
+	}
+	for t, want := range types {
+		if !want {
+			delete(types, t)
+		}
+	}
+	return types, nil
+}
+
+// refused names the first filter that keeps the event from the webhook; "": none does, and tags tells which of the event's tags pass.
+//
+// Tags are asked one by one: a webhook is concerned when at least one tag meets match.tags and is not in exclude.tags, and a format that is
+// per tag tells only of those. A format that is not tells of the event as it is.
+func (h *hook) refused(f *facts) (because string, tags []int) {
+	e := f.event
+	switch {
+	case !h.Enabled:
+		return "enabled", nil
+	case !h.types[e.Type]:
+		return "events", nil
+	case e.Type == detect.PullArtifact && e.ManifestOnly && !h.ManifestReads:
+		return "manifest_reads", nil
+	}
+	if because := h.match.refused(f); because != "" {
+		return because, nil
+	}
+	if because := h.exclude.caught(f); because != "" {
+		return because, nil
+	}
+	return h.refusedTags(f)
+}
+
+func (h *hook) refusedTags(f *facts) (because string, tags []int) {
+	if len(f.tags) == 0 {
+		return "", nil
+	}
+	for i, t := range f.tags {
+		switch {
+		case h.match.tags != nil && !anyMatch(h.match.tags, t):
+			because = "match.tags"
+		case anyMatch(h.exclude.tags, t):
+			because = "exclude.tags"
+		default:
+			tags = append(tags, i)
+		}
+	}
+	if len(tags) > 0 {
+		return "", tags
+	}
+	return because, nil
+}
+
+// Plan is the deliveries that an event causes. It is pure and reads no clock.
+func (s *Set) Plan(e *detect.Event) []store.Delivery {
+	index := s.types[e.Type]
+	if !s.on || index == nil {
+		return nil
+	}
+	var f facts
+	f.read(e)
+	var out []store.Delivery
+	for _, i := range index.candidates(&f) {
+		h := s.hooks[i]
+		if because, tags := h.refused(&f); because == "" {
+			out = h.plan(out, &f, tags)
+		}
+	}
+	return out
+}
+
+// plan appends the webhook's deliveries. Number 0 is the event as a whole, n its nth tag.
+func (h *hook) plan(out []store.Delivery, f *facts, tags []int) []store.Delivery {
+	if !h.Format.PerTag() || len(tags) == 0 || !split(f.event.Type) {
+		return append(out, h.delivery(f, 0, tags))
+	}
+	for _, i := range tags {
+		out = append(out, h.delivery(f, i+1, []int{i}))
+	}
+	return out
+}
+
+// split tells the types of which a format per tag makes a POST for each tag.
+func split(t detect.Type) bool {
+	return t == detect.PushArtifact || t == detect.DeleteArtifact || t == detect.DeleteTag
+}
+
+func (h *hook) delivery(f *facts, number int, tags []int) store.Delivery {
+	repo := f.event.Upstream + " " + repositoryOf(f.event)
+	return store.Delivery{
+		Webhook: h.Name,
+		Number:  number,
+		TagKey:  h.tagKey(repo, f, tags),
+		RepoKey: repo,
+		NextAt:  h.firstAt(f.event),
+	}
+}
+
+// tagKey is what `order: tag` keeps in order and `overtaken` compares. An event of several tags that goes as one POST is kept in order by the first;
+// one without a tag by its digest; one that concerns no artifact by nothing. With `overtaken: drop` what moves no tag has a key of its own, so that a
+// delivered pull never makes a push look overtaken.
+func (h *hook) tagKey(repo string, f *facts, tags []int) string {
+	var what string
+	switch {
+	case len(tags) > 0:
+		what = f.tags[tags[0]]
+	case f.event.Digest != "":
+		what = f.event.Digest
+	default:
+		return ""
+	}
+	if h.DropOvertaken && !moves(f.event.Type) {
+		return string(f.event.Type) + " " + repo + " " + what
+	}
+	return repo + " " + what
+}
+
+// firstAt is when the first attempt may be made: zero, which is at once, unless the schedule begins with a wait.
+func (h *hook) firstAt(e *detect.Event) time.Time {
+	if wait := h.schedule()[0]; wait > 0 {
+		return e.At.Add(wait)
+	}
+	return time.Time{}
+}
+
+// Verdict is what a webhook makes of an event.
+type Verdict struct {
+	Webhook string
+	Fires   bool
+	Because string // the first filter that says no: notifications.enabled, enabled, events, manifest_reads, match.…, exclude.…; "" when it fires
+	POSTs   int    // how many, when it fires
+}
+
+// Explain tells for each webhook whether an event concerns it, and if not, why not.
+func (s *Set) Explain(e detect.Event) []Verdict {
+	var f facts
+	f.read(&e)
+	out := make([]Verdict, 0, len(s.hooks))
+	for _, h := range s.hooks {
+		because, tags := h.refused(&f)
+		if !s.on {
+			because = "notifications.enabled"
+		}
+		v := Verdict{Webhook: h.Name, Fires: because == "", Because: because}
+		if v.Fires {
+			v.POSTs = len(h.plan(nil, &f, tags))
+		}
+		out = append(out, v)
+	}
+	return out
+}

@@ -1,0 +1,476 @@
+package notify
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// memory is a store in memory that several replicas can share. It fails the test when a caller breaks what the store's documentation demands.
+type memory struct {
+	t testing.TB
+
+	mu         sync.Mutex
+	writer     sync.Mutex
+	rows       map[store.Key]store.Row
+	events     []store.Event
+	deliveries []*store.Delivery
+	attempts   map[int64][]store.Attempt
+	lanes      map[string]*memoryLane
+	appended   chan struct{}
+	replicas   []*replica
+	slow       time.Duration // each Update takes this long
+	refuse     error         // Updates fail with it
+	refuseEnd  error         // Finish fails with it
+	finished   int           // calls of Finish
+}
+
+type memoryLane struct {
+	owner *replica
+	epoch int64
+	until time.Time
+	state []byte
+}
+
+// replica is one process's store.
+type replica struct {
+	*memory
+	id   string
+	wake chan string
+	down bool // killed: nothing it does succeeds
+}
+
+var _ store.Store = (*replica)(nil)
+
+func newMemory(t testing.TB) *memory {
+	return &memory{t: t, rows: map[store.Key]store.Row{}, attempts: map[int64][]store.Attempt{},
+		lanes: map[string]*memoryLane{}, appended: make(chan struct{})}
+}
+
+func newStore(t testing.TB) *replica { return newMemory(t).replica("one") }
+
+func (m *memory) replica(id string) *replica {
+	r := &replica{memory: m, id: id, wake: make(chan string, 4096)}
+	m.mu.Lock()
+	m.replicas = append(m.replicas, r)
+	m.mu.Unlock()
+	return r
+}
+
+var errDown = errors.New("down")
+
+func (r *replica) fault() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down {
+		return errDown
+	}
+	return r.refuse
+}
+
+func (m *memory) setRefuse(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refuse = err
+}
+
+func (m *memory) setSlow(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.slow = d
+}
+
+type memoryTx struct {
+	*memory
+	puts       []store.Row
+	deletes    []store.Key
+	events     []store.Event
+	deliveries [][]store.Delivery
+}
+
+func (tx *memoryTx) Put(rows ...store.Row)    { tx.puts = append(tx.puts, rows...) }
+func (tx *memoryTx) Delete(keys ...store.Key) { tx.deletes = append(tx.deletes, keys...) }
+func (tx *memoryTx) Append(e store.Event, ds ...store.Delivery) {
+	tx.events = append(tx.events, e)
+	tx.deliveries = append(tx.deliveries, ds)
+}
+
+func (m *memory) Get(k store.Key) (store.Row, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.rows[k]
+	return r, ok, nil
+}
+
+func (m *memory) Scan(kind, prefix string, limit int) ([]store.Row, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []store.Row
+	for k, r := range m.rows {
+		if k.Kind == kind && strings.HasPrefix(k.ID, prefix) {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b store.Row) int { return cmp.Compare(a.ID, b.ID) })
+	return out[:min(len(out), cmp.Or(limit, 1000))], nil
+}
+
+func (r *replica) Update(ctx context.Context, _ []string, fn func(store.Tx) error) error {
+	r.mu.Lock()
+	slow := r.slow
+	r.mu.Unlock()
+	sleep(ctx, slow)
+	if ctx.Err() != nil {
+		return fmt.Errorf("updating: %w", ctx.Err())
+	}
+	r.writer.Lock()
+	defer r.writer.Unlock()
+	tx := &memoryTx{memory: r.memory}
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := r.fault(); err != nil {
+		return fmt.Errorf("updating: %w", err)
+	}
+	r.apply(tx)
+	return nil
+}
+
+func (r *replica) apply(tx *memoryTx) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range tx.deletes {
+		delete(r.rows, k)
+	}
+	for _, row := range tx.puts {
+		row.Owner = r.id
+		r.rows[row.Key] = row
+	}
+	for i, e := range tx.events {
+		r.append(e, tx.deliveries[i])
+	}
+}
+
+func (m *memory) append(e store.Event, ds []store.Delivery) {
+	if slices.ContainsFunc(m.events, func(x store.Event) bool { return x.ID == e.ID }) {
+		return
+	}
+	e.Seq = int64(len(m.events) + 1)
+	m.events = append(m.events, e)
+	for _, d := range ds {
+		d.ID, d.EventSeq, d.EventID, d.CreatedAt = int64(len(m.deliveries)+1), e.Seq, e.ID, time.Now()
+		m.deliveries = append(m.deliveries, &d)
+		m.wakeAll(d.Webhook)
+	}
+	close(m.appended)
+	m.appended = make(chan struct{})
+}
+
+func (m *memory) wakeAll(webhook string) {
+	for _, r := range m.replicas {
+		select {
+		case r.wake <- webhook:
+		default:
+		}
+	}
+}
+
+func (r *replica) View(_ context.Context, fn func(store.Reader) error) error { return fn(r.memory) }
+
+func (r *replica) Due(_ context.Context, kind string, now time.Time, limit int) ([]store.Row, error) {
+	rows, err := r.Scan(kind, "", limit)
+	return slices.DeleteFunc(rows, func(x store.Row) bool { return x.Due.IsZero() || x.Due.After(now) }), err
+}
+
+func (r *replica) Own(_ context.Context, kind string, limit int) ([]store.Row, error) {
+	return r.Scan(kind, "", limit)
+}
+
+func (r *replica) Lease(_ context.Context, webhooks []string, ttl time.Duration, fair int) ([]store.Lane, error) {
+	if err := r.fault(); err != nil {
+		return nil, fmt.Errorf("leasing: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []store.Lane
+	anew := 0
+	for _, w := range webhooks {
+		l := r.lanes[w]
+		if l == nil {
+			l = &memoryLane{}
+			r.lanes[w] = l
+		}
+		mine := l.owner == r && time.Now().Before(l.until)
+		free := l.owner == nil || !time.Now().Before(l.until)
+		if !mine && (!free || fair > 0 && anew >= fair) {
+			continue
+		}
+		if !mine {
+			anew++
+			l.epoch++
+			l.owner = r
+		}
+		l.until = time.Now().Add(ttl)
+		out = append(out, store.Lane{Webhook: w, Epoch: l.epoch, State: l.state, LeaseUntil: l.until})
+	}
+	return out, nil
+}
+
+func (r *replica) Release(_ context.Context, webhooks []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down {
+		return errDown
+	}
+	for _, w := range webhooks {
+		if l := r.lanes[w]; l != nil && l.owner == r {
+			l.owner = nil
+		}
+	}
+	return nil
+}
+
+func (r *replica) holds(webhook string, epoch int64) bool {
+	l := r.lanes[webhook]
+	return l != nil && l.owner == r && l.epoch == epoch
+}
+
+func (r *replica) SetLane(_ context.Context, webhook string, epoch int64, state []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down {
+		return errDown
+	}
+	if !r.holds(webhook, epoch) {
+		return fmt.Errorf("setting lane: %w", store.ErrFenced)
+	}
+	r.lanes[webhook].state = state
+	return nil
+}
+
+func (r *replica) LaneStates(context.Context) (map[string][]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string][]byte{}
+	for w, l := range r.lanes {
+		out[w] = l.state
+	}
+	return out, nil
+}
+
+func (r *replica) DueDeliveries(_ context.Context, q store.DueQuery) ([]store.Delivery, time.Time, error) {
+	if err := r.fault(); err != nil {
+		return nil, time.Time{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	taken := map[string]bool{}
+	var out []store.Delivery
+	var next time.Time
+	for _, d := range r.deliveries {
+		if d.Webhook != q.Webhook || d.State != store.Pending {
+			continue
+		}
+		key := map[store.Order]string{store.ByTag: d.TagKey, store.ByRepository: d.RepoKey, store.Unordered: ""}[q.Order]
+		later := d.NextAt.After(q.Now)
+		if later && (next.IsZero() || d.NextAt.Before(next)) {
+			next = d.NextAt
+		}
+		if key != "" && (q.Busy[key] || taken[key]) || q.Except[d.ID] {
+			continue
+		}
+		if key != "" && (!later || q.Order == store.ByRepository) {
+			taken[key] = true
+		}
+		if !later {
+			out = append(out, *d)
+		}
+	}
+	if len(out) >= q.Limit {
+		return out[:q.Limit], time.Time{}, nil
+	}
+	return out, next, nil
+}
+
+func (r *replica) Finish(_ context.Context, outcomes []store.Outcome) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.finished++
+	if r.down {
+		return errDown
+	}
+	if err := cmp.Or(r.refuse, r.refuseEnd); err != nil {
+		return err
+	}
+	var fenced error
+	for _, o := range outcomes {
+		if !r.holds(o.Webhook, o.Epoch) {
+			fenced = fmt.Errorf("finishing: %w", store.ErrFenced)
+			continue
+		}
+		r.finish(o)
+	}
+	return fenced
+}
+
+func (r *replica) finish(o store.Outcome) {
+	d := r.deliveries[o.DeliveryID-1]
+	if d.State == store.Delivered || d.State == store.Dead {
+		r.t.Errorf("delivery %d finished twice", d.ID)
+	}
+	if o.Payload != nil && d.Payload != nil && !bytes.Equal(o.Payload.Body, d.Payload.Body) {
+		r.t.Errorf("payload of delivery %d changed from %s to %s", d.ID, d.Payload.Body, o.Payload.Body)
+	}
+	if o.Payload != nil {
+		d.Payload = o.Payload
+	}
+	if o.State != store.Pending || d.State == store.Pending {
+		d.State = o.State
+	}
+	d.Reason, d.Status = o.Reason, o.Status
+	if o.State == store.Pending {
+		d.NextAt = o.NextAt
+	} else {
+		d.FinishedAt = time.Now()
+	}
+	if o.Burnt {
+		d.Attempts++
+	}
+	if o.Attempt != nil {
+		r.attempts[d.ID] = append(r.attempts[d.ID], *o.Attempt)
+	}
+}
+
+func (r *replica) NewerDelivered(_ context.Context, d store.Delivery) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.deliveries, func(x *store.Delivery) bool {
+		return x.Webhook == d.Webhook && x.TagKey == d.TagKey && x.EventSeq > d.EventSeq && x.State == store.Delivered
+	}), nil
+}
+
+func (r *replica) Events(_ context.Context, q store.EventQuery) ([]store.Event, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []store.Event
+	for _, e := range r.events {
+		if q.ID == "" || e.ID == q.ID {
+			out = append(out, e)
+		}
+	}
+	if !q.Ascending {
+		slices.Reverse(out)
+	}
+	return out, nil
+}
+
+func (r *replica) Deliveries(_ context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []store.Delivery
+	for _, d := range r.selected(q) {
+		out = append(out, *d)
+	}
+	return out, nil
+}
+
+func (m *memory) selected(q store.DeliveryQuery) []*store.Delivery {
+	var out []*store.Delivery
+	for _, d := range m.deliveries {
+		if (q.Webhook == "" || d.Webhook == q.Webhook) && (q.IDs == nil || slices.Contains(q.IDs, d.ID)) &&
+			(q.States == nil || slices.Contains(q.States, d.State)) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func (r *replica) Attempts(_ context.Context, id int64) ([]store.Attempt, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.attempts[id]), nil
+}
+
+func (r *replica) Redeliver(_ context.Context, q store.DeliveryQuery) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, d := range r.selected(q) {
+		if d.State == store.Delivered || d.State == store.Dead {
+			d.State, d.Attempts, d.NextAt = store.Pending, 0, time.Now()
+			r.wakeAll(d.Webhook)
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (r *replica) swap(webhook string, from, to store.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range r.deliveries {
+		if d.Webhook == webhook && d.State == from {
+			d.State = to
+			r.wakeAll(webhook)
+		}
+	}
+}
+
+func (r *replica) Park(_ context.Context, w string) error {
+	r.swap(w, store.Pending, store.Parked)
+	return nil
+}
+func (r *replica) Unpark(_ context.Context, w string) error {
+	r.swap(w, store.Parked, store.Pending)
+	return nil
+}
+
+func (r *replica) Depths(context.Context) ([]store.Depth, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	by := map[string]*store.Depth{}
+	for _, d := range r.deliveries {
+		if by[d.Webhook] == nil {
+			by[d.Webhook] = &store.Depth{Webhook: d.Webhook}
+		}
+		depth := by[d.Webhook]
+		switch d.State {
+		case store.Pending:
+			depth.Pending++
+			if depth.Oldest.IsZero() {
+				depth.Oldest = d.CreatedAt
+			}
+		case store.Dead:
+			depth.Dead++
+		case store.Parked:
+			depth.Parked++
+		}
+	}
+	var out []store.Depth
+	for _, d := range by {
+		out = append(out, *d)
+	}
+	return out, nil
+}
+
+func (r *replica) Purge(context.Context, store.Retention, []store.Trim, time.Time) (int, error) {
+	return 0, nil
+}
+func (r *replica) Wake() <-chan string { return r.wake }
+func (r *replica) EventAppended() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.appended
+}
+func (r *replica) Healthy() error     { return nil }
+func (r *replica) Warnings() []string { return nil }
+func (r *replica) Close() error       { return nil }

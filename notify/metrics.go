@@ -1,0 +1,150 @@
+package notify
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Metrics counts what notify does. Its labels are types of events, outcomes, and the names of configured webhooks.
+type Metrics struct {
+	events     *prometheus.CounterVec
+	eventsLost prometheus.Counter
+	deliveries *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	commit     prometheus.Histogram
+
+	mu    sync.Mutex
+	kept  func() float64
+	lanes func() []laneGauges // nil: there is no dispatcher
+}
+
+// laneGauges is what is asked about a lane at each scrape.
+type laneGauges struct {
+	webhook       string
+	pending, dead int64
+	oldest        time.Time // zero: nothing waits
+	open          bool
+	known         bool // the store told how much waits
+}
+
+var (
+	keptDesc    = prometheus.NewDesc("bellbuoy_events_kept", "Decisions that wait in memory for the store.", nil, nil)
+	pendingDesc = prometheus.NewDesc("bellbuoy_pending_deliveries", "Deliveries that wait.", []string{"webhook"}, nil)
+	oldestDesc  = prometheus.NewDesc("bellbuoy_oldest_pending_seconds", "Age of the oldest delivery that waits.", []string{"webhook"}, nil)
+	deadDesc    = prometheus.NewDesc("bellbuoy_dead_deliveries", "Dead letters kept.", []string{"webhook"}, nil)
+	openDesc    = prometheus.NewDesc("bellbuoy_circuit_open", "1 while deliveries wait for a receiver that fails.", []string{"webhook"}, nil)
+)
+
+// NewMetrics makes metrics and registers them, nowhere when r is nil.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bellbuoy_events_total", Help: "Events stored, by type."}, []string{"type"}),
+		eventsLost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "bellbuoy_events_lost_total", Help: "Events that could not be stored and are gone."}),
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bellbuoy_deliveries_total", Help: "What attempts to deliver ended in."}, []string{"webhook", "outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "bellbuoy_delivery_duration_seconds", Help: "How long receivers took to answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8)}, []string{"webhook"}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "bellbuoy_store_commit_seconds", Help: "How long commits took.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}),
+	}
+	for _, t := range Types() {
+		m.events.WithLabelValues(string(t))
+	}
+	if r != nil {
+		r.MustRegister(m)
+	}
+	return m
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(ch)
+	}
+	for _, d := range []*prometheus.Desc{keptDesc, pendingDesc, oldestDesc, deadDesc, openDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.collectors() {
+		c.Collect(ch)
+	}
+	m.mu.Lock()
+	kept, lanes := m.kept, m.lanes
+	m.mu.Unlock()
+	if kept != nil {
+		ch <- prometheus.MustNewConstMetric(keptDesc, prometheus.GaugeValue, kept())
+	}
+	if lanes == nil {
+		return
+	}
+	for _, l := range lanes() {
+		l.collect(ch)
+	}
+}
+
+func (l laneGauges) collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, l.webhook)
+	}
+	open := 0.0
+	if l.open {
+		open = 1
+	}
+	gauge(openDesc, open)
+	if !l.known {
+		return
+	}
+	age := 0.0
+	if !l.oldest.IsZero() {
+		age = max(0, time.Since(l.oldest).Seconds())
+	}
+	gauge(pendingDesc, float64(l.pending))
+	gauge(deadDesc, float64(l.dead))
+	gauge(oldestDesc, age)
+}
+
+func (m *Metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.events, m.eventsLost, m.deliveries, m.duration, m.commit}
+}
+
+func (m *Metrics) setKept(f func() float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = f
+}
+
+func (m *Metrics) setLanes(f func() []laneGauges) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lanes = f
+}
+
+func (m *Metrics) committed(d time.Duration) { m.commit.Observe(d.Seconds()) }
+func (m *Metrics) event(t detect.Type)       { m.events.WithLabelValues(string(t)).Inc() }
+func (m *Metrics) lost(n int)                { m.eventsLost.Add(float64(n)) }
+
+// attempt counts a POST; took 0 means that none was made.
+func (m *Metrics) attempt(webhook, outcome string, took time.Duration) {
+	m.deliveries.WithLabelValues(webhook, outcome).Inc()
+	if took > 0 {
+		m.duration.WithLabelValues(webhook).Observe(took.Seconds())
+	}
+}
+
+// forget drops the series of a webhook that is no more.
+func (m *Metrics) forget(webhook string) {
+	labels := prometheus.Labels{"webhook": webhook}
+	m.deliveries.DeletePartialMatch(labels)
+	m.duration.DeletePartialMatch(labels)
+}

@@ -1,0 +1,357 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+)
+
+var ids atomic.Int64
+
+func nextID() string { return fmt.Sprintf("event-%04d", ids.Add(1)) }
+
+// receiver is replaced by its answer; nil delivers.
+type receiver struct {
+	answer func(context.Context, webhook.Message) webhook.Result
+}
+
+func (r *receiver) Post(ctx context.Context, m webhook.Message) webhook.Result {
+	if r.answer == nil {
+		return webhook.Result{Status: 200, Outcome: webhook.Delivered, Latency: time.Millisecond}
+	}
+	return r.answer(ctx, m)
+}
+
+func commits(events ...detect.Event) func(detect.View) (detect.Changes, error) {
+	return func(detect.View) (detect.Changes, error) { return detect.Changes{Events: events}, nil }
+}
+
+// running starts an outbox and returns the way to stop it.
+func running(t *testing.T, s store.Store, o OutboxOptions) (*Outbox, func()) {
+	t.Helper()
+	out := NewOutbox(s, o)
+	out.Configure(compiled(t, hookNamed("w")))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- out.Run(ctx) }()
+	return out, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCommit(t *testing.T) {
+	s := newStore(t)
+	out := NewOutbox(s, OutboxOptions{})
+	out.Configure(compiled(t, hookNamed("w")))
+	e := push("team/app", "v1", "v2")
+	row := detect.Row{Key: detect.Key{Kind: "tag", ID: "a"}, Value: []byte("1"), Due: time.Unix(9, 0)}
+	err := out.Commit(t.Context(), "registry team/app", func(v detect.View) (detect.Changes, error) {
+		if _, ok, err := v.Get(row.Key); ok || err != nil {
+			t.Errorf("row is there: %v %v", ok, err)
+		}
+		return detect.Changes{Events: []detect.Event{e}, Put: []detect.Row{row}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.deliveries) != 2 || s.deliveries[1].Number != 2 || s.deliveries[1].EventID != e.ID {
+		t.Errorf("deliveries %+v", s.deliveries)
+	}
+	back, err := fromEvent(s.events[0])
+	if err != nil || back.Seq != 1 || back.Digest != e.Digest || !slices.Equal(back.Tags, e.Tags) {
+		t.Errorf("got back %+v, %v", back, err)
+	}
+	due, err := out.Due(t.Context(), "tag", time.Unix(10, 0), 10)
+	if err != nil || len(due) != 1 || string(due[0].Value) != "1" {
+		t.Errorf("due rows %v, %v", due, err)
+	}
+	var n int
+	if err := out.View(t.Context(), func(v detect.View) error {
+		rows, err := v.Scan("tag", "", 0)
+		n = len(rows)
+		return err
+	}); err != nil || n != 1 {
+		t.Errorf("scanned %d rows, %v", n, err)
+	}
+	if cached, ok := out.recent.get(e.ID); !ok || cached.Digest != e.Digest {
+		t.Errorf("not at hand: %v %v", cached, ok)
+	}
+	if got := counted(out.metrics.events.WithLabelValues("PUSH_ARTIFACT")); got != 1 {
+		t.Errorf("counted %v events", got)
+	}
+}
+
+func TestCommitErrors(t *testing.T) {
+	refused := errors.New("no such thing")
+	tests := []struct {
+		name      string
+		break_    func(*replica)
+		decide    func(detect.View) (detect.Changes, error)
+		storeErr  bool
+		healthy   bool
+		unhealthy error
+	}{
+		{name: "decide refuses", decide: func(detect.View) (detect.Changes, error) { return detect.Changes{}, refused }, healthy: true},
+		{name: "store fails", break_: func(s *replica) { s.setRefuse(errors.New("disk full")) }, decide: commits(push("a/b", "c")), storeErr: true},
+		{name: "store hangs", break_: func(s *replica) { s.setSlow(time.Hour) }, decide: commits(push("a/b", "c")), storeErr: true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore(t)
+				if test.break_ != nil {
+					test.break_(s)
+				}
+				out := NewOutbox(s, OutboxOptions{})
+				begun := time.Now()
+				err := out.Commit(t.Context(), "x", test.decide)
+				if err == nil || errors.Is(err, detect.ErrStore) != test.storeErr || !test.storeErr && !errors.Is(err, refused) {
+					t.Errorf("got %v", err)
+				}
+				if took := time.Since(begun); took > 2*time.Second {
+					t.Errorf("took %v", took)
+				}
+				if (out.Healthy() == nil) != test.healthy {
+					t.Errorf("healthy: %v", out.Healthy())
+				}
+			})
+		})
+	}
+}
+
+// Whatever is known to be failing is found to work again although nobody commits.
+func TestHealthRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		out, stop := running(t, s, OutboxOptions{})
+		defer stop()
+		s.setRefuse(errors.New("disk full"))
+		_ = out.Commit(t.Context(), "x", commits(push("a/b", "c")))
+		time.Sleep(10 * time.Second)
+		if out.Healthy() == nil {
+			t.Fatal("healthy while the store fails")
+		}
+		s.setRefuse(nil)
+		time.Sleep(2 * time.Second)
+		if err := out.Healthy(); err != nil {
+			t.Errorf("still %v", err)
+		}
+	})
+}
+
+func TestCommitLaterKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		out, stop := running(t, s, OutboxOptions{})
+		defer stop()
+		s.setRefuse(errors.New("disk full"))
+		var order []string
+		for i, scope := range []string{"a", "b", "a", "c", "a"} {
+			err := out.CommitLater(t.Context(), scope, false, func(detect.View) (detect.Changes, error) {
+				if out.Healthy() == nil || s.fault() == nil {
+					order = append(order, fmt.Sprint(scope, i))
+				}
+				return detect.Changes{Events: []detect.Event{with(push("x/"+scope, "t"), func(e *detect.Event) { e.ID = fmt.Sprint("kept-", i) })}}, nil
+			})
+			if !errors.Is(err, detect.ErrStore) {
+				t.Fatalf("got %v", err)
+			}
+		}
+		if out.Kept() != 5 {
+			t.Fatalf("%d kept", out.Kept())
+		}
+		time.Sleep(time.Minute)
+		s.setRefuse(nil)
+		order = nil
+		time.Sleep(keptRest + time.Second)
+		if out.Kept() != 0 || len(s.events) != 5 {
+			t.Errorf("%d still kept, %d events stored", out.Kept(), len(s.events))
+		}
+		got := strings.Join(slices.DeleteFunc(order, func(s string) bool { return s[0] != 'a' }), " ")
+		if got != "a0 a2 a4" {
+			t.Errorf("within the scope in order %s", got)
+		}
+		if lost := counted(out.metrics.eventsLost); lost != 0 {
+			t.Errorf("%v lost", lost)
+		}
+	})
+}
+
+// The client's going away does not take its event with it.
+func TestCommitLaterOutlivesCaller(t *testing.T) {
+	s := newStore(t)
+	out := NewOutbox(s, OutboxOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := out.CommitLater(ctx, "x", false, commits(push("a/b", "c"))); err != nil || len(s.events) != 1 {
+		t.Errorf("%v, %d events", err, len(s.events))
+	}
+}
+
+func TestCommitLaterBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		s.setRefuse(errors.New("disk full"))
+		out := NewOutbox(s, OutboxOptions{KeptEntries: 3})
+		later := func(scope string, fallback bool) error {
+			return out.CommitLater(t.Context(), scope, fallback, commits(push("a/b", "c")))
+		}
+		lost := func() float64 { return counted(out.metrics.eventsLost) }
+		for i, fallback := range []bool{true, false, true} {
+			_ = later(fmt.Sprint(i), fallback)
+		}
+		_ = later("covered", true) // no room, but its intent becomes it
+		if out.Kept() != 3 || lost() != 0 {
+			t.Fatalf("%d kept, %v lost", out.Kept(), lost())
+		}
+		_ = later("x", false) // takes the room of one that an intent stands behind
+		_ = later("y", false)
+		if out.Kept() != 3 || lost() != 0 {
+			t.Fatalf("%d kept, %v lost", out.Kept(), lost())
+		}
+		if err := later("z", false); err == nil || !strings.Contains(err.Error(), "no room") || lost() != 1 {
+			t.Errorf("%v, %v lost", err, lost())
+		}
+		small := NewOutbox(s, OutboxOptions{KeptBytes: 2 * keptRoom})
+		for i := range 5 {
+			_ = small.CommitLater(t.Context(), fmt.Sprint(i), false, commits(push("a/b", "c")))
+		}
+		if small.Kept() != 1 {
+			t.Errorf("%d kept in room for one", small.Kept())
+		}
+	})
+}
+
+func TestRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		out, stop := running(t, s, OutboxOptions{})
+		for range 1200 {
+			out.Record(with(push("a/b", "c"), func(e *detect.Event) { e.Type = detect.PullArtifact }))
+		}
+		time.Sleep(time.Second)
+		if len(s.events) != 1200 || !s.events[0].Transient {
+			t.Errorf("%d events stored", len(s.events))
+		}
+		out.Record(push("a/b", "last"))
+		stop()
+		if len(s.events) != 1201 {
+			t.Errorf("%d events after the end", len(s.events))
+		}
+	})
+}
+
+func TestRecordOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		out, stop := running(t, s, OutboxOptions{Waiting: 100})
+		s.setRefuse(errors.New("disk full"))
+		for range 150 {
+			out.Record(push("a/b", "c"))
+		}
+		time.Sleep(time.Minute)
+		out.Record(push("a/b", "c")) // those under way still take their room
+		if lost := counted(out.metrics.eventsLost); lost != 51 {
+			t.Errorf("%v lost, want 51", lost)
+		}
+		s.setRefuse(nil)
+		time.Sleep(keptRest + time.Second)
+		out.Record(push("a/b", "c"))
+		stop()
+		if len(s.events) != 101 {
+			t.Errorf("%d stored", len(s.events))
+		}
+	})
+}
+
+func TestShutdownCountsWhatIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		out, stop := running(t, s, OutboxOptions{})
+		s.setRefuse(errors.New("disk full"))
+		_ = out.CommitLater(t.Context(), "a", false, commits(push("a/b", "c")))
+		_ = out.CommitLater(t.Context(), "b", true, commits(push("a/b", "c")))
+		out.Record(push("a/b", "c"))
+		begun := time.Now()
+		stop()
+		if took := time.Since(begun); took > 10*time.Second {
+			t.Errorf("shutdown took %v", took)
+		}
+		if lost := counted(out.metrics.eventsLost); lost != 2 {
+			t.Errorf("%v lost, want 2", lost)
+		}
+	})
+}
+
+func TestRecentAsksTheStoreWhenInDoubt(t *testing.T) {
+	s := newStore(t)
+	out := NewOutbox(s, OutboxOptions{})
+	out.Configure(compiled(t, hookNamed("w")))
+	e := push("a/b", "c")
+	s.setRefuse(errors.New("disk full"))
+	_ = out.Commit(t.Context(), "x", commits(e))
+	if _, ok := out.recent.get(e.ID); ok {
+		t.Error("shows an event that was not stored")
+	}
+	s.setRefuse(nil)
+	first, second := push("a/b", "c"), push("a/b", "c")
+	second.ID = first.ID
+	_ = out.Commit(t.Context(), "x", commits(first))
+	_ = out.Commit(t.Context(), "x", commits(second))
+	if _, ok := out.recent.get(first.ID); ok {
+		t.Error("shows one of two events with the same id")
+	}
+}
+
+func TestFiredSurvives(t *testing.T) {
+	s := newStore(t)
+	out, stop := running(t, s, OutboxOptions{})
+	e := push("a/b", "c")
+	if err := out.Commit(t.Context(), "x", commits(e)); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	again, stop := running(t, s, OutboxOptions{})
+	stop()
+	if got := again.fired.of("w")[detect.PushArtifact]; !got.Equal(e.At) {
+		t.Errorf("last fired %v, want %v", got, e.At)
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	out := NewOutbox(newStore(b), OutboxOptions{Waiting: 1 << 30})
+	e := push("a/b", "c")
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		out.Record(e)
+		if i%10_000 == 0 {
+			events, _ := out.tape.take()
+			out.tape.done(events[:0])
+		}
+	}
+}
+
+// counted is a counter's value.
+func counted(c prometheus.Counter) float64 {
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		panic(err)
+	}
+	return m.GetCounter().GetValue()
+}

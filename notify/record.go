@@ -1,0 +1,160 @@
+package notify
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+const (
+	tapeGroup = 500                  // events of a transaction
+	tapeWait  = 5 * time.Millisecond // for others to join it
+)
+
+// tape is events on their way to the store that nobody waits for.
+type tape struct {
+	room int // how many may wait, those under way included
+
+	mu      sync.Mutex
+	waiting []detect.Event
+	spare   []detect.Event // the other buffer, empty
+	under   int            // being stored
+	lost    int            // dropped since the last report
+
+	more chan struct{}
+}
+
+func newTape(room int) *tape { return &tape{room: room, more: make(chan struct{}, 1)} }
+
+// add takes what there is room for and tells how many events there was none for.
+func (t *tape) add(events []detect.Event) (dropped int) {
+	t.mu.Lock()
+	free := max(0, t.room-t.under-len(t.waiting))
+	taken := min(free, len(events))
+	first := len(t.waiting) == 0 && taken > 0
+	t.waiting = append(t.waiting, events[:taken]...)
+	dropped = len(events) - taken
+	t.lost += dropped
+	t.mu.Unlock()
+	if first {
+		select {
+		case t.more <- struct{}{}:
+		default:
+		}
+	}
+	return dropped
+}
+
+// take hands out all that waits; done gives the room back.
+func (t *tape) take() (events []detect.Event, lost int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	events, t.waiting, t.spare = t.waiting, t.spare, nil
+	lost, t.lost = t.lost, 0
+	t.under = len(events)
+	return events, lost
+}
+
+func (t *tape) done(events []detect.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.under = 0
+	if cap(events) <= 4*tapeGroup { // a buffer that a burst has made large is not kept
+		clear(events)
+		t.spare = events[:0]
+	}
+}
+
+// Record implements detect.Ledger.
+func (o *Outbox) Record(events ...detect.Event) {
+	if dropped := o.tape.add(events); dropped > 0 {
+		o.metrics.lost(dropped)
+	}
+}
+
+// play stores what Record took until ctx ends and everything is stored, or last ends.
+func (o *Outbox) play(ctx, last context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			o.playOn(last)
+			return
+		case <-o.tape.more:
+			sleep(ctx, tapeWait)
+			o.playOn(last)
+		}
+	}
+}
+
+func (o *Outbox) playOn(ctx context.Context) {
+	events, lost := o.tape.take()
+	if lost > 0 {
+		o.log.Error("pull events lost", zap.Int("events", lost), zap.String("why", "the store is slower than they come"))
+	}
+	for rest := events; len(rest) > 0; {
+		group := rest[:min(len(rest), tapeGroup)]
+		rest = rest[len(group):]
+		o.storeGroup(ctx, group)
+	}
+	o.tape.done(events)
+}
+
+// storeGroup stores events in one transaction, trying again while the store fails and ctx lasts.
+func (o *Outbox) storeGroup(ctx context.Context, events []detect.Event) {
+	w, records := o.prepare(events)
+	for rest := keptPatience; ; rest = min(2*rest, keptRest) {
+		err := o.storeOnce(ctx, w, records)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			o.metrics.lost(len(events))
+			o.log.Error("pull events lost", zap.Int("events", len(events)), zap.Error(err))
+			return
+		}
+		sleep(ctx, rest)
+	}
+}
+
+func (o *Outbox) storeOnce(ctx context.Context, w *written, records []store.Event) error {
+	begun := time.Now()
+	bounded, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	err := o.store.Update(bounded, nil, func(tx store.Tx) error {
+		for i, r := range records {
+			tx.Append(r, w.deliveries[i]...)
+		}
+		return nil
+	})
+	o.committed(w, begun, err, ctx)
+	return err
+}
+
+// prepare encodes and plans outside the writer: nothing of it depends on what the store holds.
+func (o *Outbox) prepare(events []detect.Event) (*written, []store.Event) {
+	w := &written{}
+	var records []store.Event
+	set := o.set.Load()
+	for i := range events {
+		e := &events[i]
+		record, err := toEvent(e)
+		if err != nil {
+			o.metrics.lost(1)
+			o.log.Error("event lost", zap.Error(err))
+			continue
+		}
+		planned := set.Plan(e)
+		w.events = append(w.events, *e)
+		w.deliveries = append(w.deliveries, planned)
+		records = append(records, record)
+		if len(planned) > 0 {
+			o.recent.put(e, len(record.Data), w)
+		}
+	}
+	return w, records
+}
