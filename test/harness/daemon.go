@@ -25,7 +25,7 @@ type Daemon struct {
 	dir   string
 	user  *syscall.Credential // nil: ours
 	quit  syscall.Signal      // what Stop sends; 0: SIGTERM
-	kill  syscall.Signal      // what Kill sends, which must not fail to end it at once; 0: SIGKILL
+	kill  syscall.Signal      // what Kill sends; 0: SIGKILL. For those that would leave children or mounts behind.
 	ready func(context.Context) error
 	logs  *logBuffer
 
@@ -46,9 +46,15 @@ const (
 	stopTimeout  = 40 * time.Second
 )
 
-// launch starts d and arranges for it to be stopped, and its logs to be shown where the test failed.
+// launch starts d, and waits until it is ready.
 func (d *Daemon) launch(t T) {
 	t.Helper()
+	d.prepare(t)
+	d.Start()
+}
+
+// prepare arranges for d to be ended with the test, and for its logs to be shown where the test failed.
+func (d *Daemon) prepare(t T) {
 	d.t = t
 	d.logs = &logBuffer{limit: 4 << 20}
 	d.quit, d.kill = cmp.Or(d.quit, syscall.SIGTERM), cmp.Or(d.kill, syscall.SIGKILL)
@@ -58,7 +64,6 @@ func (d *Daemon) launch(t T) {
 			t.Logf("---- what %s printed:\n%s", d.name, lastLines(d.Logs(), 200))
 		}
 	})
-	d.Start()
 }
 
 // Start starts the daemon and waits until it is ready. It fails the test when that takes too long or the process ends.
@@ -136,7 +141,12 @@ func (d *Daemon) Kill() {
 		return
 	}
 	p.cmd.Process.Signal(d.kill) // fails only where it has ended
-	<-p.exited
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second):
+		p.cmd.Process.Kill()
+		<-p.exited
+	}
 }
 
 // Restart is Stop and Start.
