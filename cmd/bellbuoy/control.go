@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/format"
+)
+
+// The commands talk to the running bellbuoy over data_dir/admin.sock, in JSON over HTTP: who may read the data may use it.
+// Lists come as JSON lines. These are the shapes of both sides; control_server.go is the other one.
+
+const socketName = "admin.sock"
+
+type (
+	eventLine struct {
+		Seq int64 `json:"seq"`
+		format.BellbuoyEvent
+	}
+	deliveryLine struct {
+		ID         int64         `json:"id"`
+		Webhook    string        `json:"webhook"`
+		State      string        `json:"state"` // pending, delivered, dead, parked
+		EventID    string        `json:"event_id"`
+		Type       string        `json:"type"`
+		Repository string        `json:"repository"`
+		Tag        string        `json:"tag,omitempty"`
+		Attempts   int           `json:"attempts"`
+		Status     int           `json:"status,omitempty"` // of the last answer
+		Reason     string        `json:"reason,omitempty"` // of the last failure
+		CreatedAt  time.Time     `json:"created_at"`
+		NextAt     time.Time     `json:"next_at,omitzero"`
+		FinishedAt time.Time     `json:"finished_at,omitzero"`
+		Log        []attemptLine `json:"log,omitempty"` // the attempts, when they were asked for
+	}
+	attemptLine struct {
+		At       time.Time `json:"at"`
+		Status   int       `json:"status,omitempty"`
+		Millis   float64   `json:"milliseconds"`
+		Reason   string    `json:"reason,omitempty"`
+		Error    string    `json:"error,omitempty"`
+		Response string    `json:"response,omitempty"`
+	}
+	redeliverRequest struct {
+		IDs     []int64   `json:"ids,omitempty"`
+		Webhook string    `json:"webhook,omitempty"`
+		States  []string  `json:"states,omitempty"`
+		Since   time.Time `json:"since,omitzero"`
+	}
+	countAnswer struct {
+		Count int `json:"count"`
+	}
+	pingAnswer struct {
+		Status   int     `json:"status"`
+		Millis   float64 `json:"milliseconds"`
+		Response string  `json:"response,omitempty"`
+		Error    string  `json:"error,omitempty"`
+		OK       bool    `json:"ok"`
+	}
+	indexRequest struct {
+		Upstream     string   `json:"upstream"`
+		Repositories []string `json:"repositories,omitempty"`
+		Heads        bool     `json:"heads,omitempty"`
+	}
+	indexLine struct {
+		Repositories     int     `json:"repositories"`
+		Counted          bool    `json:"counted"`
+		RepositoriesDone int     `json:"repositories_done"`
+		Tags             int     `json:"tags"`
+		Skipped          int     `json:"skipped"`
+		Rate             float64 `json:"rate"`
+		Skip             string  `json:"skip,omitempty"` // what could not be read, and why
+		Done             bool    `json:"done,omitempty"`
+		Error            string  `json:"error,omitempty"`
+	}
+)
+
+// control is the client side.
+type control struct {
+	http   http.Client
+	socket string
+}
+
+// control finds the socket of the bellbuoy that runs with this configuration.
+func (a *app) control() (*control, error) {
+	_, c, _, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(c.DataDir, socketName)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}
+	return &control{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+}
+
+// do sends one request; body nil sends none. Every answer but a 2xx is an error that says what the server said.
+func (c *control) do(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
+	var payload io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		payload = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://bellbuoy"+path+"?"+query.Encode(), payload)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(r)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("no bellbuoy is running with this configuration (nobody answers on %s)", c.socket)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s: not allowed; run this as the user that bellbuoy runs as, or as root", c.socket)
+	case err != nil:
+		return nil, err
+	case resp.StatusCode/100 != 2:
+		defer resp.Body.Close()
+		said, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+		return nil, errors.New(strings.TrimSpace(string(said)))
+	}
+	return resp, nil
+}
+
+// call does one question with one answer.
+func (c *control) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+	resp, err := c.do(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if answer == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(answer)
+}
+
+// lines reads an answer of JSON lines, one after the other as they come.
+func lines[T any](resp *http.Response, each func(T) error) error {
+	defer resp.Body.Close()
+	in := bufio.NewScanner(resp.Body)
+	in.Buffer(nil, 16<<20)
+	for in.Scan() {
+		var line T
+		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
+			return fmt.Errorf("reading the answer: %w", err)
+		}
+		if err := each(line); err != nil {
+			return err
+		}
+	}
+	return in.Err()
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/sys/unix"
+)
+
+func (a *app) indexCommand() *cobra.Command {
+	var r indexRequest
+	c := &cobra.Command{Use: "index [UPSTREAM [REPOSITORY…]]", Short: "Read an existing registry (catalog, tags, manifests) into the tag index",
+		Long: "Read an existing registry into the tag index, so that bellbuoy knows the tags of what is deleted and what a moved tag stood on before,\n" +
+			"also of what was pushed before it came. Raises no events. An interrupted run goes on where it stopped.",
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				r.Upstream, r.Repositories = args[0], args[1:]
+			}
+			return a.index(c.Context(), r)
+		}}
+	c.Flags().BoolVar(&r.Heads, "heads", false, "tags and digests only (a manifest GET counts as a pull at some registries)")
+	return c
+}
+
+func (a *app) index(ctx context.Context, r indexRequest) error {
+	c, err := a.control()
+	if err != nil {
+		return err
+	}
+	resp, err := c.do(ctx, "POST", "/index", nil, r)
+	if err != nil {
+		return err
+	}
+	show := a.progress()
+	var last indexLine
+	err = lines(resp, func(l indexLine) error {
+		if l.Skip != "" {
+			fmt.Fprintln(a.Stderr, "skipped:", l.Skip)
+			return nil
+		}
+		last = l
+		show.at(l)
+		return nil
+	})
+	show.end()
+	switch {
+	case err != nil:
+		return err
+	case last.Error != "":
+		return errors.New(last.Error)
+	case !last.Done:
+		return errors.New("bellbuoy stopped in the middle; run this again and it goes on from there")
+	}
+	fmt.Fprintf(a.Stdout, "%d repositories, %d tags read, %d skipped\n", last.RepositoriesDone, last.Tags, last.Skipped)
+	return nil
+}
+
+// progress is a bar on a terminal, and nothing elsewhere.
+type progress struct {
+	all  *mpb.Progress
+	bar  *mpb.Bar
+	last atomic.Pointer[indexLine] // the bar draws itself from a goroutine of its own
+}
+
+func (a *app) progress() *progress {
+	p := &progress{}
+	p.last.Store(&indexLine{})
+	if !terminal(a.Stderr) {
+		return p
+	}
+	p.all = mpb.New(mpb.WithOutput(a.Stderr), mpb.WithWidth(40))
+	p.bar = p.all.AddBar(0,
+		mpb.PrependDecorators(decor.CountersNoUnit("%d / %d repositories ")),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+			l := p.last.Load()
+			return fmt.Sprintf("%d tags, %.0f/s ", l.Tags, l.Rate)
+		}), decor.AverageETA(decor.ET_STYLE_GO)))
+	return p
+}
+
+func (p *progress) at(l indexLine) {
+	if p.bar == nil {
+		return
+	}
+	p.last.Store(&l)
+	p.bar.SetTotal(int64(l.Repositories), l.Done)
+	p.bar.SetCurrent(int64(l.RepositoriesDone))
+}
+
+func (p *progress) end() {
+	if p.bar == nil {
+		return
+	}
+	p.bar.Abort(false)
+	p.all.Wait()
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

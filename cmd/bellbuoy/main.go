@@ -1,0 +1,95 @@
+// Command bellbuoy stands in front of registries and ChartMuseums and rings when traffic moves past it: it carries requests through
+// unchanged, works out who pushed, pulled or deleted what, and delivers a webhook for it.
+//
+// main does signals and the exit code; run parses the command line; serve builds everything in one straight line (serve.go).
+// Only this package knows all the others: wire.go translates the configuration into the options of each.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker (-X main.version=…).
+var version = "dev"
+
+// Exit codes (DESIGN §2).
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], system{Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv})
+	stop()
+	os.Exit(code)
+}
+
+// system is what the process has from outside; tests bring their own.
+type system struct {
+	Stdout, Stderr io.Writer
+	LookupEnv      func(string) (string, bool)
+}
+
+// errSilent ends a command with exit code 1 when everything has been said already.
+var errSilent = errors.New("failed")
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, sys system) int {
+	began := false // a command's own code ran: its errors are failures, those before are usage
+	root := newRoot(sys, &began)
+	root.SetArgs(args)
+	root.SetOut(sys.Stdout)
+	root.SetErr(sys.Stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitDone
+	case !began:
+		fmt.Fprintf(sys.Stderr, "bellbuoy: %v\nRun 'bellbuoy help' for usage.\n", err)
+		return exitUsage
+	case !errors.Is(err, errSilent):
+		fmt.Fprintf(sys.Stderr, "bellbuoy: %v\n", err)
+	}
+	return exitFailed
+}
+
+func newRoot(sys system, began *bool) *cobra.Command {
+	app := &app{system: sys}
+	root := &cobra.Command{
+		Use:               "bellbuoy",
+		Short:             "Webhooks for any container registry and ChartMuseum: a reverse proxy that tells what passes",
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRun:  func(*cobra.Command, []string) { *began = true },
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		RunE:              func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) },
+	}
+	root.PersistentFlags().StringVarP(&app.configFlag, "config", "c", "", "configuration `file` (default: $BELLBUOY_CONFIG, ./bellbuoy.yaml, /etc/bellbuoy/bellbuoy.yaml)")
+	root.AddCommand(
+		&cobra.Command{Use: "serve", Short: "Run the proxy (the default command)", Args: cobra.NoArgs,
+			RunE: func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) }},
+		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+			Run: func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
+		app.checkCommand(), app.explainCommand(),
+		app.pingCommand(), app.switchCommand("enable", "Deliver to a webhook again (also one that answered 410)"), app.switchCommand("disable", "Stop delivering to a webhook; its deliveries wait"),
+		app.eventsCommand(), app.deliveriesCommand(), app.redeliverCommand(), app.indexCommand(),
+	)
+	return root
+}
+
+// app is what the commands share.
+type app struct {
+	system
+	configFlag string
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+)
+
+// newGuard is the egress guard of every outbound call but those to upstreams. own are the addresses that bellbuoy listens on; nil: none.
+func newGuard(c *config.Config, own func() []netip.AddrPort) *webhook.Guard {
+	return webhook.NewGuard(webhook.GuardOptions{Allow: c.Egress.Allow, Deny: c.Egress.Deny, Own: own})
+}
+
+// newWebhooks makes the configured webhooks ready, and the clients that post for them, which the caller closes when they are no longer used.
+func newWebhooks(c *config.Config, guard *webhook.Guard) ([]notify.Webhook, []*webhook.Client, error) {
+	var hooks []notify.Webhook
+	var clients []*webhook.Client
+	for i := range c.Webhooks {
+		w := &c.Webhooks[i]
+		client, err := webhook.New(webhookOptions(w, guard))
+		if err != nil {
+			closeAll(clients)
+			return nil, nil, fmt.Errorf("webhooks[%d] (%s): %w", i, w.Name, err)
+		}
+		clients = append(clients, client)
+		f, err := format.New(w.Format, w.Name, format.Options{Mode: w.FormatOptions.Mode, Type: w.FormatOptions.Type, Subject: w.FormatOptions.Subject})
+		if err != nil {
+			closeAll(clients)
+			return nil, nil, fmt.Errorf("webhooks[%d] (%s): %w", i, w.Name, err)
+		}
+		hooks = append(hooks, notifyWebhook(w, f, client))
+	}
+	return hooks, clients, nil
+}
+
+func closeAll(clients []*webhook.Client) {
+	for _, c := range clients {
+		c.Close()
+	}
+}
+
+func notifyWebhook(w *config.Webhook, f format.Format, client *webhook.Client) notify.Webhook {
+	hook := notify.Webhook{
+		Name: w.Name, Enabled: w.Enabled, Events: w.Events, ManifestReads: w.ManifestReads,
+		Match: notifyMatch(w.Match), Exclude: notifyMatch(w.Exclude),
+		Format: f, Poster: client,
+		Concurrency: w.Concurrency, Order: orders[w.Order], DropOvertaken: w.Overtaken == "drop",
+		RateLimit: rate.Limit(w.RateLimit.PerSecond()),
+	}
+	for _, d := range w.Retry {
+		hook.Retry = append(hook.Retry, time.Duration(d))
+	}
+	return hook
+}
+
+var orders = map[string]store.Order{"tag": store.ByTag, "repository": store.ByRepository, "none": store.Unordered}
+
+func notifyMatch(m config.Match) notify.Match {
+	return notify.Match{
+		Upstreams: m.Upstreams, Projects: m.Projects, Repositories: m.Repositories, Tags: m.Tags,
+		Operators: m.Operators, UserAgents: m.UserAgents, Kinds: m.Kinds, Tagged: m.Tagged, Changed: m.Changed,
+	}
+}
+
+func webhookOptions(w *config.Webhook, guard *webhook.Guard) webhook.Options {
+	o := webhook.Options{
+		URL: w.URL.Reveal(), AuthHeader: w.AuthHeader.Reveal(),
+		TLS:   webhook.TLS{CAFile: w.TLS.CAFile, CertFile: w.TLS.CertFile, KeyFile: w.TLS.KeyFile, ServerName: w.TLS.ServerName, InsecureSkipVerify: w.TLS.InsecureSkipVerify},
+		Proxy: w.Proxy.Reveal(), Timeout: time.Duration(w.Timeout), Concurrency: w.Concurrency,
+		UserAgent: userAgent(), Guard: guard,
+	}
+	if len(w.Headers) > 0 {
+		o.Headers = map[string]string{}
+	}
+	for name, value := range w.Headers {
+		o.Headers[name] = value.Reveal()
+	}
+	for _, s := range w.SigningSecrets {
+		o.SigningSecrets = append(o.SigningSecrets, s.Reveal())
+	}
+	for _, s := range w.Signatures {
+		o.Signatures = append(o.Signatures, webhook.Signature{Header: s.Header, Algorithm: s.Algorithm, Prefix: s.Prefix, Encoding: s.Encoding, Secret: s.Secret.Reveal()})
+	}
+	return o
+}
+
+func userAgent() string { return "bellbuoy/" + buildVersion() }

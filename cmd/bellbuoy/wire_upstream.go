@@ -1,0 +1,110 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+	"github.com/bellbuoy/bellbuoy/proxy"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
+)
+
+// newUpstream translates one upstream: where the proxy sends requests, and the client of bellbuoy's own questions.
+func newUpstream(u *config.Upstream, c *config.Config, guard *webhook.Guard) (proxy.Upstream, *upstream.Client, error) {
+	target, err := url.Parse(u.URL)
+	if err != nil {
+		return proxy.Upstream{}, nil, errors.New("url: is not a URL")
+	}
+	tlsConfig, err := clientTLS(u.TLS)
+	if err != nil {
+		return proxy.Upstream{}, nil, fmt.Errorf("tls: %w", err)
+	}
+	var external *url.URL
+	if u.ExternalURL != "" {
+		if external, err = url.Parse(u.ExternalURL); err != nil {
+			return proxy.Upstream{}, nil, errors.New("external_url: is not a URL")
+		}
+	}
+	asker := upstream.New(upstream.Options{
+		URL: target, Host: askedHost(u, external), PathPrefix: u.PathPrefix,
+		Transport: askTransport(tlsConfig, c), RealmTransport: realmTransport(guard),
+		Username: u.Credentials.Username, Password: u.Credentials.Password.Reveal(), Realms: u.Credentials.Realms,
+		UserAgent: userAgent(),
+	})
+	return proxy.Upstream{
+		Name: u.Name, Kind: detect.Kind(u.Type), URL: target, External: external, OwnHost: u.Host == config.HostUpstream,
+		Hosts: u.Hosts, PathPrefix: u.PathPrefix, Paths: u.Paths, TLS: tlsConfig, Asker: asker,
+	}, asker, nil
+}
+
+// askedHost is the Host of bellbuoy's own questions: as users name the upstream, so that token scopes and virtual hosts are the same.
+func askedHost(u *config.Upstream, external *url.URL) string {
+	if external == nil || u.Host == config.HostUpstream {
+		return ""
+	}
+	return external.Host
+}
+
+func askTransport(t *tls.Config, c *config.Config) *http.Transport {
+	return &http.Transport{
+		TLSClientConfig: t, DisableCompression: true, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second,
+		TLSHandshakeTimeout: time.Duration(c.Limits.UpstreamConnect), ResponseHeaderTimeout: 30 * time.Second,
+	}
+}
+
+// realmTransport carries questions to token servers that are not the upstream's own host: they pass the egress guard.
+func realmTransport(guard *webhook.Guard) *http.Transport {
+	return &http.Transport{
+		DialContext: guard.DialContext, Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 30 * time.Second,
+	}
+}
+
+// clientTLS is nil where nothing is configured: the system's roots.
+func clientTLS(t config.ClientTLS) (*tls.Config, error) {
+	if t == (config.ClientTLS{}) {
+		return nil, nil
+	}
+	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		out.RootCAs = x509.NewCertPool()
+		if !out.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca_file: %s holds no certificate", t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("cert_file: %w", err)
+		}
+		out.Certificates = []tls.Certificate{cert}
+	}
+	return out, nil
+}
+
+// visibility is repo_type of a repository's payloads: that of the first project that matches its first segment, else private.
+func visibility(projects []config.Project) func(repository string) string {
+	return func(repository string) string {
+		project := projectOf(repository)
+		for _, p := range projects {
+			if ok, _ := doublestar.Match(p.Match, project); ok { // patterns were checked by config
+				return p.Visibility
+			}
+		}
+		return "private"
+	}
+}
