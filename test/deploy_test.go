@@ -1,0 +1,62 @@
+package test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestSystemdUnits(t *testing.T) {
+	service, socket := unit(t, "bellbuoy.service"), unit(t, "bellbuoy.socket")
+	for key, want := range map[string]string{
+		"StateDirectory": "bellbuoy", "ExecReload": "/bin/kill -HUP $MAINPID", "DynamicUser": "yes", "Restart": "always",
+	} {
+		if service[key] != want {
+			t.Errorf("%s=%s in the service, want %s", key, service[key], want)
+		}
+	}
+	if socket["ListenStream"] != "5080" || socket["FileDescriptorName"] != "proxy" {
+		t.Errorf("the socket is %v, want 5080 under the name proxy", socket)
+	}
+}
+
+// systemd itself judges the units where it is there; it wants the program to exist, so it gets another one.
+func TestSystemdAcceptsTheUnits(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("there is no systemd-analyze here")
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"bellbuoy.service", "bellbuoy.socket"} {
+		content, err := os.ReadFile("../deploy/systemd/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(content), "/usr/local/bin/bellbuoy", "/bin/true")
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(analyze, "verify", "--man=no", filepath.Join(dir, name)).CombinedOutput()
+		if err != nil || strings.Contains(string(out), name+":") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// unit reads the settings of a unit file; of one that is given more than once, the last.
+func unit(t *testing.T, name string) map[string]string {
+	t.Helper()
+	content, err := os.ReadFile("../deploy/systemd/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string]string{}
+	for line := range strings.SplitSeq(string(content), "\n") {
+		if key, value, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(line, "#") {
+			settings[key] = value
+		}
+	}
+	return settings
+}
