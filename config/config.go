@@ -68,8 +68,25 @@ type Config struct {
 	// Console and API address.
 	Admin Admin `yaml:"admin"`
 
-	// secretFiles are the files that ${file:…} named, in the order of the file.
-	secretFiles []string
+	source source
+}
+
+// source is where a Config came from.
+type source struct {
+	file        string
+	places      map[string]place // of every value that the file has
+	secretFiles []string         // what ${file:…} named
+}
+
+// place is where the value at path stands, or what it would lie in.
+func (s source) place(path string) place {
+	for path != "" {
+		if at, ok := s.places[path]; ok {
+			return at
+		}
+		path = parentPath(path)
+	}
+	return place{1, 1}
 }
 
 // ServerTLS is a listener's certificate. TLS is on when cert_file is set.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // smallest is the smallest useful file of the documentation.
@@ -76,7 +77,7 @@ func TestDefaults(t *testing.T) {
 		Health: Health{Listen: ":5081"},
 		Admin:  Admin{Listen: "127.0.0.1:5082"},
 	}
-	if diff := cmp.Diff(want, cfg, compareURLs, cmp.AllowUnexported(Config{})); diff != "" {
+	if diff := cmp.Diff(want, cfg, compareURLs, cmpopts.IgnoreUnexported(Config{})); diff != "" {
 		t.Errorf("the smallest file (-want +got):\n%s", diff)
 	}
 }

@@ -15,13 +15,13 @@ type decoder struct {
 	findings *findings
 	expander *expander
 	refused  []feature
-	spots    map[string]spot
+	places   map[string]place // of every value
+	spots    map[string]spot  // of every scalar
 }
 
-// spot is where a value stood and how it was written.
+// spot is how a scalar was written.
 type spot struct {
-	at       place
-	raw      string // of a scalar, before ${…} was expanded
+	raw      string // before ${…} was expanded
 	expanded bool
 }
 
@@ -90,7 +90,7 @@ func (d *decoder) entry(f field, n *node, v reflect.Value, path string) {
 	if n.kind == broken || n.kind == null {
 		return
 	}
-	d.spots[path] = spot{at: n.at}
+	d.places[path] = n.at
 	if what, refused := d.refuses(n, path); refused {
 		d.findings.problem(n.at, path, what+" not yet supported")
 		return
@@ -102,9 +102,7 @@ func (d *decoder) value(f field, n *node, v reflect.Value, path string) {
 	if n.kind == broken {
 		return
 	}
-	if _, known := d.spots[path]; !known {
-		d.spots[path] = spot{at: n.at}
-	}
+	d.places[path] = n.at
 	switch {
 	case isBlock(v.Type()):
 		d.block(n, v, path)
@@ -162,10 +160,10 @@ func (d *decoder) table(f field, n *node, v reflect.Value, path string) {
 // scalar expands a scalar and decodes it by the type of v.
 func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
 	if n.kind == list || n.kind == mapping || n.kind == null {
-		d.findings.problem(n.at, path, "must be "+wants(v)+", not "+n.kind.String())
+		d.findings.problem(n.at, path, "must be "+wants(v)+", not "+n.kind.String()+colonHint(n, v))
 		return
 	}
-	s := spot{at: n.at, raw: n.value, expanded: n.kind == text && expands(n.value)}
+	s := spot{raw: n.value, expanded: n.kind == text && expands(n.value)}
 	d.spots[path] = s
 	value := n.value
 	if s.expanded {
@@ -180,6 +178,14 @@ func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
 		return
 	}
 	d.checkEnum(f, v, path)
+}
+
+// colonHint helps where the parser takes a text for a mapping, as it does with {hosts: [a.example.com:5000]}.
+func colonHint(n *node, v reflect.Value) string {
+	if n.kind == mapping && v.Kind() == reflect.String {
+		return "; a text with a colon may need quotes"
+	}
+	return ""
 }
 
 // setScalar sets v from an expanded value, or says why it cannot.
@@ -245,7 +251,7 @@ func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
 	// Nothing that is checked later may show what it expanded to.
 	v.SetString(f.fallback)
 	s := d.spots[path]
-	d.findings.problem(s.at, path, s.show()+" is not known"+didYouMean(s.raw, f.enum))
+	d.findings.problem(d.places[path], path, s.show()+" is not known"+didYouMean(s.raw, f.enum))
 }
 
 // is reports a node of the wrong kind.

@@ -41,7 +41,7 @@ func setDefault(v reflect.Value, value string) {
 
 // complete fills in the defaults that depend on something else.
 func (d *decoder) complete(cfg *Config) {
-	if _, set := d.spots["data_dir"]; !set {
+	if _, set := d.places["data_dir"]; !set {
 		if dir := d.stateDirectory(); dir != "" {
 			cfg.DataDir = dir
 		}

@@ -116,12 +116,7 @@ func withoutPath(err error) error {
 // expands says whether text has anything to replace.
 func expands(text string) bool { return strings.Contains(text, "${") }
 
-// maskExpansions writes NUL for everything in text that would be replaced.
+// maskExpansions writes NUL, which no URL has, for everything in text that would be replaced.
 func maskExpansions(text string) string {
-	return expansion.ReplaceAllStringFunc(text, func(found string) string {
-		if found == "$${" {
-			return "${"
-		}
-		return "\x00"
-	})
+	return expansion.ReplaceAllLiteralString(text, "\x00")
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"reflect"
@@ -12,9 +13,15 @@ import (
 
 // Load reads the configuration file at path; env looks up environment variables, as os.LookupEnv does. See Parse.
 func Load(path string, env func(string) (string, bool)) (*Config, Warnings, error) {
-	data, err := readBounded(path, maxFile)
+	file, err := os.Open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading configuration: %w", &fs.PathError{Op: "open", Path: path, Err: err})
+		return nil, nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	defer file.Close()
+	// Parse refuses what is longer.
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading configuration: %w", err)
 	}
 	return Parse(path, data, env)
 }
@@ -48,7 +55,7 @@ func firstExisting(paths ...string) (string, error) {
 // Files are the files that the configuration names besides itself, sorted: those of ${file:…}, certificates, keys.
 // A change of one of them is a change of the configuration.
 func (c *Config) Files() []string {
-	files := slices.Clone(c.secretFiles)
+	files := slices.Clone(c.source.secretFiles)
 	eachFile(reflect.ValueOf(c).Elem(), "", func(_, file string) { files = append(files, file) })
 	slices.Sort(files)
 	return slices.Compact(files)
@@ -73,6 +80,20 @@ func eachFile(v reflect.Value, path string, do func(path, file string)) {
 			do(at, field.String())
 		}
 	}
+}
+
+// Warning is a warning about the value at path, such as webhooks[0].url, with its place in the file: for those who
+// find out more than the file itself says.
+func (c *Config) Warning(path, message string) Problem {
+	w := c.Problem(path, message)
+	w.Warning = true
+	return w
+}
+
+// Problem is a problem with the value at path; see Warning.
+func (c *Config) Problem(path, message string) Problem {
+	at := c.source.place(path)
+	return Problem{File: c.source.file, Line: at.line, Column: at.column, Path: path, Message: message}
 }
 
 // NeedsRestart names the keys in which a new configuration differs from the running one and that a reload cannot

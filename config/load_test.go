@@ -34,7 +34,7 @@ func TestLoadUnreadable(t *testing.T) {
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "none.yaml") {
 		t.Errorf("missing file: %v", err)
 	}
-	if _, _, err := Load(dir, noEnv); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, _, err := Load(dir, noEnv); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("directory: %v", err)
 	}
 }
@@ -76,6 +76,20 @@ identity: {verify: {jwks_file: jwks}}
 `)
 	if diff := cmp.Diff([]string{"ca", "cert", "client", "jwks", "key", "secret"}, cfg.Files()); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestProblemHasItsPlace(t *testing.T) {
+	cfg := mustParse(t, smallest)
+	for path, want := range map[string]string{
+		"webhooks[0].url":        "bellbuoy.yaml:7:10: warning: webhooks[0].url: m",
+		"webhooks[0].tls":        "bellbuoy.yaml:6:5: warning: webhooks[0].tls: m",
+		"upstreams[0].tls.x.y.z": "bellbuoy.yaml:2:5: warning: upstreams[0].tls.x.y.z: m",
+		"data_dir":               "bellbuoy.yaml:1:1: warning: data_dir: m",
+	} {
+		if got := cfg.Warning(path, "m").String(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func parse(name string, data []byte, env func(string) (string, bool), refused []
 		warnings, err := found.result()
 		return nil, warnings, err
 	}
-	d := &decoder{findings: found, expander: &expander{env: env}, refused: refused, spots: map[string]spot{}}
+	d := &decoder{findings: found, expander: &expander{env: env}, refused: refused, spots: map[string]spot{}, places: map[string]place{}}
 	cfg := d.config(root)
 	d.complete(cfg)
 	(&validator{decoder: d, cfg: cfg}).config()
@@ -40,7 +40,7 @@ func parse(name string, data []byte, env func(string) (string, bool), refused []
 	if err != nil {
 		return nil, warnings, err
 	}
-	cfg.secretFiles = d.expander.files
+	cfg.source = source{file: name, places: d.places, secretFiles: d.expander.files}
 	return cfg, warnings, nil
 }
 

@@ -89,6 +89,9 @@ func redactURL(text string, literal map[string]bool) string {
 	if err != nil || u.Host == "" || u.Opaque != "" {
 		return redacted
 	}
+	if strings.Contains(u.Path+u.RawQuery, "@") && !isChatHost(u.Hostname()) {
+		return redacted // http://user:12/34@host: what looks like the host is a name and half a password
+	}
 	var b strings.Builder
 	b.WriteString(u.Scheme + "://")
 	if u.User != nil {

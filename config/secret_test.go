@@ -35,6 +35,7 @@ webhooks:
 		refuseSecret(t, verb, fmt.Sprintf(verb, cfg.Webhooks))
 		refuseSecret(t, verb, fmt.Sprintf(verb, &cfg.Webhooks[0].URL))
 	}
+	refuseSecret(t, "GoString", cfg.Database.GoString()+cfg.Webhooks[0].URL.GoString())
 	for name, marshal := range map[string]func(any) ([]byte, error){"JSON": json.Marshal, "YAML": yaml.Marshal} {
 		data, err := marshal(cfg)
 		if err != nil || !strings.Contains(string(data), "hooks.slack.com") {
@@ -91,6 +92,7 @@ func TestURLRedacted(t *testing.T) {
 		{text: "https://ci.example.com/hooks/short", raw: "https://ci.example.com/hooks/sh${TOKEN}", want: "https://ci.example.com/hooks/***"},
 		{text: "https://ci.example.com/a/b?c=d", raw: "${URL}", want: "https://ci.example.com/***/***?***"},
 		{text: "https://ci.example.com/a%2Fb/c", raw: "https://${HOST}/a%2Fb/c", want: "https://ci.example.com/a%2Fb/c"},
+		{text: "https://user:12/34@ci.example.com", want: "***"},
 		{text: "not a url with hunter2", want: "***"},
 		{text: "mailto:hunter2@example.com", want: "***"},
 		{text: "https://ci.example.com/%zz", want: "***"},

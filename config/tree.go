@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
@@ -40,16 +42,6 @@ type key struct {
 	name  string
 	at    place
 	value *node
-}
-
-// find is the value of a key, nil where there is none.
-func (n *node) find(name string) *node {
-	for _, k := range n.keys {
-		if k.name == name {
-			return k.value
-		}
-	}
-	return nil
 }
 
 // maxNodes bounds a file after its aliases are resolved, so that a few lines of them cannot fill the memory.
@@ -235,7 +227,11 @@ func mappingPlace(n *ast.MappingNode, fallback place) place {
 	return placeOf(n, fallback)
 }
 
+// join is the path of the key name in what path leads to, printable whatever the key is.
 func join(path, name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		name = strconv.Quote(name)
+	}
 	if path == "" {
 		return name
 	}

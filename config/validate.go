@@ -33,15 +33,7 @@ func (v *validator) doubt(path, format string, args ...any) {
 	}
 }
 
-func (v *validator) place(path string) place {
-	for path != "" {
-		if s, ok := v.spots[path]; ok {
-			return s.at
-		}
-		path = parentPath(path)
-	}
-	return place{1, 1}
-}
+func (v *validator) place(path string) place { return source{places: v.places}.place(path) }
 
 // show is the value at path as the file has it: unexpanded.
 func (v *validator) show(path string) string { return v.spots[path].show() }
@@ -271,6 +263,9 @@ func (v *validator) unique(block string, names []string) {
 	seen := map[string]int{}
 	for i, name := range names {
 		path := fmt.Sprintf("%s[%d].name", block, i)
+		if name == "" && block == "upstreams" {
+			continue // its type is missing, and that is told
+		}
 		if problem := checkName(name); problem != "" {
 			v.wrong(path, "%s", problem)
 			continue

@@ -36,7 +36,7 @@ func (v *validator) upstreamNames() []string {
 func (v *validator) writtenNames() []string {
 	var names []string
 	for i, name := range v.upstreamNames() {
-		if at := fmt.Sprintf("upstreams[%d].", i); !v.spots[at+"name"].expanded && !v.spots[at+"type"].expanded {
+		if at := fmt.Sprintf("upstreams[%d].", i); name != "" && !v.spots[at+"name"].expanded && !v.spots[at+"type"].expanded {
 			names = append(names, name)
 		}
 	}
@@ -124,18 +124,19 @@ func looksLikeRegistry(u *url.URL) bool {
 func (v *validator) reachable(i int, at string) {
 	u := v.cfg.Upstreams[i]
 	for j, other := range v.cfg.Upstreams[:i] {
-		if u.Type == other.Type && u.PathPrefix == other.PathPrefix && shareHost(u.Hosts, other.Hosts) {
+		if len(u.Paths) == 0 && u.Type == other.Type && u.PathPrefix == other.PathPrefix && takesHosts(other.Hosts, u.Hosts) {
 			v.wrong(at, "gets no requests: upstreams[%d] has the same type, path_prefix and hosts; set hosts or path_prefix", j)
 			return
 		}
 	}
 }
 
-func shareHost(a, b []string) bool {
-	if len(a) == 0 && len(b) == 0 {
-		return true
+// takesHosts says whether an earlier upstream's hosts leave nothing of a later one's.
+func takesHosts(earlier, later []string) bool {
+	if len(later) == 0 || len(earlier) == 0 {
+		return len(later) == len(earlier)
 	}
-	return slices.ContainsFunc(a, func(host string) bool { return slices.Contains(b, host) })
+	return !slices.ContainsFunc(later, func(host string) bool { return !slices.Contains(earlier, host) })
 }
 
 func isHostPort(text string) bool {

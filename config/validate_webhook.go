@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -93,39 +94,51 @@ func (v *validator) match(at string, m Match) {
 
 // ownHeaders are those that only bellbuoy or the connection itself may set.
 var ownHeaders = []string{
-	"Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
-	"Transfer-Encoding", "Upgrade", "User-Agent", "Webhook-Id", "Webhook-Signature", "Webhook-Timestamp",
+	"Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+func isOwnHeader(canonical string) bool {
+	return strings.HasPrefix(canonical, "Webhook-") || slices.Contains(ownHeaders, canonical)
 }
 
 func (v *validator) headers(at string, w Webhook) {
 	if !httpguts.ValidHeaderFieldValue(w.AuthHeader.Reveal()) {
 		v.wrong(at+".auth_header", "has characters that a header cannot have")
 	}
-	for name, value := range w.Headers {
-		p := at + ".headers." + name
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(w.Headers)) {
+		value := w.Headers[name]
+		p := join(at+".headers", name)
 		canonical := http.CanonicalHeaderKey(name)
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
 			v.wrong(p, "is not a header's name")
 		case !httpguts.ValidHeaderFieldValue(value.Reveal()):
 			v.wrong(p, "has characters that a header cannot have")
-		case slices.Contains(ownHeaders, canonical):
+		case isOwnHeader(canonical):
 			v.wrong(p, "is set by bellbuoy itself")
 		case canonical == "Authorization" && w.AuthHeader != "":
 			v.wrong(p, "is set by auth_header already")
+		case seen[canonical]:
+			v.wrong(p, "is there twice: upper and lower case are the same")
 		}
+		seen[canonical] = true
 	}
 }
 
-// checkSigningSecret wants whsec_ and the base64 of 24 to 64 bytes, as Standard Webhooks says. It shows nothing of it.
+// checkSigningSecret wants what Standard Webhooks says: whsec_ and the base64 of 24 to 64 bytes, or whsk_ and that of
+// an ed25519 key. It shows nothing of it.
 func checkSigningSecret(secret string) string {
-	encoded, ok := strings.CutPrefix(secret, "whsec_")
-	if !ok {
+	prefix, encoded, _ := strings.Cut(secret, "_")
+	if prefix != "whsec" && prefix != "whsk" {
 		return "must begin with whsec_"
 	}
-	key, err := base64.StdEncoding.DecodeString(encoded)
+	key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
 	if err != nil {
-		return "what follows whsec_ must be base64"
+		return "what follows its prefix must be base64"
+	}
+	if prefix == "whsk" && len(key) != 32 && len(key) != 64 {
+		return "is not an ed25519 key of 32 or 64 bytes"
 	}
 	if len(key) < 24 || len(key) > 64 {
 		return fmt.Sprintf("holds %d bytes; Standard Webhooks asks for 24 to 64, as in: echo whsec_$(openssl rand -base64 32)", len(key))
@@ -139,7 +152,7 @@ func (v *validator) signature(at string, s Signature) {
 		v.wrong(at+".header", "is missing")
 	case !httpguts.ValidHeaderFieldName(s.Header):
 		v.wrong(at+".header", "is not a header's name")
-	case slices.Contains(ownHeaders, canonical):
+	case isOwnHeader(canonical):
 		v.wrong(at+".header", "is set by bellbuoy itself")
 	}
 	if s.Secret == "" {
