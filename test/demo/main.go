@@ -86,7 +86,7 @@ webhooks:
     events: ["*"]
 `, h.registry.URL, port, user, password, h.charts.URL, port, user, password, h.hooks.URL("/hook"))
 	h.buoy = harness.BellbuoyWith(s, harness.BuoyOptions{Port: port}, config)
-	fmt.Fprintf(out, "\nbellbuoy at %s in front of a registry (%s) and ChartMuseum (%s), with\n\n%s\n",
+	fmt.Fprintf(out, "\nbellbuoy at %s in front of a registry (%s) and ChartMuseum (%s), with\n\n%s\n\n",
 		h.buoy.ProxyURL, h.registry.URL, h.charts.URL, indent(config))
 	return h
 }

@@ -90,11 +90,6 @@ func (h *harbour) await(s *stage, sc scene) {
 // client prints a command as one would type it, and runs it.
 func client(s *stage, out io.Writer, env []string, name string, args ...string) {
 	shown := append([]string{strings.TrimRight(name, "34")}, args...)
-	for i, arg := range shown {
-		if filepath.IsAbs(arg) {
-			shown[i] = filepath.Base(arg)
-		}
-	}
 	fmt.Fprintf(out, "$ %s\n", strings.Join(shown, " "))
 	done := parts.Progress(os.Stderr, shown[0])
 	defer done()
