@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+)
+
+// answer writes to the client, counts what it writes, and gives up on a client that takes nothing for too long.
+type answer struct {
+	http.ResponseWriter
+	stalled time.Duration
+
+	status    int
+	sent      int64
+	first     time.Time // when the answer began
+	broken    bool      // a write failed: the client is gone
+	clean     bool      // the upstream's body came to its own end
+	allowedAt time.Time // when the deadline was last moved
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// WriteHeader passes an answer's header on, and those of 1xx before it.
+func (a *answer) WriteHeader(status int) {
+	a.allow(time.Now())
+	if status >= 200 && a.status == 0 {
+		a.status, a.first = status, a.allowedAt
+		if _, ok := a.Header()["Content-Type"]; !ok {
+			a.Header()["Content-Type"] = nil // net/http must not guess one
+		}
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write passes a piece of the body on.
+func (a *answer) Write(p []byte) (int, error) {
+	if a.stalled > 0 {
+		if now := time.Now(); now.Sub(a.allowedAt) > a.stalled/8 {
+			a.allow(now)
+		}
+	}
+	n, err := a.ResponseWriter.Write(p)
+	a.sent += int64(n)
+	if err != nil {
+		a.broken = true
+	}
+	return n, err
+}
+
+// allow gives the client time to take the next piece. The deadline moves in steps of an eighth, which the longer allowance makes up for:
+// moving it costs more than a small write does.
+func (a *answer) allow(now time.Time) {
+	a.allowedAt = now
+	if a.stalled > 0 {
+		_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(now.Add(a.stalled + a.stalled/8))
+	}
+}
+
+// complete tells whether every byte of an answer went to the client. The request's context says nothing about it: clients hang up right after
+// the last byte.
+func (a *answer) complete(length int64) bool {
+	switch {
+	case a.status == 0 || a.broken:
+		return false
+	case a.clean:
+		return true
+	}
+	return length >= 0 && a.sent == length
+}

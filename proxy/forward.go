@@ -1,0 +1,234 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// forwarded is what is known of the client's end of the connection: by bellbuoy itself and, where the peer is a trusted proxy, by its word.
+type forwarded struct {
+	peer    netip.Addr // who connected; zero where it is no IP address (a Unix socket)
+	trusted bool       // peer is one of the trusted proxies
+	address string     // of the client, without port
+	scheme  string     // http or https, as the client sees it; "" where the peer does not say
+	host    string     // as the client named it
+	spoofed bool       // forwarding headers from a peer that is not trusted
+	silent  bool       // no forwarding headers at all
+}
+
+// seen reads the client's end of r.
+func (g *generation) seen(r *http.Request) forwarded {
+	f := forwarded{peer: peerOf(r.RemoteAddr), host: r.Host}
+	f.address = f.peer.String()
+	if !f.peer.IsValid() {
+		f.address = r.RemoteAddr
+	}
+	f.trusted = trusts(g.TrustedProxies, f.peer)
+	f.silent = !anyForwarding(r.Header, g.Identity.Header)
+	switch {
+	case f.silent:
+	case f.trusted:
+		f.believe(r.Header, g.TrustedProxies)
+	default:
+		f.spoofed = true
+	}
+	return f
+}
+
+// believe takes a trusted proxy's word. X-Forwarded-* goes before Forwarded: proxies that send both keep the former up to date.
+func (f *forwarded) believe(h http.Header, trusted []netip.Prefix) {
+	element := firstElement(h.Get("Forwarded"))
+	if list := h.Values("X-Forwarded-For"); len(list) > 0 {
+		f.address = clientAddress(strings.Split(strings.Join(list, ","), ","), trusted, f.address)
+	} else if list := h.Values("Forwarded"); len(list) > 0 {
+		f.address = clientAddress(forwardedFor(strings.Join(list, ",")), trusted, f.address)
+	}
+	scheme := strings.ToLower(firstOf(h.Get("X-Forwarded-Proto")))
+	if scheme == "" {
+		scheme = strings.ToLower(element["proto"])
+	}
+	if scheme == "http" || scheme == "https" {
+		f.scheme = scheme
+	}
+	host := firstOf(h.Get("X-Forwarded-Host"))
+	if host == "" {
+		host = element["host"]
+	}
+	if plausibleHost(host) {
+		f.host = host
+	}
+}
+
+// clientAddress is the last address of the list that is not a trusted proxy: whatever stands before it was written by somebody who is not trusted.
+func clientAddress(list []string, trusted []netip.Prefix, otherwise string) string {
+	found := otherwise
+	for _, entry := range slices.Backward(list) {
+		a := addressIn(strings.TrimSpace(entry))
+		if !a.IsValid() {
+			return found
+		}
+		found = a.String()
+		if !trusts(trusted, a) {
+			return found
+		}
+	}
+	return found
+}
+
+// addressIn reads an address that may have a port and brackets.
+func addressIn(s string) netip.Addr {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return a.Unmap()
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+func peerOf(remote string) netip.Addr {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+func trusts(list []netip.Prefix, a netip.Addr) bool {
+	return a.IsValid() && slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// schemeFor is the scheme that the client sees (DESIGN §4.3): a trusted peer's word; else https where this connection is TLS or the host is that of an
+// external_url with https; else http.
+func (f *forwarded) schemeFor(rt *route, r *http.Request) string {
+	switch {
+	case f.scheme != "":
+		return f.scheme
+	case r.TLS != nil:
+		return "https"
+	case rt.External != nil && rt.External.Scheme == "https" && strings.EqualFold(bare(f.host, "443"), bare(rt.External.Host, "443")):
+		return "https"
+	}
+	return "http"
+}
+
+// external is how payloads name the upstream (DESIGN §3 external_url).
+func (f *forwarded) external(rt *route, scheme string) detect.External {
+	switch {
+	case rt.External != nil:
+		return detect.External{Scheme: rt.External.Scheme, Host: rt.External.Host + strings.TrimRight(rt.External.EscapedPath(), "/")}
+	case f.host != "" && f.namesUpstream(rt):
+		return detect.External{Scheme: scheme, Host: f.host}
+	}
+	return detect.External{Scheme: rt.URL.Scheme, Host: rt.URL.Host}
+}
+
+// namesUpstream tells whether the request's Host may stand in payloads.
+func (f *forwarded) namesUpstream(rt *route) bool {
+	if slices.ContainsFunc(rt.Hosts, func(h string) bool { return sameHost(h, f.host) }) {
+		return true
+	}
+	return f.peer.IsLoopback() && f.silent && plausibleHost(f.host)
+}
+
+// dress gives an upstream's request its forwarding headers. out has the client's own, as they came.
+func (f *forwarded) dress(out http.Header, scheme, identityHeader string) {
+	if !f.trusted {
+		dropForwarding(out, identityHeader)
+	}
+	peer := f.peer.String()
+	if !f.peer.IsValid() {
+		peer = "unknown"
+	}
+	if prior := out["X-Forwarded-For"]; len(prior) > 0 {
+		peer = strings.Join(prior, ", ") + ", " + peer
+	}
+	out["X-Forwarded-For"] = []string{peer}
+	out["X-Forwarded-Proto"] = []string{scheme}
+	if f.host != "" {
+		out["X-Forwarded-Host"] = []string{f.host}
+	}
+	if prior := out["Forwarded"]; len(prior) > 0 {
+		out["Forwarded"] = []string{strings.Join(prior, ", ") + ", for=" + forwardedNode(f.peer)}
+	}
+}
+
+func forwardedNode(a netip.Addr) string {
+	switch {
+	case !a.IsValid():
+		return "unknown"
+	case a.Is6():
+		return `"[` + a.String() + `]"`
+	}
+	return a.String()
+}
+
+// forwardingHeader tells whether a header speaks for somebody in front. name is canonical.
+func forwardingHeader(name string) bool {
+	return name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-")
+}
+
+func anyForwarding(h http.Header, identityHeader string) bool {
+	for name := range h {
+		if forwardingHeader(name) {
+			return true
+		}
+	}
+	return identityHeader != "" && h.Get(identityHeader) != ""
+}
+
+func dropForwarding(h http.Header, identityHeader string) {
+	for name := range h {
+		if forwardingHeader(name) {
+			delete(h, name)
+		}
+	}
+	if identityHeader != "" {
+		h.Del(identityHeader)
+	}
+}
+
+// firstElement are the parameters of the first element of a Forwarded header.
+func firstElement(v string) map[string]string {
+	found := map[string]string{}
+	for _, pair := range strings.Split(firstOf(v), ";") {
+		if name, value, ok := strings.Cut(strings.TrimSpace(pair), "="); ok {
+			found[strings.ToLower(name)] = strings.Trim(value, `"`)
+		}
+	}
+	return found
+}
+
+// forwardedFor are the for= nodes of a Forwarded header, in order.
+func forwardedFor(v string) []string {
+	var nodes []string
+	for _, element := range strings.Split(v, ",") {
+		nodes = append(nodes, firstElement(element)["for"])
+	}
+	return nodes
+}
+
+func firstOf(list string) string {
+	first, _, _ := strings.Cut(list, ",")
+	return strings.TrimSpace(first)
+}
+
+// plausibleHost tells whether s may be a host with or without port: it will stand in headers and payloads.
+func plausibleHost(s string) bool {
+	return s != "" && len(s) <= 255 && strings.IndexFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(".-_:[]", c)
+	}) < 0
+}
+
+// bare is host without its port, where that is the scheme's own.
+func bare(host, port string) string {
+	if name, p, err := net.SplitHostPort(host); err == nil && p == port {
+		return name
+	}
+	return host
+}

@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"context"
+	"crypto/x509"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Identity says where the operator's name comes from; the first source that yields a name counts: the trusted header, the token's claims, the
+// Basic user, the client certificate.
+type Identity struct {
+	// Header holds the name, if a trusted proxy sets it. "": none.
+	Header string
+	// Claims of a Bearer token that may hold the name, in order; dots lead into objects.
+	Claims []string
+	// Verify checks tokens' signatures. Nil: a token's name needs the upstream's word.
+	Verify *Verifier
+	// TrustClaims believes names although the upstream asks nobody for credentials.
+	TrustClaims bool
+}
+
+// identify finds the name of the client. A name that nothing vouches for is Claimed; where nothing is known yet, the upstream is asked
+// meanwhile, and vouch takes its answer.
+func (x *exchange) identify() {
+	name, vouched := x.name()
+	if name == "" {
+		return
+	}
+	if !vouched {
+		var known bool
+		vouched, known = x.vouched()
+		if !known {
+			x.asking = x.ask()
+		}
+	}
+	x.setName(name, vouched)
+}
+
+func (x *exchange) setName(name string, vouched bool) {
+	if vouched {
+		x.op.Client.Operator, x.op.Client.Claimed = name, ""
+	} else {
+		x.op.Client.Operator, x.op.Client.Claimed = "", name
+	}
+}
+
+func (x *exchange) vouched() (yes, known bool) {
+	return x.g.h.evidence.Vouched(x.op.Upstream, x.op.Repository, x.op.Action.Access(), x.start)
+}
+
+// name is the first name that the request yields, and whether something but the upstream vouches for it.
+func (x *exchange) name() (name string, vouched bool) {
+	id := &x.g.Identity
+	if id.Header != "" && x.fwd.trusted {
+		if name = bounded(strings.TrimSpace(x.in.Header.Get(id.Header)), 256); name != "" {
+			return name, true
+		}
+	}
+	if authorization := x.in.Header.Get("Authorization"); authorization != "" {
+		if name, vouched = id.credentials(authorization, x.start); name != "" {
+			return name, vouched || id.TrustClaims
+		}
+	}
+	return certificateName(x.in), true
+}
+
+// credentials is the name in an Authorization header, and whether its signature vouches for it.
+func (id *Identity) credentials(authorization string, now time.Time) (name string, verified bool) {
+	if token, ok := detect.BearerToken(authorization); ok {
+		if id.Verify != nil {
+			name, ok = id.Verify.name(token, id.Claims, now)
+			return name, ok
+		}
+		name, _ = detect.TokenName(token, id.Claims)
+		return name, false
+	}
+	name, _ = detect.BasicUser(authorization)
+	return name, false
+}
+
+// certificateName is the common name of a client certificate that was verified.
+func certificateName(r *http.Request) string {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return ""
+	}
+	return bounded(commonName(r.TLS.VerifiedChains[0][0]), 256)
+}
+
+func commonName(c *x509.Certificate) string { return c.Subject.CommonName }
+
+// probe is one question to an upstream: do you let anybody in?
+type probe struct {
+	done chan struct{}
+	at   time.Time
+}
+
+type probeKey struct {
+	upstream, repository string
+	access               detect.Access
+}
+
+const (
+	probeEvery = 10 * time.Minute
+	probeTime  = 2 * time.Second
+)
+
+var probing sync.Mutex // guards get-or-add of probes
+
+// ask asks the upstream without credentials what the client asks with them, unless it was asked lately. It returns nil where there is nothing to wait for.
+func (x *exchange) ask() *probe {
+	method, uri, as := x.anonymously()
+	if method == "" || x.route.Asker == nil {
+		return nil
+	}
+	key := probeKey{x.op.Upstream, x.op.Repository, as.Access()}
+	probing.Lock()
+	if p, ok := x.g.h.probed.Get(key); ok && x.start.Sub(p.at) < probeEvery {
+		probing.Unlock()
+		return p
+	}
+	p := &probe{done: make(chan struct{}), at: x.start}
+	x.g.h.probed.Add(key, p)
+	probing.Unlock()
+	go x.probe(p, method, uri, as)
+	return p
+}
+
+func (x *exchange) probe(p *probe, method, uri string, as detect.Action) {
+	defer close(p.done)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.in.Context()), probeTime)
+	defer cancel()
+	x.guarded("Probe", func() {
+		if status, err := x.route.Asker.Probe(ctx, method, uri); err == nil {
+			x.noteAnonymous(as, status)
+		}
+	})
+}
+
+// anonymously is the question that tells whether anybody might have done what the client does: a read as HEAD of the same, a chart's write as
+// POST of nothing, a manifest's as GET /v2/, never an upload session. method "" is no question.
+func (x *exchange) anonymously() (method, uri string, as detect.Action) {
+	switch a := x.op.Action; a {
+	case detect.ManifestHead, detect.ManifestGet, detect.BlobHead, detect.BlobGet, detect.ChartGet:
+		return http.MethodHead, x.target, a
+	case detect.ManifestPut, detect.ManifestDelete, detect.UploadStart, detect.UploadEnd:
+		return http.MethodGet, x.route.PathPrefix + "/v2/", detect.Ping
+	case detect.ChartPost:
+		path, _, _ := strings.Cut(x.target, "?")
+		return http.MethodPost, path, a
+	case detect.ChartDelete:
+		head, _, _ := strings.Cut(x.target, "/charts/"+x.op.Chart)
+		return http.MethodPost, head + "/charts", detect.ChartPost
+	}
+	return "", "", detect.Other
+}
+
+// noteAnonymous remembers how the upstream answered somebody without credentials.
+func (x *exchange) noteAnonymous(action detect.Action, status int) {
+	switch action {
+	case detect.Other, detect.Catalog:
+		return
+	}
+	x.g.h.evidence.Anonymous(x.op.Upstream, x.op.Repository, action, status, time.Now())
+}
+
+// vouch waits for the upstream's word about the name, if it is still out, and takes it.
+func (x *exchange) vouch() {
+	if x.asking == nil {
+		return
+	}
+	select {
+	case <-x.asking.done:
+	case <-time.After(probeTime):
+	}
+	x.asking = nil
+	if yes, _ := x.vouched(); yes {
+		x.setName(x.op.Client.Claimed, true)
+	}
+}

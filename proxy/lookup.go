@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
+)
+
+type found = detect.Found
+
+// lookBefore asks what a write will remove or replace. It returns where the answer will be, nil if nothing is asked.
+// What was found counts only if the client's own request is then answered 2xx; the Tracker sees to that.
+func (x *exchange) lookBefore() <-chan *found {
+	ask := x.question()
+	if ask == nil {
+		return nil
+	}
+	answer := make(chan *found, 1)
+	ctx, cancel := context.WithTimeout(x.ctx, lookupTime)
+	go func() {
+		defer cancel()
+		var f *found
+		x.guarded("lookBefore", func() { f = ask(ctx) })
+		answer <- f
+	}()
+	return answer
+}
+
+// question is what to ask before a write goes upstream, nil for nothing.
+func (x *exchange) question() func(context.Context) *found {
+	asker, as := x.route.Asker, upstream.As{Authorization: x.in.Header.Get("Authorization")}
+	if asker == nil {
+		return nil
+	}
+	r := x.op.Request
+	switch r.Action {
+	case detect.ManifestPut:
+		if detect.IsDigest(r.Reference) || x.standingKnown() || !x.mayAsk(1) {
+			return nil
+		}
+		return func(ctx context.Context) *found {
+			m, err := asker.Head(ctx, r.Repository, r.Reference, as)
+			return foundManifest(upstream.Deleted{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size}, err)
+		}
+	case detect.ManifestDelete:
+		tags := x.knownTags()
+		if !x.mayAsk(1 + len(tags)) {
+			return nil
+		}
+		return func(ctx context.Context) *found {
+			return foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, true, as))
+		}
+	case detect.ChartDelete:
+		if !x.mayAsk(1) {
+			return nil
+		}
+		return func(ctx context.Context) *found {
+			return foundChart(asker.BeforeChartDelete(ctx, r.Repository, r.Chart, r.Version, as))
+		}
+	}
+	return nil
+}
+
+func (x *exchange) standingKnown() (known bool) {
+	x.guarded("Standing", func() {
+		_, _, known = x.g.Tracker.Standing(x.op.Upstream, x.op.Hint, x.op.Repository, x.op.Reference)
+	})
+	return known
+}
+
+func (x *exchange) knownTags() (tags []string) {
+	if !detect.IsDigest(x.op.Reference) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(x.ctx, lookupTime)
+	defer cancel()
+	x.guarded("TagsOf", func() {
+		tags = x.g.Tracker.TagsOf(ctx, x.op.Upstream, x.op.Hint, x.op.Repository, x.op.Reference)
+	})
+	return tags
+}
+
+// mayAsk limits the look-ups that one client causes.
+func (x *exchange) mayAsk(n int) bool { return x.g.h.lookups.AllowN(x.op.Client.Address, n) }
+
+func foundManifest(d upstream.Deleted, err error) *found {
+	switch {
+	case errors.Is(err, upstream.ErrNotFound):
+		return &found{Absent: true}
+	case err != nil:
+		return nil
+	}
+	return &found{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Manifest: d.Body, Tags: d.Tags, TagsComplete: d.TagsComplete}
+}
+
+func foundChart(c upstream.Chart, err error) *found {
+	switch {
+	case errors.Is(err, upstream.ErrNotFound):
+		return &found{Absent: true}
+	case err != nil:
+		return nil
+	}
+	return &found{Digest: c.Digest, Size: c.Size}
+}

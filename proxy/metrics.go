@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Metrics count requests, bytes and failures. Their labels are bounded: configured upstreams, detect's actions, status classes, kinds of failure.
+type Metrics struct {
+	requests, requestBytes, responseBytes, failures *prometheus.CounterVec
+	inFlight                                        *prometheus.GaugeVec
+	duration, firstByte                             *prometheus.HistogramVec
+	panics, spoofed                                 prometheus.Counter
+	unrouted                                        *meters
+
+	mu sync.Mutex
+	by map[string]*meters // by upstream; they survive reloads
+}
+
+// NewMetrics registers the metrics. A nil Registerer keeps them to themselves.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	by := []string{"upstream", "operation"}
+	class := append(by[:2:2], "class")
+	seconds := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800}
+	counter := func(name, help string, labels []string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds}, class)
+	}
+	m := &Metrics{
+		requests:      counter("bellbuoy_requests_total", "Requests answered.", class),
+		requestBytes:  counter("bellbuoy_request_bytes_total", "Bytes of requests' bodies.", by),
+		responseBytes: counter("bellbuoy_response_bytes_total", "Bytes of answers' bodies.", by),
+		failures:      counter("bellbuoy_upstream_errors_total", "Requests that got no answer of the upstream, by reason.", []string{"upstream", "kind"}),
+		inFlight:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "bellbuoy_requests_in_flight", Help: "Requests not yet finished."}, []string{"upstream"}),
+		duration:      histogram("bellbuoy_request_duration_seconds", "Time from a request's header to the end of its answer."),
+		firstByte:     histogram("bellbuoy_time_to_first_byte_seconds", "Time from a request's header to the beginning of its answer."),
+		panics:        prometheus.NewCounter(prometheus.CounterOpts{Name: "bellbuoy_panics_total", Help: "Panics of observing code; the requests went on."}),
+		spoofed:       prometheus.NewCounter(prometheus.CounterOpts{Name: "bellbuoy_untrusted_forwarded_headers_total", Help: "Requests with forwarding headers from peers that are not trusted."}),
+		by:            map[string]*meters{},
+	}
+	m.unrouted = m.of("")
+	if r != nil {
+		r.MustRegister(m.requests, m.requestBytes, m.responseBytes, m.failures, m.inFlight, m.duration, m.firstByte, m.panics, m.spoofed)
+	}
+	return m
+}
+
+const classes = 6 // 1xx to 5xx; 0 is none
+
+// meters are one upstream's, found without hashing labels.
+type meters struct {
+	m        *Metrics
+	upstream string
+	inFlight prometheus.Gauge
+	at       [len(operations)][classes]atomic.Pointer[meter]
+}
+
+// meter is that of one operation and status class.
+type meter struct {
+	requests, requestBytes, responseBytes prometheus.Counter
+	duration, firstByte                   prometheus.Observer
+}
+
+func (m *Metrics) of(upstream string) *meters {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	found, ok := m.by[upstream]
+	if !ok {
+		found = &meters{m: m, upstream: upstream, inFlight: m.inFlight.WithLabelValues(upstream)}
+		m.by[upstream] = found
+	}
+	return found
+}
+
+func (s *meters) of(action detect.Action, status int) *meter {
+	class := status / 100
+	if class < 0 || class >= classes {
+		class = 0
+	}
+	if int(action) >= len(operations) {
+		action = detect.Other
+	}
+	at := &s.at[action][class]
+	if found := at.Load(); found != nil {
+		return found
+	}
+	operation, label := operations[action], strconv.Itoa(class)+"xx"
+	made := &meter{
+		requests:      s.m.requests.WithLabelValues(s.upstream, operation, label),
+		requestBytes:  s.m.requestBytes.WithLabelValues(s.upstream, operation),
+		responseBytes: s.m.responseBytes.WithLabelValues(s.upstream, operation),
+		duration:      s.m.duration.WithLabelValues(s.upstream, operation, label),
+		firstByte:     s.m.firstByte.WithLabelValues(s.upstream, operation, label),
+	}
+	at.Store(made)
+	return made
+}
+
+// count counts a finished exchange.
+func (x *exchange) count() {
+	s := x.g.Metrics.unrouted
+	if x.route != nil {
+		s = x.route.meters
+	}
+	m := s.of(x.op.Action, x.status())
+	m.requests.Inc()
+	m.requestBytes.Add(float64(x.received.Load()))
+	m.responseBytes.Add(float64(x.answer.sent))
+	m.duration.Observe(time.Since(x.start).Seconds())
+	if !x.answer.first.IsZero() {
+		m.firstByte.Observe(x.answer.first.Sub(x.start).Seconds())
+	}
+	if x.failure != "" {
+		s.m.failures.WithLabelValues(s.upstream, x.failure).Inc()
+	}
+}
+
+// status is that which the client got, or 499 where it was gone.
+func (x *exchange) status() int {
+	if x.answer.status == 0 {
+		return statusClientGone
+	}
+	return x.answer.status
+}
+
+// operations are the labels of detect's actions, in their order.
+var operations = [...]string{
+	detect.Other: "other", detect.Ping: "ping", detect.ManifestHead: "manifest_head", detect.ManifestGet: "manifest_get",
+	detect.ManifestPut: "manifest_put", detect.ManifestDelete: "manifest_delete", detect.BlobHead: "blob_head", detect.BlobGet: "blob_get",
+	detect.BlobDelete: "blob_delete", detect.UploadStart: "upload_start", detect.UploadChunk: "upload_chunk", detect.UploadEnd: "upload_end",
+	detect.UploadInfo: "upload_info", detect.UploadCancel: "upload_cancel", detect.TagsList: "tags_list", detect.Referrers: "referrers",
+	detect.Catalog: "catalog", detect.ChartPost: "chart_post", detect.ProvenancePost: "provenance_post", detect.ChartGet: "chart_get",
+	detect.ProvenanceGet: "provenance_get", detect.ChartIndex: "chart_index", detect.ChartDelete: "chart_delete", detect.ChartInfo: "chart_info",
+}

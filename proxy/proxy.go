@@ -1,0 +1,192 @@
+// Package proxy is the data plane: it carries clients' requests to the upstreams, and tells detect what it sees.
+//
+// A request's way through the package:
+//
+//	Handler.ServeHTTP   finds the route (route.go), says who is in front (forward.go) and who asks (identity.go)
+//	exchange            is that request from here on: its detect.Operation is filled in as the transfer goes on
+//	  read.go           requests that change nothing an event tells of: carried, observed, never held
+//	  write.go          manifest PUT and DELETE, chart POST and DELETE: gate.go withholds the last byte until the intent is
+//	                    committed, and the answer waits until its event is
+//	  fast*.go          downloads from a plaintext upstream, where the kernel moves the bytes
+//	reply.go            what bellbuoy answers itself when the upstream does not
+//
+// One rule stands above the rest: observing never breaks or delays a transfer. Every call into detect is guarded
+// (guard.go): a panic there is counted and logged, and the request goes on.
+//
+// The server in front of the Handler is built by NewServer (server.go), with listeners that know limits, certificates that
+// reload and the PROXY protocol.
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
+)
+
+// Tracker is what detect makes of the traffic. The Operation is the proxy's: a Tracker keeps no pointer to it.
+//
+// Start, Answered and End never block. While the upstream's word about a name is awaited, Operation.Client has it as
+// Claimed; in the last call it is the Operator, should the upstream vouch for it. A client is the same under either.
+type Tracker interface {
+	Start(op *detect.Operation)
+	Answered(op *detect.Operation)
+	End(op *detect.Operation)
+
+	// Intend commits what a write is about to do. On a failure of the store it returns an intent that is in memory
+	// only, and an error that wraps detect.ErrStore.
+	Intend(ctx context.Context, op *detect.Operation) (*detect.Intent, error)
+	// Settle makes a clear answer (2xx to 4xx) of a write true.
+	Settle(ctx context.Context, in *detect.Intent, op *detect.Operation) error
+	// Leave is for writes whose outcome is unknown.
+	Leave(in *detect.Intent)
+	// Drop is for writes that surely never reached the upstream.
+	Drop(ctx context.Context, in *detect.Intent)
+
+	// Standing is what is known of a tag, and whether anything is.
+	Standing(upstream, hint, repository, tag string) (digest string, absent, known bool)
+	// TagsOf are the tags known for a digest.
+	TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string
+}
+
+// Asker asks an upstream bellbuoy's own questions. upstream.Client does.
+type Asker interface {
+	Head(ctx context.Context, repository, reference string, as upstream.As) (upstream.Manifest, error)
+	BeforeDelete(ctx context.Context, repository, reference string, knownTags []string, needBody bool, as upstream.As) (upstream.Deleted, error)
+	BeforeChartDelete(ctx context.Context, tenant, name, version string, as upstream.As) (upstream.Chart, error)
+	Probe(ctx context.Context, method, uri string) (status int, err error)
+}
+
+// Options say where requests go and what is observed on the way.
+type Options struct {
+	// Upstreams in the order of the configuration. At least one.
+	Upstreams []Upstream
+	// TrustedProxies are the peers whose X-Forwarded-*, Forwarded and identity headers are believed.
+	TrustedProxies []netip.Prefix
+	// Identity says where the operator's name comes from.
+	Identity Identity
+	// Limits of transfers; zero fields are no limit.
+	Limits Limits
+	// Refuse answers writes with 503 where their event cannot be kept (store.on_failure: refuse).
+	Refuse bool
+	// StoreHealthy returns an error while the store is known to be down. It must not block. Nil: always healthy.
+	StoreHealthy func() error
+	// Tracker is told what happens. Required.
+	Tracker Tracker
+	// Log gets warnings. Nil: nobody.
+	Log *zap.Logger
+	// Access gets a line for each request. Nil: nobody.
+	Access *zap.Logger
+	// Metrics count. Nil: nobody reads them.
+	Metrics *Metrics
+}
+
+// Limits bound transfers (configuration: limits). Zero is no limit.
+type Limits struct {
+	UpstreamConnect        time.Duration
+	UpstreamResponseHeader time.Duration // not for requests after which a registry hashes a blob
+	StalledBody            time.Duration // a body that moves no byte for this long is cut
+	WriteTimeout           time.Duration // of a write that is detached from its client
+}
+
+// Handler carries requests to the upstreams. It is safe for concurrent use.
+type Handler struct {
+	now atomic.Pointer[generation]
+
+	evidence *detect.Evidence
+	probed   *lru.Cache[probeKey, *probe] // upstreams asked without credentials, lately
+	lookups  *upstream.Limiter
+	warned   warnings
+}
+
+// generation is everything that a reload replaces. Requests finish with the one that they began with.
+type generation struct {
+	Options
+	h      *Handler
+	routes []*route
+}
+
+const (
+	lookupsPerSecond = 50 // a client's look-ups in the long run …
+	lookupBurst      = 500
+	lookupClients    = 10_000
+	rememberedProbes = 10_000
+)
+
+// New returns a Handler for o.
+func New(o Options) (*Handler, error) {
+	probed, err := lru.New[probeKey, *probe](rememberedProbes)
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{
+		evidence: detect.NewEvidence(),
+		probed:   probed,
+		lookups:  upstream.NewLimiter(lookupsPerSecond, lookupBurst, lookupClients),
+	}
+	return h, h.Configure(o)
+}
+
+// Configure replaces the options. Requests in flight are not touched; on an error nothing changes.
+func (h *Handler) Configure(o Options) error {
+	g, err := newGeneration(h, o)
+	if err != nil {
+		return err
+	}
+	if old := h.now.Swap(g); old != nil {
+		old.retire()
+	}
+	return nil
+}
+
+func newGeneration(h *Handler, o Options) (*generation, error) {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	if o.StoreHealthy == nil {
+		o.StoreHealthy = func() error { return nil }
+	}
+	g := &generation{Options: o, h: h}
+	for _, u := range o.Upstreams {
+		rt, err := newRoute(u, o)
+		if err != nil {
+			return nil, err
+		}
+		g.routes = append(g.routes, rt)
+	}
+	return g, nil
+}
+
+// retire lets idle connections go; those in use are closed when their requests are done.
+func (g *generation) retire() {
+	for _, rt := range g.routes {
+		rt.close()
+	}
+}
+
+// ServeHTTP carries one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g := h.now.Load()
+	x := g.begin(w, r)
+	defer x.finish()
+	switch {
+	case x.route == nil:
+		x.refuse(http.StatusNotFound, codeUnknownName, "no upstream is configured for this host and path")
+	case !unambiguous(r, g.Identity.Header):
+		x.refuse(http.StatusBadRequest, codeUnknown, "the request is ambiguous: Connection names a header that is not of the connection")
+	case x.op.Action.Writes():
+		x.write()
+	default:
+		x.read()
+	}
+}

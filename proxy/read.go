@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// read carries a request that is observed and never held.
+func (x *exchange) read() {
+	x.identify()
+	x.started = true
+	x.guarded("Start", func() { x.g.Tracker.Start(&x.op) })
+	if x.carryFast() {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(x.in.Context())
+	x.ctx = cancellable(ctx, cancel)
+	defer cancel(nil)
+	x.carry(x.upload())
+}
+
+// answered is told of an upstream's answer before the client is.
+func (x *exchange) answered(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return errSwitching
+	}
+	if x.gate != nil {
+		x.settle(res)
+	} else {
+		x.note(res)
+		x.guarded("Answered", func() { x.g.Tracker.Answered(&x.op) })
+	}
+	x.keepInFront(res.Header)
+	x.up.stop()
+	if x.in.ContentLength != 0 && !x.arrived.Load() {
+		res.Header.Set("Connection", "close") // an early answer: the rest of the body will not be read
+	}
+	x.observe(res)
+	return nil
+}
+
+var errSwitching = errors.New("the upstream switched protocols unasked")
+
+// note takes from an answer's header what events need.
+func (x *exchange) note(res *http.Response) {
+	x.op.Status = res.StatusCode
+	x.op.Size = res.ContentLength
+	x.op.ContentDigest = bounded(res.Header.Get("Docker-Content-Digest"), 256)
+	x.op.MediaType = mediaType(res.Header)
+	x.op.OCITags = res.Header["Oci-Tag"]
+	if x.in.Header.Get("Authorization") == "" {
+		x.noteAnonymous(x.op.Action, res.StatusCode)
+	}
+}
+
+// observe puts what watches a body around it.
+func (x *exchange) observe(res *http.Response) {
+	if x.in.Method == http.MethodHead || res.Body == nil || res.Body == http.NoBody {
+		x.answer.clean = true
+		return
+	}
+	length := res.ContentLength
+	x.down = watch(x.g.Limits.StalledBody, x.ctx)
+	x.got = x.g.h.keeping(x.keeps(res), length, res.Header.Get("Content-Encoding"))
+	res.Body = &download{x: x, body: res.Body, left: length, watch: x.down}
+}
+
+const (
+	maxManifest = 4 << 20  // bytes of a manifest that are kept for reading
+	maxIndex    = 16 << 20 // bytes of an index.yaml
+	maxChart    = 20 << 20 // bytes of an uploaded chart
+	cheapChart  = 1 << 20  // bytes of a downloaded chart: nearly all are smaller
+	maxRefusal  = 4 << 10  // bytes of what an upstream says when it refuses
+)
+
+// keeps is how many bytes of an answer's body are kept for reading.
+func (x *exchange) keeps(res *http.Response) int {
+	ok := res.StatusCode == http.StatusOK
+	switch x.op.Action {
+	case detect.ManifestGet:
+		if ok {
+			return maxManifest
+		}
+	case detect.ChartIndex:
+		if ok {
+			return maxIndex
+		}
+	case detect.ChartGet:
+		if ok && res.ContentLength >= 0 && res.ContentLength <= cheapChart {
+			return cheapChart
+		}
+	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd:
+		if res.StatusCode >= 400 && res.StatusCode < 500 {
+			return maxRefusal
+		}
+	}
+	return 0
+}
+
+// download is an answer's body on its way to the client.
+type download struct {
+	x     *exchange
+	body  io.ReadCloser
+	left  int64 // bytes to come; negative: unknown
+	watch *watchdog
+}
+
+// Read passes the next piece on. The Tracker hears of what was kept before the last piece goes out: the client's next request (a blob of this
+// manifest) may be here before this handler runs again.
+func (d *download) Read(p []byte) (int, error) {
+	n, err := d.body.Read(p)
+	d.watch.moved()
+	d.x.got.write(p[:n])
+	if d.left > 0 {
+		d.left -= int64(n)
+	}
+	if err == io.EOF {
+		d.x.answer.clean = true
+	}
+	if d.x.got.limit > 0 && (d.left == 0 || err == io.EOF) {
+		d.x.understand()
+	}
+	return n, d.watch.cause(err)
+}
+
+// Close ends the watching too.
+func (d *download) Close() error {
+	d.watch.stop()
+	return d.body.Close()
+}
+
+// understand reads what was kept of a whole body, and tells the Tracker.
+func (x *exchange) understand() {
+	if x.ended || !x.started {
+		return
+	}
+	x.op.Got = x.got.body(x.op.MediaType)
+	if x.op.Action == detect.ChartGet {
+		x.guarded("ReadChart", func() {
+			if c, err := detect.ReadChart(bytes.NewReader(x.op.Got.Bytes)); err == nil {
+				x.op.GotChart = c
+			}
+		})
+	}
+	x.tellEnd(!x.answer.broken)
+}
+
+// mediaType is a Content-Type without its parameters.
+func mediaType(h http.Header) string {
+	v := h.Get("Content-Type")
+	if t, _, err := mime.ParseMediaType(v); err == nil {
+		return t
+	}
+	t, _, _ := strings.Cut(v, ";")
+	return bounded(strings.TrimSpace(t), 255)
+}

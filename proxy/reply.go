@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Codes of the errors that bellbuoy itself answers with below /v2/.
+const (
+	codeUnknown     = "UNKNOWN"
+	codeUnknownName = "NAME_UNKNOWN"
+	codeUnavailable = "UNAVAILABLE"
+)
+
+const retryAfter = "5" // seconds
+
+// failure is what bellbuoy answers when the upstream does not. Its message says nothing of addresses, credentials or bellbuoy's inside.
+type failure struct {
+	kind    string // metric label
+	status  int
+	code    string
+	message string
+}
+
+// failureOf is the flat list of what can go wrong.
+func failureOf(err error) failure {
+	var client clientError
+	var dial dialError
+	switch {
+	case errors.Is(err, errWithheld):
+		return failure{"store", http.StatusServiceUnavailable, codeUnavailable, "events cannot be kept at the moment; nothing was changed"}
+	case errors.As(err, &client) && client.timeout():
+		return failure{"client_stalled", http.StatusRequestTimeout, codeUnknown, "the request's body stopped arriving"}
+	case errors.As(err, &client):
+		return failure{"client_gone", http.StatusBadRequest, codeUnknown, "the request's body is incomplete"}
+	case errors.Is(err, context.Canceled):
+		return failure{"client_gone", statusClientGone, codeUnknown, "the client went away"}
+	case errors.Is(err, errStalled):
+		return failure{"stalled", http.StatusGatewayTimeout, codeUnavailable, "the upstream stopped taking the request"}
+	case errors.As(err, &dial) && timedOut(err):
+		return failure{"connect_timeout", http.StatusGatewayTimeout, codeUnavailable, "the upstream cannot be reached in time"}
+	case errors.As(err, &dial):
+		return failure{"connect", http.StatusBadGateway, codeUnavailable, "the upstream cannot be reached"}
+	case errors.Is(err, errWriteTimeout) || timedOut(err):
+		return failure{"timeout", http.StatusGatewayTimeout, codeUnavailable, "the upstream did not answer in time"}
+	}
+	return failure{"broken", http.StatusBadGateway, codeUnavailable, "the upstream's answer cannot be used"}
+}
+
+// statusClientGone stands in logs and metrics; nobody is there to read it.
+const statusClientGone = 499
+
+func timedOut(err error) bool {
+	var t net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+// apologize answers for an upstream that failed.
+func (x *exchange) apologize(err error) {
+	f := failureOf(err)
+	x.failure = f.kind
+	x.op.Status = f.status
+	if f.kind != "client_gone" {
+		x.g.Log.Warn("upstream failed", zap.String("upstream", x.route.Name), zap.String("kind", f.kind), zap.String("request_id", x.op.ID),
+			zap.String("method", x.in.Method), zap.String("path", x.in.URL.EscapedPath()), zap.Error(err))
+	}
+	if f.status == http.StatusServiceUnavailable {
+		x.answer.Header().Set("Retry-After", retryAfter)
+	}
+	x.refuse(f.status, f.code, f.message)
+}
+
+// unavailable refuses a write whose event could not be kept.
+func (x *exchange) unavailable() { x.apologize(errWithheld) }
+
+// refuse answers in the shape that the client's protocol has for errors. Where an answer has begun, it is cut instead.
+func (x *exchange) refuse(status int, code, message string) {
+	if x.answer.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	h := x.answer.Header()
+	body := []byte(message + "\n")
+	if x.speaksOCI() {
+		h.Set("Content-Type", "application/json")
+		h.Set("Docker-Distribution-Api-Version", "registry/2.0")
+		body = ociError(code, message)
+	} else {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	x.answer.WriteHeader(status)
+	_, _ = x.answer.Write(body)
+}
+
+// speaksOCI tells whether the client expects an error as JSON.
+func (x *exchange) speaksOCI() bool {
+	if x.route == nil {
+		return ociPath(x.in.URL.Path)
+	}
+	inner, _ := cutPrefix(x.in.URL.Path, x.route.PathPrefix)
+	return x.route.Kind == detect.Registry && ociPath(inner)
+}
+
+func ociError(code, message string) []byte {
+	type entry struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	b, _ := json.Marshal(map[string][]entry{"errors": {{code, message}}}) // strings always marshal
+	return b
+}
+
+// refusal is the beginning of what an upstream says when it refuses a write, for the reason may be an event (a quota). The body stays whole.
+func (x *exchange) refusal(res *http.Response) detect.Body {
+	if res.StatusCode < 400 || res.ContentLength > maxRefusal || res.ContentLength < 0 || res.Body == nil || x.in.Method == http.MethodHead {
+		return detect.Body{}
+	}
+	b, err := io.ReadAll(res.Body)
+	rest := io.Reader(bytes.NewReader(b))
+	if err != nil {
+		rest = io.MultiReader(rest, broken{err})
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{rest, res.Body}
+	return detect.Body{Bytes: b, MediaType: x.op.MediaType, Size: int64(len(b))}
+}
+
+// broken is a body that ends with its error.
+type broken struct{ error }
+
+// Read returns the error.
+func (b broken) Read([]byte) (int, error) { return 0, b.error }

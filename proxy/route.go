@@ -1,0 +1,155 @@
+package proxy
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Upstream is where requests go.
+type Upstream struct {
+	// Name is the configured name; it labels metrics and events. Unique.
+	Name string
+	Kind detect.Kind
+	// URL has a scheme, a host and perhaps a port; no path.
+	URL *url.URL
+	// External is how users name the upstream. Nil: see External in forward.go.
+	External *url.URL
+	// OwnHost sends the upstream its own name as Host instead of the client's.
+	OwnHost bool
+	// Hosts that lead here, with or without port; any when empty.
+	Hosts []string
+	// PathPrefix below which it is mounted: "" or "/x".
+	PathPrefix string
+	// Paths are further paths, and what is below them, that lead here.
+	Paths []string
+	// TLS is how an https upstream is called. Nil: the system's roots.
+	TLS *tls.Config
+	// Asker answers bellbuoy's own questions. Nil: nothing is asked.
+	Asker Asker
+}
+
+// route is an upstream with what carries requests to it.
+type route struct {
+	Upstream
+	lone    bool // it is the only one and gets everything
+	carrier *http.Transport
+	patient *http.Transport // for requests that an upstream may answer late
+	proxy   *httputil.ReverseProxy
+	meters  *meters
+	fast    *fastUpstream // nil where there is no fast path
+}
+
+func newRoute(u Upstream, o Options) (*route, error) {
+	if u.URL == nil || u.URL.Host == "" || (u.URL.Scheme != "http" && u.URL.Scheme != "https") {
+		return nil, fmt.Errorf("upstream %s: %w", u.Name, errURL)
+	}
+	u.PathPrefix = strings.TrimRight(u.PathPrefix, "/")
+	rt := &route{Upstream: u, lone: len(o.Upstreams) == 1, meters: o.Metrics.of(u.Name)}
+	rt.carrier = newTransport(u, o.Limits, o.Limits.UpstreamResponseHeader)
+	rt.patient = newTransport(u, o.Limits, 0)
+	rt.proxy = newReverseProxy(rt)
+	rt.fast = newFastUpstream(u, o.Limits)
+	return rt, nil
+}
+
+var errURL = errors.New("its URL needs a scheme (http or https) and a host, and nothing else")
+
+func (rt *route) close() {
+	rt.carrier.CloseIdleConnections()
+	rt.patient.CloseIdleConnections()
+	rt.fast.close()
+}
+
+// find returns the route of a request, nil where there is none (DESIGN §3 Routing). host is as the client named it, path is decoded.
+func (g *generation) find(host, path string) *route {
+	if len(g.routes) == 1 {
+		return g.routes[0]
+	}
+	var best *route
+	var bestRank rank
+	for _, rt := range g.routes {
+		if r, ok := rt.rank(host, path); ok && (best == nil || r.compare(bestRank) > 0) {
+			best, bestRank = rt, r
+		}
+	}
+	return best
+}
+
+// rank orders the routes that match a request; the greatest wins, the first among equals.
+type rank struct {
+	path   int  // length of the entry in paths that matched
+	prefix int  // length of the path prefix
+	host   bool // the host is one of its own
+	kind   bool // what it speaks is what is asked: /v2/ of registries, the rest of ChartMuseums
+}
+
+func (a rank) compare(b rank) int {
+	return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.prefix, b.prefix), compareBool(a.host, b.host), compareBool(a.kind, b.kind))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// rank tells whether the route may have a request, and how good it is for it.
+func (rt *route) rank(host, path string) (rank, bool) {
+	named := len(rt.Hosts) > 0
+	if named && !slices.ContainsFunc(rt.Hosts, func(h string) bool { return sameHost(h, host) }) {
+		return rank{}, false
+	}
+	r := rank{host: named, path: rt.further(path)}
+	inner, below := cutPrefix(path, rt.PathPrefix)
+	if !below {
+		return r, r.path > 0
+	}
+	r.prefix = len(rt.PathPrefix)
+	r.kind = (rt.Kind == detect.Registry) == ociPath(inner)
+	return r, r.kind || r.path > 0 || r.prefix > 0 || named
+}
+
+// further is the length of the longest entry in paths that path is, or is below.
+func (rt *route) further(path string) int {
+	longest := 0
+	for _, p := range rt.Paths {
+		if _, ok := cutPrefix(path, strings.TrimRight(p, "/")); ok {
+			longest = max(longest, len(p))
+		}
+	}
+	return longest
+}
+
+// cutPrefix returns what follows a prefix that ends where a segment does.
+func cutPrefix(path, prefix string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, prefix)
+	return rest, ok && (rest == "" || rest[0] == '/' || prefix == "")
+}
+
+// ociPath tells whether a path is of the registry API.
+func ociPath(path string) bool {
+	return path == "/v2" || strings.HasPrefix(path, "/v2/")
+}
+
+// sameHost compares a configured host, with or without port, with a request's.
+func sameHost(configured, host string) bool {
+	if strings.EqualFold(configured, host) {
+		return true
+	}
+	name, _, err := net.SplitHostPort(host)
+	return err == nil && strings.EqualFold(strings.Trim(configured, "[]"), name)
+}
