@@ -98,11 +98,11 @@ func (m Match) Empty() bool {
 type Signature struct {
 	// Header that carries it, such as X-Hub-Signature-256.
 	Header string `yaml:"header"`
-	// Hash of the HMAC.
-	Algorithm string `yaml:"algorithm" default:"sha256" enum:"sha1|sha256|sha512"`
+	// Hash of the HMAC; token sends the secret itself, as GitLab's receivers want it.
+	Algorithm string `yaml:"algorithm" default:"sha256" enum:"sha1|sha256|sha512|token"`
 	// Written before the signature.
 	Prefix string `yaml:"prefix"`
-	// How the signature is written.
+	// How the signature is written; a token is sent as it is.
 	Encoding string `yaml:"encoding" default:"hex" enum:"hex|base64"`
 	// Key of the HMAC.
 	Secret Secret `yaml:"secret"`

@@ -87,7 +87,11 @@ func webhookOptions(w *config.Webhook, guard *webhook.Guard) webhook.Options {
 		o.SigningSecrets = append(o.SigningSecrets, s.Reveal())
 	}
 	for _, s := range w.Signatures {
-		o.Signatures = append(o.Signatures, webhook.Signature{Header: s.Header, Algorithm: s.Algorithm, Prefix: s.Prefix, Encoding: s.Encoding, Secret: s.Secret.Reveal()})
+		signature := webhook.Signature{Header: s.Header, Algorithm: s.Algorithm, Prefix: s.Prefix, Encoding: s.Encoding, Secret: s.Secret.Reveal()}
+		if s.Algorithm == "token" {
+			signature.Encoding = "" // nothing is encoded
+		}
+		o.Signatures = append(o.Signatures, signature)
 	}
 	return o
 }
