@@ -130,7 +130,7 @@ func (c *Client) checkTag(ctx context.Context, repository, tag, digest string, a
 	switch {
 	case errors.Is(err, ErrNotFound), doubtful(err):
 		return tagMoved
-	case err != nil || found.Digest == "" || algorithm(found.Digest) != algorithm(digest):
+	case err != nil || algorithm(found.Digest) != algorithm(digest):
 		return tagUnchecked
 	case found.Digest == digest:
 		return tagConfirmed

@@ -192,6 +192,7 @@ func TestRealms(t *testing.T) {
 		{"https://r.test", "", "https://R.test:443/token", true},
 		{"https://r.test", "", "http://r.test/token", false},
 		{"https://r.test", "", "https://r.test:8443/token", false},
+		{"https://r.test:5000", "", "http://r.test:5000/token", false},
 		{"http://r.test", "", "https://r.test/token", true},
 		{"http://r.test:5000", "", "http://r.test:5000/token", true},
 		{"http://r.test:5000", "", "https://r.test/token", false},
@@ -385,5 +386,23 @@ func TestTokensAreBounded(t *testing.T) {
 	}
 	if got := c.own.tokens.Len(); got != keptTokens {
 		t.Errorf("%d tokens kept", got)
+	}
+}
+
+func TestUpstreamThatChangesFromBasicToTokens(t *testing.T) {
+	server := &tokenServer{answer: `{"token":"tok"}`}
+	n, r := tokenWorld(t, server)
+	tokens := r.before
+	c := n.client(withLogin, withRealm("auth.test"))
+	guarded(r, `Basic realm="x"`, basicOf("bell", "s3cret"))
+	for range 3 {
+		if _, err := c.Head(t.Context(), "team/app", "v1", Own); err != nil {
+			t.Fatal(err)
+		}
+		r.before = tokens
+	}
+	// Basic refused and accepted; Basic refused, a token fetched and accepted; the token at once.
+	if got := n.requests(); len(got) != 6 || len(server.asked) != 1 {
+		t.Errorf("%d requests: %q", len(got), got)
 	}
 }

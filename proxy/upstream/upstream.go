@@ -36,6 +36,7 @@ const (
 	maxPage      = 8 << 20  // bytes of one page of tags or repositories
 	maxIndexYAML = 64 << 20 // bytes of an index.yaml that are read; they are not kept
 	maxRefusal   = 64 << 10 // bytes of an error's body that are read
+	maxDrained   = 4 << 10  // bytes read of an answer that is not wanted, so that its connection can be used again
 	maxRedirects = 3        // within the upstream's own host
 
 	defaultTimeout = 30 * time.Second
@@ -226,7 +227,7 @@ type answer struct {
 }
 
 func (a *answer) Close() error {
-	_, _ = io.CopyN(io.Discard, a.ReadCloser, maxRefusal)
+	_, _ = io.CopyN(io.Discard, a.ReadCloser, maxDrained)
 	err := a.ReadCloser.Close()
 	a.done()
 	return err
@@ -234,7 +235,7 @@ func (a *answer) Close() error {
 
 // discard throws an answer away.
 func discard(resp *http.Response) {
-	_, _ = io.CopyN(io.Discard, resp.Body, maxRefusal)
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrained)
 	_ = resp.Body.Close()
 }
 
