@@ -58,6 +58,7 @@ type Event struct {
 	Repository string
 	Data       []byte
 	Transient  bool // a pull: kept for retention.pulls once nothing of it is pending
+	Corrupt    bool // given by the store: Data does not match its checksum and is nil
 }
 
 // State is the state of a delivery.
@@ -87,7 +88,8 @@ type Delivery struct {
 	Reason     string    // of the last failure, from a bounded set
 	Status     int       // of the last answer
 	FinishedAt time.Time
-	Payload    *Payload // as rendered for the first attempt; nil until then
+	Payload    *Payload // as rendered for the first attempt; nil until then. Deliveries fills it in only when asked by IDs
+	Event      *Event   // given by DueDeliveries where there is no Payload yet: what is to be rendered
 }
 
 // Payload is the bytes of a POST, kept so that every attempt sends the same ones. The store guards them with a checksum.

@@ -1,0 +1,87 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"hash/fnv"
+	"strings"
+	"time"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errCorrupt: bytes read back do not match their checksum.
+var errCorrupt = errors.New("the stored bytes do not match their checksum")
+
+func checksum(b []byte) int64 { return int64(crc32.Checksum(b, castagnoli)) }
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// keyHash is what the indexes hold of a TagKey or RepoKey. 0 stands for "", which orders nothing.
+// Two keys of one hash would wait for each other needlessly, which harms nobody.
+func keyHash(key string) int64 {
+	if key == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	if sum := int64(h.Sum64()); sum != 0 {
+		return sum
+	}
+	return 1
+}
+
+// clean makes s fit for a text column of either engine: PostgreSQL takes neither NUL nor invalid UTF-8.
+func clean(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// encodePayload: length of the head, the head as JSON, the body.
+func encodePayload(p *Payload) ([]byte, error) {
+	head, err := json.Marshal(payloadHead{p.ContentType, p.Header})
+	if err != nil {
+		return nil, fmt.Errorf("encoding a payload's header: %w", err)
+	}
+	b := make([]byte, 0, binary.MaxVarintLen64+len(head)+len(p.Body))
+	b = binary.AppendUvarint(b, uint64(len(head)))
+	b = append(b, head...)
+	return append(b, p.Body...), nil
+}
+
+type payloadHead struct {
+	ContentType string            `json:"t"`
+	Header      map[string]string `json:"h,omitempty"`
+}
+
+func decodePayload(b []byte, crc int64) (*Payload, error) {
+	if checksum(b) != crc {
+		return nil, errCorrupt
+	}
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)-used) {
+		return nil, errCorrupt
+	}
+	var head payloadHead
+	if err := json.Unmarshal(b[used:used+int(n)], &head); err != nil {
+		return nil, fmt.Errorf("%w: %v", errCorrupt, err)
+	}
+	return &Payload{ContentType: head.ContentType, Header: head.Header, Body: b[used+int(n):]}, nil
+}

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// core is the part of a Store that both engines share.
+type core struct {
+	engine
+	name     string // in errors
+	updates  *writer
+	finishes *writer // PostgreSQL: its own, so that lanes do not wait for pushes; SQLite: updates
+	chores   *writer // PostgreSQL: its own; SQLite: updates
+	signals  *signals
+	warnings []string
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	closing sync.Once
+	closed  error
+}
+
+// start runs the writers and the minute's chore.
+func (c *core) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	c.stop = cancel
+	for _, w := range c.writers() {
+		go w.run()
+	}
+	c.running.Go(func() { c.signals.run(ctx) })
+	c.running.Go(func() { c.everyMinute(ctx) })
+}
+
+// writers returns each once.
+func (c *core) writers() []*writer {
+	if c.finishes == c.updates {
+		return []*writer{c.updates}
+	}
+	return []*writer{c.updates, c.finishes, c.chores}
+}
+
+// committed tells the world about a transaction.
+func (c *core) committed(g *group) {
+	for webhook := range g.wakes {
+		c.signals.wakeUp(webhook)
+	}
+	if g.anyNew {
+		c.signals.announce()
+	}
+}
+
+func (c *core) Update(ctx context.Context, scopes []string, fn func(Tx) error) error {
+	return naming("updating the store", c.updates.do(ctx, &request{scopes: scopes, fn: fn}))
+}
+
+func naming(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", operation, err)
+}
+
+func (c *core) View(ctx context.Context, fn func(Reader) error) error {
+	return naming("reading the store", c.snapshot(ctx, func(q querier) error { return fn(reader{q, ctx}) }))
+}
+
+func (c *core) Due(ctx context.Context, kind string, now time.Time, limit int) ([]Row, error) {
+	rows, err := dueRows(ctx, c.engine, kind, now, limit)
+	return rows, naming("reading rows that are due", err)
+}
+
+func (c *core) Finish(ctx context.Context, outcomes []Outcome) error {
+	if len(outcomes) == 0 {
+		return nil
+	}
+	return naming("recording outcomes", c.finishes.do(ctx, &request{outcomes: outcomes}))
+}
+
+func (c *core) DueDeliveries(ctx context.Context, q DueQuery) ([]Delivery, time.Time, error) {
+	due, next, err := c.due(ctx, q)
+	return due, next, naming("reading due deliveries", err)
+}
+
+func (c *core) due(ctx context.Context, q DueQuery) (due []Delivery, next time.Time, err error) {
+	q.Limit = orDefault(q.Limit, 100)
+	if q.Now.IsZero() {
+		q.Now = time.Now()
+	}
+	ids, cut, err := dueIDs(ctx, c.engine, q)
+	if err != nil {
+		return nil, next, err
+	}
+	due, corrupt, err := dueDeliveries(ctx, c.engine, ids)
+	if err != nil {
+		return nil, next, err
+	}
+	if len(corrupt) > 0 {
+		if err := c.bury(ctx, corrupt); err != nil {
+			return nil, next, err
+		}
+	}
+	switch {
+	case len(due) >= q.Limit:
+		return due, next, nil
+	case len(corrupt) > 0 || len(due) < len(ids)-len(corrupt):
+		return due, q.Now, nil
+	case cut:
+		return due, q.Now.Add(time.Second), nil
+	}
+	next, err = nextDue(ctx, c.engine, q)
+	return due, next, err
+}
+
+// ReasonCorrupt is the reason of a dead letter whose stored bytes do not match their checksum.
+const ReasonCorrupt = "corrupt"
+
+// bury makes dead letters of deliveries that cannot be sent because their bytes are damaged.
+func (c *core) bury(ctx context.Context, corrupt []Delivery) error {
+	return c.alone(ctx, func(s session, g *group) error {
+		for _, d := range corrupt {
+			n, err := s.exec(ctx, "UPDATE deliveries SET state = 3, reason = $2, finished_at = $3 WHERE id = $1 AND state < 2", d.ID, ReasonCorrupt, micros(time.Now()))
+			if err != nil {
+				return err
+			}
+			g.depth(d.Webhook).pending -= n
+			g.depth(d.Webhook).dead += n
+		}
+		return nil
+	})
+}
+
+func (c *core) alone(ctx context.Context, fn func(session, *group) error) error {
+	return c.chores.do(ctx, &request{alone: fn})
+}
+
+func (c *core) NewerDelivered(ctx context.Context, d Delivery) (bool, error) {
+	newer, err := newerDelivered(ctx, c.engine, d)
+	return newer, naming("looking for a newer delivery", err)
+}
+
+func (c *core) Events(ctx context.Context, q EventQuery) ([]Event, error) {
+	settled, err := c.settled(ctx)
+	if err != nil {
+		return nil, naming("reading events", err)
+	}
+	found, err := events(ctx, c.engine, settled, q)
+	return found, naming("reading events", err)
+}
+
+func (c *core) Deliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error) {
+	found, err := deliveries(ctx, c.engine, q)
+	return found, naming("reading deliveries", err)
+}
+
+func (c *core) Attempts(ctx context.Context, deliveryID int64) ([]Attempt, error) {
+	tries, err := attempts(ctx, c.engine, deliveryID)
+	return tries, naming("reading attempts", err)
+}
+
+func (c *core) Depths(ctx context.Context) ([]Depth, error) {
+	all, err := depths(ctx, c.engine)
+	return all, naming("reading depths", err)
+}
+
+func (c *core) LaneStates(ctx context.Context) (map[string][]byte, error) {
+	states, err := laneStates(ctx, c.engine)
+	return states, naming("reading lanes", err)
+}
+
+func (c *core) Wake() <-chan string            { return c.signals.wakes }
+func (c *core) EventAppended() <-chan struct{} { return c.signals.appended() }
+func (c *core) Warnings() []string             { return c.warnings }
+
+func (c *core) Healthy() error {
+	for _, w := range c.writers() {
+		if err := w.healthy(); err != nil {
+			return naming("writing to the store", err)
+		}
+	}
+	return nil
+}
+
+// Close writes what waits and closes the engine. The second call returns what the first did.
+func (c *core) Close() error {
+	c.closing.Do(func() {
+		var errs []error
+		for _, w := range c.writers() {
+			errs = append(errs, w.close(closeWithin))
+		}
+		c.stop()
+		c.running.Wait()
+		errs = append(errs, c.engine.close())
+		c.closed = naming("closing the store", errors.Join(errs...))
+	})
+	return c.closed
+}
+
+const closeWithin = 10 * time.Second

@@ -1,0 +1,271 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const deliveryColumns = "d.id, d.event_seq, e.id, d.webhook, d.number, d.tag_key, d.repo_key, d.state, d.attempts, d.created_at, d.next_at, d.reason, d.status, d.finished_at"
+
+func deliveryFields(d *Delivery, state, created, next, finished *int64) []any {
+	return []any{&d.ID, &d.EventSeq, &d.EventID, &d.Webhook, &d.Number, &d.TagKey, &d.RepoKey, state, &d.Attempts, created, next, &d.Reason, &d.Status, finished}
+}
+
+// scanDelivery reads deliveryColumns and what follows them.
+func scanDelivery(s scanner, more ...any) (d Delivery, err error) {
+	var state, created, next, finished int64
+	if err := s.Scan(append(deliveryFields(&d, &state, &created, &next, &finished), more...)...); err != nil {
+		return d, err
+	}
+	d.State, d.CreatedAt, d.FinishedAt = outward(state), fromMicros(created), fromMicros(finished)
+	if d.NextAt = fromMicros(next); next == 0 {
+		d.NextAt = d.CreatedAt
+	}
+	return d, nil
+}
+
+// dueDeliveries reads the deliveries with these ids, each with its payload or else its event. corrupt holds those whose bytes are not what was stored.
+func dueDeliveries(ctx context.Context, e engine, ids []int64) (due, corrupt []Delivery, err error) {
+	if len(ids) == 0 {
+		return nil, nil, nil
+	}
+	var args []any
+	sql := "SELECT " + deliveryColumns + ", p.data, coalesce(p.crc, 0), CASE WHEN p.delivery IS NULL THEN e.data END, e.crc, e.type, e.at, e.upstream, e.repository, e.transient" +
+		" FROM deliveries d JOIN events e ON e.seq = d.event_seq LEFT JOIN payloads p ON p.delivery = d.id WHERE d.state < 2 AND " + e.among("d.id", ids, &args) + " ORDER BY d.id"
+	size := 0
+	err = e.query(ctx, sql, args, func(s scanner) error {
+		d, sound, err := scanDue(s)
+		if err != nil {
+			return err
+		}
+		if !sound {
+			corrupt = append(corrupt, d)
+			return nil
+		}
+		due = append(due, d)
+		if size += d.size(); size > dueBytes {
+			return errStop
+		}
+		return nil
+	})
+	return due, corrupt, err
+}
+
+func (d *Delivery) size() int {
+	if d.Payload != nil {
+		return len(d.Payload.Body)
+	}
+	return len(d.Event.Data)
+}
+
+func scanDue(s scanner) (d Delivery, sound bool, err error) {
+	var (
+		payload, data                    []byte
+		payloadCRC, crc, at, isTransient int64
+		e                                Event
+	)
+	d, err = scanDelivery(s, &payload, &payloadCRC, &data, &crc, &e.Type, &at, &e.Upstream, &e.Repository, &isTransient)
+	if err != nil {
+		return d, false, err
+	}
+	if payload != nil {
+		d.Payload, err = decodePayload(payload, payloadCRC)
+		return d, err == nil, nil
+	}
+	e.Seq, e.ID, e.At, e.Transient, e.Data = d.EventSeq, d.EventID, fromMicros(at), isTransient != 0, data
+	d.Event = &e
+	return d, checksum(data) == crc, nil
+}
+
+func newerDelivered(ctx context.Context, q querier, d Delivery) (newer bool, err error) {
+	if d.TagKey == "" {
+		return false, nil
+	}
+	// From the event, because deliveries that are done have no index by tag: it would cost every delivery.
+	err = q.query(ctx, "SELECT 1 FROM events e CROSS JOIN deliveries d WHERE e.repository = (SELECT repository FROM events WHERE seq = $1) AND e.seq > $1"+
+		" AND d.event_seq = e.seq AND d.webhook = $2 AND d.tag_key = $3 AND d.state = 2 LIMIT 1", []any{d.EventSeq, d.Webhook, d.TagKey},
+		func(scanner) error { newer = true; return nil })
+	return newer, err
+}
+
+// deliveries finds what q selects, newest first. Each state of each webhook is a range of one index; their heads are merged.
+func deliveries(ctx context.Context, e engine, q DeliveryQuery) ([]Delivery, error) {
+	q.Limit = orDefault(q.Limit, 100)
+	if len(q.IDs) > 0 || q.EventID != "" || q.Webhook == "" && len(q.States) == 0 {
+		return selectDeliveries(ctx, e, q, nil)
+	}
+	webhooks := []string{q.Webhook}
+	if q.Webhook == "" {
+		var err error
+		if webhooks, err = knownWebhooks(ctx, e); err != nil {
+			return nil, err
+		}
+	}
+	var found []Delivery
+	for _, q.Webhook = range webhooks {
+		for _, state := range innerStates(q.States) {
+			some, err := selectDeliveries(ctx, e, q, []int64{state})
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, some...)
+		}
+		slices.SortFunc(found, func(a, b Delivery) int { return int(b.ID - a.ID) })
+		found = found[:min(len(found), q.Limit)]
+	}
+	return found, nil
+}
+
+func innerStates(states []State) (inner []int64) {
+	if len(states) == 0 {
+		return []int64{sFresh, sWaiting, sDelivered, sDead, sParked}
+	}
+	for _, s := range states {
+		inner = append(inner, inward(s)...)
+	}
+	slices.Sort(inner)
+	return slices.Compact(inner)
+}
+
+func knownWebhooks(ctx context.Context, q querier) (webhooks []string, err error) {
+	err = q.query(ctx, "SELECT DISTINCT webhook FROM depths ORDER BY webhook", nil, func(s scanner) error {
+		var webhook string
+		defer func() { webhooks = append(webhooks, webhook) }()
+		return s.Scan(&webhook)
+	})
+	return webhooks, err
+}
+
+func selectDeliveries(ctx context.Context, e engine, q DeliveryQuery, inner []int64) (found []Delivery, err error) {
+	w, err := deliveryConditions(ctx, e, q, inner)
+	if err != nil {
+		return nil, err
+	}
+	payload := ", NULL, 0"
+	join := ""
+	if len(q.IDs) > 0 {
+		payload, join = ", p.data, coalesce(p.crc, 0)", " LEFT JOIN payloads p ON p.delivery = d.id"
+	}
+	sql := fmt.Sprintf("SELECT %s%s FROM deliveries d JOIN events e ON e.seq = d.event_seq%s%s ORDER BY d.id DESC LIMIT %d", deliveryColumns, payload, join, w.String(), q.Limit)
+	err = e.query(ctx, sql, w.args, func(s scanner) error {
+		var data []byte
+		var crc int64
+		d, err := scanDelivery(s, &data, &crc)
+		if err == nil && data != nil {
+			d.Payload, _ = decodePayload(data, crc) // a corrupt one is not shown
+		}
+		found = append(found, d)
+		return err
+	})
+	return found, err
+}
+
+func deliveryConditions(ctx context.Context, e engine, q DeliveryQuery, inner []int64) (*where, error) {
+	w := new(where)
+	if len(q.IDs) > 0 {
+		w.conditions = append(w.conditions, e.among("d.id", q.IDs, &w.args))
+	}
+	if q.EventID != "" {
+		w.add("e.id = ?", q.EventID)
+	}
+	if q.Webhook != "" {
+		w.add("d.webhook = ?", q.Webhook)
+	}
+	switch {
+	case len(inner) == 1:
+		w.add("d.state = ?", inner[0])
+	case len(q.States) > 0:
+		w.conditions = append(w.conditions, e.among("d.state", innerStates(q.States), &w.args))
+	}
+	if !q.Since.IsZero() {
+		first, err := firstSince(ctx, e, q.Since.Add(-clockSkew))
+		if err != nil {
+			return nil, err
+		}
+		w.add("d.id >= ? AND d.created_at >= ?", first, micros(q.Since))
+	}
+	if !q.Until.IsZero() {
+		w.add("d.created_at < ?", micros(q.Until))
+	}
+	if q.BeforeID > 0 {
+		w.add("d.id < ?", q.BeforeID)
+	}
+	return w, nil
+}
+
+// clockSkew is how far replicas' clocks may be apart before ids and creation times are taken to disagree.
+const clockSkew = 5 * time.Minute
+
+// firstSince finds the first delivery that was created at or after t, by halving: ids grow with time.
+func firstSince(ctx context.Context, q querier, t time.Time) (int64, error) {
+	var low, high int64
+	err := q.query(ctx, "SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM deliveries", nil, func(s scanner) error { return s.Scan(&low, &high) })
+	if err != nil {
+		return 0, err
+	}
+	for low < high {
+		mid := low + (high-low)/2
+		at := high
+		var created int64
+		err := q.query(ctx, "SELECT id, created_at FROM deliveries WHERE id >= $1 ORDER BY id LIMIT 1", []any{mid}, func(s scanner) error { return s.Scan(&at, &created) })
+		switch {
+		case err != nil:
+			return 0, err
+		case at >= high || created >= micros(t):
+			high = mid
+		default:
+			low = at + 1
+		}
+	}
+	return low, nil
+}
+
+func attempts(ctx context.Context, q querier, delivery int64) (tries []Attempt, err error) {
+	err = q.query(ctx, "SELECT at, status, latency, reason, error, response, replica FROM attempts WHERE delivery = $1 ORDER BY at, n", []any{delivery}, func(s scanner) error {
+		a := Attempt{DeliveryID: delivery}
+		var at, latency int64
+		if err := s.Scan(&at, &a.Status, &latency, &a.Reason, &a.Error, &a.Response, &a.Replica); err != nil {
+			return err
+		}
+		a.At, a.Latency = fromMicros(at), time.Duration(latency)*time.Microsecond
+		tries = append(tries, a)
+		return nil
+	})
+	return tries, err
+}
+
+func depths(ctx context.Context, q querier) (all []Depth, err error) {
+	oldest := "(SELECT created_at FROM deliveries WHERE webhook = w.webhook AND state = %d ORDER BY id LIMIT 1)"
+	sql := "SELECT webhook, pending, dead, parked, coalesce(" + fmt.Sprintf(oldest, sFresh) + ", 0), coalesce(" + fmt.Sprintf(oldest, sWaiting) + ", 0) FROM " +
+		"(SELECT webhook, CAST(sum(pending) AS BIGINT) AS pending, CAST(sum(dead) AS BIGINT) AS dead, CAST(sum(parked) AS BIGINT) AS parked FROM depths GROUP BY webhook) w ORDER BY webhook"
+	err = q.query(ctx, sql, nil, func(s scanner) error {
+		var d Depth
+		var fresh, waiting int64
+		if err := s.Scan(&d.Webhook, &d.Pending, &d.Dead, &d.Parked, &fresh, &waiting); err != nil {
+			return err
+		}
+		if d.Oldest = fromMicros(fresh); fresh == 0 || waiting != 0 && waiting < fresh {
+			d.Oldest = fromMicros(waiting)
+		}
+		all = append(all, d)
+		return nil
+	})
+	return all, err
+}
+
+// laneStates returns what SetLane stored.
+func laneStates(ctx context.Context, q querier) (map[string][]byte, error) {
+	states := make(map[string][]byte)
+	err := q.query(ctx, "SELECT webhook, state FROM lanes", nil, func(s scanner) error {
+		var webhook string
+		var state []byte
+		if err := s.Scan(&webhook, &state); err != nil {
+			return err
+		}
+		states[webhook] = state
+		return nil
+	})
+	return states, err
+}

@@ -1,0 +1,189 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// where gathers conditions and their arguments.
+type where struct {
+	conditions []string
+	args       []any
+}
+
+// add appends a condition in which each ? stands for the next argument.
+func (w *where) add(condition string, args ...any) {
+	for _, a := range args {
+		w.args = append(w.args, a)
+		condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(w.args)), 1)
+	}
+	w.conditions = append(w.conditions, condition)
+}
+
+func (w *where) oneOf(column string, values []string) {
+	if len(values) == 0 {
+		return
+	}
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = v
+	}
+	w.add(column+" IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(values)), ", ")+")", args...)
+}
+
+func (w *where) String() string {
+	if len(w.conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.conditions, " AND ")
+}
+
+// events merges the two places where events are: rows of their own and packs.
+func events(ctx context.Context, q querier, settled int64, eq EventQuery) ([]Event, error) {
+	eq.Limit = orDefault(eq.Limit, 100)
+	if eq.Before == 0 || eq.Before > settled+1 {
+		eq.Before = settled + 1
+	}
+	found, err := plainEvents(ctx, q, eq)
+	if err != nil || eq.ID != "" && len(found) > 0 {
+		return found, err
+	}
+	packed, err := packedEvents(ctx, q, eq)
+	if err != nil || len(packed) == 0 {
+		return found, err
+	}
+	found = append(found, packed...)
+	slices.SortFunc(found, func(a, b Event) int {
+		if eq.Ascending {
+			return int(a.Seq - b.Seq)
+		}
+		return int(b.Seq - a.Seq)
+	})
+	return found[:min(len(found), eq.Limit)], nil
+}
+
+func direction(ascending bool) string {
+	if ascending {
+		return ""
+	}
+	return " DESC"
+}
+
+func plainEvents(ctx context.Context, q querier, eq EventQuery) (found []Event, err error) {
+	var w where
+	w.add("seq > ? AND seq < ?", eq.After, eq.Before)
+	if eq.ID != "" {
+		w.add("id = ?", eq.ID)
+	}
+	w.oneOf("type", eq.Types)
+	if eq.Upstream != "" {
+		w.add("upstream = ?", eq.Upstream)
+	}
+	if eq.Repository != "" {
+		w.add("repository = ?", eq.Repository)
+	}
+	if !eq.Since.IsZero() {
+		w.add("at >= ?", micros(eq.Since))
+	}
+	if !eq.Until.IsZero() {
+		w.add("at < ?", micros(eq.Until))
+	}
+	sql := fmt.Sprintf("SELECT seq, id, type, at, upstream, repository, transient, data, crc FROM events%s ORDER BY seq%s LIMIT %d", w.String(), direction(eq.Ascending), eq.Limit)
+	err = q.query(ctx, sql, w.args, func(s scanner) error {
+		e, err := scanEvent(s)
+		found = append(found, e)
+		return err
+	})
+	return found, err
+}
+
+func scanEvent(s scanner) (e Event, err error) {
+	var at, transient, crc int64
+	if err := s.Scan(&e.Seq, &e.ID, &e.Type, &at, &e.Upstream, &e.Repository, &transient, &e.Data, &crc); err != nil {
+		return e, err
+	}
+	e.At, e.Transient = fromMicros(at), transient != 0
+	if checksum(e.Data) != crc {
+		e.Data, e.Corrupt = nil, true
+	}
+	return e, nil
+}
+
+// packedEvents walks the packs in the query's direction until the limit is reached. What a pack holds is not indexed.
+func packedEvents(ctx context.Context, q querier, eq EventQuery) (found []Event, err error) {
+	var w where
+	w.add("last > ? AND first < ?", eq.After, eq.Before)
+	if !eq.Since.IsZero() {
+		w.add("at_max >= ?", micros(eq.Since))
+	}
+	if !eq.Until.IsZero() {
+		w.add("at_min < ?", micros(eq.Until))
+	}
+	if at, ok := uuidTime(eq.ID); ok {
+		// The id was made at most an hour before it was appended.
+		w.add("made >= ? AND made < ?", micros(at.Add(-time.Minute)), micros(at.Add(time.Hour)))
+	}
+	err = q.query(ctx, "SELECT first, last, data, crc FROM packs"+w.String()+" ORDER BY first"+direction(eq.Ascending), w.args, func(s scanner) error {
+		var first, last, crc int64
+		var data []byte
+		if err := s.Scan(&first, &last, &data, &crc); err != nil {
+			return err
+		}
+		if found = fromPack(found, eq, first, last, data, crc); len(found) >= eq.Limit {
+			return errStop
+		}
+		return nil
+	})
+	return found, err
+}
+
+// fromPack appends what eq selects of a pack, in the query's direction. A corrupt pack gives one event that says so.
+func fromPack(found []Event, eq EventQuery, first, last int64, data []byte, crc int64) []Event {
+	if checksum(data) != crc {
+		if eq.ID != "" {
+			return found
+		}
+		return append(found, Event{Seq: last, Transient: true, Corrupt: true})
+	}
+	start := len(found)
+	unpack(first, data, func(e Event) {
+		if eq.selects(&e) {
+			found = append(found, e)
+		}
+	})
+	if !eq.Ascending {
+		slices.Reverse(found[start:])
+	}
+	return found
+}
+
+func (q *EventQuery) selects(e *Event) bool {
+	switch {
+	case e.Seq <= q.After, e.Seq >= q.Before:
+	case q.ID != "" && q.ID != e.ID:
+	case len(q.Types) > 0 && !slices.Contains(q.Types, e.Type):
+	case q.Upstream != "" && q.Upstream != e.Upstream:
+	case q.Repository != "" && q.Repository != e.Repository:
+	case !q.Since.IsZero() && e.At.Before(q.Since):
+	case !q.Until.IsZero() && !e.At.Before(q.Until):
+	default:
+		return true
+	}
+	return false
+}
+
+// packHolds tells whether the event that would have got seq is stored under it.
+func packHolds(ctx context.Context, q querier, seq int64, id string) (there bool, err error) {
+	err = q.query(ctx, "SELECT first, data FROM packs WHERE first <= $1 AND last >= $1", []any{seq}, func(s scanner) error {
+		var first int64
+		var data []byte
+		if err := s.Scan(&first, &data); err != nil {
+			return err
+		}
+		return unpack(first, data, func(e Event) { there = there || e.ID == id })
+	})
+	return there, err
+}

@@ -1,0 +1,238 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// group is what the callers of one transaction want written. Later callers read it over the database's content.
+type group struct {
+	recent   *recent
+	rows     map[Key]*Row // nil: deleted
+	events   []appended
+	packed   []Event // transient, without deliveries
+	ids      map[string]bool
+	finishes []finish
+	bytes    int
+	alone    bool // a request that wrote by itself is in here
+
+	// Results.
+	first  int64             // sequence number of packed[0]
+	wakes  map[string]bool   // webhooks that got something to do
+	depths map[string]*tally // how the counts change
+	anyNew bool              // an event was appended
+}
+
+type appended struct {
+	Event
+	deliveries []Delivery
+}
+
+type finish struct {
+	*Outcome
+	request *request
+}
+
+// tally is a difference of a webhook's counts.
+type tally struct{ pending, dead, parked int64 }
+
+func newGroup(r *recent) *group {
+	return &group{recent: r, rows: make(map[Key]*Row), wakes: make(map[string]bool), depths: make(map[string]*tally)}
+}
+
+func (g *group) empty() bool {
+	return !g.alone && len(g.rows)+len(g.events)+len(g.packed)+len(g.finishes) == 0
+}
+
+func (g *group) depth(webhook string) *tally {
+	t := g.depths[webhook]
+	if t == nil {
+		t = new(tally)
+		g.depths[webhook] = t
+	}
+	return t
+}
+
+// take runs r and adds what it wants. An error is the transaction's end; r's own goes to r.err.
+func (g *group) take(s session, r *request) error {
+	switch {
+	case r.alone != nil:
+		g.alone = true
+		return safely(func() error { return r.alone(s, g) })
+	case r.fn == nil:
+		for i := range r.outcomes {
+			g.finishes = append(g.finishes, finish{&r.outcomes[i], r})
+			g.bytes += outcomeSize(&r.outcomes[i])
+		}
+		return nil
+	}
+	t := &transaction{reader: reader{s, context.Background()}, group: g}
+	if r.err = safely(func() error { return r.fn(t) }); t.broken != nil {
+		return t.broken
+	}
+	if r.err == nil {
+		r.err = t.bad
+	}
+	if r.err == nil {
+		r.err = g.merge(t)
+	}
+	return nil
+}
+
+func outcomeSize(o *Outcome) int {
+	n := 100
+	if o.Payload != nil {
+		n += len(o.Payload.Body)
+	}
+	if o.Attempt != nil {
+		n += len(o.Attempt.Response)
+	}
+	return n
+}
+
+func (g *group) merge(t *transaction) error {
+	for _, w := range t.writes {
+		g.rows[w.key] = w.row
+		if w.row != nil {
+			g.bytes += len(w.row.Value) + len(w.key.ID) + 100
+		}
+	}
+	for i := range t.events {
+		if err := g.append(t, &t.events[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *group) append(t *transaction, a *appended) error {
+	g.bytes += len(a.Data) + 200 + 200*len(a.deliveries)
+	if !a.Transient || len(a.deliveries) > 0 {
+		g.events = append(g.events, *a)
+		return nil
+	}
+	seq, known := g.recent.doubt(a.ID)
+	if g.ids[a.ID] || known && seq == 0 {
+		return nil
+	}
+	if known {
+		if there, err := packHolds(t.ctx, t.q, seq, a.ID); err != nil || there {
+			return err
+		}
+	}
+	if g.ids == nil {
+		g.ids = make(map[string]bool)
+	}
+	g.ids[a.ID] = true
+	g.packed = append(g.packed, a.Event)
+	return nil
+}
+
+// remember notes the ids of a transaction that was committed, or may have been.
+func (g *group) remember(inDoubt bool) {
+	if inDoubt && g.first == 0 {
+		return // it never came to writing them
+	}
+	for i := range g.packed {
+		seq := int64(0)
+		if inDoubt {
+			seq = g.first + int64(i)
+		}
+		g.recent.add(g.packed[i].ID, seq)
+	}
+}
+
+// transaction is one caller's Tx.
+type transaction struct {
+	reader
+	group  *group
+	writes []write
+	events []appended
+	broken error // a read failed: the transaction is at its end
+	bad    error // a write cannot be done
+}
+
+type write struct {
+	key Key
+	row *Row
+}
+
+func (t *transaction) Get(k Key) (Row, bool, error) {
+	if row, ok := t.group.rows[k]; ok {
+		if row == nil {
+			return Row{}, false, nil
+		}
+		return *row, true, nil
+	}
+	row, ok, err := t.reader.Get(k)
+	t.note(err)
+	return row, ok, err
+}
+
+// Scan lays the group's rows over the database's.
+func (t *transaction) Scan(kind, prefix string, limit int) ([]Row, error) {
+	limit = orDefault(limit, 1000)
+	var over []*Row
+	hidden := 0
+	for k, row := range t.group.rows {
+		if k.Kind != kind || !strings.HasPrefix(k.ID, prefix) {
+			continue
+		}
+		hidden++
+		if row != nil {
+			over = append(over, row)
+		}
+	}
+	rows, err := t.reader.Scan(kind, prefix, limit+hidden)
+	if err != nil || hidden == 0 {
+		t.note(err)
+		return rows, err
+	}
+	rows = slices.DeleteFunc(rows, func(r Row) bool { _, ok := t.group.rows[r.Key]; return ok })
+	for _, r := range over {
+		rows = append(rows, *r)
+	}
+	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
+	return rows[:min(limit, len(rows))], nil
+}
+
+func (t *transaction) note(err error) {
+	if err != nil && t.broken == nil {
+		t.broken = err
+	}
+}
+
+func (t *transaction) Put(rows ...Row) {
+	for _, r := range rows {
+		t.check(r.Kind)
+		r.Value = slices.Clone(r.Value)
+		t.writes = append(t.writes, write{r.Key, &r})
+	}
+}
+
+func (t *transaction) Delete(keys ...Key) {
+	for _, k := range keys {
+		t.check(k.Kind)
+		t.writes = append(t.writes, write{k, nil})
+	}
+}
+
+// check refuses what PostgreSQL could not store; kinds are the program's own words.
+func (t *transaction) check(kind string) {
+	if !utf8.ValidString(kind) || strings.IndexByte(kind, 0) >= 0 {
+		t.bad = errors.New("a row's kind is not text")
+	}
+}
+
+func (t *transaction) Append(e Event, deliveries ...Delivery) {
+	e.ID, e.Type, e.Upstream, e.Repository = clean(e.ID), clean(e.Type), clean(e.Upstream), clean(e.Repository)
+	own := slices.Clone(deliveries)
+	for i := range own {
+		d := &own[i]
+		d.Webhook, d.TagKey, d.RepoKey = clean(d.Webhook), clean(d.TagKey), clean(d.RepoKey)
+	}
+	t.events = append(t.events, appended{e, own})
+}

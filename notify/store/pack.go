@@ -1,0 +1,114 @@
+package store
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// Most events are pulls that no webhook asks for. Those of one group are packed into one row, which makes each some
+// microseconds cheaper than a row with three index entries. Events takes packs apart again; retention drops whole packs.
+// The ids of packed events are not indexed: Append compares them with those it has seen lately (see recent), which is
+// what a repeated Update needs.
+
+const (
+	packEvents = 512
+	packBytes  = 1 << 20
+)
+
+type pack struct {
+	first, last  int64
+	atMin, atMax int64
+	data         []byte
+}
+
+// packUp takes the events whose sequence numbers begin with first into as few rows as the bounds allow.
+func packUp(events []Event, first int64) []pack {
+	var packs []pack
+	for len(events) > 0 {
+		p := pack{first: first, atMin: micros(events[0].At)}
+		n := 0
+		for n < len(events) && n < packEvents && len(p.data) < packBytes {
+			at := micros(events[n].At)
+			p.atMin, p.atMax = min(p.atMin, at), max(p.atMax, at)
+			p.data = appendEvent(p.data, &events[n])
+			n++
+		}
+		first += int64(n)
+		p.last = first - 1
+		packs = append(packs, p)
+		events = events[n:]
+	}
+	return packs
+}
+
+func appendEvent(b []byte, e *Event) []byte {
+	b = binary.AppendVarint(b, micros(e.At))
+	for _, s := range [...]string{e.ID, e.Type, e.Upstream, e.Repository} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	b = binary.AppendUvarint(b, uint64(len(e.Data)))
+	return append(b, e.Data...)
+}
+
+// unpack calls each for every event of a pack, in order. The event's Data is part of the pack's bytes.
+func unpack(first int64, data []byte, each func(Event)) error {
+	for seq := first; len(data) > 0; seq++ {
+		at, n := binary.Varint(data)
+		if n <= 0 {
+			return errCorrupt
+		}
+		data = data[n:]
+		var f [5][]byte
+		for i := range f {
+			size, n := binary.Uvarint(data)
+			if n <= 0 || size > uint64(len(data)-n) {
+				return errCorrupt
+			}
+			f[i], data = data[n:n+int(size):n+int(size)], data[n+int(size):]
+		}
+		each(Event{Seq: seq, At: fromMicros(at), ID: string(f[0]), Type: string(f[1]), Upstream: string(f[2]),
+			Repository: string(f[3]), Data: f[4], Transient: true})
+	}
+	return nil
+}
+
+// recent remembers the ids of the events appended lately, with the sequence number of those of which it is not known
+// whether they were committed. Only the writer uses it.
+type recent struct{ young, old map[string]int64 }
+
+const recentIDs = 8192
+
+// doubt returns whether id was appended lately and, when that commit's outcome is unknown, the number it would have.
+func (r *recent) doubt(id string) (seq int64, known bool) {
+	if seq, known = r.young[id]; !known {
+		seq, known = r.old[id]
+	}
+	return seq, known
+}
+
+func (r *recent) add(id string, seq int64) {
+	if r.young == nil || len(r.young) >= recentIDs {
+		r.old, r.young = r.young, make(map[string]int64)
+	}
+	r.young[id] = seq
+}
+
+// uuidTime reads the time out of a UUIDv7.
+func uuidTime(id string) (time.Time, bool) {
+	if len(id) != 36 || id[14] != '7' {
+		return time.Time{}, false
+	}
+	var ms int64
+	for _, c := range []byte(id[:8] + id[9:13]) {
+		switch {
+		case c >= '0' && c <= '9':
+			ms = ms<<4 | int64(c-'0')
+		case c >= 'a' && c <= 'f':
+			ms = ms<<4 | int64(c-'a'+10)
+		default:
+			return time.Time{}, false
+		}
+	}
+	return time.UnixMilli(ms), true
+}

@@ -1,0 +1,305 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Purge finds what may go on a connection that reads, and removes it in small transactions with pauses between them,
+// so that the writer's other callers wait for no more than one chunk.
+func (c *core) Purge(ctx context.Context, r Retention, trims []Trim, now time.Time) (int, error) {
+	p := &purge{core: c, retention: r, now: now}
+	for _, step := range []func(context.Context) error{p.delivered, p.dead, p.parked, p.attempts, p.packs, p.unmatched, p.oversize} {
+		if err := step(ctx); err != nil {
+			return p.removed, naming("purging", err)
+		}
+	}
+	for _, t := range trims {
+		if err := p.trim(ctx, t); err != nil {
+			return p.removed, naming("trimming "+t.Kind, err)
+		}
+	}
+	return p.removed, nil
+}
+
+// ReasonExpired is the reason of a dead letter that was parked for too long.
+const ReasonExpired = "expired"
+
+type purge struct {
+	*core
+	retention Retention
+	now       time.Time
+	removed   int
+}
+
+// before is the moment that is age ago; ok is false when age is zero: kept for ever.
+func (p *purge) before(age time.Duration) (us int64, ok bool) {
+	return micros(p.now.Add(-age)), age > 0
+}
+
+// walk calls remove for chunks of the ids that sql selects: $1 is the id to go on after, $2 the chunk's size; args follow.
+func (p *purge) walk(ctx context.Context, sql string, args []any, remove func(context.Context, []int64) error) error {
+	after := int64(0)
+	for {
+		ids, err := p.ids(ctx, sql, append([]any{after, int64(chunk)}, args...)...)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		if err := remove(ctx, ids); err != nil {
+			return err
+		}
+		p.removed += len(ids)
+		after = ids[len(ids)-1]
+		if len(ids) < chunk {
+			return nil
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// delivered removes by number up to the first delivery that is too young: none behind it was delivered long enough ago.
+func (p *purge) delivered(ctx context.Context) error {
+	for transient, age := range []time.Duration{p.retention.Delivered, p.retention.Pulls} {
+		if transient == 1 && (age <= 0 || p.retention.Delivered > 0 && p.retention.Delivered < age) {
+			age = p.retention.Delivered
+		}
+		limit, ok := p.before(age)
+		if !ok {
+			continue
+		}
+		end, err := firstSince(ctx, p.core, p.now.Add(clockSkew-age))
+		if err != nil {
+			return err
+		}
+		sql := fmt.Sprintf("SELECT id FROM deliveries WHERE id > $1 AND id < $3 AND state = 2 AND finished_at < $4 AND transient = %d ORDER BY id LIMIT $2", transient)
+		if err := p.walk(ctx, sql, []any{end, limit}, p.removeDeliveries(sDelivered)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *purge) dead(ctx context.Context) error {
+	return p.eachLane(ctx, sDead, p.removeDeliveries(sDead))
+}
+
+func (p *purge) parked(ctx context.Context) error {
+	return p.eachLane(ctx, sParked, func(ctx context.Context, ids []int64) error {
+		return p.alone(ctx, func(s session, g *group) error {
+			byWebhook, err := p.webhooksOf(ctx, s, ids, sParked)
+			if err != nil {
+				return err
+			}
+			set := fmt.Sprintf("state = 3, reason = '%s', finished_at = %d", ReasonExpired, micros(p.now))
+			for webhook, own := range byWebhook {
+				if _, err := p.move(ctx, s, g, webhook, own, []int64{sParked}, set, sDead); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// eachLane walks the deliveries that have been in a state for longer than retention.dead.
+func (p *purge) eachLane(ctx context.Context, state int64, remove func(context.Context, []int64) error) error {
+	limit, ok := p.before(p.retention.Dead)
+	if !ok {
+		return nil
+	}
+	webhooks, err := knownWebhooks(ctx, p.core)
+	if err != nil {
+		return err
+	}
+	for _, w := range webhooks {
+		sql := "SELECT id FROM deliveries WHERE webhook = $3 AND state = $4 AND id > $1 AND finished_at < $5 ORDER BY id LIMIT $2"
+		if err := p.walk(ctx, sql, []any{w, state, limit}, remove); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *purge) webhooksOf(ctx context.Context, s session, ids []int64, state int64) (map[string][]int64, error) {
+	byWebhook := make(map[string][]int64)
+	args := []any{state}
+	err := s.query(ctx, "SELECT id, webhook FROM deliveries WHERE state = $1 AND "+p.among("id", ids, &args), args, func(r scanner) error {
+		var id int64
+		var webhook string
+		if err := r.Scan(&id, &webhook); err != nil {
+			return err
+		}
+		byWebhook[webhook] = append(byWebhook[webhook], id)
+		return nil
+	})
+	return byWebhook, err
+}
+
+// removeDeliveries removes deliveries that are still in the state, with what hangs on them, and the events that have none left.
+func (p *purge) removeDeliveries(state int64) func(context.Context, []int64) error {
+	return func(ctx context.Context, ids []int64) error {
+		return p.alone(ctx, func(s session, g *group) error { return p.removeChunk(ctx, s, g, ids, state) })
+	}
+}
+
+func (p *purge) removeChunk(ctx context.Context, s session, g *group, ids []int64, state int64) error {
+	var gone, seqs []int64
+	args := []any{state}
+	sql := "DELETE FROM deliveries WHERE state = $1 AND " + p.among("id", ids, &args) + " RETURNING id, event_seq, webhook"
+	err := s.query(ctx, sql, args, func(r scanner) error {
+		var id, seq int64
+		var webhook string
+		if err := r.Scan(&id, &seq, &webhook); err != nil {
+			return err
+		}
+		gone, seqs = append(gone, id), append(seqs, seq)
+		g.depth(webhook).add(state, -1)
+		return nil
+	})
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	for _, sql := range []string{"DELETE FROM payloads WHERE ", "DELETE FROM attempts WHERE "} {
+		var args []any
+		if _, err := s.exec(ctx, sql+p.among("delivery", gone, &args), args...); err != nil {
+			return err
+		}
+	}
+	args = nil
+	_, err = s.exec(ctx, "DELETE FROM events WHERE "+p.among("seq", seqs, &args)+" AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = events.seq)", args...)
+	return err
+}
+
+// attempts walks deliveries, because what a delivery that is too young has tried is too young as well.
+func (p *purge) attempts(ctx context.Context) error {
+	limit, ok := p.before(p.retention.Attempts)
+	if !ok {
+		return nil
+	}
+	end, err := firstSince(ctx, p.core, p.now.Add(clockSkew-p.retention.Attempts))
+	if err != nil {
+		return err
+	}
+	sql := "SELECT DISTINCT delivery FROM attempts WHERE delivery > $1 AND delivery < $3 AND at < $4 ORDER BY delivery LIMIT $2"
+	return p.walk(ctx, sql, []any{end, limit}, func(ctx context.Context, ids []int64) error {
+		return p.alone(ctx, func(s session, _ *group) error {
+			args := []any{limit}
+			_, err := s.exec(ctx, "DELETE FROM attempts WHERE at < $1 AND "+p.among("delivery", ids, &args), args...)
+			return err
+		})
+	})
+}
+
+// packs are in the order of time: the first that is too young ends the walk.
+func (p *purge) packs(ctx context.Context) error {
+	limit, ok := p.before(p.retention.Pulls)
+	if !ok {
+		return nil
+	}
+	sql := "SELECT first FROM (SELECT first, at_max FROM packs WHERE first > $1 ORDER BY first LIMIT $2) p WHERE at_max < $3 ORDER BY first"
+	return p.walk(ctx, sql, []any{limit}, p.removeFrom("packs", "first"))
+}
+
+func (p *purge) unmatched(ctx context.Context) error {
+	limit, ok := p.before(p.retention.Unmatched)
+	if !ok {
+		return nil
+	}
+	sql := "SELECT seq FROM events WHERE matched = 0 AND seq > $1 AND at < $3 ORDER BY seq LIMIT $2"
+	return p.walk(ctx, sql, []any{limit}, p.removeFrom("events", "seq"))
+}
+
+func (p *purge) removeFrom(table, column string) func(context.Context, []int64) error {
+	return func(ctx context.Context, ids []int64) error {
+		return p.alone(ctx, func(s session, _ *group) error {
+			var args []any
+			_, err := s.exec(ctx, "DELETE FROM "+table+" WHERE "+p.among(column, ids, &args), args...)
+			return err
+		})
+	}
+}
+
+// oversize removes the oldest delivered ones, and with them packs, until the size is within its bound. Pending ones never go.
+func (p *purge) oversize(ctx context.Context) error {
+	if p.retention.MaxSize <= 0 {
+		return nil
+	}
+	fits := false
+	check := func() error {
+		n, err := p.size(ctx)
+		fits = n <= p.retention.MaxSize
+		return err
+	}
+	if err := check(); err != nil || fits {
+		return err
+	}
+	remove := func(inner func(context.Context, []int64) error) func(context.Context, []int64) error {
+		return func(ctx context.Context, ids []int64) error {
+			if err := inner(ctx, ids); err != nil {
+				return err
+			}
+			if err := check(); err != nil {
+				return err
+			}
+			if fits {
+				p.removed += len(ids)
+				return errStop
+			}
+			return nil
+		}
+	}
+	for _, w := range []struct {
+		sql    string
+		remove func(context.Context, []int64) error
+	}{
+		{"SELECT first FROM packs WHERE first > $1 ORDER BY first LIMIT $2", p.removeFrom("packs", "first")},
+		{"SELECT id FROM deliveries WHERE id > $1 AND state = 2 ORDER BY id LIMIT $2", p.removeDeliveries(sDelivered)},
+	} {
+		if err := p.walk(ctx, w.sql, nil, remove(w.remove)); err != nil || fits {
+			if err == errStop {
+				err = nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// trim removes the least recently seen rows of a kind beyond its bound. Rows without Seen do not count.
+func (p *purge) trim(ctx context.Context, t Trim) error {
+	for {
+		surplus, err := p.ids(ctx, "SELECT count(*) FROM state_rows WHERE kind = $1 AND seen > 0", t.Kind)
+		if err != nil {
+			return err
+		}
+		over := surplus[0] - max(t.Max, 0)
+		if over <= 0 {
+			return nil
+		}
+		for over > 0 {
+			n, err := p.trimChunk(ctx, t.Kind, min(over, chunk))
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			over -= n
+			p.removed += int(n)
+			if err := pause(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (p *purge) trimChunk(ctx context.Context, kind string, most int64) (n int64, err error) {
+	err = p.alone(ctx, func(s session, _ *group) error {
+		n, err = s.exec(ctx, "DELETE FROM state_rows WHERE kind = $1 AND id IN (SELECT id FROM state_rows WHERE kind = $1 AND seen > 0 ORDER BY seen LIMIT $2)", kind, most)
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,295 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// SQLiteOptions say where the file is.
+type SQLiteOptions struct {
+	// Dir holds bellbuoy.db and its lock; it is made when it is missing. It must be on a local disk.
+	Dir string
+}
+
+const (
+	databaseFile = "bellbuoy.db"
+	readers      = 3
+	checkBelow   = 1 << 30 // a file of this size or more is not checked at open
+	walLimit     = 64 << 20
+)
+
+// sqliteEngine is one file: one connection that writes, used by the writer's goroutine alone, and a few that read.
+type sqliteEngine struct {
+	path     string
+	lock     *os.File
+	write    *conn      // nil after a failure, until the next transaction
+	read     chan *conn // closed ones are nil
+	nextSeq  int64      // the writer's
+	nextID   int64      // the writer's; of deliveries
+	nextTry  atomic.Int64
+	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
+	dirty    bool             // the writer's: something is in the WAL
+	warnings []string
+}
+
+// OpenSQLite opens or makes the file. While it is open no other process can; that one gets ErrLocked.
+func OpenSQLite(ctx context.Context, o SQLiteOptions) (Store, error) {
+	c, err := openSQLite(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store in %s: %w", o.Dir, err)
+	}
+	return c, nil
+}
+
+func openSQLite(ctx context.Context, o SQLiteOptions) (*sqliteStore, error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	e := &sqliteEngine{path: filepath.Join(o.Dir, databaseFile), lock: lock, read: make(chan *conn, readers), leases: make(map[string]int64)}
+	e.nextTry.Store(time.Now().UnixNano())
+	if err := e.open(ctx); err != nil {
+		e.close()
+		return nil, err
+	}
+	return newSQLiteStore(ctx, e)
+}
+
+// sqliteStore is the Store on one file.
+type sqliteStore struct {
+	core
+	e *sqliteEngine
+}
+
+func newSQLiteStore(ctx context.Context, e *sqliteEngine) (*sqliteStore, error) {
+	s := &sqliteStore{e: e}
+	s.core.engine, s.signals, s.warnings = e, newSignals(), e.warnings
+	s.updates = newWriter(e, s.committed)
+	s.finishes, s.chores = s.updates, s.updates
+	s.start()
+	if err := s.clampClock(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open opens the file, salvages it when it is damaged, and brings its schema up to date.
+func (e *sqliteEngine) open(ctx context.Context) error {
+	err := e.connect(ctx)
+	if err != nil && isCorrupt(err) {
+		e.disconnect()
+		err = e.salvage(ctx)
+	}
+	return err
+}
+
+func (e *sqliteEngine) connect(ctx context.Context) (err error) {
+	unclean := size(e.path+"-wal") > 0
+	f, err := os.OpenFile(e.path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives its other files the same mode
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if e.write, err = openConn(e.dsn(false)); err != nil {
+		return err
+	}
+	if unclean && size(e.path) < checkBelow {
+		if err := e.write.check(ctx); err != nil {
+			return err
+		}
+	}
+	if err := migrateSQLite(e.write); err != nil {
+		return err
+	}
+	for range readers {
+		r, err := openConn(e.dsn(true))
+		if err != nil {
+			return err
+		}
+		e.read <- r
+	}
+	return e.count(ctx)
+}
+
+func size(path string) int64 {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
+
+func (e *sqliteEngine) dsn(readOnly bool) string {
+	// journal_mode first: it decides how the others work.
+	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}
+	if readOnly {
+		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-2048)"}
+	}
+	return "file:" + (&url.URL{Path: e.path}).EscapedPath() + "?" + url.Values{"_pragma": pragmas}.Encode()
+}
+
+// count learns where the sequences stand.
+func (e *sqliteEngine) count(ctx context.Context) error {
+	for name, n := range map[string]*int64{"event_seq": &e.nextSeq, "delivery_id": &e.nextID} {
+		*n = 1
+		err := e.write.query(ctx, "SELECT value + 1 FROM counters WHERE name = $1", []any{name}, func(s scanner) error { return s.Scan(n) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check reads the whole file; an answer other than ok is an error that isCorrupt knows.
+func (c *conn) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkAtMost)
+	defer cancel()
+	var answer string
+	err := c.query(ctx, "PRAGMA quick_check(1)", nil, func(s scanner) error { return s.Scan(&answer) })
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil
+	case err != nil:
+		return err
+	case answer != "ok":
+		return fmt.Errorf("%w: %s", errDamaged, strings.TrimSpace(answer))
+	}
+	return nil
+}
+
+// checkAtMost bounds how long a start waits for the check of a large file; damage that it did not reach is noticed when it is read.
+const checkAtMost = 400 * time.Millisecond
+
+func (e *sqliteEngine) disconnect() {
+	if e.write != nil {
+		e.write.close()
+		e.write = nil
+	}
+	for {
+		select {
+		case r := <-e.read:
+			r.close()
+		default:
+			return
+		}
+	}
+}
+
+// query runs on a connection that reads, as of the moment it starts.
+func (e *sqliteEngine) query(ctx context.Context, sql string, args []any, each func(scanner) error) error {
+	return e.snapshotOf(ctx, func(c *conn) error { return c.query(ctx, sql, args, each) })
+}
+
+func (e *sqliteEngine) snapshotOf(ctx context.Context, fn func(*conn) error) error {
+	select {
+	case c := <-e.read:
+		defer func() { e.read <- c }()
+		return fn(c)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *sqliteEngine) snapshot(ctx context.Context, fn func(querier) error) error {
+	return e.snapshotOf(ctx, func(c *conn) error {
+		if _, err := c.exec("BEGIN"); err != nil {
+			return err
+		}
+		defer c.exec("ROLLBACK")
+		return safely(func() error { return fn(c) })
+	})
+}
+
+func (e *sqliteEngine) begin(ctx context.Context, _ []string) (session, error) {
+	if e.write == nil {
+		c, err := openConn(e.dsn(false))
+		if err != nil {
+			return nil, err
+		}
+		e.write = c
+	}
+	if _, err := e.write.exec("BEGIN IMMEDIATE"); err != nil {
+		return nil, err
+	}
+	return &sqliteSession{conn: e.write, e: e}, nil
+}
+
+// failed drops the connection after an I/O error, so that no fsync is repeated on pages that the kernel has given up;
+// those that read keep the WAL's index, where the failed transaction is not. A damaged file is salvaged at once.
+func (e *sqliteEngine) failed(err error) {
+	switch c := code(err); {
+	case isCorrupt(err):
+		e.heal()
+	case c == sqlite3.SQLITE_IOERR, c == sqlite3.SQLITE_CANTOPEN, c == sqlite3.SQLITE_READONLY, c == sqlite3.SQLITE_PROTOCOL:
+		if e.write != nil {
+			e.write.close()
+			e.write = nil
+		}
+	}
+}
+
+func (e *sqliteEngine) retriable(err error) bool { return code(err) == sqlite3.SQLITE_BUSY }
+
+// idle empties the WAL, so that the next start has nothing to replay and the disk gets its room back.
+func (e *sqliteEngine) idle() {
+	if !e.dirty || e.write == nil {
+		return
+	}
+	e.dirty = false
+	e.write.exec("PRAGMA busy_timeout = 0") // who reads shall not hold up the writer
+	defer e.write.exec("PRAGMA busy_timeout = 5000")
+	if err := e.write.query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(scanner) error { return nil }); err != nil {
+		e.failed(err)
+	}
+}
+
+func (e *sqliteEngine) now(args *[]any, now time.Time) string {
+	*args = append(*args, micros(now))
+	return fmt.Sprintf("$%d", len(*args))
+}
+
+func (e *sqliteEngine) among(column string, ids []int64, args *[]any) string {
+	var b strings.Builder
+	for i, id := range ids {
+		b.WriteByte("[,"[min(i, 1)])
+		fmt.Fprint(&b, id)
+	}
+	*args = append(*args, b.String()+"]")
+	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, len(*args))
+}
+
+// settled: with one writer, what is committed is committed in order.
+func (e *sqliteEngine) settled(context.Context) (int64, error) { return math.MaxInt64 - 1, nil }
+
+func (e *sqliteEngine) size(ctx context.Context) (n int64, err error) {
+	err = e.query(ctx, "SELECT (c.page_count - f.freelist_count) * s.page_size FROM pragma_page_count c, pragma_freelist_count f, pragma_page_size s", nil,
+		func(s scanner) error { return s.Scan(&n) })
+	return n, err
+}
+
+// close gives the lock back last, when nothing of this process touches the file any more.
+func (e *sqliteEngine) close() error {
+	var errs []error
+	for range len(e.read) {
+		errs = append(errs, (<-e.read).close())
+	}
+	if e.write != nil {
+		errs = append(errs, e.write.close())
+		e.write = nil
+	}
+	return errors.Join(append(errs, e.lock.Close())...)
+}
