@@ -71,7 +71,7 @@ func TestSeedDecidesTheImage(t *testing.T) {
 	if other := NewImage(ImageOptions{Seed: 8}); other.Digest == one.Digest {
 		t.Error("different seeds made equal images")
 	}
-	if NewImage(ImageOptions{}).Digest == NewImage(ImageOptions{}).Digest {
+	if a, b := NewImage(ImageOptions{}), NewImage(ImageOptions{}); a.Digest == b.Digest {
 		t.Error("two random images are equal")
 	}
 }

@@ -97,6 +97,9 @@ func (d *Daemon) StartOnly() {
 	d.mu.Unlock()
 }
 
+// errExit0 is how a daemon ended that ended well, but too early.
+var errExit0 = errors.New("exit status 0")
+
 // WaitReady waits until the daemon answers, and fails early when it ends instead.
 func (d *Daemon) WaitReady(timeout time.Duration) error {
 	p := d.current()
@@ -109,7 +112,7 @@ func (d *Daemon) WaitReady(timeout time.Duration) error {
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("%s ended before it was ready: %v\n%s", d.name, p.err, lastLines(d.Logs(), 40))
+			return fmt.Errorf("%s ended before it was ready: %w\n%s", d.name, cmp.Or(p.err, errExit0), lastLines(d.Logs(), 40))
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready after %v: %w", d.name, timeout, err)
 		case <-time.After(20 * time.Millisecond):
