@@ -374,3 +374,6 @@ func (rec *recorder) requests() []string {
 	defer rec.mu.Unlock()
 	return append([]string(nil), rec.seen...)
 }
+
+// limiterOfNothing allows no look-up.
+func limiterOfNothing() *upstream.Limiter { return upstream.NewLimiter(0, 0, 1) }

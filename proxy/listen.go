@@ -1,0 +1,332 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// ServerOptions are what the server in front of a Handler needs. Zero limits are none.
+type ServerOptions struct {
+	Handler http.Handler
+	// HeaderRead is how long a client may take for a header (and for a PROXY header, and for a TLS handshake).
+	HeaderRead time.Duration
+	// Idle is how long a connection is kept without a request.
+	Idle time.Duration
+	// HeaderSize is the longest header, in bytes.
+	HeaderSize int
+	// Connections is how many connections are served at a time; more wait in the kernel's queue.
+	Connections int
+	// TLS are the certificates. Nil: plain HTTP/1.1; with it, HTTP/2 too.
+	TLS *Certificates
+	// ProxyProtocol expects a PROXY header on every connection from TrustedProxies, and none on others.
+	ProxyProtocol  bool
+	TrustedProxies []netip.Prefix
+	// Log gets what net/http has to say, at debug level. Nil: nobody.
+	Log *zap.Logger
+}
+
+// Server accepts connections and serves them. Its options can be replaced while it runs: connections that are there go on under those that they
+// came under, so nothing is dropped.
+type Server struct {
+	open connections
+
+	mu     sync.Mutex
+	now    *served
+	all    map[*served]bool // now, and earlier ones that still have connections
+	closed bool
+}
+
+// served is an http.Server with the options it was made for.
+type served struct {
+	ServerOptions
+	http  *http.Server
+	in    *handed
+	conns int // guarded by the Server's mu
+}
+
+// NewServer returns a Server that serves nothing yet.
+func NewServer(o ServerOptions) *Server {
+	s := &Server{all: map[*served]bool{}}
+	s.open.changed = sync.NewCond(&s.open.mu)
+	s.Configure(o)
+	return s
+}
+
+// Configure replaces the options for connections to come. Turning TLS on or off is the caller's to refuse.
+func (s *Server) Configure(o ServerOptions) {
+	o.Log = cmp.Or(o.Log, zap.NewNop())
+	stdlog, err := zap.NewStdLogAt(o.Log, zap.DebugLevel)
+	if err != nil {
+		stdlog = log.Default()
+	}
+	next := &served{ServerOptions: o, in: newHanded()}
+	next.http = &http.Server{
+		Handler:           o.Handler,
+		ReadHeaderTimeout: o.HeaderRead,
+		IdleTimeout:       o.Idle,
+		MaxHeaderBytes:    o.HeaderSize,
+		ErrorLog:          stdlog,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState:         func(_ net.Conn, state http.ConnState) { s.changed(next, state) },
+		Protocols:         new(http.Protocols),
+	}
+	next.http.Protocols.SetHTTP1(true)
+	next.http.Protocols.SetHTTP2(o.TLS != nil)
+	if o.TLS != nil {
+		next.http.TLSConfig = o.TLS.Config()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	previous := s.now
+	s.now = next
+	s.all[next] = true
+	if previous != nil {
+		previous.in.Close()
+		if previous.conns == 0 {
+			delete(s.all, previous)
+		}
+	}
+	s.open.allow(o.Connections)
+	go next.serve()
+}
+
+// connKey is that of a request's connection in its context.
+type connKey struct{}
+
+func (v *served) serve() {
+	if v.TLS != nil {
+		_ = v.http.ServeTLS(v.in, "", "") // ends when v.in is closed
+		return
+	}
+	_ = v.http.Serve(v.in)
+}
+
+// Serve accepts connections until the listener is closed; Shutdown does. It then returns http.ErrServerClosed.
+func (s *Server) Serve(l net.Listener) error {
+	stop := context.AfterFunc(s.open.done(), func() { l.Close() })
+	defer stop()
+	for {
+		if !s.open.acquire() {
+			l.Close()
+			return http.ErrServerClosed
+		}
+		c, err := l.Accept()
+		if err != nil {
+			s.open.release()
+			if s.isClosed() {
+				return http.ErrServerClosed
+			}
+			var passing net.Error
+			if errors.As(err, &passing) && !errors.Is(err, net.ErrClosed) {
+				time.Sleep(acceptPause) // out of file descriptors, mostly
+				continue
+			}
+			return err
+		}
+		s.hand(c)
+	}
+}
+
+const acceptPause = 20 * time.Millisecond
+
+// hand gives a connection to the server of the day.
+func (s *Server) hand(c net.Conn) {
+	s.mu.Lock()
+	v := s.now
+	s.mu.Unlock()
+	if !v.ProxyProtocol || !trusts(v.TrustedProxies, peerOf(c.RemoteAddr().String())) {
+		s.deliver(v, c)
+		return
+	}
+	go func() {
+		proxied, err := readProxyHeader(c, v.HeaderRead)
+		if err != nil {
+			v.Log.Debug("no PROXY header from a trusted proxy", zap.Stringer("peer", c.RemoteAddr()), zap.Error(err))
+			c.Close()
+			s.open.release()
+			return
+		}
+		s.deliver(v, proxied)
+	}()
+}
+
+func (s *Server) deliver(v *served, c net.Conn) {
+	for !v.in.hand(c) {
+		s.mu.Lock()
+		next, closed := s.now, s.closed
+		s.mu.Unlock()
+		if closed || next == v {
+			c.Close()
+			s.open.release()
+			return
+		}
+		v = next
+	}
+}
+
+// changed counts connections in and out, and forgets an earlier server with its last one.
+func (s *Server) changed(v *served, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.count(v, 1)
+	case http.StateClosed, http.StateHijacked:
+		s.count(v, -1)
+		s.open.release()
+	}
+}
+
+func (s *Server) count(v *served, by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.conns += by
+	if v.conns == 0 && v != s.now {
+		delete(s.all, v)
+	}
+}
+
+func (s *Server) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// Shutdown stops accepting and waits for the requests in flight, until ctx ends; those left then are cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	all := make([]*served, 0, len(s.all))
+	for v := range s.all {
+		all = append(all, v)
+	}
+	s.mu.Unlock()
+	s.open.close()
+	errs := make([]error, len(all))
+	var stopping sync.WaitGroup
+	for i, v := range all {
+		stopping.Go(func() {
+			if errs[i] = v.http.Shutdown(ctx); errs[i] != nil {
+				v.http.Close()
+			}
+		})
+	}
+	stopping.Wait()
+	return errors.Join(errs...)
+}
+
+// handed is a listener of connections that somebody else accepted.
+type handed struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newHanded() *handed { return &handed{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+// hand gives a connection away; false when the listener is closed.
+func (h *handed) hand(c net.Conn) bool {
+	select {
+	case <-h.closed:
+		return false
+	default:
+	}
+	select {
+	case h.conns <- c:
+		return true
+	case <-h.closed:
+		return false
+	}
+}
+
+// Accept is net.Listener's.
+func (h *handed) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is net.Listener's.
+func (h *handed) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+// Addr is net.Listener's. Nobody asks.
+func (h *handed) Addr() net.Addr { return &net.TCPAddr{} }
+
+// connections counts those that are open.
+type connections struct {
+	mu      sync.Mutex
+	changed *sync.Cond // count, limit or over
+	count   int
+	limit   int // 0: none
+	over    bool
+	ctx     context.Context
+	cancel  context.CancelFunc
+}
+
+// acquire waits for room for one more; false when there will be none.
+func (c *connections) acquire() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.limit > 0 && c.count >= c.limit && !c.over {
+		c.changed.Wait()
+	}
+	if c.over {
+		return false
+	}
+	c.count++
+	return true
+}
+
+func (c *connections) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count--
+	c.changed.Signal()
+}
+
+func (c *connections) allow(limit int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit = limit
+	c.changed.Broadcast()
+}
+
+// done is a context that ends with close.
+func (c *connections) done() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		c.ctx, c.cancel = context.WithCancel(context.Background())
+		if c.over {
+			c.cancel()
+		}
+	}
+	return c.ctx
+}
+
+func (c *connections) close() {
+	ctx := c.done()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	c.changed.Broadcast()
+	if ctx.Err() == nil {
+		c.cancel()
+	}
+}
