@@ -1,0 +1,189 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+)
+
+// ErrNoWebhook: no webhook of that name is configured.
+var ErrNoWebhook = errors.New("no such webhook")
+
+// WebhookState is how a webhook is doing.
+type WebhookState struct {
+	Name    string
+	Enabled bool   // in the configuration
+	Off     string // SwitchedByGone, SwitchedByOperator, or "": it is on
+	OffFrom time.Time
+	Here    bool // its lane belongs to this replica
+	Open    bool // its circuit
+	ProbeAt time.Time
+	Pending int64
+	Oldest  time.Time // of the pending ones; zero: none
+	Dead    int64
+	Parked  int64
+	Fired   map[detect.Type]time.Time // when it last got an event of each type
+}
+
+// States tells how each webhook is doing, in the configuration's order.
+func (d *Dispatcher) States(ctx context.Context) ([]WebhookState, error) {
+	found, err := d.depths.fresh(ctx, d.store)
+	if err != nil {
+		return nil, fmt.Errorf("counting deliveries: %w", err)
+	}
+	elsewhere, err := d.store.LaneStates(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading lanes: %w", err)
+	}
+	by := map[string]store.Depth{}
+	for _, depth := range found {
+		by[depth.Webhook] = depth
+	}
+	var out []WebhookState
+	for _, h := range d.set.Load().hooks {
+		depth := by[h.Name]
+		s := WebhookState{Name: h.Name, Enabled: h.Enabled, Pending: depth.Pending, Oldest: depth.Oldest, Dead: depth.Dead, Parked: depth.Parked,
+			Fired: d.outbox.fired.of(h.Name)}
+		if l := d.laneOf(h.Name); l != nil {
+			l.describe(&s, readCircuit(elsewhere[h.Name]))
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func (l *lane) describe(s *WebhookState, elsewhere circuitState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.toggle.Off {
+		s.Off, s.OffFrom = l.toggle.Why, l.toggle.Since
+	}
+	s.Here = l.epoch > 0
+	s.Open, s.ProbeAt = elsewhere.Open, elsewhere.RetryAt
+	if s.Here {
+		s.Open, s.ProbeAt = l.circuit.open, l.circuit.retryAt
+	}
+}
+
+// Enable switches a webhook on again, after Disable or a 410. What waited goes at once; the time that it waited does not count against its schedule.
+func (d *Dispatcher) Enable(ctx context.Context, name string) error {
+	return d.turn(ctx, name, toggle{Since: time.Now()})
+}
+
+// Disable switches a webhook off until Enable, also over restarts. Its deliveries are planned all the same, and wait.
+func (d *Dispatcher) Disable(ctx context.Context, name string) error {
+	return d.turn(ctx, name, toggle{Off: true, Why: SwitchedByOperator, Since: time.Now()})
+}
+
+func (d *Dispatcher) turn(ctx context.Context, name string, t toggle) error {
+	if d.set.Load().named[name] == nil {
+		return fmt.Errorf("%q: %w", name, ErrNoWebhook)
+	}
+	if err := d.switchTo(ctx, name, t); err != nil {
+		return fmt.Errorf("switching webhook %q: %w", name, err)
+	}
+	return nil
+}
+
+// Redeliver makes delivered or dead deliveries pending again, due now, and tells how many.
+func (d *Dispatcher) Redeliver(ctx context.Context, q store.DeliveryQuery) (int, error) {
+	n, err := d.store.Redeliver(ctx, q)
+	d.wake(q.Webhook)
+	if err != nil {
+		return n, fmt.Errorf("redelivering: %w", err)
+	}
+	return n, nil
+}
+
+// Ping sends a sample event to a webhook at once, past its queue, its circuit and its filters. Nothing of it is recorded.
+func (d *Dispatcher) Ping(ctx context.Context, name string) (webhook.Result, error) {
+	h := d.set.Load().named[name]
+	if h == nil {
+		return webhook.Result{}, fmt.Errorf("%q: %w", name, ErrNoWebhook)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return webhook.Result{}, fmt.Errorf("making an id: %w", err)
+	}
+	e := sample(h.sampleType(), id.String(), time.Now())
+	number := 0
+	if h.Format.PerTag() && split(e.Type) {
+		number = 1
+	}
+	p, err := renderPayload(h.Format, e, number)
+	if err != nil {
+		return webhook.Result{}, err
+	}
+	return h.Poster.Post(ctx, message(messageID(store.Delivery{EventID: e.ID, Number: number}), p)), nil
+}
+
+// Explain tells which webhooks an event concerns.
+func (d *Dispatcher) Explain(e detect.Event) []Verdict { return d.set.Load().Explain(e) }
+
+// Events are recorded events.
+func (d *Dispatcher) Events(ctx context.Context, q store.EventQuery) ([]detect.Event, error) {
+	found, err := d.store.Events(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]detect.Event, 0, len(found))
+	for _, s := range found {
+		e, err := fromEvent(s)
+		if err != nil {
+			// What cannot be read is shown by what it is searched by, rather than hiding all others.
+			e = detect.Event{ID: s.ID, Seq: s.Seq, Type: detect.Type(s.Type), At: s.At, Upstream: s.Upstream, Repository: s.Repository}
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// EventAppended is closed when there is an event that Events did not return before.
+func (d *Dispatcher) EventAppended() <-chan struct{} { return d.store.EventAppended() }
+
+// Deliveries are recorded deliveries.
+func (d *Dispatcher) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
+	return d.store.Deliveries(ctx, q)
+}
+
+// Attempts are those of one delivery.
+func (d *Dispatcher) Attempts(ctx context.Context, deliveryID int64) ([]store.Attempt, error) {
+	return d.store.Attempts(ctx, deliveryID)
+}
+
+// sampleType is a type that the webhook wants; a push if it wants any.
+func (h *hook) sampleType() detect.Type {
+	for _, t := range Types() {
+		if h.types[t] {
+			return t
+		}
+	}
+	return detect.PushArtifact
+}
+
+// sample is an event that looks like a real one and concerns nothing that exists.
+func sample(t detect.Type, id string, now time.Time) detect.Event {
+	const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	e := detect.Event{
+		ID: id, Type: t, At: now, FirstSeen: now, Upstream: "registry", Visibility: "private",
+		External:   detect.External{Scheme: "https", Host: "registry.example.com"},
+		Repository: "bellbuoy/ping",
+		Client:     detect.Client{Operator: "bellbuoy", Address: "127.0.0.1", UserAgent: "bellbuoy"},
+	}
+	if chartEvent(t) {
+		e.Repository = "bellbuoy"
+		e.Chart = &detect.Chart{Name: "ping", Version: "1.0.0", Type: "application", Digest: digest, Size: 1024}
+		return e
+	}
+	e.Tags, e.Digest = []string{"v1.0.0"}, digest
+	e.Artifact = &detect.Artifact{Kind: detect.Image, MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 1024,
+		Platforms: []string{"linux/amd64"}}
+	return e
+}

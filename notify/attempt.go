@@ -1,0 +1,278 @@
+package notify
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+)
+
+// Reasons of dead letters that no receiver's answer gave; the others are webhook.Reasons.
+const (
+	ReasonExhausted    = "exhausted"    // the schedule is over, the last attempt failed
+	ReasonExpired      = "expired"      // the schedule passed by under an open circuit
+	ReasonSuperseded   = "superseded"   // a newer one of its tag was delivered
+	ReasonUnrenderable = "unrenderable" // its format cannot tell of this event
+)
+
+// job is one attempt that has begun.
+type job struct {
+	delivery store.Delivery
+	hook     *hook
+	epoch    int64
+	probe    bool // under an open circuit: it burns no attempt
+	deadline time.Time
+}
+
+// finished is an attempt's outcome on its way to the store.
+type finished struct {
+	outcome store.Outcome
+	event   string // its id, for the log
+	gone    bool   // the receiver wants nothing any more
+	aborted bool   // nothing happened: the delivery stays as it is
+}
+
+// attempt renders where that is not done yet, posts, and hands over what came of it.
+func (l *lane) attempt(j job) {
+	fresh, payload, err := l.d.render(j)
+	switch {
+	case errors.Is(err, errUnrenderable):
+		l.giveUp(j, ReasonUnrenderable, err)
+	case errors.Is(err, errSuperseded):
+		l.giveUp(j, ReasonSuperseded, nil)
+	case err != nil:
+		l.abort(j, err)
+	default:
+		l.post(j, fresh, payload)
+	}
+}
+
+var (
+	errUnrenderable = errors.New("cannot be rendered")
+	errSuperseded   = errors.New("superseded")
+)
+
+// render is the payload of a job: the stored one, or a new one of the event. fresh tells that it is new.
+func (d *Dispatcher) render(j job) (fresh bool, p *store.Payload, err error) {
+	if j.delivery.Payload != nil && !j.hook.DropOvertaken {
+		return false, j.delivery.Payload, nil
+	}
+	e, err := d.event(j.delivery)
+	if err != nil {
+		return false, nil, err
+	}
+	if err := d.overtaken(j, e); err != nil {
+		return false, nil, err
+	}
+	if j.delivery.Payload != nil {
+		return false, j.delivery.Payload, nil
+	}
+	p, err = renderPayload(j.hook.Format, e, j.delivery.Number)
+	return true, p, err
+}
+
+// overtaken is errSuperseded when a newer push or delete of the tag was delivered and the webhook does not want the older. One that tells of several
+// tags never is: the newer one told of one of them.
+func (d *Dispatcher) overtaken(j job, e detect.Event) error {
+	if !j.hook.DropOvertaken || !moves(e.Type) || j.delivery.Number == 0 && len(e.Tags) > 1 {
+		return nil
+	}
+	newer, err := d.newerDelivered(j.delivery)
+	if err != nil {
+		return err
+	}
+	if newer {
+		return errSuperseded
+	}
+	return nil
+}
+
+// renderPayload tells of the event, or of its tag of that number. Where the format has been changed since the delivery was planned, one that is not
+// per tag tells of the one tag as if it were alone.
+func renderPayload(f Format, e detect.Event, number int) (p *store.Payload, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, fmt.Errorf("%w: format %s panicked: %v", errUnrenderable, f.Name(), r)
+		}
+	}()
+	n := 0
+	if number > 0 {
+		if number > len(e.Tags) {
+			return nil, fmt.Errorf("%w: event has no tag %d", errUnrenderable, number)
+		}
+		n = number - 1
+		if !f.PerTag() {
+			e.Tags, n = e.Tags[n:n+1], 0
+		}
+	}
+	contentType, header, body, err := f.Render(e, n)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnrenderable, err)
+	}
+	return &store.Payload{ContentType: contentType, Header: header, Body: body}, nil
+}
+
+// messageID is the webhook-id: the event's, and the tag's number where the POST tells of one. It is the same for every attempt and every replica.
+func messageID(d store.Delivery) string {
+	if d.Number == 0 {
+		return d.EventID
+	}
+	return fmt.Sprintf("%s_%d", d.EventID, d.Number)
+}
+
+func message(id string, p *store.Payload) webhook.Message {
+	m := webhook.Message{ID: id, ContentType: p.ContentType, Body: p.Body}
+	if len(p.Header) > 0 {
+		m.Header = http.Header{}
+		for name, value := range p.Header {
+			m.Header.Set(name, value)
+		}
+	}
+	return m
+}
+
+func (l *lane) post(j job, fresh bool, p *store.Payload) {
+	at := time.Now()
+	result := j.hook.Poster.Post(l.d.posting, message(messageID(j.delivery), p))
+	if result.Reason == webhook.ReasonCanceled && l.d.posting.Err() != nil {
+		l.abort(j, nil) // shutting down: whoever comes next tries again
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := l.judge(j, result)
+	f.outcome.Attempt = &store.Attempt{DeliveryID: j.delivery.ID, At: at, Status: result.Status, Latency: result.Latency,
+		Reason: string(result.Reason), Error: result.Err, Response: result.Response, Replica: l.d.options.Replica}
+	if fresh {
+		f.outcome.Payload = p
+	}
+	l.d.metrics.attempt(l.name, label(f, result), result.Latency)
+	l.posts--
+	l.finished(f)
+	l.kickLocked()
+}
+
+// label is an attempt's outcome as the metric names it.
+func label(f finished, r webhook.Result) string {
+	if f.outcome.State == store.Dead {
+		return "dead"
+	}
+	return string(r.Outcome)
+}
+
+// judge is what an answer means for the delivery, and notes what it means for the lane.
+func (l *lane) judge(j job, r webhook.Result) finished {
+	f := finished{outcome: l.outcome(j.delivery, store.Delivered, string(r.Reason)), event: j.delivery.EventID}
+	f.outcome.Epoch, f.outcome.Status, f.outcome.Burnt = j.epoch, r.Status, true
+	switch r.Outcome {
+	case webhook.Delivered:
+		l.answered()
+	case webhook.Permanent:
+		f.outcome.State = store.Dead
+		if r.Reason != webhook.ReasonBody { // that one was never sent
+			l.answered()
+		}
+	case webhook.Gone:
+		l.answered()
+		f.outcome.State, f.outcome.NextAt, f.outcome.Burnt = store.Pending, j.delivery.NextAt, false
+		f.gone = !l.toggle.Off
+		l.goneNow()
+	default:
+		l.retry(&f.outcome, j, r)
+	}
+	if f.outcome.State == store.Dead {
+		l.logDead(f, r.Err)
+	}
+	return f
+}
+
+// retry is the outcome of a retryable failure.
+func (l *lane) retry(o *store.Outcome, j job, r webhook.Result) {
+	now := time.Now()
+	l.failedAt(now, j, r)
+	o.State = store.Pending
+	if j.probe {
+		o.NextAt, o.Burnt = j.delivery.NextAt, false
+	} else {
+		wait, more := j.hook.schedule().next(j.delivery.Attempts+1, r.After)
+		o.NextAt = now.Add(wait)
+		if !more {
+			o.State, o.Reason = store.Dead, ReasonExhausted
+		}
+	}
+	if !now.Before(j.deadline) {
+		o.State, o.Reason = store.Dead, ReasonExhausted
+	}
+}
+
+// answered notes that the receiver works.
+func (l *lane) answered() {
+	if l.circuit.succeeded() {
+		l.d.log.Info("circuit closed", zap.String("webhook", l.name))
+	}
+}
+
+func (l *lane) failedAt(now time.Time, j job, r webhook.Result) {
+	if j.epoch != l.epoch {
+		return // a lane that is somebody else's by now
+	}
+	if l.circuit.failed(now, j.delivery.ID, j.probe, r.After) {
+		l.ready = nil
+		l.d.log.Warn("circuit opened", zap.String("webhook", l.name), zap.String("reason", string(r.Reason)), zap.String("error", r.Err))
+	}
+}
+
+func (l *lane) goneNow() {
+	if l.toggle.Off {
+		return
+	}
+	l.toggle = gone()
+	l.ready = nil
+	l.d.log.Warn("webhook disabled: its receiver answered 410", zap.String("webhook", l.name))
+}
+
+func (l *lane) outcome(d store.Delivery, s store.State, reason string) store.Outcome {
+	return store.Outcome{DeliveryID: d.ID, Webhook: l.name, Epoch: l.epoch, State: s, Reason: reason, Status: d.Status}
+}
+
+// giveUp makes a dead letter of a job for which no POST was made.
+func (l *lane) giveUp(j job, reason string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := finished{outcome: l.outcome(j.delivery, store.Dead, reason), event: j.delivery.EventID}
+	f.outcome.Epoch = j.epoch
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	l.logDead(f, text)
+	l.d.metrics.attempt(l.name, "dead", 0)
+	l.posts--
+	l.finished(f)
+	l.kickLocked()
+}
+
+func (l *lane) logDead(f finished, text string) {
+	l.d.log.Warn("dead letter", zap.String("webhook", l.name), zap.Int64("delivery", f.outcome.DeliveryID), zap.String("event", f.event),
+		zap.String("reason", f.outcome.Reason), zap.Int("status", f.outcome.Status), zap.String("error", text))
+}
+
+// abort leaves the delivery as it is, because of the store (err) or a shutdown.
+func (l *lane) abort(j job, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.posts--
+	delete(l.flying, j.delivery.ID)
+	if err != nil {
+		l.d.noteRead(err)
+		l.wakeAt(time.Now().Add(laneRest))
+		return
+	}
+	l.kickLocked()
+}

@@ -1,0 +1,103 @@
+package notify
+
+import (
+	"encoding/json"
+	"time"
+)
+
+const (
+	circuitAfter = 5 // failures in a row open it
+	circuitFirst = 5 * time.Second
+	circuitMost  = 5 * time.Minute
+	circuitLimit = 24 * time.Hour // as long as a receiver may ask for
+)
+
+// circuit keeps deliveries from a receiver that fails. While it is open they wait, and every now and then one of them probes.
+//
+//	closed ── five retryable failures in a row ──► open ── wait over ──► one probe ── fails: twice the wait ──► open
+//	   ▲                                                                    │
+//	   └──────────────────── any answer that is no such failure ────────────┘
+//
+// The owner of the lane guards it.
+type circuit struct {
+	failures int
+	open     bool
+	wait     time.Duration  // until the next probe, as it was when the last one failed
+	retryAt  time.Time      // of the next probe
+	probed   map[int64]bool // deliveries whose probe failed since it opened; others come first
+}
+
+// succeeded tells whether it was open.
+func (c *circuit) succeeded() (closed bool) {
+	closed = c.open
+	*c = circuit{}
+	return closed
+}
+
+// failed tells whether it opened by this failure. A failure of what was under way when it opened changes nothing.
+func (c *circuit) failed(now time.Time, id int64, probe bool, asked time.Duration) (opened bool) {
+	c.failures++
+	switch {
+	case !c.open && c.failures < circuitAfter:
+		return false
+	case !c.open:
+		c.open, opened = true, true
+		c.wait, c.probed = circuitFirst, map[int64]bool{}
+	case !probe:
+		return false
+	default:
+		c.wait = min(2*c.wait, circuitMost)
+		c.probed[id] = true
+	}
+	c.retryAt = now.Add(max(jitter(c.wait), asked))
+	return opened
+}
+
+// choose is the place of the delivery that shall probe: the first that has not failed at it yet, so that one event that the receiver cannot
+// digest does not keep the others away.
+func (c *circuit) choose(n int, id func(int) int64) int {
+	for i := range n {
+		if !c.probed[id(i)] {
+			return i
+		}
+	}
+	clear(c.probed)
+	return 0
+}
+
+// circuitState is what another owner of the lane, or this one after a restart, needs to know.
+type circuitState struct {
+	Open    bool          `json:"open,omitempty"`
+	Wait    time.Duration `json:"wait,omitempty"`
+	RetryAt time.Time     `json:"retry_at,omitzero"`
+}
+
+func (c *circuit) state() []byte {
+	data, err := json.Marshal(circuitState{c.open, c.wait, c.retryAt})
+	if err != nil {
+		return nil // a time past the year 9999: then the next owner finds out by itself
+	}
+	return data
+}
+
+func readCircuit(data []byte) circuitState {
+	var s circuitState
+	if json.Unmarshal(data, &s) != nil {
+		return circuitState{}
+	}
+	return s
+}
+
+// restore takes what is stored as it is, but for a time that only a wrong clock can have written.
+func (c *circuit) restore(data []byte, now time.Time) {
+	s := readCircuit(data)
+	*c = circuit{}
+	if !s.Open {
+		return
+	}
+	*c = circuit{failures: circuitAfter, open: true, retryAt: s.RetryAt, probed: map[int64]bool{},
+		wait: min(max(s.Wait, circuitFirst), circuitMost)}
+	if c.retryAt.After(now.Add(circuitLimit)) {
+		c.retryAt = now.Add(c.wait)
+	}
+}

@@ -1,0 +1,287 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// DispatcherOptions is what a Dispatcher needs besides its store and its outbox.
+type DispatcherOptions struct {
+	// Replica names this process in the attempt log, and among replicas. Required where Shared is set.
+	Replica string
+	// Shared tells that other replicas use the store: lanes are shared out among them.
+	Shared bool
+	// LeaseTTL is how long a lane stays with a replica that is heard of no more; renewed three times as often. 0: 10 s, so that the lanes of a killed
+	// replica have moved within 15 s.
+	LeaseTTL time.Duration
+	// Grace is how long Run waits for POSTs under way when it is told to end; 0: 20 s.
+	Grace time.Duration
+	// Retention and Trims are applied each minute; see Retain.
+	Retention store.Retention
+	Trims     []store.Trim
+	Metrics   *Metrics    // nil: nobody counts
+	Log       *zap.Logger // nil: nothing is logged
+}
+
+// readsAtOnce bounds the questions of lanes to the store, so that a thousand of them starting leave room for others.
+const readsAtOnce = 8
+
+// Dispatcher delivers what the store holds pending. Each webhook has a lane of its own.
+type Dispatcher struct {
+	store   store.Store
+	outbox  *Outbox
+	options DispatcherOptions
+	metrics *Metrics
+	log     *zap.Logger
+
+	set     atomic.Pointer[Set]
+	reads   chan struct{}
+	work    sync.WaitGroup  // pumps, attempts, finishers
+	posting context.Context // of POSTs and their outcomes; ends after the grace
+	abandon context.CancelFunc
+	look    chan struct{} // lease at once
+	tidy    chan struct{} // reconcile at once
+	reading health
+	writing health
+	depths  depths
+
+	mu      sync.Mutex // held before a lane's, never after
+	lanes   map[string]*lane
+	toggles map[string]toggle
+	retain  retain
+	ended   bool
+}
+
+// retain is what Purge is told.
+type retain struct {
+	retention store.Retention
+	trims     []store.Trim
+}
+
+// NewDispatcher makes a dispatcher without webhooks. out is asked for events that were just committed.
+func NewDispatcher(s store.Store, out *Outbox, o DispatcherOptions) *Dispatcher {
+	o.LeaseTTL = orDefault(o.LeaseTTL, 10*time.Second)
+	o.Grace = orDefault(o.Grace, 20*time.Second)
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	d := &Dispatcher{
+		store:   s,
+		outbox:  out,
+		options: o,
+		metrics: o.Metrics,
+		log:     o.Log,
+		reads:   make(chan struct{}, readsAtOnce),
+		look:    make(chan struct{}, 1),
+		tidy:    make(chan struct{}, 1),
+		lanes:   map[string]*lane{},
+		toggles: map[string]toggle{},
+		retain:  retain{o.Retention, o.Trims},
+	}
+	d.posting, d.abandon = context.WithCancel(context.Background())
+	d.set.Store(&Set{})
+	d.metrics.setLanes(d.gauges)
+	return d
+}
+
+// Configure gives the dispatcher the webhooks of a new configuration. POSTs under way end with their old settings; pending deliveries of webhooks that
+// are gone or have `enabled: false` are parked, and come back with them.
+func (d *Dispatcher) Configure(s *Set) {
+	d.set.Store(s)
+	d.mu.Lock()
+	for name, l := range d.lanes {
+		if s.named[name] == nil {
+			l.configure(nil)
+		}
+	}
+	for _, h := range s.hooks {
+		l := d.lanes[h.Name]
+		if l == nil {
+			l = &lane{d: d, name: h.Name, toggle: d.toggles[h.Name], stopped: d.ended}
+			d.lanes[h.Name] = l
+		}
+		l.configure(h)
+	}
+	d.mu.Unlock()
+	d.outbox.fired.only(s)
+	d.relook()
+	d.reconcileSoon()
+}
+
+// Retain replaces the retention and the bounds of row kinds.
+func (d *Dispatcher) Retain(r store.Retention, trims []store.Trim) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.retain = retain{r, trims}
+}
+
+func (d *Dispatcher) on() bool { return d.set.Load().on }
+
+// Run delivers until ctx ends. Then nothing begins any more; POSTs under way have the grace to end and to be written down; lanes are released.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	group.Go(func() { d.keepLeases(background) })
+	group.Go(func() { d.relayWakes(background) })
+	group.Go(func() { d.maintain(background) })
+	<-ctx.Done()
+	d.drain()
+	cancel()
+	group.Wait()
+	return d.release(context.WithoutCancel(ctx))
+}
+
+// drain stops the lanes and waits for what flies, at most for the grace.
+func (d *Dispatcher) drain() {
+	d.mu.Lock()
+	d.ended = true
+	for _, l := range d.lanes {
+		l.stop()
+	}
+	d.mu.Unlock()
+	timer := time.AfterFunc(d.options.Grace, d.abandon)
+	d.work.Wait()
+	timer.Stop()
+	d.abandon()
+}
+
+func (d *Dispatcher) release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	err := d.store.Release(ctx, d.laneNames(func(*lane) bool { return true }))
+	if err != nil && !errors.Is(err, store.ErrClosed) {
+		return fmt.Errorf("releasing lanes: %w", err)
+	}
+	return nil
+}
+
+func (d *Dispatcher) laneNames(which func(*lane) bool) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for name, l := range d.lanes {
+		if which(l) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// relayWakes kicks the lanes that the store names.
+func (d *Dispatcher) relayWakes(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case name, ok := <-d.store.Wake():
+			if !ok {
+				return
+			}
+			d.wake(name)
+		}
+	}
+}
+
+// wake kicks one lane, or all for "".
+func (d *Dispatcher) wake(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if name != "" {
+		if l := d.lanes[name]; l != nil {
+			l.kick()
+		}
+		return
+	}
+	for _, l := range d.lanes {
+		l.kick()
+	}
+}
+
+// due asks the store what a lane may send.
+func (d *Dispatcher) due(q store.DueQuery) ([]store.Delivery, time.Time, error) {
+	ctx, end := d.read()
+	defer end()
+	found, next, err := d.store.DueDeliveries(ctx, q)
+	if err == nil {
+		d.noteRead(nil)
+	}
+	return found, next, err
+}
+
+// event is the event of a delivery: from the outbox where it was just committed, else from the store.
+func (d *Dispatcher) event(v store.Delivery) (detect.Event, error) {
+	if e, ok := d.outbox.recent.get(v.EventID); ok {
+		e.Seq = v.EventSeq
+		return e, nil
+	}
+	ctx, end := d.read()
+	defer end()
+	found, err := d.store.Events(ctx, store.EventQuery{ID: v.EventID, Limit: 1})
+	if errors.Is(err, store.ErrNotFound) || err == nil && len(found) == 0 {
+		return detect.Event{}, fmt.Errorf("%w: its event is gone", errUnrenderable)
+	}
+	if err != nil {
+		return detect.Event{}, err
+	}
+	e, err := fromEvent(found[0])
+	if err != nil {
+		return detect.Event{}, fmt.Errorf("%w: %w", errUnrenderable, err)
+	}
+	return e, nil
+}
+
+func (d *Dispatcher) newerDelivered(v store.Delivery) (bool, error) {
+	ctx, end := d.read()
+	defer end()
+	return d.store.NewerDelivered(ctx, v)
+}
+
+const readPatience = 10 * time.Second
+
+// read waits for its turn to ask the store.
+func (d *Dispatcher) read() (context.Context, func()) {
+	d.reads <- struct{}{}
+	ctx, cancel := context.WithTimeout(d.posting, readPatience)
+	return ctx, func() {
+		cancel()
+		<-d.reads
+	}
+}
+
+// noteRead logs when lanes cannot read what is due, once, and when they can again.
+func (d *Dispatcher) noteRead(err error) {
+	d.logTurn(d.reading.note(err), "reading what is due", err)
+}
+
+func (d *Dispatcher) noteWrite(err error) { d.logTurn(d.writing.note(err), "storing outcomes", err) }
+
+func (d *Dispatcher) logTurn(t turn, doing string, err error) {
+	switch {
+	case t == failing && d.posting.Err() == nil:
+		d.log.Error("deliveries held up: the store fails", zap.String("doing", doing), zap.Error(err))
+	case t == recovered:
+		d.log.Info("deliveries go on: the store works again", zap.String("doing", doing))
+	}
+}
+
+func nudge(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func (d *Dispatcher) relook()        { nudge(d.look) }
+func (d *Dispatcher) reconcileSoon() { nudge(d.tidy) }

@@ -1,0 +1,147 @@
+package notify
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// finished hands an outcome to the finisher. The caller holds the lane.
+func (l *lane) finished(f finished) {
+	l.done = append(l.done, f)
+	if !l.finishing {
+		l.finishing = true
+		l.d.work.Go(l.finish)
+	}
+}
+
+// finish stores outcomes until there are none.
+func (l *lane) finish() {
+	for {
+		batch := l.takeDone()
+		if len(batch) == 0 {
+			return
+		}
+		l.persist(batch)
+		l.stored(batch)
+	}
+}
+
+func (l *lane) takeDone() []finished {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	batch := l.done
+	l.done = nil
+	l.finishing = len(batch) > 0
+	return batch
+}
+
+// persist stores a batch, however long that takes. A lane whose outcomes cannot be stored begins nothing new once its room is used up, so a store that
+// fails costs neither memory nor needless repetitions. Only the end of the process gives up: then what was delivered is delivered again.
+func (l *lane) persist(batch []finished) {
+	rest := keptPatience
+	for l.d.posting.Err() == nil {
+		err := l.persistOnce(batch)
+		if err == nil {
+			return
+		}
+		if errors.Is(err, store.ErrFenced) {
+			l.fenced(batch)
+			return
+		}
+		if errors.Is(err, store.ErrClosed) {
+			return
+		}
+		l.d.noteWrite(err)
+		sleep(l.d.posting, rest)
+		rest = min(2*rest, keptRest)
+	}
+}
+
+func (l *lane) persistOnce(batch []finished) error {
+	outcomes := make([]store.Outcome, 0, len(batch))
+	expired := 0
+	for _, f := range batch {
+		if f.gone {
+			if err := l.d.saveToggle(l.d.posting, l.name, gone()); err != nil {
+				return err
+			}
+		}
+		if f.outcome.Reason == ReasonExpired {
+			expired++
+		}
+		outcomes = append(outcomes, f.outcome)
+	}
+	if err := l.saveCircuit(); err != nil {
+		return err
+	}
+	if err := l.d.store.Finish(l.d.posting, outcomes); err != nil {
+		return err
+	}
+	l.d.noteWrite(nil)
+	if expired > 0 {
+		l.d.log.Warn("dead letters: their schedule passed under an open circuit", zap.String("webhook", l.name), zap.Int("deliveries", expired))
+	}
+	return nil
+}
+
+// saveCircuit stores the circuit where it is not what is stored, so that neither a restart nor a new owner storms a receiver that is down.
+func (l *lane) saveCircuit() error {
+	l.mu.Lock()
+	epoch, state, changed := l.epoch, l.circuit.state(), !l.circuit.retryAt.Equal(l.saved)
+	retryAt := l.circuit.retryAt
+	l.mu.Unlock()
+	if !changed || epoch == 0 {
+		return nil
+	}
+	if err := l.d.store.SetLane(l.d.posting, l.name, epoch, state); err != nil && !errors.Is(err, store.ErrFenced) {
+		return err
+	}
+	l.mu.Lock()
+	l.saved = retryAt
+	l.mu.Unlock()
+	return nil
+}
+
+// fenced is told that outcomes came from a lane that belonged to somebody else by then.
+func (l *lane) fenced(batch []finished) {
+	l.mu.Lock()
+	current := false
+	for _, f := range batch {
+		current = current || f.outcome.Epoch == l.epoch
+	}
+	l.mu.Unlock()
+	if current && l.epochLost() {
+		l.disown()
+		l.d.relook()
+	}
+}
+
+// epochLost asks the store whether the lane's lease is still this replica's.
+func (l *lane) epochLost() bool {
+	l.mu.Lock()
+	epoch, state := l.epoch, l.circuit.state()
+	l.mu.Unlock()
+	if epoch == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(l.d.posting, l.d.options.LeaseTTL)
+	defer cancel()
+	return errors.Is(l.d.store.SetLane(ctx, l.name, epoch, state), store.ErrFenced)
+}
+
+// stored lands a batch.
+func (l *lane) stored(batch []finished) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range batch {
+		delete(l.flying, f.outcome.DeliveryID)
+	}
+	if l.hook == nil && len(l.flying) == 0 {
+		l.d.reconcileSoon()
+	}
+	l.kickLocked()
+}

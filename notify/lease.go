@@ -1,0 +1,152 @@
+package notify
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// kindReplica is rows whose ID is a replica and whose Due is when it counts as gone, unless it writes another before.
+const kindReplica = "notify.replica"
+
+// keepLeases takes and renews lanes until ctx ends.
+func (d *Dispatcher) keepLeases(ctx context.Context) {
+	var leasing health
+	ticker := time.NewTicker(d.options.LeaseTTL / 3)
+	defer ticker.Stop()
+	for {
+		err := d.lease(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch leasing.note(err) {
+		case failing:
+			d.log.Error("lanes not leased", zap.Error(err))
+		case recovered:
+			d.log.Info("lanes leased again")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.look:
+		case <-ticker.C:
+		}
+	}
+}
+
+// lease is one round: toggles read, lanes renewed, free ones taken, more than the fair share given back.
+func (d *Dispatcher) lease(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, d.options.LeaseTTL)
+	defer cancel()
+	if err := d.loadToggles(ctx); err != nil {
+		return err
+	}
+	wanted := d.laneNames(func(l *lane) bool { return l.wanted() })
+	slices.Sort(wanted)
+	fair := 0
+	if d.options.Shared {
+		share, err := d.share(ctx, len(wanted))
+		if err != nil {
+			return err
+		}
+		fair = max(1, share-d.owned())
+		defer d.shed(ctx, share)
+	}
+	until := time.Now().Add(d.options.LeaseTTL)
+	lanes, err := d.store.Lease(ctx, wanted, d.options.LeaseTTL, fair)
+	if err != nil {
+		return err
+	}
+	d.settleLeases(lanes, until)
+	return nil
+}
+
+// wanted tells whether the lane needs a lease: its webhook is configured, or something of it still flies.
+func (l *lane) wanted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.hook != nil && l.hook.Enabled || len(l.flying) > 0
+}
+
+func (d *Dispatcher) settleLeases(lanes []store.Lane, until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	mine := map[string]bool{}
+	anew := false
+	for _, leased := range lanes {
+		mine[leased.Webhook] = true
+		if l := d.lanes[leased.Webhook]; l != nil && l.own(leased.Epoch, until, leased.State) {
+			anew = true
+		}
+	}
+	for name, l := range d.lanes {
+		if !mine[name] {
+			l.disown()
+		}
+	}
+	if anew {
+		d.reconcileSoon() // something may be parked there
+	}
+}
+
+func (d *Dispatcher) owned() int {
+	return len(d.laneNames(func(l *lane) bool { return l.mine() }))
+}
+
+func (l *lane) mine() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch > 0
+}
+
+// share tells the others that this replica lives, and is how many lanes each of the living shall have.
+func (d *Dispatcher) share(ctx context.Context, lanes int) (int, error) {
+	now := time.Now()
+	living := 1
+	err := d.store.Update(ctx, nil, func(tx store.Tx) error {
+		rows, err := tx.Scan(kindReplica, "", allRows)
+		if err != nil {
+			return err
+		}
+		living = 1
+		for _, r := range rows {
+			switch {
+			case r.ID == d.options.Replica:
+			case now.Before(r.Due):
+				living++
+			case now.Sub(r.Due) > time.Hour:
+				tx.Delete(r.Key)
+			}
+		}
+		tx.Put(store.Row{Key: store.Key{Kind: kindReplica, ID: d.options.Replica}, Due: now.Add(d.options.LeaseTTL), Seen: now})
+		return nil
+	})
+	return (lanes + living - 1) / living, err
+}
+
+// shed gives lanes back that are more than the share, so that a replica that comes later gets its own. A few more are let be: a killed replica's lanes are
+// taken before it counts as gone.
+func (d *Dispatcher) shed(ctx context.Context, share int) {
+	extra := d.owned() - share
+	if extra <= share/10 {
+		return
+	}
+	var names []string
+	for _, name := range d.laneNames(func(l *lane) bool { return l.mine() && l.idle() }) {
+		if len(names) < extra {
+			names = append(names, name)
+		}
+	}
+	d.mu.Lock()
+	for _, name := range names {
+		d.lanes[name].disown()
+	}
+	d.mu.Unlock()
+	if err := d.store.Release(ctx, names); err != nil {
+		d.log.Warn("lanes not released", zap.Error(err))
+	}
+}
