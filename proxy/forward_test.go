@@ -1,0 +1,268 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+
+func mustURL(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+// echo notes what arrives.
+type echo struct{ host, uri, xff, proto, xfh, forwarded, realIP, user, id, trace, authorization string }
+
+func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := r.Header
+	*e = echo{r.Host, r.RequestURI, strings.Join(h["X-Forwarded-For"], "|"), strings.Join(h["X-Forwarded-Proto"], "|"), strings.Join(h["X-Forwarded-Host"], "|"),
+		strings.Join(h["Forwarded"], "|"), h.Get("X-Real-Ip"), h.Get("X-Forwarded-User"), h.Get("X-Request-Id"), h.Get("Traceparent"), h.Get("Authorization")}
+}
+
+func TestForwardingHeaders(t *testing.T) {
+	spoofed := []string{"X-Forwarded-For", "1.2.3.4, 10.0.0.9", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "pub.example.com", "X-Real-IP", "1.2.3.4",
+		"X-Forwarded-User", "eve", "Forwarded", "for=5.6.7.8;proto=https", "Host", "front:5080", "X-Request-Id", "abc-1", "Traceparent", "00-1"}
+	for _, c := range []struct {
+		name    string
+		edit    func(*Options)
+		headers []string
+		want    echo
+		address string
+		ext     detect.External
+	}{
+		{"nothing", nil, []string{"Host", "front:5080", "X-Request-Id", "a", "Authorization", "Basic x"},
+			echo{host: "front:5080", uri: "/v2/a/manifests/v1", xff: "127.0.0.1", proto: "http", xfh: "front:5080", id: "a", authorization: "Basic x"},
+			"127.0.0.1", detect.External{Scheme: "http", Host: "front:5080"}},
+		{"a stranger's", nil, spoofed,
+			echo{host: "front:5080", uri: "/v2/a/manifests/v1", xff: "127.0.0.1", proto: "http", xfh: "front:5080", id: "abc-1", trace: "00-1"},
+			"127.0.0.1", detect.External{Scheme: "http", Host: "BACK"}},
+		{"a trusted proxy's", func(o *Options) { o.TrustedProxies = loopback; o.Upstreams[0].Hosts = []string{"pub.example.com"} }, spoofed,
+			echo{host: "front:5080", uri: "/v2/a/manifests/v1", xff: "1.2.3.4, 10.0.0.9, 127.0.0.1", proto: "https", xfh: "pub.example.com", realIP: "1.2.3.4", user: "eve",
+				forwarded: "for=5.6.7.8;proto=https, for=127.0.0.1", id: "abc-1", trace: "00-1"},
+			"1.2.3.4", detect.External{Scheme: "https", Host: "pub.example.com"}},
+		{"Forwarded alone", func(o *Options) { o.TrustedProxies = loopback }, []string{"Forwarded", `for="[2001:db8::1]:4711";proto=https;host=pub.example.com, for=10.1.1.1`, "Host", "x:1", "X-Request-Id", "a"},
+			echo{host: "x:1", uri: "/v2/a/manifests/v1", xff: "127.0.0.1", proto: "https", xfh: "pub.example.com", id: "a",
+				forwarded: `for="[2001:db8::1]:4711";proto=https;host=pub.example.com, for=10.1.1.1, for=127.0.0.1`},
+			"2001:db8::1", detect.External{Scheme: "http", Host: "BACK"}},
+		{"external_url", func(o *Options) { o.Upstreams[0].External = mustURL("https://pub.example.com/path/") }, []string{"Host", "pub.example.com:443", "X-Request-Id", "a"},
+			echo{host: "pub.example.com:443", uri: "/v2/a/manifests/v1", xff: "127.0.0.1", proto: "https", xfh: "pub.example.com:443", id: "a"},
+			"127.0.0.1", detect.External{Scheme: "https", Host: "pub.example.com/path"}},
+		{"external_url, another Host", func(o *Options) { o.Upstreams[0].External = mustURL("https://pub.example.com") }, []string{"Host", "x:1", "X-Request-Id", "a"},
+			echo{host: "x:1", uri: "/v2/a/manifests/v1", xff: "127.0.0.1", proto: "http", xfh: "x:1", id: "a"},
+			"127.0.0.1", detect.External{Scheme: "https", Host: "pub.example.com"}},
+		{"host: upstream", func(o *Options) { o.Upstreams[0].OwnHost = true }, []string{"Host", "x:1", "X-Request-Id", "a"},
+			echo{host: "BACK", uri: "/v2/a/manifests/v1", xff: "127.0.0.1", proto: "http", xfh: "x:1", id: "a"},
+			"127.0.0.1", detect.External{Scheme: "http", Host: "x:1"}},
+	} {
+		for _, method := range []string{"GET", "PATCH"} { // the fast path, where there is one, and the other
+			var got echo
+			s := newStand(t, &got, func(o *Options) {
+				o.Identity.Header = "X-Forwarded-User"
+				if c.edit != nil {
+					c.edit(o)
+				}
+			})
+			var body io.Reader
+			if method == "PATCH" {
+				body = strings.NewReader("x")
+			}
+			s.do(method, "/v2/a/manifests/v1", body, c.headers...)
+			back := strings.TrimPrefix(s.back.URL, "http://")
+			if c.want.host == "BACK" || strings.HasPrefix(c.want.host, back) {
+				c.want.host = back
+			}
+			if got != c.want {
+				t.Errorf("%s, %s:\n got %+v\nwant %+v", c.name, method, got, c.want)
+			}
+			op := s.tracker.lastEnded(1)
+			ext := c.ext
+			if ext.Host == "BACK" {
+				ext.Host = back
+			}
+			if op.Client.Address != c.address || op.External != ext {
+				t.Errorf("%s, %s: address %s, external %+v, want %s, %+v", c.name, method, op.Client.Address, op.External, c.address, ext)
+			}
+			if c.want.host == back {
+				c.want.host = "BACK"
+			}
+		}
+	}
+}
+
+func TestSpoofedHeadersAreCounted(t *testing.T) {
+	s := newStand(t, &echo{}, nil)
+	s.do("GET", "/v2/", nil, "X-Real-IP", "1.1.1.1")
+	s.do("GET", "/v2/", nil)
+	if got := metric(t, s, "bellbuoy_untrusted_forwarded_headers_total"); got != 1 {
+		t.Errorf("counted %v", got)
+	}
+}
+
+// metric is the sum of a metric's values (the counts of a histogram's).
+func metric(t *testing.T, s *stand, name string) (sum float64) {
+	t.Helper()
+	families, err := s.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
+
+func TestClientAddress(t *testing.T) {
+	for _, c := range []struct{ list, want string }{
+		{"1.2.3.4", "1.2.3.4"},
+		{"6.6.6.6, 1.2.3.4, 10.0.0.1", "1.2.3.4"},
+		{"10.0.0.2, 10.0.0.1", "10.0.0.2"},
+		{"1.2.3.4:5678", "1.2.3.4"},
+		{"[2001:db8::1]:99", "2001:db8::1"},
+		{"::ffff:1.2.3.4", "1.2.3.4"},
+		{"1.2.3.4, garbage", "peer"},
+		{"garbage, 10.0.0.1", "10.0.0.1"},
+		{"", "peer"},
+	} {
+		if got := clientAddress(strings.Split(c.list, ","), loopback, "peer"); got != c.want {
+			t.Errorf("%q: %s, want %s", c.list, got, c.want)
+		}
+	}
+}
+
+func TestLocations(t *testing.T) {
+	const upload = "/v2/a/blobs/uploads/"
+	type row struct{ path, location, want string }
+	for _, c := range []struct {
+		name  string
+		edit  func(*Options)
+		https bool // TLS ends at bellbuoy
+		front string
+		rows  []row
+	}{
+		{name: "TLS nowhere", front: "http://front:5080", rows: []row{
+			{upload, "http://BACK/v2/a/blobs/uploads/1?_state=a%2Fb", "http://front:5080/v2/a/blobs/uploads/1?_state=a%2Fb"},
+			{upload, "http://front:5080/x", "http://front:5080/x"},
+			{upload, "/v2/a/blobs/uploads/1", "/v2/a/blobs/uploads/1"},
+			{upload, "//BACK/x", "http://front:5080/x"},
+			{upload, "http://storage.example.com/x", "http://storage.example.com/x"},
+			{upload, "https://front:5080", "http://front:5080"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/signed?x", "http://BACK/signed?x"},
+			{"/v2/a/blobs/sha256:aa", "https://s3.example.com/signed?x", "https://s3.example.com/signed?x"},
+			{upload, "http://BACK.evil.example.com/x", "http://BACK.evil.example.com/x"},
+		}},
+		{name: "TLS here", https: true, front: "https://front:5080", rows: []row{
+			{upload, "http://front:5080/x", "https://front:5080/x"},
+			{upload, "http://BACK/x?y", "https://front:5080/x?y"},
+		}},
+		{name: "TLS in front", front: "https://pub.example.com", edit: func(o *Options) { o.TrustedProxies = loopback }, rows: []row{
+			{upload, "http://BACK/x", "https://pub.example.com/x"},
+			{upload, "http://front:5080/x", "https://pub.example.com/x"},
+			{upload, "https://pub.example.com/x", "https://pub.example.com/x"},
+		}},
+		{name: "external_url", front: "https://front:5080", edit: func(o *Options) { o.Upstreams[0].External = mustURL("https://front:5080/some/path") }, rows: []row{
+			{upload, "http://front:5080/x", "https://front:5080/x"},
+		}},
+		{name: "host: upstream", front: "http://front:5080", edit: func(o *Options) { o.Upstreams[0].OwnHost = true }, rows: []row{
+			{upload, "http://BACK/x", "http://front:5080/x"},
+		}},
+	} {
+		for _, r := range c.rows {
+			back := ""
+			location := func(s string) string { return strings.ReplaceAll(s, "BACK", back) }
+			s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+				w.Header().Set("Location", location(r.location))
+				w.Header().Add("Link", "<"+location(r.location)+`>; rel="next", <other>; rel=x`)
+				w.WriteHeader(307)
+			}), c.edit)
+			back = strings.TrimPrefix(s.back.URL, "http://")
+			if c.https {
+				s.front.Close()
+				s.front = httptest.NewTLSServer(s.handler)
+				t.Cleanup(s.front.Close)
+			}
+			method := "POST"
+			if r.path != upload {
+				method = "GET"
+			}
+			in, _ := http.NewRequest(method, s.front.URL+r.path, nil)
+			in.Host = "front:5080"
+			in.Header.Set("X-Forwarded-Proto", "https")
+			in.Header.Set("X-Forwarded-Host", "pub.example.com")
+			res, err := s.front.Client().Transport.RoundTrip(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if got := res.Header.Get("Location"); got != location(r.want) {
+				t.Errorf("%s: %s becomes %s, want %s", c.name, r.location, got, location(r.want))
+			}
+			if want := "<" + s.linked(r.location, back, c.front) + `>; rel="next", <other>; rel=x`; res.Header.Get("Link") != want {
+				t.Errorf("%s: Link %s, want %s", c.name, res.Header.Get("Link"), want)
+			}
+		}
+	}
+}
+
+// linked is what an address of the upstream, under one of its names, becomes in a Link.
+func (s *stand) linked(address, back, front string) string {
+	address = strings.ReplaceAll(address, "BACK", back)
+	for _, own := range []string{"http://" + back, "//" + back, "http://front:5080", "https://front:5080", "https://pub.example.com"} {
+		if rest, ok := strings.CutPrefix(address, own); ok && (rest == "" || rest[0] == '/') {
+			return front + rest
+		}
+	}
+	return address
+}
+
+func TestHTTPSUpstream(t *testing.T) {
+	back := httptest.NewTLSServer(http.HandlerFunc(registry))
+	defer back.Close()
+	s := newRawStand(t, back.Listener.Addr().String(), func(o *Options) {
+		o.Upstreams[0].URL = mustURL(back.URL)
+		o.Upstreams[0].TLS = &tls.Config{RootCAs: back.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"}
+	})
+	if res, body := s.do("GET", "/v2/a/manifests/v1", nil); res.StatusCode != 200 || body != manifest {
+		t.Errorf("got %d %q", res.StatusCode, body)
+	}
+	o := s.handler.now.Load().Options
+	o.Upstreams[0].TLS = nil
+	if err := s.handler.Configure(o); err != nil {
+		t.Fatal(err)
+	}
+	if res, body := s.do("GET", "/v2/a/manifests/v1", nil); res.StatusCode != 502 || strings.Contains(body, "x509") {
+		t.Errorf("an unknown certificate: got %d %q", res.StatusCode, body)
+	}
+}
+
+func FuzzForwarded(f *testing.F) {
+	f.Add("for=1.2.3.4;proto=https, for=\"[::1]:80\"", "1.2.3.4, 5.6.7.8", "h.example.com")
+	f.Fuzz(func(t *testing.T, forwardedHeader, xff, xfh string) {
+		g := &generation{Options: Options{TrustedProxies: loopback}}
+		r := &http.Request{RemoteAddr: "127.0.0.1:99", Host: "front", Header: http.Header{"Forwarded": {forwardedHeader}, "X-Forwarded-For": {xff}, "X-Forwarded-Host": {xfh}}}
+		got := g.seen(r)
+		if net.ParseIP(got.address) == nil {
+			t.Errorf("address %q", got.address)
+		}
+		if got.host != "front" && !plausibleHost(got.host) {
+			t.Errorf("host %q", got.host)
+		}
+	})
+}
