@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 )
@@ -143,11 +144,14 @@ func (c *core) NewerDelivered(ctx context.Context, d Delivery) (bool, error) {
 }
 
 func (c *core) Events(ctx context.Context, q EventQuery) ([]Event, error) {
-	settled, err := c.settled(ctx)
-	if err != nil {
-		return nil, naming("reading events", err)
+	upTo := int64(math.MaxInt64 - 1)
+	if q.ID == "" { // one event is no order
+		var err error
+		if upTo, err = c.settled(ctx); err != nil {
+			return nil, naming("reading events", err)
+		}
 	}
-	found, err := events(ctx, c.engine, settled, q)
+	found, err := events(ctx, c.engine, upTo, q)
 	return found, naming("reading events", err)
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -56,12 +57,7 @@ func events(ctx context.Context, q querier, settled int64, eq EventQuery) ([]Eve
 		return found, err
 	}
 	found = append(found, packed...)
-	slices.SortFunc(found, func(a, b Event) int {
-		if eq.Ascending {
-			return int(a.Seq - b.Seq)
-		}
-		return int(b.Seq - a.Seq)
-	})
+	sortEvents(found, eq.Ascending)
 	return found[:min(len(found), eq.Limit)], nil
 }
 
@@ -126,21 +122,48 @@ func packedEvents(ctx context.Context, q querier, eq EventQuery) (found []Event,
 		// The id was made at most an hour before it was appended.
 		w.add("made >= ? AND made < ?", micros(at.Add(-time.Minute)), micros(at.Add(time.Hour)))
 	}
-	err = q.query(ctx, "SELECT first, last, data, crc FROM packs"+w.String()+" ORDER BY first"+direction(eq.Ascending), w.args, func(s scanner) error {
+	order := "last DESC"
+	if eq.Ascending {
+		order = "first"
+	}
+	err = q.query(ctx, "SELECT first, last, data, crc FROM packs"+w.String()+" ORDER BY "+order, w.args, func(s scanner) error {
 		var first, last, crc int64
 		var data []byte
 		if err := s.Scan(&first, &last, &data, &crc); err != nil {
 			return err
 		}
-		if found = fromPack(found, eq, first, last, data, crc); len(found) >= eq.Limit {
+		if enough(found, eq, first, last) {
 			return errStop
 		}
+		found = fromPack(found, eq, first, last, data, crc)
 		return nil
 	})
 	return found, err
 }
 
-// fromPack appends what eq selects of a pack, in the query's direction. A corrupt pack gives one event that says so.
+// enough tells whether a pack and those behind it can hold nothing that belongs before what was found. Packs of two
+// replicas may interleave.
+func enough(found []Event, eq EventQuery, first, last int64) bool {
+	if len(found) < eq.Limit {
+		return false
+	}
+	sortEvents(found, eq.Ascending)
+	if eq.Ascending {
+		return first > found[eq.Limit-1].Seq
+	}
+	return last < found[eq.Limit-1].Seq
+}
+
+func sortEvents(found []Event, ascending bool) {
+	slices.SortFunc(found, func(a, b Event) int {
+		if ascending {
+			return cmp.Compare(a.Seq, b.Seq)
+		}
+		return cmp.Compare(b.Seq, a.Seq)
+	})
+}
+
+// fromPack appends what eq selects of a pack. A corrupt pack gives one event that says so.
 func fromPack(found []Event, eq EventQuery, first, last int64, data []byte, crc int64) []Event {
 	if checksum(data) != crc {
 		if eq.ID != "" {
@@ -148,15 +171,11 @@ func fromPack(found []Event, eq EventQuery, first, last int64, data []byte, crc 
 		}
 		return append(found, Event{Seq: last, Transient: true, Corrupt: true})
 	}
-	start := len(found)
 	unpack(first, data, func(e Event) {
 		if eq.selects(&e) {
 			found = append(found, e)
 		}
 	})
-	if !eq.Ascending {
-		slices.Reverse(found[start:])
-	}
 	return found
 }
 

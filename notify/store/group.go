@@ -20,10 +20,10 @@ type group struct {
 	alone    bool // a request that wrote by itself is in here
 
 	// Results.
-	first  int64             // sequence number of packed[0]
-	wakes  map[string]bool   // webhooks that got something to do
-	depths map[string]*tally // how the counts change
-	anyNew bool              // an event was appended
+	packedSeqs []int64           // the sequence numbers of packed
+	wakes      map[string]bool   // webhooks that got something to do
+	depths     map[string]*tally // how the counts change
+	anyNew     bool              // an event was appended
 }
 
 type appended struct {
@@ -133,13 +133,13 @@ func (g *group) append(t *transaction, a *appended) error {
 
 // remember notes the ids of a transaction that was committed, or may have been.
 func (g *group) remember(inDoubt bool) {
-	if inDoubt && g.first == 0 {
+	if len(g.packedSeqs) == 0 {
 		return // it never came to writing them
 	}
 	for i := range g.packed {
 		seq := int64(0)
 		if inDoubt {
-			seq = g.first + int64(i)
+			seq = g.packedSeqs[i]
 		}
 		g.recent.add(g.packed[i].ID, seq)
 	}

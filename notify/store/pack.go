@@ -21,27 +21,27 @@ type pack struct {
 	data         []byte
 }
 
-// packUp takes the events whose sequence numbers begin with first into as few rows as the bounds allow.
-func packUp(events []Event, first int64) []pack {
+// packUp takes events and their sequence numbers, which grow, into as few rows as the bounds allow.
+func packUp(events []Event, seqs []int64) []pack {
 	var packs []pack
 	for len(events) > 0 {
-		p := pack{first: first, atMin: micros(events[0].At)}
+		p := pack{first: seqs[0], last: seqs[0], atMin: micros(events[0].At)}
 		n := 0
 		for n < len(events) && n < packEvents && len(p.data) < packBytes {
 			at := micros(events[n].At)
 			p.atMin, p.atMax = min(p.atMin, at), max(p.atMax, at)
-			p.data = appendEvent(p.data, &events[n])
+			p.data = appendEvent(p.data, &events[n], seqs[n]-p.last)
+			p.last = seqs[n]
 			n++
 		}
-		first += int64(n)
-		p.last = first - 1
 		packs = append(packs, p)
-		events = events[n:]
+		events, seqs = events[n:], seqs[n:]
 	}
 	return packs
 }
 
-func appendEvent(b []byte, e *Event) []byte {
+func appendEvent(b []byte, e *Event, step int64) []byte {
+	b = binary.AppendVarint(b, step)
 	b = binary.AppendVarint(b, micros(e.At))
 	for _, s := range [...]string{e.ID, e.Type, e.Upstream, e.Repository} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
@@ -53,12 +53,17 @@ func appendEvent(b []byte, e *Event) []byte {
 
 // unpack calls each for every event of a pack, in order. The event's Data is part of the pack's bytes.
 func unpack(first int64, data []byte, each func(Event)) error {
-	for seq := first; len(data) > 0; seq++ {
-		at, n := binary.Varint(data)
+	for seq := first; len(data) > 0; {
+		step, n := binary.Varint(data)
 		if n <= 0 {
 			return errCorrupt
 		}
-		data = data[n:]
+		at, m := binary.Varint(data[n:])
+		if m <= 0 {
+			return errCorrupt
+		}
+		data = data[n+m:]
+		seq += step
 		var f [5][]byte
 		for i := range f {
 			size, n := binary.Uvarint(data)

@@ -113,15 +113,18 @@ func (s *sqliteSession) insertPacks(g *group) error {
 	if len(g.packed) == 0 {
 		return nil
 	}
-	g.first, g.anyNew = s.e.nextSeq, true
+	g.anyNew = true
+	for range g.packed {
+		g.packedSeqs = append(g.packedSeqs, s.e.nextSeq)
+		s.e.nextSeq++
+	}
 	now := micros(time.Now())
-	for _, p := range packUp(g.packed, s.e.nextSeq) {
+	for _, p := range packUp(g.packed, g.packedSeqs) {
 		_, err := s.conn.exec("INSERT INTO packs (first, last, at_min, at_max, made, data, crc) VALUES ($1, $2, $3, $4, $5, $6, $7)", p.first, p.last, p.atMin, p.atMax, now, p.data, checksum(p.data))
 		if err != nil {
 			return err
 		}
 	}
-	s.e.nextSeq += int64(len(g.packed))
 	return nil
 }
 

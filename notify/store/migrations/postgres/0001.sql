@@ -41,6 +41,7 @@ CREATE TABLE packs (
   data   BYTEA NOT NULL,
   crc    BIGINT NOT NULL
 );
+CREATE INDEX packs_last ON packs (last);
 
 -- A delivery's row is updated a few times in its life: room in the page keeps that cheap.
 CREATE TABLE deliveries (

@@ -40,6 +40,7 @@ CREATE TABLE packs (
   data   BLOB NOT NULL,
   crc    INTEGER NOT NULL
 );
+CREATE INDEX packs_last ON packs (last);
 
 CREATE TABLE deliveries (
   id          INTEGER PRIMARY KEY,
