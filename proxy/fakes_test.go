@@ -311,7 +311,7 @@ func (s *stand) dial() net.Conn {
 	return c
 }
 
-// recorder is an upstream that notes the raw bytes of each request and answers 200 with an empty body, closing the connection.
+// recorder is an upstream that notes the raw bytes of each request and gives its answer and closes the connection.
 type recorder struct {
 	net.Listener
 	mu   sync.Mutex
@@ -365,7 +365,7 @@ func (rec *recorder) serve(c net.Conn, answer string) {
 		rec.seen = append(rec.seen, raw.String())
 	}
 	rec.mu.Unlock()
-	_, _ = io.WriteString(c, answer)
+	_, _ = io.WriteString(c, strings.Replace(answer, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1))
 }
 
 // requests are those that have arrived.

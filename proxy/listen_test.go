@@ -1,0 +1,361 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// serving starts a server and returns its address. It is shut down, at once, when the test ends.
+func serving(t *testing.T, o ServerOptions) (*Server, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(o)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.Shutdown(ctx)
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return s, l.Addr().String()
+}
+
+// names says which client the server sees, and by which protocol.
+var names = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RemoteAddr, " ", r.Proto) })
+
+func exchangeRaw(t *testing.T, address, request string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_, _ = io.WriteString(c, request)
+	b, _ := io.ReadAll(c)
+	return string(b)
+}
+
+func TestProxyProtocol(t *testing.T) {
+	const get = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+	v2 := func(fixed string, rest string) string {
+		return string(proxyV2) + fixed + string([]byte{byte(len(rest) >> 8), byte(len(rest))}) + rest
+	}
+	_, address := serving(t, ServerOptions{Handler: names, ProxyProtocol: true, TrustedProxies: loopback, HeaderRead: 200 * time.Millisecond})
+	for _, c := range []struct{ name, header, want string }{
+		{"v1", "PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n", "1.2.3.4:1111"},
+		{"v1, IPv6", "PROXY TCP6 2001:db8::1 ::1 1111 80\r\n", "[2001:db8::1]:1111"},
+		{"v1, unknown", "PROXY UNKNOWN\r\n", "127.0.0.1:"},
+		{"v2", v2("\x21\x11", "\x01\x02\x03\x04\x05\x06\x07\x08\x04\x57\x00\x50\x03\x00\x00"), "1.2.3.4:1111"},
+		{"v2, IPv6", v2("\x21\x21", "\x20\x01\x0d\xb8"+strings.Repeat("\x00", 11)+"\x01"+strings.Repeat("\x00", 16)+"\x04\x57\x00\x50"), "[2001:db8::1]:1111"},
+		{"v2, local", v2("\x20\x00", ""), "127.0.0.1:"},
+		{"v2, a Unix socket", v2("\x21\x31", strings.Repeat("x", 216)), "127.0.0.1:"},
+		{"none", "", ""},
+		{"v1, too long", "PROXY TCP4 " + strings.Repeat("1", 200) + "\r\n", ""},
+		{"v1, no address", "PROXY TCP4 x y 1 2\r\n", ""},
+		{"v1, two fields", "PROXY TCP4 1.2.3.4\r\n", ""},
+		{"v1, bad port", "PROXY TCP4 1.2.3.4 5.6.7.8 99999 1\r\n", ""},
+		{"v2, cut short", v2("\x21\x11", "\x01"), ""},
+		{"v2, version 3", v2("\x31\x11", strings.Repeat("x", 12)), ""},
+		{"v2, never ends", string(proxyV2) + "\x21\x11\x00\xff", ""},
+	} {
+		got := exchangeRaw(t, address, c.header+get)
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %q", c.name, got)
+		}
+	}
+	_, strange := serving(t, ServerOptions{Handler: names, ProxyProtocol: true})
+	if got := exchangeRaw(t, strange, "PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n"+get); !strings.HasPrefix(got, "HTTP/1.1 400") {
+		t.Errorf("a stranger's PROXY header: %q", got)
+	}
+	if got := exchangeRaw(t, strange, get); !strings.Contains(got, "127.0.0.1:") {
+		t.Errorf("a stranger without: %q", got)
+	}
+}
+
+func FuzzProxyHeader(f *testing.F) {
+	f.Add([]byte("PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n"))
+	f.Add(append(append([]byte{}, proxyV2...), 0x21, 0x11, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := strings.NewReader(string(b) + "REST")
+		if _, err := proxyHeader(r); err == nil {
+			if rest, _ := io.ReadAll(r); !strings.HasSuffix(string(rest), "REST") {
+				t.Errorf("read beyond the header of %q", b)
+			}
+		}
+	})
+}
+
+// authority signs certificates for 127.0.0.1 and for clients.
+type authority struct {
+	t    *testing.T
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+	dir  string
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &authority{t: t, key: key, dir: t.TempDir()}
+	a.cert, _ = x509.ParseCertificate(der)
+	a.write("ca.pem", "CERTIFICATE", der)
+	return a
+}
+
+func (a *authority) write(name, kind string, der []byte) {
+	a.t.Helper()
+	if err := os.WriteFile(a.file(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
+
+// issue writes name.pem and name.key.
+func (a *authority) issue(name, commonName string) tls.Certificate {
+	a.t.Helper()
+	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<60))
+	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: commonName}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	secret, _ := x509.MarshalECPrivateKey(key)
+	a.write(name+".pem", "CERTIFICATE", der)
+	a.write(name+".key", "EC PRIVATE KEY", secret)
+	pair, err := tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+".key"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return pair
+}
+
+func (a *authority) client(certificates ...tls.Certificate) *http.Client {
+	roots := x509.NewCertPool()
+	roots.AddCert(a.cert)
+	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certificates}}}
+}
+
+func TestTLS(t *testing.T) {
+	a := newAuthority(t)
+	a.issue("server", "one")
+	certificates, err := LoadCertificates(a.file("server.pem"), a.file("server.key"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, address := serving(t, ServerOptions{Handler: names, TLS: certificates})
+	serverName := func() string {
+		res, err := a.client().Get("https://" + address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if b, _ := io.ReadAll(res.Body); !strings.HasSuffix(string(b), "HTTP/2.0") {
+			t.Errorf("got %q", b)
+		}
+		return res.TLS.PeerCertificates[0].Subject.CommonName
+	}
+	if got := serverName(); got != "one" {
+		t.Errorf("got %q", got)
+	}
+	a.issue("server", "two")
+	if err := certificates.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := serverName(); got != "two" {
+		t.Errorf("got %q", got)
+	}
+	a.issue("server", "three")
+	_ = certificates.current(time.Now().Add(time.Minute))
+	if got := serverName(); got != "three" {
+		t.Errorf("a changed file is not noticed: got %q", got)
+	}
+	a.write("server.pem", "CERTIFICATE", []byte("garbage"))
+	if certificates.Reload() == nil || certificates.Err() == nil {
+		t.Error("garbage was accepted")
+	}
+	if got := serverName(); got != "three" {
+		t.Errorf("a broken file took the old one away: got %q", got)
+	}
+}
+
+func TestClientCertificates(t *testing.T) {
+	a := newAuthority(t)
+	a.issue("server", "one")
+	certificates, err := LoadCertificates(a.file("server.pem"), a.file("server.key"), a.file("ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var name string
+	_, address := serving(t, ServerOptions{TLS: certificates, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { name = certificateName(r) })})
+	if _, err := a.client().Get("https://" + address); err == nil {
+		t.Error("no certificate was needed")
+	}
+	if _, err := a.client(newAuthority(t).issue("x", "eve")).Get("https://" + address); err == nil {
+		t.Error("any certificate was good")
+	}
+	res, err := a.client(a.issue("ann", "ann")).Get("https://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if name != "ann" {
+		t.Errorf("got %q", name)
+	}
+	if _, err := LoadCertificates(a.file("server.pem"), a.file("server.key"), a.file("server.key")); err == nil {
+		t.Error("a file without CA was accepted")
+	}
+}
+
+func TestServerLimits(t *testing.T) {
+	_, address := serving(t, ServerOptions{Handler: names, HeaderRead: 100 * time.Millisecond, Idle: 100 * time.Millisecond, HeaderSize: 8 << 10, Connections: 2})
+	began := time.Now()
+	if got := exchangeRaw(t, address, "GET / HTTP/1.1\r\nHost"); strings.Contains(got, "200") || time.Since(began) > 4*time.Second {
+		t.Errorf("half a header: %q", got)
+	}
+	if got := exchangeRaw(t, address, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); !strings.Contains(got, "200 OK") || time.Since(began) > 4*time.Second {
+		t.Errorf("an idle connection: %q", got)
+	}
+	if got := exchangeRaw(t, address, "GET / HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", 20<<10)+"\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 431") {
+		t.Errorf("a long header: %q", got)
+	}
+}
+
+func TestConnectionLimit(t *testing.T) {
+	_, address := serving(t, ServerOptions{Handler: names, Connections: 1})
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		return c
+	}
+	first := dial()
+	if _, err := http.ReadResponse(bufio.NewReader(first), nil); err != nil {
+		t.Fatal(err)
+	}
+	second := dial()
+	defer second.Close()
+	_ = second.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a second connection was served: %v", err)
+	}
+	first.Close()
+	_ = second.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := second.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the second connection was never served: %v", err)
+	}
+}
+
+func TestReconfigureServer(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	s, address := serving(t, ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(entered)
+			<-release
+		}
+		_, _ = io.WriteString(w, "old")
+	})})
+	kept, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	_, _ = io.WriteString(kept, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+	<-entered
+	s.Configure(ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "new") })})
+	if got := exchangeRaw(t, address, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); !strings.HasSuffix(got, "new") {
+		t.Errorf("got %q", got)
+	}
+	close(release)
+	br := bufio.NewReader(kept)
+	for range 2 {
+		res, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := io.ReadAll(res.Body); string(b) != "old" {
+			t.Errorf("the kept connection: %q", b)
+		}
+		_, _ = io.WriteString(kept, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	}
+	kept.Close()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		n := len(s.all)
+		s.mu.Unlock()
+		if n == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the old server is never forgotten")
+		}
+	}
+}
+
+func TestShutdownWaits(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-release
+		_, _ = io.WriteString(w, "done")
+	})})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	got := make(chan string)
+	go func() { got <- exchangeRaw(t, l.Addr().String(), "GET / HTTP/1.1\r\nHost: h\r\n\r\n") }()
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Shutdown(context.Background()) }()
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		t.Error("still accepting")
+	}
+	close(release)
+	if answer := <-got; !strings.HasSuffix(answer, "done") {
+		t.Errorf("got %q", answer)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
