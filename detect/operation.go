@@ -120,6 +120,8 @@ type Operation struct {
 	Got      Body
 	GotChart *Chart
 	Complete bool // every byte of the answer went to the client
+
+	traced traced // the Tracker's, between Start and End
 }
 
 // Body is a manifest or other small body as bellbuoy saw it.

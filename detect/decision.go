@@ -1,0 +1,97 @@
+package detect
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// decision is one run of a decide function. It depends on its View and on what was fixed before, so that it can run again.
+// It reads what it has itself changed.
+type decision struct {
+	view View
+	Changes
+	cfg         Config
+	now         time.Time
+	w           write
+	out         outcome
+	subjectSeen bool // the upstream has lately shown the manifest that an accessory belongs to
+}
+
+// put stores a row.
+func (d *decision) put(row Row) {
+	for i := range d.Put {
+		if d.Put[i].Key == row.Key {
+			d.Put[i] = row
+			return
+		}
+	}
+	d.Put = append(d.Put, row)
+}
+
+// drop deletes a row.
+func (d *decision) drop(k Key) {
+	d.Put = slices.DeleteFunc(d.Put, func(r Row) bool { return r.Key == k })
+	if !slices.Contains(d.Delete, k) {
+		d.Delete = append(d.Delete, k)
+	}
+}
+
+// Get reads a row as it will be after this decision.
+func (d *decision) Get(k Key) (Row, bool, error) {
+	for i := range d.Put {
+		if d.Put[i].Key == k {
+			return d.Put[i], true, nil
+		}
+	}
+	if slices.Contains(d.Delete, k) {
+		return Row{}, false, nil
+	}
+	return d.view.Get(k)
+}
+
+// Scan reads rows by prefix as they will be after this decision.
+func (d *decision) Scan(kind RowKind, prefix string, limit int) ([]Row, error) {
+	rows, err := d.view.Scan(kind, prefix, limit)
+	if err != nil || len(d.Put)+len(d.Delete) == 0 {
+		return rows, err
+	}
+	found := make([]Row, 0, len(rows))
+	for _, r := range rows {
+		if !slices.Contains(d.Delete, r.Key) && !slices.ContainsFunc(d.Put, func(p Row) bool { return p.Key == r.Key }) {
+			found = append(found, r)
+		}
+	}
+	for _, r := range d.Put {
+		if r.Kind == kind && strings.HasPrefix(r.ID, prefix) {
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
+	return found, nil
+}
+
+// emit adds an event, unless its kind is muted.
+func (d *decision) emit(e Event) {
+	if !d.cfg.Accessories && e.Artifact != nil && e.Artifact.Kind.Accessory() {
+		return
+	}
+	d.Events = append(d.Events, e)
+}
+
+// event is the write's event, without what its type adds. It notes the repository where it is new.
+func (d *decision) event(typ Type) (Event, error) {
+	first, ok, err := read[repositoryRow](d, d.w.repositoryKey())
+	if err != nil {
+		return Event{}, err
+	}
+	if !ok {
+		first.First = d.w.At
+		d.put(newRow(d.w.repositoryKey(), first, d.now))
+	}
+	return Event{
+		ID: d.w.Event, Type: typ, At: d.w.At, Upstream: d.w.Upstream, External: d.w.External,
+		Repository: d.w.Repository, FirstSeen: first.First, Visibility: d.w.Visibility, Hint: d.w.Hint,
+		Client: d.w.Client, RequestID: d.w.RequestID, Inferred: d.out.inferred,
+	}, nil
+}

@@ -1,0 +1,257 @@
+package detect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// rows is what survives a crash: the fake ledger's database.
+type rows struct {
+	mu     sync.Mutex
+	rows   map[Key]Row
+	events []Event
+}
+
+func newRows() *rows { return &rows{rows: map[Key]Row{}} }
+
+// count counts rows of a kind.
+func (r *rows) count(kind RowKind) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k := range r.rows {
+		if k.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// fakeLedger is a Ledger in memory that checks the Tracker's side of the contract: decide is pure, and nothing comes after close.
+type fakeLedger struct {
+	t      testing.TB
+	db     *rows
+	mu     sync.Mutex
+	closed bool
+	fail   func() error // what the store answers; nil is fine
+	late   []func(View) (Changes, error)
+	commit func() // called inside each commit, before its changes are there
+}
+
+func (f *fakeLedger) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+}
+
+func (f *fakeLedger) failure(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	f.mu.Lock()
+	fail := f.fail
+	f.mu.Unlock()
+	if fail != nil {
+		if err := fail(); err != nil {
+			return fmt.Errorf("%w: %w", ErrStore, err)
+		}
+	}
+	return nil
+}
+
+func (f *fakeLedger) Commit(ctx context.Context, scope string, decide func(View) (Changes, error)) error {
+	if err := f.failure(ctx); err != nil {
+		return err
+	}
+	return f.apply(scope, decide)
+}
+
+func (f *fakeLedger) apply(scope string, decide func(View) (Changes, error)) error {
+	f.db.mu.Lock()
+	defer f.db.mu.Unlock()
+	f.mu.Lock()
+	if f.closed {
+		f.t.Errorf("commit in %q after close", scope)
+	}
+	commit := f.commit
+	f.mu.Unlock()
+	first, err := decide(fakeView{f.db})
+	if err != nil {
+		return err
+	}
+	c, err := decide(fakeView{f.db})
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(first, c) {
+		f.t.Errorf("decide is not pure in its view:\n%+v\n%+v", first, c)
+	}
+	if commit != nil {
+		commit()
+	}
+	for _, k := range c.Delete {
+		delete(f.db.rows, k)
+	}
+	for _, row := range c.Put {
+		if row.Kind == "" || row.ID == "" {
+			f.t.Errorf("a row without a key: %+v", row)
+		}
+		f.db.rows[row.Key] = row
+	}
+	for _, e := range c.Events {
+		f.record(e)
+	}
+	return nil
+}
+
+func (f *fakeLedger) record(e Event) {
+	for _, other := range f.db.events {
+		if other.ID == e.ID {
+			f.t.Errorf("event %s twice: %+v", e.ID, e)
+		}
+	}
+	if e.ID == "" || e.At.IsZero() {
+		f.t.Errorf("event without id or time: %+v", e)
+	}
+	e.Seq = int64(len(f.db.events) + 1)
+	f.db.events = append(f.db.events, e)
+}
+
+func (f *fakeLedger) CommitLater(ctx context.Context, scope string, fallback bool, decide func(View) (Changes, error)) error {
+	if err := f.failure(ctx); err != nil {
+		f.mu.Lock()
+		f.late = append(f.late, decide)
+		f.mu.Unlock()
+		return err
+	}
+	return f.apply(scope, decide)
+}
+
+// recover runs what CommitLater has kept.
+func (f *fakeLedger) recover() {
+	f.mu.Lock()
+	f.fail = nil
+	late := f.late
+	f.late = nil
+	f.mu.Unlock()
+	for _, decide := range late {
+		if err := f.apply("", decide); err != nil {
+			f.t.Error(err)
+		}
+	}
+}
+
+func (f *fakeLedger) Record(events ...Event) {
+	f.db.mu.Lock()
+	defer f.db.mu.Unlock()
+	for _, e := range events {
+		f.record(e)
+	}
+}
+
+func (f *fakeLedger) View(ctx context.Context, look func(View) error) error {
+	if err := f.failure(ctx); err != nil {
+		return err
+	}
+	f.db.mu.Lock()
+	defer f.db.mu.Unlock()
+	return look(fakeView{f.db})
+}
+
+func (f *fakeLedger) Due(ctx context.Context, kind RowKind, now time.Time, limit int) (due []Row, err error) {
+	if err := f.failure(ctx); err != nil {
+		return nil, err
+	}
+	f.db.mu.Lock()
+	defer f.db.mu.Unlock()
+	for _, row := range f.db.rows {
+		if row.Kind == kind && !row.Due.IsZero() && !row.Due.After(now) {
+			due = append(due, row)
+		}
+	}
+	slices.SortFunc(due, func(a, b Row) int {
+		if c := a.Due.Compare(b.Due); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return due[:min(len(due), limit)], nil
+}
+
+func (f *fakeLedger) Own(ctx context.Context, kind RowKind, limit int) (own []Row, err error) {
+	if err := f.failure(ctx); err != nil {
+		return nil, err
+	}
+	f.db.mu.Lock()
+	defer f.db.mu.Unlock()
+	return fakeView{f.db}.Scan(kind, "", limit)
+}
+
+type fakeView struct{ db *rows }
+
+func (v fakeView) Get(k Key) (Row, bool, error) {
+	row, ok := v.db.rows[k]
+	return row, ok, nil
+}
+
+func (v fakeView) Scan(kind RowKind, prefix string, limit int) (found []Row, err error) {
+	for k, row := range v.db.rows {
+		if k.Kind == kind && strings.HasPrefix(k.ID, prefix) {
+			found = append(found, row)
+		}
+	}
+	slices.SortFunc(found, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
+	return found[:min(len(found), limit)], nil
+}
+
+// fakeUpstream is what an upstream says when it is asked: what stands at a reference, or why it does not say.
+type fakeUpstream struct {
+	mu    sync.Mutex
+	down  error
+	found map[string]Found // repository@reference; tenant/name/version
+	asked int
+}
+
+var errDown = errors.New("connection refused")
+
+func (u *fakeUpstream) stands(key string, f Found) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.found == nil {
+		u.found = map[string]Found{}
+	}
+	u.found[key] = f
+}
+
+func (u *fakeUpstream) setDown(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.down = err
+}
+
+func (u *fakeUpstream) say(ctx context.Context, key string) (Found, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.asked++
+	if u.down != nil {
+		return Found{}, u.down
+	}
+	if f, ok := u.found[key]; ok {
+		return f, ctx.Err()
+	}
+	return Found{Absent: true}, ctx.Err()
+}
+
+func (u *fakeUpstream) Manifest(ctx context.Context, _, _, repository, reference string) (Found, error) {
+	return u.say(ctx, repository+"@"+reference)
+}
+
+func (u *fakeUpstream) Chart(ctx context.Context, _, tenant, name, version string) (Found, error) {
+	return u.say(ctx, tenant+"/"+name+"/"+version)
+}

@@ -1,0 +1,162 @@
+package detect
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// batch is how many rows of a kind one look takes.
+const batch = 256
+
+// noteHeld remembers that there is something to look after.
+func (t *Tracker) noteHeld(c Changes) {
+	for i := range c.Put {
+		if c.Put[i].Kind == rowHeld {
+			t.held.Store(true)
+			return
+		}
+	}
+}
+
+// releaseDue ends the waiting of pushes whose clients have been quiet. It looks at all replicas' rows: whoever comes first tells.
+func (t *Tracker) releaseDue(ctx context.Context) {
+	rows, err := t.ledger.Due(ctx, rowHeld, time.Now(), batch)
+	if err != nil {
+		return // the rows stay; the next look finds them
+	}
+	if len(rows) == 0 {
+		t.held.Store(false)
+	}
+	t.pushes.Store(int64(len(rows)))
+	for _, row := range rows {
+		if ctx.Err() != nil {
+			return
+		}
+		t.release(ctx, row.Key)
+	}
+}
+
+func (t *Tracker) release(ctx context.Context, k Key) {
+	cfg, now := t.config(), time.Now()
+	var final commitResult[Changes]
+	err := t.ledger.Commit(ctx, scopeOf(k), func(v View) (Changes, error) {
+		d := decision{view: v, cfg: cfg, now: now}
+		err := d.release(k, t.quietSince)
+		final.set(d.Changes)
+		return d.Changes, err
+	})
+	if c, ok := final.get(); err == nil && ok {
+		t.noteHeld(c)
+	}
+}
+
+// release tells what has waited long enough, or makes it wait for longer.
+func (d *decision) release(k Key, quietSince func(Event) time.Time) error {
+	row, ok, err := d.Get(k)
+	if err != nil || !ok || row.Due.After(d.now) {
+		return err // absorbed, or put off by another replica
+	}
+	var held heldRow
+	if json.Unmarshal(row.Value, &held) != nil {
+		d.drop(k)
+		return nil
+	}
+	if held.Tag == "" {
+		until, err := d.waitsUntil(held, quietSince(held.Event))
+		if err != nil {
+			return err
+		}
+		if until.After(d.now) {
+			d.hold(k, held, until)
+			return nil
+		}
+	}
+	d.drop(k)
+	d.emit(held.Event)
+	return nil
+}
+
+// waitsUntil is when a held push shall be looked at again: its client's quiet here and at other replicas, within limits.
+func (d *decision) waitsUntil(held heldRow, quietSince time.Time) (time.Time, error) {
+	e := &held.Event
+	k := place{e.Upstream, e.Hint, e.Repository}.key(rowBusy, held.Client)
+	busy, ok, err := d.Get(k)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if ok && busy.Seen.After(quietSince) {
+		quietSince = busy.Seen
+	}
+	until := quietSince.Add(d.cfg.UntaggedPush)
+	if last := held.Since.Add(d.cfg.UntaggedPushMax); until.After(last) {
+		until = last
+	}
+	return until, nil
+}
+
+// quietSince is since when a held push's client has done nothing in its repository, as far as this process has seen. It has seen
+// nothing before its start.
+func (t *Tracker) quietSince(e Event) time.Time {
+	k := sessionKey{place{e.Upstream, e.Hint, e.Repository}, e.Client.who(), e.Client.Address, e.Client.UserAgent}
+	sh := t.sessions.shardOf(k)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	s := sh.byKey[k]
+	switch {
+	case s == nil:
+		return t.started
+	case s.busy > 0:
+		return time.Now()
+	}
+	return s.last
+}
+
+// sweep drops rows that have ended by themselves.
+func (t *Tracker) sweep(ctx context.Context) {
+	for _, kind := range []RowKind{rowDone, rowRefused, rowBusy} {
+		rows, err := t.ledger.Due(ctx, kind, time.Now(), batch)
+		if err != nil {
+			return
+		}
+		for _, row := range rows {
+			now := time.Now()
+			_ = t.ledger.Commit(ctx, scopeOf(row.Key), func(v View) (Changes, error) { // it stays due
+				current, ok, err := v.Get(row.Key)
+				if err != nil || !ok || current.Due.After(now) {
+					return Changes{}, err
+				}
+				return Changes{Delete: []Key{row.Key}}, nil
+			})
+		}
+	}
+}
+
+// markBusy tells other replicas of pushes that go on here, so that what they hold for the same client waits on.
+func (t *Tracker) markBusy(ctx context.Context) {
+	cfg, now := t.config(), time.Now()
+	for _, k := range t.sessions.writers(now, cfg.UntaggedPush/3) {
+		client := Client{Operator: k.who, Address: k.address, UserAgent: k.agent}
+		row := newRow(k.key(rowBusy, client.id()), struct{}{}, now)
+		row.Due = now.Add(2 * cfg.UntaggedPush)
+		_ = t.ledger.Commit(ctx, k.scope(), func(View) (Changes, error) { // without it another replica may tell a child's push early
+			return Changes{Put: []Row{row}}, nil
+		})
+	}
+}
+
+// writers are sessions that have been pushing for longer than a while, and are at it.
+func (ss *sessions) writers(now time.Time, while time.Duration) (keys []sessionKey) {
+	for i := range ss.shards {
+		sh := &ss.shards[i]
+		sh.mu.Lock()
+		for s := sh.active.front; s != nil && (s.busy > 0 || now.Sub(s.last) < while); s = s.next {
+			if !s.writing.IsZero() && now.Sub(s.writing) >= while {
+				s.writing = now
+				keys = append(keys, s.key)
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return keys
+}

@@ -1,0 +1,199 @@
+package detect
+
+import (
+	"encoding/json"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// index is a bounded memory of the ledger's tag index, and of manifests' contents. What it does not hold may still be in the ledger.
+type index struct {
+	rows         *lru.Cache[Key, indexed]
+	hits, misses atomic.Int64
+
+	mu       sync.Mutex
+	contents *simplelru.LRU[string, *content]
+	bytes    int
+	maxBytes int
+}
+
+// indexed is a cached row: a tagRow, repositoryRow or chartRow, []string (the tags of a digest, under their prefix), or seenManifest.
+type indexed struct {
+	value any
+	at    time.Time
+}
+
+// seenManifest says that a manifest is there; full when its row holds what its bytes say.
+type seenManifest struct {
+	full bool
+	size int64
+}
+
+// freshness is how long what is cached needs no further look, and a row no sign of life.
+const freshness = 5 * time.Minute
+
+// blobID stands for a blob's digest where millions of them may be remembered. Two digests that share one would only confuse
+// which of two pulls a blob belongs to.
+type blobID uint64
+
+var blobSeed = maphash.MakeSeed()
+
+func idOf(digest string) blobID { return blobID(maphash.String(blobSeed, digest)) }
+
+// content is what is remembered of a manifest's bytes, whatever repository it is in. It is shared and never changed.
+type content struct {
+	artifact *Artifact
+	index    bool
+	config   blobID
+	layers   []blobID
+	own      int64 // bytes of the manifest
+	cost     int   // bytes of memory, about
+}
+
+func (c *content) lists(b blobID) bool { return c.config == b && b != 0 || c.isLayer(b) }
+
+func (c *content) isLayer(b blobID) bool {
+	for _, l := range c.layers {
+		if l == b {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *content) child(digest string) bool {
+	if c == nil || !c.index {
+		return false
+	}
+	for i := range c.artifact.Children {
+		if c.artifact.Children[i].Digest == digest {
+			return true
+		}
+	}
+	return false
+}
+
+func contentOf(a *Artifact, config string, layers []string, own int64) *content {
+	c := &content{artifact: a, index: isIndexKind(a), own: own, cost: 256 + 8*len(layers)}
+	if config != "" {
+		c.config = idOf(config)
+	}
+	if len(layers) > 0 {
+		c.layers = make([]blobID, len(layers))
+		for i, l := range layers {
+			c.layers[i] = idOf(l)
+		}
+	}
+	for i := range a.Children {
+		c.cost += 200 + len(a.Children[i].ArtifactType)
+	}
+	for k, v := range a.Annotations {
+		c.cost += 64 + len(k) + len(v)
+	}
+	return c
+}
+
+func newIndex(b Bounds) *index {
+	x := &index{maxBytes: b.ContentBytes}
+	x.rows, _ = lru.New[Key, indexed](b.Index) // fails for sizes below 1 only
+	x.contents, _ = simplelru.NewLRU(b.Index, func(_ string, c *content) { x.bytes -= c.cost })
+	return x
+}
+
+func (x *index) contentBytes() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.bytes
+}
+
+func (x *index) content(digest string) *content {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c, _ := x.contents.Get(digest)
+	return c
+}
+
+// keep remembers a content under its digest; the caller has computed that digest from the bytes.
+func (x *index) keep(digest string, c *content) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, ok := x.contents.Get(digest); ok || c.cost > x.maxBytes/4 {
+		return
+	}
+	x.bytes += c.cost
+	x.contents.Add(digest, c)
+	for x.bytes > x.maxBytes {
+		x.contents.RemoveOldest()
+	}
+}
+
+// get reads a cached row.
+func get[T any](x *index, k Key) (value T, at time.Time, ok bool) {
+	e, ok := x.rows.Get(k)
+	if ok {
+		value, ok = e.value.(T)
+	}
+	if !ok {
+		x.misses.Add(1)
+		return value, time.Time{}, false
+	}
+	x.hits.Add(1)
+	return value, e.at, true
+}
+
+func (x *index) set(k Key, value any) {
+	if len(k.ID) <= maxKeptName {
+		x.rows.Add(k, indexed{value, time.Now()})
+	}
+}
+
+// maxKeptName bounds a key: no registry takes longer names, and a stranger may send any.
+const maxKeptName = 1024
+
+// apply brings the memory up to what was committed.
+func (x *index) apply(c Changes) {
+	for _, k := range c.Delete {
+		x.forget(k)
+	}
+	for _, row := range c.Put {
+		switch row.Kind {
+		case rowTag:
+			applyRow[tagRow](x, row)
+		case rowRepository:
+			applyRow[repositoryRow](x, row)
+		case rowChart:
+			applyRow[chartRow](x, row)
+		case rowManifest:
+			var m manifestRow
+			if json.Unmarshal(row.Value, &m) == nil {
+				x.set(row.Key, seenManifest{full: m.Artifact.Kind != "", size: m.Artifact.Size})
+			}
+		case rowTagged:
+			x.forget(row.Key)
+		}
+	}
+}
+
+func applyRow[T any](x *index, row Row) {
+	var value T
+	if json.Unmarshal(row.Value, &value) == nil {
+		x.set(row.Key, value)
+	}
+}
+
+func (x *index) forget(k Key) {
+	if k.Kind == rowTagged { // the list of its digest's tags is cached
+		k.ID = k.ID[:strings.LastIndex(k.ID, separator)+1]
+	}
+	x.rows.Remove(k)
+}
+
+func isIndexType(mediaType string) bool {
+	return mediaType == dockerList || mediaType == "application/vnd.oci.image.index.v1+json"
+}

@@ -1,0 +1,300 @@
+package detect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// An intent is a write whose outcome is not known yet. It is a row from before the write's last byte goes upstream until its outcome
+// is, and it holds all that an event needs, so that another process can finish what this one began.
+//
+//	          Intend                 Settle: a clear answer
+//	(nothing) ──────▶ in flight ───────────────────────────▶ settled: event or none, in one commit with the row's end
+//	                   │   │ ▲  │                                 ▲
+//	              Drop │   │ │  └── another's settling took its row: joined, no event of its own
+//	                   ▼   │ │                                    │
+//	               dropped │ └ a retry of it (same client, reference and digest) is an intent of its own
+//	                 Leave │ or a crash                           │ the upstream was asked, or somebody's read showed it,
+//	                       ▼                                      │ or a retry's 404, 409 or 412 did
+//	                      open ───────────────────────────────────┘ (event: then a retry joins for 10 min more)
+//	                      └──┘ the upstream does not say: asked again, with growing pauses
+//
+// Whichever settling finds the row gone has been joined: it makes nothing. So there is one event, whatever crosses.
+
+// Intent is a write on its way. The proxy holds it between Intend and Settle, Leave or Drop.
+type Intent struct {
+	ID      string // UUIDv7
+	w       write
+	key     Key
+	durable bool // its row was committed
+}
+
+// The things a write does.
+const (
+	doPut    = "put"
+	doDelete = "delete"
+	doUpload = "upload"
+	doRemove = "remove"
+)
+
+// write is what an intent's row holds, as JSON.
+type write struct {
+	ID        string    `json:"id"`
+	Event     string    `json:"event"` // the ID that its event will have
+	At        time.Time `json:"at"`
+	Do        string    `json:"do"`
+	place               // flattened
+	Reference string    `json:"ref"` // tag or digest; a chart's name/version
+	Tags      []string  `json:"tags,omitempty"`
+	Digest    string    `json:"digest,omitempty"` // of the bytes put, or the one deleted
+	MediaType string    `json:"media_type,omitempty"`
+
+	Manifest *manifestRow      `json:"manifest,omitempty"` // put: what the bytes say
+	Notes    map[string]string `json:"annotations,omitempty"`
+	Chart    *Chart            `json:"chart,omitempty"`
+
+	Client     Client   `json:"client"`
+	External   External `json:"external"`
+	RequestID  string   `json:"request_id,omitempty"`
+	Visibility string   `json:"visibility,omitempty"`
+	Before     before   `json:"before"`
+}
+
+// before is what stood at the reference, as far as known, when the intent was made.
+type before struct {
+	Known        bool         `json:"known,omitempty"`
+	Absent       bool         `json:"absent,omitempty"`
+	Digest       string       `json:"digest,omitempty"`
+	MediaType    string       `json:"media_type,omitempty"`
+	Size         int64        `json:"size,omitempty"`
+	Manifest     *manifestRow `json:"manifest,omitempty"`
+	Tags         []string     `json:"tags,omitempty"`
+	TagsComplete bool         `json:"tags_complete,omitempty"`
+	Present      bool         `json:"present,omitempty"` // put to a tag: the digest itself was there already
+}
+
+// Intend commits an intent for a manifest PUT or DELETE or a chart POST or DELETE. Call it when the request's body is known (op.Sent or
+// op.SentChart) and op.Before is filled in, before the last byte goes upstream. Where the store fails it returns an intent
+// that is only in memory, together with an error that wraps ErrStore; the caller decides whether to go on (store.on_failure).
+// Every Intent must end in exactly one of Settle, Leave and Drop.
+func (t *Tracker) Intend(ctx context.Context, op *Operation) (*Intent, error) {
+	in := &Intent{w: t.newWrite(op)}
+	in.ID = in.w.ID
+	in.key = in.w.key(rowIntent, in.w.Reference, in.ID)
+	t.flight.add(in)
+	var final commitResult[write]
+	seen := t.learned.takeScope(in.w.scope()) // what reads showed just before (a tag's HEAD) is what stood before
+	made, now := in.w, time.Now()
+	err := t.ledger.Commit(ctx, made.scope(), func(v View) (Changes, error) {
+		d := decision{view: v, now: now}
+		if err := d.learnAll(seen); err != nil {
+			return Changes{}, err
+		}
+		w := made
+		if err := w.lookBefore(&d); err != nil {
+			return Changes{}, err
+		}
+		final.set(w)
+		d.put(newRow(in.key, w, w.At))
+		return d.Changes, nil
+	})
+	if w, ok := final.get(); ok {
+		in.w = w
+	}
+	if err != nil {
+		return in, fmt.Errorf("committing an intent: %w", err)
+	}
+	in.durable = true
+	return in, nil
+}
+
+func (t *Tracker) newWrite(op *Operation) write {
+	w := write{
+		ID: newID(), Event: newID(), At: op.At,
+		place:     placeOf(op),
+		Reference: op.Reference, MediaType: op.Sent.MediaType,
+		Client: op.Client, External: op.External, RequestID: op.ID,
+		Visibility: t.visibility(op.Repository),
+	}
+	if w.At.IsZero() {
+		w.At = time.Now()
+	}
+	switch op.Action {
+	case ManifestPut:
+		w.Do, w.Tags, w.Digest = doPut, op.Tags, op.Sent.Digest
+		if !IsDigest(op.Reference) {
+			w.Tags = []string{op.Reference}
+		} else if w.Digest == "" || digestAlgorithm(w.Digest) != digestAlgorithm(op.Reference) {
+			w.Digest = op.Reference
+		}
+		w.readManifest(op.Sent)
+	case ManifestDelete:
+		w.Do = doDelete
+		if IsDigest(op.Reference) {
+			w.Digest = op.Reference
+		}
+	case ChartPost:
+		w.Do, w.Chart, w.Digest = doUpload, op.SentChart, op.Sent.Digest
+		if w.Chart == nil {
+			w.Chart = &Chart{Digest: op.Sent.Digest, Size: op.Sent.Size}
+		}
+		if w.Chart.Digest != "" {
+			w.Digest = w.Chart.Digest
+		}
+		w.Reference = w.Chart.Name + "/" + w.Chart.Version
+	case ChartDelete:
+		w.Do, w.Chart = doRemove, &Chart{Name: op.Chart, Version: op.Version}
+		w.Reference = op.Chart + "/" + op.Version
+	}
+	w.Before = foundBefore(op.Before)
+	return w
+}
+
+func (w *write) readManifest(sent Body) {
+	if sent.Bytes == nil {
+		return
+	}
+	m, err := ReadManifest(sent.Bytes, sent.MediaType)
+	if err != nil {
+		return // named by the upstream's digest alone
+	}
+	w.Manifest, w.Notes, w.MediaType = rowOf(m, int64(len(sent.Bytes))), m.Annotations, m.MediaType
+	w.Manifest.Artifact.Annotations = nil
+}
+
+func foundBefore(f *Found) before {
+	if f == nil {
+		return before{}
+	}
+	b := before{
+		Known: f.Absent || f.Digest != "", Absent: f.Absent, Digest: f.Digest, MediaType: f.MediaType, Size: f.Size,
+		Tags: f.Tags, TagsComplete: f.TagsComplete,
+	}
+	if m, err := ReadManifest(f.Manifest, f.MediaType); err == nil {
+		m.Annotations = nil
+		b.Manifest = rowOf(m, int64(len(f.Manifest)))
+	}
+	return b
+}
+
+// lookBefore completes what stood before from the tag index, where the look-up did not tell.
+func (w *write) lookBefore(v View) error {
+	switch w.Do {
+	case doPut:
+		return w.lookBeforePut(v)
+	case doDelete:
+		return w.lookBeforeDelete(v)
+	}
+	if w.Before.Known || w.Chart.Name == "" {
+		return nil
+	}
+	row, ok, err := read[chartRow](v, w.chartKey(chartFile(w.Chart)))
+	if ok {
+		w.Before.Known, w.Before.Digest, w.Before.Size = true, row.Chart.Digest, row.Chart.Size
+	}
+	return err
+}
+
+func (w *write) lookBeforePut(v View) error {
+	_, present, err := v.Get(w.manifestKey(w.Digest))
+	if err != nil {
+		return err
+	}
+	w.Before.Present = present
+	if w.Before.Known || len(w.Tags) == 0 {
+		if len(w.Tags) == 0 && present {
+			w.Before.Known, w.Before.Digest = true, w.Digest
+		}
+		return nil
+	}
+	row, ok, err := read[tagRow](v, w.tagKey(w.Tags[0]))
+	if ok {
+		w.Before.Known, w.Before.Digest, w.Before.Absent = true, row.Digest, row.Digest == ""
+	}
+	return err
+}
+
+func (w *write) lookBeforeDelete(v View) error {
+	if w.Before.Known {
+		return nil
+	}
+	if w.Digest != "" {
+		_, ok, err := v.Get(w.manifestKey(w.Digest))
+		if ok {
+			w.Before.Known, w.Before.Digest = true, w.Digest
+		}
+		return err
+	}
+	row, ok, err := read[tagRow](v, w.tagKey(w.Reference))
+	if ok {
+		w.Before.Known, w.Before.Digest, w.Before.Absent = true, row.Digest, row.Digest == ""
+	}
+	return err
+}
+
+// same tells whether another write is a retry of this one, or this one of it.
+func (w *write) same(o *write) bool {
+	return w.Do == o.Do && w.Reference == o.Reference && w.Digest == o.Digest && w.Client.id() == o.Client.id() && slices.Equal(w.Tags, o.Tags)
+}
+
+func (w *write) doneKey() Key {
+	return w.key(rowDone, w.Reference, w.Digest, w.Do, w.Client.id())
+}
+
+// Settle ends an intent by a clear answer (2xx to 4xx): the event, its deliveries, what bellbuoy knows and the intent's end in one commit.
+// An error that wraps ErrStore says that the ledger will do it later; the client's answer need not wait for that.
+func (t *Tracker) Settle(ctx context.Context, in *Intent, op *Operation) error {
+	defer t.flight.remove(in)
+	out := in.w.answered(op)
+	t.noticeWrite(op, in, out)
+	return t.settle(ctx, in, out)
+}
+
+// Leave gives an intent up whose outcome is unknown (5xx, a reset, a timeout): the upstream is asked, at once and until it says.
+func (t *Tracker) Leave(in *Intent) {
+	t.flight.remove(in)
+	t.open.add(in, time.Now())
+}
+
+// Drop ends an intent that never reached the upstream. Where the store fails the row stays, and the upstream's word ends it.
+func (t *Tracker) Drop(ctx context.Context, in *Intent) error {
+	defer t.flight.remove(in)
+	if !in.durable {
+		return nil
+	}
+	err := t.ledger.CommitLater(ctx, in.w.scope(), true, func(View) (Changes, error) {
+		return Changes{Delete: []Key{in.key}}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("dropping an intent: %w", err)
+	}
+	return nil
+}
+
+func intentOf(row Row) (*Intent, error) {
+	in := &Intent{key: row.Key, durable: true}
+	if err := json.Unmarshal(row.Value, &in.w); err != nil {
+		return nil, fmt.Errorf("reading an intent: %w", err)
+	}
+	in.ID = in.w.ID
+	return in, nil
+}
+
+func newID() string {
+	id, err := uuid.NewV7()
+	if err != nil { // no randomness: the system cannot run anything safely
+		return uuid.NewString()
+	}
+	return id.String()
+}
+
+func placeOf(op *Operation) place {
+	return place{op.Upstream, op.Hint, op.Repository}
+}
+
+func chartFile(c *Chart) string { return c.Name + "-" + c.Version + ".tgz" }

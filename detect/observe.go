@@ -1,0 +1,230 @@
+package detect
+
+import (
+	"net/http"
+	"time"
+)
+
+// Start is called when a request is forwarded: from now on a transfer of this client in this repository is in flight.
+func (t *Tracker) Start(op *Operation) {
+	if !t.follows(op) {
+		return
+	}
+	now := time.Now()
+	cfg := t.cfg.Load()
+	k := sessionKeyOf(op, op.Repository)
+	sh := t.sessions.shardOf(k)
+	sh.mu.Lock()
+	s := sh.enter(k, now)
+	op.traced = traced{session: s}
+	if s.busy == 0 && now.Sub(s.last) >= cfg.Repeat {
+		s.lull++
+	}
+	s.busy++
+	sh.touch(s, now)
+	switch op.Action {
+	case ManifestGet:
+		op.traced.head = s.takeHead(op.Reference)
+	case UploadStart, UploadChunk, UploadEnd, ManifestPut:
+		if s.writing.IsZero() {
+			s.writing = now
+		}
+	}
+	told := sh.evict(cfg.Bounds)
+	sh.mu.Unlock()
+	t.tell(told)
+}
+
+// follows tells whether a request belongs to a client's doings in a registry's repository.
+func (t *Tracker) follows(op *Operation) bool {
+	return op.Kind != ChartMuseum && op.Action != Other && op.Repository != "" && len(op.Repository) < 1024
+}
+
+// enter locks the shard of an operation's session and returns it. A session that was evicted meanwhile is begun again.
+func (t *Tracker) enter(op *Operation, now time.Time) *session {
+	if s := op.traced.session; s != nil {
+		s.shard.mu.Lock()
+		if !s.gone {
+			return s
+		}
+		s.shard.mu.Unlock()
+	}
+	k := sessionKeyOf(op, op.Repository)
+	sh := t.sessions.shardOf(k)
+	sh.mu.Lock()
+	s := sh.enter(k, now)
+	op.traced = traced{session: s}
+	s.busy++
+	return s
+}
+
+// Answered is called when the answer's status and headers are known. Blobs decide pulls here.
+func (t *Tracker) Answered(op *Operation) {
+	if !t.follows(op) {
+		return
+	}
+	now := time.Now()
+	s := t.enter(op, now)
+	s.shard.touch(s, now)
+	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
+	ok := op.Status >= 200 && op.Status < 300
+	switch {
+	case op.Action == ManifestHead && ok:
+		s.resolved(op, now, p.cfg.Bounds.Session)
+	case op.Action == ManifestGet && op.Status == http.StatusOK:
+		op.traced.reading = true
+		s.reading++
+	case op.Action == BlobGet && (ok || redirects(op.Status)):
+		p.blob(op)
+	case op.Action == Referrers:
+		s.list(op.Reference, p.cfg.Bounds.Session)
+	}
+	s.shard.weigh(s)
+	s.shard.mu.Unlock()
+	t.tell(p.told)
+	if op.Action == UploadStart && op.Status == http.StatusCreated && op.Mount != "" && op.From != "" {
+		t.mounted(op, now)
+	}
+	if op.Action == ManifestHead || op.Action == ManifestGet {
+		t.evidence(op)
+	}
+}
+
+func redirects(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// End is called when the answer's body is through, or broken off. op.Got and op.Complete are set.
+func (t *Tracker) End(op *Operation) {
+	if op.Kind == ChartMuseum {
+		t.endChart(op)
+		return
+	}
+	if !t.follows(op) {
+		return
+	}
+	now := time.Now()
+	var c *content
+	whole := op.Action == ManifestGet && op.Status == http.StatusOK && op.Complete
+	if whole {
+		c = t.contentOf(op)
+	}
+	s := t.enter(op, now)
+	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
+	if op.traced.reading {
+		s.reading--
+	}
+	switch {
+	case whole:
+		p.manifest(op, c)
+	case op.Action == ManifestGet:
+		s.giveHeadBack(op.traced.head, p.cfg.Bounds.Session)
+	case op.Action == BlobGet && !op.Complete:
+		s.unask(op.traced.full)
+	}
+	if s.reading == 0 {
+		s.strays = nil
+	}
+	s.busy--
+	if s.busy <= 0 {
+		s.busy = 0
+	}
+	s.shard.touch(s, now)
+	s.shard.weigh(s)
+	s.shard.mu.Unlock()
+	op.traced = traced{}
+	t.tell(p.told)
+	t.observeRead(op)
+}
+
+// observeRead learns from what the upstream answered.
+func (t *Tracker) observeRead(op *Operation) {
+	if op.Status != http.StatusOK || op.Action != ManifestHead && (op.Action != ManifestGet || !op.Complete) {
+		return
+	}
+	tag := op.Reference
+	if IsDigest(tag) {
+		tag = ""
+	}
+	t.observe(op, tag, digestRead(op))
+}
+
+// digestRead is the digest of the manifest that an answer shows.
+func digestRead(op *Operation) string {
+	switch {
+	case op.ContentDigest != "":
+		return op.ContentDigest
+	case op.Got.Digest != "":
+		return op.Got.Digest
+	case IsDigest(op.Reference):
+		return op.Reference
+	}
+	return ""
+}
+
+// contentOf is what a manifest read holds. Its bytes are read once, wherever they are read again.
+func (t *Tracker) contentOf(op *Operation) *content {
+	digest := op.Got.Digest
+	if digest == "" {
+		digest = digestRead(op)
+	}
+	if c := t.index.content(digest); c != nil {
+		return c
+	}
+	if op.Got.Bytes == nil {
+		return nil
+	}
+	m, err := ReadManifest(op.Got.Bytes, op.Got.MediaType)
+	if err != nil {
+		return nil
+	}
+	c := contentOf(&m.Artifact, m.Config, m.Layers, int64(len(op.Got.Bytes)))
+	if op.Got.Digest != "" {
+		t.index.keep(op.Got.Digest, c)
+	}
+	return c
+}
+
+// mounted: a blob taken over from another repository is a download there.
+func (t *Tracker) mounted(op *Operation, now time.Time) {
+	k := sessionKeyOf(op, op.From)
+	sh := t.sessions.shardOf(k)
+	sh.mu.Lock()
+	s := sh.byKey[k]
+	if s == nil {
+		sh.mu.Unlock()
+		return
+	}
+	sh.touch(s, now)
+	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
+	p.counted(p.candidates(idOf(op.Mount)), idOf(op.Mount))
+	sh.mu.Unlock()
+	t.tell(p.told)
+}
+
+// noticeWrite tells a client's reads what it has just written.
+func (t *Tracker) noticeWrite(op *Operation, in *Intent, out outcome) {
+	if !out.done || !t.follows(op) {
+		return
+	}
+	now := time.Now()
+	s := t.enter(op, now)
+	defer s.shard.mu.Unlock()
+	switch in.w.Do {
+	case doPut:
+		s.put(out.digest, t.cfg.Load().Bounds.Session)
+		if len(out.tags) > 0 {
+			s.partOf(func(p *pull) bool { return p.digest == out.digest })
+		}
+	case doDelete:
+		digest, tag := in.w.Digest, ""
+		if digest == "" {
+			digest, tag = in.w.Before.Digest, in.w.Reference
+		}
+		s.partOf(func(p *pull) bool { return digest != "" && p.digest == digest || tag != "" && p.tag == tag })
+	}
+}

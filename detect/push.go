@@ -1,0 +1,307 @@
+package detect
+
+import (
+	"encoding/json"
+	"math"
+	"time"
+)
+
+// dummyHold is how long a tag's push waits for the delete that would show it to be regctl's dummy. With the timers' grain it stays below 10 s.
+const dummyHold = 9 * time.Second
+
+// dummyWindow is how long after a refused DELETE of a tag a push to it may be such a dummy.
+const dummyWindow = time.Minute
+
+// pushed decides a manifest PUT that the upstream did (DESIGN §4.2, Pushes, in the order of its rows).
+func (d *decision) pushed() error {
+	e, err := d.event(PushArtifact)
+	if err != nil {
+		return err
+	}
+	e.Digest, e.Mismatch, e.Tags = d.out.digest, d.out.mismatch, d.out.tags
+	if e.Artifact, err = d.artifact(); err != nil {
+		return err
+	}
+	switch {
+	case d.bookkeeping():
+		return d.pushedBook(e)
+	case len(e.Tags) == 0:
+		return d.pushedUntagged(e)
+	}
+	return d.pushedTagged(e)
+}
+
+// artifact describes what was put, as the event shall show it.
+func (d *decision) artifact() (*Artifact, error) {
+	m := d.w.Manifest
+	if m == nil {
+		if d.w.MediaType == "" {
+			return nil, nil
+		}
+		return d.accessoryByTag(&Artifact{Kind: OtherKind, MediaType: d.w.MediaType}), nil
+	}
+	a := m.Artifact
+	a.Annotations = d.w.Notes
+	if len(a.Children) > 0 {
+		size, err := d.indexSize(m)
+		if err != nil {
+			return nil, err
+		}
+		a.Size = size
+	}
+	return d.accessoryByTag(&a), nil
+}
+
+// accessoryByTag gives what is put to sha256-<hex>.sig, .att or .sbom the kind and the subject that the tag names.
+func (d *decision) accessoryByTag(a *Artifact) *Artifact {
+	for _, tag := range d.out.tags {
+		subject, suffix, ok := FallbackTag(tag)
+		if !ok || suffix == "" {
+			continue
+		}
+		switch suffix {
+		case ".sig":
+			a.Kind = Signature
+		case ".att":
+			a.Kind = Attestation
+		case ".sbom":
+			a.Kind = SBOM
+		}
+		if a.Subject == "" {
+			a.Subject = subject
+		}
+	}
+	return a
+}
+
+// indexSize is an index's own size and its children's in full, as far as bellbuoy knows them; else their manifests'.
+func (d *decision) indexSize(m *manifestRow) (int64, error) {
+	size := m.Own
+	for _, c := range m.Artifact.Children {
+		row, ok, err := read[manifestRow](d, d.w.manifestKey(c.Digest))
+		if err != nil {
+			return 0, err
+		}
+		n := c.Size
+		if ok && row.Artifact.Size > 0 {
+			n = row.Artifact.Size
+		}
+		if size > math.MaxInt64-n {
+			return math.MaxInt64, nil
+		}
+		size += n
+	}
+	return size, nil
+}
+
+// bookkeeping tells whether this is an index under a fallback tag: what stands in for the referrers API.
+func (d *decision) bookkeeping() bool {
+	if len(d.out.tags) != 1 || d.w.Manifest == nil || !isIndexKind(&d.w.Manifest.Artifact) {
+		return false
+	}
+	_, suffix, ok := FallbackTag(d.out.tags[0])
+	return ok && suffix == ""
+}
+
+// isIndexKind: an index that is an accessory by what it says of itself is an index still.
+func isIndexKind(a *Artifact) bool { return a.Kind == Index || len(a.Children) > 0 }
+
+// pushedBook gives no event of its own; what it lists are referrers, so what waits among them waits no longer.
+func (d *decision) pushedBook(e Event) error {
+	for _, c := range e.Artifact.Children {
+		if err := d.releaseHeld(c.Digest); err != nil {
+			return err
+		}
+	}
+	known, ok, err := read[manifestRow](d, d.w.manifestKey(e.Digest))
+	if err != nil {
+		return err
+	}
+	d.putManifest(e.Digest, e.Artifact, !ok || known.Book)
+	_, err = d.putTag(e.Tags[0], e.Digest)
+	return err
+}
+
+// pushedUntagged: the event waits for an index or a tag, durably, unless it is an accessory of something that stands on its own.
+func (d *decision) pushedUntagged(e Event) error {
+	known, ok, err := read[manifestRow](d, d.w.manifestKey(e.Digest))
+	if err != nil {
+		return err
+	}
+	e.Unchanged = ok && !known.Book
+	d.putManifest(e.Digest, e.Artifact, false)
+	if e.Artifact != nil {
+		if err := d.absorb(e.Artifact.Children); err != nil {
+			return err
+		}
+	}
+	waits, err := d.waits(e.Artifact)
+	if err != nil {
+		return err
+	}
+	held, again, err := read[heldRow](d, d.w.heldKey(e.Digest))
+	switch {
+	case err != nil:
+		return err
+	case !waits:
+		if again {
+			d.drop(d.w.heldKey(e.Digest))
+		}
+		d.emit(e)
+		return nil
+	case !again:
+		held = heldRow{Event: e, Client: d.w.Client.id(), Since: d.now}
+	}
+	d.hold(d.w.heldKey(e.Digest), held, d.now.Add(d.cfg.UntaggedPush))
+	return nil
+}
+
+// waits tells whether a put by digest may still turn out to be part of something.
+func (d *decision) waits(a *Artifact) (bool, error) {
+	if a == nil || a.Subject == "" {
+		return true, nil
+	}
+	_, waiting, err := read[heldRow](d, d.w.heldKey(a.Subject))
+	if err != nil || waiting {
+		return waiting, err
+	}
+	_, known, err := d.Get(d.w.manifestKey(a.Subject))
+	return !known && !d.subjectSeen, err
+}
+
+// pushedTagged: the children that waited for this index, and the same digest put without a tag before, are part of it.
+func (d *decision) pushedTagged(e Event) error {
+	if e.Artifact != nil {
+		if err := d.absorb(e.Artifact.Children); err != nil {
+			return err
+		}
+	}
+	if err := d.absorb([]Child{{Digest: e.Digest}}); err != nil {
+		return err
+	}
+	e.Unchanged = true
+	for i, tag := range e.Tags {
+		stood, err := d.putTag(tag, e.Digest)
+		if err != nil {
+			return err
+		}
+		if stood == "" && i == 0 && d.w.Before.Known {
+			stood = d.w.Before.Digest
+		}
+		if stood != e.Digest {
+			e.Unchanged = false
+			if e.Previous == "" {
+				e.Previous = stood
+			}
+		}
+	}
+	d.putManifest(e.Digest, e.Artifact, false)
+	dummy, err := d.maybeDummy(e)
+	if err == nil && !dummy {
+		d.emit(e)
+	}
+	return err
+}
+
+// absorb ends the waiting of what has become part of this push.
+func (d *decision) absorb(children []Child) error {
+	for _, c := range children {
+		_, waiting, err := d.Get(d.w.heldKey(c.Digest))
+		if err != nil {
+			return err
+		}
+		if waiting {
+			d.drop(d.w.heldKey(c.Digest))
+		}
+	}
+	return nil
+}
+
+// releaseHeld gives the event of what waits under a digest, now.
+func (d *decision) releaseHeld(digest string) error {
+	held, ok, err := read[heldRow](d, d.w.heldKey(digest))
+	if err != nil || !ok {
+		return err
+	}
+	d.drop(d.w.heldKey(digest))
+	d.emit(held.Event)
+	return nil
+}
+
+func (d *decision) hold(k Key, held heldRow, due time.Time) {
+	row := newRow(k, held, d.now)
+	row.Due = due
+	d.put(row)
+}
+
+// rememberRefusal notes that the upstream refused to delete a tag: what this client puts there next may be regctl's dummy.
+func (d *decision) rememberRefusal() {
+	row := newRow(d.w.key(rowRefused, d.w.Reference, d.w.Client.id()), refusedRow{Digest: d.w.Before.Digest, At: d.now}, d.now)
+	row.Due = d.now.Add(dummyWindow)
+	d.put(row)
+}
+
+// maybeDummy holds the event of a push to a tag that the same client has just failed to delete.
+func (d *decision) maybeDummy(e Event) (bool, error) {
+	if len(e.Tags) != 1 || IsDigest(d.w.Reference) {
+		return false, nil
+	}
+	k := d.w.key(rowRefused, e.Tags[0], d.w.Client.id())
+	refused, ok, err := read[refusedRow](d, k)
+	if err != nil || !ok || d.now.Sub(refused.At) > dummyWindow {
+		return false, err
+	}
+	d.drop(k)
+	held := heldRow{Event: e, Client: d.w.Client.id(), Since: d.now, Tag: e.Tags[0], Stood: refused.Digest}
+	if e.Previous != "" {
+		held.Stood = e.Previous
+	}
+	d.hold(d.w.key(rowHeld, e.Digest, held.Tag), held, d.now.Add(dummyHold))
+	return true, nil
+}
+
+// putTag notes that a tag stands on a digest, and tells where it stood.
+func (d *decision) putTag(tag, digest string) (stood string, err error) {
+	k := d.w.tagKey(tag)
+	row, ok, err := read[tagRow](d, k)
+	if err != nil {
+		return "", err
+	}
+	if ok && row.Digest != "" && row.Digest != digest {
+		d.drop(d.w.taggedKey(row.Digest, tag))
+	}
+	d.put(newRow(k, tagRow{Digest: digest, At: d.now}, d.now))
+	if digest != "" {
+		d.put(newRow(d.w.taggedKey(digest, tag), struct{}{}, d.now))
+	}
+	return row.Digest, nil
+}
+
+// putManifest notes that a manifest is there.
+func (d *decision) putManifest(digest string, a *Artifact, book bool) {
+	row := manifestRow{Book: book}
+	if d.w.Manifest != nil {
+		row = *d.w.Manifest
+		row.Book = book
+	}
+	if a != nil {
+		row.Artifact = *a
+		row.Artifact.Annotations = nil
+	}
+	d.put(newRow(d.w.manifestKey(digest), row, d.now))
+}
+
+// dummies are the pushes that wait to be told from regctl's dummy, of one digest.
+func (d *decision) dummies(digest string) (found []heldRow, keys []Key, err error) {
+	rows, err := d.Scan(rowHeld, d.w.key(rowHeld, digest, "").ID, 16)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, row := range rows {
+		var h heldRow
+		if json.Unmarshal(row.Value, &h) == nil && h.Tag != "" {
+			found, keys = append(found, h), append(keys, row.Key)
+		}
+	}
+	return found, keys, nil
+}

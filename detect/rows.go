@@ -1,0 +1,204 @@
+package detect
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// The kinds of row that the Tracker keeps, and how their IDs are built. Parts are joined with an information separator, which no part can hold.
+const (
+	rowIntent     RowKind = "intent"     // upstream, hint, repository, reference, intent: a write; until its outcome is known
+	rowDone       RowKind = "done"       // upstream, hint, repository, reference, digest, action, client: a write that was settled without an answer; 10 min, so that a retry joins it
+	rowHeld       RowKind = "held"       // upstream, hint, repository, digest[, tag]: an event that waits: a push by digest; with a tag: of what may be regctl's dummy
+	rowRefused    RowKind = "refused"    // upstream, hint, repository, tag, client: a tag's DELETE that the upstream refused; 60 s
+	rowBusy       RowKind = "busy"       // upstream, hint, repository, client: a push that goes on at some replica; while it does
+	rowTag        RowKind = "tag"        // upstream, hint, repository, tag: the digest that it stands on
+	rowTagged     RowKind = "tagged"     // upstream, hint, repository, digest, tag: the same, the other way round
+	rowManifest   RowKind = "manifest"   // upstream, hint, repository, digest: what bellbuoy knows of a manifest
+	rowRepository RowKind = "repository" // upstream, repository: when it was first seen
+	rowChart      RowKind = "chart"      // upstream, tenant, file: the chart that the file holds
+)
+
+// BoundedKinds are the kinds of row of which the least recently seen may be dropped: the tag index. All others end by themselves.
+func BoundedKinds() []RowKind {
+	return []RowKind{rowTag, rowTagged, rowManifest, rowRepository, rowChart}
+}
+
+const separator = "\x1f"
+
+// rowKey names a row by its parts.
+func rowKey(kind RowKind, parts ...string) Key {
+	for _, p := range parts {
+		if !plain(p) {
+			return Key{kind, joinEscaped(parts)}
+		}
+	}
+	return Key{kind, strings.Join(parts, separator)}
+}
+
+// plain tells whether a part can stand in an ID as it is.
+func plain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] == '%' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
+
+func joinEscaped(parts []string) string {
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i, p := range parts {
+		if i > 0 {
+			b.WriteString(separator)
+		}
+		for j := 0; j < len(p); j++ {
+			if c := p[j]; c < ' ' || c == '%' || c >= 0x7f {
+				b.WriteByte('%')
+				b.WriteByte(digits[c>>4])
+				b.WriteByte(digits[c&15])
+			} else {
+				b.WriteByte(c)
+			}
+		}
+	}
+	return b.String()
+}
+
+// scope names what commits must exclude each other in: an upstream's repository.
+func scope(upstream, repository string) string { return upstream + "/" + repository }
+
+// scopeOf is the scope of a row whose ID begins with upstream, hint and repository.
+func scopeOf(k Key) string {
+	parts := strings.SplitN(k.ID, separator, 4)
+	if len(parts) < 3 {
+		return k.ID
+	}
+	return scope(parts[0], parts[2])
+}
+
+// place is where a registry's manifests live. A chart's tenant is a place too.
+type place struct {
+	Upstream   string `json:"up"`
+	Hint       string `json:"ns,omitempty"`
+	Repository string `json:"repo"`
+}
+
+func (p place) scope() string { return scope(p.Upstream, p.Repository) }
+
+func (p place) key(kind RowKind, parts ...string) Key {
+	switch len(parts) { // the hot path's only case, without a slice on the heap
+	case 1:
+		return rowKey(kind, p.Upstream, p.Hint, p.Repository, parts[0])
+	default:
+		return rowKey(kind, append([]string{p.Upstream, p.Hint, p.Repository}, parts...)...)
+	}
+}
+
+func (p place) repositoryKey() Key          { return rowKey(rowRepository, p.Upstream, p.Repository) }
+func (p place) chartKey(file string) Key    { return rowKey(rowChart, p.Upstream, p.Repository, file) }
+func (p place) tagKey(tag string) Key       { return p.key(rowTag, tag) }
+func (p place) manifestKey(d string) Key    { return p.key(rowManifest, d) }
+func (p place) taggedPrefix(d string) Key   { return p.key(rowTagged, d, "") }
+func (p place) taggedKey(d, tag string) Key { return p.key(rowTagged, d, tag) }
+func (p place) heldKey(digest string) Key   { return p.key(rowHeld, digest) }
+
+// tagOf is the tag of a row of kind tagged.
+func tagOf(k Key) string { return k.ID[strings.LastIndex(k.ID, separator)+1:] }
+
+// tagRow: Digest "" says that nothing stands there.
+type tagRow struct {
+	Digest string    `json:"d,omitempty"`
+	At     time.Time `json:"at"` // when the upstream said so
+}
+
+type manifestRow struct {
+	Artifact Artifact `json:"a"`
+	Config   string   `json:"c,omitempty"`
+	Layers   []string `json:"l,omitempty"`
+	Own      int64    `json:"own,omitempty"`  // bytes of the manifest itself
+	Book     bool     `json:"book,omitempty"` // an index that only ever had fallback tags
+}
+
+type repositoryRow struct {
+	First time.Time `json:"first"`
+}
+
+// heldRow is an event that waits.
+type heldRow struct {
+	Event  Event     `json:"event"`
+	Client string    `json:"client"`
+	Since  time.Time `json:"since"`
+	Tag    string    `json:"tag,omitempty"`   // regctl's dummy: the tag that it may be deleting
+	Stood  string    `json:"stood,omitempty"` // … and the digest that it stood on
+}
+
+type refusedRow struct {
+	Digest string    `json:"d,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+type doneRow struct {
+	Event string    `json:"event"`
+	At    time.Time `json:"at"`
+}
+
+type chartRow struct {
+	Chart Chart `json:"chart"`
+}
+
+// newRow encodes a value. The types above always encode.
+func newRow(k Key, value any, seen time.Time) Row {
+	b, err := json.Marshal(value)
+	if err != nil {
+		b = []byte("{}")
+	}
+	return Row{Key: k, Value: b, Seen: seen}
+}
+
+// read decodes a row; ok is false when there is none. A row that cannot be read counts as none: it is older or newer than this code.
+func read[T any](v View, k Key) (value T, ok bool, err error) {
+	row, ok, err := v.Get(k)
+	if err != nil || !ok {
+		return value, false, err
+	}
+	if json.Unmarshal(row.Value, &value) != nil {
+		var zero T
+		return zero, false, nil
+	}
+	return value, true, nil
+}
+
+// maxRowBlobs bounds what a row lists. A larger manifest is known without its blobs.
+const maxRowBlobs = 512
+
+// rowOf is what is kept of a manifest: all but its annotations.
+func rowOf(m *Manifest, own int64) *manifestRow {
+	row := &manifestRow{Artifact: m.Artifact, Config: m.Config, Layers: m.Layers, Own: own}
+	if len(row.Layers) > maxRowBlobs {
+		row.Layers = nil
+	}
+	if len(row.Artifact.Children) > maxRowBlobs {
+		row.Artifact.Children = row.Artifact.Children[:maxRowBlobs]
+	}
+	return row
+}
+
+// id is a client's name in rows: the same in every replica, and no address or name in the database's keys.
+func (c Client) id() string {
+	sum := sha256.Sum256([]byte(c.who() + "\x00" + c.Address + "\x00" + c.UserAgent))
+	return hex.EncodeToString(sum[:12])
+}
+
+// who is the name that tells clients apart, vouched for or not.
+func (c Client) who() string {
+	if c.Operator != "" {
+		return c.Operator
+	}
+	return c.Claimed
+}

@@ -1,0 +1,223 @@
+package detect
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// A session is what one client is doing in one repository. Sessions are memory only: what they lose on a crash are reads, which
+// changed nothing. They are spread over shards; a shard's lock guards everything below it, and is never held while anything else is waited for.
+type session struct {
+	key        sessionKey
+	shard      *shard
+	prev, next *session // its list in the shard: active or resting
+
+	resting bool      // quiet has passed: what was undecided is decided
+	gone    bool      // evicted
+	busy    int       // transfers in flight
+	last    time.Time // when the last request began or ended
+	lull    int       // how often the client has been quiet for `repeat`
+
+	heads   []head         // tags that HEADs resolved and no GET has taken yet, oldest first
+	pulls   []*pull        // oldest first
+	puts    []string       // digests that the client has put
+	listed  []string       // subjects whose referrers it has listed, and what its fallback tags listed
+	asked   map[blobID]int // layers asked for in full, how often
+	strays  []stray        // blobs asked for while a manifest that may list them was on its way
+	reading int            // manifests on their way
+	writing time.Time      // since when it pushes; zero when it does not
+	cost    int            // bytes counted for it
+}
+
+// sessionKey is DESIGN's "the client": operator, address and user agent, by repository; never the connection.
+type sessionKey struct {
+	place
+	who, address, agent string
+}
+
+func sessionKeyOf(op *Operation, repository string) sessionKey {
+	return sessionKey{place{op.Upstream, op.Hint, repository}, op.Client.who(), op.Client.Address, op.Client.UserAgent}
+}
+
+type head struct {
+	tag, digest string
+	at          time.Time
+}
+
+type stray struct {
+	op   blobRead
+	full bool
+}
+
+// traced is the Tracker's own note on an operation.
+type traced struct {
+	session *session
+	head    head   // the HEAD whose tag this GET by digest has taken
+	reading bool   // a manifest's body is on its way
+	full    blobID // a layer that was counted as asked for in full
+}
+
+const shards = 16
+
+type sessions struct {
+	shards [shards]shard
+	seed   maphash.Seed
+	once   sync.Once
+}
+
+type shard struct {
+	mu              sync.Mutex
+	byKey           map[sessionKey]*session
+	active, resting list // the most recently used first
+	bytes           int
+}
+
+// list is an intrusive list of sessions.
+type list struct{ front, back *session }
+
+func (l *list) push(s *session) {
+	s.prev, s.next = nil, l.front
+	if l.front != nil {
+		l.front.prev = s
+	} else {
+		l.back = s
+	}
+	l.front = s
+}
+
+func (l *list) remove(s *session) {
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		l.front = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	} else {
+		l.back = s.prev
+	}
+	s.prev, s.next = nil, nil
+}
+
+func (ss *sessions) shardOf(k sessionKey) *shard {
+	ss.once.Do(func() { ss.seed = maphash.MakeSeed() })
+	var h maphash.Hash
+	h.SetSeed(ss.seed)
+	_, _ = h.WriteString(k.Repository)
+	_, _ = h.WriteString(k.address)
+	_, _ = h.WriteString(k.agent)
+	return &ss.shards[h.Sum64()%shards]
+}
+
+func (ss *sessions) size() (n, bytes int) {
+	for i := range ss.shards {
+		sh := &ss.shards[i]
+		sh.mu.Lock()
+		n += len(sh.byKey)
+		bytes += sh.bytes
+		sh.mu.Unlock()
+	}
+	return n, bytes
+}
+
+// enter finds or makes a session; the caller holds the shard's lock.
+func (sh *shard) enter(k sessionKey, now time.Time) *session {
+	if s := sh.byKey[k]; s != nil {
+		return s
+	}
+	if sh.byKey == nil {
+		sh.byKey = map[sessionKey]*session{}
+	}
+	s := &session{key: k, shard: sh, last: now}
+	sh.byKey[k] = s
+	sh.active.push(s)
+	sh.weigh(s)
+	return s
+}
+
+// touch makes a session the most recently used one.
+func (sh *shard) touch(s *session, now time.Time) {
+	s.last = now
+	if s.resting {
+		sh.resting.remove(s)
+		s.resting = false
+	} else if sh.active.front == s {
+		return
+	} else {
+		sh.active.remove(s)
+	}
+	sh.active.push(s)
+}
+
+// weigh counts a session's memory, about.
+func (sh *shard) weigh(s *session) {
+	if s.gone {
+		return
+	}
+	k := &s.key
+	n := 512 + len(k.Repository) + len(k.address) + len(k.agent) + len(k.who)
+	n += 256*len(s.heads) + 96*(len(s.puts)+len(s.listed)+len(s.strays)) + 24*len(s.asked)
+	for _, q := range s.pulls {
+		n += 320 + 96*len(q.kids)
+		if q.content != nil {
+			n += q.content.cost
+		}
+	}
+	sh.bytes += n - s.cost
+	s.cost = n
+}
+
+// evict makes room. What is dropped are reads whose blobs may follow later; those still undecided are told as they stand.
+func (sh *shard) evict(b Bounds) (told []Event) {
+	for len(sh.byKey) > max(b.Sessions/shards, 1) || sh.bytes > max(b.SessionBytes/shards, 4096) {
+		s := sh.resting.back
+		if s == nil {
+			s = sh.active.back
+		}
+		if s == nil {
+			return told
+		}
+		told = append(told, sh.end(s)...)
+	}
+	return told
+}
+
+// end forgets a session.
+func (sh *shard) end(s *session) []Event {
+	told := s.rest()
+	if s.resting {
+		sh.resting.remove(s)
+	} else {
+		sh.active.remove(s)
+	}
+	delete(sh.byKey, s.key)
+	sh.bytes -= s.cost
+	s.gone = true // operations in flight find it so
+	return told
+}
+
+// quiet ends the waiting of sessions whose clients have been quiet for long enough, and forgets those that rest for very long.
+func (sh *shard) quiet(now time.Time, pull, keep time.Duration) (told []Event) {
+	for s := sh.active.back; s != nil && now.Sub(s.last) >= pull; s = sh.active.back {
+		if s.busy > 0 {
+			sh.touch(s, now) // a transfer in flight is not quiet
+			continue
+		}
+		told = append(told, s.rest()...)
+		sh.weigh(s)
+		sh.active.remove(s)
+		sh.resting.push(s)
+		s.resting = true
+		if len(s.pulls) == 0 && len(s.listed) == 0 {
+			sh.end(s)
+		}
+	}
+	for s := sh.resting.back; s != nil && now.Sub(s.last) >= keep; s = sh.resting.back {
+		sh.end(s)
+	}
+	return told
+}
+
+// late is how long a blob may follow its manifest's read after all (BuildKit fetches layers when it needs them).
+const late = time.Hour

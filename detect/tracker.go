@@ -1,0 +1,129 @@
+package detect
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Config is how a Tracker behaves. Zero durations mean DESIGN §3's defaults, zero bounds those below.
+type Config struct {
+	Accessories     bool          // events of signatures, attestations, SBOMs and referrers
+	UntaggedPush    time.Duration // a manifest put by digest waits this long, counted from its client's last doing, for its index or tag
+	UntaggedPushMax time.Duration // … and at most this long in all
+	Pull            time.Duration // a HEAD's tag waits for its GET, a manifest read for its first blob
+	Repeat          time.Duration // the same reference read again is the same pull
+
+	// Visibility is a repository's, "public" or "private"; nil leaves it out. It must be pure.
+	Visibility func(repository string) string
+
+	Bounds Bounds
+}
+
+// Bounds limit memory. What does not fit makes events plainer or fewer (pulls), never wrong.
+type Bounds struct {
+	Sessions     int // clients by repository
+	SessionBytes int // … and their bytes in all
+	Session      int // pulls, resolved tags and the like remembered for each of them
+	Index        int // entries of the tag index in memory
+	ContentBytes int // manifests that bellbuoy has read
+	Learned      int // observations that wait to be stored
+}
+
+func (c Config) withDefaults() Config {
+	orDuration := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	orInt := func(n *int, v int) {
+		if *n <= 0 {
+			*n = v
+		}
+	}
+	orDuration(&c.UntaggedPush, 30*time.Second)
+	orDuration(&c.UntaggedPushMax, 24*time.Hour)
+	orDuration(&c.Pull, 30*time.Second)
+	orDuration(&c.Repeat, 5*time.Second)
+	orInt(&c.Bounds.Sessions, 1<<16)
+	orInt(&c.Bounds.SessionBytes, 64<<20)
+	orInt(&c.Bounds.Session, 64)
+	orInt(&c.Bounds.Index, 1<<16)
+	orInt(&c.Bounds.ContentBytes, 16<<20)
+	orInt(&c.Bounds.Learned, 4096)
+	return c
+}
+
+// Asker asks an upstream with bellbuoy's own credentials. It is the consumer's view of proxy/upstream.
+type Asker interface {
+	// Manifest tells what stands at a tag or digest. Found.Absent only when it is gone for sure; any error means that the upstream does not say.
+	Manifest(ctx context.Context, upstream, hint, repository, reference string) (Found, error)
+	// Chart does the same for a chart's version.
+	Chart(ctx context.Context, upstream, tenant, name, version string) (Found, error)
+}
+
+// Tracker makes events out of operations. All its methods may be called at once from many goroutines.
+type Tracker struct {
+	cfg    atomic.Pointer[Config]
+	ledger Ledger
+	ask    Asker
+
+	started  time.Time
+	sessions sessions // reads: what clients are doing, in memory
+	index    *index   // what the upstreams' answers taught, a bounded memory of the ledger's rows
+	flight   flight   // intents that the proxy holds
+	open     open     // intents whose outcome is unknown
+	learned  learned  // observations on their way into the ledger
+	jobs     chan func(context.Context)
+	held     atomic.Bool // this replica holds pushes, as far as it knows
+	pushes   atomic.Int64
+}
+
+// NewTracker makes a Tracker. Its timers run in Run.
+func NewTracker(cfg Config, ledger Ledger, ask Asker) *Tracker {
+	t := &Tracker{ledger: ledger, ask: ask, started: time.Now(), jobs: make(chan func(context.Context), 1024)}
+	cfg = cfg.withDefaults()
+	t.cfg.Store(&cfg)
+	t.index = newIndex(cfg.Bounds)
+	t.held.Store(true) // rows of an earlier process may wait
+	return t
+}
+
+// Configure changes the configuration. The bounds of the index in memory stay what they were.
+func (t *Tracker) Configure(cfg Config) {
+	cfg = cfg.withDefaults()
+	t.cfg.Store(&cfg)
+}
+
+func (t *Tracker) config() Config { return *t.cfg.Load() }
+
+func (t *Tracker) visibility(repository string) string {
+	if f := t.cfg.Load().Visibility; f != nil {
+		return f(repository)
+	}
+	return ""
+}
+
+// Stats are counts for metrics.
+type Stats struct {
+	OpenIntents  int // their outcome is unknown, and the upstream has not said yet
+	InFlight     int // writes that wait for their answer
+	Sessions     int
+	SessionBytes int
+	HeldPushes   int // as of the last look
+	Index        int
+	ContentBytes int
+	Hits, Misses int64 // of the index in memory
+	Dropped      int64 // observations that memory or the store had no room for
+}
+
+// Stats counts.
+func (t *Tracker) Stats() Stats {
+	s := Stats{
+		OpenIntents: t.open.len(), InFlight: t.flight.len(), HeldPushes: int(t.pushes.Load()),
+		Index: t.index.rows.Len(), ContentBytes: t.index.contentBytes(),
+		Hits: t.index.hits.Load(), Misses: t.index.misses.Load(), Dropped: t.learned.dropped.Load(),
+	}
+	s.Sessions, s.SessionBytes = t.sessions.size()
+	return s
+}
