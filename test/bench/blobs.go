@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A blob is a file of random bytes that is pushed and pulled.
+type blob struct {
+	path   string
+	size   int64
+	digest string
+}
+
+func newBlob(s *stage, size int64) blob {
+	b := blob{path: filepath.Join(s.TempDir(), "blob"), size: size}
+	f, err := os.Create(b.path)
+	s.must(err)
+	defer f.Close()
+	hash := sha256.New()
+	_, err = io.CopyN(io.MultiWriter(f, hash), rand.NewChaCha8([32]byte{1}), size)
+	s.must(err)
+	b.digest = "sha256:" + hex.EncodeToString(hash.Sum(nil))
+	return b
+}
+
+// A protocol is what the client speaks to the proxy.
+type protocol uint8
+
+const (
+	plain protocol = iota
+	tls1           // HTTP/1.1 over TLS
+	tls2           // HTTP/2
+)
+
+func (p protocol) scheme() string {
+	if p == plain {
+		return "http://"
+	}
+	return "https://"
+}
+
+// newClient is a client with connections of its own, as different machines have.
+func newClient(p protocol) *http.Client {
+	t := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(p != tls2)
+	t.Protocols.SetHTTP2(p == tls2)
+	return &http.Client{Transport: t}
+}
+
+// transfers runs one transfer after the other on each of the workers until n are done, and times each.
+func transfers(ctx context.Context, workers, n int, p protocol, transfer func(ctx context.Context, c *http.Client) error) (result, error) {
+	var (
+		wg     sync.WaitGroup
+		todo   = make(chan struct{}, n)
+		took   = make(chan time.Duration, n)
+		failed = make([]error, workers)
+		start  = time.Now()
+	)
+	for range n {
+		todo <- struct{}{}
+	}
+	close(todo)
+	for i := range workers {
+		wg.Go(func() {
+			client := newClient(p)
+			defer client.CloseIdleConnections()
+			for range todo {
+				began := time.Now()
+				if err := transfer(ctx, client); err != nil {
+					failed[i] = err
+					return
+				}
+				took <- time.Since(began)
+			}
+		})
+	}
+	wg.Wait()
+	r := result{took: time.Since(start), requests: int64(len(took))}
+	close(took)
+	for d := range took {
+		r.latency = append(r.latency, d)
+	}
+	slices.Sort(r.latency)
+	return r, errors.Join(failed...)
+}
+
+// discard hides that io.Discard would read in pieces of 8 KiB.
+type discard struct{ io.Writer }
+
+// download reads a blob and checks that all of it came.
+func (b blob) download(ctx context.Context, c *http.Client, base, repository string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/"+repository+"/blobs/"+b.digest, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	n, err := io.CopyBuffer(discard{io.Discard}, resp.Body, make([]byte, 1<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK || n != b.size {
+		return fmt.Errorf("downloading a blob: %s and %d of %d bytes", resp.Status, n, b.size)
+	}
+	return nil
+}
+
+// upload pushes the blob as containerd, BuildKit, oras and helm do: one POST, and one PUT of known length.
+func (b blob) upload(ctx context.Context, c *http.Client, base, repository string) error {
+	location, err := b.begin(ctx, c, base, repository)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(b.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, location, f)
+	if err != nil {
+		return err
+	}
+	req.ContentLength = b.size
+	req.Header.Set("Content-Type", "application/octet-stream")
+	return expect(c, req, http.StatusCreated)
+}
+
+// begin opens an upload session and returns where the blob goes.
+func (b blob) begin(ctx context.Context, c *http.Client, base, repository string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v2/"+repository+"/blobs/uploads/", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return "", err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		return "", fmt.Errorf("beginning an upload: %s", resp.Status)
+	}
+	location, err := req.URL.Parse(resp.Header.Get("Location"))
+	if err != nil {
+		return "", err
+	}
+	query := location.Query()
+	query.Set("digest", b.digest)
+	location.RawQuery = query.Encode()
+	if location.Host != req.URL.Host {
+		return "", fmt.Errorf("the upload would go around the proxy: %s", (&url.URL{Host: location.Host}).String())
+	}
+	return location.String(), nil
+}
+
+func expect(c *http.Client, req *http.Request, status int) error {
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != status {
+		return fmt.Errorf("%s %s: %s %s", req.Method, req.URL.Path, resp.Status, bytes.TrimSpace(body))
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// latency is how long after a push was acknowledged its webhook arrives, with nothing else to do.
+func latency(s *stage, opts options) []row {
+	hooks, upstream := newSink(s), newMemory(s)
+	b := harness.Bellbuoy(s, fmt.Sprintf(bellbuoyConfig, upstream.address, hooks.url("/all")))
+	pushes := int64(opts.scaled(500))
+	t := newTiming(pushes, 1, nil)
+	hooks.tell(t.received)
+	l := pushing(b.Host, pushes, func(int64) string { return "team/app" })
+	l.workers, l.rate, l.answered = 1, 50, t.acknowledged
+	_, err := l.run(s.ctx)
+	s.must(err)
+	s.until(10*time.Second, "webhooks", t.complete)
+	took := t.latencies()
+	p50, p99 := percentile(took, 0.5), percentile(took, 0.99)
+	return []row{
+		atMost("push acknowledged → webhook received, idle: p50", brief(p50), float64(p50), float64(10*time.Millisecond), "10 ms"),
+		atMost("push acknowledged → webhook received, idle: p99", brief(p99), float64(p99), float64(50*time.Millisecond), "50 ms"),
+	}
+}
+
+// pushing is a load of pushes, each of another tag: t0, t1, ….
+func pushing(address string, total int64, repository func(n int64) string) load {
+	return load{address: address, workers: requestWorkers, total: total, want: http.StatusCreated, request: func(buf []byte, n int64) []byte {
+		return putManifest(buf, address, fmt.Sprintf("/v2/%s/manifests/t%d", repository(n), n), newManifest(n))
+	}}
+}
+
+// timing knows when each push was acknowledged and when each of its webhooks arrived.
+type timing struct {
+	owed func(n int64) int // webhooks of push n; nil: the same for each
+
+	mu       sync.Mutex
+	acked    map[int64]time.Time
+	arrived  map[arrival]time.Time
+	expected int64
+}
+
+// arrival is a webhook: of push n, at a receiver's path.
+type arrival struct {
+	n    int64
+	path string
+}
+
+func newTiming(pushes, each int64, owed func(n int64) int) *timing {
+	return &timing{acked: map[int64]time.Time{}, arrived: map[arrival]time.Time{}, expected: pushes * each, owed: owed}
+}
+
+func (t *timing) acknowledged(n int64, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.acked[n] = at
+}
+
+var tagPattern = regexp.MustCompile(`"tag":"t(\d+)"`)
+
+func (t *timing) received(path string, body []byte, at time.Time) {
+	found := tagPattern.FindSubmatch(body)
+	if found == nil {
+		return // missing in the end, which says so
+	}
+	n, _ := strconv.ParseInt(string(found[1]), 10, 64) // digits
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, again := t.arrived[arrival{n, path}]; !again {
+		t.arrived[arrival{n, path}] = at
+	}
+}
+
+func (t *timing) complete() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.owed == nil {
+		return int64(len(t.arrived)) >= t.expected
+	}
+	owed := 0
+	for n := range t.acked {
+		owed += t.owed(n)
+	}
+	return len(t.arrived) >= owed
+}
+
+func (t *timing) latencies() []time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []time.Duration
+	for a, at := range t.arrived {
+		all = append(all, max(0, at.Sub(t.acked[a.n])))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (t *timing) last() (last time.Time, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, at := range t.arrived {
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last, len(t.arrived)
+}
+
+// fans is the number of webhooks. Push n is of project n mod fans and is for two of them: that of its project and the one before.
+const fans = 50
+
+// owedBy is how many webhooks of push n arrive when the first webhook hangs.
+func owedBy(n int64) int {
+	if project := n % fans; project == 0 || project == 1 {
+		return 1
+	}
+	return 2
+}
+
+func fanRepository(n int64) string { return fmt.Sprintf("p%d/app", n%fans) }
+
+func fanConfig(upstream string, hooks *sink, hanging bool) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "log: {level: error}\nupstreams: [{type: registry, url: \"http://%s\"}]\nwebhooks:\n", upstream)
+	for i := range fans {
+		path := fmt.Sprintf("/h%d", i)
+		if i == 0 && hanging {
+			path = "/hang"
+		}
+		fmt.Fprintf(&b, "  - {name: h%d, url: %q, match: {repositories: [\"p%d/**\", \"p%d/**\"]}}\n", i, hooks.url(path), i, (i+1)%fans)
+	}
+	return b.String()
+}
+
+// fanout is about many webhooks, one of which accepts and never answers.
+func fanout(s *stage, opts options) []row {
+	hooks, upstream := newSink(s), newMemory(s)
+	calm := harness.Bellbuoy(s, fanConfig(upstream.address, hooks, false))
+	hung := harness.Bellbuoy(s, fanConfig(upstream.address, hooks, true))
+	var with, without []time.Duration
+	for range opts.rounds {
+		without = append(without, fanLatency(s, opts, calm, hooks))
+		with = append(with, fanLatency(s, opts, hung, hooks))
+	}
+	same := func(d time.Duration) time.Duration { return d }
+	a, b := median(without, same), median(with, same)
+	limit := max(a*5/4, a+2*time.Millisecond) // what two runs of the same differ by on a machine that does other things
+	alone, deliveries := fanRate(s, opts, upstream, hung, hooks)
+	ratio := deliveries / alone
+	return []row{
+		atLeast(fmt.Sprintf("events to 2 of %d webhooks, one hangs: deliveries/s to PUTs/s of the load alone", fans),
+			fmt.Sprintf("%.0f / %.0f = %.3f ×", deliveries, alone, ratio), ratio, 0.08, "0.08 ×"),
+		atMost(fmt.Sprintf("one of %d webhooks hangs: p99 of the others, to p99 where none hangs", fans),
+			brief(b)+" / "+brief(a), float64(b), float64(limit), brief(limit)),
+	}
+}
+
+// fanLatency is the p99 of webhooks 1 to fans-1 at a pace that leaves the machine room.
+func fanLatency(s *stage, opts options, b *harness.Buoy, hooks *sink) time.Duration {
+	pushes := int64(opts.scaled(1000))
+	t := newTiming(pushes, 0, owedBy)
+	hooks.tell(func(path string, body []byte, at time.Time) {
+		if path != "/h0" {
+			t.received(path, body, at)
+		}
+	})
+	l := pushing(b.Host, pushes, fanRepository)
+	l.rate, l.answered = 200, t.acknowledged
+	_, err := l.run(s.ctx)
+	s.must(err)
+	s.until(20*time.Second, "webhooks", t.complete)
+	return percentile(t.latencies(), 0.99)
+}
+
+// fanRate is the pushes per second that the load reaches without bellbuoy, and the deliveries per second through it, from the first
+// push to the last delivery.
+func fanRate(s *stage, opts options, upstream *memory, b *harness.Buoy, hooks *sink) (alone, deliveries float64) {
+	l := pushing(upstream.address, 0, fanRepository)
+	l.time = opts.time
+	r, err := l.run(s.ctx)
+	s.must(err)
+	t := newTiming(0, 0, owedBy)
+	hooks.tell(t.received)
+	through := pushing(b.Host, 0, fanRepository)
+	through.time, through.workers, through.answered = opts.time, 4*requestWorkers, t.acknowledged
+	began := time.Now()
+	_, err = through.run(s.ctx)
+	s.must(err)
+	s.until(60*time.Second, "webhooks", t.complete)
+	last, n := t.last()
+	return r.rate(), float64(n) / last.Sub(began).Seconds()
+}
+
+// growth is what a push costs where one of ten webhooks wants it, and where one of a thousand does.
+func growth(s *stage, opts options) []row {
+	few, many := growing(s, opts, 10), growing(s, opts, 1000)
+	ratio := float64(many) / float64(max(few, 1))
+	return []row{atMost("one event against 1,000 webhooks with filters: CPU, to 10",
+		fmt.Sprintf("%.0f µs / %.0f µs = %.2f ×", float64(many)/1e3, float64(few)/1e3, ratio), ratio, 3, "3 ×")}
+}
+
+func growing(s *stage, opts options, webhooks int) (cpu time.Duration) {
+	hooks, upstream := newSink(s), newMemory(s)
+	var arrived atomic.Int64
+	hooks.tell(func(string, []byte, time.Time) { arrived.Add(1) })
+	var c strings.Builder
+	fmt.Fprintf(&c, "log: {level: error}\nupstreams: [{type: registry, url: \"http://%s\"}]\nwebhooks:\n", upstream.address)
+	for i := range webhooks {
+		fmt.Fprintf(&c, "  - {name: h%d, url: %q, match: {repositories: [\"team%d/**\"], tags: [\"t*\", \"v*\"]}, exclude: {tags: [\"*-dev\"]}}\n", i, hooks.url("/"), i)
+	}
+	b := harness.Bellbuoy(s, c.String())
+	pushes := int64(opts.scaled(10_000))
+	before := measure(b.Pid()).cpu
+	_, err := pushing(b.Host, pushes, func(n int64) string { return fmt.Sprintf("team%d/app", n%10) }).run(s.ctx)
+	s.must(err)
+	s.until(60*time.Second, "webhooks", func() bool { return arrived.Load() >= pushes })
+	return (measure(b.Pid()).cpu - before) / time.Duration(pushes)
+}
+
+// pending is how soon a bellbuoy that starts with a million pending deliveries answers its first push.
+func pending(s *stage, opts options) []row {
+	webhooks, events := 1000, int64(opts.scaled(1000))
+	upstream := newMemory(s)
+	nobody := free(s)
+	var c strings.Builder
+	fmt.Fprintf(&c, "log: {level: error}\nupstreams: [{type: registry, url: \"http://%s\"}]\nwebhooks:\n", upstream.address)
+	for i := range webhooks {
+		fmt.Fprintf(&c, "  - {name: h%d, url: \"http://%s/\"}\n", i, nobody)
+	}
+	b := harness.Bellbuoy(s, c.String())
+	began := time.Now()
+	_, err := pushing(b.Host, events, func(int64) string { return "team/app" }).run(s.ctx)
+	s.must(err)
+	s.Logf("%d deliveries wait; recording them took %v", int64(webhooks)*events, time.Since(began).Round(time.Millisecond))
+	var took []time.Duration
+	for i := range 3 {
+		b.Kill9()
+		took = append(took, firstPush(s, b, i))
+	}
+	n, err := metric(b.HealthURL, "bellbuoy_pending_deliveries")
+	s.must(err)
+	if owed := float64(webhooks) * float64(events); n < owed {
+		s.Fatalf("only %.0f of %.0f deliveries are pending", n, owed)
+	}
+	middle := median(took, func(d time.Duration) time.Duration { return d })
+	return []row{
+		atMost(fmt.Sprintf("start with %.0f pending deliveries: first push answered after", n), brief(middle), float64(middle), float64(time.Second), "1 s"),
+		{work: fmt.Sprintf("with %.0f pending deliveries: RSS", n), measured: mib(measure(b.Pid()).rss)},
+	}
+}
+
+// firstPush starts bellbuoy and returns how long it takes until a push is answered.
+func firstPush(s *stage, b *harness.Buoy, i int) time.Duration {
+	began := time.Now()
+	b.StartOnly()
+	s.until(60*time.Second, "an answer", func() bool {
+		l := pushing(b.Host, 1, func(int64) string { return fmt.Sprintf("team/start%d", i) })
+		l.workers = 1
+		_, err := l.run(s.ctx)
+		return err == nil
+	})
+	return time.Since(began)
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// A workload is a row of the table: something that clients do through each of the peers.
+type workload struct {
+	name, title string
+	protocol    protocol
+	unit        unit
+	small       bool // in front of the upstream in memory, because the real one would be what is measured
+	// run does it against a proxy, and tells how much of the unit was done.
+	run func(g *grid, w workload, c contender) (r result, work float64, err error)
+}
+
+// unit is what CPU time is counted by.
+type unit uint8
+
+const (
+	perGiB unit = iota
+	perRequest
+)
+
+var workloads = []workload{
+	{name: "blob-down", title: "blob download, plaintext", run: (*grid).down},
+	{name: "blob-down-tls", title: "blob download, TLS, HTTP/1.1", protocol: tls1, run: (*grid).down},
+	{name: "blob-down-h2", title: "blob download, TLS, HTTP/2", protocol: tls2, run: (*grid).down},
+	{name: "blob-up", title: "blob upload, plaintext", run: (*grid).up},
+	{name: "manifest-get", title: "manifest GET, each by another client", unit: perRequest, run: (*grid).manifestGet},
+	{name: "manifest-put", title: "manifest PUT, each of another tag", unit: perRequest, small: true, run: (*grid).manifestPut},
+}
+
+// figure is one measurement of one workload through one peer.
+type figure struct {
+	cpu      time.Duration // of the proxy, by GiB or by request
+	rate     float64       // MiB or requests by second
+	p50, p99 time.Duration
+	rss      int64
+}
+
+// A grid is everything that runs while the table is measured, and what was measured.
+type grid struct {
+	s        *stage
+	opts     options
+	registry *harness.RegistryServer
+	memory   *memory
+	blob     blob
+	manifest string // a path at the registry
+	cert     certificate
+	seats    map[seat]contender
+	figures  map[string]map[string][]figure // by workload and peer
+	began    int                            // loads: no two send the same
+}
+
+// seat is where a contender sits.
+type seat struct {
+	peer          string
+	secure, small bool
+}
+
+// repository is where the table's blob and manifest are.
+const repository = "bench/app"
+
+func newGrid(s *stage, opts options) *grid {
+	g := &grid{s: s, opts: opts, cert: newCertificate(s), seats: map[seat]contender{}, figures: map[string]map[string][]figure{}}
+	g.registry = harness.Registry(s, harness.RegistryOptions{})
+	g.memory = newMemory(s)
+	g.blob = newBlob(s, opts.blobSize)
+	client := newClient(plain)
+	s.must(g.blob.upload(s.ctx, client, g.registry.URL, repository))
+	image := harness.NewImage(harness.ImageOptions{Layers: 4, LayerSize: 1024, Seed: 1})
+	harness.Run(s, nil, "crane", "push", "--insecure", image.Layout(s, "v1"), g.registry.Host+"/"+repository+":v1")
+	g.manifest = "/v2/" + repository + "/manifests/v1"
+	return g
+}
+
+// measure fills the table: round by round, so that what the machine does meanwhile befalls all peers alike.
+func (g *grid) measure(selected []workload) {
+	for round := range g.opts.rounds {
+		for _, w := range selected {
+			order := slices.Concat(peers[round%len(peers):], peers[:round%len(peers)])
+			for _, p := range order {
+				if !p.takesPart(w) || g.opts.among != nil && !slices.Contains(g.opts.among, p.name) {
+					continue
+				}
+				g.s.Logf("round %d/%d  %-14s %s", round+1, g.opts.rounds, w.name, p.name)
+				f, err := g.one(w, g.seat(p, w))
+				if err != nil {
+					g.s.Fatalf("%s through %s: %w", w.name, p.name, err)
+				}
+				if g.figures[w.name] == nil {
+					g.figures[w.name] = map[string][]figure{}
+				}
+				g.figures[w.name][p.name] = append(g.figures[w.name][p.name], f)
+			}
+		}
+	}
+}
+
+// seat starts the peer that a workload needs, or finds it running.
+func (g *grid) seat(p peer, w workload) contender {
+	at := seat{p.name, w.protocol != plain, w.small}
+	c, ok := g.seats[at]
+	if !ok {
+		upstream, cert := g.registry.Host, (*certificate)(nil)
+		if w.small {
+			upstream = g.memory.address
+		}
+		if at.secure {
+			cert = &g.cert
+		}
+		c = p.start(g.s, upstream, cert)
+		g.seats[at] = c
+	}
+	return c
+}
+
+func (g *grid) one(w workload, c contender) (figure, error) {
+	recorded := c.recorded()
+	watch := watch(c.pid)
+	r, work, err := w.run(g, w, c)
+	if err != nil {
+		return figure{}, err
+	}
+	if w.unit == perRequest {
+		if err := c.settle(g.s.ctx, recorded+r.requests); err != nil {
+			return figure{}, err
+		}
+	}
+	used := watch.stop()
+	f := figure{cpu: time.Duration(float64(used.cpu) / work), rss: used.rss, p50: percentile(r.latency, 0.5), p99: percentile(r.latency, 0.99)}
+	f.rate = r.rate()
+	if w.unit == perGiB {
+		f.rate = work * 1024 / r.took.Seconds()
+	}
+	return f, nil
+}
+
+// blobWorkers is how many blobs are under way at once.
+const blobWorkers = 4
+
+func (g *grid) down(w workload, c contender) (result, float64, error) {
+	r, err := transfers(g.s.ctx, blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {
+		return g.blob.download(ctx, client, w.protocol.scheme()+c.address, repository)
+	})
+	return r, g.gib(r), err
+}
+
+// up pushes the same blob again and again: the registry reads, hashes and writes it each time, and keeps one.
+func (g *grid) up(w workload, c contender) (result, float64, error) {
+	r, err := transfers(g.s.ctx, blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {
+		return g.blob.upload(ctx, client, w.protocol.scheme()+c.address, repository)
+	})
+	return r, g.gib(r), err
+}
+
+func (g *grid) gib(r result) float64 { return float64(r.requests) * float64(g.blob.size) / (1 << 30) }
+
+// requestWorkers is how many requests are under way at once.
+const requestWorkers = 16
+
+func (g *grid) manifestGet(_ workload, c contender) (result, float64, error) {
+	l := load{address: c.address, workers: requestWorkers, want: http.StatusOK, time: g.opts.time}
+	l.request = func(buf []byte, n int64) []byte {
+		return fmt.Appendf(buf, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: node/%d.%d\r\nAccept: %s\r\n\r\n",
+			g.manifest, c.address, g.began, n, manifestType)
+	}
+	g.began++
+	r, err := l.run(g.s.ctx)
+	return r, float64(r.requests), err
+}
+
+func (g *grid) manifestPut(_ workload, c contender) (result, float64, error) {
+	l := load{address: c.address, workers: requestWorkers, want: http.StatusCreated, time: g.opts.time}
+	l.request = func(buf []byte, n int64) []byte {
+		return putManifest(buf, c.address, fmt.Sprintf("/v2/%s/manifests/t%d-%d", repository, g.began, n), newManifest(n))
+	}
+	g.began++
+	r, err := l.run(g.s.ctx)
+	return r, float64(r.requests), err
+}
+
+func putManifest(buf []byte, host, path string, manifest []byte) []byte {
+	buf = fmt.Appendf(buf, "PUT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+		path, host, manifestType, len(manifest))
+	return append(buf, manifest...)
+}
+
+func titleOf(name string) string {
+	i := slices.IndexFunc(workloads, func(w workload) bool { return w.name == name })
+	return workloads[i].title
+}

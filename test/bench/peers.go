@@ -1,0 +1,188 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// A contender is a proxy that runs in front of an upstream.
+type contender struct {
+	address string
+	pid     int    // 0: nobody stands between client and upstream
+	health  string // of a bellbuoy; "" for others
+}
+
+// A peer is a proxy that can be put in front of an upstream (host:port), with TLS to the client where there is a certificate.
+type peer struct {
+	name  string
+	start func(s *stage, upstream string, c *certificate) contender
+}
+
+// peers are the columns of the table. Each is configured as its own documentation advises for a registry: connections to the
+// upstream are kept, nothing is buffered on disk or held back, nothing is logged per request, no body is too large.
+var peers = []peer{
+	{"bellbuoy", startBellbuoy},
+	{"nginx", startNginx},
+	{"HAProxy", startHAProxy},
+	{"Caddy", startCaddy},
+	{nginx32, startNginx32},
+	{direct, func(_ *stage, upstream string, _ *certificate) contender { return contender{address: upstream} }},
+}
+
+// These two take part where they tell something: larger buffers in downloads, no proxy where the registry's own protocol is spoken.
+const (
+	nginx32 = "nginx, 32 KiB buffers"
+	direct  = "direct"
+)
+
+func (p peer) takesPart(w workload) bool {
+	switch p.name {
+	case nginx32:
+		return strings.HasPrefix(w.name, "blob-down")
+	case direct:
+		return w.protocol == plain
+	}
+	return true
+}
+
+func free(s *stage) string { return fmt.Sprintf("127.0.0.1:%d", harness.FreePort(s)) }
+
+// configured writes a configuration file into a directory of its own.
+func configured(s *stage, name, text string) string {
+	path := filepath.Join(s.TempDir(), name)
+	s.must(os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+// bellbuoyConfig is what the table measures: everything is recorded, and there is a webhook that wants pushes only. Quiet times are
+// shorter than by default so that each pull is decided, and paid for, within its own measurement.
+const bellbuoyConfig = `
+log: {level: warn}
+correlation: {pull: 1s}
+upstreams: [{type: registry, url: "http://%s"}]
+webhooks: [{name: ci, url: %q, events: [PUSH_ARTIFACT]}]
+`
+
+func startBellbuoy(s *stage, upstream string, c *certificate) contender {
+	config := fmt.Sprintf(bellbuoyConfig, upstream, newSink(s).url("/"))
+	if c != nil {
+		config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", c.cert, c.key)
+	}
+	b := harness.Bellbuoy(s, config)
+	return contender{b.Host, b.Pid(), b.HealthURL}
+}
+
+// Two worker processes for two cores. An answer is passed on as it arrives, through buffers that are large enough for bulk.
+const nginxConfig = `daemon off;
+worker_processes 2;
+pid nginx.pid;
+error_log stderr error;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  upstream registry { server %[1]s; keepalive 64; keepalive_requests 1000000; }
+  server {
+    listen %[2]s%[3]s;
+    keepalive_requests 1000000;
+    client_max_body_size 0;
+    location / {
+      proxy_pass http://registry;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_read_timeout 900;
+      proxy_buffering off;
+      proxy_request_buffering off;
+      proxy_buffer_size %[4]s;
+      proxy_buffers 8 %[4]s;
+    }
+  }
+}
+`
+
+// startNginx gives it buffers of 16 KiB. With its default of 4 KiB a download costs more than twice as much; how much less with 32
+// KiB, the last column shows.
+func startNginx(s *stage, upstream string, c *certificate) contender {
+	return nginxWith("16k", s, upstream, c)
+}
+
+func startNginx32(s *stage, upstream string, c *certificate) contender {
+	return nginxWith("32k", s, upstream, c)
+}
+
+func nginxWith(buffer string, s *stage, upstream string, c *certificate) contender {
+	address, tls := free(s), ""
+	if c != nil {
+		tls = fmt.Sprintf(" ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.2 TLSv1.3", c.cert, c.key)
+	}
+	config := configured(s, "nginx.conf", fmt.Sprintf(nginxConfig, upstream, address, tls, buffer))
+	return contender{address: address, pid: s.start(address, s.part("nginx"), "-p", filepath.Dir(config), "-c", config)}
+}
+
+const haproxyConfig = `global
+  nbthread 2
+  maxconn 4096
+  ssl-default-bind-options ssl-min-ver TLSv1.2
+defaults
+  mode http
+  option splice-response
+  http-reuse always
+  timeout connect 10s
+  timeout client 15m
+  timeout server 15m
+frontend in
+  bind %[2]s%[3]s
+  option forwardfor
+  http-request set-header X-Forwarded-Proto %[4]s
+  default_backend registry
+backend registry
+  server one %[1]s
+`
+
+func startHAProxy(s *stage, upstream string, c *certificate) contender {
+	address, tls, proto := free(s), "", "http"
+	if c != nil {
+		tls, proto = fmt.Sprintf(" ssl crt %s alpn h2,http/1.1", c.both), "https"
+	}
+	config := configured(s, "haproxy.cfg", fmt.Sprintf(haproxyConfig, upstream, address, tls, proto))
+	return contender{address: address, pid: s.start(address, s.part("haproxy"), "-db", "-f", config)}
+}
+
+const caddyConfig = `{
+	admin off
+	auto_https off
+	persist_config off
+	log {
+		level ERROR
+	}
+	servers {
+		protocols h1 h2
+	}
+}
+%[2]s {
+%[3]s	reverse_proxy %[1]s {
+		transport http {
+			keepalive_idle_conns_per_host 64
+		}
+	}
+}
+`
+
+func startCaddy(s *stage, upstream string, c *certificate) contender {
+	address := free(s)
+	site, tls := "http://"+address, ""
+	if c != nil {
+		site, tls = "https://"+address, fmt.Sprintf("\ttls %s %s\n", c.cert, c.key)
+	}
+	config := configured(s, "Caddyfile", fmt.Sprintf(caddyConfig, upstream, site, tls))
+	return contender{address: address, pid: s.start(address, s.part("caddy"), "run", "--config", config, "--adapter", "caddyfile")}
+}
+
+func (s *stage) part(name string) string { return harness.Part(s, name) }

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A memory is a registry that costs next to nothing: manifests are kept in memory, by repository and reference, and every blob has
+// blobSize bytes of zeros. It stands in for a real registry where that one would be what is measured.
+type memory struct {
+	address  string
+	blobSize int64
+
+	mu        sync.RWMutex
+	manifests map[string][]byte // by path
+}
+
+func newMemory(s *stage) *memory {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	m := &memory{address: l.Addr().String(), blobSize: 64 << 20, manifests: map[string][]byte{}}
+	server := &http.Server{Handler: m}
+	go server.Serve(l)
+	s.Cleanup(func() { server.Close() })
+	return m
+}
+
+const manifestType = "application/vnd.oci.image.manifest.v1+json"
+
+func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	switch {
+	case strings.Contains(path, "/manifests/"):
+		m.manifest(w, r, path)
+	case strings.Contains(path, "/blobs/") && r.Method == http.MethodGet:
+		m.blob(w)
+	case path == "/v2/":
+		io.WriteString(w, "{}")
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (m *memory) manifest(w http.ResponseWriter, r *http.Request, path string) {
+	if r.Method == http.MethodPut {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client is gone
+		}
+		m.put(path, body)
+		w.Header().Set("Docker-Content-Digest", digestOf(body))
+		w.Header().Set("Location", path)
+		w.WriteHeader(http.StatusCreated)
+		return
+	}
+	m.mu.RLock()
+	body, ok := m.manifests[path]
+	m.mu.RUnlock()
+	if !ok {
+		http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", manifestType)
+	w.Header().Set("Docker-Content-Digest", digestOf(body))
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body)
+}
+
+// put keeps a manifest under its reference. What bellbuoy asks by digest later is answered as unknown: nothing here asks.
+func (m *memory) put(path string, body []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.manifests[path] = body
+}
+
+func (m *memory) blob(w http.ResponseWriter) {
+	w.Header().Set("Content-Length", strconv.FormatInt(m.blobSize, 10))
+	w.Header().Set("Content-Type", "application/octet-stream")
+	zeros := make([]byte, 64<<10)
+	for left := m.blobSize; left > 0; left -= int64(len(zeros)) {
+		if _, err := w.Write(zeros[:min(left, int64(len(zeros)))]); err != nil {
+			return
+		}
+	}
+}
+
+func digestOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// newManifest is a small image manifest that no other equals.
+func newManifest(n int64) []byte {
+	const empty = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" // of {}
+	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":2},`+
+		`"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":%q,"size":1048576}],"annotations":{"n":"%d %d"}}`,
+		manifestType, empty, digestOf(strconv.AppendInt(nil, n, 10)), n, time.Now().UnixNano())
+}
