@@ -33,6 +33,7 @@ type tracker struct {
 	dropped   int
 	standing  map[string]string
 	tags      []string
+	sized     bool
 	intendErr error
 	noIntent  bool
 	panics    bool
@@ -121,8 +122,9 @@ func (f *tracker) Settle(_ context.Context, in *detect.Intent, op *detect.Operat
 
 func (f *tracker) Leave(in *detect.Intent) { f.end(in, "Leave", func() { f.left++ }) }
 
-func (f *tracker) Drop(_ context.Context, in *detect.Intent) {
+func (f *tracker) Drop(_ context.Context, in *detect.Intent) error {
 	f.end(in, "Drop", func() { f.dropped++ })
+	return nil
 }
 
 func (f *tracker) Standing(_, _, repository, tag string) (string, bool, bool) {
@@ -131,6 +133,10 @@ func (f *tracker) Standing(_, _, repository, tag string) (string, bool, bool) {
 }
 
 func (f *tracker) TagsOf(context.Context, string, string, string, string) []string { return f.tags }
+
+func (f *tracker) SizeOf(context.Context, string, string, string, string) (int64, bool) {
+	return 0, f.sized
+}
 
 // wait waits until is holds; is runs under the fake's lock.
 func (f *tracker) wait(what string, is func() bool) {
@@ -169,6 +175,7 @@ type asker struct {
 	probe   func(method, uri string) (int, error)
 	probes  []string
 	askedAs []upstream.As
+	bodies  int // deletes whose size was asked for
 }
 
 func (a *asker) Head(_ context.Context, repository, reference string, as upstream.As) (upstream.Manifest, error) {
@@ -181,9 +188,12 @@ func (a *asker) Head(_ context.Context, repository, reference string, as upstrea
 	return a.head(repository, reference)
 }
 
-func (a *asker) BeforeDelete(_ context.Context, repository, reference string, known []string, _ bool, as upstream.As) (upstream.Deleted, error) {
+func (a *asker) BeforeDelete(_ context.Context, repository, reference string, known []string, needBody bool, as upstream.As) (upstream.Deleted, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if needBody {
+		a.bodies++
+	}
 	a.askedAs = append(a.askedAs, as)
 	return a.before(repository, reference, known)
 }

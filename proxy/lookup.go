@@ -45,12 +45,12 @@ func (x *exchange) question() func(context.Context) *found {
 			return foundManifest(upstream.Deleted{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size}, err)
 		}
 	case detect.ManifestDelete:
-		tags := x.knownTags()
+		tags, sized := x.known()
 		if !x.mayAsk(1 + len(tags)) {
 			return nil
 		}
 		return func(ctx context.Context) *found {
-			return foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, true, as))
+			return foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, !sized, as))
 		}
 	case detect.ChartDelete:
 		if !x.mayAsk(1) {
@@ -70,16 +70,23 @@ func (x *exchange) standingKnown() (known bool) {
 	return known
 }
 
-func (x *exchange) knownTags() (tags []string) {
-	if !detect.IsDigest(x.op.Reference) {
-		return nil
-	}
+// known is what the Tracker knows of what a delete removes: its tags, if it is named by digest, and whether its size is known.
+func (x *exchange) known() (tags []string, sized bool) {
 	ctx, cancel := context.WithTimeout(x.ctx, lookupTime)
 	defer cancel()
 	x.guarded("TagsOf", func() {
-		tags = x.g.Tracker.TagsOf(ctx, x.op.Upstream, x.op.Hint, x.op.Repository, x.op.Reference)
+		t, o := x.g.Tracker, &x.op
+		digest := o.Reference
+		if detect.IsDigest(digest) {
+			tags = t.TagsOf(ctx, o.Upstream, o.Hint, o.Repository, digest)
+		} else {
+			digest, _, _ = t.Standing(o.Upstream, o.Hint, o.Repository, digest)
+		}
+		if digest != "" {
+			_, sized = t.SizeOf(ctx, o.Upstream, o.Hint, o.Repository, digest)
+		}
 	})
-	return tags
+	return tags, sized
 }
 
 // mayAsk limits the look-ups that one client causes.

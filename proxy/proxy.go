@@ -48,12 +48,14 @@ type Tracker interface {
 	// Leave is for writes whose outcome is unknown.
 	Leave(in *detect.Intent)
 	// Drop is for writes that surely never reached the upstream.
-	Drop(ctx context.Context, in *detect.Intent)
+	Drop(ctx context.Context, in *detect.Intent) error
 
 	// Standing is what is known of a tag, and whether anything is.
 	Standing(upstream, hint, repository, tag string) (digest string, absent, known bool)
 	// TagsOf are the tags known for a digest.
 	TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string
+	// SizeOf is an artifact's size, so that a delete needs no GET to tell it.
+	SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool)
 }
 
 // Asker asks an upstream bellbuoy's own questions. upstream.Client does.

@@ -80,7 +80,11 @@ func (x *exchange) unsettled(err error) {
 	}
 	var unreached dialError
 	if errors.As(err, &unreached) || errors.Is(err, errWithheld) {
-		x.guarded("Drop", func() { x.g.Tracker.Drop(x.ctx, intent) })
+		x.guarded("Drop", func() {
+			if err := x.g.Tracker.Drop(x.ctx, intent); err != nil {
+				x.g.warnStore("dropping an intent failed", err)
+			}
+		})
 		return
 	}
 	x.guarded("Leave", func() { x.g.Tracker.Leave(intent) })

@@ -85,6 +85,11 @@ func TestDeleteLooksFirst(t *testing.T) {
 	if found == nil || found.Digest != d || found.Size != 7 || !found.TagsComplete || string(found.Manifest) != manifest {
 		t.Errorf("found %+v", found)
 	}
+	s.tracker.sized = true
+	s.do("DELETE", "/v2/a/manifests/"+d, nil)
+	if a.bodies != 1 {
+		t.Errorf("%d look-ups read the manifest", a.bodies)
+	}
 	if a.askedAs[0].Authorization != "Basic YTpi" || a.askedAs[0].Own {
 		t.Errorf("asked as %+v", a.askedAs)
 	}
