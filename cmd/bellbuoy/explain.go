@@ -12,6 +12,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/proxy"
 )
 
 func (a *app) explainCommand() *cobra.Command {
@@ -45,7 +46,7 @@ func (a *app) explain(method, rawURL string, client detect.Client) error {
 	if err != nil {
 		return err
 	}
-	handler, err := w.handler(nil, nil)
+	handler, err := proxy.New(w.proxyOptions(data{}))
 	if err != nil {
 		return err
 	}

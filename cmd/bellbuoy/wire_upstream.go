@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -107,4 +108,20 @@ func visibility(projects []config.Project) func(repository string) string {
 		}
 		return "private"
 	}
+}
+
+// newVerifier checks token signatures; nil where none are to be checked. Keys in a file must be there; those of a URL are fetched when the first token comes.
+func newVerifier(v config.Verify, guard *webhook.Guard) (*proxy.Verifier, error) {
+	switch {
+	case v.JWKSFile != "":
+		verifier := proxy.NewVerifier(v.JWKSFile, "", nil)
+		return verifier, verifier.Load(context.Background())
+	case !v.JWKSURL.IsZero():
+		client := &http.Client{
+			Transport:     realmTransport(guard),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+		return proxy.NewVerifier("", v.JWKSURL.Reveal(), client), nil
+	}
+	return nil, nil
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
+)
+
+// askers is detect.Asker on the clients of the configured upstreams. A reload replaces them.
+type askers struct {
+	byName atomic.Pointer[map[string]*upstream.Client]
+}
+
+func (a *askers) configure(byName map[string]*upstream.Client) { a.byName.Store(&byName) }
+
+func (a *askers) of(name string) (*upstream.Client, error) {
+	if c, ok := (*a.byName.Load())[name]; ok {
+		return c, nil
+	}
+	return nil, fmt.Errorf("upstream %s is not configured any more", name)
+}
+
+// Manifest implements detect.Asker. The hint of a mirror is not asked with: nobody writes through one.
+func (a *askers) Manifest(ctx context.Context, name, _, repository, reference string) (detect.Found, error) {
+	c, err := a.of(name)
+	if err != nil {
+		return detect.Found{}, err
+	}
+	standing, m, err := c.Stands(ctx, repository, reference, "")
+	switch {
+	case err != nil:
+		return detect.Found{}, err
+	case standing == upstream.Absent:
+		return detect.Found{Absent: true}, nil
+	}
+	return detect.Found{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Manifest: m.Body}, nil
+}
+
+// Chart implements detect.Asker.
+func (a *askers) Chart(ctx context.Context, name, tenant, chart, version string) (detect.Found, error) {
+	c, err := a.of(name)
+	if err != nil {
+		return detect.Found{}, err
+	}
+	standing, err := c.ChartStands(ctx, tenant, chart, version, "")
+	switch {
+	case err != nil:
+		return detect.Found{}, err
+	case standing == upstream.Absent:
+		return detect.Found{Absent: true}, nil
+	}
+	found, err := c.Chart(ctx, tenant, chart, version, upstream.Own)
+	if err != nil {
+		return detect.Found{}, err
+	}
+	return detect.Found{Digest: found.Digest, Size: found.Size}, nil
+}

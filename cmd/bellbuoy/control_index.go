@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
+)
+
+const (
+	rowCursor  detect.RowKind = "index.cursor" // upstream/mode: how far an index walk is, so that an interrupted one goes on there
+	learnBatch                = 200
+	lineEvery                 = 200 * time.Millisecond
+	// askedBefore is how long ago, at most, the upstream was asked for what arrives now: a write since then knows better.
+	askedBefore = time.Minute
+)
+
+// controlIndex walks an upstream into the tag index and tells how far it is, line by line. It ends when the command does.
+func (b *buoy) controlIndex(w http.ResponseWriter, r *http.Request) error {
+	var in indexRequest
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		return fmt.Errorf("%w: %w", errBad, err)
+	}
+	u, client, err := b.indexed(in.Upstream)
+	if err != nil {
+		return err
+	}
+	walk := &indexWalk{buoy: b, upstream: u.Name, out: json.NewEncoder(w), flush: http.NewResponseController(w).Flush}
+	walk.cursor = detect.Key{Kind: rowCursor, ID: fmt.Sprintf("%s/%v", u.Name, in.Heads)}
+	last, err := walk.run(r.Context(), client, in)
+	line := lineOf(last)
+	line.Done = err == nil
+	if err != nil {
+		line.Error = err.Error()
+	}
+	_ = walk.out.Encode(line)
+	return nil
+}
+
+// indexed is the upstream that the command means: the one named, or the only registry.
+func (b *buoy) indexed(name string) (config.Upstream, *upstream.Client, error) {
+	all := b.wiring.Load().config.Upstreams
+	isRegistry := func(u config.Upstream) bool { return u.Type == config.TypeRegistry }
+	if name == "" {
+		i := slices.IndexFunc(all, isRegistry)
+		if i < 0 || slices.ContainsFunc(all[i+1:], isRegistry) {
+			return config.Upstream{}, nil, fmt.Errorf("%w: name the upstream, there is not just one registry", errBad)
+		}
+		name = all[i].Name
+	}
+	client, err := b.asker.of(name)
+	if err != nil {
+		return config.Upstream{}, nil, fmt.Errorf("%w: there is no upstream %q", errBad, name)
+	}
+	u := all[slices.IndexFunc(all, func(u config.Upstream) bool { return u.Name == name })]
+	if !isRegistry(u) {
+		return u, nil, fmt.Errorf("%w: %s is a %s: what its charts are is read from their archives and its index.yaml as they pass; there is nothing to index", errBad, name, u.Type)
+	}
+	return u, client, nil
+}
+
+// indexWalk is one run. It is upstream's Sink; its methods are called one at a time.
+type indexWalk struct {
+	*buoy
+	upstream string
+	cursor   detect.Key
+	out      *json.Encoder
+	flush    func() error
+	told     time.Time
+	waiting  []detect.Learned
+}
+
+func (x *indexWalk) run(ctx context.Context, client *upstream.Client, in indexRequest) (upstream.Progress, error) {
+	walk := upstream.Walk{
+		Repositories: in.Repositories, Heads: in.Heads, Children: !in.Heads, Sink: x,
+		Progress: x.progress,
+		Skipped: func(repository, tag string, err error) {
+			if tag != "" {
+				repository += ":" + tag
+			}
+			_ = x.out.Encode(indexLine{Skip: fmt.Sprintf("%s: %v", repository, err)})
+		},
+	}
+	if len(in.Repositories) == 0 {
+		var err error
+		if walk.Resume, err = x.resume(ctx); err != nil {
+			return upstream.Progress{}, err
+		}
+		walk.Reached = x.reached
+	}
+	last, err := client.Walk(ctx, walk)
+	if err != nil {
+		return last, err
+	}
+	if err := x.learn(ctx); err != nil {
+		return last, err
+	}
+	return last, x.outbox.Commit(ctx, "", func(detect.View) (detect.Changes, error) {
+		return detect.Changes{Delete: []detect.Key{x.cursor}}, nil
+	})
+}
+
+// Tag implements upstream.Sink.
+func (x *indexWalk) Tag(ctx context.Context, f upstream.Found) error {
+	l := detect.Learned{Upstream: x.upstream, Repository: f.Repository, Tag: f.Tag, Digest: f.Digest, MediaType: f.MediaType, At: time.Now().Add(-askedBefore)}
+	if f.Body != nil {
+		l.Size = int64(len(f.Body))
+		if m, err := detect.ReadManifest(f.Body, f.MediaType); err == nil {
+			if f.Size > 0 {
+				m.Size = f.Size // with its children's
+			}
+			l.Manifest = m
+		}
+	}
+	x.waiting = append(x.waiting, l)
+	if len(x.waiting) < learnBatch {
+		return nil
+	}
+	return x.learn(ctx)
+}
+
+func (x *indexWalk) learn(ctx context.Context) error {
+	if len(x.waiting) == 0 {
+		return nil
+	}
+	err := x.tracker.Learn(ctx, x.waiting...)
+	x.waiting = nil
+	return err
+}
+
+func (x *indexWalk) resume(ctx context.Context) (cursor string, err error) {
+	err = x.outbox.View(ctx, func(v detect.View) error {
+		row, _, err := v.Get(x.cursor)
+		cursor = string(row.Value)
+		return err
+	})
+	return cursor, err
+}
+
+// reached stores the cursor behind what it stands for.
+func (x *indexWalk) reached(ctx context.Context, cursor string) error {
+	if err := x.learn(ctx); err != nil {
+		return err
+	}
+	return x.outbox.Commit(ctx, "", func(detect.View) (detect.Changes, error) {
+		return detect.Changes{Put: []detect.Row{{Key: x.cursor, Value: []byte(cursor), Seen: time.Now()}}}, nil
+	})
+}
+
+func (x *indexWalk) progress(p upstream.Progress) {
+	if time.Since(x.told) < lineEvery {
+		return
+	}
+	x.told = time.Now()
+	if x.out.Encode(lineOf(p)) == nil {
+		_ = x.flush()
+	}
+}
+
+func lineOf(p upstream.Progress) indexLine {
+	return indexLine{Repositories: p.Repositories, Counted: p.Counted, RepositoriesDone: p.RepositoriesDone, Tags: p.Tags, Skipped: p.Skipped, Rate: p.Rate}
+}

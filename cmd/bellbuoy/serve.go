@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/proxy"
+)
+
+const (
+	lanesGrace = 10 * time.Second // for POSTs under way when bellbuoy stops; those cut are made again after the next start
+	indexRows  = 2_000_000        // of each kind of row of the tag index that the store keeps
+)
+
+// serve builds everything in one straight line, listeners first, and runs it until ctx ends. Cleanups happen in reverse.
+func (a *app) serve(ctx context.Context) error {
+	path, c, warnings, err := a.load()
+	if err != nil {
+		return err
+	}
+	log, level, err := newLogger(c.Log, a.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }()
+	for _, w := range warnings {
+		log.Warn("configuration", zap.String("warning", w.String()))
+	}
+	for _, w := range placeWarnings(c) {
+		log.Warn("configuration", zap.String("warning", w))
+	}
+
+	l, err := listen(c)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	w, err := wire(c, l.addresses)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	replica := replicaName()
+	s, err := openStore(ctx, c, replica)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			log.Error("closing the store", zap.Error(err))
+		}
+	}()
+	for _, text := range s.Warnings() {
+		log.Warn("store", zap.String("warning", text))
+	}
+	socket, err := listenControl(c.DataDir)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+
+	registry := newMetrics()
+	metrics := notify.NewMetrics(registry)
+	outbox := notify.NewOutbox(s, notify.OutboxOptions{Timeout: time.Duration(c.Store.Timeout), Metrics: metrics, Log: log})
+	dispatcher := notify.NewDispatcher(s, outbox, notify.DispatcherOptions{
+		Replica: replica, Shared: c.Database != "", Grace: lanesGrace, Retention: w.retention(), Trims: trims(), Metrics: metrics, Log: log,
+	})
+	b := &buoy{
+		app: a, path: path, log: log, level: level, listeners: l, socket: socket,
+		outbox: outbox, dispatcher: dispatcher, asker: &askers{},
+		ready: &readiness{store: outbox.Healthy},
+	}
+	b.asker.configure(w.askers)
+	b.tracker = detect.NewTracker(w.trackerConfig(), outbox, b.asker)
+	b.data = data{tracker: b.tracker, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
+	registerTracker(registry, b.tracker)
+	if b.handler, err = proxy.New(w.proxyOptions(b.data)); err != nil {
+		return err
+	}
+	b.server = proxy.NewServer(w.serverOptions(b.handler, log))
+	b.health = healthServer(b.ready, registry)
+	b.use(w)
+	return b.run(ctx)
+}
+
+// buoy is a running bellbuoy. wiring and what use sets change with a reload, all else stays.
+type buoy struct {
+	*app
+	path      string
+	log       *zap.Logger
+	level     zap.AtomicLevel
+	listeners listeners
+	socket    net.Listener
+	wiring    atomic.Pointer[wiring] // written by use alone
+
+	outbox     *notify.Outbox
+	dispatcher *notify.Dispatcher
+	tracker    *detect.Tracker
+	asker      *askers
+	data       data
+	handler    *proxy.Handler
+	server     *proxy.Server
+	health     *http.Server
+	ready      *readiness
+}
+
+// use makes the running parts follow w. The handler has been configured with it already, because that is what can fail.
+func (b *buoy) use(w *wiring) {
+	b.asker.configure(w.askers)
+	b.tracker.Configure(w.trackerConfig())
+	b.outbox.Configure(w.set)
+	b.dispatcher.Configure(w.set)
+	b.dispatcher.Retain(w.retention(), trims())
+	b.server.Configure(w.serverOptions(b.handler, b.log))
+	b.ready.refuse.Store(w.config.Store.OnFailure == "refuse")
+	b.wiring.Store(w)
+}
+
+// run serves until ctx ends or something that must run fails, then drains: no new connections, requests finish, lanes stop after their
+// POST, what waits in memory is stored.
+func (b *buoy) run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	decisions, stopDecisions := context.WithCancel(background)
+	defer stopDecisions()
+
+	var serving, deciding, delivering errgroup.Group
+	must := func(name string, do func() error) func() error {
+		return func() error {
+			err := do()
+			if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, context.Canceled) {
+				stop(fmt.Errorf("%s: %w", name, err))
+				return err
+			}
+			return nil
+		}
+	}
+	delivering.Go(must("storing events", func() error { return b.outbox.Run(background) }))
+	delivering.Go(must("delivering", func() error { return b.dispatcher.Run(background) }))
+	deciding.Go(must("deciding events", func() error { return b.tracker.Run(decisions) }))
+	control := b.controlServer(background)
+	serving.Go(must("serving commands", func() error { return control.Serve(b.socket) }))
+	if b.listeners.health != nil {
+		serving.Go(must("serving health", func() error { return b.health.Serve(b.listeners.health) }))
+	}
+	serving.Go(must("serving", func() error { return b.server.Serve(b.listeners.proxy) }))
+	serving.Go(func() error { b.watch(ctx); return nil })
+	go b.askForLogins(ctx)
+	b.log.Info("bellbuoy serves", zap.String("version", buildVersion()), zap.String("config", b.path), zap.Stringer("listen", b.listeners.proxy.Addr()),
+		zap.Int("upstreams", len(b.wiring.Load().upstreams)), zap.Int("webhooks", len(b.wiring.Load().config.Webhooks)))
+
+	<-ctx.Done()
+	failure := context.Cause(ctx)
+	b.ready.draining.Store(true)
+	b.log.Info("bellbuoy drains", zap.Duration("grace", time.Duration(b.wiring.Load().config.ShutdownGrace)))
+	grace, cancel := context.WithTimeout(background, time.Duration(b.wiring.Load().config.ShutdownGrace))
+	defer cancel()
+	if err := b.server.Shutdown(grace); err != nil {
+		b.log.Warn("requests were cut", zap.Error(err))
+	}
+	stopDecisions()
+	_ = deciding.Wait()
+	stopBackground()
+	_ = delivering.Wait()
+	_ = control.Close()
+	_ = b.health.Close()
+	_ = serving.Wait()
+	b.log.Info("bellbuoy ends")
+	if errors.Is(failure, context.Canceled) {
+		return nil
+	}
+	return failure
+}
+
+// askForLogins warns where an upstream asks for a login and bellbuoy has none: unknown outcomes and indexes need one.
+func (b *buoy) askForLogins(ctx context.Context) {
+	for name, c := range *b.asker.byName.Load() {
+		if c.HasCredentials() {
+			continue
+		}
+		asks, err := c.AsksForLogin(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			b.log.Warn("upstream does not answer", zap.String("upstream", name), zap.Error(err))
+		case asks:
+			b.log.Warn("upstream asks for a login and bellbuoy has none (upstreams[].credentials): after a crash it cannot ask what became of a push or a delete",
+				zap.String("upstream", name))
+		}
+	}
+}
+
+// openStore opens PostgreSQL where a database is configured, SQLite in data_dir otherwise.
+func openStore(ctx context.Context, c *config.Config, replica string) (store.Store, error) {
+	if c.Database != "" {
+		return store.OpenPostgres(ctx, store.PostgresOptions{URL: c.Database.Reveal(), Replica: replica})
+	}
+	return store.OpenSQLite(ctx, store.SQLiteOptions{Dir: c.DataDir})
+}
+
+// trims bound the tag index in the store.
+func trims() []store.Trim {
+	var all []store.Trim
+	for _, kind := range detect.BoundedKinds() {
+		all = append(all, store.Trim{Kind: string(kind), Max: indexRows})
+	}
+	return all
+}
+
+func replicaName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "bellbuoy"
+	}
+	return host + "-" + uuid.NewString()[:8]
+}
+
+func (l listeners) close() {
+	_ = l.proxy.Close()
+	if l.health != nil {
+		_ = l.health.Close()
+	}
+}
+
+// addresses are where bellbuoy listens.
+func (l listeners) addresses() []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, one := range []net.Listener{l.proxy, l.health} {
+		if one == nil {
+			continue
+		}
+		if a, ok := one.Addr().(*net.TCPAddr); ok {
+			all = append(all, a.AddrPort())
+		}
+	}
+	return all
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+	"github.com/bellbuoy/bellbuoy/proxy"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
+)
+
+// wiring is a configuration translated into the options of every package: all that a reload replaces. Making one touches nothing outside but files.
+type wiring struct {
+	config    *config.Config
+	set       *notify.Set
+	clients   []*webhook.Client // of the set's webhooks; closed with the wiring
+	upstreams []proxy.Upstream
+	askers    map[string]*upstream.Client
+	verifier  *proxy.Verifier
+	tls       *proxy.Certificates // nil: plain HTTP
+}
+
+// wire translates c. own are the addresses that bellbuoy listens on, which no webhook may call; nil: none.
+func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
+	w := &wiring{config: c, askers: map[string]*upstream.Client{}}
+	guard := newGuard(c, own)
+	hooks, clients, err := newWebhooks(c, guard)
+	if err != nil {
+		return nil, err
+	}
+	w.clients = clients
+	if w.set, err = notify.Compile(c.Notifications.Enabled, hooks); err != nil {
+		w.close()
+		return nil, err
+	}
+	if err := w.wireUpstreams(guard); err != nil {
+		w.close()
+		return nil, err
+	}
+	if c.TLS.On() {
+		if w.tls, err = proxy.LoadCertificates(c.TLS.CertFile, c.TLS.KeyFile, c.TLS.ClientCAFile); err != nil {
+			w.close()
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+	}
+	return w, nil
+}
+
+func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
+	for i := range w.config.Upstreams {
+		u := &w.config.Upstreams[i]
+		target, asker, err := newUpstream(u, w.config, guard)
+		if err != nil {
+			return fmt.Errorf("upstreams[%d] (%s): %w", i, u.Name, err)
+		}
+		w.upstreams = append(w.upstreams, target)
+		w.askers[u.Name] = asker
+	}
+	verifier, err := newVerifier(w.config.Identity.Verify, guard)
+	if err != nil {
+		return fmt.Errorf("identity.verify: %w", err)
+	}
+	w.verifier = verifier
+	return nil
+}
+
+// close lets go of what only this wiring uses. POSTs in flight end by themselves.
+func (w *wiring) close() { closeAll(w.clients) }
+
+// data are the running parts that the data plane is connected to. Its zero value is for a handler that only classifies.
+type data struct {
+	tracker *detect.Tracker
+	healthy func() error
+	log     *zap.Logger
+	metrics *proxy.Metrics
+}
+
+func (w *wiring) proxyOptions(d data) proxy.Options {
+	c := w.config
+	o := proxy.Options{
+		Upstreams:      w.upstreams,
+		TrustedProxies: c.TrustedProxies,
+		Identity:       proxy.Identity{Header: c.Identity.Header, Claims: c.Identity.JWTClaims, Verify: w.verifier, TrustClaims: c.Identity.TrustClaims},
+		Limits: proxy.Limits{
+			UpstreamConnect: time.Duration(c.Limits.UpstreamConnect), UpstreamResponseHeader: time.Duration(c.Limits.UpstreamResponseHeader),
+			StalledBody: time.Duration(c.Limits.StalledBody), WriteTimeout: time.Duration(c.Limits.WriteTimeout),
+		},
+		Refuse:       c.Store.OnFailure == "refuse",
+		StoreHealthy: d.healthy,
+		Log:          d.log,
+		Metrics:      d.metrics,
+	}
+	if d.tracker != nil {
+		o.Tracker = d.tracker
+	}
+	if c.Log.Access {
+		o.Access = d.log
+	}
+	return o
+}
+
+func (w *wiring) serverOptions(h *proxy.Handler, log *zap.Logger) proxy.ServerOptions {
+	c := w.config
+	return proxy.ServerOptions{
+		Handler: h, HeaderRead: time.Duration(c.Limits.HeaderRead), Idle: time.Duration(c.Limits.Idle), HeaderSize: int(c.Limits.HeaderSize),
+		Connections: c.Limits.Connections, TLS: w.tls, ProxyProtocol: c.ProxyProtocol, TrustedProxies: c.TrustedProxies, Log: log,
+	}
+}
+
+func (w *wiring) trackerConfig() detect.Config {
+	c := w.config.Correlation
+	return detect.Config{
+		Accessories:  w.config.Detection.Accessories,
+		UntaggedPush: time.Duration(c.UntaggedPush), UntaggedPushMax: time.Duration(c.UntaggedPushMax),
+		Pull: time.Duration(c.Pull), Repeat: time.Duration(c.Repeat),
+		Visibility: visibility(w.config.Projects),
+	}
+}
+
+func (w *wiring) retention() store.Retention {
+	r := w.config.Store.Retention
+	return store.Retention{
+		Delivered: time.Duration(r.Delivered), Pulls: time.Duration(r.Pulls), Dead: time.Duration(r.Dead), Attempts: time.Duration(r.Attempts),
+		Unmatched: time.Duration(r.Unmatched), MaxSize: int64(r.MaxSize),
+	}
+}
