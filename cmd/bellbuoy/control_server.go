@@ -211,12 +211,7 @@ func (b *buoy) deliveryLine(ctx context.Context, d store.Delivery, withLog bool)
 	if len(events) > 0 {
 		e := &events[0]
 		line.Type, line.Repository = string(e.Type), format.NewBellbuoyEvent(e).Repository
-		switch {
-		case e.Chart != nil:
-			line.Tag = e.Chart.Version
-		case d.Number < len(e.Tags):
-			line.Tag = e.Tags[d.Number]
-		}
+		line.Tag = tagOf(e, d.Number)
 	}
 	if !withLog {
 		return line, nil
@@ -226,6 +221,17 @@ func (b *buoy) deliveryLine(ctx context.Context, d store.Delivery, withLog bool)
 		line.Log = append(line.Log, attemptLine{At: at.At, Status: at.Status, Millis: millis(at.Latency), Reason: at.Reason, Error: at.Error, Response: strings.ToValidUTF8(string(at.Response), "�")})
 	}
 	return line, err
+}
+
+// tagOf is what a delivery is about: the tag of its number, which counts from 1; all of them where its format names them together (0).
+func tagOf(e *detect.Event, number int) string {
+	switch {
+	case e.Chart != nil:
+		return e.Chart.Version
+	case number == 0 || number > len(e.Tags):
+		return strings.Join(e.Tags, ",")
+	}
+	return e.Tags[number-1]
 }
 
 func (b *buoy) controlRedeliver(w http.ResponseWriter, r *http.Request) error {
