@@ -34,7 +34,7 @@ type WebhookState struct {
 
 // States tells how each webhook is doing, in the configuration's order.
 func (d *Dispatcher) States(ctx context.Context) ([]WebhookState, error) {
-	found, err := d.depths.fresh(ctx, d.store)
+	found, err := d.store.Depths(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("counting deliveries: %w", err)
 	}

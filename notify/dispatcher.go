@@ -20,8 +20,8 @@ type DispatcherOptions struct {
 	Replica string
 	// Shared tells that other replicas use the store: lanes are shared out among them.
 	Shared bool
-	// LeaseTTL is how long a lane stays with a replica that is heard of no more; renewed three times as often. 0: 10 s, so that the lanes of a killed
-	// replica have moved within 15 s.
+	// LeaseTTL is how long a lane stays with a replica that is heard of no more; renewed three times as often. 0: where Shared is set 10 s, so that the
+	// lanes of a killed replica have moved within 15 s; else, there being nobody to take them, an hour.
 	LeaseTTL time.Duration
 	// Grace is how long Run waits for POSTs under way when it is told to end; 0: 20 s.
 	Grace time.Duration
@@ -52,7 +52,6 @@ type Dispatcher struct {
 	tidy    chan struct{} // reconcile at once
 	reading health
 	writing health
-	depths  depths
 
 	mu      sync.Mutex // held before a lane's, never after
 	lanes   map[string]*lane
@@ -67,8 +66,11 @@ type retain struct {
 	trims     []store.Trim
 }
 
-// NewDispatcher makes a dispatcher without webhooks. out is asked for events that were just committed.
+// NewDispatcher makes a dispatcher without webhooks. out, on the same store, knows when webhooks last fired.
 func NewDispatcher(s store.Store, out *Outbox, o DispatcherOptions) *Dispatcher {
+	if !o.Shared {
+		o.LeaseTTL = orDefault(o.LeaseTTL, time.Hour)
+	}
 	o.LeaseTTL = orDefault(o.LeaseTTL, 10*time.Second)
 	o.Grace = orDefault(o.Grace, 20*time.Second)
 	if o.Metrics == nil {
@@ -220,26 +222,37 @@ func (d *Dispatcher) due(q store.DueQuery) ([]store.Delivery, time.Time, error) 
 	return found, next, err
 }
 
-// event is the event of a delivery: from the outbox where it was just committed, else from the store.
+// event is the event of a delivery. The store gave it with the delivery where a payload is still to be made of it.
 func (d *Dispatcher) event(v store.Delivery) (detect.Event, error) {
-	if e, ok := d.outbox.recent.get(v.EventID); ok {
-		e.Seq = v.EventSeq
-		return e, nil
+	stored := v.Event
+	if stored == nil {
+		var err error
+		if stored, err = d.storedEvent(v.EventID); err != nil {
+			return detect.Event{}, err
+		}
 	}
-	ctx, end := d.read()
-	defer end()
-	found, err := d.store.Events(ctx, store.EventQuery{ID: v.EventID, Limit: 1})
-	if errors.Is(err, store.ErrNotFound) || err == nil && len(found) == 0 {
+	if stored == nil || stored.Corrupt {
 		return detect.Event{}, fmt.Errorf("%w: its event is gone", errUnrenderable)
 	}
-	if err != nil {
-		return detect.Event{}, err
-	}
-	e, err := fromEvent(found[0])
+	e, err := fromEvent(*stored)
 	if err != nil {
 		return detect.Event{}, fmt.Errorf("%w: %w", errUnrenderable, err)
 	}
 	return e, nil
+}
+
+// storedEvent is nil when there is no such event.
+func (d *Dispatcher) storedEvent(id string) (*store.Event, error) {
+	ctx, end := d.read()
+	defer end()
+	found, err := d.store.Events(ctx, store.EventQuery{ID: id, Limit: 1})
+	if errors.Is(err, store.ErrNotFound) || err == nil && len(found) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &found[0], nil
 }
 
 func (d *Dispatcher) newerDelivered(v store.Delivery) (bool, error) {

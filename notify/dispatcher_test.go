@@ -38,18 +38,23 @@ func newRigWith(t *testing.T, s *replica, o DispatcherOptions, hooks ...Webhook)
 	r := &rig{t: t, store: s, outbox: NewOutbox(s, OutboxOptions{})}
 	r.dispatcher = NewDispatcher(s, r.outbox, o)
 	r.configure(hooks...)
+	r.stop = r.run()
+	t.Cleanup(r.stop)
+	return r
+}
+
+// run starts the dispatcher and returns the way to stop it.
+func (r *rig) run() func() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.dispatcher.Run(ctx) }()
-	r.stop = sync.OnceFunc(func() {
+	synctest.Wait()
+	return sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, errDown) {
-			t.Error(err)
+			r.t.Error(err)
 		}
 	})
-	t.Cleanup(r.stop)
-	synctest.Wait()
-	return r
 }
 
 func (r *rig) configure(hooks ...Webhook) {
@@ -712,8 +717,8 @@ func TestNotificationsOff(t *testing.T) {
 		r.dispatcher.Configure(off)
 		r.commit(push("a/b", "2"))
 		time.Sleep(time.Hour)
-		if s.count() != 1 || r.states() != "pending" || len(r.store.events) != 2 {
-			t.Errorf("%d posts, %s, %d events", s.count(), r.states(), len(r.store.events))
+		if s.count() != 1 || r.states() != "pending" || r.store.count() != 2 {
+			t.Errorf("%d posts, %s, %d events", s.count(), r.states(), r.store.count())
 		}
 		s.set(nil)
 		r.configure(to("w", s))
@@ -757,14 +762,16 @@ func TestCrash(t *testing.T) {
 		m := newMemory(t)
 		first := m.replica("first")
 		s := &sink{answer: hangs}
-		r := newRig(t, first, to("w", s))
+		shared := DispatcherOptions{Replica: "first", Shared: true}
+		r := newRigWith(t, first, shared, to("w", s))
 		r.commit(push("a/1", "1"))
 		synctest.Wait()
 		m.mu.Lock()
 		first.down = true
 		m.mu.Unlock()
 		begun := time.Now()
-		second := newRig(t, m.replica("second"), to("w", s))
+		shared.Replica = "second"
+		second := newRigWith(t, m.replica("second"), shared, to("w", s))
 		s.set(nil)
 		time.Sleep(14 * time.Second)
 		second.stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -188,15 +189,17 @@ func (o *Outbox) drain(ctx context.Context) {
 
 // settleAll tries to commit decisions of different scopes side by side, and tells whether any of them is settled.
 func (o *Outbox) settleAll(ctx context.Context, batch []*decision) bool {
-	if len(batch) > 1 && !o.settle(ctx, batch[0]) { // one is enough to see that the store still fails
-		return false
-	}
 	var group sync.WaitGroup
-	for _, d := range batch[1:] {
-		group.Go(func() { o.settle(ctx, d) })
+	var settled atomic.Bool
+	for _, d := range batch {
+		group.Go(func() {
+			if o.settle(ctx, d) {
+				settled.Store(true)
+			}
+		})
 	}
 	group.Wait()
-	return len(batch) > 1 || o.settle(ctx, batch[0])
+	return settled.Load()
 }
 
 func (o *Outbox) settle(ctx context.Context, d *decision) bool {

@@ -12,7 +12,7 @@ import (
 
 const (
 	laneAhead   = 64              // deliveries fetched ahead, and outcomes not stored yet, at most
-	laneProbes  = 256             // deliveries looked at while the circuit is open
+	laneProbes  = 64              // deliveries looked at while the circuit is open
 	laneRest    = time.Second     // after the store failed
 	laneLongest = 1 * time.Minute // a timer is never set for longer: clocks jump
 )

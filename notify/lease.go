@@ -16,8 +16,6 @@ const kindReplica = "notify.replica"
 // keepLeases takes and renews lanes until ctx ends.
 func (d *Dispatcher) keepLeases(ctx context.Context) {
 	var leasing health
-	ticker := time.NewTicker(d.options.LeaseTTL / 3)
-	defer ticker.Stop()
 	for {
 		err := d.lease(ctx)
 		if ctx.Err() != nil {
@@ -29,18 +27,23 @@ func (d *Dispatcher) keepLeases(ctx context.Context) {
 		case recovered:
 			d.log.Info("lanes leased again")
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.look:
-		case <-ticker.C:
+		wait := d.options.LeaseTTL / 3
+		if err != nil {
+			wait = min(wait, laneRest)
 		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-d.look:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
 }
 
 // lease is one round: toggles read, lanes renewed, free ones taken, more than the fair share given back.
 func (d *Dispatcher) lease(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, d.options.LeaseTTL)
+	ctx, cancel := context.WithTimeout(ctx, min(d.options.LeaseTTL, readPatience))
 	defer cancel()
 	if err := d.loadToggles(ctx); err != nil {
 		return err

@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,7 +44,7 @@ func (d *Dispatcher) purge(ctx context.Context) {
 // reconcile makes the store agree with the configuration: what waits for webhooks that are gone or have `enabled: false` is parked, what is parked of the
 // others comes back. It repeats: an event may be planned by the old configuration in the instant of a reload.
 func (d *Dispatcher) reconcile(ctx context.Context) {
-	found, err := d.depths.fresh(ctx, d.store)
+	found, err := d.store.Depths(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.noteRead(err)
@@ -82,6 +81,9 @@ func (d *Dispatcher) park(ctx context.Context, webhook string) error {
 		return err
 	}
 	d.log.Info("deliveries parked: their webhook is not configured or not enabled", zap.String("webhook", webhook))
+	if h := d.set.Load().named[webhook]; h != nil && h.Enabled {
+		return nil // it came back meanwhile, and its lane needs the lease
+	}
 	return d.store.Release(ctx, []string{webhook})
 }
 
@@ -126,41 +128,11 @@ func (d *Dispatcher) forgetLanes() {
 	}
 }
 
-// depths remembers how much waits for a few seconds: counting a million rows at each scrape would be felt.
-type depths struct {
-	mu    sync.Mutex
-	known []store.Depth
-	at    time.Time
-}
-
-const depthsFor = 5 * time.Second
-
-func (c *depths) recent(ctx context.Context, s store.Store) ([]store.Depth, error) {
-	c.mu.Lock()
-	known, at := c.known, c.at
-	c.mu.Unlock()
-	if !at.IsZero() && time.Since(at) < depthsFor {
-		return known, nil
-	}
-	return c.fresh(ctx, s)
-}
-
-func (c *depths) fresh(ctx context.Context, s store.Store) ([]store.Depth, error) {
-	found, err := s.Depths(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.known, c.at = found, time.Now()
-	return found, nil
-}
-
 // gauges is what the metrics ask at each scrape.
 func (d *Dispatcher) gauges() []laneGauges {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	found, err := d.depths.recent(ctx, d.store)
+	found, err := d.store.Depths(ctx)
 	by := map[string]store.Depth{}
 	for _, depth := range found {
 		by[depth.Webhook] = depth

@@ -89,6 +89,18 @@ func (m *memory) setSlow(d time.Duration) {
 	m.slow = d
 }
 
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.events)
+}
+
+func (m *memory) event(i int) store.Event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.events[i]
+}
+
 type memoryTx struct {
 	*memory
 	puts       []store.Row
@@ -292,7 +304,11 @@ func (r *replica) DueDeliveries(_ context.Context, q store.DueQuery) ([]store.De
 			taken[key] = true
 		}
 		if !later {
-			out = append(out, *d)
+			due := *d
+			if due.Payload == nil {
+				due.Event = &r.events[d.EventSeq-1]
+			}
+			out = append(out, due)
 		}
 	}
 	if len(out) >= q.Limit {

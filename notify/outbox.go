@@ -36,7 +36,6 @@ type Outbox struct {
 	log     *zap.Logger
 
 	set    atomic.Pointer[Set]
-	recent *recent
 	fired  *fired
 	kept   *kept
 	tape   *tape
@@ -58,7 +57,6 @@ func NewOutbox(s store.Store, o OutboxOptions) *Outbox {
 		timeout: orDefault(o.Timeout, 2*time.Second),
 		metrics: o.Metrics,
 		log:     o.Log,
-		recent:  newRecent(),
 		fired:   newFired(),
 		kept:    newKept(orDefault(o.KeptEntries, 10_000), orDefault(o.KeptBytes, 64<<20)),
 		tape:    newTape(orDefault(o.Waiting, 16_384)),
@@ -105,7 +103,7 @@ func (o *Outbox) commit(ctx context.Context, scope string, decide func(detect.Vi
 		if err != nil {
 			return refusal{err}
 		}
-		w, err := o.write(tx, changes, &last)
+		w, err := o.write(tx, changes)
 		last.Store(w)
 		return err
 	})
@@ -136,8 +134,6 @@ func (o *Outbox) committed(w *written, begun time.Time, err error, caller contex
 	if err == nil {
 		o.metrics.committed(time.Since(begun))
 		o.count(w)
-	} else {
-		o.recent.doubt(w)
 	}
 	if err == nil || caller.Err() == nil {
 		o.noteHealth(err)
@@ -167,12 +163,9 @@ func (w *written) room() int {
 	return w.bytes
 }
 
-// write puts changes into the transaction. earlier is the run before, whose cached events this one replaces.
-func (o *Outbox) write(tx store.Tx, c detect.Changes, earlier *atomic.Pointer[written]) (*written, error) {
+// write puts changes into the transaction.
+func (o *Outbox) write(tx store.Tx, c detect.Changes) (*written, error) {
 	w := &written{events: c.Events}
-	if before := earlier.Load(); before != nil {
-		o.recent.forget(before)
-	}
 	for _, r := range c.Put {
 		w.bytes += len(r.ID) + len(r.Value)
 		tx.Put(toRow(r))
@@ -191,9 +184,6 @@ func (o *Outbox) write(tx store.Tx, c detect.Changes, earlier *atomic.Pointer[wr
 		tx.Append(stored, planned...)
 		w.deliveries = append(w.deliveries, planned)
 		w.bytes += len(stored.Data)
-		if len(planned) > 0 {
-			o.recent.put(e, len(stored.Data), w)
-		}
 	}
 	return w, nil
 }

@@ -152,9 +152,6 @@ func (o *Outbox) prepare(events []detect.Event) (*written, []store.Event) {
 		w.events = append(w.events, *e)
 		w.deliveries = append(w.deliveries, planned)
 		records = append(records, record)
-		if len(planned) > 0 {
-			o.recent.put(e, len(record.Data), w)
-		}
 	}
 	return w, records
 }
