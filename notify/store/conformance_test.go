@@ -14,12 +14,14 @@ import (
 type world struct {
 	Store
 	core   *core
+	sqlite *sqliteStore              // nil on PostgreSQL
 	reopen func(t *testing.T) *world // as after a stop; closes this one
 }
 
 // engines are how the suite gets a fresh store.
 var engines = map[string]func(t *testing.T) *world{
-	"sqlite": func(t *testing.T) *world { return sqliteWorld(t, t.TempDir()) },
+	"sqlite":   func(t *testing.T) *world { return sqliteWorld(t, t.TempDir()) },
+	"postgres": func(t *testing.T) *world { return postgresWorld(t, database(t), "one") },
 }
 
 func sqliteWorld(t *testing.T, dir string) *world {
@@ -29,7 +31,7 @@ func sqliteWorld(t *testing.T, dir string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &world{Store: s, core: &s.core}
+	w := &world{Store: s, core: &s.core, sqlite: s}
 	w.reopen = func(t *testing.T) *world {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -363,7 +365,7 @@ func TestDueByTag(t *testing.T) {
 		if err != nil || next.Sub(later).Abs() > time.Second {
 			t.Errorf("next due %v, want %v (%v)", next, later, err)
 		}
-		if w.core.name == "sqlite" { // the only one whose clock a query sets
+		if w.sqlite != nil { // the only one whose clock a query sets
 			past := w.due(t, DueQuery{Now: later.Add(time.Minute)})
 			wantIDs(t, past, "0 2 4")
 			if p := past[0].Payload; p == nil || p.ContentType != "text/x" || p.Header["A"] != "b" || string(p.Body) != "body" || past[0].Attempts != 1 || past[0].Reason != "timeout" {

@@ -12,13 +12,13 @@ import (
 // core is the part of a Store that both engines share.
 type core struct {
 	engine
-	name     string // in errors
 	updates  *writer
 	finishes *writer // PostgreSQL: its own, so that lanes do not wait for pushes; SQLite: updates
 	chores   *writer // PostgreSQL: its own; SQLite: updates
 	signals  *signals
 	warnings []string
 
+	life    context.Context // ends with Close
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closing sync.Once
@@ -28,7 +28,7 @@ type core struct {
 // start runs the writers and the minute's chore.
 func (c *core) start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	c.stop = cancel
+	c.life, c.stop = ctx, cancel
 	for _, w := range c.writers() {
 		go w.run()
 	}

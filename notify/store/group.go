@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -80,6 +81,18 @@ func (g *group) take(s session, r *request) error {
 		r.err = g.merge(t)
 	}
 	return nil
+}
+
+// fence drops the outcomes of lanes whose epoch is another one.
+func (g *group) fence(epochs map[string]int64) {
+	g.finishes = slices.DeleteFunc(g.finishes, func(f finish) bool {
+		epoch, ok := epochs[f.Webhook]
+		lost := !ok || epoch != f.Epoch
+		if lost {
+			f.request.err = fmt.Errorf("%w: %s", ErrFenced, f.Webhook)
+		}
+		return lost
+	})
 }
 
 func outcomeSize(o *Outcome) int {

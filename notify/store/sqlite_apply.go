@@ -129,11 +129,8 @@ func (s *sqliteSession) insertPacks(g *group) error {
 }
 
 func (s *sqliteSession) finish(g *group) error {
+	g.fence(s.e.leases)
 	for _, f := range g.finishes {
-		if epoch, ok := s.e.leases[f.Webhook]; !ok || epoch != f.Epoch {
-			f.request.err = fmt.Errorf("%w: %s", ErrFenced, f.Webhook)
-			continue
-		}
 		if err := s.finishOne(g, f.Outcome); err != nil {
 			return err
 		}

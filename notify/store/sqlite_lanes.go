@@ -58,11 +58,18 @@ func (s *sqliteStore) Release(ctx context.Context, webhooks []string) error {
 }
 
 func (s *sqliteStore) SetLane(ctx context.Context, webhook string, epoch int64, state []byte) error {
-	return naming("storing a lane's state", s.alone(ctx, func(tx session, _ *group) error {
-		if held, ok := s.e.leases[clean(webhook)]; !ok || held != epoch {
-			return fmt.Errorf("%w: %s", ErrFenced, webhook)
+	webhook = clean(webhook)
+	var fenced error
+	err := s.alone(ctx, func(tx session, _ *group) error {
+		if held, ok := s.e.leases[webhook]; !ok || held != epoch {
+			fenced = fmt.Errorf("%w: %s", ErrFenced, webhook)
+			return nil
 		}
-		_, err := tx.exec(ctx, "UPDATE lanes SET state = $2 WHERE webhook = $1", clean(webhook), state)
+		_, err := tx.exec(ctx, "UPDATE lanes SET state = $2 WHERE webhook = $1", webhook, state)
 		return err
-	}))
+	})
+	if err == nil {
+		err = fenced
+	}
+	return naming("storing a lane's state", err)
 }

@@ -195,6 +195,8 @@ func (w *writer) transact(requests []*request) (taken int, err error) {
 		w.health.Store(nil)
 		g.remember(false)
 		w.done(g)
+	case errors.Is(err, context.Canceled): // a chore's caller, who takes his transaction with him
+		w.engine.failed(err)
 	default:
 		w.health.Store(&err)
 		g.remember(errors.Is(err, ErrUnknown))

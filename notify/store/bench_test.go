@@ -1,0 +1,349 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// engineNames in the order in which benchmarks run.
+var engineNames = []string{"sqlite", "postgres"}
+
+func benchWorld(b *testing.B, engine string) *world {
+	b.Helper()
+	if engine == "sqlite" {
+		s, err := openSQLite(ctx, SQLiteOptions{Dir: b.TempDir()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { s.Close() })
+		return &world{Store: s, core: &s.core, sqlite: s}
+	}
+	s, err := openPostgres(ctx, PostgresOptions{URL: database(b), Replica: "bench"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	return &world{Store: s, core: &s.core}
+}
+
+var kilobyte = make([]byte, 1024)
+
+// produce has n goroutines call update b.N times in all, and reports the rate and latencies.
+func produce(b *testing.B, n int, update func(i int64) error) {
+	var next atomic.Int64
+	var mu sync.Mutex
+	var all []time.Duration
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range n {
+		wg.Go(func() {
+			var own []time.Duration
+			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+				t := time.Now()
+				if err := update(i); err != nil {
+					b.Error(err)
+					return
+				}
+				own = append(own, time.Since(t))
+			}
+			mu.Lock()
+			all = append(all, own...)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
+	latencies(b, all)
+}
+
+func latencies(b *testing.B, all []time.Duration) {
+	if len(all) == 0 {
+		return
+	}
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// BenchmarkUpdate: one event of 1 KiB and one pending delivery, durable.
+func BenchmarkUpdate(b *testing.B) {
+	for _, engine := range engineNames {
+		for _, n := range []int{1, 16, 256} {
+			b.Run(fmt.Sprintf("%s/%d", engine, n), func(b *testing.B) {
+				w := benchWorld(b, engine)
+				produce(b, n, func(i int64) error {
+					return w.Update(ctx, nil, func(tx Tx) error {
+						tx.Append(Event{ID: fmt.Sprint("event", i), Type: "PUSH", At: time.Now(), Upstream: "registry", Repository: fmt.Sprint("team/app", i%100), Data: kilobyte},
+							Delivery{Webhook: fmt.Sprint("hook", i%50), TagKey: fmt.Sprint("registry/team/app", i%100, ":", i%7), RepoKey: fmt.Sprint("registry/team/app", i%100)})
+						return nil
+					})
+				})
+			})
+		}
+	}
+}
+
+// BenchmarkPush: what a push costs: its intent; then six rows read and written, one event, two deliveries.
+func BenchmarkPush(b *testing.B) {
+	for _, engine := range engineNames {
+		for _, n := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/%d", engine, n), func(b *testing.B) {
+				w := benchWorld(b, engine)
+				produce(b, n, func(i int64) error { return push(w, i) })
+			})
+		}
+	}
+}
+
+func push(w *world, i int64) error {
+	intent := Key{"intent", fmt.Sprint(i)}
+	err := w.Update(ctx, nil, func(tx Tx) error { tx.Put(Row{Key: intent, Value: kilobyte[:300]}); return nil })
+	if err != nil {
+		return err
+	}
+	repo := fmt.Sprint("registry/team/app", i%100)
+	return w.Update(ctx, []string{repo}, func(tx Tx) error {
+		for _, kind := range []string{"tag", "digest", "held", "client", "quota", "seen"} {
+			k := Key{kind, fmt.Sprint(repo, i%1000)}
+			if _, _, err := tx.Get(k); err != nil {
+				return err
+			}
+			tx.Put(Row{Key: k, Value: kilobyte[:200], Seen: time.Now()})
+		}
+		tx.Delete(intent)
+		tx.Append(Event{ID: fmt.Sprint("event", i), Type: "PUSH", At: time.Now(), Upstream: "registry", Repository: repo, Data: kilobyte},
+			Delivery{Webhook: fmt.Sprint("hook", i%50), TagKey: fmt.Sprint(repo, ":", i%7), RepoKey: repo}, Delivery{Webhook: fmt.Sprint("hook", (i+1)%50), TagKey: fmt.Sprint(repo, ":", i%7), RepoKey: repo})
+		return nil
+	})
+}
+
+// BenchmarkPull: transient events without deliveries, each by an Update of its own.
+func BenchmarkPull(b *testing.B) {
+	for _, engine := range engineNames {
+		b.Run(engine, func(b *testing.B) {
+			w := benchWorld(b, engine)
+			produce(b, 256, func(i int64) error {
+				return w.Update(ctx, nil, func(tx Tx) error {
+					tx.Append(Event{ID: fmt.Sprint("event", i), Type: "PULL", At: time.Now(), Upstream: "registry", Repository: "team/app", Data: kilobyte[:600], Transient: true})
+					return nil
+				})
+			})
+		})
+	}
+}
+
+// BenchmarkPullBatch: the same, a hundred in each Update, counted by event.
+func BenchmarkPullBatch(b *testing.B) {
+	for _, engine := range engineNames {
+		b.Run(engine, func(b *testing.B) {
+			w := benchWorld(b, engine)
+			b.ResetTimer()
+			for i := 0; i < b.N; i += 100 {
+				err := w.Update(ctx, nil, func(tx Tx) error {
+					for j := range 100 {
+						tx.Append(Event{ID: fmt.Sprint("event", i+j), Type: "PULL", At: time.Now(), Upstream: "registry", Repository: "team/app", Data: kilobyte[:600], Transient: true})
+					}
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkFinish: lanes that finish eight deliveries at a time, with payload and attempt; counted by delivery.
+func BenchmarkFinish(b *testing.B) {
+	for _, engine := range engineNames {
+		for _, lanes := range []int{1, 50} {
+			b.Run(fmt.Sprintf("%s/%d", engine, lanes), func(b *testing.B) {
+				w := benchWorld(b, engine)
+				hooks, epochs := fillLanes(b, w, lanes, b.N/lanes+1)
+				b.ResetTimer()
+				var wg sync.WaitGroup
+				for _, hook := range hooks {
+					wg.Go(func() { drain(b, w, hook, epochs[hook]) })
+				}
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
+			})
+		}
+	}
+}
+
+func fillLanes(b *testing.B, w *world, lanes, each int) (hooks []string, epochs map[string]int64) {
+	b.Helper()
+	epochs = make(map[string]int64)
+	for i := range lanes {
+		hooks = append(hooks, fmt.Sprint("hook", i))
+	}
+	leased, err := w.Lease(ctx, hooks, time.Hour, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, l := range leased {
+		epochs[l.Webhook] = l.Epoch
+	}
+	for i := 0; i < each; i += 100 {
+		err := w.Update(ctx, nil, func(tx Tx) error {
+			for j := i; j < min(i+100, each); j++ {
+				var ds []Delivery
+				for _, h := range hooks {
+					ds = append(ds, Delivery{Webhook: h, TagKey: fmt.Sprint("r:", j%1000), RepoKey: "r"})
+				}
+				tx.Append(Event{ID: fmt.Sprint("e", j), Type: "PUSH", At: time.Now(), Repository: "r", Data: kilobyte}, ds...)
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	return hooks, epochs
+}
+
+func drain(b *testing.B, w *world, hook string, epoch int64) {
+	for {
+		ds, _, err := w.DueDeliveries(ctx, DueQuery{Webhook: hook, Now: time.Now(), Limit: 8})
+		if err != nil {
+			b.Error(err)
+		}
+		if len(ds) == 0 {
+			return
+		}
+		var outcomes []Outcome
+		for _, d := range ds {
+			outcomes = append(outcomes, Outcome{DeliveryID: d.ID, Webhook: hook, Epoch: epoch, State: Delivered, Status: 200, Burnt: true,
+				Payload: &Payload{ContentType: "application/json", Body: kilobyte}, Attempt: &Attempt{DeliveryID: d.ID, At: time.Now(), Status: 200, Response: []byte("ok")}})
+		}
+		if err := w.Finish(ctx, outcomes); err != nil {
+			b.Error(err)
+			return
+		}
+	}
+}
+
+// million fills a store with pending deliveries.
+func million(b *testing.B, w *world, tags, hooks int) {
+	b.Helper()
+	for i := 0; i < pendingRows; {
+		err := w.Update(ctx, nil, func(tx Tx) error {
+			for range 500 {
+				var ds []Delivery
+				for j := range 10 {
+					ds = append(ds, Delivery{Webhook: fmt.Sprint("hook", (i+j)%hooks), TagKey: fmt.Sprint("r:", (i+j)%tags), RepoKey: fmt.Sprint("r", (i+j)%100)})
+				}
+				tx.Append(Event{ID: fmt.Sprint("e", i), Type: "PUSH", At: time.Now(), Repository: "r", Data: kilobyte[:200]}, ds...)
+				i += 10
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+const pendingRows = 1_000_000
+
+// BenchmarkBacklog: a million pending deliveries of one webhook, of one tag and of as many tags; opening, and the first hundred that are due.
+func BenchmarkBacklog(b *testing.B) {
+	for _, tags := range []int{1, pendingRows} {
+		b.Run(fmt.Sprintf("sqlite/%dtags", tags), func(b *testing.B) {
+			dir := b.TempDir()
+			s, err := openSQLite(ctx, SQLiteOptions{Dir: dir})
+			if err != nil {
+				b.Fatal(err)
+			}
+			million(b, &world{Store: s}, tags, 1)
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			began := time.Now()
+			if s, err = openSQLite(ctx, SQLiteOptions{Dir: dir}); err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "open-ms")
+			backlog(b, s)
+		})
+		b.Run(fmt.Sprintf("postgres/%dtags", tags), func(b *testing.B) {
+			w := benchWorld(b, "postgres")
+			million(b, w, tags, 1)
+			backlog(b, w)
+		})
+	}
+}
+
+func backlog(b *testing.B, s Store) {
+	began := time.Now()
+	if _, err := s.Depths(ctx); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "depths-ms")
+	for _, q := range []struct {
+		name string
+		DueQuery
+	}{{"tag", DueQuery{Order: ByTag}}, {"repo", DueQuery{Order: ByRepository}}, {"none", DueQuery{Order: Unordered}},
+		{"busy", DueQuery{Order: ByTag, Busy: map[string]bool{"r:0": true}}}} {
+		q.Webhook, q.Limit, q.Now = "hook0", 100, time.Now()
+		n := 0
+		began := time.Now()
+		for range max(b.N, 1) {
+			ds, _, err := s.DueDeliveries(ctx, q.DueQuery)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n = len(ds)
+		}
+		b.ReportMetric(float64(time.Since(began).Microseconds())/1000/float64(max(b.N, 1)), q.name+"-ms")
+		b.ReportMetric(float64(n), q.name+"-found")
+	}
+}
+
+// BenchmarkUpdateDuringPurge: the latency of an Update while retention removes 100,000 deliveries.
+func BenchmarkUpdateDuringPurge(b *testing.B) {
+	for _, engine := range engineNames {
+		b.Run(engine, func(b *testing.B) {
+			w := benchWorld(b, engine)
+			hooks, epochs := fillLanes(b, w, 10, 2000)
+			var wg sync.WaitGroup
+			for _, h := range hooks {
+				wg.Go(func() { drain(b, w, h, epochs[h]) })
+			}
+			wg.Wait()
+			purging, cancel := context.WithCancel(ctx)
+			removed := make(chan int)
+			go func() {
+				began := time.Now()
+				n, _ := w.Purge(purging, Retention{Delivered: time.Minute}, nil, time.Now().Add(time.Hour))
+				b.ReportMetric(float64(n)/time.Since(began).Seconds(), "purged/s")
+				removed <- n
+			}()
+			var all []time.Duration
+			b.ResetTimer()
+			for n := 0; n == 0; {
+				select {
+				case n = <-removed:
+					b.ReportMetric(float64(n), "purged")
+				default:
+					t := time.Now()
+					w.Update(ctx, nil, func(tx Tx) error {
+						tx.Append(Event{ID: fmt.Sprint("new", len(all)), Type: "PUSH", At: t, Data: kilobyte}, Delivery{Webhook: "x"})
+						return nil
+					})
+					all = append(all, time.Since(t))
+				}
+			}
+			cancel()
+			latencies(b, all)
+		})
+	}
+}

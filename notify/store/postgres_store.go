@@ -1,0 +1,248 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// postgresStore is the Store on a database that replicas share.
+type postgresStore struct {
+	core
+	e      *postgresEngine
+	remote *remote
+	held   map[string]int64 // epochs of the lanes that this process took; the chores' writer's
+}
+
+const (
+	replicaTTL   = 15 * time.Second
+	replicaRenew = 4 * time.Second
+	sumUpEvery   = 10 * time.Second
+)
+
+func newPostgresStore(ctx context.Context, e *postgresEngine, warnings []string) (*postgresStore, error) {
+	s := &postgresStore{e: e, held: make(map[string]int64)}
+	s.core.engine, s.signals, s.warnings = e, newSignals(), warnings
+	s.remote = newRemote(e.pool, s.signals)
+	done := func(g *group) {
+		s.committed(g)
+		s.remote.tell(g)
+	}
+	s.updates, s.finishes, s.chores = newWriter(e, done), newWriter(e, done), newWriter(e, done)
+	if err := e.renewReplica(ctx, replicaTTL); err != nil {
+		return nil, err
+	}
+	s.start()
+	s.running.Go(func() { s.remote.run(s.life) })
+	s.running.Go(func() {
+		s.regularly(s.life, replicaRenew, func(ctx context.Context) error { return e.renewReplica(ctx, replicaTTL) })
+	})
+	s.running.Go(func() { s.regularly(s.life, sumUpEvery, e.sumUp) })
+	if err := s.clampClock(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// regularly calls fn until ctx ends. What fails is tried again the next time.
+func (s *postgresStore) regularly(ctx context.Context, every time.Duration, fn func(context.Context) error) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			c, cancel := context.WithTimeout(ctx, pgAtMost)
+			_ = fn(c)
+			cancel()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// renewReplica says that this replica lives. Others take its rows when it has not said so for ttl.
+func (e *postgresEngine) renewReplica(ctx context.Context, ttl time.Duration) error {
+	return e.pool.with(ctx, func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "INSERT INTO replicas (name, lease_until) VALUES ($1, "+pgNow+" + $2) ON CONFLICT (name) DO UPDATE SET lease_until = greatest(replicas.lease_until, excluded.lease_until)", e.replica, ttl.Microseconds())
+		return err
+	})
+}
+
+// sumUp makes one row for each webhook of the differences in depths, and forgets replicas that are long gone.
+func (e *postgresEngine) sumUp(ctx context.Context) error {
+	if !e.busy.Swap(false) {
+		return nil
+	}
+	return e.pool.with(ctx, func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "WITH old AS (DELETE FROM depths RETURNING *) INSERT INTO depths SELECT webhook, sum(pending), sum(dead), sum(parked) FROM old GROUP BY webhook")
+		if err != nil {
+			return err
+		}
+		_, err = c.Exec(ctx, "DELETE FROM replicas WHERE lease_until < "+pgNow+" - 3600000000 AND NOT EXISTS (SELECT 1 FROM state_rows WHERE owner = replicas.name)")
+		return err
+	})
+}
+
+// Own takes the rows of replicas that are gone, one replica's take-over at a time without waiting for another's.
+func (s *postgresStore) Own(ctx context.Context, kind string, limit int) (rows []Row, err error) {
+	limit = orDefault(limit, 1000)
+	err = s.alone(ctx, func(tx session, _ *group) error {
+		_, err := tx.exec(ctx, "UPDATE state_rows SET owner = $1 WHERE (kind, id) IN (SELECT kind, id FROM state_rows WHERE kind = $2 AND owner <> $1"+
+			" AND owner NOT IN (SELECT name FROM replicas WHERE lease_until > "+pgNow+") ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)", s.e.replica, kind, limit)
+		if err != nil {
+			return err
+		}
+		rows, err = collectRows(ctx, tx, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND owner = $2 ORDER BY id LIMIT $3", []any{kind, s.e.replica, limit})
+		return err
+	})
+	if err != nil {
+		return nil, naming("taking over rows", err)
+	}
+	return rows, nil
+}
+
+// Lease works by the database's clock alone. A lane that this process did not hold gets a new epoch even when its name
+// owned it: that was an earlier process of the same name.
+func (s *postgresStore) Lease(ctx context.Context, webhooks []string, ttl time.Duration, fair int) ([]Lane, error) {
+	names := make([]string, len(webhooks))
+	for i, w := range webhooks {
+		names[i] = clean(w)
+	}
+	var lanes []Lane
+	err := s.alone(ctx, func(tx session, _ *group) (err error) {
+		lanes, err = s.lease(ctx, tx, names, ttl, fair)
+		return err
+	})
+	if err != nil {
+		return nil, naming("leasing lanes", err)
+	}
+	if err := s.e.renewReplica(ctx, max(ttl, replicaTTL)); err != nil {
+		return nil, naming("leasing lanes", err)
+	}
+	return lanes, nil
+}
+
+func (s *postgresStore) lease(ctx context.Context, tx session, webhooks []string, ttl time.Duration, fair int) ([]Lane, error) {
+	if len(webhooks) == 0 {
+		return nil, nil
+	}
+	var missing []string
+	known := make(map[string]bool)
+	err := tx.query(ctx, "SELECT webhook FROM lanes WHERE webhook = ANY($1::text[])", []any{webhooks}, func(r scanner) error {
+		var w string
+		defer func() { known[w] = true }()
+		return r.Scan(&w)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var mine []string
+	var epochs []int64
+	for _, w := range webhooks {
+		if !known[w] {
+			missing = append(missing, w)
+		}
+		if epoch, ok := s.held[w]; ok {
+			mine, epochs = append(mine, w), append(epochs, epoch)
+		}
+	}
+	if len(missing) > 0 {
+		_, err := tx.exec(ctx, "INSERT INTO lanes (webhook, owner, epoch, lease_until, state) SELECT w, '', 0, 0, '' FROM unnest($1::text[]) w ORDER BY w ON CONFLICT (webhook) DO NOTHING", missing)
+		if err != nil {
+			return nil, err
+		}
+	}
+	const returning = " RETURNING l.webhook, l.epoch, l.state, l.lease_until - " + pgNow
+	renewed, err := s.lanes(ctx, tx, "UPDATE lanes l SET lease_until = "+pgNow+" + $4 FROM unnest($1::text[], $2::bigint[]) u(webhook, epoch) WHERE l.webhook = u.webhook AND l.epoch = u.epoch AND l.owner = $3"+returning,
+		mine, epochs, s.e.replica, ttl.Microseconds())
+	if err != nil {
+		return nil, err
+	}
+	if fair <= 0 {
+		fair = len(webhooks)
+	}
+	names := make([]string, 0, len(renewed))
+	for _, l := range renewed {
+		names = append(names, l.Webhook)
+	}
+	taken, err := s.lanes(ctx, tx, "UPDATE lanes l SET owner = $1, epoch = l.epoch + 1, lease_until = "+pgNow+" + $2 WHERE l.webhook IN"+
+		" (SELECT webhook FROM lanes WHERE webhook = ANY($3::text[]) AND NOT webhook = ANY($4::text[]) AND (owner = $1 OR lease_until <= "+pgNow+") ORDER BY webhook LIMIT $5 FOR UPDATE SKIP LOCKED)"+returning,
+		s.e.replica, ttl.Microseconds(), webhooks, names, fair)
+	if err != nil {
+		return nil, err
+	}
+	lanes := append(renewed, taken...)
+	for _, w := range webhooks {
+		delete(s.held, w)
+	}
+	for _, l := range lanes {
+		s.held[l.Webhook] = l.Epoch
+	}
+	return lanes, nil
+}
+
+func (s *postgresStore) lanes(ctx context.Context, tx session, sql string, args ...any) (lanes []Lane, err error) {
+	err = tx.query(ctx, sql, args, func(r scanner) error {
+		var l Lane
+		var left int64
+		if err := r.Scan(&l.Webhook, &l.Epoch, &l.State, &left); err != nil {
+			return err
+		}
+		l.LeaseUntil = time.Now().Add(time.Duration(left) * time.Microsecond)
+		lanes = append(lanes, l)
+		return nil
+	})
+	return lanes, err
+}
+
+func (s *postgresStore) Release(ctx context.Context, webhooks []string) error {
+	return naming("releasing lanes", s.alone(ctx, func(tx session, _ *group) error {
+		for _, w := range webhooks {
+			w = clean(w)
+			epoch, ok := s.held[w]
+			delete(s.held, w)
+			if !ok {
+				continue
+			}
+			if _, err := tx.exec(ctx, "UPDATE lanes SET owner = '', lease_until = 0 WHERE webhook = $1 AND owner = $2 AND epoch = $3", w, s.e.replica, epoch); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+func (s *postgresStore) SetLane(ctx context.Context, webhook string, epoch int64, state []byte) error {
+	var fenced error
+	err := s.alone(ctx, func(tx session, _ *group) error {
+		n, err := tx.exec(ctx, "UPDATE lanes SET state = $4 WHERE webhook = $1 AND owner = $2 AND epoch = $3", clean(webhook), s.e.replica, epoch, state)
+		fenced = nil
+		if n == 0 {
+			fenced = fmt.Errorf("%w: %s", ErrFenced, webhook)
+		}
+		return err
+	})
+	if err == nil {
+		err = fenced
+	}
+	return naming("storing a lane's state", err)
+}
+
+// Close gives the lanes back, so that another replica has them at once, and then what every store does.
+func (s *postgresStore) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if s.Healthy() == nil {
+		_ = s.chores.do(ctx, &request{alone: func(tx session, _ *group) error {
+			_, err := tx.exec(ctx, "UPDATE replicas SET lease_until = 0 WHERE name = $1", s.e.replica)
+			if err == nil {
+				_, err = tx.exec(ctx, "UPDATE lanes SET owner = '', lease_until = 0 WHERE owner = $1", s.e.replica)
+			}
+			return err
+		}})
+	}
+	return s.core.Close()
+}

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// server is a PostgreSQL of the tests' own, on its own port and directory.
+type server struct {
+	bin, dir string
+	port     int
+	as       *syscall.Credential // root must not run it
+}
+
+var shared struct {
+	once   sync.Once
+	server *server
+	why    string
+	n      int
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv("STORE_TEST_WRITER") != "" {
+		writeUntilKilled()
+	}
+	code := m.Run()
+	if s := shared.server; s != nil {
+		s.stop("immediate")
+		os.RemoveAll(s.dir)
+	}
+	os.Exit(code)
+}
+
+// database gives a test a database of its own and returns its URL.
+func database(t testing.TB) string {
+	t.Helper()
+	shared.once.Do(func() {
+		s, err := newServer()
+		if err == nil {
+			err = s.start()
+		}
+		if shared.server = s; err != nil {
+			shared.why = err.Error()
+		}
+	})
+	if shared.why != "" {
+		t.Skipf("NOT TESTED on PostgreSQL, which the Debian package `postgresql` brings (apt-get install -y postgresql): %s", shared.why)
+	}
+	shared.n++
+	name := fmt.Sprintf("test%d", shared.n)
+	shared.server.run(t, "CREATE DATABASE "+name)
+	return shared.server.url(name)
+}
+
+func newServer() (*server, error) {
+	bins, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(bins) == 0 {
+		return nil, fmt.Errorf("no /usr/lib/postgresql/*/bin/initdb")
+	}
+	dir, err := os.MkdirTemp("", "bellbuoy-postgres-")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{bin: filepath.Dir(bins[len(bins)-1]), dir: dir}
+	if os.Getuid() == 0 {
+		u, err := user.Lookup("postgres")
+		if err != nil {
+			return nil, err
+		}
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		s.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		if err := os.Chown(dir, uid, gid); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s.port = l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	return s, s.command("initdb", "-D", s.data(), "-A", "trust", "-U", "test", "-E", "UTF8", "--locale=C", "-N").Run()
+}
+
+func (s *server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *server) command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(filepath.Join(s.bin, name), args...)
+	c.Dir = s.dir
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
+	return c
+}
+
+func (s *server) start() error {
+	options := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories=%s -c max_connections=300", s.port, s.dir)
+	out, err := s.command("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "-o", options, "start").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("starting PostgreSQL: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (s *server) stop(mode string) error {
+	return s.command("pg_ctl", "-D", s.data(), "-w", "-m", mode, "stop").Run()
+}
+
+func (s *server) url(database string) string {
+	return fmt.Sprintf("postgres://test@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
+}
+
+func (s *server) run(t testing.TB, sql string) {
+	t.Helper()
+	c, err := pgx.Connect(context.Background(), s.url("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	if _, err := c.Exec(context.Background(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func postgresWorld(t *testing.T, url, replica string) *world {
+	t.Helper()
+	s, err := openPostgres(context.Background(), PostgresOptions{URL: url, Replica: replica})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	w := &world{Store: s, core: &s.core}
+	w.reopen = func(t *testing.T) *world {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return postgresWorld(t, url, replica)
+	}
+	return w
+}
+
+var _ = time.Second
