@@ -145,6 +145,8 @@ var required = map[string][]string{
 	"projects[]":              {"match"},
 	"webhooks[]":              {"name", "url"},
 	"webhooks[].signatures[]": {"header", "secret"},
+	"admin.users[]":           {"name", "password_hash"},
+	"admin.tokens[]":          {"name", "token"},
 }
 
 // describeBlock completes the properties of a block.

@@ -7,9 +7,8 @@ import (
 
 // feature is something that the file may ask for and that does not exist yet.
 type feature struct {
-	path   string // with [] for every index
-	value  string // only this value is refused; "" is any that asks for something
-	except string // this value is fine
+	path  string // with [] for every index
+	value string // only this value is refused; "" is any that asks for something
 }
 
 // notYet is everything that is refused today. To switch a feature on, delete its lines: the JSON Schema then names its
@@ -18,10 +17,6 @@ var notYet = []feature{
 	{path: "projects[].quota"},
 	{path: "scanners"},
 	{path: "replication"},
-	{path: "admin.listen", except: "127.0.0.1:5082"},
-	{path: "admin.users"},
-	{path: "admin.tokens"},
-	{path: "admin.tls"},
 	{path: "webhooks[].preset"},
 	{path: "webhooks[].format_options.file"},
 	{path: "webhooks[].format", value: "teams"},
@@ -47,7 +42,7 @@ func (d *decoder) refuses(n *node, path string) (string, bool) {
 		if f.value != "" && value == f.value {
 			return "the value " + spot{raw: n.value}.show() + " is", true
 		}
-		if f.value == "" && (f.except == "" || value != f.except) {
+		if f.value == "" {
 			return "the key is", true
 		}
 	}

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/coreos/go-systemd/v22/activation"
 
@@ -12,26 +14,58 @@ import (
 
 // listeners are the sockets that bellbuoy answers on; nil where one is turned off.
 type listeners struct {
-	proxy, health net.Listener
+	proxy, health, admin net.Listener
 }
 
-// listen takes the sockets that systemd hands over (by FileDescriptorName proxy and health; a single unnamed one is the proxy's), and opens the others.
-func listen(c *config.Config) (listeners, error) {
-	var l listeners
+// listen takes the sockets that systemd hands over (by FileDescriptorName proxy, health and admin; any other name is the proxy's), and opens the others.
+func listen(c *config.Config) (l listeners, err error) {
 	handed, err := handedOver()
 	if err != nil {
 		return l, err
 	}
-	if l.proxy, err = handed.or("proxy", c.Listen); err != nil {
-		return l, fmt.Errorf("listen: %w", err)
-	}
-	if c.Health.Listen != "" {
-		if l.health, err = handed.or("health", c.Health.Listen); err != nil {
-			_ = l.proxy.Close()
-			return l, fmt.Errorf("health.listen: %w", err)
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	for _, one := range []struct {
+		into               *net.Listener
+		name, key, address string
+	}{
+		{&l.proxy, "proxy", "listen", c.Listen},
+		{&l.health, "health", "health.listen", c.Health.Listen},
+		{&l.admin, "admin", "admin.listen", c.Admin.Listen},
+	} {
+		if one.address == "" {
+			continue
+		}
+		if *one.into, err = handed.or(one.name, one.address); err != nil {
+			return l, fmt.Errorf("%s: %w", one.key, err)
 		}
 	}
 	return l, nil
+}
+
+// all are those that are open.
+func (l listeners) all() []net.Listener {
+	return slices.DeleteFunc([]net.Listener{l.proxy, l.health, l.admin}, func(l net.Listener) bool { return l == nil })
+}
+
+func (l listeners) close() {
+	for _, one := range l.all() {
+		_ = one.Close()
+	}
+}
+
+// addresses are where bellbuoy listens.
+func (l listeners) addresses() []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, one := range l.all() {
+		if a, ok := one.Addr().(*net.TCPAddr); ok {
+			all = append(all, a.AddrPort())
+		}
+	}
+	return all
 }
 
 type sockets map[string]net.Listener
@@ -46,12 +80,12 @@ func handedOver() (sockets, error) {
 		for i, l := range list {
 			switch {
 			case l == nil:
-			case name == "health" && i == 0:
-				s["health"] = l
+			case (name == "health" || name == "admin") && i == 0:
+				s[name] = l
 			case s["proxy"] == nil:
 				s["proxy"] = l // whatever systemd calls it: by default the name of the unit
 			default:
-				return nil, fmt.Errorf("taking the sockets of systemd: %s is one too many; name them proxy and health (FileDescriptorName=)", name)
+				return nil, fmt.Errorf("taking the sockets of systemd: %s is one too many; name them proxy, health and admin (FileDescriptorName=)", name)
 			}
 		}
 	}

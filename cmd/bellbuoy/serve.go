@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -93,6 +92,11 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	b.server = proxy.NewServer(w.serverOptions(b.handler, log))
 	b.health = healthServer(b.ready, registry)
+	if l.admin != nil {
+		if b.admin, err = newAdmin(c, loopback(l.admin)); err != nil {
+			return err
+		}
+	}
 	b.use(w)
 	return b.run(ctx)
 }
@@ -115,6 +119,7 @@ type buoy struct {
 	handler    *proxy.Handler
 	server     *proxy.Server
 	health     *http.Server
+	admin      *adminGate // nil: turned off
 	ready      *readiness
 }
 
@@ -127,6 +132,9 @@ func (b *buoy) use(w *wiring) {
 	b.dispatcher.Retain(w.retention(), trims())
 	b.server.Configure(w.serverOptions(b.handler, b.log))
 	b.ready.refuse.Store(w.config.Store.OnFailure == "refuse")
+	if b.admin != nil {
+		b.admin.config.Store(&w.config.Admin)
+	}
 	b.wiring.Store(w)
 }
 
@@ -159,6 +167,11 @@ func (b *buoy) run(ctx context.Context) error {
 	if b.listeners.health != nil {
 		serving.Go(must("serving health", func() error { return b.health.Serve(b.listeners.health) }))
 	}
+	if b.admin != nil {
+		admin := b.admin.server()
+		defer admin.Close()
+		serving.Go(must("serving admin", func() error { return serveAdmin(admin, b.listeners.admin, b.wiring.Load().config.Admin.TLS) }))
+	}
 	serving.Go(must("serving", func() error { return b.server.Serve(b.listeners.proxy) }))
 	serving.Go(func() error { b.watch(ctx); return nil })
 	go b.askForLogins(ctx)
@@ -180,6 +193,7 @@ func (b *buoy) run(ctx context.Context) error {
 	_ = delivering.Wait()
 	_ = control.Close()
 	_ = b.health.Close()
+	b.listeners.close() // and with them what still serves
 	_ = serving.Wait()
 	b.log.Info("bellbuoy ends")
 	if errors.Is(failure, context.Canceled) {
@@ -228,25 +242,4 @@ func replicaName() string {
 		host = "bellbuoy"
 	}
 	return host + "-" + uuid.NewString()[:8]
-}
-
-func (l listeners) close() {
-	_ = l.proxy.Close()
-	if l.health != nil {
-		_ = l.health.Close()
-	}
-}
-
-// addresses are where bellbuoy listens.
-func (l listeners) addresses() []netip.AddrPort {
-	var all []netip.AddrPort
-	for _, one := range []net.Listener{l.proxy, l.health} {
-		if one == nil {
-			continue
-		}
-		if a, ok := one.Addr().(*net.TCPAddr); ok {
-			all = append(all, a.AddrPort())
-		}
-	}
-	return all
 }
