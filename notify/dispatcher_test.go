@@ -131,6 +131,12 @@ func (s *sink) count() int {
 	return len(s.got)
 }
 
+func (s *sink) peak() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most
+}
+
 func (s *sink) all() []received {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -487,8 +493,8 @@ func TestConcurrencyAndRate(t *testing.T) {
 			r.commit(push(fmt.Sprint("a/", i), "1"))
 		}
 		time.Sleep(11 * time.Second)
-		if wide.most != 3 || wide.count() != 30 {
-			t.Errorf("%d in flight, %d posts", wide.most, wide.count())
+		if wide.peak() != 3 || wide.count() != 30 {
+			t.Errorf("%d in flight, %d posts", wide.peak(), wide.count())
 		}
 		if n := rated.count(); n != 6 {
 			t.Errorf("%d posts in 11 s at one each two", n)
@@ -521,6 +527,8 @@ func TestOrder(t *testing.T) {
 					}
 				}
 				time.Sleep(100 * time.Hour)
+				checked.mu.Lock()
+				defer checked.mu.Unlock()
 				if want := 400; checked.delivered != want || strings.Contains(r.states(), "pending") {
 					t.Errorf("%d delivered", checked.delivered)
 				}

@@ -71,7 +71,7 @@ func (c *conn) bind(args []any) ([]driver.NamedValue, error) {
 
 func value(a any) (driver.Value, error) {
 	switch a := a.(type) {
-	case nil, int64, string:
+	case nil, int64, string, float64:
 		return a, nil
 	case []byte:
 		if a == nil {

@@ -16,7 +16,6 @@ type core struct {
 	finishes *writer // PostgreSQL: its own, so that lanes do not wait for pushes; SQLite: updates
 	chores   *writer // PostgreSQL: its own; SQLite: updates
 	signals  *signals
-	warnings []string
 
 	life    context.Context // ends with Close
 	stop    context.CancelFunc
@@ -177,7 +176,6 @@ func (c *core) LaneStates(ctx context.Context) (map[string][]byte, error) {
 
 func (c *core) Wake() <-chan string            { return c.signals.wakes }
 func (c *core) EventAppended() <-chan struct{} { return c.signals.appended() }
-func (c *core) Warnings() []string             { return c.warnings }
 
 func (c *core) Healthy() error {
 	for _, w := range c.writers() {

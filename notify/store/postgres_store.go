@@ -11,9 +11,10 @@ import (
 // postgresStore is the Store on a database that replicas share.
 type postgresStore struct {
 	core
-	e      *postgresEngine
-	remote *remote
-	held   map[string]int64 // epochs of the lanes that this process took; the chores' writer's
+	e        *postgresEngine
+	remote   *remote
+	warnings []string
+	held     map[string]int64 // epochs of the lanes that this process took; the chores' writer's
 }
 
 const (
@@ -46,6 +47,8 @@ func newPostgresStore(ctx context.Context, e *postgresEngine, warnings []string)
 	}
 	return s, nil
 }
+
+func (s *postgresStore) Warnings() []string { return s.warnings }
 
 // regularly calls fn until ctx ends. What fails is tried again the next time.
 func (s *postgresStore) regularly(ctx context.Context, every time.Duration, fn func(context.Context) error) {

@@ -4,23 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
 // errDamaged: quick_check found damage.
 var errDamaged = errors.New("the database file is damaged")
 
-// heal replaces a file that was found damaged while it is in use. Readers wait meanwhile.
+// heal replaces a file that was found damaged while it is in use. Readers wait meanwhile. What cannot be replaced now is
+// tried again by the next transaction.
 func (e *sqliteEngine) heal() {
-	for range cap(e.read) {
-		(<-e.read).close()
+	if !e.healing {
+		e.healing = true
+		for range readers {
+			(<-e.read).close()
+		}
 	}
-	if e.write != nil {
-		e.write.close()
-		e.write = nil
+	e.disconnect()
+	if err := e.salvage(context.Background()); err == nil {
+		e.healing = false
 	}
-	_ = e.salvage(context.Background())
 }
 
 // salvage puts the damaged file aside and takes what can be read of it into a new one. The damaged one is never deleted.
@@ -30,24 +36,172 @@ func (e *sqliteEngine) salvage(ctx context.Context) error {
 		return err
 	}
 	if err := e.connect(ctx); err != nil {
+		e.disconnect()
 		return fmt.Errorf("starting a new file after %s was put aside: %w", aside, err)
 	}
 	saved, lost := e.copyFrom(aside)
-	e.warnings = append(e.warnings, fmt.Sprintf("the database file was damaged: it is kept as %s; %d rows were salvaged, %s", aside, saved, lost))
+	e.warn(fmt.Sprintf("the database file was damaged: it is kept as %s, %d rows of it were salvaged%s", aside, saved, lost))
 	return e.count(ctx)
 }
 
+func (e *sqliteEngine) warn(text string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.warnings = append(e.warnings, text)
+}
+
+func (e *sqliteEngine) warned() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]string(nil), e.warnings...)
+}
+
+// putAside renames the file with its WAL, under names that belong together.
 func (e *sqliteEngine) putAside() (string, error) {
 	aside := e.path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000000")
-	if err := os.Rename(e.path, aside); err != nil {
+	if err := os.Rename(e.path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	err := os.Rename(e.path+"-wal", aside+"-wal")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Rename(e.path+"-wal", aside+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	os.Remove(e.path + "-shm") // rebuilt from the WAL
+	os.Remove(e.path + "-shm") // made anew from the WAL
 	return aside, nil
 }
 
-func (e *sqliteEngine) copyFrom(string) (int, string) { return 0, "" }
+// salvaged are the tables worth saving, with their columns and the integer key that reading can go on behind damage by; "" has none.
+var salvaged = []struct{ table, key, columns string }{
+	{"counters", "", "name, value"},
+	{"lanes", "", "webhook, owner, epoch, lease_until, state"},
+	{"state_rows", "", "kind, id, value, due, seen, owner"},
+	{"events", "seq", "seq, id, type, at, upstream, repository, transient, matched, data, crc"},
+	{"deliveries", "id", "id, event_seq, webhook, number, tag_key, repo_key, tag_hash, repo_hash, state, attempts, created_at, next_at, reason, status, finished_at, transient"},
+	{"payloads", "delivery", "delivery, data, crc"},
+	{"packs", "first", "first, last, at_min, at_max, made, data, crc"},
+	{"attempts", "", "delivery, at, n, status, latency, reason, error, response, replica"},
+}
+
+// copyFrom copies what can be read. Rows whose content is damaged are found out by their checksums later.
+func (e *sqliteEngine) copyFrom(aside string) (saved int, lost string) {
+	from, err := openConn("file:" + (&url.URL{Path: aside}).EscapedPath() + "?" + url.Values{"_pragma": {"query_only(1)", "cell_size_check(1)"}}.Encode())
+	if err != nil {
+		return 0, ": it cannot be opened (" + err.Error() + ")"
+	}
+	defer from.close()
+	var gaps []string
+	for _, t := range salvaged {
+		s := &salvage{from: from, to: e.write, table: t.table, key: t.key, columns: t.columns}
+		s.run()
+		saved += s.saved
+		if s.err != nil {
+			gaps = append(gaps, fmt.Sprintf("%s (%v)", t.table, s.err))
+		}
+	}
+	if err := e.mend(); err != nil {
+		gaps = append(gaps, err.Error())
+	}
+	if len(gaps) > 0 {
+		lost = "; some are lost of " + strings.Join(gaps, ", ")
+	}
+	return saved, lost
+}
+
+// salvage copies one table.
+type salvage struct {
+	from, to            *conn
+	table, key, columns string
+	saved               int
+	err                 error // the first damage met
+}
+
+// run reads forwards until damage, then backwards from the end; where there is an integer key it also looks for sound rows in between.
+func (s *salvage) run() {
+	if s.key == "" {
+		s.copy("", nil)
+		if s.err != nil {
+			s.copy(" ORDER BY "+strings.Join(strings.Split(s.columns, ", ")[:2], " DESC, ")+" DESC", nil)
+		}
+		return
+	}
+	last, broke := s.copy(fmt.Sprintf(" WHERE %s > $1 ORDER BY %s", s.key, s.key), []any{int64(math.MinInt64)})
+	if !broke {
+		return
+	}
+	first, broke := s.copy(fmt.Sprintf(" WHERE %s > $1 ORDER BY %s DESC", s.key, s.key), []any{last})
+	for step := int64(1); broke && last+step < first; step *= 2 {
+		var to int64
+		if to, broke = s.copy(fmt.Sprintf(" WHERE %s > $1 AND %s < $2 ORDER BY %s", s.key, s.key, s.key), []any{last + step, first}); to > last+step {
+			last, step = to, 1
+		}
+	}
+}
+
+// copy copies rows until the end or until damage, a thousand in a transaction, and returns the last row's key.
+func (s *salvage) copy(rest string, args []any) (last int64, broke bool) {
+	if len(args) > 0 {
+		last = args[0].(int64)
+	}
+	width := strings.Count(s.columns, ",") + 1
+	places := make([]string, width)
+	for i := range places {
+		places[i] = fmt.Sprintf("$%d", i+1)
+	}
+	insert := fmt.Sprintf("INSERT OR IGNORE INTO %s (%s) VALUES (%s)", s.table, s.columns, strings.Join(places, ", "))
+	if _, err := s.to.exec("BEGIN IMMEDIATE"); err != nil {
+		s.note(err)
+		return last, false
+	}
+	err := s.from.query(context.Background(), "SELECT "+s.columns+" FROM "+s.table+rest, args, func(r scanner) error {
+		row := r.(liteRow)
+		values := make([]any, width)
+		for i, v := range row {
+			values[i] = v
+		}
+		n, err := s.to.exec(insert, values...)
+		if err != nil {
+			return nil // not a row as the schema wants it
+		}
+		s.saved += int(n)
+		if key, ok := row[0].(int64); ok {
+			last = key
+		}
+		return nil
+	})
+	if _, err := s.to.exec("COMMIT"); err != nil {
+		s.note(err)
+	}
+	s.note(err)
+	return last, err != nil
+}
+
+func (s *salvage) note(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// mend makes the tables agree again: deliveries without their event cannot be sent, counts and sequences follow from the rows.
+func (e *sqliteEngine) mend() error {
+	if _, err := e.write.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	for _, sql := range []string{
+		"DELETE FROM deliveries WHERE event_seq NOT IN (SELECT seq FROM events)",
+		"DELETE FROM payloads WHERE delivery NOT IN (SELECT id FROM deliveries)",
+		"DELETE FROM attempts WHERE delivery NOT IN (SELECT id FROM deliveries)",
+		"INSERT INTO depths (webhook, pending, dead, parked) SELECT webhook, sum(state < 2), sum(state = 3), sum(state = 4) FROM deliveries GROUP BY webhook",
+		// Numbers that were lost with their rows are left out.
+		fmt.Sprintf("INSERT INTO counters (name, value) SELECT 'event_seq', %d + max((SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(last), 0) FROM packs)) WHERE true ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", salvageGap),
+		fmt.Sprintf("INSERT INTO counters (name, value) SELECT 'delivery_id', %d + (SELECT coalesce(max(id), 0) FROM deliveries) WHERE true ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", salvageGap),
+	} {
+		if _, err := e.write.exec(sql); err != nil {
+			e.write.exec("ROLLBACK")
+			return err
+		}
+	}
+	_, err := e.write.exec("COMMIT")
+	return err
+}
+
+// salvageGap keeps new numbers clear of those that receivers may have seen of lost rows.
+const salvageGap = 100_000

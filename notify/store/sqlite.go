@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,15 +31,18 @@ const (
 
 // sqliteEngine is one file: one connection that writes, used by the writer's goroutine alone, and a few that read.
 type sqliteEngine struct {
-	path     string
-	lock     *os.File
-	write    *conn      // nil after a failure, until the next transaction
-	read     chan *conn // closed ones are nil
-	nextSeq  int64      // the writer's
-	nextID   int64      // the writer's; of deliveries
-	nextTry  atomic.Int64
-	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
-	dirty    bool             // the writer's: something is in the WAL
+	path    string
+	lock    *os.File
+	write   *conn      // nil after a failure, until the next transaction
+	read    chan *conn // closed ones are nil
+	nextSeq int64      // the writer's
+	nextID  int64      // the writer's; of deliveries
+	nextTry atomic.Int64
+	leases  map[string]int64 // the writer's: epochs of the lanes that are leased
+	dirty   bool             // the writer's: something is in the WAL
+	healing bool             // the writer's: the file is being replaced, and the readers are taken away
+
+	mu       sync.Mutex
 	warnings []string
 }
 
@@ -76,7 +80,7 @@ type sqliteStore struct {
 
 func newSQLiteStore(ctx context.Context, e *sqliteEngine) (*sqliteStore, error) {
 	s := &sqliteStore{e: e}
-	s.core.engine, s.signals, s.warnings = e, newSignals(), e.warnings
+	s.core.engine, s.signals = e, newSignals()
 	s.updates = newWriter(e, s.committed)
 	s.finishes, s.chores = s.updates, s.updates
 	s.start()
@@ -86,6 +90,9 @@ func newSQLiteStore(ctx context.Context, e *sqliteEngine) (*sqliteStore, error) 
 	}
 	return s, nil
 }
+
+// Warnings grow when a file is salvaged while it is in use.
+func (s *sqliteStore) Warnings() []string { return s.e.warned() }
 
 // open opens the file, salvages it when it is damaged, and brings its schema up to date.
 func (e *sqliteEngine) open(ctx context.Context) error {
@@ -135,7 +142,7 @@ func size(path string) int64 {
 
 func (e *sqliteEngine) dsn(readOnly bool) string {
 	// journal_mode first: it decides how the others work.
-	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}
+	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", "wal_autocheckpoint(4000)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}
 	if readOnly {
 		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-2048)"}
 	}
@@ -215,6 +222,11 @@ func (e *sqliteEngine) snapshot(ctx context.Context, fn func(querier) error) err
 }
 
 func (e *sqliteEngine) begin(ctx context.Context, _ []string) (session, error) {
+	if e.healing {
+		if e.heal(); e.healing {
+			return nil, errDamaged
+		}
+	}
 	if e.write == nil {
 		c, err := openConn(e.dsn(false))
 		if err != nil {
