@@ -86,7 +86,7 @@ func (a *app) serve(ctx context.Context) error {
 	b.asker.configure(w.askers)
 	b.tracker = detect.NewTracker(w.trackerConfig(), outbox, b.asker)
 	b.data = data{tracker: b.tracker, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
-	registerTracker(registry, b.tracker)
+	registry.MustRegister(trackerMetrics{b.tracker})
 	if b.handler, err = proxy.New(w.proxyOptions(b.data)); err != nil {
 		return err
 	}
