@@ -141,12 +141,14 @@ func (x *exchange) probe(p *probe, method, uri string, as detect.Action) {
 	})
 }
 
-// anonymously is the question that tells whether anybody might have done what the client does: a read as HEAD of the same, a chart's write as
+// anonymously is the question that tells whether anybody might have done what the client does: a read as HEAD of the same (a chart's as GET), a chart's write as
 // POST of nothing, a manifest's as GET /v2/, never an upload session. method "" is no question.
 func (x *exchange) anonymously() (method, uri string, as detect.Action) {
 	switch a := x.op.Action; a {
-	case detect.ManifestHead, detect.ManifestGet, detect.BlobHead, detect.BlobGet, detect.ChartGet:
+	case detect.ManifestHead, detect.ManifestGet, detect.BlobHead, detect.BlobGet:
 		return http.MethodHead, x.target, a
+	case detect.ChartGet:
+		return http.MethodGet, x.target, a // ChartMuseum answers every HEAD with 404; the body is not read
 	case detect.ManifestPut, detect.ManifestDelete, detect.UploadStart, detect.UploadEnd:
 		return http.MethodGet, x.route.PathPrefix + "/v2/", detect.Ping
 	case detect.ChartPost:
