@@ -155,7 +155,7 @@ func (l *lane) post(j job, fresh bool, p *store.Payload) {
 	l.d.metrics.attempt(l.name, label(f, result), result.Latency)
 	l.posts--
 	l.finished(f)
-	l.kickLocked()
+	l.goOn()
 }
 
 // label is an attempt's outcome as the metric names it.
@@ -214,6 +214,7 @@ func (l *lane) retry(o *store.Outcome, j job, r webhook.Result) {
 // answered notes that the receiver works.
 func (l *lane) answered() {
 	if l.circuit.succeeded() {
+		l.forget()
 		l.d.log.Info("circuit closed", zap.String("webhook", l.name))
 	}
 }
@@ -223,7 +224,7 @@ func (l *lane) failedAt(now time.Time, j job, r webhook.Result) {
 		return // a lane that is somebody else's by now
 	}
 	if l.circuit.failed(now, j.delivery.ID, j.probe, r.After) {
-		l.ready = nil
+		l.forget()
 		l.d.log.Warn("circuit opened", zap.String("webhook", l.name), zap.String("reason", string(r.Reason)), zap.String("error", r.Err))
 	}
 }
@@ -233,7 +234,7 @@ func (l *lane) goneNow() {
 		return
 	}
 	l.toggle = gone()
-	l.ready = nil
+	l.forget()
 	l.d.log.Warn("webhook disabled: its receiver answered 410", zap.String("webhook", l.name))
 }
 
@@ -255,7 +256,7 @@ func (l *lane) giveUp(j job, reason string, err error) {
 	l.d.metrics.attempt(l.name, "dead", 0)
 	l.posts--
 	l.finished(f)
-	l.kickLocked()
+	l.goOn()
 }
 
 func (l *lane) logDead(f finished, text string) {
@@ -268,11 +269,12 @@ func (l *lane) abort(j job, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posts--
-	delete(l.flying, j.delivery.ID)
+	l.land(j.delivery.ID)
+	l.stale = true
 	if err != nil {
 		l.d.noteRead(err)
 		l.wakeAt(time.Now().Add(laneRest))
 		return
 	}
-	l.kickLocked()
+	l.goOn()
 }

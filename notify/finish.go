@@ -138,10 +138,12 @@ func (l *lane) stored(batch []finished) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range batch {
-		delete(l.flying, f.outcome.DeliveryID)
+		l.land(f.outcome.DeliveryID)
+		// What is to be retried is due some time; and where the store picks, something may lie behind what has landed.
+		l.stale = l.stale || l.backlog || f.outcome.State == store.Pending
 	}
 	if l.hook == nil && len(l.flying) == 0 {
 		l.d.reconcileSoon()
 	}
-	l.kickLocked()
+	l.goOn()
 }

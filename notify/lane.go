@@ -12,7 +12,7 @@ import (
 
 const (
 	laneAhead   = 64              // deliveries fetched ahead, and outcomes not stored yet, at most
-	laneProbes  = 64              // deliveries looked at while the circuit is open
+	laneProbes  = 64              // deliveries looked at for a probe
 	laneRest    = time.Second     // after the store failed
 	laneLongest = 1 * time.Minute // a timer is never set for longer: clocks jump
 )
@@ -20,7 +20,7 @@ const (
 // lane is a webhook's queue. Nothing runs while nothing is due: a goroutine (the pump) is started by whatever may have changed that, begins what may
 // begin, and ends; a goroutine for each POST; and one (the finisher) while outcomes are to be stored.
 //
-//	kick ─► pump: DueDeliveries ─► ready ─► begin ─► attempt: render, POST, judge ─► done ─► finisher: Finish ─► kick
+//	kick ─► pump: fetch ─► ready ─► begin ─► attempt: render, POST, judge ─► done ─► finisher: Finish ─► pump
 //
 // A delivery is flying from when it begins until its outcome is stored, and so is its key: the next of the key begins only after that.
 type lane struct {
@@ -37,25 +37,32 @@ type lane struct {
 	stopped bool
 	saved   time.Time // circuit.retryAt as it is stored
 
-	pumping   bool
-	dirty     bool
-	ready     []store.Delivery
-	more      bool // the store had more than was asked for
-	flying    map[int64]string
+	pumping bool
+	dirty   bool
+	queue
+	flying    map[int64]string // id → key
+	keys      map[string]bool  // of what flies; never ""
 	posts     int
 	done      []finished
 	finishing bool
 	timer     *time.Timer
 }
 
-// kick makes the lane look for something to do. It never blocks.
+// kick makes the lane ask the store what there is to do. It never blocks.
 func (l *lane) kick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.kickLocked()
+	l.look()
 }
 
-func (l *lane) kickLocked() {
+// look is kick for those who hold the lane.
+func (l *lane) look() {
+	l.stale = true
+	l.goOn()
+}
+
+// goOn makes the lane begin what it has, now that there may be room for it. The caller holds the lane.
+func (l *lane) goOn() {
 	if l.stopped {
 		return
 	}
@@ -102,127 +109,6 @@ func (l *lane) slots(now time.Time) int {
 	return 1
 }
 
-// fetch makes sure that something is ready where there is room for it; false: there is nothing to do now.
-func (l *lane) fetch() bool {
-	q, need, have := l.query()
-	if !need {
-		return have
-	}
-	found, next, err := l.d.due(q)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err != nil {
-		l.d.noteRead(err)
-		l.wakeAt(time.Now().Add(laneRest))
-		return false
-	}
-	if !next.IsZero() {
-		l.wakeAt(next)
-	}
-	l.ready, l.more = found, len(found) >= q.Limit
-	return len(found) > 0
-}
-
-// query is what to ask the store for, if need; else have tells whether something is ready and may begin.
-func (l *lane) query() (q store.DueQuery, need, have bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	free := l.slots(now)
-	if free <= 0 {
-		l.ready = l.readyIfOwned(now)
-		return q, false, false
-	}
-	if len(l.ready) > 0 && !l.circuit.open {
-		return q, false, true
-	}
-	q = store.DueQuery{Webhook: l.name, Order: l.hook.Order, Now: now, Limit: l.ahead(free),
-		Busy: map[string]bool{}, Except: map[int64]bool{}}
-	for id, key := range l.flying {
-		q.Except[id] = true
-		if key != "" {
-			q.Busy[key] = true
-		}
-	}
-	return q, true, false
-}
-
-// readyIfOwned forgets what was fetched when nothing may begin: until something may, all of it can change.
-func (l *lane) readyIfOwned(now time.Time) []store.Delivery {
-	if l.may(now) && !l.circuit.open {
-		return l.ready
-	}
-	return nil
-}
-
-// ahead is how many to fetch: more than can begin, so that not each POST needs a question of its own, unless a rate limit would let them grow old.
-func (l *lane) ahead(free int) int {
-	switch {
-	case l.circuit.open:
-		return laneProbes
-	case l.limiter != nil:
-		return free
-	}
-	return min(max(2*l.hook.concurrency(), free), max(laneAhead, free))
-}
-
-// begin starts what is ready and may start, and tells whether there may be more to fetch.
-func (l *lane) begin() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	free := l.slots(now)
-	if l.circuit.open {
-		if free > 0 {
-			l.beginProbe(now)
-		}
-		return false
-	}
-	for ; free > 0 && len(l.ready) > 0; free-- {
-		if wait := l.limit(now); wait > 0 {
-			l.wakeAt(now.Add(wait))
-			return false
-		}
-		d := l.ready[0]
-		l.ready = l.ready[1:]
-		l.start(d, false)
-	}
-	return free > 0 && l.more
-}
-
-// limit takes a token, or tells how long until there is one.
-func (l *lane) limit(now time.Time) time.Duration {
-	if l.limiter == nil {
-		return 0
-	}
-	r := l.limiter.ReserveN(now, 1)
-	wait := r.DelayFrom(now)
-	if wait > 0 {
-		r.CancelAt(now)
-	}
-	return wait
-}
-
-// beginProbe starts one POST under an open circuit, after it has given up what has grown too old there.
-func (l *lane) beginProbe(now time.Time) {
-	ready := l.ready
-	l.ready = nil
-	var young []store.Delivery
-	for _, d := range ready {
-		if now.Before(l.deadline(d)) {
-			young = append(young, d)
-			continue
-		}
-		l.fly(d)
-		l.finished(finished{outcome: l.outcome(d, store.Dead, ReasonExpired), event: d.EventID})
-	}
-	if len(young) < len(ready) || len(young) == 0 {
-		return // the finisher kicks, and there may be more
-	}
-	at := l.circuit.choose(len(young), func(i int) int64 { return young[i].ID })
-	l.start(young[at], true)
-}
-
 // deadline is when the schedule of a delivery is over, be it attempted or not. Time in which the webhook was switched off does not count.
 func (l *lane) deadline(d store.Delivery) time.Time {
 	due := d.NextAt
@@ -243,13 +129,21 @@ func (l *lane) start(d store.Delivery, probe bool) {
 
 func (l *lane) fly(d store.Delivery) {
 	if l.flying == nil {
-		l.flying = map[int64]string{}
+		l.flying, l.keys = map[int64]string{}, map[string]bool{}
 	}
 	key := ""
 	if l.hook != nil {
 		key = keyOf(d, l.hook.Order)
 	}
 	l.flying[d.ID] = key
+	if key != "" {
+		l.keys[key] = true
+	}
+}
+
+func (l *lane) land(id int64) {
+	delete(l.keys, l.flying[id])
+	delete(l.flying, id)
 }
 
 func keyOf(d store.Delivery, o store.Order) string {
@@ -283,8 +177,8 @@ func (l *lane) configure(h *hook) {
 		}
 	}
 	l.hook = h
-	l.ready = nil
-	l.kickLocked()
+	l.forget()
+	l.look()
 }
 
 // own notes a lease, and tells whether it is a new one.
@@ -296,11 +190,11 @@ func (l *lane) own(epoch int64, until time.Time, state []byte) (anew bool) {
 	if anew {
 		l.circuit.restore(state, time.Now())
 		l.saved = l.circuit.retryAt
-		l.ready = nil
+		l.forget()
 	}
 	l.epoch, l.until = epoch, until
 	if asleep {
-		l.kickLocked()
+		l.look()
 	}
 	return anew
 }
@@ -312,7 +206,8 @@ func (l *lane) disown() {
 	if l.epoch > 0 {
 		l.d.log.Info("lane lost", zap.String("webhook", l.name))
 	}
-	l.epoch, l.ready, l.circuit = 0, nil, circuit{}
+	l.epoch, l.circuit = 0, circuit{}
+	l.forget()
 }
 
 // switchTo takes over what an operator or a 410 decided.
@@ -323,8 +218,8 @@ func (l *lane) switchTo(t toggle) {
 		return
 	}
 	l.toggle = t
-	l.ready = nil
-	l.kickLocked()
+	l.forget()
+	l.look()
 }
 
 // stop lets nothing begin any more.

@@ -1,0 +1,200 @@
+package notify
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// queue is what a lane knows of what it may send.
+//
+// Asking the store is the dearest thing that a lane does, so it asks only when something new may be there. As long as all that is due fits into ready, the
+// lane holds all of it and keeps the order by itself: what lies behind a key that flies goes when the key has landed, without a question. When it does not
+// fit (backlog), or a repository's order depends on what is not due yet, the store picks, and is asked again whenever something has landed.
+type queue struct {
+	ready   []store.Delivery // fetched and not begun, by id
+	stale   bool             // the store may have what ready has not
+	backlog bool             // the store picks
+}
+
+// forget drops what was fetched: what may be sent is to be found out anew.
+func (q *queue) forget() { *q = queue{stale: true} }
+
+// fetch makes sure that something is ready where there is room for it; false: there is nothing to do now.
+func (l *lane) fetch() bool {
+	q, need, have := l.query()
+	if !need {
+		return have
+	}
+	found, next, err := l.d.due(q)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.d.noteRead(err)
+		l.stale = true
+		l.wakeAt(time.Now().Add(laneRest))
+		return false
+	}
+	if !next.IsZero() {
+		l.wakeAt(next)
+	}
+	return l.fetched(q, found)
+}
+
+// query is what to ask the store for, if need; else have tells whether something is ready and may begin.
+func (l *lane) query() (q store.DueQuery, need, have bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	free := l.slots(now)
+	if free <= 0 {
+		if !l.may(now) || l.circuit.open {
+			l.forget() // until it may again, all can change
+		}
+		return q, false, false
+	}
+	if !l.circuit.open && (!l.stale || l.enough(free)) {
+		return q, false, len(l.ready) > 0
+	}
+	l.stale = false // what comes while the store is asked makes it stale again
+	return l.dueQuery(now, free), true, false
+}
+
+// enough tells whether what is ready will do for the free slots.
+func (l *lane) enough(free int) bool {
+	if l.backlog {
+		return len(l.ready) > 0
+	}
+	for _, d := range l.ready {
+		if !l.keys[keyOf(d, l.hook.Order)] {
+			free--
+		}
+	}
+	return free <= 0
+}
+
+// dueQuery asks for all that is due, or where the store picks, for more than can begin now, so that not each POST needs a question of its own.
+func (l *lane) dueQuery(now time.Time, free int) store.DueQuery {
+	q := store.DueQuery{Webhook: l.name, Order: store.Unordered, Now: now, Limit: laneAhead - len(l.ready), Except: map[int64]bool{}}
+	for id := range l.flying {
+		q.Except[id] = true
+	}
+	if !l.circuit.open && !l.backlog && l.hook.Order != store.ByRepository && q.Limit > 0 {
+		for _, d := range l.ready {
+			q.Except[d.ID] = true
+		}
+		return q
+	}
+	l.backlog, l.ready = true, nil
+	q.Order, q.Busy = l.hook.Order, l.keysCopy()
+	switch {
+	case l.circuit.open:
+		q.Limit = laneProbes
+	case l.limiter != nil: // others would grow old
+		q.Limit = free
+	default:
+		q.Limit = min(max(2*l.hook.concurrency(), free), max(laneAhead, free))
+	}
+	return q
+}
+
+func (l *lane) keysCopy() map[string]bool {
+	busy := make(map[string]bool, len(l.keys))
+	for k := range l.keys {
+		busy[k] = true
+	}
+	return busy
+}
+
+// fetched takes in what the store had, and tells whether something is ready.
+func (l *lane) fetched(q store.DueQuery, found []store.Delivery) bool {
+	full := len(found) >= q.Limit
+	switch {
+	case !l.backlog && full:
+		l.forget()
+		l.backlog = true
+		return l.fetchAgain()
+	case l.backlog && len(found) == 0 && len(l.flying) == 0 && !l.circuit.open:
+		l.backlog = false // the next look holds all again
+	case l.backlog && full:
+		l.stale = true
+	}
+	l.ready = append(l.ready, found...)
+	slices.SortFunc(l.ready, func(a, b store.Delivery) int { return cmp.Compare(a.ID, b.ID) })
+	return len(l.ready) > 0
+}
+
+// fetchAgain asks for another look, since what was found is of no use.
+func (l *lane) fetchAgain() bool {
+	l.dirty = true
+	return false
+}
+
+// begin starts what is ready and may start, and tells whether there may be more to fetch.
+func (l *lane) begin() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	free := l.slots(now)
+	if l.circuit.open {
+		if free > 0 {
+			l.beginProbe(now)
+		}
+		return false
+	}
+	var behind []store.Delivery
+	for i, d := range l.ready {
+		if free <= 0 {
+			behind = append(behind, l.ready[i:]...)
+			break
+		}
+		if l.keys[keyOf(d, l.hook.Order)] {
+			behind = append(behind, d)
+			continue
+		}
+		if wait := l.limit(now); wait > 0 {
+			l.wakeAt(now.Add(wait))
+			l.ready = append(behind, l.ready[i:]...)
+			return false
+		}
+		l.start(d, false)
+		free--
+	}
+	l.ready = behind
+	return free > 0 && l.stale
+}
+
+// limit takes a token, or tells how long until there is one.
+func (l *lane) limit(now time.Time) time.Duration {
+	if l.limiter == nil {
+		return 0
+	}
+	r := l.limiter.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// beginProbe starts one POST under an open circuit, after it has given up what has grown too old there.
+func (l *lane) beginProbe(now time.Time) {
+	ready := l.ready
+	l.ready = nil
+	var young []store.Delivery
+	for _, d := range ready {
+		if now.Before(l.deadline(d)) {
+			young = append(young, d)
+			continue
+		}
+		l.fly(d)
+		l.finished(finished{outcome: l.outcome(d, store.Dead, ReasonExpired), event: d.EventID})
+	}
+	if len(young) < len(ready) || len(young) == 0 {
+		return // the finisher kicks, and there may be more
+	}
+	at := l.circuit.choose(len(young), func(i int) int64 { return young[i].ID })
+	l.start(young[at], true)
+}
