@@ -212,7 +212,7 @@ func (t *Tracker) present(ctx context.Context, w *write) (verdict, outcome) {
 	case found.Absent, w.Before.Present:
 		return notDone, out
 	}
-	out.done, out.tags = true, w.Tags
+	out.done, out.tags, out.overtaken = true, w.Tags, true
 	return done, out
 }
 

@@ -68,26 +68,15 @@ func (s *session) partOf(is func(*pull) bool) {
 	s.pulls = slices.DeleteFunc(s.pulls, func(p *pull) bool { return p.state == undecided && is(p) })
 }
 
-// put notes what the client has put.
-func (s *session) put(digest string, limit int) {
-	if slices.Contains(s.puts, digest) {
-		return
+// remember adds a digest to a short list, whose oldest make room.
+func remember(list []string, digest string, limit int) []string {
+	if digest == "" || slices.Contains(list, digest) {
+		return list
 	}
-	s.puts = append(s.puts, digest)
-	if len(s.puts) > limit {
-		s.puts = slices.Delete(s.puts, 0, 1)
+	if len(list) >= limit {
+		list = slices.Delete(list, 0, 1)
 	}
-}
-
-// list notes whose accessories the client is looking at.
-func (s *session) list(digest string, limit int) {
-	if digest == "" || slices.Contains(s.listed, digest) {
-		return
-	}
-	s.listed = append(s.listed, digest)
-	if len(s.listed) > limit {
-		s.listed = slices.Delete(s.listed, 0, 1)
-	}
+	return append(list, digest)
 }
 
 // ask counts a layer that is asked for in full; false when there is no room.

@@ -53,6 +53,7 @@ type content struct {
 	config   blobID
 	layers   []blobID
 	own      int64 // bytes of the manifest
+	noted    bool  // with its annotations: not from a row
 	cost     int   // bytes of memory, about
 }
 
@@ -123,9 +124,10 @@ func (x *index) content(digest string) *content {
 func (x *index) keep(digest string, c *content) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if _, ok := x.contents.Get(digest); ok || c.cost > x.maxBytes/4 {
+	if known, ok := x.contents.Get(digest); ok && (known.noted || !c.noted) || c.cost > x.maxBytes/4 {
 		return
 	}
+	x.contents.Remove(digest)
 	x.bytes += c.cost
 	x.contents.Add(digest, c)
 	for x.bytes > x.maxBytes {

@@ -31,7 +31,8 @@ type Intent struct {
 	ID      string // UUIDv7
 	w       write
 	key     Key
-	durable bool // its row was committed
+	durable bool     // its row was committed
+	session *session // busy with it; nil where there is none
 }
 
 // The things a write does.
@@ -87,6 +88,7 @@ func (t *Tracker) Intend(ctx context.Context, op *Operation) (*Intent, error) {
 	in.ID = in.w.ID
 	in.key = in.w.key(rowIntent, in.w.Reference, in.ID)
 	t.flight.add(in)
+	t.begins(in, op)
 	var final commitResult[write]
 	seen := t.learned.takeScope(in.w.scope()) // what reads showed just before (a tag's HEAD) is what stood before
 	made, now := in.w, time.Now()
@@ -251,18 +253,20 @@ func (w *write) doneKey() Key {
 func (t *Tracker) Settle(ctx context.Context, in *Intent, op *Operation) error {
 	defer t.flight.remove(in)
 	out := in.w.answered(op)
-	t.noticeWrite(op, in, out)
+	t.ends(in, out)
 	return t.settle(ctx, in, out)
 }
 
 // Leave gives an intent up whose outcome is unknown (5xx, a reset, a timeout): the upstream is asked, at once and until it says.
 func (t *Tracker) Leave(in *Intent) {
+	t.ends(in, outcome{})
 	t.flight.remove(in)
 	t.open.add(in, time.Now())
 }
 
 // Drop ends an intent that never reached the upstream. Where the store fails the row stays, and the upstream's word ends it.
 func (t *Tracker) Drop(ctx context.Context, in *Intent) error {
+	t.ends(in, outcome{})
 	defer t.flight.remove(in)
 	if !in.durable {
 		return nil
@@ -274,6 +278,14 @@ func (t *Tracker) Drop(ctx context.Context, in *Intent) error {
 		return fmt.Errorf("dropping an intent: %w", err)
 	}
 	return nil
+}
+
+// rowKey is the key of an intent's row; nil where none was stored.
+func (in *Intent) rowKey() *Key {
+	if !in.durable {
+		return nil
+	}
+	return &in.key
 }
 
 func intentOf(row Row) (*Intent, error) {

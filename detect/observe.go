@@ -25,7 +25,7 @@ func (t *Tracker) Start(op *Operation) {
 	switch op.Action {
 	case ManifestGet:
 		op.traced.head = s.takeHead(op.Reference)
-	case UploadStart, UploadChunk, UploadEnd, ManifestPut:
+	case UploadStart, UploadChunk, UploadEnd:
 		if s.writing.IsZero() {
 			s.writing = now
 		}
@@ -77,7 +77,7 @@ func (t *Tracker) Answered(op *Operation) {
 	case op.Action == BlobGet && (ok || redirects(op.Status)):
 		p.blob(op)
 	case op.Action == Referrers:
-		s.list(op.Reference, p.cfg.Bounds.Session)
+		s.subjects = remember(s.subjects, op.Reference, p.cfg.Bounds.Session)
 	}
 	s.shard.weigh(s)
 	s.shard.mu.Unlock()
@@ -129,9 +129,9 @@ func (t *Tracker) End(op *Operation) {
 	if s.reading == 0 {
 		s.strays = nil
 	}
-	s.busy--
-	if s.busy <= 0 {
-		s.busy = 0
+	s.busy = max(s.busy-1, 0)
+	if op.Client.Operator != "" {
+		s.operator = op.Client.Operator
 	}
 	s.shard.touch(s, now)
 	s.shard.weigh(s)
@@ -172,17 +172,16 @@ func (t *Tracker) contentOf(op *Operation) *content {
 	if digest == "" {
 		digest = digestRead(op)
 	}
-	if c := t.index.content(digest); c != nil {
+	c := t.index.content(digest)
+	if c != nil && c.noted || op.Got.Bytes == nil {
 		return c
-	}
-	if op.Got.Bytes == nil {
-		return nil
 	}
 	m, err := ReadManifest(op.Got.Bytes, op.Got.MediaType)
 	if err != nil {
-		return nil
+		return c
 	}
-	c := contentOf(&m.Artifact, m.Config, m.Layers, int64(len(op.Got.Bytes)))
+	c = contentOf(&m.Artifact, m.Config, m.Layers, int64(len(op.Got.Bytes)))
+	c.noted = true
 	if op.Got.Digest != "" {
 		t.index.keep(op.Got.Digest, c)
 	}
@@ -206,24 +205,72 @@ func (t *Tracker) mounted(op *Operation, now time.Time) {
 	t.tell(p.told)
 }
 
-// noticeWrite tells a client's reads what it has just written.
-func (t *Tracker) noticeWrite(op *Operation, in *Intent, out outcome) {
-	if !out.done || !t.follows(op) {
+// begins makes a client busy while its write is on its way.
+func (t *Tracker) begins(in *Intent, op *Operation) {
+	if !t.follows(op) {
 		return
 	}
 	now := time.Now()
-	s := t.enter(op, now)
+	k := sessionKeyOf(op, op.Repository)
+	sh := t.sessions.shardOf(k)
+	sh.mu.Lock()
+	s := sh.enter(k, now)
+	in.session = s
+	s.busy++
+	if s.writing.IsZero() {
+		s.writing = now
+	}
+	sh.touch(s, now)
+	told := sh.evict(t.cfg.Load().Bounds)
+	sh.mu.Unlock()
+	t.tell(told)
+}
+
+// ends is begins' end. What was done tells the client's reads what they were part of.
+func (t *Tracker) ends(in *Intent, out outcome) {
+	s := in.session
+	if s == nil {
+		return
+	}
+	in.session = nil
+	s.shard.mu.Lock()
 	defer s.shard.mu.Unlock()
-	switch in.w.Do {
+	if s.gone {
+		return
+	}
+	s.busy = max(s.busy-1, 0)
+	s.shard.touch(s, time.Now())
+	if out.done {
+		t.keepPut(&in.w)
+		s.wrote(&in.w, out, t.cfg.Load().Bounds.Session)
+	}
+	s.shard.weigh(s)
+}
+
+// keepPut remembers what was put: it will be read.
+func (t *Tracker) keepPut(w *write) {
+	if w.Do != doPut || w.Manifest == nil || w.Digest == "" {
+		return
+	}
+	a := w.Manifest.Artifact
+	a.Annotations = w.Notes
+	c := contentOf(&a, w.Manifest.Config, w.Manifest.Layers, w.Manifest.Own)
+	c.noted = len(w.Manifest.Layers) > 0 || len(a.Children) > 0
+	t.index.keep(w.Digest, c)
+}
+
+// wrote tells a client's reads what it has just written (rows 4 and 5 of the pulls).
+func (s *session) wrote(w *write, out outcome, limit int) {
+	switch w.Do {
 	case doPut:
-		s.put(out.digest, t.cfg.Load().Bounds.Session)
+		s.puts = remember(s.puts, out.digest, limit)
 		if len(out.tags) > 0 {
 			s.partOf(func(p *pull) bool { return p.digest == out.digest })
 		}
 	case doDelete:
-		digest, tag := in.w.Digest, ""
+		digest, tag := w.Digest, ""
 		if digest == "" {
-			digest, tag = in.w.Before.Digest, in.w.Reference
+			digest, tag = w.Before.Digest, w.Reference
 		}
 		s.partOf(func(p *pull) bool { return digest != "" && p.digest == digest || tag != "" && p.tag == tag })
 	}

@@ -45,11 +45,15 @@ func (p *pass) manifest(op *Operation, c *content) {
 
 // isAccessory is row 1: fallback tags, and what the client has found by listing referrers.
 func (p *pass) isAccessory(m *manifestRead) bool {
-	if subject, _, ok := FallbackTag(m.tag); ok {
-		p.s.list(subject, p.cfg.Bounds.Session)
+	limit := p.cfg.Bounds.Session
+	if subject, suffix, ok := FallbackTag(m.tag); ok {
+		p.s.subjects = remember(p.s.subjects, subject, limit)
+		if suffix != "" {
+			p.s.listed = remember(p.s.listed, m.digest, limit)
+		}
 		if m.content != nil && m.content.index {
 			for i := range m.content.artifact.Children {
-				p.s.list(m.content.artifact.Children[i].Digest, p.cfg.Bounds.Session)
+				p.s.listed = remember(p.s.listed, m.content.artifact.Children[i].Digest, limit)
 			}
 		}
 		return true
@@ -57,10 +61,7 @@ func (p *pass) isAccessory(m *manifestRead) bool {
 	if !m.byDigest() {
 		return false
 	}
-	if slices.Contains(p.s.listed, m.digest) && (m.content == nil || m.content.artifact.Subject != "" || m.content.artifact.Kind.Accessory()) {
-		return true
-	}
-	return m.content != nil && m.content.artifact.Subject != "" && slices.Contains(p.s.listed, m.content.artifact.Subject)
+	return slices.Contains(p.s.listed, m.digest) || m.content != nil && m.content.artifact.Subject != "" && slices.Contains(p.s.subjects, m.content.artifact.Subject)
 }
 
 // isRepeat is row 2: the same reference, or the digest that it stands on, read again before the client was quiet for `repeat`.
@@ -186,7 +187,12 @@ func (p *pass) count(q *pull) {
 	p.tell(q.event(p.s.key.place, false))
 }
 
-func (p *pass) tell(e Event) { p.told = append(p.told, e) }
+func (p *pass) tell(e Event) {
+	if e.Client.Operator == "" && e.Client.Claimed != "" && e.Client.Claimed == p.s.operator {
+		e.Client.Operator, e.Client.Claimed = e.Client.Claimed, "" // vouched for since
+	}
+	p.told = append(p.told, e)
+}
 
 // tellQuiet tells a pull that moved no blob, when its client has been quiet.
 func (p *pass) tellQuiet(q *pull) {

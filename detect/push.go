@@ -179,21 +179,8 @@ func (d *decision) pushedTagged(e Event) error {
 	if err := d.absorb([]Child{{Digest: e.Digest}}); err != nil {
 		return err
 	}
-	e.Unchanged = true
-	for i, tag := range e.Tags {
-		stood, err := d.putTag(tag, e.Digest)
-		if err != nil {
-			return err
-		}
-		if stood == "" && i == 0 && d.w.Before.Known {
-			stood = d.w.Before.Digest
-		}
-		if stood != e.Digest {
-			e.Unchanged = false
-			if e.Previous == "" {
-				e.Previous = stood
-			}
-		}
+	if err := d.moveTags(&e); err != nil {
+		return err
 	}
 	d.putManifest(e.Digest, e.Artifact, false)
 	dummy, err := d.maybeDummy(e)
@@ -201,6 +188,43 @@ func (d *decision) pushedTagged(e Event) error {
 		d.emit(e)
 	}
 	return err
+}
+
+// moveTags notes where the tags stand now, and tells the event where they stood.
+func (d *decision) moveTags(e *Event) error {
+	e.Unchanged = true
+	for i, tag := range e.Tags {
+		row, ok, err := read[tagRow](d, d.w.tagKey(tag))
+		if err != nil {
+			return err
+		}
+		if stood := d.stoodBefore(i, row, ok); stood != e.Digest {
+			e.Unchanged = false
+			if e.Previous == "" {
+				e.Previous = stood
+			}
+		}
+		if d.out.overtaken {
+			continue // it stands elsewhere by now
+		}
+		if _, err := d.putTag(tag, e.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stoodBefore is where a tag stood before this push; "" where that is not known. What the index says may already be this push's
+// own doing, which somebody has read in the meantime.
+func (d *decision) stoodBefore(i int, row tagRow, ok bool) string {
+	b := &d.w.Before
+	switch {
+	case i == 0 && b.Known && (!ok || d.out.overtaken || row.Digest == d.out.digest):
+		return b.Digest
+	case d.out.overtaken, row.Digest == d.out.digest && row.At.After(d.w.At):
+		return ""
+	}
+	return row.Digest
 }
 
 // absorb ends the waiting of what has become part of this push.

@@ -19,15 +19,17 @@ type session struct {
 	last    time.Time // when the last request began or ended
 	lull    int       // how often the client has been quiet for `repeat`
 
-	heads   []head         // tags that HEADs resolved and no GET has taken yet, oldest first
-	pulls   []*pull        // oldest first
-	puts    []string       // digests that the client has put
-	listed  []string       // subjects whose referrers it has listed, and what its fallback tags listed
-	asked   map[blobID]int // layers asked for in full, how often
-	strays  []stray        // blobs asked for while a manifest that may list them was on its way
-	reading int            // manifests on their way
-	writing time.Time      // since when it pushes; zero when it does not
-	cost    int            // bytes counted for it
+	heads    []head         // tags that HEADs resolved and no GET has taken yet, oldest first
+	pulls    []*pull        // oldest first
+	puts     []string       // digests that the client has put
+	subjects []string       // manifests whose accessories it has asked for
+	listed   []string       // accessories that fallback tags have listed to it
+	asked    map[blobID]int // layers asked for in full, how often
+	strays   []stray        // blobs asked for while a manifest that may list them was on its way
+	reading  int            // manifests on their way
+	writing  time.Time      // since when it pushes; zero when it does not
+	operator string         // the client's name, once something has vouched for it
+	cost     int            // bytes counted for it
 }
 
 // sessionKey is DESIGN's "the client": operator, address and user agent, by repository; never the connection.
@@ -157,7 +159,7 @@ func (sh *shard) weigh(s *session) {
 	}
 	k := &s.key
 	n := 512 + len(k.Repository) + len(k.address) + len(k.agent) + len(k.who)
-	n += 256*len(s.heads) + 96*(len(s.puts)+len(s.listed)+len(s.strays)) + 24*len(s.asked)
+	n += 256*len(s.heads) + 96*(len(s.puts)+len(s.subjects)+len(s.listed)+len(s.strays)) + 24*len(s.asked)
 	for _, q := range s.pulls {
 		n += 320 + 96*len(q.kids)
 		if q.content != nil {
@@ -209,7 +211,7 @@ func (sh *shard) quiet(now time.Time, pull, keep time.Duration) (told []Event) {
 		sh.active.remove(s)
 		sh.resting.push(s)
 		s.resting = true
-		if len(s.pulls) == 0 && len(s.listed) == 0 {
+		if len(s.pulls) == 0 && len(s.listed) == 0 && len(s.subjects) == 0 {
 			sh.end(s)
 		}
 	}

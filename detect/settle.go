@@ -19,6 +19,8 @@ type outcome struct {
 	mismatch bool   // the two differ
 	tags     []string
 	inferred bool
+
+	overtaken bool // put: a later write has moved the tag since
 }
 
 // answered reads a clear answer.
@@ -78,9 +80,14 @@ func (t *Tracker) settle(ctx context.Context, in *Intent, out outcome) error {
 	var final commitResult[Changes]
 	now, cfg := time.Now(), t.config()
 	subjectSeen := t.subjectSeen(&in.w)
+	seen := t.learned.takeScope(in.w.scope())
+	w, key := in.w, in.rowKey()
 	decide := func(v View) (Changes, error) {
-		d := decision{view: v, cfg: cfg, now: now, w: in.w, out: out, subjectSeen: subjectSeen}
-		if err := d.settle(in); err != nil {
+		d := decision{view: v, cfg: cfg, now: now, w: w, out: out, subjectSeen: subjectSeen}
+		if err := d.learnAll(seen); err != nil {
+			return Changes{}, err
+		}
+		if err := d.settle(key); err != nil {
 			return Changes{}, err
 		}
 		final.set(d.Changes)
@@ -116,14 +123,14 @@ func (r *commitResult[T]) get() (T, bool) {
 	return r.value, r.ok
 }
 
-// settle ends an intent: every write's event, or that there is none, is decided here.
-func (d *decision) settle(in *Intent) error {
-	if in.durable {
-		_, ok, err := d.Get(in.key)
+// settle ends an intent: every write's event, or that there is none, is decided here. row is the intent's; nil where it was never stored.
+func (d *decision) settle(row *Key) error {
+	if row != nil {
+		_, ok, err := d.Get(*row)
 		if err != nil || !ok {
 			return err // joined: whoever took the row made the event
 		}
-		d.drop(in.key)
+		d.drop(*row)
 	}
 	siblings, err := d.siblings()
 	if err != nil {

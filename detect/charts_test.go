@@ -1,0 +1,143 @@
+package detect
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func (c *client) chart(action Action, tenant string, more func(*Operation)) *request {
+	op := &Operation{
+		Request:  Request{Action: action, Repository: tenant},
+		Upstream: "charts", Kind: ChartMuseum, ID: "r", At: time.Now(), Client: c.Client,
+	}
+	more(op)
+	c.Start(op)
+	r := &request{c: c, op: op}
+	if action.Writes() {
+		r.in = c.intend(op)
+	}
+	return r
+}
+
+func (c *client) uploading(tenant, name, version string) *request {
+	return c.chart(ChartPost, tenant, func(op *Operation) {
+		op.SentChart = &Chart{Name: name, Version: version, Digest: blobOf(name + version), Size: 100}
+	})
+}
+
+func (c *client) chartStands(tenant, name, version string) {
+	c.upstream.stands(tenant+"/"+name+"/"+version, Found{Digest: blobOf(name + version), Size: 100})
+}
+
+func (c *client) download(tenant, file string) {
+	c.chart(ChartGet, tenant, func(op *Operation) { op.File = file }).answered(200).end(true)
+}
+
+func chartLine(verb, tenant, name, version, more string) string {
+	return fmt.Sprintf("%s %s:%s %s %s %s%s", verb, tenant, version, blobOf(name+version), name, version, more)
+}
+
+func TestCharts(t *testing.T) {
+	up := func(more string) string { return chartLine("upload", "org/team", "demo", "0.1.0", more) }
+	runScenarios(t, []scenario{
+		{"upload, again with force, download, remove", func(s *sim) {
+			c := s.client("helm")
+			c.uploading("org/team", "demo", "0.1.0").answered(201).end(true)
+			c.uploading("org/team", "demo", "0.1.0").answered(201).end(true)
+			c.download("org/team", "demo-0.1.0.tgz")
+			c.chart(ChartDelete, "org/team", func(op *Operation) { op.Chart, op.Version = "demo", "0.1.0" }).answered(200).end(true)
+		}, []string{up(""), up(" unchanged"), chartLine("download", "org/team", "demo", "0.1.0", ""), chartLine("remove", "org/team", "demo", "0.1.0", "")}},
+
+		{"refused, or no chart", func(s *sim) {
+			c := s.client("curl")
+			for _, status := range []int{400, 401, 409, 507} {
+				r := c.uploading("", "demo", "0.1.0")
+				if status >= 500 {
+					r.lose()
+					continue
+				}
+				r.answered(status).end(true)
+			}
+			c.chart(ChartDelete, "", func(op *Operation) { op.Chart, op.Version = "demo", "9.9.9" }).answered(404).end(true)
+			c.chart(ProvenancePost, "", func(*Operation) {}).answered(201).end(true)
+		}, nil},
+
+		{"reads that are none", func(s *sim) {
+			c := s.client("helm")
+			c.chart(ChartGet, "", func(op *Operation) { op.File = "demo-0.1.0.tgz" }).answered(404).end(true)
+			c.chart(ChartGet, "", func(op *Operation) { op.File = "demo-0.1.0.tgz" }).answered(304).end(true)
+			c.chart(ChartGet, "", func(op *Operation) { op.File = "demo-0.1.0.tgz" }).answered(200).end(false)
+			c.chart(ProvenanceGet, "", func(op *Operation) { op.File = "demo-0.1.0.tgz.prov" }).answered(200).end(true)
+			c.chart(ChartInfo, "", func(*Operation) {}).answered(200).end(true)
+		}, nil},
+
+		{"each GET is one", func(s *sim) {
+			c := s.client("helm")
+			c.download("", "demo-0.1.0.tgz")
+			c.download("", "demo-0.1.0.tgz")
+		}, []string{"download :0.1.0 demo 0.1.0", "download :0.1.0 demo 0.1.0"}},
+
+		{"a doubtful name, known from index.yaml", func(s *sim) {
+			c := s.client("helm")
+			c.chart(ChartIndex, "", func(op *Operation) {
+				b := []byte("apiVersion: v1\nentries:\n  demo:\n  - name: demo-1.0.0\n    version: \"2\"\n    urls: [charts/demo-1.0.0-2.tgz]\n")
+				op.Got = Body{Bytes: b, Digest: digestOfBytes(b)}
+			}).answered(200).end(true)
+			time.Sleep(time.Second)
+			c.download("", "demo-1.0.0-2.tgz")
+			s.crash()
+			c.download("", "demo-1.0.0-2.tgz")
+			c.download("other", "demo-1.0.0-2.tgz")
+		}, []string{"download :2 demo-1.0.0 2", "download :2 demo-1.0.0 2", "download other:1.0.0-2 demo 1.0.0-2"}},
+
+		{"a doubtful name, known from its upload", func(s *sim) {
+			c := s.client("helm")
+			c.uploading("", "my-app-2-1.0.0-rc.1", "2").answered(201).end(true)
+			s.crash()
+			c.download("", "my-app-2-1.0.0-rc.1-2.tgz")
+		}, []string{chartLine("upload", "", "my-app-2-1.0.0-rc.1", "2", ""), chartLine("download", "", "my-app-2-1.0.0-rc.1", "2", "")}},
+
+		{"upload lost, and done", func(s *sim) {
+			c := s.client("curl")
+			r := c.uploading("org/team", "demo", "0.1.0")
+			c.chartStands("org/team", "demo", "0.1.0")
+			r.lose()
+		}, []string{up(" inferred")}},
+
+		{"upload lost, and stood there before", func(s *sim) {
+			c := s.client("curl")
+			c.uploading("org/team", "demo", "0.1.0").answered(201).end(true)
+			c.chartStands("org/team", "demo", "0.1.0")
+			c.uploading("org/team", "demo", "0.1.0").lose()
+		}, []string{up("")}},
+
+		{"upload lost, then 409: the first did it", func(s *sim) {
+			c := s.client("curl")
+			s.upstream.setDown(errDown)
+			r := c.chart(ChartPost, "org/team", func(op *Operation) {
+				op.SentChart = &Chart{Name: "demo", Version: "0.1.0", Digest: blobOf("demo0.1.0"), Size: 100}
+				op.Before = &Found{Absent: true}
+			})
+			c.chartStands("org/team", "demo", "0.1.0")
+			r.lose()
+			c.uploading("org/team", "demo", "0.1.0").answered(409).end(true)
+			s.upstream.setDown(nil)
+		}, []string{up(" inferred")}},
+
+		{"remove lost, then 404", func(s *sim) {
+			c := s.client("curl")
+			c.uploading("org/team", "demo", "0.1.0").answered(201).end(true)
+			s.upstream.setDown(errDown)
+			remove := func(op *Operation) { op.Chart, op.Version = "demo", "0.1.0" }
+			c.chart(ChartDelete, "org/team", remove).lose()
+			c.chart(ChartDelete, "org/team", remove).answered(404).end(true)
+			s.upstream.setDown(nil)
+		}, []string{up(""), chartLine("remove", "org/team", "demo", "0.1.0", " inferred")}},
+
+		{"no name could be read", func(s *sim) {
+			r := s.client("curl").chart(ChartPost, "", func(op *Operation) { op.Sent = Body{Digest: blobOf("odd"), Size: 5} })
+			r.answered(201).end(true)
+		}, []string{"upload  " + blobOf("odd") + "  "}},
+	})
+}

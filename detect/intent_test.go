@@ -1,0 +1,358 @@
+package detect
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// TestIntents walks every edge of the state machine in Intent's comment, and what a client may do meanwhile.
+func TestIntents(t *testing.T) {
+	runScenarios(t, []scenario{
+		{"dropped: it never reached the upstream", func(s *sim) {
+			c := s.client("crane")
+			r := c.putting("app", "v1", s.image("one", "l1"))
+			if err := s.Drop(t.Context(), r.in); err != nil {
+				s.t.Error(err)
+			}
+			r.in = nil
+			r.answered(503).end(true)
+			if n := s.db.count(rowIntent); n != 0 {
+				s.t.Errorf("%d intents left", n)
+			}
+		}, nil},
+
+		{"lost, and done", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.lose()
+		}, []string{"push app:v1 one inferred"}},
+
+		{"lost, and not done", func(s *sim) {
+			s.client("crane").putting("app", "v1", s.image("one", "l1")).lose()
+		}, nil},
+
+		{"lost, and done a second later", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			r.lose()
+			time.Sleep(time.Second)
+			c.commit(r.op, b)
+		}, []string{"push app:v1 one inferred"}},
+
+		{"lost, and stood there before", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			c.put("app", "v1", b)
+			c.putting("app", "v1", b).lose()
+		}, []string{"push app:v1 one"}},
+
+		{"lost by digest, and done: it waits like any other", func(s *sim) {
+			c, a := s.client("crane"), s.image("amd64", "l1")
+			r := c.putting("app", digestOfBytes(a), a)
+			c.commit(r.op, a)
+			r.lose()
+			time.Sleep(10 * time.Second)
+			c.put("app", "v1", s.index("idx", a))
+		}, []string{"push app:v1 idx children=amd64"}},
+
+		{"lost by digest, and neither follows", func(s *sim) {
+			c, a := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", digestOfBytes(a), a)
+			c.commit(r.op, a)
+			r.lose()
+		}, []string{"push app one inferred"}},
+
+		{"lost with tags, and done for some", func(s *sim) {
+			c, b := s.client("next"), s.image("one", "l1")
+			r := c.putting("app", digestOfBytes(b), b, "a", "b")
+			s.has("app", b, "b")
+			r.lose()
+		}, []string{"push app:b one inferred"}},
+
+		{"the upstream is down for an hour", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			s.upstream.setDown(errDown)
+			r.lose()
+			time.Sleep(time.Hour)
+			if n := s.Stats().OpenIntents; n != 1 {
+				s.t.Errorf("%d open intents", n)
+			}
+			if s.upstream.asked > 100 {
+				s.t.Errorf("asked %d times within an hour", s.upstream.asked)
+			}
+			s.upstream.setDown(nil)
+		}, []string{"push app:v1 one inferred"}},
+
+		{"a crash in flight, and done", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			s.crash()
+		}, []string{"push app:v1 one inferred"}},
+
+		{"a crash in flight, and not done", func(s *sim) {
+			s.client("crane").putting("app", "v1", s.image("one", "l1"))
+			s.crash()
+		}, nil},
+
+		{"a crash while open", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			s.upstream.setDown(errDown)
+			r.lose()
+			time.Sleep(time.Minute)
+			s.crash()
+			s.upstream.setDown(nil)
+		}, []string{"push app:v1 one inferred"}},
+
+		{"a crash after the settling, before the answer: the client pushes again", func(s *sim) {
+			c, b := s.client("skopeo"), s.image("one", "l1")
+			c.put("app", "v1", b)
+			s.crash()
+			c.put("app", "v1", b)
+		}, []string{"push app:v1 one", "push app:v1 one unchanged"}},
+
+		{"a retry answered while open joins", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			s.upstream.setDown(errDown)
+			first := time.Now()
+			r := c.putting("app", "v1", b)
+			r.lose()
+			time.Sleep(time.Second)
+			s.upstream.setDown(nil)
+			c.put("app", "v1", b)
+			if e := s.events(); len(e) != 1 || e[0].At.After(first.Add(time.Millisecond)) {
+				s.t.Errorf("not the first request's time: %v", e)
+			}
+		}, []string{"push app:v1 one"}},
+
+		{"a retry answered after the settling joins", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.lose()
+			time.Sleep(5 * time.Minute)
+			c.put("app", "v1", b)
+		}, []string{"push app:v1 one inferred"}},
+
+		{"… but once, and a later push is a push", func(s *sim) {
+			c, b := s.client("skopeo"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.lose()
+			time.Sleep(time.Minute)
+			c.put("app", "v1", b)
+			c.put("app", "v1", b)
+		}, []string{"push app:v1 one inferred", "push app:v1 one unchanged"}},
+
+		{"… and not after 10 min", func(s *sim) {
+			c, b := s.client("skopeo"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.lose()
+			time.Sleep(11 * time.Minute)
+			c.put("app", "v1", b)
+		}, []string{"push app:v1 one inferred", "push app:v1 one unchanged"}},
+
+		{"… and across a crash", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.lose()
+			time.Sleep(time.Minute)
+			s.crash()
+			c.put("app", "v1", b)
+		}, []string{"push app:v1 one inferred"}},
+
+		{"… and not another client", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.lose()
+			time.Sleep(time.Minute)
+			s.client("skopeo").put("app", "v1", b)
+		}, []string{"push app:v1 one inferred", "push app:v1 one unchanged"}},
+
+		{"a retry while the first is still on its way", func(s *sim) {
+			c, b := s.client("docker"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.put("app", "v1", b)
+			r.done(b)
+		}, []string{"push app:v1 one"}},
+
+		{"a retry that is on its way when the first settles", func(s *sim) {
+			c, b := s.client("docker"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			q := c.putting("app", "v1", b)
+			r.done(b)
+			q.done(b)
+		}, []string{"push app:v1 one"}},
+
+		{"two tries lost, both done", func(s *sim) {
+			c, b := s.client("docker"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			s.upstream.setDown(errDown)
+			r.lose()
+			c.putting("app", "v1", b).lose()
+			time.Sleep(time.Minute)
+			s.upstream.setDown(nil)
+		}, []string{"push app:v1 one inferred"}},
+
+		{"the client finds the tag and stops; nobody may ask", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			s.upstream.setDown(errDown)
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.lose()
+			time.Sleep(time.Second)
+			c.head("app", "v1")
+		}, []string{"push app:v1 one inferred"}},
+
+		{"written again before bellbuoy could ask: the digest decides", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			s.upstream.setDown(errDown)
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.lose()
+			time.Sleep(time.Second)
+			c.put("app", "v1", s.image("two", "l2"))
+			s.upstream.setDown(nil)
+			time.Sleep(2 * time.Minute)
+			if d, _, _ := s.Standing("up", "", "app", "v1"); s.names[d] != "two" {
+				s.t.Errorf("the tag is said to stand on %q", s.names[d])
+			}
+		}, []string{"push app:v1 two", "push app:v1 one inferred"}},
+
+		{"not done, and written by another", func(s *sim) {
+			c := s.client("crane")
+			s.upstream.setDown(errDown)
+			c.putting("app", "v1", s.image("one", "l1")).lose()
+			c.put("app", "v1", s.image("two", "l2"))
+			s.upstream.setDown(nil)
+		}, []string{"push app:v1 two"}},
+
+		{"delete lost, and done", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			c.put("app", "v1", b)
+			r := c.deleting("app", digestOfBytes(b))
+			s.gone("app", digestOfBytes(b))
+			r.lose()
+		}, []string{"push app:v1 one", "delete app:v1 one inferred"}},
+
+		{"delete lost, and not done", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			c.put("app", "v1", b)
+			c.deleting("app", digestOfBytes(b)).lose()
+			c.deleting("app", "v1").lose()
+		}, []string{"push app:v1 one"}},
+
+		{"delete lost of what was not there", func(s *sim) {
+			s.client("crane").deleting("app", "v1").lose()
+		}, nil},
+
+		{"untag lost, and done; a crash", func(s *sim) {
+			c := s.client("crane")
+			c.put("app", "v1", s.image("one", "l1"))
+			c.deleting("app", "v1")
+			s.gone("app", "v1")
+			s.crash()
+		}, []string{"push app:v1 one", "untag app:v1 one inferred"}},
+
+		{"a second DELETE answered 404 proves the first", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			c.put("app", "v1", b)
+			s.upstream.setDown(errDown)
+			r := c.deleting("app", digestOfBytes(b))
+			s.gone("app", digestOfBytes(b))
+			r.lose()
+			c.del("app", digestOfBytes(b))
+			s.upstream.setDown(nil)
+		}, []string{"push app:v1 one", "delete app:v1 one inferred"}},
+
+		{"a tag that cannot be changed, answered 412, proves the first", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			s.upstream.setDown(errDown)
+			r := c.begin(ManifestPut, "app", "v1", func(op *Operation) {
+				op.Sent, op.Before = Body{Bytes: b, Digest: digestOfBytes(b), MediaType: mediaTypeOf(b)}, &Found{Absent: true}
+			})
+			r.in = c.intend(r.op)
+			c.commit(r.op, b)
+			r.lose()
+			c.putting("app", "v1", b).answered(412).end(true)
+			s.upstream.setDown(nil)
+		}, []string{"push app:v1 one inferred"}},
+
+		{"… but not when it stood elsewhere before", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			c.put("app", "v1", s.image("old", "l0"))
+			s.upstream.setDown(errDown)
+			c.putting("app", "v1", b).lose()
+			c.putting("app", "v1", b).answered(412).end(true)
+			s.upstream.setDown(nil)
+		}, []string{"push app:v1 old"}},
+
+		{"412 and 404 without an open intent", func(s *sim) {
+			c := s.client("crane")
+			c.putting("app", "v1", s.image("one", "l1")).answered(412).end(true)
+			c.deleting("app", "v1").answered(404).end(true)
+		}, nil},
+	})
+}
+
+// TestIntentWithoutStore: what is only in memory is settled like the rest, and what CommitLater keeps makes its event once.
+func TestIntentWithoutStore(t *testing.T) {
+	runScenarios(t, []scenario{
+		{"the store fails at the intent", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			s.ledger.fail = func() error { return errors.New("disk full") }
+			r := c.begin(ManifestPut, "app", "v1", func(op *Operation) { op.Sent = Body{Bytes: b, Digest: digestOfBytes(b)} })
+			in, err := s.Intend(t.Context(), r.op)
+			if in == nil || !errors.Is(err, ErrStore) {
+				s.t.Fatalf("%v, %v", in, err)
+			}
+			r.op.Status = http.StatusCreated
+			if err := s.Settle(t.Context(), in, r.op); !errors.Is(err, ErrStore) {
+				s.t.Errorf("settled: %v", err)
+			}
+			s.ledger.recover()
+		}, []string{"push app:v1 one"}},
+
+		{"the store fails at the settling", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			s.ledger.fail = func() error { return errors.New("disk full") }
+			r.op.Status = http.StatusCreated
+			if err := s.Settle(t.Context(), r.in, r.op); !errors.Is(err, ErrStore) {
+				s.t.Errorf("settled: %v", err)
+			}
+			s.ledger.recover()
+		}, []string{"push app:v1 one"}},
+
+		{"… and the process dies before the store is back", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			s.ledger.fail = func() error { return errors.New("disk full") }
+			r.op.Status = http.StatusCreated
+			_ = s.Settle(t.Context(), r.in, r.op)
+			s.crash()
+		}, []string{"push app:v1 one inferred"}},
+
+		{"lost, and the store has failed at the intent", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			s.ledger.fail = func() error { return errors.New("disk full") }
+			r := c.begin(ManifestPut, "app", "v1", func(op *Operation) { op.Sent = Body{Bytes: b, Digest: digestOfBytes(b)} })
+			r.in, _ = s.Intend(t.Context(), r.op)
+			c.commit(r.op, b)
+			s.ledger.fail = nil
+			r.lose()
+		}, []string{"push app:v1 one inferred"}},
+	})
+}
