@@ -1,0 +1,126 @@
+// Package large tests bellbuoy, as a process, with what is large or many: a blob of 10 GiB in constant memory, a thousand pulls at
+// once, 64 pushes at once, the largest manifest, an index of 500 children. -short keeps the first two, smaller.
+package large
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// tlsConfig is the tls block of a configuration with a new certificate.
+func tlsConfig(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(24 * time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	return fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n",
+		pemFile(t, dir, "CERTIFICATE", cert), pemFile(t, dir, "PRIVATE KEY", private))
+}
+
+func pemFile(t *testing.T, dir, kind string, der []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, strings.ReplaceAll(kind, " ", "-")+".pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// newClient has connections of its own, of one protocol.
+func newClient(t *testing.T, http2 bool) *http.Client {
+	t.Helper()
+	transport := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 64}
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(!http2)
+	transport.Protocols.SetHTTP2(http2)
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// peak watches the resident memory of a process. The function that it returns ends that, and tells the most that it saw.
+func peak(t *testing.T, pid int) (most func() int64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan int64, 1)
+	go func() {
+		var most int64
+		for ctx.Err() == nil {
+			most = max(most, resident(pid))
+			select {
+			case <-ctx.Done():
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		seen <- most
+	}()
+	return func() int64 {
+		cancel()
+		return max(<-seen, resident(pid))
+	}
+}
+
+// resident is 0 where the process is gone, which other checks notice.
+func resident(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, pages int64
+	fmt.Sscan(string(data), &size, &pages)
+	return pages * int64(os.Getpagesize())
+}
+
+// atMost fails the test where more memory was held than allowed. The race detector keeps its books in the same memory.
+func atMost(t *testing.T, held, allowed int64) {
+	t.Helper()
+	if raceDetector() {
+		allowed *= 12
+	}
+	t.Logf("%d MiB held at most, %d MiB allowed", held>>20, allowed>>20)
+	if held > allowed {
+		t.Errorf("it held %d MiB, %d MiB are allowed", held>>20, allowed>>20)
+	}
+}
+
+// raceDetector tells whether this test, and so the binary that the harness builds for it, has the race detector.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return os.Getenv("BELLBUOY_RACE") != "" || ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
+		return s.Key == "-race" && s.Value == "true"
+	})
+}
+
+func bellbuoy(t *testing.T, upstream, hook, more string) *harness.Buoy {
+	t.Helper()
+	return harness.Bellbuoy(t, fmt.Sprintf("log: {level: info}\nupstreams: [{type: registry, url: %q}]\n"+
+		"webhooks: [{name: all, url: %q, events: [\"*\"], format: bellbuoy, concurrency: 32}]\n%s", upstream, hook, more))
+}

@@ -1,0 +1,123 @@
+package large
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// crowd is an upstream with one image. It sends the first half of a blob, and the second when as many as were invited have come for it:
+// that many transfers are under way at once.
+type crowd struct {
+	image   harness.Artifact
+	invited int64
+	come    atomic.Int64
+	all     chan struct{}
+}
+
+func (c *crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, reference, _ := strings.Cut(r.URL.Path, "/manifests/")
+	_, blob, isBlob := strings.Cut(r.URL.Path, "/blobs/")
+	switch {
+	case reference == "v1" || reference == c.image.Digest.String():
+		w.Header().Set("Content-Type", c.image.MediaType)
+		w.Header().Set("Docker-Content-Digest", c.image.Digest.String())
+		w.Write(c.image.Manifest)
+	case isBlob && c.image.Blob(digest.Digest(blob)) != nil:
+		c.send(w, r, c.image.Blob(digest.Digest(blob)))
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (c *crowd) send(w http.ResponseWriter, r *http.Request, content []byte) {
+	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+	w.Write(content[:len(content)/2])
+	w.(http.Flusher).Flush()
+	if c.come.Add(1) == c.invited {
+		close(c.all)
+	}
+	select {
+	case <-c.all:
+		w.Write(content[len(content)/2:])
+	case <-r.Context().Done():
+	}
+}
+
+// TestManyPullsOverTLS lets a thousand clients, half of them with HTTP/2, pull at once. All get the image, each is an event, and memory
+// stays within the budget.
+func TestManyPullsOverTLS(t *testing.T) {
+	clients := 1000
+	if testing.Short() {
+		clients = 200
+	}
+	up := &crowd{image: harness.NewImage(harness.ImageOptions{LayerSize: 256 << 10}), invited: int64(clients), all: make(chan struct{})}
+	srv := httptest.NewServer(up)
+	t.Cleanup(srv.Close)
+	hooks := harness.NewReceiver(t)
+	b := bellbuoy(t, srv.URL, hooks.URL("/all"), tlsConfig(t))
+	most := peak(t, b.Pid())
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range clients {
+		client := newClient(t, i%2 == 0)
+		wg.Go(func() {
+			if err := pull(ctx, client, "https://"+b.Host, fmt.Sprintf("node/%d", i), up.image); err != nil {
+				t.Errorf("client %d: %v", i, err)
+				cancel() // the others would wait for it
+			}
+		})
+	}
+	wg.Wait()
+	atMost(t, most(), 100<<20)
+	if t.Failed() {
+		return
+	}
+	agents := map[string]bool{}
+	for _, post := range hooks.Wait(clients, time.Minute) {
+		if got := post.Text("type"); got != "PULL_ARTIFACT" {
+			t.Errorf("a webhook of type %q", got)
+		}
+		agents[post.Text("user_agent")] = true
+	}
+	if len(agents) != clients {
+		t.Errorf("%d different clients pulled by the webhooks, want %d", len(agents), clients)
+	}
+}
+
+// pull reads a manifest and its layer.
+func pull(ctx context.Context, c *http.Client, base, agent string, image harness.Artifact) error {
+	for _, path := range []string{"manifests/v1", "blobs/" + image.Layers[0].Digest.String()} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/team/app/"+path, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("User-Agent", agent)
+		resp, err := c.Do(req)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		if got := digest.FromBytes(body); got != image.Digest && got != image.Layers[0].Digest {
+			return errors.New(path + " is not what was pushed: " + resp.Status)
+		}
+	}
+	return nil
+}

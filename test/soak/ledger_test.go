@@ -1,0 +1,74 @@
+package soak
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A ledger holds the events that have to come of what clients did: "TYPE repository:tag", each with how often.
+type ledger struct {
+	mu   sync.Mutex
+	owed map[string]int
+}
+
+func newLedger() *ledger { return &ledger{owed: map[string]int{}} }
+
+// did notes that a client has done something, once it was told that it is done.
+func (l *ledger) did(kind, repository, tag string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.owed[line(kind, repository, tag)]++
+}
+
+func line(kind, repository, tag string) string { return fmt.Sprintf("%s %s:%s", kind, repository, tag) }
+
+// missing is what is owed and is not among the events that arrived (webhook-id → line).
+func (l *ledger) missing(arrived map[string]string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return surplus(l.owed, count(arrived))
+}
+
+// extra is what arrived and is not owed.
+func (l *ledger) extra(arrived map[string]string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return surplus(count(arrived), l.owed)
+}
+
+func count(arrived map[string]string) map[string]int {
+	n := map[string]int{}
+	for _, line := range arrived {
+		n[line]++
+	}
+	return n
+}
+
+// surplus lists what a has and b has not, as often.
+func surplus(a, b map[string]int) (lines []string) {
+	for line, n := range a {
+		for range n - b[line] {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func TestLedger(t *testing.T) {
+	l := newLedger()
+	l.did("PUSH_ARTIFACT", "a", "1")
+	l.did("PUSH_ARTIFACT", "a", "2")
+	l.did("PUSH_ARTIFACT", "a", "2")
+	arrived := map[string]string{"x": "PUSH_ARTIFACT a:2", "y": "PULL_ARTIFACT a:2"}
+	if diff := cmp.Diff([]string{"PUSH_ARTIFACT a:1", "PUSH_ARTIFACT a:2"}, l.missing(arrived)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"PULL_ARTIFACT a:2"}, l.extra(arrived)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,150 @@
+package soak
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The good webhooks have to get everything, although flaky answers every second POST with a failure and slow takes its time. The
+// bad ones never accept anything.
+var (
+	goodHooks = []string{"good", "flaky", "slow"}
+	badHooks  = []string{"hang", "refuse", "drop", "error", "redirect", "flood", "unwanted"}
+)
+
+// receivers are one server for all webhooks, by path. Of the good ones it keeps what arrived and was accepted.
+type receivers struct {
+	srv  *httptest.Server
+	gone chan struct{}
+
+	mu     sync.Mutex
+	seen   map[string]map[string]string // hook → webhook-id → line
+	count  map[string]int               // hook → POSTs, accepted or not
+	newest map[string]int               // hook → generation of the configuration
+}
+
+func newReceivers(t *testing.T) *receivers {
+	t.Helper()
+	r := &receivers{gone: make(chan struct{}), seen: map[string]map[string]string{}, count: map[string]int{}, newest: map[string]int{}}
+	r.srv = httptest.NewServer(r)
+	t.Cleanup(func() { close(r.gone); r.srv.CloseClientConnections(); r.srv.Close() })
+	return r
+}
+
+// url is where a webhook goes. Nobody listens for "refuse": port 9 is discard's.
+func (r *receivers) url(name string) string {
+	if name == "refuse" {
+		return "http://127.0.0.1:9/"
+	}
+	return r.srv.URL + "/" + name
+}
+
+func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	name := req.URL.Path[1:]
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	r.count[name]++
+	n := r.count[name]
+	r.mu.Unlock()
+	switch name {
+	case "flaky":
+		if n%2 == 0 {
+			w.WriteHeader([]int{500, 503, 404, 429}[n/2%4])
+			return
+		}
+	case "slow":
+		time.Sleep(50 * time.Millisecond)
+	case "good":
+	default:
+		r.fail(w, req, name)
+		return
+	}
+	r.accept(name, req, body)
+}
+
+func (r *receivers) fail(w http.ResponseWriter, req *http.Request, name string) {
+	switch name {
+	case "hang":
+		select {
+		case <-req.Context().Done():
+		case <-r.gone:
+		}
+	case "drop":
+		panic(http.ErrAbortHandler)
+	case "error":
+		http.Error(w, "no", http.StatusInternalServerError)
+	case "redirect":
+		http.Redirect(w, req, "/good", http.StatusTemporaryRedirect)
+	case "flood":
+		w.WriteHeader(http.StatusBadGateway)
+		for zeros := make([]byte, 1<<20); ; {
+			if _, err := w.Write(zeros); err != nil {
+				return
+			}
+		}
+	case "unwanted":
+		w.WriteHeader(http.StatusUnprocessableEntity) // a dead letter at once
+	}
+}
+
+// accept notes an event. The same webhook-id may come again where an answer was lost; it is one event.
+func (r *receivers) accept(name string, req *http.Request, body []byte) {
+	var e struct {
+		Type, Repository, Digest string
+		Tags                     []string
+		Asked                    string `json:"tag_asked"`
+	}
+	reference := ""
+	if err := json.Unmarshal(body, &e); err != nil {
+		reference = fmt.Sprintf("unreadable: %v", err)
+	}
+	switch {
+	case e.Asked != "":
+		reference = e.Asked
+	case len(e.Tags) == 1:
+		reference = e.Tags[0]
+	case reference == "":
+		reference = fmt.Sprintf("%s%v", e.Digest, e.Tags)
+	}
+	generation, _ := strconv.Atoi(req.Header.Get("X-Generation")) // absent is generation 0
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen[name] == nil {
+		r.seen[name] = map[string]string{}
+	}
+	r.seen[name][req.Header.Get("webhook-id")] = line(e.Type, e.Repository, reference)
+	r.newest[name] = max(r.newest[name], generation)
+}
+
+// events is what a webhook got: webhook-id → line.
+func (r *receivers) events(name string) map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events := make(map[string]string, len(r.seen[name]))
+	for id, line := range r.seen[name] {
+		events[id] = line
+	}
+	return events
+}
+
+func (r *receivers) posts(name string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count[name]
+}
+
+func (r *receivers) generation(name string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.newest[name]
+}
