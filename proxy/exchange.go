@@ -33,11 +33,12 @@ type exchange struct {
 	got     kept // what is kept of the answer's body
 
 	answer   answer
-	received atomic.Int64 // bytes of the request's body; the transport's goroutine reads it
-	arrived  atomic.Bool  // all of it
-	up, down *watchdog    // of the bodies
-	gate     *gate        // of a write; nil for reads
-	failure  string       // kind of the upstream's failure; "": none
+	received atomic.Int64                // bytes of the request's body; the transport's goroutine reads it
+	arrived  atomic.Bool                 // all of it
+	cutOff   atomic.Pointer[clientError] // why it did not
+	up, down *watchdog                   // of the bodies
+	gate     *gate                       // of a write; nil for reads
+	failure  string                      // kind of the upstream's failure; "": none
 }
 
 type exchangeKey struct{}
@@ -176,7 +177,7 @@ func (x *exchange) hashes() bool {
 // unambiguous tells whether a request means the same to every hop. RFC 9110 lets Connection name any header as one to be dropped: one that
 // decides what the request means must not be (who dropped it would hand on another request than was sent).
 func unambiguous(r *http.Request, identityHeader string) bool {
-	if r.Method == http.MethodConnect {
+	if r.Method == http.MethodConnect || strings.ContainsFunc(r.RequestURI, breaksLines) || strings.ContainsFunc(r.Host, breaksHosts) {
 		return false
 	}
 	for _, v := range r.Header["Connection"] {
@@ -188,6 +189,11 @@ func unambiguous(r *http.Request, identityHeader string) bool {
 	}
 	return true
 }
+
+// breaksLines tells whether a character would end a request's path early. HTTP/2 can carry some of these where HTTP/1.1 cannot.
+func breaksLines(c rune) bool { return c <= ' ' || c == 0x7f }
+
+func breaksHosts(c rune) bool { return breaksLines(c) || strings.ContainsRune(`/\?#@,"<>`, c) }
 
 // decisive tells whether a header decides what a request means. name is canonical.
 func decisive(name string) bool {

@@ -141,10 +141,7 @@ func (f *forwarded) dress(out http.Header, scheme, identityHeader string) {
 	if !f.trusted {
 		dropForwarding(out, identityHeader)
 	}
-	peer := f.peer.String()
-	if !f.peer.IsValid() {
-		peer = "unknown"
-	}
+	peer := f.peerName()
 	if prior := out["X-Forwarded-For"]; len(prior) > 0 {
 		peer = strings.Join(prior, ", ") + ", " + peer
 	}
@@ -156,6 +153,13 @@ func (f *forwarded) dress(out http.Header, scheme, identityHeader string) {
 	if prior := out["Forwarded"]; len(prior) > 0 {
 		out["Forwarded"] = []string{strings.Join(prior, ", ") + ", for=" + forwardedNode(f.peer)}
 	}
+}
+
+func (f *forwarded) peerName() string {
+	if !f.peer.IsValid() {
+		return "unknown"
+	}
+	return f.peer.String()
 }
 
 func forwardedNode(a netip.Addr) string {

@@ -28,8 +28,8 @@ func (x *exchange) read() {
 
 // answered is told of an upstream's answer before the client is.
 func (x *exchange) answered(res *http.Response) error {
-	if res.StatusCode == http.StatusSwitchingProtocols {
-		return errSwitching
+	if res.StatusCode < 200 {
+		return errStatus // 101, which nobody asked for, or nonsense
 	}
 	if x.gate != nil {
 		x.settle(res)
@@ -46,7 +46,7 @@ func (x *exchange) answered(res *http.Response) error {
 	return nil
 }
 
-var errSwitching = errors.New("the upstream switched protocols unasked")
+var errStatus = errors.New("not a status of an answer")
 
 // note takes from an answer's header what events need.
 func (x *exchange) note(res *http.Response) {

@@ -128,6 +128,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	u.watch.stop()
 	u.unlimit()
 	if err != io.EOF {
+		u.x.cutOff.Store(&clientError{err})
 		return n, clientError{err}
 	}
 	u.x.arrived.Store(true)

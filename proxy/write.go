@@ -66,6 +66,9 @@ func (x *exchange) failed(err error) {
 	if cause := context.Cause(x.ctx); cause != nil {
 		err = cause
 	}
+	if c := x.cutOff.Load(); c != nil {
+		err = *c // net/http then cancels the request, which is only the consequence
+	}
 	if x.gate != nil {
 		x.unsettled(err)
 	}

@@ -1,0 +1,460 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// scripted is an upstream that answers /odd with given bytes, whatever they are, and everything else with the path that was asked for.
+type scripted struct {
+	address string
+	mu      sync.Mutex
+	answer  []byte
+	close   bool // the connection after it
+	conns   atomic.Int32
+}
+
+func newScripted(t testing.TB) *scripted {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	s := &scripted{address: l.Addr().String()}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.conns.Add(1)
+			go s.serve(c)
+		}
+	}()
+	return s
+}
+
+func (s *scripted) serve(c net.Conn) {
+	defer c.Close()
+	br := bufio.NewReader(c)
+	for {
+		r, err := http.ReadRequest(br)
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.Path != "/odd" {
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(r.RequestURI), r.RequestURI)
+			continue
+		}
+		s.mu.Lock()
+		answer, end := s.answer, s.close
+		s.mu.Unlock()
+		_, _ = c.Write(answer)
+		if end {
+			return
+		}
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond)) // half an answer is waited for in vain
+		if _, err := br.Peek(1); err != nil {
+			return
+		}
+		_ = c.SetReadDeadline(time.Time{})
+	}
+}
+
+// outcome is what a client gets.
+type outcome struct {
+	status int
+	header http.Header
+	body   string
+	cut    bool
+}
+
+func (o outcome) String() string {
+	return fmt.Sprintf("%d %v %q cut=%v", o.status, o.header, o.body, o.cut)
+}
+
+func (o outcome) equal(p outcome) bool {
+	return o.status == p.status && o.body == p.body && o.cut == p.cut && maps.EqualFunc(o.header, p.header, func(a, b []string) bool { return strings.Join(a, "\x00") == strings.Join(b, "\x00") })
+}
+
+// quiet is a Tracker that hears nothing.
+type quiet struct{ Tracker }
+
+func (quiet) Start(*detect.Operation)    {}
+func (quiet) Answered(*detect.Operation) {}
+func (quiet) End(*detect.Operation)      {}
+
+// pair is the same proxy twice, with the fast path and without.
+func pair(t testing.TB, address string) (fast, plain *Handler) {
+	var made [2]*Handler
+	for i := range made {
+		h, err := New(Options{Upstreams: []Upstream{{Name: "u", Kind: detect.Registry, URL: &url.URL{Scheme: "http", Host: address}}}, Tracker: quiet{},
+			Limits: Limits{UpstreamResponseHeader: 5 * time.Second, UpstreamConnect: 5 * time.Second, StalledBody: 5 * time.Second}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[i] = h
+	}
+	made[1].now.Load().routes[0].fast = nil
+	return made[0], made[1]
+}
+
+// ask sends a request straight into a handler.
+func ask(h *Handler, method, path string) (o outcome) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(method, path, nil)
+	r = r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, &http.Server{}))
+	defer func() {
+		if v := recover(); v != nil {
+			if v != http.ErrAbortHandler {
+				panic(v)
+			}
+			o.cut = true
+		}
+		res := w.Result()
+		o.status, o.header, o.body = res.StatusCode, res.Header, w.Body.String()
+		if o.status == http.StatusBadGateway || o.status == http.StatusGatewayTimeout {
+			o.body, o.header = "", nil
+		}
+		if o.cut {
+			o.body = "" // how much arrived before the cut is a matter of buffers
+		}
+		if o.header != nil && len(o.header["Content-Type"]) == 0 {
+			o.header.Del("Content-Type")
+		}
+	}()
+	h.ServeHTTP(w, r)
+	return o
+}
+
+var oddAnswers = []string{
+	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",
+	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-U: 1\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\nabc",
+	"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+	"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 204 No Content\r\n\r\n",
+	"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nevil",
+	"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nEtag: x\r\n\r\n",
+	"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/5\r\nContent-Length: 2\r\n\r\nhe",
+	"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n",
+	"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nwhatever",
+	"HTTP/1.1 200 OK\r\nX-A: b\r\n folded\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+	"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
+	"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nok",
+	"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+	"HTTP/1.1 200 OK\r\nContent Length: 2\r\n\r\nok",
+	"HTTP/1.1 307 Temporary Redirect\r\nLocation: https://s3.example.com/x\r\nContent-Length: 0\r\n\r\n",
+	"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 20 Short\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 000 None\r\n\r\n",
+	"HTTP/1.1 099 Odd\r\n\r\n",
+	"ICY 200 OK\r\n\r\n",
+	"\r\n\r\n",
+	"",
+	"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20000) + "\r\nContent-Length: 2\r\n\r\nok",
+	"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("y", 100000),
+	"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("y", 100001),
+}
+
+// compare asks for the odd answer by both ways, and then for something else, which must not be a leftover.
+func compare(t *testing.T, s *scripted, fast, plain *Handler, method string, answer []byte, end bool) {
+	t.Helper()
+	s.mu.Lock()
+	s.answer, s.close = answer, end
+	s.mu.Unlock()
+	got, want := ask(fast, method, "/odd"), ask(plain, method, "/odd")
+	if !got.equal(want) {
+		t.Errorf("%s, close=%v, %.200q:\nfast  %.300s\nplain %.300s", method, end, answer, got, want)
+	}
+	for i := range 3 {
+		path := "/next/" + strconv.Itoa(i)
+		if got := ask(fast, "GET", path); got.status != 200 || got.body != path {
+			t.Errorf("%s, close=%v, %.200q: the answer after it is %.200s", method, end, answer, got)
+		}
+	}
+}
+
+func TestFastEqualsPlain(t *testing.T) {
+	s := newScripted(t)
+	fast, plain := pair(t, s.address)
+	for _, answer := range oddAnswers {
+		for _, method := range []string{"GET", "HEAD"} {
+			for _, end := range []bool{true, false} {
+				compare(t, s, fast, plain, method, []byte(answer), end)
+			}
+		}
+	}
+}
+
+func FuzzFastEqualsPlain(f *testing.F) {
+	for _, answer := range oddAnswers {
+		f.Add([]byte(answer), true, false)
+	}
+	s := newScripted(f)
+	fast, plain := pair(f, s.address)
+	f.Fuzz(func(t *testing.T, answer []byte, end, head bool) {
+		method := "GET"
+		if head {
+			method = "HEAD"
+		}
+		compare(t, s, fast, plain, method, answer, end)
+	})
+}
+
+func TestFastReusesConnections(t *testing.T) {
+	s := newScripted(t)
+	fast, _ := pair(t, s.address)
+	for range 10 {
+		ask(fast, "GET", "/x")
+	}
+	if n := s.conns.Load(); n != 1 {
+		t.Errorf("%d connections for ten requests", n)
+	}
+}
+
+// An upstream that closes an idle connection costs no request.
+func TestFastSurvivesStaleConnections(t *testing.T) {
+	address := serveRaw(t, func(c net.Conn) {
+		br := bufio.NewReader(c)
+		for range 2 { // the second request is read, and never answered
+			if _, err := http.ReadRequest(br); err != nil {
+				return
+			}
+			if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"); err != nil {
+				return
+			}
+			_, _ = http.ReadRequest(br)
+			return
+		}
+	})
+	fast, _ := pair(t, address)
+	for range 10 {
+		if got := ask(fast, "GET", "/x"); got.body != "ok" {
+			t.Fatalf("got %s", got)
+		}
+	}
+}
+
+func TestSplice(t *testing.T) {
+	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<18) // 4 MiB
+	want := sha256.Sum256(body)
+	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+	}), nil)
+	path := "/v2/a/blobs/sha256:aa"
+	for range 3 {
+		res, got := s.do("GET", path, nil)
+		if sha256.Sum256([]byte(got)) != want || res.ContentLength != int64(len(body)) {
+			t.Fatal("the body was altered")
+		}
+	}
+	if _, got := s.do("GET", path, nil, "Range", "bytes=100000-299999"); got != string(body[100000:300000]) {
+		t.Error("the range was altered")
+	}
+	if op := s.tracker.lastEnded(4); !op.Complete || op.Status != 206 {
+		t.Errorf("operation %+v", op)
+	}
+	if got := metric(t, s, "bellbuoy_response_bytes_total"); got != float64(3*len(body)+200000) {
+		t.Errorf("%v bytes counted", got)
+	}
+}
+
+func TestSpliceUpstreamDies(t *testing.T) {
+	address := serveRaw(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 500000))
+		}
+	})
+	s := newRawStand(t, address, nil)
+	res, err := http.Get(s.front.URL + "/v2/a/blobs/sha256:aa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if n, err := io.Copy(io.Discard, res.Body); err == nil {
+		t.Errorf("a clean end after %d bytes", n)
+	}
+	if s.tracker.lastEnded(1).Complete {
+		t.Error("counted as complete")
+	}
+}
+
+func TestSpliceClientVanishes(t *testing.T) {
+	gone := make(chan struct{})
+	address := serveRaw(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+		piece := make([]byte, 1<<20)
+		for {
+			if _, err := c.Write(piece); err != nil {
+				close(gone)
+				return
+			}
+		}
+	})
+	s := newRawStand(t, address, nil)
+	c := s.dial()
+	_, _ = io.WriteString(c, "GET /v2/a/blobs/sha256:aa HTTP/1.1\r\nHost: h\r\n\r\n")
+	_, _ = io.ReadFull(c, make([]byte, 1<<20))
+	c.Close()
+	<-gone
+	if s.tracker.lastEnded(1).Complete {
+		t.Error("counted as complete")
+	}
+}
+
+// A body that stands still is cut, whichever side is to blame and whatever moves it.
+func TestStalledBodies(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	for _, c := range []struct {
+		name   string
+		length int
+		sent   int // by the upstream before it stops; all: the client stops instead
+		fast   bool
+	}{
+		{"upstream, kernel", 1 << 20, 1 << 19, true},
+		{"upstream, copied", 50_000, 20_000, true},
+		{"upstream, plain", 1 << 20, 1 << 19, false},
+		{"client, kernel", 64 << 20, 64 << 20, true},
+		{"client, plain", 64 << 20, 64 << 20, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			address := serveRaw(t, func(conn net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					return
+				}
+				fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", c.length)
+				_, _ = conn.Write(make([]byte, c.sent))
+				_, _ = io.Copy(io.Discard, conn)
+			})
+			s := newRawStand(t, address, func(o *Options) { o.Limits.StalledBody = limit })
+			if !c.fast {
+				s.handler.now.Load().routes[0].fast = nil
+			}
+			conn := s.dial()
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "GET /v2/a/blobs/sha256:aa HTTP/1.1\r\nHost: h\r\n\r\n")
+			began := time.Now()
+			if op := s.tracker.lastEnded(1); op.Complete {
+				t.Error("counted as complete")
+			}
+			if took := time.Since(began); took < limit || took > 20*limit {
+				t.Errorf("cut after %v", took)
+			}
+		})
+	}
+}
+
+// A body that moves slowly is not cut.
+func TestSlowBodies(t *testing.T) {
+	const limit = 300 * time.Millisecond
+	for _, fast := range []bool{true, false} {
+		address := serveRaw(t, func(conn net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+			for range 10 {
+				_, _ = conn.Write(make([]byte, 10000))
+				time.Sleep(limit / 4)
+			}
+		})
+		s := newRawStand(t, address, func(o *Options) { o.Limits.StalledBody = limit })
+		if !fast {
+			s.handler.now.Load().routes[0].fast = nil
+		}
+		if _, body := s.do("GET", "/v2/a/blobs/sha256:aa", nil); len(body) != 100000 {
+			t.Errorf("fast=%v: %d bytes", fast, len(body))
+		}
+	}
+}
+
+func TestStalledUpload(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	for _, path := range []string{"/v2/a/blobs/uploads/1", "/v2/a/manifests/v1"} {
+		s := newStand(t, http.HandlerFunc(registry), func(o *Options) { o.Limits.StalledBody = limit })
+		c := s.dial()
+		defer c.Close()
+		_, _ = io.WriteString(c, "PUT "+path+" HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nthe beginning")
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		b := make([]byte, 12)
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "HTTP/1.1 408" {
+			t.Errorf("%s: got %q, %v", path, b, err)
+		}
+	}
+}
+
+func TestUpstreamThatTakesNoUpload(t *testing.T) {
+	stop := make(chan struct{})
+	address := serveRaw(t, func(c net.Conn) { <-stop })
+	defer close(stop)
+	s := newRawStand(t, address, func(o *Options) { o.Limits.StalledBody = 200 * time.Millisecond })
+	c := s.dial()
+	defer c.Close()
+	_, _ = io.WriteString(c, "PATCH /v2/a/blobs/uploads/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n")
+	go io.Copy(c, zeros{})
+	if op := s.tracker.lastEnded(1); op.Status != 504 {
+		t.Errorf("got %d", op.Status)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestResponseHeaderTimeout(t *testing.T) {
+	stop := make(chan struct{})
+	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.RawQuery == "slow" {
+			<-stop
+		} else {
+			time.Sleep(150 * time.Millisecond)
+		}
+	}), func(o *Options) { o.Limits.UpstreamResponseHeader = 50 * time.Millisecond })
+	defer close(stop)
+	for _, method := range []string{"GET", "PATCH"} {
+		if res, body := s.do(method, "/v2/a/blobs/uploads/1?slow", strings.NewReader("")); res.StatusCode != 504 || !strings.Contains(body, "UNAVAILABLE") {
+			t.Errorf("%s: got %d %s", method, res.StatusCode, body)
+		}
+	}
+	if res, _ := s.do("PUT", "/v2/a/blobs/uploads/1?digest=sha256:aa", strings.NewReader("x")); res.StatusCode != 200 {
+		t.Errorf("a registry that hashes was cut: %d", res.StatusCode)
+	}
+}

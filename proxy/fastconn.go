@@ -1,0 +1,283 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// fastPool keeps idle connections to one upstream, the last used first.
+type fastPool struct {
+	address string
+	dialer  net.Dialer
+
+	mu     sync.Mutex
+	idle   []*fastConn
+	closed bool
+}
+
+func newFastPool(host string, connect time.Duration) fastPool {
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		host = net.JoinHostPort(trimBrackets(host), "80")
+	}
+	return fastPool{address: host, dialer: net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}}
+}
+
+func trimBrackets(host string) string {
+	if n := len(host); n > 1 && host[0] == '[' && host[n-1] == ']' {
+		return host[1 : n-1]
+	}
+	return host
+}
+
+// get returns a connection: an idle one on which nothing waits to be read, or a new one.
+func (p *fastPool) get(ctx context.Context, fresh bool) (*fastConn, error) {
+	for !fresh {
+		c := p.take()
+		if c == nil {
+			break
+		}
+		if time.Since(c.idleSince) < keepIdle && c.silent() {
+			return c, nil
+		}
+		c.close()
+	}
+	raw, err := p.dialer.DialContext(ctx, "tcp", p.address)
+	if err != nil {
+		return nil, dialError{cause(ctx, err)}
+	}
+	return newFastConn(raw.(*net.TCPConn)), nil
+}
+
+func (p *fastPool) take() *fastConn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	c := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	return c
+}
+
+// put keeps a connection for the next request. The oldest go when they are too many or too old.
+func (p *fastPool) put(c *fastConn) {
+	c.used = true
+	c.idleSince = time.Now()
+	c.lendBack()
+	p.mu.Lock()
+	var old []*fastConn
+	if p.closed || len(p.idle) >= idlePerUpstream {
+		old = append(old, c)
+	} else {
+		p.idle = append(p.idle, c)
+	}
+	for len(p.idle) > 0 && c.idleSince.Sub(p.idle[0].idleSince) > keepIdle {
+		old = append(old, p.idle[0])
+		p.idle = p.idle[1:]
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		c.close()
+	}
+}
+
+// close closes what is idle now, and what is put back later.
+func (p *fastPool) close() {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}
+
+const fastBuffer = 8 << 10 // holds the header, and most manifests with it
+
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, fastBuffer) }}
+
+// fastConn is a connection to an upstream. One request uses it at a time.
+type fastConn struct {
+	Conn      *net.TCPConn
+	raw       syscall.RawConn
+	br        *bufio.Reader // borrowed while a request is under way
+	used      bool          // by an earlier request
+	framed    bool          // the answer's end can be told in one way only
+	received  int64         // bytes of the answer
+	budget    int64         // bytes that the header may still have; negative: it is over
+	idleSince time.Time
+	allowedAt time.Time
+	stop      func() bool // of the watch over the client
+	peeked    [1]byte
+}
+
+func newFastConn(c *net.TCPConn) *fastConn {
+	f := &fastConn{Conn: c}
+	f.raw, _ = c.SyscallConn() // fails for no connection at all
+	return f
+}
+
+func (c *fastConn) close() {
+	_ = c.Conn.Close()
+	c.lendBack()
+}
+
+func (c *fastConn) lendBack() {
+	if c.br != nil {
+		c.br.Reset(nil)
+		readers.Put(c.br)
+		c.br = nil
+	}
+}
+
+// watch wakes the connection up when the client goes away.
+func (c *fastConn) watch(ctx context.Context) {
+	c.stop = context.AfterFunc(ctx, func() { _ = c.Conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// unwatch ends the watch; false when it has woken the connection up, which is then of no more use. It may be called again.
+func (c *fastConn) unwatch() bool {
+	if c.stop == nil {
+		return true
+	}
+	stopped := c.stop()
+	if stopped {
+		c.stop = nil
+	}
+	return stopped
+}
+
+// begin makes the connection ready for a request whose answer's header must come within a time.
+func (c *fastConn) begin(within time.Duration) {
+	c.received, c.budget, c.framed = 0, upstreamHeader, false
+	c.br = readers.Get().(*bufio.Reader)
+	c.br.Reset(c)
+	c.allowedAt = time.Time{}
+	if within > 0 {
+		_ = c.Conn.SetDeadline(time.Now().Add(within))
+	} else if c.used {
+		_ = c.Conn.SetDeadline(time.Time{})
+	}
+}
+
+var errHeaderSize = errors.New("the upstream's header is too long")
+
+// Read reads from the connection, no more than a header may have while one is awaited.
+func (c *fastConn) Read(p []byte) (int, error) {
+	if c.budget == 0 {
+		return 0, errHeaderSize
+	}
+	if c.budget > 0 && int64(len(p)) > c.budget {
+		p = p[:c.budget]
+	}
+	n, err := c.Conn.Read(p)
+	c.received += int64(n)
+	if c.budget > 0 {
+		c.budget -= int64(n)
+	}
+	return n, err
+}
+
+// readHeader reads an answer's header.
+func (c *fastConn) readHeader(r *http.Request) (*http.Response, error) {
+	framed, err := c.peekFraming()
+	if err != nil {
+		return nil, err
+	}
+	c.framed = framed
+	res, err := http.ReadResponse(c.br, r)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode >= 200 {
+		c.budget = -1
+	}
+	return res, nil
+}
+
+// peekFraming looks at a header as it came, for http.ReadResponse mends what it can: framed is false where the length is told twice, and where the
+// header is too long to look at.
+func (c *fastConn) peekFraming() (framed bool, err error) {
+	for need := 1; ; {
+		if _, err := c.br.Peek(need); err != nil {
+			if errors.Is(err, bufio.ErrBufferFull) {
+				return false, nil
+			}
+			if err == io.EOF && c.br.Buffered() > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return false, err
+		}
+		b, _ := c.br.Peek(c.br.Buffered())
+		if end := headerEnd(b); end >= 0 {
+			return framedOnce(b[:end]), nil
+		}
+		need = len(b) + 1
+	}
+}
+
+// headerEnd is where a header ends; -1 where that is not in b.
+func headerEnd(b []byte) int {
+	for from := 0; ; {
+		i := bytes.IndexByte(b[from:], '\n')
+		if i < 0 {
+			return -1
+		}
+		from += i + 1
+		if rest := b[from:]; bytes.HasPrefix(rest, []byte("\n")) || bytes.HasPrefix(rest, []byte("\r\n")) {
+			return from
+		}
+	}
+}
+
+// framedOnce tells whether a header tells its body's length at most once.
+func framedOnce(header []byte) bool {
+	told := 0
+	for line := range bytes.SplitSeq(header, []byte("\n")) {
+		if prefixFold(line, "content-length") || prefixFold(line, "transfer-encoding") {
+			told++
+		}
+		if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+			return false // a folded line: nobody sends these in earnest
+		}
+	}
+	return told <= 1
+}
+
+func prefixFold(line []byte, name string) bool {
+	return len(line) >= len(name) && bytes.EqualFold(line[:len(name)], []byte(name))
+}
+
+// reusable tells whether the connection may carry another request after an answer that was read to its end.
+func (c *fastConn) reusable(res *http.Response) bool {
+	return c.framed && !res.Close && res.ProtoAtLeast(1, 1) && c.br.Buffered() == 0 && c.endKnown(res)
+}
+
+// endKnown tells whether the answer ended by itself, and not with the connection.
+func (c *fastConn) endKnown(res *http.Response) bool {
+	return res.ContentLength >= 0 || len(res.TransferEncoding) > 0 || res.Body == http.NoBody || res.Request.Method == http.MethodHead
+}
+
+// allow gives the upstream time for the next piece of a body, as answer.allow does for the client.
+func (c *fastConn) allow(stalled time.Duration) {
+	now := time.Now()
+	if !c.allowedAt.IsZero() && now.Sub(c.allowedAt) <= stalled/8 {
+		return
+	}
+	c.allowedAt = now
+	if stalled > 0 {
+		_ = c.Conn.SetReadDeadline(now.Add(stalled + stalled/8))
+	} else {
+		_ = c.Conn.SetReadDeadline(time.Time{})
+	}
+}
