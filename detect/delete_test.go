@@ -159,6 +159,19 @@ func TestDeletedArtifact(t *testing.T) {
 	})
 }
 
+// TestTagsOfWhatWasJustRead: a tag's read is known to the delete that comes right after it (skopeo delete, oras manifest delete).
+func TestTagsOfWhatWasJustRead(t *testing.T) {
+	simulate(t, func(s *sim) {
+		c := s.client("skopeo")
+		b := s.image("one", "l1")
+		s.has("app", b, "v1")
+		c.get("app", "v1")
+		if got := s.TagsOf(s.t.Context(), "up", "", "app", digestOfBytes(b)); strings.Join(got, " ") != "v1" {
+			s.t.Errorf("tags %q, want v1", got)
+		}
+	})
+}
+
 func TestMutedAccessories(t *testing.T) {
 	got := simulate(t, func(s *sim) {
 		s.stop()

@@ -36,9 +36,20 @@ func (t *Tracker) view(ctx context.Context, look func(View) error) (bool, error)
 	return true, nil
 }
 
-// TagsOf are the tags that bellbuoy knows to stand on a digest, sorted.
+// TagsOf are the tags that bellbuoy knows to stand on a digest, sorted: those stored, and those that reads have just shown.
 func (t *Tracker) TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string {
 	p := place{upstream, hint, repository}
+	tags := t.tagsStored(ctx, p, digest)
+	for _, tag := range t.learned.tagsOn(p, digest) {
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	return tags
+}
+
+func (t *Tracker) tagsStored(ctx context.Context, p place, digest string) []string {
 	prefix := p.taggedPrefix(digest)
 	if tags, at, ok := get[[]string](t.index, prefix); ok && time.Since(at) < freshness {
 		return slices.Clone(tags)

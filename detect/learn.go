@@ -125,6 +125,19 @@ func (q *learned) takeScope(s string) []Learned {
 	return list
 }
 
+// tagsOn are the tags that reads have shown on a digest and that are not stored yet.
+func (q *learned) tagsOn(p place, digest string) (tags []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.byScope[p.scope()] {
+		l := &q.byScope[p.scope()][i]
+		if l.Tag != "" && l.Digest == digest && l.place() == p {
+			tags = append(tags, l.Tag)
+		}
+	}
+	return tags
+}
+
 // flush stores what reads taught. What the store refuses is dropped: the next read shows it again.
 func (t *Tracker) flush(ctx context.Context) {
 	failed := false
