@@ -1,0 +1,162 @@
+package replay
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// Options are how a recording is played.
+type Options struct {
+	Untagged, Pull time.Duration // correlation.untagged_push and correlation.pull
+	Config         string        // more of the configuration
+	AtOnce         int           // scenarios at a time; 0: 150
+}
+
+// A Played scenario is what came of it.
+type Played struct {
+	*Scenario
+	Plain    []format.BellbuoyEvent // at the webhook without manifest_reads
+	Reads    []format.BellbuoyEvent // at the webhook with it
+	Troubles []string               // answers that the client would not have got without bellbuoy
+	Asked    []string               // bellbuoy's own questions
+}
+
+// Play plays scenarios through one bellbuoy and waits until all that they cause has been delivered.
+func Play(t harness.T, all []Scenario, o Options) []*Played {
+	t.Helper()
+	hooks := newSink(t)
+	players, upstreams := make([]*player, len(all)), make([]*upstream, len(all))
+	var config strings.Builder
+	fmt.Fprintf(&config, "correlation: {untagged_push: %s, pull: %s}\nupstreams:\n", o.Untagged, o.Pull)
+	for i := range all {
+		s := &all[i]
+		turns := newTurns(s.Lines)
+		upstreams[i] = newUpstream(s, turns)
+		t.Cleanup(upstreams[i].srv.Close)
+		players[i] = &player{s: s, turns: turns, host: fmt.Sprintf("s%d.replay.test", i)}
+		kind := "registry"
+		if s.Charts() {
+			kind = "chartmuseum"
+		}
+		fmt.Fprintf(&config, "  - {name: s%d, type: %s, url: %q, hosts: [%s], path_prefix: %q}\n", i, kind, upstreams[i].srv.URL, players[i].host, s.Prefix())
+	}
+	fmt.Fprintf(&config, "webhooks:\n  - {name: plain, url: %q, format: bellbuoy, events: ['*'], order: none, concurrency: 32}\n", hooks.srv.URL+"/plain")
+	fmt.Fprintf(&config, "  - {name: reads, url: %q, format: bellbuoy, events: ['*'], manifest_reads: true, order: none, concurrency: 32}\n", hooks.srv.URL+"/reads")
+	buoy := harness.Bellbuoy(t, config.String()+"log: {level: warn}\n"+o.Config)
+
+	atOnce := make(chan struct{}, cmp.Or(o.AtOnce, 150))
+	var running sync.WaitGroup
+	for _, p := range players {
+		atOnce <- struct{}{}
+		running.Go(func() {
+			p.proxy = buoy.Host
+			p.play(t.Context())
+			<-atOnce
+		})
+		time.Sleep(10 * time.Millisecond) // not all at the same instant
+	}
+	running.Wait()
+	settle(t, buoy, hooks, max(o.Untagged, o.Pull))
+
+	played := make([]*Played, len(all))
+	for i := range all {
+		played[i] = &Played{Scenario: &all[i], Troubles: players[i].troubles, Asked: upstreams[i].asked}
+	}
+	deal(t, hooks, played)
+	return played
+}
+
+// settle waits until every wait is over and every webhook delivered.
+func settle(t harness.T, buoy *harness.Buoy, hooks *sink, quiet time.Duration) {
+	t.Helper()
+	time.Sleep(quiet + 2*time.Second)
+	deadline := time.Now().Add(30 * time.Second)
+	for n := -1; time.Now().Before(deadline); time.Sleep(time.Second) {
+		if now := hooks.len(); now != n {
+			n = now
+			continue
+		}
+		if pending(buoy.Metrics()) {
+			continue
+		}
+		return
+	}
+	t.Errorf("webhooks still arrive, or are still pending")
+}
+
+// pending tells whether deliveries or intents wait.
+func pending(metrics string) bool {
+	for line := range strings.Lines(metrics) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		waits := strings.HasPrefix(name, "bellbuoy_pending_deliveries") || strings.HasPrefix(name, "bellbuoy_open_intents")
+		if waits && value != "0" {
+			return true
+		}
+	}
+	return false
+}
+
+// deal gives each scenario its webhooks, each once.
+func deal(t harness.T, hooks *sink, played []*Played) {
+	t.Helper()
+	hooks.mu.Lock()
+	defer hooks.mu.Unlock()
+	for id, body := range hooks.posts {
+		var e format.BellbuoyEvent
+		if err := json.Unmarshal(body, &e); err != nil {
+			t.Errorf("a webhook that cannot be read: %v\n%s", err, body)
+			continue
+		}
+		var i int
+		if _, err := fmt.Sscanf(e.Upstream, "s%d", &i); err != nil || i >= len(played) {
+			t.Errorf("a webhook of an upstream that is none: %s", body)
+			continue
+		}
+		if strings.HasPrefix(id, "/plain") {
+			played[i].Plain = append(played[i].Plain, e)
+		} else {
+			played[i].Reads = append(played[i].Reads, e)
+		}
+	}
+}
+
+// sink keeps the webhooks that arrive, by path and webhook-id.
+type sink struct {
+	srv *httptest.Server
+
+	mu    sync.Mutex
+	posts map[string][]byte
+}
+
+func newSink(t harness.T) *sink {
+	s := &sink{posts: map[string][]byte{}}
+	s.srv = httptest.NewServer(s)
+	t.Cleanup(s.srv.Close)
+	return s
+}
+
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.posts[r.URL.Path+" "+r.Header.Get("webhook-id")] = body
+}
+
+func (s *sink) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.posts)
+}
