@@ -99,7 +99,7 @@ func (x *exchange) tellEnd(complete bool) {
 	}
 	x.ended = true
 	x.op.Complete = complete
-	if x.asking != nil && x.op.Status < 300 {
+	if x.asking.pending() && x.op.Status < 300 {
 		_ = http.NewResponseController(&x.answer).Flush() // the client has all before bellbuoy waits for the upstream's word about the name
 	}
 	x.vouch()

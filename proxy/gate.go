@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"mime"
 	"strings"
 	"sync"
 	"time"
@@ -138,12 +139,21 @@ func (g *gate) read() {
 // chart reads an uploaded chart. Of one that is longer than what was kept, digest and size are known where the body is the archive itself.
 func (g *gate) chart() *detect.Chart {
 	contentType := g.x.in.Header.Get("Content-Type")
-	c, _ := detect.ReadChartBody(contentType, bytes.NewReader(g.sent.bytes))
-	if c == nil || !g.sent.over {
+	body := io.Reader(bytes.NewReader(g.sent.bytes))
+	if !g.sent.over {
+		c, _ := detect.ReadChartBody(contentType, body)
 		return c
 	}
+	_, form, _ := mime.ParseMediaType(contentType)
+	if boundary := form["boundary"]; boundary != "" {
+		body = io.MultiReader(body, strings.NewReader("\r\n--"+boundary+"--\r\n")) // what was kept is a form again
+	}
+	c, _ := detect.ReadChartBody(contentType, body)
+	if c == nil {
+		return nil
+	}
 	c.Digest, c.Size = "", 0
-	if !strings.HasPrefix(strings.ToLower(contentType), "multipart/") {
+	if form["boundary"] == "" {
 		c.Digest, c.Size = digest(g.sent.sum), g.sent.size
 	}
 	return c

@@ -99,6 +99,19 @@ type probe struct {
 	at   time.Time
 }
 
+// pending tells whether the upstream has not answered yet. A nil probe is none.
+func (p *probe) pending() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 type probeKey struct {
 	upstream, repository string
 	access               detect.Access

@@ -18,6 +18,7 @@ type kept struct {
 	limit    int // 0: nothing is kept, nothing is hashed
 	encoding string
 	prefix   bool   // the beginning of a longer body is of use
+	whole    bool   // nothing but a whole body is: one that is longer is not even hashed
 	bytes    []byte // the whole body; when over, its beginning or nothing
 	over     bool   // longer than the limit, or no memory was left for it
 	size     int64
@@ -44,7 +45,7 @@ func (h *Handler) keeping(limit int, length int64, encoding string) kept {
 }
 
 func (k *kept) write(p []byte) {
-	if k.limit == 0 || len(p) == 0 {
+	if k.limit == 0 || len(p) == 0 || k.over && k.whole {
 		return
 	}
 	k.size += int64(len(p))
@@ -52,7 +53,9 @@ func (k *kept) write(p []byte) {
 		k.overflow()
 	}
 	if k.over {
-		k.sum.Write(p)
+		if !k.whole {
+			k.sum.Write(p)
+		}
 		return
 	}
 	k.bytes = append(k.bytes, p...)
@@ -61,8 +64,10 @@ func (k *kept) write(p []byte) {
 // overflow goes on without a copy.
 func (k *kept) overflow() {
 	k.over = true
-	k.sum = sha256.New()
-	k.sum.Write(k.bytes)
+	if !k.whole {
+		k.sum = sha256.New()
+		k.sum.Write(k.bytes)
+	}
 	if !k.prefix {
 		k.bytes = nil
 		k.release()
@@ -91,6 +96,7 @@ func (k *kept) release() {
 func (k *kept) body(mediaType string) detect.Body {
 	b := detect.Body{MediaType: mediaType}
 	switch {
+	case k.over && k.whole:
 	case k.encoding == "gzip" || k.encoding == "x-gzip":
 		k.unpack(&b)
 	case k.encoding != "" && k.encoding != "identity":

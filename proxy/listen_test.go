@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -101,11 +102,17 @@ func FuzzProxyHeader(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n"))
 	f.Add(append(append([]byte{}, proxyV2...), 0x21, 0x11, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := strings.NewReader(string(b) + "REST")
-		if _, err := proxyHeader(r); err == nil {
-			if rest, _ := io.ReadAll(r); !strings.HasSuffix(string(rest), "REST") {
-				t.Errorf("read beyond the header of %q", b)
-			}
+		r := bytes.NewReader(b)
+		got, err := proxyHeader(r)
+		if err != nil {
+			return
+		}
+		header := b[:len(b)-r.Len()] // it is all that was read, and not a byte less would do
+		if again, err := proxyHeader(bytes.NewReader(header)); err != nil || again != got {
+			t.Errorf("%q: %v, %v", header, again, err)
+		}
+		if _, err := proxyHeader(bytes.NewReader(header[:len(header)-1])); err == nil {
+			t.Errorf("%q: a byte too much was read", header)
 		}
 	})
 }

@@ -69,6 +69,7 @@ func (x *exchange) observe(res *http.Response) {
 	length := res.ContentLength
 	x.down = watch(x.g.Limits.StalledBody, x.ctx)
 	x.got = x.g.h.keeping(x.keeps(res), length, res.Header.Get("Content-Encoding"))
+	x.got.whole = x.op.Action != detect.ManifestGet
 	res.Body = &download{x: x, body: res.Body, left: length, watch: x.down}
 }
 
@@ -93,7 +94,7 @@ func (x *exchange) keeps(res *http.Response) int {
 			return maxIndex
 		}
 	case detect.ChartGet:
-		if ok && res.ContentLength >= 0 && res.ContentLength <= cheapChart {
+		if ok && res.ContentLength <= cheapChart { // or unknown: ChartMuseum sends chunks
 			return cheapChart
 		}
 	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd:
@@ -148,6 +149,9 @@ func (x *exchange) understand() {
 				x.op.GotChart = c
 			}
 		})
+	}
+	if x.asking.pending() {
+		return // the end is told when the upstream has spoken: the client's last bytes do not wait for that
 	}
 	x.tellEnd(!x.answer.broken)
 }
