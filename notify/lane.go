@@ -191,6 +191,7 @@ func (l *lane) own(epoch int64, until time.Time, state []byte) (anew bool) {
 		l.circuit.restore(state, time.Now())
 		l.saved = l.circuit.retryAt
 		l.forget()
+		l.backlog = true // there may be much after a stop: the store picks until all is sent
 	}
 	l.epoch, l.until = epoch, until
 	if asleep {
@@ -204,7 +205,7 @@ func (l *lane) disown() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.epoch > 0 {
-		l.d.log.Info("lane lost", zap.String("webhook", l.name))
+		l.d.log.Debug("lane given up", zap.String("webhook", l.name))
 	}
 	l.epoch, l.circuit = 0, circuit{}
 	l.forget()

@@ -190,6 +190,7 @@ func (l *lane) beginProbe(now time.Time) {
 			continue
 		}
 		l.fly(d)
+		l.d.metrics.attempt(l.name, "dead", 0)
 		l.finished(finished{outcome: l.outcome(d, store.Dead, ReasonExpired), event: d.EventID})
 	}
 	if len(young) < len(ready) || len(young) == 0 {
