@@ -1,0 +1,119 @@
+package chaos
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// truth is what the upstreams did, by deed.
+type truth struct {
+	times     map[string]int  // deed → how often the upstream did it
+	uncertain map[string]bool // deeds of which a try may have been done: the server was killed over it
+}
+
+func truthOf(gateways ...*gateway) truth {
+	all := truth{times: map[string]int{}, uncertain: map[string]bool{}}
+	for _, g := range gateways {
+		counts, uncertain := g.done()
+		for request, n := range counts {
+			all.times[arrival{request: request}.deedOf()] += n
+		}
+		for request := range uncertain {
+			all.uncertain[arrival{request: request}.deedOf()] = true
+		}
+	}
+	return all
+}
+
+// check compares what a webhook got with what was done, and adds to the figures.
+func check(t *testing.T, name string, all []*deed, arrived []arrival, done truth, sum *figures) {
+	t.Helper()
+	byID, told := map[string]*deed{}, map[string]int{}
+	for _, d := range all {
+		byID[d.id] = d
+	}
+	var f figures
+	for _, a := range arrived {
+		d := byID[a.deedOf()]
+		if d == nil {
+			t.Errorf("%s: nobody did this: %+v", name, a)
+			continue
+		}
+		if err := a.tells(d); err != nil {
+			t.Errorf("%s: %v tells of %v, but %v", name, a, d, err)
+		}
+		if done.times[d.id] == 0 && !done.uncertain[d.id] {
+			t.Errorf("%s: the upstream did not do this: %+v of %v", name, a, d)
+		}
+		told[d.id]++
+		f.posts += a.count
+		f.duplicates += a.count - 1
+		if a.inferred {
+			f.inferred++
+		}
+	}
+	f.events = len(arrived)
+	for _, d := range all {
+		checkDeed(t, name, d, told[d.id], done, &f)
+	}
+	sum.posts, sum.duplicates = sum.posts+f.posts, sum.duplicates+f.duplicates
+	f.posts, f.duplicates = sum.posts, sum.duplicates
+	f.inOrder = sum.inOrder
+	*sum = f
+}
+
+func checkDeed(t *testing.T, name string, d *deed, told int, done truth, f *figures) {
+	t.Helper()
+	times := done.times[d.id]
+	f.deeds++
+	if d.acked {
+		f.acked++
+	}
+	if times > 0 {
+		f.done++
+		f.repeated += max(told-1, 0)
+	}
+	if times > 0 && !d.acked {
+		f.unknown++
+	}
+	switch {
+	case d.acked && times == 0:
+		t.Errorf("the upstream did not do what was acknowledged: %v", d)
+	case told > max(times, 1) && !done.uncertain[d.id]:
+		t.Errorf("%s: %d events of what was done %d times: %v", name, told, times, d)
+	case told > 0 || times == 0:
+	case !d.acked && d.written:
+		f.exempt++
+	default:
+		t.Errorf("%s: no event of %v, done %d times", name, d, times)
+	}
+}
+
+// checkOrder: of two things that the same client did at the same place, the first acknowledged before the second began, the first arrives first.
+func checkOrder(t *testing.T, name string, all []*deed, arrived []arrival, place func(*deed) string) (pairs int) {
+	t.Helper()
+	first := map[string]arrival{}
+	for _, a := range arrived {
+		if _, ok := first[a.deedOf()]; !ok && !a.inferred {
+			first[a.deedOf()] = a
+		}
+	}
+	latest := map[string]*deed{}
+	sorted := slices.Clone(all)
+	slices.SortFunc(sorted, func(a, b *deed) int { return a.began.Compare(b.began) })
+	for _, d := range sorted {
+		a, ok := first[d.id]
+		if !ok || !d.acked || d.tries > 1 {
+			continue
+		}
+		if before := latest[place(d)]; before != nil && before.ended.Before(d.began) {
+			pairs++
+			if b := first[before.id]; b.order > a.order {
+				t.Errorf("%s: out of order: %v (%s) came after %v (%s)", name, before, b.at.Format(time.StampMilli), d, a.at.Format(time.StampMilli))
+			}
+		}
+		latest[place(d)] = d
+	}
+	return pairs
+}
