@@ -161,14 +161,16 @@ func (l *Line) got() []byte {
 	return madeUp(l.RespBody, l.RespB64, l.RespBytes)
 }
 
+// madeUp fills up what was not recorded, or was recorded shortened (paths of the machine that recorded were cut), to its true length.
 func madeUp(text, b64 string, length int64) []byte {
+	body := []byte(text)
 	if b64 != "" {
 		if b, err := base64.StdEncoding.DecodeString(b64); err == nil {
-			return b
+			body = b
 		}
 	}
-	if text != "" || length <= 0 {
-		return []byte(text)
+	if missing := int(length) - len(body); missing > 0 {
+		return append(body, bytes.Repeat([]byte{' '}, missing)...)
 	}
-	return bytes.Repeat([]byte{'x'}, int(length))
+	return body[:max(length, 0)]
 }

@@ -1,0 +1,367 @@
+package replay
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Variation makes a recording that nobody recorded out of one that somebody did: what happened stays known. It returns false for
+// scenarios that it says nothing about.
+type Variation struct {
+	Name string
+	Make func(Scenario, *rand.Rand) (Scenario, bool)
+}
+
+// Variations are all there are.
+var Variations = []Variation{
+	{"closes", closes},
+	{"one-connection", oneConnection},
+	{"by-method", byMethod},
+	{"other-user", otherUser},
+	{"other-address", otherAddress},
+	{"two-addresses", twice(func(s Scenario) Scenario { return moved(s, "127.0.0.9") })},
+	{"two-users", twiceUsers},
+	{"two-agents", twice(func(s Scenario) Scenario { return as(s, "other/1.0") })},
+	{"behind-nat", behindNAT},
+	{"no-challenge", noChallenge},
+	{"nobody-asks", nobodyAsks},
+	{"claimed-only", claimedOnly},
+	{"mirror", mirror},
+	{"redirects", redirected},
+	{"busy-upstream", busyUpstream},
+	{"cut-layers", cutLayers},
+	{"pause", pause},
+	{"no-digests", noDigests},
+	{"checks-only", checksOnly},
+	{"again-later", againLater},
+}
+
+func clone(s Scenario) Scenario {
+	s.Lines, s.Want = slices.Clone(s.Lines), slices.Clone(s.Want)
+	for i := range s.Lines {
+		s.Lines[i].ReqHeader, s.Lines[i].RespHeader = s.Lines[i].ReqHeader.Clone(), s.Lines[i].RespHeader.Clone()
+	}
+	return s
+}
+
+// each changes every line.
+func each(s Scenario, change func(l *Line)) Scenario {
+	s = clone(s)
+	for i := range s.Lines {
+		change(&s.Lines[i])
+	}
+	return s
+}
+
+// merge plays several scenarios at one upstream, each shifted in time.
+func merge(name string, all []Scenario, shiftMS func(i int) float64) Scenario {
+	out := Scenario{Name: name, Auth: all[0].Auth}
+	for i, s := range all {
+		first := s.Lines[0].StartMS
+		for _, l := range s.Lines {
+			l.StartMS += shiftMS(i) - first
+			l.Conn += 10_000 * i
+			out.Lines = append(out.Lines, l)
+		}
+		out.Want = append(out.Want, s.Want...)
+	}
+	slices.SortStableFunc(out.Lines, func(a, b Line) int { return cmp.Compare(a.StartMS, b.StartMS) })
+	return out
+}
+
+// closes: every request on a connection of its own.
+func closes(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	n := 0
+	return each(s, func(l *Line) {
+		n++
+		l.Conn = n
+		l.ReqHeader.Set("Connection", "close")
+	}), true
+}
+
+// oneConnection: as few connections as there are requests at once.
+func oneConnection(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	return each(s, func(l *Line) {
+		l.Conn = 1
+		l.ReqHeader.Del("Connection")
+		l.RespHeader.Del("Connection")
+	}), true
+}
+
+// byMethod: HEADs on one connection, all else on another.
+func byMethod(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	return each(s, func(l *Line) {
+		l.Conn = 2
+		if l.Method == http.MethodHead {
+			l.Conn = 1
+		}
+		l.ReqHeader.Del("Connection")
+	}), true
+}
+
+// otherUser: somebody with a name that needs care.
+func otherUser(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	if strings.HasPrefix(s.Auth, "anon") {
+		return s, false
+	}
+	return user(s, `robot$ci+"ü"`), true
+}
+
+// user does what another user would do.
+func user(s Scenario, name string) Scenario {
+	s = each(s, func(l *Line) {
+		for i, v := range l.ReqHeader["Authorization"] {
+			l.ReqHeader["Authorization"][i] = renamed(v, name)
+		}
+	})
+	for i := range s.Want {
+		if s.Want[i].Operator != nil {
+			s.Want[i].Operator = &name
+		}
+	}
+	return s
+}
+
+// renamed puts another name into credentials.
+func renamed(authorization, name string) string {
+	scheme, rest, _ := strings.Cut(authorization, " ")
+	switch scheme {
+	case "Basic":
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":pw"))
+	case "Bearer":
+		parts := strings.Split(rest, ".")
+		if len(parts) != 3 {
+			return authorization
+		}
+		var claims map[string]any
+		if b, err := base64.RawURLEncoding.DecodeString(parts[1]); err != nil || json.Unmarshal(b, &claims) != nil || claims["sub"] == "" {
+			return authorization
+		}
+		claims["sub"] = name
+		b, err := json.Marshal(claims)
+		if err != nil {
+			return authorization
+		}
+		return scheme + " " + parts[0] + "." + base64.RawURLEncoding.EncodeToString(b) + "." + parts[2]
+	}
+	return authorization
+}
+
+func otherAddress(s Scenario, _ *rand.Rand) (Scenario, bool) { return moved(s, "127.3.2.1"), true }
+
+// moved does it from another address.
+func moved(s Scenario, address string) Scenario {
+	return each(s, func(l *Line) {
+		_, port, _ := net.SplitHostPort(l.Remote)
+		l.Remote = net.JoinHostPort(address, port)
+	})
+}
+
+// as does it with another user agent.
+func as(s Scenario, agent string) Scenario {
+	return each(s, func(l *Line) { l.ReqHeader.Set("User-Agent", agent) })
+}
+
+// twice: two clients do the same at once, one step of the one between two of the other.
+func twice(other func(Scenario) Scenario) func(Scenario, *rand.Rand) (Scenario, bool) {
+	return func(s Scenario, r *rand.Rand) (Scenario, bool) {
+		if !repeatable(s) {
+			return s, false
+		}
+		shift := r.Float64() * 10
+		return merge(s.Name, []Scenario{s, other(s)}, func(i int) float64 { return float64(i) * shift }), true
+	}
+}
+
+func twiceUsers(s Scenario, r *rand.Rand) (Scenario, bool) {
+	if strings.HasPrefix(s.Auth, "anon") {
+		return s, false
+	}
+	return twice(func(s Scenario) Scenario { return user(s, "bob") })(s, r)
+}
+
+// repeatable scenarios may happen twice with the same answers: a delete may not, and two untagged pushes of one digest at once may
+// be one event.
+func repeatable(s Scenario) bool {
+	return !slices.ContainsFunc(s.Want, func(h Happening) bool {
+		return strings.HasSuffix(h.Type, "delete") || h.Type == "push" && len(h.Tags) == 0
+	})
+}
+
+// behindNAT: five nodes that look like one client pull the same image at once. Each fetches the layers.
+func behindNAT(s Scenario, r *rand.Rand) (Scenario, bool) {
+	if len(s.Want) != 1 || s.Want[0].Type != "pull" || s.Want[0].Weak || !fetchesLayers(s) {
+		return s, false
+	}
+	all := []Scenario{s, s, s, s, s}
+	shifts := make([]float64, len(all))
+	for i := range shifts {
+		shifts[i] = r.Float64() * 200
+	}
+	return merge(s.Name, all, func(i int) float64 { return shifts[i] }), true
+}
+
+// fetchesLayers tells whether more is fetched than a config.
+func fetchesLayers(s Scenario) bool {
+	blobs := map[string]bool{}
+	for i := range s.Lines {
+		if l := &s.Lines[i]; l.Method == http.MethodGet && strings.Contains(l.Path, "/blobs/sha256:") {
+			blobs[l.Path] = true
+		}
+	}
+	return len(blobs) > 1
+}
+
+// noChallenge: the client knows that it has to log in, and nobody shows it first.
+func noChallenge(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	if strings.HasPrefix(s.Auth, "anon") {
+		return s, false
+	}
+	s = clone(s)
+	s.Lines = slices.DeleteFunc(s.Lines, func(l Line) bool { return l.Status == http.StatusUnauthorized })
+	return s, len(s.Lines) > 0
+}
+
+// nobodyAsks: the upstream asks nobody for a name, so that names are only claimed.
+func nobodyAsks(s Scenario, r *rand.Rand) (Scenario, bool) {
+	s, ok := noChallenge(s, r)
+	s.Auth = "anon"
+	for i := range s.Want {
+		s.Want[i].Operator = nil
+	}
+	return s, ok
+}
+
+// claimedOnly: a name is sent to an upstream that lets anybody in.
+func claimedOnly(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	return each(s, func(l *Line) { l.ReqHeader.Set("Authorization", "Basic bWFsbG9yeTpwdw==") }), strings.HasPrefix(s.Auth, "anon")
+}
+
+// mirror: as a containerd that takes bellbuoy for a mirror.
+func mirror(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	return each(s, func(l *Line) {
+		sep := "?"
+		if strings.Contains(l.URI, "?") {
+			sep = "&"
+		}
+		l.URI += sep + "ns=docker.io"
+	}), !s.Charts()
+}
+
+// redirected: blobs come from somewhere else.
+func redirected(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	found := false
+	s = each(s, func(l *Line) {
+		if l.Method == http.MethodGet && strings.Contains(l.Path, "/blobs/sha256:") && l.Status == http.StatusOK {
+			found = true
+			l.Status, l.RespBytes, l.RespBody, l.RespB64 = http.StatusTemporaryRedirect, 0, "", ""
+			l.RespHeader = http.Header{"Location": {"https://storage.example.com/blob"}, "Content-Length": {"0"}}
+		}
+	})
+	return s, found
+}
+
+// busyUpstream: any request may be answered 503 at first.
+func busyUpstream(s Scenario, r *rand.Rand) (Scenario, bool) {
+	return insert(s, func(l *Line) []Line {
+		if r.IntN(3) > 0 || l.Status == http.StatusUnauthorized {
+			return nil
+		}
+		first := *l
+		first.Status, first.UpstreamStatus, first.RespBody, first.RespB64 = 503, 503, "busy", ""
+		first.RespBytes, first.RespHeader = 4, http.Header{"Content-Length": {"4"}, "Retry-After": {"1"}}
+		return []Line{first}
+	}), true
+}
+
+// cutLayers: a blob breaks off in the middle, and the rest is asked for.
+func cutLayers(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	found := false
+	s = insert(s, func(l *Line) []Line {
+		if l.Method != http.MethodGet || !strings.Contains(l.Path, "/blobs/sha256:") || l.Status != http.StatusOK || l.RespBytes < 2000 {
+			return nil
+		}
+		found = true
+		first := *l
+		first.RespBytes = l.RespBytes / 2
+		first.ClientGone = len(l.URI)%2 == 0
+		l.ReqHeader = l.ReqHeader.Clone()
+		l.ReqHeader.Set("Range", fmt.Sprintf("bytes=%d-", first.RespBytes))
+		l.Status, l.UpstreamStatus, l.RespBytes = http.StatusPartialContent, http.StatusPartialContent, l.RespBytes-first.RespBytes
+		l.RespHeader = l.RespHeader.Clone()
+		l.RespHeader.Set("Content-Length", strconv.FormatInt(l.RespBytes, 10))
+		return []Line{first}
+	})
+	return s, found
+}
+
+// insert puts requests before others, in a time of their own. The function may change the line that follows.
+func insert(s Scenario, before func(l *Line) []Line) Scenario {
+	s = clone(s)
+	var lines []Line
+	shift := 0.0
+	for _, l := range s.Lines {
+		more := before(&l)
+		for i, m := range more {
+			m.StartMS, m.FirstMS, m.TookMS = l.StartMS+shift, 1, 2
+			m.Conn += 5000 + len(lines) + i
+			m.RespHeader, m.ReqHeader = maps.Clone(m.RespHeader), maps.Clone(m.ReqHeader)
+			shift += 5
+			lines = append(lines, m)
+		}
+		l.StartMS += shift
+		lines = append(lines, l)
+	}
+	s.Lines = lines
+	return s
+}
+
+// pause: the client takes its time somewhere, shorter than what counts as another pull.
+func pause(s Scenario, r *rand.Rand) (Scenario, bool) {
+	at, seen := r.IntN(len(s.Lines)), 0
+	return each(s, func(l *Line) {
+		if seen++; seen > at {
+			l.StartMS += 3500
+		}
+	}), true
+}
+
+// noDigests: a registry that does not say Docker-Content-Digest. Who pulls by HEAD and digest cannot live with it.
+func noDigests(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	fits := !s.Charts()
+	s = each(s, func(l *Line) {
+		l.RespHeader.Del("Docker-Content-Digest")
+		if _, _, ok := manifestOf(l.Path); ok && (l.Method == http.MethodHead || l.Method == http.MethodDelete) {
+			fits = false
+		}
+	})
+	return s, fits
+}
+
+// checksOnly: what was resolved, and nothing more.
+func checksOnly(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	s = clone(s)
+	s.Want = nil
+	s.Lines = slices.DeleteFunc(s.Lines, func(l Line) bool {
+		return l.Method != http.MethodHead && !strings.HasSuffix(l.Path, "/v2/") && !strings.HasSuffix(l.Path, "index.yaml")
+	})
+	return s, len(s.Lines) > 0
+}
+
+// againLater: the same once more, after the client was quiet for longer than `repeat`.
+func againLater(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	if !repeatable(s) {
+		return s, false
+	}
+	last := s.Lines[len(s.Lines)-1]
+	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 5600) }), true
+}
