@@ -261,15 +261,15 @@ func (s *stand) start(backURL string, edit func(*Options)) {
 	if s.handler, err = New(o); err != nil {
 		s.Fatal(err)
 	}
-	s.front = httptest.NewServer(s.handler)
-	s.Cleanup(s.front.Close)
-	s.Cleanup(func() {
+	s.Cleanup(func() { // runs when every handler is through
 		s.tracker.mu.Lock()
 		defer s.tracker.mu.Unlock()
 		if !s.tracker.panics && (len(s.tracker.open) > 0 || len(s.tracker.inFlight) > 0) {
 			s.Errorf("left behind: %d intents, %d operations in flight", len(s.tracker.open), len(s.tracker.inFlight))
 		}
 	})
+	s.front = httptest.NewServer(s.handler)
+	s.Cleanup(s.front.Close)
 	s.Cleanup(s.front.CloseClientConnections)
 }
 
