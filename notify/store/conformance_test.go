@@ -15,6 +15,8 @@ type world struct {
 	Store
 	core   *core
 	sqlite *sqliteStore              // nil on PostgreSQL
+	pg     *postgresStore            // nil on SQLite
+	url    string                    // its
 	reopen func(t *testing.T) *world // as after a stop; closes this one
 }
 
@@ -50,7 +52,7 @@ func conform(t *testing.T, test func(t *testing.T, w *world)) {
 
 var ctx = context.Background()
 
-func (w *world) update(t *testing.T, fn func(Tx)) {
+func (w *world) update(t testing.TB, fn func(Tx)) {
 	t.Helper()
 	if err := w.Update(ctx, nil, func(tx Tx) error { fn(tx); return nil }); err != nil {
 		t.Fatal(err)

@@ -193,7 +193,10 @@ func assign(dest any, v driver.Value) bool {
 
 // code is the primary SQLite result code of err; 0 when it has none.
 func code(err error) int {
-	var e *sqlite.Error
+	var e interface { // *sqlite.Error
+		error
+		Code() int
+	}
 	if errors.As(err, &e) {
 		return e.Code() & 0xFF
 	}

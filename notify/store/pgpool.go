@@ -15,6 +15,7 @@ import (
 type pgPool struct {
 	config *pgx.ConnConfig
 	slots  chan *pgx.Conn // nil: not connected
+	closed chan struct{}
 
 	mu      sync.Mutex
 	wait    time.Duration
@@ -41,7 +42,7 @@ func newPGPool(url string) (*pgPool, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = pgConnectTime
 	}
-	p := &pgPool{config: config, slots: make(chan *pgx.Conn, pgConnections)}
+	p := &pgPool{config: config, slots: make(chan *pgx.Conn, pgConnections), closed: make(chan struct{})}
 	for range pgConnections {
 		p.slots <- nil
 	}
@@ -55,6 +56,8 @@ func (p *pgPool) acquire(ctx context.Context) (*pgx.Conn, error) {
 	case c = <-p.slots:
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-p.closed:
+		return nil, ErrClosed
 	}
 	if c != nil && !c.IsClosed() {
 		return c, nil
@@ -111,6 +114,7 @@ func (p *pgPool) with(ctx context.Context, fn func(*pgx.Conn) error) error {
 
 // close waits a little for connections in use.
 func (p *pgPool) close() {
+	close(p.closed)
 	late := time.After(5 * time.Second)
 	for range cap(p.slots) {
 		select {

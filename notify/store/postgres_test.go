@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -12,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -106,6 +106,9 @@ func (s *server) command(name string, args ...string) *exec.Cmd {
 
 func (s *server) start() error {
 	options := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories=%s -c max_connections=300", s.port, s.dir)
+	if flag.Lookup("test.bench").Value.String() == "" {
+		options += " -c fsync=off" // tests kill processes, not machines
+	}
 	out, err := s.command("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "-o", options, "start").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("starting PostgreSQL: %w: %s", err, out)
@@ -140,7 +143,7 @@ func postgresWorld(t *testing.T, url, replica string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &world{Store: s, core: &s.core}
+	w := &world{Store: s, core: &s.core, pg: s, url: url}
 	w.reopen = func(t *testing.T) *world {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -149,5 +152,3 @@ func postgresWorld(t *testing.T, url, replica string) *world {
 	}
 	return w
 }
-
-var _ = time.Second

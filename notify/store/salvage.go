@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -29,19 +29,60 @@ func (e *sqliteEngine) heal() {
 	}
 }
 
-// salvage puts the damaged file aside and takes what can be read of it into a new one. The damaged one is never deleted.
+// salvage takes what can be read of the damaged file into a new one, puts the damaged one aside and the new one in its place.
+// It can be killed at any moment: the new file is renamed when it is complete, and connect finishes what was begun.
+// The damaged one is never deleted.
 func (e *sqliteEngine) salvage(ctx context.Context) error {
-	aside, err := e.putAside()
-	if err != nil {
-		return err
+	if e.replaced == "" {
+		if err := e.replace(ctx); err != nil {
+			return err
+		}
 	}
 	if err := e.connect(ctx); err != nil {
-		e.disconnect()
-		return fmt.Errorf("starting a new file after %s was put aside: %w", aside, err)
+		return fmt.Errorf("starting anew after a damaged file was put aside: %w", err)
 	}
-	saved, lost := e.copyFrom(aside)
-	e.warn(fmt.Sprintf("the database file was damaged: it is kept as %s, %d rows of it were salvaged%s", aside, saved, lost))
-	return e.count(ctx)
+	e.warn(e.replaced)
+	e.replaced = ""
+	return nil
+}
+
+func (e *sqliteEngine) replace(ctx context.Context) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(e.path + newFile + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	saved, lost, err := e.rescue(ctx)
+	if err != nil {
+		return fmt.Errorf("salvaging a damaged file: %w", err)
+	}
+	aside, err := e.putAside()
+	if err != nil {
+		return fmt.Errorf("putting a damaged file aside: %w", err)
+	}
+	e.replaced = fmt.Sprintf("the database file was damaged: it is kept as %s, %d rows of it were salvaged%s", aside, saved, lost)
+	return nil
+}
+
+// newFile is what a file is called while rows are salvaged into it.
+const newFile = ".new"
+
+func (e *sqliteEngine) rescue(ctx context.Context) (saved int, lost string, err error) {
+	f, err := os.OpenFile(e.path+newFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return 0, "", err
+	}
+	f.Close()
+	to, err := openConn(dsn(e.path+newFile, writerPragmas))
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { err = errors.Join(err, to.close()) }()
+	if err := migrateSQLite(to); err != nil {
+		return 0, "", err
+	}
+	saved, lost = copyFrom(e.path, to)
+	return saved, lost, to.query(ctx, "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(scanner) error { return nil })
 }
 
 func (e *sqliteEngine) warn(text string) {
@@ -56,17 +97,33 @@ func (e *sqliteEngine) warned() []string {
 	return append([]string(nil), e.warnings...)
 }
 
-// putAside renames the file with its WAL, under names that belong together.
+// putAside renames the file with its WAL, under names that belong together, and the new one to its place.
 func (e *sqliteEngine) putAside() (string, error) {
 	aside := e.path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000000")
-	if err := os.Rename(e.path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
 	if err := os.Rename(e.path+"-wal", aside+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	os.Remove(e.path + "-shm") // made anew from the WAL
-	return aside, nil
+	if err := os.Rename(e.path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	os.Remove(e.path + "-shm") // made anew
+	return aside, e.finishSalvage()
+}
+
+// finishSalvage gives a complete new file its name.
+func (e *sqliteEngine) finishSalvage() error {
+	if _, err := os.Stat(e.path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(e.path+newFile, e.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(e.path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // salvaged are the tables worth saving, with their columns and the integer key that reading can go on behind damage by; "" has none.
@@ -82,22 +139,22 @@ var salvaged = []struct{ table, key, columns string }{
 }
 
 // copyFrom copies what can be read. Rows whose content is damaged are found out by their checksums later.
-func (e *sqliteEngine) copyFrom(aside string) (saved int, lost string) {
-	from, err := openConn("file:" + (&url.URL{Path: aside}).EscapedPath() + "?" + url.Values{"_pragma": {"query_only(1)", "cell_size_check(1)"}}.Encode())
+func copyFrom(path string, to *conn) (saved int, lost string) {
+	from, err := openConn(dsn(path, []string{"cell_size_check(1)"}) + "&mode=ro")
 	if err != nil {
 		return 0, ": it cannot be opened (" + err.Error() + ")"
 	}
 	defer from.close()
 	var gaps []string
 	for _, t := range salvaged {
-		s := &salvage{from: from, to: e.write, table: t.table, key: t.key, columns: t.columns}
+		s := &salvage{from: from, to: to, table: t.table, key: t.key, columns: t.columns}
 		s.run()
 		saved += s.saved
 		if s.err != nil {
 			gaps = append(gaps, fmt.Sprintf("%s (%v)", t.table, s.err))
 		}
 	}
-	if err := e.mend(); err != nil {
+	if err := mend(to); err != nil {
 		gaps = append(gaps, err.Error())
 	}
 	if len(gaps) > 0 {
@@ -181,25 +238,26 @@ func (s *salvage) note(err error) {
 }
 
 // mend makes the tables agree again: deliveries without their event cannot be sent, counts and sequences follow from the rows.
-func (e *sqliteEngine) mend() error {
-	if _, err := e.write.exec("BEGIN IMMEDIATE"); err != nil {
+func mend(c *conn) error {
+	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	for _, sql := range []string{
 		"DELETE FROM deliveries WHERE event_seq NOT IN (SELECT seq FROM events)",
 		"DELETE FROM payloads WHERE delivery NOT IN (SELECT id FROM deliveries)",
 		"DELETE FROM attempts WHERE delivery NOT IN (SELECT id FROM deliveries)",
+		"UPDATE events SET matched = 0 WHERE seq NOT IN (SELECT event_seq FROM deliveries)",
 		"INSERT INTO depths (webhook, pending, dead, parked) SELECT webhook, sum(state < 2), sum(state = 3), sum(state = 4) FROM deliveries GROUP BY webhook",
 		// Numbers that were lost with their rows are left out.
 		fmt.Sprintf("INSERT INTO counters (name, value) SELECT 'event_seq', %d + max((SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(last), 0) FROM packs)) WHERE true ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", salvageGap),
 		fmt.Sprintf("INSERT INTO counters (name, value) SELECT 'delivery_id', %d + (SELECT coalesce(max(id), 0) FROM deliveries) WHERE true ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", salvageGap),
 	} {
-		if _, err := e.write.exec(sql); err != nil {
-			e.write.exec("ROLLBACK")
+		if _, err := c.exec(sql); err != nil {
+			c.exec("ROLLBACK")
 			return err
 		}
 	}
-	_, err := e.write.exec("COMMIT")
+	_, err := c.exec("COMMIT")
 	return err
 }
 

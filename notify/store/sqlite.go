@@ -31,16 +31,18 @@ const (
 
 // sqliteEngine is one file: one connection that writes, used by the writer's goroutine alone, and a few that read.
 type sqliteEngine struct {
-	path    string
-	lock    *os.File
-	write   *conn      // nil after a failure, until the next transaction
-	read    chan *conn // closed ones are nil
-	nextSeq int64      // the writer's
-	nextID  int64      // the writer's; of deliveries
-	nextTry atomic.Int64
-	leases  map[string]int64 // the writer's: epochs of the lanes that are leased
-	dirty   bool             // the writer's: something is in the WAL
-	healing bool             // the writer's: the file is being replaced, and the readers are taken away
+	path     string
+	lock     *os.File
+	write    *conn // nil after a failure, until the next transaction
+	read     chan *conn
+	closed   chan struct{}
+	nextSeq  int64 // the writer's
+	nextID   int64 // the writer's; of deliveries
+	nextTry  atomic.Int64
+	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
+	dirty    bool             // the writer's: something is in the WAL
+	healing  bool             // the writer's: the file is being replaced, and the readers are taken away
+	replaced string           // the writer's: what to warn of once the new file is open
 
 	mu       sync.Mutex
 	warnings []string
@@ -63,10 +65,11 @@ func openSQLite(ctx context.Context, o SQLiteOptions) (*sqliteStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &sqliteEngine{path: filepath.Join(o.Dir, databaseFile), lock: lock, read: make(chan *conn, readers), leases: make(map[string]int64)}
+	e := &sqliteEngine{path: filepath.Join(o.Dir, databaseFile), lock: lock, read: make(chan *conn, readers), closed: make(chan struct{}), leases: make(map[string]int64)}
 	e.nextTry.Store(time.Now().UnixNano())
 	if err := e.open(ctx); err != nil {
-		e.close()
+		e.disconnect()
+		lock.Close()
 		return nil, err
 	}
 	return newSQLiteStore(ctx, e)
@@ -105,13 +108,16 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 }
 
 func (e *sqliteEngine) connect(ctx context.Context) (err error) {
+	if err := e.finishSalvage(); err != nil {
+		return err
+	}
 	unclean := size(e.path+"-wal") > 0
 	f, err := os.OpenFile(e.path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives its other files the same mode
 	if err != nil {
 		return err
 	}
 	f.Close()
-	if e.write, err = openConn(e.dsn(false)); err != nil {
+	if e.write, err = openConn(dsn(e.path, writerPragmas)); err != nil {
 		return err
 	}
 	if unclean && size(e.path) < checkBelow {
@@ -123,7 +129,7 @@ func (e *sqliteEngine) connect(ctx context.Context) (err error) {
 		return err
 	}
 	for range readers {
-		r, err := openConn(e.dsn(true))
+		r, err := openConn(dsn(e.path, readerPragmas))
 		if err != nil {
 			return err
 		}
@@ -140,13 +146,15 @@ func size(path string) int64 {
 	return fi.Size()
 }
 
-func (e *sqliteEngine) dsn(readOnly bool) string {
-	// journal_mode first: it decides how the others work.
-	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", "wal_autocheckpoint(4000)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}
-	if readOnly {
-		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-2048)"}
-	}
-	return "file:" + (&url.URL{Path: e.path}).EscapedPath() + "?" + url.Values{"_pragma": pragmas}.Encode()
+// journal_mode comes first: it decides how the others work. A WAL of 4,000 pages before each checkpoint lets one write
+// of a busy page stand for many.
+var (
+	writerPragmas = []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", "wal_autocheckpoint(4000)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}
+	readerPragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-2048)"}
+)
+
+func dsn(path string, pragmas []string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{"_pragma": pragmas}.Encode()
 }
 
 // count learns where the sequences stand.
@@ -208,6 +216,8 @@ func (e *sqliteEngine) snapshotOf(ctx context.Context, fn func(*conn) error) err
 		return fn(c)
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-e.closed:
+		return ErrClosed
 	}
 }
 
@@ -228,7 +238,7 @@ func (e *sqliteEngine) begin(ctx context.Context, _ []string) (session, error) {
 		}
 	}
 	if e.write == nil {
-		c, err := openConn(e.dsn(false))
+		c, err := openConn(dsn(e.path, writerPragmas))
 		if err != nil {
 			return nil, err
 		}
@@ -295,9 +305,14 @@ func (e *sqliteEngine) size(ctx context.Context) (n int64, err error) {
 
 // close gives the lock back last, when nothing of this process touches the file any more.
 func (e *sqliteEngine) close() error {
+	close(e.closed)
 	var errs []error
-	for range len(e.read) {
-		errs = append(errs, (<-e.read).close())
+	for range readers { // a reader that hangs loses its connection with the process
+		select {
+		case c := <-e.read:
+			errs = append(errs, c.close())
+		case <-time.After(closeWithin / readers):
+		}
 	}
 	if e.write != nil {
 		errs = append(errs, e.write.close())

@@ -1,0 +1,424 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// ioError is a failure of the disk as SQLite reports it.
+type ioError int
+
+func (e ioError) Error() string { return "disk I/O error" }
+func (e ioError) Code() int     { return int(e) }
+
+func put(tx Tx) error { tx.Put(Row{Key: Key{"k", "k"}}); return nil }
+
+func TestSQLiteVersion(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	var v string
+	err := w.core.query(ctx, "SELECT sqlite_version()", nil, func(s scanner) error { return s.Scan(&v) })
+	var major, minor, patch int
+	if fmt.Sscanf(v, "%d.%d.%d", &major, &minor, &patch); err != nil || major != 3 || minor < 51 || minor == 51 && patch < 3 {
+		t.Errorf("SQLite %s: before 3.51.3 a race at the WAL's reset loses commits (%v)", v, err)
+	}
+	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal"} {
+		var got string
+		w.sqlite.updates.do(ctx, &request{alone: func(s session, _ *group) error {
+			return s.query(ctx, "PRAGMA "+pragma, nil, func(r scanner) error { got = fmt.Sprint(r.(liteRow)[0]); return nil })
+		}})
+		if got != want {
+			t.Errorf("%s is %s, want %s", pragma, got, want)
+		}
+	}
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	w := sqliteWorld(t, dir)
+	_, err := OpenSQLite(ctx, SQLiteOptions{Dir: dir})
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
+		t.Error(err)
+	}
+	w.Close()
+	sqliteWorld(t, dir)
+	for name, mode := range map[string]os.FileMode{databaseFile: 0o600, databaseFile + "-wal": 0o600, "bellbuoy.lock": 0o600} {
+		if fi, err := os.Stat(filepath.Join(dir, name)); err != nil || fi.Mode().Perm() != mode {
+			t.Error(name, fi.Mode(), err)
+		}
+	}
+}
+
+func TestUnusableDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	os.WriteFile(file, nil, 0o600)
+	for _, dir := range []string{file, "/proc/bellbuoy"} { // read-only whoever one is
+		if _, err := OpenSQLite(ctx, SQLiteOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	conform(t, func(t *testing.T, w *world) {
+		w.core.alone(ctx, func(s session, _ *group) error {
+			_, err := s.exec(ctx, "INSERT INTO schema_version (version) VALUES (99)")
+			return err
+		})
+		w.Close()
+		var err error
+		if w.sqlite != nil {
+			_, err = OpenSQLite(ctx, SQLiteOptions{Dir: filepath.Dir(w.sqlite.e.path)})
+		} else {
+			_, err = OpenPostgres(ctx, PostgresOptions{URL: w.url, Replica: "one"})
+		}
+		if err == nil || !strings.Contains(err.Error(), "version 99") {
+			t.Error(err)
+		}
+	})
+}
+
+func TestDiskFull(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	limit := func(pages int) {
+		w.core.alone(ctx, func(s session, _ *group) error {
+			return s.query(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", pages), nil, func(scanner) error { return nil })
+		})
+	}
+	limit(1) // SQLite makes of it what the file has
+	var err error
+	for i := 0; err == nil && i < 1000; i++ {
+		err = w.Update(ctx, nil, func(tx Tx) error {
+			tx.Put(Row{Key: Key{"k", fmt.Sprint(i)}, Value: make([]byte, 10000)})
+			return nil
+		})
+	}
+	if code(err) != sqlite3.SQLITE_FULL || errors.Is(err, ErrUnknown) || w.Healthy() == nil {
+		t.Fatal(err, w.Healthy())
+	}
+	limit(1 << 30)
+	if err := w.Update(ctx, nil, put); err != nil || w.Healthy() != nil {
+		t.Error(err, w.Healthy())
+	}
+}
+
+func TestFailingFsync(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	first := w.sqlite.e.write
+	w.core.updates.fault = func(commit func() error) error {
+		w.core.updates.fault = nil
+		w.sqlite.e.write.exec("ROLLBACK")
+		return fmt.Errorf("%w: %w", ErrUnknown, ioError(sqlite3.SQLITE_IOERR_FSYNC))
+	}
+	event := func(tx Tx) error {
+		tx.Append(Event{ID: "pull", At: time.Now(), Transient: true})
+		return put(tx)
+	}
+	if err := w.Update(ctx, nil, event); !errors.Is(err, ErrUnknown) {
+		t.Error(err)
+	}
+	if err := w.Healthy(); err == nil {
+		t.Error("healthy after a failed commit")
+	}
+	if err := w.Update(ctx, nil, event); err != nil || w.Healthy() != nil {
+		t.Error(err, w.Healthy())
+	}
+	if w.sqlite.e.write == first {
+		t.Error("the connection was not replaced")
+	}
+	if evs, err := w.Events(ctx, EventQuery{}); err != nil || len(evs) != 1 {
+		t.Error(evs, err)
+	}
+}
+
+// TestCommitInDoubt: the commit happened, its caller was told that it may not have.
+func TestCommitInDoubt(t *testing.T) {
+	conform(t, func(t *testing.T, w *world) {
+		w.core.updates.fault = func(commit func() error) error {
+			w.core.updates.fault = nil
+			if err := commit(); err != nil {
+				t.Error(err)
+			}
+			return fmt.Errorf("%w: broken", ErrUnknown)
+		}
+		update := func() error {
+			return w.Update(ctx, nil, func(tx Tx) error {
+				tx.Append(Event{ID: "push", At: time.Now()}, Delivery{Webhook: "hook"})
+				tx.Append(Event{ID: "pull", At: time.Now(), Transient: true})
+				return nil
+			})
+		}
+		if err := update(); !errors.Is(err, ErrUnknown) {
+			t.Error(err)
+		}
+		if err := update(); err != nil {
+			t.Error(err)
+		}
+		if evs, err := w.Events(ctx, EventQuery{}); err != nil || len(evs) != 2 || w.depth(t, "hook").Pending != 1 {
+			t.Error(evs, err)
+		}
+	})
+}
+
+func TestHangingFsync(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	hangs, end := make(chan bool), make(chan bool)
+	w.core.updates.fault = func(commit func() error) error {
+		w.core.updates.fault = nil
+		close(hangs)
+		<-end
+		return commit()
+	}
+	short, cancel := context.WithCancel(ctx)
+	done := make(chan error)
+	go func() { done <- w.Update(short, nil, put) }()
+	<-hangs
+	cancel()
+	if err := <-done; !errors.Is(err, ErrUnknown) || !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	late, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	if err := w.Update(late, nil, func(Tx) error { t.Error("it ran"); return nil }); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnknown) {
+		t.Error(err)
+	}
+	if _, err := w.Events(ctx, EventQuery{}); err != nil { // who reads does not wait
+		t.Error(err)
+	}
+	w.core.updates.since.Add(-int64(stuckAfter))
+	if w.Healthy() == nil {
+		t.Error("healthy while a commit hangs")
+	}
+	close(end)
+	if err := w.Update(ctx, nil, put); err != nil || w.Healthy() != nil {
+		t.Error(err, w.Healthy())
+	}
+}
+
+// fill writes enough for several pages and returns how many events.
+func fill(t *testing.T, w *world) int {
+	t.Helper()
+	w.lease(t, "hook")
+	for i := range 300 {
+		w.push(t, fmt.Sprint("e", i), strings.Repeat("long", 100), fmt.Sprint(i), "hook")
+	}
+	return 300
+}
+
+// damage overwrites pages in the middle of the file.
+func damage(t *testing.T, path string, from, to float64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fi, _ := f.Stat()
+	first, last := int64(float64(fi.Size())*from)/4096*4096, int64(float64(fi.Size())*to)
+	junk := make([]byte, last-first)
+	for i := range junk {
+		junk[i] = byte(i*7 + 13)
+	}
+	if _, err := f.WriteAt(junk, first); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// abandon is a stop that was none: the file is left with its WAL. It returns a copy's directory.
+func abandon(t *testing.T, w *world) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(w.sqlite.e.path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, databaseFile+suffix), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func checkpoint(t *testing.T, w *world) {
+	t.Helper()
+	w.core.alone(ctx, func(s session, _ *group) error { return nil })
+	c, err := openConn(dsn(w.sqlite.e.path, writerPragmas))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if err := c.query(ctx, "PRAGMA wal_checkpoint(FULL)", nil, func(scanner) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func salvagedWell(t *testing.T, w *world, all int) {
+	t.Helper()
+	evs, err := w.Events(ctx, EventQuery{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound := 0
+	for _, e := range evs {
+		if !e.Corrupt && string(e.Data) == "data of "+e.ID {
+			sound++
+		}
+	}
+	if sound < all/3 || sound >= all {
+		t.Errorf("%d of %d events salvaged", sound, all)
+	}
+	if d := w.depth(t, "hook"); d.Pending < int64(all/3) || d.Pending > int64(all) {
+		t.Errorf("%+v", d)
+	}
+	asides, _ := filepath.Glob(w.sqlite.e.path + ".corrupt-*")
+	if len(asides) == 0 || len(w.Warnings()) != 1 || !strings.Contains(w.Warnings()[0], ".corrupt-") {
+		t.Error(asides, w.Warnings())
+	}
+	w.push(t, "after", "r", "t", "hook")
+	w.lease(t, "hook")
+	due := w.due(t, DueQuery{Limit: 1000})
+	if len(due) == 0 || due[len(due)-1].EventID != "after" {
+		t.Errorf("%d due", len(due))
+	}
+	w = w.reopen(t)
+	if len(w.Warnings()) != 0 {
+		t.Error(w.Warnings())
+	}
+}
+
+func TestDamageIsFoundAtOpen(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	all := fill(t, w)
+	checkpoint(t, w)
+	w.push(t, "in the WAL", "r", "t", "other")
+	dir := abandon(t, w)
+	damage(t, filepath.Join(dir, databaseFile), 0.45, 0.55)
+	salvagedWell(t, sqliteWorld(t, dir), all)
+}
+
+func TestNoDatabaseAtAll(t *testing.T) {
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, databaseFile), []byte(strings.Repeat("not a database ", 1000)), 0o600)
+	w := sqliteWorld(t, dir)
+	if len(w.Warnings()) != 1 {
+		t.Error(w.Warnings())
+	}
+	w.push(t, "e", "r", "t", "hook")
+}
+
+func TestDamageIsFoundWhileRunning(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	all := fill(t, w)
+	w = w.reopen(t)
+	damage(t, w.sqlite.e.path, 0.45, 0.55)
+	var err error
+	for i := 0; len(w.Warnings()) == 0 && i < 2000; i++ {
+		err = w.Update(ctx, nil, func(tx Tx) error { _, err := tx.Scan("k", "", 0); put(tx); return err })
+		if err == nil {
+			_, err = w.Redeliver(ctx, DeliveryQuery{IDs: []int64{int64(i)}})
+		}
+		if err == nil {
+			err = w.core.alone(ctx, func(s session, _ *group) error {
+				_, err := s.exec(ctx, "UPDATE events SET matched = 1 WHERE seq = $1", i)
+				return err
+			})
+		}
+	}
+	if !isCorrupt(err) {
+		t.Fatal(err)
+	}
+	salvagedWell(t, w, all)
+}
+
+// TestSalvageIsFinished: the process was killed between putting the damaged file aside and renaming the new one.
+func TestSalvageIsFinished(t *testing.T) {
+	dir := t.TempDir()
+	w := sqliteWorld(t, dir)
+	w.push(t, "e", "r", "t", "hook")
+	w.Close()
+	path := filepath.Join(dir, databaseFile)
+	if err := os.Rename(path, path+newFile); err != nil {
+		t.Fatal(err)
+	}
+	if w = sqliteWorld(t, dir); w.depth(t, "hook").Pending != 1 {
+		t.Error("the new file was not taken")
+	}
+}
+
+// TestChecksums: bytes that changed in the database are never sent.
+func TestChecksums(t *testing.T) {
+	conform(t, func(t *testing.T, w *world) {
+		epoch := w.lease(t, "hook")
+		for i := range 4 {
+			w.push(t, fmt.Sprint(i), "r", fmt.Sprint(i), "hook")
+		}
+		due := w.due(t, DueQuery{})
+		w.finish(t, Outcome{DeliveryID: due[1].ID, Webhook: "hook", Epoch: epoch, NextAt: time.Now().Add(-time.Second), Payload: &Payload{Body: []byte("body")}})
+		w.update(t, func(tx Tx) { tx.Append(Event{ID: "pull", Data: []byte("pulled"), At: time.Now(), Transient: true}) })
+		w.core.alone(ctx, func(s session, _ *group) error {
+			for _, sql := range []string{"UPDATE events SET crc = crc + 1 WHERE id = '0'", "UPDATE payloads SET crc = crc + 1", "UPDATE packs SET crc = crc + 1"} {
+				if n, err := s.exec(ctx, sql); n != 1 || err != nil {
+					t.Error(sql, n, err)
+				}
+			}
+			return nil
+		})
+		wantIDs(t, w.due(t, DueQuery{}), "2 3")
+		dead, err := w.Deliveries(ctx, DeliveryQuery{States: []State{Dead}})
+		if err != nil || eventIDs(dead) != "1 0" || dead[0].Reason != ReasonCorrupt {
+			t.Errorf("%+v %v", dead, err)
+		}
+		if d := w.depth(t, "hook"); d.Pending != 2 || d.Dead != 2 {
+			t.Errorf("%+v", d)
+		}
+		evs, err := w.Events(ctx, EventQuery{})
+		if err != nil || len(evs) != 5 || !evs[0].Corrupt || !evs[4].Corrupt || evs[4].Data != nil || evs[3].Corrupt {
+			t.Errorf("%+v %v", evs, err)
+		}
+	})
+}
+
+func TestClockSetBack(t *testing.T) {
+	conform(t, func(t *testing.T, w *world) {
+		epoch := w.lease(t, "hook")
+		w.push(t, "far", "r", "1", "hook")
+		w.push(t, "near", "r", "2", "hook")
+		due := w.due(t, DueQuery{})
+		near := time.Now().Add(20 * time.Hour)
+		w.finish(t, Outcome{DeliveryID: due[0].ID, Webhook: "hook", Epoch: epoch, NextAt: time.Now().Add(100 * time.Hour)},
+			Outcome{DeliveryID: due[1].ID, Webhook: "hook", Epoch: epoch, NextAt: near})
+		w = w.reopen(t)
+		ds, err := w.Deliveries(ctx, DeliveryQuery{Webhook: "hook"})
+		if err != nil || ds[0].NextAt.Sub(near).Abs() > time.Minute || time.Until(ds[1].NextAt) > 2*time.Minute {
+			t.Errorf("%+v %v", ds, err)
+		}
+	})
+}
+
+func TestClosed(t *testing.T) {
+	conform(t, func(t *testing.T, w *world) {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := w.Update(ctx, nil, put); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+		if _, err := w.Events(ctx, EventQuery{}); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+var _ interface{ Code() int } = (*sqlite.Error)(nil)

@@ -1,0 +1,311 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func replicas(t *testing.T) (a, b *world) {
+	t.Helper()
+	url := database(t)
+	return postgresWorld(t, url, "a"), postgresWorld(t, url, "b")
+}
+
+func names(lanes []Lane) string {
+	var n []string
+	for _, l := range lanes {
+		n = append(n, l.Webhook)
+	}
+	slices.Sort(n)
+	return strings.Join(n, " ")
+}
+
+func (w *world) leases(t *testing.T, ttl time.Duration, fair int, webhooks ...string) []Lane {
+	t.Helper()
+	lanes, err := w.Lease(ctx, webhooks, ttl, fair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lanes
+}
+
+func TestReplicasShareLanes(t *testing.T) {
+	a, b := replicas(t)
+	hooks := []string{"h1", "h2", "h3", "h4"}
+	if got := names(a.leases(t, time.Minute, 2, hooks...)); got != "h1 h2" {
+		t.Errorf("a owns %q", got)
+	}
+	if got := names(b.leases(t, time.Minute, 0, hooks...)); got != "h3 h4" {
+		t.Errorf("b owns %q", got)
+	}
+	if got := names(a.leases(t, time.Minute, 0, hooks...)); got != "h1 h2" {
+		t.Errorf("a owns %q", got)
+	}
+	if err := a.Release(ctx, []string{"h1"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(b.leases(t, time.Minute, 0, hooks...)); got != "h1 h3 h4" {
+		t.Errorf("b owns %q", got)
+	}
+	b.Close() // gives all back
+	if got := names(a.leases(t, time.Minute, 0, hooks...)); got != "h1 h2 h3 h4" {
+		t.Errorf("a owns %q", got)
+	}
+}
+
+func TestLaneOfADeadReplicaMoves(t *testing.T) {
+	a, b := replicas(t)
+	a.push(t, "e", "r", "t", "hook")
+	const ttl = 500 * time.Millisecond
+	old := a.leases(t, ttl, 0, "hook")[0] // and a is heard of no more
+	if err := a.SetLane(ctx, "hook", old.Epoch, []byte("circuit open")); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	var lanes []Lane
+	for len(lanes) == 0 {
+		lanes = b.leases(t, ttl, 0, "hook")
+	}
+	if since := time.Since(began); since < ttl/2 || since > ttl+5*time.Second {
+		t.Errorf("the lane moved after %v", since)
+	}
+	if l := lanes[0]; l.Epoch <= old.Epoch || string(l.State) != "circuit open" {
+		t.Errorf("%+v after %+v", l, old)
+	}
+	id := a.due(t, DueQuery{})[0].ID
+	if err := a.Finish(ctx, []Outcome{{DeliveryID: id, Webhook: "hook", Epoch: old.Epoch, State: Delivered}}); !errors.Is(err, ErrFenced) {
+		t.Error(err)
+	}
+	b.finish(t, Outcome{DeliveryID: id, Webhook: "hook", Epoch: lanes[0].Epoch, State: Dead})
+	if d := a.depth(t, "hook"); d.Pending != 0 || d.Dead != 1 {
+		t.Errorf("%+v", d)
+	}
+	if lanes := a.leases(t, ttl, 0, "hook"); len(lanes) > 0 && lanes[0].Epoch <= old.Epoch {
+		t.Errorf("%+v", lanes)
+	}
+}
+
+func TestEarlierProcessOfTheSameNameIsFenced(t *testing.T) {
+	url := database(t)
+	old := postgresWorld(t, url, "a")
+	before := old.lease(t, "hook")
+	now := postgresWorld(t, url, "a")
+	if epoch := now.lease(t, "hook"); epoch <= before {
+		t.Errorf("epoch %d after %d", epoch, before)
+	}
+}
+
+func TestOwnTakesRowsOfTheDead(t *testing.T) {
+	a, b := replicas(t)
+	for _, w := range []*world{a, b} {
+		w.update(t, func(tx Tx) {
+			tx.Put(Row{Key: Key{"intent", fmt.Sprintf("%p", w)}})
+			tx.Put(Row{Key: Key{"other", fmt.Sprintf("%p", w)}})
+		})
+	}
+	owned := func(want int) []Row {
+		t.Helper()
+		rows, err := b.Own(ctx, "intent", 0)
+		if err != nil || len(rows) != want {
+			t.Fatalf("%v %v, want %d", rows, err, want)
+		}
+		return rows
+	}
+	owned(1)
+	a.core.stop() // its heart stands still
+	if _, err := b.sqlOf(t, "UPDATE replicas SET lease_until = 1 WHERE name = 'a'"); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range owned(2) {
+		if r.Owner != "b" {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// sqlOf runs a statement beside the store.
+func (w *world) sqlOf(t *testing.T, sql string) (string, error) {
+	t.Helper()
+	c, err := pgx.Connect(ctx, w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(ctx)
+	tag, err := c.Exec(ctx, sql)
+	return tag.String(), err
+}
+
+func TestScopesExcludeAcrossReplicas(t *testing.T) {
+	a, b := replicas(t)
+	var wg sync.WaitGroup
+	for _, w := range []*world{a, b} {
+		for p := range 4 {
+			wg.Go(func() {
+				for range 20 {
+					scopes := []string{"x", "y"}
+					if p%2 == 0 {
+						slices.Reverse(scopes)
+					}
+					err := w.Update(ctx, scopes, func(tx Tx) error {
+						row, _, err := tx.Get(Key{"n", "n"})
+						tx.Put(Row{Key: Key{"n", "n"}, Value: append(row.Value, 'x')})
+						return err
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	a.View(ctx, func(r Reader) error {
+		if row, _, err := r.Get(Key{"n", "n"}); len(row.Value) != 160 {
+			t.Errorf("%d of 160 updates (%v)", len(row.Value), err)
+		}
+		return nil
+	})
+}
+
+// TestFollowersSeeEveryEvent: two replicas append at once; who reads on after the last number it saw misses nothing.
+func TestFollowersSeeEveryEvent(t *testing.T) {
+	a, b := replicas(t)
+	const each = 150
+	var wg sync.WaitGroup
+	for i, w := range []*world{a, b} {
+		for p := range 3 {
+			wg.Go(func() {
+				for n := range each {
+					err := w.Update(ctx, nil, func(tx Tx) error {
+						tx.Append(Event{ID: fmt.Sprintf("%d-%d-%d", i, p, n), At: time.Now(), Transient: n%2 == 0})
+						return nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	seen := map[string]bool{}
+	last, limit := int64(0), time.Now().Add(time.Minute)
+	for len(seen) < 6*each && time.Now().Before(limit) {
+		evs, err := a.Events(ctx, EventQuery{After: last, Ascending: true, Limit: 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range evs {
+			if e.Seq <= last || seen[e.ID] {
+				t.Fatalf("%s with %d after %d", e.ID, e.Seq, last)
+			}
+			last, seen[e.ID] = e.Seq, true
+		}
+	}
+	wg.Wait()
+	if len(seen) != 6*each {
+		t.Errorf("%d of %d events seen", len(seen), 6*each)
+	}
+}
+
+func TestSignalsCrossReplicas(t *testing.T) {
+	a, b := replicas(t)
+	for !a.pg.remote.isHearing() || !b.pg.remote.isHearing() {
+		time.Sleep(time.Millisecond)
+	}
+	news := b.EventAppended()
+	a.push(t, "e", "r", "t", "hook")
+	if name := <-b.Wake(); name != "hook" {
+		t.Errorf("woken for %q", name)
+	}
+	<-news
+}
+
+// TestPollingReplacesNotifications: nothing was notified, the sequences moved.
+func TestPollingReplacesNotifications(t *testing.T) {
+	_, b := replicas(t)
+	r := newRemote(b.pg.e.pool, b.core.signals)
+	r.look(ctx, true)
+	if _, err := b.sqlOf(t, "SELECT nextval('event_seq'), nextval('event_seq')"); err != nil {
+		t.Fatal(err)
+	}
+	news := b.EventAppended()
+	go r.look(ctx, false)
+	if name := <-b.Wake(); name != "" {
+		t.Errorf("woken for %q", name)
+	}
+	<-news
+}
+
+func TestWarnsOfLazyDurability(t *testing.T) {
+	url := database(t)
+	w := postgresWorld(t, url, "a")
+	if _, err := w.sqlOf(t, "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET synchronous_commit = off'; END $$"); err != nil {
+		t.Fatal(err)
+	}
+	w = w.reopen(t)
+	if !slices.ContainsFunc(w.Warnings(), func(s string) bool { return strings.Contains(s, "synchronous_commit=off") }) {
+		t.Error(w.Warnings())
+	}
+}
+
+func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
+	a, _ := replicas(t)
+	a.push(t, "before", "r", "t", "hook")
+	if err := shared.server.stop("immediate"); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if err := a.Update(short, nil, put); err == nil || a.Healthy() == nil {
+		t.Error(err, a.Healthy())
+	}
+	if _, err := a.Events(short, EventQuery{}); err == nil {
+		t.Error("events without a database")
+	}
+	if err := shared.server.start(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for a.Update(ctx, nil, put) != nil {
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("it does not come back")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if a.Healthy() != nil {
+		t.Error(a.Healthy())
+	}
+	epoch := a.lease(t, "hook")
+	a.finish(t, Outcome{DeliveryID: a.due(t, DueQuery{})[0].ID, Webhook: "hook", Epoch: epoch, State: Delivered})
+}
+
+// TestBehindAPooler: every query mode that a URL may ask for works.
+func TestBehindAPooler(t *testing.T) {
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			w := postgresWorld(t, database(t)+"&default_query_exec_mode="+mode, "a")
+			epoch := w.lease(t, "hook")
+			w.push(t, "1", "r", "t", "hook")
+			w.update(t, func(tx Tx) {
+				tx.Put(Row{Key: Key{"k", "\x00\xff"}, Value: []byte{0, 255}})
+				tx.Append(Event{ID: "pull", Transient: true, At: time.Now()})
+			})
+			due := w.due(t, DueQuery{})
+			w.finish(t, Outcome{DeliveryID: due[0].ID, Webhook: "hook", Epoch: epoch, State: Dead, Payload: &Payload{Body: []byte{0, 255}}, Attempt: &Attempt{Response: []byte{0}}})
+			if ds, err := w.Deliveries(ctx, DeliveryQuery{IDs: []int64{due[0].ID}}); err != nil || string(ds[0].Payload.Body) != "\x00\xff" {
+				t.Errorf("%+v %v", ds, err)
+			}
+			if evs, err := w.Events(ctx, EventQuery{}); err != nil || len(evs) != 2 {
+				t.Error(evs, err)
+			}
+		})
+	}
+}
