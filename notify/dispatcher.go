@@ -43,15 +43,16 @@ type Dispatcher struct {
 	metrics *Metrics
 	log     *zap.Logger
 
-	set     atomic.Pointer[Set]
-	reads   chan struct{}
-	work    sync.WaitGroup  // pumps, attempts, finishers
-	posting context.Context // of POSTs and their outcomes; ends after the grace
-	abandon context.CancelFunc
-	look    chan struct{} // lease at once
-	tidy    chan struct{} // reconcile at once
-	reading health
-	writing health
+	set      atomic.Pointer[Set]
+	reads    chan struct{}
+	work     sync.WaitGroup  // pumps, attempts, finishers
+	posting  context.Context // of POSTs and their outcomes; ends after the grace
+	abandon  context.CancelFunc
+	look     chan struct{} // lease at once
+	tidy     chan struct{} // reconcile at once
+	reading  health
+	writing  health
+	switches atomic.Int64 // toggles changed here
 
 	mu      sync.Mutex // held before a lane's, never after
 	lanes   map[string]*lane

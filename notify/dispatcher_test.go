@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -192,3 +193,23 @@ func TestIdleLanesCostNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DispatcherOptions{Retention: store.Retention{Delivered: time.Hour}, Trims: []store.Trim{{Kind: "tag", Max: 9}}}
+		r := newRigWith(t, newStore(t), o, to("w", &sink{}))
+		begun := time.Now()
+		time.Sleep(90 * time.Second)
+		r.dispatcher.Retain(store.Retention{Delivered: time.Minute}, nil)
+		time.Sleep(time.Minute)
+		r.stop()
+		got := r.store.purges
+		if len(got) != 2 || got[0].retention.Delivered != time.Hour || len(got[0].trims) != 1 || got[0].now.Sub(begun) != time.Minute ||
+			got[1].retention.Delivered != time.Minute {
+			t.Errorf("purged %+v", got)
+		}
+	})
+}
+
+// The renderers of notify/format are formats.
+var _ Format = format.Format{}

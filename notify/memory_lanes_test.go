@@ -124,7 +124,6 @@ func (r *replica) DueDeliveries(_ context.Context, q store.DueQuery) ([]store.De
 func (r *replica) Finish(_ context.Context, outcomes []store.Outcome) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.finished++
 	if r.down {
 		return errDown
 	}

@@ -30,7 +30,13 @@ type memory struct {
 	slow       time.Duration // each Update takes this long
 	refuse     error         // Updates fail with it
 	refuseEnd  error         // Finish fails with it
-	finished   int           // calls of Finish
+	purges     []purge
+}
+
+type purge struct {
+	retention store.Retention
+	trims     []store.Trim
+	now       time.Time
 }
 
 type memoryLane struct {
@@ -310,7 +316,10 @@ func (r *replica) Depths(context.Context) ([]store.Depth, error) {
 	return out, nil
 }
 
-func (r *replica) Purge(context.Context, store.Retention, []store.Trim, time.Time) (int, error) {
+func (r *replica) Purge(_ context.Context, retention store.Retention, trims []store.Trim, now time.Time) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.purges = append(r.purges, purge{retention, trims, now})
 	return 0, nil
 }
 func (r *replica) Wake() <-chan string { return r.wake }

@@ -41,6 +41,8 @@ type Poster interface {
 	Post(context.Context, webhook.Message) webhook.Result
 }
 
+var _ Poster = (*webhook.Client)(nil)
+
 // Webhook is who is told about what, and how. Zero fields mean the defaults named with them.
 type Webhook struct {
 	// Name is unique, and the identity under which deliveries are kept.

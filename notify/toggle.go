@@ -46,6 +46,7 @@ func (d *Dispatcher) saveToggle(ctx context.Context, webhook string, t toggle) e
 // loadToggles reads what every webhook's toggle is, and tells the lanes.
 func (d *Dispatcher) loadToggles(ctx context.Context) error {
 	toggles := map[string]toggle{}
+	before := d.switches.Load()
 	err := d.store.View(ctx, func(r store.Reader) error {
 		rows, err := r.Scan(kindToggle, "", allRows)
 		for _, row := range rows {
@@ -61,6 +62,10 @@ func (d *Dispatcher) loadToggles(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.switches.Load() != before {
+		d.relook() // one was switched here meanwhile: what was read may be older
+		return nil
+	}
 	d.toggles = toggles
 	for name, l := range d.lanes {
 		l.switchTo(toggles[name])
@@ -75,6 +80,7 @@ func (d *Dispatcher) switchTo(ctx context.Context, webhook string, t toggle) err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.switches.Add(1)
 	d.toggles[webhook] = t
 	if l := d.lanes[webhook]; l != nil {
 		l.switchTo(t)
