@@ -9,24 +9,39 @@ import (
 // batch is how many rows of a kind one look takes.
 const batch = 256
 
-// noteHeld remembers that there is something to look after.
+// noteHeld remembers when there is something to look after.
 func (t *Tracker) noteHeld(c Changes) {
 	for i := range c.Put {
 		if c.Put[i].Kind == rowHeld {
-			t.held.Store(true)
+			t.lookAt(c.Put[i].Due)
+		}
+	}
+}
+
+// lookAt has held pushes looked at by then.
+func (t *Tracker) lookAt(due time.Time) {
+	for at := due.UnixNano(); ; {
+		was := t.held.Load()
+		if was <= at && was != 0 || t.held.CompareAndSwap(was, at) {
 			return
 		}
 	}
 }
 
+// holds tells whether a held push may be due.
+func (t *Tracker) holds(now time.Time) bool {
+	at := t.held.Load()
+	return at != 0 && at <= now.UnixNano()
+}
+
 // releaseDue ends the waiting of pushes whose clients have been quiet. It looks at all replicas' rows: whoever comes first tells.
 func (t *Tracker) releaseDue(ctx context.Context) {
-	rows, err := t.ledger.Due(ctx, rowHeld, time.Now(), batch)
+	now := time.Now()
+	t.held.Store(0) // what is held from here on says so itself
+	rows, err := t.ledger.Due(ctx, rowHeld, now, batch)
 	if err != nil {
+		t.lookAt(now)
 		return // the rows stay; the next look finds them
-	}
-	if len(rows) == 0 {
-		t.held.Store(false)
 	}
 	t.pushes.Store(int64(len(rows)))
 	for _, row := range rows {
@@ -34,6 +49,12 @@ func (t *Tracker) releaseDue(ctx context.Context) {
 			return
 		}
 		t.release(ctx, row.Key)
+	}
+	switch later, err := t.ledger.Due(ctx, rowHeld, now.Add(t.config().UntaggedPushMax), 1); {
+	case err != nil:
+		t.lookAt(now)
+	case len(later) > 0:
+		t.lookAt(later[0].Due)
 	}
 }
 

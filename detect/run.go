@@ -42,7 +42,7 @@ func (t *Tracker) timers(ctx context.Context) {
 			t.flush(ctx)
 		}
 		isSlow := now.Sub(lastSlow) >= slow
-		if isSlow || t.held.Load() {
+		if isSlow || t.holds(now) {
 			t.releaseDue(ctx)
 		}
 		if isSlow {

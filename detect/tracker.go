@@ -75,7 +75,7 @@ type Tracker struct {
 	open     open     // intents whose outcome is unknown
 	learned  learned  // observations on their way into the ledger
 	jobs     chan func(context.Context)
-	held     atomic.Bool // this replica holds pushes, as far as it knows
+	held     atomic.Int64 // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is
 	pushes   atomic.Int64
 }
 
@@ -85,7 +85,7 @@ func NewTracker(cfg Config, ledger Ledger, ask Asker) *Tracker {
 	cfg = cfg.withDefaults()
 	t.cfg.Store(&cfg)
 	t.index = newIndex(cfg.Bounds)
-	t.held.Store(true) // rows of an earlier process may wait
+	t.lookAt(t.started) // rows of an earlier process may wait
 	return t
 }
 
