@@ -99,12 +99,10 @@ func (o *Outbox) commit(ctx context.Context, scope string, decide func(detect.Vi
 	bounded, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	err := o.store.Update(bounded, scopesOf(scope), func(tx store.Tx) error {
-		changes, err := decide(view{tx})
-		if err != nil {
-			return refusal{err}
+		w, err := o.decide(tx, decide)
+		if w != nil {
+			last.Store(w)
 		}
-		w, err := o.write(tx, changes)
-		last.Store(w)
 		return err
 	})
 	w := last.Load()
@@ -120,6 +118,21 @@ func (o *Outbox) commit(ctx context.Context, scope string, decide func(detect.Vi
 		return w.room(), fmt.Errorf("committing: %w", err)
 	}
 	return w.room(), fmt.Errorf("committing: %w: %w", detect.ErrStore, err)
+}
+
+// decide runs a decision inside a transaction. One that panics is refused: others of the same transaction, and the writer, are none of its business.
+func (o *Outbox) decide(tx store.Tx, decide func(detect.View) (detect.Changes, error)) (w *written, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			o.log.Error("panic in a decision", zap.Any("panic", r), zap.Stack("stack"))
+			err = refusal{fmt.Errorf("deciding panicked: %v", r)}
+		}
+	}()
+	changes, err := decide(view{tx})
+	if err != nil {
+		return nil, refusal{err}
+	}
+	return o.write(tx, changes)
 }
 
 func scopesOf(scope string) []string {

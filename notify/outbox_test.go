@@ -132,6 +132,15 @@ func TestCommitErrors(t *testing.T) {
 	}
 }
 
+func TestPanicIsRefused(t *testing.T) {
+	s := newStore(t)
+	out := NewOutbox(s, OutboxOptions{})
+	err := out.CommitLater(t.Context(), "x", false, func(detect.View) (detect.Changes, error) { panic("nil map") })
+	if err == nil || errors.Is(err, detect.ErrStore) || out.Kept() != 0 || out.Healthy() != nil {
+		t.Errorf("%v, %d kept, healthy: %v", err, out.Kept(), out.Healthy())
+	}
+}
+
 // Whatever is known to be failing is found to work again although nobody commits.
 func TestHealthRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
