@@ -49,7 +49,7 @@ func (p *pass) belongs(found []*pull, b blobID, full bool, op *Operation) {
 			return
 		}
 	}
-	p.counted(found, b)
+	p.counted(found)
 }
 
 func (*pull) layerOfAny(found []*pull, b blobID) bool {
@@ -92,19 +92,24 @@ func (p *pass) askedAgain(found []*pull, b blobID, op *Operation) bool {
 	return false
 }
 
-// counted decides which of the readings that list a blob download now: of each reference the newest that is undecided; where none is, one
-// whose quiet had passed without a blob.
-func (p *pass) counted(found []*pull, b blobID) {
+// counted decides which of the readings that list a blob download now: of each reference the newest that is undecided. What was asked for by digest
+// alone gives way to a tag of the same digest. Where none is undecided, it is one whose quiet had passed without a blob.
+func (p *pass) counted(found []*pull) {
 	var named []string
+	tagged := slices.ContainsFunc(found, func(q *pull) bool { return q.tag != "" && q.state != resolved })
+	decided := false
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
-		name := q.tag + "@" + q.digest
-		if q.state == undecided && !slices.Contains(named, name) {
+		if q.state != undecided || q.tag == "" && tagged {
+			continue
+		}
+		if name := q.tag + "@" + q.digest; !slices.Contains(named, name) {
 			named = append(named, name)
 			p.count(q)
+			decided = true
 		}
 	}
-	if len(named) > 0 || len(found) == 0 {
+	if decided || len(found) == 0 {
 		return
 	}
 	if q := found[len(found)-1]; q.state == resolved {
@@ -236,7 +241,7 @@ func (t *Tracker) loadContents(ctx context.Context, at place, digests []string) 
 				continue
 			}
 			found = true
-			t.index.keep(digest, contentOf(&row.Artifact, row.Config, row.Layers, row.Own))
+			t.index.keep(digest, contentOf(row.manifest(), row.Own))
 			for i := range row.Artifact.Children {
 				digests = append(digests, row.Artifact.Children[i].Digest)
 			}

@@ -156,9 +156,9 @@ func (t *Tracker) sweep(ctx context.Context) {
 // markBusy tells other replicas of pushes that go on here, so that what they hold for the same client waits on.
 func (t *Tracker) markBusy(ctx context.Context) {
 	cfg, now := t.config(), time.Now()
-	for _, k := range t.sessions.writers(now, cfg.UntaggedPush/3) {
+	for k, last := range t.sessions.writers(now, cfg.UntaggedPush/3) {
 		client := Client{Operator: k.who, Address: k.address, UserAgent: k.agent}
-		row := newRow(k.key(rowBusy, client.id()), struct{}{}, now)
+		row := newRow(k.key(rowBusy, client.id()), struct{}{}, last)
 		row.Due = now.Add(2 * cfg.UntaggedPush)
 		_ = t.ledger.Commit(ctx, k.scope(), func(View) (Changes, error) { // without it another replica may tell a child's push early
 			return Changes{Put: []Row{row}}, nil
@@ -166,18 +166,23 @@ func (t *Tracker) markBusy(ctx context.Context) {
 	}
 }
 
-// writers are sessions that have been pushing for longer than a while, and are at it.
-func (ss *sessions) writers(now time.Time, while time.Duration) (keys []sessionKey) {
+// writers are sessions that have been pushing for longer than a while, and are at it, with when they last did anything.
+func (ss *sessions) writers(now time.Time, while time.Duration) map[sessionKey]time.Time {
+	found := map[sessionKey]time.Time{}
 	for i := range ss.shards {
 		sh := &ss.shards[i]
 		sh.mu.Lock()
 		for s := sh.active.front; s != nil && (s.busy > 0 || now.Sub(s.last) < while); s = s.next {
-			if !s.writing.IsZero() && now.Sub(s.writing) >= while {
-				s.writing = now
-				keys = append(keys, s.key)
+			if s.writing.IsZero() || now.Sub(s.writing) < while {
+				continue
+			}
+			s.writing = now
+			found[s.key] = s.last
+			if s.busy > 0 {
+				found[s.key] = now
 			}
 		}
 		sh.mu.Unlock()
 	}
-	return keys
+	return found
 }

@@ -48,7 +48,8 @@ func idOf(digest string) blobID { return blobID(maphash.String(blobSeed, digest)
 
 // content is what is remembered of a manifest's bytes, whatever repository it is in. It is shared and never changed.
 type content struct {
-	artifact *Artifact
+	manifest *Manifest
+	artifact *Artifact // the manifest's
 	index    bool
 	config   blobID
 	layers   []blobID
@@ -80,21 +81,21 @@ func (c *content) child(digest string) bool {
 	return false
 }
 
-func contentOf(a *Artifact, config string, layers []string, own int64) *content {
-	c := &content{artifact: a, index: isIndexKind(a), own: own, cost: 256 + 8*len(layers)}
-	if config != "" {
-		c.config = idOf(config)
+func contentOf(m *Manifest, own int64) *content {
+	c := &content{manifest: m, artifact: &m.Artifact, index: isIndexKind(&m.Artifact), own: own, cost: 512 + 100*len(m.Layers)}
+	if m.Config != "" {
+		c.config = idOf(m.Config)
 	}
-	if len(layers) > 0 {
-		c.layers = make([]blobID, len(layers))
-		for i, l := range layers {
+	if len(m.Layers) > 0 {
+		c.layers = make([]blobID, len(m.Layers))
+		for i, l := range m.Layers {
 			c.layers[i] = idOf(l)
 		}
 	}
-	for i := range a.Children {
-		c.cost += 200 + len(a.Children[i].ArtifactType)
+	for i := range m.Children {
+		c.cost += 200 + len(m.Children[i].ArtifactType)
 	}
-	for k, v := range a.Annotations {
+	for k, v := range m.Annotations {
 		c.cost += 64 + len(k) + len(v)
 	}
 	return c

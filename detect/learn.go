@@ -47,18 +47,17 @@ func (t *Tracker) Learn(ctx context.Context, all ...Learned) error {
 }
 
 // observe notes what a read's answer showed, unless that is known already. It waits in bounded memory for the next flush.
-func (t *Tracker) observe(op *Operation, tag, digest string) {
+func (t *Tracker) observe(op *Operation, tag, digest string, c *content) {
 	if len(tag) > 128 || len(op.Repository) > 255 || len(digest) > 160 || digest == "" {
 		return
 	}
 	p := placeOf(op)
-	if t.fresh(p, tag, digest, op) {
+	if t.fresh(p, tag, digest, op, c) {
 		return
 	}
 	l := Learned{Upstream: p.Upstream, Hint: p.Hint, Repository: p.Repository, Tag: tag, Digest: digest, MediaType: op.MediaType, At: op.At, Read: true}
-	if op.Got.Bytes != nil {
-		l.Size = int64(len(op.Got.Bytes))
-		l.Manifest, _ = ReadManifest(op.Got.Bytes, op.Got.MediaType) // nil: known by its digest only
+	if c != nil && (digest == op.Got.Digest || digestAlgorithm(digest) != digestAlgorithm(op.Got.Digest)) {
+		l.Manifest, l.Size = c.manifest, c.own // only under the digest that its bytes have
 	}
 	if !t.learned.add(l, t.cfg.Load().Bounds.Learned) {
 		return
@@ -70,7 +69,7 @@ func (t *Tracker) observe(op *Operation, tag, digest string) {
 }
 
 // fresh tells whether a read showed nothing new, or what a later write has overtaken.
-func (t *Tracker) fresh(p place, tag, digest string, op *Operation) bool {
+func (t *Tracker) fresh(p place, tag, digest string, op *Operation, c *content) bool {
 	if tag != "" {
 		row, at, ok := get[tagRow](t.index, p.tagKey(tag))
 		if ok && row.Digest != digest && row.At.After(op.At) {
@@ -81,7 +80,7 @@ func (t *Tracker) fresh(p place, tag, digest string, op *Operation) bool {
 		}
 	}
 	m, at, ok := get[seenManifest](t.index, p.manifestKey(digest))
-	return ok && time.Since(at) < freshness && (m.full || op.Got.Bytes == nil)
+	return ok && time.Since(at) < freshness && (m.full || c == nil)
 }
 
 func manifestSize(m *Manifest) int64 {

@@ -138,11 +138,11 @@ func (t *Tracker) End(op *Operation) {
 	s.shard.mu.Unlock()
 	op.traced = traced{}
 	t.tell(p.told)
-	t.observeRead(op)
+	t.observeRead(op, c)
 }
 
 // observeRead learns from what the upstream answered.
-func (t *Tracker) observeRead(op *Operation) {
+func (t *Tracker) observeRead(op *Operation, c *content) {
 	if op.Status != http.StatusOK || op.Action != ManifestHead && (op.Action != ManifestGet || !op.Complete) {
 		return
 	}
@@ -150,7 +150,7 @@ func (t *Tracker) observeRead(op *Operation) {
 	if IsDigest(tag) {
 		tag = ""
 	}
-	t.observe(op, tag, digestRead(op))
+	t.observe(op, tag, digestRead(op), c)
 }
 
 // digestRead is the digest of the manifest that an answer shows.
@@ -180,7 +180,7 @@ func (t *Tracker) contentOf(op *Operation) *content {
 	if err != nil {
 		return c
 	}
-	c = contentOf(&m.Artifact, m.Config, m.Layers, int64(len(op.Got.Bytes)))
+	c = contentOf(m, int64(len(op.Got.Bytes)))
 	c.noted = true
 	if op.Got.Digest != "" {
 		t.index.keep(op.Got.Digest, c)
@@ -200,7 +200,7 @@ func (t *Tracker) mounted(op *Operation, now time.Time) {
 	}
 	sh.touch(s, now)
 	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
-	p.counted(p.candidates(idOf(op.Mount)), idOf(op.Mount))
+	p.counted(p.candidates(idOf(op.Mount)))
 	sh.mu.Unlock()
 	t.tell(p.told)
 }
@@ -252,10 +252,10 @@ func (t *Tracker) keepPut(w *write) {
 	if w.Do != doPut || w.Manifest == nil || w.Digest == "" {
 		return
 	}
-	a := w.Manifest.Artifact
-	a.Annotations = w.Notes
-	c := contentOf(&a, w.Manifest.Config, w.Manifest.Layers, w.Manifest.Own)
-	c.noted = len(w.Manifest.Layers) > 0 || len(a.Children) > 0
+	m := w.Manifest.manifest()
+	m.Annotations = w.Notes
+	c := contentOf(m, w.Manifest.Own)
+	c.noted = len(m.Layers) > 0 || len(m.Children) > 0
 	t.index.keep(w.Digest, c)
 }
 

@@ -206,8 +206,8 @@ func (p *pass) tellQuiet(q *pull) {
 
 // rest is what a client's quiet means: what was undecided moved no blob, and what waited for the next request waits no longer.
 // Kept are reads whose blobs, and indexes whose children, may follow later.
-func (s *session) rest() []Event {
-	p := pass{s: s}
+func (s *session) rest(told []Event) []Event {
+	p := pass{s: s, told: told}
 	for _, q := range s.pulls {
 		p.tellQuiet(q)
 	}

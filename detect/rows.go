@@ -92,19 +92,18 @@ type place struct {
 func (p place) scope() string { return scope(p.Upstream, p.Repository) }
 
 func (p place) key(kind RowKind, parts ...string) Key {
-	switch len(parts) { // the hot path's only case, without a slice on the heap
-	case 1:
-		return rowKey(kind, p.Upstream, p.Hint, p.Repository, parts[0])
-	default:
-		return rowKey(kind, append([]string{p.Upstream, p.Hint, p.Repository}, parts...)...)
-	}
+	return rowKey(kind, append([]string{p.Upstream, p.Hint, p.Repository}, parts...)...)
 }
 
-func (p place) repositoryKey() Key          { return rowKey(rowRepository, p.Upstream, p.Repository) }
-func (p place) chartKey(file string) Key    { return rowKey(rowChart, p.Upstream, p.Repository, file) }
-func (p place) tagKey(tag string) Key       { return p.key(rowTag, tag) }
-func (p place) manifestKey(d string) Key    { return p.key(rowManifest, d) }
-func (p place) taggedPrefix(d string) Key   { return p.key(rowTagged, d, "") }
+func (p place) repositoryKey() Key       { return rowKey(rowRepository, p.Upstream, p.Repository) }
+func (p place) chartKey(file string) Key { return rowKey(rowChart, p.Upstream, p.Repository, file) }
+func (p place) tagKey(tag string) Key    { return rowKey(rowTag, p.Upstream, p.Hint, p.Repository, tag) }
+func (p place) manifestKey(d string) Key {
+	return rowKey(rowManifest, p.Upstream, p.Hint, p.Repository, d)
+}
+func (p place) taggedPrefix(d string) Key {
+	return rowKey(rowTagged, p.Upstream, p.Hint, p.Repository, d, "")
+}
 func (p place) taggedKey(d, tag string) Key { return p.key(rowTagged, d, tag) }
 func (p place) heldKey(digest string) Key   { return p.key(rowHeld, digest) }
 
@@ -187,6 +186,11 @@ func rowOf(m *Manifest, own int64) *manifestRow {
 		row.Artifact.Children = row.Artifact.Children[:maxRowBlobs]
 	}
 	return row
+}
+
+// manifest is what a row says of one.
+func (r *manifestRow) manifest() *Manifest {
+	return &Manifest{Artifact: r.Artifact, Config: r.Config, Layers: r.Layers}
 }
 
 // id is a client's name in rows: the same in every replica, and no address or name in the database's keys.

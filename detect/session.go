@@ -180,14 +180,14 @@ func (sh *shard) evict(b Bounds) (told []Event) {
 		if s == nil {
 			return told
 		}
-		told = append(told, sh.end(s)...)
+		told = sh.end(s, told)
 	}
 	return told
 }
 
 // end forgets a session.
-func (sh *shard) end(s *session) []Event {
-	told := s.rest()
+func (sh *shard) end(s *session, told []Event) []Event {
+	told = s.rest(told)
 	if s.resting {
 		sh.resting.remove(s)
 	} else {
@@ -206,17 +206,17 @@ func (sh *shard) quiet(now time.Time, pull, keep time.Duration) (told []Event) {
 			sh.touch(s, now) // a transfer in flight is not quiet
 			continue
 		}
-		told = append(told, s.rest()...)
+		told = s.rest(told)
 		sh.weigh(s)
 		sh.active.remove(s)
 		sh.resting.push(s)
 		s.resting = true
 		if len(s.pulls) == 0 && len(s.listed) == 0 && len(s.subjects) == 0 {
-			sh.end(s)
+			told = sh.end(s, told)
 		}
 	}
 	for s := sh.resting.back; s != nil && now.Sub(s.last) >= keep; s = sh.resting.back {
-		sh.end(s)
+		told = sh.end(s, told)
 	}
 	return told
 }

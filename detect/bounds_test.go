@@ -1,0 +1,136 @@
+package detect
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// quietLedger stores nothing and counts events: what is measured is the Tracker.
+type quietLedger struct {
+	*fakeLedger
+	events int
+}
+
+func (q *quietLedger) Record(events ...Event) { q.events += len(events) }
+
+func newQuiet(tb testing.TB, cfg Config) (*Tracker, *quietLedger) {
+	l := &quietLedger{fakeLedger: &fakeLedger{t: tb, db: newRows()}}
+	return NewTracker(cfg, l, &fakeUpstream{}), l
+}
+
+// TestMemoryIsBounded lets a million clients, repositories and tags pass by.
+func TestMemoryIsBounded(t *testing.T) {
+	n := 1_000_000
+	if testing.Short() {
+		n = 100_000
+	}
+	bounds := Bounds{Sessions: 10_000, SessionBytes: 8 << 20, Session: 16, Index: 10_000, ContentBytes: 1 << 20, Learned: 1000}
+	tracker, _ := newQuiet(t, Config{Accessories: true, Bounds: bounds})
+	before := heap()
+	manifest := simImage("one", "l1", "l2")
+	body := Body{Bytes: manifest, Digest: digestOfBytes(manifest), MediaType: mediaTypeOf(manifest)}
+	at := time.Now()
+	for i := range n {
+		op := Operation{
+			Request:  Request{Action: ManifestHead, Repository: fmt.Sprintf("r%d/app", i), Reference: fmt.Sprintf("v%d", i)},
+			Upstream: "up", Kind: Registry, At: at, Status: 200, ContentDigest: body.Digest, MediaType: body.MediaType, Complete: true,
+			Client: Client{Address: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), UserAgent: "docker"},
+		}
+		if i%4 == 0 {
+			op.Action, op.Got = ManifestGet, body
+		}
+		tracker.Start(&op)
+		tracker.Answered(&op)
+		tracker.End(&op)
+	}
+	s := tracker.Stats()
+	if s.Sessions > bounds.Sessions+shards || s.SessionBytes > bounds.SessionBytes || s.Index > bounds.Index || s.ContentBytes > bounds.ContentBytes {
+		t.Errorf("over the bounds: %+v", s)
+	}
+	if s.Dropped == 0 || s.Misses == 0 {
+		t.Errorf("nothing was dropped or missed: %+v", s)
+	}
+	if grown := heap() - before; grown > 48<<20 {
+		t.Errorf("the heap grew by %d MiB", grown>>20)
+	}
+	runtime.KeepAlive(tracker)
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestOneClientIsBounded lets one client do everything there is in one repository, a hundred thousand times.
+func TestOneClientIsBounded(t *testing.T) {
+	bounds := Bounds{Session: 32}
+	tracker, l := newQuiet(t, Config{Accessories: true, Bounds: bounds})
+	for i := range 100_000 {
+		manifest := []byte(fmt.Sprintf(`{"schemaVersion":2,"layers":[{"digest":%q}]}`, blobOf(fmt.Sprint(i))))
+		op := Operation{
+			Request:  Request{Repository: "app", Reference: fmt.Sprintf("v%d", i)},
+			Upstream: "up", Kind: Registry, At: time.Now(), Status: 200, ContentDigest: digestOfBytes(manifest), Complete: true,
+		}
+		op.Action = []Action{ManifestHead, ManifestGet, BlobGet, Referrers, UploadStart}[i%5]
+		if op.Action == ManifestGet {
+			op.Got = Body{Bytes: manifest, Digest: digestOfBytes(manifest)}
+		}
+		tracker.Start(&op)
+		tracker.Answered(&op)
+		tracker.End(&op)
+	}
+	if s := tracker.Stats(); s.Sessions != 1 || s.SessionBytes > 64<<10 {
+		t.Errorf("%+v", s)
+	}
+	if l.events == 0 {
+		t.Error("no read was told when it had to make room")
+	}
+}
+
+// TestHugeNamesAreBounded: what no registry would take must not stay in memory either.
+func TestHugeNamesAreBounded(t *testing.T) {
+	tracker, _ := newQuiet(t, Config{Bounds: Bounds{SessionBytes: 1 << 20, Index: 1000, ContentBytes: 1 << 20}})
+	for i := range 1000 {
+		huge := fmt.Sprint(i) + strings.Repeat("x", 16<<10)
+		for _, r := range []Request{{Repository: "app", Reference: huge}, {Repository: huge, Reference: "v1"}} {
+			r.Action = ManifestHead
+			op := Operation{Request: r, Upstream: "up", Kind: Registry, At: time.Now(), Status: 200, ContentDigest: blobOf("x"), Complete: true}
+			tracker.Start(&op)
+			tracker.Answered(&op)
+			tracker.End(&op)
+		}
+	}
+	if s := tracker.Stats(); s.SessionBytes > 1<<20 || s.Index > 10 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// BenchmarkManifestGet is what observing costs: a manifest read by a client that has not been seen before, and its pull's event.
+func BenchmarkManifestGet(b *testing.B) {
+	tracker, l := newQuiet(b, Config{Accessories: true})
+	manifest := simImage("one", "l1", "l2", "l3", "l4", "l5")
+	body := Body{Bytes: manifest, Digest: digestOfBytes(manifest), MediaType: mediaTypeOf(manifest)}
+	tracker.index.set(place{"up", "", "team/app"}.repositoryKey(), repositoryRow{First: time.Now()})
+	tracker.index.set(place{"up", "", "team/app"}.taggedPrefix(body.Digest), []string{"v1"})
+	addresses := make([]string, 1<<16)
+	for i := range addresses {
+		addresses[i] = fmt.Sprintf("10.0.%d.%d", i>>8, i&255)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		op := Operation{
+			Request:  Classify(Registry, "", "GET", "/v2/team/app/manifests/v1", ""),
+			Upstream: "up", Kind: Registry, At: time.Now(), Status: 200, ContentDigest: body.Digest, MediaType: body.MediaType, Complete: true, Got: body,
+			Client: Client{Address: addresses[i&(1<<16-1)], UserAgent: fmt.Sprint(i >> 16)},
+		}
+		tracker.Start(&op)
+		tracker.Answered(&op)
+		tracker.End(&op)
+	}
+	b.ReportMetric(float64(l.events)/float64(b.N), "events/op")
+}
