@@ -34,6 +34,7 @@ func main() {
 	only := flag.String("only", "", "measure these alone, separated by commas")
 	among := flag.String("peers", "", "only these columns of the table, separated by commas")
 	flag.IntVar(&opts.rounds, "rounds", 0, "rounds of the table (default 3, or 1 with -quick)")
+	flag.StringVar(&opts.profiles, "profiles", "", "put CPU and heap profiles of bellbuoy into this `directory`; they cost something themselves")
 	flag.Parse()
 	if *list {
 		fmt.Println(strings.Join(names(), "\n"))
@@ -52,6 +53,7 @@ type options struct {
 	only     []string // nil: everything
 	among    []string // peers; nil: all
 	rounds   int
+	profiles string
 	blobSize int64
 	blobs    int           // transfers by measurement
 	time     time.Duration // of a load by requests
@@ -127,7 +129,7 @@ func run(ctx context.Context, out, log io.Writer, opts options) error {
 			continue
 		}
 		fmt.Fprintln(log, t.name)
-		failed := within(ctx, log, func(s *stage) { rows = append(rows, t.run(s, opts)...) })
+		failed := within(ctx, log, opts.profiles, func(s *stage) { rows = append(rows, t.run(s, opts)...) })
 		if failed != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", t.name, failed))
 		}
@@ -149,7 +151,7 @@ func compare(ctx context.Context, out, log io.Writer, opts options) (rows []row,
 	if len(selected) == 0 {
 		return nil, nil
 	}
-	err = within(ctx, log, func(s *stage) {
+	err = within(ctx, log, opts.profiles, func(s *stage) {
 		g := newGrid(s, opts)
 		g.measure(selected)
 		g.report(out, selected)

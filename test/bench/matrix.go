@@ -125,7 +125,12 @@ func (g *grid) seat(p peer, w workload) contender {
 func (g *grid) one(w workload, c contender) (figure, error) {
 	recorded := c.recorded()
 	watch := watch(c.pid)
+	wait := func() {}
+	if c.buoy != nil {
+		wait = c.buoy.profile(g.s, w.name, seconds(g.opts.time))
+	}
 	r, work, err := w.run(g, w, c)
+	wait()
 	if err != nil {
 		return figure{}, err
 	}

@@ -8,13 +8,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // idleMemory is what bellbuoy holds when nothing happens.
 func idleMemory(s *stage, _ options) []row {
-	b := harness.Bellbuoy(s, fmt.Sprintf(bellbuoyConfig, newMemory(s).address, newSink(s).url("/")))
+	b := startBuoy(s, fmt.Sprintf(bellbuoyConfig, newMemory(s).address, newSink(s).url("/")))
 	s.pause(5 * time.Second)
 	rss := measure(b.Pid()).rss
 	return []row{atMost("idle: RSS", mib(rss), float64(rss), 25<<20, "25 MiB")}
@@ -45,9 +43,10 @@ func pulling(s *stage, p protocol, clients int, long time.Duration) (rss int64) 
 	var reading atomic.Int64
 	var failed atomic.Pointer[error]
 	var wg sync.WaitGroup
+	connecting := make(chan struct{}, 32)
 	for i := range clients {
 		wg.Go(func() {
-			err := pullOn(ctx, p, "https://"+c.address, fmt.Sprintf("node/%d", i), &reading)
+			err := pullOn(ctx, p, "https://"+c.address, fmt.Sprintf("node/%d", i), connecting, &reading)
 			if err != nil && ctx.Err() == nil {
 				failed.Store(&err)
 			}
@@ -58,6 +57,7 @@ func pulling(s *stage, p protocol, clients int, long time.Duration) (rss int64) 
 	}
 	s.pause(long)
 	rss = w.stop().rss
+	c.buoy.profile(s, fmt.Sprintf("pulls-%d", p), "heap")()
 	cancel()
 	wg.Wait()
 	if err := failed.Load(); err != nil {
@@ -66,11 +66,14 @@ func pulling(s *stage, p protocol, clients int, long time.Duration) (rss int64) 
 	return rss
 }
 
-// pullOn is one client: a manifest, then a blob until ctx ends. It counts itself once the blob flows.
-func pullOn(ctx context.Context, p protocol, base, agent string, reading *atomic.Int64) error {
+// pullOn is one client: a manifest, then a blob until ctx ends, at a pace that a thousand can keep up on few cores. It counts itself
+// once the blob flows. No more connect at once than connecting takes.
+func pullOn(ctx context.Context, p protocol, base, agent string, connecting chan struct{}, reading *atomic.Int64) error {
 	client := newClient(p)
 	defer client.CloseIdleConnections()
+	connecting <- struct{}{}
 	body, err := open(ctx, client, base+"/v2/"+repository+"/manifests/v1", agent)
+	<-connecting
 	if err != nil {
 		return err
 	}
@@ -87,8 +90,20 @@ func pullOn(ctx context.Context, p protocol, base, agent string, reading *atomic
 		return err
 	}
 	reading.Add(1)
-	_, err = io.Copy(io.Discard, body)
-	return err
+	return trickle(ctx, body)
+}
+
+func trickle(ctx context.Context, body io.Reader) error {
+	for ctx.Err() == nil {
+		if _, err := io.CopyN(io.Discard, body, 32<<10); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 func open(ctx context.Context, c *http.Client, url, agent string) (io.ReadCloser, error) {

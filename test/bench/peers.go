@@ -12,8 +12,8 @@ import (
 // A contender is a proxy that runs in front of an upstream.
 type contender struct {
 	address string
-	pid     int    // 0: nobody stands between client and upstream
-	health  string // of a bellbuoy; "" for others
+	pid     int   // 0: nobody stands between client and upstream
+	buoy    *buoy // nil for others
 }
 
 // A peer is a proxy that can be put in front of an upstream (host:port), with TLS to the client where there is a certificate.
@@ -72,8 +72,8 @@ func startBellbuoy(s *stage, upstream string, c *certificate) contender {
 	if c != nil {
 		config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", c.cert, c.key)
 	}
-	b := harness.Bellbuoy(s, config)
-	return contender{b.Host, b.Pid(), b.HealthURL}
+	b := startBuoy(s, config)
+	return contender{b.Host, b.Pid(), &b}
 }
 
 // Two worker processes for two cores. An answer is passed on as it arrives, through buffers that are large enough for bulk.

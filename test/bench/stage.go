@@ -13,18 +13,19 @@ import (
 // A stage is to the harness what a test is to it otherwise: where things are started, fail, and are cleaned up. A stage may have
 // stages inside it, for what lives shorter.
 type stage struct {
-	ctx     context.Context
-	log     io.Writer
-	cleanup []func()
-	failed  bool
+	ctx      context.Context
+	log      io.Writer
+	profiles string // the directory for bellbuoy's profiles; "": none are taken
+	cleanup  []func()
+	failed   bool
 }
 
 // failure is what Fatalf throws and within catches.
 type failure struct{ error }
 
 // within runs do on a stage of its own, and ends everything that was started there, the last first.
-func within(ctx context.Context, log io.Writer, do func(s *stage)) (err error) {
-	s := &stage{ctx: ctx, log: log}
+func within(ctx context.Context, log io.Writer, profiles string, do func(s *stage)) (err error) {
+	s := &stage{ctx: ctx, log: log, profiles: profiles}
 	defer func() {
 		thrown := recover()
 		if f, ok := thrown.(failure); ok {

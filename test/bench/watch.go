@@ -51,10 +51,10 @@ func (w *watcher) stop() usage {
 
 // recorded is how many events a bellbuoy has recorded so far; 0 for a peer.
 func (c contender) recorded() int64 {
-	if c.health == "" {
+	if c.buoy == nil {
 		return 0
 	}
-	n, err := metric(c.health, "bellbuoy_events_total")
+	n, err := metric(c.buoy.HealthURL, "bellbuoy_events_total")
 	if err != nil {
 		return 0 // settle will fail in its turn, and say why
 	}
@@ -63,12 +63,12 @@ func (c contender) recorded() int64 {
 
 // settle waits until a bellbuoy has recorded that many events, so that a measurement pays for all that it caused.
 func (c contender) settle(ctx context.Context, events int64) error {
-	if c.health == "" {
+	if c.buoy == nil {
 		return nil
 	}
 	last, since := int64(-1), time.Now()
 	for {
-		n, err := metric(c.health, "bellbuoy_events_total")
+		n, err := metric(c.buoy.HealthURL, "bellbuoy_events_total")
 		if err != nil {
 			return err
 		}
