@@ -102,7 +102,7 @@ var errInformational = errors.New("too many 1xx answers")
 
 // converse sends a request and reads the header of its answer; those of 1xx go to the client at once.
 func (x *exchange) converse(c *fastConn, request []byte) (*http.Response, error) {
-	c.begin(x.route.fast.header)
+	c.begin(x.route.fast.header, time.Now())
 	if _, err := c.Conn.Write(request); err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func (x *exchange) copyBody(c *fastConn, res *http.Response) error {
 	left := res.ContentLength // negative: unknown
 	for {
 		if left < 0 || int64(c.br.Buffered()) < left {
-			c.allow(x.g.Limits.StalledBody)
+			c.allow(x.g.Limits.StalledBody, time.Now())
 		}
 		n, err := res.Body.Read(buf)
 		if left > 0 {

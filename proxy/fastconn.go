@@ -116,8 +116,9 @@ type fastConn struct {
 	received  int64         // bytes of the answer
 	budget    int64         // bytes that the header may still have; negative: it is over
 	idleSince time.Time
-	allowedAt time.Time
-	stop      func() bool // of the watch over the client
+	allowed   time.Duration // that the read deadline stands for; zero: there is none
+	allowedAt time.Time     // when it was set
+	stop      func() bool   // of the watch over the client
 	peeked    [1]byte
 }
 
@@ -158,16 +159,11 @@ func (c *fastConn) unwatch() bool {
 }
 
 // begin makes the connection ready for a request whose answer's header must come within a time.
-func (c *fastConn) begin(within time.Duration) {
+func (c *fastConn) begin(within time.Duration, now time.Time) {
 	c.received, c.budget, c.framed = 0, upstreamHeader, false
 	c.br = readers.Get().(*bufio.Reader)
 	c.br.Reset(c)
-	c.allowedAt = time.Time{}
-	if within > 0 {
-		_ = c.Conn.SetDeadline(time.Now().Add(within))
-	} else if c.used {
-		_ = c.Conn.SetDeadline(time.Time{})
-	}
+	c.allow(within, now)
 }
 
 var errHeaderSize = errors.New("the upstream's header is too long")
@@ -268,15 +264,14 @@ func (c *fastConn) endKnown(res *http.Response) bool {
 	return res.ContentLength >= 0 || len(res.TransferEncoding) > 0 || res.Body == http.NoBody || res.Request.Method == http.MethodHead
 }
 
-// allow gives the upstream time for the next piece of a body, as answer.allow does for the client.
-func (c *fastConn) allow(stalled time.Duration) {
-	now := time.Now()
-	if !c.allowedAt.IsZero() && now.Sub(c.allowedAt) <= stalled/8 {
+// allow gives the upstream time for what comes next; zero is all the time. As in answer.allow, the deadline moves in steps.
+func (c *fastConn) allow(within time.Duration, now time.Time) {
+	if within == c.allowed && (within == 0 || now.Sub(c.allowedAt) <= within/8) {
 		return
 	}
-	c.allowedAt = now
-	if stalled > 0 {
-		_ = c.Conn.SetReadDeadline(now.Add(stalled + stalled/8))
+	c.allowed, c.allowedAt = within, now
+	if within > 0 {
+		_ = c.Conn.SetReadDeadline(now.Add(within + within/8))
 	} else {
 		_ = c.Conn.SetReadDeadline(time.Time{})
 	}

@@ -24,7 +24,7 @@ func (x *exchange) splice(to io.ReaderFrom, c *fastConn, length int64) error {
 	if left == 0 {
 		return nil
 	}
-	_ = c.Conn.SetReadDeadline(time.Time{})
+	c.allow(0, time.Now())
 	control := http.NewResponseController(x.answer.ResponseWriter)
 	_ = control.SetWriteDeadline(time.Time{})
 	watch := x.watchSplice(c, control)

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -122,8 +121,6 @@ const (
 	probeTime  = 2 * time.Second
 )
 
-var probing sync.Mutex // guards get-or-add of probes
-
 // ask asks the upstream without credentials what the client asks with them, unless it was asked lately. It returns nil where there is nothing to wait for.
 func (x *exchange) ask() *probe {
 	method, uri, as := x.anonymously()
@@ -131,14 +128,14 @@ func (x *exchange) ask() *probe {
 		return nil
 	}
 	key := probeKey{x.op.Upstream, x.op.Repository, as.Access()}
-	probing.Lock()
+	x.g.h.probing.Lock()
 	if p, ok := x.g.h.probed.Get(key); ok && x.start.Sub(p.at) < probeEvery {
-		probing.Unlock()
+		x.g.h.probing.Unlock()
 		return p
 	}
 	p := &probe{done: make(chan struct{}), at: x.start}
 	x.g.h.probed.Add(key, p)
-	probing.Unlock()
+	x.g.h.probing.Unlock()
 	go x.probe(p, method, uri, as)
 	return p
 }

@@ -23,7 +23,7 @@ type kept struct {
 	over     bool   // longer than the limit, or no memory was left for it
 	size     int64
 	sum      hash.Hash // of everything, once over
-	held     int64     // bytes accounted for in budget
+	held     int64     // bytes taken out of budget
 	budget   *atomic.Int64
 }
 
@@ -33,11 +33,9 @@ const (
 	maxDecoded = 64 << 20  // bytes unpacked for their digest: a body may be a bomb
 )
 
-var keptNow atomic.Int64 // bytes kept by this process
-
 // keeping returns a copy of up to limit bytes of a body of the given length (-1: unknown).
 func (h *Handler) keeping(limit int, length int64, encoding string) kept {
-	k := kept{limit: limit, encoding: strings.ToLower(strings.TrimSpace(encoding)), budget: &keptNow}
+	k := kept{limit: limit, encoding: strings.ToLower(strings.TrimSpace(encoding)), budget: &h.kept}
 	if limit > 0 && length > 0 {
 		k.bytes = make([]byte, 0, min(length, firstKept, int64(limit)))
 	}

@@ -21,6 +21,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -103,7 +104,9 @@ type Handler struct {
 	now atomic.Pointer[generation]
 
 	evidence *detect.Evidence
+	probing  sync.Mutex                   // guards get-or-add of probed
 	probed   *lru.Cache[probeKey, *probe] // upstreams asked without credentials, lately
+	kept     atomic.Int64                 // bytes of bodies that are kept for reading now
 	lookups  *upstream.Limiter
 	warned   warnings
 }

@@ -39,11 +39,17 @@ func (x *exchange) answered(res *http.Response) error {
 	}
 	x.keepInFront(res.Header)
 	x.up.stop()
-	if x.in.ContentLength != 0 && !x.arrived.Load() {
-		res.Header.Set("Connection", "close") // an early answer: the rest of the body will not be read
+	if x.early() {
+		res.Header.Set("Connection", "close") // the rest of the body will not be read
 	}
 	x.observe(res)
 	return nil
+}
+
+// early tells whether the upstream answered before it had all of the body. (HTTP/2 ends a stream, not a connection.)
+func (x *exchange) early() bool {
+	length := x.in.ContentLength
+	return length != 0 && x.in.ProtoMajor == 1 && !x.arrived.Load() && (length < 0 || x.received.Load() < length)
 }
 
 var errStatus = errors.New("not a status of an answer")

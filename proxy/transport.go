@@ -13,9 +13,10 @@ import (
 
 const (
 	keepIdle        = 30 * time.Second // less than most servers keep theirs: a connection that the upstream is just closing costs a request
-	idlePerUpstream = 256
+	idlePerUpstream = 128
 	copyBuffer      = 32 << 10
-	upstreamHeader  = 1 << 20 // bytes of an answer's header
+	writeBuffer     = 64 << 10 // a chunk of copyBuffer with its length before it goes out in one piece
+	upstreamHeader  = 1 << 20  // bytes of an answer's header
 )
 
 // newTransport returns a transport that changes nothing: it adds no Accept-Encoding, follows no proxy of the environment, and speaks
@@ -34,7 +35,7 @@ func newTransport(u Upstream, limits Limits, header time.Duration) *http.Transpo
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: upstreamHeader,
 		ReadBufferSize:         copyBuffer,
-		WriteBufferSize:        copyBuffer,
+		WriteBufferSize:        writeBuffer,
 		Protocols:              protocols,
 	}
 	if u.TLS != nil {
