@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // differences are the scenarios where DESIGN and what a person says differ, with the reason. DESIGN stands.
@@ -33,6 +31,7 @@ func TestReplay(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	t.Parallel()
 	dir, ours := directory()
 	all, err := Load(dir)
 	if err != nil {
@@ -76,5 +75,3 @@ func list(lines []string) string {
 	}
 	return "\n    " + strings.Join(lines, "\n    ")
 }
-
-var _ harness.T = (*testing.T)(nil)

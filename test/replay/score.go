@@ -54,6 +54,7 @@ func compare(want []Happening, got []format.BellbuoyEvent) (s Score) {
 			may = append(may, h.lines()...)
 		default:
 			s.Missing = append(s.Missing, h.lines()...)
+			may = append(may, h.lost()...)
 		}
 	}
 	for i := range got {
@@ -95,6 +96,24 @@ func (h *Happening) lines() []string {
 		}
 	}
 	return exploded(kind, h.Repository, tags, h.Digest, operator)
+}
+
+// lost are the tags that went with a delete although the recording does not name them: bellbuoy may know them.
+func (h *Happening) lost() []string {
+	var tags []string
+	for _, tag := range h.TagsLost {
+		if !slices.Contains(h.TagsNamed, tag) && !slices.Contains(h.Tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	if len(tags) == 0 {
+		return nil
+	}
+	operator := ""
+	if h.Operator != nil {
+		operator = *h.Operator
+	}
+	return exploded(h.Type, h.Repository, tags, h.Digest, operator)
 }
 
 func lines(e *format.BellbuoyEvent) []string {

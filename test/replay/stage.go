@@ -48,7 +48,8 @@ func Play(t harness.T, all []Scenario, o Options) []*Played {
 		if s.Charts() {
 			kind = "chartmuseum"
 		}
-		fmt.Fprintf(&config, "  - {name: s%d, type: %s, url: %q, hosts: [%s], path_prefix: %q}\n", i, kind, upstreams[i].srv.URL, players[i].host, s.Prefix())
+		fmt.Fprintf(&config, "  - {name: s%d, type: %s, url: %q, hosts: [%s], external_url: 'http://%s', path_prefix: %q}\n",
+			i, kind, upstreams[i].srv.URL, players[i].host, players[i].host, s.Prefix())
 	}
 	fmt.Fprintf(&config, "webhooks:\n  - {name: plain, url: %q, format: bellbuoy, events: ['*'], order: none, concurrency: 32}\n", hooks.srv.URL+"/plain")
 	fmt.Fprintf(&config, "  - {name: reads, url: %q, format: bellbuoy, events: ['*'], manifest_reads: true, order: none, concurrency: 32}\n", hooks.srv.URL+"/reads")

@@ -232,7 +232,14 @@ func (u *upstream) settle(w http.ResponseWriter, r *http.Request) int {
 	m := u.bodies[digest]
 	u.mu.Unlock()
 	if !ok || digest == "" || r.Method != http.MethodHead && m.bytes == nil {
+		body := `{"error":"no chart version found"}` // as ChartMuseum says it
+		if strings.HasPrefix(r.URL.Path, "/v2/") {
+			w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+			body = `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`
+		}
+		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, body)
 		return http.StatusNotFound
 	}
 	w.Header().Set("Docker-Content-Digest", digest)

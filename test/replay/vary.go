@@ -66,9 +66,9 @@ func each(s Scenario, change func(l *Line)) Scenario {
 func merge(name string, all []Scenario, shiftMS func(i int) float64) Scenario {
 	out := Scenario{Name: name, Auth: all[0].Auth}
 	for i, s := range all {
-		first := s.Lines[0].StartMS
+		shift := shiftMS(i) - s.Lines[0].StartMS
 		for _, l := range s.Lines {
-			l.StartMS += shiftMS(i) - first
+			l.StartMS += shift
 			l.Conn += 10_000 * i
 			out.Lines = append(out.Lines, l)
 		}
@@ -357,11 +357,11 @@ func checksOnly(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, len(s.Lines) > 0
 }
 
-// againLater: the same once more, after the client was quiet for longer than `repeat`.
+// againLater: the same once more, long enough after `repeat` for a busy machine.
 func againLater(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	if !repeatable(s) {
 		return s, false
 	}
 	last := s.Lines[len(s.Lines)-1]
-	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 5600) }), true
+	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 7500) }), true
 }

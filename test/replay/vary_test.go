@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,7 @@ func TestVariations(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
+	t.Parallel()
 	dir, ours := directory()
 	if !ours {
 		t.Skip("variations are made of our own recordings")
@@ -24,7 +26,7 @@ func TestVariations(t *testing.T) {
 		t.Fatal(err)
 	}
 	only := os.Getenv("BELLBUOY_VARY")
-	var played []Scenario
+	played := everybody(all)
 	for n, v := range Variations {
 		if only != "" && only != "all" && only != v.Name {
 			continue
@@ -44,6 +46,27 @@ func TestVariations(t *testing.T) {
 	varied(t, Play(t, played, Options{Untagged: 6 * time.Second, Pull: 6 * time.Second}))
 }
 
+// everybody: all that was recorded at one kind of registry happens at one registry within the same seconds, many clients behind one
+// address; only what one tool does more than once comes from different ones.
+func everybody(all []Scenario) (merged []Scenario) {
+	together := map[string][]Scenario{}
+	nth := map[string]int{}
+	for _, s := range all {
+		tool := s.Lines[0].agent() + s.Auth
+		nth[tool]++
+		key := s.Auth
+		if s.Charts() {
+			key = "charts"
+		}
+		together[key] = append(together[key], moved(s, fmt.Sprintf("127.0.2.%d", nth[tool])))
+	}
+	for auth, group := range together {
+		r := rand.New(rand.NewPCG(7, uint64(len(auth))))
+		merged = append(merged, merge("everybody/"+auth, group, func(int) float64 { return r.Float64() * 3000 }))
+	}
+	return merged
+}
+
 // varied reports without minding reads of a manifest alone: TestReplay does.
 func varied(t *testing.T, played []*Played) {
 	t.Helper()
@@ -59,7 +82,10 @@ func varied(t *testing.T, played []*Played) {
 		}
 		t.Errorf("%s\n  missing %s\n  extra %s\n  troubles %s\n  asked %s", p.Name, list(s.Missing), list(s.Extra), list(p.Troubles), list(p.Asked))
 	}
-	for _, v := range Variations {
+	for _, v := range append(Variations, Variation{Name: "everybody"}) {
+		if of[v.Name] == 0 {
+			continue
+		}
 		t.Logf("%-15s %d of %d exact", v.Name, exact[v.Name], of[v.Name])
 	}
 }
