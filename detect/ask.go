@@ -133,8 +133,10 @@ func (t *Tracker) question(ctx context.Context, w *write) (verdict, outcome) {
 	case doPut:
 		return t.askPut(ctx, w)
 	case doDelete:
-		found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Reference)
-		return w.askedDelete(found, err, &out), out
+		return t.askUntag(ctx, w)
+	}
+	if w.Chart.Name == "" {
+		return notDone, out // bellbuoy could not read it, and no upstream takes such a chart
 	}
 	found, err := t.ask.Chart(ctx, w.Upstream, w.Repository, w.Chart.Name, w.Chart.Version)
 	if w.Do == doRemove {
@@ -150,6 +152,33 @@ func (t *Tracker) question(ctx context.Context, w *write) (verdict, outcome) {
 	}
 	out.done = true
 	return done, out
+}
+
+// askUntag asks for what was to be deleted. Where a tag was written again meanwhile, that it is gone says nothing.
+func (t *Tracker) askUntag(ctx context.Context, w *write) (verdict, outcome) {
+	out := outcome{digest: w.Digest}
+	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Reference)
+	said := w.askedDelete(found, err, &out)
+	if said != done || IsDigest(w.Reference) {
+		return said, out
+	}
+	row, err := t.tagRow(ctx, w)
+	switch {
+	case err != nil:
+		return unsaid, outcome{}
+	case row.Wrote.After(w.At):
+		return notDone, outcome{}
+	}
+	return done, out
+}
+
+// tagRow is what the ledger says of the tag that a write names.
+func (t *Tracker) tagRow(ctx context.Context, w *write) (row tagRow, err error) {
+	err = t.ledger.View(ctx, func(v View) (err error) {
+		row, _, err = read[tagRow](v, w.tagKey(w.Reference))
+		return err
+	})
+	return row, err
 }
 
 // askedDelete: was there before and is gone.
@@ -174,6 +203,8 @@ func (t *Tracker) askPut(ctx context.Context, w *write) (verdict, outcome) {
 	switch {
 	case err != nil:
 		return unsaid, out
+	case w.Digest == "":
+		return w.askedUnreadable(found)
 	case !found.Absent && found.Digest == w.Digest:
 		if w.Before.Known && w.Before.Digest == w.Digest {
 			return notDone, out // stood there before
@@ -186,13 +217,17 @@ func (t *Tracker) askPut(ctx context.Context, w *write) (verdict, outcome) {
 	return t.present(ctx, w)
 }
 
+// askedUnreadable: the bytes put could not be decoded, so that only the tag's move tells.
+func (w *write) askedUnreadable(found Found) (verdict, outcome) {
+	if found.Absent || w.Before.Known && w.Before.Digest == found.Digest {
+		return notDone, outcome{}
+	}
+	return done, outcome{done: true, digest: found.Digest, tags: w.Tags}
+}
+
 // overwritten: the tag stands where it stood before, or nowhere. That is a later write's doing only where bellbuoy has seen one.
 func (t *Tracker) overwritten(ctx context.Context, w *write, found Found) (verdict, outcome) {
-	var row tagRow
-	err := t.ledger.View(ctx, func(v View) (err error) {
-		row, _, err = read[tagRow](v, w.tagKey(w.Reference))
-		return err
-	})
+	row, err := t.tagRow(ctx, w)
 	switch {
 	case err != nil:
 		return unsaid, outcome{}

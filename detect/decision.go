@@ -15,7 +15,9 @@ type decision struct {
 	now         time.Time
 	w           write
 	out         outcome
-	subjectSeen bool // the upstream has lately shown the manifest that an accessory belongs to
+	learning    bool // what is put is what a read has shown
+	subjectSeen bool             // the upstream has lately shown the manifest that an accessory belongs to
+	sizes       map[string]int64 // of an index's children, as far as memory knows them
 }
 
 // put stores a row.

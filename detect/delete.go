@@ -95,6 +95,9 @@ func (d *decision) deletedDigest() error {
 	if b := &d.w.Before; b.TagsComplete || len(b.Tags) > 0 {
 		tags = b.Tags
 	}
+	if err := d.outdate(tags); err != nil {
+		return err
+	}
 	if ok && known.Book || ok && isIndexKind(&known.Artifact) && onlyFallback(tags) {
 		return nil // bookkeeping
 	}
@@ -140,7 +143,7 @@ func (d *decision) forget(digest string) (tags []string, err error) {
 		tag := tagOf(row.Key)
 		tags = append(tags, tag)
 		d.drop(row.Key)
-		d.put(newRow(d.w.tagKey(tag), tagRow{At: d.now}, d.now))
+		d.put(newRow(d.w.tagKey(tag), tagRow{At: d.now, Wrote: d.w.At}, d.now))
 	}
 	d.drop(d.w.manifestKey(digest))
 	slices.Sort(tags)

@@ -178,6 +178,48 @@ func TestIntents(t *testing.T) {
 			s.client("skopeo").put("app", "v1", b)
 		}, []string{"push app:v1 one inferred", "push app:v1 one unchanged"}},
 
+		{"the same again after something else is no retry", func(s *sim) {
+			c, one, two := s.client("crane"), s.image("one", "l1"), s.image("two", "l2")
+			r := c.putting("app", "v1", one)
+			c.commit(r.op, one)
+			r.lose()
+			time.Sleep(time.Minute)
+			c.put("app", "v1", two)
+			c.put("app", "v1", one)
+		}, []string{"push app:v1 one inferred", "push app:v1 two was=one", "push app:v1 one was=two"}},
+
+		{"… nor after its digest was deleted", func(s *sim) {
+			c, one := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", one)
+			c.commit(r.op, one)
+			r.lose()
+			time.Sleep(time.Minute)
+			c.del("app", digestOfBytes(one))
+			c.put("app", "v1", one)
+		}, []string{"push app:v1 one inferred", "delete app:v1 one", "push app:v1 one"}},
+
+		{"… nor is a second delete of a tag that was put anew", func(s *sim) {
+			c := s.client("crane")
+			c.put("app", "v1", s.image("one", "l1"))
+			r := c.deleting("app", "v1")
+			s.gone("app", "v1")
+			r.lose()
+			time.Sleep(time.Minute)
+			c.put("app", "v1", s.image("two", "l2"))
+			c.del("app", "v1")
+		}, []string{"push app:v1 one", "untag app:v1 one inferred", "push app:v1 two", "untag app:v1 two"}},
+
+		{"… nor is one while the first is open", func(s *sim) {
+			c := s.client("crane")
+			c.put("app", "v1", s.image("one", "l1"))
+			s.upstream.setDown(errDown)
+			c.deleting("app", "v1").lose()
+			time.Sleep(time.Second)
+			c.put("app", "v1", s.image("two", "l2"))
+			c.del("app", "v1")
+			s.upstream.setDown(nil)
+		}, []string{"push app:v1 one", "push app:v1 two was=one", "untag app:v1 two"}},
+
 		{"a retry while the first is still on its way", func(s *sim) {
 			c, b := s.client("docker"), s.image("one", "l1")
 			r := c.putting("app", "v1", b)

@@ -171,7 +171,8 @@ func (t *Tracker) store(ctx context.Context, s string, list []Learned) error {
 // learnAll makes rows of observations of one scope.
 func (d *decision) learnAll(list []Learned) error {
 	at := d.w.place
-	defer func() { d.w.place = at }()
+	d.learning = true
+	defer func() { d.w.place, d.learning = at, false }()
 	done := map[Key]bool{}
 	for i := len(list) - 1; i >= 0; i-- { // the newest first: what it settles, older ones leave alone
 		if err := d.learn(&list[i], done); err != nil {

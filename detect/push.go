@@ -78,13 +78,9 @@ func (d *decision) accessoryByTag(a *Artifact) *Artifact {
 func (d *decision) indexSize(m *manifestRow) (int64, error) {
 	size := m.Own
 	for _, c := range m.Artifact.Children {
-		row, ok, err := read[manifestRow](d, d.w.manifestKey(c.Digest))
+		n, err := d.childSize(c)
 		if err != nil {
 			return 0, err
-		}
-		n := c.Size
-		if ok && row.Artifact.Size > 0 {
-			n = row.Artifact.Size
 		}
 		if size > math.MaxInt64-n {
 			return math.MaxInt64, nil
@@ -92,6 +88,17 @@ func (d *decision) indexSize(m *manifestRow) (int64, error) {
 		size += n
 	}
 	return size, nil
+}
+
+func (d *decision) childSize(c Child) (int64, error) {
+	if n, ok := d.sizes[c.Digest]; ok {
+		return n, nil
+	}
+	row, ok, err := read[manifestRow](d, d.w.manifestKey(c.Digest))
+	if err != nil || !ok || row.Artifact.Size <= 0 {
+		return c.Size, err
+	}
+	return row.Artifact.Size, nil
 }
 
 // bookkeeping tells whether this is an index under a fallback tag: what stands in for the referrers API.
@@ -229,16 +236,41 @@ func (d *decision) stoodBefore(i int, row tagRow, ok bool) string {
 
 // absorb ends the waiting of what has become part of this push.
 func (d *decision) absorb(children []Child) error {
-	for _, c := range children {
-		_, waiting, err := d.Get(d.w.heldKey(c.Digest))
+	for _, k := range d.heldAmong(children) {
+		_, waiting, err := d.Get(k)
 		if err != nil {
 			return err
 		}
 		if waiting {
-			d.drop(d.w.heldKey(c.Digest))
+			d.drop(k)
 		}
 	}
 	return nil
+}
+
+// heldAmong are the keys under which children may wait. Where an index lists many, one look tells which of them do.
+func (d *decision) heldAmong(children []Child) (keys []Key) {
+	const few, many = 4, 1000
+	of := make(map[Key]bool, len(children))
+	for _, c := range children {
+		k := d.w.heldKey(c.Digest)
+		of[k] = true
+		keys = append(keys, k)
+	}
+	if len(children) <= few {
+		return keys
+	}
+	rows, err := d.Scan(rowHeld, d.w.heldKey("").ID, many)
+	if err != nil || len(rows) >= many {
+		return keys
+	}
+	keys = keys[:0]
+	for _, row := range rows {
+		if of[row.Key] {
+			keys = append(keys, row.Key)
+		}
+	}
+	return keys
 }
 
 // releaseHeld gives the event of what waits under a digest, now.
@@ -294,7 +326,11 @@ func (d *decision) putTag(tag, digest string) (stood string, err error) {
 	if ok && row.Digest != "" && row.Digest != digest {
 		d.drop(d.w.taggedKey(row.Digest, tag))
 	}
-	d.put(newRow(k, tagRow{Digest: digest, At: d.now}, d.now))
+	wrote := row.Wrote
+	if !d.learning && d.w.At.After(wrote) {
+		wrote = d.w.At
+	}
+	d.put(newRow(k, tagRow{Digest: digest, At: d.now, Wrote: wrote}, d.now))
 	if digest != "" {
 		d.put(newRow(d.w.taggedKey(digest, tag), struct{}{}, d.now))
 	}

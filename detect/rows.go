@@ -113,7 +113,8 @@ func tagOf(k Key) string { return k.ID[strings.LastIndex(k.ID, separator)+1:] }
 // tagRow: Digest "" says that nothing stands there.
 type tagRow struct {
 	Digest string    `json:"d,omitempty"`
-	At     time.Time `json:"at"` // when the upstream said so
+	At     time.Time `json:"at"`         // when the upstream said so
+	Wrote  time.Time `json:"w,omitzero"` // the newest settled write's request
 }
 
 type manifestRow struct {
@@ -144,7 +145,8 @@ type refusedRow struct {
 
 type doneRow struct {
 	Event string    `json:"event"`
-	At    time.Time `json:"at"`
+	At    time.Time `json:"at"`             // when it was settled
+	Wrote time.Time `json:"wrote,omitzero"` // of its request
 }
 
 type chartRow struct {

@@ -79,11 +79,11 @@ func confirmed(asked, named []string) (tags []string) {
 func (t *Tracker) settle(ctx context.Context, in *Intent, out outcome) error {
 	var final commitResult[Changes]
 	now, cfg := time.Now(), t.config()
-	subjectSeen := t.subjectSeen(&in.w)
+	subjectSeen, sizes := t.subjectSeen(&in.w), t.childSizes(&in.w)
 	seen := t.learned.takeScope(in.w.scope())
 	w, key := in.w, in.rowKey()
 	decide := func(v View) (Changes, error) {
-		d := decision{view: v, cfg: cfg, now: now, w: w, out: out, subjectSeen: subjectSeen}
+		d := decision{view: v, cfg: cfg, now: now, w: w, out: out, subjectSeen: subjectSeen, sizes: sizes}
 		if err := d.learnAll(seen); err != nil {
 			return Changes{}, err
 		}
@@ -157,7 +157,7 @@ func (d *decision) siblings() (found []write, err error) {
 	}
 	for _, row := range rows {
 		var o write
-		if json.Unmarshal(row.Value, &o) == nil && o.ID != d.w.ID && d.w.same(&o) {
+		if json.Unmarshal(row.Value, &o) == nil && o.ID != d.w.ID && d.w.same(&o) && d.w.follows(&o) {
 			found = append(found, o)
 		}
 	}
@@ -185,7 +185,7 @@ func (d *decision) joins(siblings []write) (joined bool, err error) {
 
 // refused: no event, but a retry that finds the work done tells what became of the first try.
 func (d *decision) refused(siblings []write) error {
-	if d.w.Do == doDelete && d.out.status >= 400 && !IsDigest(d.w.Reference) {
+	if d.w.Do == doDelete && d.out.status > http.StatusUnauthorized && !IsDigest(d.w.Reference) {
 		d.rememberRefusal()
 	}
 	switch d.out.status {
@@ -223,13 +223,16 @@ const joinWindow = 10 * time.Minute
 
 // remember lets a retry that is answered later join the event that is made now.
 func (d *decision) remember() {
-	row := newRow(d.w.doneKey(), doneRow{Event: d.w.Event, At: d.now}, d.now)
+	row := newRow(d.w.doneKey(), doneRow{Event: d.w.Event, At: d.now, Wrote: d.w.At}, d.now)
 	row.Due = d.now.Add(joinWindow)
 	d.put(row)
 }
 
 // happened makes what a write that the upstream did means true.
 func (d *decision) happened() error {
+	if err := d.outdate(nil); err != nil {
+		return err
+	}
 	switch d.w.Do {
 	case doPut:
 		return d.pushed()
