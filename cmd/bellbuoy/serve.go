@@ -202,11 +202,14 @@ func (b *buoy) run(ctx context.Context) error {
 	return failure
 }
 
-// askForLogins warns where an upstream asks for a login and bellbuoy has none: unknown outcomes and indexes need one.
+// askForLogins warns where a registry asks for a login and bellbuoy has none: unknown outcomes and indexes need one.
 func (b *buoy) askForLogins(ctx context.Context) {
-	for name, c := range *b.asker.byName.Load() {
-		if c.HasCredentials() {
-			continue
+	w := b.wiring.Load()
+	for i := range w.upstreams {
+		name := w.upstreams[i].Name
+		c := w.askers[name]
+		if w.upstreams[i].Kind != detect.Registry || c.HasCredentials() {
+			continue // nothing that a ChartMuseum has at every depth tells whether it asks
 		}
 		asks, err := c.AsksForLogin(ctx)
 		switch {
