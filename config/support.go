@@ -17,6 +17,8 @@ var notYet = []feature{
 	{path: "projects[].quota"},
 	{path: "scanners"},
 	{path: "replication"},
+	{path: "webhooks[].match.min_severity"},
+	{path: "webhooks[].exclude.min_severity"},
 	{path: "webhooks[].preset"},
 	{path: "webhooks[].format_options.file"},
 	{path: "webhooks[].format", value: "teams"},
