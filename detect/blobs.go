@@ -21,6 +21,10 @@ func (p *pass) blob(op *Operation) {
 		p.belongs(found, b.id, full, op)
 		return
 	}
+	if q := p.unreadable(); q != nil {
+		p.count(q)
+		return
+	}
 	if p.fromStore(op, b.id) { // row 8
 		return
 	}
@@ -37,6 +41,11 @@ func (p *pass) candidates(b blobID) (found []*pull) {
 		}
 	}
 	return found
+}
+
+// unreadable is a reading whose manifest says nothing (too long, schema 1): any blob that belongs to nothing else is taken for its own.
+func (p *pass) unreadable() *pull {
+	return p.s.newest(func(q *pull) bool { return q.content == nil && q.state == undecided })
 }
 
 // belongs: a blob of what the client has read was answered.
@@ -204,12 +213,16 @@ func (p *pass) settleStrays(q *pull) {
 // lookUpStored asks the ledger whether a tag that was resolved stands on an image that this blob belongs to: what memory no longer holds
 // is then there for the blobs that follow. It gives up nothing but time.
 func (t *Tracker) lookUpStored(s *session, op *Operation) {
-	if len(s.heads) == 0 {
-		return
+	at, who := s.key.place, sessionKeyOf(op, op.Repository)
+	var digests []string
+	for i := range s.heads {
+		if !s.heads[i].looked {
+			s.heads[i].looked = true
+			digests = append(digests, s.heads[i].digest)
+		}
 	}
-	at, digests, who := s.key.place, make([]string, 0, len(s.heads)), sessionKeyOf(op, op.Repository)
-	for _, h := range s.heads {
-		digests = append(digests, h.digest)
+	if len(digests) == 0 {
+		return
 	}
 	blob := Operation{
 		Request:  Request{Action: BlobGet, Repository: op.Repository, Reference: op.Reference, Hint: op.Hint},

@@ -15,7 +15,7 @@ type decision struct {
 	now         time.Time
 	w           write
 	out         outcome
-	learning    bool // what is put is what a read has shown
+	learning    bool             // what is put is what a read has shown
 	subjectSeen bool             // the upstream has lately shown the manifest that an accessory belongs to
 	sizes       map[string]int64 // of an index's children, as far as memory knows them
 }

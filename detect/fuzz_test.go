@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,5 +112,19 @@ func (f *fuzzing) endRunning(i int) {
 		i %= len(f.running)
 		f.running[i].end(i%2 == 0)
 		f.running = append(f.running[:i], f.running[i+1:]...)
+	}
+}
+
+// TestTrackerAtRandom plays a few hundred scripts of FuzzTracker's, the same each time.
+func TestTrackerAtRandom(t *testing.T) {
+	for seed := range uint64(300) {
+		t.Run("", func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			script := make([]byte, 200)
+			for i := range script {
+				script[i] = byte(random.Uint32())
+			}
+			synctest.Test(t, func(t *testing.T) { fuzzTracker(t, script) })
+		})
 	}
 }

@@ -13,7 +13,7 @@ func (s *session) resolved(op *Operation, now time.Time, limit int) {
 	if _, _, fallback := FallbackTag(op.Reference); fallback {
 		return
 	}
-	h := head{op.Reference, op.ContentDigest, now}
+	h := head{tag: op.Reference, digest: op.ContentDigest, at: now}
 	s.heads = slices.DeleteFunc(s.heads, func(o head) bool { return o.tag == h.tag && o.digest == h.digest })
 	s.heads = append(s.heads, h)
 	if len(s.heads) > limit {

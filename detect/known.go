@@ -41,7 +41,9 @@ func (t *Tracker) TagsOf(ctx context.Context, upstream, hint, repository, digest
 	p := place{upstream, hint, repository}
 	tags := t.tagsStored(ctx, p, digest)
 	for _, tag := range t.learned.tagsOn(p, digest) {
-		if !slices.Contains(tags, tag) {
+		row, _, ok := get[tagRow](t.index, p.tagKey(tag))
+		moved := ok && row.Digest != digest
+		if !moved && !slices.Contains(tags, tag) {
 			tags = append(tags, tag)
 		}
 	}
@@ -126,4 +128,19 @@ func (t *Tracker) subjectSeen(w *write) bool {
 	}
 	_, _, ok := get[seenManifest](t.index, w.manifestKey(w.Manifest.Artifact.Subject))
 	return ok
+}
+
+// childSizes are the sizes of an index's children, as far as memory knows them.
+func (t *Tracker) childSizes(w *write) map[string]int64 {
+	if w.Manifest == nil || len(w.Manifest.Artifact.Children) == 0 {
+		return nil
+	}
+	sizes := map[string]int64{}
+	for i := range w.Manifest.Artifact.Children {
+		digest := w.Manifest.Artifact.Children[i].Digest
+		if m, _, ok := get[seenManifest](t.index, w.manifestKey(digest)); ok && m.full {
+			sizes[digest] = m.size
+		}
+	}
+	return sizes
 }

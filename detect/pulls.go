@@ -34,7 +34,7 @@ func (p *pass) manifest(op *Operation, c *content) {
 		p.s.dropHeads(m.tag)
 	}
 	switch {
-	case m.digest == "":
+	case m.digest == "" && m.tag == "":
 	case p.isAccessory(&m): // row 1
 	case p.isRepeat(&m): // row 2
 	case p.isChild(&m): // row 3

@@ -45,6 +45,7 @@ func sessionKeyOf(op *Operation, repository string) sessionKey {
 type head struct {
 	tag, digest string
 	at          time.Time
+	looked      bool // the ledger was asked for its manifest
 }
 
 type stray struct {

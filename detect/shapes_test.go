@@ -275,6 +275,26 @@ func TestShapes(t *testing.T) {
 			}
 		}, []string{"pull library/app:v1 one"}},
 
+		{"a manifest that cannot be read: its blobs are whatever follows", func(s *sim) {
+			s.has("app", []byte(`{"schemaVersion":1}`), "v1")
+			c := s.client("old")
+			c.get("app", "v1")
+			c.blob("app", "l1", "l2")
+		}, []string{"pull app:v1 " + digestOfBytes([]byte(`{"schemaVersion":1}`))}},
+
+		{"an index of many children", func(s *sim) {
+			c := s.client("crane")
+			var all [][]byte
+			for _, name := range strings.Split("abcdefgh", "") {
+				b := s.image(name, "l"+name)
+				all = append(all, b)
+				c.put("app", digestOfBytes(b), b)
+			}
+			other := s.image("other", "lo")
+			c.put("app", digestOfBytes(other), other)
+			c.put("app", "v1", s.index("idx", all...))
+		}, []string{"push app:v1 idx children=a+b+c+d+e+f+g+h", "push app other"}},
+
 		{"an index whose children the registry already had", func(s *sim) {
 			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
 			s.has("app", a)
