@@ -3,6 +3,8 @@ package detect
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +29,7 @@ func (l *Learned) place() place { return place{l.Upstream, l.Hint, l.Repository}
 type learned struct {
 	mu      sync.Mutex
 	byScope map[string][]Learned
+	taken   map[string][]Learned // what the last flush took, and what writes took since: it may be on its way still
 	n       int
 	dropped atomic.Int64
 }
@@ -111,8 +114,12 @@ func (q *learned) take() map[string][]Learned {
 	defer q.mu.Unlock()
 	all := q.byScope
 	q.byScope, q.n = nil, 0
+	q.taken = maps.Clone(all)
 	return all
 }
+
+// maxTaken bounds what is remembered of what writes took, in repositories and in each of them.
+const maxTaken = 4096
 
 // takeScope takes what was seen of one repository.
 func (q *learned) takeScope(s string) []Learned {
@@ -121,17 +128,24 @@ func (q *learned) takeScope(s string) []Learned {
 	list := q.byScope[s]
 	delete(q.byScope, s)
 	q.n -= len(list)
+	if len(list) > 0 && len(q.taken) < maxTaken && len(q.taken[s])+len(list) < maxTaken {
+		if q.taken == nil {
+			q.taken = map[string][]Learned{}
+		}
+		q.taken[s] = slices.Concat(q.taken[s], list)
+	}
 	return list
 }
 
-// tagsOn are the tags that reads have shown on a digest and that are not stored yet.
+// tagsOn are the tags that reads have shown on a digest and that may not be stored yet.
 func (q *learned) tagsOn(p place, digest string) (tags []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i := range q.byScope[p.scope()] {
-		l := &q.byScope[p.scope()][i]
-		if l.Tag != "" && l.Digest == digest && l.place() == p {
-			tags = append(tags, l.Tag)
+	for _, list := range [...][]Learned{q.byScope[p.scope()], q.taken[p.scope()]} {
+		for i := range list {
+			if l := &list[i]; l.Tag != "" && l.Digest == digest && l.place() == p {
+				tags = append(tags, l.Tag)
+			}
 		}
 	}
 	return tags
