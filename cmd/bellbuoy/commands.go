@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os/signal"
@@ -105,7 +106,8 @@ func (a *app) events(ctx context.Context, f eventsFlags) error {
 	if err != nil {
 		return err
 	}
-	err = lines(resp, func(e eventLine) error { return a.printEvent(e, f.json) })
+	defer resp.Body.Close()
+	err = lines(resp.Body, func(e eventLine) error { return a.printEvent(e, f.json) })
 	if f.follow && ctx.Err() != nil {
 		return nil
 	}
@@ -207,18 +209,19 @@ func (a *app) deliveries(ctx context.Context, f deliveriesFlags) error {
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	if f.json {
-		return lines(resp, func(d deliveryLine) error { return json.NewEncoder(a.Stdout).Encode(d) })
+		return lines(resp.Body, func(d deliveryLine) error { return json.NewEncoder(a.Stdout).Encode(d) })
 	}
-	return a.printDeliveries(resp, f.id)
+	return a.printDeliveries(resp.Body, f.id)
 }
 
-func (a *app) printDeliveries(resp *http.Response, id int64) error {
+func (a *app) printDeliveries(answer io.Reader, id int64) error {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tWEBHOOK\tSTATE\tATTEMPTS\tLAST\tEVENT\tCREATED\tNEXT")
 	found := 0
 	var log []attemptLine
-	err := lines(resp, func(d deliveryLine) error {
+	err := lines(answer, func(d deliveryLine) error {
 		found++
 		log = d.Log
 		what := d.Repository

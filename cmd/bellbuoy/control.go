@@ -152,9 +152,8 @@ func (c *control) call(ctx context.Context, method, path string, query url.Value
 }
 
 // lines reads an answer of JSON lines, one after the other as they come.
-func lines[T any](resp *http.Response, each func(T) error) error {
-	defer resp.Body.Close()
-	in := bufio.NewScanner(resp.Body)
+func lines[T any](answer io.Reader, each func(T) error) error {
+	in := bufio.NewScanner(answer)
 	in.Buffer(nil, 16<<20)
 	for in.Scan() {
 		var line T

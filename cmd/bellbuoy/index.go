@@ -38,9 +38,10 @@ func (a *app) index(ctx context.Context, r indexRequest) error {
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	show := a.progress()
 	var last indexLine
-	err = lines(resp, func(l indexLine) error {
+	err = lines(resp.Body, func(l indexLine) error {
 		if l.Skip != "" {
 			fmt.Fprintln(a.Stderr, "skipped:", l.Skip)
 			return nil
