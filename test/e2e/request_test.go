@@ -100,3 +100,6 @@ func push(t testing.TB, base, repository, reference string, a harness.Artifact, 
 		t.Fatalf("PUT of the manifest: %s\n%s", resp.Status, bodyOf(resp))
 	}
 }
+
+// portOf is a free port as text.
+func portOf(t testing.TB) string { return fmt.Sprint(harness.FreePort(t)) }

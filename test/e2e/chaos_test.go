@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// bellbuoy is killed again and again while clients push and delete. Every tag that a client got acknowledged has exactly one push that
+// changed it, and one delete. (The long version of this is test/chaos.)
+func TestKilledAtRandom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	t.Parallel()
+	s := faultyRegistry(t)
+	const clients, each = 4, 12
+	base := harness.NewImage(harness.ImageOptions{})
+	for client := range clients {
+		putBlobs(s, s.buoy.ProxyURL, fmt.Sprintf("random/c%d", client), base)
+	}
+	var working sync.WaitGroup
+	for client := range clients {
+		working.Go(func() { s.persist(fmt.Sprintf("random/c%d", client), base, each) })
+	}
+	done := background(working.Wait)
+	for alive := true; alive; {
+		select {
+		case <-done:
+			alive = false
+		case <-time.After(time.Duration(150+rand.IntN(400)) * time.Millisecond):
+			s.kill9()
+			s.buoy.StartOnly()
+		}
+	}
+	if err := s.buoy.WaitReady(soon); err != nil {
+		t.Fatal(err)
+	}
+	s.settled()
+	for client := range clients {
+		repo := fmt.Sprintf("random/c%d", client)
+		eventually(t, soon, func() bool { full, _ := s.arrived(repo); return len(full) >= 2*each })
+	}
+	time.Sleep(time.Second) // a late one too many
+	for client := range clients {
+		repo := fmt.Sprintf("random/c%d", client)
+		s.onceEach(repo, base, each)
+	}
+}
+
+// persist pushes tags and deletes them, each until it is acknowledged, as patient clients do.
+func (s faultStage) persist(repo string, a harness.Artifact, n int) {
+	for i := range n {
+		tag := fmt.Sprintf("t%d", i)
+		s.until("PUT "+tag, func() (*http.Response, error) { return putManifest(s.buoy.ProxyURL, repo, tag, a) }, http.StatusCreated)
+		// a 404 says that an earlier try did it
+		s.until("DELETE "+tag, func() (*http.Response, error) {
+			return send(http.MethodDelete, s.buoy.ProxyURL+"/v2/"+repo+"/manifests/"+tag, nil)
+		}, http.StatusAccepted, http.StatusNotFound)
+	}
+}
+
+func (s faultStage) until(what string, do func() (*http.Response, error), statuses ...int) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		resp, err := do()
+		if err != nil {
+			continue
+		}
+		for _, status := range statuses {
+			if resp.StatusCode == status {
+				return
+			}
+		}
+	}
+	s.Errorf("%s was never acknowledged", what)
+}
+
+func (s faultStage) onceEach(repo string, a harness.Artifact, n int) {
+	s.Helper()
+	full, _ := s.arrived(repo)
+	counts := map[string]int{}
+	for _, e := range full {
+		if e.Changed != nil && !*e.Changed {
+			continue // killed between our commit and the answer: for bellbuoy the client's retry is a push of its own, of the same
+		}
+		for _, tag := range e.Tags {
+			counts[e.Type+" "+tag]++
+		}
+		if e.Digest != a.Digest.String() {
+			s.Errorf("%s of %s%v is of digest %q", e.Type, repo, e.Tags, e.Digest)
+		}
+	}
+	for i := range n {
+		for _, kind := range []string{"PUSH_ARTIFACT", "DELETE_TAG"} {
+			what := fmt.Sprintf("%s t%d", kind, i)
+			if counts[what] != 1 {
+				s.Errorf("%s: %d events %s, want 1", repo, counts[what], what)
+			}
+			delete(counts, what)
+		}
+	}
+	for what := range counts {
+		s.Errorf("%s: an event %s that nobody caused", repo, what)
+	}
+}
