@@ -54,6 +54,7 @@ type picker struct {
 	e      engine
 	query  DueQuery
 	column string            // tag_hash or repo_hash
+	index  string            // of it
 	busy   map[int64]bool    // hashes of the busy keys
 	heads  map[int64]keyHead // by the key's hash; of those in flight too
 	free   []int64           // due deliveries that no order binds
@@ -68,9 +69,9 @@ type keyHead struct {
 
 // dueIDs returns the ids of what q asks for, in order, and whether there may be more than was looked at.
 func dueIDs(ctx context.Context, e engine, q DueQuery) (ids []int64, cut bool, err error) {
-	p := &picker{ctx: ctx, e: e, query: q, column: "tag_hash", busy: make(map[int64]bool), heads: make(map[int64]keyHead)}
+	p := &picker{ctx: ctx, e: e, query: q, column: "tag_hash", index: "deliveries_tag", busy: make(map[int64]bool), heads: make(map[int64]keyHead)}
 	if q.Order == ByRepository {
-		p.column = "repo_hash"
+		p.column, p.index = "repo_hash", "deliveries_repo"
 	}
 	for key, is := range q.Busy {
 		if is && key != "" {
@@ -173,9 +174,9 @@ func (p *picker) choose() ([]int64, error) {
 func (p *picker) head(hash int64) (id int64, err error) {
 	args := []any{p.query.Webhook, hash}
 	due := "(state = 0 OR next_at <= " + p.e.now(&args, p.query.Now) + ")"
-	sql := "SELECT id, 1 FROM deliveries WHERE webhook = $1 AND tag_hash = $2 AND state < 2 AND " + due + " ORDER BY id LIMIT 1"
+	sql := "SELECT id, 1 FROM deliveries" + p.e.using(p.index) + " WHERE webhook = $1 AND tag_hash = $2 AND state < 2 AND " + due + " ORDER BY id LIMIT 1"
 	if p.query.Order == ByRepository {
-		sql = "SELECT id, CASE WHEN " + due + " THEN 1 ELSE 0 END FROM deliveries WHERE webhook = $1 AND repo_hash = $2 AND state < 2 ORDER BY id LIMIT 1"
+		sql = "SELECT id, CASE WHEN " + due + " THEN 1 ELSE 0 END FROM deliveries" + p.e.using(p.index) + " WHERE webhook = $1 AND repo_hash = $2 AND state < 2 ORDER BY id LIMIT 1"
 	}
 	err = p.e.query(p.ctx, sql, args, func(s scanner) error {
 		var is int64
@@ -191,7 +192,7 @@ func (p *picker) head(hash int64) (id int64, err error) {
 // skip goes from key to key, for those that the windows did not show.
 func (p *picker) skip(ids []int64) ([]int64, error) {
 	var hashes []int64
-	next := "(SELECT min(" + p.column + ") FROM deliveries WHERE webhook = $1 AND state < 2 AND " + p.column + " > "
+	next := "(SELECT min(" + p.column + ") FROM deliveries" + p.e.using(p.index) + " WHERE webhook = $1 AND state < 2 AND " + p.column + " > "
 	sql := "WITH RECURSIVE keys(hash, n) AS (SELECT " + next + "$2), 1 UNION ALL SELECT " + next + "keys.hash), n + 1 FROM keys WHERE n < $3 AND hash IS NOT NULL) " +
 		"SELECT hash FROM keys WHERE hash IS NOT NULL AND hash <> 0"
 	err := p.e.query(p.ctx, sql, []any{p.query.Webhook, int64(-1 << 63), dueWindow}, func(s scanner) error {
@@ -226,7 +227,7 @@ func (p *picker) skip(ids []int64) ([]int64, error) {
 // unkeyed adds due deliveries that have no key.
 func (p *picker) unkeyed(ids []int64) ([]int64, error) {
 	args := []any{p.query.Webhook, p.query.Limit + len(p.query.Except)}
-	sql := "SELECT id FROM deliveries WHERE webhook = $1 AND " + p.column + " = 0 AND state < 2 AND (state = 0 OR next_at <= " + p.e.now(&args, p.query.Now) + ") ORDER BY id LIMIT $2"
+	sql := "SELECT id FROM deliveries" + p.e.using(p.index) + " WHERE webhook = $1 AND " + p.column + " = 0 AND state < 2 AND (state = 0 OR next_at <= " + p.e.now(&args, p.query.Now) + ") ORDER BY id LIMIT $2"
 	err := p.e.query(p.ctx, sql, args, func(s scanner) error {
 		var id int64
 		if err := s.Scan(&id); err != nil {

@@ -42,8 +42,17 @@ type engine interface {
 	now(args *[]any, now time.Time) string
 	// among is the SQL condition "column is one of ids"; it appends to args.
 	among(column string, ids []int64, args *[]any) string
+	// using names the index of a table's pending deliveries that a search must take, where the planner cannot be trusted with it.
+	using(index string) string
 	// settled is the highest sequence number that a follower may read up to: all below are committed or never will be.
 	settled(ctx context.Context) (int64, error)
-	size(ctx context.Context) (int64, error)
+	size(ctx context.Context) (sizes, error)
 	close() error
+}
+
+// sizes are bytes in use.
+type sizes struct {
+	all int64
+	// What a delivery with its event, and a pack, weigh on average; 0: all tells exactly what a removal has freed.
+	delivery, pack int64
 }

@@ -60,7 +60,10 @@ func (p *pgPool) acquire(ctx context.Context) (*pgx.Conn, error) {
 		return nil, ErrClosed
 	}
 	if c != nil && !c.IsClosed() {
-		return c, nil
+		if c.PgConn().CheckConn() == nil {
+			return c, nil
+		}
+		closeQuickly(c) // the server has gone meanwhile
 	}
 	c, err := p.connect(ctx)
 	if err != nil {

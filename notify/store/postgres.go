@@ -243,6 +243,8 @@ func (e *postgresEngine) among(column string, ids []int64, args *[]any) string {
 	return fmt.Sprintf("%s = ANY($%d::bigint[])", column, len(*args))
 }
 
+func (e *postgresEngine) using(string) string { return "" }
+
 // settled: a transaction that appends holds a shared lock whose number tells below which sequence number it has none of its
 // own. First the sequence is read, then the locks: who got a number up to then and holds no lock any more has ended, and what
 // it wrote is seen by every later statement.
@@ -261,9 +263,21 @@ func (e *postgresEngine) settled(ctx context.Context) (settled int64, err error)
 	return settled, err
 }
 
-func (e *postgresEngine) size(ctx context.Context) (n int64, err error) {
-	err = e.query(ctx, "SELECT sum(pg_total_relation_size(t::regclass))::bigint FROM unnest(ARRAY['events', 'packs', 'deliveries', 'payloads', 'attempts', 'state_rows']) t", nil,
-		func(s scanner) error { return s.Scan(&n) })
+// size is what the tables hold, not what they occupy: PostgreSQL keeps the room of removed rows for new ones, so that
+// pg_total_relation_size would stay above any bound that it has once passed. The rows are counted by the statistics, and
+// weighed by the oldest of them, with what indexes and row headers add.
+func (e *postgresEngine) size(ctx context.Context) (n sizes, err error) {
+	weight := func(table, column, order string, extra int) string {
+		return fmt.Sprintf("%d + coalesce((SELECT avg(pg_column_size(%s)) FROM (SELECT %s FROM %s ORDER BY %s LIMIT 300) t), 0)", extra, column, column, table, order)
+	}
+	rows := func(table string) string {
+		return "coalesce((SELECT n_live_tup FROM pg_stat_all_tables WHERE relid = '" + table + "'::regclass), 0)"
+	}
+	sql := "SELECT least(o.bytes, r.events * w.event + r.payloads * w.payload + r.attempts * w.attempt + r.packs * w.pack + r.deliveries * 500)::bigint, (w.event + w.payload + w.attempt + 500)::bigint, w.pack::bigint FROM" +
+		" (SELECT " + weight("events", "data", "seq", 350) + " AS event, " + weight("payloads", "data", "delivery", 80) + " AS payload, " + weight("attempts", "response", "delivery", 150) + " AS attempt, " + weight("packs", "data", "first", 150) + " AS pack) w," +
+		" (SELECT " + rows("events") + " AS events, " + rows("payloads") + " AS payloads, " + rows("attempts") + " AS attempts, " + rows("packs") + " AS packs, " + rows("deliveries") + " AS deliveries) r," +
+		" (SELECT sum(pg_total_relation_size(t::regclass)) AS bytes FROM unnest(ARRAY['events', 'packs', 'deliveries', 'payloads', 'attempts']) t) o"
+	err = e.query(ctx, sql, nil, func(s scanner) error { return s.Scan(&n.all, &n.delivery, &n.pack) })
 	return n, err
 }
 

@@ -20,6 +20,7 @@ type postgresStore struct {
 const (
 	replicaTTL   = 15 * time.Second
 	replicaRenew = 4 * time.Second
+	replicaRetry = 500 * time.Millisecond
 	sumUpEvery   = 10 * time.Second
 )
 
@@ -32,14 +33,13 @@ func newPostgresStore(ctx context.Context, e *postgresEngine, warnings []string)
 		s.remote.tell(g)
 	}
 	s.updates, s.finishes, s.chores = newWriter(e, done), newWriter(e, done), newWriter(e, done)
-	if err := e.renewReplica(ctx, replicaTTL); err != nil {
+	s.start()
+	if err := s.renew(ctx, replicaTTL); err != nil {
+		s.Close()
 		return nil, err
 	}
-	s.start()
 	s.running.Go(func() { s.remote.run(s.life) })
-	s.running.Go(func() {
-		s.regularly(s.life, replicaRenew, func(ctx context.Context) error { return e.renewReplica(ctx, replicaTTL) })
-	})
+	s.running.Go(func() { s.beat(s.life) })
 	s.running.Go(func() { s.regularly(s.life, sumUpEvery, e.sumUp) })
 	if err := s.clampClock(ctx); err != nil {
 		s.Close()
@@ -66,12 +66,28 @@ func (s *postgresStore) regularly(ctx context.Context, every time.Duration, fn f
 	}
 }
 
-// renewReplica says that this replica lives. Others take its rows when it has not said so for ttl.
-func (e *postgresEngine) renewReplica(ctx context.Context, ttl time.Duration) error {
-	return e.pool.with(ctx, func(c *pgx.Conn) error {
-		_, err := c.Exec(ctx, "INSERT INTO replicas (name, lease_until) VALUES ($1, "+pgNow+" + $2) ON CONFLICT (name) DO UPDATE SET lease_until = greatest(replicas.lease_until, excluded.lease_until)", e.replica, ttl.Microseconds())
-		return err
-	})
+// beat says now and then that this replica lives, through a writer, so that Healthy knows of a database that is away
+// although nothing is to be written.
+func (s *postgresStore) beat(ctx context.Context) {
+	for every := replicaRenew; sleep(ctx, every); {
+		c, cancel := context.WithTimeout(ctx, pgAtMost)
+		err := s.renew(c, replicaTTL)
+		cancel()
+		if every = replicaRenew; err != nil {
+			every = replicaRetry
+		}
+	}
+}
+
+// renew says that this replica lives. Others take its rows when it has not said so for ttl.
+func (s *postgresStore) renew(ctx context.Context, ttl time.Duration) error {
+	return s.alone(ctx, func(tx session, _ *group) error { return s.e.renewReplica(ctx, tx, ttl) })
+}
+
+func (e *postgresEngine) renewReplica(ctx context.Context, tx session, ttl time.Duration) error {
+	_, err := tx.exec(ctx, "INSERT INTO replicas (name, lease_until) VALUES ($1, "+pgNow+" + $2::bigint)"+
+		" ON CONFLICT (name) DO UPDATE SET lease_until = greatest(replicas.lease_until, excluded.lease_until)", e.replica, ttl.Microseconds())
+	return err
 }
 
 // sumUp makes one row for each webhook of the differences in depths, and forgets replicas that are long gone.
@@ -116,13 +132,13 @@ func (s *postgresStore) Lease(ctx context.Context, webhooks []string, ttl time.D
 	}
 	var lanes []Lane
 	err := s.alone(ctx, func(tx session, _ *group) (err error) {
+		if err := s.e.renewReplica(ctx, tx, max(ttl, replicaTTL)); err != nil {
+			return err
+		}
 		lanes, err = s.lease(ctx, tx, names, ttl, fair)
 		return err
 	})
 	if err != nil {
-		return nil, naming("leasing lanes", err)
-	}
-	if err := s.e.renewReplica(ctx, max(ttl, replicaTTL)); err != nil {
 		return nil, naming("leasing lanes", err)
 	}
 	return lanes, nil

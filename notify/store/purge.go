@@ -222,50 +222,75 @@ func (p *purge) removeFrom(table, column string) func(context.Context, []int64) 
 	}
 }
 
-// oversize removes the oldest delivered ones, and with them packs, until the size is within its bound. Pending ones never go.
+// oversize removes the oldest delivered ones and packs, whichever is older, until the size is within its bound. Pending ones never go.
 func (p *purge) oversize(ctx context.Context) error {
 	if p.retention.MaxSize <= 0 {
 		return nil
 	}
-	fits := false
-	check := func() error {
-		n, err := p.size(ctx)
-		fits = n <= p.retention.MaxSize
+	n, err := p.size(ctx)
+	if err != nil {
 		return err
 	}
-	if err := check(); err != nil || fits {
-		return err
-	}
-	remove := func(inner func(context.Context, []int64) error) func(context.Context, []int64) error {
-		return func(ctx context.Context, ids []int64) error {
-			if err := inner(ctx, ids); err != nil {
+	delivered := source{sql: "SELECT id, created_at FROM deliveries WHERE id > $1 AND state = 2 ORDER BY id LIMIT $2", weight: n.delivery, remove: p.removeDeliveries(sDelivered)}
+	packs := source{sql: "SELECT first, made FROM packs WHERE first > $1 ORDER BY first LIMIT $2", weight: n.pack, remove: p.removeFrom("packs", "first")}
+	for over := n.all - p.retention.MaxSize; over > 0; {
+		for _, s := range []*source{&delivered, &packs} {
+			if err := s.fill(ctx, p.core); err != nil {
 				return err
 			}
-			if err := check(); err != nil {
-				return err
-			}
-			if fits {
-				p.removed += len(ids)
-				return errStop
-			}
+		}
+		older := &delivered
+		if len(older.ids) == 0 || len(packs.ids) > 0 && packs.oldest < older.oldest {
+			older = &packs
+		}
+		if len(older.ids) == 0 {
 			return nil
 		}
-	}
-	for _, w := range []struct {
-		sql    string
-		remove func(context.Context, []int64) error
-	}{
-		{"SELECT first FROM packs WHERE first > $1 ORDER BY first LIMIT $2", p.removeFrom("packs", "first")},
-		{"SELECT id FROM deliveries WHERE id > $1 AND state = 2 ORDER BY id LIMIT $2", p.removeDeliveries(sDelivered)},
-	} {
-		if err := p.walk(ctx, w.sql, nil, remove(w.remove)); err != nil || fits {
-			if err == errStop {
-				err = nil
+		if err := older.remove(ctx, older.ids); err != nil {
+			return err
+		}
+		p.removed += len(older.ids)
+		over -= older.weight * int64(len(older.ids))
+		older.ids = nil
+		if older.weight == 0 {
+			if n, err = p.size(ctx); err != nil {
+				return err
 			}
+			over = n.all - p.retention.MaxSize
+		}
+		if err := pause(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// source is one of the two things that go when the store is too large.
+type source struct {
+	sql    string
+	weight int64
+	remove func(context.Context, []int64) error
+
+	after  int64
+	ids    []int64 // the next chunk
+	oldest int64
+}
+
+func (s *source) fill(ctx context.Context, q querier) error {
+	if len(s.ids) > 0 {
+		return nil
+	}
+	return q.query(ctx, s.sql, []any{s.after, int64(chunk)}, func(r scanner) error {
+		var at int64
+		if err := r.Scan(&s.after, &at); err != nil {
+			return err
+		}
+		if len(s.ids) == 0 {
+			s.oldest = at
+		}
+		s.ids = append(s.ids, s.after)
+		return nil
+	})
 }
 
 // trim removes the least recently seen rows of a kind beyond its bound. Rows without Seen do not count.

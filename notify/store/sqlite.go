@@ -294,12 +294,15 @@ func (e *sqliteEngine) among(column string, ids []int64, args *[]any) string {
 	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, len(*args))
 }
 
+// using: without statistics SQLite prefers deliveries_lane, which would walk the whole lane.
+func (e *sqliteEngine) using(index string) string { return " INDEXED BY " + index }
+
 // settled: with one writer, what is committed is committed in order.
 func (e *sqliteEngine) settled(context.Context) (int64, error) { return math.MaxInt64 - 1, nil }
 
-func (e *sqliteEngine) size(ctx context.Context) (n int64, err error) {
+func (e *sqliteEngine) size(ctx context.Context) (n sizes, err error) {
 	err = e.query(ctx, "SELECT (c.page_count - f.freelist_count) * s.page_size FROM pragma_page_count c, pragma_freelist_count f, pragma_page_size s", nil,
-		func(s scanner) error { return s.Scan(&n) })
+		func(s scanner) error { return s.Scan(&n.all) })
 	return n, err
 }
 
