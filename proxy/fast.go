@@ -50,7 +50,7 @@ func (x *exchange) carryFast() bool {
 		return false
 	}
 	x.ctx = x.in.Context()
-	c, res, err := x.askFast()
+	c, res, err := x.askFast() //nolint:bodyclose // the body ends with the connection's turn: put or close
 	if err != nil {
 		x.failed(err)
 		return true
@@ -171,6 +171,9 @@ func (x *exchange) passBody(c *fastConn, res *http.Response) error {
 	return x.copyBody(c, res)
 }
 
+// unbuffered is the length from which net/http keeps nothing of a Write back.
+const unbuffered = 16 << 10
+
 // copyBody passes a body on piece by piece. What the upstream has sent is sent on before more is waited for.
 func (x *exchange) copyBody(c *fastConn, res *http.Response) error {
 	buf := buffers.Get()
@@ -196,7 +199,7 @@ func (x *exchange) copyBody(c *fastConn, res *http.Response) error {
 		if err != nil {
 			return err
 		}
-		if c.br.Buffered() == 0 {
+		if n < unbuffered && c.br.Buffered() == 0 {
 			_ = control.Flush() // a failure shows with the next Write
 		}
 	}

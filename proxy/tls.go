@@ -102,7 +102,12 @@ func (c *Certificates) load() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate: %w", err)
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}}
+	config := &tls.Config{
+		MinVersion:                  tls.VersionTLS12,
+		NextProtos:                  []string{"h2", "http/1.1"},
+		Certificates:                []tls.Certificate{pair},
+		DynamicRecordSizingDisabled: true, // made for pages; blobs are long
+	}
 	if c.clientCAFile == "" {
 		return config, nil
 	}
