@@ -90,7 +90,8 @@ func (f *fakeLedger) apply(scope string, decide func(View) (Changes, error)) err
 		return err
 	}
 	if !reflect.DeepEqual(first, c) {
-		f.t.Errorf("decide is not pure in its view:\n%+v\n%+v", first, c)
+		f.t.Errorf("decide in %q is not pure in its view: %d events, %d rows put, %d dropped; then %d, %d, %d", scope,
+			len(first.Events), len(first.Put), len(first.Delete), len(c.Events), len(c.Put), len(c.Delete))
 	}
 	if commit != nil {
 		commit()

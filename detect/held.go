@@ -48,7 +48,7 @@ func (t *Tracker) releaseDue(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		t.release(ctx, row.Key)
+		t.release(ctx, row)
 	}
 	switch later, err := t.ledger.Due(ctx, rowHeld, now.Add(t.config().UntaggedPushMax), 1); {
 	case err != nil:
@@ -58,12 +58,17 @@ func (t *Tracker) releaseDue(ctx context.Context) {
 	}
 }
 
-func (t *Tracker) release(ctx context.Context, k Key) {
+func (t *Tracker) release(ctx context.Context, row Row) {
 	cfg, now := t.config(), time.Now()
+	var held heldRow
+	quiet := now
+	if json.Unmarshal(row.Value, &held) == nil {
+		quiet = t.quietSince(&held.Event)
+	}
 	var final commitResult[Changes]
-	err := t.ledger.Commit(ctx, scopeOf(k), func(v View) (Changes, error) {
+	err := t.ledger.Commit(ctx, scopeOf(row.Key), func(v View) (Changes, error) {
 		d := decision{view: v, cfg: cfg, now: now}
-		err := d.release(k, t.quietSince)
+		err := d.release(row.Key, quiet)
 		final.set(d.Changes)
 		return d.Changes, err
 	})
@@ -73,7 +78,7 @@ func (t *Tracker) release(ctx context.Context, k Key) {
 }
 
 // release tells what has waited long enough, or makes it wait for longer.
-func (d *decision) release(k Key, quietSince func(Event) time.Time) error {
+func (d *decision) release(k Key, quietSince time.Time) error {
 	row, ok, err := d.Get(k)
 	if err != nil || !ok || row.Due.After(d.now) {
 		return err // absorbed, or put off by another replica
@@ -84,7 +89,7 @@ func (d *decision) release(k Key, quietSince func(Event) time.Time) error {
 		return nil
 	}
 	if held.Tag == "" {
-		until, err := d.waitsUntil(held, quietSince(held.Event))
+		until, err := d.waitsUntil(held, quietSince)
 		if err != nil {
 			return err
 		}
@@ -118,7 +123,7 @@ func (d *decision) waitsUntil(held heldRow, quietSince time.Time) (time.Time, er
 
 // quietSince is since when a held push's client has done nothing in its repository, as far as this process has seen. It has seen
 // nothing before its start.
-func (t *Tracker) quietSince(e Event) time.Time {
+func (t *Tracker) quietSince(e *Event) time.Time {
 	k := sessionKey{place{e.Upstream, e.Hint, e.Repository}, e.Client.who(), e.Client.Address, e.Client.UserAgent}
 	sh := t.sessions.shardOf(k)
 	sh.mu.Lock()
