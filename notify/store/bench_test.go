@@ -234,15 +234,19 @@ func drain(b *testing.B, w *world, hook string, epoch int64) {
 func million(b *testing.B, w *world, tags int) {
 	b.Helper()
 	w.update(b, func(tx Tx) { tx.Append(Event{ID: "e", Type: "PUSH", At: time.Now(), Repository: "r", Data: kilobyte}) })
-	err := w.core.alone(ctx, func(s session, g *group) error {
-		_, err := s.exec(ctx, "INSERT INTO deliveries (id, event_seq, webhook, number, tag_key, repo_key, tag_hash, repo_hash, state, attempts, created_at, next_at, reason, status, finished_at, transient)"+
-			" WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)"+
-			" SELECT i, (SELECT min(seq) FROM events), 'hook0', 0, 'r:tag' || (i % $2), 'r' || (i % 100), 1 + (i % $2) * 1000003 % 1000000007, 1 + i % 100, 0, 0, $3, 0, '', 0, 0, 0 FROM n", int64(pendingRows), int64(tags), micros(time.Now()))
-		g.depth("hook0").pending += pendingRows
-		return err
-	})
-	if err != nil {
-		b.Fatal(err)
+	const step = 50_000
+	for from := 0; from < pendingRows; from += step {
+		err := w.core.alone(ctx, func(s session, g *group) error {
+			_, err := s.exec(ctx, "INSERT INTO deliveries (id, event_seq, webhook, number, tag_key, repo_key, tag_hash, repo_hash, state, attempts, created_at, next_at, reason, status, finished_at, transient)"+
+				" WITH RECURSIVE n(i) AS (SELECT CAST($1 AS BIGINT) + 1 UNION ALL SELECT i + 1 FROM n WHERE i < $4)"+
+				" SELECT i, (SELECT min(seq) FROM events), 'hook0', 0, 'r:tag' || (i % $2), 'r' || (i % 100), 1 + (i % $2) * 1000003 % 1000000007, 1 + i % 100, 0, 0, $3, 0, '', 0, 0, 0 FROM n",
+				int64(from), int64(tags), micros(time.Now()), int64(from+step))
+			g.depth("hook0").pending += step
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

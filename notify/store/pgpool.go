@@ -14,7 +14,7 @@ import (
 // database that comes back is not met by a storm; callers get the last error meanwhile.
 type pgPool struct {
 	config *pgx.ConnConfig
-	slots  chan *pgx.Conn // nil: not connected
+	slots  chan slot
 	closed chan struct{}
 
 	mu      sync.Mutex
@@ -23,8 +23,15 @@ type pgPool struct {
 	last    error
 }
 
+// slot is one connection's place.
+type slot struct {
+	c    *pgx.Conn // nil: not connected
+	used time.Time
+}
+
 const (
 	pgConnections = 10
+	pgTrusted     = 200 * time.Millisecond // a connection that was idle for longer is asked whether it lives
 	pgFirstWait   = 50 * time.Millisecond
 	pgLongestWait = 2 * time.Second
 	pgConnectTime = 5 * time.Second
@@ -42,32 +49,32 @@ func newPGPool(url string) (*pgPool, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = pgConnectTime
 	}
-	p := &pgPool{config: config, slots: make(chan *pgx.Conn, pgConnections), closed: make(chan struct{})}
+	p := &pgPool{config: config, slots: make(chan slot, pgConnections), closed: make(chan struct{})}
 	for range pgConnections {
-		p.slots <- nil
+		p.slots <- slot{}
 	}
 	return p, nil
 }
 
 // acquire takes a connection; release gives it back.
 func (p *pgPool) acquire(ctx context.Context) (*pgx.Conn, error) {
-	var c *pgx.Conn
+	var s slot
 	select {
-	case c = <-p.slots:
+	case s = <-p.slots:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-p.closed:
 		return nil, ErrClosed
 	}
-	if c != nil && !c.IsClosed() {
-		if c.PgConn().CheckConn() == nil {
+	if c := s.c; c != nil {
+		if time.Since(s.used) < pgTrusted || c.Ping(ctx) == nil {
 			return c, nil
 		}
 		closeQuickly(c) // the server has gone meanwhile
 	}
 	c, err := p.connect(ctx)
 	if err != nil {
-		p.slots <- nil
+		p.slots <- slot{}
 		return nil, err
 	}
 	return c, nil
@@ -97,7 +104,7 @@ func (p *pgPool) release(c *pgx.Conn) {
 		closeQuickly(c)
 		c = nil
 	}
-	p.slots <- c
+	p.slots <- slot{c, time.Now()}
 }
 
 func closeQuickly(c *pgx.Conn) {
@@ -121,9 +128,9 @@ func (p *pgPool) close() {
 	late := time.After(5 * time.Second)
 	for range cap(p.slots) {
 		select {
-		case c := <-p.slots:
-			if c != nil {
-				closeQuickly(c)
+		case s := <-p.slots:
+			if s.c != nil {
+				closeQuickly(s.c)
 			}
 		case <-late:
 			return

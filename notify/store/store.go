@@ -4,7 +4,16 @@
 // Two engines have one meaning: SQLite (one process for each file) and PostgreSQL (any number of replicas). One conformance suite runs on both.
 //
 // Everything that writes goes through one writer goroutine, which groups what waits into one transaction (group commit):
-// Update returns when the transaction that holds its changes is durable.
+// Update returns when the transaction that holds its changes is durable. (On PostgreSQL outcomes and chores have a writer each
+// of their own, so that lanes do not wait for pushes.)
+//
+// Where to read on: writer.go (requests become transactions), group.go (what a transaction wants written), sqlite_apply.go and
+// postgres_apply.go (how it is written), due.go (what a lane may send), purge.go (retention), salvage.go (a damaged file),
+// postgres_store.go and remote.go (replicas).
+//
+// Followers of the event log read Events after the last Seq that they saw. On SQLite numbers are committed in order. On
+// PostgreSQL transactions of several replicas are not; Events holds back what is above the lowest number that a transaction
+// under way may still bring, so that a follower misses nothing, and pays with the length of the longest append.
 //
 // The states of a delivery:
 //
@@ -44,7 +53,7 @@ type Row struct {
 	Key
 	Value []byte
 	Due   time.Time // when Due returns it; zero: never
-	Seen  time.Time // last use, for Trim
+	Seen  time.Time // last use, for Trim; zero: Trim leaves it alone
 	Owner string    // replica that put it; kept by the store
 }
 
@@ -139,7 +148,8 @@ type Tx interface {
 	Put(...Row)
 	Delete(...Key)
 	// Append adds an event and its deliveries (EventSeq, EventID, ID and CreatedAt are filled in by the store). An event whose ID is there already is
-	// skipped with its deliveries: Update may be repeated.
+	// skipped with its deliveries: Update may be repeated. Transient events without deliveries cost a tenth of others; of their ids
+	// only those appended lately by this process are known.
 	Append(Event, ...Delivery)
 }
 
@@ -206,13 +216,14 @@ type Depth struct {
 	Oldest  time.Time // CreatedAt of the oldest pending one; zero: none
 }
 
-// Retention is how long what is done is kept; see DESIGN store.retention. Pending deliveries and their events are never purged.
+// Retention is how long what is done is kept; zero: for ever. Pending deliveries and their events are never purged. An event goes with
+// its last delivery. Parked deliveries become dead letters (ReasonExpired) after Dead, and go after another Dead.
 type Retention struct {
 	Delivered, Pulls, Dead, Attempts, Unmatched time.Duration
-	MaxSize                                     int64 // bytes; past it the oldest delivered go first
+	MaxSize                                     int64 // bytes; past it the oldest delivered and pulls go first; PostgreSQL's size is an estimate
 }
 
-// Trim bounds a kind of rows: at most Max, the least recently seen go first.
+// Trim bounds a kind of rows that have a Seen: at most Max, the least recently seen go first.
 type Trim struct {
 	Kind string
 	Max  int64
@@ -223,7 +234,8 @@ type Store interface {
 	// Update runs fn inside the writer's next transaction and returns when that is durable. scopes are locked against other replicas for
 	// the transaction (sorted, so that no two deadlock); within one process the writer excludes by itself. When fn returns an error, nothing of
 	// its writes happens, Update returns that error, and the others of the transaction are not touched.
-	// fn may run again after a failed transaction and must not keep what it learned from an earlier run.
+	// fn may run again after a failed transaction and must not keep what it learned from an earlier run. It runs on the writer's
+	// goroutine: after ErrUnknown it may still be running, so that the caller must not touch what fn writes to.
 	// When ctx ends before fn ran it never runs; when it ends later the error wraps ErrUnknown.
 	Update(ctx context.Context, scopes []string, fn func(Tx) error) error
 	// View runs fn outside the writer; it never waits for it.
@@ -267,9 +279,10 @@ type Store interface {
 	Wake() <-chan string
 	// EventAppended is closed and replaced whenever an event was appended here or, with PostgreSQL, anywhere.
 	EventAppended() <-chan struct{}
-	// Healthy is nil while the last commit succeeded.
+	// Healthy is nil while the last commit succeeded and none hangs.
 	Healthy() error
-	// Warnings are what start-up shall tell the operator (no synchronous commit, salvaged file, …).
+	// Warnings are what start-up shall tell the operator (no synchronous commit, salvaged file, …). They grow when a file is found
+	// damaged, and salvaged, while it is in use.
 	Warnings() []string
 	Close() error
 }
