@@ -1,0 +1,160 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// fill writes enough for several pages and returns how many events.
+func fill(t *testing.T, w *world) int {
+	t.Helper()
+	w.lease(t, "hook")
+	for i := range 300 {
+		w.push(t, fmt.Sprint("e", i), strings.Repeat("long", 100), fmt.Sprint(i), "hook")
+	}
+	return 300
+}
+
+// damage overwrites pages in the middle of the file.
+func damage(t *testing.T, path string, from, to float64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fi, _ := f.Stat()
+	first, last := int64(float64(fi.Size())*from)/4096*4096, int64(float64(fi.Size())*to)
+	junk := make([]byte, last-first)
+	for i := range junk {
+		junk[i] = byte(i*7 + 13)
+	}
+	if _, err := f.WriteAt(junk, first); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// abandon is a stop that was none: the file is left with its WAL. It returns a copy's directory.
+func abandon(t *testing.T, w *world) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(w.sqlite.e.path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, databaseFile+suffix), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func checkpoint(t *testing.T, w *world) {
+	t.Helper()
+	w.core.alone(ctx, func(s session, _ *group) error { return nil })
+	c, err := openConn(dsn(w.sqlite.e.path, writerPragmas))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if err := c.query(ctx, "PRAGMA wal_checkpoint(FULL)", nil, func(scanner) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func salvagedWell(t *testing.T, w *world, all int) {
+	t.Helper()
+	evs, err := w.Events(ctx, EventQuery{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound := 0
+	for _, e := range evs {
+		if !e.Corrupt && string(e.Data) == "data of "+e.ID {
+			sound++
+		}
+	}
+	if sound < all/3 || sound >= all {
+		t.Errorf("%d of %d events salvaged", sound, all)
+	}
+	if d := w.depth(t, "hook"); d.Pending < int64(all/3) || d.Pending > int64(all) {
+		t.Errorf("%+v", d)
+	}
+	asides, _ := filepath.Glob(w.sqlite.e.path + ".corrupt-*")
+	if len(asides) == 0 || len(w.Warnings()) != 1 || !strings.Contains(w.Warnings()[0], ".corrupt-") {
+		t.Error(asides, w.Warnings())
+	}
+	w.push(t, "after", "r", "t", "hook")
+	w.lease(t, "hook")
+	due := w.due(t, DueQuery{Limit: 1000})
+	if len(due) == 0 || due[len(due)-1].EventID != "after" {
+		t.Errorf("%d due", len(due))
+	}
+	w = w.reopen(t)
+	if len(w.Warnings()) != 0 {
+		t.Error(w.Warnings())
+	}
+}
+
+func TestDamageIsFoundAtOpen(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	all := fill(t, w)
+	checkpoint(t, w)
+	w.push(t, "in the WAL", "r", "t", "other")
+	dir := abandon(t, w)
+	damage(t, filepath.Join(dir, databaseFile), 0.45, 0.55)
+	salvagedWell(t, sqliteWorld(t, dir), all)
+}
+
+func TestNoDatabaseAtAll(t *testing.T) {
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, databaseFile), []byte(strings.Repeat("not a database ", 1000)), 0o600)
+	w := sqliteWorld(t, dir)
+	if len(w.Warnings()) != 1 {
+		t.Error(w.Warnings())
+	}
+	w.push(t, "e", "r", "t", "hook")
+}
+
+func TestDamageIsFoundWhileRunning(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	all := fill(t, w)
+	w = w.reopen(t)
+	damage(t, w.sqlite.e.path, 0.45, 0.55)
+	var err error
+	for i := 0; len(w.Warnings()) == 0 && i < 2000; i++ {
+		err = w.Update(ctx, nil, func(tx Tx) error { _, err := tx.Scan("k", "", 0); put(tx); return err })
+		if err == nil {
+			_, err = w.Redeliver(ctx, DeliveryQuery{IDs: []int64{int64(i)}})
+		}
+		if err == nil {
+			err = w.core.alone(ctx, func(s session, _ *group) error {
+				_, err := s.exec(ctx, "UPDATE events SET matched = 1 WHERE seq = $1", i)
+				return err
+			})
+		}
+	}
+	if !isCorrupt(err) {
+		t.Fatal(err)
+	}
+	salvagedWell(t, w, all)
+}
+
+// TestSalvageIsFinished: the process was killed between putting the damaged file aside and renaming the new one.
+func TestSalvageIsFinished(t *testing.T) {
+	dir := t.TempDir()
+	w := sqliteWorld(t, dir)
+	w.push(t, "e", "r", "t", "hook")
+	w.Close()
+	path := filepath.Join(dir, databaseFile)
+	if err := os.Rename(path, path+newFile); err != nil {
+		t.Fatal(err)
+	}
+	if w = sqliteWorld(t, dir); w.depth(t, "hook").Pending != 1 {
+		t.Error("the new file was not taken")
+	}
+}
