@@ -277,22 +277,16 @@ func (t *Tracker) askPutDigest(ctx context.Context, w *write) (verdict, outcome)
 	return done, out
 }
 
-// evidence: any client's read of an open intent's reference shows what the upstream would say.
+// evidence: any client's read of a tag that shows what an open intent has put is what the upstream would say. That a read finds nothing shows
+// nothing: registries answer 404 to who accepts other types.
 func (t *Tracker) evidence(op *Operation) {
-	if t.open.len() == 0 {
+	if t.open.len() == 0 || op.Status != http.StatusOK || op.ContentDigest == "" || op.At.IsZero() || IsDigest(op.Reference) {
 		return
 	}
-	at := op.At
-	if at.IsZero() {
-		return
-	}
-	for _, a := range t.open.about(placeOf(op), op.Reference, at) {
+	for _, a := range t.open.about(placeOf(op), op.Reference, op.At) {
 		w := &a.in.w
-		out := outcome{digest: w.Digest, done: true, tags: w.Tags}
-		put := w.Do == doPut && op.Status == http.StatusOK && op.ContentDigest == w.Digest && !IsDigest(w.Reference) &&
-			(!w.Before.Known || w.Before.Digest != w.Digest)
-		gone := w.Do == doDelete && op.Status == http.StatusNotFound && op.Action == ManifestHead && w.Before.Known && !w.Before.Absent
-		if put || gone {
+		if w.Do == doPut && op.ContentDigest == w.Digest && (!w.Before.Known || w.Before.Digest != w.Digest) {
+			out := outcome{digest: w.Digest, done: true, tags: w.Tags}
 			t.later(func(ctx context.Context) { t.close(ctx, a, out) })
 		}
 	}
