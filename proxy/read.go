@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 
+	godigest "github.com/opencontainers/go-digest"
+
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
@@ -58,12 +60,23 @@ var errStatus = errors.New("not a status of an answer")
 func (x *exchange) note(res *http.Response) {
 	x.op.Status = res.StatusCode
 	x.op.Size = res.ContentLength
-	x.op.ContentDigest = bounded(res.Header.Get("Docker-Content-Digest"), 256)
+	x.op.ContentDigest = contentDigest(res.Header)
 	x.op.MediaType = mediaType(res.Header)
 	x.op.OCITags = res.Header["Oci-Tag"]
 	if x.in.Header.Get("Authorization") == "" {
 		x.noteAnonymous(x.op.Action, res.StatusCode)
 	}
+}
+
+// contentDigest is the digest that an answer names; "" where it names none, or what cannot be one. Algorithms that bellbuoy cannot
+// compute are digests all the same.
+func contentDigest(h http.Header) string {
+	d := h.Get("Docker-Content-Digest")
+	err := godigest.Digest(d).Validate()
+	if len(d) > 256 || err != nil && !errors.Is(err, godigest.ErrDigestUnsupported) {
+		return ""
+	}
+	return d
 }
 
 // observe puts what watches a body around it.

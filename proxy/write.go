@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,12 +53,26 @@ func (x *exchange) settle(res *http.Response) {
 	case res.StatusCode >= 500:
 		x.guarded("Leave", func() { x.g.Tracker.Leave(intent) })
 	default:
+		x.warnMismatch(success)
 		x.op.Got = x.refusal(res)
 		x.guarded("Settle", func() {
 			if err := x.g.Tracker.Settle(x.ctx, intent, &x.op); err != nil {
 				x.g.warnStore("settling an intent failed", err)
 			}
 		})
+	}
+}
+
+// warnMismatch warns of an upstream that names another digest than that of the bytes it took.
+func (x *exchange) warnMismatch(success bool) {
+	named, sent := x.op.ContentDigest, x.op.Sent.Digest
+	algorithm, _, _ := strings.Cut(sent, ":")
+	if !success || x.op.Action != detect.ManifestPut || sent == "" || named == sent || !strings.HasPrefix(named, algorithm+":") {
+		return
+	}
+	if x.g.h.warned.first("digest mismatch "+x.route.Name, time.Now()) {
+		x.g.Log.Warn("upstream names another digest than that of the manifest it was sent", zap.String("upstream", x.route.Name), zap.String("request_id", x.op.ID),
+			zap.String("path", x.in.URL.EscapedPath()), zap.String("named", named), zap.String("sent", sent))
 	}
 }
 
