@@ -1,0 +1,267 @@
+// Package live runs real clients against real registries and ChartMuseums through the real bellbuoy, and checks that each thing they
+// do is one webhook with the right tag, digest and operator, and nothing else. Each client brings a script of what it does and says
+// with every step what bellbuoy must tell of it; the scripts run at once, each in repositories of its own. What no machine can start
+// is skipped, with the reason: the recorded traffic of test/replay covers it.
+package live
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// Who pushes and pulls. The password is looked for in everything that bellbuoy leaves behind.
+const (
+	user     = "alice"
+	password = "throwaway-pw-7391"
+)
+
+// quiet is correlation.pull and correlation.untagged_push of the tests.
+const quiet = 4 * time.Second
+
+// A stage is a registry with bellbuoy in front of it and a receiver.
+type stage struct {
+	login    string // anonymous | basic | token
+	operator string // who bellbuoy must say did it
+	registry *harness.RegistryServer
+	buoy     *harness.Buoy
+	hooks    *harness.Receiver
+}
+
+// logins are the ways in which a registry asks for a login.
+var logins = []string{"anonymous", "basic", "token"}
+
+// raise puts up a stage. more is further configuration.
+func raise(t *testing.T, login, more string) *stage {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts real registries and clients")
+	}
+	s := &stage{login: login, hooks: harness.NewReceiver(t)}
+	opts := harness.RegistryOptions{Delete: true}
+	upstreams := ""
+	switch login {
+	case "basic":
+		opts.Htpasswd = map[string]string{user: password}
+	case "token":
+		opts.Token = harness.NewTokenServer(t, harness.TokenOptions{Users: map[string]string{user: password}})
+		opts.TokenRealm = "auto"
+		upstreams = fmt.Sprintf("  - {name: tokens, type: registry, url: %s, paths: [/token], hosts: [tokens.test]}\n", opts.Token.URL)
+	}
+	if login != "anonymous" {
+		s.operator = user
+	}
+	s.registry = harness.Registry(t, opts)
+	upstream := fmt.Sprintf("upstreams:\n  - {name: registry, type: registry, url: %s, paths: [/token]}\n", s.registry.URL)
+	if upstreams != "" {
+		upstream = fmt.Sprintf("upstreams:\n  - {name: registry, type: registry, url: %s}\n", s.registry.URL) +
+			strings.Replace(upstreams, ", hosts: [tokens.test]", "", 1)
+	}
+	s.buoy = harness.Bellbuoy(t, upstream+s.webhook("format: bellbuoy, events: ['*']")+
+		fmt.Sprintf("correlation: {untagged_push: %s, pull: %s, repeat: 2s}\n", quiet, quiet)+more)
+	return s
+}
+
+func (s *stage) webhook(options string) string {
+	return fmt.Sprintf("webhooks: [{name: all, url: %s, %s}]\n", s.hooks.URL("/all"), options)
+}
+
+// A script is what a client does, in repositories below its own name, and what bellbuoy must tell of it.
+type script struct {
+	*stage
+	t    *testing.T
+	name string
+	env  []string
+
+	mu   sync.Mutex
+	want []string
+}
+
+// script begins one. Its environment holds the login for the registry, in every file where clients look for it.
+func (s *stage) script(t *testing.T, name string, env ...string) *script {
+	t.Helper()
+	sc := &script{stage: s, t: t, name: name, env: harness.Env(t, env...)}
+	auths := map[string]any{}
+	if s.login != "anonymous" {
+		entry := map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}
+		auths[s.buoy.Host], auths[s.registry.Host] = entry, entry
+	}
+	config, err := json.Marshal(map[string]any{"auths": auths})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc.write(filepath.Join(sc.home(), ".docker/config.json"), config)
+	sc.write(filepath.Join(sc.home(), "auth.json"), config)
+	sc.write(filepath.Join(sc.home(), ".config/helm/registry/config.json"), config)
+	return sc
+}
+
+func (sc *script) home() string {
+	for _, kv := range sc.env {
+		if dir, ok := strings.CutPrefix(kv, "HOME="); ok {
+			return dir
+		}
+	}
+	return ""
+}
+
+func (sc *script) write(path string, content []byte) {
+	sc.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		sc.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		sc.t.Fatal(err)
+	}
+}
+
+// file writes a small file into the home directory and returns its path.
+func (sc *script) file(name, content string) string {
+	path := filepath.Join(sc.home(), name)
+	sc.write(path, []byte(content))
+	return path
+}
+
+// ref is how the client names something: repository:tag or repository@digest below the script's own name.
+func (sc *script) ref(what string) string { return sc.buoy.Host + "/" + sc.name + "/" + what }
+
+func (sc *script) run(client string, args ...string) string {
+	sc.t.Helper()
+	return harness.Run(sc.t, sc.env, client, args...)
+}
+
+// seed pushes past bellbuoy: what stood there before it came.
+func (sc *script) seed(what string, a harness.Artifact) {
+	sc.t.Helper()
+	sc.run("crane", "push", "--insecure", a.Layout(sc.t, "x"), sc.registry.Host+"/"+sc.name+"/"+what)
+}
+
+// digest asks the registry past bellbuoy.
+func (sc *script) digest(what string) string {
+	sc.t.Helper()
+	return strings.TrimSpace(sc.run("crane", "digest", "--insecure", sc.registry.Host+"/"+sc.name+"/"+what))
+}
+
+// tells says what bellbuoy must tell: verb, repository and tags ("app:v1,v2", "app:" for none), digest.
+func (sc *script) tells(verb, what, digest string) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	sc.want = append(sc.want, fmt.Sprintf("%s %s/%s %s by %q", verb, sc.name, what, digest, sc.operator))
+}
+
+// told are the webhooks about the script's repositories, as lines.
+func (sc *script) told() (lines []string) {
+	for _, e := range sc.events() {
+		lines = append(lines, line(&e))
+	}
+	return lines
+}
+
+func (sc *script) events() (events []format.BellbuoyEvent) {
+	for _, e := range decode(sc.t, sc.hooks.Posts("")) {
+		if strings.HasPrefix(e.Repository, sc.name+"/") {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+func decode(t *testing.T, posts []harness.Post) (events []format.BellbuoyEvent) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, post := range posts {
+		var e format.BellbuoyEvent
+		if err := json.Unmarshal(post.Body, &e); err != nil {
+			t.Fatalf("a webhook that cannot be read: %v\n%s", err, post.Body)
+		}
+		if !seen[post.Path+e.ID] {
+			seen[post.Path+e.ID] = true
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// line is an event as scripts name it. Of a pull's tags only the one asked for counts.
+func line(e *format.BellbuoyEvent) string {
+	verb := strings.ToLower(strings.NewReplacer("_ARTIFACT", "", "_CHART", "", "DELETE_TAG", "untag").Replace(string(e.Type)))
+	tags := slices.Clone(e.Tags)
+	if e.Type == detect.PullArtifact {
+		tags = []string{e.TagAsked}
+	}
+	slices.Sort(tags)
+	if e.Chart != nil {
+		return fmt.Sprintf("%s %s %s by %q", verb, e.Repository, e.Chart.Version, e.Operator)
+	}
+	return fmt.Sprintf("%s %s:%s %s by %q", verb, e.Repository, strings.Join(tags, ","), e.Digest, e.Operator)
+}
+
+// check waits until all is told, and some quiet more, and compares.
+func (sc *script) check() {
+	sc.t.Helper()
+	var missing, extra []string
+	deadline := time.Now().Add(20 * time.Second)
+	for settled := time.Now().Add(quiet + 2*time.Second); ; time.Sleep(200 * time.Millisecond) {
+		missing, extra = differ(sc.want, sc.told())
+		if now := time.Now(); now.After(deadline) || now.After(settled) && len(missing) == 0 {
+			break
+		}
+	}
+	if len(missing)+len(extra) > 0 {
+		sc.t.Errorf("%s (%s): missing\n  %s\nextra\n  %s", sc.name, sc.login, strings.Join(missing, "\n  "), strings.Join(extra, "\n  "))
+	}
+}
+
+func differ(want, got []string) (missing, extra []string) {
+	missing = slices.Clone(want)
+	for _, line := range got {
+		if i := slices.Index(missing, line); i >= 0 {
+			missing = slices.Delete(missing, i, i+1)
+		} else {
+			extra = append(extra, line)
+		}
+	}
+	return missing, extra
+}
+
+// keepsSecrets looks for credentials in all that bellbuoy has printed, told and stored.
+func (s *stage) keepsSecrets(t *testing.T) {
+	t.Helper()
+	secrets := []string{
+		password, base64.StdEncoding.EncodeToString([]byte(user + ":" + password)), "eyJhbGciOi", "Bearer ey",
+	}
+	places := map[string][]byte{"the log": []byte(s.buoy.Logs()), "the metrics": []byte(s.buoy.Metrics())}
+	for i, p := range s.hooks.Posts("") {
+		places[fmt.Sprintf("webhook %d", i)] = fmt.Appendf(nil, "%s %v", p.Body, p.Header)
+	}
+	files, err := filepath.Glob(filepath.Join(s.buoy.DataDir, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in %s: %v", s.buoy.DataDir, err)
+	}
+	for _, file := range files {
+		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if places[file], err = os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for place, content := range places {
+		for _, secret := range secrets {
+			if strings.Contains(string(content), secret) {
+				t.Errorf("%s holds %q", place, secret)
+			}
+		}
+	}
+}
