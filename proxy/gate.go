@@ -159,8 +159,11 @@ func (g *gate) chart() *detect.Chart {
 	return c
 }
 
-// awaitFound takes what the look-up found, which has a limit of its own.
+// awaitFound takes what the look-up found, which has a limit of its own. What a chart's upload would replace can be asked only now.
 func (g *gate) awaitFound() {
+	if g.before == nil && g.x.op.SentChart != nil {
+		g.before = g.x.lookBefore()
+	}
 	if g.before != nil {
 		g.x.op.Before = <-g.before
 	}

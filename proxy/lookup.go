@@ -52,6 +52,15 @@ func (x *exchange) question() func(context.Context) *found {
 		return func(ctx context.Context) *found {
 			return foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, !sized, as))
 		}
+	case detect.ChartPost:
+		c := x.op.SentChart
+		if c == nil || c.Name == "" || !x.mayAsk(1) {
+			return nil
+		}
+		name, version := c.Name, c.Version
+		return func(ctx context.Context) *found {
+			return foundChart(asker.BeforeChartDelete(ctx, r.Repository, name, version, as))
+		}
 	case detect.ChartDelete:
 		if !x.mayAsk(1) {
 			return nil
