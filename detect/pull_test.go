@@ -227,6 +227,22 @@ func TestPullRows(t *testing.T) {
 			c.put("app", "v1", idx)
 			c.get("app", digestOfBytes(idx))
 		}, []string{"push app:v1 idx children=amd64"}},
+		{"4 a read-back, and then a pull of the same index at once", func(s *sim) {
+			c := s.client("oras")
+			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
+			idx := s.index("idx", a, b)
+			for _, child := range [][]byte{a, b} {
+				c.put("app", digestOfBytes(child), child)
+				c.get("app", digestOfBytes(child))
+			}
+			c.put("app", "v1", idx)
+			c.get("app", digestOfBytes(idx))
+			c.get("app", "v1")
+			c.get("app", digestOfBytes(a))
+			c.blob("app", "amd64.config", "l1")
+			c.get("app", digestOfBytes(b))
+			c.blob("app", "arm64.config", "l2")
+		}, []string{"push app:v1 idx children=amd64+arm64", "pull app:v1 idx children=amd64"}},
 		{"4 … with blobs it is a pull", func(s *sim) {
 			c := s.client("docker")
 			c.put("app", "v1", s.image("one", "l1"))

@@ -26,6 +26,9 @@ type manifestRead struct {
 
 func (m *manifestRead) byDigest() bool { return m.tag == "" }
 
+// plain tells whether no tag at all is named, by no HEAD either.
+func (m *manifestRead) plain() bool { return m.byDigest() && m.head.tag == "" }
+
 // manifest decides what a manifest's read is, in the order of DESIGN §4.2's table of pulls.
 func (p *pass) manifest(op *Operation, c *content) {
 	m := manifestRead{op: op, digest: digestRead(op), content: c, head: op.traced.head}
@@ -67,9 +70,11 @@ func (p *pass) isAccessory(m *manifestRead) bool {
 // isRepeat is row 2: the same reference, or the digest that it stands on, read again before the client was quiet for `repeat`.
 // What the read may still become (its index read for another child, its layers asked for again) is decided by what follows.
 func (p *pass) isRepeat(m *manifestRead) bool {
-	same := p.s.newest(func(q *pull) bool { return q.digest == m.digest && q.lull == p.s.lull && q.named(m) })
-	if same == nil {
-		return false
+	same := p.s.newest(func(q *pull) bool {
+		return q.lull == p.s.lull && (q.digest == m.digest && q.named(m) || m.plain() && q.parentOf(m.digest))
+	})
+	if same == nil || same.digest != m.digest {
+		return false // what an index lists that was read since, is read as its child
 	}
 	same.again++
 	if len(same.kids) > 0 || m.head.tag != "" {
