@@ -16,6 +16,7 @@ package chaos
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -43,6 +44,15 @@ func length(t *testing.T) time.Duration {
 		t.Fatalf("BELLBUOY_CHAOS: %v", err)
 	}
 	return d / 2
+}
+
+// TestMain lets more tests wait side by side than there are processors: most of what they do is waiting.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err) // there is such a flag
+	}
+	os.Exit(m.Run())
 }
 
 func short(t *testing.T) {
@@ -226,11 +236,11 @@ func (s *scene) verify() {
 		sum.inOrder += checkOrder(t, name, all, s.hooks.arrivals(name), (*deed).place)
 	}
 	sum.inOrder += checkOrder(t, "strict", all, s.hooks.arrivals("strict"), func(d *deed) string { return d.host + " " + d.repository })
-	var kills, shifts int64
+	var shifts int64
 	for _, k := range s.keepers {
-		kills, shifts = kills+k.kills.Load(), shifts+k.shifts.Load()
+		shifts += k.shifts.Load()
 	}
-	t.Logf("bellbuoy killed %d times, upstreams %d, database %d; disk filled %d times, clock set %d times", kills, s.upstreamKills.Load(), s.databaseKills.Load(), s.diskFills.Load(), shifts)
+	t.Logf("bellbuoy killed %d times, upstreams %d, database %d; disk filled %d times, clock set %d times", s.kills(), s.upstreamKills.Load(), s.databaseKills.Load(), s.diskFills.Load(), shifts)
 	t.Logf("%v", sum)
 	if sum.share() >= 2 {
 		t.Errorf("%.2f %% of the webhooks came twice", sum.share())
@@ -246,6 +256,13 @@ func (s *scene) verify() {
 			t.Errorf("%v events were lost", lost)
 		}
 	}
+}
+
+func (s *scene) kills() (n int64) {
+	for _, k := range s.keepers {
+		n += k.kills.Load()
+	}
+	return n
 }
 
 // TestChaos is one bellbuoy on SQLite.

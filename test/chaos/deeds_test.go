@@ -96,13 +96,13 @@ func (a arrival) tells(d *deed) error {
 
 // figures are what a run comes to.
 type figures struct {
-	deeds, acked, done   int // things tried, acknowledged, and done by the upstream
-	unknown              int // done, and the client never heard so
-	exempt               int // of those, written again before bellbuoy could ask, and not told of
-	events, inferred     int
-	repeated             int // events beyond the first of a deed that the upstream did more than once
-	posts, duplicates    int
-	inOrder              int
+	deeds, acked, done int // things tried, acknowledged, and done by the upstream
+	unknown            int // done, and the client never heard so
+	exempt             int // of those, written again before bellbuoy could ask, and not told of
+	events, inferred   int
+	repeated           int // events beyond the first of a deed that the upstream did more than once
+	posts, duplicates  int
+	inOrder            int
 }
 
 func (f figures) String() string {

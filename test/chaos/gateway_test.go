@@ -57,7 +57,7 @@ type gateway struct {
 	plan      func(*http.Request) fault // nil: always fine
 	commits   []commit
 	uncertain map[string]bool // requests of which nobody knows whether they were done
-	asked     int             // HEAD and GET of manifests and charts
+	seen      map[string]bool // requests that have arrived, and were done where they are to be
 	life      int
 	srv       *http.Server
 	released  chan struct{} // closed: who hangs, goes
@@ -93,7 +93,7 @@ func newGatewayTo(t *testing.T, target string) *gateway {
 func openGateway(t *testing.T, inner http.Handler, exact bool) *gateway {
 	t.Helper()
 	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	g := &gateway{t: t, inner: inner, exact: exact, addr: addr, url: "http://" + addr, uncertain: map[string]bool{}}
+	g := &gateway{t: t, inner: inner, exact: exact, addr: addr, url: "http://" + addr, uncertain: map[string]bool{}, seen: map[string]bool{}}
 	g.start()
 	t.Cleanup(g.kill)
 	return g
@@ -160,9 +160,6 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
 	if g.plan != nil {
 		f = g.plan(r)
 	}
-	if !writes(r) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		g.asked++
-	}
 	g.mu.Unlock()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -175,6 +172,11 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
 	var answer *httptest.ResponseRecorder
 	if f.does() {
 		answer = g.do(r, life)
+	}
+	if writes(r) {
+		g.mu.Lock()
+		g.seen[r.Header.Get("X-Request-Id")] = true
+		g.mu.Unlock()
 	}
 	g.answer(w, r, f, answer, released)
 }
@@ -247,4 +249,11 @@ func (g *gateway) done() (counts map[string]int, uncertain map[string]bool) {
 		uncertain[id] = true
 	}
 	return counts, uncertain
+}
+
+// has tells whether a request has arrived whole, and was done where it is to be.
+func (g *gateway) has(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.seen[id]
 }

@@ -112,7 +112,7 @@ func gauge(b *harness.Buoy, name string, skip ...string) (sum float64, ok bool) 
 	if err != nil {
 		return 0, false
 	}
-	found := regexp.MustCompile(`(?m)^` + name + `(\{[^}]*\})? (\S+)$`).FindAllStringSubmatch(text, -1)
+	found := regexp.MustCompile(`(?m)^`+name+`(\{[^}]*\})? (\S+)$`).FindAllStringSubmatch(text, -1)
 	for _, m := range found {
 		v, err := strconv.ParseFloat(m[2], 64)
 		if err != nil {
