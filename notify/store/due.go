@@ -192,8 +192,8 @@ func (p *picker) head(hash int64) (id int64, err error) {
 // skip goes from key to key, for those that the windows did not show.
 func (p *picker) skip(ids []int64) ([]int64, error) {
 	var hashes []int64
-	next := "(SELECT min(" + p.column + ") FROM deliveries" + p.e.using(p.index) + " WHERE webhook = $1 AND state < 2 AND " + p.column + " > "
-	sql := "WITH RECURSIVE keys(hash, n) AS (SELECT " + next + "$2), 1 UNION ALL SELECT " + next + "keys.hash), n + 1 FROM keys WHERE n < $3 AND hash IS NOT NULL) " +
+	next := "(SELECT " + p.column + " FROM deliveries" + p.e.using(p.index) + " WHERE webhook = $1 AND state < 2 AND " + p.column + " > %s ORDER BY " + p.column + " LIMIT 1)"
+	sql := "WITH RECURSIVE keys(hash, n) AS (SELECT " + fmt.Sprintf(next, "$2") + ", 1 UNION ALL SELECT " + fmt.Sprintf(next, "keys.hash") + ", n + 1 FROM keys WHERE n < $3 AND hash IS NOT NULL) " +
 		"SELECT hash FROM keys WHERE hash IS NOT NULL AND hash <> 0"
 	err := p.e.query(p.ctx, sql, []any{p.query.Webhook, int64(-1 << 63), dueWindow}, func(s scanner) error {
 		var hash int64
