@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -168,23 +169,62 @@ func (x *exchange) passBody(c *fastConn, res *http.Response) error {
 			return x.splice(to, c, res.ContentLength)
 		}
 	}
+	if res.ContentLength >= spliceFrom {
+		if d, ok := res.Body.(*download); ok {
+			d.body = &rest{c: c, left: res.ContentLength}
+		}
+	}
 	return x.copyBody(c, res)
 }
 
-// unbuffered is the length from which net/http keeps nothing of a Write back.
-const unbuffered = 16 << 10
+// rest is a long body of known length: what is buffered, and then the connection itself, without the buffer.
+type rest struct {
+	c    *fastConn
+	left int64
+}
+
+// Read reads no further than the body's end.
+func (r *rest) Read(p []byte) (n int, err error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	p = p[:min(int64(len(p)), r.left)]
+	if r.c.buffered() > 0 {
+		n, err = r.c.br.Read(p)
+	} else {
+		r.c.lendBack()
+		n, err = r.c.Read(p)
+	}
+	r.left -= int64(n)
+	if err == io.EOF && r.left > 0 {
+		err = errCutShort
+	}
+	return n, err
+}
+
+// Close leaves the connection to its owner.
+func (r *rest) Close() error { return nil }
+
+const (
+	// unbuffered is the length from which net/http keeps nothing of a Write back.
+	unbuffered = 16 << 10
+	// fastCopy is as long as a TLS record. A thousand slow clients hold a thousand of these.
+	fastCopy = 16 << 10
+)
+
+var fastBuffers = sync.Pool{New: func() any { return new([fastCopy]byte) }}
 
 // copyBody passes a body on piece by piece. What the upstream has sent is sent on before more is waited for.
 func (x *exchange) copyBody(c *fastConn, res *http.Response) error {
-	buf := buffers.Get()
-	defer buffers.Put(buf)
+	buf := fastBuffers.Get().(*[fastCopy]byte)
+	defer fastBuffers.Put(buf)
 	control := http.NewResponseController(x.answer.ResponseWriter)
 	left := res.ContentLength // negative: unknown
 	for {
-		if left < 0 || int64(c.br.Buffered()) < left {
+		if left < 0 || int64(c.buffered()) < left {
 			c.allow(x.g.Limits.StalledBody, time.Now())
 		}
-		n, err := res.Body.Read(buf)
+		n, err := res.Body.Read(buf[:])
 		if left > 0 {
 			left -= int64(n)
 		}
@@ -199,7 +239,7 @@ func (x *exchange) copyBody(c *fastConn, res *http.Response) error {
 		if err != nil {
 			return err
 		}
-		if n < unbuffered && c.br.Buffered() == 0 {
+		if n < unbuffered && c.buffered() == 0 {
 			_ = control.Flush() // a failure shows with the next Write
 		}
 	}

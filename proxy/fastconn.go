@@ -141,6 +141,14 @@ func (c *fastConn) lendBack() {
 	}
 }
 
+// buffered is how much was read and not yet used.
+func (c *fastConn) buffered() int {
+	if c.br == nil {
+		return 0
+	}
+	return c.br.Buffered()
+}
+
 // watch wakes the connection up when the client goes away.
 func (c *fastConn) watch(ctx context.Context) {
 	c.stop = context.AfterFunc(ctx, func() { _ = c.Conn.SetDeadline(time.Unix(1, 0)) })
@@ -256,7 +264,7 @@ func prefixFold(line []byte, name string) bool {
 
 // reusable tells whether the connection may carry another request after an answer that was read to its end.
 func (c *fastConn) reusable(res *http.Response) bool {
-	return c.framed && !res.Close && res.ProtoAtLeast(1, 1) && c.br.Buffered() == 0 && c.endKnown(res)
+	return c.framed && !res.Close && res.ProtoAtLeast(1, 1) && c.buffered() == 0 && c.endKnown(res)
 }
 
 // endKnown tells whether the answer ended by itself, and not with the connection.

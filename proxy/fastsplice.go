@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -29,7 +30,9 @@ func (x *exchange) splice(to io.ReaderFrom, c *fastConn, length int64) error {
 	_ = control.SetWriteDeadline(time.Time{})
 	watch := x.watchSplice(c, control)
 	n, err := to.ReadFrom(&io.LimitedReader{R: c.Conn, N: left})
-	watch.stop()
+	if watch.stop() && err == nil {
+		err = errStalled // its deadlines stand, so neither connection is of use any more
+	}
 	x.answer.sent += n
 	c.received += n
 	switch {
@@ -52,6 +55,9 @@ type spliceWatch struct {
 	control          *http.ResponseController
 	seenFrom, seenTo uint64
 	idle             int
+
+	mu        sync.Mutex
+	over, cut bool // the transfer is; it was cut
 }
 
 func (x *exchange) watchSplice(c *fastConn, control *http.ResponseController) *spliceWatch {
@@ -71,7 +77,13 @@ func (w *spliceWatch) look() {
 		w.idle = 0
 	}
 	w.seenFrom, w.seenTo = from, to
-	if w.idle >= looks {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.over:
+		return
+	case w.idle >= looks:
+		w.cut = true
 		_ = w.from.SetDeadline(time.Unix(1, 0))
 		_ = w.control.SetWriteDeadline(time.Unix(1, 0))
 		return
@@ -79,10 +91,16 @@ func (w *spliceWatch) look() {
 	w.timer.Reset(w.period)
 }
 
-func (w *spliceWatch) stop() {
-	if w != nil {
-		w.timer.Stop()
+// stop ends the watching, and tells whether the transfer was cut.
+func (w *spliceWatch) stop() bool {
+	if w == nil {
+		return false
 	}
+	w.timer.Stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	return w.cut
 }
 
 // clientConn is the TCP connection that a request came on; nil where that is not known.
