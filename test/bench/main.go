@@ -102,6 +102,7 @@ var trials = []trial{
 	{"latency", latency},
 	{"fanout", fanout},
 	{"growth", growth},
+	{"store", outbox},
 	{"pending", pending},
 }
 

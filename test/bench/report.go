@@ -174,5 +174,7 @@ func listed(out io.Writer, rows []row) {
 		}
 	}
 	t.write(out)
-	fmt.Fprintf(out, "%d of %d budgets met.\n", good, judged)
+	if judged > 0 {
+		fmt.Fprintf(out, "%d of %d budgets met.\n", good, judged)
+	}
 }

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReadAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		name, answers string
+		want          []int
+		err           error
+	}{
+		{"one after the other", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", []int{200, 201}, nil},
+		{"no length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", []int{200}, errNoLength},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := bufio.NewReader(strings.NewReader(tc.answers))
+			for i, want := range tc.want {
+				got, err := readAnswer(r)
+				if got != want || !errors.Is(err, tc.err) {
+					t.Errorf("answer %d: %d, %v; want %d, %v", i, got, err, want, tc.err)
+				}
+			}
+		})
+	}
+}
+
+func TestLoadSendsEachRequestOnce(t *testing.T) {
+	err := within(t.Context(), t.Output(), "", func(s *stage) {
+		m := newMemory(s)
+		r, err := pushing(m.address, 100, func(n int64) string { return fmt.Sprintf("a%d", n%3) }).run(s.ctx)
+		s.must(err)
+		if r.requests != 100 || len(m.manifests) != 100 {
+			t.Errorf("%d requests, %d manifests", r.requests, len(m.manifests))
+		}
+		l := load{address: m.address, workers: 1, total: 1, want: http.StatusOK, request: func(buf []byte, _ int64) []byte {
+			return append(buf, "GET /v2/b/manifests/x HTTP/1.1\r\nHost: x\r\n\r\n"...)
+		}}
+		if _, err := l.run(s.ctx); err == nil {
+			t.Error("a wrong status was taken")
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoadKeepsItsPace(t *testing.T) {
+	err := within(t.Context(), t.Output(), "", func(s *stage) {
+		l := pushing(newMemory(s).address, 20, func(int64) string { return "a" })
+		l.rate = 200
+		r, err := l.run(s.ctx)
+		s.must(err)
+		if r.took < 95*time.Millisecond {
+			t.Errorf("20 requests at 200/s took %v", r.took)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStageEndsWhatItStarted(t *testing.T) {
+	var dir, address string
+	err := within(t.Context(), t.Output(), "", func(s *stage) {
+		dir, address = s.TempDir(), newSink(s).address
+		s.Fatalf("enough")
+	})
+	if err == nil || err.Error() != "enough" {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there (%v)", dir, err)
+	}
+	if conn, err := net.Dial("tcp", address); err == nil {
+		conn.Close()
+		t.Error("the sink still listens")
+	}
+}
+
+func TestMeasureSeesThisProcess(t *testing.T) {
+	before := measure(os.Getpid())
+	for began := time.Now(); time.Since(began) < 100*time.Millisecond; { // burning
+	}
+	after := measure(os.Getpid())
+	if used := after.cpu - before.cpu; used < 2*tick {
+		t.Errorf("100 ms of work used %v", used)
+	}
+	if after.rss < 1<<20 {
+		t.Errorf("RSS %d", after.rss)
+	}
+}
+
+func TestMedianAndPercentile(t *testing.T) {
+	same := func(d time.Duration) time.Duration { return d }
+	if got := median([]time.Duration{9, 1, 5}, same); got != 5 {
+		t.Errorf("median %d", got)
+	}
+	sorted := []time.Duration{1, 2, 3, 4}
+	for p, want := range map[float64]time.Duration{0: 1, 0.5: 3, 0.99: 4, 1: 4} {
+		if got := percentile(sorted, p); got != want {
+			t.Errorf("percentile %v: %d, want %d", p, got, want)
+		}
+	}
+}
+
+func TestBudgets(t *testing.T) {
+	g := &grid{figures: map[string]map[string][]figure{"manifest-get": {
+		"bellbuoy": {{cpu: 60, rate: 90}}, "Caddy": {{cpu: 100, rate: 50}}, "nginx": {{cpu: 30, rate: 120}},
+	}}}
+	rows := g.budgets()
+	if len(rows) != 2 || rows[0].verdict != met || rows[1].verdict != missed {
+		t.Errorf("rows %+v", rows)
+	}
+}
+
+func TestTableAligns(t *testing.T) {
+	var b strings.Builder
+	table{{"", "µs"}, {"ab", "1"}}.write(&b)
+	if want := "|    | µs |\n|----|----|\n| ab | 1  |\n\n"; b.String() != want {
+		t.Errorf("got\n%s", b.String())
+	}
+}
