@@ -110,3 +110,8 @@ func sortedTags(tags []string) []string {
 	}
 	return slices.Compact(out)
 }
+
+func sortedStrings(s []string) []string {
+	slices.Sort(s)
+	return s
+}

@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// Repositories and tags that look like something else.
+func TestConfusingNames(t *testing.T) {
+	t.Parallel()
+	s := faultyRegistry(t)
+	for repo, tag := range map[string]string{
+		"manifests": "manifests", "manifests/manifests": "v1", "team/manifests/tags": "list", "blobs/uploads": "uploads", "v2/v2": "v2", "a/referrers": "sha256-x",
+	} {
+		a := harness.NewImage(harness.ImageOptions{})
+		push(s, s.buoy.ProxyURL, repo, tag, a)
+		s.expect(repo, pushed(repo, a, tag))
+		must(s, http.StatusOK, http.MethodGet, s.buoy.ProxyURL+"/v2/"+repo+"/manifests/"+tag, nil, "Accept", a.MediaType)
+		must(s, http.StatusOK, http.MethodGet, s.buoy.ProxyURL+"/v2/"+repo+"/blobs/"+a.Layers[0].Digest.String(), nil)
+		s.expect(repo, pulled(repo, a, tag))
+		must(s, http.StatusAccepted, http.MethodDelete, s.buoy.ProxyURL+"/v2/"+repo+"/manifests/"+tag, nil)
+		s.expect(repo, untagged(repo, a, tag))
+	}
+	s.end()
+}
+
+// Paths in odd spellings: bellbuoy forwards what came, and understands what the registry understands.
+func TestOddPaths(t *testing.T) {
+	t.Parallel()
+	s := faultyRegistry(t)
+	repo, a := "odd/app", harness.NewImage(harness.ImageOptions{})
+	putBlobs(s, s.buoy.ProxyURL, repo, a)
+	manifests := s.buoy.ProxyURL + "/v2/odd%2Fapp/manifests/"
+	must(s, http.StatusCreated, http.MethodPut, manifests+"v%31", a.Manifest, "Content-Type", a.MediaType)
+	s.expect(repo, pushed(repo, a, "v1"))
+	must(s, http.StatusOK, http.MethodGet, manifests+"v1", nil, "Accept", a.MediaType)
+	must(s, http.StatusOK, http.MethodGet, s.buoy.ProxyURL+"/v2/odd%2Fapp/blobs/"+strings.Replace(a.Layers[0].Digest.String(), ":", "%3A", 1), nil)
+	s.expect(repo, pulled(repo, a, "v1"))
+	must(s, http.StatusAccepted, http.MethodDelete, manifests+strings.Replace(a.Digest.String(), ":", "%3A", 1), nil)
+	s.expect(repo, deleted(repo, a, "v1"))
+
+	long := strings.Repeat("t", 300)
+	for _, path := range []string{
+		"/v2/odd/app/manifests/" + long, "/v2//odd/app/manifests/v1", "/v2/odd/../app/manifests/v1", "/v2/odd/app/manifests/", "/v2/odd/app/manifests/v1/",
+		"/v2/odd%252Fapp/manifests/v1", "/v2/odd/app/manifests/%00", "/v2/odd/app/manifests/v1%0d%0aX-Evil:%201", "/v2/ODD/app/manifests/v1",
+		"/v2/odd/app/manifests/sha256:short", "/v2/" + long + "/manifests/v1", "/", "/v2", "/v2/..%2f..%2fetc/passwd",
+	} {
+		for _, method := range []string{http.MethodPut, http.MethodGet, http.MethodDelete} {
+			through, direct := odd(t, method, s.buoy.ProxyURL, path, a), odd(t, method, s.direct, path, a)
+			if through != direct {
+				t.Errorf("%s %.60s: %d through bellbuoy, %d directly", method, path, through, direct)
+			}
+		}
+	}
+	s.end()
+}
+
+// odd sends a path exactly as it is written.
+func odd(t *testing.T, method, base, path string, a harness.Artifact) int {
+	t.Helper()
+	req, err := http.NewRequest(method, base, strings.NewReader(string(a.Manifest)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, query, _ := strings.Cut(path, "?")
+	req.URL = &url.URL{Scheme: "http", Host: req.URL.Host, Opaque: "//" + req.URL.Host + target, RawQuery: query}
+	req.Header.Set("Content-Type", a.MediaType)
+	req.Header.Set("User-Agent", "curl/8.0")
+	resp, err := plain.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// Who may name the host that payloads show: nobody where external_url says it; else the Host where it is one of hosts, or a loopback
+// client's that comes through nobody.
+func TestForgedHost(t *testing.T) {
+	t.Parallel()
+	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true}), harness.NewReceiver(t)
+	upstream, _ := url.Parse(registry.URL)
+	for name, tc := range map[string]struct{ config, host, forwarded, want string }{
+		"external_url":            {", external_url: https://registry.example.com", "evil.example.com", "", "registry.example.com"},
+		"external_url, forwarded": {", external_url: https://registry.example.com", "evil.example.com", "evil2.example.com", "registry.example.com"},
+		"one of hosts":            {", hosts: [a.example.com, b.example.com]", "b.example.com", "evil2.example.com", "b.example.com"},
+		"loopback":                {"", "localhost:5000", "", "localhost:5000"},
+		"loopback, forwarded":     {"", "evil.example.com", "evil2.example.com", upstream.Host},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := "/" + url.PathEscape(t.Name())
+			b := harness.Bellbuoy(t, registryUpstream(registry.URL, tc.config)+"webhooks: [{name: w, url: \""+hooks.URL(path)+"\"}]\n")
+			header := []string{"Host", tc.host}
+			if tc.forwarded != "" {
+				header = append(header, "X-Forwarded-Host", tc.forwarded, "X-Forwarded-For", "10.1.2.3", "X-Forwarded-Proto", "https", "Forwarded", "host="+tc.forwarded)
+			}
+			a := harness.NewImage(harness.ImageOptions{})
+			push(t, registry.URL, "forged/app", "v1", a) // the blobs
+			resp, err := putManifest(b.ProxyURL, "forged/app", "v2", a, header...)
+			if err != nil || resp.StatusCode != http.StatusCreated {
+				t.Fatalf("%v %v", resp, err)
+			}
+			unescaped, _ := url.PathUnescape(path)
+			post := hooks.WaitAt(unescaped, 1, soon)[0]
+			if got, want := post.Text("event_data.resources.0.resource_url"), tc.want+"/forged/app:v2"; got != want {
+				t.Errorf("the webhook names %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// A Location that names the upstream comes back through bellbuoy; one that names a storage elsewhere stays.
+func TestLocations(t *testing.T) {
+	t.Parallel()
+	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
+	h := newHinge(t, registry.URL)
+	b := harness.Bellbuoy(t, registryUpstream(h.URL, ", host: upstream"))
+	resp := must(t, http.StatusAccepted, http.MethodPost, b.ProxyURL+"/v2/app/blobs/uploads/", nil)
+	if got := resp.Header.Get("Location"); !strings.HasPrefix(got, b.ProxyURL+"/v2/app/blobs/uploads/") {
+		t.Errorf("an upload's Location is %s", got)
+	}
+	const storage = "https://storage.example.com/blob?signature=x"
+	h.twist(1, http.MethodGet, "/blobs/", func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		http.Redirect(w, r, storage, http.StatusTemporaryRedirect)
+	})
+	resp = must(t, http.StatusTemporaryRedirect, http.MethodGet, b.ProxyURL+"/v2/app/blobs/sha256:"+strings.Repeat("ab", 32), nil)
+	if got := resp.Header.Get("Location"); got != storage {
+		t.Errorf("a blob's redirect became %s", got)
+	}
+}
+
+// What an upstream answers arrives unchanged: odd statuses, many headers, trailers of its own, no length.
+func TestAnswersAreUnchanged(t *testing.T) {
+	t.Parallel()
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["X-Twice"] = []string{"a", "b"}
+		w.Header().Set("Www-Authenticate", `Bearer realm="https://auth.example.com/token",service="s"`)
+		w.Header().Set("Etag", `W/"x"`)
+		w.WriteHeader(http.StatusTeapot)
+		w.Write([]byte("short and stout"))
+	}))
+	defer up.Close()
+	b := harness.Bellbuoy(t, registryUpstream(up.URL))
+	through, direct := request(t, http.MethodGet, b.ProxyURL+"/v2/x/manifests/y", nil), request(t, http.MethodGet, up.URL+"/v2/x/manifests/y", nil)
+	if through.StatusCode != direct.StatusCode || bodyOf(through) != bodyOf(direct) {
+		t.Errorf("%s %q, directly %s %q", through.Status, bodyOf(through), direct.Status, bodyOf(direct))
+	}
+	for name, want := range direct.Header {
+		if got := through.Header[name]; name != "Date" && strings.Join(got, "|") != strings.Join(want, "|") {
+			t.Errorf("%s is %q, directly %q", name, got, want)
+		}
+	}
+}
