@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/config"
@@ -27,42 +26,46 @@ func (b *buoy) controlIndex(w http.ResponseWriter, r *http.Request) error {
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		return fmt.Errorf("%w: %w", errBad, err)
 	}
-	u, client, err := b.indexed(in.Upstream)
+	names, err := b.indexed(in.Upstream)
 	if err != nil {
 		return err
 	}
-	walk := &indexWalk{buoy: b, upstream: u.Name, out: json.NewEncoder(w), flush: http.NewResponseController(w).Flush}
-	walk.cursor = detect.Key{Kind: rowCursor, ID: fmt.Sprintf("%s/%v", u.Name, in.Heads)}
-	last, err := walk.run(r.Context(), client, in)
-	line := lineOf(last)
-	line.Done = err == nil
-	if err != nil {
-		line.Error = err.Error()
+	out := json.NewEncoder(w)
+	var sum indexLine
+	for _, name := range names {
+		walk := &indexWalk{buoy: b, upstream: name, out: out, flush: http.NewResponseController(w).Flush, before: sum}
+		walk.cursor = detect.Key{Kind: rowCursor, ID: fmt.Sprintf("%s/%v", name, in.Heads)}
+		last, err := walk.run(r.Context(), in)
+		sum = walk.lineOf(last)
+		if err != nil {
+			sum.Error = fmt.Sprintf("%s: %v", name, err)
+			_ = out.Encode(sum)
+			return nil
+		}
 	}
-	_ = walk.out.Encode(line)
+	sum.Done = true
+	_ = out.Encode(sum)
 	return nil
 }
 
-// indexed is the upstream that the command means: the one named, or the only registry.
-func (b *buoy) indexed(name string) (config.Upstream, *upstream.Client, error) {
-	all := b.wiring.Load().config.Upstreams
-	isRegistry := func(u config.Upstream) bool { return u.Type == config.TypeRegistry }
-	if name == "" {
-		i := slices.IndexFunc(all, isRegistry)
-		if i < 0 || slices.ContainsFunc(all[i+1:], isRegistry) {
-			return config.Upstream{}, nil, fmt.Errorf("%w: name the upstream, there is not just one registry", errBad)
+// indexed are the upstreams that the command means: the one named, or every registry.
+func (b *buoy) indexed(name string) (names []string, err error) {
+	for _, u := range b.wiring.Load().config.Upstreams {
+		switch {
+		case name != "" && u.Name != name:
+		case u.Type == config.TypeRegistry:
+			names = append(names, u.Name)
+		case name != "":
+			return nil, fmt.Errorf("%w: %s is a %s: what its charts are is read from their archives and its index.yaml as they pass; there is nothing to index", errBad, name, u.Type)
 		}
-		name = all[i].Name
 	}
-	client, err := b.asker.of(name)
-	if err != nil {
-		return config.Upstream{}, nil, fmt.Errorf("%w: there is no upstream %q", errBad, name)
+	switch {
+	case len(names) == 0 && name != "":
+		return nil, fmt.Errorf("%w: there is no upstream %q", errBad, name)
+	case len(names) == 0:
+		return nil, fmt.Errorf("%w: no upstream is a registry", errBad)
 	}
-	u := all[slices.IndexFunc(all, func(u config.Upstream) bool { return u.Name == name })]
-	if !isRegistry(u) {
-		return u, nil, fmt.Errorf("%w: %s is a %s: what its charts are is read from their archives and its index.yaml as they pass; there is nothing to index", errBad, name, u.Type)
-	}
-	return u, client, nil
+	return names, nil
 }
 
 // indexWalk is one run. It is upstream's Sink; its methods are called one at a time.
@@ -72,11 +75,16 @@ type indexWalk struct {
 	cursor   detect.Key
 	out      *json.Encoder
 	flush    func() error
+	before   indexLine // of the upstreams that are done
 	told     time.Time
 	waiting  []detect.Learned
 }
 
-func (x *indexWalk) run(ctx context.Context, client *upstream.Client, in indexRequest) (upstream.Progress, error) {
+func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress, error) {
+	client, err := x.asker.of(x.upstream)
+	if err != nil {
+		return upstream.Progress{}, err
+	}
 	walk := upstream.Walk{
 		Repositories: in.Repositories, Heads: in.Heads, Children: !in.Heads, Sink: x,
 		Progress: x.progress,
@@ -88,7 +96,6 @@ func (x *indexWalk) run(ctx context.Context, client *upstream.Client, in indexRe
 		},
 	}
 	if len(in.Repositories) == 0 {
-		var err error
 		if walk.Resume, err = x.resume(ctx); err != nil {
 			return upstream.Progress{}, err
 		}
@@ -158,11 +165,14 @@ func (x *indexWalk) progress(p upstream.Progress) {
 		return
 	}
 	x.told = time.Now()
-	if x.out.Encode(lineOf(p)) == nil {
+	if x.out.Encode(x.lineOf(p)) == nil {
 		_ = x.flush()
 	}
 }
 
-func lineOf(p upstream.Progress) indexLine {
-	return indexLine{Repositories: p.Repositories, Counted: p.Counted, RepositoriesDone: p.RepositoriesDone, Tags: p.Tags, Skipped: p.Skipped, Rate: p.Rate}
+func (x *indexWalk) lineOf(p upstream.Progress) indexLine {
+	return indexLine{
+		Repositories: x.before.Repositories + p.Repositories, Counted: p.Counted, RepositoriesDone: x.before.RepositoriesDone + p.RepositoriesDone,
+		Tags: x.before.Tags + p.Tags, Skipped: x.before.Skipped + p.Skipped, Rate: p.Rate,
+	}
 }
