@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -18,33 +19,38 @@ import (
 
 const settle = 300 * time.Millisecond // editors and kubelets write in several steps
 
-// watch reloads on SIGHUP and when the configuration, or a file that it names, changes. It returns when ctx ends.
-func (b *buoy) watch(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
+// catchHangups has SIGHUP wait for watch from now on: until then it would end the process.
+func catchHangups() (hup chan os.Signal, stop func()) {
+	hup = make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	return hup, func() { signal.Stop(hup) }
+}
+
+// watch reloads on SIGHUP and when the configuration, or a file that it names, is another than seen. It returns when ctx ends.
+func (b *buoy) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
+	var events <-chan fsnotify.Event // without a watcher nothing ever comes
+	var failures <-chan error
 	files, err := fsnotify.NewWatcher()
 	if err != nil {
 		b.log.Warn("files are not watched; SIGHUP reloads", zap.Error(err))
-		files = &fsnotify.Watcher{}
+		files = nil
 	} else {
 		defer files.Close()
+		events, failures = files.Events, files.Errors
 	}
 	b.watchFiles(files)
-	soon := time.NewTimer(time.Hour)
-	soon.Stop()
-	seen := b.fingerprint()
+	soon := time.NewTimer(0) // a change since the start shows no event
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
+			seen = b.fingerprint() // before they are read: what changes meanwhile is seen again
 			b.reload()
-			seen = b.fingerprint()
 			b.watchFiles(files)
-		case <-files.Events:
+		case <-events:
 			soon.Reset(settle)
-		case err := <-files.Errors:
+		case err := <-failures:
 			b.log.Warn("watching files", zap.Error(err))
 		case <-soon.C:
 			if now := b.fingerprint(); now != seen {
@@ -56,8 +62,12 @@ func (b *buoy) watch(ctx context.Context) {
 	}
 }
 
-// watchFiles watches the directories of all files that matter: a file may be replaced, and in Kubernetes a directory of links is.
+// watchFiles watches the directories of all files that matter: a file may be replaced, and in Kubernetes a directory of links is. A nil
+// watcher watches nothing.
 func (b *buoy) watchFiles(w *fsnotify.Watcher) {
+	if w == nil {
+		return
+	}
 	for _, file := range b.files() {
 		dir := filepath.Dir(file)
 		if !slices.Contains(w.WatchList(), dir) {
@@ -66,14 +76,18 @@ func (b *buoy) watchFiles(w *fsnotify.Watcher) {
 	}
 }
 
-func (b *buoy) files() []string { return append([]string{b.path}, b.wiring.Load().config.Files()...) }
+func (b *buoy) files() []string { return filesOf(b.path, b.wiring.Load().config) }
 
-// fingerprint tells whether a file is another than before.
-func (b *buoy) fingerprint() string {
+func filesOf(path string, c *config.Config) []string { return append([]string{path}, c.Files()...) }
+
+func (b *buoy) fingerprint() string { return fingerprintOf(b.files()) }
+
+// fingerprintOf tells whether a file is another than before.
+func fingerprintOf(files []string) string {
 	var s strings.Builder
-	for _, file := range b.files() {
+	for _, file := range files {
 		if info, err := os.Stat(file); err == nil {
-			s.WriteString(file + info.ModTime().String() + info.Mode().String() + string(rune(info.Size())))
+			fmt.Fprintln(&s, file, info.ModTime().UnixNano(), info.Mode(), info.Size())
 		}
 	}
 	return s.String()

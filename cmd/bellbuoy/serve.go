@@ -28,10 +28,13 @@ const (
 
 // serve builds everything in one straight line, listeners first, and runs it until ctx ends. Cleanups happen in reverse.
 func (a *app) serve(ctx context.Context) error {
+	hup, letHangups := catchHangups()
+	defer letHangups()
 	path, c, warnings, err := a.load()
 	if err != nil {
 		return err
 	}
+	seen := fingerprintOf(filesOf(path, c))
 	log, level, err := newLogger(c.Log, a.Stderr)
 	if err != nil {
 		return err
@@ -79,7 +82,7 @@ func (a *app) serve(ctx context.Context) error {
 		Replica: replica, Shared: c.Database != "", Grace: lanesGrace, Retention: w.retention(), Trims: trims(), Metrics: metrics, Log: log,
 	})
 	b := &buoy{
-		app: a, path: path, log: log, level: level, listeners: l, socket: socket,
+		app: a, path: path, log: log, level: level, listeners: l, socket: socket, hup: hup, seen: seen,
 		outbox: outbox, dispatcher: dispatcher, asker: &askers{},
 		ready: &readiness{store: outbox.Healthy},
 	}
@@ -109,6 +112,8 @@ type buoy struct {
 	level     zap.AtomicLevel
 	listeners listeners
 	socket    net.Listener
+	hup       <-chan os.Signal       // asks for a reload
+	seen      string                 // fingerprint of the files that the start has read
 	wiring    atomic.Pointer[wiring] // written by use alone
 
 	outbox     *notify.Outbox
@@ -173,7 +178,7 @@ func (b *buoy) run(ctx context.Context) error {
 		serving.Go(must("serving admin", func() error { return serveAdmin(admin, b.listeners.admin, b.wiring.Load().config.Admin.TLS) }))
 	}
 	serving.Go(must("serving", func() error { return b.server.Serve(b.listeners.proxy) }))
-	serving.Go(func() error { b.watch(ctx); return nil })
+	serving.Go(func() error { b.watch(ctx, b.hup, b.seen); return nil })
 	go b.askForLogins(ctx)
 	b.log.Info("bellbuoy serves", zap.String("version", buildVersion()), zap.String("config", b.path), zap.Stringer("listen", b.listeners.proxy.Addr()),
 		zap.Int("upstreams", len(b.wiring.Load().upstreams)), zap.Int("webhooks", len(b.wiring.Load().config.Webhooks)))
