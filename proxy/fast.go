@@ -196,7 +196,7 @@ func (r *rest) Read(p []byte) (n int, err error) {
 		n, err = r.c.Read(p)
 	}
 	r.left -= int64(n)
-	if err == io.EOF && r.left > 0 {
+	if errors.Is(err, io.EOF) && r.left > 0 {
 		err = errCutShort
 	}
 	return n, err
