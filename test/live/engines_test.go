@@ -1,11 +1,6 @@
 package live
 
-import (
-	"encoding/base64"
-	"strings"
-
-	"github.com/bellbuoy/bellbuoy/test/harness"
-)
+import "github.com/bellbuoy/bellbuoy/test/harness"
 
 func docker(s *script) {
 	engine := harness.Dockerd(s.t)
@@ -56,19 +51,11 @@ func containerd(s *script) {
 	do("pull", "--snapshotter", "native", s.ref("app:v1")) // up to date
 	do("pull", "--snapshotter", "native", "--platform", "linux/amd64", s.ref("many:v1"))
 	s.tells("pull", "many:v1", string(many.Digest))
-	engine.Run(s.t, s.env, "images", "import", "--no-unpack", "--all-platforms", "--index-name", s.ref("pushed:v1"), two.Archive(s.t, "x"))
-	do("push", s.ref("pushed:v1"), two.Digest.String()) // ctr takes a descriptor in place of the imported index
-	s.tells("push", "pushed:v1", s.digest("pushed:v1"))
+	engine.Run(s.t, s.env, "images", "import", "--no-unpack", "--base-name", s.ref("pushed"), two.Archive(s.t, "v1"))
+	do("push", s.ref("pushed:v1"))
+	s.tells("push", "pushed:v1", string(two.Digest))
 	whole := multi()
-	out := engine.Run(s.t, s.env, "images", "import", "--no-unpack", "--all-platforms", "--base-name", s.ref("whole"), whole.Archive(s.t, "v1"))
-	if !strings.Contains(out, "whole") {
-		s.t.Errorf("ctr import said %s", out)
-	}
+	engine.Run(s.t, s.env, "images", "import", "--no-unpack", "--all-platforms", "--base-name", s.ref("whole"), whole.Archive(s.t, "v1"))
 	do("push", s.ref("whole:v1"))
 	s.tells("push", "whole:v1", string(whole.Digest))
-}
-
-// basic is the value of an Authorization header.
-func basic(name, secret string) string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+secret))
 }

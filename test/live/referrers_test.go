@@ -12,7 +12,7 @@ func (sc *script) referrer(repository, subject string) string {
 		Manifests []struct{ Digest string }
 	}
 	tag := strings.Replace(subject, ":", "-", 1)
-	out := sc.run("crane", "manifest", "--insecure", sc.registry.Host+"/"+sc.name+"/"+repository+":"+tag)
+	out := sc.run("crane", "manifest", "--insecure", sc.direct+"/"+sc.name+"/"+repository+":"+tag)
 	if err := json.Unmarshal([]byte(out), &index); err != nil || len(index.Manifests) == 0 {
 		sc.t.Fatalf("no referrers of %s: %v\n%s", subject, err, out)
 	}

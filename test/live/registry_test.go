@@ -1,6 +1,7 @@
 package live
 
 import (
+	"os"
 	"testing"
 
 	"github.com/bellbuoy/bellbuoy/test/harness"
@@ -99,7 +100,7 @@ func podman(s *script) {
 	one, many := image(), multi()
 	s.seed("app:v1", one)
 	s.seed("many:v1", many)
-	dir := s.t.TempDir()
+	dir := shortDir(s.t)
 	pod := func(args ...string) {
 		s.t.Helper()
 		s.run("podman", append([]string{"--root", dir + "/root", "--runroot", dir + "/run", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"}, args...)...)
@@ -118,10 +119,21 @@ func podman(s *script) {
 	s.tells("pull", "mine:", s.digest("mine:v1"))
 }
 
+// shortDir is a directory with a short path, which podman insists on.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "bb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func buildah(s *script) {
 	one := image()
 	s.seed("app:v1", one)
-	dir := s.t.TempDir()
+	dir := shortDir(s.t)
 	build := func(args ...string) {
 		s.t.Helper()
 		s.run("buildah", append([]string{"--root", dir + "/root", "--runroot", dir + "/run", "--storage-driver", "vfs"}, args...)...)
@@ -157,7 +169,6 @@ func regctl(s *script) {
 	reg("manifest", "head", s.ref("app:v1"))
 	reg("image", "digest", s.ref("app:v1"))
 	reg("artifact", "put", "--artifact-type", "application/x-note", "--file", s.file("note.txt", "hello"), "--subject", s.ref("app:v1"))
-	s.t.Log("artifact put")
 	s.tells("push", "app:", s.referrer("app", string(two.Digest)))
 	reg("tag", "delete", s.ref("app:v2"))
 	s.tells("untag", "app:v2", string(one.Digest))

@@ -8,6 +8,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +39,7 @@ type stage struct {
 	login    string // anonymous | basic | token
 	operator string // who bellbuoy must say did it
 	registry *harness.RegistryServer
+	direct   string // host:port of a way to the registry past bellbuoy
 	buoy     *harness.Buoy
 	hooks    *harness.Receiver
 }
@@ -50,27 +55,50 @@ func raise(t *testing.T, login, more string) *stage {
 	}
 	s := &stage{login: login, hooks: harness.NewReceiver(t)}
 	opts := harness.RegistryOptions{Delete: true}
-	upstreams := ""
+	var tokens string // a token server that is reached through the registry's host, as clients insist
 	switch login {
 	case "basic":
 		opts.Htpasswd = map[string]string{user: password}
 	case "token":
 		opts.Token = harness.NewTokenServer(t, harness.TokenOptions{Users: map[string]string{user: password}})
 		opts.TokenRealm = "auto"
-		upstreams = fmt.Sprintf("  - {name: tokens, type: registry, url: %s, paths: [/token], hosts: [tokens.test]}\n", opts.Token.URL)
+		tokens = opts.Token.URL
 	}
 	if login != "anonymous" {
 		s.operator = user
 	}
 	s.registry = harness.Registry(t, opts)
-	upstream := fmt.Sprintf("upstreams:\n  - {name: registry, type: registry, url: %s, paths: [/token]}\n", s.registry.URL)
-	if upstreams != "" {
-		upstream = fmt.Sprintf("upstreams:\n  - {name: registry, type: registry, url: %s}\n", s.registry.URL) +
-			strings.Replace(upstreams, ", hosts: [tokens.test]", "", 1)
+	s.direct = s.registry.Host
+	upstream := fmt.Sprintf("upstreams:\n  - {name: registry, type: registry, url: %s}\n", s.registry.URL)
+	if tokens != "" {
+		s.direct = sideDoor(t, s.registry.URL, tokens)
+		upstream += fmt.Sprintf("  - {name: tokens, type: registry, url: %s, paths: [/token]}\n", tokens)
 	}
 	s.buoy = harness.Bellbuoy(t, upstream+s.webhook("format: bellbuoy, events: ['*']")+
 		fmt.Sprintf("correlation: {untagged_push: %s, pull: %s, repeat: 2s}\n", quiet, quiet)+more)
 	return s
+}
+
+// sideDoor is a proxy to a registry and its token server.
+func sideDoor(t *testing.T, registry, tokens string) string {
+	t.Helper()
+	to := func(base string) http.Handler {
+		u, err := url.Parse(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(u)
+			r.SetXForwarded()
+			r.Out.Host = r.In.Host
+		}}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", to(registry))
+	mux.Handle("/token", to(tokens))
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	return strings.TrimPrefix(srv.URL, "http://")
 }
 
 func (s *stage) webhook(options string) string {
@@ -95,7 +123,7 @@ func (s *stage) script(t *testing.T, name string, env ...string) *script {
 	auths := map[string]any{}
 	if s.login != "anonymous" {
 		entry := map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}
-		auths[s.buoy.Host], auths[s.registry.Host] = entry, entry
+		auths[s.buoy.Host], auths[s.direct] = entry, entry
 	}
 	config, err := json.Marshal(map[string]any{"auths": auths})
 	if err != nil {
@@ -144,13 +172,13 @@ func (sc *script) run(client string, args ...string) string {
 // seed pushes past bellbuoy: what stood there before it came.
 func (sc *script) seed(what string, a harness.Artifact) {
 	sc.t.Helper()
-	sc.run("crane", "push", "--insecure", a.Layout(sc.t, "x"), sc.registry.Host+"/"+sc.name+"/"+what)
+	sc.run("crane", "push", "--insecure", a.Layout(sc.t, "x"), sc.direct+"/"+sc.name+"/"+what)
 }
 
 // digest asks the registry past bellbuoy.
 func (sc *script) digest(what string) string {
 	sc.t.Helper()
-	return strings.TrimSpace(sc.run("crane", "digest", "--insecure", sc.registry.Host+"/"+sc.name+"/"+what))
+	return strings.TrimSpace(sc.run("crane", "digest", "--insecure", sc.direct+"/"+sc.name+"/"+what))
 }
 
 // tells says what bellbuoy must tell: verb, repository and tags ("app:v1,v2", "app:" for none), digest.
