@@ -16,7 +16,7 @@ const (
 	// askTimeout bounds one question.
 	askTimeout = 30 * time.Second
 	// adoptEvery is how often rows of other processes' intents are looked for.
-	adoptEvery = 5 * time.Second
+	adoptEvery = 3 * time.Second
 )
 
 // askOpen asks the upstreams about open intents, at once and until they say, and takes over intents that nobody holds:

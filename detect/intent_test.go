@@ -178,6 +178,14 @@ func TestIntents(t *testing.T) {
 			s.client("skopeo").put("app", "v1", b)
 		}, []string{"push app:v1 one inferred", "push app:v1 one unchanged"}},
 
+		{"another replica gives it up, and then it is answered", func(s *sim) {
+			c, b := s.client("crane"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			defer s.second().stop()
+			time.Sleep(time.Minute)
+			r.done(b)
+		}, []string{"push app:v1 one"}},
+
 		{"the same again after something else is no retry", func(s *sim) {
 			c, one, two := s.client("crane"), s.image("one", "l1"), s.image("two", "l2")
 			r := c.putting("app", "v1", one)

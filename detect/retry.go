@@ -27,6 +27,28 @@ func (w *write) follows(o *write) bool {
 	return w.retries(o)
 }
 
+// giveUp notes that the upstream was asked and has not done it. Should it do so after all, for a replica that was taken for dead and still waits
+// for the answer, then there is an event.
+func (d *decision) giveUp() {
+	row := newRow(d.w.undoneKey(), doneRow{At: d.now}, d.now)
+	row.Due = d.now.Add(joinWindow)
+	d.put(row)
+}
+
+// givenUp tells whether a write that is answered now had been given up.
+func (d *decision) givenUp() bool {
+	_, ok, err := d.Get(d.w.undoneKey())
+	if err != nil || !ok || d.out.inferred {
+		return false
+	}
+	d.drop(d.w.undoneKey())
+	return true
+}
+
+const undone = "undone"
+
+func (w *write) undoneKey() Key { return w.key(rowDone, w.Reference, w.Digest, undone, w.ID) }
+
 // maxDone bounds the settled writes of a repository that are looked at. There are any for 10 minutes after trouble only.
 const maxDone = 256
 
@@ -46,8 +68,8 @@ func (d *decision) outdate(tags []string) error {
 			continue // or older than what it would undo
 		}
 		parts := strings.Split(strings.TrimPrefix(row.ID, d.w.key(rowDone, "").ID), separator)
-		if len(parts) != 4 || parts[1] == d.w.Digest && parts[2] == d.w.Do {
-			continue // another client's try of the same
+		if len(parts) != 4 || parts[2] == undone || parts[1] == d.w.Digest && parts[2] == d.w.Do {
+			continue // the last is another client's try of the same
 		}
 		if slices.Contains(touched, parts[0]) {
 			d.drop(row.Key)

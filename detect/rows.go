@@ -12,7 +12,7 @@ import (
 // The kinds of row that the Tracker keeps, and how their IDs are built. Parts are joined with an information separator, which no part can hold.
 const (
 	rowIntent     RowKind = "intent"     // upstream, hint, repository, reference, intent: a write; until its outcome is known
-	rowDone       RowKind = "done"       // upstream, hint, repository, reference, digest, action, client: a write that was settled without an answer; 10 min, so that a retry joins it
+	rowDone       RowKind = "done"       // upstream, hint, repository, reference, digest, action, client: a write that was settled without an answer; 10 min, so that a retry joins it; with an intent for client: one that was given up
 	rowHeld       RowKind = "held"       // upstream, hint, repository, digest[, tag]: an event that waits: a push by digest; with a tag: of what may be regctl's dummy
 	rowRefused    RowKind = "refused"    // upstream, hint, repository, tag, client: a tag's DELETE that the upstream refused; 60 s
 	rowBusy       RowKind = "busy"       // upstream, hint, repository, client: a push that goes on at some replica; while it does

@@ -127,8 +127,11 @@ func (r *commitResult[T]) get() (T, bool) {
 func (d *decision) settle(row *Key) error {
 	if row != nil {
 		_, ok, err := d.Get(*row)
-		if err != nil || !ok {
-			return err // joined: whoever took the row made the event
+		if err != nil {
+			return err
+		}
+		if !ok && !d.givenUp() {
+			return nil // joined: whoever took the row made the event
 		}
 		d.drop(*row)
 	}
@@ -137,6 +140,9 @@ func (d *decision) settle(row *Key) error {
 		return err
 	}
 	if !d.out.done {
+		if d.out.inferred {
+			d.giveUp()
+		}
 		return d.refused(siblings)
 	}
 	joined, err := d.joins(siblings)

@@ -18,8 +18,8 @@ type postgresStore struct {
 }
 
 const (
-	replicaTTL   = 15 * time.Second
-	replicaRenew = 4 * time.Second
+	replicaTTL   = 10 * time.Second // with the time until somebody looks, what a killed one held is another's within 15 s
+	replicaRenew = 3 * time.Second
 	replicaRetry = 500 * time.Millisecond
 	sumUpEvery   = 10 * time.Second
 )
