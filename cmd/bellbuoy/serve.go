@@ -40,6 +40,7 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
+	defer zap.RedirectStdLog(log)() // net/http complains there of upstreams' broken answers
 	for _, w := range warnings {
 		log.Warn("configuration", zap.String("warning", w.String()))
 	}
