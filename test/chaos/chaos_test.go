@@ -16,6 +16,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -232,10 +233,12 @@ func (s *scene) verify() {
 	for _, name := range hookNames {
 		check(t, name, all, s.hooks.arrivals(name), done, &sum)
 	}
+	sequence := s.sequence()
+	sum.inOrder = checkRecorded(t, all, s.hooks.arrivals("good"), sequence)
 	for _, name := range []string{"good", "slow"} {
-		sum.inOrder += checkOrder(t, name, all, s.hooks.arrivals(name), (*deed).place)
+		sum.inOrder += checkOrder(t, name, all, s.hooks.arrivals(name), sequence, (*deed).place)
 	}
-	sum.inOrder += checkOrder(t, "strict", all, s.hooks.arrivals("strict"), func(d *deed) string { return d.host + " " + d.repository })
+	sum.inOrder += checkOrder(t, "strict", all, s.hooks.arrivals("strict"), sequence, func(d *deed) string { return d.host + " " + d.repository })
 	var shifts int64
 	for _, k := range s.keepers {
 		shifts += k.shifts.Load()
@@ -258,6 +261,27 @@ func (s *scene) verify() {
 	}
 }
 
+// sequence is the place of each event in bellbuoy's own order.
+func (s *scene) sequence() map[string]int64 {
+	s.t.Helper()
+	out, err := s.keepers[0].buoy.Command("events", "--json", "-n", "1000000")
+	if err != nil {
+		s.t.Errorf("events: %v", err)
+	}
+	places := map[string]int64{}
+	for line := range strings.Lines(out) {
+		var e struct {
+			Seq int64
+			ID  string
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			s.t.Errorf("events: %v: %s", err, line)
+		}
+		places[e.ID] = e.Seq
+	}
+	return places
+}
+
 func (s *scene) kills() (n int64) {
 	for _, k := range s.keepers {
 		n += k.kills.Load()
@@ -277,7 +301,7 @@ func TestChaos(t *testing.T) {
 		t.Log("SKIPPED: the full disk, which needs root for a mount")
 	}
 	k := s.launch(harness.BuoyOptions{DataDir: filepath.Join(disk, "data")}, "")
-	k.shift = true
+	k.shift, k.back = true, long >= time.Minute
 	s.play(long, func(ctx context.Context) { k.keep(ctx, time.Second) }, func(ctx context.Context) {
 		for full && pause(ctx, 4*time.Second+rand.N(4*time.Second)) {
 			empty := fill(t, disk)

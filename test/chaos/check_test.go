@@ -90,30 +90,59 @@ func checkDeed(t *testing.T, name string, d *deed, told int, done truth, f *figu
 	}
 }
 
-// checkOrder: of two things that the same client did at the same place, the first acknowledged before the second began, the first arrives first.
-func checkOrder(t *testing.T, name string, all []*deed, arrived []arrival, place func(*deed) string) (pairs int) {
+// checkRecorded: of two things that the same client did at the same place, the first acknowledged before the second began, the first is recorded first.
+// sequence is the place of each event in bellbuoy's order, by its id.
+func checkRecorded(t *testing.T, all []*deed, arrived []arrival, sequence map[string]int64) (pairs int) {
 	t.Helper()
-	first := map[string]arrival{}
+	first := map[string]int64{}
 	for _, a := range arrived {
-		if _, ok := first[a.deedOf()]; !ok && !a.inferred {
-			first[a.deedOf()] = a
+		seq, ok := sequence[a.id]
+		if !ok {
+			t.Errorf("an event that bellbuoy does not list: %+v", a)
+		}
+		if !a.inferred {
+			first[a.deedOf()] = seq
 		}
 	}
 	latest := map[string]*deed{}
 	sorted := slices.Clone(all)
 	slices.SortFunc(sorted, func(a, b *deed) int { return a.began.Compare(b.began) })
 	for _, d := range sorted {
-		a, ok := first[d.id]
+		seq, ok := first[d.id]
 		if !ok || !d.acked || d.tries > 1 {
 			continue
 		}
-		if before := latest[place(d)]; before != nil && before.ended.Before(d.began) {
+		if before := latest[d.place()]; before != nil && before.ended.Before(d.began) {
 			pairs++
-			if b := first[before.id]; b.order > a.order {
-				t.Errorf("%s: out of order: %v (%s) came after %v (%s)", name, before, b.at.Format(time.StampMilli), d, a.at.Format(time.StampMilli))
+			if first[before.id] > seq {
+				t.Errorf("recorded out of order: %v is event %d, %v is event %d", before, first[before.id], d, seq)
 			}
 		}
-		latest[place(d)] = d
+		latest[d.place()] = d
+	}
+	return pairs
+}
+
+// checkOrder: of the events of a key, those recorded first arrive first.
+func checkOrder(t *testing.T, name string, all []*deed, arrived []arrival, sequence map[string]int64, key func(*deed) string) (pairs int) {
+	t.Helper()
+	byID, latest := map[string]*deed{}, map[string]arrival{}
+	for _, d := range all {
+		byID[d.id] = d
+	}
+	for _, a := range arrived {
+		d := byID[a.deedOf()]
+		if d == nil || d.do == remove && name != "strict" {
+			continue // it has no tag of its own
+		}
+		if before, ok := latest[key(d)]; ok {
+			pairs++
+			if sequence[before.id] > sequence[a.id] {
+				t.Errorf("%s: out of order: event %d, %v, came at %s, after event %d, %v, at %s", name, sequence[a.id], d, a.at.Format(time.StampMilli),
+					sequence[before.id], byID[before.deedOf()], before.at.Format(time.StampMilli))
+			}
+		}
+		latest[key(d)] = a
 	}
 	return pairs
 }

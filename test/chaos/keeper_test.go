@@ -29,6 +29,7 @@ type keeper struct {
 	kills  atomic.Int64
 	starts atomic.Int64
 	shift  bool // set the clock of what waits, while bellbuoy is down
+	back   bool // also back: then what waited does so for up to a minute
 	shifts atomic.Int64
 }
 
@@ -96,8 +97,8 @@ func (k *keeper) shiftClock() {
 		return
 	}
 	defer db.Close()
-	by := 40 * time.Hour
-	if rand.IntN(2) == 0 {
+	by := -40 * time.Hour
+	if k.back && rand.IntN(2) == 0 {
 		by = -by
 	}
 	// A full disk may not let it.
