@@ -42,6 +42,34 @@ type stage struct {
 	direct   string // host:port of a way to the registry past bellbuoy
 	buoy     *harness.Buoy
 	hooks    *harness.Receiver
+	tokens   *harness.TokenServer // nil without token login
+}
+
+func (s *stage) realm() string {
+	if s.tokens == nil {
+		return "http://realm.invalid/token"
+	}
+	return s.tokens.URL + "/token"
+}
+
+// authorization is what a client that has logged in sends; "" where nobody needs to.
+func (s *stage) authorization() string {
+	switch s.login {
+	case "basic":
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+	case "token":
+		return "Bearer " + s.bearer(user)
+	}
+	return ""
+}
+
+// bearer is a token for somebody who may do everything below index/ and seen/.
+func (s *stage) bearer(subject string) string {
+	var access []any
+	for _, repository := range repositories {
+		access = append(access, map[string]any{"type": "repository", "name": repository, "actions": []string{"pull", "push", "delete"}})
+	}
+	return s.tokens.Sign(subject, access, time.Now())
 }
 
 // logins are the ways in which a registry asks for a login.
@@ -49,6 +77,12 @@ var logins = []string{"anonymous", "basic", "token"}
 
 // raise puts up a stage. more is further configuration.
 func raise(t *testing.T, login, more string) *stage {
+	t.Helper()
+	return raiseWith(t, login, false, more)
+}
+
+// raiseWith is raise; with credentials bellbuoy has a login of its own at the registry, and the token server is a host of its own.
+func raiseWith(t *testing.T, login string, credentials bool, more string) *stage {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real registries and clients")
@@ -61,15 +95,21 @@ func raise(t *testing.T, login, more string) *stage {
 		opts.Htpasswd = map[string]string{user: password}
 	case "token":
 		opts.Token = harness.NewTokenServer(t, harness.TokenOptions{Users: map[string]string{user: password}})
-		opts.TokenRealm = "auto"
-		tokens = opts.Token.URL
+		s.tokens = opts.Token
+		if !credentials {
+			opts.TokenRealm, tokens = "auto", opts.Token.URL
+		}
 	}
 	if login != "anonymous" {
 		s.operator = user
 	}
 	s.registry = harness.Registry(t, opts)
 	s.direct = s.registry.Host
-	upstream := fmt.Sprintf("upstreams:\n  - {name: registry, type: registry, url: %s}\n", s.registry.URL)
+	own := ""
+	if credentials && login != "anonymous" {
+		own = fmt.Sprintf(", credentials: {username: %s, password: %s, realms: [%q]}", user, password, s.realm())
+	}
+	upstream := fmt.Sprintf("upstreams:\n  - {name: registry, type: registry, url: %s%s}\n", s.registry.URL, own)
 	if tokens != "" {
 		s.direct = sideDoor(t, s.registry.URL, tokens)
 		upstream += fmt.Sprintf("  - {name: tokens, type: registry, url: %s, paths: [/token]}\n", tokens)
