@@ -48,10 +48,11 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 
 // run sends the load and fails at the first answer that is not the wanted one.
 func (l load) run(ctx context.Context) (result, error) {
+	limited := ctx
 	if l.time > 0 {
-		limited, cancel := context.WithTimeout(ctx, l.time)
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, l.time)
 		defer cancel()
-		ctx = limited
 	}
 	var (
 		next   atomic.Int64
@@ -62,13 +63,13 @@ func (l load) run(ctx context.Context) (result, error) {
 		nextOf = func() (int64, bool) { n := next.Add(1) - 1; return n, l.total == 0 || n < l.total }
 	)
 	for i := range l.workers {
-		wg.Go(func() { lists[i], errs[i] = l.work(ctx, start, nextOf) })
+		wg.Go(func() { lists[i], errs[i] = l.work(limited, start, nextOf) })
 	}
 	wg.Wait()
 	r := result{took: time.Since(start), latency: slices.Concat(lists...)}
 	r.requests = int64(len(r.latency))
 	slices.Sort(r.latency)
-	return r, errors.Join(errs...)
+	return r, errors.Join(append(errs, ctx.Err())...) // what was interrupted is no result
 }
 
 func (l load) work(ctx context.Context, start time.Time, next func() (int64, bool)) ([]time.Duration, error) {

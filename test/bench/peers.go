@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
@@ -33,7 +32,7 @@ var peers = []peer{
 	{direct, func(_ *stage, upstream string, _ *certificate) contender { return contender{address: upstream} }},
 }
 
-// These two take part where they tell something: larger buffers in downloads, no proxy where the registry's own protocol is spoken.
+// These two take part where they tell something: larger buffers in a download, no proxy where the registry's own protocol is spoken.
 const (
 	nginx32 = "nginx, 32 KiB buffers"
 	direct  = "direct"
@@ -42,7 +41,7 @@ const (
 func (p peer) takesPart(w workload) bool {
 	switch p.name {
 	case nginx32:
-		return strings.HasPrefix(w.name, "blob-down")
+		return w.name == "blob-down"
 	case direct:
 		return w.protocol == plain
 	}
