@@ -3,6 +3,7 @@ package detect
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -372,6 +373,33 @@ func TestIntentWithoutStore(t *testing.T) {
 			}
 			s.ledger.recover()
 		}, []string{"push app:v1 one"}},
+
+		{"the store fails at the settling, and another replica's write comes first", func(s *sim) {
+			c, one, two := s.client("crane"), s.image("one", "l1"), s.image("two", "l2")
+			r := c.putting("app", "v1", one)
+			c.commit(r.op, one)
+			s.ledger.fail = func() error { return errors.New("disk full") }
+			r.op.Status, r.op.ContentDigest = http.StatusCreated, digestOfBytes(one)
+			if err := s.Settle(t.Context(), r.in, r.op); !errors.Is(err, ErrStore) {
+				s.t.Errorf("settled: %v", err)
+			}
+			time.Sleep(time.Second)
+			s.upstream.setDown(errDown) // the other one may not ask
+			other := s.second()
+			defer other.stop()
+			oc := &client{other, c.Client}
+			oc.Address = "elsewhere"
+			oc.put("app", "v1", two)
+			s.ledger.recover()
+			time.Sleep(time.Second)
+			if d, _, _ := other.Standing("up", "", "app", "v1"); s.names[d] != "two" {
+				s.t.Errorf("the tag is said to stand on %q", s.names[d])
+			}
+			rows, _ := fakeView{s.db}.Scan(rowTag, "", 10)
+			if len(rows) != 1 || !strings.Contains(string(rows[0].Value), digestOfBytes(two)) {
+				s.t.Errorf("the row says %s", rows[0].Value)
+			}
+		}, []string{"push app:v1 two", "push app:v1 one"}},
 
 		{"the store fails at the settling", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")

@@ -224,11 +224,11 @@ func (d *decision) moveTags(e *Event) error {
 // stoodBefore is where a tag stood before this push; "" where that is not known. What the index says may already be this push's
 // own doing, which somebody has read in the meantime.
 func (d *decision) stoodBefore(i int, row tagRow, ok bool) string {
-	b := &d.w.Before
+	b, later := &d.w.Before, d.out.overtaken || row.At.After(d.now)
 	switch {
-	case i == 0 && b.Known && (!ok || d.out.overtaken || row.Digest == d.out.digest):
+	case i == 0 && b.Known && (!ok || later || row.Digest == d.out.digest):
 		return b.Digest
-	case d.out.overtaken, row.Digest == d.out.digest && row.At.After(d.w.At):
+	case later, row.Digest == d.out.digest && row.At.After(d.w.At):
 		return ""
 	}
 	return row.Digest
@@ -322,6 +322,9 @@ func (d *decision) putTag(tag, digest string) (stood string, err error) {
 	row, ok, err := read[tagRow](d, k)
 	if err != nil {
 		return "", err
+	}
+	if ok && row.At.After(d.now) {
+		return "", nil // what waited for the store came later than what another replica was told since
 	}
 	if ok && row.Digest != "" && row.Digest != digest {
 		d.drop(d.w.taggedKey(row.Digest, tag))
