@@ -81,6 +81,7 @@ type scene struct {
 	deeds    *deeds
 	image    harness.Artifact
 
+	outages                                 []time.Time // of a database that replicas share
 	upstreamKills, diskFills, databaseKills atomic.Int64
 }
 
@@ -94,7 +95,7 @@ func newScene(t *testing.T) *scene {
 // config is bellbuoy's. It refuses what it cannot keep, so that its promise holds whatever happens to the disk.
 func (s *scene) config(more string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "log: {level: warn}\nlimits: {write_timeout: 2s, upstream_connect: 2s}\nstore: {on_failure: refuse}\n%s\nupstreams:\n", more)
+	fmt.Fprintf(&b, "log: {level: warn}\nlimits: {write_timeout: 700ms, upstream_connect: 1s}\nstore: {on_failure: refuse}\n%s\nupstreams:\n", more)
 	fmt.Fprintf(&b, "  - {name: memory, type: registry, url: %q, hosts: [%s]}\n", s.memory.url, memoryHost)
 	fmt.Fprintf(&b, "  - {name: real, type: registry, url: %q, hosts: [%s]}\n", s.real.url, registryHost)
 	fmt.Fprintf(&b, "  - {name: charts, type: chartmuseum, url: %q, hosts: [%s]}\nwebhooks:\n", s.charts.url, museumHost)
@@ -158,7 +159,7 @@ func moody(r *http.Request) fault {
 		}
 		return fine
 	}
-	if rand.IntN(100) < 12 {
+	if rand.IntN(100) < 9 {
 		return []fault{late, refused, dropped, deaf, lost, failed, stuck}[rand.IntN(7)]
 	}
 	return fine
@@ -234,7 +235,7 @@ func (s *scene) verify() {
 		check(t, name, all, s.hooks.arrivals(name), done, &sum)
 	}
 	sequence := s.sequence()
-	sum.inOrder = checkRecorded(t, all, s.hooks.arrivals("good"), sequence)
+	sum.inOrder = checkRecorded(t, all, s.hooks.arrivals("good"), sequence, s.outages)
 	for _, name := range []string{"good", "slow"} {
 		sum.inOrder += checkOrder(t, name, all, s.hooks.arrivals(name), sequence, (*deed).place)
 	}

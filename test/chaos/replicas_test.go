@@ -23,12 +23,13 @@ func TestChaosReplicas(t *testing.T) {
 	var troubles []func(context.Context)
 	for range 3 {
 		k := s.launch(harness.BuoyOptions{}, more)
-		troubles = append(troubles, func(ctx context.Context) { k.keep(ctx, 3*time.Second) })
+		troubles = append(troubles, func(ctx context.Context) { k.keep(ctx, 5*time.Second) })
 	}
 	s.play(long, append(troubles, func(ctx context.Context) {
 		for pause(ctx, 4*time.Second+rand.N(5*time.Second)) {
 			pg.Kill()
 			s.databaseKills.Add(1)
+			s.outages = append(s.outages, time.Now())
 			pause(ctx, rand.N(time.Second))
 			pg.Start()
 		}
