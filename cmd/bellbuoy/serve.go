@@ -67,9 +67,7 @@ func (a *app) serve(ctx context.Context) error {
 			log.Error("closing the store", zap.Error(err))
 		}
 	}()
-	for _, text := range s.Warnings() {
-		log.Warn("store", zap.String("warning", text))
-	}
+	tellWarnings(ctx, log, s.Warnings)
 	socket, err := listenControl(c.DataDir)
 	if err != nil {
 		return err
