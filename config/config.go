@@ -39,6 +39,8 @@ type Config struct {
 	Log Log `yaml:"log"`
 	// How long a stop waits for requests and deliveries in flight.
 	ShutdownGrace Duration `yaml:"shutdown_grace" default:"25s"`
+	// How much of shutdown_grace bellbuoy goes on accepting connections for, with /readyz at 503, until load balancers send theirs to another replica. Only with a database: without one nobody could take over.
+	ShutdownDelay Duration `yaml:"shutdown_delay" default:"8s"`
 	// Limits of the data plane; 0 is none.
 	Limits Limits `yaml:"limits"`
 	// The registries and ChartMuseums that bellbuoy stands in front of; at least one.

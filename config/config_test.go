@@ -50,6 +50,7 @@ func TestDefaults(t *testing.T) {
 		DataDir:       "./data",
 		Log:           Log{Level: "info", Format: "json"},
 		ShutdownGrace: 25 * s,
+		ShutdownDelay: 8 * s,
 		Limits: Limits{
 			HeaderRead: 10 * s, Idle: 2 * m, UpstreamConnect: 10 * s, UpstreamResponseHeader: 15 * m,
 			StalledBody: 2 * m, WriteTimeout: 15 * m, HeaderSize: 64 << 10,

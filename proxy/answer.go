@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,6 +10,7 @@ import (
 type answer struct {
 	http.ResponseWriter
 	stalled time.Duration
+	leaving *atomic.Bool // the server stops soon: answers end their connections
 
 	status    int
 	sent      int64
@@ -26,6 +28,9 @@ func (a *answer) WriteHeader(status int) {
 	a.allow(time.Now())
 	if status >= 200 && a.status == 0 {
 		a.status, a.first = status, a.allowedAt
+		if a.leaving.Load() {
+			a.Header().Set("Connection", "close") // HTTP/2 reads it as well, and says GOAWAY
+		}
 		if _, ok := a.Header()["Content-Type"]; !ok {
 			a.Header()["Content-Type"] = nil // net/http must not guess one
 		}

@@ -49,7 +49,7 @@ func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKe
 // begin understands a request.
 func (g *generation) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{g: g, in: r, start: time.Now(), target: rawTarget(r)}
-	x.answer = answer{ResponseWriter: w, stalled: g.Limits.StalledBody}
+	x.answer = answer{ResponseWriter: w, stalled: g.Limits.StalledBody, leaving: &g.h.leaving}
 	x.fwd = g.seen(r)
 	if x.fwd.spoofed {
 		g.warnSpoofed(x.fwd.peer)

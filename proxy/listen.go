@@ -39,10 +39,13 @@ type ServerOptions struct {
 type Server struct {
 	open connections
 
-	mu     sync.Mutex
-	now    *served
-	all    map[*served]bool // now, and earlier ones that still have connections
-	closed bool
+	accepting sync.WaitGroup // Serve's loops
+
+	mu      sync.Mutex
+	now     *served
+	all     map[*served]bool // now, and earlier ones that still have connections
+	stopped bool             // no more loops
+	closed  bool             // no more connections
 }
 
 // served is an http.Server with the options it was made for.
@@ -50,7 +53,7 @@ type served struct {
 	ServerOptions
 	http  *http.Server
 	in    *handed
-	conns int // guarded by the Server's mu
+	conns int // handed to it and not yet closed; guarded by the Server's mu
 }
 
 // NewServer returns a Server that serves nothing yet.
@@ -115,17 +118,22 @@ func (v *served) serve() {
 
 // Serve accepts connections until the listener is closed; Shutdown does. It then returns http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error {
-	stop := context.AfterFunc(s.open.done(), func() { l.Close() })
+	if !s.enter() {
+		l.Close()
+		return http.ErrServerClosed
+	}
+	defer s.accepting.Done()
+	defer l.Close()
+	stop := context.AfterFunc(s.open.done(), func() { lastCall(l) })
 	defer stop()
 	for {
 		if !s.open.acquire() {
-			l.Close()
 			return http.ErrServerClosed
 		}
 		c, err := l.Accept()
 		if err != nil {
 			s.open.release()
-			if s.isClosed() {
+			if s.open.done().Err() != nil {
 				return http.ErrServerClosed
 			}
 			var passing net.Error
@@ -136,6 +144,24 @@ func (s *Server) Serve(l net.Listener) error {
 			return err
 		}
 		s.hand(c)
+	}
+}
+
+// enter counts another loop; false when there shall be none.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.accepting.Add(1)
+	}
+	return !s.stopped
+}
+
+// lastCall lets a listener accept what the kernel has accepted already, and nothing after it: closing it would reset those connections.
+func lastCall(l net.Listener) {
+	const moment = 50 * time.Millisecond
+	if d, ok := l.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(moment)) != nil {
+		l.Close()
 	}
 }
 
@@ -162,8 +188,10 @@ func (s *Server) hand(c net.Conn) {
 	}()
 }
 
+// deliver counts a connection for the server that gets it, so that Shutdown knows of it before that server does.
 func (s *Server) deliver(v *served, c net.Conn) {
-	for !v.in.hand(c) {
+	for s.count(v, 1); !v.in.hand(c); s.count(v, 1) {
+		s.count(v, -1)
 		s.mu.Lock()
 		next, closed := s.now, s.closed
 		s.mu.Unlock()
@@ -176,17 +204,15 @@ func (s *Server) deliver(v *served, c net.Conn) {
 	}
 }
 
-// changed counts connections in and out, and forgets an earlier server with its last one.
+// changed counts connections out.
 func (s *Server) changed(v *served, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		s.count(v, 1)
-	case http.StateClosed, http.StateHijacked:
+	if state == http.StateClosed || state == http.StateHijacked {
 		s.count(v, -1)
 		s.open.release()
 	}
 }
 
+// count counts connections in and out, and forgets an earlier server with its last one.
 func (s *Server) count(v *served, by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,14 +222,20 @@ func (s *Server) count(v *served, by int) {
 	}
 }
 
-func (s *Server) isClosed() bool {
+func (s *Server) has(v *served) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closed
+	return v.conns
 }
 
-// Shutdown stops accepting and waits for the requests in flight, until ctx ends; those left then are cut.
+// Shutdown stops accepting and waits for the requests in flight, until ctx ends; those left then are cut. A connection that the kernel has
+// accepted is served.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.open.close()
+	s.accepting.Wait()
 	s.mu.Lock()
 	s.closed = true
 	all := make([]*served, 0, len(s.all))
@@ -211,18 +243,28 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		all = append(all, v)
 	}
 	s.mu.Unlock()
-	s.open.close()
 	errs := make([]error, len(all))
 	var stopping sync.WaitGroup
 	for i, v := range all {
-		stopping.Go(func() {
-			if errs[i] = v.http.Shutdown(ctx); errs[i] != nil {
-				v.http.Close()
-			}
-		})
+		stopping.Go(func() { errs[i] = s.stop(ctx, v) })
 	}
 	stopping.Wait()
 	return errors.Join(errs...)
+}
+
+// stop ends a server. One that was handed a connection just now may not know of it yet, and takes itself for idle.
+func (s *Server) stop(ctx context.Context, v *served) error {
+	for {
+		err := v.http.Shutdown(ctx)
+		if err == nil && s.has(v) == 0 {
+			return nil
+		}
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			v.http.Close()
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // handed is a listener of connections that somebody else accepted.
@@ -279,15 +321,15 @@ type connections struct {
 	cancel  context.CancelFunc
 }
 
-// acquire waits for room for one more; false when there will be none.
+// acquire waits for room for one more; false when there is none and close was called.
 func (c *connections) acquire() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.limit > 0 && c.count >= c.limit && !c.over {
+	for c.limit > 0 && c.count >= c.limit {
+		if c.over {
+			return false
+		}
 		c.changed.Wait()
-	}
-	if c.over {
-		return false
 	}
 	c.count++
 	return true

@@ -109,6 +109,7 @@ type Handler struct {
 	kept     atomic.Int64                 // bytes of bodies that are kept for reading now
 	lookups  *upstream.Limiter
 	warned   warnings
+	leaving  atomic.Bool
 }
 
 // generation is everything that a reload replaces. Requests finish with the one that they began with.
@@ -178,6 +179,10 @@ func (g *generation) retire() {
 		rt.close()
 	}
 }
+
+// Leave has every answer from now on end its connection: clients come back on a new one, which somebody else accepts. Called some time before
+// Server.Shutdown, it leaves few connections on which a request may be coming just when they are closed.
+func (h *Handler) Leave() { h.leaving.Store(true) }
 
 // ServeHTTP carries one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

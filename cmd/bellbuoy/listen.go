@@ -15,6 +15,7 @@ import (
 // listeners are the sockets that bellbuoy answers on; nil where one is turned off.
 type listeners struct {
 	proxy, health, admin net.Listener
+	handed               bool // the proxy's is systemd's, which keeps it open: what connects waits for the next bellbuoy
 }
 
 // listen takes the sockets that systemd hands over (by FileDescriptorName proxy, health and admin; any other name is the proxy's), and opens the others.
@@ -23,6 +24,7 @@ func listen(c *config.Config) (l listeners, err error) {
 	if err != nil {
 		return l, err
 	}
+	_, l.handed = handed["proxy"]
 	defer func() {
 		if err != nil {
 			l.close()

@@ -23,6 +23,7 @@ import (
 
 const (
 	lanesGrace = 10 * time.Second // for POSTs under way when bellbuoy stops; those cut are made again after the next start
+	handOver   = time.Second      // in which connections that systemd keeps listening for empty; those idle for longer carry few requests
 	indexRows  = 2_000_000        // of each kind of row of the tag index that the store keeps
 )
 
@@ -142,8 +143,8 @@ func (b *buoy) use(w *wiring) {
 	b.wiring.Store(w)
 }
 
-// run serves until ctx ends or something that must run fails, then drains: no new connections, requests finish, lanes stop after their
-// POST, what waits in memory is stored.
+// run serves until ctx ends or something that must run fails, then drains: load balancers notice, no new connections, requests finish, lanes
+// stop after their POST, what waits in memory is stored.
 func (b *buoy) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -188,6 +189,11 @@ func (b *buoy) run(ctx context.Context) error {
 	b.log.Info("bellbuoy drains", zap.Duration("grace", time.Duration(b.wiring.Load().config.ShutdownGrace)))
 	grace, cancel := context.WithTimeout(background, time.Duration(b.wiring.Load().config.ShutdownGrace))
 	defer cancel()
+	b.handler.Leave()
+	select {
+	case <-time.After(b.farewell()):
+	case <-grace.Done():
+	}
 	if err := b.server.Shutdown(grace); err != nil {
 		b.log.Warn("requests were cut", zap.Error(err))
 	}
@@ -204,6 +210,18 @@ func (b *buoy) run(ctx context.Context) error {
 		return nil
 	}
 	return failure
+}
+
+// farewell is how long connections are accepted after the stop began, while /readyz says 503 and each answer ends its connection.
+func (b *buoy) farewell() time.Duration {
+	c := b.wiring.Load().config
+	switch {
+	case b.listeners.handed:
+		return handOver
+	case c.Database == "": // nobody else can take over
+		return 0
+	}
+	return time.Duration(c.ShutdownDelay)
 }
 
 // askForLogins warns where a registry asks for a login and bellbuoy has none: unknown outcomes and indexes need one.
