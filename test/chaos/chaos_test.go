@@ -110,8 +110,8 @@ func (s *scene) config(more string) string {
 	return b.String()
 }
 
-// patient is a schedule that no run of bad luck comes to the end of.
-var patient = "[0s" + strings.Repeat(", 100ms", 5) + strings.Repeat(", 500ms", 94) + "]"
+// patient is a schedule that no run of bad luck comes to the end of, nor a circuit that stays open for minutes.
+var patient = "[0s" + strings.Repeat(", 100ms", 5) + strings.Repeat(", 500ms", 54) + strings.Repeat(", 5m", 40) + "]"
 
 // launch starts one bellbuoy.
 func (s *scene) launch(opts harness.BuoyOptions, more string) *keeper {
