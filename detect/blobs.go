@@ -50,24 +50,37 @@ func (p *pass) unreadable() *pull {
 
 // belongs: a blob of what the client has read was answered.
 func (p *pass) belongs(found []*pull, b blobID, full bool, op *Operation) {
-	if full && found[0].layerOfAny(found, b) {
+	if full && layerOfAny(found, b) {
 		if p.s.ask(b, p.cfg.Bounds.Session) && op != nil {
 			op.traced.full = b
 		}
-		if p.askedAgain(found, b, op) {
+		if p.askedAgain(found, b, op, true) {
 			return
 		}
 	}
 	p.counted(found)
 }
 
-func (*pull) layerOfAny(found []*pull, b blobID) bool {
+// mounted: a blob of what the client has read was taken over into another repository. A layer that was there already is the next pull only
+// where its manifest was read again: who pushes what it has pulled mounts too.
+func (p *pass) mounted(b blobID) {
+	found := p.candidates(b)
+	if layerOfAny(found, b) {
+		p.s.ask(b, p.cfg.Bounds.Session)
+		if p.askedAgain(found, b, nil, false) {
+			return
+		}
+	}
+	p.counted(found)
+}
+
+func layerOfAny(found []*pull, b blobID) bool {
 	return slices.ContainsFunc(found, func(q *pull) bool { return q.layer(b) })
 }
 
 // askedAgain is where row 2 ends: a layer asked for in full more often than there are pulls that need it is the next pull, if its manifest
-// was read again, or its tag resolved again (row 8).
-func (p *pass) askedAgain(found []*pull, b blobID, op *Operation) bool {
+// was read again, or its tag resolved again (row 8; not for mounts).
+func (p *pass) askedAgain(found []*pull, b blobID, op *Operation, heads bool) bool {
 	pulls := 0
 	for _, q := range found {
 		if q.state != resolved {
@@ -80,7 +93,7 @@ func (p *pass) askedAgain(found []*pull, b blobID, op *Operation) bool {
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
 		h := p.s.headOf(q.digest)
-		again := h != nil && h.at.After(q.readAt)
+		again := heads && h != nil && h.at.After(q.readAt)
 		if q.again == 0 && !again || q.state != counted {
 			continue
 		}

@@ -200,7 +200,7 @@ func (t *Tracker) mounted(op *Operation, now time.Time) {
 	}
 	sh.touch(s, now)
 	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
-	p.counted(p.candidates(idOf(op.Mount)))
+	p.mounted(idOf(op.Mount))
 	sh.mu.Unlock()
 	t.tell(p.told)
 }

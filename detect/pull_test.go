@@ -366,6 +366,31 @@ func TestPullRows(t *testing.T) {
 			c.head("app", "v1")
 			c.blob("app", "l1", "l2")
 		}, []string{"pull app:v1 one", "pull app:v1 one"}},
+		{"2 copied twice by mounts", func(s *sim) {
+			c := s.client("crane")
+			s.has("app", s.image("one", "l1"), "v1")
+			for _, to := range []string{"two", "three"} {
+				c.get("app", "v1")
+				c.mount(to, "app", "one.config", 201)
+				c.mount(to, "app", "l1", 201)
+			}
+		}, []string{"pull app:v1 one", "pull app:v1 one"}},
+		{"2 mounted, and then downloaded", func(s *sim) {
+			c := s.client("crane")
+			s.has("app", s.image("one", "l1"), "v1")
+			c.get("app", "v1")
+			c.mount("two", "app", "l1", 201)
+			c.get("app", "v1")
+			c.blob("app", "one.config", "l1")
+		}, []string{"pull app:v1 one", "pull app:v1 one"}},
+		{"2 pulled, looked at again and pushed elsewhere by mount", func(s *sim) {
+			c := s.client("docker")
+			s.has("app", s.image("one", "l1"), "v1")
+			c.get("app", c.head("app", "v1"))
+			c.blob("app", "one.config", "l1")
+			c.head("app", "v1")
+			c.mount("two", "app", "l1", 201)
+		}, []string{"pull app:v1 one"}},
 		{"8 mounts do not count", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			s.client("podman").get("app", "v1")
