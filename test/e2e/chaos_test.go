@@ -19,14 +19,35 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 	t.Parallel()
 	s := faultyRegistry(t)
+	s.killAtRandom("bellbuoy", func() {
+		s.kill9()
+		s.buoy.StartOnly()
+	})
+}
+
+// The same, and it is the registry that dies.
+func TestRegistryKilledAtRandom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	t.Parallel()
+	s := faultyRegistry(t)
+	s.killAtRandom("registry", func() {
+		s.registry.Kill()
+		s.registry.StartOnly()
+	})
+}
+
+func (s faultStage) killAtRandom(what string, kill func()) {
+	s.Helper()
 	const clients, each = 4, 12
 	base := harness.NewImage(harness.ImageOptions{})
 	for client := range clients {
-		putBlobs(s, s.buoy.ProxyURL, fmt.Sprintf("random/c%d", client), base)
+		putBlobs(s, s.buoy.ProxyURL, fmt.Sprintf(what+"/c%d", client), base)
 	}
 	var working sync.WaitGroup
 	for client := range clients {
-		working.Go(func() { s.persist(fmt.Sprintf("random/c%d", client), base, each) })
+		working.Go(func() { s.persist(fmt.Sprintf(what+"/c%d", client), base, each) })
 	}
 	done := background(working.Wait)
 	for alive := true; alive; {
@@ -34,21 +55,22 @@ func TestKilledAtRandom(t *testing.T) {
 		case <-done:
 			alive = false
 		case <-time.After(time.Duration(150+rand.IntN(400)) * time.Millisecond):
-			s.kill9()
-			s.buoy.StartOnly()
+			kill()
 		}
 	}
-	if err := s.buoy.WaitReady(soon); err != nil {
-		t.Fatal(err)
+	for _, d := range []*harness.Daemon{&s.buoy.Daemon, &s.registry.Daemon} {
+		if err := d.WaitReady(soon); err != nil {
+			s.Fatal(err)
+		}
 	}
 	s.settled()
 	for client := range clients {
-		repo := fmt.Sprintf("random/c%d", client)
-		eventually(t, soon, func() bool { full, _ := s.arrived(repo); return len(full) >= 2*each })
+		repo := fmt.Sprintf(what+"/c%d", client)
+		eventually(s, soon, func() bool { full, _ := s.arrived(repo); return len(full) >= 2*each })
 	}
 	time.Sleep(time.Second) // a late one too many
 	for client := range clients {
-		repo := fmt.Sprintf("random/c%d", client)
+		repo := fmt.Sprintf(what+"/c%d", client)
 		s.onceEach(repo, base, each)
 	}
 }

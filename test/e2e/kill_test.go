@@ -14,7 +14,8 @@ import (
 // A faultStage has a hinge between bellbuoy and its upstream.
 type faultStage struct {
 	*stage
-	hinge *hinge
+	hinge    *hinge
+	registry *harness.RegistryServer // nil where the upstream is none
 }
 
 func faultyRegistry(t *testing.T, more ...string) faultStage {
@@ -23,7 +24,7 @@ func faultyRegistry(t *testing.T, more ...string) faultStage {
 	h := newHinge(t, registry.URL)
 	s := newStage(t, registryUpstream(h.URL)+strings.Join(more, ""))
 	s.direct = registry.URL
-	return faultStage{s, h}
+	return faultStage{s, h, registry}
 }
 
 // kill9 kills bellbuoy; whatever is in flight is cut.
@@ -231,7 +232,7 @@ func TestKilledCharts(t *testing.T) {
 	t.Parallel()
 	museum := harness.ChartMuseum(t, harness.ChartMuseumOptions{})
 	h := newHinge(t, museum.URL)
-	s := faultStage{newStage(t, chartUpstream(h.URL)), h}
+	s := faultStage{newStage(t, chartUpstream(h.URL)), h, nil}
 	archive, charts := harness.NewChart("app", "1.0.0", harness.ChartOptions{}), s.buoy.ProxyURL+"/api/charts"
 	upload := func(body []byte) func() (*http.Response, error) {
 		return func() (*http.Response, error) { return send(http.MethodPost, charts, body) }

@@ -228,7 +228,7 @@ func TestUnreadableCharts(t *testing.T) {
 	t.Parallel()
 	museum := harness.ChartMuseum(t, harness.ChartMuseumOptions{})
 	h := newHinge(t, museum.URL)
-	s := faultStage{newStage(t, chartUpstream(h.URL)), h}
+	s := faultStage{newStage(t, chartUpstream(h.URL)), h, nil}
 	charts := s.buoy.ProxyURL + "/api/charts"
 	bomb := harness.NewChart("bomb", "1.0.0", harness.ChartOptions{Files: map[string]string{"Chart.zeros": strings.Repeat("\x00", 64<<20)}})
 	for name, body := range map[string][]byte{
