@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -171,6 +172,7 @@ func TestSecondProcess(t *testing.T) {
 		says string
 	}{
 		"data_dir": {harness.BuoyOptions{DataDir: b.DataDir, NoWait: true}, b.DataDir},
+		"too long": {harness.BuoyOptions{DataDir: filepath.Join(t.TempDir(), strings.Repeat("d", 120)), NoWait: true}, "choose a shorter data_dir"},
 		"listen":   {harness.BuoyOptions{NoWait: true}, "address already in use"},
 	} {
 		second := config
