@@ -59,7 +59,7 @@ type options struct {
 	time     time.Duration // of a load by requests
 }
 
-var defaults = options{blobSize: 256 << 20, blobs: 6, time: 3 * time.Second}
+var defaults = options{blobSize: 256 << 20, blobs: 6, time: 2 * time.Second}
 
 func (o *options) choose(quick bool, only, among string) {
 	o.quick = quick
