@@ -34,6 +34,7 @@ type exchange struct {
 
 	answer   answer
 	received atomic.Int64                // bytes of the request's body; the transport's goroutine reads it
+	taken    bool                        // it is bellbuoy's to read, not net/http's
 	arrived  atomic.Bool                 // all of it
 	cutOff   atomic.Pointer[clientError] // why it did not
 	up, down *watchdog                   // of the bodies
@@ -176,8 +177,9 @@ func (x *exchange) hashes() bool {
 
 // unambiguous tells whether a request means the same to every hop. RFC 9110 lets Connection name any header as one to be dropped: one that
 // decides what the request means must not be (who dropped it would hand on another request than was sent).
+// A target that is no path ("PRI *" of HTTP/2 without TLS) means nothing here.
 func unambiguous(r *http.Request, identityHeader string) bool {
-	if r.Method == http.MethodConnect || strings.ContainsFunc(r.RequestURI, breaksLines) || strings.ContainsFunc(r.Host, breaksHosts) {
+	if r.Method == http.MethodConnect || !strings.HasPrefix(rawTarget(r), "/") || strings.ContainsFunc(r.RequestURI, breaksLines) || strings.ContainsFunc(r.Host, breaksHosts) {
 		return false
 	}
 	for _, v := range r.Header["Connection"] {

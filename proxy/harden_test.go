@@ -40,6 +40,7 @@ func TestAmbiguousRequests(t *testing.T) {
 		{"bad host", "GET /a HTTP/1.1\r\nHost: a b\r\n\r\n", "400", "", ""},
 		{"Upgrade", "GET /x HTTP/1.1\r\nHost: h\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n", "200", "GET /x HTTP/1.1", "pgrade"},
 		{"CONNECT", "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n", "400", "", ""},
+		{"HTTP/2 without TLS", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400", "", ""},
 		{"escape cut off", "GET /v2/a%2 HTTP/1.1\r\nHost: h\r\n\r\n", "400", "", ""},
 		{"TRACE", "TRACE /x HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YTpi\r\n\r\n", "200", "TRACE /x", ""},
 		{"HTTP/1.0 without Host", "GET /x HTTP/1.0\r\n\r\n", "200", "GET /x HTTP/1.1\r\nHost: 127.0.0.1:", ""},
@@ -81,6 +82,23 @@ func TestIncompleteChunksAreNoWholeBody(t *testing.T) {
 	}
 	if len(s.tracker.intended) != 0 {
 		t.Error("an intent for a broken body")
+	}
+}
+
+// What stands behind a broken body is no request: with the connection kept, it would be read as one.
+func TestNothingFollowsABrokenBody(t *testing.T) {
+	for _, method := range []string{"PUT /v2/a/manifests/v1", "PATCH /v2/a/blobs/uploads/1", "GET /v2/a/tags/list"} {
+		rec := newRecorder(t, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+		s := newRawStand(t, rec.Addr().String(), nil)
+		answer := s.raw(method + " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\n\nGET /behind HTTP/1.1\r\nHost: h\r\n\r\n")
+		if !strings.HasPrefix(answer, "HTTP/1.1 400 ") || strings.Count(answer, "HTTP/1.1") != 1 || !strings.Contains(answer, "Connection: close\r\n") {
+			t.Errorf("%s: answered %q", method, answer)
+		}
+		for _, r := range rec.requests() {
+			if strings.Contains(r, "/behind") {
+				t.Errorf("%s: arrived: %q", method, r)
+			}
+		}
 	}
 }
 

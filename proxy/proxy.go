@@ -193,7 +193,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case x.route == nil:
 		x.refuse(http.StatusNotFound, codeUnknownName, "no upstream is configured for this host and path")
 	case !unambiguous(r, g.Identity.Header):
-		x.refuse(http.StatusBadRequest, codeUnknown, "the request is ambiguous: Connection names a header that is not of the connection")
+		x.refuse(http.StatusBadRequest, codeUnknown, "the request is ambiguous: its target, its Host or a header named by Connection")
 	case x.op.Action.Writes():
 		x.write()
 	default:

@@ -42,13 +42,14 @@ func (x *exchange) answered(res *http.Response) error {
 	x.keepInFront(res.Header)
 	x.up.stop()
 	if x.early() {
-		res.Header.Set("Connection", "close") // the rest of the body will not be read
+		res.Header.Set("Connection", "close")
 	}
 	x.observe(res)
 	return nil
 }
 
-// early tells whether the upstream answered before it had all of the body. (HTTP/2 ends a stream, not a connection.)
+// early tells whether the answer comes before all of the body did. The rest of it, or what stands behind a broken one, must not be read as the
+// next request: such an answer ends its connection. (HTTP/2 ends a stream, not a connection.)
 func (x *exchange) early() bool {
 	length := x.in.ContentLength
 	return length != 0 && x.in.ProtoMajor == 1 && !x.arrived.Load() && (length < 0 || x.received.Load() < length)

@@ -98,6 +98,9 @@ func (x *exchange) refuse(status int, code, message string) {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if x.taken && x.early() {
+		h.Set("Connection", "close")
+	}
 	x.answer.WriteHeader(status)
 	_, _ = x.answer.Write(body)
 }

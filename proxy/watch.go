@@ -103,6 +103,7 @@ func (x *exchange) upload() io.ReadCloser {
 	if x.in.ContentLength == 0 {
 		return http.NoBody
 	}
+	x.taken = true
 	x.answer.allow(time.Now()) // for the 100 Continue that the first Read sends
 	x.up = watch(x.g.Limits.StalledBody, x.ctx)
 	u := &upload{
