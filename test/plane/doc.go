@@ -1,0 +1,14 @@
+// Package plane tests the data plane of bellbuoy as a process: what its sockets do with what clients, load balancers, operators and attackers
+// send there. Events are other packages' subject.
+//
+//	wire_test.go     requests that could be read in two ways, byte for byte, against the real registry
+//	two_test.go      the same for HTTP/2's frames
+//	tls_test.go      TLS at bellbuoy, in front of it and nowhere; certificates that change; the conformance program over each
+//	front_test.go    real load balancers in front: forwarding headers, PROXY protocol
+//	limits_test.go   clients and upstreams that are slow, silent or gone; nothing of them is left behind
+//	answers_test.go  answers of all kinds, early ones too
+//	operate_test.go  logs, metrics, request ids, profiles
+//	restart_test.go  stops, restarts and rolling updates under load
+//
+// A tap (tap_test.go) stands between bellbuoy and the registry and keeps every byte that bellbuoy sends there.
+package plane
