@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +51,7 @@ func newHinge(t testing.TB, upstream string) *hinge {
 	h := &hinge{t: t, gone: make(chan struct{})}
 	h.next = &httputil.ReverseProxy{
 		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8},
+		ErrorLog:  log.New(io.Discard, "", 0), // connections break here: that is what a hinge is for
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host = target.Scheme, target.Host
 			for name, values := range p.In.Header { // also the forwarded ones: nobody shall notice the hinge

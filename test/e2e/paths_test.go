@@ -136,6 +136,9 @@ func TestLocations(t *testing.T) {
 
 // What an upstream answers arrives unchanged: odd statuses, many headers, trailers of its own, no length.
 func TestAnswersAreUnchanged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	t.Parallel()
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["X-Twice"] = []string{"a", "b"}

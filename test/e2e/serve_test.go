@@ -164,6 +164,9 @@ func TestRemovedWebhookReturns(t *testing.T) {
 
 // One process per data directory, and per address: the second says so and ends.
 func TestSecondProcess(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	t.Parallel()
 	config := registryUpstream("http://127.0.0.1:" + portOf(t))
 	b := harness.Bellbuoy(t, config)

@@ -38,6 +38,9 @@ func wantPlainError(t testing.TB, resp *http.Response, status int) {
 
 // An upstream that is not there: 502 in the client's own words, and no event, also not later.
 func TestUnreachableUpstream(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	t.Parallel()
 	hooks, gone := harness.NewReceiver(t), "http://127.0.0.1:"+portOf(t)
 	b := harness.Bellbuoy(t, fmt.Sprintf("upstreams:\n  - {type: registry, url: %q}\n  - {type: chartmuseum, url: %q}\n", gone, gone)+quick+webhooks(hooks))
