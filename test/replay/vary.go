@@ -1,7 +1,9 @@
 package replay
 
 import (
+	"bytes"
 	"cmp"
+	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -42,6 +44,8 @@ var Variations = []Variation{
 	{"pause", pause},
 	{"no-digests", noDigests},
 	{"checks-only", checksOnly},
+	{"referrers-api", referrersAPI},
+	{"gzipped", gzipped},
 	{"again-later", againLater},
 }
 
@@ -371,4 +375,59 @@ func againLater(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	}
 	last := s.Lines[len(s.Lines)-1]
 	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 7500) }), true
+}
+
+// referrersAPI: a registry that knows referrers itself, so that nobody keeps fallback tags.
+func referrersAPI(s Scenario, _ *rand.Rand) (Scenario, bool) {
+	found := false
+	s = each(s, func(l *Line) {
+		_, _, asked := strings.Cut(l.Path, "/referrers/")
+		switch subject := l.subject(); {
+		case asked && l.Status == http.StatusNotFound:
+			found = true
+			l.answer(http.StatusOK, "application/vnd.oci.image.index.v1+json", `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)
+		case l.Method == http.MethodPut && subject != "":
+			found = true
+			l.RespHeader.Set("Oci-Subject", subject)
+		}
+	})
+	s.Lines = slices.DeleteFunc(s.Lines, func(l Line) bool {
+		_, reference, ok := manifestOf(l.Path)
+		return ok && strings.HasPrefix(reference, "sha256-") && !strings.Contains(reference, ".")
+	})
+	return s, found
+}
+
+func (l *Line) subject() string {
+	var m struct{ Subject struct{ Digest string } }
+	if _, _, ok := manifestOf(l.Path); !ok || json.Unmarshal(l.sent(), &m) != nil {
+		return ""
+	}
+	return m.Subject.Digest
+}
+
+// answer changes a line's answer.
+func (l *Line) answer(status int, mediaType, body string) {
+	l.Status, l.UpstreamStatus, l.RespBody, l.RespB64, l.RespBytes = status, status, body, "", int64(len(body))
+	l.RespHeader = http.Header{"Content-Type": {mediaType}, "Content-Length": {strconv.Itoa(len(body))}}
+}
+
+// gzipped: an upstream that compresses manifests, and says no digest.
+func gzipped(s Scenario, r *rand.Rand) (Scenario, bool) {
+	s, ok := noDigests(s, r)
+	found := false
+	s = each(s, func(l *Line) {
+		if _, _, manifest := manifestOf(l.Path); !manifest || l.Method != http.MethodGet || l.Status != http.StatusOK {
+			return
+		}
+		found = true
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		w.Write(l.got())
+		w.Close()
+		l.RespBody, l.RespB64, l.RespBytes = "", base64.StdEncoding.EncodeToString(b.Bytes()), int64(b.Len())
+		l.RespHeader.Set("Content-Encoding", "gzip")
+		l.RespHeader.Set("Content-Length", strconv.Itoa(b.Len()))
+	})
+	return s, ok && found
 }
