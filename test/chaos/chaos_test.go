@@ -33,12 +33,12 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// length is how long one of the two long tests throws dice.
+// length is how long one of the two long tests rolls dice.
 func length(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("BELLBUOY_CHAOS")
 	if text == "" {
-		return 20 * time.Second
+		return 12 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -297,7 +297,7 @@ func TestChaos(t *testing.T) {
 	s := newScene(t)
 	disk, full := t.TempDir(), false
 	if os.Geteuid() == 0 {
-		disk, full = small(t, "64m"), true
+		disk, full = small(t, roomFor(long)), true
 	} else {
 		t.Log("SKIPPED: the full disk, which needs root for a mount")
 	}
@@ -316,6 +316,9 @@ func TestChaos(t *testing.T) {
 		t.Errorf("bellbuoy was killed %d times", kills)
 	}
 }
+
+// roomFor is how large the disk of a run has to be, so that it is full only when it is meant to be.
+func roomFor(d time.Duration) string { return fmt.Sprintf("%dm", 64+int(d/time.Second)) }
 
 func readAll(resp *http.Response) string {
 	body, _ := io.ReadAll(resp.Body) // what there is of it
