@@ -17,6 +17,7 @@ func (x *exchange) logAccess() {
 	fields := []zap.Field{
 		zap.String("request_id", x.op.ID),
 		zap.String("client", x.fwd.address),
+		zap.String("protocol", x.in.Proto),
 		zap.String("method", x.in.Method),
 		zap.String("host", bounded(x.fwd.host, 255)),
 		zap.String("path", bounded(x.in.URL.EscapedPath(), 2048)),

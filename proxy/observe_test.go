@@ -275,7 +275,7 @@ func TestAccessLog(t *testing.T) {
 		t.Fatalf("%d lines", lines.Len())
 	}
 	got := lines.All()[0].ContextMap()
-	for key, want := range map[string]any{"request_id": "abc", "method": "GET", "path": "/v2/a/manifests/v1", "query": "ns token", "status": int64(200), "client": "127.0.0.1",
+	for key, want := range map[string]any{"request_id": "abc", "method": "GET", "path": "/v2/a/manifests/v1", "protocol": "HTTP/1.1", "query": "ns token", "status": int64(200), "client": "127.0.0.1",
 		"upstream": "registry", "operation": "manifest_get", "user_agent": "crane/1", "bytes_out": int64(len(manifest))} {
 		if got[key] != want {
 			t.Errorf("%s: %v, want %v", key, got[key], want)
