@@ -16,6 +16,7 @@ type decision struct {
 	w           write
 	out         outcome
 	learning    bool             // what is put is what a read has shown
+	handed      bool             // the client has got the answer to its last push of the same
 	subjectSeen bool             // the upstream has lately shown the manifest that an accessory belongs to
 	sizes       map[string]int64 // of an index's children, as far as memory knows them
 }

@@ -140,7 +140,7 @@ func (t *Tracker) quietSince(e *Event) time.Time {
 
 // sweep drops rows that have ended by themselves.
 func (t *Tracker) sweep(ctx context.Context) {
-	for _, kind := range []RowKind{rowDone, rowRefused, rowBusy} {
+	for _, kind := range []RowKind{rowDone, rowAnswer, rowRefused, rowBusy} {
 		rows, err := t.ledger.Due(ctx, kind, time.Now(), batch)
 		if err != nil {
 			return

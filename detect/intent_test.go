@@ -113,8 +113,54 @@ func TestIntents(t *testing.T) {
 
 		{"a crash after the settling, before the answer: the client pushes again", func(s *sim) {
 			c, b := s.client("skopeo"), s.image("one", "l1")
-			c.put("app", "v1", b)
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.op.ContentDigest = digestOfBytes(b)
+			r.answered(201)
 			s.crash()
+			c.put("app", "v1", b)
+		}, []string{"push app:v1 one"}},
+
+		{"a crash after the answer: the client pushes again, on purpose", func(s *sim) {
+			c, b := s.client("skopeo"), s.image("one", "l1")
+			c.put("app", "v1", b)
+			time.Sleep(2 * flushEvery)
+			if n := s.db.count(rowAnswer); n != 0 {
+				s.t.Errorf("%d rows wait for an answer that was given", n)
+			}
+			s.crash()
+			c.put("app", "v1", b)
+		}, []string{"push app:v1 one", "push app:v1 one unchanged"}},
+
+		{"no answer, and something else pushed before the same again", func(s *sim) {
+			c, a, b := s.client("skopeo"), s.image("one", "l1"), s.image("two", "l2")
+			r := c.putting("app", "v1", a)
+			c.commit(r.op, a)
+			r.op.ContentDigest = digestOfBytes(a)
+			r.answered(201).end(false)
+			c.put("app", "v1", b)
+			c.put("app", "v1", a)
+		}, []string{"push app:v1 one", "push app:v1 two was=one", "push app:v1 one was=two"}},
+
+		{"no answer twice, and then one; what is pushed later is a push of its own", func(s *sim) {
+			c, b := s.client("skopeo"), s.image("one", "l1")
+			for range 2 {
+				r := c.putting("app", "v1", b)
+				c.commit(r.op, b)
+				r.op.ContentDigest = digestOfBytes(b)
+				r.answered(201).end(false)
+			}
+			c.put("app", "v1", b)
+			c.put("app", "v1", b)
+		}, []string{"push app:v1 one", "push app:v1 one unchanged"}},
+
+		{"no answer, and the same again much later", func(s *sim) {
+			c, b := s.client("skopeo"), s.image("one", "l1")
+			r := c.putting("app", "v1", b)
+			c.commit(r.op, b)
+			r.op.ContentDigest = digestOfBytes(b)
+			r.answered(201).end(false)
+			time.Sleep(joinWindow + time.Minute)
 			c.put("app", "v1", b)
 		}, []string{"push app:v1 one", "push app:v1 one unchanged"}},
 

@@ -186,6 +186,9 @@ func (w *world) step(p *played, kind int) {
 	case 2:
 		p.op.Status = p.c.Status
 		w.End(p.op)
+		if p.in != nil && p.op.Complete {
+			w.Handed(p.in)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 const (
 	rowIntent     RowKind = "intent"     // upstream, hint, repository, reference, intent: a write; until its outcome is known
 	rowDone       RowKind = "done"       // upstream, hint, repository, reference, digest, action, client: a write that was settled without an answer; 10 min, so that a retry joins it; with an intent for client: one that was given up
+	rowAnswer     RowKind = "answer"     // upstream, hint, repository, reference, digest, client: a push whose answer the client may not have got; 10 min at most
 	rowHeld       RowKind = "held"       // upstream, hint, repository, digest[, tag]: an event that waits: a push by digest; with a tag: of what may be regctl's dummy
 	rowRefused    RowKind = "refused"    // upstream, hint, repository, tag, client: a tag's DELETE that the upstream refused; 60 s
 	rowBusy       RowKind = "busy"       // upstream, hint, repository, client: a push that goes on at some replica; while it does

@@ -14,6 +14,9 @@ func (t *Tracker) Run(ctx context.Context) error {
 	all.Go(func() { t.askOpen(ctx) })
 	t.timers(ctx)
 	all.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	t.dropHanded(last)
 	return nil
 }
 
@@ -40,6 +43,7 @@ func (t *Tracker) timers(ctx context.Context) {
 		if now.Sub(lastFlush) >= flushEvery {
 			lastFlush = now
 			t.flush(ctx)
+			t.dropHanded(ctx)
 		}
 		isSlow := now.Sub(lastSlow) >= slow
 		if isSlow || t.holds(now) {

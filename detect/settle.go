@@ -82,8 +82,9 @@ func (t *Tracker) settle(ctx context.Context, in *Intent, out outcome) error {
 	subjectSeen, sizes := t.subjectSeen(&in.w), t.childSizes(&in.w)
 	seen := t.learned.takeScope(in.w.scope())
 	w, key := in.w, in.rowKey()
+	handed := w.awaitsAnswer() && out.done && t.handed.take(w.answerKey())
 	decide := func(v View) (Changes, error) {
-		d := decision{view: v, cfg: cfg, now: now, w: w, out: out, subjectSeen: subjectSeen, sizes: sizes}
+		d := decision{view: v, cfg: cfg, now: now, w: w, out: out, subjectSeen: subjectSeen, sizes: sizes, handed: handed}
 		if err := d.learnAll(seen); err != nil {
 			return Changes{}, err
 		}
@@ -152,6 +153,7 @@ func (d *decision) settle(row *Key) error {
 	if d.out.inferred {
 		d.remember()
 	}
+	d.awaitAnswer()
 	return d.happened()
 }
 
@@ -177,6 +179,9 @@ func (d *decision) joins(siblings []write) (joined bool, err error) {
 		if o.At.Before(d.w.At) {
 			d.w.At, d.w.Event, d.w.Before, d.w.RequestID = o.At, o.Event, o.Before, o.RequestID
 		}
+	}
+	if joined, err := d.unanswered(); joined || err != nil {
+		return joined, err
 	}
 	done, ok, err := read[doneRow](d, d.w.doneKey())
 	if err != nil || !ok || done.At.Add(joinWindow).Before(d.now) {

@@ -177,6 +177,9 @@ func (r *request) answered(status int) *request {
 func (r *request) end(complete bool) {
 	r.op.Complete = complete
 	r.c.End(r.op)
+	if r.in != nil && complete {
+		r.c.Handed(r.in)
+	}
 	time.Sleep(r.c.took)
 }
 

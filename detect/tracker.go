@@ -73,6 +73,7 @@ type Tracker struct {
 	index    *index   // what the upstreams' answers taught, a bounded memory of the ledger's rows
 	flight   flight   // intents that the proxy holds
 	open     open     // intents whose outcome is unknown
+	handed   handed   // pushes whose clients have their answers
 	learned  learned  // observations on their way into the ledger
 	jobs     chan func(context.Context)
 	held     atomic.Int64 // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is

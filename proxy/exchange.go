@@ -39,6 +39,7 @@ type exchange struct {
 	cutOff   atomic.Pointer[clientError] // why it did not
 	up, down *watchdog                   // of the bodies
 	gate     *gate                       // of a write; nil for reads
+	settled  *detect.Intent              // of a write that was answered clearly
 	failure  string                      // kind of the upstream's failure; "": none
 }
 
@@ -84,7 +85,9 @@ func (x *exchange) finish() {
 	x.up.stop()
 	x.down.stop()
 	x.gate.abandon()
-	x.tellEnd(x.answer.complete(x.op.Size))
+	complete := x.answer.complete(x.op.Size)
+	x.tellEnd(complete)
+	x.handed(complete)
 	x.got.release()
 	if x.route != nil {
 		x.route.meters.inFlight.Dec()

@@ -122,6 +122,8 @@ func (f *tracker) Settle(_ context.Context, in *detect.Intent, op *detect.Operat
 
 func (f *tracker) Leave(in *detect.Intent) { f.end(in, "Leave", func() { f.left++ }) }
 
+func (f *tracker) Handed(*detect.Intent) {}
+
 func (f *tracker) Drop(_ context.Context, in *detect.Intent) error {
 	f.end(in, "Drop", func() { f.dropped++ })
 	return nil

@@ -50,6 +50,8 @@ type Tracker interface {
 	Leave(in *detect.Intent)
 	// Drop is for writes that surely never reached the upstream.
 	Drop(ctx context.Context, in *detect.Intent) error
+	// Handed is for writes that were settled, when their clients have got the answer.
+	Handed(in *detect.Intent)
 
 	// Standing is what is known of a tag, and whether anything is.
 	Standing(upstream, hint, repository, tag string) (digest string, absent, known bool)

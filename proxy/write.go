@@ -60,7 +60,17 @@ func (x *exchange) settle(res *http.Response) {
 				x.g.warnStore("settling an intent failed", err)
 			}
 		})
+		x.settled = intent
 	}
+}
+
+// handed tells the Tracker that the client has its answer. What is written here may wait in a buffer until the handler has returned; that is soon, and who
+// has hung up before gets nothing.
+func (x *exchange) handed(complete bool) {
+	if x.settled == nil || !complete || x.in.Context().Err() != nil {
+		return
+	}
+	x.guarded("Handed", func() { x.g.Tracker.Handed(x.settled) })
 }
 
 // warnMismatch warns of an upstream that names another digest than that of the bytes it took.
