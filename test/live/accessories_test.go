@@ -9,8 +9,11 @@ import (
 func TestMutedAccessories(t *testing.T) {
 	t.Parallel()
 	s := raise(t, "anonymous", "detection: {accessories: false}\n")
-	sc := s.script(t, "muted")
-	one := image()
+	s.play(t, []part{{"muted", muted}})
+}
+
+func muted(sc *script) {
+	t, one := sc.t, image()
 	sc.run("crane", "push", "--insecure", one.Layout(t, "x"), sc.ref("app:v1"))
 	sc.tells("push", "app:v1", string(one.Digest))
 	sc.run("cosign", "generate-key-pair", "--output-key-prefix", sc.home()+"/key")
@@ -27,5 +30,4 @@ func TestMutedAccessories(t *testing.T) {
 	sc.run("crane", "delete", "--insecure", sc.ref("app:sha256-"+one.Digest.Encoded()+".sig"))
 	sc.run("crane", "pull", "--insecure", sc.ref("app:v1"), sc.file("one.tar", ""))
 	sc.tells("pull", "app:v1", string(one.Digest))
-	sc.check()
 }

@@ -8,21 +8,12 @@ import (
 
 // TestLessCommon: what clients do less often.
 func TestLessCommon(t *testing.T) {
+	t.Parallel()
 	s := raise(t, "anonymous", "")
-	for _, c := range []struct {
-		name string
-		play func(*script)
-	}{
+	s.play(t, []part{
 		{"crane-more", craneMore}, {"cosign-more", cosignMore}, {"oras-more", orasMore}, {"regctl-more", regctlMore},
 		{"skopeo-sync", skopeoSync}, {"docker-more", dockerMore}, {"helm-more", helmMore}, {"push-then-pull", pushThenPull},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			sc := s.script(t, c.name)
-			c.play(sc)
-			sc.check()
-		})
-	}
+	})
 }
 
 func craneMore(s *script) {

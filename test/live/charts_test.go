@@ -24,7 +24,7 @@ func TestCharts(t *testing.T) {
 		"depth 1":              {harness.ChartMuseumOptions{Depth: 1, User: user, Password: password}, "team"},
 		"depth 2":              {harness.ChartMuseumOptions{Depth: 2}, "org/team"},
 		"dynamic":              {harness.ChartMuseumOptions{DepthDynamic: true, ContextPath: "/museum"}, "a/b/c"},
-		"dynamic, api, charts": {harness.ChartMuseumOptions{DepthDynamic: true}, "api/charts"},
+		"dynamic, charts, api": {harness.ChartMuseumOptions{DepthDynamic: true}, "charts/api"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

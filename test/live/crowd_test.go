@@ -11,11 +11,9 @@ import (
 
 // TestCrowds: many clients at once, as close to each other as they can come.
 func TestCrowds(t *testing.T) {
+	t.Parallel()
 	s := raise(t, "anonymous", "")
-	for _, c := range []struct {
-		name string
-		play func(*script)
-	}{
+	s.play(t, []part{
 		{"two-clients-one-address", twoClientsOneAddress},
 		{"one-client-two-connections", oneClientTwoConnections},
 		{"two-tags-of-one-digest", twoTagsOfOneDigest},
@@ -24,14 +22,7 @@ func TestCrowds(t *testing.T) {
 		{"nodes-behind-nat", nodesBehindNAT},
 		{"nodes-with-addresses", nodesWithAddresses},
 		{"pull-moves-on", pullAfterTheTagMoved},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			sc := s.script(t, c.name)
-			c.play(sc)
-			sc.check()
-		})
-	}
+	})
 }
 
 func (sc *script) call(address, agent string) *caller {

@@ -14,7 +14,7 @@ import (
 
 // repositories are those that tokens made by hand are good for.
 var repositories = func() (names []string) {
-	for i := range 12 {
+	for i := range 6 {
 		names = append(names, fmt.Sprintf("index/r%02d", i))
 	}
 	return append(names, "seen/app")
@@ -28,13 +28,13 @@ func TestIndex(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/heads=%t", login, heads), func(t *testing.T) {
 				t.Parallel()
 				s := raiseWith(t, login, true, "")
-				old := s.fill(t, 12, 130)
+				old := s.fill(t, 6, 130)
 				args := []string{"index", "registry"}
 				if heads {
 					args = append(args, "--heads")
 				}
 				if login == "token" { // a token lists no catalog here: the repositories are named
-					args = append(args, repositories[:12]...)
+					args = append(args, repositories[:6]...)
 				}
 				if out, err := s.buoy.Command(args...); err != nil {
 					t.Fatalf("%v\n%s", err, out)
@@ -116,7 +116,7 @@ func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
 func TestIndexGoesOn(t *testing.T) {
 	t.Parallel()
 	s := raise(t, "anonymous", "")
-	old := s.fill(t, 12, 130)
+	old := s.fill(t, 6, 130)
 	started := make(chan struct{})
 	go func() {
 		close(started)

@@ -8,10 +8,7 @@ import (
 )
 
 // clients are the scripts of TestClients.
-var clients = []struct {
-	name string
-	play func(*script)
-}{
+var clients = []part{
 	{"crane", crane}, {"skopeo", skopeo}, {"podman", podman}, {"buildah", buildah}, {"regctl", regctl}, {"oras", oras},
 	{"cosign", cosign}, {"helm3", helm}, {"helm4", helm}, {"docker", docker}, {"containerd", containerd},
 }
@@ -21,16 +18,7 @@ func TestClients(t *testing.T) {
 	for _, login := range logins {
 		t.Run(login, func(t *testing.T) {
 			s := raise(t, login, "")
-			t.Run("clients", func(t *testing.T) {
-				for _, c := range clients {
-					t.Run(c.name, func(t *testing.T) {
-						t.Parallel()
-						sc := s.script(t, c.name)
-						c.play(sc)
-						sc.check()
-					})
-				}
-			})
+			s.play(t, clients)
 			s.keepsSecrets(t)
 		})
 	}

@@ -7,6 +7,7 @@ package live
 import (
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
+
+// TestMain lets more tests run at once than there are processors: nearly all of their time is waiting.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // Who pushes and pulls. The password is looked for in everything that bellbuoy leaves behind.
 const (
@@ -229,20 +239,14 @@ func (sc *script) tells(verb, what, digest string) {
 }
 
 // told are the webhooks about the script's repositories, as lines.
-func (sc *script) told() (lines []string) {
-	for _, e := range sc.events() {
-		lines = append(lines, line(&e))
-	}
-	return lines
-}
-
-func (sc *script) events() (events []format.BellbuoyEvent) {
-	for _, e := range decode(sc.t, sc.hooks.Posts("")) {
+func (sc *script) told(t *testing.T) (lines []string) {
+	t.Helper()
+	for _, e := range decode(t, sc.hooks.Posts("")) {
 		if strings.HasPrefix(e.Repository, sc.name+"/") {
-			events = append(events, e)
+			lines = append(lines, line(&e))
 		}
 	}
-	return events
+	return lines
 }
 
 func decode(t *testing.T, posts []harness.Post) (events []format.BellbuoyEvent) {
@@ -275,19 +279,47 @@ func line(e *format.BellbuoyEvent) string {
 	return fmt.Sprintf("%s %s:%s %s by %q", verb, e.Repository, strings.Join(tags, ","), e.Digest, e.Operator)
 }
 
-// check waits until all is told, and some quiet more, and compares.
-func (sc *script) check() {
-	sc.t.Helper()
-	var missing, extra []string
-	deadline := time.Now().Add(20 * time.Second)
-	for settled := time.Now().Add(quiet + 2*time.Second); ; time.Sleep(200 * time.Millisecond) {
-		missing, extra = differ(sc.want, sc.told())
-		if now := time.Now(); now.After(deadline) || now.After(settled) && len(missing) == 0 {
-			break
+// A part is a named script.
+type part struct {
+	name string
+	play func(*script)
+}
+
+// play runs scripts at once, waits until all is told that they cause, and compares.
+func (s *stage) play(t *testing.T, parts []part) {
+	t.Helper()
+	played := make([]*script, len(parts))
+	t.Run("played", func(t *testing.T) {
+		for i, p := range parts {
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				sc := s.script(t, p.name)
+				p.play(sc)
+				played[i] = sc
+			})
 		}
+	})
+	played = slices.DeleteFunc(played, func(sc *script) bool { return sc == nil }) // skipped, or failed already
+	s.settle(t, played)
+	for _, sc := range played {
+		t.Run(sc.name, func(t *testing.T) {
+			if missing, extra := differ(sc.want, sc.told(t)); len(missing)+len(extra) > 0 {
+				t.Errorf("missing\n  %s\nextra\n  %s", strings.Join(missing, "\n  "), strings.Join(extra, "\n  "))
+			}
+		})
 	}
-	if len(missing)+len(extra) > 0 {
-		sc.t.Errorf("%s (%s): missing\n  %s\nextra\n  %s", sc.name, sc.login, strings.Join(missing, "\n  "), strings.Join(extra, "\n  "))
+}
+
+// settle waits until all is told that the scripts wait for, and in any case for longer than any wait of bellbuoy's.
+func (s *stage) settle(t *testing.T, played []*script) {
+	t.Helper()
+	time.Sleep(quiet + 2*time.Second)
+	lacks := func(sc *script) bool {
+		missing, _ := differ(sc.want, sc.told(t))
+		return len(missing) > 0
+	}
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline) && slices.ContainsFunc(played, lacks); {
+		time.Sleep(200 * time.Millisecond)
 	}
 }
 
