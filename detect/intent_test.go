@@ -353,6 +353,19 @@ func TestIntents(t *testing.T) {
 			s.client("crane").deleting("app", "v1").lose()
 		}, nil},
 
+		{"untag lost, and done; the retry's 404 makes no dummy of what is put there next", func(s *sim) {
+			c, two := s.client("crane"), s.image("two", "l2")
+			c.put("app", "v1", s.image("one", "l1"))
+			s.upstream.setDown(errDown)
+			r := c.deleting("app", "v1")
+			s.gone("app", "v1")
+			r.lose()
+			c.deleting("app", "v1").answered(404).end(true)
+			s.upstream.setDown(nil)
+			c.put("app", "v1", two)
+			c.del("app", digestOfBytes(two))
+		}, []string{"push app:v1 one", "untag app:v1 one inferred", "push app:v1 two", "delete app:v1 two"}},
+
 		{"untag lost, and done; a crash", func(s *sim) {
 			c := s.client("crane")
 			c.put("app", "v1", s.image("one", "l1"))

@@ -196,7 +196,7 @@ func (d *decision) joins(siblings []write) (joined bool, err error) {
 
 // refused: no event, but a retry that finds the work done tells what became of the first try.
 func (d *decision) refused(siblings []write) error {
-	if d.w.Do == doDelete && d.out.status > http.StatusUnauthorized && !IsDigest(d.w.Reference) {
+	if d.w.Do == doDelete && d.out.status > http.StatusUnauthorized && !IsDigest(d.w.Reference) && !d.wasGone(siblings) {
 		d.rememberRefusal()
 	}
 	switch d.out.status {
@@ -217,6 +217,11 @@ func (d *decision) refused(siblings []write) error {
 		return d.happened()
 	}
 	return nil
+}
+
+// wasGone tells whether a delete's 404 says no more than that there is nothing to delete, any more or at all.
+func (d *decision) wasGone(siblings []write) bool {
+	return d.out.status == http.StatusNotFound && (d.w.Before.Absent || len(siblings) > 0)
 }
 
 // provenBy tells whether a retry's refusal shows that this earlier try has worked.
