@@ -35,7 +35,6 @@ type finished struct {
 	outcome store.Outcome
 	event   string // its id, for the log
 	gone    bool   // the receiver wants nothing any more
-	aborted bool   // nothing happened: the delivery stays as it is
 }
 
 // attempt renders where that is not done yet, posts, and hands over what came of it.

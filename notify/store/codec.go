@@ -81,7 +81,7 @@ func decodePayload(b []byte, crc int64) (*Payload, error) {
 	}
 	var head payloadHead
 	if err := json.Unmarshal(b[used:used+int(n)], &head); err != nil {
-		return nil, fmt.Errorf("%w: %v", errCorrupt, err)
+		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
 	return &Payload{ContentType: head.ContentType, Header: head.Header, Body: b[used+int(n):]}, nil
 }

@@ -127,13 +127,13 @@ func (c *conn) query(ctx context.Context, sql string, args []any, each func(scan
 	row := make(liteRow, len(rows.Columns()))
 	for {
 		switch err := rows.Next(row); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
 		}
 		if err := each(row); err != nil {
-			if err == errStop {
+			if errors.Is(err, errStop) {
 				err = nil
 			}
 			return err

@@ -171,11 +171,14 @@ func fromPack(found []Event, eq EventQuery, first, last int64, data []byte, crc 
 		}
 		return append(found, Event{Seq: last, Transient: true, Corrupt: true})
 	}
-	unpack(first, data, func(e Event) {
+	err := unpack(first, data, func(e Event) {
 		if eq.selects(&e) {
 			found = append(found, e)
 		}
 	})
+	if err != nil && eq.ID == "" {
+		found = append(found, Event{Seq: last, Transient: true, Corrupt: true})
+	}
 	return found
 }
 

@@ -56,7 +56,7 @@ func (c *conn) script(sql string) error {
 	defer s.Close()
 	_, err = s.Exec(nil) //nolint:staticcheck // the driver runs scripts by this
 	if err != nil {
-		c.exec("ROLLBACK")
+		_, _ = c.exec("ROLLBACK")
 	}
 	return err
 }

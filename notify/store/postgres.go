@@ -90,7 +90,7 @@ func migratePostgres(ctx context.Context, c *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(ctx)
+	defer func() { _ = tx.Rollback(ctx) }()
 	// One replica migrates, the others wait for it.
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", scopeLock("migration")); err != nil {
 		return err
@@ -142,7 +142,7 @@ func pgQuery(ctx context.Context, q pgQuerier, sql string, args []any, each func
 	defer rows.Close()
 	for rows.Next() {
 		if err := each(rows); err != nil {
-			if err == errStop {
+			if errors.Is(err, errStop) {
 				return nil
 			}
 			return err
@@ -181,7 +181,7 @@ func (e *postgresEngine) snapshot(ctx context.Context, fn func(querier) error) e
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback(context.WithoutCancel(ctx))
+		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 		return safely(func() error { return fn(pgReads{tx}) })
 	})
 }

@@ -36,7 +36,7 @@ func (s *pgSession) rollback() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if !s.c.IsClosed() {
-		s.c.Exec(ctx, "ROLLBACK")
+		_, _ = s.c.Exec(ctx, "ROLLBACK")
 	}
 	s.e.pool.release(s.c)
 }

@@ -253,7 +253,7 @@ func mend(c *conn) error {
 		fmt.Sprintf("INSERT INTO counters (name, value) SELECT 'delivery_id', %d + (SELECT coalesce(max(id), 0) FROM deliveries) WHERE true ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", salvageGap),
 	} {
 		if _, err := c.exec(sql); err != nil {
-			c.exec("ROLLBACK")
+			_, _ = c.exec("ROLLBACK")
 			return err
 		}
 	}

@@ -226,7 +226,7 @@ func (e *sqliteEngine) snapshot(ctx context.Context, fn func(querier) error) err
 		if _, err := c.exec("BEGIN"); err != nil {
 			return err
 		}
-		defer c.exec("ROLLBACK")
+		defer func() { _, _ = c.exec("ROLLBACK") }()
 		return safely(func() error { return fn(c) })
 	})
 }
@@ -272,8 +272,8 @@ func (e *sqliteEngine) idle() {
 		return
 	}
 	e.dirty = false
-	e.write.exec("PRAGMA busy_timeout = 0") // who reads shall not hold up the writer
-	defer e.write.exec("PRAGMA busy_timeout = 5000")
+	_, _ = e.write.exec("PRAGMA busy_timeout = 0") // who reads shall not hold up the writer
+	defer func() { _, _ = e.write.exec("PRAGMA busy_timeout = 5000") }()
 	if err := e.write.query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(scanner) error { return nil }); err != nil {
 		e.failed(err)
 	}

@@ -35,7 +35,7 @@ func (s *sqliteSession) commit() error {
 	return err
 }
 
-func (s *sqliteSession) rollback() { s.conn.exec("ROLLBACK") }
+func (s *sqliteSession) rollback() { _, _ = s.conn.exec("ROLLBACK") }
 
 func (s *sqliteSession) apply(_ context.Context, g *group) error {
 	seq, id := s.e.nextSeq, s.e.nextID

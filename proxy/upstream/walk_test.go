@@ -131,7 +131,6 @@ func TestWalkKeepsToItsRateAndConcurrency(t *testing.T) {
 			time.Sleep(400 * time.Millisecond)
 			return false
 		}
-		began := time.Now()
 		if _, err := n.client().Walk(t.Context(), newBook().walk(func(w *Walk) { w.Concurrency = 3 })); err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +138,8 @@ func TestWalkKeepsToItsRateAndConcurrency(t *testing.T) {
 			t.Errorf("%d questions at once", most.Load())
 		}
 		n.forget()
-		r.before, began = nil, time.Now()
+		r.before = nil
+		began := time.Now()
 		p, err := n.client().Walk(t.Context(), newBook().walk())
 		if err != nil {
 			t.Fatal(err)
