@@ -79,7 +79,6 @@ type scene struct {
 	hooks    *hooks
 	keepers  []*keeper
 	deeds    *deeds
-	image    harness.Artifact
 
 	outages                                 []time.Time // of a database that replicas share
 	upstreamKills, diskFills, databaseKills atomic.Int64
