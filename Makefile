@@ -12,7 +12,7 @@ TALLY   := go run ./test/tally
 
 TEST_PARTS  := gcc curl registry chartmuseum crane helm3 helm4 oras cm-push conformance regctl cosign postgres skopeo podman \
                buildah docker dockerd containerd ctr
-BENCH_PARTS := registry crane caddy nginx haproxy wrk
+BENCH_PARTS := registry crane caddy nginx haproxy postgres
 
 FUZZTIME ?= 30s
 CHAOS    ?= 20m
