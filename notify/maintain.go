@@ -142,7 +142,7 @@ func (d *Dispatcher) gauges() []laneGauges {
 		g := laneGauges{webhook: h.Name, known: err == nil, pending: by[h.Name].Pending, dead: by[h.Name].Dead, oldest: by[h.Name].Oldest}
 		if l := d.laneOf(h.Name); l != nil {
 			l.mu.Lock()
-			g.open = l.circuit.open
+			g.open, g.off = l.circuit.open, l.toggle.Off
 			l.mu.Unlock()
 		}
 		out = append(out, g)

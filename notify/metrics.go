@@ -27,8 +27,8 @@ type laneGauges struct {
 	webhook       string
 	pending, dead int64
 	oldest        time.Time // zero: nothing waits
-	open          bool
-	known         bool // the store told how much waits
+	open, off     bool      // off: switched off, by a 410 or by hand
+	known         bool      // the store told how much waits
 }
 
 var (
@@ -36,6 +36,7 @@ var (
 	pendingDesc = prometheus.NewDesc("bellbuoy_pending_deliveries", "Deliveries that wait.", []string{"webhook"}, nil)
 	oldestDesc  = prometheus.NewDesc("bellbuoy_oldest_pending_seconds", "Age of the oldest delivery that waits.", []string{"webhook"}, nil)
 	deadDesc    = prometheus.NewDesc("bellbuoy_dead_deliveries", "Dead letters kept.", []string{"webhook"}, nil)
+	offDesc     = prometheus.NewDesc("bellbuoy_webhook_disabled", "1 while deliveries wait because the receiver answered 410 or somebody switched the webhook off.", []string{"webhook"}, nil)
 	openDesc    = prometheus.NewDesc("bellbuoy_circuit_open", "1 while deliveries wait for a receiver that fails.", []string{"webhook"}, nil)
 )
 
@@ -69,7 +70,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.collectors() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{keptDesc, pendingDesc, oldestDesc, deadDesc, openDesc} {
+	for _, d := range []*prometheus.Desc{keptDesc, pendingDesc, oldestDesc, deadDesc, openDesc, offDesc} {
 		ch <- d
 	}
 }
@@ -97,11 +98,14 @@ func (l laneGauges) collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, l.webhook)
 	}
-	open := 0.0
-	if l.open {
-		open = 1
+	truth := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
 	}
-	gauge(openDesc, open)
+	gauge(openDesc, truth(l.open))
+	gauge(offDesc, truth(l.off))
 	if !l.known {
 		return
 	}

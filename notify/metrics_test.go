@@ -26,6 +26,9 @@ func TestMetrics(t *testing.T) {
 			r.commit(push(fmt.Sprint("a/", i), "1"))
 			synctest.Wait()
 		}
+		if err := r.dispatcher.Disable(t.Context(), "fine"); err != nil {
+			t.Fatal(err)
+		}
 		got := gather(t, registry)
 		for _, want := range []string{
 			`bellbuoy_events_total{type=PUSH_ARTIFACT} 8`,
@@ -40,6 +43,8 @@ func TestMetrics(t *testing.T) {
 			`bellbuoy_dead_deliveries{webhook=broken} 8`,
 			`bellbuoy_circuit_open{webhook=stuck} 1`,
 			`bellbuoy_circuit_open{webhook=fine} 0`,
+			`bellbuoy_webhook_disabled{webhook=fine} 1`,
+			`bellbuoy_webhook_disabled{webhook=stuck} 0`,
 			`bellbuoy_oldest_pending_seconds{webhook=stuck} 0`,
 			`bellbuoy_store_commit_seconds{} 8`,
 		} {
