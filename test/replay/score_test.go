@@ -1,0 +1,45 @@
+package replay
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/format"
+)
+
+// TestScore: what is missing, too much, allowed or at the wrong webhook is seen as such.
+func TestScore(t *testing.T) {
+	alice, only, moved := "alice", true, false
+	pull := Happening{Type: "pull", Repository: "a/b", Tags: []string{"v1"}, Digest: "sha256:1", Operator: &alice}
+	weak := pull
+	weak.Weak = true
+	event := format.BellbuoyEvent{
+		Type: detect.PullArtifact, Repository: "a/b", Tags: []string{"v1", "v2"}, TagAsked: "v1", Digest: "sha256:1", Operator: alice, ManifestOnly: &moved,
+	}
+	stranger, looked := event, event
+	stranger.Operator, looked.ManifestOnly = "bob", &only
+	for _, tc := range []struct {
+		name                   string
+		want                   Happening
+		plain, reads           []format.BellbuoyEvent
+		missing, extra, looked int
+	}{
+		{"exact", pull, []format.BellbuoyEvent{event}, []format.BellbuoyEvent{event}, 0, 0, 0},
+		{"none", pull, nil, nil, 2, 0, 0},
+		{"twice", pull, []format.BellbuoyEvent{event, event}, []format.BellbuoyEvent{event}, 0, 1, 0},
+		{"by somebody else", pull, []format.BellbuoyEvent{stranger}, []format.BellbuoyEvent{event}, 1, 1, 0},
+		{"weak and not told", weak, nil, nil, 0, 0, 0},
+		{"weak and told as a look", weak, nil, []format.BellbuoyEvent{looked}, 0, 0, 0},
+		{"a look in place of a pull", pull, []format.BellbuoyEvent{event}, []format.BellbuoyEvent{looked}, 1, 0, 1},
+		{"a look where nobody asks for it", pull, []format.BellbuoyEvent{event, looked}, []format.BellbuoyEvent{event}, 0, 1, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := Played{Scenario: &Scenario{Want: []Happening{tc.want}}, Plain: tc.plain, Reads: tc.reads}
+			s := p.Score()
+			if got, want := []int{len(s.Missing), len(s.Extra), len(s.Looked)}, []int{tc.missing, tc.extra, tc.looked}; !slices.Equal(got, want) {
+				t.Errorf("missing, extra, looked %v, want %v: %+v", got, want, s)
+			}
+		})
+	}
+}
