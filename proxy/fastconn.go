@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -18,9 +19,10 @@ type fastPool struct {
 	address string
 	dialer  net.Dialer
 
-	mu     sync.Mutex
-	idle   []*fastConn
-	closed bool
+	mu      sync.Mutex
+	idle    []*fastConn
+	reaping bool // a timer will look for those that were idle for too long
+	closed  bool
 }
 
 func newFastPool(host string, connect time.Duration) fastPool {
@@ -69,21 +71,37 @@ func (p *fastPool) take() *fastConn {
 	return c
 }
 
-// put keeps a connection for the next request. The oldest go when they are too many or too old.
+// put keeps a connection for the next request, unless there are many.
 func (p *fastPool) put(c *fastConn) {
 	c.used = true
 	c.idleSince = time.Now()
 	c.lendBack()
 	p.mu.Lock()
-	var old []*fastConn
 	if p.closed || len(p.idle) >= idlePerUpstream {
-		old = append(old, c)
-	} else {
-		p.idle = append(p.idle, c)
+		p.mu.Unlock()
+		c.close()
+		return
 	}
-	for len(p.idle) > 0 && c.idleSince.Sub(p.idle[0].idleSince) > keepIdle {
-		old = append(old, p.idle[0])
-		p.idle = p.idle[1:]
+	p.idle = append(p.idle, c)
+	if !p.reaping {
+		p.reaping = true
+		time.AfterFunc(keepIdle, p.reap)
+	}
+	p.mu.Unlock()
+}
+
+// reap closes what was idle for too long: the upstream has closed it long since, or would rather.
+func (p *fastPool) reap() {
+	now := time.Now()
+	p.mu.Lock()
+	n := 0
+	for n < len(p.idle) && now.Sub(p.idle[n].idleSince) >= keepIdle {
+		n++
+	}
+	old := slices.Clone(p.idle[:n])
+	p.idle = slices.Delete(p.idle, 0, n)
+	if p.reaping = len(p.idle) > 0; p.reaping {
+		time.AfterFunc(max(keepIdle-now.Sub(p.idle[0].idleSince), time.Second), p.reap)
 	}
 	p.mu.Unlock()
 	for _, c := range old {
