@@ -160,10 +160,10 @@ func classifyChart(method, path string) Request {
 	if strings.Contains(path, "//") || strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") {
 		return Request{} // ChartMuseum cleans nothing: these are 404
 	}
-	if rest, ok := strings.CutPrefix(path, "api/"); ok {
+	head, last := cutLast(path)
+	if rest, ok := strings.CutPrefix(path, "api/"); ok && !(method == http.MethodGet && isChartFile(last)) { // a tenant may be called api
 		return classifyChartAPI(method, rest)
 	}
-	head, last := cutLast(path)
 	if last == "index.yaml" {
 		return Request{Action: onRead(method, ChartIndex), Repository: head}
 	}
@@ -172,13 +172,15 @@ func classifyChart(method, path string) Request {
 		return Request{}
 	}
 	switch {
-	case strings.HasSuffix(last, ".tgz") && len(last) > len(".tgz"):
+	case isChartFile(last):
 		return Request{Action: ChartGet, Repository: tenant, File: last}
 	case strings.HasSuffix(last, ".tgz.prov"):
 		return Request{Action: ProvenanceGet, Repository: tenant, File: last}
 	}
 	return Request{}
 }
+
+func isChartFile(name string) bool { return strings.HasSuffix(name, ".tgz") && len(name) > len(".tgz") }
 
 func classifyChartAPI(method, path string) Request {
 	head, last := cutLast(path)

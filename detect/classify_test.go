@@ -87,6 +87,8 @@ func TestClassifyChartMuseum(t *testing.T) {
 		{"", "DELETE", "/api/a/b/charts/x/1.0.0-2+b", Request{Action: ChartDelete, Repository: "a/b", Chart: "x", Version: "1.0.0-2+b"}},
 		{"", "DELETE", "/api/charts/x", Request{}},
 		{"", "GET", "/api/charts/x", Request{Action: ChartInfo}},
+		{"", "GET", "/api/charts/x-1.0.0.tgz", Request{Action: ChartGet, Repository: "api", File: "x-1.0.0.tgz"}},
+		{"", "GET", "/api/team/charts/x-1.0.0.tgz", Request{Action: ChartGet, Repository: "api/team", File: "x-1.0.0.tgz"}},
 		{"", "POST", "/api/charts/", Request{}},
 		{"", "POST", "/api//charts", Request{}},
 		{"", "POST", "/api/../charts", Request{}},
