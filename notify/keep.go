@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
 const (
@@ -137,7 +138,9 @@ func (o *Outbox) CommitLater(ctx context.Context, scope string, fallback bool, d
 	if o.kept.waits(scope) {
 		return o.keep(d, fmt.Errorf("committing: %w: earlier changes of the same scope still wait", detect.ErrStore))
 	}
-	room, err := o.commit(context.WithoutCancel(ctx), scope, decide)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.timeout) // the client waits
+	defer cancel()
+	room, err := o.commit(bounded, store.Terms{Scopes: scopesOf(scope)}, decide)
 	if !errors.Is(err, detect.ErrStore) {
 		return err
 	}
@@ -203,7 +206,7 @@ func (o *Outbox) settleAll(ctx context.Context, batch []*decision) bool {
 }
 
 func (o *Outbox) settle(ctx context.Context, d *decision) bool {
-	_, err := o.commit(ctx, d.scope, d.decide)
+	_, err := o.commit(ctx, store.Terms{Scopes: scopesOf(d.scope), Patience: o.timeout}, d.decide)
 	if errors.Is(err, detect.ErrStore) || ctx.Err() != nil && err != nil {
 		return false
 	}

@@ -141,6 +141,15 @@ func (m *memory) Scan(kind, prefix string, limit int) ([]store.Row, error) {
 	return out[:min(len(out), cmp.Or(limit, 1000))], nil
 }
 
+func (r *replica) UpdateOn(ctx context.Context, t store.Terms, fn func(store.Tx) error) error {
+	if t.Patience > 0 {
+		bounded, cancel := context.WithTimeout(ctx, t.Patience)
+		defer cancel()
+		ctx = bounded
+	}
+	return r.Update(ctx, t.Scopes, fn)
+}
+
 func (r *replica) Update(ctx context.Context, _ []string, fn func(store.Tx) error) error {
 	r.mu.Lock()
 	slow := r.slow

@@ -80,9 +80,10 @@ func (o *Outbox) Healthy() error {
 // Kept is how many decisions wait in memory for the store.
 func (o *Outbox) Kept() int { return o.kept.size() }
 
-// Commit implements detect.Ledger.
+// Commit implements detect.Ledger. What a client waits for with an unfinished request, an intent above all, goes ahead of what is done already,
+// and waits as long as the disk works.
 func (o *Outbox) Commit(ctx context.Context, scope string, decide func(detect.View) (detect.Changes, error)) error {
-	_, err := o.commit(ctx, scope, decide)
+	_, err := o.commit(ctx, store.Terms{Scopes: scopesOf(scope), Ahead: true, Patience: o.timeout}, decide)
 	return err
 }
 
@@ -93,12 +94,10 @@ func (r refusal) Error() string { return r.err.Error() }
 func (r refusal) Unwrap() error { return r.err }
 
 // commit returns how much room the changes took at the last run of decide, also when they could not be stored.
-func (o *Outbox) commit(ctx context.Context, scope string, decide func(detect.View) (detect.Changes, error)) (int, error) {
+func (o *Outbox) commit(ctx context.Context, terms store.Terms, decide func(detect.View) (detect.Changes, error)) (int, error) {
 	var last atomic.Pointer[written]
 	begun := time.Now()
-	bounded, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	err := o.store.Update(bounded, scopesOf(scope), func(tx store.Tx) error {
+	err := o.store.UpdateOn(ctx, terms, func(tx store.Tx) error {
 		w, err := o.decide(tx, decide)
 		if w != nil {
 			last.Store(w)
@@ -114,7 +113,7 @@ func (o *Outbox) commit(ctx context.Context, scope string, decide func(detect.Vi
 	if err == nil {
 		return w.room(), nil
 	}
-	if ctx.Err() != nil && !errors.Is(err, store.ErrUnknown) {
+	if errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, store.ErrUnknown) {
 		return w.room(), fmt.Errorf("committing: %w", err)
 	}
 	return w.room(), fmt.Errorf("committing: %w: %w", detect.ErrStore, err)
@@ -142,13 +141,13 @@ func scopesOf(scope string) []string {
 	return []string{scope}
 }
 
-// committed settles the books of a commit that ended with err. A caller who gave up says nothing about the store.
+// committed settles the books of a commit that ended with err. A caller who gave up says nothing about the store, nor does a queue before it.
 func (o *Outbox) committed(w *written, begun time.Time, err error, caller context.Context) {
 	if err == nil {
 		o.metrics.committed(time.Since(begun))
 		o.count(w)
 	}
-	if err == nil || caller.Err() == nil {
+	if err == nil || !errors.Is(caller.Err(), context.Canceled) && !errors.Is(err, store.ErrBusy) {
 		o.noteHealth(err)
 	}
 }

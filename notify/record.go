@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	tapeGroup = 500                  // events of a transaction
-	tapeWait  = 5 * time.Millisecond // for others to join it
+	tapeGroup      = 500                  // events of a transaction
+	tapeDeliveries = 1000                 // about as many of theirs
+	tapeWait       = 5 * time.Millisecond // for others to join it
 )
 
 // tape is events on their way to the store that nobody waits for.
@@ -97,24 +98,23 @@ func (o *Outbox) playOn(ctx context.Context) {
 		o.log.Error("pull events lost", zap.Int("events", lost), zap.String("why", "the store is slower than they come"))
 	}
 	for rest := events; len(rest) > 0; {
-		group := rest[:min(len(rest), tapeGroup)]
-		rest = rest[len(group):]
-		o.storeGroup(ctx, group)
+		w, records, n := o.prepare(rest)
+		rest = rest[n:]
+		o.storeGroup(ctx, w, records)
 	}
 	o.tape.done(events)
 }
 
 // storeGroup stores events in one transaction, trying again while the store fails and ctx lasts.
-func (o *Outbox) storeGroup(ctx context.Context, events []detect.Event) {
-	w, records := o.prepare(events)
+func (o *Outbox) storeGroup(ctx context.Context, w *written, records []store.Event) {
 	for rest := keptPatience; ; rest = min(2*rest, keptRest) {
 		err := o.storeOnce(ctx, w, records)
 		if err == nil {
 			return
 		}
 		if ctx.Err() != nil {
-			o.metrics.lost(len(events))
-			o.log.Error("pull events lost", zap.Int("events", len(events)), zap.Error(err))
+			o.metrics.lost(len(records))
+			o.log.Error("pull events lost", zap.Int("events", len(records)), zap.Error(err))
 			return
 		}
 		sleep(ctx, rest)
@@ -123,9 +123,7 @@ func (o *Outbox) storeGroup(ctx context.Context, events []detect.Event) {
 
 func (o *Outbox) storeOnce(ctx context.Context, w *written, records []store.Event) error {
 	begun := time.Now()
-	bounded, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	err := o.store.Update(bounded, nil, func(tx store.Tx) error {
+	err := o.store.UpdateOn(ctx, store.Terms{Patience: o.timeout}, func(tx store.Tx) error {
 		for i, r := range records {
 			tx.Append(r, w.deliveries[i]...)
 		}
@@ -135,23 +133,23 @@ func (o *Outbox) storeOnce(ctx context.Context, w *written, records []store.Even
 	return err
 }
 
-// prepare encodes and plans outside the writer: nothing of it depends on what the store holds.
-func (o *Outbox) prepare(events []detect.Event) (*written, []store.Event) {
-	w := &written{}
-	var records []store.Event
+// prepare encodes and plans the first n events, which fit into a transaction. That happens outside the writer: nothing of it depends on what the store holds.
+func (o *Outbox) prepare(events []detect.Event) (w *written, records []store.Event, n int) {
+	w = &written{}
 	set := o.set.Load()
-	for i := range events {
-		e := &events[i]
+	for planned := 0; n < min(len(events), tapeGroup) && planned < tapeDeliveries; n++ {
+		e := &events[n]
 		record, err := toEvent(e)
 		if err != nil {
 			o.metrics.lost(1)
 			o.log.Error("event lost", zap.Error(err))
 			continue
 		}
-		planned := set.Plan(e)
+		deliveries := set.Plan(e)
+		planned += len(deliveries)
 		w.events = append(w.events, *e)
-		w.deliveries = append(w.deliveries, planned)
+		w.deliveries = append(w.deliveries, deliveries)
 		records = append(records, record)
 	}
-	return w, records
+	return w, records, n
 }

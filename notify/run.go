@@ -66,12 +66,10 @@ func (o *Outbox) probe(ctx context.Context) {
 		if o.Healthy() == nil {
 			continue
 		}
-		bounded, cancel := context.WithTimeout(ctx, o.timeout)
-		err := o.store.Update(bounded, nil, func(tx store.Tx) error {
+		err := o.store.UpdateOn(ctx, store.Terms{Ahead: true, Patience: o.timeout}, func(tx store.Tx) error {
 			tx.Put(store.Row{Key: store.Key{Kind: kindProbe, ID: "probe"}, Seen: time.Now()})
 			return nil
 		})
-		cancel()
 		if ctx.Err() == nil {
 			o.noteHealth(err)
 		}

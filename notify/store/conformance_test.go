@@ -230,7 +230,7 @@ func TestUpdateThatFailsHarmsNobodyElse(t *testing.T) {
 		go func() { good <- w.Update(ctx, nil, func(tx Tx) error { put(tx, "good"); return nil }) }()
 		go func() { bad <- w.Update(ctx, nil, func(tx Tx) error { put(tx, "bad"); return boom }) }()
 		go func() { panicking <- w.Update(ctx, nil, func(tx Tx) error { put(tx, "panic"); panic("no") }) }()
-		for len(w.core.updates.queue) < 3 {
+		for len(w.core.updates.in[ordinary]) < 3 {
 			time.Sleep(time.Millisecond)
 		}
 		release()
@@ -261,7 +261,7 @@ func TestUpdateGivenUp(t *testing.T) {
 		go func() {
 			done <- w.Update(short, nil, func(tx Tx) error { t.Error("it ran"); return nil })
 		}()
-		for len(w.core.updates.queue) < 1 {
+		for len(w.core.updates.in[ordinary]) < 1 {
 			time.Sleep(time.Millisecond)
 		}
 		cancel()

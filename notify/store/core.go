@@ -54,7 +54,15 @@ func (c *core) committed(g *group) {
 }
 
 func (c *core) Update(ctx context.Context, scopes []string, fn func(Tx) error) error {
-	return naming("updating the store", c.updates.do(ctx, &request{scopes: scopes, fn: fn}))
+	return c.UpdateOn(ctx, Terms{Scopes: scopes}, fn)
+}
+
+func (c *core) UpdateOn(ctx context.Context, t Terms, fn func(Tx) error) error {
+	r := &request{scopes: t.Scopes, patience: t.Patience, fn: fn}
+	if t.Ahead {
+		r.class = urgent
+	}
+	return naming("updating the store", c.updates.do(ctx, r))
 }
 
 func naming(operation string, err error) error {
@@ -77,7 +85,7 @@ func (c *core) Finish(ctx context.Context, outcomes []Outcome) error {
 	if len(outcomes) == 0 {
 		return nil
 	}
-	return naming("recording outcomes", c.finishes.do(ctx, &request{outcomes: outcomes}))
+	return naming("recording outcomes", c.finishes.do(ctx, &request{class: lanes, outcomes: outcomes}))
 }
 
 func (c *core) DueDeliveries(ctx context.Context, q DueQuery) ([]Delivery, time.Time, error) {
@@ -133,8 +141,14 @@ func (c *core) bury(ctx context.Context, corrupt []Delivery) error {
 	})
 }
 
+// alone runs fn in a transaction of its own.
 func (c *core) alone(ctx context.Context, fn func(session, *group) error) error {
-	return c.chores.do(ctx, &request{alone: fn})
+	return c.chores.do(ctx, &request{class: chores, direct: fn})
+}
+
+// along runs fn in a transaction that it shares with outcomes of lanes.
+func (c *core) along(ctx context.Context, fn func(session) error) error {
+	return c.finishes.do(ctx, &request{class: lanes, direct: func(s session, _ *group) error { return fn(s) }})
 }
 
 func (c *core) NewerDelivered(ctx context.Context, d Delivery) (bool, error) {

@@ -32,7 +32,7 @@ func TestSQLiteVersion(t *testing.T) {
 	}
 	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal"} {
 		var got string
-		w.sqlite.updates.do(ctx, &request{alone: func(s session, _ *group) error {
+		w.sqlite.updates.do(ctx, &request{class: chores, direct: func(s session, _ *group) error {
 			return s.query(ctx, "PRAGMA "+pragma, nil, func(r scanner) error { got = fmt.Sprint(r.(liteRow)[0]); return nil })
 		}})
 		if got != want {

@@ -18,7 +18,8 @@ type group struct {
 	ids      map[string]bool
 	finishes []finish
 	bytes    int
-	alone    bool // a request that wrote by itself is in here
+	direct   bool // a request that wrote by itself is in here
+	lines    int  // what is to be written, without outcomes
 
 	// Results.
 	packedSeqs []int64           // the sequence numbers of packed
@@ -45,7 +46,7 @@ func newGroup(r *recent) *group {
 }
 
 func (g *group) empty() bool {
-	return !g.alone && len(g.rows)+len(g.events)+len(g.packed)+len(g.finishes) == 0
+	return !g.direct && len(g.rows)+len(g.events)+len(g.packed)+len(g.finishes) == 0
 }
 
 func (g *group) depth(webhook string) *tally {
@@ -57,12 +58,23 @@ func (g *group) depth(webhook string) *tally {
 	return t
 }
 
+// room tells whether r may still come in. An empty group has room for anything.
+func (g *group) room(r *request) bool {
+	switch {
+	case g.bytes >= groupBytes:
+		return false
+	case r.class == lanes:
+		return len(g.finishes) < groupOutcomes
+	}
+	return g.lines < groupRows
+}
+
 // take runs r and adds what it wants. An error is the transaction's end; r's own goes to r.err.
 func (g *group) take(s session, r *request) error {
 	switch {
-	case r.alone != nil:
-		g.alone = true
-		return safely(func() error { return r.alone(s, g) })
+	case r.direct != nil:
+		g.direct = true
+		return safely(func() error { return r.direct(s, g) })
 	case r.fn == nil:
 		for i := range r.outcomes {
 			g.finishes = append(g.finishes, finish{&r.outcomes[i], r})
@@ -107,6 +119,7 @@ func outcomeSize(o *Outcome) int {
 }
 
 func (g *group) merge(t *transaction) error {
+	g.lines += len(t.writes)
 	for _, w := range t.writes {
 		g.rows[w.key] = w.row
 		if w.row != nil {
@@ -123,8 +136,9 @@ func (g *group) merge(t *transaction) error {
 
 func (g *group) append(t *transaction, a *appended) error {
 	g.bytes += len(a.Data) + 200 + 200*len(a.deliveries)
+	g.lines += len(a.deliveries)
 	if !a.Transient || len(a.deliveries) > 0 {
-		g.events = append(g.events, *a)
+		g.events, g.lines = append(g.events, *a), g.lines+1
 		return nil
 	}
 	seq, known := g.recent.doubt(a.ID)

@@ -255,7 +255,7 @@ func (s *postgresStore) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if s.Healthy() == nil {
-		_ = s.chores.do(ctx, &request{alone: func(tx session, _ *group) error {
+		_ = s.chores.do(ctx, &request{class: chores, direct: func(tx session, _ *group) error {
 			_, err := tx.exec(ctx, "UPDATE replicas SET lease_until = 0 WHERE name = $1", s.e.replica)
 			if err == nil {
 				_, err = tx.exec(ctx, "UPDATE lanes SET owner = '', lease_until = 0 WHERE owner = $1", s.e.replica)

@@ -26,6 +26,7 @@ func (e *sqliteEngine) heal() {
 	e.disconnect()
 	if err := e.salvage(context.Background()); err == nil {
 		e.healing = false
+		e.damaged.Store(false)
 	}
 }
 

@@ -35,6 +35,8 @@ type sqliteEngine struct {
 	lock     *os.File
 	write    *conn // nil after a failure, until the next transaction
 	read     chan *conn
+	damaged  atomic.Bool // a reader met damage, and the writer has not looked yet
+	look     func()      // lets the writer begin a transaction soon; nil until there is one
 	closed   chan struct{}
 	nextSeq  int64 // the writer's
 	nextID   int64 // the writer's; of deliveries
@@ -86,6 +88,9 @@ func newSQLiteStore(ctx context.Context, e *sqliteEngine) (*sqliteStore, error) 
 	s.core.engine, s.signals = e, newSignals()
 	s.updates = newWriter(e, s.committed)
 	s.finishes, s.chores = s.updates, s.updates
+	e.look = func() { // who reads may not wait for the writer, which will wait for those who read
+		go func() { _ = s.alone(context.Background(), func(session, *group) error { return nil }) }()
+	}
 	s.start()
 	if err := s.clampClock(ctx); err != nil {
 		s.Close()
@@ -213,7 +218,11 @@ func (e *sqliteEngine) snapshotOf(ctx context.Context, fn func(*conn) error) err
 	select {
 	case c := <-e.read:
 		defer func() { e.read <- c }()
-		return fn(c)
+		err := fn(c)
+		if isCorrupt(err) && e.look != nil && !e.damaged.Swap(true) {
+			e.look()
+		}
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-e.closed:
@@ -232,7 +241,7 @@ func (e *sqliteEngine) snapshot(ctx context.Context, fn func(querier) error) err
 }
 
 func (e *sqliteEngine) begin(ctx context.Context, _ []string) (session, error) {
-	if e.healing {
+	if e.damaged.Load() || e.healing {
 		if e.heal(); e.healing {
 			return nil, errDamaged
 		}

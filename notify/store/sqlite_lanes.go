@@ -60,7 +60,7 @@ func (s *sqliteStore) Release(ctx context.Context, webhooks []string) error {
 func (s *sqliteStore) SetLane(ctx context.Context, webhook string, epoch int64, state []byte) error {
 	webhook = clean(webhook)
 	var fenced error
-	err := s.alone(ctx, func(tx session, _ *group) error {
+	err := s.along(ctx, func(tx session) error {
 		if held, ok := s.e.leases[webhook]; !ok || held != epoch {
 			fenced = fmt.Errorf("%w: %s", ErrFenced, webhook)
 			return nil

@@ -41,6 +41,8 @@ var (
 	ErrClosed = errors.New("the store is closed")
 	// ErrUnknown: the commit was under way when the caller gave up or the connection broke; it may have happened.
 	ErrUnknown = errors.New("the commit's outcome is unknown")
+	// ErrBusy: the caller's time was over while others were served. The store works; it is wrapped beside what ended the wait.
+	ErrBusy = errors.New("the store is busy with others")
 	// ErrNotFound: no such event or delivery.
 	ErrNotFound = errors.New("not found")
 )
@@ -153,6 +155,15 @@ type Tx interface {
 	Append(Event, ...Delivery)
 }
 
+// Terms are what an update is owed.
+type Terms struct {
+	Scopes []string // see Update
+	// Ahead puts it before those that wait already. It should be small.
+	Ahead bool
+	// Patience is how long the caller waits while nothing at all is committed: so it measures the disk, and not how many others there are. 0: until ctx ends.
+	Patience time.Duration
+}
+
 // Lane is a webhook's queue, owned by one replica at a time.
 type Lane struct {
 	Webhook    string
@@ -236,8 +247,10 @@ type Store interface {
 	// its writes happens, Update returns that error, and the others of the transaction are not touched.
 	// fn may run again after a failed transaction and must not keep what it learned from an earlier run. It runs on the writer's
 	// goroutine: after ErrUnknown it may still be running, so that the caller must not touch what fn writes to.
-	// When ctx ends before fn ran it never runs; when it ends later the error wraps ErrUnknown.
+	// When ctx ends before fn ran it never runs; when it ends later the error wraps ErrUnknown. Where others were served meanwhile, ErrBusy as well.
 	Update(ctx context.Context, scopes []string, fn func(Tx) error) error
+	// UpdateOn is Update on other terms than the usual ones.
+	UpdateOn(ctx context.Context, t Terms, fn func(Tx) error) error
 	// View runs fn outside the writer; it never waits for it.
 	View(ctx context.Context, fn func(Reader) error) error
 	// Due returns rows of a kind whose Due has passed, oldest first.

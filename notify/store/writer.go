@@ -14,6 +14,8 @@ import (
 const (
 	groupRequests = 1000
 	groupBytes    = 8 << 20
+	groupRows     = 2000 // more of them keep those who come next waiting for longer than an fsync does
+	groupOutcomes = 500  // however many rows there are besides
 	idleAfter     = 3 * time.Second
 )
 
@@ -24,22 +26,26 @@ const (
 	requestGivenUp
 )
 
-// request is one caller's wish. Exactly one of fn, outcomes and alone is set.
+// request is one caller's wish. Exactly one of fn, outcomes and direct is set.
 type request struct {
 	ctx      context.Context
 	scopes   []string
 	fn       func(Tx) error
 	outcomes []Outcome
-	alone    func(session, *group) error // wants a transaction for itself; may add to the group's wakes and depths
+	direct   func(session, *group) error // may add to the group's wakes and depths
+	class    class
+	patience time.Duration // how long nothing at all may be committed before the caller gives up; 0: he has no opinion
+	at       time.Time     // when it was made
 	state    atomic.Int32
+	taken    bool       // the writer's: a transaction has it
 	done     chan error // buffered: the writer never waits for a caller
 	err      error      // the writer's: what this caller gets although the transaction succeeds
 }
 
-// writer is the one goroutine that writes: it takes what waits, makes one transaction of it and answers all.
+// writer is the one goroutine that writes: it takes what waits, makes transactions of bounded size of it and answers all.
 type writer struct {
 	engine engine
-	queue  chan *request
+	queue
 	recent *recent
 	done   func(*group)             // called after each commit
 	fault  func(func() error) error // around each commit; for tests, nil otherwise
@@ -49,50 +55,72 @@ type writer struct {
 	once    sync.Once
 
 	since  atomic.Int64          // when the transaction under way began, Unix nanoseconds; 0: none
+	last   atomic.Int64          // when the last commit succeeded, Unix nanoseconds
 	health atomic.Pointer[error] // of the last transaction
 }
 
 func newWriter(e engine, done func(*group)) *writer {
-	return &writer{engine: e, queue: make(chan *request, 4096), recent: new(recent), done: done,
+	return &writer{engine: e, queue: newQueue(), recent: new(recent), done: done,
 		stop: make(chan struct{}), stopped: make(chan struct{})}
 }
 
-// do hands r to the writer and waits for its end or ctx's.
+// do hands r to the writer and waits for its end, ctx's, or that of r's patience.
 func (w *writer) do(ctx context.Context, r *request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r.ctx, r.done = ctx, make(chan error, 1)
+	r.ctx, r.done, r.at = ctx, make(chan error, 1), time.Now()
 	select {
 	case <-w.stop:
 		return ErrClosed
 	default:
 	}
-	select {
-	case w.queue <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-w.stop:
-		return ErrClosed
+	timer, impatient := r.timer()
+	if timer != nil {
+		defer timer.Stop()
 	}
-	select {
-	case err := <-r.done:
-		return err
-	case <-ctx.Done():
-	case <-w.stopped:
+	in, end := w.in[r.class], w.stop
+	for {
+		select {
+		case in <- r:
+			in, end = nil, w.stopped
+		case err := <-r.done:
+			return err
+		case <-impatient:
+			if left := r.patience - w.silence(r); left > 0 {
+				timer.Reset(left)
+				continue
+			}
+			return w.giveUp(context.DeadlineExceeded, r)
+		case <-ctx.Done():
+			return w.giveUp(ctx.Err(), r)
+		case <-end:
+			return w.giveUp(ErrClosed, r)
+		}
 	}
-	return w.giveUp(ctx, r)
 }
 
-func (w *writer) giveUp(ctx context.Context, r *request) error {
+func (r *request) timer() (*time.Timer, <-chan time.Time) {
+	if r.patience <= 0 {
+		return nil, nil
+	}
+	t := time.NewTimer(r.patience)
+	return t, t.C
+}
+
+// silence is how long nothing was committed while r was there.
+func (w *writer) silence(r *request) time.Duration {
+	return time.Since(time.Unix(0, max(w.last.Load(), r.at.UnixNano())))
+}
+
+func (w *writer) giveUp(cause error, r *request) error {
 	select {
 	case err := <-r.done:
 		return err
 	default:
 	}
-	cause := ctx.Err()
-	if cause == nil {
-		cause = ErrClosed
+	if w.last.Load() > r.at.UnixNano() {
+		cause = fmt.Errorf("%w: %w", ErrBusy, cause)
 	}
 	if r.state.CompareAndSwap(requestWaits, requestGivenUp) {
 		return cause
@@ -105,73 +133,57 @@ func (w *writer) run() {
 	defer close(w.stopped)
 	idle := time.NewTimer(idleAfter)
 	defer idle.Stop()
-	var left []*request
-	for {
-		batch, ok := w.next(left, idle)
-		if !ok {
-			return
-		}
-		left = w.serve(batch)
+	for w.next(idle) {
+		w.serve(w.head())
+		w.serve(w.chore())
 	}
 }
 
-// next waits for a request and takes what else is there.
-func (w *writer) next(batch []*request, idle *time.Timer) ([]*request, bool) {
-	for len(batch) == 0 {
+// next waits for requests; false: there will be none.
+func (w *writer) next(idle *time.Timer) bool {
+	for !w.gather() {
 		select {
-		case r := <-w.queue:
-			batch = append(batch, r)
-			idle.Reset(idleAfter)
-			continue
-		default:
-		}
-		select {
-		case r := <-w.queue:
-			batch = append(batch, r)
-			idle.Reset(idleAfter)
+		case r := <-w.in[urgent]:
+			w.add(r)
+		case r := <-w.in[ordinary]:
+			w.add(r)
+		case r := <-w.in[lanes]:
+			w.add(r)
+		case r := <-w.in[chores]:
+			w.add(r)
 		case <-idle.C:
 			w.engine.idle()
+			continue
 		case <-w.stop:
-			if len(w.queue) == 0 {
-				return nil, false
+			if w.empty() {
+				return false
 			}
+			continue
 		}
 	}
-	for len(batch) < groupRequests {
-		select {
-		case r := <-w.queue:
-			batch = append(batch, r)
-		default:
-			return batch, true
-		}
-	}
-	return batch, true
+	idle.Reset(idleAfter)
+	return true
 }
 
-// serve makes one transaction of the head of batch and returns the rest.
-func (w *writer) serve(batch []*request) (left []*request) {
-	n := slices.IndexFunc(batch, func(r *request) bool { return r.alone != nil })
-	switch {
-	case n < 0:
-		n = len(batch)
-	case n == 0:
-		n = 1
+// serve makes one transaction of as many requests as fit.
+func (w *writer) serve(requests []*request) {
+	if len(requests) == 0 {
+		return
 	}
-	head := batch[:n]
-	taken, err := w.transact(head)
+	defer w.forgetTaken()
+	taken, err := w.transact(requests)
 	if err != nil && w.engine.retriable(err) {
-		taken, err = w.transact(head[:taken])
+		taken, err = w.transact(taken)
 	}
-	if err != nil && taken > 1 && !errors.Is(err, ErrUnknown) {
+	if err != nil && len(taken) > 1 && !errors.Is(err, ErrUnknown) {
 		// One of them may be to blame; the others shall not pay for it.
 		for i := range taken {
-			_, err := w.transact(head[i : i+1])
-			answer(head[i:i+1], err)
+			_, err := w.transact(taken[i : i+1])
+			answer(taken[i:i+1], err)
 		}
-		return batch[taken:]
+		return
 	}
-	answer(head[:taken], err)
-	return batch[taken:]
+	answer(taken, err)
 }
 
 func answer(requests []*request, err error) {
@@ -184,14 +196,17 @@ func answer(requests []*request, err error) {
 	}
 }
 
-// transact runs one transaction and returns how many requests it took in.
-func (w *writer) transact(requests []*request) (taken int, err error) {
+// transact runs one transaction and returns the requests that it took in.
+func (w *writer) transact(requests []*request) (taken []*request, err error) {
 	w.since.Store(time.Now().UnixNano())
 	defer w.since.Store(0)
 	g := newGroup(w.recent)
 	taken, err = w.attempt(g, requests)
 	switch {
 	case err == nil:
+		if !g.empty() {
+			w.last.Store(time.Now().UnixNano())
+		}
 		w.health.Store(nil)
 		g.remember(false)
 		w.done(g)
@@ -205,14 +220,19 @@ func (w *writer) transact(requests []*request) (taken int, err error) {
 	return taken, err
 }
 
-func (w *writer) attempt(g *group, requests []*request) (taken int, err error) {
+func (w *writer) attempt(g *group, requests []*request) (taken []*request, err error) {
 	s, err := w.engine.begin(context.Background(), scopesOf(requests))
-	if err != nil {
-		return len(requests), err
+	for _, r := range requests {
+		r.taken = err != nil // a store that fails fails for all
 	}
-	for taken < len(requests) && g.bytes < groupBytes {
-		r := requests[taken]
-		taken++
+	if err != nil {
+		return requests, err
+	}
+	for _, r := range requests {
+		if !g.room(r) {
+			continue
+		}
+		taken, r.taken = append(taken, r), true
 		if r.err = w.admit(r); r.err != nil {
 			continue
 		}
