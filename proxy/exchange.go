@@ -34,7 +34,7 @@ type exchange struct {
 
 	answer   answer
 	received atomic.Int64                // bytes of the request's body; the transport's goroutine reads it
-	taken    bool                        // it is bellbuoy's to read, not net/http's
+	body     *upload                     // it; nil: none, or net/http's to read
 	arrived  atomic.Bool                 // all of it
 	cutOff   atomic.Pointer[clientError] // why it did not
 	up, down *watchdog                   // of the bodies
@@ -82,6 +82,7 @@ const maxUserAgent = 512
 
 // finish says what became of the exchange, also while its handler panics (http.ErrAbortHandler is how an answer is cut).
 func (x *exchange) finish() {
+	x.body.leave()
 	x.up.stop()
 	x.down.stop()
 	x.gate.abandon()

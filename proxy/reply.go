@@ -98,7 +98,7 @@ func (x *exchange) refuse(status int, code, message string) {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	if x.taken && x.early() {
+	if x.body != nil && x.early() {
 		h.Set("Connection", "close")
 	}
 	x.answer.WriteHeader(status)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -96,6 +97,9 @@ type upload struct {
 	stalled   time.Duration
 	allowedAt time.Time
 	watch     *watchdog
+
+	mu   sync.Mutex
+	over bool // the handler is: its connection has other things to do, and an HTTP/2 stream is no more
 }
 
 // upload is the request's body, watched.
@@ -103,7 +107,6 @@ func (x *exchange) upload() io.ReadCloser {
 	if x.in.ContentLength == 0 {
 		return http.NoBody
 	}
-	x.taken = true
 	x.answer.allow(time.Now()) // for the 100 Continue that the first Read sends
 	x.up = watch(x.g.Limits.StalledBody, x.ctx)
 	u := &upload{
@@ -112,7 +115,26 @@ func (x *exchange) upload() io.ReadCloser {
 	}
 	// An upstream may answer before it has read all: that answer must not wait for the rest of the body.
 	_ = u.control.EnableFullDuplex()
+	x.body = u
 	return u
+}
+
+// leave has the body keep its hands off the connection from now on: the transport may go on reading after an early answer. A nil upload has none.
+func (u *upload) leave() {
+	if u != nil {
+		u.mu.Lock()
+		u.over = true
+		u.mu.Unlock()
+	}
+}
+
+// within gives the client time until t for what it sends; zero is all the time.
+func (u *upload) within(t time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.over {
+		_ = u.control.SetReadDeadline(t)
+	}
 }
 
 // Read reads what the client sends. Its errors other than io.EOF are clientErrors.
@@ -148,14 +170,14 @@ func (u *upload) allow() {
 	}
 	if now := time.Now(); now.Sub(u.allowedAt) > u.stalled/8 {
 		u.allowedAt = now
-		_ = u.control.SetReadDeadline(now.Add(u.stalled + u.stalled/8))
+		u.within(now.Add(u.stalled + u.stalled/8))
 	}
 }
 
 // unlimit takes the deadline away: while the upstream works, the client has nothing more to send.
 func (u *upload) unlimit() {
 	if u.stalled > 0 {
-		_ = u.control.SetReadDeadline(time.Time{})
+		u.within(time.Time{})
 	}
 }
 
