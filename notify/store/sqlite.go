@@ -158,8 +158,10 @@ var (
 	readerPragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-2048)"}
 )
 
+// dsn uses the VFS that keeps the WAL's index in this process's memory: one process has the file anyway. In a file that is mapped, a page that cannot be
+// written (a file system frozen for a snapshot, a disk that hangs) would stop the whole process, the Go runtime with it, instead of one commit.
 func dsn(path string, pragmas []string) string {
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{"_pragma": pragmas}.Encode()
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{"_pragma": pragmas, "vfs": {"unix-excl"}}.Encode()
 }
 
 // count learns where the sequences stand.
