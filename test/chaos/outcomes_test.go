@@ -43,7 +43,7 @@ upstreams:
   - {name: images, type: registry, url: %q}
   - {name: charts, type: chartmuseum, url: %q}
 webhooks:
-  - {name: all, url: %q, events: ["*"], format: bellbuoy, retry: [0s, 200ms, 200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s]}
+  - {name: all, url: %q, events: ["*"], format: bellbuoy, retry: [0s, 200ms, 200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s, 5m, 5m]}
 `, more, x.up.url, x.up.url, x.hooks.URL("/all"))
 }
 
