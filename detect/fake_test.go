@@ -50,6 +50,24 @@ func (f *fakeLedger) close() {
 	f.closed = true
 }
 
+// fails makes the store answer with err from now on; nil makes it work again.
+func (f *fakeLedger) fails(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = nil
+	if err != nil {
+		f.fail = func() error { return err }
+	}
+}
+
+// scan is a look at the rows from outside.
+func (r *rows) scan(kind RowKind) []Row {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found, _ := fakeView{r}.Scan(kind, "", len(r.rows))
+	return found
+}
+
 func (f *fakeLedger) failure(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)

@@ -420,7 +420,7 @@ func TestIntentWithoutStore(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"the store fails at the intent", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")
-			s.ledger.fail = func() error { return errors.New("disk full") }
+			s.ledger.fails(errors.New("disk full"))
 			r := c.begin(ManifestPut, "app", "v1", func(op *Operation) { op.Sent = Body{Bytes: b, Digest: digestOfBytes(b)} })
 			in, err := s.Intend(t.Context(), r.op)
 			if in == nil || !errors.Is(err, ErrStore) {
@@ -437,7 +437,7 @@ func TestIntentWithoutStore(t *testing.T) {
 			c, one, two := s.client("crane"), s.image("one", "l1"), s.image("two", "l2")
 			r := c.putting("app", "v1", one)
 			c.commit(r.op, one)
-			s.ledger.fail = func() error { return errors.New("disk full") }
+			s.ledger.fails(errors.New("disk full"))
 			r.op.Status, r.op.ContentDigest = http.StatusCreated, digestOfBytes(one)
 			if err := s.Settle(t.Context(), r.in, r.op); !errors.Is(err, ErrStore) {
 				s.t.Errorf("settled: %v", err)
@@ -454,7 +454,7 @@ func TestIntentWithoutStore(t *testing.T) {
 			if d, _, _ := other.Standing("up", "", "app", "v1"); s.names[d] != "two" {
 				s.t.Errorf("the tag is said to stand on %q", s.names[d])
 			}
-			rows, _ := fakeView{s.db}.Scan(rowTag, "", 10)
+			rows := s.db.scan(rowTag)
 			if len(rows) != 1 || !strings.Contains(string(rows[0].Value), digestOfBytes(two)) {
 				s.t.Errorf("the row says %s", rows[0].Value)
 			}
@@ -464,7 +464,7 @@ func TestIntentWithoutStore(t *testing.T) {
 			c, b := s.client("crane"), s.image("one", "l1")
 			r := c.putting("app", "v1", b)
 			c.commit(r.op, b)
-			s.ledger.fail = func() error { return errors.New("disk full") }
+			s.ledger.fails(errors.New("disk full"))
 			r.op.Status = http.StatusCreated
 			if err := s.Settle(t.Context(), r.in, r.op); !errors.Is(err, ErrStore) {
 				s.t.Errorf("settled: %v", err)
@@ -476,7 +476,7 @@ func TestIntentWithoutStore(t *testing.T) {
 			c, b := s.client("crane"), s.image("one", "l1")
 			r := c.putting("app", "v1", b)
 			c.commit(r.op, b)
-			s.ledger.fail = func() error { return errors.New("disk full") }
+			s.ledger.fails(errors.New("disk full"))
 			r.op.Status = http.StatusCreated
 			_ = s.Settle(t.Context(), r.in, r.op)
 			s.crash()
@@ -484,11 +484,11 @@ func TestIntentWithoutStore(t *testing.T) {
 
 		{"lost, and the store has failed at the intent", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")
-			s.ledger.fail = func() error { return errors.New("disk full") }
+			s.ledger.fails(errors.New("disk full"))
 			r := c.begin(ManifestPut, "app", "v1", func(op *Operation) { op.Sent = Body{Bytes: b, Digest: digestOfBytes(b)} })
 			r.in, _ = s.Intend(t.Context(), r.op)
 			c.commit(r.op, b)
-			s.ledger.fail = nil
+			s.ledger.fails(nil)
 			r.lose()
 		}, []string{"push app:v1 one inferred"}},
 	})
