@@ -196,6 +196,7 @@ func compare(t *testing.T, s *scripted, fast, plain *Handler, method string, ans
 	s.mu.Lock()
 	s.answer, s.close = answer, end
 	s.mu.Unlock()
+	plain.now.Load().retire() // http.Transport would put an earlier surplus down to this answer, should it come late
 	got, want := ask(fast, method, "/odd"), ask(plain, method, "/odd")
 	if !got.equal(want) {
 		t.Errorf("%s, close=%v, %.200q:\nfast  %.300s\nplain %.300s", method, end, answer, got, want)
@@ -246,7 +247,6 @@ func TestFastReusesConnections(t *testing.T) {
 	}
 }
 
-// An upstream that closes an idle connection costs no request.
 // Connections that nobody uses do not stay open for ever.
 func TestFastReapsIdleConnections(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
