@@ -95,7 +95,7 @@ func (d *Dispatcher) turn(ctx context.Context, name string, t toggle) error {
 // Redeliver makes delivered or dead deliveries pending again, due now, and tells how many.
 func (d *Dispatcher) Redeliver(ctx context.Context, q store.DeliveryQuery) (int, error) {
 	n, err := d.store.Redeliver(ctx, q)
-	d.wake(q.Webhook)
+	d.wake(store.Wake{Webhook: q.Webhook})
 	if err != nil {
 		return n, fmt.Errorf("redelivering: %w", err)
 	}

@@ -188,22 +188,22 @@ func (d *Dispatcher) relayWakes(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case name, ok := <-d.store.Wake():
+		case w, ok := <-d.store.Wake():
 			if !ok {
 				return
 			}
-			d.wake(name)
+			d.wake(w)
 		}
 	}
 }
 
-// wake kicks one lane, or all for "".
-func (d *Dispatcher) wake(name string) {
+// wake tells one lane what it got, or kicks all.
+func (d *Dispatcher) wake(w store.Wake) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if name != "" {
-		if l := d.lanes[name]; l != nil {
-			l.kick()
+	if w.Webhook != "" {
+		if l := d.lanes[w.Webhook]; l != nil {
+			l.got(w.New)
 		}
 		return
 	}

@@ -50,7 +50,7 @@ type memoryLane struct {
 type replica struct {
 	*memory
 	id   string
-	wake chan string
+	wake chan store.Wake
 	down bool // killed: nothing it does succeeds
 }
 
@@ -64,7 +64,7 @@ func newMemory(t testing.TB) *memory {
 func newStore(t testing.TB) *replica { return newMemory(t).replica("one") }
 
 func (m *memory) replica(id string) *replica {
-	r := &replica{memory: m, id: id, wake: make(chan string, 4096)}
+	r := &replica{memory: m, id: id, wake: make(chan store.Wake, 4096)}
 	m.mu.Lock()
 	m.replicas = append(m.replicas, r)
 	m.mu.Unlock()
@@ -204,7 +204,7 @@ func (m *memory) append(e store.Event, ds []store.Delivery) {
 func (m *memory) wakeAll(webhook string) {
 	for _, r := range m.replicas {
 		select {
-		case r.wake <- webhook:
+		case r.wake <- store.Wake{Webhook: webhook}:
 		default:
 		}
 	}
@@ -331,7 +331,7 @@ func (r *replica) Purge(_ context.Context, retention store.Retention, trims []st
 	r.purges = append(r.purges, purge{retention, trims, now})
 	return 0, nil
 }
-func (r *replica) Wake() <-chan string { return r.wake }
+func (r *replica) Wake() <-chan store.Wake { return r.wake }
 func (r *replica) EventAppended() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,14 +13,41 @@ import (
 // Asking the store is the dearest thing that a lane does, so it asks only when something new may be there. As long as all that is due fits into ready, the
 // lane holds all of it and keeps the order by itself: what lies behind a key that flies goes when the key has landed, without a question. When it does not
 // fit (backlog), or a repository's order depends on what is not due yet, the store picks, and is asked again whenever something has landed.
+//
+// What is new is handed over by the store where it can; a lane that knows all that is due takes that in, and asks nothing.
 type queue struct {
 	ready   []store.Delivery // fetched and not begun, by id
 	stale   bool             // the store may have what ready has not
 	backlog bool             // the store picks
+	asking  bool             // the store is being asked
+	seen    int64            // the newest delivery that was ever ready
 }
 
 // forget drops what was fetched: what may be sent is to be found out anew.
-func (q *queue) forget() { *q = queue{stale: true} }
+func (q *queue) forget() { *q = queue{stale: true, asking: q.asking, seen: q.seen} }
+
+// got tells the lane of deliveries that are new; nil: it shall ask.
+func (l *lane) got(deliveries []store.Delivery) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.mayTake(deliveries) {
+		l.look()
+		return
+	}
+	for _, d := range deliveries {
+		if d.ID > l.seen { // else an answer of the store had it already
+			l.ready = append(l.ready, d)
+			l.seen = d.ID
+		}
+	}
+	l.goOn()
+}
+
+// mayTake tells whether the lane holds all else that is due, and has room. A repository's order depends on what is not due as well.
+func (l *lane) mayTake(deliveries []store.Delivery) bool {
+	return len(deliveries) > 0 && !l.stale && !l.asking && !l.backlog && l.may(time.Now()) && !l.circuit.open &&
+		l.hook.Order != store.ByRepository && len(l.ready)+len(deliveries) <= laneAhead
+}
 
 // fetch makes sure that something is ready where there is room for it; false: there is nothing to do now.
 func (l *lane) fetch() bool {
@@ -31,6 +58,7 @@ func (l *lane) fetch() bool {
 	found, next, err := l.d.due(q)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.asking = false
 	if err != nil {
 		l.d.noteRead(err)
 		l.stale = true
@@ -58,7 +86,7 @@ func (l *lane) query() (q store.DueQuery, need, have bool) {
 	if !l.circuit.open && (!l.stale || l.enough(free)) {
 		return q, false, len(l.ready) > 0
 	}
-	l.stale = false // what comes while the store is asked makes it stale again
+	l.stale, l.asking = false, true // what comes while the store is asked makes it stale again
 	return l.dueQuery(now, free), true, false
 }
 
@@ -122,6 +150,9 @@ func (l *lane) fetched(q store.DueQuery, found []store.Delivery) bool {
 		l.stale = true
 	}
 	l.ready = append(l.ready, found...)
+	for _, d := range found {
+		l.seen = max(l.seen, d.ID)
+	}
 	slices.SortFunc(l.ready, func(a, b store.Delivery) int { return cmp.Compare(a.ID, b.ID) })
 	return len(l.ready) > 0
 }

@@ -197,8 +197,8 @@ func TestWakeAndEventAppended(t *testing.T) {
 		got := map[string]bool{}
 		for !got["x"] || !got["y"] {
 			select {
-			case name := <-w.Wake():
-				got[name] = true
+			case wake := <-w.Wake():
+				got[wake.Webhook] = true
 			case <-time.After(10 * time.Second):
 				t.Fatal("no wake", got)
 			}

@@ -45,6 +45,9 @@ func (c *core) writers() []*writer {
 
 // committed tells the world about a transaction.
 func (c *core) committed(g *group) {
+	if len(g.handed) > 0 {
+		c.signals.handOver(g.handed)
+	}
 	for webhook := range g.wakes {
 		c.signals.wakeUp(webhook)
 	}
@@ -188,7 +191,7 @@ func (c *core) LaneStates(ctx context.Context) (map[string][]byte, error) {
 	return states, naming("reading lanes", err)
 }
 
-func (c *core) Wake() <-chan string            { return c.signals.wakes }
+func (c *core) Wake() <-chan Wake              { return c.signals.wakes }
 func (c *core) EventAppended() <-chan struct{} { return c.signals.appended() }
 
 func (c *core) Healthy() error {

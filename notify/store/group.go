@@ -24,6 +24,7 @@ type group struct {
 	// Results.
 	packedSeqs []int64           // the sequence numbers of packed
 	wakes      map[string]bool   // webhooks that got something to do
+	handed     []Delivery        // new and due; SQLite's
 	depths     map[string]*tally // how the counts change
 	anyNew     bool              // an event was appended
 }

@@ -222,7 +222,7 @@ func TestSignalsCrossReplicas(t *testing.T) {
 	}
 	news := b.EventAppended()
 	a.push(t, "e", "r", "t", "hook")
-	if name := <-b.Wake(); name != "hook" {
+	if name := (<-b.Wake()).Webhook; name != "hook" {
 		t.Errorf("woken for %q", name)
 	}
 	<-news
@@ -238,7 +238,7 @@ func TestPollingReplacesNotifications(t *testing.T) {
 	}
 	news := b.EventAppended()
 	go r.look(ctx, false)
-	if name := <-b.Wake(); name != "" {
+	if name := (<-b.Wake()).Webhook; name != "" {
 		t.Errorf("woken for %q", name)
 	}
 	<-news

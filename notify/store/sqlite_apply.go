@@ -90,6 +90,8 @@ func (s *sqliteSession) insertEvents(g *group) error {
 
 func (s *sqliteSession) insertDeliveries(g *group, a *appended, seq int64) error {
 	now := time.Now()
+	event := a.Event
+	event.Seq = seq
 	for i := range a.deliveries {
 		d := &a.deliveries[i]
 		state, next := sFresh, int64(0)
@@ -102,9 +104,15 @@ func (s *sqliteSession) insertDeliveries(g *group, a *appended, seq int64) error
 		if err != nil {
 			return err
 		}
-		s.e.nextID++
 		g.depth(d.Webhook).pending++
-		g.wakes[d.Webhook] = true
+		if state == sFresh {
+			own := Delivery{ID: s.e.nextID, EventSeq: seq, EventID: event.ID, Webhook: d.Webhook, Number: d.Number, TagKey: d.TagKey, RepoKey: d.RepoKey, CreatedAt: fromMicros(micros(now)), Event: &event}
+			own.NextAt = own.CreatedAt
+			g.handed = append(g.handed, own)
+		} else {
+			g.wakes[d.Webhook] = true
+		}
+		s.e.nextID++
 	}
 	return nil
 }

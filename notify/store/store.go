@@ -164,6 +164,13 @@ type Terms struct {
 	Patience time.Duration
 }
 
+// Wake tells that a webhook has got deliveries; Webhook "" that any may have.
+type Wake struct {
+	Webhook string
+	// New is what it got since its last wake, oldest first, as DueDeliveries would return it. nil: DueDeliveries knows.
+	New []Delivery
+}
+
 // Lane is a webhook's queue, owned by one replica at a time.
 type Lane struct {
 	Webhook    string
@@ -288,8 +295,8 @@ type Store interface {
 	// Purge removes what retention lets go and expires parked deliveries, in chunks small enough that writers do not feel it, until nothing is left to do or ctx ends.
 	Purge(ctx context.Context, r Retention, trims []Trim, now time.Time) (removed int, err error)
 
-	// Wake receives the name of a webhook that got a delivery (from any replica), or "" for "look at all".
-	Wake() <-chan string
+	// Wake receives what there is to do for a webhook, from any replica.
+	Wake() <-chan Wake
 	// EventAppended is closed and replaced whenever an event was appended here or, with PostgreSQL, anywhere.
 	EventAppended() <-chan struct{}
 	// Healthy is nil while the last commit succeeded and none hangs.
