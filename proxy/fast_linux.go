@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"io"
 	"net"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +20,51 @@ func (c *fastConn) silent() bool {
 		return true
 	})
 	return err == nil && quiet
+}
+
+// next returns the next piece of a body, no longer than limit, in a buffer that is the caller's to give back. While nothing has arrived, none is held.
+func (c *fastConn) next(limit int64) (*[]byte, int, error) {
+	if c.buffered() > 0 {
+		buf := borrowLong()
+		n, err := c.br.Read((*buf)[:min(limit, int64(len(*buf)))])
+		return buf, n, err
+	}
+	c.lendBack()
+	c.limit = limit
+	if c.tryNow == nil {
+		c.tryNow = c.try
+	}
+	err := c.raw.Read(c.tryNow)
+	buf, n := c.got, c.gotN
+	c.got = nil
+	if err == nil {
+		err = c.gotErr
+	}
+	c.received += int64(n)
+	return buf, n, err
+}
+
+// try reads without waiting; false when there is nothing.
+func (c *fastConn) try(fd uintptr) bool {
+	c.got = borrowLong()
+	for {
+		n, err := unix.Read(int(fd), (*c.got)[:min(c.limit, int64(len(*c.got)))])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			lendLongBack(c.got)
+			c.got, c.gotN = nil, 0
+			return false
+		case err != nil:
+			c.gotN, c.gotErr = 0, os.NewSyscallError("read", err)
+		case n == 0:
+			c.gotN, c.gotErr = 0, io.EOF
+		default:
+			c.gotN, c.gotErr = n, nil
+		}
+		return true
+	}
 }
 
 // bytesReceived is what has arrived on a connection in all.

@@ -2,12 +2,17 @@
 
 package proxy
 
-import "net"
+import (
+	"errors"
+	"net"
+)
 
 // fastSupported: elsewhere than on Linux httputil.ReverseProxy carries everything.
 const fastSupported = false
 
 func (c *fastConn) silent() bool { return false }
+
+func (c *fastConn) next(int64) (*[]byte, int, error) { return nil, 0, errors.ErrUnsupported }
 
 func bytesReceived(*net.TCPConn) uint64 { return 0 }
 

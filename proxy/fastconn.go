@@ -138,6 +138,13 @@ type fastConn struct {
 	allowedAt time.Time     // when it was set
 	stop      func() bool   // of the watch over the client
 	peeked    [1]byte
+
+	// what next and try tell each other
+	tryNow func(fd uintptr) bool
+	limit  int64
+	got    *[]byte
+	gotN   int
+	gotErr error
 }
 
 func newFastConn(c *net.TCPConn) *fastConn {

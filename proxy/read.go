@@ -137,10 +137,15 @@ type download struct {
 // manifest) may be here before this handler runs again.
 func (d *download) Read(p []byte) (int, error) {
 	n, err := d.body.Read(p)
+	return n, d.passed(p[:n], err)
+}
+
+// passed is told of a piece that was read, and of how that ended.
+func (d *download) passed(piece []byte, err error) error {
 	d.watch.moved()
-	d.x.got.write(p[:n])
+	d.x.got.write(piece)
 	if d.left > 0 {
-		d.left -= int64(n)
+		d.left -= int64(len(piece))
 	}
 	if err == io.EOF {
 		d.x.answer.clean = true
@@ -148,7 +153,7 @@ func (d *download) Read(p []byte) (int, error) {
 	if d.x.got.limit > 0 && (d.left == 0 || err == io.EOF) {
 		d.x.understand()
 	}
-	return n, d.watch.cause(err)
+	return d.watch.cause(err)
 }
 
 // Close ends the watching too.
