@@ -101,6 +101,7 @@ func (a *app) serve(ctx context.Context) error {
 		}
 	}
 	b.use(w)
+	collectLate()
 	return b.run(ctx)
 }
 

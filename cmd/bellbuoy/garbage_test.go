@@ -1,0 +1,22 @@
+package main
+
+import "testing"
+
+// Garbage gets the room that makes collecting it cheap, and no more; what is alive always fits.
+func TestMemoryLimit(t *testing.T) {
+	const mib = 1 << 20
+	for name, c := range map[string]struct {
+		m    memory
+		rate float64
+		want int64
+	}{
+		"little is alive":      {memory{alive: 8 * mib, beside: 10 * mib}, 10 * mib, littleTotal},
+		"much, and still":      {memory{alive: 50 * mib, beside: 40 * mib}, 0, 94 * mib},
+		"much, and busy":       {memory{alive: 50 * mib, beside: 40 * mib}, 90 * mib, 120 * mib},
+		"never without bounds": {memory{alive: 50 * mib, beside: 40 * mib}, 1 << 40, 190 * mib},
+	} {
+		if got := limitFor(c.m, c.rate); got != c.want {
+			t.Errorf("%s: %d MiB, want %d", name, got/mib, c.want/mib)
+		}
+	}
+}
