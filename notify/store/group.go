@@ -12,6 +12,7 @@ import (
 // group is what the callers of one transaction want written. Later callers read it over the database's content.
 type group struct {
 	recent   *recent
+	cache    *cache
 	rows     map[Key]*Row // nil: deleted
 	events   []appended
 	packed   []Event // transient, without deliveries
@@ -19,6 +20,7 @@ type group struct {
 	finishes []finish
 	bytes    int
 	direct   bool // a request that wrote by itself is in here
+	chore    bool // and may have written rows of state
 	lines    int  // what is to be written, without outcomes
 
 	// Results.
@@ -74,7 +76,7 @@ func (g *group) room(r *request) bool {
 func (g *group) take(s session, r *request) error {
 	switch {
 	case r.direct != nil:
-		g.direct = true
+		g.direct, g.chore = true, r.class == chores
 		return safely(func() error { return r.direct(s, g) })
 	case r.fn == nil:
 		for i := range r.outcomes {
@@ -195,8 +197,21 @@ func (t *transaction) Get(k Key) (Row, bool, error) {
 		}
 		return *row, true, nil
 	}
+	if row, known := t.group.cache.row(k); known {
+		if row == nil {
+			return Row{}, false, nil
+		}
+		return *row, true, nil
+	}
 	row, ok, err := t.reader.Get(k)
 	t.note(err)
+	switch {
+	case err != nil:
+	case ok:
+		t.group.cache.keep(k, &row)
+	default:
+		t.group.cache.keep(k, nil)
+	}
 	return row, ok, err
 }
 

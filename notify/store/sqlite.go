@@ -41,6 +41,7 @@ type sqliteEngine struct {
 	nextSeq  int64 // the writer's
 	nextID   int64 // the writer's; of deliveries
 	nextTry  atomic.Int64
+	cache    *cache           // the writer's
 	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
 	dirty    bool             // the writer's: something is in the WAL
 	healing  bool             // the writer's: the file is being replaced, and the readers are taken away
@@ -67,7 +68,7 @@ func openSQLite(ctx context.Context, o SQLiteOptions) (*sqliteStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &sqliteEngine{path: filepath.Join(o.Dir, databaseFile), lock: lock, read: make(chan *conn, readers), closed: make(chan struct{}), leases: make(map[string]int64)}
+	e := &sqliteEngine{path: filepath.Join(o.Dir, databaseFile), lock: lock, cache: newCache(), read: make(chan *conn, readers), closed: make(chan struct{}), leases: make(map[string]int64)}
 	e.nextTry.Store(time.Now().UnixNano())
 	if err := e.open(ctx); err != nil {
 		e.disconnect()
@@ -87,6 +88,7 @@ func newSQLiteStore(ctx context.Context, e *sqliteEngine) (*sqliteStore, error) 
 	s := &sqliteStore{e: e}
 	s.core.engine, s.signals = e, newSignals()
 	s.updates = newWriter(e, s.committed)
+	s.updates.cache = e.cache
 	s.finishes, s.chores = s.updates, s.updates
 	e.look = func() { // who reads may not wait for the writer, which will wait for those who read
 		go func() { _ = s.alone(context.Background(), func(session, *group) error { return nil }) }()
@@ -113,6 +115,7 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 }
 
 func (e *sqliteEngine) connect(ctx context.Context) (err error) {
+	e.cache.clear() // the file may be another one
 	if err := e.finishSalvage(); err != nil {
 		return err
 	}

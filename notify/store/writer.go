@@ -47,6 +47,7 @@ type writer struct {
 	engine engine
 	queue
 	recent *recent
+	cache  *cache                   // nil: others write to the database, too
 	done   func(*group)             // called after each commit
 	fault  func(func() error) error // around each commit; for tests, nil otherwise
 
@@ -201,7 +202,9 @@ func (w *writer) transact(requests []*request) (taken []*request, err error) {
 	w.since.Store(time.Now().UnixNano())
 	defer w.since.Store(0)
 	g := newGroup(w.recent)
+	g.cache = w.cache
 	taken, err = w.attempt(g, requests)
+	w.remember(g, err)
 	switch {
 	case err == nil:
 		if !g.empty() {
@@ -218,6 +221,17 @@ func (w *writer) transact(requests []*request) (taken []*request, err error) {
 		w.engine.failed(err)
 	}
 	return taken, err
+}
+
+// remember keeps the rows of a transaction that ended with err.
+func (w *writer) remember(g *group, err error) {
+	if err != nil || g.chore {
+		w.cache.clear()
+		return
+	}
+	for k, row := range g.rows {
+		w.cache.keep(k, row)
+	}
 }
 
 func (w *writer) attempt(g *group, requests []*request) (taken []*request, err error) {
