@@ -264,6 +264,17 @@ func TestIntents(t *testing.T) {
 			c.del("app", "v1")
 		}, []string{"push app:v1 one", "untag app:v1 one inferred", "push app:v1 two", "untag app:v1 two"}},
 
+		{"… nor one of a tag that somebody has put there unseen", func(s *sim) {
+			c := s.client("crane")
+			c.put("app", "v1", s.image("one", "l1"))
+			r := c.deleting("app", "v1")
+			s.gone("app", "v1")
+			r.lose()
+			time.Sleep(time.Minute)
+			s.has("app", s.image("two", "l2"), "v1")
+			c.del("app", "v1")
+		}, []string{"push app:v1 one", "untag app:v1 one inferred", "untag app:v1 two"}},
+
 		{"… nor is one while the first is open", func(s *sim) {
 			c := s.client("crane")
 			c.put("app", "v1", s.image("one", "l1"))

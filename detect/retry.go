@@ -27,6 +27,19 @@ func (w *write) follows(o *write) bool {
 	return w.retries(o)
 }
 
+// foundDone tells whether a write found what it does done already, or did not look. A retry of what is settled does; where something else stood there
+// (put by somebody whom bellbuoy did not see, or whose event another replica still keeps), it is a thing of its own.
+func (w *write) foundDone() bool {
+	b := &w.Before
+	switch {
+	case !b.Known:
+		return true
+	case w.Do == doDelete, w.Do == doRemove:
+		return b.Absent
+	}
+	return b.Digest == w.Digest
+}
+
 // giveUp notes that the upstream was asked and has not done it. Should it do so after all, for a replica that was taken for dead and still waits
 // for the answer, then there is an event.
 func (d *decision) giveUp() {

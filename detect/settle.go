@@ -174,6 +174,7 @@ func (d *decision) siblings() (found []write, err error) {
 
 // joins makes one of all tries of the same thing: the event is the first one's. It tells whether there has been an event already.
 func (d *decision) joins(siblings []write) (joined bool, err error) {
+	found := d.w
 	for _, o := range siblings {
 		d.drop(o.key(rowIntent, o.Reference, o.ID))
 		if o.At.Before(d.w.At) {
@@ -191,7 +192,7 @@ func (d *decision) joins(siblings []write) (joined bool, err error) {
 		return true, nil // an answer may still come, and joins then
 	}
 	d.drop(d.w.doneKey())
-	return true, nil
+	return found.foundDone(), nil
 }
 
 // refused: no event, but a retry that finds the work done tells what became of the first try.
