@@ -127,10 +127,15 @@ func (x *trial) settled() {
 // events are what has arrived when nothing is open or pending any more, at least n: "TYPE reference content [inferred]", in order.
 func (x *trial) events(n int) (lines []string) {
 	x.t.Helper()
-	calm := time.Now()
-	for deadline := time.Now().Add(20 * time.Second); time.Since(calm) < 400*time.Millisecond && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if len(x.lines()) < n || !x.owesNothing() {
+	var calm time.Time // since when; zero: it is not
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		switch {
+		case len(x.lines()) < n || !x.owesNothing():
+			calm = time.Time{}
+		case calm.IsZero():
 			calm = time.Now()
+		case time.Since(calm) > 400*time.Millisecond:
+			return x.lines()
 		}
 	}
 	return x.lines()
