@@ -45,6 +45,7 @@ type Dispatcher struct {
 
 	set      atomic.Pointer[Set]
 	reads    chan struct{}
+	slowly   chan struct{}
 	work     sync.WaitGroup  // pumps, attempts, finishers
 	posting  context.Context // of POSTs and their outcomes; ends after the grace
 	abandon  context.CancelFunc
@@ -87,6 +88,7 @@ func NewDispatcher(s store.Store, out *Outbox, o DispatcherOptions) *Dispatcher 
 		metrics: o.Metrics,
 		log:     o.Log,
 		reads:   make(chan struct{}, readsAtOnce),
+		slowly:  make(chan struct{}, 1),
 		look:    make(chan struct{}, 1),
 		tidy:    make(chan struct{}, 1),
 		lanes:   map[string]*lane{},
@@ -212,8 +214,11 @@ func (d *Dispatcher) wake(w store.Wake) {
 	}
 }
 
-// due asks the store what a lane may send.
-func (d *Dispatcher) due(q store.DueQuery) ([]store.Delivery, time.Time, error) {
+// due asks the store what a lane may send, one lane after the other where it is of a backlog.
+func (d *Dispatcher) due(q store.DueQuery, backlog bool) ([]store.Delivery, time.Time, error) {
+	if backlog && !d.options.Shared {
+		defer d.unhurried()()
+	}
 	ctx, end := d.read()
 	defer end()
 	found, next, err := d.store.DueDeliveries(ctx, q)
@@ -273,6 +278,18 @@ func (d *Dispatcher) read() (context.Context, func()) {
 		<-d.reads
 	}
 }
+
+// unhurried waits for its turn among those who do not press. When the returned function is called the next has its turn, after a pause as long as this
+// one took: so a thousand lanes that start with a backlog take a part of one core, and pushes find the rest free.
+func (d *Dispatcher) unhurried() (done func()) {
+	d.slowly <- struct{}{}
+	begun := time.Now()
+	return func() {
+		time.AfterFunc(min(time.Since(begun), unhurriedMost), func() { <-d.slowly })
+	}
+}
+
+const unhurriedMost = 20 * time.Millisecond
 
 // noteRead logs when lanes cannot read what is due, once, and when they can again.
 func (d *Dispatcher) noteRead(err error) {

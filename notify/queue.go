@@ -55,7 +55,7 @@ func (l *lane) fetch() bool {
 	if !need {
 		return have
 	}
-	found, next, err := l.d.due(q)
+	found, next, err := l.d.due(q, q.Order != store.Unordered || q.Busy != nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asking = false
