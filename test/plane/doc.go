@@ -2,7 +2,6 @@
 // send there. Events are other packages' subject.
 //
 //	wire_test.go     requests that could be read in two ways, byte for byte, against the real registry
-//	two_test.go      the same for HTTP/2's frames
 //	tls_test.go      TLS at bellbuoy, in front of it and nowhere; certificates that change; the conformance program over each
 //	front_test.go    real load balancers in front: forwarding headers, PROXY protocol
 //	limits_test.go   clients and upstreams that are slow, silent or gone; nothing of them is left behind
@@ -10,5 +9,6 @@
 //	operate_test.go  logs, metrics, request ids, profiles
 //	restart_test.go  stops, restarts and rolling updates under load
 //
-// A tap (tap_test.go) stands between bellbuoy and the registry and keeps every byte that bellbuoy sends there.
+// stage_test.go and process_test.go set up what they share, authority_test.go a certificate authority. A tap (tap_test.go) stands between bellbuoy and the
+// registry and keeps every byte that bellbuoy sends there.
 package plane
