@@ -12,7 +12,8 @@ func TestMemoryLimit(t *testing.T) {
 	}{
 		"little is alive":      {memory{alive: 8 * mib, beside: 10 * mib}, 10 * mib, littleTotal},
 		"much, and still":      {memory{alive: 50 * mib, beside: 40 * mib}, 0, 94 * mib},
-		"much, and busy":       {memory{alive: 50 * mib, beside: 40 * mib}, 90 * mib, 120 * mib},
+		"much, and busy":       {memory{alive: 50 * mib, beside: 40 * mib}, 40 * mib, 140 * mib},
+		"many connections":     {memory{alive: 50 * mib, beside: 40 * mib, stacks: 22 * mib}, 40 * mib, 94 * mib},
 		"never without bounds": {memory{alive: 50 * mib, beside: 40 * mib}, 1 << 40, 190 * mib},
 	} {
 		if got := limitFor(c.m, c.rate); got != c.want {
