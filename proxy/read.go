@@ -164,10 +164,10 @@ func (d *download) passed(piece []byte, err error) error {
 	if d.left > 0 {
 		d.left -= int64(len(piece))
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		d.x.answer.clean = true
 	}
-	if d.x.got.limit > 0 && (d.left == 0 || err == io.EOF) {
+	if d.x.got.limit > 0 && (d.left == 0 || errors.Is(err, io.EOF)) {
 		d.x.understand()
 	}
 	return d.watch.cause(err)
