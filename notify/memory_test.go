@@ -16,6 +16,9 @@ import (
 
 // memory is a store in memory that several replicas can share. It fails the test when a caller breaks what the store's documentation demands.
 type memory struct {
+	hands bool // new deliveries are handed over
+	asked int  // how often lanes asked what is due
+
 	t testing.TB
 
 	mu         sync.Mutex
@@ -195,16 +198,24 @@ func (m *memory) append(e store.Event, ds []store.Delivery) {
 	for _, d := range ds {
 		d.ID, d.EventSeq, d.EventID, d.CreatedAt = int64(len(m.deliveries)+1), e.Seq, e.ID, time.Now()
 		m.deliveries = append(m.deliveries, &d)
-		m.wakeAll(d.Webhook)
+		w := store.Wake{Webhook: d.Webhook}
+		if m.hands && !d.NextAt.After(d.CreatedAt) {
+			own := d
+			own.NextAt, own.Event = own.CreatedAt, &e
+			w.New = []store.Delivery{own}
+		}
+		m.tell(w)
 	}
 	close(m.appended)
 	m.appended = make(chan struct{})
 }
 
-func (m *memory) wakeAll(webhook string) {
+func (m *memory) wakeAll(webhook string) { m.tell(store.Wake{Webhook: webhook}) }
+
+func (m *memory) tell(w store.Wake) {
 	for _, r := range m.replicas {
 		select {
-		case r.wake <- store.Wake{Webhook: webhook}:
+		case r.wake <- w:
 		default:
 		}
 	}

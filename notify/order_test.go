@@ -58,11 +58,14 @@ func TestConcurrencyAndRate(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
-	for _, order := range []store.Order{store.ByTag, store.ByRepository, store.Unordered} {
-		t.Run(fmt.Sprint(order), func(t *testing.T) {
+	for i := range 6 {
+		order, hands := store.Order(i/2), i%2 == 1
+		t.Run(fmt.Sprint(order, hands), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				checked := &ordered{t: t, order: order, flying: map[string]bool{}, last: map[string]string{}}
-				r := newRig(t, newStore(t), to("w", checked, func(w *Webhook) {
+				s := newStore(t)
+				s.hands = hands
+				r := newRig(t, s, to("w", checked, func(w *Webhook) {
 					w.Order = order
 					w.Retry = slices.Repeat([]time.Duration{0}, 1)
 					for range 60 {
