@@ -60,12 +60,20 @@ func (d *Dispatcher) reconcile(ctx context.Context) {
 			err = d.park(ctx, depth.Webhook)
 		case wanted && depth.Parked > 0:
 			err = d.unpark(ctx, depth.Webhook)
+		case wanted && depth.Pending > 0:
+			d.kick(depth.Webhook) // nothing that waits is waited for in vain, whatever word of it was missed
 		}
 		if err != nil && ctx.Err() == nil {
 			d.log.Warn("deliveries neither parked nor back", zap.String("webhook", depth.Webhook), zap.Error(err))
 		}
 	}
 	d.forgetLanes()
+}
+
+func (d *Dispatcher) kick(webhook string) {
+	if l := d.laneOf(webhook); l != nil {
+		l.kick()
+	}
 }
 
 // park needs the lane's lease: another replica's configuration may still have the webhook, and then its deliveries are its own.
