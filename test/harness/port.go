@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -50,11 +51,11 @@ func reserve(path string) (release func(), err error) {
 	return func() { f.Close() }, nil
 }
 
+// free asks, and does not listen to find out: a child that is just being forked would hold the socket for a moment longer than we do.
 func free(port int) bool {
-	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)) // ChartMuseum listens on every address
-	if err != nil {
-		return false
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err == nil {
+		c.Close()
 	}
-	l.Close()
-	return true
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
