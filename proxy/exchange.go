@@ -39,7 +39,7 @@ type exchange struct {
 	cutOff   atomic.Pointer[clientError] // why it did not
 	up, down *watchdog                   // of the bodies
 	gate     *gate                       // of a write; nil for reads
-	settled  *detect.Intent              // of a write that was answered clearly
+	settled  *detect.Intent              // of a write that was answered clearly, to a client that was still there
 	failure  string                      // kind of the upstream's failure; "": none
 }
 

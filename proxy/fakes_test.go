@@ -31,6 +31,7 @@ type tracker struct {
 	settled   []detect.Operation
 	left      int
 	dropped   int
+	handed    int
 	standing  map[string]string
 	tags      []string
 	sized     bool
@@ -122,7 +123,7 @@ func (f *tracker) Settle(_ context.Context, in *detect.Intent, op *detect.Operat
 
 func (f *tracker) Leave(in *detect.Intent) { f.end(in, "Leave", func() { f.left++ }) }
 
-func (f *tracker) Handed(*detect.Intent) {}
+func (f *tracker) Handed(*detect.Intent) { f.change(func() { f.handed++ }) }
 
 func (f *tracker) Drop(_ context.Context, in *detect.Intent) error {
 	f.end(in, "Drop", func() { f.dropped++ })

@@ -60,14 +60,15 @@ func (x *exchange) settle(res *http.Response) {
 				x.g.warnStore("settling an intent failed", err)
 			}
 		})
-		x.settled = intent
+		if x.in.Context().Err() == nil { // asked before the answer goes out: with it in hand, clients hang up at once
+			x.settled = intent
+		}
 	}
 }
 
-// handed tells the Tracker that the client has its answer. What is written here may wait in a buffer until the handler has returned; that is soon, and who
-// has hung up before gets nothing.
+// handed tells the Tracker that the client has its answer. What is written may wait in a buffer until the handler has returned; that is soon.
 func (x *exchange) handed(complete bool) {
-	if x.settled == nil || !complete || x.in.Context().Err() != nil {
+	if x.settled == nil || !complete {
 		return
 	}
 	x.guarded("Handed", func() { x.g.Tracker.Handed(x.settled) })

@@ -34,6 +34,7 @@ func TestPut(t *testing.T) {
 		if op.Status != 201 || op.ContentDigest != digestOf(manifest) || op.Action != detect.ManifestPut {
 			t.Errorf("operation %+v", op)
 		}
+		s.tracker.wait("word that the client has its answer", func() bool { return s.tracker.handed == 1 })
 		if got := s.tracker.intended[0]; got.Sent.Digest != digestOf(manifest) || got.Status != 0 {
 			t.Errorf("intended %+v", got)
 		}
@@ -230,6 +231,10 @@ func TestClientVanishes(t *testing.T) {
 	time.Sleep(20 * time.Millisecond) // the server notices
 	close(release)
 	s.tracker.wait("the event", func() bool { return len(s.tracker.settled) == 1 })
+	s.front.Close() // when every handler is through
+	if s.tracker.handed != 0 {
+		t.Error("a client that was gone is said to have its answer")
+	}
 }
 
 func TestEarlyAnswer(t *testing.T) {
@@ -280,5 +285,24 @@ func TestWriteTimeout(t *testing.T) {
 	res, _ := s.do("PUT", "/v2/a/manifests/v1", strings.NewReader(manifest))
 	if res.StatusCode != 504 || s.tracker.left != 1 {
 		t.Errorf("got %d, left %d", res.StatusCode, s.tracker.left)
+	}
+}
+
+// A client that hangs up as soon as it has its answer has had it.
+func TestHandedToAClientThatHangsUp(t *testing.T) {
+	s := newStand(t, http.HandlerFunc(registry), nil)
+	const times = 50
+	for range times {
+		c := s.dial()
+		fmt.Fprintf(c, "PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(manifest), manifest)
+		if _, err := c.Read(make([]byte, 12)); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.(*net.TCPConn).SetLinger(0)
+		c.Close()
+	}
+	s.front.Close() // when every handler is through
+	if s.tracker.handed != times {
+		t.Errorf("%d of %d clients are said to have their answers", s.tracker.handed, times)
 	}
 }
