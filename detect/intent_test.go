@@ -142,6 +142,28 @@ func TestIntents(t *testing.T) {
 			c.put("app", "v1", a)
 		}, []string{"push app:v1 one", "push app:v1 two was=one", "push app:v1 one was=two"}},
 
+		{"a delete is lost, its tag put anew, and deleted again before the upstream could be asked", func(s *sim) {
+			c, b := s.client("skopeo"), s.image("one", "l1")
+			c.put("app", "v1", b)
+			time.Sleep(time.Second)
+			r := c.deleting("app", "v1")
+			s.gone("app", "v1")
+			s.upstream.setDown(errDown)
+			r.lose()
+			time.Sleep(time.Second)
+			c.put("app", "v1", b)
+			again := time.Now()
+			time.Sleep(time.Second)
+			c.del("app", "v1")
+			s.upstream.setDown(nil)
+			time.Sleep(time.Minute)
+			s.db.mu.Lock()
+			defer s.db.mu.Unlock()
+			if last := s.db.events[len(s.db.events)-1]; last.Type != DeleteTag || last.At.Before(again) {
+				s.t.Errorf("the last event is %s of %v, before the push at %v", last.Type, last.At, again)
+			}
+		}, []string{"push app:v1 one", "push app:v1 one unchanged", "untag app:v1 one"}},
+
 		{"no answer twice, and then one; what is pushed later is a push of its own", func(s *sim) {
 			c, b := s.client("skopeo"), s.image("one", "l1")
 			for range 2 {

@@ -177,7 +177,11 @@ func (d *decision) joins(siblings []write) (joined bool, err error) {
 	found := d.w
 	for _, o := range siblings {
 		d.drop(o.key(rowIntent, o.Reference, o.ID))
-		if o.At.Before(d.w.At) {
+		since, err := d.writtenSince(&o)
+		if err != nil {
+			return false, err
+		}
+		if o.At.Before(d.w.At) && !since {
 			d.w.At, d.w.Event, d.w.Before, d.w.RequestID = o.At, o.Event, o.Before, o.RequestID
 		}
 	}
@@ -193,6 +197,16 @@ func (d *decision) joins(siblings []write) (joined bool, err error) {
 	}
 	d.drop(d.w.doneKey())
 	return found.foundDone(), nil
+}
+
+// writtenSince tells whether the tag of an open write has been written since, by something that has had its event: then nobody can tell any more what
+// became of that try, and what does the same again is a thing of its own.
+func (d *decision) writtenSince(o *write) (bool, error) {
+	if IsDigest(o.Reference) || o.Do != doPut && o.Do != doDelete {
+		return false, nil
+	}
+	row, _, err := read[tagRow](d, o.tagKey(o.Reference))
+	return row.Wrote.After(o.At), err
 }
 
 // refused: no event, but a retry that finds the work done tells what became of the first try.
