@@ -8,13 +8,18 @@ import (
 
 // A push that was settled by a clear answer can still be tried again: bellbuoy, or the connection, may have ended before the client had that answer.
 // A row of kind answer says so from the commit of the push until its answer has been handed to the client; while it is there, the same client's same
-// push is a retry and has no event of its own. Rows are dropped in batches, a moment after the fact: what counts until then is this memory.
+// push is a retry and has no event of its own. Rows are dropped in batches, moments after the fact: what counts until then is this memory. Should bellbuoy
+// be killed within these moments, a push that repeats the last one on purpose is taken for its retry.
 
 // handed are pushes whose answers their clients have got, and whose rows are not dropped yet.
 type handed struct {
 	mu   sync.Mutex
 	keys map[Key]struct{}
+	some chan struct{} // there are keys
 }
+
+// handedPause is how long the first of a batch waits for company.
+const handedPause = 10 * time.Millisecond
 
 // maxHanded bounds the memory, should the store fail for long. Beyond it rows end by themselves, after joinWindow.
 const maxHanded = 65_536
@@ -31,6 +36,30 @@ func (t *Tracker) Handed(in *Intent) {
 	}
 	if len(t.handed.keys) < maxHanded {
 		t.handed.keys[in.w.answerKey()] = struct{}{}
+	}
+	select {
+	case t.handed.some <- struct{}{}:
+	default:
+	}
+}
+
+// keepDropping drops rows as their pushes are handed over, until ctx ends.
+func (t *Tracker) keepDropping(ctx context.Context) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.handed.some:
+		}
+		pause.Reset(handedPause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		t.dropHanded(ctx)
 	}
 }
 

@@ -12,6 +12,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { t.work(ctx) })
 	all.Go(func() { t.askOpen(ctx) })
+	all.Go(func() { t.keepDropping(ctx) })
 	t.timers(ctx)
 	all.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
@@ -43,7 +44,7 @@ func (t *Tracker) timers(ctx context.Context) {
 		if now.Sub(lastFlush) >= flushEvery {
 			lastFlush = now
 			t.flush(ctx)
-			t.dropHanded(ctx)
+			t.dropHanded(ctx) // what the store refused before
 		}
 		isSlow := now.Sub(lastSlow) >= slow
 		if isSlow || t.holds(now) {

@@ -85,6 +85,7 @@ func NewTracker(cfg Config, ledger Ledger, ask Asker) *Tracker {
 	t := &Tracker{ledger: ledger, ask: ask, started: time.Now(), jobs: make(chan func(context.Context), 1024)}
 	cfg = cfg.withDefaults()
 	t.cfg.Store(&cfg)
+	t.handed.some = make(chan struct{}, 1)
 	t.index = newIndex(cfg.Bounds)
 	t.lookAt(t.started) // rows of an earlier process may wait
 	return t
