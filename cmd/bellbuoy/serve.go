@@ -145,7 +145,7 @@ func (b *buoy) use(w *wiring) {
 }
 
 // run serves until ctx ends or something that must run fails, then drains: load balancers notice, no new connections, requests finish, lanes
-// stop after their POST, what waits in memory is stored.
+// stop after their POST, what waits in memory is stored. It is one straight line because the order of the ends is what it is about.
 func (b *buoy) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
