@@ -126,7 +126,7 @@ func (b blob) download(ctx context.Context, c *http.Client, base, repository str
 
 // upload pushes the blob as containerd, BuildKit, oras and helm do: one POST, and one PUT of known length.
 func (b blob) upload(ctx context.Context, c *http.Client, base, repository string) error {
-	location, err := b.begin(ctx, c, base, repository)
+	session, err := b.begin(ctx, c, base, repository)
 	if err != nil {
 		return err
 	}
@@ -135,54 +135,75 @@ func (b blob) upload(ctx context.Context, c *http.Client, base, repository strin
 		return err
 	}
 	defer f.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, location, f)
+	_, err = b.send(ctx, c, http.MethodPut, b.finishing(session), f, b.size, http.StatusCreated)
+	return err
+}
+
+// uploadChunked pushes the blob as docker, podman and skopeo do, who compress it on the way: one POST, one PATCH of unknown length, and a PUT
+// without a body.
+func (b blob) uploadChunked(ctx context.Context, c *http.Client, base, repository string) error {
+	session, err := b.begin(ctx, c, base, repository)
 	if err != nil {
 		return err
 	}
-	req.ContentLength = b.size
-	req.Header.Set("Content-Type", "application/octet-stream")
-	return expect(c, req, http.StatusCreated)
+	f, err := os.Open(b.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const unknown = -1
+	session, err = b.send(ctx, c, http.MethodPatch, session, f, unknown, http.StatusAccepted)
+	if err != nil {
+		return err
+	}
+	_, err = b.send(ctx, c, http.MethodPut, b.finishing(session), http.NoBody, 0, http.StatusCreated)
+	return err
 }
 
-// begin opens an upload session and returns where the blob goes.
-func (b blob) begin(ctx context.Context, c *http.Client, base, repository string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v2/"+repository+"/blobs/uploads/", nil)
+// begin opens an upload session and returns where it goes on.
+func (b blob) begin(ctx context.Context, c *http.Client, base, repository string) (*url.URL, error) {
+	start, err := url.Parse(base + "/v2/" + repository + "/blobs/uploads/")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return "", err
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusAccepted {
-		return "", fmt.Errorf("beginning an upload: %s", resp.Status)
-	}
-	location, err := req.URL.Parse(resp.Header.Get("Location"))
-	if err != nil {
-		return "", err
-	}
-	query := location.Query()
+	return b.send(ctx, c, http.MethodPost, start, http.NoBody, 0, http.StatusAccepted)
+}
+
+// finishing is the session's URL that ends it.
+func (b blob) finishing(session *url.URL) *url.URL {
+	end := *session
+	query := end.Query()
 	query.Set("digest", b.digest)
-	location.RawQuery = query.Encode()
-	if location.Host != req.URL.Host {
-		return "", fmt.Errorf("the upload would go around the proxy: %s", (&url.URL{Host: location.Host}).String())
-	}
-	return location.String(), nil
+	end.RawQuery = query.Encode()
+	return &end
 }
 
-func expect(c *http.Client, req *http.Request, status int) error {
+// send sends one request of an upload and returns where the session goes on.
+func (b blob) send(ctx context.Context, c *http.Client, method string, to *url.URL, body io.Reader, length int64, status int) (*url.URL, error) {
+	req, err := http.NewRequestWithContext(ctx, method, to.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = length
+	req.Header.Set("Content-Type", "application/octet-stream")
 	resp, err := c.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	said, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode != status {
-		return fmt.Errorf("%s %s: %s %s", req.Method, req.URL.Path, resp.Status, bytes.TrimSpace(body))
+		return nil, fmt.Errorf("%s %s: %s %s", method, to.Path, resp.Status, bytes.TrimSpace(said))
 	}
-	return nil
+	location, err := to.Parse(resp.Header.Get("Location"))
+	if err != nil {
+		return nil, err
+	}
+	if status == http.StatusAccepted && location.Host != to.Host {
+		return nil, fmt.Errorf("the upload would go around the proxy: %s", location.Host)
+	}
+	return location, nil
 }

@@ -46,7 +46,7 @@ var ratios = []ratio{
 	{"blob-down-tls", "Caddy", 0.9, false}, {"blob-down-tls", "nginx", 0.9, false},
 	{"blob-down-h2", "Caddy", 1.0, false}, {"blob-down-h2", "nginx", 1.35, false},
 	{"manifest-get", "Caddy", 0.7, false}, {"manifest-get", "nginx", 0.85, true},
-	{"blob-up", "HAProxy", 1.15, false},
+	{"blob-up", "HAProxy", 1.15, false}, {"blob-up-chunked", "HAProxy", 1.15, false},
 }
 
 // budgets compares the medians of the table.

@@ -32,7 +32,8 @@ var workloads = []workload{
 	{name: "blob-down", title: "blob download, plaintext", run: (*grid).down},
 	{name: "blob-down-tls", title: "blob download, TLS, HTTP/1.1", protocol: tls1, run: (*grid).down},
 	{name: "blob-down-h2", title: "blob download, TLS, HTTP/2", protocol: tls2, run: (*grid).down},
-	{name: "blob-up", title: "blob upload, plaintext", run: (*grid).up},
+	{name: "blob-up", title: "blob upload, plaintext", run: uploading(blob.upload)},
+	{name: "blob-up-chunked", title: "blob upload in chunks, plaintext", run: uploading(blob.uploadChunked)},
 	{name: "manifest-get", title: "manifest GET, each by another client", unit: perRequest, run: (*grid).manifestGet},
 	{name: "manifest-put", title: "manifest PUT, each of another tag", unit: perRequest, small: true, run: (*grid).manifestPut},
 }
@@ -158,12 +159,14 @@ func (g *grid) down(w workload, c contender) (result, float64, error) {
 	return r, g.gib(r), err
 }
 
-// up pushes the same blob again and again: the registry reads, hashes and writes it each time, and keeps one.
-func (g *grid) up(w workload, c contender) (result, float64, error) {
-	r, err := transfers(g.s.ctx, blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {
-		return g.blob.upload(ctx, client, w.protocol.scheme()+c.address, repository)
-	})
-	return r, g.gib(r), err
+// uploading pushes the same blob again and again: the registry reads, hashes and writes it each time, and keeps one.
+func uploading(way func(b blob, ctx context.Context, c *http.Client, base, repository string) error) func(*grid, workload, contender) (result, float64, error) {
+	return func(g *grid, w workload, c contender) (result, float64, error) {
+		r, err := transfers(g.s.ctx, blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {
+			return way(g.blob, ctx, client, w.protocol.scheme()+c.address, repository)
+		})
+		return r, g.gib(r), err
+	}
 }
 
 func (g *grid) gib(r result) float64 { return float64(r.requests) * float64(g.blob.size) / (1 << 30) }
