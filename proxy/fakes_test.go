@@ -19,6 +19,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
+// patience is for what comes soon: far more than anything takes, also on a busy machine.
+const patience = time.Minute
+
 // tracker is a fake that notes what it is told and checks the order: Start before End, Intend before Settle, each once.
 type tracker struct {
 	t *testing.T
@@ -144,7 +147,7 @@ func (f *tracker) SizeOf(context.Context, string, string, string, string) (int64
 // wait waits until is holds; is runs under the fake's lock.
 func (f *tracker) wait(what string, is func() bool) {
 	f.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for {
 		f.mu.Lock()
 		ok, changed := is(), f.changed
@@ -254,7 +257,7 @@ func (s *stand) start(backURL string, edit func(*Options)) {
 	}
 	o := Options{
 		Upstreams: []Upstream{{Name: "registry", Kind: detect.Registry, URL: u}},
-		Limits:    Limits{UpstreamConnect: 5 * time.Second, UpstreamResponseHeader: 10 * time.Second, StalledBody: 10 * time.Second, WriteTimeout: 10 * time.Second},
+		Limits:    Limits{UpstreamConnect: patience, UpstreamResponseHeader: patience, StalledBody: patience, WriteTimeout: patience},
 		Tracker:   s.tracker,
 		Metrics:   NewMetrics(s.metrics),
 	}
@@ -301,7 +304,7 @@ func (s *stand) do(method, path string, body io.Reader, headers ...string) (*htt
 	return res, string(b)
 }
 
-// raw sends bytes as they are and returns all that comes back until the connection is closed or nothing comes for a while.
+// raw sends bytes as they are and returns all that comes back until the connection is closed.
 func (s *stand) raw(request string) string {
 	s.Helper()
 	c := s.dial()
@@ -309,7 +312,7 @@ func (s *stand) raw(request string) string {
 	if _, err := io.WriteString(c, request); err != nil {
 		s.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	var b strings.Builder
 	_, _ = io.Copy(&b, c)
 	return b.String()

@@ -108,7 +108,7 @@ func pair(t testing.TB, address string) (fast, plain *Handler) {
 	var made [2]*Handler
 	for i := range made {
 		h, err := New(Options{Upstreams: []Upstream{{Name: "u", Kind: detect.Registry, URL: &url.URL{Scheme: "http", Host: address}}}, Tracker: quiet{},
-			Limits: Limits{UpstreamResponseHeader: 5 * time.Second, UpstreamConnect: 5 * time.Second, StalledBody: 5 * time.Second}})
+			Limits: Limits{UpstreamResponseHeader: patience, UpstreamConnect: patience, StalledBody: patience}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func TestFastReapsIdleConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p := newFastPool(l.Addr().String(), time.Second)
+	p := newFastPool(l.Addr().String(), patience)
 	defer p.close()
 	var conns []*fastConn
 	for range 3 {

@@ -145,7 +145,7 @@ func TestVouchingDelaysNoRead(t *testing.T) {
 	c := s.dial()
 	defer c.Close()
 	fmt.Fprintf(c, "GET /v2/a/manifests/v1 HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\n\r\n", basic("ann"))
-	_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -342,7 +342,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		}
 		c.Close()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
 		s.handler.now.Load().retire()

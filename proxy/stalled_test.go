@@ -42,12 +42,12 @@ func TestStalledBodies(t *testing.T) {
 			}
 			conn := s.dial()
 			defer conn.Close()
-			_, _ = io.WriteString(conn, "GET /v2/a/blobs/sha256:aa HTTP/1.1\r\nHost: h\r\n\r\n")
 			began := time.Now()
+			_, _ = io.WriteString(conn, "GET /v2/a/blobs/sha256:aa HTTP/1.1\r\nHost: h\r\n\r\n")
 			if op := s.tracker.lastEnded(1); op.Complete {
 				t.Error("counted as complete")
 			}
-			if took := time.Since(began); took < limit || took > 20*limit {
+			if took := time.Since(began); took < limit {
 				t.Errorf("cut after %v", took)
 			}
 		})
@@ -56,25 +56,28 @@ func TestStalledBodies(t *testing.T) {
 
 // A body that moves slowly is not cut.
 func TestSlowBodies(t *testing.T) {
-	const limit = 300 * time.Millisecond
+	const limit, rest = 3 * time.Second, 400 * time.Millisecond // that on a busy machine may be several times as long
 	for _, fast := range []bool{true, false} {
-		address := serveRaw(t, func(conn net.Conn) {
-			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
-				return
+		t.Run(fmt.Sprint("fast ", fast), func(t *testing.T) {
+			t.Parallel()
+			address := serveRaw(t, func(conn net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+				for range 10 {
+					_, _ = conn.Write(make([]byte, 10000))
+					time.Sleep(rest)
+				}
+			})
+			s := newRawStand(t, address, func(o *Options) { o.Limits.StalledBody = limit })
+			if !fast {
+				s.handler.now.Load().routes[0].fast = nil
 			}
-			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-			for range 10 {
-				_, _ = conn.Write(make([]byte, 10000))
-				time.Sleep(limit / 4)
+			if _, body := s.do("GET", "/v2/a/blobs/sha256:aa", nil); len(body) != 100000 {
+				t.Errorf("%d bytes", len(body))
 			}
 		})
-		s := newRawStand(t, address, func(o *Options) { o.Limits.StalledBody = limit })
-		if !fast {
-			s.handler.now.Load().routes[0].fast = nil
-		}
-		if _, body := s.do("GET", "/v2/a/blobs/sha256:aa", nil); len(body) != 100000 {
-			t.Errorf("fast=%v: %d bytes", fast, len(body))
-		}
 	}
 }
 
@@ -85,7 +88,7 @@ func TestStalledUpload(t *testing.T) {
 		c := s.dial()
 		defer c.Close()
 		_, _ = io.WriteString(c, "PUT "+path+" HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nthe beginning")
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 		b := make([]byte, 12)
 		if _, err := io.ReadFull(c, b); err != nil || string(b) != "HTTP/1.1 408" {
 			t.Errorf("%s: got %q, %v", path, b, err)

@@ -248,7 +248,7 @@ func TestEarlyAnswer(t *testing.T) {
 	c := s.dial()
 	defer c.Close()
 	fmt.Fprintf(c, "PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf of it")
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	b := make([]byte, 12)
 	if _, err := io.ReadFull(c, b); err != nil || string(b) != "HTTP/1.1 401" {
 		t.Errorf("got %q, %v", b, err)
@@ -263,7 +263,7 @@ func TestExpectContinue(t *testing.T) {
 	c := s.dial()
 	defer c.Close()
 	fmt.Fprintf(c, "PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(manifest))
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	b := make([]byte, 25)
 	if _, err := io.ReadFull(c, b); err != nil || string(b) != "HTTP/1.1 100 Continue\r\n\r\n" {
 		t.Fatalf("got %q, %v", b, err)
@@ -280,7 +280,7 @@ func TestWriteTimeout(t *testing.T) {
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-release
-	}), func(o *Options) { o.Limits.WriteTimeout = 50 * time.Millisecond })
+	}), func(o *Options) { o.Limits.WriteTimeout = time.Second })
 	defer close(release)
 	res, _ := s.do("PUT", "/v2/a/manifests/v1", strings.NewReader(manifest))
 	if res.StatusCode != 504 || s.tracker.left != 1 {

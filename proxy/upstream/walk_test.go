@@ -126,7 +126,7 @@ func TestWalkKeepsToItsRateAndConcurrency(t *testing.T) {
 		n, r := shelf(t, 40)
 		var open, most atomic.Int32
 		r.before = func(http.ResponseWriter, *http.Request) bool {
-			most.Store(max(most.Load(), open.Add(1)))
+			highest(&most, open.Add(1))
 			defer open.Add(-1)
 			time.Sleep(400 * time.Millisecond)
 			return false
@@ -381,7 +381,7 @@ func TestWalkWaitsForTheOldest(t *testing.T) {
 func TestWalkCharts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
-		heads := 0
+		var heads atomic.Int32
 		n.hosts["registry.test:5000"] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			switch {
 			case strings.HasSuffix(req.URL.Path, "/bad/index.yaml"):
@@ -389,7 +389,7 @@ func TestWalkCharts(t *testing.T) {
 			case strings.HasSuffix(req.URL.Path, "/index.yaml"):
 				fmt.Fprint(w, indexYAML)
 			case req.Method == http.MethodHead:
-				heads++
+				heads.Add(1)
 				w.Header().Set("Content-Length", "77")
 			default:
 				t.Errorf("asked %s %s", req.Method, req.URL.Path)
@@ -397,16 +397,17 @@ func TestWalkCharts(t *testing.T) {
 		})
 		b := newBook()
 		p, err := n.client().WalkCharts(t.Context(), b.walk(func(w *Walk) { w.Repositories = []string{"org/a", "bad", "b"} }))
-		if err != nil || len(b.found) != 6 || heads != 6 || p.Skipped != 1 || b.cursor() != "b" {
-			t.Errorf("%+v, %v, %d heads, %v", p, err, heads, slices.Sorted(maps.Keys(b.found)))
+		if err != nil || len(b.found) != 6 || heads.Load() != 6 || p.Skipped != 1 || b.cursor() != "b" {
+			t.Errorf("%+v, %v, %d heads, %v", p, err, heads.Load(), slices.Sorted(maps.Keys(b.found)))
 		}
 		want := Found{Tenant: "org/a", Repository: "demo", Tag: "1.0.0-2", Digest: fooDigest, Size: 77}
 		if got := b.found["org/a/demo:1.0.0-2"]; got.Tenant != want.Tenant || got.Digest != want.Digest || got.Size != want.Size {
 			t.Errorf("%+v", got)
 		}
-		b, heads = newBook(), 0
-		if _, err := n.client().WalkCharts(t.Context(), b.walk(func(w *Walk) { w.Heads = true })); err != nil || heads != 0 || len(b.found) != 3 {
-			t.Errorf("root by heads: %v, %d heads, %d charts", err, heads, len(b.found))
+		b = newBook()
+		heads.Store(0)
+		if _, err := n.client().WalkCharts(t.Context(), b.walk(func(w *Walk) { w.Heads = true })); err != nil || heads.Load() != 0 || len(b.found) != 3 {
+			t.Errorf("root by heads: %v, %d heads, %d charts", err, heads.Load(), len(b.found))
 		}
 	})
 }
