@@ -199,13 +199,13 @@ func TestWakeAndEventAppended(t *testing.T) {
 			select {
 			case wake := <-w.Wake():
 				got[wake.Webhook] = true
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("no wake", got)
 			}
 		}
 		select {
 		case <-news:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("no news")
 		}
 	})

@@ -59,6 +59,9 @@ func (w *world) update(t testing.TB, fn func(Tx)) {
 	}
 }
 
+// patience is for what comes soon: far more than anything takes, also on a busy machine.
+const patience = time.Minute
+
 // push appends an event with one delivery to each webhook.
 func (w *world) push(t *testing.T, id, repo, tag string, webhooks ...string) {
 	t.Helper()
@@ -270,7 +273,9 @@ func TestUpdateGivenUp(t *testing.T) {
 		}
 		release()
 		short, cancel = context.WithCancel(ctx)
-		err := w.Update(short, nil, func(tx Tx) error { cancel(); time.Sleep(10 * time.Millisecond); return nil })
+		given := make(chan struct{})
+		err := w.Update(short, nil, func(tx Tx) error { cancel(); <-given; return nil })
+		close(given)
 		if !errors.Is(err, ErrUnknown) || !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -86,13 +88,25 @@ func newServer() (*server, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if s.port, err = freePort(); err != nil {
 		return nil, err
 	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
 	return s, s.command("initdb", "-D", s.data(), "-A", "trust", "-U", "test", "-E", "UTF8", "--locale=C", "-N").Run()
+}
+
+// freePort is one below those that the kernel gives to outgoing connections, so that it stays free while PostgreSQL is down.
+func freePort() (int, error) {
+	for range 1000 {
+		port := 10000 + rand.IntN(8000)
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return port, nil
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+	return 0, errors.New("no free port")
 }
 
 func (s *server) data() string { return filepath.Join(s.dir, "data") }
@@ -109,7 +123,7 @@ func (s *server) start() error {
 	if flag.Lookup("test.bench").Value.String() == "" {
 		options += " -c fsync=off" // tests kill processes, not machines
 	}
-	out, err := s.command("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "-o", options, "start").CombinedOutput()
+	out, err := s.command("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "-t", "120", "-o", options, "start").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("starting PostgreSQL: %w: %s", err, out)
 	}

@@ -64,7 +64,7 @@ func TestAnUpdateAheadOvertakesACrowd(t *testing.T) {
 // TestPatienceMeasuresTheDisk: who waits behind others whose commits succeed is told that, or waits on.
 func TestPatienceMeasuresTheDisk(t *testing.T) {
 	w := sqliteWorld(t, t.TempDir())
-	const patience = 2 * time.Second // far longer than one transaction takes, also with the race detector on a busy machine
+	const patience = 4 * time.Second // far longer than one transaction takes, also with the race detector on a busy machine
 	w.core.updates.fault = func(commit func() error) error { time.Sleep(patience / 4); return commit() }
 	release := w.hold(t)
 	ends := w.crowd(t, 16)

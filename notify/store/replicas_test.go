@@ -64,17 +64,17 @@ func TestReplicasShareLanes(t *testing.T) {
 func TestLaneOfADeadReplicaMoves(t *testing.T) {
 	a, b := replicas(t)
 	a.push(t, "e", "r", "t", "hook")
-	const ttl = 500 * time.Millisecond
+	const ttl = 2 * time.Second
+	began := time.Now()
 	old := a.leases(t, ttl, 0, "hook")[0] // and a is heard of no more
 	if err := a.SetLane(ctx, "hook", old.Epoch, []byte("circuit open")); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	var lanes []Lane
-	for len(lanes) == 0 {
+	for len(lanes) == 0 && time.Since(began) < patience {
 		lanes = b.leases(t, ttl, 0, "hook")
 	}
-	if since := time.Since(began); since < ttl/2 || since > ttl+5*time.Second {
+	if since := time.Since(began); since < ttl-50*time.Millisecond || len(lanes) == 0 {
 		t.Errorf("the lane moved after %v", since)
 	}
 	if l := lanes[0]; l.Epoch <= old.Epoch || string(l.State) != "circuit open" {
@@ -222,7 +222,11 @@ func TestSignalsCrossReplicas(t *testing.T) {
 	}
 	news := b.EventAppended()
 	a.push(t, "e", "r", "t", "hook")
-	if name := (<-b.Wake()).Webhook; name != "hook" {
+	name := (<-b.Wake()).Webhook
+	if name == "" { // it looked at the sequences at that very moment
+		name = (<-b.Wake()).Webhook
+	}
+	if name != "hook" {
 		t.Errorf("woken for %q", name)
 	}
 	<-news
@@ -275,13 +279,13 @@ func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
 	}
 	began := time.Now()
 	for a.Update(ctx, nil, put) != nil {
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > patience {
 			t.Fatal("it does not come back")
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	for a.Healthy() != nil { // until the heart has beaten once more
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > patience {
 			t.Fatal(a.Healthy())
 		}
 		time.Sleep(20 * time.Millisecond)

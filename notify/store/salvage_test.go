@@ -152,7 +152,7 @@ func TestDamageIsFoundByReaders(t *testing.T) {
 	w = w.reopen(t)
 	damage(t, w.sqlite.e.path, 0.45, 0.55)
 	var met bool
-	for deadline := time.Now().Add(20 * time.Second); len(w.Warnings()) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); len(w.Warnings()) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		_, err := w.Events(ctx, EventQuery{Ascending: true, Limit: 100_000})
 		_, dueErr := w.Deliveries(ctx, DeliveryQuery{Limit: 100_000})
 		met = met || isCorrupt(err) || isCorrupt(dueErr)

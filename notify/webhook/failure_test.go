@@ -130,8 +130,8 @@ func TestEndlessBodyIsAbandoned(t *testing.T) {
 		}
 	})
 	r := c.Post(t.Context(), message())
-	if r.Outcome != Delivered || len(r.Response) != 4<<10 || r.Latency > 2*time.Second {
-		t.Errorf("%v, %d bytes, %v", r.Outcome, len(r.Response), r.Latency)
+	if r.Outcome != Delivered || len(r.Response) != 4<<10 {
+		t.Errorf("%v, %d bytes", r.Outcome, len(r.Response))
 	}
 	<-ended // the connection was closed, or the receiver would still write
 	if sent.Load() > 64<<20 {
