@@ -132,7 +132,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	tellAll(t, buoy, said)
 	buoy.Reload(leakyConfig(t, up.url, hooks) + "nonsense: [" + secrets["webhook header"] + "\n")
-	buoy.WaitLog("(?i)reload", 10*time.Second)
+	buoy.WaitLog("(?i)reload", patience)
 	buoy.Stop()
 	said["log at the end"] = buoy.Logs()
 	for where, text := range said {
@@ -321,7 +321,7 @@ func TestErrorsLeakNothing(t *testing.T) {
 			b := harness.BellbuoyWith(t, harness.BuoyOptions{NoWait: true}, yaml)
 			select {
 			case <-b.Exited():
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Error("it runs")
 			}
 			out, err := b.Command("check")

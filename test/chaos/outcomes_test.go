@@ -65,11 +65,11 @@ func TestUnknownOutcomes(t *testing.T) {
 			x.up.next(refused)
 			x.try(x.push("v1", "new"), 500)
 		}, nil},
-		{"push: done, and no answer within write_timeout", "", func(x *trial) {
+		{"push: done, and no answer within write_timeout", impatient, func(x *trial) {
 			x.up.next(stuck)
 			x.try(x.push("v1", "new"), 504)
 		}, []string{"PUSH_ARTIFACT v1 new inferred"}},
-		{"push: not done, and no answer", "", func(x *trial) {
+		{"push: not done, and no answer", impatient, func(x *trial) {
 			x.up.next(deaf)
 			x.try(x.push("v1", "new"), 504)
 		}, nil},
@@ -204,7 +204,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			x.crash(again)
 			x.try(again, 404)
 		}, []string{pushedOld, "DELETE_ARTIFACT v1 inferred"}},
-		{"delete: no answer", "", func(x *trial) {
+		{"delete: no answer", impatient, func(x *trial) {
 			d := before(x)
 			x.up.next(stuck)
 			x.try(x.remove(d), 504)
