@@ -103,7 +103,7 @@ func (s *scene) config(more string) string {
 		if order == "" {
 			order = "tag"
 		}
-		fmt.Fprintf(&b, "  - {name: %s, url: %q, events: [\"*\"], format: bellbuoy, order: %s, timeout: 1s, retry: %s}\n",
+		fmt.Fprintf(&b, "  - {name: %s, url: %q, events: [\"*\"], format: bellbuoy, order: %s, timeout: 3s, retry: %s}\n",
 			name, s.hooks.srv.URL+"/"+name, order, patient)
 	}
 	return b.String()

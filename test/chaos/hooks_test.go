@@ -87,6 +87,10 @@ func (h *hooks) fail(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusTooManyRequests)
 	case 2:
+		if rand.IntN(3) > 0 { // it costs its lane a whole timeout
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		select { // it never answers
 		case <-r.Context().Done():
 		case <-h.over:

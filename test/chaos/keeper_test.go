@@ -78,7 +78,7 @@ func (k *keeper) alive() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-var quick = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var quick = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func ended(b *harness.Buoy) bool {
 	select {

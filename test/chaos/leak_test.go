@@ -207,7 +207,7 @@ func leakyConfig(t *testing.T, upstream string, hooks *harness.Receiver) string 
 		{"proxied", with("http://example.invalid", ""), fmt.Sprintf(", proxy: %q", "http://proxy:"+secrets["proxy password"]+"@127.0.0.1:1")},
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "log: {level: debug, access: true}\nlimits: {write_timeout: 700ms}\n")
+	fmt.Fprintf(&b, "log: {level: debug, access: true}\nlimits: {write_timeout: 3s}\n")
 	fmt.Fprintf(&b, "admin: {listen: \"127.0.0.1:0\", tokens: [{name: ci, token: %q}]}\n", secrets["admin token"])
 	fmt.Fprintf(&b, "upstreams: [{type: registry, url: %q, credentials: {username: bellbuoy, password: %q}}]\nwebhooks:\n", upstream, secrets["upstream password"])
 	for _, to := range targets {

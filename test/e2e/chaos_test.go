@@ -19,10 +19,7 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 	t.Parallel()
 	s := faultyRegistry(t)
-	s.killAtRandom("bellbuoy", func() {
-		s.kill9()
-		s.buoy.StartOnly()
-	})
+	s.killAtRandom("bellbuoy", &s.buoy.Daemon)
 }
 
 // The same, and it is the registry that dies.
@@ -32,13 +29,10 @@ func TestRegistryKilledAtRandom(t *testing.T) {
 	}
 	t.Parallel()
 	s := faultyRegistry(t)
-	s.killAtRandom("registry", func() {
-		s.registry.Kill()
-		s.registry.StartOnly()
-	})
+	s.killAtRandom("registry", &s.registry.Daemon)
 }
 
-func (s faultStage) killAtRandom(what string, kill func()) {
+func (s faultStage) killAtRandom(what string, victim *harness.Daemon) {
 	s.Helper()
 	const clients, each = 4, 12
 	base := harness.NewImage(harness.ImageOptions{})
@@ -50,12 +44,19 @@ func (s faultStage) killAtRandom(what string, kill func()) {
 		working.Go(func() { s.persist(fmt.Sprintf(what+"/c%d", client), base, each) })
 	}
 	done := background(working.Wait)
-	for alive := true; alive; {
+	for kills := 1; kills > 0; {
 		select {
 		case <-done:
-			alive = false
+			kills = 0
 		case <-time.After(time.Duration(150+rand.IntN(400)) * time.Millisecond):
-			kill()
+			victim.Kill()
+			victim.StartOnly()
+			// Every other one may be killed before it is ready, but where that takes its time nothing would ever be done.
+			if kills++; kills%2 == 0 {
+				if err := victim.WaitReady(soon); err != nil {
+					s.Error(err)
+				}
+			}
 		}
 	}
 	for _, d := range []*harness.Daemon{&s.buoy.Daemon, &s.registry.Daemon} {
@@ -88,7 +89,7 @@ func (s faultStage) persist(repo string, a harness.Artifact, n int) {
 }
 
 func (s faultStage) until(what string, do func() (*http.Response, error), statuses ...int) {
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		resp, err := do()
 		if err != nil {
 			continue

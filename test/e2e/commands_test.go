@@ -63,8 +63,13 @@ func TestCommands(t *testing.T) {
 	a := harness.NewImage(harness.ImageOptions{})
 	push(t, b.ProxyURL, "team/app", "v1", a)
 	hooks.WaitAt("/good", 1, soon)
-	if line := <-following; !strings.Contains(line, "team/app") || !strings.Contains(line, "PUSH_ARTIFACT") {
-		t.Errorf("events -f says %s", line)
+	select {
+	case line := <-following:
+		if !strings.Contains(line, "team/app") || !strings.Contains(line, "PUSH_ARTIFACT") {
+			t.Errorf("events -f says %s", line)
+		}
+	case <-time.After(soon):
+		t.Error("events -f says nothing")
 	}
 	says(t, b, 0, []string{"events"}, "PUSH_ARTIFACT", b.Host+"/team/app:v1", a.Digest.String())
 	says(t, b, 0, []string{"events", "--type", "DELETE_TAG"})

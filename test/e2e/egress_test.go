@@ -26,7 +26,7 @@ func TestEgress(t *testing.T) {
 	config := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nlog: {access: true}\negress: {deny: [198.51.100.0/24]}\n", port) + registryUpstream(registry.URL) +
 		"webhooks:\n  - {name: good, url: \"" + hooks.URL("/good") + "\"}\n"
 	for name, url := range denied {
-		config += fmt.Sprintf("  - {name: %s, url: %q, timeout: 2s, retry: [0s, 1h]}\n", name, url)
+		config += fmt.Sprintf("  - {name: %s, url: %q, timeout: 20s, retry: [0s, 1h]}\n", name, url)
 	}
 	b := harness.BellbuoyWith(t, harness.BuoyOptions{Port: port}, config)
 	push(t, b.ProxyURL, "app", "v1", harness.NewImage(harness.ImageOptions{}))

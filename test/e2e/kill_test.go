@@ -186,7 +186,7 @@ func TestKilledBeforeThePost(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 	receiver := newLateReceiver(t)
-	b := harness.Bellbuoy(t, registryUpstream(registry.URL)+"webhooks: [{name: late, url: "+receiver.url+", retry: [0s, 1s, 1s, 1s, 1s, 1s, 1s]}]\n")
+	b := harness.Bellbuoy(t, registryUpstream(registry.URL)+"webhooks: [{name: late, url: "+receiver.url+", retry: [0s"+strings.Repeat(", 1s", 90)+"]}]\n")
 	a, digest := harness.NewImage(harness.ImageOptions{}), make(chan string, 10)
 	push(t, b.ProxyURL, "kill/late", "v1", a)
 	b.Kill9()

@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	soon = 20 * time.Second // far more than anything takes on a healthy machine
+	soon = time.Minute // far more than anything takes, also on a busy machine
 	// quiet is how long strays are waited for: longer than any correlation time of quick.
-	quiet = 3500 * time.Millisecond
+	quiet = 5500 * time.Millisecond
 )
 
 // quick are correlation times that a test can wait for, and a busy machine's clients keep.
-const quick = "correlation: {untagged_push: 2s, pull: 2s, repeat: 300ms}\n"
+const quick = "correlation: {untagged_push: 4s, pull: 4s, repeat: 1s}\n"
 
 // pause is longer than quick's repeat: the next read of the same reference is the next pull.
-func (s *stage) pause() { time.Sleep(400 * time.Millisecond) }
+func (s *stage) pause() { time.Sleep(1200 * time.Millisecond) }
 
 // A stage is what a test plays on.
 type stage struct {

@@ -70,7 +70,7 @@ func TestSlowUpstream(t *testing.T) {
 	read := s.hinge.holdBefore(http.MethodGet, repo+"/manifests/v0")
 	begin := time.Now()
 	wantOCIError(t, request(t, http.MethodGet, s.buoy.ProxyURL+"/v2/"+repo+"/manifests/v0", nil), http.StatusGatewayTimeout)
-	if took := time.Since(begin); took > 8*time.Second {
+	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("a limit of 1 s took %v", took)
 	}
 	read.Release()

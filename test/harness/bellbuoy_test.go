@@ -48,14 +48,14 @@ func TestBellbuoyRingsForAPush(t *testing.T) {
 	b := Bellbuoy(t, config)
 	image := NewImage(ImageOptions{})
 	Run(t, nil, "crane", "push", image.Layout(t, "v1"), b.Host+"/team/app:v1")
-	post := hooks.Wait(1, 10*time.Second)[0]
+	post := hooks.Wait(1, time.Minute)[0]
 	if post.Text("type") != "PUSH_ARTIFACT" || post.Text("event_data.resources.0.digest") != image.Digest.String() {
 		t.Errorf("the webhook is %s", post.Body)
 	}
 	b.Kill9()
 	b.Start()
 	Run(t, nil, "crane", "tag", b.Host+"/team/app:v1", "v2")
-	hooks.Wait(2, 10*time.Second)
+	hooks.Wait(2, time.Minute)
 	b.Reload(config + "# read again\n")
 	if err := b.Stop(); err != nil {
 		t.Errorf("bellbuoy ended with %v after SIGTERM", err)

@@ -42,8 +42,9 @@ type process struct {
 
 // Times that a healthy process on a busy machine stays well below.
 const (
-	readyTimeout = 60 * time.Second
-	stopTimeout  = 40 * time.Second
+	readyTimeout = 2 * time.Minute
+	stopTimeout  = 90 * time.Second
+	killTimeout  = 60 * time.Second
 )
 
 // launch starts d, and waits until it is ready.
@@ -146,7 +147,7 @@ func (d *Daemon) Kill() {
 	p.cmd.Process.Signal(d.kill) // fails only where it has ended
 	select {
 	case <-p.exited:
-	case <-time.After(10 * time.Second):
+	case <-time.After(killTimeout):
 		p.cmd.Process.Kill()
 		<-p.exited
 	}
@@ -206,7 +207,7 @@ func eventually(timeout time.Duration, ok func() bool) bool {
 
 // answers makes a readiness check of a URL that has to be answered with one of the statuses.
 func answers(url string, statuses ...int) func(context.Context) error {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	return func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {

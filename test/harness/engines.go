@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // An Engine is a container daemon that pushes and pulls; it need not be able to run a container.
@@ -90,7 +89,7 @@ func (e *Engine) launchOrSkip(t Skipper, probe ...string) {
 	}
 	e.prepare(t)
 	e.StartOnly()
-	if err := e.WaitReady(20 * time.Second); err != nil {
+	if err := e.WaitReady(readyTimeout); err != nil {
 		t.Skipf("THIS MACHINE CANNOT START %s, so this test is left out: %v", e.name, err)
 	}
 }

@@ -79,7 +79,7 @@ func TestReceiverHangsUntilTheClientLeaves(t *testing.T) {
 	r := NewReceiver(t)
 	r.Hang("/h")
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { r.Wait(1, 5*time.Second); cancel() }()
+	go func() { r.Wait(1, time.Minute); cancel() }()
 	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, r.URL("/h"), nil)
 	if resp, err := http.DefaultClient.Do(req); err == nil {
 		resp.Body.Close()

@@ -68,7 +68,7 @@ func TestManyPullsOverTLS(t *testing.T) {
 	hooks := harness.NewReceiver(t)
 	b := bellbuoy(t, srv.URL, hooks.URL("/all"), tlsConfig(t))
 	most := peak(t, b.Pid())
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	connecting := make(chan struct{}, 64) // on few cores all handshakes at once would outlast limits.header_read

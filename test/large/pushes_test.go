@@ -157,12 +157,12 @@ func TestLargestManifest(t *testing.T) {
 	if err := p.image("team/app", "small", a); err != nil {
 		t.Fatal(err)
 	}
-	hooks.Wait(1, 10*time.Second)
+	hooks.Wait(1, time.Minute)
 	content := padded(t, a, largest)
 	if err := p.manifest("team/app", "large", a.MediaType, content); err != nil {
 		t.Fatal(err)
 	}
-	post := hooks.Wait(2, 10*time.Second)[1]
+	post := hooks.Wait(2, time.Minute)[1]
 	if got, want := post.Text("digest"), digest.FromBytes(content).String(); post.Text("tags.0") != "large" || got != want {
 		t.Errorf("digest %s, want %s: %.300s", got, want, post.Body)
 	}
@@ -203,7 +203,7 @@ func TestIndexOfManyChildren(t *testing.T) {
 	if err := p.image("team/app", layer.Digest.String(), layer); err != nil {
 		t.Fatal(err)
 	}
-	hooks.WaitAt("/all", 1, 20*time.Second) // nothing lists this one: it is a push of its own, and its waiting is over
+	hooks.WaitAt("/all", 1, time.Minute) // nothing lists this one: it is a push of its own, and its waiting is over
 	for _, child := range children {
 		if err := p.manifest("team/app", child.Digest.String(), child.MediaType, child.Manifest); err != nil {
 			t.Fatal(err)
@@ -212,7 +212,7 @@ func TestIndexOfManyChildren(t *testing.T) {
 	if err := p.manifest("team/app", "v1", index.MediaType, index.Manifest); err != nil {
 		t.Fatal(err)
 	}
-	post := hooks.Wait(2, 20*time.Second)[1]
+	post := hooks.Wait(2, time.Minute)[1]
 	if post.Text("digest") != index.Digest.String() || post.Text("tags.0") != "v1" || post.Text("size") != fmt.Sprint(float64(index.TotalSize())) {
 		t.Errorf("want digest %s, size %d: %.600s", index.Digest, index.TotalSize(), post.Body)
 	}
@@ -228,7 +228,7 @@ func TestIndexOfManyChildren(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if post := hooks.Wait(3, 20*time.Second)[2]; post.Text("type") != "PULL_ARTIFACT" || post.Text("digest") != index.Digest.String() {
+	if post := hooks.Wait(3, time.Minute)[2]; post.Text("type") != "PULL_ARTIFACT" || post.Text("digest") != index.Digest.String() {
 		t.Errorf("the pull: %.600s", post.Body)
 	}
 	hooks.Quiet(time.Second)

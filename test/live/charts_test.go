@@ -103,7 +103,7 @@ func (c *charts) play() {
 	c.tells("delete", "new-1-2", "0.0.1-3")
 	c.expect(c.caller, http.StatusNotFound, http.MethodDelete, c.path("/api", "/charts/new-1-2/0.0.1-3"), nil)
 
-	posts := c.s.hooks.Wait(len(c.want), 20*time.Second)
+	posts := c.s.hooks.Wait(len(c.want), time.Minute)
 	c.s.hooks.Quiet(500 * time.Millisecond)
 	var got []string
 	for _, e := range decode(t, posts) {

@@ -74,7 +74,7 @@ func TestIdentity(t *testing.T) {
 func (s *stage) pushOne(t *testing.T, c *caller) format.BellbuoyEvent {
 	t.Helper()
 	c.push("seen/app", "v1", image())
-	return decode(t, s.hooks.Wait(1, 20*time.Second))[0]
+	return decode(t, s.hooks.Wait(1, time.Minute))[0]
 }
 
 // TestNamesThatTheRegistryVouchesFor: who logs in is named, who is refused is told to nobody.

@@ -42,7 +42,7 @@ const (
 )
 
 // quiet is correlation.pull and correlation.untagged_push of the tests.
-const quiet = 4 * time.Second
+const quiet = 6 * time.Second
 
 // A stage is a registry with bellbuoy in front of it and a receiver.
 type stage struct {
@@ -318,7 +318,7 @@ func (s *stage) settle(t *testing.T, played []*script) {
 		missing, _ := differ(sc.want, sc.told(t))
 		return len(missing) > 0
 	}
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline) && slices.ContainsFunc(played, lacks); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && slices.ContainsFunc(played, lacks); {
 		time.Sleep(200 * time.Millisecond)
 	}
 }

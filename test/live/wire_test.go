@@ -23,10 +23,10 @@ type caller struct {
 // call makes a caller at an address of this machine.
 func call(t *testing.T, base, address, agent string) *caller {
 	t.Helper()
-	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}, Timeout: 10 * time.Second}
+	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}, Timeout: time.Minute}
 	transport := &http.Transport{DialContext: d.DialContext, DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &caller{t, base, &http.Client{Transport: transport, Timeout: time.Minute}, http.Header{"User-Agent": {agent}}}
+	return &caller{t, base, &http.Client{Transport: transport, Timeout: 5 * time.Minute}, http.Header{"User-Agent": {agent}}}
 }
 
 // again is the same caller on a connection of its own.

@@ -146,7 +146,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				return metric(b, "bellbuoy_requests_in_flight") == 0 && metric(b, "bellbuoy_open_intents") == 0
 			})
 			up.CloseClientConnections() // those that bellbuoy keeps for the next request
-			if !eventually(40*time.Second, func() bool {
+			if !eventually(2*soon, func() bool {
 				g, d := rest()
 				return g <= goroutines+3 && d <= descriptors+3 && metric(b, "bellbuoy_requests_in_flight") == 0
 			}) {

@@ -97,7 +97,7 @@ func TestStopFinishesTransfers(t *testing.T) {
 	t.Cleanup(srv.Close)
 	release := sync.OnceFunc(func() { close(up.release) })
 	t.Cleanup(release)
-	b := front(t, srv.URL, "shutdown_grace: 30s\n")
+	b := front(t, srv.URL, "shutdown_grace: 2m\n")
 	c := plain(t)
 	var done sync.WaitGroup
 	for i := range transfers {
@@ -149,7 +149,7 @@ func TestStopCutsAtLast(t *testing.T) {
 	srv := httptest.NewServer(up)
 	t.Cleanup(srv.Close)
 	t.Cleanup(func() { close(up.release) })
-	b := front(t, srv.URL, "shutdown_grace: 1s\n")
+	b := front(t, srv.URL, "shutdown_grace: 1s\n") // the default is 25 s
 	var done sync.WaitGroup
 	done.Go(func() {
 		if _, err := send(plain(t), http.MethodGet, b.ProxyURL+"/v2/app/blobs/sha256:"+strings.Repeat("ab", 32), nil); err == nil {
@@ -159,7 +159,7 @@ func TestStopCutsAtLast(t *testing.T) {
 	eventually(soon, func() bool { return up.come.Load() == 1 })
 	began := time.Now()
 	err := b.Stop()
-	if took := time.Since(began); err != nil || took < time.Second || took > 15*time.Second {
+	if took := time.Since(began); err != nil || took < time.Second || took > 20*time.Second {
 		t.Errorf("it ended after %v with %v", took, err)
 	}
 	done.Wait()
@@ -242,7 +242,7 @@ func startLoad(t *testing.T, base string) *load {
 	for i := range 6 {
 		transport := &http.Transport{DisableKeepAlives: i%2 == 0}
 		t.Cleanup(transport.CloseIdleConnections)
-		c := &http.Client{Transport: transport, Timeout: 40 * time.Second}
+		c := &http.Client{Transport: transport, Timeout: 2 * time.Minute}
 		l.done.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				if err := l.round(c, base, fmt.Sprintf("load/c%d", i), fmt.Sprintf("t%d", n)); err != nil {

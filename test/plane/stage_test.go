@@ -13,7 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-const soon = 20 * time.Second // far more than anything takes on a healthy machine
+const soon = time.Minute // far more than anything takes, also on a busy machine
 
 // nowhere is a webhook that nobody listens to: this package is not about events.
 const nowhere = "webhooks: [{name: none, url: \"http://127.0.0.1:9/\", enabled: false}]\n"
@@ -76,6 +76,25 @@ func talk(t testing.TB, host, request string, within time.Duration) string {
 	go func() { _, _ = io.WriteString(c, request) }() // it may answer, and close, before all is written
 	b, _ := io.ReadAll(c)
 	return string(b)
+}
+
+// overhear is talk on a connection that stays open: it returns what has come when nothing more comes for a while.
+func overhear(t testing.TB, host, request string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(soon))
+	_, _ = io.WriteString(c, request)
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(c, first); err != nil {
+		t.Errorf("no answer: %v", err)
+	}
+	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	rest, _ := io.ReadAll(c)
+	return string(first) + string(rest)
 }
 
 // answer is a response that was read to its end.

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // A tap passes bytes between bellbuoy and an upstream, and keeps those that bellbuoy sends.
@@ -98,7 +97,7 @@ func (p *tap) carry(c net.Conn, upstream string) {
 // well-formed requests fails the test.
 func (p *tap) take(t testing.TB) (all []arrived) {
 	t.Helper()
-	eventually(5*time.Second, p.whole)
+	eventually(soon, p.whole)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.conns {

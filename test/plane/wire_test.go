@@ -15,7 +15,7 @@ import (
 func TestRawRequests(t *testing.T) {
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 	p := newTap(t, registry.URL)
-	b := front(t, p.URL, "limits: {header_read: 1s, header_size: 16KiB}\n")
+	b := front(t, p.URL, "limits: {header_size: 16KiB}\n")
 	const gone = "GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: h\r\n\r\n"
 	long := strings.Repeat("x", 20<<10)
 	for _, c := range []struct {
@@ -174,9 +174,10 @@ func TestRawRequests(t *testing.T) {
 		})
 	}
 	t.Run("half a header", func(t *testing.T) {
+		hasty := front(t, p.URL, "limits: {header_read: 1s}\n")
 		began := time.Now()
-		got := talk(t, b.Host, "GET /v2/ HTTP/1.1\r\nHost: h\r\nX-", soon)
-		if took := time.Since(began); took < 500*time.Millisecond || took > 10*time.Second || strings.Contains(got, " 200 ") {
+		got := talk(t, hasty.Host, "GET /v2/ HTTP/1.1\r\nHost: h\r\nX-", soon)
+		if took := time.Since(began); took < 500*time.Millisecond || took >= soon || strings.Contains(got, " 200 ") {
 			t.Errorf("after %v: %q", took, got)
 		}
 	})

@@ -36,7 +36,7 @@ type turns struct {
 }
 
 // stuckAfter is how long a turn may be late before the scenario is given up.
-const stuckAfter = 20 * time.Second
+const stuckAfter = time.Minute
 
 var errStuck = errors.New("the scenario does not go on: what has to happen before does not happen")
 

@@ -139,7 +139,7 @@ func (c *conn) dial(l *Line) error {
 	if c.tcp != nil {
 		return nil
 	}
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.address())}, Timeout: 10 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.address())}, Timeout: time.Minute}
 	tcp, err := d.Dial("tcp", c.player.proxy)
 	if err != nil {
 		return err

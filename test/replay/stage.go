@@ -81,7 +81,7 @@ func Play(t harness.T, all []Scenario, o Options) []*Played {
 func settle(t harness.T, buoy *harness.Buoy, hooks *sink, quiet time.Duration) {
 	t.Helper()
 	time.Sleep(quiet + 2*time.Second)
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for n := -1; time.Now().Before(deadline); time.Sleep(time.Second) {
 		if now := hooks.len(); now != n {
 			n = now

@@ -122,7 +122,7 @@ func (s *scene) checkReturn(t *testing.T) {
 	t.Helper()
 	allowed := s.baseline.goroutines + 16*float64(len(goodHooks)+len(badHooks))
 	var now sample
-	for deadline := time.Now().Add(45 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
 		if now = s.sample(t); now.goroutines <= allowed {
 			t.Logf("goroutines: %.0f before, %.0f after", s.baseline.goroutines, now.goroutines)
 			return

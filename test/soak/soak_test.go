@@ -127,14 +127,15 @@ func (s *scene) keepDoing(ctx context.Context, t *testing.T, c client) {
 // settle waits until the good webhooks owe nothing.
 func (s *scene) settle(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	const patience = 3 * time.Minute
+	deadline := time.Now().Add(patience)
 	for {
 		missing := s.missing()
 		if missing == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("%d webhooks are missing after %v", missing, 90*time.Second)
+			t.Errorf("%d webhooks are missing after %v", missing, patience)
 			return
 		}
 		time.Sleep(200 * time.Millisecond)
@@ -175,5 +176,5 @@ func newHTTPClient(t *testing.T) *http.Client {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: time.Minute}
+	return &http.Client{Transport: transport, Timeout: 5 * time.Minute}
 }
