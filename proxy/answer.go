@@ -40,17 +40,23 @@ func (a *answer) WriteHeader(status int) {
 
 // Write passes a piece of the body on.
 func (a *answer) Write(p []byte) (int, error) {
-	if a.stalled > 0 {
-		if now := time.Now(); now.Sub(a.allowedAt) > a.stalled/8 {
-			a.allow(now)
-		}
-	}
+	a.allowMore()
 	n, err := a.ResponseWriter.Write(p)
 	a.sent += int64(n)
 	if err != nil {
 		a.broken = true
 	}
 	return n, err
+}
+
+// allowMore is allow, as often as that is worth it.
+func (a *answer) allowMore() {
+	if a.stalled <= 0 {
+		return
+	}
+	if now := time.Now(); now.Sub(a.allowedAt) > a.stalled/8 {
+		a.allow(now)
+	}
 }
 
 // allow gives the client time to take the next piece. The deadline moves in steps of an eighth, which the longer allowance makes up for:

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -176,43 +175,6 @@ func (x *exchange) passBody(c *fastConn, res *http.Response) error {
 	return x.copyBody(c, res)
 }
 
-// copyLong passes on a long body of known length: what is buffered, and then what the connection has, without the buffer in between. Memory is
-// borrowed only while there are bytes to pass on: most clients of a busy registry wait.
-func (x *exchange) copyLong(c *fastConn, d *download) error {
-	for d.left > 0 {
-		if int64(c.buffered()) < d.left {
-			c.allow(x.g.Limits.StalledBody, time.Now())
-		}
-		n, err := x.passPiece(c, d)
-		if err != nil {
-			return err
-		}
-		if n < unbuffered && d.left > 0 && c.buffered() == 0 {
-			_ = http.NewResponseController(x.answer.ResponseWriter).Flush() // a failure shows with the next Write
-		}
-	}
-	return nil
-}
-
-// passPiece passes on what is there.
-func (x *exchange) passPiece(c *fastConn, d *download) (n int, err error) {
-	buf, n, err := c.next(d.left)
-	if buf == nil {
-		return 0, err
-	}
-	defer lendLongBack(buf)
-	if errors.Is(err, io.EOF) {
-		err = errCutShort
-	}
-	err = d.passed((*buf)[:n], err)
-	if n > 0 {
-		if _, err := x.answer.Write((*buf)[:n]); err != nil {
-			return n, err
-		}
-	}
-	return n, err
-}
-
 const (
 	// unbuffered is the length from which net/http keeps nothing of a Write back.
 	unbuffered = 16 << 10
@@ -221,36 +183,6 @@ const (
 )
 
 var fastBuffers = sync.Pool{New: func() any { return new([fastCopy]byte) }}
-
-const (
-	longCopy  = 64 << 10 // at once: fewer calls of the kernel and of HTTP/2's scheduler …
-	longMany  = 32       // … for so many transfers; a crowd has to do with less each
-	crowdCopy = 8 << 10
-)
-
-var (
-	longBuffers  = sync.Pool{New: func() any { b := make([]byte, longCopy); return &b }}
-	crowdBuffers = sync.Pool{New: func() any { b := make([]byte, crowdCopy); return &b }}
-	longLent     atomic.Int32
-)
-
-// borrowLong lends a buffer for a piece of a long body.
-func borrowLong() *[]byte {
-	if longLent.Add(1) <= longMany {
-		return longBuffers.Get().(*[]byte)
-	}
-	longLent.Add(-1)
-	return crowdBuffers.Get().(*[]byte)
-}
-
-func lendLongBack(b *[]byte) {
-	if len(*b) == longCopy {
-		longBuffers.Put(b)
-		longLent.Add(-1)
-		return
-	}
-	crowdBuffers.Put(b)
-}
 
 // copyBody passes a body on piece by piece. What the upstream has sent is sent on before more is waited for.
 func (x *exchange) copyBody(c *fastConn, res *http.Response) error {

@@ -23,14 +23,14 @@ func (c *fastConn) silent() bool {
 }
 
 // next returns the next piece of a body, no longer than limit, in a buffer that is the caller's to give back. While nothing has arrived, none is held.
-func (c *fastConn) next(limit int64) (*[]byte, int, error) {
+func (c *fastConn) next(limit int64, lend func() *[]byte) (*[]byte, int, error) {
 	if c.buffered() > 0 {
-		buf := borrowLong()
+		buf := lend()
 		n, err := c.br.Read((*buf)[:min(limit, int64(len(*buf)))])
 		return buf, n, err
 	}
 	c.lendBack()
-	c.limit = limit
+	c.limit, c.lend = limit, lend
 	if c.tryNow == nil {
 		c.tryNow = c.try
 	}
@@ -46,7 +46,7 @@ func (c *fastConn) next(limit int64) (*[]byte, int, error) {
 
 // try reads without waiting; false when there is nothing.
 func (c *fastConn) try(fd uintptr) bool {
-	c.got = borrowLong()
+	c.got = c.lend()
 	for {
 		n, err := unix.Read(int(fd), (*c.got)[:min(c.limit, int64(len(*c.got)))])
 		switch {
@@ -65,6 +65,13 @@ func (c *fastConn) try(fd uintptr) bool {
 		}
 		return true
 	}
+}
+
+// hasRoom tells whether a socket takes some bytes at once, or will never take any.
+func hasRoom(fd uintptr) bool {
+	ask := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(ask[:], 0)
+	return n > 0 || err != nil && err != unix.EINTR
 }
 
 // bytesReceived is what has arrived on a connection in all.

@@ -12,7 +12,11 @@ const fastSupported = false
 
 func (c *fastConn) silent() bool { return false }
 
-func (c *fastConn) next(int64) (*[]byte, int, error) { return nil, 0, errors.ErrUnsupported }
+func (c *fastConn) next(int64, func() *[]byte) (*[]byte, int, error) {
+	return nil, 0, errors.ErrUnsupported
+}
+
+func hasRoom(uintptr) bool { return true }
 
 func bytesReceived(*net.TCPConn) uint64 { return 0 }
 

@@ -142,6 +142,7 @@ type fastConn struct {
 	// what next and try tell each other
 	tryNow func(fd uintptr) bool
 	limit  int64
+	lend   func() *[]byte
 	got    *[]byte
 	gotN   int
 	gotErr error

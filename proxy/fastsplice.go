@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -105,7 +106,11 @@ func (w *spliceWatch) stop() bool {
 
 // clientConn is the TCP connection that a request came on; nil where that is not known.
 func clientConn(r *http.Request) *net.TCPConn {
-	switch c := r.Context().Value(connKey{}).(type) {
+	conn := r.Context().Value(connKey{})
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	switch c := conn.(type) {
 	case *net.TCPConn:
 		return c
 	case *proxied:

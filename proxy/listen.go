@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log"
 	"net"
@@ -39,7 +40,9 @@ type ServerOptions struct {
 type Server struct {
 	open connections
 
-	accepting sync.WaitGroup // Serve's loops
+	accepting sync.WaitGroup  // Serve's loops, and connections on their way to a server
+	hurried   context.Context // ends when such connections shall take no longer …
+	hurry     context.CancelFunc
 
 	mu      sync.Mutex
 	now     *served
@@ -52,6 +55,7 @@ type Server struct {
 type served struct {
 	ServerOptions
 	http  *http.Server
+	tls   *tls.Config // for handshakes; nil: plain HTTP
 	in    *handed
 	conns int // handed to it and not yet closed; guarded by the Server's mu
 }
@@ -59,6 +63,7 @@ type served struct {
 // NewServer returns a Server that serves nothing yet.
 func NewServer(o ServerOptions) *Server {
 	s := &Server{all: map[*served]bool{}}
+	s.hurried, s.hurry = context.WithCancel(context.Background())
 	s.open.changed = sync.NewCond(&s.open.mu)
 	s.Configure(o)
 	return s
@@ -85,7 +90,7 @@ func (s *Server) Configure(o ServerOptions) {
 	next.http.Protocols.SetHTTP1(true)
 	next.http.Protocols.SetHTTP2(o.TLS != nil)
 	if o.TLS != nil {
-		next.http.TLSConfig = o.TLS.Config()
+		next.http.TLSConfig, next.tls = o.TLS.Config(), o.TLS.Config() // net/http adds to its own
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,19 +107,11 @@ func (s *Server) Configure(o ServerOptions) {
 		}
 	}
 	s.open.allow(o.Connections)
-	go next.serve()
+	go func() { _ = next.http.Serve(next.in) }() // ends when next.in is closed
 }
 
 // connKey is that of a request's connection in its context.
 type connKey struct{}
-
-func (v *served) serve() {
-	if v.TLS != nil {
-		_ = v.http.ServeTLS(v.in, "", "") // ends when v.in is closed
-		return
-	}
-	_ = v.http.Serve(v.in)
-}
 
 // Serve accepts connections until the listener is closed; Shutdown does. It then returns http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error {
@@ -167,25 +164,17 @@ func lastCall(l net.Listener) {
 
 const acceptPause = 20 * time.Millisecond
 
-// hand gives a connection to the server of the day.
+// hand gives a connection to the server of the day, once it is one for HTTP.
 func (s *Server) hand(c net.Conn) {
 	s.mu.Lock()
 	v := s.now
 	s.mu.Unlock()
-	if !v.ProxyProtocol || !trusts(v.TrustedProxies, peerOf(c.RemoteAddr().String())) {
+	proxied := v.ProxyProtocol && trusts(v.TrustedProxies, peerOf(c.RemoteAddr().String()))
+	if !proxied && v.tls == nil {
 		s.deliver(v, c)
 		return
 	}
-	go func() {
-		proxied, err := readProxyHeader(c, v.HeaderRead)
-		if err != nil {
-			v.Log.Debug("no PROXY header from a trusted proxy", zap.Stringer("peer", c.RemoteAddr()), zap.Error(err))
-			c.Close()
-			s.open.release()
-			return
-		}
-		s.deliver(v, proxied)
-	}()
+	s.accepting.Go(func() { s.greet(v, c, proxied) })
 }
 
 // deliver counts a connection for the server that gets it, so that Shutdown knows of it before that server does.
@@ -235,7 +224,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopped = true
 	s.mu.Unlock()
 	s.open.close()
-	s.accepting.Wait()
+	s.greeted(ctx)
 	s.mu.Lock()
 	s.closed = true
 	all := make([]*served, 0, len(s.all))
