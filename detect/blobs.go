@@ -103,7 +103,7 @@ func (p *pass) askedAgain(found []*pull, b blobID, op *Operation, heads bool) bo
 			p.s.dropHeads(h.tag)
 		}
 		q.times++
-		e := q.event(p.s.key.place, false)
+		e := q.event(p.s, false)
 		if op != nil {
 			e.RequestID = op.ID
 		}
@@ -171,7 +171,7 @@ func (p *pass) fromStore(op *Operation, b blobID) bool {
 func (p *pass) pullOf(op *Operation, h head, c *content) *pull {
 	q := &pull{
 		tag: h.tag, digest: h.digest, content: c, times: 1, readAt: p.now, lull: p.s.lull,
-		at: op.At, client: op.Client, external: op.External, requestID: op.ID,
+		at: op.At, operator: op.Client.Operator, claimed: op.Client.Claimed, external: op.External, requestID: op.ID,
 	}
 	if c != nil && c.index {
 		for i := range c.artifact.Children {
@@ -226,7 +226,7 @@ func (p *pass) settleStrays(q *pull) {
 // lookUpStored asks the ledger whether a tag that was resolved stands on an image that this blob belongs to: what memory no longer holds
 // is then there for the blobs that follow. It gives up nothing but time.
 func (t *Tracker) lookUpStored(s *session, op *Operation) {
-	at, who := s.key.place, sessionKeyOf(op, op.Repository)
+	at, who := s.place(), s.key
 	var digests []string
 	for i := range s.heads {
 		if !s.heads[i].looked {
@@ -279,9 +279,9 @@ func (t *Tracker) loadContents(ctx context.Context, at place, digests []string) 
 
 // blobAgain decides a blob once more, with what the ledger knew.
 func (t *Tracker) blobAgain(k sessionKey, op *Operation) {
-	sh := t.sessions.shardOf(k)
+	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s := sh.byKey[k]
+	s, _ := sh.session(k, id)
 	if s == nil {
 		sh.mu.Unlock()
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"time"
+	"unique"
 )
 
 // batch is how many rows of a kind one look takes.
@@ -124,11 +125,11 @@ func (d *decision) waitsUntil(held heldRow, quietSince time.Time) (time.Time, er
 // quietSince is since when a held push's client has done nothing in its repository, as far as this process has seen. It has seen
 // nothing before its start.
 func (t *Tracker) quietSince(e *Event) time.Time {
-	k := sessionKey{place{e.Upstream, e.Hint, e.Repository}, e.Client.who(), e.Client.Address, e.Client.UserAgent}
-	sh := t.sessions.shardOf(k)
+	k := sessionKey{unique.Make(place{e.Upstream, e.Hint, e.Repository}), e.Client.who(), e.Client.Address, e.Client.UserAgent}
+	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	s := sh.byKey[k]
+	s, _ := sh.session(k, id)
 	switch {
 	case s == nil:
 		return t.started
@@ -163,9 +164,10 @@ func (t *Tracker) markBusy(ctx context.Context) {
 	cfg, now := t.config(), time.Now()
 	for k, last := range t.sessions.writers(now, cfg.UntaggedPush/3) {
 		client := Client{Operator: k.who, Address: k.address, UserAgent: k.agent}
-		row := newRow(k.key(rowBusy, client.id()), struct{}{}, last)
+		at := k.at.Value()
+		row := newRow(at.key(rowBusy, client.id()), struct{}{}, last)
 		row.Due = now.Add(2 * cfg.UntaggedPush)
-		_ = t.ledger.Commit(ctx, k.scope(), func(View) (Changes, error) { // without it another replica may tell a child's push early
+		_ = t.ledger.Commit(ctx, at.scope(), func(View) (Changes, error) { // without it another replica may tell a child's push early
 			return Changes{Put: []Row{row}}, nil
 		})
 	}

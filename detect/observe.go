@@ -13,9 +13,9 @@ func (t *Tracker) Start(op *Operation) {
 	now := time.Now()
 	cfg := t.cfg.Load()
 	k := sessionKeyOf(op, op.Repository)
-	sh := t.sessions.shardOf(k)
+	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s := sh.enter(k, now)
+	s := sh.enter(k, id, now)
 	op.traced = traced{session: s}
 	if s.busy == 0 && now.Sub(s.last) >= cfg.Repeat {
 		s.lull++
@@ -50,9 +50,9 @@ func (t *Tracker) enter(op *Operation, now time.Time) *session {
 		s.shard.mu.Unlock()
 	}
 	k := sessionKeyOf(op, op.Repository)
-	sh := t.sessions.shardOf(k)
+	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s := sh.enter(k, now)
+	s := sh.enter(k, id, now)
 	op.traced = traced{session: s}
 	s.busy++
 	return s
@@ -191,9 +191,9 @@ func (t *Tracker) contentOf(op *Operation) *content {
 // mounted: a blob taken over from another repository is a download there.
 func (t *Tracker) mounted(op *Operation, now time.Time) {
 	k := sessionKeyOf(op, op.From)
-	sh := t.sessions.shardOf(k)
+	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s := sh.byKey[k]
+	s, _ := sh.session(k, id)
 	if s == nil {
 		sh.mu.Unlock()
 		return
@@ -212,9 +212,9 @@ func (t *Tracker) begins(in *Intent, op *Operation) {
 	}
 	now := time.Now()
 	k := sessionKeyOf(op, op.Repository)
-	sh := t.sessions.shardOf(k)
+	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s := sh.enter(k, now)
+	s := sh.enter(k, id, now)
 	in.session = s
 	s.busy++
 	if s.writing.IsZero() {

@@ -15,10 +15,10 @@ type pull struct {
 	readAt      time.Time
 	lull        int // the session's when it was read
 
-	at        time.Time
-	client    Client
-	external  External
-	requestID string
+	at                time.Time
+	operator, claimed string // the client's; the rest of it is the session's
+	external          External
+	requestID         string
 }
 
 type kid struct {
@@ -82,11 +82,12 @@ func (p *pull) hasRead(child string) bool {
 }
 
 // event tells a pull.
-func (p *pull) event(at place, manifestOnly bool) Event {
+func (p *pull) event(s *session, manifestOnly bool) Event {
+	at := s.place()
 	e := Event{
 		ID: newID(), Type: PullArtifact, At: p.at, Upstream: at.Upstream, External: p.external,
 		Repository: at.Repository, Hint: at.Hint, Digest: p.digest,
-		Client: p.client, RequestID: p.requestID, ManifestOnly: manifestOnly,
+		Client: Client{p.operator, p.claimed, s.key.address, s.key.agent}, RequestID: p.requestID, ManifestOnly: manifestOnly,
 	}
 	if p.tag != "" {
 		e.Tags = []string{p.tag}

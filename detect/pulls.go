@@ -138,7 +138,7 @@ func (p *pass) next(of *pull) *pull {
 	of.rereadAt = time.Time{}
 	q := &pull{
 		tag: of.tag, digest: of.digest, content: of.content, times: 1, readAt: p.now, lull: p.s.lull,
-		at: p.now, client: of.client, external: of.external, requestID: of.requestID,
+		at: p.now, operator: of.operator, claimed: of.claimed, external: of.external, requestID: of.requestID,
 	}
 	p.add(q)
 	return q
@@ -148,7 +148,7 @@ func (p *pass) next(of *pull) *pull {
 func (p *pass) begin(m *manifestRead) {
 	q := &pull{
 		tag: m.tag, digest: m.digest, content: m.content, times: 1, readAt: p.now, lull: p.s.lull,
-		at: m.op.At, client: m.op.Client, external: m.op.External, requestID: m.op.ID,
+		at: m.op.At, operator: m.op.Client.Operator, claimed: m.op.Client.Claimed, external: m.op.External, requestID: m.op.ID,
 	}
 	if q.at.IsZero() {
 		q.at = p.now
@@ -189,7 +189,7 @@ func (p *pass) add(q *pull) {
 // count tells a pull that downloads.
 func (p *pass) count(q *pull) {
 	q.state = counted
-	p.tell(q.event(p.s.key.place, false))
+	p.tell(q.event(p.s, false))
 }
 
 func (p *pass) tell(e Event) {
@@ -202,7 +202,7 @@ func (p *pass) tell(e Event) {
 // tellQuiet tells a pull that moved no blob, when its client has been quiet.
 func (p *pass) tellQuiet(q *pull) {
 	if q.state == undecided && !q.readBack {
-		p.tell(q.event(p.s.key.place, true))
+		p.tell(q.event(p.s, true))
 	}
 	if q.state == undecided {
 		q.state = resolved

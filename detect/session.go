@@ -4,12 +4,14 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+	"unique"
 )
 
 // A session is what one client is doing in one repository. Sessions are memory only: what they lose on a crash are reads, which
 // changed nothing. They are spread over shards; a shard's lock guards everything below it, and is never held while anything else is waited for.
 type session struct {
 	key        sessionKey
+	id         uint64
 	shard      *shard
 	prev, next *session // its list in the shard: active or resting
 
@@ -21,6 +23,7 @@ type session struct {
 
 	heads    []head         // tags that HEADs resolved and no GET has taken yet, oldest first
 	pulls    []*pull        // oldest first
+	room     [1]*pull       // for pulls: most clients read one manifest
 	puts     []string       // digests that the client has put
 	subjects []string       // manifests whose accessories it has asked for
 	listed   []string       // accessories that fallback tags have listed to it
@@ -34,13 +37,15 @@ type session struct {
 
 // sessionKey is DESIGN's "the client": operator, address and user agent, by repository; never the connection.
 type sessionKey struct {
-	place
+	at                  unique.Handle[place] // tens of thousands of sessions share a few places
 	who, address, agent string
 }
 
 func sessionKeyOf(op *Operation, repository string) sessionKey {
-	return sessionKey{place{op.Upstream, op.Hint, repository}, op.Client.who(), op.Client.Address, op.Client.UserAgent}
+	return sessionKey{unique.Make(place{op.Upstream, op.Hint, repository}), op.Client.who(), op.Client.Address, op.Client.UserAgent}
 }
+
+func (s *session) place() place { return s.key.at.Value() }
 
 type head struct {
 	tag, digest string
@@ -66,12 +71,11 @@ const shards = 16
 type sessions struct {
 	shards [shards]shard
 	seed   maphash.Seed
-	once   sync.Once
 }
 
 type shard struct {
 	mu              sync.Mutex
-	byKey           map[sessionKey]*session
+	byID            map[uint64]*session
 	active, resting list // the most recently used first
 	bytes           int
 }
@@ -103,37 +107,43 @@ func (l *list) remove(s *session) {
 	s.prev, s.next = nil, nil
 }
 
-func (ss *sessions) shardOf(k sessionKey) *shard {
-	ss.once.Do(func() { ss.seed = maphash.MakeSeed() })
-	var h maphash.Hash
-	h.SetSeed(ss.seed)
-	_, _ = h.WriteString(k.Repository)
-	_, _ = h.WriteString(k.address)
-	_, _ = h.WriteString(k.agent)
-	return &ss.shards[h.Sum64()%shards]
+// find is where the session of a key is, or would be.
+func (ss *sessions) find(k sessionKey) (sh *shard, id uint64) {
+	id = maphash.Comparable(ss.seed, k)
+	return &ss.shards[id%shards], id
 }
 
 func (ss *sessions) size() (n, bytes int) {
 	for i := range ss.shards {
 		sh := &ss.shards[i]
 		sh.mu.Lock()
-		n += len(sh.byKey)
+		n += len(sh.byID)
 		bytes += sh.bytes
 		sh.mu.Unlock()
 	}
 	return n, bytes
 }
 
+// session is the one of a key, nil where there is none. Of two keys that share an ID, the later one gets the next.
+func (sh *shard) session(k sessionKey, id uint64) (s *session, free uint64) {
+	for s = sh.byID[id]; s != nil && s.key != k; s = sh.byID[id] {
+		id++
+	}
+	return s, id
+}
+
 // enter finds or makes a session; the caller holds the shard's lock.
-func (sh *shard) enter(k sessionKey, now time.Time) *session {
-	if s := sh.byKey[k]; s != nil {
+func (sh *shard) enter(k sessionKey, id uint64, now time.Time) *session {
+	s, id := sh.session(k, id)
+	if s != nil {
 		return s
 	}
-	if sh.byKey == nil {
-		sh.byKey = map[sessionKey]*session{}
+	if sh.byID == nil {
+		sh.byID = map[uint64]*session{}
 	}
-	s := &session{key: k, shard: sh, last: now}
-	sh.byKey[k] = s
+	s = &session{key: k, id: id, shard: sh, last: now}
+	s.pulls = s.room[:0]
+	sh.byID[id] = s
 	sh.active.push(s)
 	sh.weigh(s)
 	return s
@@ -159,7 +169,7 @@ func (sh *shard) weigh(s *session) {
 		return
 	}
 	k := &s.key
-	n := 512 + len(k.Repository) + len(k.address) + len(k.agent) + len(k.who)
+	n := 512 + len(k.at.Value().Repository) + len(k.address) + len(k.agent) + len(k.who)
 	n += 256*len(s.heads) + 96*(len(s.puts)+len(s.subjects)+len(s.listed)+len(s.strays)) + 24*len(s.asked)
 	for _, q := range s.pulls {
 		n += 320 + 96*len(q.kids)
@@ -173,7 +183,7 @@ func (sh *shard) weigh(s *session) {
 
 // evict makes room. What is dropped are reads whose blobs may follow later; those still undecided are told as they stand.
 func (sh *shard) evict(b Bounds) (told []Event) {
-	for len(sh.byKey) > max(b.Sessions/shards, 1) || sh.bytes > max(b.SessionBytes/shards, 4096) {
+	for len(sh.byID) > max(b.Sessions/shards, 1) || sh.bytes > max(b.SessionBytes/shards, 4096) {
 		s := sh.resting.back
 		if s == nil {
 			s = sh.active.back
@@ -194,7 +204,7 @@ func (sh *shard) end(s *session, told []Event) []Event {
 	} else {
 		sh.active.remove(s)
 	}
-	delete(sh.byKey, s.key)
+	delete(sh.byID, s.id)
 	sh.bytes -= s.cost
 	s.gone = true // operations in flight find it so
 	return told

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"context"
+	"hash/maphash"
 	"sync/atomic"
 	"time"
 )
@@ -86,6 +87,7 @@ func NewTracker(cfg Config, ledger Ledger, ask Asker) *Tracker {
 	cfg = cfg.withDefaults()
 	t.cfg.Store(&cfg)
 	t.handed.some = make(chan struct{}, 1)
+	t.sessions.seed = maphash.MakeSeed()
 	t.index = newIndex(cfg.Bounds)
 	t.lookAt(t.started) // rows of an earlier process may wait
 	return t
