@@ -108,7 +108,7 @@ func (d *decision) awaitAnswer() {
 	if !d.w.awaitsAnswer() || d.out.inferred {
 		return // the latter is what doneRow is for
 	}
-	row := newRow(d.w.answerKey(), doneRow{Event: d.w.Event, At: d.now, Wrote: d.w.At}, d.now)
+	row := newRow(d.w.answerKey(), doneRow{Event: d.w.Event, At: d.now, Wrote: d.w.At}, time.Time{})
 	row.Due = d.now.Add(joinWindow)
 	d.put(row)
 }

@@ -102,7 +102,7 @@ func (t *Tracker) Intend(ctx context.Context, op *Operation) (*Intent, error) {
 			return Changes{}, err
 		}
 		final.set(w)
-		d.put(newRow(in.key, w, w.At))
+		d.put(newRow(in.key, w, time.Time{})) // nobody trims it
 		return d.Changes, nil
 	})
 	if w, ok := final.get(); ok {

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -225,12 +226,27 @@ func toEvent(e *detect.Event) (store.Event, error) {
 		Repository: repositoryOf(e),
 		Data:       data,
 		Transient:  pull(e.Type),
+		Made:       madeOf(e, data),
 	}, nil
+}
+
+// madeOf is the event itself, which saves the dispatcher from decoding data; nil where it would decode to another one, because it holds what is not UTF-8.
+func madeOf(e *detect.Event, data []byte) any {
+	if bytes.Contains(data, []byte(`\ufffd`)) {
+		return nil
+	}
+	made := *e
+	return &made
 }
 
 // fromEvent is the event as detect made it, with its place in the store's order.
 func fromEvent(s store.Event) (detect.Event, error) {
 	var e detect.Event
+	if made, ok := s.Made.(*detect.Event); ok {
+		e = *made
+		e.Seq = s.Seq
+		return e, nil
+	}
 	if err := json.Unmarshal(s.Data, &e); err != nil {
 		return detect.Event{}, fmt.Errorf("decoding event %s: %w", s.ID, err)
 	}

@@ -16,6 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -93,6 +94,48 @@ func TestCommit(t *testing.T) {
 	if got := counted(out.metrics.events.WithLabelValues("PUSH_ARTIFACT")); got != 1 {
 		t.Errorf("counted %v events", got)
 	}
+}
+
+// TestWhatIsHandedOverIsWhatIsStored: an event that the dispatcher gets without decoding it makes the bytes that the stored one makes, and makes after a crash.
+func TestWhatIsHandedOverIsWhatIsStored(t *testing.T) {
+	full := detect.Event{
+		ID: nextID(), Type: detect.PushArtifact, At: time.Now(), Upstream: "registry", External: detect.External{Scheme: "https", Host: "r.example:5000"},
+		Repository: "team/app", FirstSeen: time.Now().Add(-time.Hour), Tags: []string{"v1", "<b>&"}, Digest: "sha256:1", Previous: "sha256:0",
+		Artifact: &detect.Artifact{Kind: detect.Index, Size: 7, Platforms: []string{"linux/amd64"}, Children: []detect.Child{}, Annotations: map[string]string{"a": "ü\n\u2028"}},
+		Client:   detect.Client{Operator: "joe", Address: "10.0.0.1", UserAgent: "crane"}, RequestID: "r",
+	}
+	foreign := full
+	foreign.Repository, foreign.Client.UserAgent = "team/a\xff", "no \xc3 UTF-8"
+	for _, e := range []detect.Event{full, {ID: nextID(), Type: detect.PushArtifact}, foreign} {
+		stored, err := toEvent(&e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored.Seq = 9
+		read := stored
+		read.Made = nil
+		for _, name := range format.Names() {
+			for _, mode := range []string{"structured", "binary"} {
+				f, err := format.New(name, "w", format.Options{Mode: mode})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if made, decoded := rendered(t, f, stored), rendered(t, f, read); made != decoded {
+					t.Errorf("%s: handed over it makes\n%s\nstored\n%s", name, made, decoded)
+				}
+			}
+		}
+	}
+}
+
+func rendered(t *testing.T, f format.Format, stored store.Event) string {
+	t.Helper()
+	e, err := fromEvent(stored)
+	if err != nil || e.Seq != 9 {
+		t.Fatal(e.Seq, err)
+	}
+	kind, header, body, err := f.Render(e, 0)
+	return fmt.Sprint(kind, header, string(body), err)
 }
 
 func TestCommitErrors(t *testing.T) {

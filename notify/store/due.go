@@ -113,7 +113,7 @@ func (p *picker) window(limit int, condition string) error {
 		condition = fmt.Sprintf(condition, now)
 	}
 	n := 0
-	sql := "SELECT id, " + p.column + ", CASE WHEN state = 0 OR next_at <= " + now + " THEN 1 ELSE 0 END FROM deliveries WHERE webhook = $1 AND " + condition + " LIMIT $2"
+	sql := "SELECT id, " + p.column + ", CASE WHEN state = 0 OR next_at <= " + now + " THEN 1 ELSE 0 END FROM deliveries WHERE webhook = $1 AND " + condition + " LIMIT CAST($2 AS BIGINT)"
 	err := p.e.query(p.ctx, sql, args, func(s scanner) error {
 		var id, hash, due int64
 		if err := s.Scan(&id, &hash, &due); err != nil {
@@ -227,7 +227,7 @@ func (p *picker) skip(ids []int64) ([]int64, error) {
 // unkeyed adds due deliveries that have no key.
 func (p *picker) unkeyed(ids []int64) ([]int64, error) {
 	args := []any{p.query.Webhook, p.query.Limit + len(p.query.Except)}
-	sql := "SELECT id FROM deliveries" + p.e.using(p.index) + " WHERE webhook = $1 AND " + p.column + " = 0 AND state < 2 AND (state = 0 OR next_at <= " + p.e.now(&args, p.query.Now) + ") ORDER BY id LIMIT $2"
+	sql := "SELECT id FROM deliveries" + p.e.using(p.index) + " WHERE webhook = $1 AND " + p.column + " = 0 AND state < 2 AND (state = 0 OR next_at <= " + p.e.now(&args, p.query.Now) + ") ORDER BY id LIMIT CAST($2 AS BIGINT)"
 	err := p.e.query(p.ctx, sql, args, func(s scanner) error {
 		var id int64
 		if err := s.Scan(&id); err != nil {

@@ -8,7 +8,8 @@ import (
 // scanner is one row of a result.
 type scanner interface{ Scan(dest ...any) error }
 
-// querier asks. Statements are written once for both engines: $1 placeholders, BIGINT microseconds, ON CONFLICT, partial indexes.
+// querier asks. Statements are written once for both engines: $1 placeholders, BIGINT microseconds, ON CONFLICT, partial indexes. Those that run
+// often say LIMIT CAST($1 AS BIGINT): of a bare parameter SQLite looks at the value, and plans anew whenever it is bound.
 type querier interface {
 	// query calls each for every row. each may return errStop.
 	query(ctx context.Context, sql string, args []any, each func(scanner) error) error

@@ -192,16 +192,17 @@ type write struct {
 
 func (t *transaction) Get(k Key) (Row, bool, error) {
 	if row, ok := t.group.rows[k]; ok {
-		if row == nil {
-			return Row{}, false, nil
-		}
-		return *row, true, nil
+		return given(row)
+	}
+	whole, err := t.whole(k.Kind)
+	if err != nil {
+		return Row{}, false, err
+	}
+	if whole != nil {
+		return given(whole.rows[k.ID])
 	}
 	if row, known := t.group.cache.row(k); known {
-		if row == nil {
-			return Row{}, false, nil
-		}
-		return *row, true, nil
+		return given(row)
 	}
 	row, ok, err := t.reader.Get(k)
 	t.note(err)
@@ -213,6 +214,21 @@ func (t *transaction) Get(k Key) (Row, bool, error) {
 		t.group.cache.keep(k, nil)
 	}
 	return row, ok, err
+}
+
+// given is a row that is known; nil: there is none.
+func given(row *Row) (Row, bool, error) {
+	if row == nil {
+		return Row{}, false, nil
+	}
+	return *row, true, nil
+}
+
+// whole is all rows of a kind as they are committed, where the cache has them; else nil.
+func (t *transaction) whole(name string) (*kind, error) {
+	k, err := t.group.cache.whole(name, func(limit int) ([]Row, error) { return t.reader.Scan(name, "", limit) })
+	t.note(err)
+	return k, err
 }
 
 // Scan lays the group's rows over the database's.
@@ -229,8 +245,8 @@ func (t *transaction) Scan(kind, prefix string, limit int) ([]Row, error) {
 			over = append(over, row)
 		}
 	}
-	rows, err := t.reader.Scan(kind, prefix, limit+hidden)
-	if err != nil || hidden == 0 {
+	rows, sorted, err := t.scan(kind, prefix, limit+hidden)
+	if err != nil || hidden == 0 && sorted {
 		t.note(err)
 		return rows, err
 	}
@@ -240,6 +256,24 @@ func (t *transaction) Scan(kind, prefix string, limit int) ([]Row, error) {
 	}
 	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
 	return rows[:min(limit, len(rows))], nil
+}
+
+// scan reads what is committed: all of it, unsorted, where the cache has the kind, else the first ones.
+func (t *transaction) scan(kind, prefix string, limit int) (rows []Row, sorted bool, err error) {
+	whole, err := t.whole(kind)
+	if err != nil {
+		return nil, false, err
+	}
+	if whole == nil {
+		rows, err = t.reader.Scan(kind, prefix, limit)
+		return rows, true, err
+	}
+	for id, row := range whole.rows {
+		if strings.HasPrefix(id, prefix) {
+			rows = append(rows, *row)
+		}
+	}
+	return rows, false, nil
 }
 
 func (t *transaction) note(err error) {

@@ -42,9 +42,9 @@ func (r reader) Get(k Key) (row Row, ok bool, err error) {
 }
 
 func (r reader) Scan(kind, prefix string, limit int) ([]Row, error) {
-	sql, args := "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id >= $2 ORDER BY id LIMIT $3", []any{kind, []byte(prefix), orDefault(limit, 1000)}
+	sql, args := "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id >= $2 ORDER BY id LIMIT CAST($3 AS BIGINT)", []any{kind, []byte(prefix), orDefault(limit, 1000)}
 	if end := after(prefix); end != nil {
-		sql = "SELECT " + rowColumns + " FROM state_rows WHERE kind = $1 AND id >= $2 AND id < $4 ORDER BY id LIMIT $3"
+		sql = "SELECT " + rowColumns + " FROM state_rows WHERE kind = $1 AND id >= $2 AND id < $4 ORDER BY id LIMIT CAST($3 AS BIGINT)"
 		args = append(args, end)
 	}
 	return collectRows(r.ctx, r.q, kind, sql, args)
@@ -80,6 +80,6 @@ func orDefault(limit, def int) int {
 }
 
 func dueRows(ctx context.Context, q querier, kind string, now time.Time, limit int) ([]Row, error) {
-	return collectRows(ctx, q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3",
+	return collectRows(ctx, q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)",
 		[]any{kind, micros(now), orDefault(limit, 1000)})
 }

@@ -70,6 +70,7 @@ type Event struct {
 	Data       []byte
 	Transient  bool // a pull: kept for retention.pulls once nothing of it is pending
 	Corrupt    bool // given by the store: Data does not match its checksum and is nil
+	Made       any  // what Data was made of: the appender's, given along with new deliveries (Wake.New) where they do not come out of the database
 }
 
 // State is the state of a delivery.
