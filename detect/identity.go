@@ -160,8 +160,13 @@ func (e *Evidence) Anonymous(upstream, repository string, action Action, status 
 	}
 }
 
+// note remembers; what is known already is dated anew now and then: every read of an open registry says it again.
 func (e *Evidence) note(upstream, repository string, access Access, vouches bool, now time.Time) {
-	e.seen.Add(evidenceKey{upstream, repository, access}, evidence{vouches, now})
+	k := evidenceKey{upstream, repository, access}
+	if got, ok := e.seen.Get(k); ok && got.vouches == vouches && now.Sub(got.at) < evidenceFor/100 {
+		return
+	}
+	e.seen.Add(k, evidence{vouches, now})
 }
 
 // Vouched tells whether the upstream vouches for names in a repository, and whether anything was seen that tells.

@@ -215,7 +215,9 @@ func requestID(h http.Header) string {
 	if id := h.Get("X-Request-Id"); id != "" && len(id) <= 128 && strings.IndexFunc(id, unfitForID) < 0 {
 		return id
 	}
-	return strconv.FormatUint(rand.Uint64()|1<<63, 16) + strconv.FormatUint(rand.Uint64()|1<<63, 16)
+	var id [32]byte
+	b := strconv.AppendUint(id[:0], rand.Uint64()|1<<63, 16)
+	return string(strconv.AppendUint(b, rand.Uint64()|1<<63, 16))
 }
 
 func unfitForID(c rune) bool {

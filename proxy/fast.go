@@ -127,10 +127,12 @@ func (x *exchange) converse(c *fastConn, request []byte) (*http.Response, error)
 
 // pass hands the answer to the client, and tells whether the connection may be used again. Where the upstream breaks off, so does the answer.
 func (x *exchange) pass(c *fastConn, res *http.Response) (reusable bool) {
-	dropHopByHop(res.Header)
+	dropNamed(res.Header)
 	h := x.answer.Header()
 	for name, values := range res.Header {
-		h[name] = values
+		if !hopByHop(name) {
+			h[name] = values
+		}
 	}
 	announced := len(res.Trailer)
 	for name := range res.Trailer {
@@ -215,8 +217,8 @@ func (x *exchange) copyBody(c *fastConn, res *http.Response) error {
 	}
 }
 
-// dropHopByHop takes out what is between the upstream and bellbuoy only.
-func dropHopByHop(h http.Header) {
+// dropNamed takes out what Connection names: it is between the upstream and bellbuoy only.
+func dropNamed(h http.Header) {
 	for _, v := range h["Connection"] {
 		for name := range strings.SplitSeq(v, ",") {
 			if name = strings.TrimSpace(name); name != "" {
@@ -224,13 +226,16 @@ func dropHopByHop(h http.Header) {
 			}
 		}
 	}
-	for _, name := range hopByHop {
-		delete(h, name)
-	}
 }
 
-// hopByHop are the headers between two hops, canonical.
-var hopByHop = [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+// hopByHop tells the headers that are between two hops. name is canonical.
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
 
 var errCutShort = errors.New("the upstream closed the connection in the middle of its answer")
 

@@ -13,13 +13,24 @@ const fastSupported = true
 
 // silent tells whether nothing waits on an idle connection: neither its end nor bytes that nobody asked for, which would be taken for the next answer.
 func (c *fastConn) silent() bool {
-	quiet := false
-	err := c.raw.Read(func(fd uintptr) bool {
-		_, _, err := unix.Recvfrom(int(fd), c.peeked[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		quiet = err == unix.EAGAIN
-		return true
-	})
-	return err == nil && quiet
+	g := &c.glance
+	if g.look == nil {
+		g.look = g.poll
+	}
+	return c.raw.Control(g.look) == nil && g.quiet
+}
+
+// glance looks at a connection without reading from it, and without making garbage.
+type glance struct {
+	look  func(fd uintptr)
+	fds   [1]unix.PollFd
+	quiet bool
+}
+
+func (g *glance) poll(fd uintptr) {
+	g.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+	n, err := unix.Poll(g.fds[:], 0)
+	g.quiet = err == nil && n == 0
 }
 
 // next returns the next piece of a body, no longer than limit, in a buffer that is the caller's to give back. While nothing has arrived, none is held.

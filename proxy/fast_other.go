@@ -10,6 +10,8 @@ import (
 // fastSupported: elsewhere than on Linux httputil.ReverseProxy carries everything.
 const fastSupported = false
 
+type glance struct{}
+
 func (c *fastConn) silent() bool { return false }
 
 func (c *fastConn) next(int64, func() *[]byte) (*[]byte, int, error) {

@@ -137,7 +137,7 @@ type fastConn struct {
 	allowed   time.Duration // that the read deadline stands for; zero: there is none
 	allowedAt time.Time     // when it was set
 	stop      func() bool   // of the watch over the client
-	peeked    [1]byte
+	glance    glance
 
 	// what next and try tell each other
 	tryNow func(fd uintptr) bool

@@ -77,16 +77,11 @@ func (x *exchange) appendForwarding(b []byte) []byte {
 
 // passes tells whether one of the client's headers goes on to the upstream as it came.
 func (x *exchange) passes(name string, hop []string) bool {
-	if forwardingHeader(name) || name == "X-Request-Id" || name == "Host" || name == "Content-Length" {
+	if hopByHop(name) || forwardingHeader(name) || name == "X-Request-Id" || name == "Host" || name == "Content-Length" {
 		return false // written on their own, or not at all
 	}
 	if !x.fwd.trusted && x.g.Identity.Header != "" && strings.EqualFold(name, x.g.Identity.Header) {
 		return false
-	}
-	for _, h := range hopByHop {
-		if name == h {
-			return false
-		}
 	}
 	for _, list := range hop {
 		for h := range strings.SplitSeq(list, ",") {

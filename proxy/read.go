@@ -201,9 +201,26 @@ func (x *exchange) understand() {
 // mediaType is a Content-Type without its parameters.
 func mediaType(h http.Header) string {
 	v := h.Get("Content-Type")
+	if plainType(v) {
+		return v
+	}
 	if t, _, err := mime.ParseMediaType(v); err == nil {
 		return t
 	}
 	t, _, _ := strings.Cut(v, ";")
 	return bounded(strings.TrimSpace(t), 255)
+}
+
+// plainType tells of nearly every Content-Type of a registry that it stands for itself: no parameters, nothing that would be written in another way.
+func plainType(v string) bool {
+	if strings.Count(v, "/") != 1 {
+		return false
+	}
+	for i := range len(v) {
+		c := v[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '/' && c != '.' && c != '+' && c != '-' {
+			return false
+		}
+	}
+	return v[0] != '/' && v[len(v)-1] != '/'
 }
