@@ -142,7 +142,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			if most > 150<<20 {
 				t.Errorf("%.0f MiB were held", most/(1<<20))
 			}
-			eventually(soon, func() bool {
+			eventually(20*time.Second, func() bool { // of some intents nobody will ever say more
 				return metric(b, "bellbuoy_requests_in_flight") == 0 && metric(b, "bellbuoy_open_intents") == 0
 			})
 			up.CloseClientConnections() // those that bellbuoy keeps for the next request
