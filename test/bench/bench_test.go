@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -36,10 +37,14 @@ func TestReadAnswer(t *testing.T) {
 func TestLoadSendsEachRequestOnce(t *testing.T) {
 	err := within(t.Context(), t.Output(), "", func(s *stage) {
 		m := newMemory(s)
-		r, err := pushing(m.address, 100, func(n int64) string { return fmt.Sprintf("a%d", n%3) }).run(s.ctx)
-		s.must(err)
-		if r.requests != 100 || len(m.manifests) != 100 {
-			t.Errorf("%d requests, %d manifests", r.requests, len(m.manifests))
+		for round := range int64(2) {
+			l := pushing(m.address, 100, func(n int64) string { return fmt.Sprintf("a%d", n%3) })
+			l.first = 100 * round
+			r, err := l.run(s.ctx)
+			s.must(err)
+			if want := int(100 + l.first); r.requests != 100 || len(m.manifests) != want {
+				t.Errorf("%d requests, %d manifests, want %d", r.requests, len(m.manifests), want)
+			}
 		}
 		l := load{address: m.address, workers: 1, total: 1, want: http.StatusOK, request: func(buf []byte, _ int64) []byte {
 			return append(buf, "GET /v2/b/manifests/x HTTP/1.1\r\nHost: x\r\n\r\n"...)
@@ -61,6 +66,31 @@ func TestLoadKeepsItsPace(t *testing.T) {
 		s.must(err)
 		if r.took < 95*time.Millisecond {
 			t.Errorf("20 requests at 200/s took %v", r.took)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSinkTellsWhatArrives(t *testing.T) {
+	err := within(t.Context(), t.Output(), "", func(s *stage) {
+		k, heard := newSink(s), make(chan string, 10)
+		k.tell(func(path string, body []byte, _ time.Time) { heard <- path + " " + string(body) })
+		for _, body := range []string{"", "one", strings.Repeat("long", 10_000)} {
+			resp, err := http.Post(k.url("/a"), "text/plain", strings.NewReader(body))
+			s.must(err)
+			resp.Body.Close()
+			if got := <-heard; resp.StatusCode != http.StatusOK || got != "/a "+body {
+				t.Errorf("%s: %.50s, want %.50s", resp.Status, got, body)
+			}
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.url("/hang"), strings.NewReader("x"))
+		s.must(err)
+		if _, err := http.DefaultClient.Do(req); !errors.Is(err, context.DeadlineExceeded) || len(heard) > 0 {
+			t.Errorf("/hang answered (%v), or %d bodies were told of", err, len(heard))
 		}
 	})
 	if err != nil {

@@ -19,9 +19,10 @@ import (
 type load struct {
 	address string
 	workers int
-	// request returns a whole request. n counts from 0 over all workers; no two have the same.
+	// request returns a whole request. n counts from first over all workers; no two have the same.
 	request func(buf []byte, n int64) []byte
 	want    int           // the status
+	first   int64         // the first n
 	total   int64         // how many requests; 0: as many as fit into time
 	time    time.Duration // 0: until total is reached
 	rate    float64       // requests per second in all; 0: as fast as they are answered
@@ -60,7 +61,7 @@ func (l load) run(ctx context.Context) (result, error) {
 		lists  = make([][]time.Duration, l.workers)
 		errs   = make([]error, l.workers)
 		start  = time.Now()
-		nextOf = func() (int64, bool) { n := next.Add(1) - 1; return n, l.total == 0 || n < l.total }
+		nextOf = func() (int64, bool) { n := next.Add(1) - 1; return l.first + n, l.total == 0 || n < l.total }
 	)
 	for i := range l.workers {
 		wg.Go(func() { lists[i], errs[i] = l.work(limited, start, nextOf) })
@@ -112,7 +113,7 @@ func (l load) pace(ctx context.Context, start time.Time, n int64) time.Time {
 	if l.rate == 0 {
 		return time.Now()
 	}
-	due := start.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
+	due := start.Add(time.Duration(float64(n-l.first) / l.rate * float64(time.Second)))
 	select {
 	case <-time.After(time.Until(due)):
 	case <-ctx.Done():
@@ -134,14 +135,28 @@ func readAnswer(r *bufio.Reader) (status int, err error) {
 	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return 0, err
 	}
-	length := int64(-1)
+	length, err := readHeader(r)
+	switch {
+	case err != nil:
+		return 0, err
+	case length < 0:
+		return status, errNoLength
+	}
+	_, err = r.Discard(int(length))
+	return status, err
+}
+
+// readHeader reads a header and returns its Content-Length; -1: it has none.
+func readHeader(r *bufio.Reader) (length int64, err error) {
+	length = -1
 	for {
-		if line, err = r.ReadSlice('\n'); err != nil {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
 			return 0, err
 		}
 		line = bytes.TrimRight(line, "\r\n")
 		if len(line) == 0 {
-			break
+			return length, nil
 		}
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		if len(name) == len("Content-Length") && bytes.EqualFold(name, []byte("Content-Length")) {
@@ -150,9 +165,4 @@ func readAnswer(r *bufio.Reader) (status int, err error) {
 			}
 		}
 	}
-	if length < 0 {
-		return status, errNoLength
-	}
-	_, err = r.Discard(int(length))
-	return status, err
 }

@@ -1,58 +1,112 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 )
 
-// A sink is a receiver of webhooks that costs little. Whoever wants to know what arrives sets got; what is at /hang never answers.
+// A sink is a receiver of webhooks that costs little: it speaks just enough HTTP/1.1 for bellbuoy. Whoever wants to know what arrives sets got; what is
+// at /hang never answers.
 type sink struct {
 	address string
 
-	mu   sync.Mutex
-	got  func(path string, body []byte, at time.Time)
-	gone chan struct{}
+	mu    sync.Mutex
+	got   func(path string, body []byte, at time.Time)
+	conns map[net.Conn]struct{} // nil: it is closed
 }
 
 func newSink(s *stage) *sink {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
-	k := &sink{address: l.Addr().String(), gone: make(chan struct{})}
-	server := &http.Server{Handler: k}
-	go server.Serve(l)
-	s.Cleanup(func() { close(k.gone); server.Close() })
+	k := &sink{address: l.Addr().String(), conns: map[net.Conn]struct{}{}}
+	go k.accept(l)
+	s.Cleanup(func() { l.Close(); k.close() })
 	return k
 }
 
 func (k *sink) url(path string) string { return "http://" + k.address + path }
 
-// tell calls got for each webhook from now on; nil: for none.
+// tell calls got for each webhook from now on; nil: for none. The body is got's only until it returns.
 func (k *sink) tell(got func(path string, body []byte, at time.Time)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.got = got
 }
 
-func (k *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	at := time.Now()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // it never arrived
-	}
-	if r.URL.Path == "/hang" {
-		select {
-		case <-r.Context().Done():
-		case <-k.gone:
+func (k *sink) accept(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil || !k.hold(conn) {
+			return
 		}
-		return
+		go func() {
+			k.serve(conn)
+			conn.Close()
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			delete(k.conns, conn)
+		}()
 	}
+}
+
+// hold notes a connection; one that comes after the end is closed.
+func (k *sink) hold(conn net.Conn) bool {
 	k.mu.Lock()
-	got := k.got
-	k.mu.Unlock()
-	if got != nil {
-		got(r.URL.Path, body, at)
+	defer k.mu.Unlock()
+	if k.conns == nil {
+		conn.Close()
+		return false
+	}
+	k.conns[conn] = struct{}{}
+	return true
+}
+
+func (k *sink) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for conn := range k.conns {
+		conn.Close()
+	}
+	k.conns = nil
+}
+
+// serve answers one webhook after the other.
+func (k *sink) serve(conn net.Conn) {
+	r := bufio.NewReader(conn)
+	var body []byte
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		_, path, _ := bytes.Cut(line, []byte(" "))
+		path, _, _ = bytes.Cut(path, []byte(" "))
+		to := string(path)
+		length, err := readHeader(r)
+		if err != nil || length < 0 {
+			return // bellbuoy sends bodies with their length
+		}
+		at := time.Now()
+		body = append(body[:0], make([]byte, length)...)
+		if _, err := io.ReadFull(r, body); err != nil {
+			return
+		}
+		if to == "/hang" {
+			_, _ = r.ReadByte() // until bellbuoy gives up
+			return
+		}
+		k.mu.Lock()
+		got := k.got
+		k.mu.Unlock()
+		if got != nil {
+			got(to, body, at)
+		}
+		if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"); err != nil {
+			return
+		}
 	}
 }
