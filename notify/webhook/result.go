@@ -53,12 +53,6 @@ const (
 	ReasonOther       Reason = "other"
 )
 
-// Reasons are all of them but ReasonNone, for those who make a metric of each in advance.
-func Reasons() []Reason {
-	return []Reason{ReasonDNS, ReasonRefused, ReasonTimeout, ReasonTLS, ReasonDenied, ReasonRedirect, Reason4xx,
-		Reason5xx, ReasonRateLimited, ReasonReset, ReasonBody, ReasonCanceled, ReasonOther}
-}
-
 // Result is an attempt's outcome: a value, never an error.
 type Result struct {
 	Status   int           // 0 when nothing was answered

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,50 +46,6 @@ func (c *Client) measure(ctx context.Context, tenant string, chart *Chart, as As
 	if chart.Digest == "" {
 		chart.Digest = file.digest
 	}
-}
-
-// ChartByFile finds the chart that is downloaded as file (app-1-2.0.0.tgz may be app-1 or app) in the tenant's
-// index.yaml. It costs the whole index up to that entry: ask sparingly.
-func (c *Client) ChartByFile(ctx context.Context, tenant, file string, as As) (Chart, error) {
-	var found Chart
-	err := c.IndexYAML(ctx, tenant, as, func(chart Chart) error {
-		if chart.File == file {
-			found = chart
-			return errEnough
-		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, errEnough):
-		return found, nil
-	case err != nil:
-		return Chart{}, err
-	}
-	return Chart{}, fmt.Errorf("looking for %s in index.yaml: %w", file, ErrNotFound)
-}
-
-var errEnough = errors.New("enough was read")
-
-// IndexYAML reads a tenant's index.yaml, entry by entry, without keeping it. An error of yield ends the reading and
-// is returned.
-func (c *Client) IndexYAML(ctx context.Context, tenant string, as As, yield func(Chart) error) error {
-	path, err := chartPath("", tenant, "index.yaml")
-	if err != nil {
-		return err
-	}
-	resp, err := c.askChart(ctx, http.MethodGet, path, tenant, as)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	plain, err := unpack(resp)
-	if err != nil {
-		return err
-	}
-	if err := scanIndex(plain, maxIndexYAML, yield); err != nil {
-		return fmt.Errorf("reading index.yaml: %w", err)
-	}
-	return nil
 }
 
 // chartInfo reads what the API knows of a chart. ChartMuseum looks versions up as constraints: an answer about another

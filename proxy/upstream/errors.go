@@ -69,12 +69,6 @@ func (e *StatusError) Is(target error) bool {
 	return false
 }
 
-// InsufficientScope reports whether err is a 401 to somebody whom the upstream knows but who may not do this.
-func InsufficientScope(err error) bool {
-	var status *StatusError
-	return errors.As(err, &status) && status.InsufficientScope
-}
-
 // RealmError is a token server that is neither the upstream's own host nor one of Options.Realms: it was not asked.
 type RealmError struct {
 	Realm string // without query and user

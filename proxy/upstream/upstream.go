@@ -34,7 +34,6 @@ import (
 const (
 	maxManifest  = 4 << 20  // bytes of a manifest that are read
 	maxPage      = 8 << 20  // bytes of one page of tags or repositories
-	maxIndexYAML = 64 << 20 // bytes of an index.yaml that are read; they are not kept
 	maxRefusal   = 64 << 10 // bytes of an error's body that are read
 	maxDrained   = 4 << 10  // bytes read of an answer that is not wanted, so that its connection can be used again
 	maxRedirects = 3        // within the upstream's own host

@@ -14,8 +14,7 @@ import (
 // counts as a pull at some registries: Heads avoids that. Sink, Reached, Progress and Skipped are called one at a time,
 // never concurrently.
 type Walk struct {
-	// Repositories are read in this order. Empty: the registry's catalog. At a ChartMuseum they are tenants, which it
-	// cannot list; empty: its root.
+	// Repositories are read in this order. Empty: the registry's catalog.
 	Repositories []string
 	// Heads reads digests and media types only.
 	Heads bool
@@ -44,16 +43,15 @@ type Sink interface {
 	Tag(ctx context.Context, found Found) error
 }
 
-// Found is one tag, or one version of a chart.
+// Found is one tag.
 type Found struct {
-	Tenant     string // charts only
-	Repository string // the chart's name, for charts
-	Tag        string // the version, for charts
+	Repository string
+	Tag        string
 	Digest     string
-	MediaType  string // "" for charts
+	MediaType  string
 	// Size is the artifact's: manifest, config and layers; of an index its own and its children's. 0 where unknown.
 	Size int64
-	Body []byte // of the manifest; nil with Heads, for charts, and where it is longer than 4 MiB
+	Body []byte // of the manifest; nil with Heads, and where it is longer than 4 MiB
 }
 
 // Progress is how far a walk is.
@@ -77,29 +75,17 @@ const (
 // patience (429, Retry-After), is waited for, in the end for minutes; then the walk returns an error and can be resumed
 // at the last cursor.
 func (c *Client) Walk(ctx context.Context, w Walk) (Progress, error) {
-	return c.walk(ctx, w, (*walker).listRepositories, (*walker).repository)
-}
-
-// WalkCharts reads the charts of a ChartMuseum from its index.yaml.
-func (c *Client) WalkCharts(ctx context.Context, w Walk) (Progress, error) {
-	return c.walk(ctx, w, (*walker).listTenants, (*walker).tenant)
-}
-
-func (c *Client) walk(ctx context.Context, w Walk,
-	list func(*walker, context.Context, func([]string) error) error,
-	read func(*walker, context.Context, string) error,
-) (Progress, error) {
 	k := newWalker(c, w)
 	group, ctx := errgroup.WithContext(ctx)
 	places := make(chan place)
 	group.Go(func() error {
 		defer close(places)
-		return k.produce(ctx, places, list)
+		return k.produce(ctx, places)
 	})
 	for range k.Concurrency {
 		group.Go(func() error {
 			for p := range places {
-				if err := k.visit(ctx, p, read); err != nil {
+				if err := k.visit(ctx, p); err != nil {
 					return err
 				}
 			}
@@ -110,7 +96,7 @@ func (c *Client) walk(ctx context.Context, w Walk,
 	return k.snapshot(), err
 }
 
-// place is a repository, or a tenant, and its number in the order of the walk.
+// place is a repository, and its number in the order of the walk.
 type place struct {
 	number int
 	name   string
@@ -146,9 +132,9 @@ func newWalker(c *Client, w Walk) *walker {
 }
 
 // produce numbers the places and hands them out, not too far ahead of the cursor.
-func (k *walker) produce(ctx context.Context, places chan<- place, list func(*walker, context.Context, func([]string) error) error) error {
+func (k *walker) produce(ctx context.Context, places chan<- place) error {
 	number := 0
-	err := list(k, ctx, func(names []string) error {
+	err := k.listRepositories(ctx, func(names []string) error {
 		k.tell(func(p *Progress) { p.Repositories += len(names) })
 		for _, name := range names {
 			if err := put(ctx, k.window, struct{}{}); err != nil {
@@ -176,9 +162,9 @@ func put[T any](ctx context.Context, to chan<- T, item T) error {
 	}
 }
 
-// visit reads one place; what cannot be read for good is skipped.
-func (k *walker) visit(ctx context.Context, p place, read func(*walker, context.Context, string) error) error {
-	if err := read(k, ctx, p.name); err != nil {
+// visit reads one repository; what cannot be read for good is skipped.
+func (k *walker) visit(ctx context.Context, p place) error {
+	if err := k.repository(ctx, p.name); err != nil {
 		if !skippable(err) {
 			return err
 		}

@@ -28,7 +28,7 @@ func (b *book) Tag(_ context.Context, f Found) error {
 	if b.fail != nil {
 		return b.fail
 	}
-	b.found[strings.TrimPrefix(f.Tenant+"/", "/")+f.Repository+":"+f.Tag] = f
+	b.found[f.Repository+":"+f.Tag] = f
 	return nil
 }
 
@@ -374,40 +374,6 @@ func TestWalkWaitsForTheOldest(t *testing.T) {
 		close(release)
 		if err := <-done; err != nil || len(b.found) != 2*(walkAhead+500) {
 			t.Errorf("%d tags, %v", len(b.found), err)
-		}
-	})
-}
-
-func TestWalkCharts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t)
-		var heads atomic.Int32
-		n.hosts["registry.test:5000"] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			switch {
-			case strings.HasSuffix(req.URL.Path, "/bad/index.yaml"):
-				w.WriteHeader(404)
-			case strings.HasSuffix(req.URL.Path, "/index.yaml"):
-				fmt.Fprint(w, indexYAML)
-			case req.Method == http.MethodHead:
-				heads.Add(1)
-				w.Header().Set("Content-Length", "77")
-			default:
-				t.Errorf("asked %s %s", req.Method, req.URL.Path)
-			}
-		})
-		b := newBook()
-		p, err := n.client().WalkCharts(t.Context(), b.walk(func(w *Walk) { w.Repositories = []string{"org/a", "bad", "b"} }))
-		if err != nil || len(b.found) != 6 || heads.Load() != 6 || p.Skipped != 1 || b.cursor() != "b" {
-			t.Errorf("%+v, %v, %d heads, %v", p, err, heads.Load(), slices.Sorted(maps.Keys(b.found)))
-		}
-		want := Found{Tenant: "org/a", Repository: "demo", Tag: "1.0.0-2", Digest: fooDigest, Size: 77}
-		if got := b.found["org/a/demo:1.0.0-2"]; got.Tenant != want.Tenant || got.Digest != want.Digest || got.Size != want.Size {
-			t.Errorf("%+v", got)
-		}
-		b = newBook()
-		heads.Store(0)
-		if _, err := n.client().WalkCharts(t.Context(), b.walk(func(w *Walk) { w.Heads = true })); err != nil || heads.Load() != 0 || len(b.found) != 3 {
-			t.Errorf("root by heads: %v, %d heads, %d charts", err, heads.Load(), len(b.found))
 		}
 	})
 }

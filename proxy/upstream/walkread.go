@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -86,14 +85,6 @@ func (k *walker) listRepositories(ctx context.Context, yield func([]string) erro
 		return yield(behind(k.Repositories, k.Resume))
 	}
 	return k.client.catalog(ctx, k.Resume, k.politely, yield)
-}
-
-// listTenants gives the named tenants behind the cursor, or the root.
-func (k *walker) listTenants(_ context.Context, yield func([]string) error) error {
-	if len(k.Repositories) == 0 {
-		return yield([]string{""})
-	}
-	return yield(behind(k.Repositories, k.Resume))
 }
 
 // behind is what follows cursor; all, where cursor is not among the names.
@@ -230,44 +221,4 @@ func (c contents) sum(own int64) (int64, bool) {
 		own += p.Size
 	}
 	return own, true
-}
-
-// tenant reads a tenant's index.yaml first, and then asks for the sizes, if it can be told without reading the files.
-func (k *walker) tenant(ctx context.Context, tenant string) error {
-	var charts []Chart
-	err := k.politely(ctx, func(ctx context.Context) error {
-		charts = charts[:0]
-		return k.client.IndexYAML(ctx, tenant, Own, func(chart Chart) error {
-			charts = append(charts, chart)
-			return nil
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("reading the charts of tenant %q: %w", tenant, err)
-	}
-	tellsSize := !k.Heads && !k.client.noHead.Load()
-	for _, chart := range charts {
-		if tellsSize {
-			chart.Size = k.chartSize(ctx, tenant, chart.File)
-			tellsSize = chart.Size > 0
-		}
-		found := Found{Tenant: tenant, Repository: chart.Name, Tag: chart.Version, Digest: chart.Digest, Size: chart.Size}
-		if err := k.sink(ctx, found); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// chartSize is 0 where a HEAD does not tell it.
-func (k *walker) chartSize(ctx context.Context, tenant, file string) (size int64) {
-	path, err := chartPath("", tenant, "charts", file)
-	if err != nil {
-		return 0
-	}
-	_ = k.politely(ctx, func(ctx context.Context) error {
-		size, err = k.client.chartHead(ctx, path, tenant, Own)
-		return err
-	})
-	return size
 }
