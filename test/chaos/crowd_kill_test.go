@@ -34,7 +34,7 @@ func TestRefusedCrowdOutlivesKill(t *testing.T) {
 		acked = append(acked, d.request(1))
 	}
 	again := r.refusals()
-	x.until("it delivers again, and is refused", func() bool { return r.refusals() > again })
+	x.until("it delivers again, and all have refused", func() bool { return r.refusals() > again && r.refusing() == refusers })
 	r.accept()
 	r.await(x, acked)
 	for request, n := range r.heardOf() {
@@ -82,12 +82,12 @@ type refusal struct {
 
 	mu      sync.Mutex
 	accepts bool
-	refused int
+	refused map[string]int             // webhook → POSTs
 	heard   map[string]map[string]bool // request → webhooks
 }
 
 func newRefusal(t *testing.T) *refusal {
-	r := &refusal{heard: map[string]map[string]bool{}}
+	r := &refusal{refused: map[string]int{}, heard: map[string]map[string]bool{}}
 	srv := httptest.NewServer(r)
 	t.Cleanup(srv.Close)
 	r.url = srv.URL
@@ -113,7 +113,7 @@ func (r *refusal) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.accepts || request == nil {
-		r.refused++
+		r.refused[req.URL.Path]++
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
@@ -131,10 +131,21 @@ func (r *refusal) accept() {
 	r.accepts = true
 }
 
-func (r *refusal) refusals() int {
+// refusals is how many POSTs were refused, by all webhooks.
+func (r *refusal) refusals() (sum int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.refused
+	for _, n := range r.refused {
+		sum += n
+	}
+	return sum
+}
+
+// refusing is how many webhooks have refused something.
+func (r *refusal) refusing() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.refused)
 }
 
 // heardOf is how many webhooks were told of each request.
