@@ -41,8 +41,12 @@ func (f *fastUpstream) simple(r *http.Request) bool {
 	if f == nil || r.ContentLength != 0 || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
 		return false
 	}
-	h := r.Header
-	return len(h["Te"]) == 0 && len(h["Trailer"]) == 0 && len(h["Upgrade"]) == 0 && len(h["Expect"]) == 0 && len(h["Proxy-Connection"]) == 0
+	return !demanding(r.Header)
+}
+
+// demanding tells whether a request's header asks for more than the fast path can.
+func demanding(h http.Header) bool {
+	return len(h["Te"]) > 0 || len(h["Trailer"]) > 0 || len(h["Upgrade"]) > 0 || len(h["Expect"]) > 0 || len(h["Proxy-Connection"]) > 0
 }
 
 // carryFast carries the request if it is one for the fast path.
@@ -101,12 +105,17 @@ const maxInformational = 8 // 1xx answers before the answer
 
 var errInformational = errors.New("too many 1xx answers")
 
-// converse sends a request and reads the header of its answer; those of 1xx go to the client at once.
+// converse sends a request and reads the header of its answer.
 func (x *exchange) converse(c *fastConn, request []byte) (*http.Response, error) {
 	c.begin(x.route.fast.header, time.Now())
 	if _, err := c.Conn.Write(request); err != nil {
 		return nil, err
 	}
+	return x.awaitAnswer(c)
+}
+
+// awaitAnswer reads the header of the answer; those of 1xx before it go to the client at once.
+func (x *exchange) awaitAnswer(c *fastConn) (*http.Response, error) {
 	for range maxInformational {
 		res, err := c.readHeader(x.in)
 		if err != nil {

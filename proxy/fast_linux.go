@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -111,4 +112,34 @@ func tcpInfo(c *net.TCPConn) (info *unix.TCPInfo) {
 	}
 	_ = raw.Control(func(fd uintptr) { info, _ = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
 	return info
+}
+
+// unread is how much has arrived on a connection and was not read yet.
+func unread(c syscall.RawConn) (n int) {
+	_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n
+}
+
+// writeAll writes b, and calls moved whenever some of it has gone: that a long piece moves slowly is not that it stands still.
+func (c *fastConn) writeAll(b []byte, moved func()) (err error) {
+	waited := c.raw.Write(func(fd uintptr) bool {
+		for len(b) > 0 {
+			var n int
+			switch n, err = unix.Write(int(fd), b); err {
+			case nil:
+				b = b[n:]
+				moved()
+			case unix.EINTR: // again
+			case unix.EAGAIN:
+				return false
+			default:
+				return true
+			}
+		}
+		return true
+	})
+	if waited != nil {
+		return waited
+	}
+	return os.NewSyscallError("write", err)
 }

@@ -5,6 +5,7 @@ package proxy
 import (
 	"errors"
 	"net"
+	"syscall"
 )
 
 // fastSupported: elsewhere than on Linux httputil.ReverseProxy carries everything.
@@ -20,6 +21,10 @@ func (c *fastConn) next(int64, func() *[]byte) (*[]byte, int, error) {
 
 func hasRoom(uintptr) bool { return true }
 
+func (c *fastConn) writeAll([]byte, func()) error { return errors.ErrUnsupported }
+
 func bytesReceived(*net.TCPConn) uint64 { return 0 }
 
 func bytesAcknowledged(*net.TCPConn) uint64 { return 0 }
+
+func unread(syscall.RawConn) int { return 0 }

@@ -119,9 +119,12 @@ func pair(t testing.TB, address string) (fast, plain *Handler) {
 }
 
 // ask sends a request straight into a handler.
-func ask(h *Handler, method, path string) (o outcome) {
+func ask(h *Handler, method, path string) outcome {
+	return handle(h, httptest.NewRequest(method, path, nil))
+}
+
+func handle(h *Handler, r *http.Request) (o outcome) {
 	w := httptest.NewRecorder()
-	r := httptest.NewRequest(method, path, nil)
 	r = r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, &http.Server{}))
 	defer func() {
 		if v := recover(); v != nil {

@@ -113,6 +113,8 @@ func clientConn(r *http.Request) *net.TCPConn {
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		return c
+	case *inlet:
+		return c.TCPConn
 	case *proxied:
 		return c.TCPConn
 	}

@@ -22,6 +22,8 @@ type ServerOptions struct {
 	HeaderRead time.Duration
 	// Idle is how long a connection is kept without a request.
 	Idle time.Duration
+	// Stalled is how long a client's HTTP/2 connection may take no byte of what there is for it.
+	Stalled time.Duration
 	// HeaderSize is the longest header, in bytes.
 	HeaderSize int
 	// Connections is how many connections are served at a time; more wait in the kernel's queue.
@@ -86,6 +88,7 @@ func (s *Server) Configure(o ServerOptions) {
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ConnState:         func(_ net.Conn, state http.ConnState) { s.changed(next, state) },
 		Protocols:         new(http.Protocols),
+		HTTP2:             forCrowds(o),
 	}
 	next.http.Protocols.SetHTTP1(true)
 	next.http.Protocols.SetHTTP2(o.TLS != nil)
@@ -108,6 +111,15 @@ func (s *Server) Configure(o ServerOptions) {
 	}
 	s.open.allow(o.Connections)
 	go func() { _ = next.http.Serve(next.in) }() // ends when next.in is closed
+}
+
+// forCrowds keeps small what an HTTP/2 connection holds for as long as it lives.
+func forCrowds(o ServerOptions) *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxReadFrameSize:          64 << 10, // the buffer is as long as the longest frame was; by default a MiB
+		MaxEncoderHeaderTableSize: 1,        // nothing: every answer's X-Request-Id and digest would be kept
+		WriteByteTimeout:          o.Stalled,
+	}
 }
 
 // connKey is that of a request's connection in its context.
@@ -284,7 +296,7 @@ func (h *handed) hand(c net.Conn) bool {
 func (h *handed) Accept() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
-		return c, nil
+		return inletOf(c), nil
 	case <-h.closed:
 		return nil, net.ErrClosed
 	}

@@ -7,7 +7,7 @@
 //	  read.go           requests that change nothing an event tells of: carried, observed, never held
 //	  write.go          manifest PUT and DELETE, chart POST and DELETE: gate.go withholds the last byte until the intent is
 //	                    committed, and the answer waits until its event is
-//	  fast*.go          downloads from a plaintext upstream, where the kernel moves the bytes
+//	  fast*.go          downloads from a plaintext upstream, where the kernel moves the bytes, and uploads of blobs to one
 //	reply.go            what bellbuoy answers itself when the upstream does not
 //
 // One rule stands above the rest: observing never breaks or delays a transfer. Every call into detect is guarded

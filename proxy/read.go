@@ -19,7 +19,7 @@ func (x *exchange) read() {
 	x.identify()
 	x.started = true
 	x.guarded("Start", func() { x.g.Tracker.Start(&x.op) })
-	if x.carryFast() {
+	if x.carryFast() || x.carryUpload() {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(x.in.Context())

@@ -1,0 +1,343 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// taker is an upstream that takes uploads. To /odd it gives an answer of given bytes when it has read so many of the body; to all others one that
+// tells what has come.
+type taker struct {
+	address string
+	conns   atomic.Int32
+	closed  chan net.Addr // the proxy's end of a connection that was, after an odd answer
+
+	mu     sync.Mutex
+	answer []byte
+	after  int64  // bytes of the body before the answer; negative: all
+	close  bool   // the connection after the answer, whatever is still to come
+	seen   string // the last request for /odd that was read to its end
+}
+
+func newTaker(t testing.TB) *taker {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	k := &taker{address: l.Addr().String(), closed: make(chan net.Addr, 1)}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			k.conns.Add(1)
+			go k.serve(c)
+		}
+	}()
+	return k
+}
+
+func (k *taker) serve(c net.Conn) {
+	defer c.Close()
+	br := bufio.NewReader(c)
+	for {
+		r, err := http.ReadRequest(br)
+		if err != nil {
+			return
+		}
+		if !strings.HasSuffix(r.URL.Path, "/odd") {
+			told := told(r)
+			fmt.Fprintf(c, "HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%s", len(told), told)
+			continue
+		}
+		if !k.odd(c, r) {
+			c.Close()
+			k.closed <- c.RemoteAddr()
+			return
+		}
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond)) // half an answer is waited for in vain
+		if _, err := br.Peek(1); err != nil {
+			return
+		}
+		_ = c.SetReadDeadline(time.Time{})
+	}
+}
+
+// odd gives the odd answer, and tells whether the connection goes on.
+func (k *taker) odd(c net.Conn, r *http.Request) bool {
+	k.mu.Lock()
+	answer, after, end := k.answer, k.after, k.close
+	k.mu.Unlock()
+	if after < 0 {
+		seen := told(r)
+		k.mu.Lock()
+		k.seen = seen
+		k.mu.Unlock()
+	} else {
+		_, _ = io.CopyN(io.Discard, r.Body, after)
+	}
+	_, _ = c.Write(answer)
+	if end {
+		return false
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	return true
+}
+
+// told is a request, as far as it may not differ from way to way.
+func told(r *http.Request) string {
+	sum := sha256.New()
+	n, err := io.Copy(sum, r.Body)
+	r.Header.Del("X-Request-Id")
+	return fmt.Sprintf("%s %s %s %v length %d %v: %d %x %v, then %v", r.Method, r.RequestURI, r.Host, r.Header, r.ContentLength, r.TransferEncoding, n, sum.Sum(nil), err, r.Trailer)
+}
+
+// unsized hides how long a reader is.
+type unsized struct{ io.Reader }
+
+// give sends an upload straight into a handler.
+func (k *taker) give(h *Handler, path string, body []byte, chunked bool) outcome {
+	r := httptest.NewRequest("PATCH", path, bytes.NewReader(body))
+	if chunked {
+		r = httptest.NewRequest("PATCH", path, unsized{bytes.NewReader(body)})
+	}
+	r.Header.Set("Content-Type", "application/octet-stream")
+	got := handle(h, r)
+	k.mu.Lock()
+	end := k.close && strings.HasSuffix(path, "/odd")
+	k.mu.Unlock()
+	if end {
+		awaitClosed(h, <-k.closed)
+	}
+	return got
+}
+
+// awaitClosed waits until a connection that the upstream has closed is seen to be: the next upload would not be sent twice.
+func awaitClosed(h *Handler, address net.Addr) {
+	fast := h.now.Load().routes[0].fast
+	if fast == nil {
+		return
+	}
+	for _, c := range fast.pool.idle {
+		for c.Conn.LocalAddr().String() == address.String() && c.silent() {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+const session = "/v2/a/blobs/uploads/"
+
+// compareUploads uploads by both ways, and then uploads something else, whose answer must not be a leftover.
+func compareUploads(t *testing.T, k *taker, fast, plain *Handler, body []byte, chunked bool, answer []byte, end bool) {
+	t.Helper()
+	k.mu.Lock()
+	k.answer, k.after, k.close = answer, -1, end
+	k.mu.Unlock()
+	plain.now.Load().retire()
+	got := k.give(fast, session+"odd", body, chunked)
+	took := k.seen
+	want := k.give(plain, session+"odd", body, chunked)
+	if took != k.seen {
+		t.Errorf("the upstream gets\nfast  %s\nplain %s", took, k.seen)
+	}
+	if !got.equal(want) {
+		t.Errorf("%d bytes, chunked=%v, close=%v, %.200q:\nfast  %.300s\nplain %.300s", len(body), chunked, end, answer, got, want)
+	}
+	for i := range 2 {
+		path := session + strconv.Itoa(i)
+		if got := k.give(fast, path, body, chunked); got.status != 202 || !strings.HasPrefix(got.body, "PATCH "+path) || !strings.Contains(got.body, fmt.Sprintf("%x <nil>", sha256.Sum256(body))) {
+			t.Errorf("chunked=%v, close=%v, %.200q: the answer after it is %.200s", chunked, end, answer, got)
+		}
+	}
+}
+
+func TestUploadEqualsPlain(t *testing.T) {
+	k := newTaker(t)
+	fast, plain := pair(t, k.address)
+	for i, answer := range oddAnswers {
+		body := bytes.Repeat([]byte{byte(i)}, 1+i*17_001)
+		for _, chunked := range []bool{true, false} {
+			for _, end := range []bool{true, false} {
+				compareUploads(t, k, fast, plain, body, chunked, []byte(answer), end)
+			}
+		}
+	}
+}
+
+func FuzzUploadEqualsPlain(f *testing.F) {
+	for _, answer := range oddAnswers {
+		f.Add([]byte(answer), []byte("a body"), true, false)
+	}
+	k := newTaker(f)
+	fast, plain := pair(f, k.address)
+	f.Fuzz(func(t *testing.T, answer, body []byte, chunked, end bool) {
+		if len(body) == 0 && !chunked {
+			t.Skip("no upload")
+		}
+		compareUploads(t, k, fast, plain, body, chunked, answer, end)
+	})
+}
+
+// An answer that comes before the end of the body is the client's, also where the upstream closes its connection at once.
+func TestEarlyAnswersToUploads(t *testing.T) {
+	k := newTaker(t)
+	fast, _ := pair(t, k.address)
+	body := make([]byte, 32<<20) // more than sockets hold
+	for _, chunked := range []bool{true, false} {
+		for _, end := range []bool{true, false} {
+			for _, after := range []int64{0, 1, 100_000, 31 << 20} {
+				k.mu.Lock()
+				k.answer, k.after, k.close = []byte("HTTP/1.1 413 Too Much\r\nContent-Length: 4\r\n\r\nfull"), after, end
+				k.mu.Unlock()
+				for range 5 {
+					got := k.give(fast, session+"odd", body, chunked)
+					if got.status != 413 || got.body != "full" || got.cut {
+						t.Fatalf("chunked=%v, close=%v, after %d: got %s", chunked, end, after, got)
+					}
+					if after < 1<<20 && got.header.Get("Connection") != "close" {
+						t.Errorf("after %d: the rest of the body would be read as a request: %v", after, got.header)
+					}
+				}
+			}
+		}
+	}
+	if got := k.give(fast, session+"x", body, false); got.status != 202 {
+		t.Errorf("after all that: %s", got)
+	}
+}
+
+func TestUploadsReuseConnections(t *testing.T) {
+	k := newTaker(t)
+	fast, _ := pair(t, k.address)
+	for i := range 10 {
+		k.give(fast, session+"x", []byte("body"), i%2 == 0)
+	}
+	if n := k.conns.Load(); n != 1 {
+		t.Errorf("%d connections for ten uploads", n)
+	}
+}
+
+// frontOf starts a Server in front of a Handler: its connections are those that uploads come on in earnest.
+func frontOf(t *testing.T, h http.Handler) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(ServerOptions{Handler: h})
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() {
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.Shutdown(over)
+	})
+	return l.Addr().String()
+}
+
+// inChunks writes a body in chunks of changing length.
+func inChunks(w io.Writer, body []byte, lengths ...int) {
+	for i := 0; len(body) > 0; i++ {
+		n := min(len(body), lengths[i%len(lengths)])
+		fmt.Fprintf(w, "%x\r\n%s\r\n", n, body[:n])
+		body = body[n:]
+	}
+	_, _ = io.WriteString(w, "0\r\n\r\n")
+}
+
+// Bodies in chunks of any length arrive whole, and so do the requests that come right behind them.
+func TestUploadsInChunks(t *testing.T) {
+	k := newTaker(t)
+	fast, _ := pair(t, k.address)
+	address := frontOf(t, fast)
+	body := make([]byte, 3<<20)
+	for i := range body {
+		body[i] = byte(i * i >> 7)
+	}
+	sum := fmt.Sprintf("%d %x <nil>", len(body), sha256.Sum256(body))
+	for _, lengths := range [][]int{{1000}, {4096}, {32 << 10}, {1 << 20}, {7, 5000, 70_000, 1, 300_000}} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		const times = 3
+		go func() {
+			w := bufio.NewWriterSize(c, 50_000)
+			for range times {
+				_, _ = io.WriteString(w, "PATCH "+session+"x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+				inChunks(w, body, lengths...)
+			}
+			_ = w.Flush()
+		}()
+		br := bufio.NewReader(c)
+		for range times {
+			res, err := http.ReadResponse(br, nil)
+			if err != nil {
+				t.Fatalf("%v: %v", lengths, err)
+			}
+			got, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			if res.StatusCode != 202 || !strings.Contains(string(got), sum) || !strings.Contains(string(got), "length -1 [chunked]") {
+				t.Fatalf("%v: %d %.300s", lengths, res.StatusCode, got)
+			}
+		}
+	}
+	for until := time.Now().Add(patience); aheadLent.Load() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%d buffers are still lent", aheadLent.Load())
+		}
+	}
+}
+
+// A body that breaks off or is broken never looks complete to the upstream.
+func TestBrokenUploads(t *testing.T) {
+	for _, tc := range []struct {
+		request string
+		want    string // "": the client is gone
+	}{
+		{"Content-Length: 100000\r\n\r\nthe beginning", ""},
+		{"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", ""},
+		{"Transfer-Encoding: chunked\r\n\r\n5\r\nhel", ""},
+		{"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", "HTTP/1.1 400 "},
+		{"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n0\r\n\r\n", "HTTP/1.1 400 "},
+	} {
+		ended := make(chan error, 1)
+		address := serveRaw(t, func(c net.Conn) {
+			r, err := http.ReadRequest(bufio.NewReader(c))
+			if err == nil {
+				_, err = io.Copy(io.Discard, r.Body)
+			}
+			ended <- err
+		})
+		fast, _ := pair(t, address)
+		c, err := net.Dial("tcp", frontOf(t, fast))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, "PATCH "+session+"x HTTP/1.1\r\nHost: h\r\n"+tc.request)
+		if tc.want == "" {
+			time.Sleep(20 * time.Millisecond) // so that the upload is under way
+			c.Close()
+		} else if line, _ := bufio.NewReader(c).ReadString('\n'); !strings.HasPrefix(line, tc.want) {
+			t.Errorf("%q: got %q", tc.request, line)
+		}
+		if err := <-ended; err == nil {
+			t.Errorf("%q: complete to the upstream", tc.request)
+		}
+		c.Close()
+	}
+}
