@@ -82,29 +82,30 @@ func settle(t harness.T, buoy *harness.Buoy, hooks *sink, quiet time.Duration) {
 	t.Helper()
 	time.Sleep(quiet + 2*time.Second)
 	deadline := time.Now().Add(2 * time.Minute)
+	var waiting []string
 	for n := -1; time.Now().Before(deadline); time.Sleep(time.Second) {
 		if now := hooks.len(); now != n {
 			n = now
 			continue
 		}
-		if pending(buoy.Metrics()) {
+		if waiting = pending(buoy.Metrics()); len(waiting) > 0 {
 			continue
 		}
 		return
 	}
-	t.Errorf("webhooks still arrive, or are still pending")
+	t.Errorf("webhooks still arrive, or are still pending: %d have come; %s", hooks.len(), strings.Join(waiting, ", "))
 }
 
-// pending tells whether deliveries or intents wait.
-func pending(metrics string) bool {
+// pending are the metrics by which deliveries or intents wait.
+func pending(metrics string) (waiting []string) {
 	for line := range strings.Lines(metrics) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		waits := strings.HasPrefix(name, "bellbuoy_pending_deliveries") || strings.HasPrefix(name, "bellbuoy_open_intents")
 		if waits && value != "0" {
-			return true
+			waiting = append(waiting, strings.TrimSpace(line))
 		}
 	}
-	return false
+	return waiting
 }
 
 // deal gives each scenario its webhooks, each once.

@@ -131,7 +131,7 @@ func againLater(s Scenario, _ *rand.Rand) (Scenario, bool) {
 		return s, false
 	}
 	last := s.Lines[len(s.Lines)-1]
-	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 7500) }), true
+	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 12500) }), true
 }
 
 // referrersAPI: a registry that knows referrers itself, so that nobody keeps fallback tags.
