@@ -81,9 +81,9 @@ const (
 	longCopy = 64 << 10
 	longMany = 32 // so many may be large at a time
 	someCopy = 8 << 10
-	someMany = 256 // HTTP/2 streams; it cannot be told whether their client takes more, and each connection keeps what its longest frame took
-	// crowdCopy makes a frame, and that a TLS record, that fit into 4,864 bytes: Go has those, and then none below 5,376.
-	crowdCopy = 4800
+	someMany = 128 // transfers; beyond, HTTP/2 streams get less still: it cannot be told whether their client takes more, and each connection keeps what its longest frame took
+	// crowdCopy is what net/http buffers for an HTTP/2 stream anyway: with that flushed on its own, nothing is lent while it waits.
+	crowdCopy = 4 << 10
 )
 
 var (
@@ -96,7 +96,7 @@ var (
 
 // lendToConn lends a buffer for a piece that goes to a connection. Few are lent at a time, however many connections there are.
 func lendToConn() *[]byte {
-	if longLent.Add(1) <= longMany {
+	if longLent.Add(1) <= longMany && longCopies.Load() <= someMany {
 		return longBuffers.Get().(*[]byte)
 	}
 	longLent.Add(-1)

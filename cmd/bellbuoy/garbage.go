@@ -11,7 +11,9 @@ import (
 const (
 	lateGarbage = 400      // percent of what is alive that may be garbage …
 	littleTotal = 64 << 20 // … as long as all memory stays below this, or below what limitFor says
-	leastRoom   = 4 << 20  // for garbage, however much is alive
+	fewStacks   = 3 << 20  // of stacks: beyond, there are many connections, …
+	crowded     = 8        // … and for each of their stacks' bytes so many less are free to be garbage, which leaves holes between what lives on
+	leastRoom   = 3 << 20  // for garbage, however much is alive
 	marked      = 40       // MiB that may be marked in a second: a few percent of a core
 )
 
@@ -62,7 +64,7 @@ func (g *garbage) collected(m memory, now time.Time) {
 // take is taken from that room, four times: connections by the thousand hold much and, once they are there, make little garbage.
 func limitFor(m memory, rate float64) int64 {
 	room := int64(rate*float64(m.alive)/(marked<<20)) - 4*m.stacks
-	return max(littleTotal, m.alive+m.beside+min(max(room, leastRoom), 2*m.alive))
+	return max(littleTotal-crowded*max(m.stacks-fewStacks, 0), m.alive+m.beside+min(max(room, leastRoom), 2*m.alive))
 }
 
 // memory is what the runtime holds, in bytes.

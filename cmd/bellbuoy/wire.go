@@ -109,7 +109,8 @@ func (w *wiring) proxyOptions(d data) proxy.Options {
 func (w *wiring) serverOptions(h *proxy.Handler, log *zap.Logger) proxy.ServerOptions {
 	c := w.config
 	return proxy.ServerOptions{
-		Handler: h, HeaderRead: time.Duration(c.Limits.HeaderRead), Idle: time.Duration(c.Limits.Idle), HeaderSize: int(c.Limits.HeaderSize),
+		Handler: h, HeaderRead: time.Duration(c.Limits.HeaderRead), Idle: time.Duration(c.Limits.Idle),
+		Stalled: time.Duration(c.Limits.StalledBody), HeaderSize: int(c.Limits.HeaderSize),
 		Connections: c.Limits.Connections, TLS: w.tls, ProxyProtocol: c.ProxyProtocol, TrustedProxies: c.TrustedProxies, Log: log,
 	}
 }
