@@ -98,7 +98,9 @@ type trial struct {
 
 var trials = []trial{
 	{"idle", idleMemory},
-	{"pulls", pullMemory},
+	{"pulls", pullMemory("HTTP/1.1", tls1)},
+	{"pulls-h2", pullMemory("HTTP/2", tls2)},
+	{"pulls-both", pullMemory("half HTTP/2", tls1, tls2)},
 	{"latency", latency},
 	{"fanout", fanout},
 	{"growth", growth},

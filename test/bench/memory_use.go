@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,62 +19,81 @@ func idleMemory(s *stage, _ options) []row {
 	return []row{atMost("idle: RSS", mib(rss), float64(rss), 25<<20, "25 MiB")}
 }
 
-// pullMemory is what it holds while a thousand clients, each on a connection of its own, pull over TLS.
-func pullMemory(s *stage, opts options) []row {
-	var rows []row
-	for _, p := range []protocol{tls1, tls2} {
-		const clients = 1000
-		rss := pulling(s, p, clients, time.Duration(opts.scaled(50))*100*time.Millisecond)
-		work := fmt.Sprintf("%d concurrent pulls over TLS, %s: RSS", clients, [...]string{tls1: "HTTP/1.1", tls2: "HTTP/2"}[p])
-		rows = append(rows, atMost(work, mib(rss), float64(rss), 100<<20, "100 MiB"))
-	}
-	return rows
+// A mix is what the clients of a crowd speak, in turn.
+type mix struct {
+	name      string
+	protocols []protocol
 }
 
-// pulling lets clients read a manifest and then its blob for some time, all at once, and returns the most memory held.
-func pulling(s *stage, p protocol, clients int, long time.Duration) (rss int64) {
+// pullMemory is what bellbuoy holds while a thousand clients, each on a connection of its own, pull over TLS.
+func pullMemory(name string, protocols ...protocol) func(*stage, options) []row {
+	const clients = 1000
+	return func(s *stage, opts options) []row {
+		rss := pulling(s, mix{name, protocols}, clients, time.Duration(opts.scaled(30))*100*time.Millisecond)
+		work := fmt.Sprintf("%d concurrent pulls over TLS, %s: RSS", clients, name)
+		return []row{atMost(work, mib(rss), float64(rss), 100<<20, "100 MiB")}
+	}
+}
+
+// A crowd are clients that read at one pace.
+type crowd struct {
+	pace    atomic.Int32
+	reading atomic.Int64 // clients whose blob flows
+	failed  atomic.Pointer[error]
+	// connecting bounds how many connect at once: no more than connecting takes.
+	connecting chan struct{}
+}
+
+const (
+	trickling int32 = iota // at what a thousand can keep up on few cores
+	holding                // nobody reads
+	flooding               // as fast as it comes
+)
+
+// pulling lets clients read a manifest and then its blob, and returns the most memory held: while they come, while all trickle, while nobody
+// reads, and while all read what they can.
+func pulling(s *stage, m mix, clients int, each time.Duration) (rss int64) {
 	cert, upstream := newCertificate(s), newMemory(s)
 	upstream.blobSize = 1 << 40 // nobody gets to its end
-	manifest := newManifest(1)
-	upstream.put("/v2/"+repository+"/manifests/v1", manifest)
+	upstream.put("/v2/"+repository+"/manifests/v1", newManifest(1))
 	c := startBellbuoy(s, upstream.address, &cert)
-	w := watch(c.pid)
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	var reading atomic.Int64
-	var failed atomic.Pointer[error]
+	all := &crowd{connecting: make(chan struct{}, 32)}
+	w := watch(c.pid)
 	var wg sync.WaitGroup
-	connecting := make(chan struct{}, 32)
 	for i := range clients {
 		wg.Go(func() {
-			err := pullOn(ctx, p, "https://"+c.address, fmt.Sprintf("node/%d", i), connecting, &reading)
+			err := all.pull(ctx, m.protocols[i%len(m.protocols)], "https://"+c.address, fmt.Sprintf("node/%d", i))
 			if err != nil && ctx.Err() == nil {
-				failed.Store(&err)
+				all.failed.Store(&err)
 			}
 		})
 	}
-	for reading.Load() < int64(clients) && failed.Load() == nil {
+	for all.reading.Load() < int64(clients) && all.failed.Load() == nil {
 		s.pause(50 * time.Millisecond)
 	}
-	s.pause(long)
+	for _, pace := range []int32{trickling, holding, flooding} {
+		all.pace.Store(pace)
+		s.pause(each)
+		c.buoy.profile(s, fmt.Sprintf("pulls-%s-%d", strings.NewReplacer("/", "", " ", "-").Replace(m.name), pace), "heap")()
+	}
 	rss = w.stop().rss
-	c.buoy.profile(s, fmt.Sprintf("pulls-%d", p), "heap")()
 	cancel()
 	wg.Wait()
-	if err := failed.Load(); err != nil {
+	if err := all.failed.Load(); err != nil {
 		s.Fatalf("pulling: %w", *err)
 	}
 	return rss
 }
 
-// pullOn is one client: a manifest, then a blob until ctx ends, at a pace that a thousand can keep up on few cores. It counts itself
-// once the blob flows. No more connect at once than connecting takes.
-func pullOn(ctx context.Context, p protocol, base, agent string, connecting chan struct{}, reading *atomic.Int64) error {
+// pull is one client: a manifest, then a blob until ctx ends.
+func (c *crowd) pull(ctx context.Context, p protocol, base, agent string) error {
 	client := newClient(p)
 	defer client.CloseIdleConnections()
-	connecting <- struct{}{}
+	c.connecting <- struct{}{}
 	body, err := open(ctx, client, base+"/v2/"+repository+"/manifests/v1", agent)
-	<-connecting
+	<-c.connecting
 	if err != nil {
 		return err
 	}
@@ -89,18 +109,24 @@ func pullOn(ctx context.Context, p protocol, base, agent string, connecting chan
 	if _, err = io.CopyN(io.Discard, body, 64<<10); err != nil {
 		return err
 	}
-	reading.Add(1)
-	return trickle(ctx, body)
+	c.reading.Add(1)
+	return c.read(ctx, body)
 }
 
-func trickle(ctx context.Context, body io.Reader) error {
+func (c *crowd) read(ctx context.Context, body io.Reader) error {
 	for ctx.Err() == nil {
-		if _, err := io.CopyN(io.Discard, body, 32<<10); err != nil {
-			return err
+		pace := c.pace.Load()
+		if pace != holding {
+			if _, err := io.CopyN(io.Discard, body, 32<<10); err != nil {
+				return err
+			}
+		}
+		if pace == flooding {
+			continue
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(2 * time.Second):
 		}
 	}
 	return nil
