@@ -87,7 +87,6 @@ func (x *exchange) askFast() (*fastConn, *http.Response, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		c.watch(x.ctx)
 		res, err := x.converse(c, *request)
 		if err == nil {
 			return c, res, nil
@@ -174,6 +173,9 @@ func (x *exchange) passBody(c *fastConn, res *http.Response) error {
 	if x.in.Method == http.MethodHead || res.Body == http.NoBody || res.ContentLength == 0 {
 		x.answer.clean = true
 		return nil
+	}
+	if res.ContentLength < 0 || int64(c.buffered()) < res.ContentLength {
+		c.watch(x.ctx)
 	}
 	if res.ContentLength >= spliceFrom && x.got.limit == 0 && x.in.TLS == nil && x.in.ProtoMajor == 1 {
 		if to, ok := x.answer.ResponseWriter.(io.ReaderFrom); ok {

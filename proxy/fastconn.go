@@ -136,7 +136,9 @@ type fastConn struct {
 	idleSince time.Time
 	allowed   time.Duration // that the read deadline stands for; zero: there is none
 	allowedAt time.Time     // when it was set
-	stop      func() bool   // of the watch over the client
+	stop      func() bool   // of the watch over the client; nil: there is none
+	hasty     bool          // the answer is expected at once, and the client not watched yet
+	rest      time.Duration // that the answer has after that; zero is all the time
 	glance    glance
 
 	// what next and try tell each other
@@ -175,9 +177,12 @@ func (c *fastConn) buffered() int {
 	return c.br.Buffered()
 }
 
-// watch wakes the connection up when the client goes away.
+// watch wakes the connection up when the client goes away, from now on.
 func (c *fastConn) watch(ctx context.Context) {
-	c.stop = context.AfterFunc(ctx, func() { _ = c.Conn.SetDeadline(time.Unix(1, 0)) })
+	if c.stop == nil {
+		c.hasty = false
+		c.stop = context.AfterFunc(ctx, func() { _ = c.Conn.SetDeadline(time.Unix(1, 0)) })
+	}
 }
 
 // unwatch ends the watch; false when it has woken the connection up, which is then of no more use. It may be called again.
@@ -192,12 +197,30 @@ func (c *fastConn) unwatch() bool {
 	return stopped
 }
 
-// begin makes the connection ready for a request whose answer's header must come within a time.
+// haste is how long an answer is waited for without watching whether the client is still there: most answers come before that would be of use.
+const haste = 250 * time.Millisecond
+
+// begin makes the connection ready for a request whose answer's header must come within a time; zero is all the time.
 func (c *fastConn) begin(within time.Duration, now time.Time) {
 	c.received, c.budget, c.framed = 0, upstreamHeader, false
 	c.br = readers.Get().(*bufio.Reader)
 	c.br.Reset(c)
+	c.hasty = c.stop == nil && (within == 0 || within > haste)
+	if c.hasty {
+		c.rest = max(within-haste, 0)
+		within = haste
+	}
 	c.allow(within, now)
+}
+
+// wait ends the haste: from now on the client is watched. False where there was none.
+func (c *fastConn) wait(ctx context.Context) bool {
+	if !c.hasty {
+		return false
+	}
+	c.allow(c.rest, time.Now())
+	c.watch(ctx)
+	return true
 }
 
 var errHeaderSize = errors.New("the upstream's header is too long")
@@ -220,7 +243,7 @@ func (c *fastConn) Read(p []byte) (int, error) {
 
 // readHeader reads an answer's header.
 func (c *fastConn) readHeader(r *http.Request) (*http.Response, error) {
-	framed, err := c.peekFraming()
+	framed, err := c.peekFraming(r.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -237,11 +260,15 @@ func (c *fastConn) readHeader(r *http.Request) (*http.Response, error) {
 
 // peekFraming looks at a header as it came, for http.ReadResponse mends what it can: framed is false where the length is told twice, and where the
 // header is too long to look at.
-func (c *fastConn) peekFraming() (framed bool, err error) {
+func (c *fastConn) peekFraming(ctx context.Context) (framed bool, err error) {
 	for need := 1; ; {
 		if _, err := c.br.Peek(need); err != nil {
 			if errors.Is(err, bufio.ErrBufferFull) {
+				c.wait(ctx)
 				return false, nil
+			}
+			if timedOut(err) && c.wait(ctx) {
+				continue
 			}
 			if err == io.EOF && c.br.Buffered() > 0 {
 				err = io.ErrUnexpectedEOF
