@@ -163,6 +163,46 @@ func TestDamageIsFoundByReaders(t *testing.T) {
 	salvagedWell(t, w, all)
 }
 
+// TestDamageIsFoundByALateCheck: nobody reads what is damaged.
+func TestDamageIsFoundByALateCheck(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	all := fill(t, w)
+	w = w.reopen(t)
+	w.sqlite.checkAfter(0)
+	if err := w.Update(ctx, nil, func(Tx) error { return nil }); err != nil || len(w.Warnings()) != 0 {
+		t.Fatal("a sound file: ", err, w.Warnings())
+	}
+	damage(t, w.sqlite.e.path, 0.45, 0.55)
+	w.sqlite.checkAfter(0)
+	for deadline := time.Now().Add(patience); len(w.Warnings()) == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	salvagedWell(t, w, all)
+}
+
+// TestLargeFilesAreCheckedLater: a start does not wait for the check of a large file that was not closed.
+func TestLargeFilesAreCheckedLater(t *testing.T) {
+	w := sqliteWorld(t, t.TempDir())
+	for i := range 10 {
+		w.update(t, func(tx Tx) { tx.Put(Row{Key: Key{"k", fmt.Sprint(i)}, Value: make([]byte, checkFirst/10)}) })
+	}
+	checkpoint(t, w)
+	if again := w.reopen(t); again.sqlite.e.doubtful {
+		t.Error("a file that was closed is doubtful")
+	} else {
+		again.push(t, "in the WAL", "r", "t", "hook")
+		w = sqliteWorld(t, abandon(t, again))
+	}
+	if !w.sqlite.e.doubtful {
+		t.Error("a large file that was not closed is not doubtful")
+	}
+	small := sqliteWorld(t, t.TempDir())
+	small.push(t, "in the WAL", "r", "t", "hook")
+	if again := sqliteWorld(t, abandon(t, small)); again.sqlite.e.doubtful {
+		t.Error("a small file is doubtful")
+	}
+}
+
 // TestSalvageIsFinished: the process was killed between putting the damaged file aside and renaming the new one.
 func TestSalvageIsFinished(t *testing.T) {
 	dir := t.TempDir()

@@ -25,7 +25,9 @@ type SQLiteOptions struct {
 const (
 	databaseFile = "bellbuoy.db"
 	readers      = 3
-	checkBelow   = 1 << 30 // a file of this size or more is not checked at open
+	checkFirst   = 32 << 20         // a file of this size or more is not checked before it is used, …
+	checkLater   = 10 * time.Second // … but so long after it was opened, …
+	checkBelow   = 1 << 30          // … and one of this size or more not at all: damage is noticed when it is read
 	walLimit     = 64 << 20
 )
 
@@ -44,6 +46,7 @@ type sqliteEngine struct {
 	cache    *cache           // the writer's
 	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
 	dirty    bool             // the writer's: something is in the WAL
+	doubtful bool             // the last stop was none, and the file was too large to be checked at once
 	healing  bool             // the writer's: the file is being replaced, and the readers are taken away
 	replaced string           // the writer's: what to warn of once the new file is open
 
@@ -98,7 +101,19 @@ func newSQLiteStore(ctx context.Context, e *sqliteEngine) (*sqliteStore, error) 
 		s.Close()
 		return nil, err
 	}
+	if e.doubtful {
+		s.running.Go(func() { s.checkAfter(checkLater) })
+	}
 	return s, nil
+}
+
+// checkAfter checks the whole file some time after a start that had no time for it. What is damaged is salvaged, as when somebody reads it.
+func (s *sqliteStore) checkAfter(rest time.Duration) {
+	select {
+	case <-s.life.Done():
+	case <-time.After(rest):
+		_ = s.e.snapshotOf(s.life, func(c *conn) error { return c.check(s.life) })
+	}
 }
 
 // Warnings grow when a file is salvaged while it is in use.
@@ -128,11 +143,12 @@ func (e *sqliteEngine) connect(ctx context.Context) (err error) {
 	if e.write, err = openConn(dsn(e.path, writerPragmas)); err != nil {
 		return err
 	}
-	if unclean && size(e.path) < checkBelow {
+	if unclean && size(e.path) < checkFirst {
 		if err := e.write.check(ctx); err != nil {
 			return err
 		}
 	}
+	e.doubtful = unclean && size(e.path) >= checkFirst && size(e.path) < checkBelow
 	if err := migrateSQLite(e.write); err != nil {
 		return err
 	}
@@ -196,8 +212,8 @@ func (c *conn) check(ctx context.Context) error {
 	return nil
 }
 
-// checkAtMost bounds how long a start waits for the check of a large file; damage that it did not reach is noticed when it is read.
-const checkAtMost = 400 * time.Millisecond
+// checkAtMost bounds a check where the disk is slow.
+const checkAtMost = 20 * time.Second
 
 func (e *sqliteEngine) disconnect() {
 	if e.write != nil {
