@@ -110,6 +110,76 @@ func TestUpstreamThatTakesNoUpload(t *testing.T) {
 	}
 }
 
+// An upload that moves slowly is not cut, whichever side is slow: neither for standing still nor because the answer comes late after its beginning.
+func TestSlowUploads(t *testing.T) {
+	const limit = 300 * time.Millisecond
+	for _, tc := range []struct {
+		name        string
+		client      bool // is slow; else the upstream
+		fast        bool
+		unknownSize bool
+	}{{"client, fast", true, true, false}, {"client in chunks, fast", true, true, true}, {"client, plain", true, false, false}, {"upstream, fast", false, true, false}, {"upstream, fast, chunks", false, true, true}, {"upstream, plain", false, false, false}} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				buf := make([]byte, 800<<10)
+				for n, err := 0, error(nil); err == nil; {
+					if n, err = io.ReadFull(r.Body, buf); n > 0 && !tc.client {
+						time.Sleep(limit / 6)
+					}
+				}
+				w.WriteHeader(http.StatusAccepted)
+			}), func(o *Options) {
+				o.Limits.StalledBody = limit
+				if tc.client {
+					o.Limits.UpstreamResponseHeader = limit // a slow upstream has much in its socket when all is sent
+				}
+			})
+			if !tc.fast {
+				s.handler.now.Load().routes[0].fast = nil
+			}
+			body := io.Reader(strings.NewReader(strings.Repeat("x", 16<<20)))
+			if tc.client {
+				body = &trickle{left: 10, every: limit / 5}
+			}
+			r, err := http.NewRequest("PATCH", s.front.URL+"/v2/a/blobs/uploads/1", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.ContentLength = 10; !tc.client {
+				r.ContentLength = 16 << 20
+			}
+			if tc.unknownSize {
+				r.ContentLength = -1
+			}
+			res, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if res.StatusCode != http.StatusAccepted {
+				t.Errorf("got %d", res.StatusCode)
+			}
+		})
+	}
+}
+
+// trickle is a body that comes a byte at a time.
+type trickle struct {
+	left  int
+	every time.Duration
+}
+
+func (s *trickle) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	time.Sleep(s.every)
+	s.left--
+	p[0] = 'x'
+	return 1, nil
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
