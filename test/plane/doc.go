@@ -2,6 +2,7 @@
 // send there. Events are other packages' subject.
 //
 //	wire_test.go     requests that could be read in two ways, byte for byte, against the real registry
+//	frames_test.go   the same frame by frame over HTTP/2; floods_test.go: what one HTTP/2 connection can do to all others
 //	tls_test.go      TLS at bellbuoy, in front of it and nowhere; certificates that change; the conformance program over each
 //	front_test.go    real load balancers in front: forwarding headers, PROXY protocol
 //	limits_test.go   clients and upstreams that are slow, silent or gone; nothing of them is left behind
