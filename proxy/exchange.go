@@ -183,6 +183,9 @@ func (x *exchange) hashes() bool {
 // decides what the request means must not be (who dropped it would hand on another request than was sent).
 // A target that is no path ("PRI *" of HTTP/2 without TLS) means nothing here.
 func unambiguous(r *http.Request, identityHeader string) bool {
+	if r.ProtoMajor > 1 && !wellFormed(r) {
+		return false
+	}
 	if r.Method == http.MethodConnect || !strings.HasPrefix(rawTarget(r), "/") || strings.ContainsFunc(r.RequestURI, breaksLines) || strings.ContainsFunc(r.Host, breaksHosts) {
 		return false
 	}
@@ -194,6 +197,16 @@ func unambiguous(r *http.Request, identityHeader string) bool {
 		}
 	}
 	return true
+}
+
+// wellFormed tells of an HTTP/2 request what net/http lets pass: hosts have a field of their own there, so no target names one, and a length is told
+// once and kept to.
+func wellFormed(r *http.Request) bool {
+	if !strings.HasPrefix(r.RequestURI, "/") {
+		return false
+	}
+	length := r.Header["Content-Length"]
+	return len(length) == 0 || len(length) == 1 && length[0] == strconv.FormatInt(r.ContentLength, 10)
 }
 
 // breaksLines tells whether a character would end a request's path early. HTTP/2 can carry some of these where HTTP/1.1 cannot.
