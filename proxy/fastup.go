@@ -12,8 +12,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// uploads tells whether a request is a blob on its way to a plaintext upstream. Its body goes out as it comes, over the fast path's connections
-// and in large pieces: two goroutines and one buffer, where http.Transport has four of each. What asks for more than that is left to it.
+// A blob goes to a plaintext upstream over the fast path's connections, in pieces as large as what the client has sent by then: what it costs is
+// calls of the kernel. Where its length is not known, it comes and goes in chunks; the client's are not the upstream's.
+
+// uploads tells whether a request is such a blob. What asks for more than a body and an answer is left to http.Transport.
 func (f *fastUpstream) uploads(x *exchange) bool {
 	r := x.in
 	if f == nil || r.ContentLength == 0 || r.ProtoMajor != 1 || len(r.Trailer) > 0 || demanding(r.Header) {
