@@ -25,6 +25,9 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // WriteHeader passes an answer's header on, and those of 1xx before it.
 func (a *answer) WriteHeader(status int) {
+	if status == http.StatusContinue {
+		return // net/http says so itself, once, when the body is first read
+	}
 	a.allow(time.Now())
 	if status >= 200 && a.status == 0 {
 		a.status, a.first = status, a.allowedAt
