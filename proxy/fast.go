@@ -11,8 +11,8 @@ import (
 )
 
 // The fast path carries requests without a body (and blobs: fastup.go) to a plaintext upstream: over connections of its own, in the handler's
-// goroutine, and with large bodies moved by the kernel. It does what http.Transport and httputil.ReverseProxy do, for the cases in which that is simple, and leaves all
-// others to them. What it gains is measured by the benchmarks; what it must not lose is checked against them by fuzzing.
+// goroutine, and with large bodies moved by the kernel. It does what http.Transport and httputil.ReverseProxy do, for the cases in which that is
+// simple, and leaves all others to them. What it gains is measured by the benchmarks; what it must not lose is checked against them by fuzzing.
 //
 // Its rule for connections: one is used again only when its last answer was read to an end that both sides know, with not a byte more behind it,
 // and was framed in one way only.
