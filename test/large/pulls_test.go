@@ -55,9 +55,14 @@ func (c *crowd) send(w http.ResponseWriter, r *http.Request, content []byte) {
 	}
 }
 
-// TestManyPullsOverTLS lets a thousand clients, half of them with HTTP/2, pull at once. All get the image, each is an event, and memory
-// stays within the budget.
+// TestManyPullsOverTLS lets a thousand clients pull at once. All get the image, each is an event, and memory stays within the budget.
 func TestManyPullsOverTLS(t *testing.T) {
+	t.Run("HTTP/1.1", func(t *testing.T) { pullAtOnce(t, func(int) bool { return false }) })
+	t.Run("HTTP/2", func(t *testing.T) { pullAtOnce(t, func(int) bool { return true }) })
+	t.Run("half HTTP/2", func(t *testing.T) { pullAtOnce(t, func(i int) bool { return i%2 == 0 }) })
+}
+
+func pullAtOnce(t *testing.T, http2 func(i int) bool) {
 	clients := 1000
 	if testing.Short() {
 		clients = 200
@@ -73,7 +78,7 @@ func TestManyPullsOverTLS(t *testing.T) {
 	var wg sync.WaitGroup
 	connecting := make(chan struct{}, 64) // on few cores all handshakes at once would outlast limits.header_read
 	for i := range clients {
-		client := newClient(t, i%2 == 0)
+		client := newClient(t, http2(i))
 		wg.Go(func() {
 			if err := pull(ctx, client, "https://"+b.Host, fmt.Sprintf("node/%d", i), up.image, connecting); err != nil {
 				t.Errorf("client %d: %v", i, err)
