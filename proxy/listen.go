@@ -237,6 +237,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	s.open.close()
 	s.greeted(ctx)
+	s.linger(ctx)
 	s.mu.Lock()
 	s.closed = true
 	all := make([]*served, 0, len(s.all))
@@ -251,6 +252,28 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	stopping.Wait()
 	return errors.Join(errs...)
+}
+
+// lastRequests is how long connections may still bring a request. net/http drops one that it reads after its Shutdown has begun, and of those that
+// were just accepted it has read none; every answer ends its connection by now (see Handler.Leave), so that few are left.
+const lastRequests = time.Second
+
+func (s *Server) linger(ctx context.Context) {
+	const look = 5 * time.Millisecond
+	for end := time.Now().Add(lastRequests); time.Now().Before(end) && ctx.Err() == nil && s.anyOpen(); {
+		time.Sleep(look)
+	}
+}
+
+func (s *Server) anyOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for v := range s.all {
+		if v.conns > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // stop ends a server. One that was handed a connection just now may not know of it yet, and takes itself for idle.
