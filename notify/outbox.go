@@ -194,6 +194,9 @@ func (o *Outbox) write(tx store.Tx, c detect.Changes) (*written, error) {
 			return w, err
 		}
 		planned := set.Plan(e)
+		if len(planned) > 0 {
+			stored.Made = madeOf(e, stored.Data)
+		}
 		tx.Append(stored, planned...)
 		w.deliveries = append(w.deliveries, planned)
 		w.bytes += len(stored.Data)
@@ -226,7 +229,6 @@ func toEvent(e *detect.Event) (store.Event, error) {
 		Repository: repositoryOf(e),
 		Data:       data,
 		Transient:  pull(e.Type),
-		Made:       madeOf(e, data),
 	}, nil
 }
 

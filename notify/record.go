@@ -135,9 +135,11 @@ func (o *Outbox) storeOnce(ctx context.Context, w *written, records []store.Even
 
 // prepare encodes and plans the first n events, which fit into a transaction. That happens outside the writer: nothing of it depends on what the store holds.
 func (o *Outbox) prepare(events []detect.Event) (w *written, records []store.Event, n int) {
-	w = &written{}
+	most := min(len(events), tapeGroup)
+	w = &written{events: make([]detect.Event, 0, most), deliveries: make([][]store.Delivery, 0, most)}
+	records = make([]store.Event, 0, most)
 	set := o.set.Load()
-	for planned := 0; n < min(len(events), tapeGroup) && planned < tapeDeliveries; n++ {
+	for planned := 0; n < most && planned < tapeDeliveries; n++ {
 		e := &events[n]
 		record, err := toEvent(e)
 		if err != nil {
@@ -146,6 +148,9 @@ func (o *Outbox) prepare(events []detect.Event) (w *written, records []store.Eve
 			continue
 		}
 		deliveries := set.Plan(e)
+		if len(deliveries) > 0 {
+			record.Made = madeOf(e, record.Data)
+		}
 		planned += len(deliveries)
 		w.events = append(w.events, *e)
 		w.deliveries = append(w.deliveries, deliveries)

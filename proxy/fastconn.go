@@ -243,11 +243,18 @@ func (c *fastConn) Read(p []byte) (int, error) {
 
 // readHeader reads an answer's header.
 func (c *fastConn) readHeader(r *http.Request) (*http.Response, error) {
-	framed, err := c.peekFraming(r.Context())
+	header, err := c.peekHeader(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	c.framed = framed
+	c.framed = framedOnce(header)
+	if whole, _ := c.br.Peek(len(header) + len("\r\n")); bytes.HasSuffix(whole, []byte("\r\n")) {
+		if res := readPlain(header, c.br, r); res != nil {
+			_, _ = c.br.Discard(len(whole))
+			c.budget = -1
+			return res, nil
+		}
+	}
 	res, err := http.ReadResponse(c.br, r)
 	if err != nil {
 		return nil, err
@@ -258,14 +265,13 @@ func (c *fastConn) readHeader(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// peekFraming looks at a header as it came, for http.ReadResponse mends what it can: framed is false where the length is told twice, and where the
-// header is too long to look at.
-func (c *fastConn) peekFraming(ctx context.Context) (framed bool, err error) {
+// peekHeader returns a header as it came, up to its empty line, for http.ReadResponse mends what it can; nothing of one that is too long to look at.
+func (c *fastConn) peekHeader(ctx context.Context) ([]byte, error) {
 	for need := 1; ; {
 		if _, err := c.br.Peek(need); err != nil {
 			if errors.Is(err, bufio.ErrBufferFull) {
 				c.wait(ctx)
-				return false, nil
+				return nil, nil
 			}
 			if timedOut(err) && c.wait(ctx) {
 				continue
@@ -273,11 +279,11 @@ func (c *fastConn) peekFraming(ctx context.Context) (framed bool, err error) {
 			if err == io.EOF && c.br.Buffered() > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return false, err
+			return nil, err
 		}
 		b, _ := c.br.Peek(c.br.Buffered())
 		if end := headerEnd(b); end >= 0 {
-			return framedOnce(b[:end]), nil
+			return b[:end], nil
 		}
 		need = len(b) + 1
 	}
@@ -297,8 +303,11 @@ func headerEnd(b []byte) int {
 	}
 }
 
-// framedOnce tells whether a header tells its body's length at most once.
+// framedOnce tells whether a header tells its body's length at most once. What cannot be looked at may not.
 func framedOnce(header []byte) bool {
+	if len(header) == 0 {
+		return false
+	}
 	told := 0
 	for line := range bytes.SplitSeq(header, []byte("\n")) {
 		if prefixFold(line, "content-length") || prefixFold(line, "transfer-encoding") {

@@ -156,8 +156,11 @@ func (f *forwarded) dress(out http.Header, scheme, identityHeader string) {
 }
 
 func (f *forwarded) peerName() string {
-	if !f.peer.IsValid() {
+	switch {
+	case !f.peer.IsValid():
 		return "unknown"
+	case !f.trusted:
+		return f.address
 	}
 	return f.peer.String()
 }

@@ -103,7 +103,7 @@ func (k *kept) body(mediaType string) detect.Body {
 		b.Digest, b.Size = digest(k.sum), k.size
 	default:
 		sum := sha256.Sum256(k.bytes)
-		b.Bytes, b.Digest, b.Size = k.bytes, "sha256:"+hex.EncodeToString(sum[:]), k.size
+		b.Bytes, b.Digest, b.Size = k.bytes, named(sum[:]), k.size
 	}
 	return b
 }
@@ -129,7 +129,13 @@ func (k *kept) unpack(b *detect.Body) {
 	}
 }
 
-func digest(sum hash.Hash) string { return "sha256:" + hex.EncodeToString(sum.Sum(nil)) }
+func digest(sum hash.Hash) string { return named(sum.Sum(nil)) }
+
+// named is the digest of a SHA-256.
+func named(sum []byte) string {
+	var text [7 + 2*sha256.Size]byte
+	return string(hex.AppendEncode(append(text[:0], "sha256:"...), sum))
+}
 
 // capped keeps what is written to it up to a limit, and notes that there was more.
 type capped struct {

@@ -14,7 +14,7 @@ const (
 	fewStacks   = 3 << 20  // of stacks: beyond, there are many connections, …
 	crowded     = 8        // … and for each of their stacks' bytes so many less are free to be garbage, which leaves holes between what lives on
 	leastRoom   = 3 << 20  // for garbage, however much is alive
-	marked      = 40       // MiB that may be marked in a second: a few percent of a core
+	marked      = 8        // MiB that may be marked in a second: a percent or two of a core
 )
 
 // collectLate lets garbage lie for longer than Go does by itself where there is room for it: with little alive, Go's own measure has a collection
@@ -60,11 +60,12 @@ func (g *garbage) collected(m memory, now time.Time) {
 	}
 }
 
-// limitFor leaves what is alive room for as much garbage as is made until marking it all anew is worth it. What stacks
-// take is taken from that room, four times: connections by the thousand hold much and, once they are there, make little garbage.
+// limitFor leaves what is alive room for as much garbage as is made until marking it all anew is worth it. Where there are many connections, all
+// that is less: they hold much and, once they are there, make little garbage.
 func limitFor(m memory, rate float64) int64 {
-	room := int64(rate*float64(m.alive)/(marked<<20)) - 4*m.stacks
-	return max(littleTotal-crowded*max(m.stacks-fewStacks, 0), m.alive+m.beside+min(max(room, leastRoom), 2*m.alive))
+	crowd := max(m.stacks-fewStacks, 0)
+	room := int64(rate*float64(m.alive)/(marked<<20)) - 2*crowded*crowd
+	return max(littleTotal-crowded*crowd, m.alive+m.beside+min(max(room, leastRoom), 3*m.alive))
 }
 
 // memory is what the runtime holds, in bytes.

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -15,7 +17,7 @@ import (
 
 const (
 	packEvents = 512
-	packBytes  = 1 << 20 // after which no further event is added
+	packBytes  = 1 << 20  // after which no further event is added
 	packLimit  = 64 << 20 // no pack is longer: an event has some megabytes at most
 )
 
@@ -28,7 +30,9 @@ type pack struct {
 // packUp takes events and their sequence numbers, which grow, into as few rows as the bounds allow.
 func packUp(events []Event, seqs []int64) []pack {
 	var packs []pack
-	var plain []byte
+	b := packBuffers.Get().(*packBuffer)
+	defer packBuffers.Put(b)
+	plain := b.plain
 	for len(events) > 0 {
 		p := pack{first: seqs[0], last: seqs[0], atMin: micros(events[0].At)}
 		n := 0
@@ -38,12 +42,21 @@ func packUp(events []Event, seqs []int64) []pack {
 			plain = appendEvent(plain, &events[n], seqs[n]-p.last)
 			p.last = seqs[n]
 		}
-		p.data = s2.Encode(nil, plain)
+		b.packed = s2.Encode(b.packed[:cap(b.packed)], plain)
+		p.data = bytes.Clone(b.packed)
 		packs = append(packs, p)
 		events, seqs = events[n:], seqs[n:]
 	}
+	if cap(plain) <= 2*packBytes {
+		b.plain = plain
+	}
 	return packs
 }
+
+// packBuffer is what packing up needs for a moment.
+type packBuffer struct{ plain, packed []byte }
+
+var packBuffers = sync.Pool{New: func() any { return &packBuffer{} }}
 
 func appendEvent(b []byte, e *Event, step int64) []byte {
 	b = binary.AppendVarint(b, step)
