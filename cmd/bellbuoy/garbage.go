@@ -65,7 +65,7 @@ func (g *garbage) collected(m memory, now time.Time) {
 func limitFor(m memory, rate float64) int64 {
 	crowd := max(m.stacks-fewStacks, 0)
 	room := int64(rate*float64(m.alive)/(marked<<20)) - 2*crowded*crowd
-	return max(littleTotal-crowded*crowd, m.alive+m.beside+min(max(room, leastRoom), 3*m.alive))
+	return max(littleTotal-crowded*crowd, m.alive+m.beside+min(max(room, leastRoom), 2*m.alive))
 }
 
 // memory is what the runtime holds, in bytes.

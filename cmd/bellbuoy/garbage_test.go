@@ -12,7 +12,7 @@ func TestMemoryLimit(t *testing.T) {
 	}{
 		"little is alive":      {memory{alive: 8 * mib, beside: 10 * mib}, 10 * mib, littleTotal},
 		"much, and still":      {memory{alive: 50 * mib, beside: 40 * mib}, 0, 93 * mib},
-		"much, and busy":       {memory{alive: 50 * mib, beside: 40 * mib}, 40 * mib, 140 * mib},
+		"much, and busy":       {memory{alive: 50 * mib, beside: 40 * mib}, 8 * mib, 140 * mib},
 		"many connections":     {memory{alive: 50 * mib, beside: 40 * mib, stacks: 22 * mib}, 40 * mib, 93 * mib},
 		"connections come":     {memory{alive: 8 * mib, beside: 18 * mib, stacks: 6 * mib}, 40 * mib, 40 * mib},
 		"never without bounds": {memory{alive: 50 * mib, beside: 40 * mib}, 1 << 40, 190 * mib},

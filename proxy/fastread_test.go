@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// usualAnswers are the forms that registries and those in front of them send.
+var usualAnswers = []string{
+	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nDocker-Content-Digest: sha256:0a\r\n" +
+		"Docker-Distribution-Api-Version: registry/2.0\r\nEtag: \"sha256:0a\"\r\nX-Content-Type-Options: nosniff\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\n\r\nhello",
+	"HTTP/1.1 200 OK\r\nServer: nginx\r\ncontent-length:5\r\nETag: \"x\"\r\nset-cookie: sid=1; Path=/; HttpOnly\r\nX-Request-Id: 7\r\n\r\nhello",
+	"HTTP/1.1 307 Temporary Redirect\r\nLocation: https://s3.example.com/x?sig=%2F\r\nContent-Length: 0\r\n\r\n",
+	"HTTP/1.1 404 Not Found\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+// answerOf is what an answer was read to.
+type answerOf struct {
+	Status        string
+	Code          int
+	Header        http.Header
+	Length        int64
+	Close         bool
+	Body, Trouble string
+}
+
+func read(res *http.Response) answerOf {
+	body, err := io.ReadAll(res.Body)
+	a := answerOf{res.Status, res.StatusCode, res.Header, res.ContentLength, res.Close, string(body), ""}
+	if err != nil {
+		a.Trouble = err.Error()
+	}
+	return a
+}
+
+func plainly(data []byte, r *http.Request) *http.Response {
+	end := headerEnd(data)
+	if end < 0 || !bytes.HasPrefix(data[end:], []byte("\r\n")) {
+		return nil
+	}
+	return readPlain(data[:end], bufio.NewReader(bytes.NewReader(data[end+2:])), r)
+}
+
+func TestReadPlainReadsTheUsual(t *testing.T) {
+	for _, answer := range usualAnswers {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			r := &http.Request{Method: method}
+			got := plainly([]byte(answer), r)
+			if got == nil {
+				t.Errorf("left to http.ReadResponse: %q", answer)
+				continue
+			}
+			want, err := http.ReadResponse(bufio.NewReader(bytes.NewReader([]byte(answer))), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(read(want), read(got)); diff != "" {
+				t.Errorf("%s %q: -http.ReadResponse +readPlain\n%s", method, answer, diff)
+			}
+		}
+	}
+}
+
+// FuzzReadPlain: what readPlain reads, http.ReadResponse reads to the same; what that refuses, readPlain leaves to it.
+func FuzzReadPlain(f *testing.F) {
+	for _, answer := range append(oddAnswers[:len(oddAnswers):len(oddAnswers)], usualAnswers...) {
+		if len(answer) < 4096 {
+			f.Add([]byte(answer), false)
+			f.Add([]byte(answer), true)
+		}
+	}
+	f.Fuzz(func(t *testing.T, answer []byte, head bool) {
+		r := &http.Request{Method: http.MethodGet}
+		if head {
+			r.Method = http.MethodHead
+		}
+		got := plainly(answer, r)
+		if got == nil {
+			return
+		}
+		want, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), r)
+		if err != nil {
+			t.Fatalf("%q: http.ReadResponse says %v", answer, err)
+		}
+		if diff := cmp.Diff(read(want), read(got)); diff != "" {
+			t.Errorf("%q: -http.ReadResponse +readPlain\n%s", answer, diff)
+		}
+	})
+}
+
+func TestExactBodyEnds(t *testing.T) {
+	for left, want := range map[int64]error{5: nil, 6: io.ErrUnexpectedEOF, 3: nil} {
+		b := &exactBody{bufio.NewReader(bytes.NewReader([]byte("hello"))), left}
+		got, err := io.ReadAll(b)
+		if !errors.Is(err, want) || int64(len(got)) != min(left, 5) {
+			t.Errorf("%d: %q, %v", left, got, err)
+		}
+	}
+}
