@@ -84,7 +84,7 @@ func (a *app) serve(ctx context.Context) error {
 	b := &buoy{
 		app: a, path: path, log: log, level: level, listeners: l, socket: socket, hup: hup, seen: seen,
 		outbox: outbox, dispatcher: dispatcher, asker: &askers{},
-		ready: &readiness{store: outbox.Healthy},
+		ready: &readiness{store: outbox.Healthy, kept: outbox.Kept},
 	}
 	b.asker.configure(w.askers)
 	b.tracker = detect.NewTracker(w.trackerConfig(), outbox, b.asker)

@@ -80,13 +80,14 @@ type scene struct {
 	keepers  []*keeper
 	deeds    *deeds
 
-	outages                                 []time.Time // of a database that replicas share
+	intents                                 func() int  // that wait in a database that replicas share, also those of killed ones that nobody has taken over yet
+	outages                                 []time.Time // of that database
 	upstreamKills, diskFills, databaseKills atomic.Int64
 }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{t: t, registry: harness.Registry(t, harness.RegistryOptions{Delete: true}), hooks: newHooks(t), deeds: &deeds{}}
+	s := &scene{t: t, intents: func() int { return 0 }, registry: harness.Registry(t, harness.RegistryOptions{Delete: true}), hooks: newHooks(t), deeds: &deeds{}}
 	s.memory, s.charts, s.real = newGateway(t, newShelf()), newGateway(t, newShelf()), newGatewayTo(t, s.registry.URL)
 	return s
 }
@@ -210,6 +211,9 @@ func (s *scene) drain(what, metric string) {
 	begun := time.Now()
 	for still := 0; still < 4; time.Sleep(250 * time.Millisecond) {
 		still++
+		if s.intents() > 0 {
+			still = 0
+		}
 		for _, k := range s.keepers {
 			v, ok := gauge(k.buoy, metric)
 			if !ok || v != 0 {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -19,7 +21,9 @@ func TestChaosReplicas(t *testing.T) {
 	long := length(t)
 	s := newScene(t)
 	pg := harness.Postgres(t)
-	more := fmt.Sprintf("database: %q", pg.Database(t, "chaos"))
+	database := pg.Database(t, "chaos")
+	more := fmt.Sprintf("database: %q", database)
+	s.intents = func() int { return intentsIn(t, database) }
 	var troubles []func(context.Context)
 	for range 3 {
 		k := s.launch(harness.BuoyOptions{}, more)
@@ -39,6 +43,21 @@ func TestChaosReplicas(t *testing.T) {
 	if kills := s.kills(); long >= time.Minute && kills < 50 || kills == 0 || s.databaseKills.Load() == 0 {
 		t.Errorf("replicas were killed %d times, the database %d times", kills, s.databaseKills.Load())
 	}
+}
+
+// intentsIn counts the intents in a database; what cannot be asked counts as one.
+func intentsIn(t *testing.T, database string) int {
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		return 1
+	}
+	defer conn.Close(t.Context())
+	n := 1
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM state_rows WHERE kind = 'intent'").Scan(&n); err != nil {
+		t.Logf("counting intents: %v", err)
+		return 1
+	}
+	return n
 }
 
 // pair is two replicas and one webhook.
