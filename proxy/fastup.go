@@ -52,6 +52,7 @@ func (x *exchange) carryUpload() bool {
 		}
 		c.unwatch()
 		c.close()
+		p.halt()
 	}()
 	res, err := x.askUpload(c, p) //nolint:bodyclose // the body ends with the connection's turn: put or close
 	if err == nil {
@@ -124,6 +125,7 @@ type pump struct {
 	chunked bool
 	done    chan struct{}
 	err     error // why not all was sent; for who has seen done
+	halted  atomic.Bool
 
 	mu  sync.Mutex
 	has bool // an answer, or none will come: the connection's deadlines are the handler's
@@ -182,6 +184,22 @@ func (p *pump) finished() bool {
 }
 
 const lastMoment = 50 * time.Millisecond // as http.Transport has
+
+// halt has the pump keep its hands off the body, and lets a Read that is under way come to its end: net/http would break it off, take the body for
+// broken, and close the connection while the client is sending, which may cost it the answer. A client that does not send is not waited for.
+func (p *pump) halt() {
+	p.halted.Store(true)
+	select {
+	case <-p.done:
+		return
+	default:
+	}
+	_ = http.NewResponseController(&p.x.answer).Flush()
+	select {
+	case <-p.done:
+	case <-time.After(lastMoment):
+	}
+}
 
 // why is the reason for err, which ended the waiting for an answer. A client's own failure shows where its body is read; net/http cancels the
 // request a moment before.
@@ -243,6 +261,9 @@ func (p *pump) send() error {
 	defer lendHugeBack(b)
 	out := piece{buf: *b, chunked: p.chunked}
 	for {
+		if p.halted.Load() {
+			return errAnswered
+		}
 		n, err := p.body.Read(out.room())
 		out.n += n
 		if err != nil && err != io.EOF {
