@@ -14,7 +14,8 @@ const (
 	fewStacks   = 3 << 20  // of stacks: beyond, there are many connections, …
 	crowded     = 8        // … and for each of their stacks' bytes so many less are free to be garbage, which leaves holes between what lives on
 	leastRoom   = 3 << 20  // for garbage, however much is alive
-	marked      = 8        // MiB that may be marked in a second: a percent or two of a core
+	marked      = 8        // MiB that may be marked in a second: a percent or two of a core …
+	markedMany  = 40       // … or, with many connections, a few percent
 )
 
 // collectLate lets garbage lie for longer than Go does by itself where there is room for it: with little alive, Go's own measure has a collection
@@ -64,7 +65,11 @@ func (g *garbage) collected(m memory, now time.Time) {
 // that is less: they hold much and, once they are there, make little garbage.
 func limitFor(m memory, rate float64) int64 {
 	crowd := max(m.stacks-fewStacks, 0)
-	room := int64(rate*float64(m.alive)/(marked<<20)) - 2*crowded*crowd
+	pace := float64(marked << 20)
+	if crowd > 0 {
+		pace = markedMany << 20
+	}
+	room := int64(rate*float64(m.alive)/pace) - 2*crowded*crowd
 	return max(littleTotal-crowded*crowd, m.alive+m.beside+min(max(room, leastRoom), 2*m.alive))
 }
 
