@@ -346,7 +346,7 @@ func newRecorder(t *testing.T, answer string) *recorder {
 }
 
 // serveRaw serves each connection with serve and returns the address.
-func serveRaw(t *testing.T, serve func(net.Conn)) string {
+func serveRaw(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -356,7 +356,7 @@ func serveRaw(t *testing.T, serve func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-func accept(t *testing.T, l net.Listener, serve func(net.Conn)) {
+func accept(t testing.TB, l net.Listener, serve func(net.Conn)) {
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {

@@ -33,22 +33,8 @@ type scripted struct {
 }
 
 func newScripted(t testing.TB) *scripted {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	s := &scripted{address: l.Addr().String()}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s.conns.Add(1)
-			go s.serve(c)
-		}
-	}()
+	s := &scripted{}
+	s.address = serveRaw(t, func(c net.Conn) { s.conns.Add(1); s.serve(c) })
 	return s
 }
 

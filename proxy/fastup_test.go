@@ -33,22 +33,8 @@ type taker struct {
 }
 
 func newTaker(t testing.TB) *taker {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	k := &taker{address: l.Addr().String(), closed: make(chan net.Addr, 1)}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			k.conns.Add(1)
-			go k.serve(c)
-		}
-	}()
+	k := &taker{closed: make(chan net.Addr, 1)}
+	k.address = serveRaw(t, func(c net.Conn) { k.conns.Add(1); k.serve(c) })
 	return k
 }
 
