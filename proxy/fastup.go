@@ -38,6 +38,7 @@ func (x *exchange) carryUpload() bool {
 	defer cancel(nil)
 	x.ctx = cancellable(ctx, cancel)
 	body := x.upload()
+	x.body.ends = true
 	c, err := x.route.fast.pool.get(x.ctx, false) // one that waits in silence: what it has taken of a body cannot be sent once more
 	if err != nil {
 		x.failed(err)

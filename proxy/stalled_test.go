@@ -110,6 +110,47 @@ func TestUpstreamThatTakesNoUpload(t *testing.T) {
 	}
 }
 
+// An upstream that takes all but the end of a body is waited for no longer: the client has nothing more to send, but there are bytes that stand still.
+func TestUpstreamThatTakesNoEnd(t *testing.T) {
+	stop := make(chan struct{})
+	address := serveRaw(t, func(c net.Conn) { <-stop })
+	t.Cleanup(func() { close(stop) })
+	holds := socketsHold(t, address)
+	for _, more := range []int{-64 << 10, 64 << 10, 128 << 10, 192 << 10, 256 << 10, 1 << 20} {
+		t.Run(fmt.Sprint(more), func(t *testing.T) {
+			t.Parallel()
+			s := newRawStand(t, address, func(o *Options) {
+				o.Limits.StalledBody, o.Limits.UpstreamResponseHeader = 500*time.Millisecond, 500*time.Millisecond
+			})
+			c := s.dial()
+			defer c.Close()
+			go func() {
+				fmt.Fprintf(c, "PATCH /v2/a/blobs/uploads/1 HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", holds+more)
+				_, _ = io.CopyN(c, zeros{}, int64(holds+more))
+			}()
+			if op := s.tracker.lastEnded(1); op.Status != 504 {
+				t.Errorf("got %d", op.Status)
+			}
+		})
+	}
+}
+
+// socketsHold is how much goes to somebody who reads nothing.
+func socketsHold(t *testing.T, address string) (n int) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for piece := make([]byte, 16<<10); err == nil; {
+		_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		var m int
+		m, err = c.Write(piece)
+		n += m
+	}
+	return n
+}
+
 // An upload that moves slowly is not cut, whichever side is slow: neither for standing still nor because the answer comes late after its beginning.
 func TestSlowUploads(t *testing.T) {
 	const limit = 300 * time.Millisecond

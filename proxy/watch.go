@@ -97,6 +97,7 @@ type upload struct {
 	stalled   time.Duration
 	allowedAt time.Time
 	watch     *watchdog
+	ends      bool // with Close: who reads it closes it when all is with the upstream; else with its last byte
 
 	mu   sync.Mutex
 	over bool // the handler is: its connection has other things to do, and an HTTP/2 stream is no more
@@ -148,7 +149,9 @@ func (u *upload) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	u.watch.stop()
+	if err != io.EOF || !u.ends {
+		u.watch.stop()
+	}
 	u.unlimit()
 	if err != io.EOF {
 		u.x.cutOff.Store(&clientError{err})
