@@ -91,18 +91,33 @@ func (h *halves) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // SIGTERM with 200 transfers under way: no connection is accepted any more, and each transfer comes to its end.
 func TestStopFinishesTransfers(t *testing.T) {
 	t.Parallel()
+	a := newAuthority(t)
+	a.issue("server")
+	secure := fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key"))
+	for name, tc := range map[string]struct {
+		config, scheme string
+		c              *http.Client
+	}{"plain": {"", "http://", plain(t)}, "HTTP/1.1": {secure, "https://", a.client(false, "")}, "HTTP/2": {secure, "https://", a.client(true, "")}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stopFinishesTransfers(t, tc.config, tc.scheme, tc.c)
+		})
+	}
+}
+
+func stopFinishesTransfers(t *testing.T, config, scheme string, c *http.Client) {
+	t.Helper()
 	const transfers, size = 200, 256 << 10
 	up := &halves{size: size, release: make(chan struct{})}
 	srv := httptest.NewServer(up)
 	t.Cleanup(srv.Close)
 	release := sync.OnceFunc(func() { close(up.release) })
 	t.Cleanup(release)
-	b := front(t, srv.URL, "shutdown_grace: 2m\n")
-	c := plain(t)
+	b := front(t, srv.URL, "shutdown_grace: 2m\n"+config)
 	var done sync.WaitGroup
 	for i := range transfers {
 		done.Go(func() {
-			url, err, a := b.ProxyURL+"/v2/app/blobs/", error(nil), answer{}
+			url, err, a := scheme+b.Host+"/v2/app/blobs/", error(nil), answer{}
 			switch i % 4 {
 			case 0, 1:
 				a, err = send(c, http.MethodGet, url+"sha256:"+strings.Repeat("ab", 32), nil)
