@@ -70,17 +70,21 @@ func (d *decoder) block(n *node, v reflect.Value, path string) {
 		at := join(path, k.name)
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == k.name })
 		if i < 0 {
-			d.findings.problem(k.at, at, "unknown key"+didYouMean(k.name, names(fields)))
+			d.findings.problem(k.at, at, "unknown key"+didYouMean(k.name, d.offered(fields, path)))
 			continue
 		}
 		d.entry(fields[i], k.value, v.Field(fields[i].index), at)
 	}
 }
 
-func names(fields []field) []string {
-	out := make([]string, len(fields))
-	for i, f := range fields {
-		out[i] = f.name
+// offered are the keys of the block at path, without those that would be refused.
+func (d *decoder) offered(fields []field, path string) []string {
+	var out []string
+	for _, f := range fields {
+		pattern := pathPattern(join(path, f.name))
+		if !slices.ContainsFunc(d.refused, func(r feature) bool { return r.path == pattern && r.value == "" }) {
+			out = append(out, f.name)
+		}
 	}
 	return out
 }
@@ -251,7 +255,13 @@ func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
 	// Nothing that is checked later may show what it expanded to.
 	v.SetString(f.fallback)
 	s := d.spots[path]
-	d.findings.problem(d.places[path], path, s.show()+" is not known"+didYouMean(s.raw, f.enum))
+	d.findings.problem(d.places[path], path, s.show()+" is not known"+didYouMean(s.raw, d.offeredValues(f.enum, path)))
+}
+
+// offeredValues are those of an enum that would not be refused.
+func (d *decoder) offeredValues(enum []string, path string) []string {
+	pattern := pathPattern(path)
+	return slices.DeleteFunc(slices.Clone(enum), func(value string) bool { return slices.Contains(d.refused, feature{pattern, value}) })
 }
 
 // is reports a node of the wrong kind.

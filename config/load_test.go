@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -63,18 +64,21 @@ func TestFind(t *testing.T) {
 
 func TestFiles(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, name := range []string{"cert", "key", "ca", "jwks", "secret", "client"} {
+	for _, name := range []string{"jwks", "secret"} {
 		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	for _, name := range []string{"ca", "client", "clients", "own"} {
+		writePair(t, name, time.Now(), time.Now().Add(time.Hour))
+	}
 	cfg := mustParse(t, smallest+`
     auth_header: ${file:secret}
-    tls: {ca_file: ca, cert_file: client, key_file: client}
-tls: {cert_file: cert, key_file: key, client_ca_file: ca}
+    tls: {ca_file: ca.crt, cert_file: client.crt, key_file: client.key}
+tls: {cert_file: own.crt, key_file: own.key, client_ca_file: clients.crt}
 identity: {verify: {jwks_file: jwks}}
 `)
-	if diff := cmp.Diff([]string{"ca", "cert", "client", "jwks", "key", "secret"}, cfg.Files()); diff != "" {
+	if diff := cmp.Diff([]string{"ca.crt", "client.crt", "client.key", "clients.crt", "jwks", "own.crt", "own.key", "secret"}, cfg.Files()); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 }

@@ -23,7 +23,7 @@ func nearest(word string, valid []string) (string, bool) {
 	if len(word) > 64 {
 		return "", false
 	}
-	best, bestEdits := "", max(2, (len(word)+1)/2)+1
+	best, bestEdits := "", max(2, len(word)/2)+1
 	for _, candidate := range slices.Sorted(slices.Values(valid)) {
 		edits := distance(normal(word), normal(candidate))
 		if edits < bestEdits && edits < len(candidate) {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -54,7 +55,7 @@ func readTree(data []byte, found *findings) *node {
 		found.problem(place{}, "", "not UTF-8")
 		return nil
 	}
-	file, at, err := parseYAML(string(data))
+	file, at, err := parseYAML(strings.TrimPrefix(string(data), "\ufeff")) // editors of Windows begin a file with it
 	if err != nil {
 		found.problem(at, "", err.Error())
 		return nil
@@ -87,9 +88,20 @@ func parseYAML(data string) (file *ast.File, at place, err error) {
 	}
 	// Error() would print the lines around it, and with them what may be secret.
 	if syntax, ok := errors.AsType[yaml.Error](err); ok {
-		return nil, tokenPlace(syntax.GetToken()), fmt.Errorf("not valid YAML: %s", syntax.GetMessage())
+		return nil, tokenPlace(syntax.GetToken()), fmt.Errorf("not valid YAML: %s", plainer(syntax.GetMessage()))
 	}
 	return nil, place{}, errors.New("not valid YAML")
+}
+
+// plainer says in other words what the parser says of the two errors that people make most.
+func plainer(message string) string {
+	switch {
+	case strings.HasPrefix(message, "found character '\t'"):
+		return "a tab where only spaces may indent"
+	case message == "value is not allowed in this context":
+		return message + "; is the line indented like those around it?"
+	}
+	return message
 }
 
 // tooDeep looks for nesting that takes no new line, which is how a small file could exhaust the parser's stack.
@@ -137,9 +149,17 @@ func onlyDocument(file *ast.File) (ast.Node, place, error) {
 			return nil, placeOf(doc.Body, place{}), errors.New("YAML directives are not supported")
 		}
 		if body != nil {
-			return nil, placeOf(doc.Body, place{}), errors.New("a second document; the configuration is one")
+			return nil, beginningOf(doc), errors.New("a second document begins here; the configuration is one")
 		}
 		body = doc.Body
 	}
 	return body, place{}, nil
+}
+
+// beginningOf is the line that separates a document from the one before it.
+func beginningOf(doc *ast.DocumentNode) place {
+	if doc.Start != nil {
+		return tokenPlace(doc.Start)
+	}
+	return placeOf(doc.Body, place{})
 }

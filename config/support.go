@@ -33,9 +33,12 @@ var notYet = []feature{
 
 var indexes = regexp.MustCompile(`\[\d+\]`)
 
+// pathPattern is a path as a feature names it.
+func pathPattern(path string) string { return indexes.ReplaceAllString(path, "[]") }
+
 // refuses says whether a value asks for a feature that does not exist yet, and names it as a message begins.
 func (d *decoder) refuses(n *node, path string) (string, bool) {
-	pattern := indexes.ReplaceAllString(path, "[]")
+	pattern := pathPattern(path)
 	for _, f := range d.refused {
 		if f.path != pattern || d.asksNothing(n) {
 			continue

@@ -45,9 +45,7 @@ func (v *validator) config() {
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
 		v.wrong("proxy_protocol", "needs trusted_proxies: the header is believed from nobody else")
 	}
-	if c.DataDir == "" {
-		v.wrong("data_dir", "must not be empty")
-	}
+	v.dataDir()
 	v.database()
 	v.limits()
 	v.identity()
@@ -85,11 +83,20 @@ func (v *validator) listeners() {
 		}
 		for _, other := range seen {
 			if port != 0 && port == other.port && overlap(host, other.host) {
-				v.wrong(l.path, "is taken by %s", other.path)
+				v.taken(l.path, l.addr, other.path)
 			}
 		}
 		seen = append(seen, listener{l.path, host, port})
 	}
+}
+
+// taken reports an address that another listener has. Where it is only a default, the file says nothing of it but the other's.
+func (v *validator) taken(path, addr, other string) {
+	if _, written := v.places[path]; written {
+		v.wrong(path, "is taken by %s", other)
+		return
+	}
+	v.wrong(other, "is taken by %s, whose default is %s", path, addr)
 }
 
 // overlap says whether listeners on the same port of two hosts are in each other's way.
@@ -134,17 +141,12 @@ func (v *validator) serverTLS(path string, t ServerTLS) {
 	if t.ClientCAFile != "" && t.CertFile == "" {
 		v.wrong(join(path, "client_ca_file"), "needs cert_file and key_file")
 	}
+	v.authorities(join(path, "client_ca_file"), t.ClientCAFile)
 }
 
-func (v *validator) clientTLS(path string, t ClientTLS) { v.pair(path, t.CertFile, t.KeyFile) }
-
-func (v *validator) pair(path, cert, key string) {
-	if cert != "" && key == "" {
-		v.wrong(join(path, "key_file"), "is missing: cert_file needs it")
-	}
-	if key != "" && cert == "" {
-		v.wrong(join(path, "cert_file"), "is missing: key_file needs it")
-	}
+func (v *validator) clientTLS(path string, t ClientTLS) {
+	v.pair(path, t.CertFile, t.KeyFile)
+	v.authorities(join(path, "ca_file"), t.CAFile)
 }
 
 // files checks that what the configuration names can be read.
@@ -159,10 +161,21 @@ func (v *validator) files() {
 	})
 }
 
+func (v *validator) dataDir() {
+	if v.cfg.DataDir == "" {
+		v.wrong("data_dir", "must not be empty")
+	} else if info, err := os.Stat(v.cfg.DataDir); err == nil && !info.IsDir() {
+		v.wrong("data_dir", "is not a directory")
+	}
+}
+
 func (v *validator) database() {
 	text := v.cfg.Database.Reveal()
 	if text == "" {
 		return
+	}
+	if c := v.cfg; c.ShutdownDelay >= c.ShutdownGrace {
+		v.doubt("shutdown_delay", "leaves nothing of shutdown_grace (%s) to what is then still in flight", c.ShutdownGrace)
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
@@ -239,7 +252,7 @@ func parseHTTP(text string) (*url.URL, string) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Opaque != "":
-		return nil, "is not a URL; write it like https://host.example.com/path"
+		return nil, "is not a URL; write it like https://host.example.com"
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, "must begin with http:// or https://"
 	case !isHost(u.Hostname()):

@@ -80,10 +80,15 @@ func TestAccepted(t *testing.T) {
 		"filters":           "    match: {repositories: ['team-{a,b}/**'], tags: ['v[1*', '*'], tagged: false}\n    exclude: {operators: ['robot$*']}",
 		"postgres":          "database: postgres://u:p@127.0.0.1/bellbuoy?sslmode=disable",
 		"addresses":         "trusted_proxies: [10.1.2.3, 'fd00::/8']\negress: {deny: [10.1.2.3/8]}",
+		"byte order mark":   "\ufeff",
 		"anchors":           "correlation: {pull: &t 30s, repeat: *t}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, warnings, err := Parse("f", []byte(smallest+add), noEnv)
+			file := smallest + add
+			if name == "byte order mark" {
+				file = add + smallest
+			}
+			_, warnings, err := Parse("f", []byte(file), noEnv)
 			if err != nil || len(warnings) > 0 {
 				t.Errorf("problems: %v, warnings: %v", err, warnings)
 			}

@@ -205,7 +205,7 @@ func (v *validator) pathGlobs(at, key string, globs []string) {
 		case glob == "":
 			v.wrong(p, "must not be empty")
 		case !doublestar.ValidatePattern(glob):
-			v.wrong(p, "%s is not a glob", v.show(p))
+			v.wrong(p, "%s is not a glob: a [ or { is not closed, or a \\ ends it; \\[ is the character itself", v.show(p))
 		case strings.HasPrefix(glob, "/") || strings.HasSuffix(glob, "/"):
 			v.wrong(p, "%s would match nothing: names have no / at their ends", v.show(p))
 		}
