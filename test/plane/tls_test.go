@@ -117,14 +117,14 @@ func TestClientsOverTLS(t *testing.T) {
 			b, address := stand(t, a, tc.where, v, "")
 			p := player{T: t, address: address, secure: tc.where != nowhereAtAll, ca: a.file("ca.pem")}
 			repository := fmt.Sprintf("tls/%d", i)
-			for _, play := range []func(harness.Artifact, string){p.crane, p.skopeo, p.oras, p.regctl, p.curl} {
+			for _, play := range []func(harness.Artifact, string){p.crane, p.skopeo, p.oras, p.regctl, p.helm, p.curl} {
 				before := v.count()
 				play(harness.NewImage(harness.ImageOptions{Layers: 2}), repository)
 				if n := v.count() - before; n < 8 {
 					t.Errorf("a client's push and pull were %d requests", n)
 				}
 			}
-			v.allCarried(t, 40)
+			v.allCarried(t, 48)
 			sound(t, b)
 		})
 	}
@@ -183,6 +183,17 @@ func (p player) regctl(a harness.Artifact, repository string) {
 	harness.Run(p, p.env(), "regctl", append(host, "image", "copy", "ocidir://"+a.Layout(p, "x")+":x", ref)...)
 	harness.Run(p, p.env(), "regctl", append(host, "image", "copy", ref, "ocidir://"+out+":x")...)
 	p.same(a, out)
+}
+
+func (p player) helm(_ harness.Artifact, repository string) {
+	for i, helm := range []string{"helm3", "helm4"} {
+		at, version, out := "oci://"+p.address+"/"+repository, fmt.Sprintf("1.0.%d", i), p.TempDir()
+		harness.Run(p, p.env(), helm, p.flag("--plain-http", "push", harness.ChartFile(p, "demo", version, harness.ChartOptions{}), at)...)
+		harness.Run(p, p.env(), helm, p.flag("--plain-http", "pull", at+"/demo", "--version", version, "-d", out)...)
+		if _, err := os.Stat(filepath.Join(out, "demo-"+version+".tgz")); err != nil {
+			p.Errorf("%s pulled nothing: %v", helm, err)
+		}
+	}
 }
 
 func (p player) curl(a harness.Artifact, repository string) {
