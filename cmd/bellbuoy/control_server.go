@@ -16,6 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/format"
@@ -58,12 +61,8 @@ func (b *buoy) controlServer(ctx context.Context) *http.Server {
 		})
 	}
 	answer("POST /ping", b.controlPing)
-	answer("POST /enable", func(_ http.ResponseWriter, r *http.Request) error {
-		return b.dispatcher.Enable(r.Context(), r.FormValue("webhook"))
-	})
-	answer("POST /disable", func(_ http.ResponseWriter, r *http.Request) error {
-		return b.dispatcher.Disable(r.Context(), r.FormValue("webhook"))
-	})
+	answer("POST /enable", b.controlSwitch("webhook enabled by command", b.dispatcher.Enable))
+	answer("POST /disable", b.controlSwitch("webhook disabled by command: its deliveries wait", b.dispatcher.Disable))
 	answer("GET /events", b.controlEvents)
 	answer("GET /deliveries", b.controlDeliveries)
 	answer("POST /redeliver", b.controlRedeliver)
@@ -81,6 +80,18 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	}
 	return http.StatusInternalServerError
+}
+
+// controlSwitch turns a webhook on or off, and has the log tell it to those who were not there.
+func (b *buoy) controlSwitch(told string, turn func(ctx context.Context, webhook string) error) func(http.ResponseWriter, *http.Request) error {
+	return func(_ http.ResponseWriter, r *http.Request) error {
+		name := r.FormValue("webhook")
+		if err := turn(r.Context(), name); err != nil {
+			return err
+		}
+		b.log.Info(told, zap.String("webhook", name))
+		return nil
+	}
 }
 
 func (b *buoy) controlPing(w http.ResponseWriter, r *http.Request) error {
@@ -258,6 +269,10 @@ func (b *buoy) controlRedeliver(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(q.IDs) == 0 && q.Webhook == "" {
 		return fmt.Errorf("%w: name deliveries or a webhook", errBad)
+	}
+	hooks := b.wiring.Load().config.Webhooks
+	if q.Webhook != "" && !slices.ContainsFunc(hooks, func(w config.Webhook) bool { return w.Name == q.Webhook }) {
+		return fmt.Errorf("%q: %w", q.Webhook, notify.ErrNoWebhook)
 	}
 	n, err := b.dispatcher.Redeliver(r.Context(), q)
 	if err != nil {

@@ -59,7 +59,7 @@ func (a *app) index(ctx context.Context, r indexRequest) error {
 	case !last.Done:
 		return errors.New("bellbuoy stopped in the middle; run this again and it goes on from there")
 	}
-	fmt.Fprintf(a.Stdout, "%d repositories, %d tags read, %d skipped\n", last.RepositoriesDone, last.Tags, last.Skipped)
+	fmt.Fprintf(a.Stdout, "repositories: %d, tags read: %d, skipped: %d\n", last.RepositoriesDone, last.Tags, last.Skipped)
 	return nil
 }
 

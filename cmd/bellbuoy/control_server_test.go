@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// running is a bellbuoy that serves on a free port; the commands given to it are those of its configuration. Its log comes line by line.
+type running struct {
+	path string
+	log  chan string
+}
+
+func start(t *testing.T) *running {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "bb") // short: a socket's path is
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "bellbuoy.yaml")
+	own := "data_dir: " + dir + "/data\nlisten: 127.0.0.1:0\nhealth: {listen: ''}\nadmin: {listen: ''}\nlog: {level: info}\n"
+	if err := os.WriteFile(path, []byte(smallConfig+own), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"serve", "-c", path}, system{Stdout: io.Discard, Stderr: write, LookupEnv: func(string) (string, bool) { return "", false }})
+		write.Close()
+	}()
+	r := &running{path: path, log: make(chan string, 1000)} // more lines than a test makes: who serves must not wait for who reads
+	go func() {
+		defer close(r.log)
+		for lines := bufio.NewScanner(read); lines.Scan(); {
+			r.log <- lines.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		stop()
+		if code := <-ended; code != 0 {
+			t.Errorf("serve ended with %d", code)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	r.until(t, "bellbuoy serves")
+	return r
+}
+
+// until reads the log up to the line with that text.
+func (r *running) until(t *testing.T, text string) string {
+	t.Helper()
+	for line := range r.log {
+		if strings.Contains(line, text) {
+			return line
+		}
+	}
+	t.Fatalf("the log ended without %q", text)
+	return ""
+}
+
+func (r *running) command(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), append(args, "-c", r.path), system{Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
+	return code, out.String(), errs.String()
+}
+
+func TestSwitchesAreLogged(t *testing.T) {
+	r := start(t)
+	for _, name := range []string{"disable", "enable"} {
+		if code, stdout, stderr := r.command(name, "ci"); code != 0 || stdout != "ci: "+name+"d\n" {
+			t.Fatalf("%s: %d %q %q", name, code, stdout, stderr)
+		}
+		if line := r.until(t, "webhook "+name+"d by command"); !strings.Contains(line, `"webhook":"ci"`) {
+			t.Error(line)
+		}
+	}
+}
+
+func TestUnknownWebhooks(t *testing.T) {
+	r := start(t)
+	for _, args := range [][]string{{"enable", "nope"}, {"disable", "nope"}, {"ping", "nope"}, {"redeliver", "--webhook", "nope"}} {
+		if code, _, stderr := r.command(args...); code != 1 || !strings.Contains(stderr, `"nope": no such webhook`) {
+			t.Errorf("%v: %d %q", args, code, stderr)
+		}
+	}
+	if code, stdout, stderr := r.command("redeliver", "--webhook", "ci"); code != 0 || stdout != "0 deliveries to be delivered again\n" {
+		t.Errorf("%d %q %q", code, stdout, stderr)
+	}
+}
