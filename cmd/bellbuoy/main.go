@@ -50,12 +50,12 @@ func run(ctx context.Context, args []string, sys system) int {
 	root.SetArgs(args)
 	root.SetOut(sys.Stdout)
 	root.SetErr(sys.Stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return exitDone
 	case !began:
-		fmt.Fprintf(sys.Stderr, "bellbuoy: %v\nRun 'bellbuoy help' for usage.\n", err)
+		fmt.Fprintf(sys.Stderr, "bellbuoy: %v\nUsage: %s\nRun '%s --help' for more.\n", err, command.UseLine(), command.CommandPath())
 		return exitUsage
 	case !errors.Is(err, errSilent):
 		fmt.Fprintf(sys.Stderr, "bellbuoy: %v\n", err)
