@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,25 +20,45 @@ func (a *app) checkCommand() *cobra.Command {
 	}
 }
 
-// check reads the file as serve would, and builds what serve would build of it, without touching anything outside.
+// check reads the file as serve would, and builds what serve would build of it, without touching anything outside. Warnings are told
+// beside problems too: whoever mends the file wants to do it once.
 func (a *app) check() error {
 	path, c, warnings, err := a.load()
+	if err == nil {
+		warnings = slices.Concat(warnings, placeWarnings(c), loopWarnings(c))
+		var w *wiring
+		if w, err = wire(c, nil); err == nil {
+			w.close()
+		}
+	}
+	problems, inFile := errors.AsType[config.Problems](err)
+	if err != nil && !inFile {
+		fmt.Fprintln(a.Stdout, err) // there is no file to speak of
+		return errSilent
+	}
+	for _, p := range inOrder(problems, warnings) {
+		fmt.Fprintln(a.Stdout, p)
+	}
 	if err != nil {
-		fmt.Fprintln(a.Stdout, err)
+		fmt.Fprintf(a.Stdout, "%s: not ok (%s, %s)\n", path, plural(len(problems), "problem"), plural(len(warnings), "warning"))
 		return errSilent
-	}
-	if _, err := wire(c, nil); err != nil {
-		fmt.Fprintf(a.Stdout, "%s: %v\n", path, err)
-		return errSilent
-	}
-	if len(warnings) > 0 {
-		fmt.Fprintln(a.Stdout, warnings)
-	}
-	for _, w := range placeWarnings(c) {
-		fmt.Fprintf(a.Stdout, "%s: warning: %s\n", path, w)
 	}
 	fmt.Fprintf(a.Stdout, "%s: ok (%s, %s)\n", path, plural(len(c.Upstreams), "upstream"), plural(len(c.Webhooks), "webhook"))
 	return nil
+}
+
+// inOrder is what there is to say about a file, from its first line to its last.
+func inOrder(problems config.Problems, warnings config.Warnings) []config.Problem {
+	all := slices.Concat(problems, config.Problems(warnings))
+	slices.SortStableFunc(all, func(a, b config.Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return all
+}
+
+// problemAt is an error about the value at path, with its place in the file.
+func problemAt(c *config.Config, path string, err error) error {
+	return config.Problems{c.Problem(path, err.Error())}
 }
 
 // load finds and reads the configuration.

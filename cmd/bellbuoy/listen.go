@@ -42,7 +42,7 @@ func listen(c *config.Config) (l listeners, err error) {
 			continue
 		}
 		if *one.into, err = handed.or(one.name, one.address); err != nil {
-			return l, fmt.Errorf("%s: %w", one.key, err)
+			return l, problemAt(c, one.key, err)
 		}
 	}
 	return l, nil

@@ -25,7 +25,7 @@ const (
 )
 
 // placeWarnings tells of a data_dir whose content does not survive what bellbuoy is there to survive.
-func placeWarnings(c *config.Config) []string {
+func placeWarnings(c *config.Config) config.Warnings {
 	if c.Database != "" {
 		return nil
 	}
@@ -35,9 +35,9 @@ func placeWarnings(c *config.Config) []string {
 	}
 	switch uint32(fs.Type) {
 	case tmpfsMagic:
-		return []string{fmt.Sprintf("data_dir: %s is on tmpfs: events that are not yet delivered are gone when the machine stops", c.DataDir)}
+		return config.Warnings{c.Warning("data_dir", fmt.Sprintf("%s is on tmpfs: events that are not yet delivered are gone when the machine stops", c.DataDir))}
 	case overlayMagic:
-		return []string{fmt.Sprintf("data_dir: %s is inside the container's own file system: events that are not yet delivered are gone when the container is replaced; mount a volume there", c.DataDir)}
+		return config.Warnings{c.Warning("data_dir", fmt.Sprintf("%s is inside the container's own file system: events that are not yet delivered are gone when the container is replaced; mount a volume there", c.DataDir))}
 	}
 	return nil
 }

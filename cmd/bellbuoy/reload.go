@@ -112,7 +112,7 @@ func (b *buoy) reload() {
 		if w != nil {
 			w.close()
 		}
-		b.log.Error("configuration not reloaded: the old one stays", zap.Error(err))
+		b.log.Error("configuration not reloaded: the old one stays", zap.Strings("problems", strings.Split(err.Error(), "\n")))
 		return
 	}
 	for _, text := range warnings {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,11 +43,8 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	defer func() { _ = log.Sync() }()
 	defer zap.RedirectStdLog(log)() // net/http complains there of upstreams' broken answers
-	for _, w := range warnings {
+	for _, w := range slices.Concat(warnings, placeWarnings(c)) {
 		log.Warn("configuration", zap.String("warning", w.String()))
-	}
-	for _, w := range placeWarnings(c) {
-		log.Warn("configuration", zap.String("warning", w))
 	}
 
 	l, err := listen(c)
@@ -56,7 +54,7 @@ func (a *app) serve(ctx context.Context) error {
 	defer l.close()
 	w, err := wire(c, l.addresses)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	replica := replicaName()
 	s, err := openStore(ctx, c, replica)
@@ -181,8 +179,7 @@ func (b *buoy) run(ctx context.Context) error {
 	serving.Go(must("serving", func() error { return b.server.Serve(b.listeners.proxy) }))
 	serving.Go(func() error { b.watch(ctx, b.hup, b.seen); return nil })
 	go b.askForLogins(ctx)
-	b.log.Info("bellbuoy serves", zap.String("version", buildVersion()), zap.String("config", b.path), zap.Stringer("listen", b.listeners.proxy.Addr()),
-		zap.Int("upstreams", len(b.wiring.Load().upstreams)), zap.Int("webhooks", len(b.wiring.Load().config.Webhooks)))
+	b.log.Info("bellbuoy serves", b.about()...)
 
 	<-ctx.Done()
 	failure := context.Cause(ctx)
@@ -211,6 +208,20 @@ func (b *buoy) run(ctx context.Context) error {
 		return nil
 	}
 	return failure
+}
+
+// about is what an operator wants to know first: which bellbuoy this is, and where everything of it is.
+func (b *buoy) about() []zap.Field {
+	c := b.wiring.Load().config
+	fields := []zap.Field{zap.String("version", buildVersion()), zap.String("config", b.path), zap.Stringer("listen", b.listeners.proxy.Addr())}
+	if l := b.listeners.health; l != nil {
+		fields = append(fields, zap.Stringer("health", l.Addr()))
+	}
+	if l := b.listeners.admin; l != nil {
+		fields = append(fields, zap.Stringer("admin", l.Addr()))
+	}
+	return append(fields, zap.String("data_dir", c.DataDir), zap.Bool("tls", c.TLS.On()), zap.Bool("shared_database", c.Database != ""),
+		zap.Int("upstreams", len(c.Upstreams)), zap.Int("webhooks", len(c.Webhooks)))
 }
 
 // farewell is how long connections are accepted after the stop began, while /readyz says 503 and each answer ends its connection.
@@ -248,9 +259,17 @@ func (b *buoy) askForLogins(ctx context.Context) {
 // openStore opens PostgreSQL where a database is configured, SQLite in data_dir otherwise.
 func openStore(ctx context.Context, c *config.Config, replica string) (store.Store, error) {
 	if c.Database != "" {
-		return store.OpenPostgres(ctx, store.PostgresOptions{URL: c.Database.Reveal(), Replica: replica})
+		s, err := store.OpenPostgres(ctx, store.PostgresOptions{URL: c.Database.Reveal(), Replica: replica})
+		if err != nil {
+			return nil, problemAt(c, "database", err)
+		}
+		return s, nil
 	}
-	return store.OpenSQLite(ctx, store.SQLiteOptions{Dir: c.DataDir})
+	s, err := store.OpenSQLite(ctx, store.SQLiteOptions{Dir: c.DataDir})
+	if err != nil {
+		return nil, problemAt(c, "data_dir", err)
+	}
+	return s, nil
 }
 
 // trims bound the tag index in the store.

@@ -27,8 +27,13 @@ type wiring struct {
 	tls       *proxy.Certificates // nil: plain HTTP
 }
 
-// wire translates c. own are the addresses that bellbuoy listens on, which no webhook may call; nil: none.
+// wire translates c. own are the addresses that bellbuoy listens on, which no webhook may call and which no upstream can be; nil: none.
 func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
+	if own != nil {
+		if err := checkLoops(c, own()); err != nil {
+			return nil, err
+		}
+	}
 	w := &wiring{config: c, askers: map[string]*upstream.Client{}}
 	guard := newGuard(c, own)
 	hooks, clients, err := newWebhooks(c, guard)
@@ -38,7 +43,7 @@ func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
 	w.clients = clients
 	if w.set, err = notify.Compile(c.Notifications.Enabled, hooks); err != nil {
 		w.close()
-		return nil, err
+		return nil, problemAt(c, "webhooks", err)
 	}
 	if err := w.wireUpstreams(guard); err != nil {
 		w.close()
@@ -47,7 +52,7 @@ func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
 	if c.TLS.On() {
 		if w.tls, err = proxy.LoadCertificates(c.TLS.CertFile, c.TLS.KeyFile, c.TLS.ClientCAFile); err != nil {
 			w.close()
-			return nil, fmt.Errorf("tls: %w", err)
+			return nil, problemAt(c, "tls", err)
 		}
 	}
 	return w, nil
@@ -58,14 +63,14 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 		u := &w.config.Upstreams[i]
 		target, asker, err := newUpstream(u, w.config, guard)
 		if err != nil {
-			return fmt.Errorf("upstreams[%d] (%s): %w", i, u.Name, err)
+			return problemAt(w.config, fmt.Sprintf("upstreams[%d]", i), err)
 		}
 		w.upstreams = append(w.upstreams, target)
 		w.askers[u.Name] = asker
 	}
 	verifier, err := newVerifier(w.config.Identity.Verify, guard)
 	if err != nil {
-		return fmt.Errorf("identity.verify: %w", err)
+		return problemAt(w.config, "identity.verify", err)
 	}
 	w.verifier = verifier
 	return nil

@@ -28,13 +28,13 @@ func newWebhooks(c *config.Config, guard *webhook.Guard) ([]notify.Webhook, []*w
 		client, err := webhook.New(webhookOptions(w, guard))
 		if err != nil {
 			closeAll(clients)
-			return nil, nil, fmt.Errorf("webhooks[%d] (%s): %w", i, w.Name, err)
+			return nil, nil, problemAt(c, fmt.Sprintf("webhooks[%d]", i), err)
 		}
 		clients = append(clients, client)
 		f, err := format.New(w.Format, w.Name, format.Options{Mode: w.FormatOptions.Mode, Type: w.FormatOptions.Type, Subject: w.FormatOptions.Subject})
 		if err != nil {
 			closeAll(clients)
-			return nil, nil, fmt.Errorf("webhooks[%d] (%s): %w", i, w.Name, err)
+			return nil, nil, problemAt(c, fmt.Sprintf("webhooks[%d]", i), err)
 		}
 		hooks = append(hooks, notifyWebhook(w, f, client))
 	}
