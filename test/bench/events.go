@@ -16,7 +16,7 @@ import (
 // latency is how long after a push was acknowledged its webhook arrives, with nothing else to do.
 func latency(s *stage, opts options) []row {
 	hooks, upstream := newSink(s), newMemory(s)
-	b := startBuoy(s, fmt.Sprintf(bellbuoyConfig, upstream.address, hooks.url("/all")))
+	b := startBuoy(s, fmt.Sprintf(bellbuoyConfig, upstream.entry(), hooks.url("/all")))
 	pushes := int64(opts.scaled(500))
 	t := newTiming(pushes, 1, nil)
 	hooks.tell(t.received)
@@ -163,7 +163,7 @@ func fanout(s *stage, opts options) []row {
 	return []row{
 		atLeast(fmt.Sprintf("events to 2 of %d webhooks, one hangs: deliveries/s to PUTs/s of the load alone", fans),
 			fmt.Sprintf("%.0f / %.0f = %.3f ×", rate.deliveries, rate.alone, rate.ratio()), rate.ratio(), 0.08, "0.08 ×"),
-		{work: "the same: CPU of bellbuoy by push and its deliveries", measured: brief(rate.cpu)},
+		{work: "the same: CPU of bellbuoy by push and its deliveries", measured: fmt.Sprintf("%d µs", rate.cpu.Microseconds())},
 		atMost(fmt.Sprintf("one of %d webhooks hangs: p99 of the others, to p99 where none hangs", fans),
 			brief(b)+" / "+brief(a), float64(b), float64(limit), brief(limit)),
 	}

@@ -98,9 +98,11 @@ type trial struct {
 
 var trials = []trial{
 	{"idle", idleMemory},
-	{"pulls", pullMemory("HTTP/1.1", tls1)},
-	{"pulls-h2", pullMemory("HTTP/2", tls2)},
-	{"pulls-both", pullMemory("half HTTP/2", tls1, tls2)},
+	{"pulls", pullMemory(mix{"HTTP/1.1", false, []protocol{tls1}})},
+	{"pulls-h2", pullMemory(mix{"HTTP/2", false, []protocol{tls2}})},
+	{"pulls-both", pullMemory(mix{"half HTTP/2", false, []protocol{tls1, tls2}})},
+	{"pulls-tls", pullMemory(mix{"HTTP/1.1, of an upstream with TLS", true, []protocol{tls1}})},
+	{"pulls-tls-h2", pullMemory(mix{"HTTP/2, of an upstream with TLS", true, []protocol{tls2}})},
 	{"latency", latency},
 	{"fanout", fanout},
 	{"growth", growth},

@@ -13,24 +13,25 @@ import (
 
 // idleMemory is what bellbuoy holds when nothing happens.
 func idleMemory(s *stage, _ options) []row {
-	b := startBuoy(s, fmt.Sprintf(bellbuoyConfig, newMemory(s).address, newSink(s).url("/")))
+	b := startBuoy(s, fmt.Sprintf(bellbuoyConfig, newMemory(s).entry(), newSink(s).url("/")))
 	s.pause(5 * time.Second)
 	rss := measure(b.Pid()).rss
 	return []row{atMost("idle: RSS", mib(rss), float64(rss), 25<<20, "25 MiB")}
 }
 
-// A mix is what the clients of a crowd speak, in turn.
+// A mix is what the clients of a crowd speak, in turn, and whether the upstream speaks TLS.
 type mix struct {
 	name      string
+	secure    bool
 	protocols []protocol
 }
 
 // pullMemory is what bellbuoy holds while a thousand clients, each on a connection of its own, pull over TLS.
-func pullMemory(name string, protocols ...protocol) func(*stage, options) []row {
+func pullMemory(m mix) func(*stage, options) []row {
 	const clients = 1000
 	return func(s *stage, opts options) []row {
-		rss := pulling(s, mix{name, protocols}, clients, time.Duration(opts.scaled(30))*100*time.Millisecond)
-		work := fmt.Sprintf("%d concurrent pulls over TLS, %s: RSS", clients, name)
+		rss := pulling(s, m, clients, time.Duration(opts.scaled(30))*100*time.Millisecond)
+		work := fmt.Sprintf("%d concurrent pulls over TLS, %s: RSS", clients, m.name)
 		return []row{atMost(work, mib(rss), float64(rss), 100<<20, "100 MiB")}
 	}
 }
@@ -53,10 +54,14 @@ const (
 // pulling lets clients read a manifest and then its blob, and returns the most memory held: while they come, while all trickle, while nobody
 // reads, and while all read what they can.
 func pulling(s *stage, m mix, clients int, each time.Duration) (rss int64) {
-	cert, upstream := newCertificate(s), newMemory(s)
+	cert := newCertificate(s)
+	upstream := newMemory(s)
+	if m.secure {
+		upstream = newSecureMemory(s, cert)
+	}
 	upstream.blobSize = 1 << 40 // nobody gets to its end
 	upstream.put("/v2/"+repository+"/manifests/v1", newManifest(1))
-	c := startBellbuoy(s, upstream.address, &cert)
+	c := startBellbuoyWith(s, upstream.entry(), &cert)
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	all := &crowd{connecting: make(chan struct{}, 32)}
@@ -76,7 +81,7 @@ func pulling(s *stage, m mix, clients int, each time.Duration) (rss int64) {
 	for _, pace := range []int32{trickling, holding, flooding} {
 		all.pace.Store(pace)
 		s.pause(each)
-		c.buoy.profile(s, fmt.Sprintf("pulls-%s-%d", strings.NewReplacer("/", "", " ", "-").Replace(m.name), pace), "heap")()
+		c.buoy.profile(s, fmt.Sprintf("pulls-%s-%d", strings.NewReplacer("/", "", " ", "-", ",", "").Replace(m.name), pace), "heap")()
 	}
 	rss = w.stop().rss
 	cancel()

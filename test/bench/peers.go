@@ -62,12 +62,16 @@ func configured(s *stage, name, text string) string {
 const bellbuoyConfig = `
 log: {level: warn}
 correlation: {pull: 1s}
-upstreams: [{type: registry, url: "http://%s"}]
+upstreams: [%s]
 webhooks: [{name: ci, url: %q, events: [PUSH_ARTIFACT]}]
 `
 
 func startBellbuoy(s *stage, upstream string, c *certificate) contender {
-	config := fmt.Sprintf(bellbuoyConfig, upstream, newSink(s).url("/"))
+	return startBellbuoyWith(s, plainEntry(upstream), c)
+}
+
+func startBellbuoyWith(s *stage, entry string, c *certificate) contender {
+	config := fmt.Sprintf(bellbuoyConfig, entry, newSink(s).url("/"))
 	if c != nil {
 		config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", c.cert, c.key)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 // blobSize bytes of zeros. It stands in for a real registry where that one would be what is measured.
 type memory struct {
 	address  string
+	secure   bool // it speaks TLS
 	blobSize int64
 
 	mu        sync.RWMutex
@@ -24,13 +26,38 @@ type memory struct {
 }
 
 func newMemory(s *stage) *memory {
+	m, server, l := memoryAt(s)
+	go server.Serve(l)
+	return m
+}
+
+// newSecureMemory is one that speaks TLS.
+func newSecureMemory(s *stage, c certificate) *memory {
+	m, server, l := memoryAt(s)
+	m.secure = true
+	go server.ServeTLS(l, c.cert, c.key)
+	return m
+}
+
+func memoryAt(s *stage) (*memory, *http.Server, net.Listener) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
 	m := &memory{address: l.Addr().String(), blobSize: 64 << 20, manifests: map[string][]byte{}}
-	server := &http.Server{Handler: m}
-	go server.Serve(l)
+	server := &http.Server{Handler: m, ErrorLog: log.New(io.Discard, "", 0)} // clients that leave are no news
 	s.Cleanup(func() { server.Close() })
-	return m
+	return m, server, l
+}
+
+// entry is the upstream in a bellbuoy's configuration.
+func (m *memory) entry() string {
+	if m.secure {
+		return fmt.Sprintf(`{type: registry, url: "https://%s", tls: {insecure_skip_verify: true}}`, m.address)
+	}
+	return plainEntry(m.address)
+}
+
+func plainEntry(address string) string {
+	return fmt.Sprintf(`{type: registry, url: "http://%s"}`, address)
 }
 
 const manifestType = "application/vnd.oci.image.manifest.v1+json"
