@@ -112,6 +112,8 @@ func TestWhatIsThere(t *testing.T) {
 		"data_dir: .":    "",
 		"shutdown_grace: 5s\ndatabase: postgres://db/x": "warning: shutdown_delay: leaves nothing of shutdown_grace (5s) to what is then still in flight",
 		"shutdown_grace: 5s":                            "",
+		"store: {retention: {max_size: 10}}":            "warning: store.retention.max_size: is 10 bytes: next to nothing that was delivered is kept; a number without a unit is bytes",
+		"store: {retention: {max_size: 1MiB}}":          "",
 		"listen: ':5081'":                               "listen: is taken by health.listen, whose default is :5081",
 		"health: {listen: ':5080'}":                     "health.listen: is taken by listen",
 	} {

@@ -27,7 +27,7 @@ type Config struct {
 	Listen string `yaml:"listen" default:":5080"`
 	// Certificate that clients see. Its files are read again when they change; turning TLS on or off needs a restart.
 	TLS ServerTLS `yaml:"tls"`
-	// Reads PROXY protocol v1 and v2 headers on connections from trusted_proxies.
+	// Connections from trusted_proxies begin with a PROXY protocol v1 or v2 header; one without it is closed.
 	ProxyProtocol bool `yaml:"proxy_protocol" default:"false"`
 	// CIDRs whose X-Forwarded-* and Forwarded headers and identity header are believed.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
@@ -97,7 +97,7 @@ type ServerTLS struct {
 	CertFile string `yaml:"cert_file" role:"file"`
 	// PEM file with the private key.
 	KeyFile string `yaml:"key_file" role:"file"`
-	// PEM file with the CAs that client certificates must come from; turns client certificates on.
+	// PEM file with CAs: every client must then have a certificate of one of them.
 	ClientCAFile string `yaml:"client_ca_file" role:"file"`
 }
 

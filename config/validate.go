@@ -225,6 +225,9 @@ func (v *validator) identity() {
 func (v *validator) store() {
 	s := v.cfg.Store
 	v.positive("store.timeout", s.Timeout)
+	if most := s.Retention.MaxSize; most > 0 && most < 1<<20 {
+		v.doubt("store.retention.max_size", "is %d bytes: next to nothing that was delivered is kept; a number without a unit is bytes", int64(most))
+	}
 	for path, d := range map[string]Duration{
 		"delivered": s.Retention.Delivered, "pulls": s.Retention.Pulls, "unmatched": s.Retention.Unmatched,
 		"dead": s.Retention.Dead, "attempts": s.Retention.Attempts,
