@@ -12,6 +12,9 @@ type answer struct {
 	stalled time.Duration
 	leaving *atomic.Bool // the server stops soon: answers end their connections
 
+	flooded func() // ends the request for its upstream's sake: 1xx without end
+
+	before    int // answers of 1xx
 	status    int
 	sent      int64
 	first     time.Time // when the answer began
@@ -25,6 +28,12 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // WriteHeader passes an answer's header on, and those of 1xx before it.
 func (a *answer) WriteHeader(status int) {
+	if status < 200 {
+		if a.before++; a.before > maxInformational && a.flooded != nil {
+			a.flooded()
+			return
+		}
+	}
 	if status == http.StatusContinue {
 		return // net/http says so itself, once, when the body is first read
 	}

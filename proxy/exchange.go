@@ -122,6 +122,9 @@ func (x *exchange) carry(body io.ReadCloser) {
 		r.Header = r.Header.Clone()
 		r.Header.Del("Upgrade")
 	}
+	if cancel, ok := x.ctx.Value(watchKey{}).(context.CancelCauseFunc); ok {
+		x.answer.flooded = func() { cancel(errInformational) } // httputil would pass them all on
+	}
 	x.route.proxy.ServeHTTP(&x.answer, r)
 }
 
