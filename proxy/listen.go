@@ -45,6 +45,7 @@ type Server struct {
 	accepting sync.WaitGroup  // Serve's loops, and connections on their way to a server
 	hurried   context.Context // ends when such connections shall take no longer …
 	hurry     context.CancelFunc
+	warned    warnings
 
 	mu      sync.Mutex
 	now     *served
@@ -147,7 +148,7 @@ func (s *Server) Serve(l net.Listener) error {
 			}
 			var passing net.Error
 			if errors.As(err, &passing) && !errors.Is(err, net.ErrClosed) {
-				time.Sleep(acceptPause) // out of file descriptors, mostly
+				s.pause(err)
 				continue
 			}
 			return err
@@ -173,8 +174,6 @@ func lastCall(l net.Listener) {
 		l.Close()
 	}
 }
-
-const acceptPause = 20 * time.Millisecond
 
 // hand gives a connection to the server of the day, once it is one for HTTP.
 func (s *Server) hand(c net.Conn) {
