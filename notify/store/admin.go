@@ -136,7 +136,7 @@ func (c *core) Unpark(ctx context.Context, webhook string) error {
 func (c *core) moveAll(ctx context.Context, webhook string, from []int64, set string, to int64) error {
 	for _, state := range from {
 		for {
-			ids, err := c.ids(ctx, "SELECT id FROM deliveries WHERE webhook = $1 AND state = $2 ORDER BY id LIMIT $3", webhook, state, int64(chunk))
+			ids, err := c.ids(ctx, "SELECT id FROM deliveries WHERE webhook = $1 AND state <> 2 AND state = $2 ORDER BY id LIMIT $3", webhook, state, int64(chunk))
 			if err != nil {
 				return err
 			}

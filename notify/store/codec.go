@@ -85,3 +85,46 @@ func decodePayload(b []byte, crc int64) (*Payload, error) {
 	}
 	return &Payload{ContentType: head.ContentType, Header: head.Header, Body: b[used+int(n):]}, nil
 }
+
+// appendBytes encodes a field that fields.bytes takes off again.
+func appendBytes[T string | []byte](b []byte, field T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(field))), field...)
+}
+
+// fields takes encoded fields apart. bad: they were not what was asked for; there is no rest then.
+type fields struct {
+	rest []byte
+	bad  bool
+}
+
+func (f *fields) fail() { f.rest, f.bad = nil, true }
+
+func (f *fields) byte() (b byte) {
+	if len(f.rest) == 0 {
+		f.fail()
+		return 0
+	}
+	b, f.rest = f.rest[0], f.rest[1:]
+	return b
+}
+
+func (f *fields) varint() int64 {
+	v, n := binary.Varint(f.rest)
+	if n <= 0 {
+		f.fail()
+		return 0
+	}
+	f.rest = f.rest[n:]
+	return v
+}
+
+func (f *fields) bytes() (b []byte) {
+	size, n := binary.Uvarint(f.rest)
+	if n <= 0 || size > uint64(len(f.rest)-n) {
+		f.fail()
+		return nil
+	}
+	end := n + int(size)
+	b, f.rest = f.rest[n:end:end], f.rest[end:]
+	return b
+}

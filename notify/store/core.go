@@ -76,11 +76,15 @@ func naming(operation string, err error) error {
 }
 
 func (c *core) View(ctx context.Context, fn func(Reader) error) error {
-	return naming("reading the store", c.snapshot(ctx, func(q querier) error { return fn(reader{q, ctx}) }))
+	return naming("reading the store", c.snapshot(ctx, func(r reader) error { return fn(r) }))
 }
 
 func (c *core) Due(ctx context.Context, kind string, now time.Time, limit int) ([]Row, error) {
-	rows, err := dueRows(ctx, c.engine, kind, now, limit)
+	var rows []Row
+	err := c.snapshot(ctx, func(r reader) (err error) {
+		rows, err = r.due(kind, now, limit)
+		return err
+	})
 	return rows, naming("reading rows that are due", err)
 }
 

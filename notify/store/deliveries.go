@@ -90,7 +90,8 @@ func newerDelivered(ctx context.Context, q querier, d Delivery) (newer bool, err
 	return newer, err
 }
 
-// deliveries finds what q selects, newest first. Each state of each webhook is a range of one index; their heads are merged.
+// deliveries finds what q selects, newest first. Each state of each webhook is a range of one index, and their heads are merged. On SQLite
+// only what is delivered is not in it: that is walked from the newest on.
 func deliveries(ctx context.Context, e engine, q DeliveryQuery) ([]Delivery, error) {
 	q.Limit = orDefault(q.Limit, 100)
 	if len(q.IDs) > 0 || q.EventID != "" || q.Webhook == "" && len(q.States) == 0 {
@@ -104,16 +105,22 @@ func deliveries(ctx context.Context, e engine, q DeliveryQuery) ([]Delivery, err
 		}
 	}
 	var found []Delivery
-	for _, q.Webhook = range webhooks {
-		for _, state := range innerStates(q.States) {
-			some, err := selectDeliveries(ctx, e, q, []int64{state})
+	for _, state := range innerStates(q.States) {
+		ranges := webhooks
+		if state == sDelivered {
+			ranges = []string{q.Webhook}
+		}
+		for _, webhook := range ranges {
+			of := q
+			of.Webhook = webhook
+			some, err := selectDeliveries(ctx, e, of, []int64{state})
 			if err != nil {
 				return nil, err
 			}
 			found = append(found, some...)
+			slices.SortFunc(found, func(a, b Delivery) int { return int(b.ID - a.ID) })
+			found = found[:min(len(found), q.Limit)]
 		}
-		slices.SortFunc(found, func(a, b Delivery) int { return int(b.ID - a.ID) })
-		found = found[:min(len(found), q.Limit)]
 	}
 	return found, nil
 }
@@ -176,6 +183,9 @@ func deliveryConditions(ctx context.Context, e engine, q DeliveryQuery, inner []
 	switch {
 	case len(inner) == 1:
 		w.add("d.state = ?", inner[0])
+		if inner[0] != sDelivered {
+			w.conditions = append(w.conditions, "d.state <> 2")
+		}
 	case len(q.States) > 0:
 		w.conditions = append(w.conditions, e.among("d.state", innerStates(q.States), &w.args))
 	}
@@ -237,7 +247,7 @@ func attempts(ctx context.Context, q querier, delivery int64) (tries []Attempt, 
 }
 
 func depths(ctx context.Context, q querier) (all []Depth, err error) {
-	oldest := "(SELECT created_at FROM deliveries WHERE webhook = w.webhook AND state = %d ORDER BY id LIMIT 1)"
+	oldest := "(SELECT created_at FROM deliveries WHERE webhook = w.webhook AND state <> 2 AND state = %d ORDER BY id LIMIT 1)"
 	sql := "SELECT webhook, pending, dead, parked, coalesce(" + fmt.Sprintf(oldest, sFresh) + ", 0), coalesce(" + fmt.Sprintf(oldest, sWaiting) + ", 0) FROM " +
 		"(SELECT webhook, CAST(sum(pending) AS BIGINT) AS pending, CAST(sum(dead) AS BIGINT) AS dead, CAST(sum(parked) AS BIGINT) AS parked FROM depths GROUP BY webhook) w ORDER BY webhook"
 	err = q.query(ctx, sql, nil, func(s scanner) error {

@@ -113,7 +113,7 @@ func (p *picker) window(limit int, condition string) error {
 		condition = fmt.Sprintf(condition, now)
 	}
 	n := 0
-	sql := "SELECT id, " + p.column + ", CASE WHEN state = 0 OR next_at <= " + now + " THEN 1 ELSE 0 END FROM deliveries WHERE webhook = $1 AND " + condition + " LIMIT CAST($2 AS BIGINT)"
+	sql := "SELECT id, " + p.column + ", CASE WHEN state = 0 OR next_at <= " + now + " THEN 1 ELSE 0 END FROM deliveries WHERE webhook = $1 AND state <> 2 AND " + condition + " LIMIT CAST($2 AS BIGINT)"
 	err := p.e.query(p.ctx, sql, args, func(s scanner) error {
 		var id, hash, due int64
 		if err := s.Scan(&id, &hash, &due); err != nil {

@@ -21,6 +21,10 @@ type session interface {
 	exec(ctx context.Context, sql string, args ...any) (int64, error)
 	// apply writes what a group of callers want written, in a bounded number of round trips, and fills in the group's results.
 	apply(ctx context.Context, g *group) error
+	// rows reads rows of state.
+	rows() reader
+	// fold makes statements find all rows of state that are committed in state_rows.
+	fold() error
 	// commit makes it durable. Its error wraps ErrUnknown when the transaction may have happened all the same.
 	commit() error
 	rollback()
@@ -29,8 +33,8 @@ type session interface {
 // engine is what differs between SQLite and PostgreSQL.
 type engine interface {
 	querier
-	// snapshot gives queries that see one moment.
-	snapshot(ctx context.Context, fn func(querier) error) error
+	// snapshot gives rows of state as they are at one moment.
+	snapshot(ctx context.Context, fn func(reader) error) error
 	// begin starts a transaction that holds the locks of scopes, which are sorted and distinct.
 	begin(ctx context.Context, scopes []string) (session, error)
 	// idle is called by the writer when nothing was written for a while.

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -85,7 +84,7 @@ func (g *group) take(s session, r *request) error {
 		}
 		return nil
 	}
-	t := &transaction{reader: reader{s, context.Background()}, group: g}
+	t := &transaction{reader: s.rows(), group: g}
 	if r.err = safely(func() error { return r.fn(t) }); t.broken != nil {
 		return t.broken
 	}
@@ -234,28 +233,18 @@ func (t *transaction) whole(name string) (*kind, error) {
 // Scan lays the group's rows over the database's.
 func (t *transaction) Scan(kind, prefix string, limit int) ([]Row, error) {
 	limit = orDefault(limit, 1000)
-	var over []*Row
-	hidden := 0
+	newer := make(map[string]*Row)
 	for k, row := range t.group.rows {
-		if k.Kind != kind || !strings.HasPrefix(k.ID, prefix) {
-			continue
-		}
-		hidden++
-		if row != nil {
-			over = append(over, row)
+		if k.Kind == kind && strings.HasPrefix(k.ID, prefix) {
+			newer[k.ID] = row
 		}
 	}
-	rows, sorted, err := t.scan(kind, prefix, limit+hidden)
-	if err != nil || hidden == 0 && sorted {
+	rows, sorted, err := t.scan(kind, prefix, limit+len(newer))
+	if err != nil || len(newer) == 0 && sorted {
 		t.note(err)
 		return rows, err
 	}
-	rows = slices.DeleteFunc(rows, func(r Row) bool { _, ok := t.group.rows[r.Key]; return ok })
-	for _, r := range over {
-		rows = append(rows, *r)
-	}
-	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
-	return rows[:min(limit, len(rows))], nil
+	return firstByID(lay(rows, newer), limit), nil
 }
 
 // scan reads what is committed: all of it, unsorted, where the cache has the kind, else the first ones.

@@ -9,8 +9,11 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// schemaVersion is the number of the newest migration.
-const schemaVersion = 1
+// The numbers of the newest migrations.
+const (
+	sqliteSchema   = 2
+	postgresSchema = 1
+)
 
 func migration(engine string, version int) (string, error) {
 	b, err := migrations.ReadFile(fmt.Sprintf("migrations/%s/%04d.sql", engine, version))
@@ -18,8 +21,8 @@ func migration(engine string, version int) (string, error) {
 }
 
 // errNewer is the error for a database that a newer bellbuoy has changed.
-func errNewer(version int64) error {
-	return fmt.Errorf("its schema has version %d, this bellbuoy knows %d: use the newer bellbuoy that wrote it", version, schemaVersion)
+func errNewer(version, known int64) error {
+	return fmt.Errorf("its schema has version %d, this bellbuoy knows %d: use the newer bellbuoy that wrote it", version, known)
 }
 
 func migrateSQLite(c *conn) error {
@@ -31,10 +34,10 @@ func migrateSQLite(c *conn) error {
 	if err != nil {
 		return err
 	}
-	if version > schemaVersion {
-		return errNewer(version)
+	if version > sqliteSchema {
+		return errNewer(version, sqliteSchema)
 	}
-	for v := int(version) + 1; v <= schemaVersion; v++ {
+	for v := int(version) + 1; v <= sqliteSchema; v++ {
 		script, err := migration("sqlite", v)
 		if err != nil {
 			return err

@@ -62,11 +62,9 @@ func appendEvent(b []byte, e *Event, step int64) []byte {
 	b = binary.AppendVarint(b, step)
 	b = binary.AppendVarint(b, micros(e.At))
 	for _, s := range [...]string{e.ID, e.Type, e.Upstream, e.Repository} {
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
+		b = appendBytes(b, s)
 	}
-	b = binary.AppendUvarint(b, uint64(len(e.Data)))
-	return append(b, e.Data...)
+	return appendBytes(b, e.Data)
 }
 
 // unpack calls each for every event of a pack, in order. Their Data share memory.
@@ -78,27 +76,15 @@ func unpack(first int64, packed []byte, each func(Event)) error {
 	if err != nil {
 		return errCorrupt
 	}
-	for seq := first; len(data) > 0; {
-		step, n := binary.Varint(data)
-		if n <= 0 {
+	seq := first
+	for f := (fields{rest: data}); len(f.rest) > 0; {
+		seq += f.varint()
+		e := Event{Seq: seq, At: fromMicros(f.varint()), ID: string(f.bytes()), Type: string(f.bytes()), Upstream: string(f.bytes()),
+			Repository: string(f.bytes()), Data: f.bytes(), Transient: true}
+		if f.bad {
 			return errCorrupt
 		}
-		at, m := binary.Varint(data[n:])
-		if m <= 0 {
-			return errCorrupt
-		}
-		data = data[n+m:]
-		seq += step
-		var f [5][]byte
-		for i := range f {
-			size, n := binary.Uvarint(data)
-			if n <= 0 || size > uint64(len(data)-n) {
-				return errCorrupt
-			}
-			f[i], data = data[n:n+int(size):n+int(size)], data[n+int(size):]
-		}
-		each(Event{Seq: seq, At: fromMicros(at), ID: string(f[0]), Type: string(f[1]), Upstream: string(f[2]),
-			Repository: string(f[3]), Data: f[4], Transient: true})
+		each(e)
 	}
 	return nil
 }

@@ -102,10 +102,10 @@ func migratePostgres(ctx context.Context, c *pgx.Conn) error {
 	if err := tx.QueryRow(ctx, "SELECT coalesce(max(version), 0) FROM schema_version").Scan(&version); err != nil {
 		return err
 	}
-	if version > schemaVersion {
-		return errNewer(version)
+	if version > postgresSchema {
+		return errNewer(version, postgresSchema)
 	}
-	for v := int(version) + 1; v <= schemaVersion; v++ {
+	for v := int(version) + 1; v <= postgresSchema; v++ {
 		script, err := migration("postgres", v)
 		if err != nil {
 			return err
@@ -175,14 +175,14 @@ func bit(b bool) int64 {
 	return 0
 }
 
-func (e *postgresEngine) snapshot(ctx context.Context, fn func(querier) error) error {
+func (e *postgresEngine) snapshot(ctx context.Context, fn func(reader) error) error {
 	return e.pool.with(ctx, func(c *pgx.Conn) error {
 		tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 		if err != nil {
 			return err
 		}
 		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		return safely(func() error { return fn(pgReads{tx}) })
+		return safely(func() error { return fn(reader{q: pgReads{tx}, ctx: ctx}) })
 	})
 }
 

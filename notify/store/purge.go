@@ -115,7 +115,7 @@ func (p *purge) eachLane(ctx context.Context, state int64, remove func(context.C
 		return err
 	}
 	for _, w := range webhooks {
-		sql := "SELECT id FROM deliveries WHERE webhook = $3 AND state = $4 AND id > $1 AND finished_at < $5 ORDER BY id LIMIT $2"
+		sql := "SELECT id FROM deliveries WHERE webhook = $3 AND state <> 2 AND state = $4 AND id > $1 AND finished_at < $5 ORDER BY id LIMIT $2"
 		if err := p.walk(ctx, sql, []any{w, state, limit}, remove); err != nil {
 			return err
 		}
@@ -295,6 +295,9 @@ func (s *source) fill(ctx context.Context, q querier) error {
 
 // trim removes the least recently seen rows of a kind beyond its bound. Rows without Seen do not count.
 func (p *purge) trim(ctx context.Context, t Trim) error {
+	if err := p.alone(ctx, func(s session, _ *group) error { return s.fold() }); err != nil {
+		return err
+	}
 	for {
 		surplus, err := p.ids(ctx, "SELECT count(*) FROM state_rows WHERE kind = $1 AND seen > 0", t.Kind)
 		if err != nil {

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -11,8 +13,9 @@ var errStop = errors.New("enough")
 
 // reader reads rows of state.
 type reader struct {
-	q   querier
-	ctx context.Context
+	q     querier
+	ctx   context.Context
+	newer *layers // what lies over state_rows
 }
 
 const rowColumns = "id, value, due, seen, owner"
@@ -32,6 +35,9 @@ func scanRow(kind string, s scanner) (Row, error) {
 }
 
 func (r reader) Get(k Key) (row Row, ok bool, err error) {
+	if row, known := r.newer.row(k); known {
+		return given(row)
+	}
 	err = r.q.query(r.ctx, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id = $2", []any{k.Kind, []byte(k.ID)},
 		func(s scanner) (err error) {
 			row, err = scanRow(k.Kind, s)
@@ -42,7 +48,17 @@ func (r reader) Get(k Key) (row Row, ok bool, err error) {
 }
 
 func (r reader) Scan(kind, prefix string, limit int) ([]Row, error) {
-	sql, args := "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id >= $2 ORDER BY id LIMIT CAST($3 AS BIGINT)", []any{kind, []byte(prefix), orDefault(limit, 1000)}
+	limit = orDefault(limit, 1000)
+	newer := r.newer.of(kind, prefix)
+	rows, err := r.scanTable(kind, prefix, limit+len(newer))
+	if err != nil || len(newer) == 0 {
+		return rows, err
+	}
+	return firstByID(lay(rows, newer), limit), nil
+}
+
+func (r reader) scanTable(kind, prefix string, limit int) ([]Row, error) {
+	sql, args := "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id >= $2 ORDER BY id LIMIT CAST($3 AS BIGINT)", []any{kind, []byte(prefix), limit}
 	if end := after(prefix); end != nil {
 		sql = "SELECT " + rowColumns + " FROM state_rows WHERE kind = $1 AND id >= $2 AND id < $4 ORDER BY id LIMIT CAST($3 AS BIGINT)"
 		args = append(args, end)
@@ -79,7 +95,21 @@ func orDefault(limit, def int) int {
 	return limit
 }
 
-func dueRows(ctx context.Context, q querier, kind string, now time.Time, limit int) ([]Row, error) {
-	return collectRows(ctx, q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)",
-		[]any{kind, micros(now), orDefault(limit, 1000)})
+// due returns rows that are due, oldest first.
+func (r reader) due(kind string, now time.Time, limit int) ([]Row, error) {
+	limit = orDefault(limit, 1000)
+	newer := r.newer.of(kind, "")
+	rows, err := collectRows(r.ctx, r.q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)",
+		[]any{kind, micros(now), limit + len(newer)})
+	if err != nil || len(newer) == 0 {
+		return rows, err
+	}
+	rows = slices.DeleteFunc(lay(rows, newer), func(r Row) bool { return r.Due.IsZero() || r.Due.After(now) })
+	slices.SortStableFunc(rows, func(a, b Row) int { return a.Due.Compare(b.Due) })
+	return rows[:min(limit, len(rows))], nil
+}
+
+func firstByID(rows []Row, limit int) []Row {
+	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
+	return rows[:min(limit, len(rows))]
 }

@@ -11,7 +11,9 @@ import (
 // sqliteSession is a transaction on the connection that writes.
 type sqliteSession struct {
 	*conn
-	e *sqliteEngine
+	e      *sqliteEngine
+	folded bool         // state_rows has what the log had
+	logged map[Key]*Row // what the log got
 }
 
 // local is the owner of every row of a SQLite file.
@@ -21,10 +23,15 @@ func (s *sqliteSession) exec(_ context.Context, sql string, args ...any) (int64,
 	return s.conn.exec(sql, args...)
 }
 
+func (s *sqliteSession) rows() reader {
+	return reader{s, context.Background(), s.e.rows.now.Load()}
+}
+
 func (s *sqliteSession) commit() error {
 	_, err := s.conn.exec("COMMIT")
 	if err == nil {
 		s.e.dirty = true
+		s.published()
 		return nil
 	}
 	s.rollback()
@@ -39,7 +46,7 @@ func (s *sqliteSession) rollback() { _, _ = s.conn.exec("ROLLBACK") }
 
 func (s *sqliteSession) apply(_ context.Context, g *group) error {
 	seq, id := s.e.nextSeq, s.e.nextID
-	for _, step := range []func(*group) error{s.putRows, s.insertEvents, s.insertPacks, s.finish, s.addDepths} {
+	for _, step := range []func(*group) error{s.logRows, s.insertEvents, s.insertPacks, s.finish, s.addDepths} {
 		if err := step(g); err != nil {
 			return err
 		}
@@ -47,22 +54,6 @@ func (s *sqliteSession) apply(_ context.Context, g *group) error {
 	if seq != s.e.nextSeq || id != s.e.nextID {
 		_, err := s.conn.exec("INSERT INTO counters (name, value) VALUES ('event_seq', $1), ('delivery_id', $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", s.e.nextSeq-1, s.e.nextID-1)
 		return err
-	}
-	return nil
-}
-
-func (s *sqliteSession) putRows(g *group) (err error) {
-	for k, r := range g.rows {
-		if r == nil {
-			_, err = s.conn.exec("DELETE FROM state_rows WHERE kind = $1 AND id = $2", k.Kind, []byte(k.ID))
-		} else {
-			_, err = s.conn.exec("INSERT INTO state_rows (kind, id, value, due, seen, owner) VALUES ($1, $2, $3, $4, $5, $6)"+
-				" ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value, due = excluded.due, seen = excluded.seen, owner = excluded.owner",
-				k.Kind, []byte(k.ID), r.Value, micros(r.Due), micros(r.Seen), local)
-		}
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -9,7 +9,11 @@ import (
 
 // Own: there is one process for a file, so all rows are its own.
 func (s *sqliteStore) Own(ctx context.Context, kind string, limit int) ([]Row, error) {
-	rows, err := reader{s.e, ctx}.Scan(kind, "", limit)
+	var rows []Row
+	err := s.e.snapshot(ctx, func(r reader) (err error) {
+		rows, err = r.Scan(kind, "", limit)
+		return err
+	})
 	return rows, naming("taking over rows", err)
 }
 
