@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify"
 )
 
 func (a *app) pingCommand() *cobra.Command {
@@ -213,7 +214,40 @@ func (a *app) deliveries(ctx context.Context, f deliveriesFlags) error {
 	if f.json {
 		return lines(resp.Body, func(d deliveryLine) error { return json.NewEncoder(a.Stdout).Encode(d) })
 	}
-	return a.printDeliveries(resp.Body, f.id)
+	if err := a.printDeliveries(resp.Body, f.id); err != nil || f.id != 0 {
+		return err
+	}
+	return a.printWaits(ctx, c, f.webhook)
+}
+
+// printWaits says on stderr why deliveries of a webhook wait beyond the times in the list.
+func (a *app) printWaits(ctx context.Context, c *control, webhook string) error {
+	resp, err := c.do(ctx, http.MethodGet, "/webhooks", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return lines(resp.Body, func(w webhookLine) error {
+		if why := whyWaiting(w); why != "" && (webhook == "" || webhook == w.Name) {
+			fmt.Fprintf(a.Stderr, "%s: %s\n", w.Name, why)
+		}
+		return nil
+	})
+}
+
+// whyWaiting is "" for a webhook that is delivered to.
+func whyWaiting(w webhookLine) string {
+	switch {
+	case !w.Enabled:
+		return "not enabled in the configuration; its deliveries wait"
+	case w.Off == notify.SwitchedByGone:
+		return fmt.Sprintf("disabled since its receiver answered 410 (%s); its deliveries wait until: bellbuoy enable %s", shortTime(w.OffFrom), w.Name)
+	case w.Off != "":
+		return fmt.Sprintf("disabled by command (%s); its deliveries wait until: bellbuoy enable %s", shortTime(w.OffFrom), w.Name)
+	case w.Failing:
+		return fmt.Sprintf("its receiver fails; one delivery tries at %s, and the others wait until one gets through", shortTime(w.NextTry))
+	}
+	return ""
 }
 
 func (a *app) printDeliveries(answer io.Reader, id int64) error {

@@ -54,6 +54,14 @@ type (
 		Error    string    `json:"error,omitempty"`
 		Response string    `json:"response,omitempty"`
 	}
+	webhookLine struct {
+		Name    string    `json:"name"`
+		Enabled bool      `json:"enabled"` // in the configuration
+		Off     string    `json:"off,omitempty"`
+		OffFrom time.Time `json:"off_from,omitzero"`
+		Failing bool      `json:"failing,omitempty"` // deliveries wait for the one that tries at NextTry
+		NextTry time.Time `json:"next_try,omitzero"`
+	}
 	redeliverRequest struct {
 		IDs     []int64   `json:"ids,omitempty"`
 		Webhook string    `json:"webhook,omitempty"`

@@ -65,6 +65,7 @@ func (b *buoy) controlServer(ctx context.Context) *http.Server {
 	answer("POST /disable", b.controlSwitch("webhook disabled by command: its deliveries wait", b.dispatcher.Disable))
 	answer("GET /events", b.controlEvents)
 	answer("GET /deliveries", b.controlDeliveries)
+	answer("GET /webhooks", b.controlWebhooks)
 	answer("POST /redeliver", b.controlRedeliver)
 	answer("POST /index", b.controlIndex)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
@@ -209,6 +210,20 @@ func (b *buoy) controlDeliveries(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if err := out.Encode(line); err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (b *buoy) controlWebhooks(w http.ResponseWriter, r *http.Request) error {
+	states, err := b.dispatcher.States(r.Context())
+	if err != nil {
+		return err
+	}
+	out := json.NewEncoder(w)
+	for _, s := range states {
+		if out.Encode(webhookLine{Name: s.Name, Enabled: s.Enabled, Off: s.Off, OffFrom: s.OffFrom, Failing: s.Open, NextTry: s.ProbeAt}) != nil {
 			return nil
 		}
 	}

@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify"
 )
 
 // running is a bellbuoy that serves on a free port; the commands given to it are those of its configuration. Its log comes line by line.
@@ -92,5 +95,44 @@ func TestUnknownWebhooks(t *testing.T) {
 	}
 	if code, stdout, stderr := r.command("redeliver", "--webhook", "ci"); code != 0 || stdout != "0 deliveries to be delivered again\n" {
 		t.Errorf("%d %q %q", code, stdout, stderr)
+	}
+}
+
+func TestDeliveriesSayWhyTheyWait(t *testing.T) {
+	r := start(t)
+	if code, _, stderr := r.command("deliveries"); code != 0 || stderr != "" {
+		t.Errorf("%d %q", code, stderr)
+	}
+	if code, _, stderr := r.command("disable", "ci"); code != 0 {
+		t.Fatal(stderr)
+	}
+	for _, tt := range []struct {
+		args []string
+		says bool
+	}{
+		{[]string{"deliveries"}, true},
+		{[]string{"deliveries", "--webhook", "ci"}, true},
+		{[]string{"deliveries", "--webhook", "all"}, false},
+	} {
+		_, _, stderr := r.command(tt.args...)
+		said := strings.HasPrefix(stderr, "ci: disabled by command (") && strings.HasSuffix(stderr, "its deliveries wait until: bellbuoy enable ci\n")
+		if said != tt.says || !tt.says && stderr != "" {
+			t.Errorf("%v: %q", tt.args, stderr)
+		}
+	}
+}
+
+func TestWhyWaiting(t *testing.T) {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.Local)
+	for want, w := range map[string]webhookLine{
+		"": {Name: "w", Enabled: true},
+		"not enabled in the configuration; its deliveries wait":                                                   {Name: "w", Off: notify.SwitchedByGone},
+		"disabled since its receiver answered 410 (03-04 05:06:07); its deliveries wait until: bellbuoy enable w": {Name: "w", Enabled: true, Off: notify.SwitchedByGone, OffFrom: at, Failing: true},
+		"disabled by command (03-04 05:06:07); its deliveries wait until: bellbuoy enable w":                      {Name: "w", Enabled: true, Off: notify.SwitchedByOperator, OffFrom: at},
+		"its receiver fails; one delivery tries at 03-04 05:06:07, and the others wait until one gets through":    {Name: "w", Enabled: true, Failing: true, NextTry: at},
+	} {
+		if got := whyWaiting(w); got != want {
+			t.Errorf("%+v: got %q, want %q", w, got, want)
+		}
 	}
 }
