@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -26,6 +27,7 @@ type client struct {
 var clients = []client{
 	{"crane", crane}, {"crane too", crane}, {"skopeo", skopeo}, {"oras", oras}, {"helm with OCI", helmOCI}, {"helm with ChartMuseum", helmCharts},
 	{"HTTP", plain}, {"HTTP too", plain}, {"a reader", reader},
+	{"wrk", wrk},
 }
 
 // distinct numbers repositories, so that no two clients share one.
@@ -225,6 +227,24 @@ func reader(t *testing.T, s *scene) func(int) error {
 			return fmt.Errorf("downloading a blob: %s, verified: %t", resp.Status, verifier.Verified())
 		}
 		return nil
+	}
+}
+
+// wrk asks for a small blob as fast as it gets it, on many connections, for a second now and then: the others shall get on as well.
+func wrk(t *testing.T, s *scene) func(int) error {
+	env, repository := harness.Env(t), fmt.Sprintf("wrk/app%d", <-distinct)
+	base := s.buoy.ProxyURL + "/v2/" + repository
+	content := bytes.Repeat([]byte("bellbuoy"), 4<<10)
+	if err := pushBlob(newHTTPClient(t), base, content); err != nil {
+		t.Errorf("%v", err)
+	}
+	return func(int) error {
+		out, err := harness.Try(t, env, "wrk", "-t1", "-c32", "-d1s", "--timeout", "60s", base+"/blobs/"+digest.FromBytes(content).String())
+		if err == nil && (strings.Contains(out, "Non-2xx") || strings.Contains(out, "Socket errors") || !strings.Contains(out, "requests in")) {
+			err = fmt.Errorf("wrk says %s", out)
+		}
+		time.Sleep(3 * time.Second)
+		return err
 	}
 }
 

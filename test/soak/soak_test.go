@@ -66,7 +66,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	for _, name := range []string{"crane", "skopeo", "oras", "helm3"} {
+	for _, name := range []string{"crane", "skopeo", "oras", "helm3", "wrk"} {
 		harness.Part(t, name) // what is missing is built here, by the test's own goroutine
 	}
 	s := &scene{
