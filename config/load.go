@@ -96,6 +96,12 @@ func (c *Config) Problem(path, message string) Problem {
 	return Problem{File: c.source.file, Line: at.line, Column: at.column, Path: path, Message: message}
 }
 
+// Names tells whether the file itself has a value at path, such as data_dir; without one it is a default.
+func (c *Config) Names(path string) bool {
+	_, ok := c.source.places[path]
+	return ok
+}
+
 // NeedsRestart names the keys in which a new configuration differs from the running one and that a reload cannot
 // change; none means that the new one can be taken.
 func NeedsRestart(running, next *Config) []string {

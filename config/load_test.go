@@ -97,6 +97,15 @@ func TestProblemHasItsPlace(t *testing.T) {
 	}
 }
 
+func TestNames(t *testing.T) {
+	cfg := mustParse(t, smallest+"limits: {idle: 1m}\nlog:\n")
+	for path, want := range map[string]bool{"webhooks[0].url": true, "limits.idle": true, "data_dir": false, "limits.header_read": false, "log": false} {
+		if cfg.Names(path) != want {
+			t.Errorf("%s: not %v", path, want)
+		}
+	}
+}
+
 func TestNeedsRestart(t *testing.T) {
 	running := mustParse(t, smallest)
 	for _, tt := range []struct {

@@ -100,6 +100,7 @@ type (
 type control struct {
 	http   http.Client
 	socket string
+	hint   string // where else a bellbuoy may have its socket; "": nowhere
 }
 
 // control finds the socket of the bellbuoy that runs with this configuration.
@@ -113,7 +114,11 @@ func (a *app) control() (*control, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &control{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+	answers := &control{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
+	if _, set := a.LookupEnv("STATE_DIRECTORY"); !set && !c.Names("data_dir") {
+		answers.hint = "; one that systemd or a container runs without data_dir in the file has its data in $STATE_DIRECTORY: set that here too, such as STATE_DIRECTORY=/var/lib/bellbuoy"
+	}
+	return answers, nil
 }
 
 // do sends one request; body nil sends none. Every answer but a 2xx is an error that says what the server said.
@@ -133,7 +138,7 @@ func (c *control) do(ctx context.Context, method, path string, query url.Values,
 	resp, err := c.http.Do(r)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no bellbuoy is running with this configuration (nobody answers on %s)", c.socket)
+		return nil, fmt.Errorf("no bellbuoy is running with this configuration (nobody answers on %s)%s", c.socket, c.hint)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("%s: not allowed; run this as the user that bellbuoy runs as, or as root", c.socket)
 	case err != nil:

@@ -136,3 +136,27 @@ func TestWhyWaiting(t *testing.T) {
 		}
 	}
 }
+
+// Who asks from a shell for a bellbuoy of systemd is told where to look.
+func TestNobodyAnswers(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("bellbuoy.yaml", []byte(smallConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		state string
+		want  string
+	}{
+		{"", "data/admin.sock); one that systemd or a container runs without data_dir in the file has its data in $STATE_DIRECTORY"},
+		{"/nonexistent/state", "(nobody answers on /nonexistent/state/admin.sock)\n"},
+	} {
+		var errs bytes.Buffer
+		env := func(name string) (string, bool) {
+			value, set := map[string]string{"STATE_DIRECTORY": tt.state}[name]
+			return value, set && value != ""
+		}
+		if code := run(t.Context(), []string{"events"}, system{Stdout: io.Discard, Stderr: &errs, LookupEnv: env}); code != 1 || !strings.Contains(errs.String(), tt.want) {
+			t.Errorf("%d %q", code, errs.String())
+		}
+	}
+}
