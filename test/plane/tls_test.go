@@ -23,6 +23,8 @@ type virtualHost struct {
 	Host string
 	only bool // answer to the own name alone, and believe nobody in front
 
+	external string // external_url in front of it; "": none
+
 	mu            sync.Mutex
 	seen, carried int
 }
@@ -85,6 +87,9 @@ func stand(t *testing.T, a *authority, where place, v *virtualHost, config strin
 	upstream := ""
 	if v.only {
 		upstream = ", host: upstream"
+	}
+	if v.external != "" {
+		upstream += fmt.Sprintf(", external_url: %q", v.external)
 	}
 	switch where {
 	case atBellbuoy:
