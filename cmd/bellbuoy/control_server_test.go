@@ -16,11 +16,14 @@ import (
 
 // running is a bellbuoy that serves on a free port; the commands given to it are those of its configuration. Its log comes line by line.
 type running struct {
-	path string
-	log  chan string
+	path  string
+	log   chan string
+	stop  context.CancelFunc
+	ended chan int // gets the exit code; closed after it
+	first string   // the line that says where it serves
 }
 
-func start(t *testing.T) *running {
+func start(t *testing.T, config string) *running {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bb") // short: a socket's path is
 	if err != nil {
@@ -28,17 +31,17 @@ func start(t *testing.T) *running {
 	}
 	path := filepath.Join(dir, "bellbuoy.yaml")
 	own := "data_dir: " + dir + "/data\nlisten: 127.0.0.1:0\nhealth: {listen: ''}\nadmin: {listen: ''}\nlog: {level: info}\n"
-	if err := os.WriteFile(path, []byte(smallConfig+own), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(config+own), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	read, write := io.Pipe()
-	ended := make(chan int, 1)
+	r := &running{path: path, log: make(chan string, 1000), stop: stop, ended: make(chan int, 1)} // more lines than a test makes: who serves must not wait for who reads
 	go func() {
-		ended <- run(ctx, []string{"serve", "-c", path}, system{Stdout: io.Discard, Stderr: write, LookupEnv: func(string) (string, bool) { return "", false }})
+		defer close(r.ended)
+		r.ended <- run(ctx, []string{"serve", "-c", path}, system{Stdout: io.Discard, Stderr: write, LookupEnv: func(string) (string, bool) { return "", false }})
 		write.Close()
 	}()
-	r := &running{path: path, log: make(chan string, 1000)} // more lines than a test makes: who serves must not wait for who reads
 	go func() {
 		defer close(r.log)
 		for lines := bufio.NewScanner(read); lines.Scan(); {
@@ -47,12 +50,12 @@ func start(t *testing.T) *running {
 	}()
 	t.Cleanup(func() {
 		stop()
-		if code := <-ended; code != 0 {
+		if code := <-r.ended; code != 0 {
 			t.Errorf("serve ended with %d", code)
 		}
 		_ = os.RemoveAll(dir)
 	})
-	r.until(t, "bellbuoy serves")
+	r.first = r.until(t, "bellbuoy serves")
 	return r
 }
 
@@ -75,7 +78,7 @@ func (r *running) command(args ...string) (code int, stdout, stderr string) {
 }
 
 func TestSwitchesAreLogged(t *testing.T) {
-	r := start(t)
+	r := start(t, smallConfig)
 	for _, name := range []string{"disable", "enable"} {
 		if code, stdout, stderr := r.command(name, "ci"); code != 0 || stdout != "ci: "+name+"d\n" {
 			t.Fatalf("%s: %d %q %q", name, code, stdout, stderr)
@@ -87,7 +90,7 @@ func TestSwitchesAreLogged(t *testing.T) {
 }
 
 func TestUnknownWebhooks(t *testing.T) {
-	r := start(t)
+	r := start(t, smallConfig)
 	for _, args := range [][]string{{"enable", "nope"}, {"disable", "nope"}, {"ping", "nope"}, {"redeliver", "--webhook", "nope"}} {
 		if code, _, stderr := r.command(args...); code != 1 || !strings.Contains(stderr, `"nope": no such webhook`) {
 			t.Errorf("%v: %d %q", args, code, stderr)
@@ -99,7 +102,7 @@ func TestUnknownWebhooks(t *testing.T) {
 }
 
 func TestDeliveriesSayWhyTheyWait(t *testing.T) {
-	r := start(t)
+	r := start(t, smallConfig)
 	if code, _, stderr := r.command("deliveries"); code != 0 || stderr != "" {
 		t.Errorf("%d %q", code, stderr)
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	lanesGrace = 10 * time.Second // for POSTs under way when bellbuoy stops; those cut are made again after the next start
+	lanesGrace = 10 * time.Second // of shutdown_grace, for POSTs under way when bellbuoy stops; those cut are made again after the next start
 	handOver   = time.Second      // in which connections that systemd keeps listening for empty; those idle for longer carry few requests
 	indexRows  = 2_000_000        // of each kind of row of the tag index that the store keeps
 )
@@ -77,7 +77,7 @@ func (a *app) serve(ctx context.Context) error {
 	metrics := notify.NewMetrics(registry)
 	outbox := notify.NewOutbox(s, notify.OutboxOptions{Timeout: time.Duration(c.Store.Timeout), Metrics: metrics, Log: log})
 	dispatcher := notify.NewDispatcher(s, outbox, notify.DispatcherOptions{
-		Replica: replica, Shared: c.Database != "", Grace: lanesGrace, Retention: w.retention(), Trims: trims(), Metrics: metrics, Log: log,
+		Replica: replica, Shared: c.Database != "", Grace: graceOfLanes(c), Retention: w.retention(), Trims: trims(), Metrics: metrics, Log: log,
 	})
 	b := &buoy{
 		app: a, path: path, log: log, level: level, listeners: l, socket: socket, hup: hup, seen: seen,
@@ -151,6 +151,8 @@ func (b *buoy) run(ctx context.Context) error {
 	defer stopBackground()
 	decisions, stopDecisions := context.WithCancel(background)
 	defer stopDecisions()
+	lanes, stopLanes := context.WithCancel(background)
+	defer stopLanes()
 
 	var serving, deciding, delivering errgroup.Group
 	must := func(name string, do func() error) func() error {
@@ -164,7 +166,7 @@ func (b *buoy) run(ctx context.Context) error {
 		}
 	}
 	delivering.Go(must("storing events", func() error { return b.outbox.Run(background) }))
-	delivering.Go(must("delivering", func() error { return b.dispatcher.Run(background) }))
+	delivering.Go(must("delivering", func() error { return b.dispatcher.Run(lanes) }))
 	deciding.Go(must("deciding events", func() error { return b.tracker.Run(decisions) }))
 	control := b.controlServer(background)
 	serving.Go(must("serving commands", func() error { return control.Serve(b.socket) }))
@@ -187,6 +189,7 @@ func (b *buoy) run(ctx context.Context) error {
 	b.log.Info("bellbuoy drains", zap.Duration("grace", time.Duration(b.wiring.Load().config.ShutdownGrace)))
 	grace, cancel := context.WithTimeout(background, time.Duration(b.wiring.Load().config.ShutdownGrace))
 	defer cancel()
+	defer time.AfterFunc(time.Duration(b.wiring.Load().config.ShutdownGrace)-lanesGrace, stopLanes).Stop() // theirs is not on top of it
 	b.handler.Leave()
 	select {
 	case <-time.After(b.farewell()):
@@ -254,6 +257,11 @@ func (b *buoy) askForLogins(ctx context.Context) {
 				zap.String("upstream", name))
 		}
 	}
+}
+
+// graceOfLanes is what POSTs under way have of shutdown_grace: its end, at most lanesGrace.
+func graceOfLanes(c *config.Config) time.Duration {
+	return max(min(lanesGrace, time.Duration(c.ShutdownGrace)), time.Millisecond) // 0 would be the dispatcher's default
 }
 
 // openStore opens PostgreSQL where a database is configured, SQLite in data_dir otherwise.
