@@ -32,11 +32,11 @@ const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 // listenControl opens data_dir/admin.sock with mode 0600. The store has been opened before, so that nobody else's socket is taken away.
 func listenControl(dir string) (net.Listener, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data_dir: %w", err)
+		return nil, fmt.Errorf("making it: %w", err)
 	}
 	path := filepath.Join(dir, socketName)
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("data_dir: the path of %s has %d bytes, and the system allows a socket %d: choose a shorter data_dir", path, len(path), maxSocketPath)
+		return nil, fmt.Errorf("the path of %s has %d bytes, and the system allows a socket %d: choose a shorter data_dir", path, len(path), maxSocketPath)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing an old socket: %w", err)
@@ -45,7 +45,7 @@ func listenControl(dir string) (net.Listener, error) {
 	l, err := net.Listen("unix", path)
 	syscall.Umask(old)
 	if err != nil {
-		return nil, fmt.Errorf("data_dir: opening %s: %w", socketName, err)
+		return nil, fmt.Errorf("opening %s: %w", socketName, err)
 	}
 	return l, nil
 }

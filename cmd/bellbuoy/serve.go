@@ -69,7 +69,7 @@ func (a *app) serve(ctx context.Context) error {
 	tellWarnings(ctx, log, s.Warnings)
 	socket, err := listenControl(c.DataDir)
 	if err != nil {
-		return err
+		return problemAt(c, "data_dir", err)
 	}
 	defer socket.Close()
 
