@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,9 +29,10 @@ type taker struct {
 
 	mu     sync.Mutex
 	answer []byte
-	after  int64  // bytes of the body before the answer; negative: all
-	close  bool   // the connection after the answer, whatever is still to come
-	seen   string // the last request for /odd that was read to its end
+	after  int64     // bytes of the body before the answer; negative: all
+	close  bool      // the connection after the answer, whatever is still to come
+	seen   string    // the last request for /odd that was read to its end
+	pool   *fastPool // of the handler in front
 }
 
 func newTaker(t testing.TB) *taker {
@@ -57,12 +59,38 @@ func (k *taker) serve(c net.Conn) {
 			k.closed <- c.RemoteAddr()
 			return
 		}
-		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond)) // half an answer is waited for in vain
-		if _, err := br.Peek(1); err != nil {
+		if !k.goesOn(c, br) {
 			return
 		}
-		_ = c.SetReadDeadline(time.Time{})
 	}
+}
+
+// goesOn tells, after an odd answer, whether another request comes. Half an answer is waited for in vain; that it was a whole one shows where the
+// connection is kept for the next request: closing it then might cost that one.
+func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
+	for {
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
+		_, err := br.Peek(1)
+		if err == nil {
+			return c.SetReadDeadline(time.Time{}) == nil
+		}
+		if !timedOut(err) || !k.kept(c.RemoteAddr()) {
+			return false
+		}
+	}
+}
+
+// kept tells whether a connection waits for its next request.
+func (k *taker) kept(address net.Addr) bool {
+	k.mu.Lock()
+	pool := k.pool
+	k.mu.Unlock()
+	if pool == nil {
+		return false
+	}
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
+	return slices.ContainsFunc(pool.idle, func(f *fastConn) bool { return f.Conn.LocalAddr().String() == address.String() })
 }
 
 // odd gives the odd answer, and tells whether the connection goes on.
@@ -105,6 +133,11 @@ func (k *taker) give(h *Handler, path string, body []byte, chunked bool) outcome
 		r = httptest.NewRequest("PATCH", path, unsized{bytes.NewReader(body)})
 	}
 	r.Header.Set("Content-Type", "application/octet-stream")
+	if fast := h.now.Load().routes[0].fast; fast != nil {
+		k.mu.Lock()
+		k.pool = &fast.pool
+		k.mu.Unlock()
+	}
 	got := handle(h, r)
 	k.mu.Lock()
 	end := k.close && strings.HasSuffix(path, "/odd")
