@@ -30,7 +30,8 @@ type exchange struct {
 	asking  *probe // the upstream is being asked whether it vouches for the name; nil: it is not
 	started bool   // the Tracker was told of the start, and waits for the end
 	ended   bool
-	got     kept // what is kept of the answer's body
+	got     kept      // what is kept of the answer's body
+	rest    *download // a long body that is passed on when the reverse proxy is done; nil: that has passed it on
 
 	answer   answer
 	received atomic.Int64                // bytes of the request's body; the transport's goroutine reads it
@@ -126,6 +127,7 @@ func (x *exchange) carry(body io.ReadCloser) {
 		x.answer.flooded = func() { cancel(errInformational) } // httputil would pass them all on
 	}
 	x.route.proxy.ServeHTTP(&x.answer, r)
+	x.passRest()
 }
 
 // rewrite makes the upstream's request.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,8 @@ const (
 	idlePerUpstream = 128
 	copyBuffer      = 32 << 10
 	writeBuffer     = 64 << 10 // a chunk of copyBuffer with its length before it goes out in one piece
+	secureRead      = 1 << 10  // with TLS, bodies come and go record by record and past the buffers:
+	secureWrite     = 4 << 10  // only headers are in them
 	upstreamHeader  = 1 << 20  // bytes of an answer's header
 )
 
@@ -37,6 +40,16 @@ func newTransport(u Upstream, limits Limits, header time.Duration) *http.Transpo
 		ReadBufferSize:         copyBuffer,
 		WriteBufferSize:        writeBuffer,
 		Protocols:              protocols,
+	}
+	if u.URL.Scheme == "https" {
+		t.ReadBufferSize, t.WriteBufferSize = secureRead, secureWrite
+		t.DialContext = dialing(func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &records{Conn: c}, nil
+		})
 	}
 	if u.TLS != nil {
 		t.TLSClientConfig = u.TLS.Clone()
@@ -65,7 +78,12 @@ func newReverseProxy(rt *route) *httputil.ReverseProxy {
 		Transport: chooseTransport{rt},
 		Rewrite:   func(p *httputil.ProxyRequest) { exchangeOf(p.In).rewrite(p) },
 		ModifyResponse: func(res *http.Response) error {
-			return exchangeOf(res.Request).answered(res)
+			x := exchangeOf(res.Request)
+			if err := x.answered(res); err != nil {
+				return err
+			}
+			x.keepBack(res)
+			return nil
 		},
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			exchangeOf(r).failed(err)
@@ -86,13 +104,33 @@ func (c chooseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.rt.carrier.RoundTrip(r)
 }
 
-// bufferPool lends buffers for copying.
-type bufferPool struct{ pool sync.Pool }
+// bufferPool lends buffers for copying, each for a whole transfer. Those of a crowd are small.
+type bufferPool struct {
+	large, small sync.Pool
+	lent         atomic.Int32
+}
 
-var buffers = bufferPool{sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}}
+const copyMany = 128 // so many are large at a time
+
+var buffers = bufferPool{
+	large: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
+	small: sync.Pool{New: func() any { b := make([]byte, someCopy); return &b }},
+}
 
 // Get lends a buffer.
-func (p *bufferPool) Get() []byte { return *p.pool.Get().(*[]byte) }
+func (p *bufferPool) Get() []byte {
+	if p.lent.Add(1) <= copyMany {
+		return *p.large.Get().(*[]byte)
+	}
+	return *p.small.Get().(*[]byte)
+}
 
 // Put takes it back.
-func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
+func (p *bufferPool) Put(b []byte) {
+	p.lent.Add(-1)
+	if len(b) == copyBuffer {
+		p.large.Put(&b)
+		return
+	}
+	p.small.Put(&b)
+}
