@@ -121,6 +121,6 @@ func raceDetector() bool {
 
 func bellbuoy(t *testing.T, upstream, hook, more string) *harness.Buoy {
 	t.Helper()
-	return harness.Bellbuoy(t, fmt.Sprintf("log: {level: info}\nupstreams: [{type: registry, url: %q}]\n"+
+	return harness.Bellbuoy(t, fmt.Sprintf("log: {level: info}\nupstreams: [{type: registry, url: %q, tls: {insecure_skip_verify: true}}]\n"+
 		"webhooks: [{name: all, url: %q, events: [\"*\"], format: bellbuoy, concurrency: 32}]\n%s", upstream, hook, more))
 }
