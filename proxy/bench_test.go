@@ -3,9 +3,9 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -36,9 +36,13 @@ func BenchmarkManifestGet(b *testing.B) {
 		b.Fatal(err)
 	}
 	l := listening(b)
-	server := &http.Server{Handler: h}
+	server := NewServer(ServerOptions{Handler: h, HeaderRead: time.Minute, Idle: time.Minute, HeaderSize: 64 << 10})
 	go server.Serve(l)
-	b.Cleanup(func() { server.Close() })
+	b.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = server.Shutdown(ctx)
+	})
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		b.Fatal(err)

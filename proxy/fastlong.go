@@ -76,8 +76,10 @@ func (x *exchange) awaitRoom(client syscall.RawConn) error {
 	return err
 }
 
-// A long body's buffers are large, for fewer calls of the kernel and of HTTP/2's scheduler. Those of a crowd are not.
+// A long body's buffers are large, for fewer calls of the kernel, fewer waits and fewer turns of HTTP/2's scheduler. Those of a crowd are not.
 const (
+	bulkCopy = 512 << 10
+	bulkMany = 8 // so many may be that large at a time, while few transfers are under way
 	longCopy = 64 << 10
 	longMany = 32 // so many may be large at a time
 	someCopy = 8 << 10
@@ -87,19 +89,26 @@ const (
 )
 
 var (
-	longBuffers  = sync.Pool{New: func() any { b := make([]byte, longCopy); return &b }}
+	bulkBuffers  = lender{size: bulkCopy, most: bulkMany}
+	longBuffers  = lender{size: longCopy, most: longMany}
 	someBuffers  = sync.Pool{New: func() any { b := make([]byte, someCopy); return &b }}
 	crowdBuffers = sync.Pool{New: func() any { b := make([]byte, crowdCopy); return &b }}
 	longCopies   atomic.Int32 // under way
-	longLent     atomic.Int32
 )
 
 // lendToConn lends a buffer for a piece that goes to a connection. Few are lent at a time, however many connections there are.
 func lendToConn() *[]byte {
-	if longLent.Add(1) <= longMany && longCopies.Load() <= someMany {
-		return longBuffers.Get().(*[]byte)
+	many := longCopies.Load()
+	if many <= longMany {
+		if b := bulkBuffers.borrow(); b != nil {
+			return b
+		}
 	}
-	longLent.Add(-1)
+	if many <= someMany {
+		if b := longBuffers.borrow(); b != nil {
+			return b
+		}
+	}
 	return someBuffers.Get().(*[]byte)
 }
 
@@ -116,9 +125,10 @@ func lendToStream() *[]byte {
 
 func lendLongBack(b *[]byte) {
 	switch len(*b) {
+	case bulkCopy:
+		bulkBuffers.giveBack(b)
 	case longCopy:
-		longBuffers.Put(b)
-		longLent.Add(-1)
+		longBuffers.giveBack(b)
 	case someCopy:
 		someBuffers.Put(b)
 	default:

@@ -230,23 +230,20 @@ const (
 )
 
 var (
-	hugeBuffers = sync.Pool{New: func() any { b := make([]byte, hugeCopy); return &b }}
+	hugeBuffers = lender{size: hugeCopy, most: hugeMany}
 	tinyBuffers = sync.Pool{New: func() any { b := make([]byte, tinyCopy); return &b }}
-	hugeLent    atomic.Int32
 )
 
 func borrowHuge() *[]byte {
-	if hugeLent.Add(1) <= hugeMany {
-		return hugeBuffers.Get().(*[]byte)
+	if b := hugeBuffers.borrow(); b != nil {
+		return b
 	}
-	hugeLent.Add(-1)
 	return tinyBuffers.Get().(*[]byte)
 }
 
 func lendHugeBack(b *[]byte) {
 	if len(*b) == hugeCopy {
-		hugeBuffers.Put(b)
-		hugeLent.Add(-1)
+		hugeBuffers.giveBack(b)
 		return
 	}
 	tinyBuffers.Put(b)

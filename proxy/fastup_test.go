@@ -328,9 +328,9 @@ func TestUploadsInChunks(t *testing.T) {
 			}
 		}
 	}
-	for until := time.Now().Add(patience); aheadLent.Load() != 0; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(patience); aheadBuffers.lent.Load() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
-			t.Fatalf("%d buffers are still lent", aheadLent.Load())
+			t.Fatalf("%d buffers are still lent", aheadBuffers.lent.Load())
 		}
 	}
 }

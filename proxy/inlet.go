@@ -3,7 +3,6 @@ package proxy
 import (
 	"net"
 	"sync"
-	"sync/atomic"
 )
 
 // inlet is a client's connection without TLS. net/http reads a body in chunks through a buffer of 4 KiB, which takes as many calls of the kernel as
@@ -80,7 +79,7 @@ func (in *inlet) begin() {
 	defer in.mu.Unlock()
 	in.over = false
 	if in.buf == nil {
-		in.buf = borrowAhead()
+		in.buf = aheadBuffers.borrow()
 	}
 }
 
@@ -104,7 +103,7 @@ func (in *inlet) Close() error {
 // settle gives the buffer back when it is of no more use. mu is held.
 func (in *inlet) settle() {
 	if in.over && !in.reading && len(in.rest) == 0 && in.buf != nil {
-		lendAheadBack(in.buf)
+		aheadBuffers.giveBack(in.buf)
 		in.buf = nil
 	}
 }
@@ -126,21 +125,4 @@ const (
 	aheadMany = 32 // at a time; a client may let its own rest for long
 )
 
-var (
-	aheadBuffers = sync.Pool{New: func() any { b := make([]byte, aheadSize); return &b }}
-	aheadLent    atomic.Int32
-)
-
-// borrowAhead lends a buffer to read ahead into; nil where many are lent.
-func borrowAhead() *[]byte {
-	if aheadLent.Add(1) > aheadMany {
-		aheadLent.Add(-1)
-		return nil
-	}
-	return aheadBuffers.Get().(*[]byte)
-}
-
-func lendAheadBack(b *[]byte) {
-	aheadBuffers.Put(b)
-	aheadLent.Add(-1)
-}
+var aheadBuffers = lender{size: aheadSize, most: aheadMany}

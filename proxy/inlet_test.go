@@ -33,7 +33,7 @@ func newInlet(t *testing.T) (*inlet, net.Conn) {
 
 // What is read ahead is handed on byte by byte, also when reading ahead has ended, and then its buffer goes back.
 func TestInletHandsOnWhatItReadAhead(t *testing.T) {
-	before := aheadLent.Load()
+	before := aheadBuffers.lent.Load()
 	in, client := newInlet(t)
 	sent := bytes.Repeat([]byte("0123456789"), 1000)
 	_, _ = client.Write(sent)
@@ -53,7 +53,7 @@ func TestInletHandsOnWhatItReadAhead(t *testing.T) {
 	if !bytes.Equal(got, sent) {
 		t.Error("other bytes than were sent")
 	}
-	if n := aheadLent.Load(); n != before {
+	if n := aheadBuffers.lent.Load(); n != before {
 		t.Errorf("%d buffers are still lent", n-before)
 	}
 	client.Close()
@@ -75,7 +75,7 @@ func TestInletReadsASingleByteAlone(t *testing.T) {
 
 // A connection that is closed keeps no buffer, whatever rests in it, and a crowd has none.
 func TestInletBuffersAreFew(t *testing.T) {
-	before := aheadLent.Load()
+	before := aheadBuffers.lent.Load()
 	var all []*inlet
 	for range aheadMany + 3 {
 		in, client := newInlet(t)
@@ -86,14 +86,14 @@ func TestInletBuffersAreFew(t *testing.T) {
 		}
 		all = append(all, in)
 	}
-	if n := aheadLent.Load(); n > aheadMany {
+	if n := aheadBuffers.lent.Load(); n > aheadMany {
 		t.Errorf("%d buffers are lent", n)
 	}
 	for _, in := range all {
 		in.Close()
 		in.end()
 	}
-	if n := aheadLent.Load(); n != before {
+	if n := aheadBuffers.lent.Load(); n != before {
 		t.Errorf("%d buffers are still lent", n-before)
 	}
 }
