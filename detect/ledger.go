@@ -26,7 +26,7 @@ type Row struct {
 	Seen  time.Time // last use; the ledger may drop the least recently seen rows of kinds that it is told to bound
 }
 
-// View reads rows as of one moment. What Changes of the same call will put is not in it yet.
+// View reads rows. In Commit they are those of one moment, without what Changes of the same call will put; outside, each call gives those of its own.
 type View interface {
 	Get(Key) (Row, bool, error)
 	Scan(kind RowKind, prefix string, limit int) ([]Row, error)

@@ -76,15 +76,11 @@ func naming(operation string, err error) error {
 }
 
 func (c *core) View(ctx context.Context, fn func(Reader) error) error {
-	return naming("reading the store", c.snapshot(ctx, func(r reader) error { return fn(r) }))
+	return naming("reading the store", safely(func() error { return fn(c.reads(ctx)) }))
 }
 
 func (c *core) Due(ctx context.Context, kind string, now time.Time, limit int) ([]Row, error) {
-	var rows []Row
-	err := c.snapshot(ctx, func(r reader) (err error) {
-		rows, err = r.due(kind, now, limit)
-		return err
-	})
+	rows, err := c.reads(ctx).due(kind, now, limit)
 	return rows, naming("reading rows that are due", err)
 }
 

@@ -33,8 +33,8 @@ type session interface {
 // engine is what differs between SQLite and PostgreSQL.
 type engine interface {
 	querier
-	// snapshot gives rows of state as they are at one moment.
-	snapshot(ctx context.Context, fn func(reader) error) error
+	// reads reads rows of state outside transactions.
+	reads(ctx context.Context) reader
 	// begin starts a transaction that holds the locks of scopes, which are sorted and distinct.
 	begin(ctx context.Context, scopes []string) (session, error)
 	// idle is called by the writer when nothing was written for a while.

@@ -175,22 +175,7 @@ func bit(b bool) int64 {
 	return 0
 }
 
-func (e *postgresEngine) snapshot(ctx context.Context, fn func(reader) error) error {
-	return e.pool.with(ctx, func(c *pgx.Conn) error {
-		tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		return safely(func() error { return fn(reader{q: pgReads{tx}, ctx: ctx}) })
-	})
-}
-
-type pgReads struct{ q pgQuerier }
-
-func (r pgReads) query(ctx context.Context, sql string, args []any, each func(scanner) error) error {
-	return pgQuery(ctx, r.q, sql, args, each)
-}
+func (e *postgresEngine) reads(ctx context.Context) reader { return reader{q: e, ctx: ctx} }
 
 // begin starts a transaction and locks its scopes in one round trip. The locks' numbers are sorted, so that no two replicas
 // wait for each other. The time-outs end transactions whose replica has vanished, and waits for such.

@@ -22,12 +22,11 @@ const (
 // rowLog is what row_log holds. The writer changes it, after each commit that changed the table; anybody reads it.
 type rowLog struct{ now atomic.Pointer[layers] }
 
-// layers are rows that state_rows does not have yet, at one moment: they never change. nil: PostgreSQL's, which has none.
+// layers are rows that state_rows does not have yet, at one moment: they never change. nil: PostgreSQL's, which has no log.
 type layers struct {
 	top   *layer
-	folds int // how often the log was emptied
-	rows  int // writes since then
-	bytes int
+	rows  int // writes since the log was emptied
+	bytes int // of them
 }
 
 // layer is what some commits in a row wrote. Those below it are older, and each has at least twice its rows: there are few.
@@ -59,7 +58,15 @@ func (l *rowLog) add(rows map[Key]*Row) {
 }
 
 // empty forgets what state_rows has by now.
-func (l *rowLog) empty() { l.now.Store(&layers{folds: l.now.Load().folds + 1}) }
+func (l *rowLog) empty() { l.now.Store(new(layers)) }
+
+// layers are what the log holds now; nil without a log.
+func (l *rowLog) layers() *layers {
+	if l == nil {
+		return nil
+	}
+	return l.now.Load()
+}
 
 // long tells whether the log is to be folded.
 func (l *layers) long() bool { return l.rows >= foldRows || l.bytes >= foldBytes }
@@ -153,7 +160,7 @@ func (s *sqliteSession) logRows(g *group) error {
 	if len(g.rows) == 0 {
 		return nil
 	}
-	if s.e.rows.now.Load().long() {
+	if s.e.rows.layers().long() {
 		if err := s.fold(); err != nil {
 			return err
 		}
@@ -168,7 +175,7 @@ func (s *sqliteSession) logRows(g *group) error {
 
 // fold brings state_rows up to date and empties the log. Neighbours are written together.
 func (s *sqliteSession) fold() error {
-	now := s.e.rows.now.Load()
+	now := s.e.rows.layers()
 	if s.folded || now.top == nil {
 		return nil
 	}
@@ -229,27 +236,6 @@ func (e *sqliteEngine) readLog(ctx context.Context) error {
 		e.warn(fmt.Sprintf("%d commits' rows of state are damaged and left out", lost))
 	}
 	return err
-}
-
-// pin begins a transaction that reads, and returns what lies over the rows that it sees.
-func (e *sqliteEngine) pin(c *conn) (*layers, error) {
-	for {
-		before := e.rows.now.Load()
-		if _, err := c.exec("BEGIN"); err != nil {
-			return nil, err
-		}
-		// The moment is that of the first read.
-		if err := c.query(context.Background(), "SELECT 1 FROM schema_version", nil, func(scanner) error { return errStop }); err != nil {
-			return nil, err
-		}
-		// A fold that is committed but not published does no harm: it put just what these layers hold under them.
-		if now := e.rows.now.Load(); now.folds == before.folds {
-			return now, nil
-		}
-		if _, err := c.exec("ROLLBACK"); err != nil {
-			return nil, err
-		}
-	}
 }
 
 // encodeRows makes a line of the log: of each row its kind and ID, and whether it is there; then its value, due and seen.

@@ -13,9 +13,19 @@ var errStop = errors.New("enough")
 
 // reader reads rows of state.
 type reader struct {
-	q     querier
-	ctx   context.Context
-	newer *layers // what lies over state_rows
+	q   querier
+	ctx context.Context
+	log *rowLog // what it holds lies over state_rows; nil: there is none
+}
+
+// latest reads from state_rows what newer lies over. A log that has changed meanwhile may have been folded: then it is read again.
+func (r reader) latest(read func(newer *layers) error) error {
+	for {
+		newer := r.log.layers()
+		if err := read(newer); err != nil || r.log.layers() == newer {
+			return err
+		}
+	}
 }
 
 const rowColumns = "id, value, due, seen, owner"
@@ -35,9 +45,18 @@ func scanRow(kind string, s scanner) (Row, error) {
 }
 
 func (r reader) Get(k Key) (row Row, ok bool, err error) {
-	if row, known := r.newer.row(k); known {
-		return given(row)
-	}
+	err = r.latest(func(newer *layers) (err error) {
+		if it, known := newer.row(k); known {
+			row, ok, err = given(it)
+			return err
+		}
+		row, ok, err = r.getTable(k)
+		return err
+	})
+	return row, ok, err
+}
+
+func (r reader) getTable(k Key) (row Row, ok bool, err error) {
 	err = r.q.query(r.ctx, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id = $2", []any{k.Kind, []byte(k.ID)},
 		func(s scanner) (err error) {
 			row, err = scanRow(k.Kind, s)
@@ -47,14 +66,17 @@ func (r reader) Get(k Key) (row Row, ok bool, err error) {
 	return row, ok, err
 }
 
-func (r reader) Scan(kind, prefix string, limit int) ([]Row, error) {
+func (r reader) Scan(kind, prefix string, limit int) (rows []Row, err error) {
 	limit = orDefault(limit, 1000)
-	newer := r.newer.of(kind, prefix)
-	rows, err := r.scanTable(kind, prefix, limit+len(newer))
-	if err != nil || len(newer) == 0 {
-		return rows, err
-	}
-	return firstByID(lay(rows, newer), limit), nil
+	err = r.latest(func(all *layers) (err error) {
+		newer := all.of(kind, prefix)
+		rows, err = r.scanTable(kind, prefix, limit+len(newer))
+		if err == nil && len(newer) > 0 {
+			rows = firstByID(lay(rows, newer), limit)
+		}
+		return err
+	})
+	return rows, err
 }
 
 func (r reader) scanTable(kind, prefix string, limit int) ([]Row, error) {
@@ -96,17 +118,24 @@ func orDefault(limit, def int) int {
 }
 
 // due returns rows that are due, oldest first.
-func (r reader) due(kind string, now time.Time, limit int) ([]Row, error) {
+func (r reader) due(kind string, now time.Time, limit int) (rows []Row, err error) {
 	limit = orDefault(limit, 1000)
-	newer := r.newer.of(kind, "")
-	rows, err := collectRows(r.ctx, r.q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)",
-		[]any{kind, micros(now), limit + len(newer)})
-	if err != nil || len(newer) == 0 {
-		return rows, err
-	}
-	rows = slices.DeleteFunc(lay(rows, newer), func(r Row) bool { return r.Due.IsZero() || r.Due.After(now) })
-	slices.SortStableFunc(rows, func(a, b Row) int { return a.Due.Compare(b.Due) })
-	return rows[:min(limit, len(rows))], nil
+	err = r.latest(func(all *layers) (err error) {
+		newer := all.of(kind, "")
+		rows, err = collectRows(r.ctx, r.q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)",
+			[]any{kind, micros(now), limit + len(newer)})
+		if err == nil && len(newer) > 0 {
+			rows = firstDue(lay(rows, newer), now, limit)
+		}
+		return err
+	})
+	return rows, err
+}
+
+func firstDue(rows []Row, now time.Time, limit int) []Row {
+	rows = slices.DeleteFunc(rows, func(r Row) bool { return r.Due.IsZero() || r.Due.After(now) })
+	slices.SortFunc(rows, func(a, b Row) int { return a.Due.Compare(b.Due) })
+	return rows[:min(limit, len(rows))]
 }
 
 func firstByID(rows []Row, limit int) []Row {

@@ -113,7 +113,7 @@ func (s *sqliteStore) checkAfter(rest time.Duration) {
 	select {
 	case <-s.life.Done():
 	case <-time.After(rest):
-		_ = s.e.snapshotOf(s.life, func(c *conn) error { return c.check(s.life) })
+		_ = s.e.reading(s.life, func(c *conn) error { return c.check(s.life) })
 	}
 }
 
@@ -236,10 +236,11 @@ func (e *sqliteEngine) disconnect() {
 
 // query runs on a connection that reads, as of the moment it starts.
 func (e *sqliteEngine) query(ctx context.Context, sql string, args []any, each func(scanner) error) error {
-	return e.snapshotOf(ctx, func(c *conn) error { return c.query(ctx, sql, args, each) })
+	return e.reading(ctx, func(c *conn) error { return c.query(ctx, sql, args, each) })
 }
 
-func (e *sqliteEngine) snapshotOf(ctx context.Context, fn func(*conn) error) error {
+// reading lends a connection that reads.
+func (e *sqliteEngine) reading(ctx context.Context, fn func(*conn) error) error {
 	select {
 	case c := <-e.read:
 		defer func() { e.read <- c }()
@@ -255,16 +256,7 @@ func (e *sqliteEngine) snapshotOf(ctx context.Context, fn func(*conn) error) err
 	}
 }
 
-func (e *sqliteEngine) snapshot(ctx context.Context, fn func(reader) error) error {
-	return e.snapshotOf(ctx, func(c *conn) error {
-		defer func() { _, _ = c.exec("ROLLBACK") }()
-		newer, err := e.pin(c)
-		if err != nil {
-			return err
-		}
-		return safely(func() error { return fn(reader{c, ctx, newer}) })
-	})
-}
+func (e *sqliteEngine) reads(ctx context.Context) reader { return reader{e, ctx, e.rows} }
 
 func (e *sqliteEngine) begin(ctx context.Context, _ []string) (session, error) {
 	if e.damaged.Load() || e.healing {

@@ -24,7 +24,7 @@ func (s *sqliteSession) exec(_ context.Context, sql string, args ...any) (int64,
 }
 
 func (s *sqliteSession) rows() reader {
-	return reader{s, context.Background(), s.e.rows.now.Load()}
+	return reader{s, context.Background(), s.e.rows}
 }
 
 func (s *sqliteSession) commit() error {

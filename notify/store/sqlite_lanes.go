@@ -9,11 +9,7 @@ import (
 
 // Own: there is one process for a file, so all rows are its own.
 func (s *sqliteStore) Own(ctx context.Context, kind string, limit int) ([]Row, error) {
-	var rows []Row
-	err := s.e.snapshot(ctx, func(r reader) (err error) {
-		rows, err = r.Scan(kind, "", limit)
-		return err
-	})
+	rows, err := s.e.reads(ctx).Scan(kind, "", limit)
 	return rows, naming("taking over rows", err)
 }
 

@@ -259,7 +259,7 @@ type Store interface {
 	Update(ctx context.Context, scopes []string, fn func(Tx) error) error
 	// UpdateOn is Update on other terms than the usual ones.
 	UpdateOn(ctx context.Context, t Terms, fn func(Tx) error) error
-	// View runs fn outside the writer; it never waits for it.
+	// View runs fn outside the writer; it never waits for it. What one call of the Reader gives was so at one moment, another call may see a later one.
 	View(ctx context.Context, fn func(Reader) error) error
 	// Due returns rows of a kind whose Due has passed, oldest first.
 	Due(ctx context.Context, kind string, now time.Time, limit int) ([]Row, error)
