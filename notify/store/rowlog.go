@@ -15,8 +15,8 @@ import (
 // lay over the table. When the log is long it is folded: a commit that comes anyway brings state_rows up to date and empties it.
 
 const (
-	foldRows  = 4000    // writes in the log …
-	foldBytes = 1 << 20 // … or bytes of them after which it is folded
+	foldRows  = 1000      // writes in the log …
+	foldBytes = 512 << 10 // … or bytes of them after which it is folded
 )
 
 // rowLog is what row_log holds. The writer changes it, after each commit that changed the table; anybody reads it.
