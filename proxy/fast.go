@@ -61,13 +61,7 @@ func (x *exchange) carryFast() bool {
 		return true
 	}
 	reusable := false
-	defer func() {
-		if c.unwatch() && reusable {
-			x.route.fast.pool.put(c)
-		} else {
-			c.close()
-		}
-	}()
+	defer func() { x.route.fast.pool.release(c, reusable) }()
 	if err := x.answered(res); err != nil {
 		x.failed(err)
 		return true

@@ -88,6 +88,16 @@ type quiet struct{ Tracker }
 func (quiet) Start(*detect.Operation)    {}
 func (quiet) Answered(*detect.Operation) {}
 func (quiet) End(*detect.Operation)      {}
+func (quiet) Leave(*detect.Intent)       {}
+func (quiet) Handed(*detect.Intent)      {}
+
+func (quiet) Standing(_, _, _, _ string) (string, bool, bool) { return "", true, true }
+
+func (quiet) Intend(context.Context, *detect.Operation) (*detect.Intent, error) {
+	return new(detect.Intent), nil
+}
+func (quiet) Settle(context.Context, *detect.Intent, *detect.Operation) error { return nil }
+func (quiet) Drop(context.Context, *detect.Intent) error                      { return nil }
 
 // pair is the same proxy twice, with the fast path and without.
 func pair(t testing.TB, address string) (fast, plain *Handler) {

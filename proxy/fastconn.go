@@ -90,6 +90,15 @@ func (p *fastPool) put(c *fastConn) {
 	p.mu.Unlock()
 }
 
+// release ends a connection's turn: it is kept where it may carry another request.
+func (p *fastPool) release(c *fastConn, reusable bool) {
+	if c.unwatch() && reusable {
+		p.put(c)
+	} else {
+		c.close()
+	}
+}
+
 // reap closes what was idle for too long: the upstream has closed it long since, or would rather.
 func (p *fastPool) reap() {
 	now := time.Now()

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -13,9 +14,10 @@ import (
 )
 
 // A blob goes to a plaintext upstream over the fast path's connections, in pieces as large as what the client has sent by then: what it costs is
-// calls of the kernel. Where its length is not known, it comes and goes in chunks; the client's are not the upstream's.
+// calls of the kernel. Where its length is not known, it comes and goes in chunks; the client's are not the upstream's. So goes a manifest, in one
+// piece when its intent is committed.
 
-// uploads tells whether a request is such a blob. What asks for more than a body and an answer is left to http.Transport.
+// uploads tells whether a request is such a blob or manifest. What asks for more than a body and an answer is left to http.Transport.
 func (f *fastUpstream) uploads(x *exchange) bool {
 	r := x.in
 	if f == nil || r.ContentLength == 0 || r.ProtoMajor != 1 || len(r.Trailer) > 0 || demanding(r.Header) {
@@ -24,12 +26,13 @@ func (f *fastUpstream) uploads(x *exchange) bool {
 	switch x.op.Action {
 	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd:
 		return r.Method == http.MethodPost || r.Method == http.MethodPatch || r.Method == http.MethodPut
+	case detect.ManifestPut:
+		return true
 	}
 	return false
 }
 
-// carryUpload carries the request if it is a blob's upload for the fast path. The answer is awaited from the beginning: it may come before the
-// end of the body, and then nothing may keep it from the client.
+// carryUpload carries the request if it is a blob's upload for the fast path.
 func (x *exchange) carryUpload() bool {
 	if !x.route.fast.uploads(x) {
 		return false
@@ -37,23 +40,27 @@ func (x *exchange) carryUpload() bool {
 	ctx, cancel := context.WithCancelCause(x.in.Context())
 	defer cancel(nil)
 	x.ctx = cancellable(ctx, cancel)
-	body := x.upload()
+	x.pumpUp(x.upload(), x.inlet())
+	return true
+}
+
+// pumpUp sends the request with its body, and passes the answer on. That is awaited from the beginning: it may come before the end of the body, and
+// then nothing may keep it from the client.
+func (x *exchange) pumpUp(body io.ReadCloser, client *inlet) {
 	x.body.ends = true
 	c, err := x.route.fast.pool.get(x.ctx, false) // one that waits in silence: what it has taken of a body cannot be sent once more
 	if err != nil {
 		x.failed(err)
-		return true
+		return
 	}
-	p := &pump{x: x, c: c, body: body, client: x.inlet(), chunked: x.in.ContentLength < 0, done: make(chan struct{})}
+	p := &pump{x: x, c: c, body: body, client: client, chunked: x.in.ContentLength < 0, done: make(chan struct{})}
 	reusable := false
 	defer func() {
-		if p.finished() && c.unwatch() && reusable {
-			x.route.fast.pool.put(c)
-			return
+		sent := p.finished()
+		x.route.fast.pool.release(c, sent && reusable)
+		if !sent {
+			p.halt()
 		}
-		c.unwatch()
-		c.close()
-		p.halt()
 	}()
 	res, err := x.askUpload(c, p) //nolint:bodyclose // the body ends with the connection's turn: put or close
 	if err == nil {
@@ -63,13 +70,12 @@ func (x *exchange) carryUpload() bool {
 	}
 	if err != nil {
 		x.failed(err)
-		return true
+		return
 	}
 	if v := res.Header["Connection"]; v != nil {
 		x.answer.Header()["Connection"] = v // pass would take it for the upstream's
 	}
 	reusable = x.pass(c, res)
-	return true
 }
 
 // askUpload sends the request's head, has the pump send the body, and reads the answer's header.
@@ -140,7 +146,7 @@ func (p *pump) run() {
 	case p.err == nil && limit > 0 && !p.x.hashes():
 		p.limit(time.Now().Add(limit))
 	case p.err == nil:
-	case p.x.cutOff.Load() != nil:
+	case p.x.cutOff.Load() != nil, errors.Is(p.err, errWithheld):
 		p.limit(time.Unix(1, 0)) // the upstream must not take what has come for all
 	default:
 		p.limit(time.Now().Add(lastWords))
@@ -234,14 +240,18 @@ var (
 	tinyBuffers = sync.Pool{New: func() any { b := make([]byte, tinyCopy); return &b }}
 )
 
-func borrowHuge() *[]byte {
+// borrowPiece lends a buffer for a body of a length; negative: unknown.
+func borrowPiece(length int64) *[]byte {
+	if length > 0 && length <= int64(tinyCopy-chunkHead-chunkTail) {
+		return tinyBuffers.Get().(*[]byte)
+	}
 	if b := hugeBuffers.borrow(); b != nil {
 		return b
 	}
 	return tinyBuffers.Get().(*[]byte)
 }
 
-func lendHugeBack(b *[]byte) {
+func givePieceBack(b *[]byte) {
 	if len(*b) == hugeCopy {
 		hugeBuffers.giveBack(b)
 		return
@@ -255,8 +265,8 @@ func (p *pump) send() error {
 		p.client.begin()
 		defer p.client.end()
 	}
-	b := borrowHuge()
-	defer lendHugeBack(b)
+	b := borrowPiece(p.x.in.ContentLength)
+	defer givePieceBack(b)
 	out := piece{buf: *b, chunked: p.chunked}
 	for {
 		if p.halted.Load() {
@@ -267,7 +277,7 @@ func (p *pump) send() error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		if err == nil && out.roomy() && p.waiting() {
+		if err == nil && (p.x.gate != nil && len(out.room()) > 0 || out.roomy() && p.waiting()) {
 			continue
 		}
 		if err := p.c.writeAll(out.take(err == io.EOF), p.x.up.moved); err != nil {

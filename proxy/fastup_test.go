@@ -126,11 +126,11 @@ func told(r *http.Request) string {
 // unsized hides how long a reader is.
 type unsized struct{ io.Reader }
 
-// give sends an upload straight into a handler.
+// give sends a piece of a blob or a manifest straight into a handler.
 func (k *taker) give(h *Handler, path string, body []byte, chunked bool) outcome {
-	r := httptest.NewRequest("PATCH", path, bytes.NewReader(body))
+	r := httptest.NewRequest(methodOf(path), path, bytes.NewReader(body))
 	if chunked {
-		r = httptest.NewRequest("PATCH", path, unsized{bytes.NewReader(body)})
+		r = httptest.NewRequest(methodOf(path), path, unsized{bytes.NewReader(body)})
 	}
 	r.Header.Set("Content-Type", "application/octet-stream")
 	if fast := h.now.Load().routes[0].fast; fast != nil {
@@ -161,27 +161,37 @@ func awaitClosed(h *Handler, address net.Addr) {
 	}
 }
 
-const session = "/v2/a/blobs/uploads/"
+const (
+	session   = "/v2/a/blobs/uploads/"
+	manifests = "/v2/a/manifests/"
+)
 
-// compareUploads uploads by both ways, and then uploads something else, whose answer must not be a leftover.
-func compareUploads(t *testing.T, k *taker, fast, plain *Handler, body []byte, chunked bool, answer []byte, end bool) {
+func methodOf(path string) string {
+	if strings.HasPrefix(path, manifests) {
+		return "PUT"
+	}
+	return "PATCH"
+}
+
+// compareUploads uploads to a place by both ways, and then uploads something else, whose answer must not be a leftover.
+func compareUploads(t *testing.T, k *taker, fast, plain *Handler, place string, body []byte, chunked bool, answer []byte, end bool) {
 	t.Helper()
 	k.mu.Lock()
 	k.answer, k.after, k.close = answer, -1, end
 	k.mu.Unlock()
 	plain.now.Load().retire()
-	got := k.give(fast, session+"odd", body, chunked)
+	got := k.give(fast, place+"odd", body, chunked)
 	took := k.seen
-	want := k.give(plain, session+"odd", body, chunked)
+	want := k.give(plain, place+"odd", body, chunked)
 	if took != k.seen {
 		t.Errorf("the upstream gets\nfast  %s\nplain %s", took, k.seen)
 	}
 	if !got.equal(want) {
-		t.Errorf("%d bytes, chunked=%v, close=%v, %.200q:\nfast  %.300s\nplain %.300s", len(body), chunked, end, answer, got, want)
+		t.Errorf("%s: %d bytes, chunked=%v, close=%v, %.200q:\nfast  %.300s\nplain %.300s", place, len(body), chunked, end, answer, got, want)
 	}
 	for i := range 2 {
-		path := session + strconv.Itoa(i)
-		if got := k.give(fast, path, body, chunked); got.status != 202 || !strings.HasPrefix(got.body, "PATCH "+path) || !strings.Contains(got.body, fmt.Sprintf("%x <nil>", sha256.Sum256(body))) {
+		path := place + strconv.Itoa(i)
+		if got := k.give(fast, path, body, chunked); got.status != 202 || !strings.HasPrefix(got.body, methodOf(path)+" "+path) || !strings.Contains(got.body, fmt.Sprintf("%x <nil>", sha256.Sum256(body))) {
 			t.Errorf("chunked=%v, close=%v, %.200q: the answer after it is %.200s", chunked, end, answer, got)
 		}
 	}
@@ -194,7 +204,8 @@ func TestUploadEqualsPlain(t *testing.T) {
 		body := bytes.Repeat([]byte{byte(i)}, 1+i*17_001)
 		for _, chunked := range []bool{true, false} {
 			for _, end := range []bool{true, false} {
-				compareUploads(t, k, fast, plain, body, chunked, []byte(answer), end)
+				compareUploads(t, k, fast, plain, session, body, chunked, []byte(answer), end)
+				compareUploads(t, k, fast, plain, manifests, body, chunked, []byte(answer), end)
 			}
 		}
 	}
@@ -210,7 +221,9 @@ func FuzzUploadEqualsPlain(f *testing.F) {
 		if len(body) == 0 && !chunked {
 			t.Skip("no upload")
 		}
-		compareUploads(t, k, fast, plain, body, chunked, answer, end)
+		for _, place := range []string{session, manifests} {
+			compareUploads(t, k, fast, plain, place, body, chunked, answer, end)
+		}
 	})
 }
 
@@ -258,9 +271,10 @@ func TestUploadsReuseConnections(t *testing.T) {
 	fast, _ := pair(t, k.address)
 	for i := range 10 {
 		k.give(fast, session+"x", []byte("body"), i%2 == 0)
+		k.give(fast, manifests+"x", []byte("body"), false)
 	}
 	if n := k.conns.Load(); n != 1 {
-		t.Errorf("%d connections for ten uploads", n)
+		t.Errorf("%d connections for twenty uploads", n)
 	}
 }
 

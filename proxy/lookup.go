@@ -37,7 +37,7 @@ func (x *exchange) question() func(context.Context) *found {
 	r := x.op.Request
 	switch r.Action {
 	case detect.ManifestPut:
-		if detect.IsDigest(r.Reference) || x.standingKnown() || !x.mayAsk(1) {
+		if detect.IsDigest(r.Reference) || x.g.h.lookups.Spent(x.op.Client.Address) || x.standingKnown() || !x.mayAsk(1) {
 			return nil
 		}
 		return func(ctx context.Context) *found {

@@ -37,6 +37,10 @@ func (x *exchange) write() {
 			return
 		}
 	}
+	if x.route.fast.uploads(x) {
+		x.pumpUp(x.gate, nil)
+		return
+	}
 	x.carry(x.gate)
 }
 

@@ -36,6 +36,9 @@ func (l *Limiter) AllowN(client string, n int) bool {
 	return l.of(client).AllowN(time.Now(), min(n, l.burst))
 }
 
+// Spent reports whether client may cause no look-up now, and counts nothing: then there is nothing to prepare for one.
+func (l *Limiter) Spent(client string) bool { return l.of(client).Tokens() < 1 }
+
 func (l *Limiter) of(client string) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()

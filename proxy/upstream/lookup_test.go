@@ -230,8 +230,8 @@ func TestLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(1, 3, 2)
 		for i := range 4 {
-			if got := l.Allow("a"); got != (i < 3) {
-				t.Errorf("look-up %d: %v", i, got)
+			if spent, got := l.Spent("a"), l.Allow("a"); got != (i < 3) || spent == got {
+				t.Errorf("look-up %d: %v, and spent %v", i, got, spent)
 			}
 		}
 		if !l.AllowN("b", 100) || l.Allow("b") {
