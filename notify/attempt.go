@@ -225,8 +225,15 @@ func (l *lane) failedAt(now time.Time, j job, r webhook.Result) {
 	if l.circuit.failed(now, j.delivery.ID, j.probe, r.After) {
 		l.forget()
 		l.d.log.Warn("circuit opened", zap.String("webhook", l.name), zap.String("reason", string(r.Reason)), zap.String("error", r.Err))
+	} else if l.circuit.failures == 1 && now.Sub(l.told) >= tellAgain {
+		l.told = now
+		l.d.log.Warn("delivery failed, and will be tried again", zap.String("webhook", l.name), zap.Int64("delivery", j.delivery.ID),
+			zap.String("reason", string(r.Reason)), zap.Int("status", r.Status), zap.String("error", r.Err))
 	}
 }
+
+// tellAgain keeps a receiver that fails every now and then from filling the log. What becomes of each delivery is in the store.
+const tellAgain = time.Minute
 
 func (l *lane) goneNow() {
 	if l.toggle.Off {

@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -50,6 +53,31 @@ func TestCircuit(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if want := strings.TrimSpace(strings.Repeat("delivered ", 20)); r.states() != want {
 			t.Errorf("after recovery: %s", r.states())
+		}
+	})
+}
+
+// TestFirstFailureIsLogged: a receiver that fails seldom is known of long before its circuit opens, and fills no log.
+func TestFirstFailureIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		s := &sink{answer: fails(503, webhook.Retry, 0)}
+		store := newStore(t)
+		r := newRigWith(t, store, DispatcherOptions{Replica: store.id, Log: zap.New(core)}, to("w", s))
+		defer r.stop()
+		for range 2 {
+			for range 3 { // fails, is delivered, fails, …
+				s.set(fails(503, webhook.Retry, 0))
+				r.commit(push("team/app", "v1"))
+				synctest.Wait()
+				s.set(nil)
+				time.Sleep(10 * time.Second)
+			}
+			time.Sleep(time.Minute)
+		}
+		told := logs.FilterMessage("delivery failed, and will be tried again").All()
+		if len(told) != 2 || told[0].ContextMap()["webhook"] != "w" || told[0].ContextMap()["status"] != int64(503) {
+			t.Errorf("told %v of six failures in two minutes", told)
 		}
 	})
 }

@@ -36,6 +36,7 @@ type lane struct {
 	circuit circuit
 	stopped bool
 	saved   time.Time // circuit.retryAt as it is stored
+	told    time.Time // when the log last had the first of some failures in a row
 
 	pumping bool
 	dirty   bool
