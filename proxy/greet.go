@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -16,7 +18,7 @@ func (s *Server) greet(v *served, c net.Conn, proxied bool) {
 	if proxied {
 		p, err := readProxyHeader(c, v.HeaderRead)
 		if err != nil {
-			v.Log.Debug("no PROXY header from a trusted proxy", zap.Stringer("peer", c.RemoteAddr()), zap.Error(err))
+			s.refused(v, "no PROXY header from a trusted proxy", c, err)
 			c.Close()
 			s.open.release()
 			return
@@ -24,21 +26,36 @@ func (s *Server) greet(v *served, c net.Conn, proxied bool) {
 		c = p
 	}
 	if v.tls != nil {
-		c = shakeHands(c, v.tls, v.HeaderRead)
+		secured, err := shakeHands(c, v.tls, v.HeaderRead)
+		if err != nil && v.TLS.wantClients() {
+			s.refused(v, "TLS handshake failed where clients need a certificate", c, err)
+		}
+		c = secured
 	}
 	s.deliver(v, c)
 }
 
 // shakeHands returns the connection with TLS. One whose handshake failed remembers why: net/http asks it again, and says what there is to say.
-func shakeHands(c net.Conn, config *tls.Config, within time.Duration) net.Conn {
+func shakeHands(c net.Conn, config *tls.Config, within time.Duration) (*tls.Conn, error) {
 	secured := tls.Server(c, config)
 	if within > 0 {
 		_ = c.SetDeadline(time.Now().Add(within))
 	}
-	if secured.Handshake() == nil {
+	err := secured.Handshake()
+	if err == nil {
 		_ = c.SetDeadline(time.Time{})
 	}
-	return secured
+	return secured, err
+}
+
+// refused tells of a connection that was closed for what its peer did not say: once a minute so that somebody sees it, and of each for who looks closely.
+// Who hangs up without a word only wanted to know whether the port is open.
+func (s *Server) refused(v *served, what string, c net.Conn, err error) {
+	level := zap.DebugLevel
+	if !errors.Is(err, io.EOF) && s.warned.first(what, time.Now()) {
+		level = zap.WarnLevel
+	}
+	v.Log.Log(level, what, zap.Stringer("peer", c.RemoteAddr()), zap.Error(err))
 }
 
 // greeted waits until every connection that was accepted is with a server. Who has not said a word for a moment now never will.

@@ -22,6 +22,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // serving starts a server and returns its address. It is shut down, at once, when the test ends.
@@ -70,7 +73,8 @@ func TestProxyProtocol(t *testing.T) {
 	v2 := func(fixed string, rest string) string {
 		return string(proxyV2) + fixed + string([]byte{byte(len(rest) >> 8), byte(len(rest))}) + rest
 	}
-	_, address := serving(t, ServerOptions{Handler: names, ProxyProtocol: true, TrustedProxies: loopback, HeaderRead: time.Second})
+	core, logs := observer.New(zap.WarnLevel)
+	_, address := serving(t, ServerOptions{Handler: names, Log: zap.New(core), ProxyProtocol: true, TrustedProxies: loopback, HeaderRead: time.Second})
 	for _, c := range []struct{ name, header, want string }{
 		{"v1", "PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n", "1.2.3.4:1111"},
 		{"v1, IPv6", "PROXY TCP6 2001:db8::1 ::1 1111 80\r\n", "[2001:db8::1]:1111"},
@@ -92,6 +96,9 @@ func TestProxyProtocol(t *testing.T) {
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: got %q", c.name, got)
 		}
+	}
+	if warned := logs.All(); len(warned) != 1 || !strings.Contains(warned[0].Message, "PROXY header") {
+		t.Errorf("warned of connections without a good header: %v", warned)
 	}
 	_, strange := serving(t, ServerOptions{Handler: names, ProxyProtocol: true})
 	if got := exchangeRaw(t, strange, "PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n"+get); !strings.HasPrefix(got, "HTTP/1.1 400") {
@@ -231,7 +238,8 @@ func TestClientCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	var name string
-	_, address := serving(t, ServerOptions{TLS: certificates, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { name = certificateName(r) })})
+	core, logs := observer.New(zap.WarnLevel)
+	_, address := serving(t, ServerOptions{TLS: certificates, Log: zap.New(core), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { name = certificateName(r) })})
 	if _, err := a.client().Get("https://" + address); err == nil {
 		t.Error("no certificate was needed")
 	}
@@ -245,6 +253,9 @@ func TestClientCertificates(t *testing.T) {
 	res.Body.Close()
 	if name != "ann" {
 		t.Errorf("got %q", name)
+	}
+	if warned := logs.All(); len(warned) != 1 || !strings.Contains(warned[0].Message, "clients need a certificate") {
+		t.Errorf("warned of two clients without a good certificate: %v", warned)
 	}
 	if _, err := LoadCertificates(a.file("server.pem"), a.file("server.key"), a.file("server.key")); err == nil {
 		t.Error("a file without CA was accepted")

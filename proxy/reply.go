@@ -57,6 +57,17 @@ func failureOf(err error) failure {
 	return failure{"broken", http.StatusBadGateway, codeUnavailable, "the upstream's answer cannot be used"}
 }
 
+// event is what the log calls it.
+func (f failure) event() string {
+	switch f.kind {
+	case "store":
+		return "write refused: its event cannot be kept"
+	case "client_stalled":
+		return "client stopped sending"
+	}
+	return "upstream failed"
+}
+
 // statusClientGone stands in logs and metrics; nobody is there to read it.
 const statusClientGone = 499
 
@@ -71,7 +82,7 @@ func (x *exchange) apologize(err error) {
 	x.failure = f.kind
 	x.op.Status = f.status
 	if f.kind != "client_gone" {
-		x.g.Log.Warn("upstream failed", zap.String("upstream", x.route.Name), zap.String("kind", f.kind), zap.String("request_id", x.op.ID),
+		x.g.Log.Warn(f.event(), zap.String("upstream", x.route.Name), zap.String("kind", f.kind), zap.String("request_id", x.op.ID),
 			zap.String("method", x.in.Method), zap.String("path", x.in.URL.EscapedPath()), zap.Error(err))
 	}
 	if f.status == http.StatusServiceUnavailable {

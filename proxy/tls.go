@@ -57,6 +57,9 @@ func (c *Certificates) Config() *tls.Config {
 	}
 }
 
+// wantClients tells whether clients need a certificate.
+func (c *Certificates) wantClients() bool { return c.clientCAFile != "" }
+
 // Err is why the files could not be read when they last changed; nil where all is well.
 func (c *Certificates) Err() error {
 	c.mu.Lock()
