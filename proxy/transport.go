@@ -17,8 +17,7 @@ const (
 	idlePerUpstream = 128
 	copyBuffer      = 32 << 10
 	writeBuffer     = 64 << 10 // a chunk of copyBuffer with its length before it goes out in one piece
-	secureRead      = 1 << 10  // with TLS, bodies come and go record by record and past the buffers:
-	secureWrite     = 4 << 10  // only headers are in them
+	secureBuffer    = 4 << 10  // with TLS, bodies come and go record by record and past the buffers: only headers and the heads of chunks are in them
 	upstreamHeader  = 1 << 20  // bytes of an answer's header
 )
 
@@ -42,7 +41,7 @@ func newTransport(u Upstream, limits Limits, header time.Duration) *http.Transpo
 		Protocols:              protocols,
 	}
 	if u.URL.Scheme == "https" {
-		t.ReadBufferSize, t.WriteBufferSize = secureRead, secureWrite
+		t.ReadBufferSize, t.WriteBufferSize = secureBuffer, secureBuffer
 		t.DialContext = dialing(func(ctx context.Context, network, address string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, network, address)
 			if err != nil {
