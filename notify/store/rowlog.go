@@ -25,7 +25,8 @@ type rowLog struct{ now atomic.Pointer[layers] }
 // layers are rows that state_rows does not have yet, at one moment: they never change. nil: PostgreSQL's, which has no log.
 type layers struct {
 	top   *layer
-	rows  int // writes since the log was emptied
+	folds int // how often the log was emptied
+	rows  int // writes since then
 	bytes int // of them
 }
 
@@ -58,7 +59,7 @@ func (l *rowLog) add(rows map[Key]*Row) {
 }
 
 // empty forgets what state_rows has by now.
-func (l *rowLog) empty() { l.now.Store(new(layers)) }
+func (l *rowLog) empty() { l.now.Store(&layers{folds: l.now.Load().folds + 1}) }
 
 // layers are what the log holds now; nil without a log.
 func (l *rowLog) layers() *layers {
@@ -67,6 +68,9 @@ func (l *rowLog) layers() *layers {
 	}
 	return l.now.Load()
 }
+
+// sameFold tells whether the log was not emptied between two moments.
+func sameFold(a, b *layers) bool { return a == b || a.folds == b.folds }
 
 // long tells whether the log is to be folded.
 func (l *layers) long() bool { return l.rows >= foldRows || l.bytes >= foldBytes }

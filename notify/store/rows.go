@@ -18,12 +18,21 @@ type reader struct {
 	log *rowLog // what it holds lies over state_rows; nil: there is none
 }
 
-// latest reads from state_rows what newer lies over. A log that has changed meanwhile may have been folded: then it is read again.
-func (r reader) latest(read func(newer *layers) error) error {
+// over reads rows of a kind from state_rows, and lays what the log has over them. limit is how many are wanted; sort is true where they lost their order.
+//
+// What the log has after the table was read makes the rows those of that later moment, unless the log was folded meanwhile: then they may lack what
+// it had. A fold that is committed and not yet shown does no harm: it put into the table just what still lies over it.
+func (r reader) over(kind, prefix string, limit int, read func(limit int) ([]Row, error)) (rows []Row, sort bool, err error) {
 	for {
-		newer := r.log.layers()
-		if err := read(newer); err != nil || r.log.layers() == newer {
-			return err
+		before := r.log.layers()
+		most := limit + len(before.of(kind, prefix))
+		if rows, err = read(most); err != nil {
+			return nil, false, err
+		}
+		after := r.log.layers()
+		newer := after.of(kind, prefix)
+		if sameFold(before, after) && (len(rows) < most || limit+len(newer) <= most) {
+			return lay(rows, newer), len(newer) > 0, nil
 		}
 	}
 }
@@ -45,15 +54,22 @@ func scanRow(kind string, s scanner) (Row, error) {
 }
 
 func (r reader) Get(k Key) (row Row, ok bool, err error) {
-	err = r.latest(func(newer *layers) (err error) {
-		if it, known := newer.row(k); known {
-			row, ok, err = given(it)
-			return err
+	for {
+		before := r.log.layers()
+		if it, known := before.row(k); known {
+			return given(it)
 		}
-		row, ok, err = r.getTable(k)
-		return err
-	})
-	return row, ok, err
+		if row, ok, err = r.getTable(k); err != nil {
+			return row, ok, err
+		}
+		after := r.log.layers()
+		if it, known := after.row(k); known {
+			return given(it)
+		}
+		if sameFold(before, after) {
+			return row, ok, nil
+		}
+	}
 }
 
 func (r reader) getTable(k Key) (row Row, ok bool, err error) {
@@ -66,16 +82,12 @@ func (r reader) getTable(k Key) (row Row, ok bool, err error) {
 	return row, ok, err
 }
 
-func (r reader) Scan(kind, prefix string, limit int) (rows []Row, err error) {
+func (r reader) Scan(kind, prefix string, limit int) ([]Row, error) {
 	limit = orDefault(limit, 1000)
-	err = r.latest(func(all *layers) (err error) {
-		newer := all.of(kind, prefix)
-		rows, err = r.scanTable(kind, prefix, limit+len(newer))
-		if err == nil && len(newer) > 0 {
-			rows = firstByID(lay(rows, newer), limit)
-		}
-		return err
-	})
+	rows, sort, err := r.over(kind, prefix, limit, func(limit int) ([]Row, error) { return r.scanTable(kind, prefix, limit) })
+	if sort {
+		rows = firstByID(rows, limit)
+	}
 	return rows, err
 }
 
@@ -118,17 +130,15 @@ func orDefault(limit, def int) int {
 }
 
 // due returns rows that are due, oldest first.
-func (r reader) due(kind string, now time.Time, limit int) (rows []Row, err error) {
+func (r reader) due(kind string, now time.Time, limit int) ([]Row, error) {
 	limit = orDefault(limit, 1000)
-	err = r.latest(func(all *layers) (err error) {
-		newer := all.of(kind, "")
-		rows, err = collectRows(r.ctx, r.q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)",
-			[]any{kind, micros(now), limit + len(newer)})
-		if err == nil && len(newer) > 0 {
-			rows = firstDue(lay(rows, newer), now, limit)
-		}
-		return err
+	rows, sort, err := r.over(kind, "", limit, func(limit int) ([]Row, error) {
+		return collectRows(r.ctx, r.q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)",
+			[]any{kind, micros(now), limit})
 	})
+	if sort {
+		rows = firstDue(rows, now, limit)
+	}
 	return rows, err
 }
 
