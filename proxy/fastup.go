@@ -277,7 +277,7 @@ func (p *pump) send() error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		if err == nil && (p.x.gate != nil && len(out.room()) > 0 || out.roomy() && p.waiting()) {
+		if err == nil && p.gathers(&out) {
 			continue
 		}
 		if err := p.c.writeAll(out.take(err == io.EOF), p.x.up.moved); err != nil {
@@ -287,6 +287,15 @@ func (p *pump) send() error {
 			return nil
 		}
 	}
+}
+
+// gathers tells whether a piece is not sent before another Read: that of a manifest before its end is there or the room used up, that of a blob while
+// the client has sent more.
+func (p *pump) gathers(out *piece) bool {
+	if p.x.gate != nil {
+		return len(out.room()) > 0
+	}
+	return out.roomy() && p.waiting()
 }
 
 // waiting tells whether the client has sent enough for another Read not to wait for it. A body in chunks comes one by one.
