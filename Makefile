@@ -1,5 +1,5 @@
 # make check   the quick inner loop          make test   everything, with the real registries and clients
-# make demo    see it work (ONCE=1: exit)    make bench | chaos | soak | fuzz | lint | vuln
+# make demo    see it work (ONCE=1: exit)    make bench | chaos | soak | fuzz | lint | vuln | pgo
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +18,7 @@ FUZZTIME ?= 30s
 CHAOS    ?= 20m
 SOAK     ?= 30m
 
-.PHONY: build check test demo bench chaos soak fuzz fmt vet lint quick-lint vuln clean
+.PHONY: build check test demo bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/bellbuoy ./cmd/bellbuoy
@@ -38,6 +38,13 @@ demo:
 bench:
 	$(GET) $(BENCH_PARTS) >/dev/null
 	go run ./test/bench
+
+# The profile by which go build makes fast what is hot. To be taken again when the hot paths have changed.
+pgo:
+	$(GET) $(BENCH_PARTS) >/dev/null
+	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	go run ./test/bench -rounds 1 -peers bellbuoy -time 10s -profiles "$$dir" -only manifest-get,manifest-put,blob-down-tls,blob-down-h2,blob-up,fanout,growth; \
+	go tool pprof -proto "$$dir"/*.pprof > cmd/bellbuoy/default.pgo
 
 chaos:
 	BELLBUOY_CHAOS=$(CHAOS) go test -count=1 -v -timeout 0 ./test/chaos

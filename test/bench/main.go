@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -34,6 +35,7 @@ func main() {
 	only := flag.String("only", "", "measure these alone, separated by commas")
 	among := flag.String("peers", "", "only these columns of the table, separated by commas")
 	flag.IntVar(&opts.rounds, "rounds", 0, "rounds of the table (default 3, or 1 with -quick)")
+	lasting := flag.Duration("time", 0, "how long a load by requests lasts (default 2s, or 1s with -quick)")
 	flag.StringVar(&opts.profiles, "profiles", "", "put CPU and heap profiles of bellbuoy into this `directory`; they cost something themselves")
 	flag.Parse()
 	if *list {
@@ -41,6 +43,7 @@ func main() {
 		return
 	}
 	opts.choose(*quick, *only, *among)
+	opts.time = cmp.Or(*lasting, opts.time)
 	if err := run(ctx, os.Stdout, os.Stderr, opts); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

@@ -155,7 +155,7 @@ func buildBinary() (string, error) {
 	defer done()
 	// Not into one place: another test process may be running what it has built of other sources.
 	out := filepath.Join(dir, fmt.Sprintf("bellbuoy-%d", os.Getpid()))
-	args := []string{"build", "-o", out}
+	args := []string{"build", "-trimpath", "-o", out} // as it is shipped
 	if raceEnabled || os.Getenv("BELLBUOY_RACE") != "" {
 		args = append(args, "-race")
 	}
