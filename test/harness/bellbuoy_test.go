@@ -52,6 +52,7 @@ func TestBellbuoyRingsForAPush(t *testing.T) {
 	if post.Text("type") != "PUSH_ARTIFACT" || post.Text("event_data.resources.0.digest") != image.Digest.String() {
 		t.Errorf("the webhook is %s", post.Body)
 	}
+	recorded(t, b) // else it would be told again, as it should
 	b.Kill9()
 	b.Start()
 	Run(t, nil, "crane", "tag", b.Host+"/team/app:v1", "v2")
@@ -62,5 +63,19 @@ func TestBellbuoyRingsForAPush(t *testing.T) {
 	}
 	if !strings.Contains(b.Logs(), "{") {
 		t.Error("bellbuoy logged nothing")
+	}
+}
+
+// recorded waits until bellbuoy knows of its deliveries that they were delivered.
+func recorded(t *testing.T, b *Buoy) {
+	t.Helper()
+	for until := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		out, err := b.Command("deliveries", "--json")
+		if err == nil && strings.Contains(out, "delivered") && !strings.Contains(out, "pending") {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("deliveries: %s (%v)", out, err)
+		}
 	}
 }

@@ -64,8 +64,8 @@ func TestManyPullsOverTLS(t *testing.T) {
 
 // TestManyPullsOfSecureUpstream is the same with an upstream that speaks TLS: another thousand connections, each with a record in its buffer.
 func TestManyPullsOfSecureUpstream(t *testing.T) {
-	t.Run("HTTP/1.1", func(t *testing.T) { pullAtOnce(t, true, 150<<20, func(int) bool { return false }) })
-	t.Run("HTTP/2", func(t *testing.T) { pullAtOnce(t, true, 165<<20, func(int) bool { return true }) })
+	t.Run("HTTP/1.1", func(t *testing.T) { pullAtOnce(t, true, 170<<20, func(int) bool { return false }) })
+	t.Run("HTTP/2", func(t *testing.T) { pullAtOnce(t, true, 180<<20, func(int) bool { return true }) })
 }
 
 func pullAtOnce(t *testing.T, secure bool, allowed int64, http2 func(i int) bool) {
