@@ -143,10 +143,13 @@ func nodesWithAddresses(s *script) {
 
 func (sc *script) crowd(n int, a harness.Artifact, address func(int) string) {
 	var all sync.WaitGroup
+	pulling := make(chan struct{}, 3) // as many as overlap where nothing else runs: on a busy machine all of them would, and look like one
 	for i := range n {
 		c := sc.call(address(i), "containerd/2.4.2")
 		all.Go(func() {
 			time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+			pulling <- struct{}{}
+			defer func() { <-pulling }()
 			repo := sc.name + "/many"
 			c.head(repo, "v1")
 			c.get(repo, string(a.Digest))
