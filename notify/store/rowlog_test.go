@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// fill writes rows of another kind, so many that the next commit folds the log.
+// fillLog writes rows of another kind, so many that the next commit folds the log.
 func (w *world) fillLog(t *testing.T) {
 	t.Helper()
 	w.update(t, func(tx Tx) {

@@ -25,12 +25,15 @@ type reader struct {
 func (r reader) over(kind, prefix string, limit int, read func(limit int) ([]Row, error)) (rows []Row, sort bool, err error) {
 	for {
 		before := r.log.layers()
-		most := limit + len(before.of(kind, prefix))
+		newer := before.of(kind, prefix)
+		most := limit + len(newer)
 		if rows, err = read(most); err != nil {
 			return nil, false, err
 		}
 		after := r.log.layers()
-		newer := after.of(kind, prefix)
+		if after != before {
+			newer = after.of(kind, prefix)
+		}
 		if sameFold(before, after) && (len(rows) < most || limit+len(newer) <= most) {
 			return lay(rows, newer), len(newer) > 0, nil
 		}
