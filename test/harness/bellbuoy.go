@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -159,9 +158,7 @@ func buildBinary() (string, error) {
 	if raceEnabled || os.Getenv("BELLBUOY_RACE") != "" {
 		args = append(args, "-race")
 	}
-	_, file, _, _ := runtime.Caller(0)
-	cmd := exec.Command("go", append(args, "./cmd/bellbuoy")...)
-	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
+	cmd := exec.Command("go", append(args, "github.com/bellbuoy/bellbuoy/cmd/bellbuoy")...)
 	if log, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, log)
 	}
