@@ -1,5 +1,4 @@
-# make check   the quick inner loop          make test   everything, with the real registries and clients
-# make demo    see it work (ONCE=1: exit)    make bench | chaos | soak | fuzz | lint | vuln | pgo
+# make help lists the targets.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,41 +17,44 @@ FUZZTIME ?= 30s
 CHAOS    ?= 20m
 SOAK     ?= 30m
 
-.PHONY: build check test demo bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
+.PHONY: help build check test demo bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
 
-build:
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: ## bin/bellbuoy
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/bellbuoy ./cmd/bellbuoy
 
-check: fmt vet
+check: fmt vet ## the quick inner loop: unit tests and lint
 	$(TALLY) -short ./...
 	@$(MAKE) --no-print-directory quick-lint
 
 # Unit tests under the race detector, then the tests with real parts. One tally for both, and its last line counts them all.
-test: fmt vet lint
+test: fmt vet lint ## everything: race detector, real registries and clients, recorded traffic
 	$(GET) $(TEST_PARTS) >/dev/null
 	$(TALLY) -race -timeout 10m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/...
 
-demo:
+demo: ## see it work with a real registry and ChartMuseum (ONCE=1: exit afterwards)
 	go run ./test/demo $(if $(ONCE),-once)
 
-bench:
+bench: ## bellbuoy beside nginx, HAProxy and Caddy, against its budgets
 	$(GET) $(BENCH_PARTS) >/dev/null
 	go run ./test/bench
 
 # The profile by which go build makes fast what is hot. To be taken again when the hot paths have changed.
-pgo:
+pgo: ## take the profile that go build optimises by
 	$(GET) $(BENCH_PARTS) >/dev/null
 	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	go run ./test/bench -rounds 1 -peers bellbuoy -time 10s -profiles "$$dir" -only manifest-get,manifest-put,blob-down-tls,blob-down-h2,blob-up,fanout,growth; \
 	go tool pprof -proto "$$dir"/*.pprof > cmd/bellbuoy/default.pgo
 
-chaos:
+chaos: ## kills and full disks for CHAOS=20m
 	BELLBUOY_CHAOS=$(CHAOS) go test -count=1 -v -timeout 0 ./test/chaos
 
-soak:
+soak: ## real clients, failing receivers and reloads for SOAK=30m
 	BELLBUOY_SOAK=$(SOAK) go test -count=1 -v -timeout 0 ./test/soak
 
-fuzz:
+fuzz: ## every fuzz target for FUZZTIME=30s
 	for pkg in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
 	    echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
@@ -64,14 +66,14 @@ fmt:
 vet:
 	go vet ./...
 
-lint:
+lint: ## golangci-lint
 	$$($(GET) golangci-lint) run ./...
 
 quick-lint:
 	@if path=$$($(GET) -q golangci-lint 2>/dev/null); then echo golangci-lint run; $$path run ./...; \
 	else echo "no golangci-lint here yet; make lint fetches it"; fi
 
-vuln:
+vuln: ## govulncheck
 	$$($(GET) govulncheck) ./...
 
 clean:
