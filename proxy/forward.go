@@ -13,7 +13,8 @@ import (
 // forwarded is what is known of the client's end of the connection: by bellbuoy itself and, where the peer is a trusted proxy, by its word.
 type forwarded struct {
 	peer    netip.Addr // who connected; zero where it is no IP address (a Unix socket)
-	trusted bool       // peer is one of the trusted proxies
+	behind  bool       // peer is the source that a PROXY header names
+	trusted bool       // peer is one of the trusted proxies; never true where behind is
 	address string     // of the client, without port
 	scheme  string     // http or https, as the client sees it; "" where the peer does not say
 	host    string     // as the client named it
@@ -28,7 +29,10 @@ func (g *generation) seen(r *http.Request) forwarded {
 	if !f.peer.IsValid() {
 		f.address = r.RemoteAddr
 	}
-	f.trusted = trusts(g.TrustedProxies, f.peer)
+	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+		f.behind = behindProxy(c)
+	}
+	f.trusted = !f.behind && trusts(g.TrustedProxies, f.peer)
 	f.silent = !anyForwarding(r.Header, g.Identity.Header)
 	switch {
 	case f.silent:
@@ -128,12 +132,12 @@ func (f *forwarded) external(rt *route, scheme string) detect.External {
 	return detect.External{Scheme: rt.URL.Scheme, Host: rt.URL.Host}
 }
 
-// namesUpstream tells whether the request's Host may stand in payloads.
+// namesUpstream reports whether the request's Host may stand in payloads.
 func (f *forwarded) namesUpstream(rt *route) bool {
 	if slices.ContainsFunc(rt.Hosts, func(h string) bool { return sameHost(h, f.host) }) {
 		return true
 	}
-	return f.peer.IsLoopback() && f.silent && plausibleHost(f.host)
+	return f.peer.IsLoopback() && !f.behind && f.silent && plausibleHost(f.host)
 }
 
 // dress gives an upstream's request its forwarding headers. out has the client's own, as they came.

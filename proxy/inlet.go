@@ -11,6 +11,7 @@ import (
 type inlet struct {
 	*net.TCPConn
 	remote net.Addr
+	behind bool // a PROXY header came before the first request
 
 	mu      sync.Mutex
 	buf     *[]byte // borrowed; nil: nothing is read ahead
@@ -26,7 +27,7 @@ func inletOf(c net.Conn) net.Conn {
 	case *net.TCPConn:
 		return &inlet{TCPConn: c, remote: c.RemoteAddr()}
 	case *proxied:
-		return &inlet{TCPConn: c.TCPConn, remote: c.remote}
+		return &inlet{TCPConn: c.TCPConn, remote: c.remote, behind: true}
 	}
 	return c
 }

@@ -381,3 +381,27 @@ func TestShutdownWaits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever comes through a load balancer with the PROXY protocol is no trusted proxy, wherever the header says that he is.
+func TestProxyHeaderTrustsNobody(t *testing.T) {
+	for header, want := range map[string]string{
+		"PROXY TCP4 10.0.0.9 5.6.7.8 1111 80\r\n":  "10.0.0.9",
+		"PROXY TCP4 127.0.0.1 5.6.7.8 1111 80\r\n": "127.0.0.1",
+		"PROXY UNKNOWN\r\n":                        "127.0.0.1",
+	} {
+		s := newStand(t, http.HandlerFunc(registry), func(o *Options) {
+			o.TrustedProxies = loopback
+			o.Identity.Header = "X-Forwarded-User"
+		})
+		_, address := serving(t, ServerOptions{Handler: s.handler, ProxyProtocol: true, TrustedProxies: loopback, HeaderRead: patience})
+		exchangeRaw(t, address, header+"GET /v2/a/manifests/v1 HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n"+
+			"X-Forwarded-User: root\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
+		if got := s.tracker.lastEnded(1).Client; got.Operator != "" || got.Address != want {
+			t.Errorf("%q: operator %q at %s, want nobody at %s", header, got.Operator, got.Address, want)
+		}
+		exchangeRaw(t, address, header+"GET /v2/a/manifests/v1 HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n\r\n")
+		if got := s.tracker.lastEnded(2).External.Host; got == "evil.example.com" {
+			t.Errorf("%q: payloads name the upstream by the Host of somebody behind the load balancer", header)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,14 +14,14 @@ import (
 	"time"
 )
 
-// proxied is a connection whose client's address a PROXY header told. It is the TCP connection itself in all else, so that the kernel can still
+// proxied is a connection that began with a PROXY header. It is the TCP connection itself in all else, so that the kernel can still
 // move bytes to it.
 type proxied struct {
 	*net.TCPConn
 	remote net.Addr
 }
 
-// RemoteAddr is the client's.
+// RemoteAddr is the client's, or the proxy's where the header names none.
 func (p *proxied) RemoteAddr() net.Addr { return p.remote }
 
 var errProxyHeader = errors.New("not a PROXY header")
@@ -47,9 +48,24 @@ func readProxyHeader(c net.Conn, within time.Duration) (net.Conn, error) {
 		return nil, err
 	}
 	if !remote.IsValid() {
-		return c, nil
+		return &proxied{tcp, c.RemoteAddr()}, nil
 	}
 	return &proxied{tcp, net.TCPAddrFromAddrPort(remote)}, nil
+}
+
+// behindProxy reports whether a PROXY header came before the requests of a connection. Whoever sends
+// them is then somebody behind the trusted proxy, not that proxy itself.
+func behindProxy(c net.Conn) bool {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	switch c := c.(type) {
+	case *inlet:
+		return c.behind
+	case *proxied:
+		return true
+	}
+	return false
 }
 
 // proxyHeader returns the client's address; the zero one where the header does not name any (a health check of the proxy itself).
