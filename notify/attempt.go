@@ -114,6 +114,9 @@ func renderPayload(f Format, e detect.Event, number int) (p *store.Payload, err 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnrenderable, err)
 	}
+	if len(body) > store.MaxValue {
+		return nil, fmt.Errorf("%w: the body has %d bytes, at most %d can be kept", errUnrenderable, len(body), store.MaxValue)
+	}
 	return &store.Payload{ContentType: contentType, Header: header, Body: body}, nil
 }
 

@@ -43,7 +43,7 @@ func (l *lane) takeDone() []finished {
 // fails costs neither memory nor needless repetitions. Only the end of the process gives up: then what was delivered is delivered again.
 func (l *lane) persist(batch []finished) {
 	rest := keptPatience
-	for l.d.posting.Err() == nil {
+	for len(batch) > 0 && l.d.posting.Err() == nil {
 		err := l.persistOnce(batch)
 		if err == nil {
 			return
@@ -55,10 +55,34 @@ func (l *lane) persist(batch []finished) {
 		if errors.Is(err, store.ErrClosed) {
 			return
 		}
+		if errors.Is(err, store.ErrInvalid) {
+			batch = l.persistable(batch)
+			continue
+		}
 		l.d.noteWrite(err)
 		sleep(l.d.posting, rest)
 		rest = min(2*rest, keptRest)
 	}
+}
+
+// persistable is called for a batch of which something cannot be stored: of several outcomes each is stored by itself; of a single
+// one what remains is that the delivery is a dead letter.
+func (l *lane) persistable(batch []finished) []finished {
+	if len(batch) > 1 {
+		for i := range batch {
+			l.persist(batch[i : i+1])
+		}
+		return nil
+	}
+	for i := range batch {
+		o := &batch[i].outcome
+		if o.Attempt == nil && o.Payload == nil {
+			return nil // it is due again some time
+		}
+		o.State, o.Reason, o.Payload, o.Attempt = store.Dead, ReasonUnrenderable, nil, nil
+		l.logDead(batch[i], "its outcome cannot be stored")
+	}
+	return batch
 }
 
 func (l *lane) persistOnce(batch []finished) error {

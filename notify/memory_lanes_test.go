@@ -131,6 +131,9 @@ func (r *replica) Finish(_ context.Context, outcomes []store.Outcome) error {
 	if err := cmp.Or(r.refuse, r.refuseEnd); err != nil {
 		return err
 	}
+	if r.invalidEnd != nil && slices.ContainsFunc(outcomes, r.invalidEnd) {
+		return fmt.Errorf("finishing: %w", store.ErrInvalid)
+	}
 	var fenced error
 	for _, o := range outcomes {
 		if !r.holds(o.Webhook, o.Epoch) {

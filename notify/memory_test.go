@@ -30,9 +30,11 @@ type memory struct {
 	lanes      map[string]*memoryLane
 	appended   chan struct{}
 	replicas   []*replica
-	slow       time.Duration // each Update takes this long
-	refuse     error         // Updates fail with it
-	refuseEnd  error         // Finish fails with it
+	slow       time.Duration            // each Update takes this long
+	refuse     error                    // Updates fail with it
+	refuseEnd  error                    // Finish fails with it
+	invalid    func(store.Event) bool   // events that cannot be stored
+	invalidEnd func(store.Outcome) bool // outcomes that cannot be stored
 	purges     []purge
 }
 
@@ -169,6 +171,9 @@ func (r *replica) Update(ctx context.Context, _ []string, fn func(store.Tx) erro
 	}
 	if err := r.fault(); err != nil {
 		return fmt.Errorf("updating: %w", err)
+	}
+	if r.invalid != nil && slices.ContainsFunc(tx.events, r.invalid) {
+		return fmt.Errorf("updating: %w", store.ErrInvalid)
 	}
 	r.apply(tx)
 	return nil

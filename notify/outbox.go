@@ -107,8 +107,11 @@ func (o *Outbox) commit(ctx context.Context, terms store.Terms, decide func(dete
 	})
 	w := last.Load()
 	var refused refusal
-	if errors.As(err, &refused) {
+	switch {
+	case errors.As(err, &refused):
 		return w.room(), refused.err
+	case errors.Is(err, store.ErrInvalid): // neither the store's failure nor something that another try could mend
+		return w.room(), fmt.Errorf("committing: %w", err)
 	}
 	o.committed(w, begun, err, ctx)
 	if err == nil {
@@ -142,13 +145,13 @@ func scopesOf(scope string) []string {
 	return []string{scope}
 }
 
-// committed settles the books of a commit that ended with err. A caller who gave up says nothing about the store, nor does a queue before it.
+// committed settles the books of a commit that ended with err. A caller who gave up says nothing about the store, nor does a queue before it, nor data that it cannot take.
 func (o *Outbox) committed(w *written, begun time.Time, err error, caller context.Context) {
 	if err == nil {
 		o.metrics.committed(time.Since(begun))
 		o.count(w)
 	}
-	if err == nil || !errors.Is(caller.Err(), context.Canceled) && !errors.Is(err, store.ErrBusy) {
+	if err == nil || !errors.Is(caller.Err(), context.Canceled) && !errors.Is(err, store.ErrBusy) && !errors.Is(err, store.ErrInvalid) {
 		o.noteHealth(err)
 	}
 }

@@ -148,6 +148,7 @@ func TestCommitErrors(t *testing.T) {
 		healthy  bool
 	}{
 		{name: "decide refuses", decide: func(detect.View) (detect.Changes, error) { return detect.Changes{}, refused }, healthy: true},
+		{name: "data cannot be stored", prepare: func(s *replica) { s.setRefuse(fmt.Errorf("%w: %w", store.ErrInvalid, refused)) }, decide: commits(push("a/b", "c")), healthy: true},
 		{name: "store fails", prepare: func(s *replica) { s.setRefuse(errors.New("disk full")) }, decide: commits(push("a/b", "c")), storeErr: true},
 		{name: "store hangs", prepare: func(s *replica) { s.setSlow(time.Hour) }, decide: commits(push("a/b", "c")), storeErr: true},
 	}
@@ -308,6 +309,27 @@ func TestRecord(t *testing.T) {
 		if s.count() != 1201 {
 			t.Errorf("%d events after the end", s.count())
 		}
+	})
+}
+
+// TestRecordLosesOnlyWhatCannotBeStored: an event that the store can never take does not keep others from it.
+func TestRecordLosesOnlyWhatCannotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		s.invalid = func(e store.Event) bool { return e.Repository == "a/bad" }
+		out, stop := running(t, s, OutboxOptions{})
+		for i := range 300 {
+			name := "a/good"
+			if i == 123 {
+				name = "a/bad"
+			}
+			out.Record(push(name, "c"))
+		}
+		time.Sleep(time.Second)
+		if lost := counted(out.metrics.eventsLost); s.count() != 299 || lost != 1 || out.Healthy() != nil {
+			t.Errorf("%d stored, %v lost, %v", s.count(), lost, out.Healthy())
+		}
+		stop()
 	})
 }
 

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -105,20 +106,31 @@ func (o *Outbox) playOn(ctx context.Context) {
 	o.tape.done(events)
 }
 
-// storeGroup stores events in one transaction, trying again while the store fails and ctx lasts.
+// storeGroup stores events in one transaction, trying again while the store fails and ctx lasts. A group that holds an event that
+// cannot be stored is halved, so that only that one is lost.
 func (o *Outbox) storeGroup(ctx context.Context, w *written, records []store.Event) {
 	for rest := keptPatience; ; rest = min(2*rest, keptRest) {
 		err := o.storeOnce(ctx, w, records)
 		if err == nil {
 			return
 		}
-		if ctx.Err() != nil {
+		if errors.Is(err, store.ErrInvalid) && len(records) > 1 {
+			half := len(records) / 2
+			o.storeGroup(ctx, w.part(0, half), records[:half])
+			o.storeGroup(ctx, w.part(half, len(records)), records[half:])
+			return
+		}
+		if ctx.Err() != nil || errors.Is(err, store.ErrInvalid) {
 			o.metrics.lost(len(records))
 			o.log.Error("pull events lost", zap.Int("events", len(records)), zap.Error(err))
 			return
 		}
 		sleep(ctx, rest)
 	}
+}
+
+func (w *written) part(from, to int) *written {
+	return &written{events: w.events[from:to], deliveries: w.deliveries[from:to]}
 }
 
 func (o *Outbox) storeOnce(ctx context.Context, w *written, records []store.Event) error {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
 func TestReloadKeepsWhatFlies(t *testing.T) {
@@ -194,6 +196,24 @@ func TestStoreFailsWhileDelivering(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if s.count() != 1000 || strings.Contains(r.states(), "pending") {
 			t.Errorf("%d posts", s.count())
+		}
+	})
+}
+
+// TestAnOutcomeThatCannotBeStored ends as a dead letter, and the lane's other outcomes are stored.
+func TestAnOutcomeThatCannotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		m := newStore(t)
+		m.invalidEnd = func(o store.Outcome) bool { return o.DeliveryID == 7 && o.Payload != nil }
+		r := newRig(t, m, to("w", s))
+		defer r.stop()
+		for i := range 20 {
+			r.commit(push(fmt.Sprint("a/", i), "1"))
+		}
+		time.Sleep(time.Minute)
+		if s.count() != 20 || strings.Count(r.states(), "delivered") != 19 || r.delivery(7).State != store.Dead {
+			t.Errorf("%d posts, %s", s.count(), r.states())
 		}
 	})
 }

@@ -88,6 +88,11 @@ func (c *core) Finish(ctx context.Context, outcomes []Outcome) error {
 	if len(outcomes) == 0 {
 		return nil
 	}
+	for i := range outcomes {
+		if p := outcomes[i].Payload; p != nil && len(p.Body) > MaxValue {
+			return fmt.Errorf("recording outcomes: %w: the payload of delivery %d has %d bytes, at most %d fit", ErrInvalid, outcomes[i].DeliveryID, len(p.Body), MaxValue)
+		}
+	}
 	return naming("recording outcomes", c.finishes.do(ctx, &request{class: lanes, outcomes: outcomes}))
 }
 

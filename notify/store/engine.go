@@ -43,6 +43,8 @@ type engine interface {
 	failed(err error)
 	// retriable tells whether a transaction that ended with err may succeed when it is run again at once.
 	retriable(err error) bool
+	// invalid reports whether err says that the data cannot be stored, as opposed to the database failing.
+	invalid(err error) bool
 	// now is the SQL expression of the present in microseconds; it may append to args.
 	now(args *[]any, now time.Time) string
 	// among is the SQL condition "column is one of ids"; it appends to args.

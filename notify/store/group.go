@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -273,7 +272,8 @@ func (t *transaction) note(err error) {
 
 func (t *transaction) Put(rows ...Row) {
 	for _, r := range rows {
-		t.check(r.Kind)
+		t.check(r.Key)
+		t.checkSize("the value of "+r.Kind, len(r.Value))
 		r.Value = slices.Clone(r.Value)
 		t.writes = append(t.writes, write{r.Key, &r})
 	}
@@ -281,24 +281,45 @@ func (t *transaction) Put(rows ...Row) {
 
 func (t *transaction) Delete(keys ...Key) {
 	for _, k := range keys {
-		t.check(k.Kind)
+		t.check(k)
 		t.writes = append(t.writes, write{k, nil})
 	}
 }
 
-// check refuses what PostgreSQL could not store; kinds are the program's own words.
-func (t *transaction) check(kind string) {
-	if !utf8.ValidString(kind) || strings.IndexByte(kind, 0) >= 0 {
-		t.bad = errors.New("a row's kind is not text")
+// check refuses a key that PostgreSQL could not store; kinds are the program's own words.
+func (t *transaction) check(k Key) {
+	switch size := len(k.Kind) + len(k.ID); {
+	case !utf8.ValidString(k.Kind) || strings.IndexByte(k.Kind, 0) >= 0:
+		t.bad = fmt.Errorf("%w: a row's kind is not text", ErrInvalid)
+	case size > MaxKey:
+		t.bad = fmt.Errorf("%w: a key of %s has %d bytes, at most %d fit", ErrInvalid, k.Kind, size, MaxKey)
+	}
+}
+
+func (t *transaction) checkSize(what string, size int) {
+	if size > MaxValue {
+		t.bad = fmt.Errorf("%w: %s has %d bytes, at most %d fit", ErrInvalid, what, size, MaxValue)
+	}
+}
+
+// checkNames refuses names that are too long for an index.
+func (t *transaction) checkNames(of string, names ...string) {
+	for _, n := range names {
+		if len(n) > MaxKey {
+			t.bad = fmt.Errorf("%w: a name of %s has %d bytes, at most %d fit", ErrInvalid, of, len(n), MaxKey)
+		}
 	}
 }
 
 func (t *transaction) Append(e Event, deliveries ...Delivery) {
 	e.ID, e.Type, e.Upstream, e.Repository = clean(e.ID), clean(e.Type), clean(e.Upstream), clean(e.Repository)
+	t.checkNames("event "+e.ID[:min(len(e.ID), 64)], e.ID, e.Type, e.Upstream, e.Repository)
+	t.checkSize("the data of an event of type "+e.Type[:min(len(e.Type), 64)], len(e.Data))
 	own := slices.Clone(deliveries)
 	for i := range own {
 		d := &own[i]
 		d.Webhook, d.TagKey, d.RepoKey = clean(d.Webhook), clean(d.TagKey), clean(d.RepoKey)
+		t.checkNames("a delivery", d.Webhook, d.TagKey, d.RepoKey)
 	}
 	t.events = append(t.events, appended{e, own})
 }

@@ -221,6 +221,12 @@ func (e *postgresEngine) retriable(err error) bool {
 	return !errors.As(err, &connect)
 }
 
+// invalid: data exceptions (22), violated constraints (23) and exceeded limits of a row or an index (54).
+func (e *postgresEngine) invalid(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23") || strings.HasPrefix(pg.Code, "54"))
+}
+
 func (e *postgresEngine) now(*[]any, time.Time) string { return pgNow }
 
 func (e *postgresEngine) among(column string, ids []int64, args *[]any) string {

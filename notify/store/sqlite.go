@@ -297,6 +297,14 @@ func (e *sqliteEngine) failed(err error) {
 
 func (e *sqliteEngine) retriable(err error) bool { return code(err) == sqlite3.SQLITE_BUSY }
 
+func (e *sqliteEngine) invalid(err error) bool {
+	switch code(err) {
+	case sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH:
+		return true
+	}
+	return false
+}
+
 // idle empties the WAL, so that the next start has nothing to replay and the disk gets its room back.
 func (e *sqliteEngine) idle() {
 	if !e.dirty || e.write == nil {

@@ -43,8 +43,17 @@ var (
 	ErrUnknown = errors.New("the commit's outcome is unknown")
 	// ErrBusy: the caller's time was over while others were served. The store works; it is wrapped beside what ended the wait.
 	ErrBusy = errors.New("the store is busy with others")
+	// ErrInvalid: what was to be written cannot be stored (a key or a value is too long, or the database refuses it). The store
+	// works; the same data will fail again, and nothing of its transaction but that caller's part is affected.
+	ErrInvalid = errors.New("the data cannot be stored")
 	// ErrNotFound: no such event or delivery.
 	ErrNotFound = errors.New("not found")
+)
+
+// Bounds of what the store takes; what exceeds them fails with ErrInvalid. PostgreSQL's indexes hold at most 2,704 bytes.
+const (
+	MaxKey   = 2048    // bytes of a Key, and of each of an event's and a delivery's names
+	MaxValue = 8 << 20 // bytes of a Row's Value, of an Event's Data and of a Payload
 )
 
 // Key names a row of state; IDs of one kind sort bytewise.

@@ -176,15 +176,32 @@ func (w *writer) serve(requests []*request) {
 	if err != nil && w.engine.retriable(err) {
 		taken, err = w.transact(taken)
 	}
-	if err != nil && len(taken) > 1 && !errors.Is(err, ErrUnknown) {
-		// One of them may be to blame; the others shall not pay for it.
-		for i := range taken {
-			_, err := w.transact(taken[i : i+1])
-			answer(taken[i:i+1], err)
-		}
+	if err != nil && len(taken) > 1 && divisible(err) {
+		w.divide(taken)
 		return
 	}
 	answer(taken, err)
+}
+
+// errNoTransaction: none could be begun.
+var errNoTransaction = errors.New("beginning a transaction")
+
+// divisible reports whether a transaction that ended with err may have failed because of one of its requests.
+func divisible(err error) bool {
+	return !errors.Is(err, ErrUnknown) && !errors.Is(err, errNoTransaction) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// divide halves a transaction that failed until only the requests fail that it failed for.
+func (w *writer) divide(requests []*request) {
+	half := len(requests) / 2
+	for _, part := range [][]*request{requests[:half], requests[half:]} {
+		_, err := w.transact(part)
+		if err != nil && len(part) > 1 && divisible(err) {
+			w.divide(part)
+			continue
+		}
+		answer(part, err)
+	}
 }
 
 func answer(requests []*request, err error) {
@@ -204,6 +221,9 @@ func (w *writer) transact(requests []*request) (taken []*request, err error) {
 	g := newGroup(w.recent)
 	g.cache = w.cache
 	taken, err = w.attempt(g, requests)
+	if err != nil && w.engine.invalid(err) {
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	w.remember(g, err)
 	switch {
 	case err == nil:
@@ -214,6 +234,9 @@ func (w *writer) transact(requests []*request) (taken []*request, err error) {
 		g.remember(false)
 		w.done(g)
 	case errors.Is(err, context.Canceled): // a chore's caller, who takes his transaction with him
+		w.engine.failed(err)
+	case errors.Is(err, ErrInvalid): // says nothing about the store
+		g.remember(false)
 		w.engine.failed(err)
 	default:
 		w.health.Store(&err)
@@ -240,7 +263,7 @@ func (w *writer) attempt(g *group, requests []*request) (taken []*request, err e
 		r.taken = err != nil // a store that fails fails for all
 	}
 	if err != nil {
-		return requests, err
+		return requests, fmt.Errorf("%w: %w", errNoTransaction, err)
 	}
 	for _, r := range requests {
 		if !g.room(r) {
