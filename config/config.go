@@ -155,18 +155,23 @@ type Identity struct {
 	Header string `yaml:"header"`
 	// Claims of a Bearer token that may name the operator, in this order.
 	JWTClaims []string `yaml:"jwt_claims" default:"sub"`
-	// Keys that check token signatures; names from tokens that fail are not reported.
+	// Which tokens are good: names from others are not reported.
 	Verify Verify `yaml:"verify"`
 	// Believes a name although the upstream asks nobody for credentials: a proxy in front has checked it.
 	TrustClaims bool `yaml:"trust_claims" default:"false"`
 }
 
-// Verify is where the keys that check token signatures come from; at most one of both.
+// Verify says which tokens are good: their signature is of one of the keys, they have exp, and that is not over. The keys
+// come from a file or a URL, not both.
 type Verify struct {
 	// JWKS file.
 	JWKSFile string `yaml:"jwks_file" role:"file"`
 	// JWKS URL.
 	JWKSURL URL `yaml:"jwks_url"`
+	// A token's aud has one of these; whatever it is when empty.
+	Audience []string `yaml:"audience"`
+	// A token's iss is this; whatever it is when empty.
+	Issuer string `yaml:"issuer"`
 }
 
 // Store is how events are kept.

@@ -220,6 +220,14 @@ func (v *validator) identity() {
 	if id.Verify.JWKSFile != "" && !id.Verify.JWKSURL.IsZero() {
 		v.wrong("identity.verify", "needs one of jwks_file and jwks_url, not both")
 	}
+	for i, audience := range id.Verify.Audience {
+		if audience == "" {
+			v.wrong(fmt.Sprintf("identity.verify.audience[%d]", i), "must not be empty")
+		}
+	}
+	if keys := id.Verify.JWKSFile != "" || !id.Verify.JWKSURL.IsZero(); !keys && (len(id.Verify.Audience) > 0 || id.Verify.Issuer != "") {
+		v.wrong("identity.verify", "needs jwks_file or jwks_url: without keys no token is checked")
+	}
 }
 
 func (v *validator) store() {

@@ -34,6 +34,8 @@ func TestLaterFeatures(t *testing.T) {
 		"admin localhost": {add: "admin: {listen: 'localhost:6000'}"},
 		"password":        {"admin: {users: [{name: 'o:ps', password_hash: hunter2}]}", "admin.users[0].name: must have no colon: HTTP Basic ends the name there\nadmin.users[0].password_hash: must be a bcrypt hash, as made by: htpasswd -nB NAME"},
 		"token":           {"admin: {tokens: [{name: ci, token: hunter2}]}", "admin.tokens[0].token: must have at least 16 characters"},
+		"verify":          {add: "identity: {verify: {jwks_url: https://auth.example.com/keys, audience: [registry], issuer: https://auth.example.com}}"},
+		"verify without":  {"identity: {verify: {issuer: x, audience: ['']}}", "identity.verify: needs jwks_file or jwks_url: without keys no token is checked\nidentity.verify.audience[0]: must not be empty"},
 		"preset":          {add: "webhooks: [{name: f, url: http://flux, preset: flux, match: {upstreams: [registry]}}]"},
 		"preset unnamed": {"webhooks: [{name: f, url: http://flux, preset: flux}]",
 			"webhooks[0].preset: needs external_url of upstreams[1]: the consumer looks images up by that name"},

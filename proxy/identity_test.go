@@ -52,7 +52,7 @@ func TestVouching(t *testing.T) {
 		{name: "token, trust_claims", anonymous: 200, authorization: unsigned("bob"), want: detect.Client{Operator: "bob"},
 			edit: func(o *Options) { o.Identity.TrustClaims = true }},
 		{name: "token, bad signature", anonymous: 401, authorization: unsigned("bob"), want: detect.Client{},
-			edit: func(o *Options) { o.Identity.Verify = NewVerifier("/nowhere", "", nil) }},
+			edit: func(o *Options) { o.Identity.Verify = NewVerifier(VerifierOptions{File: "/nowhere"}) }},
 		{name: "header of a stranger", anonymous: 401, header: "eve", want: detect.Client{}},
 		{name: "header of a trusted proxy", anonymous: 200, header: "eve", authorization: basic("ann"), want: detect.Client{Operator: "eve"},
 			edit: func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }},
@@ -179,7 +179,7 @@ func TestVerifier(t *testing.T) {
 	if err := os.WriteFile(file, []byte(set), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	v := NewVerifier(file, "", nil)
+	v := NewVerifier(VerifierOptions{File: file})
 	if err := v.Load(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,9 @@ func TestVerifier(t *testing.T) {
 	head, _, _ := strings.Cut(once, ".")
 	for what, bad := range map[string]string{
 		"expired":          token("RS256", "r", map[string]any{"sub": "ann", "exp": now.Add(-time.Hour).Unix()}),
-		"not yet":          token("RS256", "r", map[string]any{"sub": "ann", "nbf": now.Add(time.Hour).Unix()}),
+		"not yet":          token("RS256", "r", map[string]any{"sub": "ann", "exp": now.Add(2 * time.Hour).Unix(), "nbf": now.Add(time.Hour).Unix()}),
+		"never expires":    token("RS256", "r", map[string]any{"sub": "ann"}),
+		"exp no number":    token("RS256", "r", map[string]any{"sub": "ann", "exp": "never"}),
 		"another key":      token("RS256", "e", good),
 		"other claims":     head + "." + segment(map[string]any{"sub": "eve"}) + once[strings.LastIndex(once, "."):],
 		"no signature":     segment(map[string]any{"alg": "none"}) + "." + segment(good) + ".",
@@ -214,6 +216,27 @@ func TestVerifier(t *testing.T) {
 			t.Errorf("%s: %q is believed", what, name)
 		}
 	}
+	strict := NewVerifier(VerifierOptions{File: file, Audience: []string{"registry", "mirror"}, Issuer: "https://auth.example.com"})
+	if err := strict.Load(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		aud, iss any
+		want     bool
+	}{
+		{"registry", "https://auth.example.com", true},
+		{[]string{"other", "mirror"}, "https://auth.example.com", true},
+		{[]string{"other"}, "https://auth.example.com", false},
+		{[]any{1, nil}, "https://auth.example.com", false},
+		{nil, "https://auth.example.com", false},
+		{"registry", "https://auth.example.com/", false},
+		{"registry", nil, false},
+	} {
+		claims := map[string]any{"sub": "ann", "exp": now.Add(time.Hour).Unix(), "aud": c.aud, "iss": c.iss}
+		if _, ok := strict.name(token("RS256", "r", claims), []string{"sub"}, now); ok != c.want {
+			t.Errorf("aud %v, iss %v: accepted %v, want %v", c.aud, c.iss, ok, c.want)
+		}
+	}
 	// A token that was good is not, once its time is over.
 	if _, ok := v.name(once, []string{"sub"}, now.Add(2*time.Hour)); ok {
 		t.Error("an old verdict outlives the token")
@@ -226,7 +249,7 @@ func TestVerifierFromURL(t *testing.T) {
 	answer := "[]"
 	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, answer) }))
 	defer keys.Close()
-	v := NewVerifier("", keys.URL, keys.Client())
+	v := NewVerifier(VerifierOptions{URL: keys.URL, Client: keys.Client()})
 	if err := v.Load(context.Background()); err == nil {
 		t.Error("a list is no key set")
 	}
@@ -234,7 +257,7 @@ func TestVerifierFromURL(t *testing.T) {
 	if err := v.Load(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	signed := segment(map[string]any{"alg": "EdDSA", "kid": "d"}) + "." + segment(map[string]any{"sub": "ann"})
+	signed := segment(map[string]any{"alg": "EdDSA", "kid": "d"}) + "." + segment(map[string]any{"sub": "ann", "exp": time.Now().Add(time.Hour).Unix()})
 	if name, _ := v.name(signed+"."+b64(ed25519.Sign(secret, []byte(signed))), []string{"sub"}, time.Now()); name != "ann" {
 		t.Errorf("got %q", name)
 	}

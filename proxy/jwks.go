@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,12 +27,24 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Verifier checks the signatures of tokens (RS, PS, ES and EdDSA) against a set of keys, which it reads again from time to time and when a token
-// names a key that it does not know. A request never waits for that. Safe for concurrent use.
+// VerifierOptions say which tokens a Verifier accepts.
+type VerifierOptions struct {
+	// File holds the JWKS. "": it is at URL.
+	File string
+	// URL is where Client fetches the JWKS.
+	URL    string
+	Client *http.Client
+	// Audience: a token is for one of these. Empty: for whomever.
+	Audience []string
+	// Issuer is whose tokens are accepted. "": anybody's whose signature is good.
+	Issuer string
+}
+
+// Verifier checks tokens: their signature (RS, PS, ES and EdDSA) against a set of keys, their times, audience and issuer. A token without exp is refused.
+// The keys are read again from time to time and when a token names a key that is not among them. A request never waits for that. Safe for concurrent use.
 type Verifier struct {
-	file, url string
-	client    *http.Client
-	known     *lru.Cache[[sha256.Size]byte, verdict] // of tokens seen
+	VerifierOptions
+	known *lru.Cache[[sha256.Size]byte, verdict] // of tokens seen
 
 	mu      sync.Mutex
 	keys    []jwk // never changed, only replaced
@@ -58,10 +71,10 @@ const (
 
 var errKeys = errors.New("no usable key in it")
 
-// NewVerifier returns a Verifier for a JWKS in a file, or else at a URL that client fetches. Load reads it for the first time.
-func NewVerifier(file, url string, client *http.Client) *Verifier {
+// NewVerifier returns a Verifier without keys. Load reads them for the first time.
+func NewVerifier(o VerifierOptions) *Verifier {
 	known, _ := lru.New[[sha256.Size]byte, verdict](knownTokens) // errs for sizes below one only
-	return &Verifier{file: file, url: url, client: client, known: known}
+	return &Verifier{VerifierOptions: o, known: known}
 }
 
 // Load reads the keys now. On an error the old ones stay; those of a URL are tried again later.
@@ -82,16 +95,16 @@ func (v *Verifier) Load(ctx context.Context) error {
 }
 
 func (v *Verifier) read(ctx context.Context) ([]byte, error) {
-	if v.file != "" {
-		return os.ReadFile(v.file)
+	if v.File != "" {
+		return os.ReadFile(v.File)
 	}
 	ctx, cancel := context.WithTimeout(ctx, keysTimeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, v.url, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, v.URL, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := v.client.Do(r)
+	res, err := v.Client.Do(r)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +170,7 @@ func (v *Verifier) judge(token string, now time.Time) verdict {
 		}
 		named = true
 		if k.verifies(h.Alg, []byte(signed), sig) {
-			return inTime(claims, now)
+			return v.accept(claims, now)
 		}
 	}
 	if !named {
@@ -167,19 +180,40 @@ func (v *Verifier) judge(token string, now time.Time) verdict {
 	return bad
 }
 
-// inTime is the verdict on the claims of a token with a good signature.
-func inTime(claims map[string]any, now time.Time) verdict {
+// accept is the verdict on the claims of a token with a good signature.
+func (v *Verifier) accept(claims map[string]any, now time.Time) verdict {
+	bad := verdict{until: now.Add(badTokenAgain)}
+	exp, expires := claims["exp"].(float64)
+	if !expires || !v.forUs(claims) {
+		return bad
+	}
 	until := now.Add(keysEvery)
-	if exp, ok := claims["exp"].(float64); ok {
-		if end := time.Unix(int64(exp), 0).Add(clockSkew); end.Before(until) {
-			until = end
-		}
+	if end := time.Unix(int64(exp), 0).Add(clockSkew); end.Before(until) {
+		until = end
 	}
 	nbf, ok := claims["nbf"].(float64)
 	if !now.Before(until) || ok && now.Add(clockSkew).Before(time.Unix(int64(nbf), 0)) {
-		return verdict{until: now.Add(badTokenAgain)}
+		return bad
 	}
 	return verdict{claims, until}
+}
+
+// forUs reports whether a token comes from the issuer and is for an audience that is accepted.
+func (v *Verifier) forUs(claims map[string]any) bool {
+	if v.Issuer != "" && claims["iss"] != v.Issuer {
+		return false
+	}
+	if len(v.Audience) == 0 {
+		return true
+	}
+	audience, isList := claims["aud"].([]any)
+	if !isList {
+		audience = []any{claims["aud"]}
+	}
+	return slices.ContainsFunc(audience, func(a any) bool {
+		name, isString := a.(string)
+		return isString && slices.Contains(v.Audience, name)
+	})
 }
 
 func decodeSegment(s string, into any) error {

@@ -110,18 +110,20 @@ func visibility(projects []config.Project) func(repository string) string {
 	}
 }
 
-// newVerifier checks token signatures; nil where none are to be checked. Keys in a file must be there; those of a URL are fetched when the first token comes.
+// newVerifier checks tokens; nil where none are to be checked. Keys in a file must be there; those of a URL are fetched when the first token comes.
 func newVerifier(v config.Verify, guard *webhook.Guard) (*proxy.Verifier, error) {
+	o := proxy.VerifierOptions{File: v.JWKSFile, Audience: v.Audience, Issuer: v.Issuer}
 	switch {
-	case v.JWKSFile != "":
-		verifier := proxy.NewVerifier(v.JWKSFile, "", nil)
+	case o.File != "":
+		verifier := proxy.NewVerifier(o)
 		return verifier, verifier.Load(context.Background())
 	case !v.JWKSURL.IsZero():
-		client := &http.Client{
+		o.URL = v.JWKSURL.Reveal()
+		o.Client = &http.Client{
 			Transport:     realmTransport(guard),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
-		return proxy.NewVerifier("", v.JWKSURL.Reveal(), client), nil
+		return proxy.NewVerifier(o), nil
 	}
 	return nil, nil
 }
