@@ -15,15 +15,14 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
-	"github.com/goccy/go-yaml"
 )
 
 // ErrNotChart: the bytes are no chart archive, or its Chart.yaml cannot be read.
 var ErrNotChart = errors.New("not a chart")
 
 const (
-	maxChartYAML = 1 << 20  // bytes of a Chart.yaml
 	maxUnpacked  = 64 << 20 // bytes unpacked in search of Chart.yaml: an archive may be a bomb
+	maxChartWord = 255      // bytes of a chart's name, and of its version: file names are no longer
 )
 
 // ReadChart reads a chart archive to its end and returns what its Chart.yaml says, its digest and its size.
@@ -89,7 +88,10 @@ func chartYAML(archive io.Reader) (c *Chart, err error) {
 		if file != "Chart.yaml" || dir == "" {
 			continue
 		}
-		b, err := io.ReadAll(io.LimitReader(files, maxChartYAML))
+		if h.Size > maxChartYAML {
+			return nil, fmt.Errorf("%w: Chart.yaml has more than %d bytes", ErrNotChart, maxChartYAML)
+		}
+		b, err := io.ReadAll(files)
 		if err != nil {
 			return nil, fmt.Errorf("%w: reading Chart.yaml: %w", ErrNotChart, err)
 		}
@@ -97,21 +99,31 @@ func chartYAML(archive io.Reader) (c *Chart, err error) {
 	}
 }
 
-func parseChartYAML(b []byte) (c *Chart, err error) {
-	defer recovered(&err)
-	var y struct {
-		Name       string `yaml:"name"`
-		Version    string `yaml:"version"`
-		Type       string `yaml:"type"`
-		AppVersion string `yaml:"appVersion"`
-	}
-	if err := yaml.Unmarshal(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")), &y); err != nil {
+func parseChartYAML(b []byte) (*Chart, error) {
+	var m metadata
+	if err := m.merge(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))); err != nil {
 		return nil, fmt.Errorf("%w: Chart.yaml: %s", ErrNotChart, firstLine(err))
 	}
-	if y.Name == "" || y.Version == "" || hasControl(y.Name+y.Version) || strings.ContainsAny(y.Name+y.Version, "/\\") {
+	c := &Chart{Name: m.Name, Version: m.Version, Type: bounded(m.Type), AppVersion: bounded(m.AppVersion)}
+	if !c.usable() {
 		return nil, fmt.Errorf("%w: Chart.yaml has no usable name and version", ErrNotChart)
 	}
-	return &Chart{Name: y.Name, Version: y.Version, Type: y.Type, AppVersion: y.AppVersion}, nil
+	return c, nil
+}
+
+// usable reports whether a chart has a name and a version that can be told apart and stand in a path.
+func (c *Chart) usable() bool {
+	both := c.Name + c.Version
+	return c.Name != "" && len(c.Name) <= maxChartWord && c.Version != "" && len(c.Version) <= maxChartWord &&
+		!hasControl(both) && !strings.ContainsAny(both, `/\`)
+}
+
+// bounded is s, or "" where it is longer than what is kept.
+func bounded(s string) string {
+	if len(s) > maxChartWord {
+		return ""
+	}
+	return s
 }
 
 // recovered turns a panic of the YAML library into ErrNotChart: what it reads comes from clients.
@@ -143,42 +155,6 @@ func SplitChartFile(file string) (name, version string, ok bool) {
 		}
 	}
 	return "", "", false
-}
-
-// IndexedCharts reads an index.yaml and tells each chart's file, name, version and digest. The caller bounds r.
-func IndexedCharts(r io.Reader, each func(file, name, version, digest string)) (err error) {
-	defer recovered(&err)
-	var index struct {
-		Entries map[string][]struct {
-			Name    string   `yaml:"name"`
-			Version string   `yaml:"version"`
-			Digest  string   `yaml:"digest"`
-			URLs    []string `yaml:"urls"`
-		} `yaml:"entries"`
-	}
-	if err := yaml.NewDecoder(r).Decode(&index); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: index.yaml: %s", ErrNotChart, firstLine(err))
-	}
-	for _, versions := range index.Entries {
-		for _, v := range versions {
-			for _, u := range v.URLs {
-				u, _, _ = strings.Cut(u, "?")
-				_, file := cutLast(u)
-				if file != "" && v.Name != "" && v.Version != "" {
-					each(file, v.Name, v.Version, prefixedDigest(v.Digest))
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// prefixedDigest is an index.yaml's bare hex as a digest.
-func prefixedDigest(s string) string {
-	if s == "" || strings.Contains(s, ":") {
-		return s
-	}
-	return "sha256:" + s
 }
 
 func digestOf(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -116,14 +117,101 @@ entries:
     digest: abc
     urls: [charts/demo-1.0.0-2.tgz, "https://cdn.example.com/x/demo-1.0.0-2.tgz?sig=1"]
 `
-	var got []string
-	if err := IndexedCharts(strings.NewReader(index), func(file, name, version, digest string) {
-		got = append(got, file+" "+name+" "+version+" "+digest)
-	}); err != nil || len(got) != 2 || got[0] != "demo-1.0.0-2.tgz demo 1.0.0-2 sha256:abc" || got[1] != got[0] {
-		t.Errorf("%q %v", got, err)
+	const line = "demo 1.0.0-2 sha256:abc"
+	got := listed(t, index)
+	if len(got) != 2 || got[0] != "charts/demo-1.0.0-2.tgz "+line || got[1] != "https://cdn.example.com/x/demo-1.0.0-2.tgz?sig=1 "+line {
+		t.Errorf("%q", got)
 	}
-	if err := IndexedCharts(strings.NewReader("entries: ["), func(_, _, _, _ string) {}); !errors.Is(err, ErrNotChart) {
+}
+
+// listed are the archives that an index.yaml lists.
+func listed(t testing.TB, index string) (got []string) {
+	t.Helper()
+	err := IndexedCharts(strings.NewReader(index), func(url string, c Chart) {
+		got = append(got, strings.Join([]string{url, c.Name, c.Version, c.Digest}, " "))
+	})
+	if err != nil {
 		t.Error(err)
+	}
+	return got
+}
+
+// TestIndexedChartsStyles: index.yaml as programs and people write it.
+func TestIndexedChartsStyles(t *testing.T) {
+	for name, index := range map[string]string{
+		"helm": "apiVersion: v1\nentries:\n  a:\n  - apiVersion: v2\n    created: \"2026-01-01T00:00:00Z\"\n    dependencies:\n    - name: sub\n      version: 9.9.9\n" +
+			"    description: 'two: lines\n      name: no\n      version: 3'\n    digest: abc\n    name: a\n    urls:\n    - a-1.0.0.tgz\n    version: 1.0.0\ngenerated: \"2026\"\n",
+		"indented":   "entries:\n    a:\n      -   name: a\n          version: 1.0.0   # the first\n          digest: \"abc\"\n          urls:\n              - 'a-1.0.0.tgz'\n",
+		"dash alone": "entries:\n  a:\n  -\n    name: a\n    version: 1.0.0\n    digest: sha256:abc\n    urls: [a-1.0.0.tgz]\n",
+		"windows":    "entries:\r\n  a:\r\n  - name: a\r\n    version: 1.0.0\r\n    digest: abc\r\n    urls:\r\n    - a-1.0.0.tgz\r\n",
+		"others":     "serverInfo:\n  a:\n  - name: a\nentries:\n  0:\n  - name: '0'\n  a:\n  - {name: a}\n  - name: a\n    name: a\n    version: 1.0.0\n    digest: abc\n    urls: [a-1.0.0.tgz]\n    icon: |\n      version: 2\n\n# end\n  b: []\nx:\n  y:\n  - name: b\n    version: 1\n    urls: [b]\n",
+	} {
+		if got := listed(t, index); len(got) != 1 || got[0] != "a-1.0.0.tgz a 1.0.0 sha256:abc" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := listed(t, "entries:\n  a:\n  - name: a\n    version: 1.10\n    urls: [a]\n"); len(got) != 1 || got[0] != "a a 1.1 " {
+		t.Errorf("a number as version, as Helm reads it: %q", got)
+	}
+}
+
+// allocated is how many bytes f allocates in all.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// hostileYAML is YAML that costs much more than it is long.
+func hostileYAML(size int) map[string]string {
+	laughs := "a0: &a0 [" + strings.Repeat("x,", 20) + "x]\n"
+	for i := range 12 {
+		laughs += fmt.Sprintf("a%d: &a%d [%sx]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d,", i), 20))
+	}
+	return map[string]string{
+		"brackets":     strings.Repeat("[", size),
+		"braces":       strings.Repeat("{", size),
+		"closed":       "a: " + strings.Repeat("[", size/2) + strings.Repeat("]", size/2),
+		"dashes":       strings.Repeat("- ", size/2),
+		"questions":    strings.Repeat("? ", size/2),
+		"keys":         strings.Repeat("k:\n", size/3),
+		"flow":         "a: [" + strings.Repeat("1,", size/2) + "]",
+		"laughs":       laughs + "name: *a12\nversion: *a12\n",
+		"long aliases": "b: &x " + strings.Repeat("y", size/2) + "\nname: [" + strings.Repeat("*x,", size/6) + "]",
+		"merges":       "a: &a {" + strings.Repeat("x,", size/4) + "}\n" + strings.Repeat("<<: *a\n", size/14),
+		"plain":        "name: a\nversion: " + strings.Repeat("1", size),
+	}
+}
+
+// TestHostileChartYAML: no Chart.yaml costs more than a bounded amount of memory, whatever its length.
+func TestHostileChartYAML(t *testing.T) {
+	for _, size := range []int{60_000, 100_000, 1 << 20} {
+		for name, text := range hostileYAML(size) {
+			packed := archive(t, "demo/Chart.yaml", text)
+			var err error
+			if n := allocated(func() { _, err = ReadChart(bytes.NewReader(packed)) }); n > 24<<20 || !errors.Is(err, ErrNotChart) {
+				t.Errorf("%s of %d bytes: %d MiB allocated, %v", name, size, n>>20, err)
+			}
+		}
+	}
+}
+
+// TestHostileIndex: an index.yaml of 16 MiB costs a bounded amount of work beside itself, and keeps nothing of it.
+func TestHostileIndex(t *testing.T) {
+	indexes := hostileYAML(16 << 20)
+	for name, text := range indexes {
+		indexes["entries of "+name] = "entries:\n  a:\n  - name: " + text
+	}
+	indexes["entries"] = "entries:\n  a:\n" + strings.Repeat("  - name:\n", 1<<20)
+	indexes["urls"] = "entries:\n  a:\n  - name: a\n    version: 1.0.0\n    urls:\n" + strings.Repeat("    - a\n", 1<<20)
+	for name, text := range indexes {
+		charts := 0
+		n := allocated(func() { _ = IndexedCharts(strings.NewReader(text), func(string, Chart) { charts++ }) })
+		if n > 8<<10*maxIndexEntries || charts > maxIndexURLs {
+			t.Errorf("%s: %d MiB allocated, %d archives", name, n>>20, charts)
+		}
 	}
 }
 

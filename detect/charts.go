@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -146,12 +147,14 @@ func newCharts(v View, rows []Row) (fresh []Row, err error) {
 // doubtful are the charts whose files' names would be read wrongly.
 func (t *Tracker) doubtful(p place, body []byte) (rows []Row) {
 	now := time.Now()
-	_ = IndexedCharts(bytes.NewReader(body), func(file, name, version, digest string) { // what could be read counts
+	_ = IndexedCharts(bytes.NewReader(body), func(url string, c Chart) { // what could be read counts
+		url, _, _ = strings.Cut(url, "?")
+		_, file := cutLast(url)
 		n, v, ok := SplitChartFile(file)
-		if ok && n == name && v == version || len(rows) >= maxIndexed || len(file) > 512 {
+		if ok && n == c.Name && v == c.Version || len(rows) >= maxIndexed || file == "" || len(file) > 2*maxChartWord {
 			return
 		}
-		rows = append(rows, newRow(p.chartKey(file), chartRow{Chart{Name: name, Version: version, Digest: digest}}, now))
+		rows = append(rows, newRow(p.chartKey(file), chartRow{c}, now))
 	})
 	return rows
 }

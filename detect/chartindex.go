@@ -1,0 +1,161 @@
+package detect
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v2"
+)
+
+const (
+	maxIndexEntries = 20_000   // versions of charts that are read
+	maxIndexLine    = 64 << 10 // bytes of a line of an index.yaml; a longer one is read as its beginning
+	maxIndexEntry   = 16 << 10 // bytes of what is read of one version of a chart
+	maxIndexURLs    = 16       // of one version of a chart
+)
+
+// IndexedCharts reads an index.yaml, line by line, and calls each for every archive that it lists. It
+// keeps no more than one version of a chart at a time, and reads block style, as all programs write it;
+// what is written in another way is not seen. An error means that r failed.
+func IndexedCharts(r io.Reader, each func(url string, c Chart)) error {
+	x := indexReader{each: each}
+	lines := bufio.NewReaderSize(r, maxIndexLine)
+	for continued := false; ; {
+		line, more, err := lines.ReadLine()
+		if errors.Is(err, io.EOF) {
+			x.flush()
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading index.yaml: %w", err)
+		}
+		if !continued {
+			x.line(line)
+		}
+		continued = more
+	}
+}
+
+// indexReader follows an index.yaml's indentation:
+//
+//	entries:
+//	  NAME:
+//	  - name: NAME       one item for each version
+//	    urls:
+//	    - charts/…
+type indexReader struct {
+	each func(url string, c Chart)
+
+	entries bool // within "entries:"
+	item    int  // column of an item's dash; -1: no item has begun
+	field   int  // column of the item's keys; 0: not known
+	wanted  bool // the field that the line belongs to is one to be read
+	entry   []byte
+	read    int // entries
+}
+
+// line takes the next line in.
+func (x *indexReader) line(line []byte) {
+	text := bytes.TrimLeft(line, " ")
+	column := len(line) - len(text)
+	if len(text) == 0 || text[0] == '#' {
+		return
+	}
+	switch {
+	case column == 0 && !isDash(text):
+		x.flush()
+		x.entries, x.item = bytes.HasPrefix(text, []byte("entries:")), -1
+	case !x.entries:
+	case x.item >= 0 && column > x.item:
+		x.inItem(column, text)
+	case isDash(text) && (x.item < 0 || column == x.item):
+		x.flush()
+		x.item, x.field = column, 0
+		if rest := bytes.TrimLeft(text[1:], " "); len(rest) > 0 {
+			x.inItem(column+len(text)-len(rest), rest)
+		}
+	default: // the next chart's key
+		x.flush()
+		x.item = -1
+	}
+}
+
+// inItem takes a line of an item in, or what stands behind its dash.
+func (x *indexReader) inItem(column int, text []byte) {
+	if x.field == 0 {
+		x.field = column
+	}
+	if column == x.field && !isDash(text) {
+		x.wanted = isIndexField(text)
+	}
+	if !x.wanted || len(x.entry)+column+len(text) >= maxIndexEntry {
+		return
+	}
+	for range column - x.field {
+		x.entry = append(x.entry, ' ')
+	}
+	x.entry = append(append(x.entry, text...), '\n')
+}
+
+func isDash(text []byte) bool { return text[0] == '-' && (len(text) == 1 || text[1] == ' ') }
+
+func isIndexField(text []byte) bool {
+	key, _, _ := bytes.Cut(text, []byte(":"))
+	switch string(bytes.Trim(key, `"' `)) {
+	case "name", "version", "digest", "urls":
+		return true
+	}
+	return false
+}
+
+// flush ends an item. What cannot be read is left out.
+func (x *indexReader) flush() {
+	if len(x.entry) == 0 {
+		return
+	}
+	if x.read++; x.read > maxIndexEntries {
+		x.entry = x.entry[:0]
+		return
+	}
+	c, urls, err := readEntry(x.entry)
+	x.entry = x.entry[:0]
+	if err != nil || !c.usable() {
+		return
+	}
+	for _, u := range urls {
+		x.each(u, c)
+	}
+}
+
+// readEntry reads a version of a chart, of which only some fields are left.
+func readEntry(entry []byte) (c Chart, urls []string, err error) {
+	defer recovered(&err)
+	var fields map[string]lazy
+	if err := yaml.Unmarshal(entry, &fields); err != nil {
+		return c, nil, err
+	}
+	for key, to := range map[string]*string{"name": &c.Name, "version": &c.Version, "digest": &c.Digest} {
+		text, err := fields[key].text()
+		if err != nil {
+			return c, nil, err
+		}
+		*to, _ = text.(string)
+	}
+	c.Digest = prefixedDigest(c.Digest)
+	if decode := fields["urls"].decode; decode != nil {
+		err = decode(&urls)
+	}
+	return c, urls[:min(len(urls), maxIndexURLs)], err
+}
+
+// prefixedDigest is an index.yaml's bare hex as a digest.
+func prefixedDigest(s string) string {
+	if s == "" || strings.Contains(s, ":") {
+		return s
+	}
+	return "sha256:" + s
+}
