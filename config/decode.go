@@ -187,7 +187,7 @@ func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
 // colonHint helps where the parser takes a text for a mapping, as it does with {hosts: [a.example.com:5000]}.
 func colonHint(n *node, v reflect.Value) string {
 	if n.kind == mapping && v.Kind() == reflect.String {
-		return "; a text with a colon may need quotes"
+		return "; a text with a colon, or with { }, needs quotes"
 	}
 	return ""
 }
@@ -208,6 +208,8 @@ func setScalar(v reflect.Value, k kind, value string, s spot) string {
 	switch {
 	case isPrefix(v):
 		return setPrefix(v, value, s)
+	case v.Kind() == reflect.Bool && k == boolean && value != strings.ToLower(value):
+		return "write " + strings.ToLower(value) + ", not " + value
 	case v.Kind() == reflect.Bool:
 		if asText || value != "true" && value != "false" {
 			return wrong
@@ -255,7 +257,7 @@ func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
 	// Nothing that is checked later may show what it expanded to.
 	v.SetString(f.fallback)
 	s := d.spots[path]
-	d.findings.problem(d.places[path], path, s.show()+" is not known"+didYouMean(s.raw, d.offeredValues(f.enum, path)))
+	d.findings.problem(d.places[path], path, s.show()+" is not known"+oneOf(s.raw, d.offeredValues(f.enum, path)))
 }
 
 // offeredValues are those of an enum that would not be refused.

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"os/user"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -106,11 +109,24 @@ func readBounded(path string, limit int64) ([]byte, error) {
 }
 
 // withoutPath leaves the cause of a file's error: the caller has already named the path, as the user wrote it.
+// Where reading is not allowed it names the user, which is seldom the one who asks.
 func withoutPath(err error) error {
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
-		return pathErr.Err
+		err = pathErr.Err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w for %s", err, whoReads())
 	}
 	return err
+}
+
+// whoReads is the user that this process runs as.
+func whoReads() string {
+	id := strconv.Itoa(os.Geteuid())
+	if u, err := user.LookupId(id); err == nil {
+		return fmt.Sprintf("user %s (uid %s)", u.Username, id)
+	}
+	return "uid " + id
 }
 
 // expands says whether text has anything to replace.

@@ -15,13 +15,13 @@ import (
 func Load(path string, env func(string) (string, bool)) (*Config, Warnings, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading configuration: %w", err)
+		return nil, nil, fmt.Errorf("reading configuration: %s: %w", path, withoutPath(err))
 	}
 	defer file.Close()
 	// Parse refuses what is longer.
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading configuration: %w", err)
+		return nil, nil, fmt.Errorf("reading configuration: %s: %w", path, withoutPath(err))
 	}
 	return Parse(path, data, env)
 }

@@ -2,10 +2,12 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +39,17 @@ func TestLoadUnreadable(t *testing.T) {
 	}
 	if _, _, err := Load(dir, noEnv); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("directory: %v", err)
+	}
+}
+
+// TestUnreadableNamesTheUser: who may not read a file is seldom the one who asks.
+func TestUnreadableNamesTheUser(t *testing.T) {
+	err := withoutPath(&fs.PathError{Op: "open", Path: "/etc/bellbuoy/bellbuoy.yaml", Err: syscall.EACCES})
+	if want := fmt.Sprintf("uid %d", os.Geteuid()); !strings.Contains(err.Error(), want) || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got %v, want it to name %s", err, want)
+	}
+	if err := withoutPath(&fs.PathError{Err: syscall.ENOENT}); strings.Contains(err.Error(), "uid") {
+		t.Errorf("got %v", err)
 	}
 }
 

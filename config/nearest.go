@@ -18,6 +18,15 @@ func didYouMean(word string, valid []string) string {
 	return "; want one of " + strings.Join(valid, ", ")
 }
 
+// oneOf ends a message about an unknown value: with all valid ones, and the nearest before them.
+func oneOf(word string, valid []string) string {
+	all := "; want one of " + strings.Join(valid, ", ")
+	if near, ok := nearest(word, valid); ok {
+		return fmt.Sprintf("; did you mean %q?", near) + " (" + all[2:] + ")"
+	}
+	return all
+}
+
 // nearest is the valid word with the fewest edits from word, if they are few enough for a typing error.
 func nearest(word string, valid []string) (string, bool) {
 	if len(word) > 64 {
@@ -38,23 +47,27 @@ func normal(word string) string {
 	return strings.ToLower(strings.NewReplacer("-", "", "_", "", " ", "").Replace(word))
 }
 
-// distance is the Levenshtein distance of two words.
+// distance is how many edits lead from a to b: a byte more, less or changed, or two neighbours exchanged.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
+	for j := range len(b) {
+		rows[0][j+1] = j + 1
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
 				change++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+			rows[i][j] = min(change, rows[i-1][j]+1, rows[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }

@@ -88,7 +88,11 @@ func parseYAML(data string) (file *ast.File, at place, err error) {
 	}
 	// Error() would print the lines around it, and with them what may be secret.
 	if syntax, ok := errors.AsType[yaml.Error](err); ok {
-		return nil, tokenPlace(syntax.GetToken()), fmt.Errorf("not valid YAML: %s", plainer(syntax.GetMessage()))
+		at, message := tokenPlace(syntax.GetToken()), plainer(syntax.GetMessage())
+		if column, say := syntaxAdvice(lineOf(data, at.line)); say != "" {
+			at.column, message = column, say
+		}
+		return nil, at, fmt.Errorf("not valid YAML: %s", message)
 	}
 	return nil, place{}, errors.New("not valid YAML")
 }

@@ -90,6 +90,18 @@ func (f *findings) spoiled(path string) bool {
 	}
 }
 
+// below reports whether path, or anything in it, already has a problem.
+func (f *findings) below(path string) bool {
+	for bad := range f.bad {
+		if rest, ok := strings.CutPrefix(bad, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return true
+		}
+	}
+	return false
+}
+
+func indexed(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
 func parentPath(path string) string {
 	return path[:max(strings.LastIndexAny(path, ".["), 0)]
 }

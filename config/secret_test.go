@@ -24,6 +24,7 @@ upstreams:
 webhooks:
   - name: ci
     url: https://user:hunter2@hooks.slack.com/services/hunter2?token=hunter2
+    format: slack
     proxy: http://user:hunter2@proxy.example.com
     auth_header: Bearer hunter2
     headers: {X-Token: hunter2}

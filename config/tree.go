@@ -84,7 +84,7 @@ func (b *builder) build(n ast.Node, at place, path string) *node {
 	case *ast.AliasNode:
 		return b.resolve(n, placeOf(n, at), path)
 	case *ast.TagNode:
-		return b.fail(placeOf(n, at), path, "YAML tags are not supported")
+		return b.fail(placeOf(n, at), path, "YAML tags are not supported; a text that begins with ! needs quotes")
 	}
 	return b.fail(placeOf(n, at), path, "this kind of YAML is not supported")
 }
@@ -168,7 +168,7 @@ func (b *builder) buildAnchor(n *ast.AnchorNode, at place, path string) *node {
 func (b *builder) resolve(n *ast.AliasNode, at place, path string) *node {
 	value := b.anchors[n.Value.GetToken().Value]
 	if value == nil {
-		return b.fail(at, path, "alias of an anchor that is not defined above")
+		return b.fail(at, path, "alias of an anchor that is not defined above; a text that begins with * needs quotes")
 	}
 	if b.count += b.sizes[value]; b.count > maxNodes {
 		return b.tooLarge(at)

@@ -124,9 +124,9 @@ type Replication struct {
 
 // ReplicationMatch is whose requests belong to a replication.
 type ReplicationMatch struct {
-	// Globs of user agents, in which * matches any characters.
+	// Globs of user agents, in which * matches any characters, ? one, [0-9] one of these, {a,b} either.
 	UserAgents []string `yaml:"user_agents"`
-	// Globs of operators, in which * matches any characters.
+	// Globs of operators, as of user agents.
 	Operators []string `yaml:"operators"`
 	// CIDRs of clients.
 	SourceCIDRs []netip.Prefix `yaml:"source_cidrs"`

@@ -45,6 +45,7 @@ func (v *validator) config() {
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
 		v.wrong("proxy_protocol", "needs trusted_proxies: the header is believed from nobody else")
 	}
+	v.everybodyTrusted()
 	v.dataDir()
 	v.database()
 	v.limits()
@@ -56,6 +57,7 @@ func (v *validator) config() {
 	v.replications()
 	v.webhooks()
 	v.admin()
+	v.secrets()
 	v.files()
 }
 

@@ -79,7 +79,7 @@ func TestAccepted(t *testing.T) {
 		"no limits":         "limits: {header_read: 0, idle: 0s, connections: 0, header_size: 0}",
 		"secrets":           "    signing_secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]",
 		"headers":           "    headers: {X-Token: abc, Authorization: Basic abc}",
-		"filters":           "    match: {repositories: ['team-{a,b}/**'], tags: ['v[1*', '*'], tagged: false}\n    exclude: {operators: ['robot$*']}",
+		"filters":           "    match: {repositories: ['team-{a,b}/**'], tags: ['v[0-9]*', '{latest,main}', '?.?'], tagged: true}\n    exclude: {operators: ['robot$*', 'x\\[1*']}",
 		"postgres":          "database: postgres://u:p@127.0.0.1/bellbuoy?sslmode=disable",
 		"addresses":         "trusted_proxies: [10.1.2.3, 'fd00::/8']\negress: {deny: [10.1.2.3/8]}",
 		"byte order mark":   "\ufeff",
@@ -100,7 +100,7 @@ func TestAccepted(t *testing.T) {
 
 func TestExternalURL(t *testing.T) {
 	for url, ok := range map[string]bool{
-		"https://registry.example.com": true, "https://registry.example.com/": true, "https://registry.example.com/sub": true,
+		"https://registry.example.com": true, "https://registry.example.com/": true, "https://registry.example.com/sub": false,
 		"http://localhost": true, "http://localhost:5080": true, "http://registry:5080": true, "http://10.0.0.1": true,
 		"http://[::1]:5080": true, "http://registry": false, "registry.example.com": false, "https://a.example.com?b": false,
 	} {

@@ -8,8 +8,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/bmatcuk/doublestar/v4"
 )
 
 func (v *validator) upstreams() {
@@ -65,6 +63,7 @@ func (v *validator) upstream(at string, u Upstream) {
 	}
 	v.credentials(at+".credentials", u.Credentials)
 	v.clientTLS(at+".tls", u.TLS)
+	v.unusedTLS(at+".tls", u.URL, u.TLS)
 }
 
 // upstreamURL wants scheme, host and port, and nothing else.
@@ -102,6 +101,8 @@ func (v *validator) externalURL(at string, u Upstream) {
 		problem = "must have no user, query or fragment"
 	case !looksLikeRegistry(ext):
 		problem = "its host must have a dot or a port, or be localhost; consumers read other names as Docker Hub's"
+	case u.Type == TypeRegistry && strings.Trim(ext.Path, "/") != "":
+		problem = "must have no path: clients ask for /v2/ right after the host; a path in front of repositories is a part of their names"
 	}
 	if problem != "" {
 		v.wrong(at, "%s", problem)
@@ -187,36 +188,9 @@ func (v *validator) projects() {
 		if p.Match == "" {
 			v.wrong(at+".match", "is missing")
 		}
-		v.pathGlobs(at, "match", []string{p.Match})
+		v.globs(at, "match", projectGlobs, []string{p.Match})
 		if p.Quota.Limit == 0 && len(p.Quota.WarnAt) > 0 {
 			v.wrong(at+".quota.limit", "is missing: warn_at is a share of it")
-		}
-	}
-}
-
-// pathGlobs checks globs of projects and repositories. A key that is no list is given as a list of one.
-func (v *validator) pathGlobs(at, key string, globs []string) {
-	for i, glob := range globs {
-		p := fmt.Sprintf("%s.%s[%d]", at, key, i)
-		if _, isList := v.spots[p]; !isList {
-			p = join(at, key)
-		}
-		switch {
-		case glob == "":
-			v.wrong(p, "must not be empty")
-		case !doublestar.ValidatePattern(glob):
-			v.wrong(p, "%s is not a glob: a [ or { is not closed, or a \\ ends it; \\[ is the character itself", v.show(p))
-		case strings.HasPrefix(glob, "/") || strings.HasSuffix(glob, "/"):
-			v.wrong(p, "%s would match nothing: names have no / at their ends", v.show(p))
-		}
-	}
-}
-
-// textGlobs checks globs in which * matches any characters: every text is one, but the empty one.
-func (v *validator) textGlobs(at, key string, globs []string) {
-	for i, glob := range globs {
-		if glob == "" {
-			v.wrong(fmt.Sprintf("%s.%s[%d]", at, key, i), "must not be empty")
 		}
 	}
 }
@@ -238,7 +212,9 @@ func (v *validator) scanner(at string, s Scanner) {
 	v.positive(at+".timeout", s.Timeout)
 	v.scannerAuth(at+".auth", s.Auth)
 	v.clientTLS(at+".tls", s.TLS)
-	v.pathGlobs(at+".match", "repositories", s.Match.Repositories)
+	v.unusedTLS(at+".tls", s.URL.Reveal(), s.TLS)
+	v.globs(at+".match", "repositories", repositoryGlobs, s.Match.Repositories)
+	v.onlyOneSegment(at+".match", s.Match.Repositories)
 	v.login(at+".registry_credentials", s.RegistryCredentials.Username, s.RegistryCredentials.Password)
 	if s.RegistryURL != "" {
 		v.upstreamURL(at+".registry_url", strings.TrimSuffix(s.RegistryURL, "/"))
@@ -264,8 +240,8 @@ func (v *validator) replications() {
 		names = append(names, r.Name)
 		at := fmt.Sprintf("replication[%d]", i)
 		v.positive(at+".quiet", r.Quiet)
-		v.textGlobs(at+".match", "user_agents", r.Match.UserAgents)
-		v.textGlobs(at+".match", "operators", r.Match.Operators)
+		v.globs(at+".match", "user_agents", agentGlobs, r.Match.UserAgents)
+		v.globs(at+".match", "operators", operatorGlobs, r.Match.Operators)
 		who := len(r.Match.Operators) + len(r.Match.SourceCIDRs)
 		if who+len(r.Match.UserAgents) == 0 {
 			v.wrong(at+".match", "needs at least one of user_agents, operators and source_cidrs")

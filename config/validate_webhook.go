@@ -29,8 +29,13 @@ func (v *validator) webhook(at string, w Webhook) {
 	v.httpURL(at+".url", w.URL)
 	v.preset(at, w)
 	v.formatOptions(at+".format_options", w)
+	v.chat(at, w)
+	v.throughBellbuoy(at, w)
 	v.match(at+".match", w.Match)
 	v.match(at+".exclude", w.Exclude)
+	v.contradictions(at, w)
+	v.unraisable(at, w)
+	v.authHeader(at, w)
 	v.headers(at, w)
 	for i, secret := range w.SigningSecrets {
 		if problem := checkSigningSecret(secret.Reveal()); problem != "" {
@@ -41,6 +46,7 @@ func (v *validator) webhook(at string, w Webhook) {
 		v.signature(fmt.Sprintf("%s.signatures[%d]", at, i), s)
 	}
 	v.clientTLS(at+".tls", w.TLS)
+	v.unusedTLS(at+".tls", w.URL.Reveal(), w.TLS)
 	v.proxy(at+".proxy", w.Proxy)
 	v.positive(at+".timeout", w.Timeout)
 	if w.Concurrency < 1 || w.Concurrency > 1000 {
@@ -77,21 +83,6 @@ func (v *validator) formatOptions(at string, w Webhook) {
 	}
 }
 
-func (v *validator) match(at string, m Match) {
-	known := v.upstreamNames()
-	for i, name := range m.Upstreams {
-		if !slices.Contains(known, name) {
-			p := fmt.Sprintf("%s.upstreams[%d]", at, i)
-			v.wrong(p, "there is no upstream %s%s", v.show(p), didYouMean(v.spots[p].raw, v.writtenNames()))
-		}
-	}
-	v.pathGlobs(at, "projects", m.Projects)
-	v.pathGlobs(at, "repositories", m.Repositories)
-	v.textGlobs(at, "tags", m.Tags)
-	v.textGlobs(at, "operators", m.Operators)
-	v.textGlobs(at, "user_agents", m.UserAgents)
-}
-
 // ownHeaders are those that only bellbuoy or the connection itself may set.
 var ownHeaders = []string{
 	"Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
@@ -113,6 +104,8 @@ func (v *validator) headers(at string, w Webhook) {
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
 			v.wrong(p, "is not a header's name")
+		case value == "" && !v.spots[p].expanded:
+			v.wrong(p, "is empty; leave it out")
 		case !httpguts.ValidHeaderFieldValue(value.Reveal()):
 			v.wrong(p, "has characters that a header cannot have")
 		case isOwnHeader(canonical):
@@ -161,6 +154,9 @@ func (v *validator) signature(at string, s Signature) {
 	if !httpguts.ValidHeaderFieldValue(s.Prefix) {
 		v.wrong(at+".prefix", "has characters that a header cannot have")
 	}
+	if want := signaturePrefixes[http.CanonicalHeaderKey(s.Header)]; want != "" && s.Prefix != want && s.Algorithm != "token" {
+		v.doubt(at+".header", "receivers of %s expect prefix: %q", http.CanonicalHeaderKey(s.Header), want)
+	}
 }
 
 func (v *validator) proxy(at string, p URL) {
@@ -187,7 +183,7 @@ func (v *validator) admin() {
 		if _, err := bcrypt.Cost([]byte(u.PasswordHash.Reveal())); err != nil {
 			v.wrong(at+".password_hash", "must be a bcrypt hash, as made by: htpasswd -nB %s", "NAME")
 		}
-		v.pathGlobs(at, "projects", u.Projects)
+		v.globs(at, "projects", projectGlobs, u.Projects)
 	}
 	for i, t := range a.Tokens {
 		tokens = append(tokens, t.Name)
@@ -195,7 +191,7 @@ func (v *validator) admin() {
 		if len(t.Token) < 16 {
 			v.wrong(at+".token", "must have at least 16 characters")
 		}
-		v.pathGlobs(at, "projects", t.Projects)
+		v.globs(at, "projects", projectGlobs, t.Projects)
 	}
 	v.unique("admin.users", users)
 	v.unique("admin.tokens", tokens)

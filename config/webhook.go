@@ -71,11 +71,11 @@ type Match struct {
 	Projects []string `yaml:"projects"`
 	// Globs of repositories, in which * stays within a segment and ** crosses /.
 	Repositories []string `yaml:"repositories"`
-	// Globs of tags, in which * matches any characters.
+	// Globs of tags, in which * matches any characters, ? one, [0-9] one of these, {a,b} either.
 	Tags []string `yaml:"tags"`
-	// Globs of operators, in which * matches any characters.
+	// Globs of operators, as of tags.
 	Operators []string `yaml:"operators"`
-	// Globs of user agents, in which * matches any characters.
+	// Globs of user agents, as of tags.
 	UserAgents []string `yaml:"user_agents"`
 	// Kinds of artifacts.
 	Kinds []string `yaml:"kinds" enum:"image|index|chart|signature|attestation|sbom|referrer|other"`

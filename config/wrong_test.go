@@ -17,7 +17,7 @@ func TestWrongFiles(t *testing.T) {
 	if err != nil || len(files) < 10 {
 		t.Fatalf("only %d wrong files: %v", len(files), err)
 	}
-	env := environment(map[string]string{"SECRET": "hunter2 hunter2", "TWO": "2m", "HOST_URL": "http://hunter2.example.com"})
+	env := environment(map[string]string{"SECRET": "hunter2 hunter2", "TWO": "2m", "HOST_URL": "http://hunter2.example.com", "EMPTY": ""})
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
 			data, err := os.ReadFile(file)

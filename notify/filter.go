@@ -24,7 +24,7 @@ func compileFilter(under string, m Match) (filter, error) {
 	for _, list := range []struct {
 		name     string
 		patterns []string
-	}{{"projects", m.Projects}, {"repositories", m.Repositories}} {
+	}{{"projects", m.Projects}, {"repositories", m.Repositories}, {"tags", m.Tags}, {"operators", m.Operators}, {"user_agents", m.UserAgents}} {
 		if err := c.validate(list.name, list.patterns); err != nil {
 			return filter{}, err
 		}

@@ -6,21 +6,29 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// glob is a pattern of either kind. Its zero value matches only "".
+// glob is a pattern of either kind, in doublestar's syntax. Its zero value matches only "".
 type glob struct {
 	pattern string
-	paths   bool // * stays within a segment, ** crosses /; else * matches any characters and nothing else is special
-	literal bool
+	paths   bool   // * stays within a segment, ** crosses /; else * matches any characters
+	literal bool   // the pattern is the text
+	flat    string // of a pattern that is no path and has more than * in it: the pattern without /
 }
 
-const pathMeta = `*?[{\`
+const (
+	globMeta = `*?[{\`
+	flatten  = "\x00" // stands for /, where / is a character like others
+)
 
 func pathGlob(p string) glob {
-	return glob{pattern: p, paths: true, literal: !strings.ContainsAny(p, pathMeta)}
+	return glob{pattern: p, paths: true, literal: !strings.ContainsAny(p, globMeta)}
 }
 
 func textGlob(p string) glob {
-	return glob{pattern: p, literal: !strings.Contains(p, "*")}
+	g := glob{pattern: p, literal: !strings.ContainsAny(p, globMeta)}
+	if strings.ContainsAny(p, `?[{\`) {
+		g.flat = strings.ReplaceAll(p, "/", flatten)
+	}
+	return g
 }
 
 func (g glob) match(s string) bool {
@@ -29,6 +37,8 @@ func (g glob) match(s string) bool {
 		return g.pattern == s
 	case g.paths:
 		return doublestar.MatchUnvalidated(g.pattern, s)
+	case g.flat != "":
+		return doublestar.MatchUnvalidated(g.flat, strings.ReplaceAll(s, "/", flatten))
 	}
 	return matchText(g.pattern, s)
 }
@@ -94,15 +104,11 @@ func (g glob) affix() (affix, bool) {
 	if g.literal {
 		return affix{whole, g.pattern}, true
 	}
-	meta, closing := "*", "*"
-	if g.paths {
-		meta, closing = pathMeta, `*?]}\`
-	}
-	if head := g.pattern[:strings.IndexAny(g.pattern, meta)]; g.trim(head) != "" {
+	if head := g.pattern[:strings.IndexAny(g.pattern, globMeta)]; g.trim(head) != "" {
 		head = g.trim(head)
 		return affix{prefix, head[:min(len(head), maxAffix)]}, true
 	}
-	if at := strings.LastIndexAny(g.pattern, closing); at >= 0 {
+	if at := strings.LastIndexAny(g.pattern, `*?]}\`); at >= 0 {
 		if tail := g.trim(g.pattern[at+1:]); tail != "" {
 			return affix{suffix, tail[max(0, len(tail)-maxAffix):]}, true
 		}

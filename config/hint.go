@@ -1,0 +1,75 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// advice is what to do about a text that YAML takes for something else. It shows nothing of the line, which may hold
+// a secret.
+type advice struct {
+	pattern *regexp.Regexp // its first group begins at the text
+	say     string
+}
+
+// valueBegins matches what stands before a value that is not quoted.
+const valueBegins = `(?:^\s*|[\[{,:-]\s*)`
+
+// advices are tried in this order: the first that matches is the likeliest.
+var advices = []advice{
+	{regexp.MustCompile(`(\{\{)`), "{{ }} is a template that nothing has filled in; write ${VAR} or ${file:/path}, in quotes"},
+	{regexp.MustCompile(`[\[{].*?(\$\{[^}]*\}?)`), `quote it, as in "${TOKEN}": inside [ ] and { } the braces of ${…} are YAML's own`},
+	{regexp.MustCompile(valueBegins + `(\*)(?:[\s,\]}]|$)`), `quote it: "*"`},
+	{regexp.MustCompile(valueBegins + `(\*)`), "a text that begins with * needs quotes"},
+	{regexp.MustCompile(valueBegins + `(!)`), "a text that begins with ! needs quotes"},
+	{regexp.MustCompile(valueBegins + `([A-Za-z0-9.*_-]+\{)`), "a text with { } needs quotes"},
+	{regexp.MustCompile(`:\s+([A-Za-z][A-Za-z0-9-]*: )`), "a text with a colon needs quotes"},
+}
+
+// syntaxAdvice says what is likely meant by a line that is not YAML, and the column of the text that it is about.
+// Its second value is "" where it has nothing to say.
+func syntaxAdvice(line string) (column int, say string) {
+	line = maskQuoted(line)
+	for _, a := range advices {
+		if at := a.pattern.FindStringSubmatchIndex(line); at != nil {
+			return utf8.RuneCountInString(line[:at[2]]) + 1, a.say
+		}
+	}
+	return 0, ""
+}
+
+// maskQuoted writes spaces for what stands in quotes or in a comment, so that what is left stands where it stood.
+func maskQuoted(line string) string {
+	out := []rune(line)
+	var quote, before rune
+	for i, r := range out {
+		switch {
+		case quote == 0 && r == '#' && (before == 0 || before == ' ' || before == '\t'):
+			return string(out[:i])
+		case quote == 0 && (r == '"' || r == '\'') && (before == 0 || strings.ContainsRune(" \t[{,:-", before)):
+			quote = r
+			out[i] = ' '
+		case quote != 0:
+			out[i] = ' '
+			if r == quote && before != '\\' {
+				quote = 0
+			}
+		}
+		before = r
+	}
+	return string(out)
+}
+
+// lineOf is a line of data, counted from 1, without its end.
+func lineOf(data string, number int) string {
+	for range number - 1 {
+		_, rest, more := strings.Cut(data, "\n")
+		if !more {
+			return ""
+		}
+		data = rest
+	}
+	line, _, _ := strings.Cut(data, "\n")
+	return strings.TrimSuffix(line, "\r")
+}

@@ -1,0 +1,157 @@
+package config
+
+import (
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// secrets checks the texts that may hold a credential: what is written for expansion but never expanded, and what
+// expands to nothing. Its messages show nothing of them.
+func (v *validator) secrets() {
+	eachScalar(reflect.ValueOf(v.cfg).Elem(), "", func(path string, value reflect.Value) {
+		s, written := v.spots[path]
+		if !written {
+			return
+		}
+		switch value := value.Interface().(type) {
+		case Secret:
+			v.secret(path, s, value.Reveal(), notExpanded)
+		case URL:
+			v.secret(path, s, value.Reveal(), notExpandedInURL)
+		}
+	})
+}
+
+var (
+	notExpanded      = regexp.MustCompile(`^(?:[A-Za-z]+ +)?\$(?:[A-Z_][A-Z0-9_]*|\([^()]*\))$`)
+	notExpandedInURL = regexp.MustCompile(`[/=@:]\$(?:[A-Z_][A-Z0-9_]*|\([^()]*\))(?:[/?&@:]|$)`)
+	onlyScheme       = regexp.MustCompile(`(?i)^(?:basic|bearer|token) *$`)
+)
+
+func (v *validator) secret(path string, s spot, value string, bare *regexp.Regexp) {
+	switch {
+	case strings.Contains(s.raw, "{{"):
+		v.wrong(path, "has {{ }}, which is not expanded here; write ${VAR} or ${file:/path}, or have the template filled in first")
+	case bare.MatchString(s.raw):
+		v.wrong(path, "has a variable that is not expanded; write it as ${VAR}")
+	case s.expanded && value == "" && !strings.Contains(s.raw, ":-"):
+		v.wrong(path, "%s expands to nothing", v.show(path))
+	case onlyScheme.MatchString(value):
+		v.wrong(path, "names a scheme and has nothing after it")
+	}
+}
+
+// eachScalar calls do with the path and value of every scalar below v.
+func eachScalar(v reflect.Value, path string, do func(path string, value reflect.Value)) {
+	switch {
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			eachScalar(v.Index(i), indexed(path, i), do)
+		}
+	case v.Kind() == reflect.Map:
+		for _, k := range v.MapKeys() {
+			eachScalar(v.MapIndex(k), join(path, k.String()), do)
+		}
+	case !isBlock(v.Type()):
+		do(path, v)
+	default:
+		for _, f := range fieldsOf(v.Type()) {
+			eachScalar(v.Field(f.index), join(path, f.name), do)
+		}
+	}
+}
+
+// chats are the services whose webhooks read one body only, by their hosts.
+var chats = []struct{ host, path, format string }{
+	{"hooks.slack.com", "", "slack"},
+	{"hooks.slack-gov.com", "", "slack"},
+	{"discord.com", "/api/webhooks/", "discord"},
+	{"discordapp.com", "/api/webhooks/", "discord"},
+	{"webhook.office.com", "", "teams"},
+	{"outlook.office.com", "/webhook", "teams"},
+}
+
+// chat refuses a format that the service at the webhook's host does not read.
+func (v *validator) chat(at string, w Webhook) {
+	u, problem := parseHTTP(w.URL.Reveal())
+	if problem != "" || w.Format == "template" {
+		return
+	}
+	for _, c := range chats {
+		if !isHostOf(u.Hostname(), c.host) || !strings.HasPrefix(u.Path, c.path) || w.Format == c.format || readsOther(u, w.Format) {
+			continue
+		}
+		v.wrong(at+".url", "%s reads no body of the format %s; set format: %s", c.host, w.Format, c.format)
+		return
+	}
+	// A flow may read any JSON: only its author knows.
+	flow := isHostOf(u.Hostname(), "logic.azure.com") || isHostOf(u.Hostname(), "powerplatform.com")
+	if flow && w.Format != "teams" {
+		v.doubt(at+".url", "is a Power Automate flow; one that posts to a Teams channel reads only format: teams")
+	}
+}
+
+// readsOther reports whether the path asks for another service's body, as Discord's do.
+func readsOther(u *url.URL, format string) bool {
+	return format == "slack" && isHostOf(u.Hostname(), "discord.com") && strings.HasSuffix(u.Path, "/slack")
+}
+
+func isHostOf(host, domain string) bool {
+	host = strings.ToLower(host)
+	return host == domain || strings.HasSuffix(host, "."+domain)
+}
+
+// authHeader refuses a value that has the header's name before it.
+func (v *validator) authHeader(at string, w Webhook) {
+	name, _, named := strings.Cut(w.AuthHeader.Reveal(), ":")
+	if named && strings.EqualFold(strings.TrimSpace(name), "Authorization") {
+		v.wrong(at+".auth_header", `is the value alone: leave out "Authorization:"`)
+	}
+}
+
+// signaturePrefixes is what receivers expect before the signature, by header.
+var signaturePrefixes = map[string]string{
+	"X-Hub-Signature-256": "sha256=",
+	"X-Hub-Signature":     "sha1=",
+}
+
+// unusedTLS refuses settings of TLS beside a URL without it.
+func (v *validator) unusedTLS(path, address string, t ClientTLS) {
+	if strings.HasPrefix(strings.ToLower(address), "http://") && t != (ClientTLS{}) {
+		v.wrong(path, "is not used: url is http://, which encrypts nothing; write https:// there, or leave this out")
+	}
+}
+
+// everybodyTrusted warns of trusted_proxies that take in everybody.
+func (v *validator) everybodyTrusted() {
+	for i, p := range v.cfg.TrustedProxies {
+		if p.Bits() == 0 {
+			v.doubt(indexed("trusted_proxies", i), "%s trusts everybody: any client may then say where it comes from%s; name the addresses of your proxies",
+				p, v.andWho())
+		}
+	}
+}
+
+func (v *validator) andWho() string {
+	if v.cfg.Identity.Header == "" {
+		return ""
+	}
+	return " and who it is (identity.header)"
+}
+
+// throughBellbuoy warns of a webhook at the host under which clients reach bellbuoy.
+func (v *validator) throughBellbuoy(at string, w Webhook) {
+	u, problem := parseHTTP(w.URL.Reveal())
+	if problem != "" {
+		return
+	}
+	if slices.ContainsFunc(v.cfg.Upstreams, func(up Upstream) bool {
+		ext, problem := parseHTTP(up.ExternalURL)
+		return problem == "" && strings.EqualFold(ext.Host, u.Host)
+	}) {
+		v.doubt(at+".url", "is at the host of an upstream's external_url: unless something before bellbuoy takes this path elsewhere, deliveries come back to bellbuoy")
+	}
+}
