@@ -18,7 +18,7 @@ type Webhook struct {
 	FormatOptions FormatOptions `yaml:"format_options"`
 	// Event types. By default every type but PULL_ARTIFACT, DOWNLOAD_CHART and DELETE_TAG; "*" is all.
 	Events []string `yaml:"events" enum:"*|PUSH_ARTIFACT|PULL_ARTIFACT|DELETE_ARTIFACT|DELETE_TAG|UPLOAD_CHART|DOWNLOAD_CHART|DELETE_CHART|SCANNING_COMPLETED|SCANNING_FAILED|QUOTA_EXCEED|QUOTA_WARNING|REPLICATION"`
-	// Also pulls that read a manifest and no blob (inspect, verify).
+	// Also inspections: pulls that move no layer (inspect, verify, a poll).
 	ManifestReads bool `yaml:"manifest_reads" default:"false"`
 	// All given keys must match; a key constrains only events that have that property.
 	Match Match `yaml:"match"`

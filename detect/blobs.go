@@ -13,11 +13,15 @@ type blobRead struct {
 	id     blobID
 }
 
-// blob decides what a blob's answer is: the pull that it belongs to downloads.
+// blob decides what a blob's answer is: with a layer, the pull that it belongs to is a download.
 func (p *pass) blob(op *Operation) {
 	b := blobRead{op.Reference, idOf(op.Reference)}
 	full := !op.Range && op.Status != http.StatusPartialContent
-	if found := p.candidates(b.id); len(found) > 0 {
+	found := p.candidates(b.id)
+	if len(found) == 0 && p.t.goOn(p.s, func(a *session) bool { return a.reads(b.id) }) {
+		found = p.candidates(b.id)
+	}
+	if len(found) > 0 {
 		p.belongs(found, b.id, full, op)
 		return
 	}
@@ -50,40 +54,60 @@ func (p *pass) unreadable() *pull {
 
 // belongs: a blob of what the client has read was answered.
 func (p *pass) belongs(found []*pull, b blobID, full bool, op *Operation) {
-	if full && layerOfAny(found, b) {
-		if p.s.ask(b, p.cfg.Bounds.Session) && op != nil {
-			op.traced.full = b
+	layers := downloading(found, b)
+	if len(layers) == 0 {
+		for _, q := range found {
+			q.config = true
 		}
-		if p.askedAgain(found, b, op, true) {
-			return
-		}
+		return
 	}
-	p.counted(found)
+	if full && p.s.ask(b, p.cfg.Bounds.Session) && op != nil {
+		op.traced.full = b
+	}
+	if !(full && p.askedAgain(layers, b, op, true)) && !p.platformAfter(layers, b) {
+		p.counted(layers, true)
+	}
+	for _, q := range layers {
+		q.fetch(b)
+	}
 }
 
-// mounted: a blob of what the client has read was taken over into another repository. A layer that was there already is the next pull only
-// where its manifest was read again: who pushes what it has pulled mounts too.
+// mounted: a blob of what the client has read was taken over into another repository. A mount sends
+// nothing: it is a further pull only where the manifest was read again after the first mount. Who
+// pushes what it has pulled mounts too.
 func (p *pass) mounted(b blobID) {
 	found := p.candidates(b)
-	if layerOfAny(found, b) {
+	layers := downloading(found, b)
+	if len(layers) > 0 {
 		p.s.ask(b, p.cfg.Bounds.Session)
-		if p.askedAgain(found, b, nil, false) {
-			return
+		if !p.askedAgain(layers, b, nil, false) {
+			p.counted(layers, false)
 		}
 	}
-	p.counted(found)
+	for _, q := range found {
+		q.config = true
+		if !q.mounted {
+			q.mounted, q.again = true, 0
+		}
+	}
 }
 
-func layerOfAny(found []*pull, b blobID) bool {
-	return slices.ContainsFunc(found, func(q *pull) bool { return q.layer(b) })
+// downloading are the readings that a blob is a layer of.
+func downloading(found []*pull, b blobID) (layers []*pull) {
+	for _, q := range found {
+		if q.downloads(b) {
+			layers = append(layers, q)
+		}
+	}
+	return layers
 }
 
-// askedAgain is where row 2 ends: a layer asked for in full more often than there are pulls that need it is the next pull, if its manifest
-// was read again, or its tag resolved again (row 8; not for mounts).
-func (p *pass) askedAgain(found []*pull, b blobID, op *Operation, heads bool) bool {
+// askedAgain is where row 2 ends: a layer asked for in full more often than there are pulls that need
+// it is the next pull, if its manifest was read again, or its tag resolved again (row 8).
+func (p *pass) askedAgain(found []*pull, b blobID, op *Operation, download bool) bool {
 	pulls := 0
 	for _, q := range found {
-		if q.state != resolved {
+		if q.lives() {
 			pulls += q.times
 		}
 	}
@@ -92,55 +116,91 @@ func (p *pass) askedAgain(found []*pull, b blobID, op *Operation, heads bool) bo
 	}
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
-		h := p.s.headOf(q.digest)
-		again := heads && h != nil && h.at.After(q.readAt)
-		if q.again == 0 && !again || q.state != counted {
-			continue
+		if q.state == counted && p.readAnew(q, download) {
+			p.again(q, op)
+			return true
 		}
-		if q.again > 0 {
-			q.again--
-		} else {
-			p.s.dropHeads(h.tag)
-		}
-		q.times++
-		e := q.event(p.s, false)
-		if op != nil {
-			e.RequestID = op.ID
-		}
-		e.At = p.now
-		p.tell(e)
+	}
+	return false
+}
+
+// readAnew reports whether a further pull of the same was begun, and takes what shows it.
+func (p *pass) readAnew(q *pull, download bool) bool {
+	if q.again > 0 && (download || q.mounted) {
+		q.again--
+		return true
+	}
+	if h := p.s.headOf(q.digest); download && h != nil && h.at.After(q.readAt) {
+		p.s.takeHead(q.digest)
 		return true
 	}
 	return false
 }
 
-// counted decides which of the readings that list a blob download now: of each reference the newest that is undecided. What was asked for by digest
-// alone gives way to a tag of the same digest. Where none is undecided, it is one whose quiet had passed without a blob.
-func (p *pass) counted(found []*pull) {
-	var named []string
-	tagged := slices.ContainsFunc(found, func(q *pull) bool { return q.tag != "" && q.state != resolved })
-	decided := false
+// again tells the next pull of what has been pulled before.
+func (p *pass) again(q *pull, op *Operation) {
+	q.times++
+	e := q.event(p.s)
+	if op != nil {
+		e.RequestID = op.ID
+	}
+	e.At = p.now
+	p.tell(e)
+}
+
+// platformAfter is row 8 while the index is remembered: its tag was resolved again, and a layer of a
+// platform not fetched before follows (containerd reads the manifests of all platforms at once).
+func (p *pass) platformAfter(found []*pull, b blobID) bool {
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
-		if q.state != undecided || q.tag == "" && tagged {
+		if q.state == undecided {
+			return false
+		}
+		k := q.unfetched(b)
+		if k == nil || !p.resolvedAnew(q) {
+			continue
+		}
+		further := p.next(q)
+		further.kids = []kid{{digest: k.digest, content: k.content, fetched: true}}
+		p.count(further)
+		return true
+	}
+	return false
+}
+
+// counted decides which of the readings that list a layer are downloads now: of each reference the
+// newest that is undecided. What was asked for by digest alone gives way to a tag of the same layers,
+// and to an index that it was read of. Where none is undecided, it is an inspection that a layer
+// follows late.
+func (p *pass) counted(found []*pull, late bool) {
+	var named []string
+	live := slices.DeleteFunc(slices.Clone(found), func(q *pull) bool { return !q.lives() })
+	tagged := slices.ContainsFunc(live, func(q *pull) bool { return q.tag != "" })
+	for i := len(live) - 1; i >= 0; i-- {
+		q := live[i]
+		if q.state != undecided || q.tag == "" && (tagged || childOfAny(q, live)) {
 			continue
 		}
 		if name := q.tag + "@" + q.digest; !slices.Contains(named, name) {
 			named = append(named, name)
 			p.count(q)
-			decided = true
 		}
 	}
-	if decided || len(found) == 0 {
-		return
+	if late && len(live) == 0 && len(found) > 0 {
+		p.count(found[len(found)-1])
 	}
-	if q := found[len(found)-1]; q.state == resolved {
-		p.count(q)
-	}
+}
+
+// childOfAny reports whether what was read is a child of an index that was read too.
+func childOfAny(q *pull, among []*pull) bool {
+	return slices.ContainsFunc(among, func(o *pull) bool { return o != q && o.parentOf(q.digest) })
 }
 
 // fromStore is row 8: a tag was resolved, its manifest was in the client's own store, and what is missing of it is fetched.
 func (p *pass) fromStore(op *Operation, b blobID) bool {
+	if p.s.forgot.reads || p.s.forgot.children {
+		return false
+	}
 	for i := len(p.s.heads) - 1; i >= 0; i-- {
 		h := p.s.heads[i]
 		if h.digest == op.Reference {
@@ -150,12 +210,8 @@ func (p *pass) fromStore(op *Operation, b blobID) bool {
 		if c == nil || !p.holds(c, b) {
 			continue
 		}
-		q := p.pullOf(op, h, c)
-		p.add(q)
-		p.s.dropHeads(h.tag)
-		p.count(q)
-		if c.isLayer(b) && p.s.ask(b, p.cfg.Bounds.Session) {
-			op.traced.full = b
+		if !p.ofLivePull(op, b, h) {
+			p.pullFromStore(op, b, h, c)
 		}
 		return true
 	}
@@ -168,20 +224,65 @@ func (p *pass) fromStore(op *Operation, b blobID) bool {
 	return false
 }
 
+// ofLivePull reports whether a blob belongs to a pull that is going on: it is one of a child that the client did not
+// have to read, and no HEAD has begun another pull since (BuildKit sends one for each platform).
+func (p *pass) ofLivePull(op *Operation, b blobID, h head) bool {
+	q := p.s.newest(func(q *pull) bool { return q.lives() && q.tag == h.tag && q.digest == h.digest })
+	if q == nil || q.state == counted && h.at.After(q.countedAt) {
+		return false
+	}
+	for _, k := range p.kidsWith(q.content, op.Reference) {
+		if len(q.kids) < p.cfg.Bounds.Session && !q.hasRead(k.digest) {
+			q.kids = append(q.kids, k)
+		}
+	}
+	if q.lists(b) {
+		p.belongs([]*pull{q}, b, !op.Range && op.Status != http.StatusPartialContent, op)
+	}
+	return true
+}
+
+// pullFromStore begins a pull by one of its blobs. The HEAD is taken; an equal one that is older stays for another
+// client behind the same address.
+func (p *pass) pullFromStore(op *Operation, b blobID, h head, c *content) {
+	q := p.pullOf(op, h, c)
+	p.add(q)
+	p.s.takeHead(h.digest)
+	if older := p.s.headOf(h.digest); older != nil && older.tag == h.tag {
+		q.readAt = older.at.Add(-1)
+	}
+	if !q.downloads(b) {
+		q.config = true
+		return
+	}
+	p.count(q)
+	q.fetch(b)
+	if p.s.ask(b, p.cfg.Bounds.Session) {
+		op.traced.full = b
+	}
+}
+
 func (p *pass) pullOf(op *Operation, h head, c *content) *pull {
 	q := &pull{
 		tag: h.tag, digest: h.digest, content: c, times: 1, readAt: p.now, lull: p.s.lull,
 		at: op.At, operator: op.Client.Operator, claimed: op.Client.Claimed, external: op.External, requestID: op.ID,
 	}
-	if c != nil && c.index {
-		for i := range c.artifact.Children {
-			d := c.artifact.Children[i].Digest
-			if k := p.t.index.content(d); k != nil && k.lists(idOf(op.Reference)) {
-				q.kids = append(q.kids, kid{d, k})
-			}
+	q.kids = p.kidsWith(c, op.Reference)
+	return q
+}
+
+// kidsWith are the children of an index that list a blob, as far as memory knows them.
+func (p *pass) kidsWith(c *content, blob string) (found []kid) {
+	if c == nil || !c.index {
+		return nil
+	}
+	for i := range c.artifact.Children {
+		d := c.artifact.Children[i].Digest
+		if k := p.t.index.content(d); k != nil && k.lists(idOf(blob)) {
+			found = append(found, kid{digest: d, content: k})
 		}
 	}
-	return q
+	return found
 }
 
 // holds tells whether a blob belongs to a manifest, or to a child of an index.
@@ -202,13 +303,9 @@ func (p *pass) manifestAsBlob(op *Operation, h head) bool {
 	c := p.t.index.content(op.Reference)
 	m := manifestRead{op: op, digest: op.Reference, content: c, head: h}
 	if h.tag != "" {
-		p.s.dropHeads(h.tag)
+		p.s.takeHead(h.digest)
 	}
-	switch {
-	case p.isAccessory(&m), p.isRepeat(&m), p.isChild(&m):
-	default:
-		p.begin(&m)
-	}
+	p.manifestRead(&m)
 	return true
 }
 

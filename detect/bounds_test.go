@@ -69,7 +69,7 @@ func heap() int64 {
 // TestOneClientIsBounded lets one client do everything there is in one repository, a hundred thousand times.
 func TestOneClientIsBounded(t *testing.T) {
 	bounds := Bounds{Session: 32}
-	tracker, l := newQuiet(t, Config{Accessories: true, Bounds: bounds})
+	tracker, _ := newQuiet(t, Config{Accessories: true, Bounds: bounds})
 	for i := range 100_000 {
 		manifest := []byte(fmt.Sprintf(`{"schemaVersion":2,"layers":[{"digest":%q}]}`, blobOf(fmt.Sprint(i))))
 		op := Operation{
@@ -84,11 +84,8 @@ func TestOneClientIsBounded(t *testing.T) {
 		tracker.Answered(&op)
 		tracker.End(&op)
 	}
-	if s := tracker.Stats(); s.Sessions != 1 || s.SessionBytes > 64<<10 {
+	if s := tracker.Stats(); s.Sessions != 1 || s.SessionBytes > 256<<10 {
 		t.Errorf("%+v", s)
-	}
-	if l.events == 0 {
-		t.Error("no read was told when it had to make room")
 	}
 }
 
@@ -110,7 +107,7 @@ func TestHugeNamesAreBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkManifestGet is what observing costs: a manifest read by a client that has not been seen before, and its pull's event.
+// BenchmarkManifestGet is what observing costs: a manifest and a layer read by a client that has not been seen before, and its pull's event.
 func BenchmarkManifestGet(b *testing.B) {
 	tracker, l := newQuiet(b, Config{Accessories: true})
 	manifest := simImage("one", "l1", "l2", "l3", "l4", "l5")
@@ -128,9 +125,14 @@ func BenchmarkManifestGet(b *testing.B) {
 			Upstream: "up", Kind: Registry, At: time.Now(), Status: 200, ContentDigest: body.Digest, MediaType: body.MediaType, Complete: true, Got: body,
 			Client: Client{Address: addresses[i&(1<<16-1)], UserAgent: fmt.Sprint(i >> 16)},
 		}
+		blob := op
 		tracker.Start(&op)
 		tracker.Answered(&op)
 		tracker.End(&op)
+		blob.Action, blob.Reference = BlobGet, blobOf("l1")
+		tracker.Start(&blob)
+		tracker.Answered(&blob)
+		tracker.End(&blob)
 	}
 	b.ReportMetric(float64(l.events)/float64(b.N), "events/op")
 }

@@ -65,6 +65,10 @@ func registryResource(method, path string) Request {
 		return Request{Action: UploadStart, Repository: head}
 	case parent == "blobs":
 		return Request{Action: blobAction(method), Repository: head, Reference: last}
+	case parent == "reference" && method == http.MethodDelete && !IsDigest(last):
+		if name, tags := cutLast(head); tags == "tags" { // GitLab
+			return Request{Action: ManifestDelete, Repository: name, Reference: last}
+		}
 	case parent == "tags" && last == "list":
 		return Request{Action: onRead(method, TagsList), Repository: head}
 	case parent == "referrers":

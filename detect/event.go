@@ -73,10 +73,24 @@ type Event struct {
 	Client    Client `json:"client"`
 	RequestID string `json:"request_id,omitempty"`
 
-	Unchanged    bool `json:"unchanged,omitempty"`     // a push of what stood there already
-	ManifestOnly bool `json:"manifest_only,omitempty"` // a pull that moved no blob
-	Inferred     bool `json:"inferred,omitempty"`      // its outcome was unknown and found out later
+	Unchanged bool  `json:"unchanged,omitempty"` // a push of what stood there already
+	Moved     Moved `json:"moved,omitempty"`     // pulls
+	Inferred  bool  `json:"inferred,omitempty"`  // its outcome was unknown and found out later
 }
+
+// Moved is the most that a pull moved. A pull that moves layers is a download, any other is an
+// inspection, of which only those webhooks hear that ask for it.
+type Moved string
+
+// What a pull can move. "" is no pull.
+const (
+	MovedLayers   Moved = "layers"
+	MovedConfig   Moved = "config"
+	MovedManifest Moved = "manifest"
+)
+
+// Inspection reports whether the event is a pull that moved no layer.
+func (e *Event) Inspection() bool { return e.Moved == MovedConfig || e.Moved == MovedManifest }
 
 // Artifact describes a manifest.
 type Artifact struct {

@@ -5,27 +5,47 @@ import (
 	"time"
 )
 
-// resolved notes that a HEAD has shown where a tag stands.
+// resolved notes that a HEAD has shown where a tag stands. Equal ones are kept side by side: behind one
+// address, each may belong to a client of its own.
 func (s *session) resolved(op *Operation, now time.Time, limit int) {
-	if IsDigest(op.Reference) || op.ContentDigest == "" {
+	if IsDigest(op.Reference) || op.ContentDigest == "" || s.showFallback(op.Reference, op.ContentDigest, limit) {
 		return
 	}
-	if _, _, fallback := FallbackTag(op.Reference); fallback {
-		return
-	}
-	h := head{tag: op.Reference, digest: op.ContentDigest, at: now}
-	s.heads = slices.DeleteFunc(s.heads, func(o head) bool { return o.tag == h.tag && o.digest == h.digest })
-	s.heads = append(s.heads, h)
+	s.heads = append(s.heads, head{tag: op.Reference, digest: op.ContentDigest, at: now})
 	if len(s.heads) > limit {
-		s.heads = slices.Delete(s.heads, 0, 1)
+		i := s.oldestEqual()
+		s.heads = slices.Delete(s.heads, i, i+1)
 	}
+}
+
+// oldestEqual is the oldest HEAD that a newer one equals; where none does, the oldest.
+func (s *session) oldestEqual() int {
+	type standing struct{ tag, digest string }
+	newest := make(map[standing]int, len(s.heads))
+	for i := range s.heads {
+		newest[standing{s.heads[i].tag, s.heads[i].digest}] = i
+	}
+	for i := range s.heads {
+		if newest[standing{s.heads[i].tag, s.heads[i].digest}] != i {
+			return i
+		}
+	}
+	return 0
 }
 
 // takeHead gives the newest HEAD that resolved a tag to this digest. Each is given once.
 func (s *session) takeHead(digest string) head {
+	return s.take(func(h *head) bool { return h.digest == digest })
+}
+
+// takeHeadOf gives the newest HEAD of a tag.
+func (s *session) takeHeadOf(tag string) head {
+	return s.take(func(h *head) bool { return h.tag == tag })
+}
+
+func (s *session) take(is func(*head) bool) head {
 	for i := len(s.heads) - 1; i >= 0; i-- {
-		if s.heads[i].digest == digest {
-			h := s.heads[i]
+		if h := s.heads[i]; is(&h) {
 			s.heads = slices.Delete(s.heads, i, i+1)
 			return h
 		}
@@ -33,7 +53,7 @@ func (s *session) takeHead(digest string) head {
 	return head{}
 }
 
-// giveHeadBack: the GET that took it has failed.
+// giveHeadBack: the GET that took it has failed, or was for something else.
 func (s *session) giveHeadBack(h head, limit int) {
 	if h.tag != "" && len(s.heads) < limit {
 		s.heads = append(s.heads, h)
@@ -49,8 +69,35 @@ func (s *session) headOf(digest string) *head {
 	return nil
 }
 
-func (s *session) dropHeads(tag string) {
-	s.heads = slices.DeleteFunc(s.heads, func(h head) bool { return h.tag == tag })
+// showFallback notes what a fallback tag's answer shows: accessories of its subject, or one of them.
+func (s *session) showFallback(tag, digest string, limit int) bool {
+	subject, _, ok := FallbackTag(tag)
+	if ok {
+		s.listedOf(subject, limit)
+		s.list(digest, limit)
+	}
+	return ok
+}
+
+// listedOf notes that the accessories of a subject were listed to the client.
+func (s *session) listedOf(subject string, limit int) {
+	var forgot bool
+	s.subjects, forgot = remember(s.subjects, subject, limit)
+	s.forgot.accessories = s.forgot.accessories || forgot
+}
+
+// list notes an accessory that was listed to the client.
+func (s *session) list(digest string, limit int) {
+	var forgot bool
+	s.listed, forgot = remember(s.listed, digest, limit)
+	s.forgot.accessories = s.forgot.accessories || forgot
+}
+
+// hasPut notes what the client has put.
+func (s *session) hasPut(digest string, limit int) {
+	var forgot bool
+	s.puts, forgot = remember(s.puts, digest, limit)
+	s.forgot.puts = s.forgot.puts || forgot
 }
 
 // newest finds the newest reading that answers to a description.
@@ -63,20 +110,15 @@ func (s *session) newest(is func(*pull) bool) *pull {
 	return nil
 }
 
-// partOf ends undecided readings that have become part of a push or a delete (row 5).
-func (s *session) partOf(is func(*pull) bool) {
-	s.pulls = slices.DeleteFunc(s.pulls, func(p *pull) bool { return p.state == undecided && is(p) })
-}
-
-// remember adds a digest to a short list, whose oldest make room.
-func remember(list []string, digest string, limit int) []string {
+// remember adds a digest to a short list, whose oldest makes room; forgot reports that it did.
+func remember(list []string, digest string, limit int) (longer []string, forgot bool) {
 	if digest == "" || slices.Contains(list, digest) {
-		return list
+		return list, false
 	}
 	if len(list) >= limit {
-		list = slices.Delete(list, 0, 1)
+		list, forgot = slices.Delete(list, 0, 1), true
 	}
-	return append(list, digest)
+	return append(list, digest), forgot
 }
 
 // ask counts a layer that is asked for in full; false when there is no room.

@@ -10,6 +10,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // index is a bounded memory of the ledger's tag index, and of manifests' contents. What it does not hold may still be in the ledger.
@@ -60,6 +61,12 @@ type content struct {
 
 func (c *content) lists(b blobID) bool { return c.config == b && b != 0 || c.isLayer(b) }
 
+// downloads reports whether a pull of this content is a download once the blob moves: a layer does
+// that, and any blob of an artifact without layers.
+func (c *content) downloads(b blobID) bool {
+	return c.isLayer(b) || len(c.layers) == 0 && c.config == b && b != 0
+}
+
 func (c *content) isLayer(b blobID) bool {
 	for _, l := range c.layers {
 		if l == b {
@@ -93,7 +100,11 @@ func contentOf(m *Manifest, own int64) *content {
 		}
 	}
 	for i := range m.Children {
-		c.cost += 200 + len(m.Children[i].ArtifactType)
+		child := &m.Children[i]
+		c.cost += 200 + len(child.ArtifactType)
+		if !isManifestType(child.MediaType) { // a blob, as BuildKit's caches list them
+			c.layers = append(c.layers, idOf(child.Digest))
+		}
 	}
 	for k, v := range m.Annotations {
 		c.cost += 64 + len(k) + len(v)
@@ -195,6 +206,15 @@ func (x *index) forget(k Key) {
 		k.ID = k.ID[:strings.LastIndex(k.ID, separator)+1]
 	}
 	x.rows.Remove(k)
+}
+
+// isManifestType reports whether what an index lists under a media type is a manifest.
+func isManifestType(mediaType string) bool {
+	switch mediaType {
+	case "", ocispec.MediaTypeImageManifest, dockerManifest, dockerSchema1, dockerSchema1Signed, ociArtifact:
+		return true
+	}
+	return isIndexType(mediaType)
 }
 
 func isIndexType(mediaType string) bool {

@@ -24,10 +24,15 @@ var (
 )
 
 const (
-	dockerList        = "application/vnd.docker.distribution.manifest.list.v2+json"
-	dockerImageConfig = "application/vnd.docker.container.image.v1+json"
-	helmConfig        = "application/vnd.cncf.helm.config.v1+json"
-	maxAnnotations    = 16 << 10 // bytes of keys and values kept of a manifest
+	dockerList          = "application/vnd.docker.distribution.manifest.list.v2+json"
+	dockerManifest      = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
+	dockerSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	ociArtifact         = "application/vnd.oci.artifact.manifest.v1+json" // withdrawn, still in registries
+	buildKitAttestation = "application/vnd.docker.attestation.manifest.v1+json"
+	dockerImageConfig   = "application/vnd.docker.container.image.v1+json"
+	helmConfig          = "application/vnd.cncf.helm.config.v1+json"
+	maxAnnotations      = 16 << 10 // bytes of keys and values kept of a manifest
 )
 
 // wireManifest has the fields of images, artifacts and indexes alike.

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -15,7 +16,7 @@ func (t *Tracker) Start(op *Operation) {
 	k := sessionKeyOf(op, op.Repository)
 	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s := sh.enter(k, id, now)
+	s := sh.enter(k, id, now).self()
 	op.traced = traced{session: s}
 	if s.busy == 0 && now.Sub(s.last) >= cfg.Repeat {
 		s.lull++
@@ -30,12 +31,11 @@ func (t *Tracker) Start(op *Operation) {
 			s.writing = now
 		}
 	}
-	told := sh.evict(cfg.Bounds)
+	sh.evict(cfg.Bounds, now)
 	sh.mu.Unlock()
-	t.tell(told)
 }
 
-// follows tells whether a request belongs to a client's doings in a registry's repository.
+// follows reports whether a request belongs to a client's doings in a registry's repository.
 func (t *Tracker) follows(op *Operation) bool {
 	return op.Kind != ChartMuseum && op.Action != Other && op.Repository != "" && len(op.Repository) < 1024
 }
@@ -45,14 +45,14 @@ func (t *Tracker) enter(op *Operation, now time.Time) *session {
 	if s := op.traced.session; s != nil {
 		s.shard.mu.Lock()
 		if !s.gone {
-			return s
+			return s.self()
 		}
 		s.shard.mu.Unlock()
 	}
 	k := sessionKeyOf(op, op.Repository)
 	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s := sh.enter(k, id, now)
+	s := sh.enter(k, id, now).self()
 	op.traced = traced{session: s}
 	s.busy++
 	return s
@@ -71,13 +71,13 @@ func (t *Tracker) Answered(op *Operation) {
 	switch {
 	case op.Action == ManifestHead && ok:
 		s.resolved(op, now, p.cfg.Bounds.Session)
-	case op.Action == ManifestGet && op.Status == http.StatusOK:
+	case op.Action == ManifestGet && op.wholeAnswer():
 		op.traced.reading = true
 		s.reading++
 	case op.Action == BlobGet && (ok || redirects(op.Status)):
 		p.blob(op)
-	case op.Action == Referrers:
-		s.subjects = remember(s.subjects, op.Reference, p.cfg.Bounds.Session)
+	case op.Action == Referrers && ok:
+		s.listedOf(op.Reference, p.cfg.Bounds.Session)
 	}
 	s.shard.weigh(s)
 	s.shard.mu.Unlock()
@@ -109,7 +109,7 @@ func (t *Tracker) End(op *Operation) {
 	}
 	now := time.Now()
 	var c *content
-	whole := op.Action == ManifestGet && op.Status == http.StatusOK && op.Complete
+	whole := op.Action == ManifestGet && op.wholeAnswer() && op.Complete
 	if whole {
 		c = t.contentOf(op)
 	}
@@ -120,6 +120,7 @@ func (t *Tracker) End(op *Operation) {
 	}
 	switch {
 	case whole:
+		t.goOnReading(s, op)
 		p.manifest(op, c)
 	case op.Action == ManifestGet:
 		s.giveHeadBack(op.traced.head, p.cfg.Bounds.Session)
@@ -143,7 +144,7 @@ func (t *Tracker) End(op *Operation) {
 
 // observeRead learns from what the upstream answered.
 func (t *Tracker) observeRead(op *Operation, c *content) {
-	if op.Status != http.StatusOK || op.Action != ManifestHead && (op.Action != ManifestGet || !op.Complete) {
+	if !op.wholeAnswer() || op.Action != ManifestHead && (op.Action != ManifestGet || !op.Complete) {
 		return
 	}
 	tag := op.Reference
@@ -190,19 +191,36 @@ func (t *Tracker) contentOf(op *Operation) *content {
 
 // mounted: a blob taken over from another repository is a download there.
 func (t *Tracker) mounted(op *Operation, now time.Time) {
-	k := sessionKeyOf(op, op.From)
+	k, b := sessionKeyOf(op, op.From), idOf(op.Mount)
 	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s, _ := sh.session(k, id)
+	s := t.mounter(sh, k, id, b, now)
 	if s == nil {
 		sh.mu.Unlock()
 		return
 	}
+	if op.Client.Operator != "" {
+		s.operator = op.Client.Operator
+	}
 	sh.touch(s, now)
 	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
-	p.mounted(idOf(op.Mount))
+	p.mounted(b)
 	sh.mu.Unlock()
 	t.tell(p.told)
+}
+
+// mounter is the session that has read what a blob is mounted of: the client's own, or its anonymous half.
+func (t *Tracker) mounter(sh *shard, k sessionKey, id uint64, b blobID, now time.Time) *session {
+	s, _ := sh.session(k, id)
+	if s != nil && (s.self().reads(b) || t.half(k) == nil) {
+		return s.self()
+	}
+	if a := t.half(k); a == nil || !a.self().reads(b) {
+		return s
+	}
+	s = sh.enter(k, id, now)
+	t.goOn(s, func(a *session) bool { return a.reads(b) })
+	return s
 }
 
 // begins makes a client busy while its write is on its way.
@@ -214,16 +232,15 @@ func (t *Tracker) begins(in *Intent, op *Operation) {
 	k := sessionKeyOf(op, op.Repository)
 	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
-	s := sh.enter(k, id, now)
+	s := sh.enter(k, id, now).self()
 	in.session = s
 	s.busy++
 	if s.writing.IsZero() {
 		s.writing = now
 	}
 	sh.touch(s, now)
-	told := sh.evict(t.cfg.Load().Bounds)
+	sh.evict(t.cfg.Load().Bounds, now)
 	sh.mu.Unlock()
-	t.tell(told)
 }
 
 // ends is begins' end. What was done tells the client's reads what they were part of.
@@ -238,11 +255,13 @@ func (t *Tracker) ends(in *Intent, out outcome) {
 	if s.gone {
 		return
 	}
+	s = s.self()
+	now := time.Now()
 	s.busy = max(s.busy-1, 0)
-	s.shard.touch(s, time.Now())
+	s.shard.touch(s, now)
 	if out.done {
 		t.keepPut(&in.w)
-		s.wrote(&in.w, out, t.cfg.Load().Bounds.Session)
+		t.wrote(s, &in.w, out, now)
 	}
 	s.shard.weigh(s)
 }
@@ -260,18 +279,25 @@ func (t *Tracker) keepPut(w *write) {
 }
 
 // wrote tells a client's reads what it has just written (rows 4 and 5 of the pulls).
-func (s *session) wrote(w *write, out outcome, limit int) {
-	switch w.Do {
-	case doPut:
-		s.puts = remember(s.puts, out.digest, limit)
-		if len(out.tags) > 0 {
-			s.partOf(func(p *pull) bool { return p.digest == out.digest })
+func (t *Tracker) wrote(s *session, w *write, out outcome, now time.Time) {
+	limit := t.cfg.Load().Bounds.Session
+	part := func(q *pull) bool { return q.digest == out.digest }
+	if w.Do == doPut {
+		s.hasPut(out.digest, limit)
+		t.halfHasPut(s.key, out.digest, limit, now)
+		if len(out.tags) == 0 {
+			return
 		}
-	case doDelete:
+	} else {
 		digest, tag := w.Digest, ""
 		if digest == "" {
 			digest, tag = w.Before.Digest, w.Reference
 		}
-		s.partOf(func(p *pull) bool { return digest != "" && p.digest == digest || tag != "" && p.tag == tag })
+		part = func(q *pull) bool { return digest != "" && q.digest == digest || tag != "" && q.tag == tag }
 	}
+	isPart := func(q *pull) bool { return q.state == undecided && !q.config && part(q) }
+	if s.newest(isPart) == nil {
+		t.goOn(s, func(a *session) bool { return a.newest(isPart) != nil })
+	}
+	s.pulls = slices.DeleteFunc(s.pulls, isPart)
 }

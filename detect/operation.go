@@ -1,6 +1,9 @@
 package detect
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // Kind is the protocol that an upstream speaks.
 type Kind string
@@ -52,7 +55,12 @@ var actionNames = [...]string{
 	ProvenancePost: "provenance post", ChartGet: "chart get", ProvenanceGet: "provenance get", ChartIndex: "chart index", ChartDelete: "chart delete", ChartInfo: "chart info",
 }
 
-// Writes tells whether the action needs an intent before it is forwarded (DESIGN "Intents").
+// wholeAnswer reports whether the answer is all of what was asked for.
+func (op *Operation) wholeAnswer() bool {
+	return op.Status == http.StatusOK || op.Status == http.StatusPartialContent && op.Whole
+}
+
+// Writes reports whether the action needs an intent before it is forwarded (DESIGN "Intents").
 func (a Action) Writes() bool {
 	switch a {
 	case ManifestPut, ManifestDelete, ChartPost, ChartDelete:
@@ -120,6 +128,7 @@ type Operation struct {
 	Got      Body
 	GotChart *Chart
 	Complete bool // every byte of the answer went to the client
+	Whole    bool // a 206 that has all of the bytes, as some proxies and CDNs answer
 
 	traced traced // the Tracker's, between Start and End
 }

@@ -8,12 +8,15 @@ type pull struct {
 	content     *content // nil where it could not be read
 	kids        []kid    // children read
 	state       pullState
-	readBack    bool // of what the client has just put: no pull unless a blob follows
-	times       int  // how many pulls it stands for, each counted
-	again       int  // how often it was read again, without having become a further pull
-	rereadAt    time.Time
-	readAt      time.Time
-	lull        int // the session's when it was read
+	config      bool      // a blob of it that is no layer was read
+	readBack    bool      // of what the client has just put: no pull unless a layer follows
+	mounted     bool      // a layer of it was mounted elsewhere
+	times       int       // how many pulls it stands for, each counted
+	again       int       // how often it was read again, without having become a further pull
+	reread      bool      // … also after one of its children was read
+	readAt      time.Time // the last time
+	countedAt   time.Time // when it became a download
+	lull        int       // the session's when it was read
 
 	at                time.Time
 	operator, claimed string // the client's; the rest of it is the session's
@@ -24,17 +27,18 @@ type pull struct {
 type kid struct {
 	digest  string
 	content *content
+	fetched bool // a layer of it was asked for
 }
 
 type pullState uint8
 
 const (
 	undecided pullState = iota
-	resolved            // quiet passed without a blob: told as manifest_only
+	resolved            // quiet passed without a layer: told as an inspection
 	counted             // it downloads: told
 )
 
-// lists tells whether a blob belongs to what was read.
+// lists reports whether a blob belongs to what was read.
 func (p *pull) lists(b blobID) bool {
 	if p.content != nil && p.content.lists(b) {
 		return true
@@ -47,19 +51,52 @@ func (p *pull) lists(b blobID) bool {
 	return false
 }
 
-func (p *pull) layer(b blobID) bool {
-	if p.content != nil && p.content.isLayer(b) {
+// downloads reports whether this pull is a download once the blob moves.
+func (p *pull) downloads(b blobID) bool {
+	if p.content != nil && p.content.downloads(b) {
 		return true
 	}
 	for i := range p.kids {
-		if c := p.kids[i].content; c != nil && c.isLayer(b) {
+		if c := p.kids[i].content; c != nil && c.downloads(b) {
 			return true
 		}
 	}
 	return false
 }
 
-// parentOf tells whether a digest is a child of what was read: of the index, or of an index within it.
+// unfetched is the child that a layer belongs to, where no layer of such a child was asked for yet.
+func (p *pull) unfetched(b blobID) (first *kid) {
+	if p.content != nil && p.content.downloads(b) {
+		return nil
+	}
+	for i := range p.kids {
+		k := &p.kids[i]
+		if k.content == nil || !k.content.downloads(b) {
+			continue
+		}
+		if k.fetched {
+			return nil
+		}
+		if first == nil {
+			first = k
+		}
+	}
+	return first
+}
+
+// fetch notes that a layer was asked for.
+func (p *pull) fetch(b blobID) {
+	for i := range p.kids {
+		if k := &p.kids[i]; k.content != nil && k.content.downloads(b) {
+			k.fetched = true
+		}
+	}
+}
+
+// lives reports whether its client was not quiet since: then what follows may be part of it.
+func (p *pull) lives() bool { return p.state != resolved }
+
+// parentOf reports whether a digest is a child of what was read: of the index, or of an index within it.
 func (p *pull) parentOf(digest string) bool {
 	if p.content.child(digest) {
 		return true
@@ -81,13 +118,24 @@ func (p *pull) hasRead(child string) bool {
 	return false
 }
 
-// event tells a pull.
-func (p *pull) event(s *session, manifestOnly bool) Event {
+// moved is the most that it has moved.
+func (p *pull) moved() Moved {
+	switch {
+	case p.state == counted:
+		return MovedLayers
+	case p.config:
+		return MovedConfig
+	}
+	return MovedManifest
+}
+
+// event is what is told of the pull.
+func (p *pull) event(s *session) Event {
 	at := s.place()
 	e := Event{
 		ID: newID(), Type: PullArtifact, At: p.at, Upstream: at.Upstream, External: p.external,
 		Repository: at.Repository, Hint: at.Hint, Digest: p.digest,
-		Client: Client{p.operator, p.claimed, s.key.address, s.key.agent}, RequestID: p.requestID, ManifestOnly: manifestOnly,
+		Client: Client{p.operator, p.claimed, s.key.address, s.key.agent}, RequestID: p.requestID, Moved: p.moved(),
 	}
 	if p.tag != "" {
 		e.Tags = []string{p.tag}

@@ -97,7 +97,7 @@ func TestPullRows(t *testing.T) {
 				c.get("app", "v1")
 				c.blob("app", "one.config")
 			}
-		}, []string{"pull app:v1 one"}},
+		}, []string{"pull app:v1 one config-only"}},
 		{"2 … and after a pause", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("podman")
@@ -106,7 +106,7 @@ func TestPullRows(t *testing.T) {
 				c.blob("app", "one.config")
 				time.Sleep(6 * time.Second)
 			}
-		}, []string{"pull app:v1 one", "pull app:v1 one"}},
+		}, []string{"pull app:v1 one config-only", "pull app:v1 one config-only"}},
 		{"2 a docker pull after a pause, its HEAD just before", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("docker")
@@ -160,7 +160,7 @@ func TestPullRows(t *testing.T) {
 			c.blob("app", "amd64.config")
 			c.get("app", digestOfBytes(b))
 			c.blob("app", "arm64.config")
-		}, []string{"pull app:v1 idx children=amd64"}},
+		}, []string{"pull app:v1 idx children=amd64+arm64 config-only"}},
 		{"2 the tag has moved", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("crane")
@@ -171,7 +171,7 @@ func TestPullRows(t *testing.T) {
 			c.blob("app", "l2")
 		}, []string{"pull app:v1 one", "pull app:v1 two"}},
 
-		{"3 children, minutes later", func(s *sim) {
+		{"3 children, minutes later, while a blob is on its way", func(s *sim) {
 			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
 			s.has("app", a)
 			s.has("app", b)
@@ -179,8 +179,10 @@ func TestPullRows(t *testing.T) {
 			c := s.client("skopeo")
 			c.get("app", "v1")
 			c.get("app", digestOfBytes(a))
-			c.blob("app", "amd64.config", "l1")
+			c.blob("app", "amd64.config")
+			r := c.blobbing("app", "l1", 200)
 			time.Sleep(5 * time.Minute)
+			r.end(true)
 			c.get("app", digestOfBytes(b))
 			c.blob("app", "arm64.config", "l2")
 		}, []string{"pull app:v1 idx children=amd64"}},
@@ -202,7 +204,7 @@ func TestPullRows(t *testing.T) {
 			c := s.client("docker")
 			c.get("app", "v1")
 			c.get("app", c.head("app", "v1-amd64"))
-			c.blob("app", "amd64.config")
+			c.blob("app", "amd64.config", "l1")
 		}, []string{"pull app:v1-amd64 amd64", "pull app:v1 idx manifest-only"}},
 		{"3 the tag resolved again, the index in the client's store", func(s *sim) {
 			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
@@ -307,7 +309,7 @@ func TestPullRows(t *testing.T) {
 			c.get("app", d)
 			c.head("app", "c")
 			c.get("app", d)
-			c.blob("app", "one.config")
+			c.blob("app", "one.config", "l1")
 		}, []string{"pull app:c one", "pull app:b one"}},
 		{"7 not after quiet", func(s *sim) {
 			d := s.has("app", s.image("one", "l1"), "v1")
@@ -315,7 +317,7 @@ func TestPullRows(t *testing.T) {
 			c.head("app", "v1")
 			time.Sleep(time.Minute)
 			c.get("app", d)
-			c.blob("app", "one.config")
+			c.blob("app", "one.config", "l1")
 		}, []string{"pull app one"}},
 		{"7 a GET that failed gives the HEAD back", func(s *sim) {
 			d := s.has("app", s.image("one", "l1"), "v1")
@@ -323,14 +325,14 @@ func TestPullRows(t *testing.T) {
 			c.head("app", "v1")
 			c.begin(ManifestGet, "app", d, nil).answered(503).end(true)
 			c.get("app", d)
-			c.blob("app", "one.config")
+			c.blob("app", "one.config", "l1")
 		}, []string{"pull app:v1 one"}},
 		{"7 not another client's HEAD", func(s *sim) {
 			d := s.has("app", s.image("one", "l1"), "v1")
 			s.client("docker").head("app", "v1")
 			c := s.client("containerd")
 			c.get("app", d)
-			c.blob("app", "one.config")
+			c.blob("app", "one.config", "l1")
 		}, []string{"pull app one"}},
 		{"8 the manifest in the client's store", func(s *sim) {
 			s.has("app", s.image("one", "l1", "l2"), "v1")

@@ -15,7 +15,7 @@ type pass struct {
 	last bool // what memory does not hold has been looked up already
 }
 
-// read is a manifest that was read in full.
+// manifestRead is a manifest that was read in full.
 type manifestRead struct {
 	op      *Operation
 	tag     string // as asked for; "" when asked for by digest
@@ -26,65 +26,71 @@ type manifestRead struct {
 
 func (m *manifestRead) byDigest() bool { return m.tag == "" }
 
-// plain tells whether no tag at all is named, by no HEAD either.
+// plain reports whether no tag at all is named, by no HEAD either.
 func (m *manifestRead) plain() bool { return m.byDigest() && m.head.tag == "" }
 
-// manifest decides what a manifest's read is, in the order of DESIGN §4.2's table of pulls.
+// manifest decides what a manifest's read is.
 func (p *pass) manifest(op *Operation, c *content) {
 	m := manifestRead{op: op, digest: digestRead(op), content: c, head: op.traced.head}
 	if !IsDigest(op.Reference) {
 		m.tag = op.Reference
-		p.s.dropHeads(m.tag)
+		p.s.takeHeadOf(m.tag)
 	}
+	if m.digest != "" || m.tag != "" {
+		p.manifestRead(&m)
+	}
+}
+
+// manifestRead goes through DESIGN §4.2's table of pulls in the order of its rows.
+func (p *pass) manifestRead(m *manifestRead) {
 	switch {
-	case m.digest == "" && m.tag == "":
-	case p.isAccessory(&m): // row 1
-	case p.isRepeat(&m): // row 2
-	case p.isChild(&m): // row 3
+	case p.isAccessory(m): // row 1
+	case p.isRepeat(m): // row 2
+	case p.isChild(m): // row 3
+	case p.s.forgot.reads, p.s.forgot.indexes && m.plain(), p.s.dropped.has(m.tag, m.digest):
+		// It may be part of what there was no room to remember.
 	default:
-		p.begin(&m) // rows 4 to 9
+		p.begin(m) // rows 4 to 9
 	}
 }
 
 // isAccessory is row 1: fallback tags, and what the client has found by listing referrers.
 func (p *pass) isAccessory(m *manifestRead) bool {
 	limit := p.cfg.Bounds.Session
-	if subject, suffix, ok := FallbackTag(m.tag); ok {
-		p.s.subjects = remember(p.s.subjects, subject, limit)
-		if suffix != "" {
-			p.s.listed = remember(p.s.listed, m.digest, limit)
-		}
+	if p.s.showFallback(m.tag, m.digest, limit) || m.byDigest() && slices.Contains(p.s.listed, m.digest) {
 		if m.content != nil && m.content.index {
 			for i := range m.content.artifact.Children {
-				p.s.listed = remember(p.s.listed, m.content.artifact.Children[i].Digest, limit)
+				p.s.list(m.content.artifact.Children[i].Digest, limit)
 			}
 		}
 		return true
 	}
-	if !m.byDigest() {
+	if !m.byDigest() || m.content == nil {
 		return false
 	}
-	return slices.Contains(p.s.listed, m.digest) || m.content != nil && m.content.artifact.Subject != "" && slices.Contains(p.s.subjects, m.content.artifact.Subject)
+	a := m.content.artifact
+	return a.Subject != "" && slices.Contains(p.s.subjects, a.Subject) ||
+		p.s.forgot.accessories && (a.Subject != "" || a.Kind.Accessory())
 }
 
 // isRepeat is row 2: the same reference, or the digest that it stands on, read again before the client was quiet for `repeat`.
 // What the read may still become (its index read for another child, its layers asked for again) is decided by what follows.
 func (p *pass) isRepeat(m *manifestRead) bool {
 	same := p.s.newest(func(q *pull) bool {
-		return q.lull == p.s.lull && (q.digest == m.digest && q.named(m) || m.plain() && q.parentOf(m.digest))
+		return q.lull == p.s.lull && (q.digest == m.digest && q.named(m) || m.plain() && q.lives() && q.parentOf(m.digest))
 	})
 	if same == nil || same.digest != m.digest {
 		return false // what an index lists that was read since, is read as its child
 	}
 	same.again++
-	if len(same.kids) > 0 || m.head.tag != "" {
-		same.rereadAt = p.now // before any child was read, it is one client that reads twice (helm --verify), not two
+	if len(same.kids) > 0 {
+		same.reread = true // before any child was read, it is one client that reads twice, not two
 	}
 	same.readAt = p.now
 	return true
 }
 
-// named tells whether a read asks for the same reference as this pull: the tag, or a digest that no other tag was resolved to.
+// named reports whether a read asks for the same reference as this pull: the tag, or a digest that no other tag was resolved to.
 func (q *pull) named(m *manifestRead) bool {
 	switch {
 	case !m.byDigest():
@@ -95,39 +101,47 @@ func (q *pull) named(m *manifestRead) bool {
 	return true
 }
 
-// isChild is row 3: a child of an index that the client is reading.
+// isChild is row 3: a child of an index that the client is reading. A HEAD that resolved a tag to the
+// child after the index was read makes it a pull of that tag; an older one was for something else.
 func (p *pass) isChild(m *manifestRead) bool {
-	if !m.byDigest() || m.head.tag != "" {
+	if !m.byDigest() {
 		return false
 	}
-	parent := p.s.newest(func(q *pull) bool { return q.parentOf(m.digest) })
-	if parent == nil {
+	parent := p.s.newest(func(q *pull) bool { return q.lives() && q.parentOf(m.digest) })
+	if parent == nil || m.head.tag != "" && m.head.at.After(parent.readAt) {
 		return false
 	}
-	if !parent.hasRead(m.digest) && p.chosenAnew(parent) {
-		parent = p.next(parent)
+	p.s.giveHeadBack(m.head, p.cfg.Bounds.Session)
+	full := len(parent.kids) >= p.cfg.Bounds.Session
+	if !full && !parent.hasRead(m.digest) {
+		if p.chosenAnew(parent) {
+			parent = p.next(parent)
+		}
+		parent.kids = append(parent.kids, kid{digest: m.digest, content: m.content})
 	}
-	if !parent.hasRead(m.digest) && len(parent.kids) < p.cfg.Bounds.Session {
-		parent.kids = append(parent.kids, kid{m.digest, m.content})
-	}
+	p.s.forgot.children = p.s.forgot.children || full
 	p.settleStrays(parent)
 	return true
 }
 
-// chosenAnew tells whether a child not read before belongs to the next pull of its index: that was read again meanwhile, or, with the index in
-// the client's own store, its tag was resolved again.
+// chosenAnew reports whether a child not read before belongs to the next pull of its index: that was
+// read again meanwhile, or, with the index in the client's own store, its tag was resolved again.
 func (p *pass) chosenAnew(parent *pull) bool {
-	if parent.again > 0 && !parent.rereadAt.IsZero() && len(parent.kids) > 0 {
-		return true
+	return parent.again > 0 && parent.reread && len(parent.kids) > 0 || p.resolvedAnew(parent)
+}
+
+// resolvedAnew reports whether the tag of a download was resolved again after its first layer. It
+// takes that HEAD.
+func (p *pass) resolvedAnew(q *pull) bool {
+	if q.state != counted || q.tag == "" {
+		return false
 	}
-	if parent.state == counted && parent.tag != "" {
-		h := p.s.headOf(parent.digest)
-		if h != nil && h.tag == parent.tag && h.at.After(parent.readAt) {
-			p.s.dropHeads(h.tag)
-			return true
-		}
+	h := p.s.headOf(q.digest)
+	if h == nil || h.tag != q.tag || !h.at.After(q.countedAt) {
+		return false
 	}
-	return false
+	p.s.takeHead(q.digest)
+	return true
 }
 
 // next is a further pull of what has been pulled already.
@@ -135,7 +149,7 @@ func (p *pass) next(of *pull) *pull {
 	if of.again > 0 {
 		of.again--
 	}
-	of.rereadAt = time.Time{}
+	of.reread = false
 	q := &pull{
 		tag: of.tag, digest: of.digest, content: of.content, times: 1, readAt: p.now, lull: p.s.lull,
 		at: p.now, operator: of.operator, claimed: of.claimed, external: of.external, requestID: of.requestID,
@@ -144,7 +158,8 @@ func (p *pass) next(of *pull) *pull {
 	return q
 }
 
-// begin is rows 4 to 9: a reading of its own. What it was decides what follows: the same client's put or delete of it (rows 4 and 5), a blob, or quiet.
+// begin is rows 4 to 9: a reading of its own. What follows decides what it was: the same client's put or
+// delete of it (row 5), a layer, or quiet.
 func (p *pass) begin(m *manifestRead) {
 	q := &pull{
 		tag: m.tag, digest: m.digest, content: m.content, times: 1, readAt: p.now, lull: p.s.lull,
@@ -154,8 +169,8 @@ func (p *pass) begin(m *manifestRead) {
 		q.at = p.now
 	}
 	if m.byDigest() {
-		q.readBack = slices.Contains(p.s.puts, m.digest) // row 4
-		q.tag = m.head.tag                               // row 7
+		q.readBack = slices.Contains(p.s.puts, m.digest) || p.s.forgot.puts // row 4
+		q.tag = m.head.tag                                                  // row 7
 		if q.tag == "" {
 			p.viaKnownIndex(q, m) // row 8's case of an index
 		}
@@ -170,62 +185,74 @@ func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 		h := p.s.heads[i]
 		if c := p.t.index.content(h.digest); c.child(m.digest) {
 			q.tag, q.digest, q.content = h.tag, h.digest, c
-			q.kids = []kid{{m.digest, m.content}}
+			q.kids = []kid{{digest: m.digest, content: m.content}}
 			q.readBack = false
-			p.s.dropHeads(h.tag)
+			p.s.takeHead(h.digest)
 			return
 		}
 	}
 }
 
+// add remembers a reading. Where there is no room, the oldest is forgotten without a word, those of
+// images first: what follows of an index could be told from nothing else any more.
 func (p *pass) add(q *pull) {
 	if len(p.s.pulls) >= p.cfg.Bounds.Session {
-		p.tellQuiet(p.s.pulls[0])
-		p.s.pulls = slices.Delete(p.s.pulls, 0, 1)
+		i := max(slices.IndexFunc(p.s.pulls, func(o *pull) bool { return o.content == nil || !o.content.index }), 0)
+		p.s.drop(p.s.pulls[i])
+		p.s.pulls = slices.Delete(p.s.pulls, i, i+1)
 	}
 	p.s.pulls = append(p.s.pulls, q)
 }
 
-// count tells a pull that downloads.
+// count tells a pull that downloads. Inspections of the same that are remembered in case a layer follows are no
+// longer: this is the pull that the layers belong to.
 func (p *pass) count(q *pull) {
-	q.state = counted
-	p.tell(q.event(p.s, false))
+	q.state, q.countedAt = counted, p.now
+	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(o *pull) bool {
+		return o.state == resolved && (o.digest == q.digest || q.hasRead(o.digest))
+	})
+	p.tell(q.event(p.s))
 }
 
 func (p *pass) tell(e Event) {
+	if e.Client.who() == "" {
+		e.Client.Claimed = p.s.key.who // read without a name, by a client that has one
+	}
 	if e.Client.Operator == "" && e.Client.Claimed != "" && e.Client.Claimed == p.s.operator {
 		e.Client.Operator, e.Client.Claimed = e.Client.Claimed, "" // vouched for since
 	}
 	p.told = append(p.told, e)
 }
 
-// tellQuiet tells a pull that moved no blob, when its client has been quiet.
+// tellQuiet tells an inspection, when its client has been quiet.
 func (p *pass) tellQuiet(q *pull) {
-	if q.state == undecided && !q.readBack {
-		p.tell(q.event(p.s, true))
+	if q.state != undecided {
+		return
 	}
-	if q.state == undecided {
-		q.state = resolved
+	if !q.readBack {
+		p.tell(q.event(p.s))
 	}
+	q.state = resolved
 }
 
-// rest is what a client's quiet means: what was undecided moved no blob, and what waited for the next request waits no longer.
-// Kept are reads whose blobs, and indexes whose children, may follow later.
+// rest is what a client's quiet means: what was undecided moved no layer, and what waited for the next
+// request waits no longer. Kept are inspections whose layers may follow.
 func (s *session) rest(told []Event) []Event {
 	p := pass{s: s, told: told}
 	for _, q := range s.pulls {
 		p.tellQuiet(q)
 	}
-	s.pulls = slices.DeleteFunc(s.pulls, func(q *pull) bool { return q.state == counted && (q.content == nil || !q.content.index) })
+	s.pulls = slices.DeleteFunc(s.pulls, func(q *pull) bool { return q.state == counted })
 	if len(s.pulls) > restPulls {
 		s.pulls = slices.Delete(s.pulls, 0, len(s.pulls)-restPulls)
 	}
 	for _, q := range s.pulls {
-		q.again, q.rereadAt = 0, time.Time{}
+		q.again, q.reread = 0, false
 	}
 	s.heads, s.puts, s.strays, s.asked, s.writing = nil, nil, nil, nil, time.Time{}
+	s.forgot, s.dropped = forgotten{accessories: s.forgot.accessories}, nil
 	return p.told
 }
 
-// restPulls is how many reads are kept of a client that is quiet.
+// restPulls is how many inspections are kept of a client that is quiet.
 const restPulls = 8

@@ -113,13 +113,9 @@ func (d *decision) bookkeeping() bool {
 // isIndexKind: an index that is an accessory by what it says of itself is an index still.
 func isIndexKind(a *Artifact) bool { return a.Kind == Index || len(a.Children) > 0 }
 
-// pushedBook gives no event of its own; what it lists are referrers, so what waits among them waits no longer.
+// pushedBook gives no event of its own. What it lists goes on waiting: who copies an image built with
+// attestations puts such tags before the index that lists both.
 func (d *decision) pushedBook(e Event) error {
-	for _, c := range e.Artifact.Children {
-		if err := d.releaseHeld(c.Digest); err != nil {
-			return err
-		}
-	}
 	known, ok, err := read[manifestRow](d, d.w.manifestKey(e.Digest))
 	if err != nil {
 		return err
@@ -163,9 +159,10 @@ func (d *decision) pushedUntagged(e Event) error {
 	return nil
 }
 
-// waits tells whether a put by digest may still turn out to be part of something.
+// waits reports whether a put by digest may still turn out to be part of something. What BuildKit attests
+// stands in an index, also where its image is known and unchanged.
 func (d *decision) waits(a *Artifact) (bool, error) {
-	if a == nil || a.Subject == "" {
+	if a == nil || a.Subject == "" || a.ArtifactType == buildKitAttestation {
 		return true, nil
 	}
 	_, waiting, err := read[heldRow](d, d.w.heldKey(a.Subject))

@@ -247,7 +247,7 @@ func body(text, b64 string, h http.Header) Body {
 	return Body{Bytes: b, Digest: "sha256:" + hex.EncodeToString(sum[:]), MediaType: mediaType, Size: int64(len(b))}
 }
 
-// compare explodes both sides by tag. Reads that a person may or may not call a pull (weak) may be there or not; manifest_only events go to nobody
+// compare explodes both sides by tag. Reads that a person may or may not call a pull (weak) may be there or not; inspections go to nobody
 // who has not asked for them.
 func compare(want []expected, got []Event) (missing, extra []string) {
 	var may []string
@@ -264,7 +264,7 @@ func compare(want []expected, got []Event) (missing, extra []string) {
 		}
 	}
 	for i := range got {
-		if got[i].ManifestOnly {
+		if got[i].Inspection() {
 			continue
 		}
 		for _, s := range lines(&got[i], want) {

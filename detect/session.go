@@ -33,6 +33,11 @@ type session struct {
 	writing  time.Time      // since when it pushes; zero when it does not
 	operator string         // the client's name, once something has vouched for it
 	cost     int            // bytes counted for it
+
+	forgot  forgotten
+	dropped dropped  // readings that made room for others
+	owner   *session // of an anonymous one: the named client whose doings its own are part of
+	shared  bool     // … several named clients could be
 }
 
 // sessionKey is DESIGN's "the client": operator, address and user agent, by repository; never the connection.
@@ -78,6 +83,7 @@ type shard struct {
 	byID            map[uint64]*session
 	active, resting list // the most recently used first
 	bytes           int
+	lost            lost
 }
 
 // list is an intrusive list of sessions.
@@ -107,10 +113,17 @@ func (l *list) remove(s *session) {
 	s.prev, s.next = nil, nil
 }
 
-// find is where the session of a key is, or would be.
+// find is where the session of a key is, or would be. Clients that differ in nothing but their names
+// share a shard.
 func (ss *sessions) find(k sessionKey) (sh *shard, id uint64) {
+	who := k.who
+	k.who = ""
 	id = maphash.Comparable(ss.seed, k)
-	return &ss.shards[id%shards], id
+	sh = &ss.shards[id%shards]
+	if who != "" {
+		id ^= maphash.String(ss.seed, who) &^ (shards - 1)
+	}
+	return sh, id
 }
 
 func (ss *sessions) size() (n, bytes int) {
@@ -141,7 +154,7 @@ func (sh *shard) enter(k sessionKey, id uint64, now time.Time) *session {
 	if sh.byID == nil {
 		sh.byID = map[uint64]*session{}
 	}
-	s = &session{key: k, id: id, shard: sh, last: now}
+	s = &session{key: k, id: id, shard: sh, last: now, forgot: sh.lost.of(id)}
 	s.pulls = s.room[:0]
 	sh.byID[id] = s
 	sh.active.push(s)
@@ -170,7 +183,7 @@ func (sh *shard) weigh(s *session) {
 	}
 	k := &s.key
 	n := 512 + len(k.at.Value().Repository) + len(k.address) + len(k.agent) + len(k.who)
-	n += 256*len(s.heads) + 96*(len(s.puts)+len(s.subjects)+len(s.listed)+len(s.strays)) + 24*len(s.asked)
+	n += 256*len(s.heads) + 96*(len(s.puts)+len(s.subjects)+len(s.listed)+len(s.strays)) + 24*(len(s.asked)+len(s.dropped))
 	for _, q := range s.pulls {
 		n += 320 + 96*len(q.kids)
 		if q.content != nil {
@@ -181,19 +194,20 @@ func (sh *shard) weigh(s *session) {
 	s.cost = n
 }
 
-// evict makes room. What is dropped are reads whose blobs may follow later; those still undecided are told as they stand.
-func (sh *shard) evict(b Bounds) (told []Event) {
+// evict makes room. What is evicted is told of no more, and neither is what may follow of it.
+func (sh *shard) evict(b Bounds, now time.Time) {
 	for len(sh.byID) > max(b.Sessions/shards, 1) || sh.bytes > max(b.SessionBytes/shards, 4096) {
 		s := sh.resting.back
 		if s == nil {
 			s = sh.active.back
 		}
 		if s == nil {
-			return told
+			return
 		}
-		told = sh.end(s, told)
+		sh.lost.add(s, now)
+		s.pulls = nil
+		sh.end(s, nil)
 	}
-	return told
 }
 
 // end forgets a session.
@@ -212,8 +226,9 @@ func (sh *shard) end(s *session, told []Event) []Event {
 
 // quiet ends the waiting of sessions whose clients have been quiet for long enough, and forgets those that rest for very long.
 func (sh *shard) quiet(now time.Time, pull, keep time.Duration) (told []Event) {
+	sh.lost.expire(now, pull)
 	for s := sh.active.back; s != nil && now.Sub(s.last) >= pull; s = sh.active.back {
-		if s.busy > 0 {
+		if s.busy > 0 || s.follows(now, pull) {
 			sh.touch(s, now) // a transfer in flight is not quiet
 			continue
 		}

@@ -211,7 +211,7 @@ func (d *decision) writtenSince(o *write) (bool, error) {
 
 // refused: no event, but a retry that finds the work done tells what became of the first try.
 func (d *decision) refused(siblings []write) error {
-	if d.w.Do == doDelete && d.out.status > http.StatusUnauthorized && !IsDigest(d.w.Reference) && !d.wasGone(siblings) {
+	if d.w.Do == doDelete && d.refusedForGood() && !IsDigest(d.w.Reference) && !d.wasGone(siblings) {
 		d.rememberRefusal()
 	}
 	switch d.out.status {
@@ -234,7 +234,12 @@ func (d *decision) refused(siblings []write) error {
 	return nil
 }
 
-// wasGone tells whether a delete's 404 says no more than that there is nothing to delete, any more or at all.
+// refusedForGood reports whether the upstream refused the request itself, and not its lack of a login.
+func (d *decision) refusedForGood() bool {
+	return d.out.status >= http.StatusBadRequest && d.out.status != http.StatusUnauthorized
+}
+
+// wasGone reports whether a delete's 404 says no more than that there is nothing to delete, any more or at all.
 func (d *decision) wasGone(siblings []write) bool {
 	return d.out.status == http.StatusNotFound && (d.w.Before.Absent || len(siblings) > 0)
 }

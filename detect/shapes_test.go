@@ -169,10 +169,12 @@ func TestShapes(t *testing.T) {
 			c := s.client("skopeo")
 			c.get("src", "v1")
 			for _, m := range [][]byte{a, b} {
-				name := s.names[digestOfBytes(m)]
+				name, layer := s.names[digestOfBytes(m)], map[string]string{"amd64": "l1", "arm64": "l2"}
 				c.get("src", digestOfBytes(m))
-				c.blob("src", name+".config")
+				r := c.blobbing("src", layer[name], 200) // passed on as it comes
 				c.upload("dst", 2*time.Minute)
+				r.end(true)
+				c.blob("src", name+".config")
 				c.put("dst", digestOfBytes(m), m)
 			}
 			c.put("dst", "v1", idx)

@@ -106,7 +106,7 @@ func (h *hook) refused(f *facts) (because string, tags []int) {
 		return "enabled", nil
 	case !h.types[e.Type]:
 		return "events", nil
-	case e.Type == detect.PullArtifact && e.ManifestOnly && !h.ManifestReads:
+	case e.Inspection() && !h.ManifestReads:
 		return "manifest_reads", nil
 	}
 	if because := h.match.refused(f); because != "" {

@@ -64,7 +64,7 @@ func TestFilters(t *testing.T) {
 	anonymous := with(push("team/app", "v1"), func(e *detect.Event) { e.Client.Operator = "" })
 	untagged := push("team/app")
 	same := with(push("team/app", "v1"), func(e *detect.Event) { e.Unchanged = true })
-	inspect := with(push("team/app", "v1"), func(e *detect.Event) { e.Type, e.ManifestOnly = detect.PullArtifact, true })
+	inspect := with(push("team/app", "v1"), func(e *detect.Event) { e.Type, e.Moved = detect.PullArtifact, detect.MovedConfig })
 	signature := with(push("team/app", "v1"), func(e *detect.Event) { e.Artifact = &detect.Artifact{Kind: detect.Signature} })
 	tagGone := with(push("team/app", "v1"), func(e *detect.Event) { e.Type, e.Artifact = detect.DeleteTag, nil })
 	quota := detect.Event{ID: "q", Type: detect.QuotaWarning, Upstream: "registry"}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 
 	godigest "github.com/opencontainers/go-digest"
@@ -64,9 +65,22 @@ func (x *exchange) note(res *http.Response) {
 	x.op.ContentDigest = contentDigest(res.Header)
 	x.op.MediaType = mediaType(res.Header)
 	x.op.OCITags = res.Header["Oci-Tag"]
+	x.op.Whole = res.StatusCode == http.StatusPartialContent && wholeRange(res.Header.Get("Content-Range"))
 	if x.in.Header.Get("Authorization") == "" {
 		x.noteAnonymous(x.op.Action, res.StatusCode)
 	}
+}
+
+// wholeRange reports whether a Content-Range names all of the bytes: "bytes 0-n/n+1".
+func wholeRange(s string) bool {
+	s, ok := strings.CutPrefix(s, "bytes 0-")
+	if !ok {
+		return false
+	}
+	last, length, ok := strings.Cut(s, "/")
+	n, err := strconv.ParseInt(last, 10, 63)
+	of, err2 := strconv.ParseInt(length, 10, 63)
+	return ok && err == nil && err2 == nil && n >= 0 && of == n+1
 }
 
 // contentDigest is the digest that an answer names; "" where it names none, or what cannot be one. Algorithms that bellbuoy cannot
@@ -120,7 +134,7 @@ const (
 
 // keeps is how many bytes of an answer's body are kept for reading.
 func (x *exchange) keeps(res *http.Response) int {
-	ok := res.StatusCode == http.StatusOK
+	ok := res.StatusCode == http.StatusOK || x.op.Whole
 	switch x.op.Action {
 	case detect.ManifestGet:
 		if ok {

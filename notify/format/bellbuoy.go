@@ -50,7 +50,7 @@ type BellbuoyEvent struct {
 	RequestID       string `json:"request_id,omitempty"`
 
 	Changed       *bool  `json:"changed,omitempty" jsonschema:"description=Pushes: whether it changed what the tag stands on."`
-	ManifestOnly  *bool  `json:"manifest_only,omitempty" jsonschema:"description=Pulls: whether no blob was moved."`
+	Moved         string `json:"moved,omitempty" jsonschema:"enum=layers,enum=config,enum=manifest,description=Pulls: the most that was moved. Without layers it was an inspection."`
 	Inferred      bool   `json:"inferred,omitempty" jsonschema:"description=The request's outcome was unknown and was found out later."`
 	NamespaceHint string `json:"namespace_hint,omitempty" jsonschema:"description=The ns parameter of a containerd mirror request."`
 }
@@ -124,7 +124,7 @@ func (b *BellbuoyEvent) addByType(e *detect.Event) {
 	case detect.DeleteArtifact:
 		b.TagsComplete = &e.TagsComplete
 	case detect.PullArtifact:
-		b.ManifestOnly = &e.ManifestOnly
+		b.Moved = string(e.Moved)
 		if len(e.Tags) > 0 {
 			b.TagAsked = e.Tags[0]
 		}

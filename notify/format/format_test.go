@@ -112,7 +112,7 @@ func samples() []detect.Event {
 		case detect.PushArtifact:
 			e.Tags, e.Previous, e.Mismatch, e.Inferred = []string{"v1", "latest"}, digestB, true, true
 		case detect.PullArtifact:
-			e.Tags, e.KnownTags, e.ManifestOnly = []string{"v1"}, []string{"latest", "v1"}, true
+			e.Tags, e.KnownTags, e.Moved = []string{"v1"}, []string{"latest", "v1"}, detect.MovedConfig
 		case detect.DeleteArtifact:
 			e.Tags, e.TagsComplete = []string{"v1", "latest"}, true
 		case detect.DeleteTag:

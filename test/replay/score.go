@@ -12,13 +12,13 @@ import (
 // A Score is how the webhooks of a scenario compare with what happened. Its lines are exploded by tag.
 type Score struct {
 	Missing, Extra []string
-	Looked         []string // reads of a manifest alone that nobody calls a pull: DESIGN has them, for webhooks with manifest_reads
+	Looked         []string // inspections that nobody calls a pull: DESIGN has them, for webhooks with manifest_reads
 }
 
 // Exact tells whether all came that should, and nothing else.
 func (s Score) Exact() bool { return len(s.Missing)+len(s.Extra) == 0 }
 
-// Score compares both webhooks. A read that a person may or may not call a pull may be there or not; one that moved no blob may only be
+// Score compares both webhooks. A read that a person may or may not call a pull may be there or not; one that moved no layer may only be
 // at the webhook that asks for those.
 func (p *Played) Score() (s Score) {
 	for _, at := range []struct {
@@ -32,7 +32,7 @@ func (p *Played) Score() (s Score) {
 		if at.looks {
 			s.Looked = one.Looked
 		} else {
-			s.Extra = append(s.Extra, label(at.name+", of no blob", one.Looked)...)
+			s.Extra = append(s.Extra, label(at.name+", of no layer", one.Looked)...)
 		}
 	}
 	return s
@@ -60,7 +60,7 @@ func compare(want []Happening, got []format.BellbuoyEvent) (s Score) {
 	for i := range got {
 		e := &got[i]
 		for _, line := range lines(e) {
-			switch looked := e.ManifestOnly != nil && *e.ManifestOnly; {
+			switch looked := e.Moved != "" && e.Moved != string(detect.MovedLayers); {
 			case !looked && take(&s.Missing, line), take(&may, line):
 			case looked:
 				s.Looked = append(s.Looked, line)

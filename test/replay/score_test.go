@@ -10,15 +10,15 @@ import (
 
 // TestScore: what is missing, too much, allowed or at the wrong webhook is seen as such.
 func TestScore(t *testing.T) {
-	alice, only, moved := "alice", true, false
+	alice := "alice"
 	pull := Happening{Type: "pull", Repository: "a/b", Tags: []string{"v1"}, Digest: "sha256:1", Operator: &alice}
 	weak := pull
 	weak.Weak = true
 	event := format.BellbuoyEvent{
-		Type: detect.PullArtifact, Repository: "a/b", Tags: []string{"v1", "v2"}, TagAsked: "v1", Digest: "sha256:1", Operator: alice, ManifestOnly: &moved,
+		Type: detect.PullArtifact, Repository: "a/b", Tags: []string{"v1", "v2"}, TagAsked: "v1", Digest: "sha256:1", Operator: alice, Moved: "layers",
 	}
 	stranger, looked := event, event
-	stranger.Operator, looked.ManifestOnly = "bob", &only
+	stranger.Operator, looked.Moved = "bob", "config"
 	for _, tc := range []struct {
 		name                   string
 		want                   Happening
