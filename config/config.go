@@ -146,6 +146,8 @@ type Limits struct {
 	HeaderSize Size `yaml:"header_size" default:"64KiB"`
 	// Most client connections at a time.
 	Connections int `yaml:"connections" default:"0"`
+	// Most connections of one client's address at a time; more are closed. trusted_proxies are not limited: their connections are many clients'.
+	ConnectionsPerClient int `yaml:"connections_per_client" default:"0"`
 }
 
 // Identity is who the operator of a request is: the header, then the token's claims, then the Basic user name, then

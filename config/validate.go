@@ -190,6 +190,9 @@ func (v *validator) limits() {
 	if v.cfg.Limits.Connections < 0 {
 		v.wrong("limits.connections", "must not be negative")
 	}
+	if v.cfg.Limits.ConnectionsPerClient < 0 {
+		v.wrong("limits.connections_per_client", "must not be negative")
+	}
 	c := v.cfg.Correlation
 	v.positive("correlation.untagged_push", c.UntaggedPush)
 	v.positive("correlation.untagged_push_max", c.UntaggedPushMax)

@@ -23,7 +23,9 @@ func (s *Server) greet(v *served, c net.Conn, proxied bool) {
 			s.open.release()
 			return
 		}
-		c = p
+		if c = p; !s.admit(v, c) {
+			return
+		}
 	}
 	if v.tls != nil {
 		secured, err := shakeHands(c, v.tls, v.HeaderRead)

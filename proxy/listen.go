@@ -28,6 +28,9 @@ type ServerOptions struct {
 	HeaderSize int
 	// Connections is how many connections are served at a time; more wait in the kernel's queue.
 	Connections int
+	// ConnectionsPerClient is how many connections one client's address has at a time (an IPv6 client's network of 64 bits);
+	// more are closed. It does not bound TrustedProxies: their connections are many clients'.
+	ConnectionsPerClient int
 	// TLS are the certificates. Nil: plain HTTP/1.1; with it, HTTP/2 too.
 	TLS *Certificates
 	// ProxyProtocol expects a PROXY header on every connection from TrustedProxies, and none on others.
@@ -40,7 +43,8 @@ type ServerOptions struct {
 // Server accepts connections and serves them. Its options can be replaced while it runs: connections that are there go on under those that they
 // came under, so nothing is dropped.
 type Server struct {
-	open connections
+	open    connections
+	clients clientCount
 
 	accepting sync.WaitGroup  // Serve's loops, and connections on their way to a server
 	hurried   context.Context // ends when such connections shall take no longer …
@@ -87,7 +91,7 @@ func (s *Server) Configure(o ServerOptions) {
 		MaxHeaderBytes:    o.HeaderSize,
 		ErrorLog:          stdlog,
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		ConnState:         func(_ net.Conn, state http.ConnState) { s.changed(next, state) },
+		ConnState:         func(c net.Conn, state http.ConnState) { s.changed(next, c, state) },
 		Protocols:         new(http.Protocols),
 		HTTP2:             forCrowds(o),
 	}
@@ -181,6 +185,9 @@ func (s *Server) hand(c net.Conn) {
 	v := s.now
 	s.mu.Unlock()
 	proxied := v.ProxyProtocol && trusts(v.TrustedProxies, peerOf(c.RemoteAddr().String()))
+	if !proxied && !s.admit(v, c) {
+		return
+	}
 	if !proxied && v.tls == nil {
 		s.deliver(v, c)
 		return
@@ -197,7 +204,7 @@ func (s *Server) deliver(v *served, c net.Conn) {
 		s.mu.Unlock()
 		if closed || next == v {
 			c.Close()
-			s.open.release()
+			s.released(c)
 			return
 		}
 		v = next
@@ -205,11 +212,17 @@ func (s *Server) deliver(v *served, c net.Conn) {
 }
 
 // changed counts connections out.
-func (s *Server) changed(v *served, state http.ConnState) {
+func (s *Server) changed(v *served, c net.Conn, state http.ConnState) {
 	if state == http.StateClosed || state == http.StateHijacked {
 		s.count(v, -1)
-		s.open.release()
+		s.released(c)
 	}
+}
+
+// released makes room for another connection.
+func (s *Server) released(c net.Conn) {
+	s.clients.leave(networkOf(peerOf(c.RemoteAddr().String())))
+	s.open.release()
 }
 
 // count counts connections in and out, and forgets an earlier server with its last one.

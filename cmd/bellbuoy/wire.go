@@ -116,7 +116,8 @@ func (w *wiring) serverOptions(h *proxy.Handler, log *zap.Logger) proxy.ServerOp
 	return proxy.ServerOptions{
 		Handler: h, HeaderRead: time.Duration(c.Limits.HeaderRead), Idle: time.Duration(c.Limits.Idle),
 		Stalled: time.Duration(c.Limits.StalledBody), HeaderSize: int(c.Limits.HeaderSize),
-		Connections: c.Limits.Connections, TLS: w.tls, ProxyProtocol: c.ProxyProtocol, TrustedProxies: c.TrustedProxies, Log: log,
+		Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,
+		TLS: w.tls, ProxyProtocol: c.ProxyProtocol, TrustedProxies: c.TrustedProxies, Log: log,
 	}
 }
 
