@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -37,6 +38,17 @@ func (n *clientCount) leave(client netip.Addr) {
 	if n.open[client]--; n.open[client] <= 0 {
 		delete(n.open, client)
 	}
+}
+
+// ClientNetwork is the address under which the client of a request is counted: the peer's, or where the peer is a trusted
+// proxy the one that its headers name; of IPv6 the network of 64 bits. The zero one where that is no IP address.
+func ClientNetwork(r *http.Request, trusted []netip.Prefix) netip.Addr {
+	g := generation{Options: Options{TrustedProxies: trusted}}
+	client, err := netip.ParseAddr(g.seen(r).address)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return networkOf(client)
 }
 
 // networkOf is the address under which a client is counted: IPv6 clients choose the lower half of theirs.

@@ -1,31 +1,24 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
 	"net/url"
-	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
+	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/proxy"
 )
-
-const tokenName = "admin.token"
 
 // adminGate lets in who may use the admin address: a user or a token of the configuration; without any, on loopback, the token in data_dir/admin.token.
 // It also refuses what a web page in somebody's browser could send here: foreign Hosts (DNS rebinding) and foreign Origins (CSRF).
@@ -33,17 +26,25 @@ type adminGate struct {
 	next     http.Handler
 	token    string // of data_dir/admin.token
 	loopback bool
-	config   atomic.Pointer[config.Admin]
-	checked  passwords
+	config   atomic.Pointer[config.Config]
+	logins   *logins
 }
 
 func (g *adminGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case g.loopback && !localName(r.Host):
 		http.Error(w, "Host: this address answers to localhost and IP addresses only", http.StatusForbidden)
+		return
 	case foreignOrigin(r):
 		http.Error(w, "Origin: requests of other sites are refused", http.StatusForbidden)
-	case !g.allowed(r):
+		return
+	}
+	allowed, after := g.allowed(r)
+	switch {
+	case after > 0:
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+		http.Error(w, "too many failed logins of this address within a minute", http.StatusTooManyRequests)
+	case !allowed:
 		w.Header().Set("WWW-Authenticate", `Basic realm="bellbuoy"`)
 		http.Error(w, "a user or token of admin.users and admin.tokens is needed; without them, as bearer token what "+tokenName+" in data_dir holds", http.StatusUnauthorized)
 	default:
@@ -51,59 +52,43 @@ func (g *adminGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// allowed takes users and tokens that are limited to no project: what is served here today shows all of them.
-func (g *adminGate) allowed(r *http.Request) bool {
-	a := g.config.Load()
-	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+// allowed reports whether a request's login is right and not limited to projects: what is served here today shows all of
+// them. after is when its address may try again, where it has failed too often.
+func (g *adminGate) allowed(r *http.Request) (ok bool, after time.Duration) {
+	if r.Header.Get("Authorization") == "" {
+		return false, 0
+	}
+	c := g.config.Load()
+	var projects []string
+	right, after := g.logins.try(proxy.ClientNetwork(r, c.TrustedProxies), func(rank int) (right bool) {
+		projects, right = g.account(r, &c.Admin, rank)
+		return right
+	})
+	return right && len(projects) == 0, after
+}
+
+// account is whose login a request has: the projects to which it is limited, and whether it is anybody's.
+func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (projects []string, ok bool) {
+	if bearer, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); isBearer {
 		if len(a.Users)+len(a.Tokens) == 0 {
-			return g.loopback && same(bearer, g.token)
+			return nil, g.loopback && same(bearer, g.token)
 		}
 		for _, t := range a.Tokens {
-			if len(t.Projects) == 0 && same(bearer, t.Token.Reveal()) {
-				return true
+			if same(bearer, t.Token.Reveal()) {
+				projects, ok = t.Projects, true
 			}
 		}
-		return false
+		return projects, ok
 	}
-	name, password, ok := r.BasicAuth()
-	if !ok {
-		return false
+	name, password, isBasic := r.BasicAuth()
+	if !isBasic {
+		return nil, false
 	}
-	for _, u := range a.Users {
-		if len(u.Projects) == 0 && u.Name == name {
-			return g.checked.match(u.PasswordHash.Reveal(), password)
-		}
-	}
-	return false
+	user, ok := g.logins.user(r.Context(), a.Users, name, password, rank)
+	return user.Projects, ok
 }
 
-// same compares in constant time, whatever the lengths.
-func same(a, b string) bool {
-	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
-	return b != "" && subtle.ConstantTimeCompare(x[:], y[:]) == 1
-}
-
-// passwords checks bcrypt hashes, one at a time, and remembers the last that matched: a hash takes long on purpose.
-type passwords struct {
-	mu   sync.Mutex
-	last [sha256.Size]byte
-}
-
-func (p *passwords) match(hash, password string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	sum := sha256.Sum256([]byte(hash + "\x00" + password))
-	if subtle.ConstantTimeCompare(sum[:], p.last[:]) == 1 {
-		return true
-	}
-	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) != nil {
-		return false
-	}
-	p.last = sum
-	return true
-}
-
-// localName tells whether a Host is one that only this machine's own users can mean.
+// localName reports whether a Host is one that only this machine's own users can mean.
 func localName(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -122,23 +107,23 @@ func foreignOrigin(r *http.Request) bool {
 }
 
 // newAdmin is what the admin address serves. Profiles are all there is yet.
-func newAdmin(c *config.Config, loopback bool) (*adminGate, error) {
+func newAdmin(c *config.Config, loopback bool, log *zap.Logger) (*adminGate, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	token, err := adminToken(c.DataDir)
+	token, err := adminToken(c.DataDir, log)
 	if err != nil {
 		return nil, err
 	}
-	g := &adminGate{next: mux, token: token, loopback: loopback}
-	g.config.Store(&c.Admin)
+	g := &adminGate{next: mux, token: token, loopback: loopback, logins: newLogins()}
+	g.config.Store(c)
 	return g, nil
 }
 
-// loopback tells whether only this machine reaches a listener.
+// loopback reports whether only this machine reaches a listener.
 func loopback(l net.Listener) bool {
 	a, ok := l.Addr().(*net.TCPAddr)
 	return ok && a.IP.IsLoopback()
@@ -165,21 +150,4 @@ func serveAdmin(s *http.Server, l net.Listener, t config.ServerTLS) error {
 
 func (g *adminGate) server() *http.Server {
 	return &http.Server{Handler: g, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-}
-
-// adminToken reads data_dir/admin.token, or makes it.
-func adminToken(dir string) (string, error) {
-	path := filepath.Join(dir, tokenName)
-	if b, err := os.ReadFile(path); err == nil && len(strings.TrimSpace(string(b))) >= 32 {
-		return strings.TrimSpace(string(b)), nil
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("reading %s: %w", tokenName, err)
-	}
-	raw := make([]byte, 32)
-	_, _ = rand.Read(raw) // never fails
-	token := hex.EncodeToString(raw)
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("writing %s: %w", tokenName, err)
-	}
-	return token, nil
 }

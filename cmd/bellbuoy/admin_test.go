@@ -1,13 +1,17 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/bellbuoy/bellbuoy/config"
@@ -56,7 +60,7 @@ func TestAdminGate(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, tokenName), []byte(own+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		g, err := newAdmin(&config.Config{DataDir: dir, Admin: tt.admin}, tt.loopback)
+		g, err := newAdmin(&config.Config{DataDir: dir, Admin: tt.admin}, tt.loopback, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,16 +77,74 @@ func TestAdminGate(t *testing.T) {
 	}
 }
 
-func TestAdminTokenIsKept(t *testing.T) {
-	dir := t.TempDir()
-	first, err := adminToken(dir)
-	if err != nil || len(first) != 64 {
-		t.Fatal(first, err)
+func TestAdminToken(t *testing.T) {
+	const known = "0123456789012345678901234567890123456789"
+	for name, tt := range map[string]struct {
+		make func(path string) error
+		kept bool
+		err  string
+		warn bool
+	}{
+		"none":            {make: func(string) error { return nil }},
+		"its own":         {make: func(path string) error { return os.WriteFile(path, []byte(known+"\n"), 0o600) }, kept: true},
+		"too short":       {make: func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) }},
+		"of the group":    {make: writeMode(known, 0o660), kept: true},
+		"of everybody":    {make: writeMode(known, 0o666), warn: true},
+		"readable by all": {make: writeMode(known, 0o644), warn: true},
+		"a symbolic link": {make: func(path string) error {
+			return errors.Join(os.WriteFile(path+".target", []byte(known), 0o600), os.Symlink(path+".target", path))
+		},
+			err: "symbolic link"},
+		"a dangling link": {make: func(path string) error { return os.Symlink(path+".target", path) }, err: "symbolic link"},
+		"a directory":     {make: func(path string) error { return os.Mkdir(path, 0o700) }, err: "not a file"},
+		"a pipe":          {make: func(path string) error { return syscall.Mkfifo(path, 0o600) }, err: "not a file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), tokenName)
+			if err := tt.make(path); err != nil {
+				t.Fatal(err)
+			}
+			core, logs := observer.New(zap.WarnLevel)
+			token, err := adminToken(filepath.Dir(path), zap.New(core))
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("token %q, error %v", token, err)
+				}
+				return
+			}
+			if err != nil || len(token) < shortestToken || (token == known) != tt.kept {
+				t.Errorf("token %q, error %v", token, err)
+			}
+			if warned := logs.Len() > 0; warned != tt.warn {
+				t.Errorf("warnings: %v", logs.All())
+			}
+			if info, err := os.Lstat(path); err != nil || info.Mode() != 0o600 {
+				t.Errorf("%v %v", info.Mode(), err)
+			}
+			if again, err := adminToken(filepath.Dir(path), zap.NewNop()); err != nil || again != token {
+				t.Errorf("%q %v, want the same token again", again, err)
+			}
+		})
 	}
-	if again, err := adminToken(dir); err != nil || again != first {
-		t.Errorf("%q %v, want the same token again", again, err)
+}
+
+func writeMode(text string, mode os.FileMode) func(string) error {
+	return func(path string) error {
+		return errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode)) // whatever the umask is
 	}
-	if info, err := os.Stat(filepath.Join(dir, tokenName)); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", info.Mode(), err)
+}
+
+func TestPlaceWarnings(t *testing.T) {
+	for mode, want := range map[os.FileMode]bool{0o700: false, 0o770: false, 0o755: false, 0o777: true, 0o777 | os.ModeSticky: true} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		for _, database := range []config.Secret{"", "postgres://h/d"} {
+			text := placeWarnings(&config.Config{DataDir: dir, Database: database}).String()
+			if warned := strings.Contains(text, "everybody may write"); warned != want {
+				t.Errorf("mode %v, database %t: %q", mode, database != "", text)
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,22 +25,25 @@ const (
 	overlayMagic = 0x794c7630
 )
 
-// placeWarnings tells of a data_dir whose content does not survive what bellbuoy is there to survive.
-func placeWarnings(c *config.Config) config.Warnings {
+// placeWarnings says what is wrong with the place of data_dir: everybody may write to it, or its content does not survive.
+func placeWarnings(c *config.Config) (w config.Warnings) {
+	if info, err := os.Stat(c.DataDir); err == nil && info.Mode().Perm()&0o002 != 0 {
+		w = append(w, c.Warning("data_dir", fmt.Sprintf("everybody may write to %s: whoever can log in here can take bellbuoy's files away and put others in their place; chmod o-w", c.DataDir)))
+	}
 	if c.Database != "" {
-		return nil
+		return w
 	}
 	var fs unix.Statfs_t
 	if unix.Statfs(existing(c.DataDir), &fs) != nil {
-		return nil // opening the store will say what is wrong
+		return w // opening the store will say what is wrong
 	}
 	switch uint32(fs.Type) {
 	case tmpfsMagic:
-		return config.Warnings{c.Warning("data_dir", fmt.Sprintf("%s is on tmpfs: events that are not yet delivered are gone when the machine stops", c.DataDir))}
+		w = append(w, c.Warning("data_dir", fmt.Sprintf("%s is on tmpfs: events that are not yet delivered are gone when the machine stops", c.DataDir)))
 	case overlayMagic:
-		return config.Warnings{c.Warning("data_dir", fmt.Sprintf("%s is inside the container's own file system: events that are not yet delivered are gone when the container is replaced; mount a volume there", c.DataDir))}
+		w = append(w, c.Warning("data_dir", fmt.Sprintf("%s is inside the container's own file system: events that are not yet delivered are gone when the container is replaced; mount a volume there", c.DataDir)))
 	}
-	return nil
+	return w
 }
 
 // existing is dir or the nearest directory above it that is there.

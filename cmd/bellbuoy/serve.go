@@ -94,7 +94,7 @@ func (a *app) serve(ctx context.Context) error {
 	b.server = proxy.NewServer(w.serverOptions(b.handler, log))
 	b.health = healthServer(b.ready, registry)
 	if l.admin != nil {
-		if b.admin, err = newAdmin(c, loopback(l.admin)); err != nil {
+		if b.admin, err = newAdmin(c, loopback(l.admin), log); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (b *buoy) use(w *wiring) {
 	b.server.Configure(w.serverOptions(b.handler, b.log))
 	b.ready.refuse.Store(w.config.Store.OnFailure == "refuse")
 	if b.admin != nil {
-		b.admin.config.Store(&w.config.Admin)
+		b.admin.config.Store(w.config)
 	}
 	b.wiring.Store(w)
 }

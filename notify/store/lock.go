@@ -12,9 +12,13 @@ import (
 	"syscall"
 )
 
-// lockDir makes this process the only one that uses dir, until the file is closed or the process ends.
+// lockDir makes this process the only one that uses dir, until the file is closed or the process ends. It follows no
+// symbolic link: the file is truncated.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "bellbuoy.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, "bellbuoy.lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, errors.New("bellbuoy.lock is a symbolic link; remove it")
+	}
 	if err != nil {
 		return nil, err
 	}

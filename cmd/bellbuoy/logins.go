@@ -1,0 +1,205 @@
+package main
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/bellbuoy/bellbuoy/config"
+)
+
+const (
+	mostFailures   = 10 // of an address, within failuresFor
+	failuresFor    = time.Minute
+	knownAddresses = 4096
+	knownPasswords = 64
+)
+
+// logins bounds what guesses of names, passwords and tokens cost and learn: ten failures of an address within a minute,
+// then it has to wait; and few passwords are checked at a time, those of addresses without failures first. Its zero value is
+// not ready; newLogins makes one.
+type logins struct {
+	mu        sync.Mutex
+	addresses *lru.Cache[netip.Addr, *tries]
+	busy      int // passwords being checked
+	waiting   waiters
+	came      int // waiters so far
+
+	most  int                                     // passwords checked at a time
+	right *lru.Cache[[sha256.Size]byte, struct{}] // hash and password that matched: bcrypt takes long on purpose
+}
+
+// tries are an address's logins.
+type tries struct {
+	failed  []time.Time // in the last minute, oldest first
+	pending int
+}
+
+func newLogins() *logins {
+	addresses, _ := lru.New[netip.Addr, *tries](knownAddresses) // errs for sizes below one only
+	right, _ := lru.New[[sha256.Size]byte, struct{}](knownPasswords)
+	return &logins{addresses: addresses, right: right, most: max(1, runtime.GOMAXPROCS(0)/4)}
+}
+
+// try runs check for a client, unless the client has failed too often: then it says after which time it may try again.
+// Logins that are being checked count as failures until it is known that they are none.
+func (l *logins) try(client netip.Addr, check func(rank int) bool) (ok bool, after time.Duration) {
+	t, rank, after := l.begin(client, time.Now())
+	if after > 0 {
+		return false, after
+	}
+	defer func() { l.end(t, ok, time.Now()) }()
+	return check(rank), 0
+}
+
+func (l *logins) begin(client netip.Addr, now time.Time) (t *tries, rank int, after time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, ok := l.addresses.Get(client)
+	if !ok {
+		t = &tries{}
+		l.addresses.Add(client, t)
+	}
+	for len(t.failed) > 0 && now.Sub(t.failed[0]) >= failuresFor {
+		t.failed = t.failed[1:]
+	}
+	rank = len(t.failed) + t.pending
+	if rank < mostFailures {
+		t.pending++
+		return t, rank, 0
+	}
+	if len(t.failed) == 0 {
+		return t, rank, time.Second // all of them are being checked
+	}
+	return t, rank, failuresFor - now.Sub(t.failed[0])
+}
+
+func (l *logins) end(t *tries, ok bool, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.pending--
+	if !ok {
+		t.failed = append(t.failed, now)
+	}
+}
+
+// user is the one with a name and password. It takes as long for names that nobody has as for those that somebody has.
+func (l *logins) user(ctx context.Context, users []config.AdminUser, name, password string, rank int) (found config.AdminUser, ok bool) {
+	dearest := 0
+	for _, u := range users {
+		dearest = max(dearest, costOf(u.PasswordHash.Reveal()))
+		if same(name, u.Name) {
+			found = u
+		}
+	}
+	hash := cmp.Or(found.PasswordHash.Reveal(), nobodysHash(dearest))
+	sum := sha256.Sum256([]byte(hash + "\x00" + password))
+	if l.right.Contains(sum) {
+		return found, true
+	}
+	if dearest == 0 || !l.acquire(ctx, rank) {
+		return config.AdminUser{}, false
+	}
+	defer l.release()
+	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil && found.Name != "" {
+		l.right.Add(sum, struct{}{})
+		return found, true
+	}
+	for cost := costOf(hash); cost < dearest; cost++ { // 2ⁿ + 2ⁿ + 2ⁿ⁺¹ + … = 2 to the power of the dearest
+		_ = bcrypt.CompareHashAndPassword([]byte(nobodysHash(cost)), []byte(password))
+	}
+	return config.AdminUser{}, false
+}
+
+// nobodysHash is a hash of a cost that no password is known for.
+func nobodysHash(cost int) string { return fmt.Sprintf("$2a$%02d$", cost) + strings.Repeat(".", 53) }
+
+func costOf(hash string) int {
+	cost, _ := bcrypt.Cost([]byte(hash)) // config has checked it
+	return cost
+}
+
+// same compares in constant time, whatever the lengths.
+func same(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return b != "" && subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+// waiter waits for its turn to have a password checked.
+type waiter struct {
+	rank, number int
+	turn         chan struct{} // closed when it has its turn
+}
+
+// waiters is a heap: the lowest rank comes first, among equals who came first.
+type waiters []*waiter
+
+func (w waiters) Len() int { return len(w) }
+
+func (w waiters) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(w[i].rank, w[j].rank), cmp.Compare(w[i].number, w[j].number)) < 0
+}
+
+func (w waiters) Swap(i, j int) { w[i], w[j] = w[j], w[i] }
+
+// Push is heap.Interface's.
+func (w *waiters) Push(x any) { *w = append(*w, x.(*waiter)) }
+
+// Pop is heap.Interface's.
+func (w *waiters) Pop() any {
+	last := (*w)[len(*w)-1]
+	*w = (*w)[:len(*w)-1]
+	return last
+}
+
+// acquire waits for a turn; false when ctx ended first.
+func (l *logins) acquire(ctx context.Context, rank int) bool {
+	l.mu.Lock()
+	if l.busy < l.most {
+		l.busy++
+		l.mu.Unlock()
+		return true
+	}
+	l.came++
+	w := &waiter{rank, l.came, make(chan struct{})}
+	heap.Push(&l.waiting, w)
+	l.mu.Unlock()
+	select {
+	case <-w.turn:
+		return true
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	for i, other := range l.waiting {
+		if other == w {
+			heap.Remove(&l.waiting, i)
+			l.mu.Unlock()
+			return false
+		}
+	}
+	l.mu.Unlock()
+	l.release() // the turn came just now
+	return false
+}
+
+// release gives the turn to who waits first.
+func (l *logins) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		l.busy--
+		return
+	}
+	close(heap.Pop(&l.waiting).(*waiter).turn)
+}

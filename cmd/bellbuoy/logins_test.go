@@ -1,0 +1,188 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/bellbuoy/bellbuoy/config"
+)
+
+// knock asks the gate as somebody at an address.
+func knock(g *adminGate, address, authorization string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "/debug/pprof/cmdline", nil)
+	r.Host, r.RemoteAddr = "localhost:5082", address+":1234"
+	r.Header.Set("Authorization", authorization)
+	w := httptest.NewRecorder()
+	g.ServeHTTP(w, r)
+	return w
+}
+
+func basicAuth(name, password string) string {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.SetBasicAuth(name, password)
+	return r.Header.Get("Authorization")
+}
+
+const bearer = "Bearer 0123456789012345678901234567890123456789"
+
+// newGate has the users ops (password right, at a cost) and cheap (bcrypt's least cost), and a token.
+func newGate(t *testing.T, cost int) *adminGate {
+	t.Helper()
+	hash := func(cost int) config.Secret {
+		b, err := bcrypt.GenerateFromPassword([]byte("right"), cost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return config.Secret(b)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, tokenName), []byte(bearer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g, err := newAdmin(&config.Config{DataDir: dir, Admin: config.Admin{
+		Users:  []config.AdminUser{{Name: "ops", PasswordHash: hash(cost)}, {Name: "cheap", PasswordHash: hash(bcrypt.MinCost)}},
+		Tokens: []config.AdminToken{{Name: "ci", Token: config.Secret(strings.TrimPrefix(bearer, "Bearer "))}},
+	}}, true, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// Ten failures of an address within a minute, by whatever scheme, and it has to wait; others have not.
+func TestFailedLogins(t *testing.T) {
+	g := newGate(t, bcrypt.MinCost)
+	synctest.Test(t, func(t *testing.T) {
+		for i := range mostFailures {
+			wrong := []string{basicAuth("ops", "wrong"), basicAuth("nobody", "x"), "Bearer wrong", "Digest x"}[i%4]
+			if w := knock(g, "192.0.2.1", wrong); w.Code != http.StatusUnauthorized {
+				t.Errorf("failure %d: %d", i, w.Code)
+			}
+			time.Sleep(time.Second)
+		}
+		for _, login := range []string{basicAuth("ops", "wrong"), basicAuth("ops", "right"), bearer} {
+			if w := knock(g, "192.0.2.1", login); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "50" {
+				t.Errorf("after ten failures: %d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
+			}
+		}
+		for _, login := range []string{basicAuth("ops", "right"), bearer} {
+			if w := knock(g, "192.0.2.2", login); w.Code != http.StatusOK {
+				t.Errorf("another address: %d", w.Code)
+			}
+		}
+		time.Sleep(50 * time.Second)
+		for range 3 { // right logins are no failures
+			if w := knock(g, "192.0.2.1", basicAuth("ops", "right")); w.Code != http.StatusOK {
+				t.Errorf("a minute after the first failure: %d", w.Code)
+			}
+		}
+	})
+}
+
+// An IPv6 client that changes the lower half of its address is the same one.
+func TestFailedLoginsOfANetwork(t *testing.T) {
+	g := newGate(t, bcrypt.MinCost)
+	for i := range mostFailures {
+		knock(g, fmt.Sprintf("[2001:db8::%d]", i+1), "Bearer wrong")
+	}
+	if w := knock(g, "[2001:db8::ffff]", bearer); w.Code != http.StatusTooManyRequests {
+		t.Errorf("an address of the same network: %d", w.Code)
+	}
+	if w := knock(g, "[2001:db8:0:1::1]", bearer); w.Code != http.StatusOK {
+		t.Errorf("an address of another network: %d", w.Code)
+	}
+}
+
+// A name that nobody has takes as long to refuse as one that somebody has, whatever the cost of that one's hash.
+func TestLoginTimesTellNoNames(t *testing.T) {
+	const cost = 9
+	g := newGate(t, cost)
+	took := func(name string) time.Duration {
+		best := time.Hour
+		for i := range 5 {
+			began := time.Now()
+			knock(g, fmt.Sprintf("192.0.2.%d", i), basicAuth(name, "wrong"))
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	known := took("ops")
+	for _, name := range []string{"nobody", "cheap"} {
+		if other := took(name); other < known*2/3 || other > known*3/2 {
+			t.Errorf("%s takes %v to refuse, ops %v", name, other, known)
+		}
+	}
+}
+
+// The right password has its turn before the guesses of addresses that have failed, however many of them wait.
+func TestGuessesHoldNobodyUp(t *testing.T) {
+	l := newLogins()
+	l.most = 1
+	if !l.acquire(t.Context(), 0) { // a check that goes on
+		t.Fatal("no turn")
+	}
+	var order []int
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, rank := range []int{3, 1, 9, 0} {
+		waiting := l.waits()
+		all.Go(func() {
+			if l.acquire(t.Context(), rank) {
+				mu.Lock()
+				order = append(order, rank)
+				mu.Unlock()
+				l.release()
+			}
+		})
+		for l.waits() == waiting {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	l.release()
+	all.Wait()
+	if fmt.Sprint(order) != "[0 1 3 9]" {
+		t.Errorf("turns in the order of ranks %v", order)
+	}
+}
+
+func (l *logins) waits() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting)
+}
+
+// Forty guesses at once from few addresses, and a right password beside them, from an address that has not failed.
+func TestRightPasswordAmongGuesses(t *testing.T) {
+	const cost = 8
+	g := newGate(t, cost)
+	g.logins.most = 1
+	began := time.Now()
+	knock(g, "192.0.2.99", basicAuth("ops", "wrong"))
+	one := time.Since(began)
+	var guesses sync.WaitGroup
+	for i := range 40 {
+		guesses.Go(func() { knock(g, fmt.Sprintf("192.0.2.%d", i%4), basicAuth("ops", fmt.Sprint(i))) })
+	}
+	for g.logins.waits() < 10 {
+		time.Sleep(time.Millisecond)
+	}
+	began = time.Now()
+	if w := knock(g, "192.0.2.50", basicAuth("ops", "right")); w.Code != http.StatusOK {
+		t.Errorf("the right password: %d", w.Code)
+	}
+	if took := time.Since(began); took > 10*one+100*time.Millisecond {
+		t.Errorf("the right password took %v, one check takes %v", took, one)
+	}
+	guesses.Wait()
+}
