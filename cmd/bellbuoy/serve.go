@@ -28,7 +28,7 @@ const (
 	indexRows  = 2_000_000        // of each kind of row of the tag index that the store keeps
 )
 
-// serve builds everything in one straight line, listeners first, and runs it until ctx ends. Cleanups happen in reverse.
+// serve builds everything in one straight line, what can be refused first, and runs it until ctx ends. Cleanups happen in reverse.
 func (a *app) serve(ctx context.Context) error {
 	hup, letHangups := catchHangups()
 	defer letHangups()
@@ -47,15 +47,6 @@ func (a *app) serve(ctx context.Context) error {
 		log.Warn("configuration", zap.String("warning", w.String()))
 	}
 
-	l, err := listen(c)
-	if err != nil {
-		return err
-	}
-	defer l.close()
-	w, err := wire(c, l.addresses)
-	if err != nil {
-		return err
-	}
 	replica := replicaName()
 	s, err := openStore(ctx, c, replica)
 	if err != nil {
@@ -72,6 +63,15 @@ func (a *app) serve(ctx context.Context) error {
 		return problemAt(c, "data_dir", err)
 	}
 	defer socket.Close()
+	l, err := listen(c) // after the socket: whoever finds the port open can use commands
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	w, err := wire(c, l.addresses)
+	if err != nil {
+		return err
+	}
 
 	registry := newMetrics()
 	metrics := notify.NewMetrics(registry)

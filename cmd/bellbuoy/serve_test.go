@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -51,4 +56,41 @@ func TestGraceIsAll(t *testing.T) {
 	if took := time.Since(began); took > lanesGrace/2 {
 		t.Errorf("the stop took %v", took)
 	}
+}
+
+// TestPortOpensLast: whoever finds the port open can use the commands: admin.sock is there before.
+func TestPortOpensLast(t *testing.T) {
+	database, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing: the store is not open yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer database.Close()
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port.Close()
+	path := filepath.Join(t.TempDir(), "bellbuoy.yaml")
+	config := fmt.Sprintf("database: postgres://u:p@%s/d?sslmode=disable\nlisten: %s\nhealth: {listen: ''}\nadmin: {listen: ''}\ndata_dir: %s\n",
+		database.Addr(), port.Addr(), t.TempDir())
+	if err := os.WriteFile(path, []byte(smallConfig+config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		run(ctx, []string{"serve", "-c", path}, system{Stdout: io.Discard, Stderr: io.Discard, LookupEnv: func(string) (string, bool) { return "", false }})
+	}()
+	c, err := database.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if early, err := net.Dial("tcp", port.Addr().String()); err == nil {
+		early.Close()
+		t.Error("the port is open before the store is, and admin.sock")
+	}
+	stop()
+	c.Close()
+	<-ended
 }
