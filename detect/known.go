@@ -144,3 +144,24 @@ func (t *Tracker) childSizes(w *write) map[string]int64 {
 	}
 	return sizes
 }
+
+// MarkIndexed stores that bellbuoy index has read every tag of a repository.
+func (t *Tracker) MarkIndexed(ctx context.Context, upstream, repository string) error {
+	row := Row{Key: rowKey(rowIndexed, upstream, repository), Seen: time.Now()}
+	return t.ledger.Commit(ctx, place{upstream, "", repository}.scope(), func(View) (Changes, error) {
+		return Changes{Put: []Row{row}}, nil
+	})
+}
+
+// Indexed reports whether bellbuoy index has read every tag of a repository: only then are the tags that are known all that
+// there are.
+func (t *Tracker) Indexed(ctx context.Context, upstream, hint, repository string) (indexed bool) {
+	if hint != "" {
+		return false
+	}
+	_, _ = t.view(ctx, func(v View) (err error) {
+		_, indexed, err = v.Get(rowKey(rowIndexed, upstream, repository))
+		return err
+	})
+	return indexed
+}

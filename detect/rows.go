@@ -21,12 +21,13 @@ const (
 	rowTagged     RowKind = "tagged"     // upstream, hint, repository, digest, tag: the same, the other way round
 	rowManifest   RowKind = "manifest"   // upstream, hint, repository, digest: what bellbuoy knows of a manifest
 	rowRepository RowKind = "repository" // upstream, repository: when it was first seen
+	rowIndexed    RowKind = "indexed"    // upstream, repository: every tag was read by bellbuoy index, and writes have been seen since
 	rowChart      RowKind = "chart"      // upstream, tenant, file: the chart that the file holds
 )
 
 // BoundedKinds are the kinds of row of which the least recently seen may be dropped: the tag index. All others end by themselves.
 func BoundedKinds() []RowKind {
-	return []RowKind{rowTag, rowTagged, rowManifest, rowRepository, rowChart}
+	return []RowKind{rowTag, rowTagged, rowManifest, rowRepository, rowIndexed, rowChart}
 }
 
 const separator = "\x1f"

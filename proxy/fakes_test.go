@@ -38,6 +38,7 @@ type tracker struct {
 	standing  map[string]string
 	tags      []string
 	sized     bool
+	indexed   bool
 	intendErr error
 	noIntent  bool
 	panics    bool
@@ -139,6 +140,8 @@ func (f *tracker) Standing(_, _, repository, tag string) (string, bool, bool) {
 }
 
 func (f *tracker) TagsOf(context.Context, string, string, string, string) []string { return f.tags }
+
+func (f *tracker) Indexed(context.Context, string, string, string) bool { return f.indexed }
 
 func (f *tracker) SizeOf(context.Context, string, string, string, string) (int64, bool) {
 	return 0, f.sized

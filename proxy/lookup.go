@@ -50,7 +50,11 @@ func (x *exchange) question() func(context.Context) *found {
 			return nil
 		}
 		return func(ctx context.Context) *found {
-			return foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, !sized, as))
+			f := foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, !sized, as))
+			if f != nil {
+				f.TagsComplete = f.TagsComplete && x.g.Tracker.Indexed(ctx, x.op.Upstream, x.op.Hint, r.Repository)
+			}
+			return f
 		}
 	case detect.ChartPost:
 		c := x.op.SentChart

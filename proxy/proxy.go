@@ -57,6 +57,8 @@ type Tracker interface {
 	Standing(upstream, hint, repository, tag string) (digest string, absent, known bool)
 	// TagsOf are the tags known for a digest.
 	TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string
+	// Indexed reports whether every tag of a repository was read once, so that TagsOf are all that there are.
+	Indexed(ctx context.Context, upstream, hint, repository string) bool
 	// SizeOf is an artifact's size, so that a delete needs no GET to tell it.
 	SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool)
 }

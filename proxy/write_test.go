@@ -77,7 +77,7 @@ func TestDeleteLooksFirst(t *testing.T) {
 		return upstream.Deleted{Digest: d, Size: 7, Tags: []string{"v1"}, TagsComplete: true, Body: []byte(manifest)}, nil
 	}}
 	s := newStand(t, http.HandlerFunc(registry), func(o *Options) { o.Upstreams[0].Asker = a })
-	s.tracker.tags = []string{"v1", "v2"}
+	s.tracker.tags, s.tracker.indexed = []string{"v1", "v2"}, true
 	res, _ := s.do("DELETE", "/v2/a/manifests/"+d, nil, "Authorization", "Basic YTpi")
 	if res.StatusCode != 202 || len(s.tracker.settled) != 1 {
 		t.Fatalf("got %d", res.StatusCode)
@@ -86,8 +86,11 @@ func TestDeleteLooksFirst(t *testing.T) {
 	if found == nil || found.Digest != d || found.Size != 7 || !found.TagsComplete || string(found.Manifest) != manifest {
 		t.Errorf("found %+v", found)
 	}
-	s.tracker.sized = true
+	s.tracker.sized, s.tracker.indexed = true, false
 	s.do("DELETE", "/v2/a/manifests/"+d, nil)
+	if s.tracker.intended[1].Before.TagsComplete {
+		t.Error("the tags of a repository that bellbuoy never read are said to be all")
+	}
 	if a.bodies != 1 {
 		t.Errorf("%d look-ups read the manifest", a.bodies)
 	}

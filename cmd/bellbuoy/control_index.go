@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -87,7 +88,7 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 	}
 	walk := upstream.Walk{
 		Repositories: in.Repositories, Heads: in.Heads, Children: !in.Heads, Sink: x,
-		Progress: x.progress,
+		Progress: x.progress, Whole: x.whole,
 		Skipped: func(repository, tag string, err error) {
 			if tag != "" {
 				repository += ":" + tag
@@ -102,6 +103,9 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 		walk.Reached = x.reached
 	}
 	last, err := client.Walk(ctx, walk)
+	if errors.Is(err, upstream.ErrNoCatalog) {
+		return last, fmt.Errorf("%w; %s", err, adviceWithoutCatalog(err, client, x.upstream))
+	}
 	if err != nil {
 		return last, err
 	}
@@ -111,6 +115,22 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 	return last, x.outbox.Commit(ctx, "", func(detect.View) (detect.Changes, error) {
 		return detect.Changes{Delete: []detect.Key{x.cursor}}, nil
 	})
+}
+
+// adviceWithoutCatalog is what to do where the registry does not list its repositories.
+func adviceWithoutCatalog(err error, client *upstream.Client, name string) string {
+	if errors.Is(err, upstream.ErrUnauthorized) && !client.HasCredentials() {
+		return "it asks for a login: set upstreams[].credentials, or name the repositories: bellbuoy index " + name + " REPOSITORY…"
+	}
+	return "name the repositories: bellbuoy index " + name + " REPOSITORY…"
+}
+
+// whole stores that every tag of a repository is known.
+func (x *indexWalk) whole(ctx context.Context, repository string) error {
+	if err := x.learn(ctx); err != nil {
+		return err
+	}
+	return x.tracker.MarkIndexed(ctx, x.upstream, repository)
 }
 
 // Tag implements upstream.Sink.

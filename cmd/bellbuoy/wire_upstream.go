@@ -37,7 +37,7 @@ func newUpstream(u *config.Upstream, c *config.Config, guard *webhook.Guard) (pr
 		}
 	}
 	asker := upstream.New(upstream.Options{
-		URL: target, Host: askedHost(u, external), PathPrefix: u.PathPrefix,
+		URL: target, Host: askedHost(u, external), PathPrefix: u.PathPrefix, Paths: u.Paths, External: external,
 		Transport: askTransport(tlsConfig, c), RealmTransport: realmTransport(guard),
 		Username: u.Credentials.Username, Password: u.Credentials.Password.Reveal(), Realms: u.Credentials.Realms,
 		UserAgent: userAgent(),

@@ -23,6 +23,8 @@ var (
 	ErrForbidden = errors.New("forbidden")
 	// ErrTooLarge is an answer longer than this package reads.
 	ErrTooLarge = errors.New("answer too large")
+	// ErrNoCatalog is a registry that does not list its repositories, or not to bellbuoy.
+	ErrNoCatalog = errors.New("the upstream lists no repositories")
 	// ErrPaging is a list whose pages lead in a circle or do not end.
 	ErrPaging = errors.New("paging does not end")
 	// ErrName is a repository, reference or chart that cannot be asked for: its name would change the request's path.

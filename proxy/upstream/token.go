@@ -28,6 +28,10 @@ const (
 // the question will need, so that the next one of its kind need not be refused first.
 type credentials struct {
 	base               *url.URL
+	host               string   // sent as Host to the upstream's own token server
+	external           *url.URL // how users name the upstream; nil: not known
+	root               string   // the path of the upstream's URL
+	paths              []string // that it is not put before
 	username, password string
 	realms             []realm
 	transport          http.RoundTripper // to the upstream's own host
@@ -42,17 +46,18 @@ type token struct {
 	until time.Time
 }
 
-func newCredentials(o Options, base *url.URL, transport http.RoundTripper, userAgent string) *credentials {
+func newCredentials(o Options, of *Client) *credentials {
 	tokens, err := lru.New[string, token](keptTokens)
 	if err != nil {
 		panic(err) // the size is a positive constant
 	}
 	c := &credentials{
-		base: base, username: o.Username, password: o.Password, userAgent: userAgent, tokens: tokens,
-		transport: transport, realmTransport: o.RealmTransport,
+		base: of.base, host: of.host, external: o.External, root: strings.TrimRight(o.URL.Path, "/"), paths: o.Paths,
+		username: o.Username, password: o.Password, userAgent: of.userAgent, tokens: tokens,
+		transport: of.transport, realmTransport: o.RealmTransport,
 	}
 	if c.realmTransport == nil {
-		c.realmTransport = transport
+		c.realmTransport = of.transport
 	}
 	for _, text := range o.Realms {
 		if r, ok := parseRealm(text); ok {
@@ -106,15 +111,19 @@ func (c *credentials) fetch(ctx context.Context, bearer challenge) (token, error
 	if err != nil || bearer.params["realm"] == "" || address.User != nil || address.Host == "" {
 		return token{}, errors.New("the upstream asks for a token and names no usable realm")
 	}
+	host := address.Host
+	if own := c.inside(address); own != nil {
+		address, host = own, c.host
+	}
 	if !c.trusts(address) {
 		shown := address.Scheme + "://" + address.Host + address.EscapedPath()
 		return token{}, &RealmError{Realm: shown[:min(len(shown), maxShownRealm)]}
 	}
-	fetched, err := c.get(ctx, address, bearer)
+	fetched, err := c.get(ctx, address, host, bearer)
 	var status *StatusError
 	if errors.As(err, &status) && c.username != "" &&
 		(status.Status == http.StatusMethodNotAllowed || status.Status == http.StatusNotFound) {
-		fetched, err = c.post(ctx, address, bearer)
+		fetched, err = c.post(ctx, address, host, bearer)
 	}
 	if err != nil {
 		return token{}, fmt.Errorf("fetching a token from %s: %w", address.Host, err)
@@ -122,7 +131,20 @@ func (c *credentials) fetch(ctx context.Context, bearer challenge) (token, error
 	return fetched, nil
 }
 
-func (c *credentials) get(ctx context.Context, address *url.URL, bearer challenge) (token, error) {
+// inside is where the upstream itself serves an address at the name that users know it by; nil for any other address. From
+// here that name leads to bellbuoy, or nowhere.
+func (c *credentials) inside(address *url.URL) *url.URL {
+	if c.external == nil || !strings.EqualFold(unusualHost(address), unusualHost(c.external)) {
+		return nil
+	}
+	path := address.Path
+	if outside := strings.TrimRight(c.external.Path, "/"); lies(path, outside) {
+		path = path[len(outside):]
+	}
+	return &url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: Below(c.root, c.paths, path), RawQuery: address.RawQuery}
+}
+
+func (c *credentials) get(ctx context.Context, address *url.URL, host string, bearer challenge) (token, error) {
 	query := address.Query()
 	if service := bearer.params["service"]; service != "" {
 		query.Set("service", service)
@@ -140,14 +162,14 @@ func (c *credentials) get(ctx context.Context, address *url.URL, bearer challeng
 	if err != nil {
 		return token{}, err
 	}
-	req.URL, req.Host = &target, target.Host
+	req.URL, req.Host = &target, host
 	if c.username != "" {
 		req.Header.Set("Authorization", c.basicAuth())
 	}
 	return c.exchange(req)
 }
 
-func (c *credentials) post(ctx context.Context, address *url.URL, bearer challenge) (token, error) {
+func (c *credentials) post(ctx context.Context, address *url.URL, host string, bearer challenge) (token, error) {
 	form := url.Values{
 		"grant_type": {"password"}, "username": {c.username}, "password": {c.password},
 		"client_id": {"bellbuoy"}, "access_type": {"online"},
@@ -164,7 +186,7 @@ func (c *credentials) post(ctx context.Context, address *url.URL, bearer challen
 	}
 	target := *address
 	target.Fragment = ""
-	req.URL, req.Host = &target, target.Host
+	req.URL, req.Host = &target, host
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	return c.exchange(req)
 }
@@ -297,6 +319,15 @@ func (c *credentials) isHome(address *url.URL) bool {
 	}
 	usual := port(c.base) == "80" && port(address) == "443"
 	return port(address) == port(c.base) || usual
+}
+
+// unusualHost is an address's host, without a port that is its scheme's: who made the address may not know by which scheme
+// users come.
+func unusualHost(u *url.URL) string {
+	if port(u) == port(&url.URL{Scheme: u.Scheme}) {
+		return u.Hostname()
+	}
+	return u.Host
 }
 
 // port is an address's port, its scheme's where it names none.

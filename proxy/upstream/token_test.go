@@ -411,3 +411,41 @@ func tooNarrow(err error) bool {
 	var status *StatusError
 	return errors.As(err, &status) && status.InsufficientScope
 }
+
+// A token server at the name that users know the upstream by is the upstream's own, and asked at the upstream: from here
+// that name may lead to bellbuoy, or nowhere.
+func TestRealmAtExternalURLIsTheUpstreams(t *testing.T) {
+	for _, c := range []struct{ base, external, realm, want string }{
+		{"", "https://registry.example.com", "https://registry.example.com/service/token", "/service/token"},
+		{"", "https://registry.example.com:443", "https://REGISTRY.example.com/token", "/token"},
+		{"", "https://registry.example.com/hub", "https://registry.example.com/hub/token", "/token"},
+		{"/below/docker", "https://registry.example.com", "https://registry.example.com/v2/token", "/below/docker/v2/token"},
+		{"/below/docker", "https://registry.example.com", "https://registry.example.com/further/token", "/further/token"},
+		{"", "https://registry.example.com", "https://registry.example.com:8443/token", ""},
+		{"", "https://registry.example.com", "http://registry.example.com/token", "/token"},
+		{"", "https://registry.example.com", "http://registry.example.com:443/token", ""},
+		{"", "https://registry.example.com", "https://auth.example.com/token", ""},
+	} {
+		n, r := newNetwork(t), newRegistry()
+		server, host := &tokenServer{answer: `{"token":"tok"}`}, ""
+		n.hosts["registry.test:5000"] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.URL.Path == c.want {
+				host = req.Host
+				server.ServeHTTP(w, req)
+				return
+			}
+			http.StripPrefix(c.base, r).ServeHTTP(w, req)
+		})
+		r.put("team/app", "v1", "{}")
+		guarded(r, bearerTo(c.realm), "Bearer tok")
+		external, _ := url.Parse(c.external)
+		client := n.client(withLogin, func(o *Options) {
+			o.URL.Path, o.External, o.Host, o.Paths = c.base, external, external.Host, []string{"/further"}
+		})
+		_, err := client.Head(t.Context(), "team/app", "v1", Own)
+		var untrusted *RealmError
+		if c.want == "" && !errors.As(err, &untrusted) || c.want != "" && (err != nil || host != external.Host || len(server.asked) != 1) {
+			t.Errorf("realm %s with external_url %s: %v; asked as %q %d times", c.realm, c.external, err, host, len(server.asked))
+		}
+	}
+}

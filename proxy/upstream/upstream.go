@@ -44,8 +44,12 @@ const (
 
 // Options say where the upstream is and whose credentials bellbuoy has there.
 type Options struct {
-	// URL is the upstream: scheme, host and port. Required.
+	// URL is the upstream: scheme, host and port, and perhaps the path below which its API lies. Required.
 	URL *url.URL
+	// Paths are sent to the upstream as they are: the URL's path is not put before them.
+	Paths []string
+	// External is how users name the upstream: a token server there is the upstream's own. Nil: none is.
+	External *url.URL
 	// Host is sent as Host: the name that a virtual-hosted upstream answers to. "": the URL's.
 	Host string
 	// PathPrefix is the path below which the upstream is mounted (ChartMuseum's --context-path): "" or "/x".
@@ -85,7 +89,7 @@ var (
 type Client struct {
 	base      *url.URL // scheme and host only
 	host      string   // what is sent as Host
-	prefix    string   // "" or "/x"
+	prefix    string   // of the URL's path and PathPrefix: "" or "/x"
 	transport http.RoundTripper
 	userAgent string
 	timeout   time.Duration
@@ -99,7 +103,7 @@ func New(o Options) *Client {
 	c := &Client{
 		base:      base,
 		host:      cmp.Or(o.Host, base.Host),
-		prefix:    strings.TrimRight(o.PathPrefix, "/"),
+		prefix:    strings.TrimRight(o.URL.Path, "/") + strings.TrimRight(o.PathPrefix, "/"),
 		transport: o.Transport,
 		userAgent: cmp.Or(o.UserAgent, "bellbuoy"),
 		timeout:   cmp.Or(o.Timeout, defaultTimeout),
@@ -107,7 +111,7 @@ func New(o Options) *Client {
 	if c.transport == nil {
 		c.transport = http.DefaultTransport
 	}
-	c.own = newCredentials(o, base, c.transport, c.userAgent)
+	c.own = newCredentials(o, c)
 	return c
 }
 
@@ -123,6 +127,26 @@ type question struct {
 	as      As
 	asIs    bool          // a redirect is an answer
 	timeout time.Duration // zero: the client's
+}
+
+// Below is the path, raw or decoded, under which an upstream whose URL has the path base knows what clients ask for as path:
+// base is put before it, unless path lies below base already or is one of paths, or below one.
+func Below(base string, paths []string, path string) string {
+	if base == "" || lies(path, base) {
+		return path
+	}
+	for _, further := range paths {
+		if lies(path, strings.TrimRight(further, "/")) {
+			return path
+		}
+	}
+	return base + path
+}
+
+// lies reports whether a path is another one, or below it.
+func lies(path, below string) bool {
+	rest, ok := strings.CutPrefix(path, below)
+	return ok && (rest == "" || rest[0] == '/' || rest[0] == '?')
 }
 
 // at is the address of a decoded path below the prefix.

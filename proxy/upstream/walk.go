@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // Walk is a reading of all that an upstream holds. It raises no events and changes nothing; a manifest's GET, though,
-// counts as a pull at some registries: Heads avoids that. Sink, Reached, Progress and Skipped are called one at a time,
+// counts as a pull at some registries: Heads avoids that. Sink, Reached, Whole, Progress and Skipped are called one at a time,
 // never concurrently.
 type Walk struct {
 	// Repositories are read in this order. Empty: the registry's catalog.
@@ -31,6 +32,8 @@ type Walk struct {
 	Sink Sink
 	// Reached is told a new cursor: everything up to it is in the Sink. May be nil. Its error ends the walk.
 	Reached func(ctx context.Context, cursor string) error
+	// Whole is told of a repository of which every tag is in the Sink. May be nil. Its error ends the walk.
+	Whole func(ctx context.Context, repository string) error
 	// Progress is told how far the walk is, after every tag and repository; it should be quick. May be nil.
 	Progress func(Progress)
 	// Skipped is told what could not be read for good (gone meanwhile, not allowed, malformed); the walk goes on.
@@ -73,7 +76,7 @@ const (
 
 // Walk reads a registry: its repositories, their tags, and what each stands on. A registry that fails, or asks for
 // patience (429, Retry-After), is waited for, in the end for minutes; then the walk returns an error and can be resumed
-// at the last cursor.
+// at the last cursor. One that does not answer the first question is not waited for.
 func (c *Client) Walk(ctx context.Context, w Walk) (Progress, error) {
 	k := newWalker(c, w)
 	group, ctx := errgroup.WithContext(ctx)
@@ -93,6 +96,9 @@ func (c *Client) Walk(ctx context.Context, w Walk) (Progress, error) {
 		})
 	}
 	err := group.Wait()
+	if status := new(StatusError); len(w.Repositories) == 0 && !k.counted() && errors.As(err, &status) && !transient(err) {
+		err = fmt.Errorf("%w: %w", ErrNoCatalog, err)
+	}
 	return k.snapshot(), err
 }
 
@@ -114,8 +120,10 @@ type walker struct {
 	mu       sync.Mutex // guards what follows, and every call of a callback
 	progress Progress
 	pausedTo time.Time
-	finished map[int]string // places done before an older one
-	passed   int            // places that the cursor has passed
+	answered bool            // by anything but a failure of the network
+	holes    map[string]bool // repositories of which something was skipped
+	finished map[int]string  // places done before an older one
+	passed   int             // places that the cursor has passed
 }
 
 func newWalker(c *Client, w Walk) *walker {
@@ -127,7 +135,7 @@ func newWalker(c *Client, w Walk) *walker {
 	}
 	return &walker{
 		Walk: w, client: c, limiter: rate.NewLimiter(w.Rate, w.Concurrency), started: time.Now(),
-		slots: make(chan struct{}, w.Concurrency), window: make(chan struct{}, walkAhead), finished: map[int]string{},
+		slots: make(chan struct{}, w.Concurrency), window: make(chan struct{}, walkAhead), finished: map[int]string{}, holes: map[string]bool{},
 	}
 }
 
@@ -170,7 +178,21 @@ func (k *walker) visit(ctx context.Context, p place) error {
 		}
 		k.skip(p.name, "", err)
 	}
+	if err := k.whole(ctx, p.name); err != nil {
+		return err
+	}
 	return k.done(ctx, p)
+}
+
+// whole tells of a repository of which nothing was skipped.
+func (k *walker) whole(ctx context.Context, name string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.holes[name] || k.Whole == nil {
+		delete(k.holes, name)
+		return nil
+	}
+	return k.Whole(ctx, name)
 }
 
 // done moves the cursor over p and what was finished behind it.
@@ -216,6 +238,9 @@ func (k *walker) timed() Progress {
 	return p
 }
 
+// counted reports whether the list of repositories was read to its end.
+func (k *walker) counted() bool { return k.snapshot().Counted }
+
 func (k *walker) snapshot() Progress {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -224,12 +249,12 @@ func (k *walker) snapshot() Progress {
 
 func (k *walker) skip(name, tag string, err error) {
 	k.tell(func(p *Progress) { p.Skipped++ })
-	if k.Skipped == nil {
-		return
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.Skipped(name, tag, err)
+	k.holes[name] = true
+	if k.Skipped != nil {
+		k.Skipped(name, tag, err)
+	}
 }
 
 // sink hands over what was found.

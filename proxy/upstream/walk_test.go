@@ -344,6 +344,41 @@ func TestWalkGivesUpInTheEnd(t *testing.T) {
 	})
 }
 
+// Whatever does not answer the first question is not waited for: it is rather a wrong name, or egress, than a pause.
+func TestWalkFailsFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		if _, err := newNetwork(t).client().Walk(t.Context(), newBook().walk()); err == nil || time.Since(began) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+func TestWalkWithoutCatalog(t *testing.T) {
+	for _, status := range []int{401, 403, 404, 405} {
+		n, r := shelf(t, 2)
+		r.before = func(w http.ResponseWriter, req *http.Request) bool {
+			if req.URL.Path == "/v2/_catalog" {
+				http.Error(w, "404 page not found", status)
+				return true
+			}
+			return false
+		}
+		if _, err := n.client().Walk(t.Context(), newBook().walk()); !errors.Is(err, ErrNoCatalog) {
+			t.Errorf("catalog answered %d: %v", status, err)
+		}
+		var whole []string
+		_, err := n.client().Walk(t.Context(), newBook().walk(func(w *Walk) {
+			w.Repositories = []string{"team/r000", "team/none", "team/r001"}
+			w.Whole = func(_ context.Context, name string) error { whole = append(whole, name); return nil }
+		}))
+		slices.Sort(whole)
+		if err != nil || fmt.Sprint(whole) != "[team/r000 team/r001]" {
+			t.Errorf("named repositories: %v, whole %v", err, whole)
+		}
+	}
+}
+
 // The walk does not run far ahead of a repository that hangs, so that what it remembers stays bounded.
 func TestWalkWaitsForTheOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -23,12 +23,22 @@ func (k *walker) politely(ctx context.Context, ask func(context.Context) error) 
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		err := k.once(ctx, ask)
-		if err == nil || ctx.Err() != nil || !transient(err) || attempt == attempts {
+		if !k.answers(err) || err == nil || ctx.Err() != nil || !transient(err) || attempt == attempts {
 			return err
 		}
 		k.pauseFor(max(pause, patience(err)))
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// answers reports whether the upstream has answered a question of this walk by now. Before that a failure of the network is
+// more likely a mistake (a name, a port, a CA, egress) than something that passes.
+func (k *walker) answers(err error) bool {
+	status := new(StatusError)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.answered = k.answered || err == nil || errors.As(err, &status)
+	return k.answered
 }
 
 func (k *walker) once(ctx context.Context, ask func(context.Context) error) error {
