@@ -77,24 +77,33 @@ func (u *Upstream) complete() {
 }
 
 func (w *Webhook) complete() {
-	w.Events = completeEvents(w.Events)
+	w.Events = completeEvents(w.Events, FormatEvents(w.Format))
+	if tagFormats[w.Format] && w.Match.Tagged == nil {
+		w.Match.Tagged = new(true)
+	}
 	if w.RateLimit == (Rate{}) && chatFormats[w.Format] {
 		setDefault(reflect.ValueOf(&w.RateLimit).Elem(), "1/s")
 	}
-	if w.Format == "cloudevents" && w.FormatOptions.Mode == "" {
-		w.FormatOptions.Mode = "structured"
+	o := &w.FormatOptions
+	switch {
+	case w.Format == "cloudevents" && o.Mode == "":
+		o.Mode = "structured"
+	case w.Format == "cdevents" && o.Spec == "":
+		o.Spec = "0.4.1"
+	case w.Format == "template" && o.ContentType == "":
+		o.ContentType = "application/json"
 	}
 }
 
-// completeEvents spells out what no list and a "*" stand for.
-func completeEvents(events []string) []string {
+// completeEvents spells out what no list and a "*" stand for, among the types that the format has a body for.
+func completeEvents(events, says []string) []string {
 	if slices.Contains(events, "*") {
-		return EventTypes()
+		return says
 	}
 	if len(events) > 0 {
 		return events
 	}
-	return slices.DeleteFunc(EventTypes(), func(e string) bool { return quietEvents[e] })
+	return slices.DeleteFunc(says, func(e string) bool { return quietEvents[e] })
 }
 
 // EventTypes are all types of events, in the order of the documentation.

@@ -72,7 +72,7 @@ func TestSchemaAgrees(t *testing.T) {
 	for _, wrong := range []string{
 		"unheard_of: true", "listen: 5080", "limits: {idle: 5}", "limits: {header_size: 64K}", "log: {level: loud}", "scanners: [{name: x}]",
 		"proxy_protocol: 'yes'", "identity: []", "trusted_proxies: [a.example.com]", "admin: {users: [{name: x}]}",
-		"webhooks: [{name: x, url: 'http://x', format: teams}]", "webhooks: [{url: 'http://x'}]", "webhooks: [{name: x, url: 'http://x', rate_limit: 1}]",
+		"webhooks: [{name: x, url: 'http://x', format: mqtt}]", "webhooks: [{url: 'http://x'}]", "webhooks: [{name: x, url: 'http://x', rate_limit: 1}]",
 	} {
 		if schema.Validate(yamlValue(t, "upstreams: [{type: registry, url: 'http://x:1'}]\n"+wrong)) == nil {
 			t.Errorf("%s is taken", wrong)

@@ -20,15 +20,6 @@ var notYet = []feature{
 	{path: "webhooks[].match.min_severity"},
 	{path: "webhooks[].exclude.min_severity"},
 	{path: "webhooks[].preset"},
-	{path: "webhooks[].format_options.file"},
-	{path: "webhooks[].format", value: "teams"},
-	{path: "webhooks[].format", value: "discord"},
-	{path: "webhooks[].format", value: "distribution"},
-	{path: "webhooks[].format", value: "cdevents"},
-	{path: "webhooks[].format", value: "acr"},
-	{path: "webhooks[].format", value: "dockerhub"},
-	{path: "webhooks[].format", value: "quay"},
-	{path: "webhooks[].format", value: "template"},
 }
 
 var indexes = regexp.MustCompile(`\[\d+\]`)

@@ -39,9 +39,6 @@ func TestLaterFeatures(t *testing.T) {
 		"preset":          {add: "webhooks: [{name: f, url: http://flux, preset: flux, match: {upstreams: [registry]}}]"},
 		"preset unnamed": {"webhooks: [{name: f, url: http://flux, preset: flux}]",
 			"webhooks[0].preset: needs external_url of upstreams[1]: the consumer looks images up by that name"},
-		"template":         {"webhooks: [{name: t, url: http://t, format: template}]", "webhooks[0].format_options.file: is missing: the format template needs it"},
-		"template of none": {"webhooks: [{name: t, url: http://t, format: template, format_options: {file: /nonexistent.tmpl}}]", `webhooks[0].format_options.file: "/nonexistent.tmpl" cannot be read: no such file or directory`},
-		"template unused":  {"webhooks: [{name: t, url: http://t, format_options: {file: validate.go}}]", "webhooks[0].format_options.file: is an option of the format template"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := `upstreams:

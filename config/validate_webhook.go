@@ -28,6 +28,7 @@ func (v *validator) webhook(at string, w Webhook) {
 	}
 	v.httpURL(at+".url", w.URL)
 	v.preset(at, w)
+	v.events(at+".events", w)
 	v.formatOptions(at+".format_options", w)
 	v.chat(at, w)
 	v.throughBellbuoy(at, w)
@@ -70,16 +71,36 @@ func (v *validator) preset(at string, w Webhook) {
 	}
 }
 
+// events refuses types that the format has no body for.
+func (v *validator) events(at string, w Webhook) {
+	says := FormatEvents(w.Format)
+	for i, e := range w.Events {
+		if !slices.Contains(says, e) {
+			v.wrong(fmt.Sprintf("%s[%d]", at, i), "the format %s has no body for it; it has for %s", w.Format, strings.Join(says, ", "))
+		}
+	}
+}
+
 func (v *validator) formatOptions(at string, w Webhook) {
 	o := w.FormatOptions
-	if w.Format != "cloudevents" && (o.Mode != "" || o.Type != "" || o.Subject != "") {
-		v.wrong(at, "mode, type and subject are options of the format cloudevents")
+	for _, option := range []struct{ key, value, format string }{
+		{"mode", o.Mode, "cloudevents"}, {"type", o.Type, "cloudevents"}, {"subject", o.Subject, "cloudevents"},
+		{"spec", o.Spec, "cdevents"},
+		{"file", o.File, "template"}, {"text", o.Text, "template"}, {"content_type", o.ContentType, "template"},
+	} {
+		if option.value != "" && option.format != w.Format {
+			v.wrong(at+"."+option.key, "is an option of the format %s", option.format)
+		}
 	}
-	if w.Format != "template" && o.File != "" {
-		v.wrong(at+".file", "is an option of the format template")
+	switch {
+	case w.Format != "template":
+	case o.File == "" && o.Text == "":
+		v.wrong(at+".file", "is missing: the format template needs it, or text")
+	case o.File != "" && o.Text != "":
+		v.wrong(at+".text", "is there beside file: a webhook has one template")
 	}
-	if w.Format == "template" && o.File == "" {
-		v.wrong(at+".file", "is missing: the format template needs it")
+	if !httpguts.ValidHeaderFieldValue(o.ContentType) {
+		v.wrong(at+".content_type", "has characters that a header cannot have")
 	}
 }
 

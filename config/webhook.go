@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // Webhook is who is told about what, and how.
 type Webhook struct {
 	// Unique name; the stable identity of the webhook.
@@ -16,7 +18,7 @@ type Webhook struct {
 	Preset string `yaml:"preset"`
 	// Settings of the format.
 	FormatOptions FormatOptions `yaml:"format_options"`
-	// Event types. By default every type but PULL_ARTIFACT, DOWNLOAD_CHART and DELETE_TAG; "*" is all.
+	// Event types that the format has a body for. By default all of these but PULL_ARTIFACT, DOWNLOAD_CHART and DELETE_TAG; "*" is all.
 	Events []string `yaml:"events" enum:"*|PUSH_ARTIFACT|PULL_ARTIFACT|DELETE_ARTIFACT|DELETE_TAG|UPLOAD_CHART|DOWNLOAD_CHART|DELETE_CHART|SCANNING_COMPLETED|SCANNING_FAILED|QUOTA_EXCEED|QUOTA_WARNING|REPLICATION"`
 	// Also inspections: pulls that move no layer (inspect, verify, a poll).
 	ManifestReads bool `yaml:"manifest_reads" default:"false"`
@@ -59,8 +61,14 @@ type FormatOptions struct {
 	Type string `yaml:"type"`
 	// cloudevents: subject instead of the event's own.
 	Subject string `yaml:"subject"`
+	// cdevents: version of the specification; 0.4.1 by default, which is what Flux reads.
+	Spec string `yaml:"spec" enum:"0.4.1|0.5.1"`
 	// template: file with the template.
 	File string `yaml:"file" role:"file"`
+	// template: the template itself, instead of a file.
+	Text string `yaml:"text"`
+	// template: Content-Type of what it makes; application/json by default, which is then checked to be JSON.
+	ContentType string `yaml:"content_type"`
 }
 
 // Match is a filter of events. An empty key says nothing.
@@ -113,3 +121,23 @@ var quietEvents = map[string]bool{"PULL_ARTIFACT": true, "DOWNLOAD_CHART": true,
 
 // chatFormats are sent at most once a second unless the webhook says otherwise.
 var chatFormats = map[string]bool{"slack": true, "teams": true, "discord": true}
+
+// formatEvents are the types that a format has a body for; a format that is not here has one for all.
+var formatEvents = map[string][]string{
+	"distribution": {"PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "DELETE_TAG"},
+	"cdevents":     {"PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT"},
+	"acr":          {"PUSH_ARTIFACT", "DELETE_ARTIFACT", "UPLOAD_CHART", "DELETE_CHART"},
+	"dockerhub":    {"PUSH_ARTIFACT"},
+	"quay":         {"PUSH_ARTIFACT"},
+}
+
+// FormatEvents are the types of events that a format has a body for, in the order of the documentation.
+func FormatEvents(format string) []string {
+	if some, ok := formatEvents[format]; ok {
+		return slices.Clone(some)
+	}
+	return EventTypes()
+}
+
+// tagFormats have no word for an artifact without a tag.
+var tagFormats = map[string]bool{"dockerhub": true, "quay": true}

@@ -70,6 +70,10 @@ type Event struct {
 	Artifact *Artifact `json:"artifact,omitempty"`
 	Chart    *Chart    `json:"chart,omitempty"` // chartmuseum events
 
+	Scan        *Scan           `json:"scan,omitempty"`        // SCANNING_COMPLETED, SCANNING_FAILED
+	Quota       *Quota          `json:"quota,omitempty"`       // QUOTA_EXCEED, QUOTA_WARNING
+	Replication *ReplicationRun `json:"replication,omitempty"` // REPLICATION
+
 	Client    Client `json:"client"`
 	RequestID string `json:"request_id,omitempty"`
 

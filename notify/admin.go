@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -112,7 +113,8 @@ func (d *Dispatcher) Ping(ctx context.Context, name string) (webhook.Result, err
 	if err != nil {
 		return webhook.Result{}, fmt.Errorf("making an id: %w", err)
 	}
-	e := sample(h.sampleType(), id.String(), time.Now())
+	e := format.Sample(h.sampleType())
+	e.ID, e.At, e.FirstSeen = id.String(), time.Now(), time.Now()
 	number := 0
 	if h.Format.PerTag() && split(e.Type) {
 		number = 1
@@ -166,24 +168,4 @@ func (h *hook) sampleType() detect.Type {
 		}
 	}
 	return detect.PushArtifact
-}
-
-// sample is an event that looks like a real one and concerns nothing that exists.
-func sample(t detect.Type, id string, now time.Time) detect.Event {
-	const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-	e := detect.Event{
-		ID: id, Type: t, At: now, FirstSeen: now, Upstream: "registry", Visibility: "private",
-		External:   detect.External{Scheme: "https", Host: "registry.example.com"},
-		Repository: "bellbuoy/ping",
-		Client:     detect.Client{Operator: "bellbuoy", Address: "127.0.0.1", UserAgent: "bellbuoy"},
-	}
-	if chartEvent(t) {
-		e.Repository = "bellbuoy"
-		e.Chart = &detect.Chart{Name: "ping", Version: "1.0.0", Type: "application", Digest: digest, Size: 1024}
-		return e
-	}
-	e.Tags, e.Digest = []string{"v1.0.0"}, digest
-	e.Artifact = &detect.Artifact{Kind: detect.Image, MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 1024,
-		Platforms: []string{"linux/amd64"}}
-	return e
 }

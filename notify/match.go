@@ -67,6 +67,11 @@ func compile(w Webhook) (*hook, error) {
 	if h.types, err = wanted(w.Events); err != nil {
 		return nil, err
 	}
+	for t := range h.types {
+		if !h.says(t) {
+			delete(h.types, t)
+		}
+	}
 	if h.match, err = compileFilter("match", w.Match); err != nil {
 		return nil, err
 	}
@@ -74,6 +79,12 @@ func compile(w Webhook) (*hook, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// says reports whether the webhook's format has a body for events of that type.
+func (h *hook) says(t detect.Type) bool {
+	some, ok := h.Format.(interface{ Says() []detect.Type })
+	return !ok || slices.Contains(some.Says(), t)
 }
 
 func wanted(events []string) (map[detect.Type]bool, error) {
@@ -104,6 +115,8 @@ func (h *hook) refused(f *facts) (because string, tags []int) {
 	switch {
 	case !h.Enabled:
 		return "enabled", nil
+	case !h.types[e.Type] && !h.says(e.Type):
+		return "format", nil
 	case !h.types[e.Type]:
 		return "events", nil
 	case e.Inspection() && !h.ManifestReads:
@@ -214,7 +227,7 @@ func (h *hook) firstAt(e *detect.Event) time.Time {
 type Verdict struct {
 	Webhook string
 	Fires   bool
-	Because string // the first filter that says no: notifications.enabled, enabled, events, manifest_reads, match.…, exclude.…; "" when it fires
+	Because string // the first filter that says no: notifications.enabled, enabled, format, events, manifest_reads, match.…, exclude.…; "" when it fires
 	POSTs   int    // how many, when it fires
 }
 

@@ -59,6 +59,23 @@ func with(e detect.Event, change func(*detect.Event)) detect.Event {
 	return e
 }
 
+// pushesOnly is a format that has a body for nothing else.
+type pushesOnly struct{ plain }
+
+func (pushesOnly) Says() []detect.Type { return []detect.Type{detect.PushArtifact} }
+
+func TestFormatThatCannotSay(t *testing.T) {
+	s := compiled(t, Webhook{Name: "w", Enabled: true, Format: pushesOnly{}, Poster: &receiver{}, Events: []string{"*"}})
+	gone := with(push("team/app", "v1"), func(e *detect.Event) { e.Type = detect.DeleteArtifact })
+	if v := s.Explain(gone)[0]; v.Fires || v.Because != "format" || len(s.Plan(&gone)) > 0 {
+		t.Errorf("%+v", v)
+	}
+	e := push("team/app", "v1")
+	if v := s.Explain(e)[0]; !v.Fires || len(s.Plan(&e)) != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestFilters(t *testing.T) {
 	yes, no := true, false
 	anonymous := with(push("team/app", "v1"), func(e *detect.Event) { e.Client.Operator = "" })

@@ -3,11 +3,14 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/store"
@@ -31,14 +34,31 @@ func newWebhooks(c *config.Config, guard *webhook.Guard) ([]notify.Webhook, []*w
 			return nil, nil, problemAt(c, fmt.Sprintf("webhooks[%d]", i), err)
 		}
 		clients = append(clients, client)
-		f, err := format.New(w.Format, w.Name, format.Options{Mode: w.FormatOptions.Mode, Type: w.FormatOptions.Type, Subject: w.FormatOptions.Subject})
+		f, err := newFormat(w)
 		if err != nil {
 			closeAll(clients)
-			return nil, nil, problemAt(c, fmt.Sprintf("webhooks[%d]", i), err)
+			return nil, nil, problemAt(c, fmt.Sprintf("webhooks[%d].format_options", i), err)
 		}
 		hooks = append(hooks, notifyWebhook(w, f, client))
 	}
 	return hooks, clients, nil
+}
+
+// newFormat makes a webhook's format ready. A template is tried with a sample of each type that the webhook gets.
+func newFormat(w *config.Webhook) (format.Format, error) {
+	o := w.FormatOptions
+	options := format.Options{Mode: o.Mode, Type: o.Type, Subject: o.Subject, Spec: o.Spec, Template: o.Text, TemplateName: "text", ContentType: o.ContentType}
+	if o.File != "" {
+		text, err := os.ReadFile(o.File)
+		if err != nil {
+			return format.Format{}, fmt.Errorf("reading the template: %w", err)
+		}
+		options.Template, options.TemplateName = string(text), filepath.Base(o.File)
+	}
+	for _, e := range w.Events {
+		options.Events = append(options.Events, detect.Type(e))
+	}
+	return format.New(w.Format, w.Name, options)
 }
 
 func closeAll(clients []*webhook.Client) {

@@ -43,6 +43,10 @@ type BellbuoyEvent struct {
 	Annotations  map[string]string   `json:"annotations,omitempty"`
 	Chart        *BellbuoyChart      `json:"chart,omitempty"`
 
+	Scan        *detect.Scan           `json:"scan,omitempty" jsonschema:"description=What a scanner found, with every finding."`
+	Quota       *detect.Quota          `json:"quota,omitempty" jsonschema:"description=The project's usage against its limit, in bytes."`
+	Replication *detect.ReplicationRun `json:"replication,omitempty" jsonschema:"description=What one run of a replication moved."`
+
 	Operator        string `json:"operator" jsonschema:"description=Who did it; empty for anonymous."`
 	OperatorClaimed string `json:"operator_claimed,omitempty" jsonschema:"description=A name that came with the request and that nothing vouches for."`
 	ClientAddress   string `json:"client_address,omitempty"`
@@ -64,9 +68,6 @@ type BellbuoyChart struct {
 }
 
 func renderBellbuoy(p Post) (Body, error) {
-	if err := check(&p.Event); err != nil {
-		return Body{}, err
-	}
 	b, err := json.Marshal(NewBellbuoyEvent(&p.Event))
 	return Body{ContentType: "application/json", Bytes: b}, err
 }
@@ -80,6 +81,7 @@ func NewBellbuoyEvent(e *detect.Event) BellbuoyEvent {
 		Tags: e.Tags, Digest: e.Digest, PreviousDigest: e.Previous, DigestMismatch: e.Mismatch,
 		Operator: e.Client.Operator, OperatorClaimed: e.Client.Claimed, ClientAddress: e.Client.Address, UserAgent: e.Client.UserAgent,
 		RequestID: e.RequestID, Inferred: e.Inferred, NamespaceHint: e.Hint,
+		Scan: e.Scan, Quota: e.Quota, Replication: e.Replication,
 	}
 	if e.FirstSeen.IsZero() {
 		b.FirstSeen = time.Time{}
@@ -96,9 +98,7 @@ func (b *BellbuoyEvent) addArtifact(e *detect.Event) {
 	if c := e.Chart; c != nil {
 		b.Chart = &BellbuoyChart{Name: c.Name, Version: c.Version, Type: c.Type, AppVersion: c.AppVersion}
 		b.Kind, b.Size, b.Tags = detect.HelmChart, c.Size, []string{c.Version}
-		if b.Digest == "" {
-			b.Digest = c.Digest
-		}
+		b.Digest = chartDigest(e)
 	}
 	if a := e.Artifact; a != nil {
 		b.Kind, b.MediaType, b.ArtifactType, b.Size, b.Subject = a.Kind, a.MediaType, a.ArtifactType, a.Size, a.Subject
@@ -110,13 +110,7 @@ func (b *BellbuoyEvent) addArtifact(e *detect.Event) {
 }
 
 func (b *BellbuoyEvent) addByType(e *detect.Event) {
-	for i := range max(1, len(e.Tags)) {
-		tag := ""
-		if i < len(e.Tags) {
-			tag = e.Tags[i]
-		}
-		b.References = append(b.References, reference(e, tag))
-	}
+	b.References = references(e)
 	switch e.Type {
 	case detect.PushArtifact:
 		changed := !e.Unchanged
@@ -134,4 +128,24 @@ func (b *BellbuoyEvent) addByType(e *detect.Event) {
 			}
 		}
 	}
+}
+
+// references are how users name the artifact: once for each tag; none where the event is about no artifact.
+func references(e *detect.Event) []string {
+	out := []string{}
+	for _, tag := range e.Tags {
+		out = append(out, reference(e, tag))
+	}
+	if len(out) == 0 && (e.Chart != nil || e.Digest != "") {
+		out = append(out, reference(e, ""))
+	}
+	return out
+}
+
+// chartDigest is that of a chart's archive.
+func chartDigest(e *detect.Event) string {
+	if e.Digest != "" {
+		return e.Digest
+	}
+	return e.Chart.Digest
 }

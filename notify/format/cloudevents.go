@@ -31,24 +31,28 @@ type cloudEvent struct {
 }
 
 var cloudEventTypes = map[detect.Type]string{
-	detect.PushArtifact:   "harbor.artifact.pushed",
-	detect.PullArtifact:   "harbor.artifact.pulled",
-	detect.DeleteArtifact: "harbor.artifact.deleted",
-	detect.DeleteTag:      "harbor.tag.deleted",
-	detect.UploadChart:    "harbor.chart.uploaded",
-	detect.DownloadChart:  "harbor.chart.downloaded",
-	detect.DeleteChart:    "harbor.chart.deleted",
+	detect.PushArtifact:      "harbor.artifact.pushed",
+	detect.PullArtifact:      "harbor.artifact.pulled",
+	detect.DeleteArtifact:    "harbor.artifact.deleted",
+	detect.DeleteTag:         "harbor.tag.deleted",
+	detect.UploadChart:       "harbor.chart.uploaded",
+	detect.DownloadChart:     "harbor.chart.downloaded",
+	detect.DeleteChart:       "harbor.chart.deleted",
+	detect.ScanningCompleted: "harbor.scan.completed",
+	detect.ScanningFailed:    "harbor.scan.failed",
+	detect.QuotaExceed:       "harbor.quota.exceeded",
+	detect.QuotaWarning:      "harbor.quota.warned",
+	detect.Replication:       "harbor.replication.status.changed",
 }
 
+func newCloudEvents(o Options) (built, error) { return built{render: cloudEvents{o}.render}, nil }
+
 func (c cloudEvents) render(p Post) (Body, error) {
-	data, err := eventData(&p)
-	if err != nil {
-		return Body{}, err
-	}
+	data := eventData(&p)
 	e := cloudEvent{
 		SpecVersion:     "1.0",
-		ID:              cloudEventID(&p),
-		Source:          fmt.Sprintf("/projects/%d/webhook/policies/%d", stableID("project/"+data.Repository.Namespace), stableID("webhook/"+p.Webhook)),
+		ID:              postID(&p),
+		Source:          fmt.Sprintf("/projects/%d/webhook/policies/%d", stableID("project/"+projectOf(&p.Event)), stableID("webhook/"+p.Webhook)),
 		Type:            c.Type,
 		Subject:         c.Subject,
 		DataContentType: "application/json",
@@ -69,18 +73,36 @@ func (c cloudEvents) render(p Post) (Body, error) {
 
 func (e *cloudEvent) binary() (Body, error) {
 	b, err := json.Marshal(e.Data)
-	header := map[string]string{
+	return Body{ContentType: e.DataContentType, Header: attributes(map[string]string{
 		"ce-specversion": e.SpecVersion, "ce-id": e.ID, "ce-source": e.Source, "ce-type": e.Type, "ce-time": e.Time,
 		"ce-operator": e.Operator, "ce-requestid": e.RequestID, "ce-subject": e.Subject,
-	}
-	for name, value := range header {
+	}), Bytes: b}, err
+}
+
+// attributes are CloudEvents attributes as headers; a header cannot carry an empty one.
+func attributes(values map[string]string) map[string]string {
+	for name, value := range values {
 		if value == "" {
-			delete(header, name) // a header cannot carry an empty attribute
+			delete(values, name)
 			continue
 		}
-		header[name] = percentEncode(value)
+		values[name] = percentEncode(value)
 	}
-	return Body{ContentType: e.DataContentType, Header: header, Bytes: b}, err
+	return values
+}
+
+// escape percent-encodes all but the characters that mean nothing in any part of a URL.
+func escape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // percentEncode writes an attribute as a header's value (CloudEvents HTTP binding §3.1.3.2).
@@ -96,13 +118,22 @@ func percentEncode(s string) string {
 	return b.String()
 }
 
-// cloudEventID is one UUID for each event, tag and webhook: Harbor's ids differ between policies, and stay the same on retries.
-func cloudEventID(p *Post) string {
+// postID is one UUID for each event, tag and webhook: Harbor's ids differ between policies, and stay the same on retries.
+func postID(p *Post) string {
 	space, err := uuid.Parse(p.Event.ID)
 	if err != nil {
 		space = uuid.NameSpaceOID
 	}
 	return uuid.NewSHA1(space, []byte(p.Webhook+"/"+strconv.Itoa(p.Number))).String()
+}
+
+// projectOf is the project that an event is about.
+func projectOf(e *detect.Event) string {
+	if e.Replication != nil {
+		return e.Replication.Destination.Namespace
+	}
+	namespace, _, _ := names(e)
+	return namespace
 }
 
 // stableID is a number for a name that has none: the same in every replica and after every restart.

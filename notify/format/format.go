@@ -4,6 +4,7 @@ package format
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -24,22 +25,34 @@ type Post struct {
 	Webhook string // the webhook's name, its stable identity
 }
 
+// renderer makes a body. It is pure; an error means that the event can never be rendered.
+type renderer func(Post) (Body, error)
+
 // Format is a payload format made ready for one webhook.
 type Format struct {
 	name    string
 	webhook string
-	perTag  bool
-	render  func(Post) (Body, error)
+	kind    kind
+	built
 }
 
 // Name is the format's name in the configuration.
 func (f Format) Name() string { return f.name }
 
-// PerTag tells that a body names one tag, so that a push or a delete of several tags makes one POST for each.
-func (f Format) PerTag() bool { return f.perTag }
+// PerTag reports whether a body names one tag, so that a push or a delete of several tags makes one POST for each.
+func (f Format) PerTag() bool { return f.kind.perTag }
 
-// Render makes the POST that tells of e.Tags[n]. It is pure; an error means that the event can never be rendered.
+// Says are the types of events that the format has a body for, in the order of the documentation.
+func (f Format) Says() []detect.Type { return slices.Clone(f.kind.says) }
+
+// Render makes the POST about e.Tags[n]. It is pure; an error means that the event can never be rendered.
 func (f Format) Render(e detect.Event, n int) (contentType string, header map[string]string, body []byte, err error) {
+	if !slices.Contains(f.kind.says, e.Type) {
+		return "", nil, nil, fmt.Errorf("format %s has no body for %s; it has for %s", f.name, e.Type, typeList(f.kind.says))
+	}
+	if err := complete(&e); err != nil {
+		return "", nil, nil, fmt.Errorf("rendering %s: %w", f.name, err)
+	}
 	b, err := f.render(Post{Event: e, Number: n, Webhook: f.webhook})
 	if err != nil {
 		return "", nil, nil, fmt.Errorf("rendering %s: %w", f.name, err)
@@ -52,27 +65,74 @@ type Options struct {
 	Mode    string // cloudevents: structured (default) or binary
 	Type    string // cloudevents: overrides the type
 	Subject string // cloudevents: the subject; "" sends none, as Harbor
+	Spec    string // cdevents: version of the specification; "" is 0.4.1
+
+	Template     string        // template: its text
+	TemplateName string        // template: what errors call it, such as its file
+	ContentType  string        // template: of what it makes; "" is application/json
+	Events       []detect.Type // template: those that it is tried with
+}
+
+// built is a format with its options.
+type built struct {
+	render renderer
+	group  groupRenderer // nil: each event is a message of its own
+}
+
+// kind is what is known of a format before it is made ready for a webhook.
+type kind struct {
+	perTag bool
+	says   []detect.Type
+	make   func(Options) (built, error)
+}
+
+// kinds are the formats by name.
+var kinds = map[string]kind{
+	"acr":          {true, []detect.Type{detect.PushArtifact, detect.DeleteArtifact, detect.UploadChart, detect.DeleteChart}, plainly(renderACR, nil)},
+	"bellbuoy":     {false, allTypes, plainly(renderBellbuoy, nil)},
+	"cdevents":     {true, []detect.Type{detect.PushArtifact, detect.PullArtifact, detect.DeleteArtifact}, newCDEvents},
+	"cloudevents":  {true, allTypes, newCloudEvents},
+	"discord":      {false, allTypes, plainly(renderDiscord, groupDiscord)},
+	"distribution": {true, registryTypes, plainly(renderDistribution, nil)},
+	"dockerhub":    {true, []detect.Type{detect.PushArtifact}, plainly(renderDockerHub, nil)},
+	"harbor":       {true, allTypes, plainly(renderHarbor, nil)},
+	"quay":         {true, []detect.Type{detect.PushArtifact}, plainly(renderQuay, nil)},
+	"slack":        {false, allTypes, plainly(renderSlack, groupSlack)},
+	"teams":        {false, allTypes, plainly(renderTeams, groupTeams)},
+	"template":     {false, allTypes, newTemplate},
+}
+
+var (
+	registryTypes = []detect.Type{detect.PushArtifact, detect.PullArtifact, detect.DeleteArtifact, detect.DeleteTag}
+	allTypes      = []detect.Type{detect.PushArtifact, detect.PullArtifact, detect.DeleteArtifact, detect.DeleteTag,
+		detect.UploadChart, detect.DownloadChart, detect.DeleteChart, detect.ScanningCompleted, detect.ScanningFailed,
+		detect.QuotaExceed, detect.QuotaWarning, detect.Replication}
+)
+
+// plainly makes a format that has no options.
+func plainly(r renderer, g groupRenderer) func(Options) (built, error) {
+	return func(Options) (built, error) { return built{r, g}, nil }
 }
 
 // Names of the formats, sorted.
-func Names() []string { return []string{"bellbuoy", "cloudevents", "harbor", "slack"} }
+func Names() []string { return slices.Sorted(maps.Keys(kinds)) }
 
 // New returns a format by its name, for the webhook of that name.
 func New(name, webhook string, o Options) (Format, error) {
-	f := Format{name: name, webhook: webhook}
-	switch name {
-	case "harbor":
-		f.perTag, f.render = true, renderHarbor
-	case "cloudevents":
-		f.perTag, f.render = true, cloudEvents{o}.render
-	case "bellbuoy":
-		f.render = renderBellbuoy
-	case "slack":
-		f.render = renderSlack
-	default:
+	k, ok := kinds[name]
+	if !ok {
 		return Format{}, fmt.Errorf("format %q is not one of %s", name, strings.Join(Names(), ", "))
 	}
-	return f, nil
+	b, err := k.make(o)
+	return Format{name: name, webhook: webhook, kind: k, built: b}, err
+}
+
+func typeList(types []detect.Type) string {
+	texts := make([]string, 0, len(types))
+	for _, t := range types {
+		texts = append(texts, string(t))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // tag is the one that a post is about, "" where the artifact has none.
@@ -117,17 +177,23 @@ func reference(e *detect.Event, tag string) string {
 	return ref + ":" + tag
 }
 
-// artifactTypes are the types that are about one artifact or chart; the only ones that can be rendered today.
-var artifactTypes = []detect.Type{detect.PushArtifact, detect.PullArtifact, detect.DeleteArtifact, detect.DeleteTag,
-	detect.UploadChart, detect.DownloadChart, detect.DeleteChart}
-
-// check refuses what a format has no shape for, and events whose chart is missing.
-func check(e *detect.Event) error {
-	if !slices.Contains(artifactTypes, e.Type) {
-		return fmt.Errorf("an event of type %q has no body in this format", e.Type)
-	}
-	if strings.HasSuffix(string(e.Type), "_CHART") != (e.Chart != nil) {
-		return fmt.Errorf("a %s event and its chart do not fit", e.Type)
+// complete refuses events without the part that their type is about.
+func complete(e *detect.Event) error {
+	for _, part := range []struct {
+		name     string
+		has, own bool
+	}{
+		{"chart", e.Chart != nil, strings.HasSuffix(string(e.Type), "_CHART")},
+		{"scan", e.Scan != nil, e.Type == detect.ScanningCompleted || e.Type == detect.ScanningFailed},
+		{"quota", e.Quota != nil, e.Type == detect.QuotaExceed || e.Type == detect.QuotaWarning},
+		{"replication", e.Replication != nil, e.Type == detect.Replication},
+	} {
+		if part.has && !part.own {
+			return fmt.Errorf("a %s event with a %s", e.Type, part.name)
+		}
+		if part.own && !part.has {
+			return fmt.Errorf("a %s event without its %s", e.Type, part.name)
+		}
 	}
 	return nil
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
@@ -30,7 +32,15 @@ type recorded struct {
 // eventOf builds the event that must render to a recorded body.
 func eventOf(t *testing.T, occurAt time.Time, kind detect.Type, operator, requestID string, d harborEventData) detect.Event {
 	t.Helper()
-	r, repo := d.Resources[0], d.Repository
+	if d.Replication != nil {
+		return detect.Event{Type: kind, At: occurAt, External: detect.External{Scheme: "http", Host: d.Replication.Hostname + ":23091"},
+			Client: detect.Client{Operator: operator}, RequestID: requestID, Replication: runOf(d.Replication)}
+	}
+	var r harborResource
+	if len(d.Resources) > 0 {
+		r = d.Resources[0]
+	}
+	repo := d.Repository
 	host, _, _ := strings.Cut(r.ResourceURL, "/")
 	e := detect.Event{Type: kind, At: occurAt, External: detect.External{Scheme: "http", Host: host}, Repository: repo.RepoFullName, Visibility: repo.RepoType,
 		Digest: r.Digest, Client: detect.Client{Operator: operator}, RequestID: requestID}
@@ -40,12 +50,48 @@ func eventOf(t *testing.T, occurAt time.Time, kind detect.Type, operator, reques
 	if r.Tag != r.Digest {
 		e.Tags = []string{r.Tag}
 	}
+	if details := d.Custom["Details"]; details != "" {
+		e.Quota = quotaOf(t, details)
+	}
+	for mediaType, rep := range r.ScanOverview {
+		e.Scan = &detect.Scan{ReportID: rep.ReportID, MediaType: mediaType, Status: rep.Status, Severity: rep.Severity, Started: rep.Start, Ended: rep.End, Scanner: rep.Scanner}
+		if s := rep.Summary; s != nil {
+			e.Scan.Summary = &detect.Summary{Total: s.Total, Fixable: s.Fixable, BySeverity: s.BySeverity}
+		}
+	}
 	return e
+}
+
+// quotaOf reads the numbers of Harbor's words, so that the test shows that they are written as Harbor writes them.
+func quotaOf(t *testing.T, details string) *detect.Quota {
+	t.Helper()
+	var added, used, limit float64
+	var level int
+	if _, err := fmt.Sscanf(details, "adding %f MiB of storage resource, which when updated to current usage of %f MiB will exceed the configured upper limit of %f MiB.", &added, &used, &limit); err != nil {
+		if _, err := fmt.Sscanf(details, "quota usage reach %d%%: resource storage used %f MiB of %f MiB", &level, &used, &limit); err != nil {
+			t.Fatalf("%q: %v", details, err)
+		}
+	}
+	const mib = 1 << 20
+	return &detect.Quota{Project: "quota", Added: int64(added * mib), Used: int64(used * mib), Limit: int64(limit * mib), Level: level}
+}
+
+func runOf(r *harborReplication) *detect.ReplicationRun {
+	run := &detect.ReplicationRun{Name: "dr", Description: r.Description, Status: r.Status, Trigger: r.Trigger, Creator: r.Creator, Authentication: r.Authentication,
+		Override: r.Override, ArtifactType: r.ArtifactType, Started: time.Unix(r.Started, 0), Execution: r.Execution, Task: r.Task,
+		Source:      detect.Endpoint{Name: r.Source.Name, Type: r.Source.Type, URL: r.Source.URL, Namespace: r.Source.Namespace},
+		Destination: detect.Endpoint{Name: r.Destination.Name, Type: r.Destination.Type, URL: r.Destination.URL, Namespace: r.Destination.Namespace}}
+	for _, a := range r.Succeeded {
+		name, _, _ := strings.Cut(a.NameTag, " ")
+		run.Succeeded = append(run.Succeeded, detect.Replicated{Repository: name, References: a.References})
+	}
+	return run
 }
 
 func TestHarborByteForByte(t *testing.T) {
 	files, _ := filepath.Glob("testdata/harbor/*.json")
 	var plainBodies, cloud int
+	types := map[detect.Type]int{}
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -61,12 +107,18 @@ func TestHarborByteForByte(t *testing.T) {
 			var p harborPayload
 			unmarshal(t, rec.Body, &p)
 			got, err = renderHarbor(Post{Event: eventOf(t, time.Unix(p.OccurAt, 0), p.Type, p.Operator, "", *p.EventData)})
+			types[p.Type]++
 		} else {
 			cloud++
 			var c cloudEvent
 			unmarshal(t, rec.Body, &c)
 			at, _ := time.Parse(time.RFC3339, c.Time)
-			kind := map[string]detect.Type{"harbor.artifact.pushed": detect.PushArtifact, "harbor.artifact.pulled": detect.PullArtifact, "harbor.artifact.deleted": detect.DeleteArtifact}[c.Type]
+			var kind detect.Type
+			for t, name := range cloudEventTypes {
+				if name == c.Type {
+					kind = t
+				}
+			}
 			post := Post{Event: eventOf(t, at, kind, c.Operator, c.RequestID, *c.Data), Webhook: "x"}
 			got, err = cloudEvents{}.render(post)
 			// ids apart: Harbor's are random and its own
@@ -79,8 +131,8 @@ func TestHarborByteForByte(t *testing.T) {
 			t.Errorf("%s: %v\n got %s %s\nwant %s %s", file, err, got.ContentType, got.Bytes, rec.Headers["Content-Type"], rec.Body)
 		}
 	}
-	if plainBodies < 10 || cloud < 10 {
-		t.Errorf("only %d and %d recorded bodies were compared", plainBodies, cloud)
+	if plainBodies < 20 || cloud < 20 || len(types) < 8 {
+		t.Errorf("only %d and %d recorded bodies of the types %v were compared", plainBodies, cloud, types)
 	}
 }
 
@@ -131,31 +183,79 @@ func samples() []detect.Event {
 	untagged.Artifact = &detect.Artifact{Kind: detect.Signature, Subject: digestB, ArtifactType: "application/vnd.dev.sigstore.bundle.v0.3+json", Size: 12}
 	single := all[4]
 	single.Repository = ""
-	return append(all, untagged, single)
+	all = append(all, untagged, single)
+	for _, kind := range []detect.Type{detect.ScanningCompleted, detect.ScanningFailed, detect.QuotaExceed, detect.QuotaWarning, detect.Replication} {
+		e := Sample(kind)
+		e.Client = base.Client
+		all = append(all, e)
+	}
+	refused := all[len(all)-3] // at a blob
+	refused.Tags, refused.Digest, refused.Artifact = nil, "", nil
+	failed := all[len(all)-1]
+	run := *failed.Replication
+	run.Status, run.Failed = "Error", []detect.Replicated{{Repository: "other", References: []string{"v2"}, Reason: "401"}}
+	failed.Replication = &run
+	return append(all, refused, failed)
+}
+
+// testTemplate uses every helper.
+const testTemplate = `{"text": {{json .type}}, "who": {{.operator | default "somebody" | upper | json}}, "day": {{.time | formatTime "2006-01-02" | json}},
+ "short": {{.repository | trimPrefix "team/" | replace "/" "-" | lower | json}}, "tags": [{{range $i, $t := .tags}}{{if $i}}, {{end}}{{json $t}}{{end}}],
+ "size": {{.size}}, "critical": {{with .scan}}{{with .summary}}{{json .by_severity}}{{else}}null{{end}}{{else}}null{{end}}, "plain": {{plain .user_agent | json}}}`
+
+// options are what the tests give a format of that name.
+func options(name string) Options {
+	if name == "template" {
+		return Options{Template: testTemplate, Events: allTypes}
+	}
+	return Options{}
+}
+
+func newFormat(t *testing.T, name string) Format {
+	t.Helper()
+	f, err := New(name, "ci", options(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 func TestGolden(t *testing.T) {
-	var out bytes.Buffer
 	for _, name := range Names() {
-		f, err := New(name, "ci", Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range samples() {
-			posts := 1
-			if f.PerTag() && e.Type != detect.PullArtifact {
-				posts = max(1, len(e.Tags))
-			}
-			for n := range posts {
-				b, err := f.render(Post{Event: e, Number: n, Webhook: "ci"})
-				if err != nil || !json.Valid(b.Bytes) || b.ContentType == "" {
-					t.Errorf("%s %s %d: %v %s", name, e.Type, n, err, b.Bytes)
+		t.Run(name, func(t *testing.T) {
+			f := newFormat(t, name)
+			var out bytes.Buffer
+			said := map[detect.Type]bool{}
+			for _, e := range samples() {
+				if !slices.Contains(f.Says(), e.Type) {
+					if _, _, _, err := f.Render(e, 0); err == nil || !strings.Contains(err.Error(), "it has for PUSH_ARTIFACT") {
+						t.Errorf("%s: %v", e.Type, err)
+					}
+					continue
 				}
-				out.WriteString(name + " " + string(e.Type) + "\n" + string(b.Bytes) + "\n")
+				said[e.Type] = true
+				posts := 1
+				if f.PerTag() && e.Type != detect.PullArtifact {
+					posts = max(1, len(e.Tags))
+				}
+				for n := range posts {
+					contentType, header, body, err := f.Render(e, n)
+					if err != nil || !json.Valid(body) || contentType == "" {
+						t.Errorf("%s %s %d: %v %s", name, e.Type, n, err, body)
+					}
+					fmt.Fprintf(&out, "%s: %s\n", e.Type, contentType)
+					for _, key := range slices.Sorted(maps.Keys(header)) {
+						fmt.Fprintf(&out, "%s: %s\n", key, header[key])
+					}
+					fmt.Fprintf(&out, "%s\n\n", body)
+				}
 			}
-		}
+			if len(said) != len(f.Says()) {
+				t.Errorf("there are samples of %v, it says %v", said, f.Says())
+			}
+			golden(t, "testdata/"+name+".golden", out.Bytes())
+		})
 	}
-	golden(t, "testdata/bodies.golden", out.Bytes())
 }
 
 func golden(t *testing.T, file string, got []byte) {
@@ -176,8 +276,8 @@ func golden(t *testing.T, file string, got []byte) {
 
 func TestNew(t *testing.T) {
 	for _, name := range Names() {
-		if f, err := New(name, "ci", Options{}); err != nil || f.Name() != name {
-			t.Errorf("%s: %v %v", name, f.Name(), err)
+		if f := newFormat(t, name); f.Name() != name {
+			t.Errorf("%s: %v", name, f.Name())
 		}
 	}
 	if _, err := New("yaml", "ci", Options{}); err == nil || !strings.Contains(err.Error(), "harbor") {
@@ -187,8 +287,9 @@ func TestNew(t *testing.T) {
 
 func TestUnrenderable(t *testing.T) {
 	for _, name := range Names() {
-		f, _ := New(name, "ci", Options{})
-		for _, e := range []detect.Event{{Type: "NEW_TYPE"}, {Type: detect.UploadChart}, {Type: detect.PushArtifact, Chart: &detect.Chart{}}} {
+		f := newFormat(t, name)
+		for _, e := range []detect.Event{{Type: "NEW_TYPE"}, {Type: detect.UploadChart}, {Type: detect.PushArtifact, Chart: &detect.Chart{}}, {Type: detect.QuotaExceed},
+			{Type: detect.Replication}, {Type: detect.ScanningFailed}, {Type: detect.PushArtifact, Scan: &detect.Scan{}}} {
 			if _, _, _, err := f.Render(e, 0); err == nil {
 				t.Errorf("%s rendered %+v", name, e)
 			}
@@ -227,8 +328,8 @@ func TestCloudEventsSDK(t *testing.T) {
 
 func TestCloudEventIDs(t *testing.T) {
 	e := samples()[0]
-	a := cloudEventID(&Post{Event: e, Webhook: "a"})
-	if a != cloudEventID(&Post{Event: e, Webhook: "a"}) || a == cloudEventID(&Post{Event: e, Webhook: "b"}) || a == cloudEventID(&Post{Event: e, Webhook: "a", Number: 1}) {
+	a := postID(&Post{Event: e, Webhook: "a"})
+	if a != postID(&Post{Event: e, Webhook: "a"}) || a == postID(&Post{Event: e, Webhook: "b"}) || a == postID(&Post{Event: e, Webhook: "a", Number: 1}) {
 		t.Error("ids must be the same on retries and differ by webhook and tag")
 	}
 }
@@ -266,65 +367,6 @@ func TestBellbuoySchema(t *testing.T) {
 	}
 }
 
-// checkSlack holds a message against Slack's published limits and against what a name may do to it.
-func checkSlack(t *testing.T, body []byte) {
-	t.Helper()
-	var m slackMessage
-	if err := json.Unmarshal(body, &m); err != nil {
-		t.Fatalf("%v: %s", err, body)
-	}
-	if m.Text == "" || len(m.Blocks) > 50 || len(body) > 13_200 {
-		t.Errorf("text %q, %d blocks, %d bytes", m.Text, len(m.Blocks), len(body))
-	}
-	for _, b := range m.Blocks {
-		if b.Text != nil && utf8.RuneCountInString(b.Text.Text) > 3000 || len(b.Fields) > 10 || len(b.Elements) > 10 || b.Type == "section" && b.Text == nil && len(b.Fields) == 0 {
-			t.Errorf("block over the limits: %+v", b)
-		}
-		texts := append(append([]slackText{}, b.Fields...), b.Elements...)
-		if b.Text != nil {
-			texts = append(texts, *b.Text)
-		}
-		for _, f := range texts {
-			s := f.Text
-			if i := strings.Index(s, "<!date^"); i >= 0 {
-				s = s[:i] + s[strings.Index(s[i:], ">")+i+1:]
-			}
-			if utf8.RuneCountInString(s) > 2000 || strings.ContainsAny(s, "<>") || strings.Contains(s, "@everyone") || strings.Contains(s, "@channel") || strings.Contains(s, "@here") {
-				t.Errorf("text %q", s)
-			}
-		}
-	}
-}
-
-func TestSlackHostile(t *testing.T) {
-	for _, hostile := range []string{"<!everyone>", "@everyone", "a&b", "<@U123>", "`code`", "*bold*", "<https://x|y>", strings.Repeat("ü", 300), "line\nbreak\t\x00", "\xff\xfe", strings.Repeat("<", 300), strings.Repeat("@here", 100), "@every\u200bone"} {
-		for _, e := range samples() {
-			e.Repository, e.Upstream, e.External.Host, e.Client.Operator, e.Client.UserAgent, e.Digest, e.Previous = hostile, hostile, hostile, hostile, hostile, hostile, hostile
-			e.Tags = []string{hostile}
-			if e.Artifact != nil {
-				a := *e.Artifact
-				a.Platforms = []string{hostile, hostile}
-				e.Artifact = &a
-			}
-			if e.Chart != nil {
-				e.Chart = &detect.Chart{Name: hostile, Version: hostile, AppVersion: hostile}
-			}
-			b, err := renderSlack(Post{Event: e, Webhook: hostile})
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkSlack(t, b.Bytes)
-			for range 30 {
-				e.Tags = append(e.Tags, hostile)
-			}
-			if b, err = renderSlack(Post{Event: e}); err != nil {
-				t.Fatal(err)
-			}
-			checkSlack(t, b.Bytes)
-		}
-	}
-}
-
 func FuzzRender(f *testing.F) {
 	f.Add("team/app", "v1", digestA, "alice", "crane")
 	f.Add("", "", "", "", "")
@@ -332,14 +374,15 @@ func FuzzRender(f *testing.F) {
 		for _, e := range samples() {
 			e.Repository, e.Tags, e.Digest, e.Client.Operator, e.Client.UserAgent = repository, []string{tag}, digest, operator, agent
 			for _, name := range Names() {
-				format, _ := New(name, "ci", Options{})
-				b, err := format.render(Post{Event: e})
-				if err != nil || !json.Valid(b.Bytes) {
-					t.Errorf("%s: %v %q", name, err, b.Bytes)
+				f := newFormat(t, name)
+				if !slices.Contains(f.Says(), e.Type) {
+					continue
 				}
-				if name == "slack" {
-					checkSlack(t, b.Bytes)
+				_, _, body, err := f.Render(e, 0)
+				if err != nil || !json.Valid(body) {
+					t.Errorf("%s: %v %q", name, err, body)
 				}
+				checkChat(t, name, body)
 			}
 		}
 	})

@@ -1,0 +1,90 @@
+package detect
+
+import "time"
+
+// What follows from events: the parts of an Event that scans, quotas and replications fill in.
+
+// Scan is what a scanner found in an artifact, or why it found nothing.
+type Scan struct {
+	ReportID  string    `json:"report_id"`            // of the scanner's report; unique for each scan
+	MediaType string    `json:"media_type,omitempty"` // of the report
+	Status    string    `json:"status"`               // Success, Error
+	Reason    string    `json:"reason,omitempty"`     // of an Error
+	Severity  string    `json:"severity,omitempty"`   // the worst finding's: None, Unknown, Negligible, Low, Medium, High, Critical
+	Started   time.Time `json:"started"`
+	Ended     time.Time `json:"ended"`
+	Scanner   *Scanner  `json:"scanner,omitempty"` // nil where it never answered
+	Summary   *Summary  `json:"summary,omitempty"` // nil for an Error
+	Findings  []Finding `json:"findings,omitempty"`
+}
+
+// Scanner is the program that scanned.
+type Scanner struct {
+	Name    string `json:"name"`
+	Vendor  string `json:"vendor"`
+	Version string `json:"version"`
+}
+
+// Summary counts the findings of a scan.
+type Summary struct {
+	Total      int            `json:"total"`
+	Fixable    int            `json:"fixable"`
+	BySeverity map[string]int `json:"by_severity"`
+}
+
+// Finding is one vulnerability of one package.
+type Finding struct {
+	ID           string   `json:"id"` // CVE-…
+	Description  string   `json:"description,omitempty"`
+	Links        []string `json:"links,omitempty"`
+	Package      string   `json:"package"`
+	Version      string   `json:"version"`
+	FixedVersion string   `json:"fixed_version,omitempty"`
+	Severity     string   `json:"severity"`
+	CVSS         float64  `json:"cvss,omitempty"` // base score, version 3 or newer
+	Vector       string   `json:"vector,omitempty"`
+}
+
+// Quota is a project's usage against its limit at the time of the event. Sizes are bytes.
+type Quota struct {
+	Project string `json:"project"`
+	Limit   int64  `json:"limit"`
+	Used    int64  `json:"used"`              // QUOTA_EXCEED: before what was refused
+	Added   int64  `json:"added,omitempty"`   // QUOTA_EXCEED: what the push adds
+	Level   int    `json:"level,omitempty"`   // QUOTA_WARNING: the level that was crossed, in percent
+	Details string `json:"details,omitempty"` // the upstream's words, where it refused a push for its own quota
+}
+
+// ReplicationRun is what one run of a replication moved.
+type ReplicationRun struct {
+	Name           string       `json:"name"`                  // of the configured replication
+	Description    string       `json:"description,omitempty"` // of it
+	Status         string       `json:"status"`                // Running, Success, Error
+	Trigger        string       `json:"trigger,omitempty"`     // MANUAL, SCHEDULE, EVENT
+	Creator        string       `json:"creator,omitempty"`     // who set it up
+	Authentication string       `json:"authentication,omitempty"`
+	Override       bool         `json:"override,omitempty"` // it replaces what stands at the destination
+	ArtifactType   string       `json:"artifact_type,omitempty"`
+	Started        time.Time    `json:"started"`
+	Source         Endpoint     `json:"source"`
+	Destination    Endpoint     `json:"destination"`
+	Succeeded      []Replicated `json:"succeeded,omitempty"`
+	Failed         []Replicated `json:"failed,omitempty"`
+	Execution      int64        `json:"execution,omitempty"` // number of the run
+	Task           int64        `json:"task,omitempty"`      // number of its part
+}
+
+// Endpoint is one side of a replication.
+type Endpoint struct {
+	Name      string `json:"name,omitempty"`
+	Type      string `json:"type"` // harbor, docker-registry, …
+	URL       string `json:"url"`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// Replicated is an artifact that a replication moved, or failed to move.
+type Replicated struct {
+	Repository string   `json:"repository"` // without its namespace
+	References []string `json:"references"` // tags or digests
+	Reason     string   `json:"reason,omitempty"`
+}

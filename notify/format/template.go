@@ -1,0 +1,251 @@
+package format
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"reflect"
+	"strings"
+	"text/template"
+	"text/template/parse"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Bounds of a template's rendering: what is larger or takes longer cannot be rendered.
+const (
+	templateMost    = 1 << 20
+	templateTimeout = time.Second
+)
+
+// custom renders a template of the user's own. What it sees is the bellbuoy format's JSON, with those names; absent ones are empty, and
+// names that the format does not have are errors.
+type custom struct {
+	contentType string
+	template    *template.Template
+}
+
+// newTemplate reads a template and tries it with a sample of each type that its webhook gets, so that its mistakes are found at load.
+func newTemplate(o Options) (built, error) {
+	name := o.TemplateName
+	if name == "" {
+		name = "template"
+	}
+	t, err := template.New(name).Option("missingkey=error").Funcs(helpers).Parse(o.Template)
+	if err != nil {
+		return built{}, errors.New(strings.TrimPrefix(err.Error(), "template: "))
+	}
+	for _, defined := range t.Templates() {
+		if defined.Tree != nil {
+			addStops(defined.Root)
+		}
+	}
+	c := custom{contentType: o.ContentType, template: t}
+	if c.contentType == "" {
+		c.contentType = "application/json"
+	}
+	for _, kind := range o.Events {
+		if _, err := c.render(Post{Event: Sample(kind)}); err != nil {
+			return built{}, fmt.Errorf("%w (tried with a %s event)", err, kind)
+		}
+	}
+	b := built{render: c.render}
+	if mentionsEvents(t) {
+		b.group = c.renderGroup
+	}
+	return b, nil
+}
+
+func (c custom) render(p Post) (Body, error) { return c.renderGroup([]detect.Event{p.Event}, 1) }
+
+// renderGroup shows the template the first event, and the listed ones as .events; .more is how many are not listed.
+func (c custom) renderGroup(events []detect.Event, most int) (Body, error) {
+	var listed []any
+	for i := range events[:min(len(events), max(most, 1))] {
+		listed = append(listed, templateData(&events[i]))
+	}
+	data := templateData(&events[0])
+	data["events"], data["more"] = listed, len(events)-len(listed)
+	out, err := c.execute(data)
+	if err != nil {
+		return Body{}, err
+	}
+	if c.isJSON() && !json.Valid(out) {
+		return Body{}, fmt.Errorf("%s: what it makes is not JSON: %s", c.template.Name(), jsonProblem(out))
+	}
+	return Body{ContentType: c.contentType, Bytes: out}, nil
+}
+
+func (c custom) isJSON() bool {
+	t, _, err := mime.ParseMediaType(c.contentType)
+	return err == nil && (t == "application/json" || strings.HasSuffix(t, "+json"))
+}
+
+func jsonProblem(out []byte) string {
+	var v any
+	err := json.Unmarshal(out, &v)
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		line := 1 + bytes.Count(out[:min(int(syntax.Offset), len(out))], []byte("\n"))
+		return fmt.Sprintf("line %d: %v (a value is written by {{json .name}})", line, err)
+	}
+	return fmt.Sprint(err)
+}
+
+// addStops makes a template write nothing at the beginning of each list of nodes: boundedBuffer can stop it there, also in a loop that
+// would otherwise write nothing and end after hours.
+func addStops(list *parse.ListNode) {
+	if list == nil {
+		return
+	}
+	for _, n := range list.Nodes {
+		switch n := n.(type) {
+		case *parse.RangeNode:
+			addStops(n.List)
+			addStops(n.ElseList)
+		case *parse.IfNode:
+			addStops(n.List)
+			addStops(n.ElseList)
+		case *parse.WithNode:
+			addStops(n.List)
+			addStops(n.ElseList)
+		}
+	}
+	list.Nodes = append([]parse.Node{&parse.TextNode{NodeType: parse.NodeText, Pos: list.Pos}}, list.Nodes...)
+}
+
+// execute runs the template within its bounds.
+func (c custom) execute(data map[string]any) ([]byte, error) {
+	w := &boundedBuffer{deadline: time.Now().Add(templateTimeout)}
+	err := c.template.Execute(w, data)
+	switch {
+	case w.stopped != nil:
+		return nil, fmt.Errorf("%s: %w", c.template.Name(), w.stopped)
+	case err != nil:
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
+	}
+	return w.Bytes(), nil
+}
+
+// boundedBuffer refuses to grow beyond templateMost, and anything after its deadline.
+type boundedBuffer struct {
+	bytes.Buffer
+	deadline time.Time
+	stopped  error
+}
+
+var _ io.Writer = (*boundedBuffer)(nil)
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	switch {
+	case b.Len()+len(p) > templateMost:
+		b.stopped = errors.New("makes more than 1 MiB")
+	case time.Now().After(b.deadline):
+		b.stopped = fmt.Errorf("takes longer than %v", templateTimeout)
+	default:
+		return b.Buffer.Write(p)
+	}
+	return 0, b.stopped
+}
+
+// templateData is an event with the JSON names of the bellbuoy format. All of its keys are there, so that a template can ask for one that
+// this event does not have; any other key is a mistake.
+func templateData(e *detect.Event) map[string]any {
+	return dataOf(reflect.ValueOf(NewBellbuoyEvent(e))).(map[string]any)
+}
+
+// dataOf is a value by the names that it has in JSON, in types that templates can compare.
+func dataOf(v reflect.Value) any {
+	if t, ok := v.Interface().(time.Time); ok {
+		if t.IsZero() {
+			return ""
+		}
+		return t.Format(time.RFC3339Nano)
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return dataOf(v.Elem())
+	case reflect.Struct:
+		data := map[string]any{}
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			data[name] = dataOf(v.Field(i))
+		}
+		return data
+	case reflect.Slice:
+		list := make([]any, 0, v.Len())
+		for i := range v.Len() {
+			list = append(list, dataOf(v.Index(i)))
+		}
+		return list
+	case reflect.Map:
+		data := map[string]any{}
+		for name, value := range v.Seq2() {
+			data[name.String()] = dataOf(value)
+		}
+		return data
+	case reflect.String:
+		return v.String() // also of a type of its own
+	}
+	return v.Interface()
+}
+
+var helpers = template.FuncMap{
+	"json":       toJSON,
+	"lower":      strings.ToLower,
+	"upper":      strings.ToUpper,
+	"replace":    func(old, new, s string) string { return strings.ReplaceAll(s, old, new) },
+	"trimPrefix": func(prefix, s string) string { return strings.TrimPrefix(s, prefix) },
+	"default":    byDefault,
+	"formatTime": formatTime,
+	"plain":      func(v any) string { return plain(textOf(v), textMost) },
+}
+
+// toJSON writes a value quoted and escaped.
+func toJSON(v any) (string, error) {
+	b, err := json.Marshal(v)
+	return string(b), err
+}
+
+// byDefault is v, or the default where v is empty: {{.operator | default "somebody"}}.
+func byDefault(fallback, v any) any {
+	if truth, ok := template.IsTrue(v); ok && truth {
+		return v
+	}
+	return fallback
+}
+
+// formatTime writes a time of the event in a layout of Go's: {{.time | formatTime "2006-01-02 15:04"}}.
+func formatTime(layout, s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return "", fmt.Errorf("%q is no time", s)
+	}
+	return t.Format(layout), nil
+}
+
+func textOf(v any) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
+}
+
+// mentionsEvents reports whether a template lists the events of a message.
+func mentionsEvents(t *template.Template) bool {
+	for _, defined := range t.Templates() {
+		if defined.Tree != nil && strings.Contains(defined.Root.String(), ".events") {
+			return true
+		}
+	}
+	return false
+}

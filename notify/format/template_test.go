@@ -1,0 +1,61 @@
+package format
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+func TestTemplate(t *testing.T) {
+	f, err := New("template", "own", Options{ContentType: "text/plain", Events: allTypes,
+		Template: `{{.type}} {{.repository}} {{range .tags}}<{{.}}>{{end}} {{if gt .size 1000}}large{{end}} {{with .chart}}{{.name}} {{.version}} {{.type}}{{end}}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[detect.Type]string{
+		detect.PushArtifact: "PUSH_ARTIFACT bellbuoy/ping <v1.0.0> large ",
+		detect.UploadChart:  "UPLOAD_CHART bellbuoy/ping <1.0.0> large ping 1.0.0 application",
+		detect.Replication:  "REPLICATION   ",
+	} {
+		contentType, _, body, err := f.Render(Sample(kind), 0)
+		if err != nil || contentType != "text/plain" || strings.TrimSpace(string(body)) != strings.TrimSpace(want) && kind != detect.Replication {
+			t.Errorf("%s: %v %q %q, want %q", kind, err, contentType, body, want)
+		}
+	}
+}
+
+func TestTemplateMistakes(t *testing.T) {
+	for _, tc := range []struct{ name, text, want string }{
+		{"a key that there is not", "{\n {{json .tgas}}\n}", `own.tmpl:2:8: executing "own.tmpl" at <.tgas>: map has no entry for key "tgas" (tried with a PUSH_ARTIFACT event)`},
+		{"a key within", "{{with .artifact}}{{end}}", `no entry for key "artifact"`},
+		{"syntax", "{{json .type", "own.tmpl:1: unclosed action"},
+		{"an unknown helper", "{{shell .type}}", `own.tmpl:1: function "shell" not defined`},
+		{"no JSON", `{"x": {{.type}}}`, "own.tmpl: what it makes is not JSON: line 1: "},
+		{"a loop that writes nothing", `{{range 100000000000}}{{end}}{}`, "takes longer than 1s"},
+		{"loops that double", `{{define "x"}}{{template "x"}}{{template "x"}}{{end}}{{template "x"}}{}`, "own.tmpl"},
+		{"too much", `{{range 100000000}}{{json $.repository}}{{end}}`, "makes more than 1 MiB"},
+		{"a chart that is not there", `{{json .chart.name}}`, "nil"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := New("template", "own", Options{Template: tc.text, TemplateName: "own.tmpl", Events: []detect.Type{detect.PushArtifact}})
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestTemplateGroups(t *testing.T) {
+	f, err := New("template", "own", Options{Template: `{"text": {{len .events}}, "more": {{.more}}, "first": {{json (index .events 0).type}}}`, Events: allTypes})
+	if err != nil || !f.Groups() {
+		t.Fatal(err)
+	}
+	_, _, body, err := f.RenderGroup([]detect.Event{Sample(detect.PushArtifact), Sample(detect.DeleteTag), Sample(detect.DeleteTag)}, 2)
+	if want := `{"text": 2, "more": 1, "first": "PUSH_ARTIFACT"}`; err != nil || string(body) != want {
+		t.Errorf("%v %s, want %s", err, body, want)
+	}
+	if f := newFormat(t, "template"); f.Groups() {
+		t.Error("a template that does not list .events groups")
+	}
+}
