@@ -114,6 +114,11 @@ func (t *Tracker) close(ctx context.Context, a *asked, out outcome) {
 		return // settled by what somebody else was shown
 	}
 	out.inferred = true
+	if out.done {
+		reading, cancel := context.WithTimeout(ctx, askTimeout)
+		t.readBack(reading, &a.in.w, out.digest)
+		cancel()
+	}
 	_ = t.settle(ctx, a.in, out) // where the store fails the row stays, and is found again
 }
 

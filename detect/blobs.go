@@ -345,12 +345,15 @@ func (t *Tracker) lookUpStored(s *session, op *Operation) {
 	})
 }
 
+// maxLoaded bounds the manifests whose contents one look-up brings into memory.
+const maxLoaded = 512
+
 // loadContents brings the contents of manifests from the ledger into memory; false when nothing came.
 func (t *Tracker) loadContents(ctx context.Context, at place, digests []string) (found bool) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, _ = t.view(ctx, func(v View) error { // a store that fails makes pulls fewer
-		for len(digests) > 0 && len(digests) < maxRowBlobs {
+		for len(digests) > 0 && len(digests) < maxLoaded {
 			digest := digests[0]
 			digests = digests[1:]
 			if t.index.content(digest) != nil {

@@ -121,7 +121,7 @@ func (t *Tracker) readIndex(op *Operation) {
 			return changes, err
 		})
 		if err != nil {
-			t.index.rows.Remove(seen) // the next read of it shows it again
+			t.index.rows.remove(seen) // the next read of it shows it again
 		} else if changes, ok := final.get(); ok {
 			t.index.apply(changes)
 		}

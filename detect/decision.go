@@ -11,6 +11,7 @@ import (
 type decision struct {
 	view View
 	Changes
+	dropped     map[Key]bool // what Delete holds
 	cfg         Config
 	now         time.Time
 	w           write
@@ -35,7 +36,11 @@ func (d *decision) put(row Row) {
 // drop deletes a row.
 func (d *decision) drop(k Key) {
 	d.Put = slices.DeleteFunc(d.Put, func(r Row) bool { return r.Key == k })
-	if !slices.Contains(d.Delete, k) {
+	if !d.dropped[k] {
+		if d.dropped == nil {
+			d.dropped = map[Key]bool{}
+		}
+		d.dropped[k] = true
 		d.Delete = append(d.Delete, k)
 	}
 }
@@ -47,7 +52,7 @@ func (d *decision) Get(k Key) (Row, bool, error) {
 			return d.Put[i], true, nil
 		}
 	}
-	if slices.Contains(d.Delete, k) {
+	if d.dropped[k] {
 		return Row{}, false, nil
 	}
 	return d.view.Get(k)
@@ -61,7 +66,7 @@ func (d *decision) Scan(kind RowKind, prefix string, limit int) ([]Row, error) {
 	}
 	found := make([]Row, 0, len(rows))
 	for _, r := range rows {
-		if !slices.Contains(d.Delete, r.Key) && !slices.ContainsFunc(d.Put, func(p Row) bool { return p.Key == r.Key }) {
+		if !d.dropped[r.Key] && !slices.ContainsFunc(d.Put, func(p Row) bool { return p.Key == r.Key }) {
 			found = append(found, r)
 		}
 	}

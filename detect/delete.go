@@ -101,7 +101,7 @@ func (d *decision) deletedDigest() error {
 	if ok && known.Book || ok && isIndexKind(&known.Artifact) && onlyFallback(tags) {
 		return nil // bookkeeping
 	}
-	if err := d.releaseHeld(digest); err != nil {
+	if err := d.releaseHeld(d.w.heldKey(digest)); err != nil {
 		return err
 	}
 	e, err := d.event(DeleteArtifact)

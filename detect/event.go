@@ -21,7 +21,7 @@ const (
 	Replication       Type = "REPLICATION"
 )
 
-// ArtifactKind tells artifacts apart (DESIGN §3, match.kinds).
+// ArtifactKind tells artifacts apart (match.kinds). "" is an artifact whose bytes nobody has read yet.
 type ArtifactKind string
 
 // The kinds of artifact.
@@ -107,6 +107,7 @@ type Artifact struct {
 	Platforms    []string          `json:"platforms,omitempty"`
 	Children     []Child           `json:"children,omitempty"` // of an index; of its pull: those chosen
 	Annotations  map[string]string `json:"annotations,omitempty"`
+	Inexact      bool              `json:"inexact,omitempty"` // it lists more layers, children or platforms than are kept
 }
 
 // Child is a manifest that an index lists.

@@ -271,6 +271,14 @@ func (u *fakeUpstream) Manifest(ctx context.Context, _, _, repository, reference
 	return u.say(ctx, repository+"@"+reference)
 }
 
+func (u *fakeUpstream) Read(ctx context.Context, _, _, repository, digest string) (Found, error) {
+	f, err := u.say(ctx, repository+"@"+digest)
+	if err == nil && f.Manifest == nil {
+		err = errors.New("not found")
+	}
+	return f, err
+}
+
 func (u *fakeUpstream) Chart(ctx context.Context, _, tenant, name, version string) (Found, error) {
 	return u.say(ctx, tenant+"/"+name+"/"+version)
 }

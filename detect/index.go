@@ -3,19 +3,19 @@ package detect
 import (
 	"encoding/json"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // index is a bounded memory of the ledger's tag index, and of manifests' contents. What it does not hold may still be in the ledger.
 type index struct {
-	rows         *lru.Cache[Key, indexed]
+	rows         rowCache
 	hits, misses atomic.Int64
 
 	mu       sync.Mutex
@@ -85,11 +85,12 @@ func (c *content) child(digest string) bool {
 			return true
 		}
 	}
-	return false
+	_, other := slices.BinarySearch(c.manifest.Others, digest)
+	return other
 }
 
 func contentOf(m *Manifest, own int64) *content {
-	c := &content{manifest: m, artifact: &m.Artifact, index: isIndexKind(&m.Artifact), own: own, cost: 512 + 100*len(m.Layers)}
+	c := &content{manifest: m, artifact: &m.Artifact, index: isIndexKind(&m.Artifact), own: own, cost: costOf(m)}
 	if m.Config != "" {
 		c.config = idOf(m.Config)
 	}
@@ -100,21 +101,40 @@ func contentOf(m *Manifest, own int64) *content {
 		}
 	}
 	for i := range m.Children {
-		child := &m.Children[i]
-		c.cost += 200 + len(child.ArtifactType)
-		if !isManifestType(child.MediaType) { // a blob, as BuildKit's caches list them
+		if child := &m.Children[i]; !isManifestType(child.MediaType) { // a blob, as BuildKit's caches list them
 			c.layers = append(c.layers, idOf(child.Digest))
 		}
-	}
-	for k, v := range m.Annotations {
-		c.cost += 64 + len(k) + len(v)
 	}
 	return c
 }
 
+// costOf is about how many bytes of memory a manifest's content takes.
+func costOf(m *Manifest) int {
+	const text, child, note = 16, 88, 64
+	n := 512 + len(m.MediaType) + len(m.ArtifactType) + len(m.ConfigType)
+	for _, l := range m.Layers {
+		n += text + 8 + len(l)
+	}
+	for _, o := range m.Others {
+		n += text + len(o)
+	}
+	for _, p := range m.Platforms {
+		n += text + len(p)
+	}
+	for i := range m.Children {
+		c := &m.Children[i]
+		n += child + len(c.Digest) + len(c.MediaType) + len(c.ArtifactType) + len(c.Platform)
+	}
+	for k, v := range m.Annotations {
+		n += note + len(k) + len(v)
+	}
+	return n
+}
+
 func newIndex(b Bounds) *index {
 	x := &index{maxBytes: b.ContentBytes}
-	x.rows, _ = lru.New[Key, indexed](b.Index) // fails for sizes below 1 only
+	x.rows.maxBytes = b.IndexBytes
+	x.rows.lru, _ = simplelru.NewLRU(b.Index, x.rows.evicted) // fails for sizes below 1 only
 	x.contents, _ = simplelru.NewLRU(b.Index, func(_ string, c *content) { x.bytes -= c.cost })
 	return x
 }
@@ -149,7 +169,7 @@ func (x *index) keep(digest string, c *content) {
 
 // get reads a cached row.
 func get[T any](x *index, k Key) (value T, at time.Time, ok bool) {
-	e, ok := x.rows.Get(k)
+	e, ok := x.rows.get(k)
 	if ok {
 		value, ok = e.value.(T)
 	}
@@ -161,14 +181,7 @@ func get[T any](x *index, k Key) (value T, at time.Time, ok bool) {
 	return value, e.at, true
 }
 
-func (x *index) set(k Key, value any) {
-	if len(k.ID) <= maxKeptName {
-		x.rows.Add(k, indexed{value, time.Now()})
-	}
-}
-
-// maxKeptName bounds a key: no registry takes longer names, and a stranger may send any.
-const maxKeptName = 1024
+func (x *index) set(k Key, value any) { x.rows.add(k, indexed{value, time.Now()}) }
 
 // apply brings the memory up to what was committed.
 func (x *index) apply(c Changes) {
@@ -205,7 +218,7 @@ func (x *index) forget(k Key) {
 	if k.Kind == rowTagged { // the list of its digest's tags is cached
 		k.ID = k.ID[:strings.LastIndex(k.ID, separator)+1]
 	}
-	x.rows.Remove(k)
+	x.rows.remove(k)
 }
 
 // isManifestType reports whether what an index lists under a media type is a manifest.

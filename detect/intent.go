@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -55,9 +56,14 @@ type write struct {
 	Digest    string    `json:"digest,omitempty"` // of the bytes put, or the one deleted
 	MediaType string    `json:"media_type,omitempty"`
 
-	Manifest *manifestRow      `json:"manifest,omitempty"` // put: what the bytes say
-	Notes    map[string]string `json:"annotations,omitempty"`
-	Chart    *Chart            `json:"chart,omitempty"`
+	// What the bytes of a put say. It is read when the upstream has taken them, and is no part of
+	// the row: until then their sender may be anybody.
+	Manifest *manifestRow      `json:"-"`
+	Others   []string          `json:"-"` // digests of further children
+	Notes    map[string]string `json:"-"`
+	Opaque   bool              `json:"-"` // they were read, and are no manifest
+
+	Chart *Chart `json:"chart,omitempty"`
 
 	Client     Client   `json:"client"`
 	External   External `json:"external"`
@@ -102,7 +108,7 @@ func (t *Tracker) Intend(ctx context.Context, op *Operation) (*Intent, error) {
 			return Changes{}, err
 		}
 		final.set(w)
-		d.put(newRow(in.key, w, time.Time{})) // nobody trims it
+		d.put(w.row(in.key)) // nobody trims it
 		return d.Changes, nil
 	})
 	if w, ok := final.get(); ok {
@@ -134,7 +140,6 @@ func (t *Tracker) newWrite(op *Operation) write {
 		} else if w.Digest == "" || digestAlgorithm(w.Digest) != digestAlgorithm(op.Reference) {
 			w.Digest = op.Reference
 		}
-		w.readManifest(op.Sent)
 	case ManifestDelete:
 		w.Do = doDelete
 		if IsDigest(op.Reference) {
@@ -157,16 +162,35 @@ func (t *Tracker) newWrite(op *Operation) write {
 	return w
 }
 
-func (w *write) readManifest(sent Body) {
-	if sent.Bytes == nil {
+// readManifest reads what was put. The caller knows that the upstream has taken it.
+func (w *write) readManifest(b []byte, mediaType string) {
+	m, err := ReadManifest(b, mediaType)
+	if err != nil {
+		w.Opaque = true // named by the upstream's digest alone
 		return
 	}
-	m, err := ReadManifest(sent.Bytes, sent.MediaType)
-	if err != nil {
-		return // named by the upstream's digest alone
-	}
-	w.Manifest, w.Notes, w.MediaType = rowOf(m, int64(len(sent.Bytes))), m.Annotations, m.MediaType
+	w.Manifest, w.Others, w.Notes, w.MediaType = rowOf(m, int64(len(b))), m.Others, m.Annotations, m.MediaType
 	w.Manifest.Artifact.Annotations = nil
+}
+
+// row is the intent's row, which is at most MaxIntent bytes long. What is left out of a longer one
+// is lost only should this process end before the write is settled.
+func (w write) row(k Key) Row {
+	row := newRow(k, w, time.Time{})
+	if len(row.Value) <= MaxIntent {
+		return row
+	}
+	if m := w.Before.Manifest; m != nil {
+		a := m.Artifact
+		a.Children, a.Platforms = nil, nil
+		w.Before.Manifest = &manifestRow{Artifact: a, Own: m.Own, Book: m.Book}
+		row = newRow(k, w, time.Time{})
+	}
+	if len(row.Value) > MaxIntent { // the tag index has them too, unless it forgot some
+		w.Before.Tags, w.Before.TagsComplete = nil, false
+		row = newRow(k, w, time.Time{})
+	}
+	return row
 }
 
 func foundBefore(f *Found) before {
@@ -253,6 +277,9 @@ func (w *write) doneKey() Key {
 func (t *Tracker) Settle(ctx context.Context, in *Intent, op *Operation) error {
 	defer t.flight.remove(in)
 	out := in.w.answered(op)
+	if out.done || out.status == http.StatusConflict || out.status == http.StatusPreconditionFailed { // the latter prove an earlier try
+		t.understand(ctx, &in.w, op.Sent, out.digest)
+	}
 	t.ends(in, out)
 	return t.settle(ctx, in, out)
 }

@@ -342,7 +342,7 @@ func TestIntents(t *testing.T) {
 			r.lose()
 			time.Sleep(time.Second)
 			c.head("app", "v1")
-		}, []string{"push app:v1 one inferred"}},
+		}, []string{"push app:v1 one kind= inferred"}}, // nobody could read it: its kind is unknown
 
 		{"written again before bellbuoy could ask: the digest decides", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")

@@ -31,6 +31,7 @@ type learned struct {
 	byScope map[string][]Learned
 	taken   map[string][]Learned // what the last flush took, and what writes took since: it may be on its way still
 	n       int
+	bytes   int // of what waits
 	dropped atomic.Int64
 }
 
@@ -62,7 +63,7 @@ func (t *Tracker) observe(op *Operation, tag, digest string, c *content) {
 	if c != nil && (digest == op.Got.Digest || digestAlgorithm(digest) != digestAlgorithm(op.Got.Digest)) {
 		l.Manifest, l.Size = c.manifest, c.own // only under the digest that its bytes have
 	}
-	if !t.learned.add(l, t.cfg.Load().Bounds.Learned) {
+	if !t.learned.add(l, t.cfg.Load().Bounds) {
 		return
 	}
 	t.index.set(p.manifestKey(digest), seenManifest{full: l.Manifest != nil, size: manifestSize(l.Manifest)})
@@ -93,10 +94,20 @@ func manifestSize(m *Manifest) int64 {
 	return m.Artifact.Size
 }
 
-func (q *learned) add(l Learned, limit int) bool {
+// cost is about how many bytes of memory an observation takes.
+func (l *Learned) cost() int {
+	n := 256 + len(l.Upstream) + len(l.Hint) + len(l.Repository) + len(l.Tag) + len(l.Digest) + len(l.MediaType)
+	if l.Manifest != nil {
+		n += costOf(l.Manifest)
+	}
+	return n
+}
+
+func (q *learned) add(l Learned, b Bounds) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.n >= limit {
+	cost := l.cost()
+	if q.n >= b.Learned || q.bytes+cost > b.LearnedBytes {
 		q.dropped.Add(1)
 		return false
 	}
@@ -106,6 +117,7 @@ func (q *learned) add(l Learned, limit int) bool {
 	s := l.place().scope()
 	q.byScope[s] = append(q.byScope[s], l)
 	q.n++
+	q.bytes += cost
 	return true
 }
 
@@ -113,7 +125,7 @@ func (q *learned) take() map[string][]Learned {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	all := q.byScope
-	q.byScope, q.n = nil, 0
+	q.byScope, q.n, q.bytes = nil, 0, 0
 	q.taken = maps.Clone(all)
 	return all
 }
@@ -128,13 +140,25 @@ func (q *learned) takeScope(s string) []Learned {
 	list := q.byScope[s]
 	delete(q.byScope, s)
 	q.n -= len(list)
+	for i := range list {
+		q.bytes -= list[i].cost()
+	}
 	if len(list) > 0 && len(q.taken) < maxTaken && len(q.taken[s])+len(list) < maxTaken {
 		if q.taken == nil {
 			q.taken = map[string][]Learned{}
 		}
-		q.taken[s] = slices.Concat(q.taken[s], list)
+		q.taken[s] = append(slices.Clip(q.taken[s]), withoutManifests(list)...)
 	}
 	return list
+}
+
+// withoutManifests is what of observations is remembered when they are on their way into the ledger.
+func withoutManifests(list []Learned) []Learned {
+	kept := slices.Clone(list)
+	for i := range kept {
+		kept[i].Manifest = nil
+	}
+	return kept
 }
 
 // tagsOn are the tags that reads have shown on a digest and that may not be stored yet.

@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Manifest is what a manifest's bytes say.
+// Manifest is what a manifest's bytes say, within fixed limits: whoever writes it may be a stranger.
 type Manifest struct {
 	Artifact
 	Config string   // digest of the config; "" for an index
-	Layers []string // digests
+	Layers []string // digests of the first maxLayers
+	Others []string // digests of the children that Children has no room for, sorted
 }
 
 // Errors of ReadManifest. Such a manifest is named by the upstream's digest alone.
@@ -32,138 +34,350 @@ const (
 	buildKitAttestation = "application/vnd.docker.attestation.manifest.v1+json"
 	dockerImageConfig   = "application/vnd.docker.container.image.v1+json"
 	helmConfig          = "application/vnd.cncf.helm.config.v1+json"
-	maxAnnotations      = 16 << 10 // bytes of keys and values kept of a manifest
 )
 
-// wireManifest has the fields of images, artifacts and indexes alike.
-type wireManifest struct {
-	SchemaVersion int                  `json:"schemaVersion"`
-	MediaType     string               `json:"mediaType"`
-	ArtifactType  string               `json:"artifactType"`
-	Config        *ocispec.Descriptor  `json:"config"`
-	Layers        []ocispec.Descriptor `json:"layers"`
-	Blobs         []ocispec.Descriptor `json:"blobs"` // the withdrawn OCI artifact manifest, still in registries
-	Manifests     []ocispec.Descriptor `json:"manifests"`
-	Subject       *ocispec.Descriptor  `json:"subject"`
-	Annotations   map[string]string    `json:"annotations"`
-}
+// The limits of what is kept of one manifest.
+const (
+	maxLayers      = 2_000     // digests; more are counted in Size
+	maxChildren    = 2_000     // descriptions; more are known by digest only
+	maxChildBytes  = 320 << 10 // bytes of these descriptions
+	maxOthers      = 65_536    // digests of further children: more than fit into 4 MiB
+	maxPlatforms   = 500
+	maxType        = 255      // bytes of a media, artifact or config type
+	maxPlatform    = 64       // bytes of an operating system, architecture or variant
+	maxAnnotations = 16 << 10 // bytes of all annotations' keys and values
+	maxNotes       = 256      // annotations
+)
 
-// ReadManifest reads a decoded manifest. mediaType is the Content-Type that came with it; the bytes' own word goes before.
-// Size is the manifest's, its config's and its layers' bytes together; of an index, its own and those of the manifests that it lists.
+// ReadManifest reads a decoded manifest. mediaType is the Content-Type that came with it; the
+// bytes' own word goes before. Size is the manifest's, its config's and its layers' bytes together;
+// of an index, its own and those of the manifests that it lists.
+//
+// Of a manifest that lists more than the limits above, the rest is counted, and Inexact is set.
 func ReadManifest(b []byte, mediaType string) (*Manifest, error) {
-	var w wireManifest
-	if err := json.Unmarshal(b, &w); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotManifest, err)
+	if !json.Valid(b) {
+		return nil, fmt.Errorf("%w: it is no JSON", ErrNotManifest)
 	}
-	if w.SchemaVersion == 1 {
+	w := wireManifest{jsonReader: jsonReader{b: b}}
+	w.read()
+	if w.err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotManifest, w.err)
+	}
+	if w.schemaVersion == 1 {
 		return nil, ErrSchema1
 	}
-	if w.MediaType == "" {
-		w.MediaType = mediaType
+	if w.mediaType == "" {
+		w.mediaType = mediaType
 	}
-	m := &Manifest{Artifact: Artifact{
-		MediaType:    w.MediaType,
-		ArtifactType: w.ArtifactType,
-		Size:         addSize(int64(len(b)), w.Manifests...),
-		Annotations:  boundedAnnotations(w.Annotations),
-	}}
-	if w.Subject != nil {
-		m.Subject = w.Subject.Digest.String()
-	}
-	if isIndex(&w) {
-		m.addChildren(w.Manifests)
-	} else {
-		m.addBlobs(&w)
-	}
-	m.Kind = kindOf(&w)
-	return m, nil
+	return w.manifest(), nil
 }
 
-func isIndex(w *wireManifest) bool {
-	switch w.MediaType {
-	case ocispec.MediaTypeImageIndex, dockerList:
-		return true
-	case ocispec.MediaTypeImageManifest:
-		return false
-	}
-	return w.Manifests != nil && w.Config == nil && w.Layers == nil
+// wireManifest is what is read of images, artifacts and indexes alike.
+type wireManifest struct {
+	jsonReader
+	schemaVersion int64
+	mediaType     string
+	artifactType  string
+	config        *descriptor
+	subject       *descriptor
+	layers        blobList
+	blobs         blobList // of the withdrawn OCI artifact manifest, still in registries
+	manifests     childList
+	annotations   annotations
 }
 
-func (m *Manifest) addChildren(list []ocispec.Descriptor) {
-	for i := range list {
-		d := &list[i]
-		child := Child{Digest: d.Digest.String(), MediaType: d.MediaType, ArtifactType: d.ArtifactType, Size: max(d.Size, 0), Platform: platform(d.Platform)}
-		m.Children = append(m.Children, child)
-		if child.Platform != "" && !strings.HasPrefix(child.Platform, "unknown/") {
-			m.Platforms = append(m.Platforms, child.Platform)
+// descriptor is what is read of one.
+type descriptor struct {
+	mediaType, artifactType, digest, platform string
+	size                                      int64
+}
+
+// blobList is what is kept of a list of blobs.
+type blobList struct {
+	there     bool // the list is there, be it empty
+	digests   []string
+	firstType string // media type of the first one
+	count     int
+	size      int64
+}
+
+// childList is what is kept of a list of manifests.
+type childList struct {
+	there  bool
+	list   []Child
+	bytes  int
+	others []string
+	lost   bool // there are more than others has room for
+	size   int64
+}
+
+type annotations struct {
+	kept      map[string]string // nil when they are more or longer than an event should carry
+	bytes     int
+	over      bool
+	predicate string // what a Sigstore bundle attests
+}
+
+func (w *wireManifest) read() {
+	if !w.enter('{') {
+		return
+	}
+	for w.more() {
+		switch name := w.text(maxType); {
+		case is(name, "schemaVersion"):
+			w.schemaVersion = w.integer()
+		case is(name, "mediaType"):
+			w.mediaType = w.typeName()
+		case is(name, "artifactType"):
+			w.artifactType = w.typeName()
+		case is(name, "config"):
+			w.config = w.optional()
+		case is(name, "subject"):
+			w.subject = w.optional()
+		case is(name, "layers"):
+			w.layers = w.readBlobs()
+		case is(name, "blobs"):
+			w.blobs = w.readBlobs()
+		case is(name, "manifests"):
+			w.manifests = w.readChildren()
+		case is(name, "annotations"):
+			w.annotations = w.readAnnotations()
+		default:
+			w.skip()
 		}
 	}
 }
 
-func (m *Manifest) addBlobs(w *wireManifest) {
-	if w.Config != nil {
-		m.Config, m.ConfigType = w.Config.Digest.String(), w.Config.MediaType
-		m.Size = addSize(m.Size, *w.Config)
+// is compares a member's name as encoding/json does, which registries read manifests with.
+func is(name, field string) bool { return strings.EqualFold(name, field) }
+
+// typeName reads a media type; "" for what cannot be one.
+func (w *wireManifest) typeName() string { return plainText(w.text(maxType)) }
+
+// plainText is s, or "" where it has characters that no type, platform or digest has.
+func plainText(s string) string {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' || c == '"' || c == '\\' {
+			return ""
+		}
 	}
-	for _, list := range [][]ocispec.Descriptor{w.Layers, w.Blobs} {
-		m.Size = addSize(m.Size, list...)
-		for i := range list {
-			m.Layers = append(m.Layers, list[i].Digest.String())
+	return s
+}
+
+func (w *wireManifest) optional() *descriptor {
+	if w.next() == 'n' {
+		w.skip()
+		return nil
+	}
+	var d descriptor
+	w.descriptor(&d, true)
+	return &d
+}
+
+// descriptor reads one; without details its digest and size only.
+func (w *wireManifest) descriptor(d *descriptor, details bool) {
+	*d = descriptor{}
+	if !w.enter('{') {
+		return
+	}
+	for w.more() {
+		switch name := w.text(maxType); {
+		case is(name, "digest"):
+			if s := plainText(w.text(MaxDigest)); s == "" || IsDigest(s) {
+				d.digest = s
+			}
+		case is(name, "size"):
+			d.size = max(w.integer(), 0)
+		case details && is(name, "mediaType"):
+			d.mediaType = w.typeName()
+		case details && is(name, "artifactType"):
+			d.artifactType = w.typeName()
+		case details && is(name, "platform"):
+			d.platform = w.platform()
+		default:
+			w.skip()
 		}
 	}
 }
 
 // platform is os/arch[/variant].
-func platform(p *ocispec.Platform) string {
-	if p == nil || p.OS == "" && p.Architecture == "" {
+func (w *wireManifest) platform() string {
+	if !w.enter('{') {
 		return ""
 	}
-	s := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		s += "/" + p.Variant
-	}
-	return s
-}
-
-// addSize sums descriptors' sizes; hostile ones neither shrink it nor overflow it.
-func addSize(sum int64, list ...ocispec.Descriptor) int64 {
-	for i := range list {
-		if n := list[i].Size; n > 0 {
-			if sum > math.MaxInt64-n {
-				return math.MaxInt64
-			}
-			sum += n
+	var system, architecture, variant string
+	for w.more() {
+		switch name := w.text(maxType); {
+		case is(name, "os"):
+			system = plainText(w.text(maxPlatform))
+		case is(name, "architecture"):
+			architecture = plainText(w.text(maxPlatform))
+		case is(name, "variant"):
+			variant = plainText(w.text(maxPlatform))
+		default:
+			w.skip()
 		}
 	}
-	return sum
+	switch {
+	case system == "" && architecture == "":
+		return ""
+	case variant != "":
+		return system + "/" + architecture + "/" + variant
+	}
+	return system + "/" + architecture
 }
 
-// boundedAnnotations keeps all of them, or none when they are larger than an event should carry.
-func boundedAnnotations(a map[string]string) map[string]string {
-	size := 0
-	for k, v := range a {
-		size += len(k) + len(v)
+func (w *wireManifest) readBlobs() (l blobList) {
+	if !w.enter('[') {
+		return l
 	}
-	if size > maxAnnotations {
-		return nil
+	l.there = true
+	var d descriptor
+	for w.more() {
+		w.descriptor(&d, l.count == 0)
+		if l.count == 0 {
+			l.firstType = d.mediaType
+		}
+		if l.count++; l.count <= maxLayers {
+			l.digests = append(l.digests, d.digest)
+		}
+		l.size = addSize(l.size, d.size)
+	}
+	return l
+}
+
+func (w *wireManifest) readChildren() (l childList) {
+	if !w.enter('[') {
+		return l
+	}
+	l.there = true
+	var d descriptor
+	for w.more() {
+		room := len(l.list) < maxChildren && l.bytes < maxChildBytes && len(l.others) == 0
+		w.descriptor(&d, room)
+		l.size = addSize(l.size, d.size)
+		switch {
+		case room:
+			l.bytes += len(d.digest) + len(d.mediaType) + len(d.artifactType) + len(d.platform)
+			l.list = append(l.list, Child{d.digest, d.mediaType, d.artifactType, d.platform, d.size})
+		case d.digest == "":
+		case len(l.others) < maxOthers:
+			l.others = append(l.others, d.digest)
+		default:
+			l.lost = true
+		}
+	}
+	slices.Sort(l.others)
+	return l
+}
+
+// readAnnotations keeps all of them, or none.
+func (w *wireManifest) readAnnotations() (a annotations) {
+	if !w.enter('{') {
+		return a
+	}
+	for w.more() {
+		name, long := w.textOrLonger(maxAnnotations)
+		value, longer := w.textOrLonger(maxAnnotations)
+		if name == "dev.sigstore.bundle.predicateType" {
+			a.predicate = value
+		}
+		a.bytes += len(name) + len(value)
+		if a.over = a.over || long || longer || a.bytes > maxAnnotations || len(a.kept) >= maxNotes; a.over {
+			a.kept = nil
+			continue
+		}
+		if a.kept == nil {
+			a.kept = map[string]string{}
+		}
+		a.kept[name] = value
 	}
 	return a
 }
 
-// kindOf tells artifacts apart by what they say of themselves, in this order: a type that names its purpose, a subject, the config's type.
+// manifest is what the bytes say, once all of them are read.
+func (w *wireManifest) manifest() *Manifest {
+	m := &Manifest{Artifact: Artifact{
+		Kind:         kindOf(w),
+		MediaType:    w.mediaType,
+		ArtifactType: w.artifactType,
+		Size:         addSize(int64(len(w.b)), w.manifests.size),
+		Annotations:  w.annotations.kept,
+	}}
+	if w.subject != nil {
+		m.Subject = w.subject.digest
+	}
+	if w.isIndex() {
+		m.addChildren(&w.manifests)
+	} else {
+		m.addBlobs(w)
+	}
+	return m
+}
+
+func (w *wireManifest) isIndex() bool {
+	switch w.mediaType {
+	case ocispec.MediaTypeImageIndex, dockerList:
+		return true
+	case ocispec.MediaTypeImageManifest:
+		return false
+	}
+	return w.manifests.there && w.config == nil && !w.layers.there
+}
+
+func (m *Manifest) addChildren(l *childList) {
+	m.Children, m.Others = l.list, l.others
+	m.Inexact = len(l.others) > 0 || l.lost
+	for i := range l.list {
+		p := l.list[i].Platform
+		switch {
+		case p == "" || strings.HasPrefix(p, "unknown/"):
+		case len(m.Platforms) < maxPlatforms:
+			m.Platforms = append(m.Platforms, p)
+		default:
+			m.Inexact = true
+		}
+	}
+}
+
+func (m *Manifest) addBlobs(w *wireManifest) {
+	if w.config != nil {
+		m.Config, m.ConfigType = w.config.digest, w.config.mediaType
+		m.Size = addSize(m.Size, w.config.size)
+	}
+	for _, l := range []*blobList{&w.layers, &w.blobs} {
+		m.Size = addSize(m.Size, l.size)
+		m.Layers = append(m.Layers, l.digests[:min(len(l.digests), maxLayers-len(m.Layers))]...)
+	}
+	m.Inexact = len(m.Layers) < w.layers.count+w.blobs.count
+}
+
+// addSize adds a size to a sum; hostile ones neither shrink it nor overflow it.
+func addSize(sum, n int64) int64 {
+	switch {
+	case n <= 0:
+		return sum
+	case sum > math.MaxInt64-n:
+		return math.MaxInt64
+	}
+	return sum + n
+}
+
+// kindOf tells artifacts apart by what they say of themselves, in this order: a type that names its
+// purpose, a subject, the config's type.
 func kindOf(w *wireManifest) ArtifactKind {
 	if k := purpose(w); k != "" {
 		return k
 	}
 	switch {
-	case w.Subject != nil:
+	case w.subject != nil:
 		return Referrer
-	case isIndex(w):
+	case w.isIndex():
 		return Index
-	case w.Config == nil:
+	case w.config == nil:
 		return OtherKind
 	}
-	switch w.Config.MediaType {
+	switch w.config.mediaType {
 	case helmConfig:
 		return HelmChart
 	case ocispec.MediaTypeImageConfig, dockerImageConfig:
@@ -196,12 +410,12 @@ func purpose(w *wireManifest) ArtifactKind {
 	if k := bundlePurpose(w); k != "" {
 		return k
 	}
-	types := []string{w.ArtifactType}
-	if w.Config != nil {
-		types = append(types, w.Config.MediaType)
+	types := []string{w.artifactType}
+	if w.config != nil {
+		types = append(types, w.config.mediaType)
 	}
-	if len(w.Layers) > 0 && !isIndex(w) {
-		types = append(types, w.Layers[0].MediaType)
+	if w.layers.count > 0 && !w.isIndex() {
+		types = append(types, w.layers.firstType)
 	}
 	for _, t := range types {
 		for _, p := range purposes {
@@ -213,13 +427,14 @@ func purpose(w *wireManifest) ArtifactKind {
 	return ""
 }
 
-// bundlePurpose reads a Sigstore bundle: a signature, unless its predicate says that it attests something else.
+// bundlePurpose reads a Sigstore bundle: a signature, unless its predicate says that it attests
+// something else.
 func bundlePurpose(w *wireManifest) ArtifactKind {
 	const bundle = "application/vnd.dev.sigstore.bundle"
-	if !strings.HasPrefix(w.ArtifactType, bundle) && (w.Config == nil || !strings.HasPrefix(w.Config.MediaType, bundle)) {
+	if !strings.HasPrefix(w.artifactType, bundle) && (w.config == nil || !strings.HasPrefix(w.config.mediaType, bundle)) {
 		return ""
 	}
-	switch p := w.Annotations["dev.sigstore.bundle.predicateType"]; {
+	switch p := w.annotations.predicate; {
 	case p == "" || strings.Contains(p, "/cosign/sign/"):
 		return Signature
 	case strings.Contains(p, "spdx") || strings.Contains(p, "cyclonedx"):

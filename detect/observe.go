@@ -272,7 +272,7 @@ func (t *Tracker) keepPut(w *write) {
 		return
 	}
 	m := w.Manifest.manifest()
-	m.Annotations = w.Notes
+	m.Annotations, m.Others = w.Notes, w.Others
 	c := contentOf(m, w.Manifest.Own)
 	c.noted = len(m.Layers) > 0 || len(m.Children) > 0
 	t.index.keep(w.Digest, c)

@@ -3,6 +3,8 @@ package detect
 import (
 	"encoding/json"
 	"math"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -34,11 +36,14 @@ func (d *decision) pushed() error {
 // artifact describes what was put, as the event shall show it.
 func (d *decision) artifact() (*Artifact, error) {
 	m := d.w.Manifest
-	if m == nil {
-		if d.w.MediaType == "" {
-			return nil, nil
-		}
+	switch {
+	case m != nil:
+	case d.w.MediaType == "":
+		return nil, nil
+	case d.w.Opaque:
 		return d.accessoryByTag(&Artifact{Kind: OtherKind, MediaType: d.w.MediaType}), nil
+	default:
+		return d.accessoryByTag(&Artifact{MediaType: d.w.MediaType}), nil // nobody has read it yet
 	}
 	a := m.Artifact
 	a.Annotations = d.w.Notes
@@ -134,7 +139,7 @@ func (d *decision) pushedUntagged(e Event) error {
 	e.Unchanged = ok && !known.Book
 	d.putManifest(e.Digest, e.Artifact, false)
 	if e.Artifact != nil {
-		if err := d.absorb(e.Artifact.Children); err != nil {
+		if err := d.absorb(e.Artifact.Children, d.w.Others); err != nil {
 			return err
 		}
 	}
@@ -176,11 +181,11 @@ func (d *decision) waits(a *Artifact) (bool, error) {
 // pushedTagged: the children that waited for this index, and the same digest put without a tag before, are part of it.
 func (d *decision) pushedTagged(e Event) error {
 	if e.Artifact != nil {
-		if err := d.absorb(e.Artifact.Children); err != nil {
+		if err := d.absorb(e.Artifact.Children, d.w.Others); err != nil {
 			return err
 		}
 	}
-	if err := d.absorb([]Child{{Digest: e.Digest}}); err != nil {
+	if err := d.absorb([]Child{{Digest: e.Digest}}, nil); err != nil {
 		return err
 	}
 	if err := d.moveTags(&e); err != nil {
@@ -231,52 +236,68 @@ func (d *decision) stoodBefore(i int, row tagRow, ok bool) string {
 	return row.Digest
 }
 
-// absorb ends the waiting of what has become part of this push.
-func (d *decision) absorb(children []Child) error {
-	for _, k := range d.heldAmong(children) {
-		_, waiting, err := d.Get(k)
+// absorb ends the waiting of what has become part of this push: of children, and of further ones
+// that are known by digest only.
+func (d *decision) absorb(children []Child, others []string) error {
+	waiting, err := d.heldAmong(children, others)
+	for _, k := range waiting {
+		d.drop(k)
+	}
+	return err
+}
+
+// heldAmong are the keys of the children that wait. Where an index lists many, one look at all that
+// waits in the repository finds them. others are sorted.
+func (d *decision) heldAmong(children []Child, others []string) (waiting []Key, err error) {
+	const few, many = 4, 4096
+	if len(children)+len(others) > few {
+		prefix := d.w.heldKey("").ID
+		rows, err := d.Scan(rowHeld, prefix, many)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if waiting {
-			d.drop(k)
+		if len(rows) < many {
+			return listedAmong(rows, prefix, children, others), nil
 		}
 	}
-	return nil
-}
-
-// heldAmong are the keys under which children may wait. Where an index lists many, one look tells which of them do.
-func (d *decision) heldAmong(children []Child) (keys []Key) {
-	const few, many = 4, 1000
-	of := make(map[Key]bool, len(children))
 	for _, c := range children {
-		k := d.w.heldKey(c.Digest)
-		of[k] = true
-		keys = append(keys, k)
+		others = append(others[:len(others):len(others)], c.Digest)
 	}
-	if len(children) <= few {
-		return keys
-	}
-	rows, err := d.Scan(rowHeld, d.w.heldKey("").ID, many)
-	if err != nil || len(rows) >= many {
-		return keys
-	}
-	keys = keys[:0]
-	for _, row := range rows {
-		if of[row.Key] {
-			keys = append(keys, row.Key)
+	for _, digest := range others {
+		k := d.w.heldKey(digest)
+		_, waits, err := d.Get(k)
+		if err != nil {
+			return nil, err
+		}
+		if waits {
+			waiting = append(waiting, k)
 		}
 	}
-	return keys
+	return waiting, nil
 }
 
-// releaseHeld gives the event of what waits under a digest, now.
-func (d *decision) releaseHeld(digest string) error {
-	held, ok, err := read[heldRow](d, d.w.heldKey(digest))
+// listedAmong are the keys of the rows that wait under the digest of a child.
+func listedAmong(rows []Row, prefix string, children []Child, others []string) (found []Key) {
+	listed := make(map[string]bool, len(children))
+	for _, c := range children {
+		listed[c.Digest] = true
+	}
+	for _, row := range rows {
+		digest := strings.TrimPrefix(row.ID, prefix)
+		if _, other := slices.BinarySearch(others, digest); other || listed[digest] {
+			found = append(found, row.Key)
+		}
+	}
+	return found
+}
+
+// releaseHeld gives the event of what waits under a key, now.
+func (d *decision) releaseHeld(k Key) error {
+	held, ok, err := read[heldRow](d, k)
 	if err != nil || !ok {
 		return err
 	}
-	d.drop(d.w.heldKey(digest))
+	d.drop(k)
 	d.emit(held.Event)
 	return nil
 }

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -155,13 +156,16 @@ type chartRow struct {
 	Chart Chart `json:"chart"`
 }
 
-// newRow encodes a value. The types above always encode.
+// newRow encodes a value. The types above always encode. Characters that only HTML needs escaped
+// stay as they are: a row is not to be six times as long as what it was made of.
 func newRow(k Key, value any, seen time.Time) Row {
-	b, err := json.Marshal(value)
-	if err != nil {
-		b = []byte("{}")
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil {
+		return Row{Key: k, Value: []byte("{}"), Seen: seen}
 	}
-	return Row{Key: k, Value: b, Seen: seen}
+	return Row{Key: k, Value: bytes.TrimSuffix(b.Bytes(), []byte("\n")), Seen: seen}
 }
 
 // read decodes a row; ok is false when there is none. A row that cannot be read counts as none: it is older or newer than this code.
@@ -177,19 +181,9 @@ func read[T any](v View, k Key) (value T, ok bool, err error) {
 	return value, true, nil
 }
 
-// maxRowBlobs bounds what a row lists. A larger manifest is known without its blobs.
-const maxRowBlobs = 512
-
-// rowOf is what is kept of a manifest: all but its annotations.
+// rowOf is what is kept of a manifest: all but its annotations. ReadManifest has bounded it.
 func rowOf(m *Manifest, own int64) *manifestRow {
-	row := &manifestRow{Artifact: m.Artifact, Config: m.Config, Layers: m.Layers, Own: own}
-	if len(row.Layers) > maxRowBlobs {
-		row.Layers = nil
-	}
-	if len(row.Artifact.Children) > maxRowBlobs {
-		row.Artifact.Children = row.Artifact.Children[:maxRowBlobs]
-	}
-	return row
+	return &manifestRow{Artifact: m.Artifact, Config: m.Config, Layers: m.Layers, Own: own}
 }
 
 // manifest is what a row says of one.

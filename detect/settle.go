@@ -223,6 +223,7 @@ func (d *decision) refused(siblings []write) error {
 		if o.At.After(d.w.At) || !o.provenBy(d.out.status) {
 			continue
 		}
+		o.Manifest, o.Others, o.Notes, o.Opaque = d.w.Manifest, d.w.Others, d.w.Notes, d.w.Opaque
 		d.w, d.out = o, outcome{done: true, inferred: true, digest: o.Digest, tags: o.Tags}
 		d.drop(o.key(rowIntent, o.Reference, o.ID))
 		if joined, err := d.joins(siblings); err != nil || joined {

@@ -104,7 +104,7 @@ func (s *sim) named(name string, m map[string]any) []byte {
 func (s *sim) has(repository string, b []byte, tags ...string) string {
 	d := digestOfBytes(b)
 	s.manifests[repository+"@"+d] = b
-	s.upstream.stands(repository+"@"+d, Found{Digest: d})
+	s.upstream.stands(repository+"@"+d, Found{Digest: d, MediaType: mediaTypeOf(b), Manifest: b})
 	for _, tag := range tags {
 		s.tags[repository+":"+tag] = d
 		s.upstream.stands(repository+"@"+tag, Found{Digest: d})

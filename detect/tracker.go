@@ -27,8 +27,10 @@ type Bounds struct {
 	SessionBytes int // … and their bytes in all
 	Session      int // pulls, resolved tags and the like remembered for each of them
 	Index        int // entries of the tag index in memory
+	IndexBytes   int // … and their bytes
 	ContentBytes int // manifests that bellbuoy has read
 	Learned      int // observations that wait to be stored
+	LearnedBytes int // … and their bytes
 }
 
 func (c Config) withDefaults() Config {
@@ -50,8 +52,10 @@ func (c Config) withDefaults() Config {
 	orInt(&c.Bounds.SessionBytes, 64<<20)
 	orInt(&c.Bounds.Session, 64)
 	orInt(&c.Bounds.Index, 1<<16)
+	orInt(&c.Bounds.IndexBytes, 32<<20)
 	orInt(&c.Bounds.ContentBytes, 16<<20)
 	orInt(&c.Bounds.Learned, 4096)
+	orInt(&c.Bounds.LearnedBytes, 16<<20)
 	return c
 }
 
@@ -59,7 +63,9 @@ func (c Config) withDefaults() Config {
 type Asker interface {
 	// Manifest tells what stands at a tag or digest. Found.Absent only when it is gone for sure; any error means that the upstream does not say.
 	Manifest(ctx context.Context, upstream, hint, repository, reference string) (Found, error)
-	// Chart does the same for a chart's version.
+	// Read reads the manifest of a digest: Found.Manifest, whose digest the asker has checked. Any error means that it cannot be read now.
+	Read(ctx context.Context, upstream, hint, repository, digest string) (Found, error)
+	// Chart does what Manifest does for a chart's version.
 	Chart(ctx context.Context, upstream, tenant, name, version string) (Found, error)
 }
 
@@ -77,13 +83,14 @@ type Tracker struct {
 	handed   handed   // pushes whose clients have their answers
 	learned  learned  // observations on their way into the ledger
 	jobs     chan func(context.Context)
-	held     atomic.Int64 // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is
+	reading  chan struct{} // a place for each manifest that is being read back
+	held     atomic.Int64  // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is
 	pushes   atomic.Int64
 }
 
 // NewTracker makes a Tracker. Its timers run in Run.
 func NewTracker(cfg Config, ledger Ledger, ask Asker) *Tracker {
-	t := &Tracker{ledger: ledger, ask: ask, started: time.Now(), jobs: make(chan func(context.Context), 1024)}
+	t := &Tracker{ledger: ledger, ask: ask, started: time.Now(), jobs: make(chan func(context.Context), 1024), reading: make(chan struct{}, readers)}
 	cfg = cfg.withDefaults()
 	t.cfg.Store(&cfg)
 	t.handed.some = make(chan struct{}, 1)
@@ -125,7 +132,7 @@ type Stats struct {
 func (t *Tracker) Stats() Stats {
 	s := Stats{
 		OpenIntents: t.open.len(), InFlight: t.flight.len(), HeldPushes: int(t.pushes.Load()),
-		Index: t.index.rows.Len(), ContentBytes: t.index.contentBytes(),
+		Index: t.index.rows.len(), ContentBytes: t.index.contentBytes(),
 		Hits: t.index.hits.Load(), Misses: t.index.misses.Load(), Dropped: t.learned.dropped.Load(),
 	}
 	s.Sessions, s.SessionBytes = t.sessions.size()

@@ -39,6 +39,22 @@ func (a *askers) Manifest(ctx context.Context, name, _, repository, reference st
 	return detect.Found{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Manifest: m.Body}, nil
 }
 
+// Read implements detect.Asker.
+func (a *askers) Read(ctx context.Context, name, _, repository, digest string) (detect.Found, error) {
+	c, err := a.of(name)
+	if err != nil {
+		return detect.Found{}, err
+	}
+	m, err := c.Manifest(ctx, repository, digest, upstream.Own)
+	switch {
+	case err != nil:
+		return detect.Found{}, err
+	case m.Mismatch:
+		return detect.Found{}, fmt.Errorf("reading manifest %s of %s: the upstream sent another", digest, repository)
+	}
+	return detect.Found{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Manifest: m.Body}, nil
+}
+
 // Chart implements detect.Asker.
 func (a *askers) Chart(ctx context.Context, name, tenant, chart, version string) (detect.Found, error) {
 	c, err := a.of(name)
