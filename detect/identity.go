@@ -110,9 +110,23 @@ func (a Action) Access() Access {
 	return Reading
 }
 
-// Evidence remembers, for ten minutes, where an upstream asks for credentials and so vouches for the names that it lets pass
-// (DESIGN §4.3 Operator). A 401 without credentials on GET /v2/ or on a read vouches for both kinds of access, on a write for writes;
-// a 2xx without credentials revokes it for that kind in that repository. Safe for concurrent use; bounded.
+// Word is what an upstream has shown of those who come without credentials, and so of the names that it lets pass.
+type Word uint8
+
+// The words of an upstream.
+const (
+	Unheard Word = iota // nothing was seen: names are only claimed
+	Asks                // it asks for credentials: it vouches for the names that it lets pass
+	Forbids             // it says 403: it vouches for a name whose own request it has answered 2xx
+	Open                // it lets anybody in: names are only claimed
+)
+
+// Vouches reports whether the upstream vouches for the name in a request; succeeded says whether that was answered 2xx.
+func (w Word) Vouches(succeeded bool) bool { return w == Asks || w == Forbids && succeeded }
+
+// Evidence remembers, for ten minutes, an upstream's word by repository and kind of access: a 401 without credentials on GET
+// /v2/ or on a read is for both kinds, on a write for writes; a 2xx without credentials revokes it for that kind in that
+// repository. Safe for concurrent use; bounded.
 type Evidence struct {
 	mu   sync.Mutex
 	seen *lru.Cache[evidenceKey, evidence] // guarded by mu, so that a revocation and a vouching cannot cross
@@ -124,8 +138,8 @@ type evidenceKey struct {
 }
 
 type evidence struct {
-	vouches bool
-	at      time.Time
+	word Word
+	at   time.Time
 }
 
 const (
@@ -139,44 +153,56 @@ func NewEvidence() *Evidence {
 	return &Evidence{seen: cache}
 }
 
-// Anonymous records the answer to a request that carried no credentials.
+// Anonymous records the answer to a client's request that carried no credentials.
 func (e *Evidence) Anonymous(upstream, repository string, action Action, status int, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	access := action.Access()
 	switch {
 	case status == 401 && action == Ping:
-		e.note(upstream, "", Reading, true, now)
-		e.note(upstream, "", Writing, true, now)
+		e.note(upstream, "", Reading, Asks, now)
+		e.note(upstream, "", Writing, Asks, now)
 	case action == Ping:
 		// 2xx: an upstream may ask only where it matters
 	case status == 401 && access == Reading:
-		e.note(upstream, repository, Reading, true, now)
-		e.note(upstream, repository, Writing, true, now)
+		e.note(upstream, repository, Reading, Asks, now)
+		e.note(upstream, repository, Writing, Asks, now)
 	case status == 401:
-		e.note(upstream, repository, Writing, true, now)
+		e.note(upstream, repository, Writing, Asks, now)
 	case status >= 200 && status < 300:
-		e.note(upstream, repository, access, false, now)
+		e.note(upstream, repository, access, Open, now)
 	}
+}
+
+// Probed records the answer to a question of bellbuoy's own, asked without credentials. What is neither 401, 403 nor 2xx says
+// nothing: it may be about the question.
+func (e *Evidence) Probed(upstream, repository string, action Action, status int, now time.Time) {
+	if status != 403 {
+		e.Anonymous(upstream, repository, action, status, now)
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.note(upstream, repository, action.Access(), Forbids, now)
 }
 
 // note remembers; what is known already is dated anew now and then: every read of an open registry says it again.
-func (e *Evidence) note(upstream, repository string, access Access, vouches bool, now time.Time) {
+func (e *Evidence) note(upstream, repository string, access Access, word Word, now time.Time) {
 	k := evidenceKey{upstream, repository, access}
-	if got, ok := e.seen.Get(k); ok && got.vouches == vouches && now.Sub(got.at) < evidenceFor/100 {
+	if got, ok := e.seen.Get(k); ok && got.word == word && now.Sub(got.at) < evidenceFor/100 {
 		return
 	}
-	e.seen.Add(k, evidence{vouches, now})
+	e.seen.Add(k, evidence{word, now})
 }
 
-// Vouched tells whether the upstream vouches for names in a repository, and whether anything was seen that tells.
-func (e *Evidence) Vouched(upstream, repository string, access Access, now time.Time) (vouched, known bool) {
+// Word is the upstream's about one kind of access to a repository.
+func (e *Evidence) Word(upstream, repository string, access Access, now time.Time) Word {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, where := range []string{repository, ""} {
 		if got, ok := e.seen.Get(evidenceKey{upstream, where, access}); ok && now.Sub(got.at) < evidenceFor {
-			return got.vouches, true
+			return got.word
 		}
 	}
-	return false, false
+	return Unheard
 }

@@ -53,34 +53,58 @@ func TestNames(t *testing.T) {
 
 func TestEvidence(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	check := func(e *Evidence, at time.Time, repository string, access Access, want, wantKnown bool) {
+	check := func(e *Evidence, at time.Time, repository string, access Access, want Word) {
 		t.Helper()
-		if got, known := e.Vouched("r", repository, access, at); got != want || known != wantKnown {
-			t.Errorf("%s %v: vouched %v known %v, want %v %v", repository, access, got, known, want, wantKnown)
+		if got := e.Word("r", repository, access, at); got != want {
+			t.Errorf("%s %v: %v, want %v", repository, access, got, want)
 		}
 	}
 	e := NewEvidence()
-	check(e, now, "a", Reading, false, false)
+	check(e, now, "a", Reading, Unheard)
 	e.Anonymous("r", "", Ping, 200, now)
-	check(e, now, "a", Reading, false, false)
+	check(e, now, "a", Reading, Unheard)
 	e.Anonymous("r", "", Ping, 401, now)
-	check(e, now, "a", Reading, true, true)
-	check(e, now, "a", Writing, true, true)
+	check(e, now, "a", Reading, Asks)
+	check(e, now, "a", Writing, Asks)
 	e.Anonymous("r", "a", BlobGet, 206, now)
-	check(e, now, "a", Reading, false, true)
-	check(e, now, "a", Writing, true, true)
-	check(e, now, "b", Reading, true, true)
-	check(e, now.Add(evidenceFor), "a", Reading, false, false)
+	check(e, now, "a", Reading, Open)
+	check(e, now, "a", Writing, Asks)
+	check(e, now, "b", Reading, Asks)
+	check(e, now.Add(evidenceFor), "a", Reading, Unheard)
 
 	e = NewEvidence()
 	e.Anonymous("r", "a", ManifestPut, 401, now)
-	check(e, now, "a", Writing, true, true)
-	check(e, now, "a", Reading, false, false)
+	check(e, now, "a", Writing, Asks)
+	check(e, now, "a", Reading, Unheard)
 	e.Anonymous("r", "b", ManifestGet, 401, now)
-	check(e, now, "b", Writing, true, true)
+	check(e, now, "b", Writing, Asks)
 	e.Anonymous("r", "b", UploadStart, 202, now)
-	check(e, now, "b", Writing, false, true)
-	check(e, now, "b", Reading, true, true)
-	e.Anonymous("r", "b", ManifestGet, 404, now)
-	check(e, now, "b", Reading, true, true)
+	check(e, now, "b", Writing, Open)
+	check(e, now, "b", Reading, Asks)
+	for _, status := range []int{307, 403, 404, 429, 500} {
+		e.Anonymous("r", "b", ManifestGet, status, now)
+		check(e, now, "b", Reading, Asks)
+	}
+
+	e = NewEvidence()
+	for _, status := range []int{307, 400, 404, 405, 429, 500} { // of a question that was not good, or not understood
+		e.Probed("r", "a", UploadEnd, status, now)
+		check(e, now, "a", Writing, Unheard)
+	}
+	e.Probed("r", "a", UploadEnd, 401, now)
+	check(e, now, "a", Writing, Asks)
+	check(e, now, "a", Reading, Unheard)
+	e.Probed("r", "b", UploadEnd, 403, now)
+	check(e, now, "b", Writing, Forbids)
+	e.Probed("r", "b", ManifestGet, 200, now)
+	check(e, now, "b", Writing, Forbids)
+	check(e, now, "b", Reading, Open)
+	for _, c := range []struct {
+		word            Word
+		failed, allowed bool
+	}{{Unheard, false, false}, {Open, false, false}, {Asks, true, true}, {Forbids, false, true}} {
+		if c.word.Vouches(false) != c.failed || c.word.Vouches(true) != c.allowed {
+			t.Errorf("word %v: %+v", c.word, c)
+		}
+	}
 }

@@ -19,6 +19,7 @@ type outcome struct {
 	mismatch bool   // the two differ
 	tags     []string
 	inferred bool
+	operator string // whose name the answer vouches for; "": as the intent has it
 
 	overtaken bool // put: a later write has moved the tag since
 }
@@ -26,6 +27,9 @@ type outcome struct {
 // answered reads a clear answer.
 func (w *write) answered(op *Operation) outcome {
 	out := outcome{status: op.Status, done: op.Status >= 200 && op.Status < 300, digest: w.Digest}
+	if out.done {
+		out.operator = op.Client.Operator
+	}
 	if w.Do != doPut {
 		return out
 	}
@@ -82,6 +86,9 @@ func (t *Tracker) settle(ctx context.Context, in *Intent, out outcome) error {
 	subjectSeen, sizes := t.subjectSeen(&in.w), t.childSizes(&in.w)
 	seen := t.learned.takeScope(in.w.scope())
 	w, key := in.w, in.rowKey()
+	if out.operator != "" {
+		w.Client.Operator, w.Client.Claimed = out.operator, ""
+	}
 	handed := w.awaitsAnswer() && out.done && t.handed.take(w.answerKey())
 	decide := func(v View) (Changes, error) {
 		d := decision{view: v, cfg: cfg, now: now, w: w, out: out, subjectSeen: subjectSeen, sizes: sizes, handed: handed}

@@ -26,12 +26,14 @@ type exchange struct {
 	target string          // raw path and query, as they came
 	ctx    context.Context // of the upstream's request
 
-	op      detect.Operation
-	asking  *probe // the upstream is being asked whether it vouches for the name; nil: it is not
-	started bool   // the Tracker was told of the start, and waits for the end
-	ended   bool
-	got     kept      // what is kept of the answer's body
-	rest    *download // a long body that is passed on when the reverse proxy is done; nil: that has passed it on
+	op        detect.Operation
+	asking    *probe // the upstream is being asked whether it vouches for the name; nil: it is not
+	unsure    bool   // it is not known whether the upstream vouches for the name
+	forbidden bool   // the upstream vouches for the name if it answers 2xx
+	started   bool   // the Tracker was told of the start, and waits for the end
+	ended     bool
+	got       kept      // what is kept of the answer's body
+	rest      *download // a long body that is passed on when the reverse proxy is done; nil: that has passed it on
 
 	answer   answer
 	received atomic.Int64                // bytes of the request's body; the transport's goroutine reads it

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/x509"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 )
@@ -23,21 +26,23 @@ type Identity struct {
 	TrustClaims bool
 }
 
-// identify finds the name of the client. A name that nothing vouches for is Claimed; where nothing is known yet, the upstream is asked
-// meanwhile, and vouch takes its answer.
+// identify finds the name of the client. A name that nothing vouches for is Claimed. Where the upstream's word is not known it is
+// asked for: about a write meanwhile, about a read once that has succeeded (the name in any other does not matter). vouch takes it.
 func (x *exchange) identify() {
 	name, vouched := x.name()
 	if name == "" {
 		return
 	}
 	if !vouched {
-		var known bool
-		vouched, known = x.vouched()
-		if !known {
-			x.asking = x.ask()
-		}
+		word := x.word()
+		vouched = word == detect.Asks
+		x.unsure = word == detect.Unheard
+		x.forbidden = word == detect.Forbids
 	}
 	x.setName(name, vouched)
+	if x.unsure && x.op.Action.Writes() {
+		x.asking = x.ask()
+	}
 }
 
 func (x *exchange) setName(name string, vouched bool) {
@@ -48,8 +53,8 @@ func (x *exchange) setName(name string, vouched bool) {
 	}
 }
 
-func (x *exchange) vouched() (yes, known bool) {
-	return x.g.h.evidence.Vouched(x.op.Upstream, x.op.Repository, x.op.Action.Access(), x.start)
+func (x *exchange) word() detect.Word {
+	return x.g.h.evidence.Word(x.op.Upstream, x.op.Repository, x.op.Action.Access(), time.Now())
 }
 
 // name is the first name that the request yields, and whether something but the upstream vouches for it.
@@ -98,7 +103,7 @@ type probe struct {
 	at   time.Time
 }
 
-// pending tells whether the upstream has not answered yet. A nil probe is none.
+// pending reports whether the upstream has not answered yet. A nil probe is none.
 func (p *probe) pending() bool {
 	if p == nil {
 		return false
@@ -121,7 +126,8 @@ const (
 	probeTime  = 2 * time.Second
 )
 
-// ask asks the upstream without credentials what the client asks with them, unless it was asked lately. It returns nil where there is nothing to wait for.
+// ask asks the upstream without credentials what the client asks with them, unless it was asked lately or the client has caused
+// too many look-ups. It returns nil where there is nothing to wait for.
 func (x *exchange) ask() *probe {
 	method, uri, as := x.anonymously()
 	if method == "" || x.route.Asker == nil {
@@ -129,13 +135,15 @@ func (x *exchange) ask() *probe {
 	}
 	key := probeKey{x.op.Upstream, x.op.Repository, as.Access()}
 	x.g.h.probing.Lock()
+	defer x.g.h.probing.Unlock()
 	if p, ok := x.g.h.probed.Get(key); ok && x.start.Sub(p.at) < probeEvery {
-		x.g.h.probing.Unlock()
 		return p
+	}
+	if !x.g.h.lookups.AllowN(x.op.Client.Address, dearLookup) {
+		return nil
 	}
 	p := &probe{done: make(chan struct{}), at: x.start}
 	x.g.h.probed.Add(key, p)
-	x.g.h.probing.Unlock()
 	go x.probe(p, method, uri, as)
 	return p
 }
@@ -146,13 +154,14 @@ func (x *exchange) probe(p *probe, method, uri string, as detect.Action) {
 	defer cancel()
 	x.guarded("Probe", func() {
 		if status, err := x.route.Asker.Probe(ctx, method, uri); err == nil {
-			x.noteAnonymous(as, status)
+			x.g.h.evidence.Probed(x.op.Upstream, x.op.Repository, as, status, time.Now())
 		}
 	})
 }
 
-// anonymously is the question that tells whether anybody might have done what the client does: a read as HEAD of the same (a chart's as GET), a chart's write as
-// POST of nothing, a manifest's as GET /v2/, never an upload session. method "" is no question.
+// anonymously is the question that tells whether anybody might have done what the client does: a read as HEAD of the same (a chart's
+// as GET); a chart's write as POST of nothing; a write to a repository as the end of an upload that nobody began, without body and
+// digest: it can complete nothing and creates nothing, whoever lets it in. method "" is no question.
 func (x *exchange) anonymously() (method, uri string, as detect.Action) {
 	switch a := x.op.Action; a {
 	case detect.ManifestHead, detect.ManifestGet, detect.BlobHead, detect.BlobGet:
@@ -160,7 +169,8 @@ func (x *exchange) anonymously() (method, uri string, as detect.Action) {
 	case detect.ChartGet:
 		return http.MethodGet, x.target, a // ChartMuseum answers every HEAD with 404; the body is not read
 	case detect.ManifestPut, detect.ManifestDelete, detect.UploadStart, detect.UploadEnd:
-		return http.MethodGet, x.route.PathPrefix + "/v2/", detect.Ping
+		path := url.URL{Path: x.route.PathPrefix + "/v2/" + x.op.Repository + "/blobs/uploads/" + uuid.NewString()}
+		return http.MethodPut, path.EscapedPath(), detect.UploadEnd
 	case detect.ChartPost:
 		path, _, _ := strings.Cut(x.target, "?")
 		return http.MethodPost, path, a
@@ -171,13 +181,30 @@ func (x *exchange) anonymously() (method, uri string, as detect.Action) {
 	return "", "", detect.Other
 }
 
-// noteAnonymous remembers how the upstream answered somebody without credentials.
+// noteAnonymous remembers how the upstream answered a client without credentials.
 func (x *exchange) noteAnonymous(action detect.Action, status int) {
 	switch action {
 	case detect.Other, detect.Catalog:
 		return
 	}
 	x.g.h.evidence.Anonymous(x.op.Upstream, x.op.Repository, action, status, time.Now())
+}
+
+// succeeded is told that the upstream has done, or is about to do, what the client asked for.
+func (x *exchange) succeeded(status int) {
+	if x.unsure && x.asking == nil && x.op.Client.Claimed != "" {
+		x.asking = x.ask()
+	}
+	x.unsure = false
+	if status >= 300 {
+		return
+	}
+	if x.forbidden && x.op.Client.Claimed != "" {
+		x.setName(x.op.Client.Claimed, true)
+	}
+	if x.op.Action.Writes() {
+		x.g.h.proven.Add(x.login(), struct{}{})
+	}
 }
 
 // vouch waits for the upstream's word about the name, if it is still out, and takes it.
@@ -190,7 +217,12 @@ func (x *exchange) vouch() {
 	case <-time.After(probeTime):
 	}
 	x.asking = nil
-	if yes, _ := x.vouched(); yes {
+	if x.op.Client.Claimed == "" {
+		return
+	}
+	word := x.word()
+	x.forbidden = word == detect.Forbids
+	if word.Vouches(x.op.Status >= 200 && x.op.Status < 300) {
 		x.setName(x.op.Client.Claimed, true)
 	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
@@ -102,8 +103,27 @@ func (x *exchange) known() (tags []string, sized bool) {
 	return tags, sized
 }
 
-// mayAsk limits the look-ups that one client causes.
-func (x *exchange) mayAsk(n int) bool { return x.g.h.lookups.AllowN(x.op.Client.Address, n) }
+// dearLookup is what a look-up costs that a made-up login may have caused: without that, each request of a stranger would
+// make two at the upstream.
+const dearLookup = 10
+
+// mayAsk limits the look-ups that one client causes. Those of a login with which it has written nothing lately are dear.
+func (x *exchange) mayAsk(n int) bool {
+	if !x.g.h.proven.Contains(x.login()) {
+		n *= dearLookup
+	}
+	return x.g.h.lookups.AllowN(x.op.Client.Address, n)
+}
+
+// login stands for a client's address and credentials.
+func (x *exchange) login() uint64 {
+	var h maphash.Hash
+	h.SetSeed(loginSeed)
+	_, _ = h.WriteString(x.op.Client.Address + " " + x.in.Header.Get("Authorization"))
+	return h.Sum64()
+}
+
+var loginSeed = maphash.MakeSeed()
 
 func foundManifest(d upstream.Deleted, err error) *found {
 	switch {

@@ -112,6 +112,7 @@ type Handler struct {
 	probed   *lru.Cache[probeKey, *probe] // upstreams asked without credentials, lately
 	kept     atomic.Int64                 // bytes of bodies that are kept for reading now
 	lookups  *upstream.Limiter
+	proven   *lru.Cache[uint64, struct{}] // logins that have written lately
 	warned   warnings
 	leaving  atomic.Bool
 }
@@ -128,6 +129,7 @@ const (
 	lookupBurst      = 500
 	lookupClients    = 10_000
 	rememberedProbes = 10_000
+	rememberedLogins = 10_000
 )
 
 // New returns a Handler for o.
@@ -136,8 +138,13 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	proven, err := lru.New[uint64, struct{}](rememberedLogins)
+	if err != nil {
+		return nil, err
+	}
 	h := &Handler{
 		evidence: detect.NewEvidence(),
+		proven:   proven,
 		probed:   probed,
 		lookups:  upstream.NewLimiter(lookupsPerSecond, lookupBurst, lookupClients),
 	}

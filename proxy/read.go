@@ -69,6 +69,9 @@ func (x *exchange) note(res *http.Response) {
 	if x.in.Header.Get("Authorization") == "" {
 		x.noteAnonymous(x.op.Action, res.StatusCode)
 	}
+	if res.StatusCode < 400 {
+		x.succeeded(res.StatusCode)
+	}
 }
 
 // wholeRange reports whether a Content-Range names all of the bytes: "bytes 0-n/n+1".

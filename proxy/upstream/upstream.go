@@ -29,6 +29,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const (
@@ -282,9 +284,9 @@ func (c *Client) AsksForLogin(ctx context.Context) (bool, error) {
 }
 
 // Probe asks without credentials what a client asked with them, to learn whether the upstream would have let anybody:
-// HEAD for a read, POST with an empty body for a chart's upload, GET /v2/ for a manifest's. uri is the request's own
-// path and query, prefix included, and is sent as it is. Redirects are answers. What would open an upload session, or
-// change anything, is refused.
+// HEAD or GET for a read, POST with an empty body for a chart's upload, and for a write to a repository PUT of an upload that
+// nobody began, without body and digest. uri is a path and query as a client sends them. Redirects are answers. What could
+// open an upload session, or change anything, is refused.
 func (c *Client) Probe(ctx context.Context, method, uri string) (int, error) {
 	target, err := c.probed(method, uri)
 	if err != nil {
@@ -301,19 +303,25 @@ func (c *Client) Probe(ctx context.Context, method, uri string) (int, error) {
 var errProbe = errors.New("not a question that may be asked without credentials")
 
 func (c *Client) probed(method, uri string) (*url.URL, error) {
-	target, err := url.ParseRequestURI(uri)
+	target, err := url.ParseRequestURI(Below(c.own.root, c.own.paths, uri))
 	if err != nil || !strings.HasPrefix(uri, "/") {
 		return nil, fmt.Errorf("probing %s: %w", method, errProbe)
 	}
+	path, inRegistry := strings.CutPrefix(target.Path, c.prefix+"/v2/")
+	harmless := method == http.MethodHead || method == http.MethodGet
 	switch method {
-	case http.MethodHead, http.MethodGet:
 	case http.MethodPost:
-		if strings.HasPrefix(target.Path, c.prefix+"/v2/") || !strings.HasSuffix(target.Path, "/charts") {
-			return nil, fmt.Errorf("probing %s %s: %w", method, target.EscapedPath(), errProbe)
-		}
-	default:
-		return nil, fmt.Errorf("probing %s: %w", method, errProbe)
+		harmless = !inRegistry && strings.HasSuffix(target.Path, "/charts")
+	case http.MethodPut:
+		i := strings.LastIndex(path, "/blobs/uploads/")
+		harmless = inRegistry && i > 0 && isUUID(path[i+len("/blobs/uploads/"):]) && target.RawQuery == ""
+	}
+	if !harmless {
+		return nil, fmt.Errorf("probing %s %s: %w", method, target.EscapedPath(), errProbe)
 	}
 	target.Scheme, target.Host, target.User = c.base.Scheme, c.base.Host, nil
 	return target, nil
 }
+
+// isUUID reports whether s is a UUID in its usual form.
+func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }
