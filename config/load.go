@@ -102,24 +102,28 @@ func (c *Config) Names(path string) bool {
 	return ok
 }
 
-// NeedsRestart names the keys in which a new configuration differs from the running one and that a reload cannot
-// change; none means that the new one can be taken.
-func NeedsRestart(running, next *Config) []string {
-	var keys []string
-	for _, k := range []struct {
-		name    string
-		changed bool
-	}{
-		{"listen", running.Listen != next.Listen},
-		{"tls", running.TLS.On() != next.TLS.On()},
-		{"data_dir", running.DataDir != next.DataDir},
-		{"database", running.Database != next.Database},
-		{"health.listen", running.Health.Listen != next.Health.Listen},
-		{"admin.listen", running.Admin.Listen != next.Admin.Listen},
-	} {
-		if k.changed {
-			keys = append(keys, k.name)
-		}
+// KeepUntilRestart gives next the running configuration's values of the keys that a reload cannot change, and returns
+// a warning for each that differs.
+func KeepUntilRestart(running, next *Config) Warnings {
+	var kept Warnings
+	keep(next, &kept, "listen", running.Listen, &next.Listen)
+	if running.TLS.On() != next.TLS.On() {
+		keep(next, &kept, "tls", running.TLS, &next.TLS)
 	}
-	return keys
+	keep(next, &kept, "data_dir", running.DataDir, &next.DataDir)
+	keep(next, &kept, "database", running.Database, &next.Database)
+	keep(next, &kept, "health.listen", running.Health.Listen, &next.Health.Listen)
+	keep(next, &kept, "admin.listen", running.Admin.Listen, &next.Admin.Listen)
+	if running.Admin.TLS.On() != next.Admin.TLS.On() {
+		keep(next, &kept, "admin.tls", running.Admin.TLS, &next.Admin.TLS)
+	}
+	return kept
+}
+
+func keep[T comparable](next *Config, kept *Warnings, key string, running T, value *T) {
+	if *value == running {
+		return
+	}
+	*value = running
+	*kept = append(*kept, next.Warning(key, "needs a restart to change; it keeps its old value until then"))
 }

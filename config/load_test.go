@@ -119,7 +119,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestNeedsRestart(t *testing.T) {
+func TestKeepUntilRestart(t *testing.T) {
 	running := mustParse(t, smallest)
 	for _, tt := range []struct {
 		change func(*Config)
@@ -130,14 +130,24 @@ func TestNeedsRestart(t *testing.T) {
 		{func(c *Config) { c.TLS.ClientCAFile = "ca" }, ""},
 		{func(c *Config) { c.Listen = ":1" }, "listen"},
 		{func(c *Config) { c.TLS.CertFile = "cert" }, "tls"},
-		{func(c *Config) { c.DataDir = "/data" }, "data_dir"},
+		{func(c *Config) { c.Admin.TLS.CertFile = "cert" }, "admin.tls"},
+		{func(c *Config) { c.DataDir, c.Log.Level = "/data", "warn" }, "data_dir"},
 		{func(c *Config) { c.Database = "postgres://db" }, "database"},
 		{func(c *Config) { c.Health.Listen, c.Admin.Listen = "", "" }, "health.listen admin.listen"},
 	} {
 		next := mustParse(t, smallest)
 		tt.change(next)
-		if got := strings.Join(NeedsRestart(running, next), " "); got != tt.want {
+		level := next.Log.Level
+		var keys []string
+		for _, w := range KeepUntilRestart(running, next) {
+			keys = append(keys, w.Path)
+		}
+		if got := strings.Join(keys, " "); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)
+		}
+		if next.Listen != running.Listen || next.TLS.On() || next.DataDir != running.DataDir || next.Database != running.Database ||
+			next.Health != running.Health || next.Admin.Listen != running.Admin.Listen || next.Log.Level != level {
+			t.Errorf("%s: the running values are not kept, or others are: %+v", tt.want, next)
 		}
 	}
 }

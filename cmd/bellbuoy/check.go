@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -25,9 +26,9 @@ func (a *app) checkCommand() *cobra.Command {
 func (a *app) check() error {
 	path, c, warnings, err := a.load()
 	if err == nil {
-		warnings = slices.Concat(warnings, placeWarnings(c), loopWarnings(c))
+		warnings = slices.Concat(warnings, placeWarnings(c))
 		var w *wiring
-		if w, err = wire(c, nil); err == nil {
+		if w, err = wire(c, func() []netip.AddrPort { return declaredBy(c) }); err == nil {
 			w.close()
 		}
 	}

@@ -17,6 +17,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
@@ -71,6 +74,13 @@ type (
 	countAnswer struct {
 		Count int `json:"count"`
 	}
+	reloadAnswer struct {
+		File      string   `json:"file"`
+		Taken     bool     `json:"taken"`
+		Said      []string `json:"said,omitempty"` // problems and warnings, a line each
+		Upstreams int      `json:"upstreams"`
+		Webhooks  int      `json:"webhooks"`
+	}
 	pingAnswer struct {
 		Status   int     `json:"status"`
 		Millis   float64 `json:"milliseconds"`
@@ -103,22 +113,44 @@ type control struct {
 	hint   string // where else a bellbuoy may have its socket; "": nowhere
 }
 
-// control finds the socket of the bellbuoy that runs with this configuration.
+// talks gives a command that asks the running bellbuoy its flag.
+func (a *app) talks(c *cobra.Command) *cobra.Command {
+	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`directory` of the running bellbuoy's data; default: data_dir of the configuration, of which nothing else is needed")
+	_ = c.MarkFlagDirname("data-dir") // fails only without the flag
+	return c
+}
+
+// control finds the socket of the running bellbuoy: in --data-dir, else in data_dir of the configuration.
 func (a *app) control() (*control, error) {
-	_, c, _, err := a.load()
+	dir, hint, err := a.findDataDir()
 	if err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(c.DataDir, socketName)
+	socket := filepath.Join(dir, socketName)
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	answers := &control{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
-	if _, set := a.LookupEnv("STATE_DIRECTORY"); !set && !c.Names("data_dir") {
-		answers.hint = "; one that systemd or a container runs without data_dir in the file has its data in $STATE_DIRECTORY: set that here too, such as STATE_DIRECTORY=/var/lib/bellbuoy"
+	return &control{socket: socket, hint: hint, http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+}
+
+// findDataDir is where a running bellbuoy keeps its data, and a hint for the case that there is none.
+func (a *app) findDataDir() (dir, hint string, err error) {
+	if a.dataDir != "" {
+		return a.dataDir, "", nil
 	}
-	return answers, nil
+	path, err := config.Find(a.configFlag, a.LookupEnv)
+	if err != nil {
+		return "", "", fmt.Errorf("%w; name the directory of its data with --data-dir", err)
+	}
+	dir, named, err := config.DataDir(path, a.LookupEnv)
+	if err != nil {
+		return "", "", fmt.Errorf("%w\nname the directory of its data with --data-dir", err)
+	}
+	if _, set := a.LookupEnv("STATE_DIRECTORY"); !set && !named {
+		hint = "; one that systemd or a container runs without data_dir in the file has its data in $STATE_DIRECTORY: name that here, such as --data-dir /var/lib/bellbuoy"
+	}
+	return dir, hint, nil
 }
 
 // do sends one request; body nil sends none. Every answer but a 2xx is an error that says what the server said.
@@ -138,7 +170,7 @@ func (c *control) do(ctx context.Context, method, path string, query url.Values,
 	resp, err := c.http.Do(r)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no bellbuoy is running with this configuration (nobody answers on %s)%s", c.socket, c.hint)
+		return nil, fmt.Errorf("no bellbuoy is running there (nobody answers on %s)%s", c.socket, c.hint)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("%s: not allowed; run this as the user that bellbuoy runs as, or as root", c.socket)
 	case err != nil:

@@ -68,6 +68,7 @@ func (b *buoy) controlServer(ctx context.Context) *http.Server {
 	answer("GET /webhooks", b.controlWebhooks)
 	answer("POST /redeliver", b.controlRedeliver)
 	answer("POST /index", b.controlIndex)
+	answer("POST /reload", b.controlReload)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 }
 

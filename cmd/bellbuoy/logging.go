@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -10,20 +11,71 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 )
 
-// newLogger writes to w. The level can be changed by a reload, the format cannot.
-func newLogger(c config.Log, w io.Writer) (*zap.Logger, zap.AtomicLevel, error) {
-	level, err := zap.ParseAtomicLevel(c.Level)
-	if err != nil {
-		return nil, level, fmt.Errorf("log.level: %w", err)
+// logSettings are what a reload can change of a logger and of all that are derived from it.
+type logSettings struct {
+	level   zap.AtomicLevel
+	console atomic.Bool // lines for a person's eyes, not JSON
+}
+
+// follow takes the settings of c, whose values config has checked.
+func (s *logSettings) follow(c config.Log) error {
+	s.console.Store(c.Format == "console")
+	if err := s.level.UnmarshalText([]byte(c.Level)); err != nil {
+		return fmt.Errorf("log.level: %w", err)
+	}
+	return nil
+}
+
+// newLogger writes to w.
+func newLogger(c config.Log, w io.Writer) (*zap.Logger, *logSettings, error) {
+	settings := &logSettings{level: zap.NewAtomicLevel()}
+	if err := settings.follow(c); err != nil {
+		return nil, nil, err
 	}
 	encoding := zap.NewProductionEncoderConfig()
 	encoding.TimeKey, encoding.MessageKey = "time", "message"
 	encoding.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	encoding.EncodeDuration = zapcore.StringDurationEncoder
-	encoder := zapcore.NewJSONEncoder(encoding)
-	if c.Format == "console" {
-		encoding.EncodeLevel = zapcore.CapitalLevelEncoder
-		encoder = zapcore.NewConsoleEncoder(encoding)
-	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), level, nil
+	inJSON := zapcore.NewJSONEncoder(encoding)
+	encoding.EncodeLevel = zapcore.CapitalLevelEncoder
+	out := zapcore.Lock(zapcore.AddSync(w))
+	return zap.New(&logCore{
+		settings: settings,
+		json:     zapcore.NewCore(inJSON, out, settings.level),
+		console:  zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), out, settings.level),
+	}), settings, nil
 }
+
+// logCore writes each entry in the format that the settings name at that time.
+type logCore struct {
+	settings      *logSettings
+	json, console zapcore.Core
+}
+
+func (c *logCore) now() zapcore.Core {
+	if c.settings.console.Load() {
+		return c.console
+	}
+	return c.json
+}
+
+// Enabled implements zapcore.Core.
+func (c *logCore) Enabled(l zapcore.Level) bool { return c.settings.level.Enabled(l) }
+
+// With implements zapcore.Core.
+func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
+	return &logCore{settings: c.settings, json: c.json.With(fields), console: c.console.With(fields)}
+}
+
+// Check implements zapcore.Core.
+func (c *logCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return c.now().Check(e, checked)
+}
+
+// Write implements zapcore.Core.
+func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return c.now().Write(e, fields)
+}
+
+// Sync implements zapcore.Core.
+func (c *logCore) Sync() error { return c.now().Sync() }

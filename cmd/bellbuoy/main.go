@@ -82,8 +82,10 @@ func newRoot(sys system, began *bool) *cobra.Command {
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
 		app.checkCommand(), app.explainCommand(),
-		app.pingCommand(), app.switchCommand("enable", "Deliver to a webhook again (also one that answered 410)"), app.switchCommand("disable", "Stop delivering to a webhook; its deliveries wait"),
-		app.eventsCommand(), app.deliveriesCommand(), app.redeliverCommand(), app.indexCommand(),
+		app.talks(app.reloadCommand()), app.talks(app.pingCommand()),
+		app.talks(app.switchCommand("enable", "Deliver to a webhook again (also one that answered 410)")),
+		app.talks(app.switchCommand("disable", "Stop delivering to a webhook; its deliveries wait")),
+		app.talks(app.eventsCommand()), app.talks(app.deliveriesCommand()), app.talks(app.redeliverCommand()), app.talks(app.indexCommand()),
 	)
 	return root
 }
@@ -92,4 +94,5 @@ func newRoot(sys system, began *bool) *cobra.Command {
 type app struct {
 	system
 	configFlag string
+	dataDir    string // --data-dir
 }

@@ -57,7 +57,16 @@ func TestCommandLine(t *testing.T) {
 		{"check finds all", smallConfig + "  - {name: ci, urll: x}\n", []string{"check"}, 1, []string{`did you mean "url"?`, "bellbuoy.yaml:16:"}, nil},
 		{"check tells warnings beside problems", strings.Replace(smallConfig, "    external_url: https://registry.example.com\n", "", 1) + "  - {name: ci, urll: x}\n", []string{"check"}, 1,
 			[]string{"bellbuoy.yaml:3:5: warning: upstreams[0]: external_url is not set", `did you mean "url"?`, "bellbuoy.yaml: not ok (3 problems, 1 warning)\n"}, nil},
-		{"check of a loop", strings.Replace(smallConfig, ":5000", ":5080", 1), []string{"check"}, 0, []string{"bellbuoy.yaml:4:10: warning: upstreams[0].url: is where bellbuoy itself listens"}, nil},
+		{"check of a loop", strings.Replace(smallConfig, ":5000", ":5080", 1), []string{"check"}, 1, []string{"bellbuoy.yaml:4:10: upstreams[0].url: is where bellbuoy itself listens"}, nil},
+		{"check of addresses", smallConfig + `  - {name: self, url: "http://localhost:5081/x"}
+  - {name: metadata, url: "http://169.254.169.254/x"}
+  - {name: denied, url: "http://10.1.2.3/x"}
+  - {name: fine, url: "http://192.168.1.1/x"}
+egress: {deny: [10.0.0.0/8]}
+`, []string{"check"}, 1, []string{
+			"bellbuoy.yaml:16:23: webhooks[2].url: denied by egress: 127.0.0.1:5081 is bellbuoy's own listener\n",
+			"bellbuoy.yaml:17:27: webhooks[3].url: denied by egress: 169.254.169.254:80 is never open",
+			"bellbuoy.yaml:18:25: webhooks[4].url: denied by egress: 10.1.2.3:80 is in its deny list\n", "(3 problems, 0 warnings)"}, nil},
 		{"check without a file", "", []string{"check"}, 1, []string{"reading configuration", "no such file"}, nil},
 		{"check of a file that wire refuses", smallConfig + "identity: {verify: {jwks_file: /dev/null}}\n", []string{"check"}, 1, []string{"bellbuoy.yaml:16:20: identity.verify"}, nil},
 		{"nobody runs", smallConfig, []string{"ping", "ci"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -12,6 +15,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
@@ -26,7 +31,7 @@ func catchHangups() (hup chan os.Signal, stop func()) {
 	return hup, func() { signal.Stop(hup) }
 }
 
-// watch reloads on SIGHUP and when the configuration, or a file that it names, is another than seen. It returns when ctx ends.
+// watch reloads on SIGHUP, when a command asks, and when the configuration, or a file that it names, is another than seen. It returns when ctx ends.
 func (b *buoy) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
 	var events <-chan fsnotify.Event // without a watcher nothing ever comes
 	var failures <-chan error
@@ -46,7 +51,11 @@ func (b *buoy) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
 			return
 		case <-hup:
 			seen = b.fingerprint() // before they are read: what changes meanwhile is seen again
-			b.reload()
+			_, _ = b.reload()
+			b.watchFiles(files)
+		case done := <-b.asked:
+			seen = b.fingerprint()
+			done <- b.answerOf(b.reload())
 			b.watchFiles(files)
 		case <-events:
 			soon.Reset(settle)
@@ -55,7 +64,7 @@ func (b *buoy) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
 		case <-soon.C:
 			if now := b.fingerprint(); now != seen {
 				seen = now
-				b.reload()
+				_, _ = b.reload()
 				b.watchFiles(files)
 			}
 		}
@@ -93,34 +102,116 @@ func fingerprintOf(files []string) string {
 	return s.String()
 }
 
-// reload takes a new configuration, or keeps the old one running and says why.
-func (b *buoy) reload() {
+// reload takes a new configuration, or keeps the old one running. It returns what is wrong with the file, or doubtful.
+func (b *buoy) reload() (config.Warnings, error) {
+	warnings, err := b.takeNext()
+	b.reloads.note(err == nil)
+	if err != nil {
+		b.log.Error("configuration not reloaded: the old one stays", zap.Strings("problems", strings.Split(err.Error(), "\n")))
+		return warnings, err
+	}
+	for _, w := range warnings {
+		b.log.Warn("configuration", zap.String("warning", w.String()))
+	}
+	c := b.wiring.Load().config
+	b.log.Info("configuration reloaded", zap.Int("upstreams", len(c.Upstreams)), zap.Int("webhooks", len(c.Webhooks)))
+	return warnings, nil
+}
+
+func (b *buoy) takeNext() (config.Warnings, error) {
 	_, next, warnings, err := b.load()
 	if err != nil {
-		b.log.Error("configuration not reloaded: the old one stays", zap.Strings("problems", strings.Split(err.Error(), "\n")))
-		return
-	}
-	if keys := config.NeedsRestart(b.wiring.Load().config, next); len(keys) > 0 {
-		b.log.Error("configuration not reloaded: the old one stays; restart bellbuoy to change these", zap.Strings("keys", keys))
-		return
-	}
-	w, err := wire(next, b.listeners.addresses)
-	if err == nil {
-		err = b.handler.Configure(w.proxyOptions(b.data))
-	}
-	if err != nil {
-		if w != nil {
-			w.close()
-		}
-		b.log.Error("configuration not reloaded: the old one stays", zap.Strings("problems", strings.Split(err.Error(), "\n")))
-		return
-	}
-	for _, text := range warnings {
-		b.log.Warn("configuration", zap.String("warning", text.String()))
+		return warnings, err
 	}
 	old := b.wiring.Load()
+	warnings = slices.Concat(warnings, config.KeepUntilRestart(old.config, next))
+	w, err := wire(next, b.listeners.addresses)
+	if err != nil {
+		return warnings, err
+	}
+	if err := b.handler.Configure(w.proxyOptions(b.data)); err != nil {
+		w.close()
+		return warnings, err
+	}
 	b.use(w)
 	old.close()
-	_ = b.level.UnmarshalText([]byte(next.Log.Level)) // config checked it
-	b.log.Info("configuration reloaded", zap.Int("upstreams", len(w.upstreams)), zap.Int("webhooks", len(next.Webhooks)))
+	return warnings, b.logging.follow(next.Log)
+}
+
+// reloadMetrics show how the last reload went. A start counts as one.
+type reloadMetrics struct{ ok, at prometheus.Gauge }
+
+func newReloadMetrics(registry prometheus.Registerer) *reloadMetrics {
+	m := &reloadMetrics{
+		ok: prometheus.NewGauge(prometheus.GaugeOpts{Name: "bellbuoy_config_reload_success",
+			Help: "Whether the last read of the configuration was taken (1), or the one before stays in use (0)."}),
+		at: prometheus.NewGauge(prometheus.GaugeOpts{Name: "bellbuoy_config_reload_success_timestamp_seconds",
+			Help: "When a configuration was last taken."}),
+	}
+	registry.MustRegister(m.ok, m.at)
+	m.note(true)
+	return m
+}
+
+func (m *reloadMetrics) note(taken bool) {
+	if !taken {
+		m.ok.Set(0)
+		return
+	}
+	m.ok.Set(1)
+	m.at.SetToCurrentTime()
+}
+
+// reloadRequest is a command's: the answer comes when the reload is over.
+type reloadRequest chan<- reloadAnswer
+
+// controlReload has watch reload, so that two reloads never meet.
+func (b *buoy) controlReload(w http.ResponseWriter, r *http.Request) error {
+	done := make(chan reloadAnswer, 1)
+	select {
+	case b.asked <- done:
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+	return json.NewEncoder(w).Encode(<-done)
+}
+
+// answerOf is what a reload has to say, in the order of the file.
+func (b *buoy) answerOf(warnings config.Warnings, err error) reloadAnswer {
+	answer := reloadAnswer{File: b.path, Taken: err == nil}
+	problems, inFile := errors.AsType[config.Problems](err)
+	if err != nil && !inFile {
+		answer.Said = append(answer.Said, err.Error())
+	}
+	for _, p := range inOrder(problems, warnings) {
+		answer.Said = append(answer.Said, p.String())
+	}
+	c := b.wiring.Load().config
+	answer.Upstreams, answer.Webhooks = len(c.Upstreams), len(c.Webhooks)
+	return answer
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	return &cobra.Command{Use: "reload", Short: "Have the running bellbuoy read its file again; print the problems", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.askForReload(c.Context()) }}
+}
+
+func (a *app) askForReload(ctx context.Context) error {
+	c, err := a.control()
+	if err != nil {
+		return err
+	}
+	var got reloadAnswer
+	if err := c.call(ctx, http.MethodPost, "/reload", nil, nil, &got); err != nil {
+		return err
+	}
+	for _, line := range got.Said {
+		fmt.Fprintln(a.Stdout, line)
+	}
+	if !got.Taken {
+		fmt.Fprintf(a.Stdout, "%s: not reloaded; bellbuoy goes on with the configuration that it had\n", got.File)
+		return errSilent
+	}
+	fmt.Fprintf(a.Stdout, "%s: reloaded (%s, %s)\n", got.File, plural(got.Upstreams, "upstream"), plural(got.Webhooks, "webhook"))
+	return nil
 }

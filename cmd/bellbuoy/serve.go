@@ -37,7 +37,7 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	seen := fingerprintOf(filesOf(path, c))
-	log, level, err := newLogger(c.Log, a.Stderr)
+	log, logging, err := newLogger(c.Log, a.Stderr)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,8 @@ func (a *app) serve(ctx context.Context) error {
 		Replica: replica, Shared: c.Database != "", Grace: graceOfLanes(c), Retention: w.retention(), Trims: trims(), Metrics: metrics, Log: log,
 	})
 	b := &buoy{
-		app: a, path: path, log: log, level: level, listeners: l, socket: socket, hup: hup, seen: seen,
+		app: a, path: path, log: log, logging: logging, listeners: l, socket: socket, hup: hup, seen: seen,
+		reloads: newReloadMetrics(registry), asked: make(chan reloadRequest),
 		outbox: outbox, dispatcher: dispatcher, asker: &askers{},
 		ready: &readiness{store: outbox.Healthy, kept: outbox.Kept},
 	}
@@ -108,7 +109,9 @@ type buoy struct {
 	*app
 	path      string
 	log       *zap.Logger
-	level     zap.AtomicLevel
+	logging   *logSettings
+	reloads   *reloadMetrics
+	asked     chan reloadRequest // by commands
 	listeners listeners
 	socket    net.Listener
 	hup       <-chan os.Signal       // asks for a reload

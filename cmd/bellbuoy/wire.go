@@ -29,13 +29,13 @@ type wiring struct {
 
 // wire translates c. own are the addresses that bellbuoy listens on, which no webhook may call and which no upstream can be; nil: none.
 func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
+	w := &wiring{config: c, askers: map[string]*upstream.Client{}}
+	guard := newGuard(c, own)
 	if own != nil {
-		if err := checkLoops(c, own()); err != nil {
+		if err := checkAddresses(c, guard, own()); err != nil {
 			return nil, err
 		}
 	}
-	w := &wiring{config: c, askers: map[string]*upstream.Client{}}
-	guard := newGuard(c, own)
 	hooks, clients, err := newWebhooks(c, guard)
 	if err != nil {
 		return nil, err
