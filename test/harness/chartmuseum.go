@@ -21,8 +21,9 @@ type ChartMuseumOptions struct {
 // ChartMuseumServer is a running ChartMuseum.
 type ChartMuseumServer struct {
 	Daemon
-	URL  string // http://127.0.0.1:port, without the context path
-	Host string
+	URL     string // http://127.0.0.1:port, without the context path
+	Host    string
+	Storage string // its directory
 }
 
 // ChartMuseum starts ChartMuseum with an empty storage.
@@ -43,7 +44,7 @@ func ChartMuseum(t T, opts ChartMuseumOptions) *ChartMuseumServer {
 		args = append(args, "--auth-anonymous-get")
 	}
 	host := fmt.Sprintf("127.0.0.1:%d", port)
-	c := &ChartMuseumServer{URL: "http://" + host, Host: host}
+	c := &ChartMuseumServer{URL: "http://" + host, Host: host, Storage: filepath.Join(dir, "charts")}
 	c.Daemon = Daemon{
 		name: "chartmuseum", path: path, args: append(args, opts.Flags...), env: []string{"HOME=" + dir}, dir: dir,
 		ready: answers(c.URL+opts.ContextPath+"/health", http.StatusOK),

@@ -338,10 +338,17 @@ func pushOver(t *testing.T, c *http.Client, base, repository, tag string, image 
 	for _, d := range append(image.Layers, image.Config) {
 		start := must(t, c, http.StatusAccepted, http.MethodPost, base+"/v2/"+repository+"/blobs/uploads/", nil)
 		location := start.Header.Get("Location")
+		if strings.HasPrefix(location, "/v2/") {
+			location = base + location
+		}
 		if !strings.HasPrefix(location, base+"/") {
 			t.Fatalf("an upload's Location is %s, not below %s", location, base)
 		}
-		must(t, c, http.StatusCreated, http.MethodPut, location+"&digest="+d.Digest.String(), strings.NewReader(string(image.Blob(d.Digest))))
+		join := "?"
+		if strings.Contains(location, "?") {
+			join = "&"
+		}
+		must(t, c, http.StatusCreated, http.MethodPut, location+join+"digest="+d.Digest.String(), strings.NewReader(string(image.Blob(d.Digest))))
 	}
 	must(t, c, http.StatusCreated, http.MethodPut, base+"/v2/"+repository+"/manifests/"+tag, strings.NewReader(string(image.Manifest)), "Content-Type", image.MediaType)
 }
