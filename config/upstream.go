@@ -8,7 +8,7 @@ type Upstream struct {
 	Name string `yaml:"name"`
 	// What it speaks.
 	Type string `yaml:"type" enum:"registry|chartmuseum"`
-	// Scheme, host and port; no path.
+	// Scheme, host and port, and a path where the registry's /v2/ lies below one: it is put before what clients ask for (not before paths) and taken off the Locations and Links that come back.
 	URL string `yaml:"url"`
 	// How users name it; its host has a dot, a port or is localhost. Payloads name the upstream's own host where it is absent.
 	ExternalURL string `yaml:"external_url"`
@@ -16,9 +16,9 @@ type Upstream struct {
 	Host string `yaml:"host" default:"client" enum:"client|upstream"`
 	// Host names that lead here; any when empty.
 	Hosts []string `yaml:"hosts"`
-	// Mounted below this path, at bellbuoy and at the upstream alike.
+	// Mounted below this path, at bellbuoy and at the upstream alike; one that only the upstream has goes into url.
 	PathPrefix string `yaml:"path_prefix"`
-	// Further paths that are sent here.
+	// Further paths that are sent here, as they are.
 	Paths []string `yaml:"paths"`
 	// For bellbuoy's own look-ups only, never for clients' requests.
 	Credentials Credentials `yaml:"credentials"`

@@ -45,7 +45,7 @@ func (v *validator) upstream(at string, u Upstream) {
 	if u.Type == "" {
 		v.wrong(at+".type", "is missing; want registry or chartmuseum")
 	}
-	v.upstreamURL(at+".url", u.URL)
+	v.upstreamURL(at+".url", u.URL, true)
 	v.externalURL(at+".external_url", u)
 	for i, host := range u.Hosts {
 		if !isHostPort(host) {
@@ -66,8 +66,8 @@ func (v *validator) upstream(at string, u Upstream) {
 	v.unusedTLS(at+".tls", u.URL, u.TLS)
 }
 
-// upstreamURL wants scheme, host and port, and nothing else.
-func (v *validator) upstreamURL(at, text string) {
+// upstreamURL wants scheme, host and port, and a path only where one may be.
+func (v *validator) upstreamURL(at, text string, path bool) {
 	if text == "" {
 		v.wrong(at, "is missing")
 		return
@@ -77,8 +77,14 @@ func (v *validator) upstreamURL(at, text string) {
 	case problem != "":
 	case u.User != nil:
 		problem = "must have no user; use credentials"
-	case u.Path != "" || u.RawQuery != "" || u.Fragment != "":
-		problem = "must be scheme, host and port only; a path goes into path_prefix"
+	case u.RawQuery != "" || u.Fragment != "":
+		problem = "must have no query or fragment"
+	case u.Path != "" && !path:
+		problem = "must be scheme, host and port only"
+	case strings.HasSuffix(u.Path, "/v2"):
+		problem = "must not end in /v2: clients' own paths begin with that"
+	case u.Path != "" && (!isPathPrefix(u.Path) || u.RawPath != ""):
+		problem = "its path must be clean and have no escapes: /artifactory/api/docker/local"
 	}
 	if problem != "" {
 		v.wrong(at, "%s", problem)
@@ -217,7 +223,7 @@ func (v *validator) scanner(at string, s Scanner) {
 	v.onlyOneSegment(at+".match", s.Match.Repositories)
 	v.login(at+".registry_credentials", s.RegistryCredentials.Username, s.RegistryCredentials.Password)
 	if s.RegistryURL != "" {
-		v.upstreamURL(at+".registry_url", strings.TrimSuffix(s.RegistryURL, "/"))
+		v.upstreamURL(at+".registry_url", strings.TrimSuffix(s.RegistryURL, "/"), false)
 	}
 }
 

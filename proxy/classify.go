@@ -13,5 +13,5 @@ func (h *Handler) Classify(r *http.Request) (upstream string, request detect.Req
 	if rt == nil {
 		return "", detect.Request{}
 	}
-	return rt.Name, detect.Classify(rt.Kind, rt.PathPrefix, r.Method, r.URL.Path, r.URL.RawQuery)
+	return rt.Name, detect.Classify(rt.Kind, rt.PathPrefix, r.Method, rt.understood(r.URL.Path), r.URL.RawQuery)
 }

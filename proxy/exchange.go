@@ -24,6 +24,7 @@ type exchange struct {
 	fwd    forwarded
 	scheme string          // as the client sees it
 	target string          // raw path and query, as they came
+	sent   string          // and as the upstream gets them
 	ctx    context.Context // of the upstream's request
 
 	op        detect.Operation
@@ -64,9 +65,10 @@ func (g *generation) begin(w http.ResponseWriter, r *http.Request) *exchange {
 		x.op.ID = requestID(r.Header)
 		return x
 	}
+	x.sent = x.route.sends(x.target, r.URL.Path)
 	x.scheme = x.fwd.schemeFor(x.route, r)
 	x.op = detect.Operation{
-		Request:   detect.Classify(x.route.Kind, x.route.PathPrefix, r.Method, r.URL.Path, r.URL.RawQuery),
+		Request:   detect.Classify(x.route.Kind, x.route.PathPrefix, r.Method, x.route.understood(r.URL.Path), r.URL.RawQuery),
 		Upstream:  x.route.Name,
 		Kind:      x.route.Kind,
 		ID:        requestID(r.Header),
@@ -150,12 +152,12 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	out.Trailer = x.in.Trailer // filled in when the body has arrived
 }
 
-// outURL is the upstream's URL for exactly the path and query that came. net/http would encode anew what it finds odd in a path; an opaque
+// outURL is the upstream's URL for exactly the path and query that came, below the path of the upstream's own URL. net/http would encode anew what it finds odd in a path; an opaque
 // URL goes out as it is, unless it begins with two slashes, which would read as a host.
 func (x *exchange) outURL() *url.URL {
 	in := x.in.URL
 	u := &url.URL{Scheme: x.route.URL.Scheme, Host: x.route.URL.Host, Path: in.Path, RawPath: in.RawPath, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
-	path, _, _ := strings.Cut(x.target, "?")
+	path, _, _ := strings.Cut(x.sent, "?")
 	if strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") {
 		u.Opaque = path
 	}

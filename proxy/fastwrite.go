@@ -21,7 +21,7 @@ func lendRequest(b *[]byte) {
 func (x *exchange) appendRequest(b []byte) []byte {
 	b = append(b, x.in.Method...)
 	b = append(b, ' ')
-	b = append(b, x.target...)
+	b = append(b, x.sent...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	if host := x.in.Host; host != "" && !x.route.OwnHost {
 		b = append(b, host...)

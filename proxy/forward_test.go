@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
@@ -164,7 +167,14 @@ func TestLocations(t *testing.T) {
 			{upload, "//BACK/x", "http://front:5080/x"},
 			{upload, "http://storage.example.com/x", "http://storage.example.com/x"},
 			{upload, "https://front:5080", "http://front:5080"},
-			{"/v2/a/blobs/sha256:aa", "http://BACK/signed?x", "http://BACK/signed?x"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/data?x", "http://front:5080/data?x"},
+			{"/v2/a/blobs/sha256:aa", "https://BACK/data?x", "https://BACK/data?x"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/b?a=1&X-Amz-Signature=2", "http://BACK/b?a=1&X-Amz-Signature=2"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/b?X-Goog-Signature=2", "http://BACK/b?X-Goog-Signature=2"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/b?se=1&sig=2", "http://BACK/b?se=1&sig=2"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/b?design=2", "http://front:5080/b?design=2"},
+			{"/v2/a/blobs/sha256:aa", "ftp://BACK/x", "ftp://BACK/x"},
+			{"/v2/a/blobs/sha256:aa", "http://ann@BACK/x", "http://ann@BACK/x"},
 			{"/v2/a/blobs/sha256:aa", "https://s3.example.com/signed?x", "https://s3.example.com/signed?x"},
 			{upload, "http://BACK.evil.example.com/x", "http://BACK.evil.example.com/x"},
 		}},
@@ -182,6 +192,27 @@ func TestLocations(t *testing.T) {
 		}},
 		{name: "host: upstream", front: "http://front:5080", edit: func(o *Options) { o.Upstreams[0].OwnHost = true }, rows: []row{
 			{upload, "http://BACK/x", "http://front:5080/x"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/x", "http://front:5080/x"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/x?X-Amz-Signature=2", "http://front:5080/x?X-Amz-Signature=2"}, // it is the upstream's name that is signed, and what the upstream gets
+			{"/v2/a/blobs/sha256:aa", "http://s3.example.com/x", "http://s3.example.com/x"},
+		}},
+		{name: "path", front: "http://front:5080", edit: func(o *Options) {
+			o.Upstreams[0].URL.Path, o.Upstreams[0].Paths = "/artifactory/api/docker/hub", []string{"/further"}
+		}, rows: []row{
+			{upload, "http://BACK/artifactory/api/docker/hub/v2/a/blobs/uploads/1?_state=a%2Fb", "http://front:5080/v2/a/blobs/uploads/1?_state=a%2Fb"},
+			{upload, "/artifactory/api/docker/hub/v2/a/blobs/uploads/1", "/v2/a/blobs/uploads/1"},
+			{upload, "http://BACK/further/x", "http://front:5080/further/x"},
+			{upload, "/further/x", "/further/x"},
+			{upload, "http://BACK/elsewhere", "http://BACK/elsewhere"},
+			{upload, "http://BACK/artifactory/api/docker/hubble", "http://BACK/artifactory/api/docker/hubble"},
+			{"/v2/a/blobs/sha256:aa", "http://BACK/artifactory/api/docker/hub", "http://front:5080/"},
+		}},
+		{name: "routed to another", front: "http://front:5080", edit: func(o *Options) {
+			charts := Upstream{Name: "charts", Kind: detect.ChartMuseum, URL: mustURL("http://127.0.0.1:1")}
+			o.Upstreams = append(o.Upstreams, charts)
+		}, rows: []row{
+			{upload, "http://BACK/v2/a/blobs/uploads/1", "http://front:5080/v2/a/blobs/uploads/1"},
+			{upload, "http://BACK/artifacts-uploads/1", "http://BACK/artifacts-uploads/1"},
 		}},
 	} {
 		for _, r := range c.rows {
@@ -214,22 +245,70 @@ func TestLocations(t *testing.T) {
 			if got := res.Header.Get("Location"); got != location(r.want) {
 				t.Errorf("%s: %s becomes %s, want %s", c.name, r.location, got, location(r.want))
 			}
-			if want := "<" + s.linked(r.location, back, c.front) + `>; rel="next", <other>; rel=x`; res.Header.Get("Link") != want {
+			if want := "<" + location(r.want) + `>; rel="next", <other>; rel=x`; res.Header.Get("Link") != want {
 				t.Errorf("%s: Link %s, want %s", c.name, res.Header.Get("Link"), want)
 			}
 		}
 	}
 }
 
-// linked is what an address of the upstream, under one of its names, becomes in a Link.
-func (s *stand) linked(address, back, front string) string {
-	address = strings.ReplaceAll(address, "BACK", back)
-	for _, own := range []string{"http://" + back, "//" + back, "http://front:5080", "https://front:5080", "https://pub.example.com"} {
-		if rest, ok := strings.CutPrefix(address, own); ok && (rest == "" || rest[0] == '/') {
-			return front + rest
+// Where an upstream's Location leads to another upstream, or nowhere, bellbuoy warns once and names the key that mends it.
+func TestLocationAstray(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	paths := []string(nil)
+	back := http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		w.Header().Set("Location", "/artifacts-uploads/namespaces/p/uploads/AF3?upload_id=secret")
+		w.WriteHeader(202)
+	})
+	edit := func(o *Options) {
+		o.Log = zap.New(core)
+		o.Upstreams[0].Paths = paths
+		o.Upstreams = append(o.Upstreams, Upstream{Name: "charts", Kind: detect.ChartMuseum, URL: mustURL("http://127.0.0.1:1")})
+	}
+	s := newStand(t, back, edit)
+	for range 3 {
+		s.do("POST", "/v2/a/blobs/uploads/", nil)
+	}
+	warned := logs.TakeAll()
+	if len(warned) != 1 || warned[0].ContextMap()["key"] != "upstreams[].paths" || warned[0].ContextMap()["path"] != "/artifacts-uploads/namespaces/p/uploads/AF3" {
+		t.Errorf("warnings %v", warned)
+	}
+	paths = []string{"/artifacts-uploads"}
+	newStand(t, back, edit).do("POST", "/v2/a/blobs/uploads/", nil)
+	if logs.Len() != 0 {
+		t.Errorf("with paths: %v", logs.All())
+	}
+}
+
+// A registry whose API lies below a path: what clients ask for is put below it, except for paths and what lies below it already.
+func TestURLWithPath(t *testing.T) {
+	for _, fast := range []bool{true, false} {
+		for _, c := range []struct{ sent, want, repository string }{
+			{"/v2/team/app/manifests/v1?ns=x", "/artifactory/api/docker/hub/v2/team/app/manifests/v1?ns=x", "team/app"},
+			{"/v2/te%61m/app/manifests/v1", "/artifactory/api/docker/hub/v2/te%61m/app/manifests/v1", "team/app"},
+			{"/artifactory/api/docker/hub/v2/team/app/manifests/v1", "/artifactory/api/docker/hub/v2/team/app/manifests/v1", "team/app"},
+			{"/artifactory/api/docker/hubble/manifests/v1", "/artifactory/api/docker/hub/artifactory/api/docker/hubble/manifests/v1", ""},
+			{"/further/token?service=x", "/further/token?service=x", ""},
+			{"/v2/", "/artifactory/api/docker/hub/v2/", ""},
+			{"//v2/x", "/artifactory/api/docker/hub//v2/x", ""},
+		} {
+			rec := newRecorder(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			s := newRawStand(t, rec.Addr().String(), func(o *Options) {
+				o.Upstreams[0].URL.Path, o.Upstreams[0].Paths = "/artifactory/api/docker/hub", []string{"/further"}
+			})
+			if !fast {
+				s.handler.now.Load().routes[0].fast = nil
+			}
+			s.raw("GET " + c.sent + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			line, _, _ := strings.Cut(rec.requests()[0], "\r\n")
+			if line != "GET "+c.want+" HTTP/1.1" {
+				t.Errorf("%s was sent as %s", c.sent, line)
+			}
+			if got := s.tracker.lastEnded(1).Repository; got != c.repository && c.repository != "" {
+				t.Errorf("%s was taken for one of %q", c.sent, got)
+			}
 		}
 	}
-	return address
 }
 
 func TestHTTPSUpstream(t *testing.T) {

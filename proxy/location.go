@@ -2,57 +2,128 @@ package proxy
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
-	"github.com/bellbuoy/bellbuoy/detect"
+	"go.uber.org/zap"
 )
 
 // keepInFront rewrites the addresses in an answer that would lead the client around bellbuoy: those that name the upstream itself.
-// Redirects of blobs to storage are signed for the host that they name and are never touched.
 func (x *exchange) keepInFront(h http.Header) {
-	if location := h.Get("Location"); location != "" && !x.blob() {
-		h.Set("Location", x.inFront(location))
+	if location := h.Get("Location"); location != "" {
+		h.Set("Location", x.inFront(location, true))
 	}
 	for i, link := range h["Link"] {
 		h["Link"][i] = x.linksInFront(link)
 	}
 }
 
-// blob tells whether the request is one that is redirected to storage.
-func (x *exchange) blob() bool {
-	switch x.op.Action {
-	case detect.BlobGet, detect.BlobHead, detect.ChartGet, detect.ProvenanceGet:
+// inFront is an address of the upstream as the client reaches it: under the scheme and host that the client uses, and without the path
+// of the upstream's URL. It stays as it is where it names another host, where its query is signed for the host that it names, and
+// where its path would not be routed to the same upstream, of which bellbuoy then warns if it is told to. Everything behind the host
+// and that path stays, byte for byte.
+func (x *exchange) inFront(address string, warn bool) string {
+	scheme, host, target, absolute := cutAddress(address)
+	switch {
+	case x.fwd.host == "" || !absolute && !strings.HasPrefix(address, "/"):
+		return address // relative to what the client asked for
+	case absolute && (!x.upstreamItself(scheme, host) || signed(target) && !x.route.OwnHost):
+		return address
+	}
+	inner, reached := x.route.reaches(target)
+	if !reached || !x.routedHere(inner) {
+		if warn {
+			x.warnAstray(target)
+		}
+		return address
+	}
+	if !absolute {
+		return inner
+	}
+	return x.scheme + "://" + x.fwd.host + inner
+}
+
+// cutAddress cuts an absolute address. scheme is "" where it has none (//host/path).
+func cutAddress(address string) (scheme, host, target string, absolute bool) {
+	scheme, rest, ok := strings.Cut(address, "//")
+	if !ok || scheme != "" && !strings.HasSuffix(scheme, ":") {
+		return "", "", address, false
+	}
+	scheme = strings.ToLower(strings.TrimSuffix(scheme, ":"))
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		return scheme, rest[:i], rest[i:], true
+	}
+	return scheme, rest, "", true
+}
+
+// upstreamItself reports whether a scheme and host in an answer are the upstream's own, or the host is that by which the client called
+// it: an upstream may not know by which scheme clients come.
+func (x *exchange) upstreamItself(scheme, host string) bool {
+	own := x.route.URL
+	if (scheme == "" || scheme == own.Scheme) && strings.EqualFold(bare(host, portOf(own.Scheme)), bare(own.Host, portOf(own.Scheme))) {
 		return true
 	}
-	return false
-}
-
-// inFront is address under the scheme and host that the client uses, if it names the upstream itself. Everything behind the host stays, byte for byte.
-func (x *exchange) inFront(address string) string {
-	scheme, rest, ok := strings.Cut(address, "//")
-	if !ok || x.fwd.host == "" || (scheme != "" && !strings.EqualFold(scheme, "http:") && !strings.EqualFold(scheme, "https:")) {
-		return address
+	if scheme != "" && portOf(scheme) == "" {
+		return false
 	}
-	host, path := rest, ""
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		host, path = rest[:i], rest[i:]
-	}
-	if !x.upstreamItself(host) {
-		return address
-	}
-	return x.scheme + "://" + x.fwd.host + path
-}
-
-// upstreamItself tells whether a host in an answer is the upstream, under its own name or under that by which the client called it.
-func (x *exchange) upstreamItself(host string) bool {
-	host = strings.ToLower(host)
-	for _, own := range []string{x.route.URL.Host, x.fwd.host, x.in.Host} {
-		own = strings.ToLower(own)
-		if host == own || bare(host, "80") == bare(own, "80") || bare(host, "443") == bare(own, "443") {
+	for _, named := range []string{x.fwd.host, x.in.Host} {
+		if strings.EqualFold(bare(host, "80"), bare(named, "80")) || strings.EqualFold(bare(host, "443"), bare(named, "443")) {
 			return true
 		}
 	}
 	return false
+}
+
+// portOf is the usual port of a scheme; "" of one that is not HTTP's.
+func portOf(scheme string) string {
+	switch scheme {
+	case "http":
+		return "80"
+	case "https":
+		return "443"
+	}
+	return ""
+}
+
+// signed reports whether a target's query is signed, and so good for the host that it was made for only.
+func signed(target string) bool {
+	_, query, ok := strings.Cut(target, "?")
+	if !ok {
+		return false
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		switch strings.ToLower(name) {
+		case "x-amz-signature", "x-goog-signature", "signature", "sig":
+			return true
+		}
+	}
+	return false
+}
+
+// routedHere reports whether a client's request for a target would go to the same upstream.
+func (x *exchange) routedHere(target string) bool {
+	path := target
+	if i := strings.IndexAny(target, "?#"); i >= 0 {
+		path = target[:i]
+	}
+	if decoded, err := url.PathUnescape(path); err == nil {
+		path = decoded
+	}
+	return x.g.find(x.fwd.host, path) == x.route
+}
+
+// warnAstray warns, once for each upstream, of an address in its answers that leads to another one, or nowhere.
+func (x *exchange) warnAstray(target string) {
+	if x.route.astray.Swap(true) {
+		return
+	}
+	path := target
+	if i := strings.IndexAny(target, "?#"); i >= 0 {
+		path = target[:i]
+	}
+	x.g.Log.Warn("an upstream sends clients to a path that does not lead back to it: name that path, or what it lies below, in its paths",
+		zap.String("upstream", x.route.Name), zap.String("path", bounded(path, 256)), zap.String("key", "upstreams[].paths"))
 }
 
 // linksInFront does for each <address> of a Link header what inFront does.
@@ -68,7 +139,7 @@ func (x *exchange) linksInFront(link string) string {
 		if !ok {
 			return b.String() + "<" + rest
 		}
-		b.WriteString("<" + x.inFront(address) + ">")
+		b.WriteString("<" + x.inFront(address, false) + ">")
 		link = after
 	}
 }

@@ -9,10 +9,13 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
 // Upstream is where requests go.
@@ -20,7 +23,8 @@ type Upstream struct {
 	// Name is the configured name; it labels metrics and events. Unique.
 	Name string
 	Kind detect.Kind
-	// URL has a scheme, a host and perhaps a port; no path.
+	// URL has a scheme, a host, perhaps a port, and the path below which the upstream's API lies, if that is not its root: the
+	// path is put before what clients ask for, other than Paths and what lies below it already.
 	URL *url.URL
 	// External is how users name the upstream. Nil: see External in forward.go.
 	External *url.URL
@@ -41,7 +45,9 @@ type Upstream struct {
 // route is an upstream with what carries requests to it.
 type route struct {
 	Upstream
-	lone    bool // it is the only one and gets everything
+	base    string      // the URL's path: "" or "/x"
+	lone    bool        // it is the only one and gets everything
+	astray  atomic.Bool // a Location that leads to another upstream was warned of
 	carrier *http.Transport
 	patient *http.Transport // for requests that an upstream may answer late
 	proxy   *httputil.ReverseProxy
@@ -54,7 +60,7 @@ func newRoute(u Upstream, o Options) (*route, error) {
 		return nil, fmt.Errorf("upstream %s: %w", u.Name, errURL)
 	}
 	u.PathPrefix = strings.TrimRight(u.PathPrefix, "/")
-	rt := &route{Upstream: u, lone: len(o.Upstreams) == 1, meters: o.Metrics.of(u.Name)}
+	rt := &route{Upstream: u, base: strings.TrimRight(u.URL.EscapedPath(), "/"), lone: len(o.Upstreams) == 1, meters: o.Metrics.of(u.Name)}
 	rt.carrier = newTransport(u, o.Limits, o.Limits.UpstreamResponseHeader)
 	rt.patient = newTransport(u, o.Limits, 0)
 	rt.proxy = newReverseProxy(rt)
@@ -107,13 +113,16 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// rank tells whether the route may have a request, and how good it is for it.
+// rank reports whether the route may have a request, and how good it is for it.
 func (rt *route) rank(host, path string) (rank, bool) {
 	named := len(rt.Hosts) > 0
 	if named && !slices.ContainsFunc(rt.Hosts, func(h string) bool { return sameHost(h, host) }) {
 		return rank{}, false
 	}
 	r := rank{host: named, path: rt.further(path)}
+	if rt.belowBase(path) {
+		r.path = max(r.path, len(rt.base))
+	}
 	inner, below := cutPrefix(path, rt.PathPrefix)
 	if !below {
 		return r, r.path > 0
@@ -134,13 +143,54 @@ func (rt *route) further(path string) int {
 	return longest
 }
 
+// belowBase reports whether a decoded path lies below the path of the upstream's URL already.
+func (rt *route) belowBase(p string) bool {
+	if rt.base == "" {
+		return false
+	}
+	_, below := cutPrefix(p, rt.base)
+	_, cleanly := cutPrefix(path.Clean(p), rt.base)
+	return below && cleanly
+}
+
+// understood is a decoded path as the upstream's API has it.
+func (rt *route) understood(path string) string {
+	if rt.belowBase(path) {
+		return path[len(rt.base):]
+	}
+	return path
+}
+
+// sends is the raw target that the upstream gets for a client's. path is that target's, decoded.
+func (rt *route) sends(target, path string) string {
+	if rt.base == "" || upstream.Below(rt.base, rt.Paths, path) == path {
+		return target
+	}
+	return rt.base + target
+}
+
+// reaches is the raw target that a client must send for the upstream to get target; false where there is none.
+func (rt *route) reaches(target string) (string, bool) {
+	if rt.base == "" {
+		return target, true
+	}
+	path, query := target, ""
+	if i := strings.IndexAny(target, "?#"); i >= 0 {
+		path, query = target[:i], target[i:]
+	}
+	if inner, below := cutPrefix(path, rt.base); below {
+		return cmp.Or(inner, "/") + query, true
+	}
+	return target, rt.further(path) > 0
+}
+
 // cutPrefix returns what follows a prefix that ends where a segment does.
 func cutPrefix(path, prefix string) (string, bool) {
 	rest, ok := strings.CutPrefix(path, prefix)
 	return rest, ok && (rest == "" || rest[0] == '/' || prefix == "")
 }
 
-// ociPath tells whether a path is of the registry API.
+// ociPath reports whether a path is of the registry API.
 func ociPath(path string) bool {
 	return path == "/v2" || strings.HasPrefix(path, "/v2/")
 }
