@@ -27,6 +27,10 @@ func TestClassifyRegistry(t *testing.T) {
 		{"PUT", "/v2/a/manifests/v1", "tag=x", Request{Action: ManifestPut, Repository: "a", Reference: "v1"}},
 		{"DELETE", "/v2/a/manifests/v1", "", Request{Action: ManifestDelete, Repository: "a", Reference: "v1"}},
 		{"PATCH", "/v2/a/manifests/v1", "", Request{}},
+		{"DELETE", "/v2/group/project/tags/reference/v1", "", Request{Action: ManifestDelete, Repository: "group/project", Reference: "v1"}},
+		{"DELETE", "/v2/a/tags/reference/" + someDigest, "", Request{}},
+		{"GET", "/v2/a/tags/reference/v1", "", Request{}},
+		{"DELETE", "/v2/tags/reference/v1", "", Request{}},
 		// repositories with the names of resources
 		{"PUT", "/v2/flux/manifests/manifests/v1", "", Request{Action: ManifestPut, Repository: "flux/manifests", Reference: "v1"}},
 		{"GET", "/v2/flux/manifests/blobs/" + someDigest, "", Request{Action: BlobGet, Repository: "flux/manifests", Reference: someDigest}},

@@ -98,6 +98,26 @@ func TestDeletes(t *testing.T) {
 			c.del("app", digestOfBytes(dummy))
 		}, []string{"push app:v1 one", "push app:v2 one", "untag app:v1 one"}},
 
+		{"regctl's dummy at distribution 2.8, which answers 400", func(s *sim) {
+			c := s.client("regctl")
+			s.has("app", s.image("one", "l1"), "v1", "v2")
+			c.nobody().deleting("app", "v1").answered(401).end(true)
+			c.deleting("app", "v1").answered(400).end(true)
+			c.head("app", "v1")
+			dummy := s.image("dummy")
+			c.put("app", "v1", dummy)
+			c.del("app", digestOfBytes(dummy))
+		}, []string{"untag app:v1 one"}},
+
+		{"a push after a DELETE that asked for a login is told at once", func(s *sim) {
+			c := s.client("crane")
+			c.deleting("app", "v1").answered(401).end(true)
+			c.put("app", "v1", s.image("one", "l1"))
+			if n := len(s.events()); n != 1 {
+				s.t.Errorf("%d events at once", n)
+			}
+		}, []string{"push app:v1 one"}},
+
 		{"no dummy after all: a push, held for 10 s at most", func(s *sim) {
 			c := s.client("regctl")
 			c.put("app", "v1", s.image("one", "l1"))

@@ -1,12 +1,15 @@
 package detect
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // forgotten says what of a session there was no room for. What may depend on it makes no event: bounds
 // make events fewer, never more.
 type forgotten struct {
 	reads       bool // what was read
-	indexes     bool // indexes that were read
+	some        bool // some of it: a read by digest may be part of that
 	children    bool // children of an index that were read
 	puts        bool // what the client put
 	accessories bool // accessories that were listed to it
@@ -15,7 +18,7 @@ type forgotten struct {
 // with is what either of two sessions had no room for.
 func (f forgotten) with(o forgotten) forgotten {
 	return forgotten{
-		reads: f.reads || o.reads, indexes: f.indexes || o.indexes, children: f.children || o.children,
+		reads: f.reads || o.reads, some: f.some || o.some, children: f.children || o.children,
 		puts: f.puts || o.puts, accessories: f.accessories || o.accessories,
 	}
 }
@@ -38,10 +41,19 @@ func (d dropped) has(tag, digest string) bool {
 	return ok
 }
 
-// drop notes that a reading is forgotten.
-func (s *session) drop(q *pull) {
-	if q.content != nil && q.content.index {
-		s.forgot.indexes = true
+// drop forgets a reading, and with it whatever a layer of it could be taken for from now on: reads by
+// digest that are not decided, and inspections that wait for a layer.
+func (s *session) drop(i int) {
+	q := s.pulls[i]
+	s.pulls = slices.Delete(s.pulls, i, i+1)
+	s.pulls = slices.DeleteFunc(s.pulls, func(o *pull) bool {
+		return o.state == resolved || o.state == undecided && o.tag == ""
+	})
+	s.forgot.some = true
+	for b := range s.asked {
+		if q.lives() && q.downloads(b) {
+			s.asked[b] = max(s.asked[b]-q.times, 0)
+		}
 	}
 	if len(s.dropped) >= maxDropped {
 		s.forgot.reads = true

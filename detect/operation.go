@@ -60,6 +60,11 @@ func (op *Operation) wholeAnswer() bool {
 	return op.Status == http.StatusOK || op.Status == http.StatusPartialContent && op.Whole
 }
 
+// wholeBlob reports whether a blob was asked for, and is answered, in full.
+func (op *Operation) wholeBlob() bool {
+	return op.Whole || !op.Range && op.Status != http.StatusPartialContent
+}
+
 // Writes reports whether the action needs an intent before it is forwarded (DESIGN "Intents").
 func (a Action) Writes() bool {
 	switch a {

@@ -47,7 +47,7 @@ func (p *pass) manifestRead(m *manifestRead) {
 	case p.isAccessory(m): // row 1
 	case p.isRepeat(m): // row 2
 	case p.isChild(m): // row 3
-	case p.s.forgot.reads, p.s.forgot.indexes && m.plain(), p.s.dropped.has(m.tag, m.digest):
+	case p.s.forgot.reads, p.s.forgot.some && m.plain(), p.s.dropped.has(m.tag, m.digest):
 		// It may be part of what there was no room to remember.
 	default:
 		p.begin(m) // rows 4 to 9
@@ -112,7 +112,10 @@ func (p *pass) isChild(m *manifestRead) bool {
 		return false
 	}
 	p.s.giveHeadBack(m.head, p.cfg.Bounds.Session)
-	full := len(parent.kids) >= p.cfg.Bounds.Session
+	full := len(parent.kids) >= p.maxKids()
+	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(q *pull) bool { // it was read before, and is part of this one now
+		return q.digest == m.digest && q.tag == "" && q.state == undecided && (q.readBack || full)
+	})
 	if !full && !parent.hasRead(m.digest) {
 		if p.chosenAnew(parent) {
 			parent = p.next(parent)
@@ -123,6 +126,9 @@ func (p *pass) isChild(m *manifestRead) bool {
 	p.settleStrays(parent)
 	return true
 }
+
+// maxKids bounds the children of an index that are remembered as read.
+func (p *pass) maxKids() int { return 8 * p.cfg.Bounds.Session }
 
 // chosenAnew reports whether a child not read before belongs to the next pull of its index: that was
 // read again meanwhile, or, with the index in the client's own store, its tag was resolved again.
@@ -198,8 +204,10 @@ func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 func (p *pass) add(q *pull) {
 	if len(p.s.pulls) >= p.cfg.Bounds.Session {
 		i := max(slices.IndexFunc(p.s.pulls, func(o *pull) bool { return o.content == nil || !o.content.index }), 0)
-		p.s.drop(p.s.pulls[i])
-		p.s.pulls = slices.Delete(p.s.pulls, i, i+1)
+		p.s.drop(i)
+		if q.tag == "" && q.state == undecided {
+			return
+		}
 	}
 	p.s.pulls = append(p.s.pulls, q)
 }

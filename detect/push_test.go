@@ -111,6 +111,42 @@ func TestPushes(t *testing.T) {
 			c.put("app", "v1", s.index("both", a, att))
 		}, []string{"push app:v1 both children=amd64+att"}},
 
+		{"BuildKit rebuilds an unchanged image: a new attestation, the image known", func(s *sim) {
+			a := s.image("amd64", "l1")
+			s.has("app", a)
+			c := s.client("buildkit")
+			first, second := s.attestation("first", a), s.attestation("second", a)
+			for _, att := range [][]byte{first, second} {
+				c.head("app", digestOfBytes(a))
+				c.put("app", digestOfBytes(att), att)
+				c.put("app", "v1", s.index(s.names[digestOfBytes(att)]+"-idx", a, att))
+				time.Sleep(5 * time.Minute)
+			}
+		}, []string{"push app:v1 first-idx children=amd64+first", "push app:v1 second-idx children=amd64+second was=first-idx"}},
+
+		{"an attestation of BuildKit's that no index lists", func(s *sim) {
+			a := s.image("amd64", "l1")
+			s.has("app", a)
+			c := s.client("curl")
+			c.head("app", digestOfBytes(a))
+			att := s.attestation("att", a)
+			c.put("app", digestOfBytes(att), att)
+		}, []string{"push app att kind=attestation of=amd64"}},
+
+		{"crane copy, oras cp, regctl image copy of what buildx built: the fallback tag before the index", func(s *sim) {
+			c := s.client("regctl")
+			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
+			all := [][]byte{a, b}
+			for _, m := range [][]byte{a, b} {
+				att := s.attestation("att-"+s.names[digestOfBytes(m)], m)
+				all = append(all, att)
+				c.put("app", digestOfBytes(m), m)
+				c.put("app", digestOfBytes(att), att)
+				c.put("app", strings.Replace(digestOfBytes(m), ":", "-", 1), s.index("refs-"+s.names[digestOfBytes(m)], att))
+			}
+			c.put("app", "v1", s.index("idx", all...))
+		}, []string{"push app:v1 idx children=amd64+arm64+att-amd64+att-arm64"}},
+
 		{"digest, read back, then tag (helm)", func(s *sim) {
 			c := s.client("helm")
 			b := s.manifest("demo", helmConfig, "", []string{"chart"})

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -70,6 +71,34 @@ func TestManifestEndIsToldBeforeTheLastByte(t *testing.T) {
 		s.tracker.mu.Unlock()
 		if flying != 0 {
 			t.Fatal("the client has the manifest and the tracker does not know it")
+		}
+	}
+}
+
+// TestWholeRange: a manifest answered 206 with all of its bytes is kept as one answered 200 is; a part of one is not.
+func TestWholeRange(t *testing.T) {
+	for contentRange, whole := range map[string]bool{
+		fmt.Sprintf("bytes 0-%d/%d", len(manifest)-1, len(manifest)):   true,
+		fmt.Sprintf("bytes 0-%d/%d", len(manifest)-1, len(manifest)+1): false,
+		fmt.Sprintf("bytes 0-%d/*", len(manifest)-1):                   false,
+		fmt.Sprintf("bytes 1-%d/%d", len(manifest), len(manifest)+1):   false,
+		"bytes 0--1/0": false,
+		"":             false,
+	} {
+		for _, encoding := range []string{"", "chunked"} {
+			s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Range", contentRange)
+				w.WriteHeader(http.StatusPartialContent)
+				if encoding != "" {
+					_ = http.NewResponseController(w).Flush()
+				}
+				_, _ = io.WriteString(w, manifest)
+			}), nil)
+			s.do("GET", "/v2/a/manifests/v1", nil, "Range", "bytes=0-")
+			op := s.tracker.lastEnded(1)
+			if kept := string(op.Got.Bytes) == manifest; op.Whole != whole || kept != whole || !op.Complete {
+				t.Errorf("%q: whole %v, kept %v, complete %v", contentRange, op.Whole, kept, op.Complete)
+			}
 		}
 	}
 }
