@@ -3,20 +3,24 @@ package detect
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
 
 const (
-	// askers bounds the questions that are open at once.
-	askers = 8
 	// firm is for how long a write must not show at the upstream, before it counts as not done: a request that lost
 	// its connection may still be at work.
 	firm = 3 * time.Second
 	// askTimeout bounds one question.
 	askTimeout = 30 * time.Second
-	// adoptEvery is how often rows of other processes' intents are looked for.
+	// adoptEvery is how often rows of other processes' intents are looked for, adoptPage how many at once …
 	adoptEvery = 3 * time.Second
+	adoptPage  = 1024
+	// … and adoptFew how many take the places of others where memory has no room.
+	adoptFew = 32
+	// askRest is how long the end of a question waits for that of others.
+	askRest = 5 * time.Millisecond
 )
 
 // askOpen asks the upstreams about open intents, at once and until they say, and takes over intents that nobody holds:
@@ -25,10 +29,9 @@ func (t *Tracker) askOpen(ctx context.Context) {
 	t.open.init()
 	var running sync.WaitGroup
 	defer running.Wait()
-	slots := make(chan struct{}, askers)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var adopted time.Time
+	adopted := adoption{first: true}
 	for {
 		select {
 		case <-ctx.Done():
@@ -37,89 +40,148 @@ func (t *Tracker) askOpen(ctx context.Context) {
 		case <-t.open.wake:
 		}
 		now := time.Now()
-		if now.Sub(adopted) >= adoptEvery {
-			adopted = now
-			t.adopt(ctx)
+		if now.Sub(adopted.at) >= adoptEvery {
+			adopted.at = now
+			t.adopt(ctx, &adopted)
 		}
-		take, next := t.open.due(now, askers)
-		for _, a := range take {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-			running.Go(func() {
-				defer func() { <-slots; t.open.awake() }()
-				t.askAbout(ctx, a)
-			})
+		wait := adopted.at.Add(adoptEvery).Sub(now)
+		if next := t.askDue(ctx, &running, now); !next.IsZero() {
+			wait = min(wait, next.Sub(now))
 		}
-		wait := adopted.Add(adoptEvery).Sub(now)
-		if !next.IsZero() && next.Sub(now) < wait {
-			wait = max(next.Sub(now), time.Millisecond)
-		}
-		timer.Reset(wait)
+		timer.Reset(max(wait, time.Millisecond))
 	}
 }
 
-// adopt opens the intents of this replica that the proxy does not hold.
-func (t *Tracker) adopt(ctx context.Context) {
-	rows, err := t.ledger.Own(ctx, rowIntent, 4*batch)
-	if err != nil {
-		return // the next look finds them
+// askDue begins the questions that are due, and returns when the next one is.
+func (t *Tracker) askDue(ctx context.Context, running *sync.WaitGroup, now time.Time) (next time.Time) {
+	take, next := t.open.due(now)
+	for _, a := range take {
+		running.Go(func() {
+			t.askAbout(ctx, a)
+			time.AfterFunc(askRest, t.open.awake)
+		})
 	}
-	for _, row := range rows {
-		in, err := intentOf(row)
-		if err == nil && !t.flight.has(in.ID) {
-			t.open.add(in, time.Now())
+	return next
+}
+
+// adoption is how far the rows of intents have been looked through.
+type adoption struct {
+	at    time.Time
+	after string // the last row of the last page; "": the next page is the first
+	first bool   // the first round is not over
+}
+
+// adopt opens the intents of this replica that the proxy does not hold: all of them at first, then a page each time.
+func (t *Tracker) adopt(ctx context.Context, last *adoption) {
+	for {
+		room := min(max(maxOpen-t.open.len(), adoptFew), adoptPage)
+		rows, err := t.ledger.Own(ctx, rowIntent, last.after, room)
+		if err != nil {
+			return // the next look finds them
+		}
+		for _, row := range rows {
+			t.adoptRow(row)
+		}
+		if len(rows) < room {
+			last.after, last.first = "", false
+			return
+		}
+		last.after = rows[len(rows)-1].ID
+		if !last.first || room < adoptPage {
+			return
 		}
 	}
+}
+
+func (t *Tracker) adoptRow(row Row) {
+	id := intentIDOf(row.Key)
+	if t.flight.has(id) || t.open.has(id) {
+		return
+	}
+	in, err := intentOf(row)
+	if err != nil {
+		in = &Intent{ID: id, key: row.Key, durable: true} // of another version: it ends when it is given up
+	}
+	t.open.add(in, time.Now())
 }
 
 // askAbout asks once.
 func (t *Tracker) askAbout(ctx context.Context, a *asked) {
-	if ctx.Err() != nil || t.gone(ctx, a.in) {
-		t.open.remove(a.in.ID)
+	in, err := t.intent(ctx, a)
+	if ctx.Err() != nil || in == nil && err == nil {
+		t.open.remove(a.id)
 		return
 	}
-	asking, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	verdict, out := t.question(asking, &a.in.w)
-	if verdict == notDone && time.Since(a.since) < firm {
-		verdict = unsaid
+	said, out := unsaid, outcome{}
+	if err == nil {
+		asking, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		said, out = t.question(asking, &in.w)
 	}
-	if verdict == unsaid || ctx.Err() != nil {
-		t.open.again(a, time.Now())
-		return
+	now := time.Now()
+	switch {
+	case said == notDone && now.Sub(a.since) < firm, ctx.Err() != nil:
+		t.open.again(a, now)
+	case said != unsaid:
+		t.close(ctx, a, in, out)
+	case a.expired(now):
+		t.giveUp(ctx, a)
+	default:
+		t.open.again(a, now)
 	}
-	t.close(ctx, a, out)
 }
 
-// gone tells whether an intent's row has been settled elsewhere meanwhile.
-func (t *Tracker) gone(ctx context.Context, in *Intent) bool {
-	if !in.durable {
-		return false
+// intent is the one that is asked about; nil: its row has been settled elsewhere meanwhile.
+func (t *Tracker) intent(ctx context.Context, a *asked) (in *Intent, err error) {
+	if a.in != nil {
+		return a.in, nil
 	}
-	gone := false
-	err := t.ledger.View(ctx, func(v View) error {
-		_, ok, err := v.Get(in.key)
-		gone = err == nil && !ok
+	err = t.ledger.View(ctx, func(v View) error {
+		in = nil
+		row, ok, err := v.Get(a.key)
+		if err != nil || !ok {
+			return err
+		}
+		in, err = intentOf(row)
 		return err
 	})
-	return err == nil && gone
+	return in, err
+}
+
+// giveUp ends an intent that no upstream said anything about for too long.
+func (t *Tracker) giveUp(ctx context.Context, a *asked) {
+	if a.in == nil {
+		err := t.ledger.Commit(ctx, scopeOf(a.key), func(View) (Changes, error) { return Changes{Delete: []Key{a.key}}, nil })
+		if err != nil {
+			t.open.again(a, time.Now())
+			return
+		}
+	}
+	if t.open.remove(a.id) {
+		t.noteGivenUp(a.key)
+	}
+}
+
+func (t *Tracker) noteGivenUp(k Key) {
+	t.givenUp.Add(1)
+	if tell := t.config().GivenUp; tell != nil {
+		parts := strings.SplitN(k.ID, separator, 5)
+		tell(parts[0], parts[min(2, len(parts)-1)], parts[min(3, len(parts)-1)])
+	}
 }
 
 // close settles an intent by what the upstream showed.
-func (t *Tracker) close(ctx context.Context, a *asked, out outcome) {
-	if !t.open.remove(a.in.ID) {
+func (t *Tracker) close(ctx context.Context, a *asked, in *Intent, out outcome) {
+	if !t.open.remove(a.id) {
 		return // settled by what somebody else was shown
 	}
 	out.inferred = true
 	if out.done {
 		reading, cancel := context.WithTimeout(ctx, askTimeout)
-		t.readBack(reading, &a.in.w, out.digest)
+		t.readBack(reading, &in.w, out.digest)
 		cancel()
 	}
-	_ = t.settle(ctx, a.in, out) // where the store fails the row stays, and is found again
+	_ = t.settle(ctx, in, out) // where the store fails the row stays, and is found again
 }
 
 // verdict is what the upstream says of a write.
@@ -288,11 +350,11 @@ func (t *Tracker) evidence(op *Operation) {
 	if t.open.len() == 0 || op.Status != http.StatusOK || op.ContentDigest == "" || op.At.IsZero() || IsDigest(op.Reference) {
 		return
 	}
-	for _, a := range t.open.about(placeOf(op), op.Reference, op.At) {
-		w := &a.in.w
-		if w.Do == doPut && op.ContentDigest == w.Digest && (!w.Before.Known || w.Before.Digest != w.Digest) {
-			out := outcome{digest: w.Digest, done: true, tags: w.Tags}
-			t.later(func(ctx context.Context) { t.close(ctx, a, out) })
-		}
+	for _, a := range t.open.shownBy(placeOf(op), op.Reference, op.ContentDigest, op.At) {
+		t.later(func(ctx context.Context) {
+			if in, err := t.intent(ctx, a); err == nil && in != nil {
+				t.close(ctx, a, in, outcome{digest: in.w.Digest, done: true, tags: in.w.Tags})
+			}
+		})
 	}
 }

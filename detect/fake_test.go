@@ -203,13 +203,15 @@ func (f *fakeLedger) Due(ctx context.Context, kind RowKind, now time.Time, limit
 	return due[:min(len(due), limit)], nil
 }
 
-func (f *fakeLedger) Own(ctx context.Context, kind RowKind, limit int) (own []Row, err error) {
+func (f *fakeLedger) Own(ctx context.Context, kind RowKind, after string, limit int) (own []Row, err error) {
 	if err := f.failure(ctx); err != nil {
 		return nil, err
 	}
 	f.db.mu.Lock()
 	defer f.db.mu.Unlock()
-	return fakeView{f.db}.Scan(kind, "", limit)
+	own, err = fakeView{f.db}.Scan(kind, "", len(f.db.rows))
+	own = slices.DeleteFunc(own, func(r Row) bool { return r.ID <= after })
+	return own[:min(len(own), limit)], err
 }
 
 type fakeView struct{ db *rows }
@@ -235,6 +237,7 @@ type fakeUpstream struct {
 	down  error
 	found map[string]Found // repository@reference; tenant/name/version
 	asked int
+	fails func(ctx context.Context, key string) error // why it does not say, if it does not; it may take its time
 }
 
 var errDown = errors.New("connection refused")
@@ -255,6 +258,14 @@ func (u *fakeUpstream) setDown(err error) {
 }
 
 func (u *fakeUpstream) say(ctx context.Context, key string) (Found, error) {
+	u.mu.Lock()
+	fails := u.fails
+	u.mu.Unlock()
+	if fails != nil {
+		if err := fails(ctx, key); err != nil {
+			return Found{}, err
+		}
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.asked++

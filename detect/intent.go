@@ -92,7 +92,7 @@ type before struct {
 func (t *Tracker) Intend(ctx context.Context, op *Operation) (*Intent, error) {
 	in := &Intent{w: t.newWrite(op)}
 	in.ID = in.w.ID
-	in.key = in.w.key(rowIntent, in.w.Reference, in.ID)
+	in.key = in.w.intentKey()
 	t.flight.add(in)
 	t.begins(in, op)
 	var final commitResult[write]
@@ -268,6 +268,8 @@ func (w *write) same(o *write) bool {
 	return w.Do == o.Do && w.Reference == o.Reference && w.Digest == o.Digest && w.Client.id() == o.Client.id() && slices.Equal(w.Tags, o.Tags)
 }
 
+func (w *write) intentKey() Key { return w.key(rowIntent, w.Reference, w.Client.id(), w.ID) }
+
 func (w *write) doneKey() Key {
 	return w.key(rowDone, w.Reference, w.Digest, w.Do, w.Client.id())
 }
@@ -288,7 +290,9 @@ func (t *Tracker) Settle(ctx context.Context, in *Intent, op *Operation) error {
 func (t *Tracker) Leave(in *Intent) {
 	t.ends(in, outcome{})
 	t.flight.remove(in)
-	t.open.add(in, time.Now())
+	if !t.open.add(in, time.Now()) && !in.durable {
+		t.noteGivenUp(in.key)
+	}
 }
 
 // Drop ends an intent that never reached the upstream. Where the store fails the row stays, and the upstream's word ends it.

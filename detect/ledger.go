@@ -61,5 +61,6 @@ type Ledger interface {
 	Due(ctx context.Context, kind RowKind, now time.Time, limit int) ([]Row, error)
 
 	// Own returns rows of a kind (intents) that this replica put, or whose replica's lease has ended; it takes over the latter.
-	Own(ctx context.Context, kind RowKind, limit int) ([]Row, error)
+	// They come in order of ID, from the first behind after, so that any number can be paged through.
+	Own(ctx context.Context, kind RowKind, after string, limit int) ([]Row, error)
 }

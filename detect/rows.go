@@ -12,7 +12,7 @@ import (
 
 // The kinds of row that the Tracker keeps, and how their IDs are built. Parts are joined with an information separator, which no part can hold.
 const (
-	rowIntent     RowKind = "intent"     // upstream, hint, repository, reference, intent: a write; until its outcome is known
+	rowIntent     RowKind = "intent"     // upstream, hint, repository, reference, client, intent: a write; until its outcome is known, or 7 days
 	rowDone       RowKind = "done"       // upstream, hint, repository, reference, digest, action, client: a write that was settled without an answer; 10 min, so that a retry joins it; with an intent for client: one that was given up
 	rowAnswer     RowKind = "answer"     // upstream, hint, repository, reference, digest, client: a push whose answer the client may not have got; 10 min at most
 	rowHeld       RowKind = "held"       // upstream, hint, repository, digest[, tag]: an event that waits: a push by digest; with a tag: of what may be regctl's dummy

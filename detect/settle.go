@@ -166,7 +166,7 @@ func (d *decision) settle(row *Key) error {
 
 // siblings are the other intents of the same client, action, reference and digest: tries of the same thing.
 func (d *decision) siblings() (found []write, err error) {
-	rows, err := d.Scan(rowIntent, d.w.key(rowIntent, d.w.Reference, "").ID, 64)
+	rows, err := d.Scan(rowIntent, d.w.key(rowIntent, d.w.Reference, d.w.Client.id(), "").ID, 64)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (d *decision) siblings() (found []write, err error) {
 func (d *decision) joins(siblings []write) (joined bool, err error) {
 	found := d.w
 	for _, o := range siblings {
-		d.drop(o.key(rowIntent, o.Reference, o.ID))
+		d.drop(o.intentKey())
 		since, err := d.writtenSince(&o)
 		if err != nil {
 			return false, err
@@ -232,7 +232,7 @@ func (d *decision) refused(siblings []write) error {
 		}
 		o.Manifest, o.Others, o.Notes, o.Opaque = d.w.Manifest, d.w.Others, d.w.Notes, d.w.Opaque
 		d.w, d.out = o, outcome{done: true, inferred: true, digest: o.Digest, tags: o.Tags}
-		d.drop(o.key(rowIntent, o.Reference, o.ID))
+		d.drop(o.intentKey())
 		if joined, err := d.joins(siblings); err != nil || joined {
 			return err
 		}

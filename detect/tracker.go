@@ -18,6 +18,10 @@ type Config struct {
 	// Visibility is a repository's, "public" or "private"; nil leaves it out. It must be pure.
 	Visibility func(repository string) string
 
+	// GivenUp is called for each write whose outcome no upstream has said for 7 days: whether there should have been an event will never
+	// be known. reference is a tag, a digest or a chart's name/version. nil: nobody is told.
+	GivenUp func(upstream, repository, reference string)
+
 	Bounds Bounds
 }
 
@@ -86,6 +90,7 @@ type Tracker struct {
 	reading  chan struct{} // a place for each manifest that is being read back
 	held     atomic.Int64  // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is
 	pushes   atomic.Int64
+	givenUp  atomic.Int64
 }
 
 // NewTracker makes a Tracker. Its timers run in Run.
@@ -117,8 +122,9 @@ func (t *Tracker) visibility(repository string) string {
 
 // Stats are counts for metrics.
 type Stats struct {
-	OpenIntents  int // their outcome is unknown, and the upstream has not said yet
-	InFlight     int // writes that wait for their answer
+	OpenIntents  int   // their outcome is unknown, and the upstream has not said yet
+	GivenUp      int64 // … nor did it for 7 days
+	InFlight     int   // writes that wait for their answer
 	Sessions     int
 	SessionBytes int
 	HeldPushes   int // as of the last look
@@ -131,7 +137,7 @@ type Stats struct {
 // Stats counts.
 func (t *Tracker) Stats() Stats {
 	s := Stats{
-		OpenIntents: t.open.len(), InFlight: t.flight.len(), HeldPushes: int(t.pushes.Load()),
+		OpenIntents: t.open.len(), GivenUp: t.givenUp.Load(), InFlight: t.flight.len(), HeldPushes: int(t.pushes.Load()),
 		Index: t.index.rows.len(), ContentBytes: t.index.contentBytes(),
 		Hits: t.index.hits.Load(), Misses: t.index.misses.Load(), Dropped: t.learned.dropped.Load(),
 	}

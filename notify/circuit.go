@@ -9,7 +9,6 @@ const (
 	circuitAfter = 5 // failures in a row open it
 	circuitFirst = 5 * time.Second
 	circuitMost  = 5 * time.Minute
-	circuitLimit = 24 * time.Hour // as long as a receiver may ask for
 )
 
 // circuit keeps deliveries from a receiver that fails. While it is open they wait, and every now and then one of them probes.
@@ -97,7 +96,7 @@ func (c *circuit) restore(data []byte, now time.Time) {
 	}
 	*c = circuit{failures: circuitAfter, open: true, retryAt: s.RetryAt, probed: map[int64]bool{},
 		wait: min(max(s.Wait, circuitFirst), circuitMost)}
-	if c.retryAt.After(now.Add(circuitLimit)) {
+	if c.retryAt.After(now.Add(longestAsked)) {
 		c.retryAt = now.Add(c.wait)
 	}
 }

@@ -61,13 +61,24 @@ func (d *Dispatcher) reconcile(ctx context.Context) {
 		case wanted && depth.Parked > 0:
 			err = d.unpark(ctx, depth.Webhook)
 		case wanted && depth.Pending > 0:
+			err = d.wakeOverslept(ctx, h)
 			d.kick(depth.Webhook) // nothing that waits is waited for in vain, whatever word of it was missed
 		}
 		if err != nil && ctx.Err() == nil {
-			d.log.Warn("deliveries neither parked nor back", zap.String("webhook", depth.Webhook), zap.Error(err))
+			d.log.Warn("deliveries neither parked nor back nor brought forward", zap.String("webhook", depth.Webhook), zap.Error(err))
 		}
 	}
 	d.forgetLanes()
+}
+
+// wakeOverslept makes due what waits for a time further away than the webhook's schedule reaches: the clock was set back, or the schedule was
+// another one when the delivery failed.
+func (d *Dispatcher) wakeOverslept(ctx context.Context, h *hook) error {
+	if l := d.laneOf(h.Name); l == nil || !l.mine() {
+		return nil
+	}
+	_, err := d.store.MakeDue(ctx, h.Name, h.schedule().longest()+time.Hour, nil)
+	return err
 }
 
 func (d *Dispatcher) kick(webhook string) {

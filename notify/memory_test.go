@@ -202,6 +202,7 @@ func (m *memory) append(e store.Event, ds []store.Delivery) {
 	m.events = append(m.events, e)
 	for _, d := range ds {
 		d.ID, d.EventSeq, d.EventID, d.CreatedAt = int64(len(m.deliveries)+1), e.Seq, e.ID, time.Now()
+		d.PendingSince = d.CreatedAt
 		m.deliveries = append(m.deliveries, &d)
 		w := store.Wake{Webhook: d.Webhook}
 		if m.hands && !d.NextAt.After(d.CreatedAt) {
@@ -233,8 +234,10 @@ func (r *replica) Due(_ context.Context, kind string, now time.Time, limit int) 
 	return slices.DeleteFunc(rows, func(x store.Row) bool { return x.Due.IsZero() || x.Due.After(now) }), err
 }
 
-func (r *replica) Own(_ context.Context, kind string, limit int) ([]store.Row, error) {
-	return r.Scan(kind, "", limit)
+func (r *replica) Own(_ context.Context, kind, after string, limit int) ([]store.Row, error) {
+	rows, err := r.Scan(kind, "", 1<<30)
+	rows = slices.DeleteFunc(rows, func(x store.Row) bool { return x.ID <= after })
+	return rows[:min(len(rows), cmp.Or(limit, 1000))], err
 }
 
 func (r *replica) Events(_ context.Context, q store.EventQuery) ([]store.Event, error) {
@@ -284,11 +287,30 @@ func (r *replica) Redeliver(_ context.Context, q store.DeliveryQuery) (int, erro
 	defer r.mu.Unlock()
 	n := 0
 	for _, d := range r.selected(q) {
-		if d.State == store.Delivered || d.State == store.Dead {
-			d.State, d.Attempts, d.NextAt = store.Pending, 0, time.Now()
+		if d.State != store.Parked {
+			d.State, d.Attempts, d.NextAt, d.PendingSince = store.Pending, 0, time.Now(), time.Now()
 			r.wakeAll(d.Webhook)
 			n++
 		}
+	}
+	return n, nil
+}
+
+func (r *replica) MakeDue(_ context.Context, webhook string, beyond time.Duration, except []int64) (int, error) {
+	if err := r.fault(); err != nil {
+		return 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, d := range r.deliveries {
+		if d.Webhook == webhook && d.State == store.Pending && d.NextAt.After(time.Now().Add(beyond)) && !slices.Contains(except, d.ID) {
+			d.NextAt = time.Time{}
+			n++
+		}
+	}
+	if n > 0 {
+		r.wakeAll(webhook)
 	}
 	return n, nil
 }
@@ -298,7 +320,7 @@ func (r *replica) swap(webhook string, from, to store.State) {
 	defer r.mu.Unlock()
 	for _, d := range r.deliveries {
 		if d.Webhook == webhook && d.State == from {
-			d.State = to
+			d.State, d.PendingSince = to, time.Now()
 			r.wakeAll(webhook)
 		}
 	}

@@ -17,6 +17,18 @@ func (s schedule) next(made int, asked time.Duration) (time.Duration, bool) {
 	return max(jitter(s[made]), asked), true
 }
 
+// longest is the longest time that a delivery may wait for its next attempt.
+func (s schedule) longest() time.Duration {
+	most := longestAsked
+	for _, step := range s {
+		most = max(most, step+step/5)
+	}
+	return most
+}
+
+// longestAsked is how long a receiver may ask to wait.
+const longestAsked = 24 * time.Hour
+
 // remaining is how much time the schedule gives a delivery after made attempts, counted from when its next one is due.
 func (s schedule) remaining(made int) time.Duration {
 	var sum time.Duration

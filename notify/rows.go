@@ -21,8 +21,8 @@ func (o *Outbox) Due(ctx context.Context, kind detect.RowKind, now time.Time, li
 }
 
 // Own implements detect.Ledger.
-func (o *Outbox) Own(ctx context.Context, kind detect.RowKind, limit int) ([]detect.Row, error) {
-	rows, err := o.store.Own(ctx, string(kind), limit)
+func (o *Outbox) Own(ctx context.Context, kind detect.RowKind, after string, limit int) ([]detect.Row, error) {
+	rows, err := o.store.Own(ctx, string(kind), after, limit)
 	return fromRows(rows), ledgerError("taking over rows", err)
 }
 

@@ -16,6 +16,8 @@ var trackerDescriptions = []struct {
 }{
 	{describeMetric("bellbuoy_open_intents", "Writes whose outcome is unknown and that the upstream has not told yet."), prometheus.GaugeValue,
 		func(s *detect.Stats) float64 { return float64(s.OpenIntents) }},
+	{describeMetric("bellbuoy_intents_given_up_total", "Writes whose outcome the upstream has not told for 7 days, and never will be known."), prometheus.CounterValue,
+		func(s *detect.Stats) float64 { return float64(s.GivenUp) }},
 	{describeMetric("bellbuoy_writes_in_flight", "Pushes and deletes that wait for their answer."), prometheus.GaugeValue,
 		func(s *detect.Stats) float64 { return float64(s.InFlight) }},
 	{describeMetric("bellbuoy_held_pushes", "Manifests put by digest that wait for their index or tag."), prometheus.GaugeValue,

@@ -86,7 +86,7 @@ func (a *app) serve(ctx context.Context) error {
 		ready: &readiness{store: outbox.Healthy, kept: outbox.Kept},
 	}
 	b.asker.configure(w.askers)
-	b.tracker = detect.NewTracker(w.trackerConfig(), outbox, b.asker)
+	b.tracker = detect.NewTracker(w.trackerConfig(log), outbox, b.asker)
 	b.data = data{tracker: b.tracker, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
 	registry.MustRegister(trackerMetrics{b.tracker})
 	if b.handler, err = proxy.New(w.proxyOptions(b.data)); err != nil {
@@ -133,7 +133,7 @@ type buoy struct {
 // use makes the running parts follow w. The handler has been configured with it already, because that is what can fail.
 func (b *buoy) use(w *wiring) {
 	b.asker.configure(w.askers)
-	b.tracker.Configure(w.trackerConfig())
+	b.tracker.Configure(w.trackerConfig(b.log))
 	b.outbox.Configure(w.set)
 	b.dispatcher.Configure(w.set)
 	b.dispatcher.Retain(w.retention(), trims())

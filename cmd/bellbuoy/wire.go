@@ -121,13 +121,17 @@ func (w *wiring) serverOptions(h *proxy.Handler, log *zap.Logger) proxy.ServerOp
 	}
 }
 
-func (w *wiring) trackerConfig() detect.Config {
+func (w *wiring) trackerConfig(log *zap.Logger) detect.Config {
 	c := w.config.Correlation
 	return detect.Config{
 		Accessories:  w.config.Detection.Accessories,
 		UntaggedPush: time.Duration(c.UntaggedPush), UntaggedPushMax: time.Duration(c.UntaggedPushMax),
 		Pull: time.Duration(c.Pull), Repeat: time.Duration(c.Repeat),
 		Visibility: visibility(w.config.Projects),
+		GivenUp: func(upstream, repository, reference string) {
+			log.Warn("intent given up: for 7 days the upstream did not say what became of a push or a delete, and so there is no event of it",
+				zap.String("upstream", upstream), zap.String("repository", repository), zap.String("reference", reference))
+		},
 	}
 }
 

@@ -30,8 +30,8 @@ func (c *core) Redeliver(ctx context.Context, q DeliveryQuery) (int, error) {
 }
 
 func (c *core) redeliver(ctx context.Context, q DeliveryQuery) (done int, err error) {
-	if q.States = slices.DeleteFunc(slices.Clone(q.States), func(s State) bool { return s != Delivered && s != Dead }); len(q.States) == 0 {
-		q.States = []State{Delivered, Dead}
+	if q.States = slices.DeleteFunc(slices.Clone(q.States), func(s State) bool { return s == Parked }); len(q.States) == 0 {
+		q.States = []State{Pending, Delivered, Dead}
 	}
 	ids := q.IDs
 	left := q.Limit
@@ -68,19 +68,20 @@ func (c *core) redeliver(ctx context.Context, q DeliveryQuery) (done int, err er
 	}
 }
 
-// revive makes deliveries that are done pending again.
-func (c *core) revive(ctx context.Context, done []Delivery) (revived int, err error) {
+// revive makes deliveries due now, with all attempts of the schedule before them.
+func (c *core) revive(ctx context.Context, found []Delivery) (revived int, err error) {
 	byWebhook := make(map[string][]int64)
-	for _, d := range done {
+	for _, d := range found {
 		byWebhook[d.Webhook] = append(byWebhook[d.Webhook], d.ID)
 	}
-	if len(done) == 0 {
+	if len(found) == 0 {
 		return 0, nil
 	}
+	set := fmt.Sprintf("state = 0, attempts = 0, next_at = 0, reason = '', status = 0, finished_at = %d", micros(time.Now()))
 	err = c.alone(ctx, func(s session, g *group) error {
 		revived = 0
 		for webhook, ids := range byWebhook {
-			n, err := c.move(ctx, s, g, webhook, ids, []int64{sDelivered, sDead}, "state = 0, attempts = 0, next_at = 0, reason = '', status = 0, finished_at = 0", sFresh)
+			n, err := c.move(ctx, s, g, webhook, ids, []int64{sFresh, sWaiting, sDelivered, sDead}, set, sFresh)
 			if err != nil {
 				return err
 			}
@@ -125,7 +126,8 @@ func (c *core) Park(ctx context.Context, webhook string) error {
 }
 
 func (c *core) Unpark(ctx context.Context, webhook string) error {
-	err := c.moveAll(ctx, clean(webhook), []int64{sParked}, "state = CASE WHEN next_at > 0 THEN 1 ELSE 0 END, finished_at = 0", sFresh)
+	set := fmt.Sprintf("state = CASE WHEN next_at > 0 THEN 1 ELSE 0 END, finished_at = %d", micros(time.Now()))
+	err := c.moveAll(ctx, clean(webhook), []int64{sParked}, set, sFresh)
 	if err == nil {
 		c.signals.wakeUp(webhook)
 	}
@@ -168,55 +170,35 @@ func (c *core) ids(ctx context.Context, sql string, args ...any) (ids []int64, e
 	return ids, err
 }
 
-// clampClock brings back deliveries that wait for a time further away than any schedule reaches: the clock was set back.
-func (c *core) clampClock(ctx context.Context) error {
-	webhooks, err := knownWebhooks(ctx, c.engine)
-	if err != nil {
-		return err
+// MakeDue goes by id where it takes all, so that the oldest are due first.
+func (c *core) MakeDue(ctx context.Context, webhook string, beyond time.Duration, except []int64) (made int, err error) {
+	webhook = clean(webhook)
+	order := ""
+	if beyond <= 0 {
+		order = " ORDER BY id"
 	}
-	for _, w := range webhooks {
-		if err := c.clampLane(ctx, w); err != nil {
-			return err
+	for last := int64(0); ; {
+		args := []any{webhook, int64(chunk), beyond.Microseconds(), last}
+		sql := "SELECT id FROM deliveries WHERE webhook = $1 AND state <> 2 AND state = 1 AND next_at > " + c.now(&args, time.Now()) + " + $3 AND id > $4"
+		if len(except) > 0 {
+			sql += " AND NOT (" + c.among("id", except, &args) + ")"
 		}
-	}
-	return nil
-}
-
-// longestWait is more than the longest step of a schedule: 24 h and 20 % of jitter.
-const longestWait = 30 * time.Hour
-
-func (c *core) clampLane(ctx context.Context, webhook string) error {
-	for {
-		args := []any{webhook, int64(chunk), longestWait.Microseconds()}
-		now := c.now(&args, time.Now())
-		ids, err := c.ids(ctx, "SELECT id FROM deliveries WHERE webhook = $1 AND state = 1 AND next_at > "+now+" + $3 LIMIT $2", args...)
+		ids, err := c.ids(ctx, sql+order+" LIMIT $2", args...)
+		if err == nil && len(ids) > 0 {
+			err = c.alone(ctx, func(s session, g *group) error {
+				_, err := c.move(ctx, s, g, webhook, ids, []int64{sWaiting}, "state = 0, next_at = 0", sFresh)
+				g.wakes[webhook] = true
+				return err
+			})
+		}
 		if err != nil || len(ids) == 0 {
-			return err
+			return made, naming("making deliveries due", err)
 		}
-		err = c.alone(ctx, func(s session, _ *group) error {
-			var args []any
-			among := c.among("id", ids, &args)
-			now := c.now(&args, time.Now())
-			// Spread over a minute.
-			_, err := s.exec(ctx, "UPDATE deliveries SET next_at = "+now+" + (id % 60) * 1000000 WHERE state = 1 AND "+among, args...)
-			return err
-		})
-		if err != nil {
-			return err
+		if made += len(ids); order != "" {
+			last = ids[len(ids)-1]
 		}
-	}
-}
-
-// everyMinute looks after the clock. What fails is tried again the next minute.
-func (c *core) everyMinute(ctx context.Context) {
-	t := time.NewTicker(time.Minute)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			_ = c.clampClock(ctx)
-		case <-ctx.Done():
-			return
+		if err := pause(ctx); err != nil {
+			return made, naming("making deliveries due", err)
 		}
 	}
 }

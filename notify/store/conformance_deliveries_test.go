@@ -125,7 +125,13 @@ func TestDeliveryStates(t *testing.T) {
 		is(Delivered, 0, 0, 0)
 		redeliver(1)
 		is(Pending, 1, 0, 0)
-		redeliver(0)
+		finish(Outcome{State: Pending, NextAt: time.Now().Add(time.Hour), Burnt: true})
+		wantIDs(t, w.due(t, DueQuery{}), "")
+		redeliver(1) // it waits no longer
+		is(Pending, 1, 0, 0)
+		if d := w.due(t, DueQuery{})[0]; d.Attempts != 0 || !d.PendingSince.After(d.CreatedAt) {
+			t.Fatalf("%+v", d)
+		}
 		for _, retry := range []bool{false, true} {
 			if retry {
 				finish(Outcome{State: Pending, NextAt: time.Now()})
@@ -153,6 +159,44 @@ func TestDeliveryStates(t *testing.T) {
 		w.Park(ctx, "hook")
 		finish(Outcome{State: Delivered})
 		is(Delivered, 0, 0, 0)
+	})
+}
+
+// TestMakeDue: what waits is due at once, oldest first, as far as it waits for longer than was said; attempts and age stay.
+func TestMakeDue(t *testing.T) {
+	conform(t, func(t *testing.T, w *world) {
+		epoch := w.lease(t, "hook")
+		for i := range 5 {
+			w.push(t, fmt.Sprint(i), "r", fmt.Sprint(i), "hook", "elsewhere")
+		}
+		ids := map[string]int64{}
+		for i, d := range w.due(t, DueQuery{}) {
+			ids[d.EventID] = d.ID
+			if d.EventID != "4" { // the older, the longer it waits
+				w.finish(t, Outcome{DeliveryID: d.ID, Webhook: "hook", Epoch: epoch, NextAt: time.Now().Add(time.Duration(5-i) * time.Hour), Burnt: true})
+			}
+		}
+		made := func(want int, beyond time.Duration, except ...int64) {
+			t.Helper()
+			if n, err := w.MakeDue(ctx, "hook", beyond, except); n != want || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		made(0, 6*time.Hour)
+		wantIDs(t, w.due(t, DueQuery{}), "4")
+		made(1, 270*time.Minute)
+		wantIDs(t, w.due(t, DueQuery{}), "0 4")
+		made(2, 0, ids["2"], ids["0"])
+		wantIDs(t, w.due(t, DueQuery{}), "0 1 3 4")
+		made(1, 0)
+		due := w.due(t, DueQuery{})
+		wantIDs(t, due, "0 1 2 3 4")
+		if d := due[2]; d.Attempts != 1 || !d.PendingSince.Equal(d.CreatedAt) {
+			t.Errorf("%+v", d)
+		}
+		if d := w.depth(t, "hook"); d.Pending != 5 {
+			t.Errorf("%+v", d)
+		}
 	})
 }
 
@@ -268,7 +312,7 @@ func TestDeliveries(t *testing.T) {
 		if ds, err := w.Deliveries(ctx, DeliveryQuery{IDs: []int64{due[0].ID}}); err != nil || string(ds[0].Payload.Body) != "b" || ds[0].FinishedAt.IsZero() {
 			t.Errorf("%+v %v", ds, err)
 		}
-		if n, err := w.Redeliver(ctx, DeliveryQuery{IDs: []int64{due[0].ID, due[1].ID}}); n != 1 || err != nil {
+		if n, err := w.Redeliver(ctx, DeliveryQuery{IDs: []int64{due[0].ID, due[1].ID}}); n != 2 || err != nil {
 			t.Error(n, err)
 		}
 	})

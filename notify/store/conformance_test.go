@@ -173,8 +173,21 @@ func TestRows(t *testing.T) {
 		if err != nil || len(rows) != 3 {
 			t.Errorf("due: %v %v", rows, err)
 		}
-		if rows, err = w.Own(ctx, "k", 0); err != nil || len(rows) != 4 {
+		if rows, err = w.Own(ctx, "k", "", 0); err != nil || len(rows) != 4 {
 			t.Errorf("own: %v %v", rows, err)
+		}
+		var paged []Row
+		for after := ""; ; after = paged[len(paged)-1].ID {
+			some, err := w.Own(ctx, "k", after, 1)
+			if err != nil || len(some) > 1 {
+				t.Fatalf("own: %v %v", some, err)
+			}
+			if paged = append(paged, some...); len(some) == 0 {
+				break
+			}
+		}
+		if len(paged) != 4 || paged[0].ID != rows[0].ID || paged[3].ID != rows[3].ID {
+			t.Errorf("own, page by page: %v", paged)
 		}
 	})
 }

@@ -32,7 +32,6 @@ func (c *core) start() {
 		go w.run()
 	}
 	c.running.Go(func() { c.signals.run(ctx) })
-	c.running.Go(func() { c.everyMinute(ctx) })
 }
 
 // writers returns each once.

@@ -20,8 +20,11 @@ func scanDelivery(s scanner, more ...any) (d Delivery, err error) {
 		return d, err
 	}
 	d.State, d.CreatedAt, d.FinishedAt = outward(state), fromMicros(created), fromMicros(finished)
+	if d.PendingSince = d.CreatedAt; d.State == Pending && finished != 0 { // the end before Redeliver or Unpark
+		d.PendingSince, d.FinishedAt = d.FinishedAt, time.Time{}
+	}
 	if d.NextAt = fromMicros(next); next == 0 {
-		d.NextAt = d.CreatedAt
+		d.NextAt = d.PendingSince
 	}
 	return d, nil
 }

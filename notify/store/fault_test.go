@@ -236,23 +236,6 @@ func TestChecksums(t *testing.T) {
 	})
 }
 
-func TestClockSetBack(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		epoch := w.lease(t, "hook")
-		w.push(t, "far", "r", "1", "hook")
-		w.push(t, "near", "r", "2", "hook")
-		due := w.due(t, DueQuery{})
-		near := time.Now().Add(20 * time.Hour)
-		w.finish(t, Outcome{DeliveryID: due[0].ID, Webhook: "hook", Epoch: epoch, NextAt: time.Now().Add(100 * time.Hour)},
-			Outcome{DeliveryID: due[1].ID, Webhook: "hook", Epoch: epoch, NextAt: near})
-		w = w.reopen(t)
-		ds, err := w.Deliveries(ctx, DeliveryQuery{Webhook: "hook"})
-		if err != nil || ds[0].NextAt.Sub(near).Abs() > time.Minute || time.Until(ds[1].NextAt) > 2*time.Minute {
-			t.Errorf("%+v %v", ds, err)
-		}
-	})
-}
-
 func TestClosed(t *testing.T) {
 	conform(t, func(t *testing.T, w *world) {
 		if err := w.Close(); err != nil {

@@ -280,7 +280,7 @@ func (s *pgSession) finish(g *group) error {
 	s.batch.Queue("WITH u AS (SELECT * FROM unnest($1::bigint[], $2::text[], $3::smallint[], $4::integer[], $5::bigint[], $6::text[], $7::integer[], $8::bigint[]) AS u(id, webhook, state, burnt, next, reason, status, finished)),"+
 		" old AS (SELECT d.id, d.state AS was FROM deliveries d JOIN u ON u.id = d.id AND u.webhook = d.webhook WHERE d.state IN (0, 1, 4) ORDER BY d.id FOR UPDATE OF d),"+
 		" done AS (UPDATE deliveries d SET state = CASE WHEN old.was = 4 AND u.state = 1 THEN 4 ELSE u.state END, attempts = d.attempts + u.burnt, next_at = CASE WHEN u.state = 1 THEN "+pgNow+" + u.next ELSE 0 END,"+
-		" reason = u.reason, status = u.status, finished_at = CASE WHEN u.finished > 0 OR old.was < 2 THEN u.finished ELSE d.finished_at END"+
+		" reason = u.reason, status = u.status, finished_at = CASE WHEN u.finished > 0 THEN u.finished ELSE d.finished_at END"+
 		" FROM u JOIN old ON old.id = u.id WHERE d.id = u.id RETURNING d.webhook, old.was, d.state AS now),"+
 		" sums AS (SELECT webhook, sum((now < 2)::int - (was < 2)::int) AS pending, sum((now = 3)::int) AS dead, sum((now = 4)::int - (was = 4)::int) AS parked FROM done GROUP BY webhook)"+
 		" INSERT INTO depths (webhook, pending, dead, parked) SELECT * FROM sums WHERE pending <> 0 OR dead <> 0 OR parked <> 0",

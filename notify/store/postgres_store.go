@@ -41,10 +41,6 @@ func newPostgresStore(ctx context.Context, e *postgresEngine, warnings []string)
 	s.running.Go(func() { s.remote.run(s.life) })
 	s.running.Go(func() { s.beat(s.life) })
 	s.running.Go(func() { s.regularly(s.life, sumUpEvery, e.sumUp) })
-	if err := s.clampClock(ctx); err != nil {
-		s.Close()
-		return nil, err
-	}
 	return s, nil
 }
 
@@ -106,7 +102,7 @@ func (e *postgresEngine) sumUp(ctx context.Context) error {
 }
 
 // Own takes the rows of replicas that are gone, one replica's take-over at a time without waiting for another's.
-func (s *postgresStore) Own(ctx context.Context, kind string, limit int) (rows []Row, err error) {
+func (s *postgresStore) Own(ctx context.Context, kind, after string, limit int) (rows []Row, err error) {
 	limit = orDefault(limit, 1000)
 	err = s.alone(ctx, func(tx session, _ *group) error {
 		_, err := tx.exec(ctx, "UPDATE state_rows SET owner = $1 WHERE (kind, id) IN (SELECT kind, id FROM state_rows WHERE kind = $2 AND owner <> $1"+
@@ -114,7 +110,8 @@ func (s *postgresStore) Own(ctx context.Context, kind string, limit int) (rows [
 		if err != nil {
 			return err
 		}
-		rows, err = collectRows(ctx, tx, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND owner = $2 ORDER BY id LIMIT $3", []any{kind, s.e.replica, limit})
+		rows, err = collectRows(ctx, tx, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND owner = $2 AND id > $3 ORDER BY id LIMIT $4",
+			[]any{kind, s.e.replica, []byte(after), limit})
 		return err
 	})
 	if err != nil {

@@ -113,7 +113,7 @@ func TestOwnTakesRowsOfTheDead(t *testing.T) {
 	}
 	owned := func(want int) []Row {
 		t.Helper()
-		rows, err := b.Own(ctx, "intent", 0)
+		rows, err := b.Own(ctx, "intent", "", 0)
 		if err != nil || len(rows) != want {
 			t.Fatalf("%v %v, want %d", rows, err, want)
 		}

@@ -59,8 +59,13 @@ func TestRowsAreTheSameEverywhere(t *testing.T) {
 			}
 			w.update(t, func(tx Tx) { sees(t, step, tx, is) })
 			dueRows(t, w, now, due)
-			if rows, err := w.Own(ctx, "k", 0); err != nil || len(rows) != len(is) {
+			if rows, err := w.Own(ctx, "k", "", 0); err != nil || len(rows) != len(is) {
 				t.Fatalf("step %d: %d rows are its own (%v), want %d", step, len(rows), err, len(is))
+			} else if middle := rows[len(rows)/2].ID; len(rows) > 1 {
+				behind, err := w.Own(ctx, "k", middle, 0)
+				if err != nil || len(behind) != len(rows)-len(rows)/2-1 || len(behind) > 0 && behind[0].ID <= middle {
+					t.Fatalf("step %d: %d rows behind the middle of %d (%v)", step, len(behind), len(rows), err)
+				}
 			}
 		}
 	})
@@ -178,7 +183,7 @@ func TestADamagedLineIsLeftOut(t *testing.T) {
 		return err
 	})
 	w = w.reopen(t)
-	if rows, err := w.Own(ctx, "k", 0); err != nil || len(rows) != 2 || rows[0].ID != "0" || rows[1].ID != "2" {
+	if rows, err := w.Own(ctx, "k", "", 0); err != nil || len(rows) != 2 || rows[0].ID != "0" || rows[1].ID != "2" {
 		t.Errorf("%v (%v)", rows, err)
 	}
 	if warned := strings.Join(w.Warnings(), "\n"); !strings.Contains(warned, "damaged") {

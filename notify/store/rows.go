@@ -132,6 +132,19 @@ func orDefault(limit, def int) int {
 	return limit
 }
 
+// page returns the rows of a kind whose ID is behind after, in order of ID.
+func (r reader) page(kind, after string, limit int) ([]Row, error) {
+	limit = orDefault(limit, 1000)
+	rows, sort, err := r.over(kind, "", limit, func(limit int) ([]Row, error) {
+		return collectRows(r.ctx, r.q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id > $2 ORDER BY id LIMIT CAST($3 AS BIGINT)",
+			[]any{kind, []byte(after), limit})
+	})
+	if sort {
+		rows = firstByID(slices.DeleteFunc(rows, func(r Row) bool { return r.ID <= after }), limit)
+	}
+	return rows, err
+}
+
 // due returns rows that are due, oldest first.
 func (r reader) due(kind string, now time.Time, limit int) ([]Row, error) {
 	limit = orDefault(limit, 1000)

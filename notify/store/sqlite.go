@@ -98,10 +98,6 @@ func newSQLiteStore(ctx context.Context, e *sqliteEngine) (*sqliteStore, error) 
 		go func() { _ = s.alone(context.Background(), func(session, *group) error { return nil }) }()
 	}
 	s.start()
-	if err := s.clampClock(ctx); err != nil {
-		s.Close()
-		return nil, err
-	}
 	if e.doubtful {
 		s.running.Go(func() { s.checkAfter(checkLater) })
 	}

@@ -98,7 +98,7 @@ func (s *sqliteSession) insertDeliveries(g *group, a *appended, seq int64) error
 		g.depth(d.Webhook).pending++
 		if state == sFresh {
 			own := Delivery{ID: s.e.nextID, EventSeq: seq, EventID: event.ID, Webhook: d.Webhook, Number: d.Number, TagKey: d.TagKey, RepoKey: d.RepoKey, CreatedAt: fromMicros(micros(now)), Event: &event}
-			own.NextAt = own.CreatedAt
+			own.PendingSince, own.NextAt = own.CreatedAt, own.CreatedAt
 			g.handed = append(g.handed, own)
 		} else {
 			g.wakes[d.Webhook] = true
@@ -139,7 +139,7 @@ func (s *sqliteSession) finish(g *group) error {
 
 func (s *sqliteSession) finishOne(g *group, o *Outcome) error {
 	to := newOutcome(o, time.Now())
-	n, err := s.conn.exec("UPDATE deliveries SET state = $3, attempts = attempts + $4, next_at = $5, reason = $6, status = $7, finished_at = $8 WHERE id = $1 AND webhook = $2 AND state < 2",
+	n, err := s.conn.exec("UPDATE deliveries SET state = $3, attempts = attempts + $4, next_at = $5, reason = $6, status = $7, finished_at = CASE WHEN $8 > 0 THEN $8 ELSE finished_at END WHERE id = $1 AND webhook = $2 AND state < 2",
 		o.DeliveryID, o.Webhook, to.state, o.Burnt, to.next, to.reason, o.Status, to.finished)
 	if err != nil {
 		return err

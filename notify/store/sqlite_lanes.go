@@ -8,8 +8,8 @@ import (
 )
 
 // Own: there is one process for a file, so all rows are its own.
-func (s *sqliteStore) Own(ctx context.Context, kind string, limit int) ([]Row, error) {
-	rows, err := s.e.reads(ctx).Scan(kind, "", limit)
+func (s *sqliteStore) Own(ctx context.Context, kind, after string, limit int) ([]Row, error) {
+	rows, err := s.e.reads(ctx).page(kind, after, limit)
 	return rows, naming("taking over rows", err)
 }
 

@@ -21,8 +21,8 @@
 //	            ▼                                  │
 //	Append → pending ── Finish(delivered) → delivered
 //	          │ ▲  └─── Finish(dead) ─────→ dead ──┘
-//	          │ └─ Finish(retry at) ┘        ▲
-//	          └ Park → parked ── expiry ─────┘        parked → Unpark → pending
+//	          │ └─ Finish(retry at), MakeDue, Redeliver
+//	          └ Park → parked ── expiry ──→ dead      parked → Unpark → pending
 package store
 
 import (
@@ -95,22 +95,24 @@ const (
 
 // Delivery is one POST that is owed to one webhook.
 type Delivery struct {
-	ID         int64
-	EventSeq   int64
-	EventID    string
-	Webhook    string
-	Number     int    // of the tag among the event's tags; the POST's id is the event's id and this number
-	TagKey     string // what `order: tag` keeps in order, and what `overtaken` compares; may be ""
-	RepoKey    string // what `order: repository` keeps in order
-	State      State
-	Attempts   int
-	CreatedAt  time.Time
-	NextAt     time.Time // not before
-	Reason     string    // of the last failure, from a bounded set
-	Status     int       // of the last answer
-	FinishedAt time.Time
-	Payload    *Payload // as rendered for the first attempt; nil until then. Deliveries fills it in only when asked by IDs
-	Event      *Event   // given by DueDeliveries where there is no Payload yet: what is to be rendered
+	ID        int64
+	EventSeq  int64
+	EventID   string
+	Webhook   string
+	Number    int    // of the tag among the event's tags; the POST's id is the event's id and this number
+	TagKey    string // what `order: tag` keeps in order, and what `overtaken` compares; may be ""
+	RepoKey   string // what `order: repository` keeps in order
+	State     State
+	Attempts  int
+	CreatedAt time.Time
+	// PendingSince is from when its age counts: CreatedAt, or when Redeliver or Unpark made it pending again.
+	PendingSince time.Time
+	NextAt       time.Time // not before
+	Reason       string    // of the last failure, from a bounded set
+	Status       int       // of the last answer
+	FinishedAt   time.Time
+	Payload      *Payload // as rendered for the first attempt; nil until then. Deliveries fills it in only when asked by IDs
+	Event        *Event   // given by DueDeliveries where there is no Payload yet: what is to be rendered
 }
 
 // Payload is the bytes of a POST, kept so that every attempt sends the same ones. The store guards them with a checksum.
@@ -272,8 +274,9 @@ type Store interface {
 	View(ctx context.Context, fn func(Reader) error) error
 	// Due returns rows of a kind whose Due has passed, oldest first.
 	Due(ctx context.Context, kind string, now time.Time, limit int) ([]Row, error)
-	// Own returns rows of a kind whose owner is this replica or whose owner's lease has ended, and makes the latter this replica's.
-	Own(ctx context.Context, kind string, limit int) ([]Row, error)
+	// Own returns rows of a kind whose owner is this replica, in order of ID, from the first behind after; at most limit (0: 1,000).
+	// Before that it makes rows whose owner's lease has ended this replica's, at most limit.
+	Own(ctx context.Context, kind, after string, limit int) ([]Row, error)
 
 	// Lease makes this replica the owner of lanes that nobody owns, renews those that it owns, and returns the ones it owns now.
 	// fair > 0 bounds how many it takes anew, so that replicas share. On SQLite it owns all at once. It also renews the replica's own lease.
@@ -295,8 +298,12 @@ type Store interface {
 	Events(ctx context.Context, q EventQuery) ([]Event, error)
 	Deliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error)
 	Attempts(ctx context.Context, deliveryID int64) ([]Attempt, error)
-	// Redeliver makes delivered or dead deliveries pending again, due now, with a fresh schedule; the payload's bytes stay. It returns how many.
+	// Redeliver makes deliveries due now, with a fresh schedule: delivered and dead ones are pending again, pending ones wait no longer. Parked
+	// ones stay parked. The payload's bytes stay. It returns how many. q.States empty means all three.
 	Redeliver(ctx context.Context, q DeliveryQuery) (int, error)
+	// MakeDue makes those pending deliveries of a webhook due now that wait for a time later than beyond from now; their schedule goes on
+	// where it is. It leaves out the deliveries of except, and returns how many it made due.
+	MakeDue(ctx context.Context, webhook string, beyond time.Duration, except []int64) (int, error)
 	// Park takes the pending deliveries of a webhook out of its queue; Unpark puts them back.
 	Park(ctx context.Context, webhook string) error
 	Unpark(ctx context.Context, webhook string) error
