@@ -30,7 +30,7 @@ func TestDueByTag(t *testing.T) {
 		if err != nil || next.Sub(later).Abs() > time.Second {
 			t.Errorf("next due %v, want %v (%v)", next, later, err)
 		}
-		if w.sqlite != nil { // the only one whose clock a query sets
+		if w.isFile { // the only one whose clock a query sets
 			past := w.due(t, DueQuery{Now: later.Add(time.Minute)})
 			wantIDs(t, past, "0 2 4")
 			if p := past[0].Payload; p == nil || p.ContentType != "text/x" || p.Header["A"] != "b" || string(p.Body) != "body" || past[0].Attempts != 1 || past[0].Reason != "timeout" {

@@ -14,10 +14,9 @@ import (
 type world struct {
 	Store
 	core   *core
-	sqlite *sqliteStore              // nil on PostgreSQL
-	pg     *postgresStore            // nil on SQLite
-	url    string                    // its
+	isFile bool                      // SQLite
 	reopen func(t *testing.T) *world // as after a stop; closes this one
+	again  func() error              // opens what was closed, and closes it
 }
 
 // engines are how the suite gets a fresh store.
@@ -26,14 +25,15 @@ var engines = map[string]func(t *testing.T) *world{
 	"postgres": func(t *testing.T) *world { return postgresWorld(t, database(t), "one") },
 }
 
-func sqliteWorld(t *testing.T, dir string) *world {
+func sqliteWorld(t testing.TB, dir string) *world {
 	t.Helper()
 	s, err := openSQLite(context.Background(), SQLiteOptions{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &world{Store: s, core: &s.core, sqlite: s}
+	w := &world{Store: s, core: &s.core, isFile: true}
+	w.again = func() error { return opened(openSQLite(context.Background(), SQLiteOptions{Dir: dir})) }
 	w.reopen = func(t *testing.T) *world {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -41,6 +41,13 @@ func sqliteWorld(t *testing.T, dir string) *world {
 		return sqliteWorld(t, dir)
 	}
 	return w
+}
+
+func opened(s Store, err error) error {
+	if err == nil {
+		err = s.Close()
+	}
+	return err
 }
 
 // conform runs test on both engines.
@@ -360,4 +367,20 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	})
+}
+
+func (w *world) leases(t *testing.T, ttl time.Duration, fair int, webhooks ...string) []Lane {
+	t.Helper()
+	lanes, err := w.Lease(ctx, webhooks, ttl, fair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lanes
+}
+
+// sqlOf runs a statement of the database's own.
+func (w *world) sqlOf(t testing.TB, sql string) (n int64, err error) {
+	t.Helper()
+	err = w.core.alone(ctx, func(s session, _ *group) error { n, err = s.exec(ctx, sql); return err })
+	return n, err
 }

@@ -48,7 +48,7 @@ func dueDeliveries(ctx context.Context, e engine, ids []int64) (due, corrupt []D
 			return nil
 		}
 		due = append(due, d)
-		if size += d.size(); size > dueBytes {
+		if size += sizeOf(&d); size > dueBytes {
 			return errStop
 		}
 		return nil
@@ -56,7 +56,7 @@ func dueDeliveries(ctx context.Context, e engine, ids []int64) (due, corrupt []D
 	return due, corrupt, err
 }
 
-func (d *Delivery) size() int {
+func sizeOf(d *Delivery) int {
 	if d.Payload != nil {
 		return len(d.Payload.Body)
 	}

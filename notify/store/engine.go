@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -23,8 +24,6 @@ type session interface {
 	apply(ctx context.Context, g *group) error
 	// rows reads rows of state.
 	rows() reader
-	// fold makes statements find all rows of state that are committed in state_rows.
-	fold() error
 	// commit makes it durable. Its error wraps ErrUnknown when the transaction may have happened all the same.
 	commit() error
 	rollback()
@@ -62,4 +61,9 @@ type sizes struct {
 	all int64
 	// What a delivery with its event, and a pack, weigh on average; 0: all tells exactly what a removal has freed.
 	delivery, pack int64
+}
+
+// errVersion is the error for a database whose tables another version of bellbuoy has made.
+func errVersion(version, known int64) error {
+	return fmt.Errorf("its tables have version %d, this bellbuoy knows version %d: use the bellbuoy that wrote it", version, known)
 }

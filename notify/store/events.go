@@ -172,7 +172,7 @@ func fromPack(found []Event, eq EventQuery, first, last int64, data []byte, crc 
 		return append(found, Event{Seq: last, Transient: true, Corrupt: true})
 	}
 	err := unpack(first, data, func(e Event) {
-		if eq.selects(&e) {
+		if selects(&eq, &e) {
 			found = append(found, e)
 		}
 	})
@@ -182,7 +182,7 @@ func fromPack(found []Event, eq EventQuery, first, last int64, data []byte, crc 
 	return found
 }
 
-func (q *EventQuery) selects(e *Event) bool {
+func selects(q *EventQuery, e *Event) bool {
 	switch {
 	case e.Seq <= q.After, e.Seq >= q.Before:
 	case q.ID != "" && q.ID != e.ID:

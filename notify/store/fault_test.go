@@ -1,71 +1,14 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// ioError is a failure of the disk as SQLite reports it.
-type ioError int
-
-func (e ioError) Error() string { return "disk I/O error" }
-func (e ioError) Code() int     { return int(e) }
-
 func put(tx Tx) error { tx.Put(Row{Key: Key{"k", "k"}}); return nil }
-
-func TestSQLiteVersion(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
-	var v string
-	err := w.core.query(ctx, "SELECT sqlite_version()", nil, func(s scanner) error { return s.Scan(&v) })
-	var major, minor, patch int
-	if fmt.Sscanf(v, "%d.%d.%d", &major, &minor, &patch); err != nil || major != 3 || minor < 51 || minor == 51 && patch < 3 {
-		t.Errorf("SQLite %s: before 3.51.3 a race at the WAL's reset loses commits (%v)", v, err)
-	}
-	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal"} {
-		var got string
-		w.sqlite.updates.do(ctx, &request{class: chores, direct: func(s session, _ *group) error {
-			return s.query(ctx, "PRAGMA "+pragma, nil, func(r scanner) error { got = fmt.Sprint(r.(liteRow)[0]); return nil })
-		}})
-		if got != want {
-			t.Errorf("%s is %s, want %s", pragma, got, want)
-		}
-	}
-}
-
-func TestSecondProcessIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	w := sqliteWorld(t, dir)
-	_, err := OpenSQLite(ctx, SQLiteOptions{Dir: dir})
-	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
-		t.Error(err)
-	}
-	w.Close()
-	sqliteWorld(t, dir)
-	for name, mode := range map[string]os.FileMode{databaseFile: 0o600, databaseFile + "-wal": 0o600, "bellbuoy.lock": 0o600} {
-		if fi, err := os.Stat(filepath.Join(dir, name)); err != nil || fi.Mode().Perm() != mode {
-			t.Error(name, fi.Mode(), err)
-		}
-	}
-}
-
-func TestUnusableDirectory(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	os.WriteFile(file, nil, 0o600)
-	for _, dir := range []string{file, "/proc/bellbuoy"} { // read-only whoever one is
-		if _, err := OpenSQLite(ctx, SQLiteOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir) {
-			t.Errorf("%s: %v", dir, err)
-		}
-	}
-}
 
 func TestNewerSchemaIsRefused(t *testing.T) {
 	conform(t, func(t *testing.T, w *world) {
@@ -74,69 +17,10 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 			return err
 		})
 		w.Close()
-		var err error
-		if w.sqlite != nil {
-			_, err = OpenSQLite(ctx, SQLiteOptions{Dir: filepath.Dir(w.sqlite.e.path)})
-		} else {
-			_, err = OpenPostgres(ctx, PostgresOptions{URL: w.url, Replica: "one"})
-		}
-		if err == nil || !strings.Contains(err.Error(), "version 99") {
+		if err := w.again(); err == nil || !strings.Contains(err.Error(), "version 99") {
 			t.Error(err)
 		}
 	})
-}
-
-func TestDiskFull(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
-	limit := func(pages int) {
-		w.core.alone(ctx, func(s session, _ *group) error {
-			return s.query(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", pages), nil, func(scanner) error { return nil })
-		})
-	}
-	limit(1) // SQLite makes of it what the file has
-	var err error
-	for i := 0; err == nil && i < 1000; i++ {
-		err = w.Update(ctx, nil, func(tx Tx) error {
-			tx.Put(Row{Key: Key{"k", fmt.Sprint(i)}, Value: make([]byte, 10000)})
-			return nil
-		})
-	}
-	if code(err) != sqlite3.SQLITE_FULL || errors.Is(err, ErrUnknown) || w.Healthy() == nil {
-		t.Fatal(err, w.Healthy())
-	}
-	limit(1 << 30)
-	if err := w.Update(ctx, nil, put); err != nil || w.Healthy() != nil {
-		t.Error(err, w.Healthy())
-	}
-}
-
-func TestFailingFsync(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
-	first := w.sqlite.e.write
-	w.core.updates.fault = func(commit func() error) error {
-		w.core.updates.fault = nil
-		w.sqlite.e.write.exec("ROLLBACK")
-		return fmt.Errorf("%w: %w", ErrUnknown, ioError(sqlite3.SQLITE_IOERR_FSYNC))
-	}
-	event := func(tx Tx) error {
-		tx.Append(Event{ID: "pull", At: time.Now(), Transient: true})
-		return put(tx)
-	}
-	if err := w.Update(ctx, nil, event); !errors.Is(err, ErrUnknown) {
-		t.Error(err)
-	}
-	if err := w.Healthy(); err == nil {
-		t.Error("healthy after a failed commit")
-	}
-	if err := w.Update(ctx, nil, event); err != nil || w.Healthy() != nil {
-		t.Error(err, w.Healthy())
-	}
-	if w.sqlite.e.write == first {
-		t.Error("the connection was not replaced")
-	}
-	if evs, err := w.Events(ctx, EventQuery{}); err != nil || len(evs) != 1 {
-		t.Error(evs, err)
-	}
 }
 
 // TestCommitInDoubt: the commit happened, its caller was told that it may not have.
@@ -166,41 +50,6 @@ func TestCommitInDoubt(t *testing.T) {
 			t.Error(evs, err)
 		}
 	})
-}
-
-func TestHangingFsync(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
-	hangs, end := make(chan bool), make(chan bool)
-	w.core.updates.fault = func(commit func() error) error {
-		w.core.updates.fault = nil
-		close(hangs)
-		<-end
-		return commit()
-	}
-	short, cancel := context.WithCancel(ctx)
-	done := make(chan error)
-	go func() { done <- w.Update(short, nil, put) }()
-	<-hangs
-	cancel()
-	if err := <-done; !errors.Is(err, ErrUnknown) || !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	late, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
-	defer cancel()
-	if err := w.Update(late, nil, func(Tx) error { t.Error("it ran"); return nil }); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnknown) {
-		t.Error(err)
-	}
-	if _, err := w.Events(ctx, EventQuery{}); err != nil { // who reads does not wait
-		t.Error(err)
-	}
-	w.core.updates.since.Add(-int64(stuckAfter))
-	if w.Healthy() == nil {
-		t.Error("healthy while a commit hangs")
-	}
-	close(end)
-	if err := w.Update(ctx, nil, put); err != nil || w.Healthy() != nil {
-		t.Error(err, w.Healthy())
-	}
 }
 
 // TestChecksums: bytes that changed in the database are never sent.
@@ -252,5 +101,3 @@ func TestClosed(t *testing.T) {
 		}
 	})
 }
-
-var _ interface{ Code() int } = (*sqlite.Error)(nil)

@@ -120,7 +120,7 @@ func TestDataThatTheDatabaseRefusesFailsAlone(t *testing.T) {
 func (w *world) refuseRepository(t *testing.T, repository string) {
 	t.Helper()
 	sql := "ALTER TABLE events ADD CHECK (repository <> '" + repository + "')"
-	if w.sqlite != nil {
+	if w.isFile {
 		sql = "CREATE TRIGGER refusing BEFORE INSERT ON events WHEN NEW.repository = '" + repository + "' BEGIN SELECT RAISE(ABORT, 'refused'); END"
 	}
 	err := w.core.alone(ctx, func(s session, _ *group) error { _, err := s.exec(ctx, sql); return err })

@@ -110,7 +110,7 @@ func killed(t *testing.T, where string, open func() *world) {
 	if d := w.depth(t, "hook"); d.Pending != int64(len(have)/2) || len(acked) < 400 {
 		t.Errorf("%d pending of %d events, %d acknowledged", d.Pending, len(have)/2, len(acked))
 	}
-	if w.sqlite != nil && len(w.Warnings()) > 0 {
+	if w.isFile && len(w.Warnings()) > 0 {
 		t.Error(w.Warnings())
 	}
 }

@@ -14,7 +14,6 @@ import (
 // the time that SQLite needs to write it. Events takes packs apart again; retention drops whole packs.
 // The ids of packed events are not indexed: Append compares them with those it has seen lately (see recent), which is
 // what a repeated Update needs.
-
 const (
 	packEvents = 512
 	packBytes  = 1 << 20  // after which no further event is added

@@ -102,17 +102,13 @@ func migratePostgres(ctx context.Context, c *pgx.Conn) error {
 	if err := tx.QueryRow(ctx, "SELECT coalesce(max(version), 0) FROM schema_version").Scan(&version); err != nil {
 		return err
 	}
-	if version > postgresSchema {
-		return errNewer(version, postgresSchema)
+	if version != 0 && version != postgresVersion {
+		return errVersion(version, postgresVersion)
 	}
-	for v := int(version) + 1; v <= postgresSchema; v++ {
-		script, err := migration("postgres", v)
-		if err != nil {
-			return err
-		}
-		script += fmt.Sprintf("\nINSERT INTO schema_version (version) VALUES (%d);", v)
+	if version == 0 {
+		script := postgresTables + fmt.Sprintf("\nINSERT INTO schema_version (version) VALUES (%d);", postgresVersion)
 		if err := c.PgConn().Exec(ctx, script).Close(); err != nil {
-			return fmt.Errorf("migrating to version %d: %w", v, err)
+			return fmt.Errorf("making the tables: %w", err)
 		}
 	}
 	return tx.Commit(ctx)

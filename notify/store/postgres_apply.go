@@ -32,10 +32,7 @@ func (s *pgSession) exec(ctx context.Context, sql string, args ...any) (int64, e
 	return tag.RowsAffected(), err
 }
 
-// rows: they are all in state_rows.
 func (s *pgSession) rows() reader { return reader{q: s, ctx: context.Background()} }
-
-func (s *pgSession) fold() error { return nil }
 
 func (s *pgSession) rollback() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -38,11 +38,16 @@ func TestMain(m *testing.M) {
 		writeUntilKilled()
 	}
 	code := m.Run()
+	stopPostgres()
+	os.Exit(code)
+}
+
+// stopPostgres ends the server of the tests, if there is one.
+func stopPostgres() {
 	if s := shared.server; s != nil {
 		s.stop("immediate")
 		os.RemoveAll(s.dir)
 	}
-	os.Exit(code)
 }
 
 // database gives a test a database of its own and returns its URL.
@@ -150,14 +155,17 @@ func (s *server) run(t testing.TB, sql string) {
 	}
 }
 
-func postgresWorld(t *testing.T, url, replica string) *world {
+func postgresWorld(t testing.TB, url, replica string) *world {
 	t.Helper()
 	s, err := openPostgres(context.Background(), PostgresOptions{URL: url, Replica: replica})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &world{Store: s, core: &s.core, pg: s, url: url}
+	w := &world{Store: s, core: &s.core}
+	w.again = func() error {
+		return opened(openPostgres(context.Background(), PostgresOptions{URL: url, Replica: replica}))
+	}
 	w.reopen = func(t *testing.T) *world {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

@@ -295,9 +295,6 @@ func (s *source) fill(ctx context.Context, q querier) error {
 
 // trim removes the least recently seen rows of a kind beyond its bound. Rows without Seen do not count.
 func (p *purge) trim(ctx context.Context, t Trim) error {
-	if err := p.alone(ctx, func(s session, _ *group) error { return s.fold() }); err != nil {
-		return err
-	}
 	for {
 		surplus, err := p.ids(ctx, "SELECT count(*) FROM state_rows WHERE kind = $1 AND seen > 0", t.Kind)
 		if err != nil {

@@ -9,14 +9,12 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
-func replicas(t *testing.T) (a, b *world) {
+func replicas(t *testing.T) (a, b *replicaFixture) {
 	t.Helper()
 	url := database(t)
-	return postgresWorld(t, url, "a"), postgresWorld(t, url, "b")
+	return openReplica(t, url, "a"), openReplica(t, url, "b")
 }
 
 func names(lanes []Lane) string {
@@ -26,15 +24,6 @@ func names(lanes []Lane) string {
 	}
 	slices.Sort(n)
 	return strings.Join(n, " ")
-}
-
-func (w *world) leases(t *testing.T, ttl time.Duration, fair int, webhooks ...string) []Lane {
-	t.Helper()
-	lanes, err := w.Lease(ctx, webhooks, ttl, fair)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lanes
 }
 
 func TestReplicasShareLanes(t *testing.T) {
@@ -95,9 +84,9 @@ func TestLaneOfADeadReplicaMoves(t *testing.T) {
 
 func TestEarlierProcessOfTheSameNameIsFenced(t *testing.T) {
 	url := database(t)
-	old := postgresWorld(t, url, "a")
+	old := openReplica(t, url, "a")
 	before := old.lease(t, "hook")
-	now := postgresWorld(t, url, "a")
+	now := openReplica(t, url, "a")
 	if epoch := now.lease(t, "hook"); epoch <= before {
 		t.Errorf("epoch %d after %d", epoch, before)
 	}
@@ -105,7 +94,7 @@ func TestEarlierProcessOfTheSameNameIsFenced(t *testing.T) {
 
 func TestOwnTakesRowsOfTheDead(t *testing.T) {
 	a, b := replicas(t)
-	for _, w := range []*world{a, b} {
+	for _, w := range []*replicaFixture{a, b} {
 		w.update(t, func(tx Tx) {
 			tx.Put(Row{Key: Key{"intent", fmt.Sprintf("%p", w)}})
 			tx.Put(Row{Key: Key{"other", fmt.Sprintf("%p", w)}})
@@ -131,22 +120,10 @@ func TestOwnTakesRowsOfTheDead(t *testing.T) {
 	}
 }
 
-// sqlOf runs a statement beside the store.
-func (w *world) sqlOf(t *testing.T, sql string) (string, error) {
-	t.Helper()
-	c, err := pgx.Connect(ctx, w.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close(ctx)
-	tag, err := c.Exec(ctx, sql)
-	return tag.String(), err
-}
-
 func TestScopesExcludeAcrossReplicas(t *testing.T) {
 	a, b := replicas(t)
 	var wg sync.WaitGroup
-	for _, w := range []*world{a, b} {
+	for _, w := range []*replicaFixture{a, b} {
 		for p := range 4 {
 			wg.Go(func() {
 				for range 20 {
@@ -180,7 +157,7 @@ func TestFollowersSeeEveryEvent(t *testing.T) {
 	a, b := replicas(t)
 	const each = 150
 	var wg sync.WaitGroup
-	for i, w := range []*world{a, b} {
+	for i, w := range []*replicaFixture{a, b} {
 		for p := range 3 {
 			wg.Go(func() {
 				for n := range each {
@@ -250,11 +227,12 @@ func TestPollingReplacesNotifications(t *testing.T) {
 
 func TestWarnsOfLazyDurability(t *testing.T) {
 	url := database(t)
-	w := postgresWorld(t, url, "a")
+	w := openReplica(t, url, "a")
 	if _, err := w.sqlOf(t, "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET synchronous_commit = off'; END $$"); err != nil {
 		t.Fatal(err)
 	}
-	w = w.reopen(t)
+	w.Close()
+	w = openReplica(t, url, "a")
 	if !slices.ContainsFunc(w.Warnings(), func(s string) bool { return strings.Contains(s, "synchronous_commit=off") }) {
 		t.Error(w.Warnings())
 	}
@@ -298,7 +276,7 @@ func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
 func TestBehindAPooler(t *testing.T) {
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
-			w := postgresWorld(t, database(t)+"&default_query_exec_mode="+mode, "a")
+			w := openReplica(t, database(t)+"&default_query_exec_mode="+mode, "a")
 			epoch := w.lease(t, "hook")
 			w.push(t, "1", "r", "t", "hook")
 			w.update(t, func(tx Tx) {

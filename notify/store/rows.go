@@ -15,29 +15,6 @@ var errStop = errors.New("enough")
 type reader struct {
 	q   querier
 	ctx context.Context
-	log *rowLog // what it holds lies over state_rows; nil: there is none
-}
-
-// over reads rows of a kind from state_rows, and lays what the log has over them. limit is how many are wanted; sort is true where they lost their order.
-//
-// What the log has after the table was read makes the rows those of that later moment, unless the log was folded meanwhile: then they may lack what
-// it had. A fold that is committed and not yet shown does no harm: it put into the table just what still lies over it.
-func (r reader) over(kind, prefix string, limit int, read func(limit int) ([]Row, error)) (rows []Row, sort bool, err error) {
-	for {
-		before := r.log.layers()
-		newer := before.of(kind, prefix)
-		most := limit + len(newer)
-		if rows, err = read(most); err != nil {
-			return nil, false, err
-		}
-		after := r.log.layers()
-		if after != before {
-			newer = after.of(kind, prefix)
-		}
-		if sameFold(before, after) && (len(rows) < most || limit+len(newer) <= most) {
-			return lay(rows, newer), len(newer) > 0, nil
-		}
-	}
 }
 
 const rowColumns = "id, value, due, seen, owner"
@@ -57,25 +34,6 @@ func scanRow(kind string, s scanner) (Row, error) {
 }
 
 func (r reader) Get(k Key) (row Row, ok bool, err error) {
-	for {
-		before := r.log.layers()
-		if it, known := before.row(k); known {
-			return given(it)
-		}
-		if row, ok, err = r.getTable(k); err != nil {
-			return row, ok, err
-		}
-		after := r.log.layers()
-		if it, known := after.row(k); known {
-			return given(it)
-		}
-		if sameFold(before, after) {
-			return row, ok, nil
-		}
-	}
-}
-
-func (r reader) getTable(k Key) (row Row, ok bool, err error) {
 	err = r.q.query(r.ctx, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id = $2", []any{k.Kind, []byte(k.ID)},
 		func(s scanner) (err error) {
 			row, err = scanRow(k.Kind, s)
@@ -87,14 +45,6 @@ func (r reader) getTable(k Key) (row Row, ok bool, err error) {
 
 func (r reader) Scan(kind, prefix string, limit int) ([]Row, error) {
 	limit = orDefault(limit, 1000)
-	rows, sort, err := r.over(kind, prefix, limit, func(limit int) ([]Row, error) { return r.scanTable(kind, prefix, limit) })
-	if sort {
-		rows = firstByID(rows, limit)
-	}
-	return rows, err
-}
-
-func (r reader) scanTable(kind, prefix string, limit int) ([]Row, error) {
 	sql, args := "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id >= $2 ORDER BY id LIMIT CAST($3 AS BIGINT)", []any{kind, []byte(prefix), limit}
 	if end := after(prefix); end != nil {
 		sql = "SELECT " + rowColumns + " FROM state_rows WHERE kind = $1 AND id >= $2 AND id < $4 ORDER BY id LIMIT CAST($3 AS BIGINT)"
@@ -135,33 +85,29 @@ func orDefault(limit, def int) int {
 // page returns the rows of a kind whose ID is behind after, in order of ID.
 func (r reader) page(kind, after string, limit int) ([]Row, error) {
 	limit = orDefault(limit, 1000)
-	rows, sort, err := r.over(kind, "", limit, func(limit int) ([]Row, error) {
-		return collectRows(r.ctx, r.q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND id > $2 ORDER BY id LIMIT CAST($3 AS BIGINT)",
-			[]any{kind, []byte(after), limit})
-	})
-	if sort {
-		rows = firstByID(slices.DeleteFunc(rows, func(r Row) bool { return r.ID <= after }), limit)
-	}
-	return rows, err
+	sql := "SELECT " + rowColumns + " FROM state_rows WHERE kind = $1 AND id > $2 ORDER BY id LIMIT CAST($3 AS BIGINT)"
+	return collectRows(r.ctx, r.q, kind, sql, []any{kind, []byte(after), limit})
 }
 
 // due returns rows that are due, oldest first.
 func (r reader) due(kind string, now time.Time, limit int) ([]Row, error) {
 	limit = orDefault(limit, 1000)
-	rows, sort, err := r.over(kind, "", limit, func(limit int) ([]Row, error) {
-		return collectRows(r.ctx, r.q, kind, "SELECT "+rowColumns+" FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)",
-			[]any{kind, micros(now), limit})
-	})
-	if sort {
-		rows = firstDue(rows, now, limit)
-	}
-	return rows, err
+	sql := "SELECT " + rowColumns + " FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)"
+	return collectRows(r.ctx, r.q, kind, sql, []any{kind, micros(now), limit})
 }
 
-func firstDue(rows []Row, now time.Time, limit int) []Row {
-	rows = slices.DeleteFunc(rows, func(r Row) bool { return r.Due.IsZero() || r.Due.After(now) })
-	slices.SortFunc(rows, func(a, b Row) int { return a.Due.Compare(b.Due) })
-	return rows[:min(limit, len(rows))]
+// lay puts newer rows over those of a table; nil stands for a deleted one. The result has no order.
+func lay(rows []Row, newer map[string]*Row) []Row {
+	if len(newer) == 0 {
+		return rows
+	}
+	rows = slices.DeleteFunc(rows, func(r Row) bool { _, ok := newer[r.ID]; return ok })
+	for _, r := range newer {
+		if r != nil {
+			rows = append(rows, *r)
+		}
+	}
+	return rows
 }
 
 func firstByID(rows []Row, limit int) []Row {

@@ -132,7 +132,6 @@ var salvaged = []struct{ table, key, columns string }{
 	{"counters", "", "name, value"},
 	{"lanes", "", "webhook, owner, epoch, lease_until, state"},
 	{"state_rows", "", "kind, id, value, due, seen, owner"},
-	{"row_log", "n", "n, data, crc"},
 	{"events", "seq", "seq, id, type, at, upstream, repository, transient, matched, data, crc"},
 	{"deliveries", "id", "id, event_seq, webhook, number, tag_key, repo_key, tag_hash, repo_hash, state, attempts, created_at, next_at, reason, status, finished_at, transient"},
 	{"payloads", "delivery", "delivery, data, crc"},

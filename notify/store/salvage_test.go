@@ -10,7 +10,7 @@ import (
 )
 
 // fill writes enough for several pages and returns how many events.
-func fill(t *testing.T, w *world) int {
+func fill(t *testing.T, w *fixture) int {
 	t.Helper()
 	w.lease(t, "hook")
 	for i := range 300 {
@@ -39,7 +39,7 @@ func damage(t *testing.T, path string, from, to float64) {
 }
 
 // abandon is a stop that was none: the file is left with its WAL. It returns a copy's directory.
-func abandon(t *testing.T, w *world) string {
+func abandon(t *testing.T, w *fixture) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, suffix := range []string{"", "-wal"} {
@@ -54,7 +54,7 @@ func abandon(t *testing.T, w *world) string {
 	return dir
 }
 
-func checkpoint(t *testing.T, w *world) {
+func checkpoint(t *testing.T, w *fixture) {
 	t.Helper()
 	w.core.alone(ctx, func(s session, _ *group) error { return nil })
 	c, err := openConn(dsn(w.sqlite.e.path, writerPragmas))
@@ -67,7 +67,7 @@ func checkpoint(t *testing.T, w *world) {
 	}
 }
 
-func salvagedWell(t *testing.T, w *world, all int) {
+func salvagedWell(t *testing.T, w *fixture, all int) {
 	t.Helper()
 	evs, err := w.Events(ctx, EventQuery{Limit: 1000})
 	if err != nil {
@@ -95,26 +95,26 @@ func salvagedWell(t *testing.T, w *world, all int) {
 	if len(due) == 0 || due[len(due)-1].EventID != "after" {
 		t.Errorf("%d due", len(due))
 	}
-	w = w.reopen(t)
+	w = w.reopenFile(t)
 	if len(w.Warnings()) != 0 {
 		t.Error(w.Warnings())
 	}
 }
 
 func TestDamageIsFoundAtOpen(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
+	w := openFixture(t, t.TempDir())
 	all := fill(t, w)
 	checkpoint(t, w)
 	w.push(t, "in the WAL", "r", "t", "other")
 	dir := abandon(t, w)
 	damage(t, filepath.Join(dir, databaseFile), 0.45, 0.55)
-	salvagedWell(t, sqliteWorld(t, dir), all)
+	salvagedWell(t, openFixture(t, dir), all)
 }
 
 func TestNoDatabaseAtAll(t *testing.T) {
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, databaseFile), []byte(strings.Repeat("not a database ", 1000)), 0o600)
-	w := sqliteWorld(t, dir)
+	w := openFixture(t, dir)
 	if len(w.Warnings()) != 1 {
 		t.Error(w.Warnings())
 	}
@@ -122,9 +122,9 @@ func TestNoDatabaseAtAll(t *testing.T) {
 }
 
 func TestDamageIsFoundWhileRunning(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
+	w := openFixture(t, t.TempDir())
 	all := fill(t, w)
-	w = w.reopen(t)
+	w = w.reopenFile(t)
 	damage(t, w.sqlite.e.path, 0.45, 0.55)
 	var err error
 	for i := 0; len(w.Warnings()) == 0 && i < 2000; i++ {
@@ -147,9 +147,9 @@ func TestDamageIsFoundWhileRunning(t *testing.T) {
 
 // TestDamageIsFoundByReaders: nobody writes, and what a lane waits for cannot be read.
 func TestDamageIsFoundByReaders(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
+	w := openFixture(t, t.TempDir())
 	all := fill(t, w)
-	w = w.reopen(t)
+	w = w.reopenFile(t)
 	damage(t, w.sqlite.e.path, 0.45, 0.55)
 	var met bool
 	for deadline := time.Now().Add(patience); len(w.Warnings()) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
@@ -165,9 +165,9 @@ func TestDamageIsFoundByReaders(t *testing.T) {
 
 // TestDamageIsFoundByALateCheck: nobody reads what is damaged.
 func TestDamageIsFoundByALateCheck(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
+	w := openFixture(t, t.TempDir())
 	all := fill(t, w)
-	w = w.reopen(t)
+	w = w.reopenFile(t)
 	w.sqlite.checkAfter(0)
 	if err := w.Update(ctx, nil, func(Tx) error { return nil }); err != nil || len(w.Warnings()) != 0 {
 		t.Fatal("a sound file: ", err, w.Warnings())
@@ -182,23 +182,23 @@ func TestDamageIsFoundByALateCheck(t *testing.T) {
 
 // TestLargeFilesAreCheckedLater: a start does not wait for the check of a large file that was not closed.
 func TestLargeFilesAreCheckedLater(t *testing.T) {
-	w := sqliteWorld(t, t.TempDir())
+	w := openFixture(t, t.TempDir())
 	for i := range 10 {
 		w.update(t, func(tx Tx) { tx.Put(Row{Key: Key{"k", fmt.Sprint(i)}, Value: make([]byte, checkFirst/10)}) })
 	}
 	checkpoint(t, w)
-	if again := w.reopen(t); again.sqlite.e.doubtful {
+	if again := w.reopenFile(t); again.sqlite.e.doubtful {
 		t.Error("a file that was closed is doubtful")
 	} else {
 		again.push(t, "in the WAL", "r", "t", "hook")
-		w = sqliteWorld(t, abandon(t, again))
+		w = openFixture(t, abandon(t, again))
 	}
 	if !w.sqlite.e.doubtful {
 		t.Error("a large file that was not closed is not doubtful")
 	}
-	small := sqliteWorld(t, t.TempDir())
+	small := openFixture(t, t.TempDir())
 	small.push(t, "in the WAL", "r", "t", "hook")
-	if again := sqliteWorld(t, abandon(t, small)); again.sqlite.e.doubtful {
+	if again := openFixture(t, abandon(t, small)); again.sqlite.e.doubtful {
 		t.Error("a small file is doubtful")
 	}
 }
@@ -206,14 +206,14 @@ func TestLargeFilesAreCheckedLater(t *testing.T) {
 // TestSalvageIsFinished: the process was killed between putting the damaged file aside and renaming the new one.
 func TestSalvageIsFinished(t *testing.T) {
 	dir := t.TempDir()
-	w := sqliteWorld(t, dir)
+	w := openFixture(t, dir)
 	w.push(t, "e", "r", "t", "hook")
 	w.Close()
 	path := filepath.Join(dir, databaseFile)
 	if err := os.Rename(path, path+newFile); err != nil {
 		t.Fatal(err)
 	}
-	if w = sqliteWorld(t, dir); w.depth(t, "hook").Pending != 1 {
+	if w = openFixture(t, dir); w.depth(t, "hook").Pending != 1 {
 		t.Error("the new file was not taken")
 	}
 }

@@ -44,7 +44,6 @@ type sqliteEngine struct {
 	nextID   int64 // the writer's; of deliveries
 	nextTry  atomic.Int64
 	cache    *cache           // the writer's
-	rows     *rowLog          // the writer's
 	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
 	dirty    bool             // the writer's: something is in the WAL
 	doubtful bool             // the last stop was none, and the file was too large to be checked at once
@@ -72,7 +71,7 @@ func openSQLite(ctx context.Context, o SQLiteOptions) (*sqliteStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &sqliteEngine{path: filepath.Join(o.Dir, databaseFile), lock: lock, cache: newCache(), rows: newRowLog(), read: make(chan *conn, readers), closed: make(chan struct{}), leases: make(map[string]int64)}
+	e := &sqliteEngine{path: filepath.Join(o.Dir, databaseFile), lock: lock, cache: newCache(), read: make(chan *conn, readers), closed: make(chan struct{}), leases: make(map[string]int64)}
 	e.nextTry.Store(time.Now().UnixNano())
 	if err := e.open(ctx); err != nil {
 		e.disconnect()
@@ -147,9 +146,6 @@ func (e *sqliteEngine) connect(ctx context.Context) (err error) {
 	}
 	e.doubtful = unclean && size(e.path) >= checkFirst && size(e.path) < checkBelow
 	if err := migrateSQLite(e.write); err != nil {
-		return err
-	}
-	if err := e.readLog(ctx); err != nil {
 		return err
 	}
 	for range readers {
@@ -252,7 +248,7 @@ func (e *sqliteEngine) reading(ctx context.Context, fn func(*conn) error) error 
 	}
 }
 
-func (e *sqliteEngine) reads(ctx context.Context) reader { return reader{e, ctx, e.rows} }
+func (e *sqliteEngine) reads(ctx context.Context) reader { return reader{e, ctx} }
 
 func (e *sqliteEngine) begin(ctx context.Context, _ []string) (session, error) {
 	if e.damaged.Load() || e.healing {
@@ -266,10 +262,6 @@ func (e *sqliteEngine) begin(ctx context.Context, _ []string) (session, error) {
 			return nil, err
 		}
 		e.write = c
-		if err := e.readLog(ctx); err != nil { // the last commit may have happened
-			e.failed(err)
-			return nil, err
-		}
 	}
 	if _, err := e.write.exec("BEGIN IMMEDIATE"); err != nil {
 		return nil, err
@@ -306,32 +298,12 @@ func (e *sqliteEngine) idle() {
 	if !e.dirty || e.write == nil {
 		return
 	}
-	if err := e.foldNow(); err != nil {
-		e.failed(err)
-		return
-	}
 	e.dirty = false
 	_, _ = e.write.exec("PRAGMA busy_timeout = 0") // who reads shall not hold up the writer
 	defer func() { _, _ = e.write.exec("PRAGMA busy_timeout = 5000") }()
 	if err := e.write.query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(scanner) error { return nil }); err != nil {
 		e.failed(err)
 	}
-}
-
-// foldNow folds the log in a transaction of its own.
-func (e *sqliteEngine) foldNow() error {
-	if e.rows.now.Load().top == nil {
-		return nil
-	}
-	s, err := e.begin(context.Background(), nil)
-	if err != nil {
-		return err
-	}
-	if err := s.fold(); err != nil {
-		s.rollback()
-		return err
-	}
-	return s.commit()
 }
 
 func (e *sqliteEngine) now(args *[]any, now time.Time) string {

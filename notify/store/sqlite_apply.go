@@ -1,8 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -11,9 +15,7 @@ import (
 // sqliteSession is a transaction on the connection that writes.
 type sqliteSession struct {
 	*conn
-	e      *sqliteEngine
-	folded bool         // state_rows has what the log had
-	logged map[Key]*Row // what the log got
+	e *sqliteEngine
 }
 
 // local is the owner of every row of a SQLite file.
@@ -24,14 +26,13 @@ func (s *sqliteSession) exec(_ context.Context, sql string, args ...any) (int64,
 }
 
 func (s *sqliteSession) rows() reader {
-	return reader{s, context.Background(), s.e.rows}
+	return reader{s, context.Background()}
 }
 
 func (s *sqliteSession) commit() error {
 	_, err := s.conn.exec("COMMIT")
 	if err == nil {
 		s.e.dirty = true
-		s.published()
 		return nil
 	}
 	s.rollback()
@@ -46,7 +47,7 @@ func (s *sqliteSession) rollback() { _, _ = s.conn.exec("ROLLBACK") }
 
 func (s *sqliteSession) apply(_ context.Context, g *group) error {
 	seq, id := s.e.nextSeq, s.e.nextID
-	for _, step := range []func(*group) error{s.logRows, s.insertEvents, s.insertPacks, s.finish, s.addDepths} {
+	for _, step := range []func(*group) error{s.putRows, s.insertEvents, s.insertPacks, s.finish, s.addDepths} {
 		if err := step(g); err != nil {
 			return err
 		}
@@ -56,6 +57,32 @@ func (s *sqliteSession) apply(_ context.Context, g *group) error {
 		return err
 	}
 	return nil
+}
+
+// putRows writes the group's rows in the order of their keys, so that neighbours share a page.
+func (s *sqliteSession) putRows(g *group) error {
+	for _, k := range slices.SortedFunc(maps.Keys(g.rows), compareKeys) {
+		if err := s.putRow(k, g.rows[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func compareKeys(a, b Key) int {
+	return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.ID, b.ID))
+}
+
+// putRow writes a row, or deletes it where r is nil.
+func (s *sqliteSession) putRow(k Key, r *Row) (err error) {
+	if r == nil {
+		_, err = s.conn.exec("DELETE FROM state_rows WHERE kind = $1 AND id = $2", k.Kind, []byte(k.ID))
+		return err
+	}
+	_, err = s.conn.exec("INSERT INTO state_rows (kind, id, value, due, seen, owner) VALUES ($1, $2, $3, $4, $5, $6)"+
+		" ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value, due = excluded.due, seen = excluded.seen, owner = excluded.owner",
+		k.Kind, []byte(k.ID), r.Value, micros(r.Due), micros(r.Seen), local)
+	return err
 }
 
 func (s *sqliteSession) insertEvents(g *group) error {

@@ -7,7 +7,7 @@
 // Update returns when the transaction that holds its changes is durable. (On PostgreSQL outcomes and chores have a writer each
 // of their own, so that lanes do not wait for pushes.)
 //
-// Where to read on: writer.go (requests become transactions), group.go (what a transaction wants written), rowlog.go (rows of state on SQLite), sqlite_apply.go and
+// Where to read on: writer.go (requests become transactions), group.go (what a transaction wants written), sqlite_apply.go and
 // postgres_apply.go (how it is written), due.go (what a lane may send), purge.go (retention), salvage.go (a damaged file),
 // postgres_store.go and remote.go (replicas).
 //

@@ -1,0 +1,5 @@
+package store
+
+const postgresVersion = 1 // of the tables
+
+var postgresTables string
