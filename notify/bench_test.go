@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
-	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
 // BenchmarkDeliveries commits events to two of fifty webhooks, one of which hangs, on SQLite; it reports deliveries per second, producers included.
 func BenchmarkDeliveries(b *testing.B) {
-	s, err := store.OpenSQLite(b.Context(), store.SQLiteOptions{Dir: b.TempDir()})
+	s, err := sqlite.Open(b.Context(), sqlite.Options{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func BenchmarkDeliveries(b *testing.B) {
 
 // BenchmarkPushToPost is the time from a commit to its POST, with nothing else to do.
 func BenchmarkPushToPost(b *testing.B) {
-	s, err := store.OpenSQLite(b.Context(), store.SQLiteOptions{Dir: b.TempDir()})
+	s, err := sqlite.Open(b.Context(), sqlite.Options{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}

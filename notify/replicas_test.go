@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
@@ -159,7 +160,7 @@ func TestCircuitSurvives(t *testing.T) {
 func TestOnSQLite(t *testing.T) {
 	dir := t.TempDir()
 	open := func(hooks ...Webhook) (*Outbox, *Dispatcher, func()) {
-		s, err := store.OpenSQLite(t.Context(), store.SQLiteOptions{Dir: dir})
+		s, err := sqlite.Open(t.Context(), sqlite.Options{Dir: dir})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,17 +17,21 @@ const module = "github.com/bellbuoy/bellbuoy/"
 // arrows lists every package with the packages of ours that it may import. A package is added here together with the reason for
 // it, in its package comment. Only imports of what is built count: tests may use what they need.
 var arrows = map[string][]string{
-	"config":         {},
-	"detect":         {},
-	"detect/scan":    {"detect"},
-	"proxy":          {"detect", "proxy/upstream"},
-	"proxy/upstream": {},
-	"notify":         {"detect", "notify/store", "notify/format", "notify/webhook"},
-	"notify/store":   {},
-	"notify/format":  {"detect"},
-	"notify/webhook": {},
-	"notify/console": {},
-	"cmd/bellbuoy":   {"config", "detect", "detect/scan", "notify", "notify/console", "notify/format", "notify/store", "notify/webhook", "proxy", "proxy/upstream"},
+	"config":                 {},
+	"detect":                 {},
+	"detect/scan":            {"detect"},
+	"proxy":                  {"detect", "proxy/upstream"},
+	"proxy/upstream":         {},
+	"notify":                 {"detect", "notify/store", "notify/format", "notify/webhook"},
+	"notify/store":           {},
+	"notify/store/engine":    {"notify/store"},
+	"notify/store/sqlite":    {"notify/store", "notify/store/engine"},
+	"notify/store/postgres":  {"notify/store", "notify/store/engine"},
+	"notify/store/storetest": {"notify/store", "notify/store/engine"}, // imported by tests alone
+	"notify/format":          {"detect"},
+	"notify/webhook":         {},
+	"notify/console":         {},
+	"cmd/bellbuoy":           {"config", "detect", "detect/scan", "notify", "notify/console", "notify/format", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -19,6 +19,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 	"github.com/bellbuoy/bellbuoy/proxy"
 )
 
@@ -270,13 +272,13 @@ func graceOfLanes(c *config.Config) time.Duration {
 // openStore opens PostgreSQL where a database is configured, SQLite in data_dir otherwise.
 func openStore(ctx context.Context, c *config.Config, replica string) (store.Store, error) {
 	if c.Database != "" {
-		s, err := store.OpenPostgres(ctx, store.PostgresOptions{URL: c.Database.Reveal(), Replica: replica})
+		s, err := postgres.Open(ctx, postgres.Options{URL: c.Database.Reveal(), Replica: replica})
 		if err != nil {
 			return nil, problemAt(c, "database", err)
 		}
 		return s, nil
 	}
-	s, err := store.OpenSQLite(ctx, store.SQLiteOptions{Dir: c.DataDir})
+	s, err := sqlite.Open(ctx, sqlite.Options{Dir: c.DataDir})
 	if err != nil {
 		return nil, problemAt(c, "data_dir", err)
 	}

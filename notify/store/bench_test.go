@@ -1,4 +1,4 @@
-package store
+package store_test
 
 import (
 	"context"
@@ -9,20 +9,22 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
 // engineNames in the order in which benchmarks run.
 var engineNames = []string{"sqlite", "postgres"}
 
-func benchWorld(b *testing.B, engine string) *world {
+func benchWorld(b *testing.B, engine string) *storetest.World {
 	b.Helper()
 	if engine == "sqlite" {
 		return sqliteWorld(b, b.TempDir())
 	}
-	return postgresWorld(b, database(b), "bench")
+	return postgresWorld(b, storetest.Database(b), "bench")
 }
-
-var kilobyte = make([]byte, 1024)
 
 // produce has n goroutines call update b.N times in all, and reports the rate and latencies.
 func produce(b *testing.B, n int, update func(i int64) error) {
@@ -80,9 +82,9 @@ func BenchmarkUpdate(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%d", engine, n), func(b *testing.B) {
 				w := benchWorld(b, engine)
 				produce(b, n, func(i int64) error {
-					return w.Update(ctx, nil, func(tx Tx) error {
-						tx.Append(Event{ID: fmt.Sprint("event", i), Type: "PUSH", At: time.Now(), Upstream: "registry", Repository: fmt.Sprint("team/app", i%100), Data: kilobyte},
-							Delivery{Webhook: fmt.Sprint("hook", i%50), TagKey: fmt.Sprint("registry/team/app", i%100, ":", i%7), RepoKey: fmt.Sprint("registry/team/app", i%100)})
+					return w.Update(ctx, nil, func(tx store.Tx) error {
+						tx.Append(store.Event{ID: fmt.Sprint("event", i), Type: "PUSH", At: time.Now(), Upstream: "registry", Repository: fmt.Sprint("team/app", i%100), Data: storetest.Kilobyte},
+							store.Delivery{Webhook: fmt.Sprint("hook", i%50), TagKey: fmt.Sprint("registry/team/app", i%100, ":", i%7), RepoKey: fmt.Sprint("registry/team/app", i%100)})
 						return nil
 					})
 				})
@@ -103,24 +105,24 @@ func BenchmarkPush(b *testing.B) {
 	}
 }
 
-func push(w *world, i int64) error {
-	intent := Key{"intent", fmt.Sprint(i)}
-	err := w.Update(ctx, nil, func(tx Tx) error { tx.Put(Row{Key: intent, Value: kilobyte[:300]}); return nil })
+func push(w *storetest.World, i int64) error {
+	intent := store.Key{Kind: "intent", ID: fmt.Sprint(i)}
+	err := w.Update(ctx, nil, func(tx store.Tx) error { tx.Put(store.Row{Key: intent, Value: storetest.Kilobyte[:300]}); return nil })
 	if err != nil {
 		return err
 	}
 	repo := fmt.Sprint("registry/team/app", i%100)
-	return w.Update(ctx, []string{repo}, func(tx Tx) error {
+	return w.Update(ctx, []string{repo}, func(tx store.Tx) error {
 		for _, kind := range []string{"tag", "digest", "held", "client", "quota", "seen"} {
-			k := Key{kind, fmt.Sprint(repo, i%1000)}
+			k := store.Key{Kind: kind, ID: fmt.Sprint(repo, i%1000)}
 			if _, _, err := tx.Get(k); err != nil {
 				return err
 			}
-			tx.Put(Row{Key: k, Value: kilobyte[:200], Seen: time.Now()})
+			tx.Put(store.Row{Key: k, Value: storetest.Kilobyte[:200], Seen: time.Now()})
 		}
 		tx.Delete(intent)
-		tx.Append(Event{ID: fmt.Sprint("event", i), Type: "PUSH", At: time.Now(), Upstream: "registry", Repository: repo, Data: kilobyte},
-			Delivery{Webhook: fmt.Sprint("hook", i%50), TagKey: fmt.Sprint(repo, ":", i%7), RepoKey: repo}, Delivery{Webhook: fmt.Sprint("hook", (i+1)%50), TagKey: fmt.Sprint(repo, ":", i%7), RepoKey: repo})
+		tx.Append(store.Event{ID: fmt.Sprint("event", i), Type: "PUSH", At: time.Now(), Upstream: "registry", Repository: repo, Data: storetest.Kilobyte},
+			store.Delivery{Webhook: fmt.Sprint("hook", i%50), TagKey: fmt.Sprint(repo, ":", i%7), RepoKey: repo}, store.Delivery{Webhook: fmt.Sprint("hook", (i+1)%50), TagKey: fmt.Sprint(repo, ":", i%7), RepoKey: repo})
 		return nil
 	})
 }
@@ -131,8 +133,8 @@ func BenchmarkPull(b *testing.B) {
 		b.Run(engine, func(b *testing.B) {
 			w := benchWorld(b, engine)
 			produce(b, 256, func(i int64) error {
-				return w.Update(ctx, nil, func(tx Tx) error {
-					tx.Append(Event{ID: fmt.Sprint("event", i), Type: "PULL", At: time.Now(), Upstream: "registry", Repository: "team/app", Data: kilobyte[:600], Transient: true})
+				return w.Update(ctx, nil, func(tx store.Tx) error {
+					tx.Append(store.Event{ID: fmt.Sprint("event", i), Type: "PULL", At: time.Now(), Upstream: "registry", Repository: "team/app", Data: storetest.Kilobyte[:600], Transient: true})
 					return nil
 				})
 			})
@@ -147,9 +149,9 @@ func BenchmarkPullBatch(b *testing.B) {
 			w := benchWorld(b, engine)
 			b.ResetTimer()
 			for i := 0; i < b.N; i += 100 {
-				err := w.Update(ctx, nil, func(tx Tx) error {
+				err := w.Update(ctx, nil, func(tx store.Tx) error {
 					for j := range 100 {
-						tx.Append(Event{ID: fmt.Sprint("event", i+j), Type: "PULL", At: time.Now(), Upstream: "registry", Repository: "team/app", Data: kilobyte[:600], Transient: true})
+						tx.Append(store.Event{ID: fmt.Sprint("event", i+j), Type: "PULL", At: time.Now(), Upstream: "registry", Repository: "team/app", Data: storetest.Kilobyte[:600], Transient: true})
 					}
 					return nil
 				})
@@ -180,7 +182,7 @@ func BenchmarkFinish(b *testing.B) {
 	}
 }
 
-func fillLanes(b *testing.B, w *world, lanes, each int) (hooks []string, epochs map[string]int64) {
+func fillLanes(b *testing.B, w *storetest.World, lanes, each int) (hooks []string, epochs map[string]int64) {
 	b.Helper()
 	epochs = make(map[string]int64)
 	for i := range lanes {
@@ -194,13 +196,13 @@ func fillLanes(b *testing.B, w *world, lanes, each int) (hooks []string, epochs 
 		epochs[l.Webhook] = l.Epoch
 	}
 	for i := 0; i < each; i += 100 {
-		err := w.Update(ctx, nil, func(tx Tx) error {
+		err := w.Update(ctx, nil, func(tx store.Tx) error {
 			for j := i; j < min(i+100, each); j++ {
-				var ds []Delivery
+				var ds []store.Delivery
 				for _, h := range hooks {
-					ds = append(ds, Delivery{Webhook: h, TagKey: fmt.Sprint("r:", j%1000), RepoKey: "r"})
+					ds = append(ds, store.Delivery{Webhook: h, TagKey: fmt.Sprint("r:", j%1000), RepoKey: "r"})
 				}
-				tx.Append(Event{ID: fmt.Sprint("e", j), Type: "PUSH", At: time.Now(), Repository: "r", Data: kilobyte}, ds...)
+				tx.Append(store.Event{ID: fmt.Sprint("e", j), Type: "PUSH", At: time.Now(), Repository: "r", Data: storetest.Kilobyte}, ds...)
 			}
 			return nil
 		})
@@ -211,19 +213,19 @@ func fillLanes(b *testing.B, w *world, lanes, each int) (hooks []string, epochs 
 	return hooks, epochs
 }
 
-func drain(b *testing.B, w *world, hook string, epoch int64) {
+func drain(b *testing.B, w *storetest.World, hook string, epoch int64) {
 	for {
-		ds, _, err := w.DueDeliveries(ctx, DueQuery{Webhook: hook, Now: time.Now(), Limit: 8})
+		ds, _, err := w.DueDeliveries(ctx, store.DueQuery{Webhook: hook, Now: time.Now(), Limit: 8})
 		if err != nil {
 			b.Error(err)
 		}
 		if len(ds) == 0 {
 			return
 		}
-		var outcomes []Outcome
+		var outcomes []store.Outcome
 		for _, d := range ds {
-			outcomes = append(outcomes, Outcome{DeliveryID: d.ID, Webhook: hook, Epoch: epoch, State: Delivered, Status: 200, Burnt: true,
-				Payload: &Payload{ContentType: "application/json", Body: kilobyte}, Attempt: &Attempt{DeliveryID: d.ID, At: time.Now(), Status: 200, Response: []byte("ok")}})
+			outcomes = append(outcomes, store.Outcome{DeliveryID: d.ID, Webhook: hook, Epoch: epoch, State: store.Delivered, Status: 200, Burnt: true,
+				Payload: &store.Payload{ContentType: "application/json", Body: storetest.Kilobyte}, Attempt: &store.Attempt{DeliveryID: d.ID, At: time.Now(), Status: 200, Response: []byte("ok")}})
 		}
 		if err := w.Finish(ctx, outcomes); err != nil {
 			b.Error(err)
@@ -233,17 +235,19 @@ func drain(b *testing.B, w *world, hook string, epoch int64) {
 }
 
 // million fills a store with pending deliveries of hook0, without the writer's help.
-func million(b *testing.B, w *world, tags int) {
+func million(b *testing.B, w *storetest.World, tags int) {
 	b.Helper()
-	w.update(b, func(tx Tx) { tx.Append(Event{ID: "e", Type: "PUSH", At: time.Now(), Repository: "r", Data: kilobyte}) })
+	w.Write(b, func(tx store.Tx) {
+		tx.Append(store.Event{ID: "e", Type: "PUSH", At: time.Now(), Repository: "r", Data: storetest.Kilobyte})
+	})
 	const step = 50_000
 	for from := 0; from < pendingRows; from += step {
-		err := w.core.alone(ctx, func(s session, g *group) error {
-			_, err := s.exec(ctx, "INSERT INTO deliveries (id, event_seq, webhook, number, tag_key, repo_key, tag_hash, repo_hash, state, attempts, created_at, next_at, reason, status, finished_at, transient)"+
+		err := w.Core.Alone(ctx, func(s engine.Session, g *engine.Group) error {
+			_, err := s.Exec(ctx, "INSERT INTO deliveries (id, event_seq, webhook, number, tag_key, repo_key, tag_hash, repo_hash, state, attempts, created_at, next_at, reason, status, finished_at, transient)"+
 				" WITH RECURSIVE n(i) AS (SELECT CAST($1 AS BIGINT) + 1 UNION ALL SELECT i + 1 FROM n WHERE i < $4)"+
 				" SELECT i, (SELECT min(seq) FROM events), 'hook0', 0, 'r:tag' || (i % $2), 'r' || (i % 100), 1 + (i % $2) * 1000003 % 1000000007, 1 + i % 100, 0, 0, $3, 0, '', 0, 0, 0 FROM n",
-				int64(from), int64(tags), micros(time.Now()), int64(from+step))
-			g.depth("hook0").pending += step
+				int64(from), int64(tags), engine.Micros(time.Now()), int64(from+step))
+			g.Depth("hook0").Pending += step
 			return err
 		})
 		if err != nil {
@@ -272,7 +276,7 @@ func BenchmarkBacklog(b *testing.B) {
 		b.Run(fmt.Sprintf("postgres/%dtags", tags), func(b *testing.B) {
 			w := benchWorld(b, "postgres")
 			million(b, w, tags)
-			if _, err := w.sqlOf(b, "ANALYZE deliveries"); err != nil { // as autovacuum does within a minute
+			if _, err := w.SQL(b, "ANALYZE deliveries"); err != nil { // as autovacuum does within a minute
 				b.Fatal(err)
 			}
 			backlog(b, w)
@@ -280,7 +284,7 @@ func BenchmarkBacklog(b *testing.B) {
 	}
 }
 
-func backlog(b *testing.B, s Store) {
+func backlog(b *testing.B, s store.Store) {
 	began := time.Now()
 	if _, err := s.Depths(ctx); err != nil {
 		b.Fatal(err)
@@ -288,9 +292,9 @@ func backlog(b *testing.B, s Store) {
 	b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "depths-ms")
 	for _, q := range []struct {
 		name string
-		DueQuery
-	}{{"tag", DueQuery{Order: ByTag}}, {"repo", DueQuery{Order: ByRepository}}, {"none", DueQuery{Order: Unordered}},
-		{"busy", DueQuery{Order: ByTag, Busy: map[string]bool{"r:tag0": true}}}} {
+		store.DueQuery
+	}{{"tag", store.DueQuery{Order: store.ByTag}}, {"repo", store.DueQuery{Order: store.ByRepository}}, {"none", store.DueQuery{Order: store.Unordered}},
+		{"busy", store.DueQuery{Order: store.ByTag, Busy: map[string]bool{"r:tag0": true}}}} {
 		q.Webhook, q.Limit, q.Now = "hook0", 100, time.Now()
 		n := 0
 		began := time.Now()
@@ -321,7 +325,7 @@ func BenchmarkUpdateDuringPurge(b *testing.B) {
 			removed := make(chan int)
 			go func() {
 				began := time.Now()
-				n, _ := w.Purge(purging, Retention{Delivered: time.Minute}, nil, time.Now().Add(time.Hour))
+				n, _ := w.Purge(purging, store.Retention{Delivered: time.Minute}, nil, time.Now().Add(time.Hour))
 				b.ReportMetric(float64(n)/time.Since(began).Seconds(), "purged/s")
 				removed <- n
 			}()
@@ -333,8 +337,8 @@ func BenchmarkUpdateDuringPurge(b *testing.B) {
 					b.ReportMetric(float64(n), "purged")
 				default:
 					t := time.Now()
-					w.Update(ctx, nil, func(tx Tx) error {
-						tx.Append(Event{ID: fmt.Sprint("new", len(all)), Type: "PUSH", At: t, Data: kilobyte}, Delivery{Webhook: "x"})
+					w.Update(ctx, nil, func(tx store.Tx) error {
+						tx.Append(store.Event{ID: fmt.Sprint("new", len(all)), Type: "PUSH", At: t, Data: storetest.Kilobyte}, store.Delivery{Webhook: "x"})
 						return nil
 					})
 					all = append(all, time.Since(t))

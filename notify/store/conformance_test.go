@@ -1,4 +1,4 @@
-package store
+package store_test
 
 import (
 	"context"
@@ -8,33 +8,30 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
-// world is what a conformance test runs on.
-type world struct {
-	Store
-	core   *core
-	isFile bool                      // SQLite
-	reopen func(t *testing.T) *world // as after a stop; closes this one
-	again  func() error              // opens what was closed, and closes it
-}
-
 // engines are how the suite gets a fresh store.
-var engines = map[string]func(t *testing.T) *world{
-	"sqlite":   func(t *testing.T) *world { return sqliteWorld(t, t.TempDir()) },
-	"postgres": func(t *testing.T) *world { return postgresWorld(t, database(t), "one") },
+var engines = map[string]func(t *testing.T) *storetest.World{
+	"sqlite":   func(t *testing.T) *storetest.World { return sqliteWorld(t, t.TempDir()) },
+	"postgres": func(t *testing.T) *storetest.World { return postgresWorld(t, storetest.Database(t), "one") },
 }
 
-func sqliteWorld(t testing.TB, dir string) *world {
+func sqliteWorld(t testing.TB, dir string) *storetest.World {
 	t.Helper()
-	s, err := openSQLite(context.Background(), SQLiteOptions{Dir: dir})
+	s, err := sqlite.Open(context.Background(), sqlite.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &world{Store: s, core: &s.core, isFile: true}
-	w.again = func() error { return opened(openSQLite(context.Background(), SQLiteOptions{Dir: dir})) }
-	w.reopen = func(t *testing.T) *world {
+	w := &storetest.World{Store: s, Core: &s.Core, IsFile: true}
+	w.Again = func() error { return opened(sqlite.Open(context.Background(), sqlite.Options{Dir: dir})) }
+	w.Reopen = func(t *testing.T) *storetest.World {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +40,7 @@ func sqliteWorld(t testing.TB, dir string) *world {
 	return w
 }
 
-func opened(s Store, err error) error {
+func opened(s store.Store, err error) error {
 	if err == nil {
 		err = s.Close()
 	}
@@ -51,7 +48,7 @@ func opened(s Store, err error) error {
 }
 
 // conform runs test on both engines.
-func conform(t *testing.T, test func(t *testing.T, w *world)) {
+func conform(t *testing.T, test func(t *testing.T, w *storetest.World)) {
 	for name, open := range engines {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -59,106 +56,24 @@ func conform(t *testing.T, test func(t *testing.T, w *world)) {
 
 var ctx = context.Background()
 
-func (w *world) update(t testing.TB, fn func(Tx)) {
-	t.Helper()
-	if err := w.Update(ctx, nil, func(tx Tx) error { fn(tx); return nil }); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// patience is for what comes soon: far more than anything takes, also on a busy machine.
-const patience = time.Minute
-
-// push appends an event with one delivery to each webhook.
-func (w *world) push(t *testing.T, id, repo, tag string, webhooks ...string) {
-	t.Helper()
-	w.update(t, func(tx Tx) {
-		var ds []Delivery
-		for _, h := range webhooks {
-			ds = append(ds, Delivery{Webhook: h, TagKey: repo + ":" + tag, RepoKey: repo})
-		}
-		tx.Append(Event{ID: id, Type: "PUSH", At: time.Now(), Upstream: "up", Repository: repo, Data: []byte("data of " + id)}, ds...)
-	})
-}
-
-func (w *world) lease(t *testing.T, webhook string) int64 {
-	t.Helper()
-	lanes, err := w.Lease(ctx, []string{webhook}, 15*time.Second, 0)
-	if err != nil || len(lanes) != 1 {
-		t.Fatal(lanes, err)
-	}
-	return lanes[0].Epoch
-}
-
-func (w *world) due(t *testing.T, q DueQuery) []Delivery {
-	t.Helper()
-	if q.Now.IsZero() {
-		q.Now = time.Now()
-	}
-	if q.Webhook == "" {
-		q.Webhook = "hook"
-	}
-	ds, _, err := w.DueDeliveries(ctx, q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ds
-}
-
-func eventIDs(ds []Delivery) string {
-	var ids []string
-	for _, d := range ds {
-		ids = append(ids, d.EventID)
-	}
-	return strings.Join(ids, " ")
-}
-
-func (w *world) finish(t *testing.T, o ...Outcome) {
-	t.Helper()
-	if err := w.Finish(ctx, o); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func wantIDs(t *testing.T, got []Delivery, want string) {
-	t.Helper()
-	if eventIDs(got) != want {
-		t.Fatalf("got %q, want %q", eventIDs(got), want)
-	}
-}
-
-func (w *world) depth(t *testing.T, webhook string) Depth {
-	t.Helper()
-	ds, err := w.Depths(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range ds {
-		if d.Webhook == webhook {
-			return d
-		}
-	}
-	return Depth{}
-}
-
 func TestRows(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
+	conform(t, func(t *testing.T, w *storetest.World) {
 		now := time.Now().Truncate(time.Microsecond)
-		w.update(t, func(tx Tx) {
+		w.Write(t, func(tx store.Tx) {
 			for _, id := range []string{"a/1", "a/3", "a/2", "b/1", "a\xff\x00"} {
-				tx.Put(Row{Key: Key{"k", id}, Value: []byte(id), Due: now, Seen: now})
+				tx.Put(store.Row{Key: store.Key{Kind: "k", ID: id}, Value: []byte(id), Due: now, Seen: now})
 			}
-			tx.Put(Row{Key: Key{"other", "a/1"}, Value: nil})
-			tx.Delete(Key{"k", "a/3"})
-			tx.Put(Row{Key: Key{"k", "a/1"}, Value: []byte("last"), Due: now.Add(time.Hour)})
+			tx.Put(store.Row{Key: store.Key{Kind: "other", ID: "a/1"}, Value: nil})
+			tx.Delete(store.Key{Kind: "k", ID: "a/3"})
+			tx.Put(store.Row{Key: store.Key{Kind: "k", ID: "a/1"}, Value: []byte("last"), Due: now.Add(time.Hour)})
 		})
-		w = w.reopen(t)
-		err := w.View(ctx, func(r Reader) error {
-			row, ok, err := r.Get(Key{"k", "a/1"})
+		w = w.Reopen(t)
+		err := w.View(ctx, func(r store.Reader) error {
+			row, ok, err := r.Get(store.Key{Kind: "k", ID: "a/1"})
 			if !ok || err != nil || string(row.Value) != "last" || !row.Due.Equal(now.Add(time.Hour)) || !row.Seen.IsZero() {
 				t.Errorf("got %+v %v %v", row, ok, err)
 			}
-			if _, ok, err = r.Get(Key{"k", "a/3"}); ok || err != nil {
+			if _, ok, err = r.Get(store.Key{Kind: "k", ID: "a/3"}); ok || err != nil {
 				t.Error("a/3 is there", err)
 			}
 			rows, err := r.Scan("k", "a/", 0)
@@ -183,7 +98,7 @@ func TestRows(t *testing.T) {
 		if rows, err = w.Own(ctx, "k", "", 0); err != nil || len(rows) != 4 {
 			t.Errorf("own: %v %v", rows, err)
 		}
-		var paged []Row
+		var paged []store.Row
 		for after := ""; ; after = paged[len(paged)-1].ID {
 			some, err := w.Own(ctx, "k", after, 1)
 			if err != nil || len(some) > 1 {
@@ -200,13 +115,13 @@ func TestRows(t *testing.T) {
 }
 
 func TestUpdateReadsEarlierCallersOfItsTransaction(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		hold := w.hold(t)
+	conform(t, func(t *testing.T, w *storetest.World) {
+		hold := w.Hold(t)
 		errs := make(chan error, 20)
 		for range 20 {
 			go func() {
-				errs <- w.Update(ctx, []string{"counter"}, func(tx Tx) error {
-					row, _, err := tx.Get(Key{"n", "n"})
+				errs <- w.Update(ctx, []string{"counter"}, func(tx store.Tx) error {
+					row, _, err := tx.Get(store.Key{Kind: "n", ID: "n"})
 					if err != nil {
 						return err
 					}
@@ -214,7 +129,7 @@ func TestUpdateReadsEarlierCallersOfItsTransaction(t *testing.T) {
 					if err != nil || len(rows) != len(row.Value) {
 						return fmt.Errorf("%d rows after %d updates: %w", len(rows), len(row.Value), err)
 					}
-					tx.Put(Row{Key: Key{"n", "n"}, Value: append(row.Value, 'x')}, Row{Key: Key{"list", fmt.Sprintf("%03d", len(rows))}})
+					tx.Put(store.Row{Key: store.Key{Kind: "n", ID: "n"}, Value: append(row.Value, 'x')}, store.Row{Key: store.Key{Kind: "list", ID: fmt.Sprintf("%03d", len(rows))}})
 					return nil
 				})
 			}()
@@ -225,8 +140,8 @@ func TestUpdateReadsEarlierCallersOfItsTransaction(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		w.View(ctx, func(r Reader) error {
-			row, _, _ := r.Get(Key{"n", "n"})
+		w.View(ctx, func(r store.Reader) error {
+			row, _, _ := r.Get(store.Key{Kind: "n", ID: "n"})
 			if len(row.Value) != 20 {
 				t.Errorf("%d of 20", len(row.Value))
 			}
@@ -235,25 +150,16 @@ func TestUpdateReadsEarlierCallersOfItsTransaction(t *testing.T) {
 	})
 }
 
-// hold keeps the writer busy until the returned function is called.
-func (w *world) hold(t *testing.T) func() {
-	t.Helper()
-	begun, end := make(chan bool), make(chan bool)
-	go w.Update(ctx, nil, func(Tx) error { close(begun); <-end; return nil })
-	<-begun
-	return func() { close(end) }
-}
-
 func TestUpdateThatFailsHarmsNobodyElse(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
+	conform(t, func(t *testing.T, w *storetest.World) {
 		boom := errors.New("boom")
-		release := w.hold(t)
+		release := w.Hold(t)
 		good, bad, panicking := make(chan error), make(chan error), make(chan error)
-		put := func(tx Tx, id string) { tx.Put(Row{Key: Key{"k", id}}) }
-		go func() { good <- w.Update(ctx, nil, func(tx Tx) error { put(tx, "good"); return nil }) }()
-		go func() { bad <- w.Update(ctx, nil, func(tx Tx) error { put(tx, "bad"); return boom }) }()
-		go func() { panicking <- w.Update(ctx, nil, func(tx Tx) error { put(tx, "panic"); panic("no") }) }()
-		for len(w.core.updates.in[ordinary]) < 3 {
+		put := func(tx store.Tx, id string) { tx.Put(store.Row{Key: store.Key{Kind: "k", ID: id}}) }
+		go func() { good <- w.Update(ctx, nil, func(tx store.Tx) error { put(tx, "good"); return nil }) }()
+		go func() { bad <- w.Update(ctx, nil, func(tx store.Tx) error { put(tx, "bad"); return boom }) }()
+		go func() { panicking <- w.Update(ctx, nil, func(tx store.Tx) error { put(tx, "panic"); panic("no") }) }()
+		for len(w.Core.Updates.In[engine.Ordinary]) < 3 {
 			time.Sleep(time.Millisecond)
 		}
 		release()
@@ -266,7 +172,7 @@ func TestUpdateThatFailsHarmsNobodyElse(t *testing.T) {
 		if err := <-panicking; err == nil || !strings.Contains(err.Error(), "panic") {
 			t.Error(err)
 		}
-		w.View(ctx, func(r Reader) error {
+		w.View(ctx, func(r store.Reader) error {
 			rows, err := r.Scan("k", "", 0)
 			if err != nil || len(rows) != 1 || rows[0].ID != "good" {
 				t.Error(rows, err)
@@ -277,82 +183,82 @@ func TestUpdateThatFailsHarmsNobodyElse(t *testing.T) {
 }
 
 func TestUpdateGivenUp(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		release := w.hold(t)
+	conform(t, func(t *testing.T, w *storetest.World) {
+		release := w.Hold(t)
 		short, cancel := context.WithCancel(ctx)
 		done := make(chan error)
 		go func() {
-			done <- w.Update(short, nil, func(tx Tx) error { t.Error("it ran"); return nil })
+			done <- w.Update(short, nil, func(tx store.Tx) error { t.Error("it ran"); return nil })
 		}()
-		for len(w.core.updates.in[ordinary]) < 1 {
+		for len(w.Core.Updates.In[engine.Ordinary]) < 1 {
 			time.Sleep(time.Millisecond)
 		}
 		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnknown) {
+		if err := <-done; !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnknown) {
 			t.Error(err)
 		}
 		release()
 		short, cancel = context.WithCancel(ctx)
 		given := make(chan struct{})
-		err := w.Update(short, nil, func(tx Tx) error { cancel(); <-given; return nil })
+		err := w.Update(short, nil, func(tx store.Tx) error { cancel(); <-given; return nil })
 		close(given)
-		if !errors.Is(err, ErrUnknown) || !errors.Is(err, context.Canceled) {
+		if !errors.Is(err, store.ErrUnknown) || !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})
 }
 
 func TestAppendIsIdempotent(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
+	conform(t, func(t *testing.T, w *storetest.World) {
 		for range 3 {
-			w.push(t, "e1", "repo", "tag", "hook")
-			w.update(t, func(tx Tx) { tx.Append(Event{ID: "pull", Type: "PULL", At: time.Now(), Transient: true}) })
+			w.Push(t, "e1", "repo", "tag", "hook")
+			w.Write(t, func(tx store.Tx) { tx.Append(store.Event{ID: "pull", Type: "PULL", At: time.Now(), Transient: true}) })
 		}
-		w.update(t, func(tx Tx) {
-			tx.Append(Event{ID: "pull", Transient: true})
-			tx.Append(Event{ID: "twice", Transient: true, At: time.Now()})
-			tx.Append(Event{ID: "twice", Transient: true, At: time.Now()})
-			tx.Append(Event{ID: "e1"}, Delivery{Webhook: "hook"})
+		w.Write(t, func(tx store.Tx) {
+			tx.Append(store.Event{ID: "pull", Transient: true})
+			tx.Append(store.Event{ID: "twice", Transient: true, At: time.Now()})
+			tx.Append(store.Event{ID: "twice", Transient: true, At: time.Now()})
+			tx.Append(store.Event{ID: "e1"}, store.Delivery{Webhook: "hook"})
 		})
-		evs, err := w.Events(ctx, EventQuery{Ascending: true})
+		evs, err := w.Events(ctx, store.EventQuery{Ascending: true})
 		if err != nil || len(evs) != 3 || evs[0].ID != "e1" || evs[1].ID != "pull" || evs[2].ID != "twice" {
 			t.Fatal(evs, err)
 		}
-		if d := w.depth(t, "hook"); d.Pending != 1 {
+		if d := w.Depth(t, "hook"); d.Pending != 1 {
 			t.Errorf("%+v", d)
 		}
 	})
 }
 
 func TestEvents(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
+	conform(t, func(t *testing.T, w *storetest.World) {
 		base := time.Now().Add(-time.Hour).Truncate(time.Microsecond)
 		for i := range 10 {
-			w.update(t, func(tx Tx) {
+			w.Write(t, func(tx store.Tx) {
 				at := base.Add(time.Duration(i) * time.Minute)
-				tx.Append(Event{ID: fmt.Sprintf("push%d", i), Type: "PUSH", At: at, Upstream: "u", Repository: "r1", Data: []byte("d")})
-				tx.Append(Event{ID: fmt.Sprintf("pull%d", i), Type: "PULL", At: at, Upstream: "u", Repository: "r2", Data: []byte{byte(i)}, Transient: true})
-				tx.Append(Event{ID: fmt.Sprintf("pulled%d", i), Type: "PULL", At: at, Upstream: "v", Repository: "r\x002\xff", Transient: true}, Delivery{Webhook: "h"})
+				tx.Append(store.Event{ID: fmt.Sprintf("push%d", i), Type: "PUSH", At: at, Upstream: "u", Repository: "r1", Data: []byte("d")})
+				tx.Append(store.Event{ID: fmt.Sprintf("pull%d", i), Type: "PULL", At: at, Upstream: "u", Repository: "r2", Data: []byte{byte(i)}, Transient: true})
+				tx.Append(store.Event{ID: fmt.Sprintf("pulled%d", i), Type: "PULL", At: at, Upstream: "v", Repository: "r\x002\xff", Transient: true}, store.Delivery{Webhook: "h"})
 			})
 		}
-		all, err := w.Events(ctx, EventQuery{Ascending: true})
+		all, err := w.Events(ctx, store.EventQuery{Ascending: true})
 		if err != nil || len(all) != 30 {
 			t.Fatal(len(all), err)
 		}
 		for _, q := range []struct {
-			EventQuery
+			store.EventQuery
 			want string
 		}{
-			{EventQuery{Limit: 3, Types: []string{"PULL"}, Upstream: "u"}, "pull9 pull8 pull7"},
-			{EventQuery{ID: "pull4"}, "pull4"},
-			{EventQuery{ID: "push4"}, "push4"},
-			{EventQuery{ID: "none"}, ""},
-			{EventQuery{Types: []string{"PULL", "X"}, Since: base.Add(8 * time.Minute), Ascending: true}, "pulled8 pull8 pulled9 pull9"},
-			{EventQuery{Repository: "r1", Until: base.Add(2 * time.Minute)}, "push1 push0"},
-			{EventQuery{After: all[27].Seq, Ascending: true}, all[28].ID + " " + all[29].ID},
-			{EventQuery{Before: all[1].Seq}, all[0].ID},
-			{EventQuery{Ascending: true, Limit: 1}, all[0].ID},
-			{EventQuery{Repository: "r\uFFFD2\uFFFD", Limit: 1}, "pulled9"},
+			{store.EventQuery{Limit: 3, Types: []string{"PULL"}, Upstream: "u"}, "pull9 pull8 pull7"},
+			{store.EventQuery{ID: "pull4"}, "pull4"},
+			{store.EventQuery{ID: "push4"}, "push4"},
+			{store.EventQuery{ID: "none"}, ""},
+			{store.EventQuery{Types: []string{"PULL", "X"}, Since: base.Add(8 * time.Minute), Ascending: true}, "pulled8 pull8 pulled9 pull9"},
+			{store.EventQuery{Repository: "r1", Until: base.Add(2 * time.Minute)}, "push1 push0"},
+			{store.EventQuery{After: all[27].Seq, Ascending: true}, all[28].ID + " " + all[29].ID},
+			{store.EventQuery{Before: all[1].Seq}, all[0].ID},
+			{store.EventQuery{Ascending: true, Limit: 1}, all[0].ID},
+			{store.EventQuery{Repository: "r\uFFFD2\uFFFD", Limit: 1}, "pulled9"},
 		} {
 			got, err := w.Events(ctx, q.EventQuery)
 			var ids []string
@@ -363,24 +269,28 @@ func TestEvents(t *testing.T) {
 				t.Errorf("%+v: got %v, want %s (%v)", q.EventQuery, ids, q.want, err)
 			}
 		}
-		if e := all[slices.IndexFunc(all, func(e Event) bool { return e.ID == "pull4" })]; string(e.Data) != "\x04" || !e.Transient || !e.At.Equal(base.Add(4*time.Minute)) || e.Upstream != "u" || e.Repository != "r2" {
+		if e := all[slices.IndexFunc(all, func(e store.Event) bool { return e.ID == "pull4" })]; string(e.Data) != "\x04" || !e.Transient || !e.At.Equal(base.Add(4*time.Minute)) || e.Upstream != "u" || e.Repository != "r2" {
 			t.Errorf("%+v", e)
 		}
 	})
 }
 
-func (w *world) leases(t *testing.T, ttl time.Duration, fair int, webhooks ...string) []Lane {
+func postgresWorld(t testing.TB, url, replica string) *storetest.World {
 	t.Helper()
-	lanes, err := w.Lease(ctx, webhooks, ttl, fair)
+	s, err := postgres.Open(context.Background(), postgres.Options{URL: url, Replica: replica})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lanes
-}
-
-// sqlOf runs a statement of the database's own.
-func (w *world) sqlOf(t testing.TB, sql string) (n int64, err error) {
-	t.Helper()
-	err = w.core.alone(ctx, func(s session, _ *group) error { n, err = s.exec(ctx, sql); return err })
-	return n, err
+	t.Cleanup(func() { s.Close() })
+	w := &storetest.World{Store: s, Core: &s.Core}
+	w.Again = func() error {
+		return opened(postgres.Open(context.Background(), postgres.Options{URL: url, Replica: replica}))
+	}
+	w.Reopen = func(t *testing.T) *storetest.World {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return postgresWorld(t, url, replica)
+	}
+	return w
 }

@@ -1,4 +1,4 @@
-package store
+package store_test
 
 import (
 	"errors"
@@ -6,18 +6,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
-func put(tx Tx) error { tx.Put(Row{Key: Key{"k", "k"}}); return nil }
-
 func TestNewerSchemaIsRefused(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		w.core.alone(ctx, func(s session, _ *group) error {
-			_, err := s.exec(ctx, "INSERT INTO schema_version (version) VALUES (99)")
+	conform(t, func(t *testing.T, w *storetest.World) {
+		w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error {
+			_, err := s.Exec(ctx, "INSERT INTO schema_version (version) VALUES (99)")
 			return err
 		})
 		w.Close()
-		if err := w.again(); err == nil || !strings.Contains(err.Error(), "version 99") {
+		if err := w.Again(); err == nil || !strings.Contains(err.Error(), "version 99") {
 			t.Error(err)
 		}
 	})
@@ -25,28 +27,28 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 
 // TestCommitInDoubt: the commit happened, its caller was told that it may not have.
 func TestCommitInDoubt(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		w.core.updates.fault = func(commit func() error) error {
-			w.core.updates.fault = nil
+	conform(t, func(t *testing.T, w *storetest.World) {
+		w.Core.Updates.Fault = func(commit func() error) error {
+			w.Core.Updates.Fault = nil
 			if err := commit(); err != nil {
 				t.Error(err)
 			}
-			return fmt.Errorf("%w: broken", ErrUnknown)
+			return fmt.Errorf("%w: broken", store.ErrUnknown)
 		}
 		update := func() error {
-			return w.Update(ctx, nil, func(tx Tx) error {
-				tx.Append(Event{ID: "push", At: time.Now()}, Delivery{Webhook: "hook"})
-				tx.Append(Event{ID: "pull", At: time.Now(), Transient: true})
+			return w.Update(ctx, nil, func(tx store.Tx) error {
+				tx.Append(store.Event{ID: "push", At: time.Now()}, store.Delivery{Webhook: "hook"})
+				tx.Append(store.Event{ID: "pull", At: time.Now(), Transient: true})
 				return nil
 			})
 		}
-		if err := update(); !errors.Is(err, ErrUnknown) {
+		if err := update(); !errors.Is(err, store.ErrUnknown) {
 			t.Error(err)
 		}
 		if err := update(); err != nil {
 			t.Error(err)
 		}
-		if evs, err := w.Events(ctx, EventQuery{}); err != nil || len(evs) != 2 || w.depth(t, "hook").Pending != 1 {
+		if evs, err := w.Events(ctx, store.EventQuery{}); err != nil || len(evs) != 2 || w.Depth(t, "hook").Pending != 1 {
 			t.Error(evs, err)
 		}
 	})
@@ -54,31 +56,33 @@ func TestCommitInDoubt(t *testing.T) {
 
 // TestChecksums: bytes that changed in the database are never sent.
 func TestChecksums(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		epoch := w.lease(t, "hook")
+	conform(t, func(t *testing.T, w *storetest.World) {
+		epoch := w.TakeLane(t, "hook")
 		for i := range 4 {
-			w.push(t, fmt.Sprint(i), "r", fmt.Sprint(i), "hook")
+			w.Push(t, fmt.Sprint(i), "r", fmt.Sprint(i), "hook")
 		}
-		due := w.due(t, DueQuery{})
-		w.finish(t, Outcome{DeliveryID: due[1].ID, Webhook: "hook", Epoch: epoch, NextAt: time.Now().Add(-time.Second), Payload: &Payload{Body: []byte("body")}})
-		w.update(t, func(tx Tx) { tx.Append(Event{ID: "pull", Data: []byte("pulled"), At: time.Now(), Transient: true}) })
-		w.core.alone(ctx, func(s session, _ *group) error {
+		due := w.DueNow(t, store.DueQuery{})
+		w.Record(t, store.Outcome{DeliveryID: due[1].ID, Webhook: "hook", Epoch: epoch, NextAt: time.Now().Add(-time.Second), Payload: &store.Payload{Body: []byte("body")}})
+		w.Write(t, func(tx store.Tx) {
+			tx.Append(store.Event{ID: "pull", Data: []byte("pulled"), At: time.Now(), Transient: true})
+		})
+		w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error {
 			for _, sql := range []string{"UPDATE events SET crc = crc + 1 WHERE id = '0'", "UPDATE payloads SET crc = crc + 1", "UPDATE packs SET crc = crc + 1"} {
-				if n, err := s.exec(ctx, sql); n != 1 || err != nil {
+				if n, err := s.Exec(ctx, sql); n != 1 || err != nil {
 					t.Error(sql, n, err)
 				}
 			}
 			return nil
 		})
-		wantIDs(t, w.due(t, DueQuery{}), "2 3")
-		dead, err := w.Deliveries(ctx, DeliveryQuery{States: []State{Dead}})
-		if err != nil || eventIDs(dead) != "1 0" || dead[0].Reason != ReasonCorrupt {
+		storetest.WantIDs(t, w.DueNow(t, store.DueQuery{}), "2 3")
+		dead, err := w.Deliveries(ctx, store.DeliveryQuery{States: []store.State{store.Dead}})
+		if err != nil || storetest.EventIDs(dead) != "1 0" || dead[0].Reason != store.ReasonCorrupt {
 			t.Errorf("%+v %v", dead, err)
 		}
-		if d := w.depth(t, "hook"); d.Pending != 2 || d.Dead != 2 {
+		if d := w.Depth(t, "hook"); d.Pending != 2 || d.Dead != 2 {
 			t.Errorf("%+v", d)
 		}
-		evs, err := w.Events(ctx, EventQuery{})
+		evs, err := w.Events(ctx, store.EventQuery{})
 		if err != nil || len(evs) != 5 || !evs[0].Corrupt || !evs[4].Corrupt || evs[4].Data != nil || evs[3].Corrupt {
 			t.Errorf("%+v %v", evs, err)
 		}
@@ -86,17 +90,17 @@ func TestChecksums(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
+	conform(t, func(t *testing.T, w *storetest.World) {
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := w.Update(ctx, nil, put); !errors.Is(err, ErrClosed) {
+		if err := w.Update(ctx, nil, storetest.Put); !errors.Is(err, store.ErrClosed) {
 			t.Error(err)
 		}
-		if _, err := w.Events(ctx, EventQuery{}); !errors.Is(err, ErrClosed) {
+		if _, err := w.Events(ctx, store.EventQuery{}); !errors.Is(err, store.ErrClosed) {
 			t.Error(err)
 		}
 	})

@@ -1,4 +1,4 @@
-package store
+package store_test
 
 import (
 	"bufio"
@@ -8,17 +8,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
 // writeUntilKilled is what the process does that TestKillLosesNothing kills: eight producers, each acknowledgement a line.
 func writeUntilKilled() {
-	var s Store
+	var s store.Store
 	var err error
 	name, where, _ := strings.Cut(os.Getenv("STORE_TEST_WRITER"), "|")
 	if strings.HasPrefix(where, "postgres:") {
-		s, err = OpenPostgres(ctx, PostgresOptions{URL: where, Replica: "killed"})
+		s, err = postgres.Open(ctx, postgres.Options{URL: where, Replica: "killed"})
 	} else {
-		s, err = OpenSQLite(ctx, SQLiteOptions{Dir: where})
+		s, err = sqlite.Open(ctx, sqlite.Options{Dir: where})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -29,10 +34,10 @@ func writeUntilKilled() {
 		go func() {
 			for i := 0; ; i++ {
 				id := fmt.Sprintf("%s-%d-%d", name, p, i)
-				err := s.Update(ctx, []string{fmt.Sprint(p)}, func(tx Tx) error {
-					tx.Append(Event{ID: id, Type: "PUSH", At: time.Now(), Data: []byte(id)}, Delivery{Webhook: "hook"})
-					tx.Append(Event{ID: "pull-" + id, Type: "PULL", At: time.Now(), Transient: true})
-					tx.Put(Row{Key: Key{"last", fmt.Sprint(p)}, Value: []byte(id)})
+				err := s.Update(ctx, []string{fmt.Sprint(p)}, func(tx store.Tx) error {
+					tx.Append(store.Event{ID: id, Type: "PUSH", At: time.Now(), Data: []byte(id)}, store.Delivery{Webhook: "hook"})
+					tx.Append(store.Event{ID: "pull-" + id, Type: "PULL", At: time.Now(), Transient: true})
+					tx.Put(store.Row{Key: store.Key{Kind: "last", ID: fmt.Sprint(p)}, Value: []byte(id)})
 					return nil
 				})
 				if err != nil {
@@ -51,15 +56,15 @@ func writeUntilKilled() {
 func TestKillLosesNothing(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		dir := t.TempDir()
-		killed(t, dir, func() *world { return sqliteWorld(t, dir) })
+		killed(t, dir, func() *storetest.World { return sqliteWorld(t, dir) })
 	})
 	t.Run("postgres", func(t *testing.T) {
-		url := database(t)
-		killed(t, url, func() *world { return postgresWorld(t, url, "after") })
+		url := storetest.Database(t)
+		killed(t, url, func() *storetest.World { return postgresWorld(t, url, "after") })
 	})
 }
 
-func killed(t *testing.T, where string, open func() *world) {
+func killed(t *testing.T, where string, open func() *storetest.World) {
 	acked := map[string]bool{}
 	for round := range 4 {
 		cmd := exec.Command(os.Args[0])
@@ -87,7 +92,7 @@ func killed(t *testing.T, where string, open func() *world) {
 	w := open()
 	have := map[string]bool{}
 	for after := int64(0); ; {
-		evs, err := w.Events(ctx, EventQuery{After: after, Ascending: true, Limit: 1000})
+		evs, err := w.Events(ctx, store.EventQuery{After: after, Ascending: true, Limit: 1000})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,10 +112,19 @@ func killed(t *testing.T, where string, open func() *world) {
 			t.Errorf("%s was acknowledged and is lost", id)
 		}
 	}
-	if d := w.depth(t, "hook"); d.Pending != int64(len(have)/2) || len(acked) < 400 {
+	if d := w.Depth(t, "hook"); d.Pending != int64(len(have)/2) || len(acked) < 400 {
 		t.Errorf("%d pending of %d events, %d acknowledged", d.Pending, len(have)/2, len(acked))
 	}
-	if w.isFile && len(w.Warnings()) > 0 {
+	if w.IsFile && len(w.Warnings()) > 0 {
 		t.Error(w.Warnings())
 	}
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv("STORE_TEST_WRITER") != "" {
+		writeUntilKilled()
+	}
+	code := m.Run()
+	storetest.StopPostgres()
+	os.Exit(code)
 }

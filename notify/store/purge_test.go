@@ -1,74 +1,35 @@
-package store
+package store_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
-func (w *world) events(t *testing.T) string {
-	t.Helper()
-	evs, err := w.Events(ctx, EventQuery{Ascending: true, Limit: 1000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ids []string
-	for _, e := range evs {
-		ids = append(ids, e.ID)
-	}
-	return strings.Join(ids, " ")
-}
-
-func (w *world) purge(t *testing.T, r Retention, in time.Duration, trims ...Trim) int {
-	t.Helper()
-	n, err := w.Purge(ctx, r, trims, time.Now().Add(in))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// settle finishes the deliveries of the named events.
-func (w *world) settle(t *testing.T, state State, events ...string) {
-	t.Helper()
-	epoch := w.lease(t, "hook")
-	for _, id := range events {
-		ds, err := w.Deliveries(ctx, DeliveryQuery{EventID: id})
-		if err != nil || len(ds) == 0 {
-			t.Fatal(ds, err)
-		}
-		w.finish(t, Outcome{DeliveryID: ds[0].ID, Webhook: "hook", Epoch: epoch, State: state, Payload: &Payload{Body: []byte("b")}, Attempt: &Attempt{At: time.Now()}})
-	}
-}
-
-func (w *world) count(t *testing.T, table string) (n int64) {
-	t.Helper()
-	if err := w.core.query(ctx, "SELECT count(*) FROM "+table, nil, func(s scanner) error { return s.Scan(&n) }); err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 func TestRetention(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
+	conform(t, func(t *testing.T, w *storetest.World) {
 		for _, id := range []string{"pending", "delivered", "dead"} {
-			w.push(t, id, "r", id, "hook")
+			w.Push(t, id, "r", id, "hook")
 		}
-		pull := func(id string, ds ...Delivery) {
-			w.update(t, func(tx Tx) { tx.Append(Event{ID: id, At: time.Now(), Transient: true}, ds...) })
+		pull := func(id string, ds ...store.Delivery) {
+			w.Write(t, func(tx store.Tx) { tx.Append(store.Event{ID: id, At: time.Now(), Transient: true}, ds...) })
 		}
 		pull("pull")
-		pull("pull-delivered", Delivery{Webhook: "hook"})
-		pull("pull-pending", Delivery{Webhook: "hook"})
-		w.update(t, func(tx Tx) { tx.Append(Event{ID: "unmatched", At: time.Now()}) })
-		w.settle(t, Delivered, "delivered", "pull-delivered")
-		w.settle(t, Dead, "dead")
-		r := Retention{Delivered: 7 * 24 * time.Hour, Pulls: 24 * time.Hour, Unmatched: 48 * time.Hour, Dead: 30 * 24 * time.Hour, Attempts: 5 * 24 * time.Hour}
+		pull("pull-delivered", store.Delivery{Webhook: "hook"})
+		pull("pull-pending", store.Delivery{Webhook: "hook"})
+		w.Write(t, func(tx store.Tx) { tx.Append(store.Event{ID: "unmatched", At: time.Now()}) })
+		w.Settle(t, store.Delivered, "delivered", "pull-delivered")
+		w.Settle(t, store.Dead, "dead")
+		r := store.Retention{Delivered: 7 * 24 * time.Hour, Pulls: 24 * time.Hour, Unmatched: 48 * time.Hour, Dead: 30 * 24 * time.Hour, Attempts: 5 * 24 * time.Hour}
 		const all = "pending delivered dead pull pull-delivered pull-pending unmatched"
-		w.purge(t, Retention{}, 1000*time.Hour)
-		w.purge(t, r, 23*time.Hour)
-		if got := w.events(t); got != all {
+		w.PurgeIn(t, store.Retention{}, 1000*time.Hour)
+		w.PurgeIn(t, r, 23*time.Hour)
+		if got := w.EventIDs(t); got != all {
 			t.Fatalf("too early: %s", got)
 		}
 		for _, step := range []struct {
@@ -83,106 +44,106 @@ func TestRetention(t *testing.T) {
 			{31 * 24 * time.Hour, "pending pull-pending", 0},
 			{1000 * 24 * time.Hour, "pending pull-pending", 0},
 		} {
-			w.purge(t, r, step.in)
-			if got := w.events(t); got != step.want || w.count(t, "attempts") != step.attempts {
-				t.Errorf("after %v: %s, %d attempts; want %s, %d", step.in, got, w.count(t, "attempts"), step.want, step.attempts)
+			w.PurgeIn(t, r, step.in)
+			if got := w.EventIDs(t); got != step.want || w.Count(t, "attempts") != step.attempts {
+				t.Errorf("after %v: %s, %d attempts; want %s, %d", step.in, got, w.Count(t, "attempts"), step.want, step.attempts)
 			}
 		}
-		if n := w.count(t, "payloads"); n != 0 {
+		if n := w.Count(t, "payloads"); n != 0 {
 			t.Errorf("%d payloads of nothing", n)
 		}
-		if d := w.depth(t, "hook"); d.Pending != 2 || d.Dead != 0 {
+		if d := w.Depth(t, "hook"); d.Pending != 2 || d.Dead != 0 {
 			t.Errorf("%+v", d)
 		}
 	})
 }
 
 func TestPurgeOfManyChunks(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		const n = 2*chunk + 50
-		w.update(t, func(tx Tx) {
+	conform(t, func(t *testing.T, w *storetest.World) {
+		const n = 2*engine.Chunk + 50
+		w.Write(t, func(tx store.Tx) {
 			for i := range n {
-				tx.Append(Event{ID: fmt.Sprint(i), At: time.Now()}, Delivery{Webhook: "hook"})
+				tx.Append(store.Event{ID: fmt.Sprint(i), At: time.Now()}, store.Delivery{Webhook: "hook"})
 			}
 		})
 		if err := w.Park(ctx, "hook"); err != nil {
 			t.Fatal(err)
 		}
-		if d := w.depth(t, "hook"); d.Parked != n || d.Pending != 0 {
+		if d := w.Depth(t, "hook"); d.Parked != n || d.Pending != 0 {
 			t.Errorf("%+v", d)
 		}
-		if got := w.purge(t, Retention{Dead: time.Hour}, 2*time.Hour); got != n {
+		if got := w.PurgeIn(t, store.Retention{Dead: time.Hour}, 2*time.Hour); got != n {
 			t.Errorf("%d expired, want %d", got, n)
 		}
-		dead, err := w.Deliveries(ctx, DeliveryQuery{States: []State{Dead}, Limit: 1})
-		if err != nil || len(dead) != 1 || dead[0].Reason != ReasonExpired {
+		dead, err := w.Deliveries(ctx, store.DeliveryQuery{States: []store.State{store.Dead}, Limit: 1})
+		if err != nil || len(dead) != 1 || dead[0].Reason != store.ReasonExpired {
 			t.Errorf("%+v %v", dead, err)
 		}
-		if got, err := w.Redeliver(ctx, DeliveryQuery{States: []State{Dead}, Limit: chunk + 10}); got != chunk+10 || err != nil {
+		if got, err := w.Redeliver(ctx, store.DeliveryQuery{States: []store.State{store.Dead}, Limit: engine.Chunk + 10}); got != engine.Chunk+10 || err != nil {
 			t.Error(got, err)
 		}
-		if got, err := w.Redeliver(ctx, DeliveryQuery{Webhook: "hook", States: []State{Dead}}); got != n-chunk-10 || err != nil {
+		if got, err := w.Redeliver(ctx, store.DeliveryQuery{Webhook: "hook", States: []store.State{store.Dead}}); got != n-engine.Chunk-10 || err != nil {
 			t.Error(got, err)
 		}
-		if d := w.depth(t, "hook"); d.Parked+d.Dead != 0 || d.Pending != n {
+		if d := w.Depth(t, "hook"); d.Parked+d.Dead != 0 || d.Pending != n {
 			t.Errorf("%+v", d)
 		}
 	})
 }
 
 func TestMaxSize(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		w.push(t, "pending", "r", "t", "other")
-		epoch := w.lease(t, "hook")
-		for i := range 2 * chunk {
-			w.push(t, fmt.Sprint(i), "r", fmt.Sprint(i), "hook")
+	conform(t, func(t *testing.T, w *storetest.World) {
+		w.Push(t, "pending", "r", "t", "other")
+		epoch := w.TakeLane(t, "hook")
+		for i := range 2 * engine.Chunk {
+			w.Push(t, fmt.Sprint(i), "r", fmt.Sprint(i), "hook")
 		}
-		var outcomes []Outcome
-		for _, d := range w.due(t, DueQuery{Limit: 2 * chunk}) {
-			outcomes = append(outcomes, Outcome{DeliveryID: d.ID, Webhook: "hook", Epoch: epoch, State: Delivered, Payload: &Payload{Body: kilobyte}})
+		var outcomes []store.Outcome
+		for _, d := range w.DueNow(t, store.DueQuery{Limit: 2 * engine.Chunk}) {
+			outcomes = append(outcomes, store.Outcome{DeliveryID: d.ID, Webhook: "hook", Epoch: epoch, State: store.Delivered, Payload: &store.Payload{Body: storetest.Kilobyte}})
 		}
-		w.finish(t, outcomes...)
-		if !w.isFile { // whose counts are statistics
-			if _, err := w.sqlOf(t, "ANALYZE"); err != nil {
+		w.Record(t, outcomes...)
+		if !w.IsFile { // whose counts are statistics
+			if _, err := w.SQL(t, "ANALYZE"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		size, err := w.core.size(ctx)
+		size, err := w.Core.Size(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		full := size.all
-		left := func() int { return strings.Count(w.events(t), " ") }
-		w.purge(t, Retention{MaxSize: 2 * full}, 0)
-		if left() != 2*chunk {
-			t.Errorf("%d events left of %d that fit", left(), 2*chunk)
+		full := size.All
+		left := func() int { return strings.Count(w.EventIDs(t), " ") }
+		w.PurgeIn(t, store.Retention{MaxSize: 2 * full}, 0)
+		if left() != 2*engine.Chunk {
+			t.Errorf("%d events left of %d that fit", left(), 2*engine.Chunk)
 		}
-		w.purge(t, Retention{MaxSize: full * 3 / 4}, 0)
-		if got := w.events(t); !strings.HasPrefix(got, fmt.Sprintf("pending %d ", 2*chunk-left())) || left() != chunk {
+		w.PurgeIn(t, store.Retention{MaxSize: full * 3 / 4}, 0)
+		if got := w.EventIDs(t); !strings.HasPrefix(got, fmt.Sprintf("pending %d ", 2*engine.Chunk-left())) || left() != engine.Chunk {
 			t.Errorf("left: %s", got)
 		}
-		w.update(t, func(tx Tx) { tx.Append(Event{ID: "pull", At: time.Now(), Transient: true}) })
-		for w.purge(t, Retention{MaxSize: 1}, 0) > 0 {
+		w.Write(t, func(tx store.Tx) { tx.Append(store.Event{ID: "pull", At: time.Now(), Transient: true}) })
+		for w.PurgeIn(t, store.Retention{MaxSize: 1}, 0) > 0 {
 		}
-		if got := w.events(t); got != "pending" {
+		if got := w.EventIDs(t); got != "pending" {
 			t.Errorf("left: %s", got)
 		}
 	})
 }
 
 func TestTrim(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
+	conform(t, func(t *testing.T, w *storetest.World) {
 		now := time.Now()
-		w.update(t, func(tx Tx) {
-			for i := range 2 * chunk {
-				tx.Put(Row{Key: Key{"k", fmt.Sprintf("%04d", i)}, Seen: now.Add(time.Duration(-i) * time.Second)})
+		w.Write(t, func(tx store.Tx) {
+			for i := range 2 * engine.Chunk {
+				tx.Put(store.Row{Key: store.Key{Kind: "k", ID: fmt.Sprintf("%04d", i)}, Seen: now.Add(time.Duration(-i) * time.Second)})
 			}
-			tx.Put(Row{Key: Key{"k", "unseen"}}, Row{Key: Key{"other", "x"}, Seen: now.Add(-time.Hour)})
+			tx.Put(store.Row{Key: store.Key{Kind: "k", ID: "unseen"}}, store.Row{Key: store.Key{Kind: "other", ID: "x"}, Seen: now.Add(-time.Hour)})
 		})
-		if n := w.purge(t, Retention{}, 0, Trim{Kind: "k", Max: 3}); n != 2*chunk-3 {
+		if n := w.PurgeIn(t, store.Retention{}, 0, store.Trim{Kind: "k", Max: 3}); n != 2*engine.Chunk-3 {
 			t.Errorf("%d removed", n)
 		}
-		w.View(ctx, func(r Reader) error {
+		w.View(ctx, func(r store.Reader) error {
 			rows, err := r.Scan("k", "", 0)
 			if err != nil || len(rows) != 4 || rows[2].ID != "0002" {
 				t.Errorf("%v %v", rows, err)

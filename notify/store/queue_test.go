@@ -1,50 +1,31 @@
-package store
+package store_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
-)
 
-// crowd has n updates wait, each an event with a thousand deliveries, and returns what they end with.
-func (w *world) crowd(t *testing.T, n int) chan error {
-	t.Helper()
-	deliveries := make([]Delivery, 1000)
-	for i := range deliveries {
-		deliveries[i].Webhook = fmt.Sprint("hook", i%10)
-	}
-	ends := make(chan error, n)
-	for i := range n {
-		go func() {
-			ends <- w.Update(ctx, nil, func(tx Tx) error {
-				tx.Append(Event{ID: fmt.Sprint("event", i), At: time.Now()}, deliveries...)
-				return nil
-			})
-		}()
-	}
-	for len(w.core.updates.in[ordinary]) < n {
-		time.Sleep(time.Millisecond)
-	}
-	return ends
-}
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
+)
 
 // TestAnUpdateAheadOvertakesACrowd: it shares the first transaction with no more than fits there.
 func TestAnUpdateAheadOvertakesACrowd(t *testing.T) {
-	conform(t, func(t *testing.T, w *world) {
-		release := w.hold(t)
-		ends := w.crowd(t, 12)
+	conform(t, func(t *testing.T, w *storetest.World) {
+		release := w.Hold(t)
+		ends := w.Crowd(t, 12)
 		ahead := make(chan int)
 		go func() {
-			if err := w.UpdateOn(ctx, Terms{Ahead: true, Patience: time.Minute}, put); err != nil {
+			if err := w.UpdateOn(ctx, store.Terms{Ahead: true, Patience: time.Minute}, storetest.Put); err != nil {
 				t.Error(err)
 			}
-			evs, err := w.Events(ctx, EventQuery{})
+			evs, err := w.Events(ctx, store.EventQuery{})
 			if err != nil {
 				t.Error(err)
 			}
 			ahead <- len(evs)
 		}()
-		for len(w.core.updates.in[urgent]) < 1 {
+		for len(w.Core.Updates.In[engine.Urgent]) < 1 {
 			time.Sleep(time.Millisecond)
 		}
 		release()

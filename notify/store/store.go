@@ -1,19 +1,16 @@
-// Package store is the outbox: it keeps events, the deliveries that they cause and the rows of state that must survive, and owns the
-// one transaction in which they change together. It knows bytes and ids, not meaning.
+// Package store is the contract of the outbox: the events, the deliveries that they cause and the rows of state that must
+// survive, and the one transaction in which they change together. It knows bytes and ids, not their meaning.
 //
-// Two engines have one meaning: SQLite (one process for each file) and PostgreSQL (any number of replicas). One conformance suite runs on both.
+// Two packages keep this contract: store/sqlite (one process for each file) and store/postgres (any number of replicas).
+// What they share is in store/engine. The tests of this package are the conformance suite; they run on both.
 //
-// Everything that writes goes through one writer goroutine, which groups what waits into one transaction (group commit):
-// Update returns when the transaction that holds its changes is durable. (On PostgreSQL outcomes and chores have a writer each
-// of their own, so that lanes do not wait for pushes.)
+// Everything that writes goes through one writer goroutine, which makes one transaction of the callers that wait (group
+// commit): Update returns when the transaction that holds its changes is durable. On PostgreSQL, outcomes and chores have a
+// writer each of their own, so that lanes do not wait for pushes.
 //
-// Where to read on: writer.go (requests become transactions), group.go (what a transaction wants written), sqlite_apply.go and
-// postgres_apply.go (how it is written), due.go (what a lane may send), purge.go (retention), salvage.go (a damaged file),
-// postgres_store.go and remote.go (replicas).
-//
-// Followers of the event log read Events after the last Seq that they saw. On SQLite numbers are committed in order. On
-// PostgreSQL transactions of several replicas are not; Events holds back what is above the lowest number that a transaction
-// under way may still bring, so that a follower misses nothing, and pays with the length of the longest append.
+// Followers of the event log read Events after the last Seq that they saw. On SQLite, numbers are committed in order. On
+// PostgreSQL, transactions of several replicas are not: Events holds back what is above the lowest number that a running
+// transaction may still commit, so that a follower misses nothing.
 //
 // The states of a delivery:
 //
@@ -21,8 +18,8 @@
 //	            ▼                                  │
 //	Append → pending ── Finish(delivered) → delivered
 //	          │ ▲  └─── Finish(dead) ─────→ dead ──┘
-//	          │ └─ Finish(retry at), MakeDue, Redeliver
-//	          └ Park → parked ── expiry ──→ dead      parked → Unpark → pending
+//	          │ └─ Finish(retry at) ┘        ▲
+//	          └ Park → parked ── expiry ─────┘        parked → Unpark → pending
 package store
 
 import (
@@ -30,6 +27,12 @@ import (
 	"errors"
 	"time"
 )
+
+// ReasonCorrupt is the reason of a dead letter whose stored bytes do not match their checksum.
+const ReasonCorrupt = "corrupt"
+
+// ReasonExpired is the reason of a dead letter that was parked for too long.
+const ReasonExpired = "expired"
 
 // Errors that callers tell apart.
 var (

@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -19,11 +21,11 @@ import (
 // and while retention lets go of what is old.
 func outbox(s *stage, opts options) []row {
 	rows := recording(s, opts, "SQLite", func(ctx context.Context) (store.Store, error) {
-		return store.OpenSQLite(ctx, store.SQLiteOptions{Dir: s.TempDir()})
+		return sqlite.Open(ctx, sqlite.Options{Dir: s.TempDir()})
 	})
 	server := harness.Postgres(s)
 	return append(rows, recording(s, opts, "PostgreSQL", func(ctx context.Context) (store.Store, error) {
-		return store.OpenPostgres(ctx, store.PostgresOptions{URL: server.Database(s, "bench"), Replica: "bench"})
+		return postgres.Open(ctx, postgres.Options{URL: server.Database(s, "bench"), Replica: "bench"})
 	})...)
 }
 

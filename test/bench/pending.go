@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 )
 
 // pending is how soon a bellbuoy that starts with a million pending deliveries answers its first push. Nobody listens at any of its
@@ -56,7 +57,7 @@ func waiting(b buoy) float64 {
 
 // multiply records the one event that a store holds n times more, with deliveries of their own: by pushes it would take minutes.
 func multiply(s *stage, dir string, n int) {
-	st, err := store.OpenSQLite(s.ctx, store.SQLiteOptions{Dir: dir})
+	st, err := sqlite.Open(s.ctx, sqlite.Options{Dir: dir})
 	s.must(err)
 	defer st.Close()
 	events, err := st.Events(s.ctx, store.EventQuery{})

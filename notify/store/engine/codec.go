@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"hash/fnv"
+	"strings"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errCorrupt: bytes read back do not match their checksum.
+var errCorrupt = errors.New("the stored bytes do not match their checksum")
+
+func Checksum(b []byte) int64 { return int64(crc32.Checksum(b, castagnoli)) }
+
+func Micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func FromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// KeyHash is what the indexes hold of a TagKey or RepoKey. 0 stands for "", which orders nothing.
+// Two keys of one hash would wait for each other needlessly, which harms nobody.
+func KeyHash(key string) int64 {
+	if key == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	if sum := int64(h.Sum64()); sum != 0 {
+		return sum
+	}
+	return 1
+}
+
+// Clean makes s fit for a text column of either engine: PostgreSQL takes neither NUL nor invalid UTF-8.
+func Clean(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// EncodePayload: length of the head, the head as JSON, the body.
+func EncodePayload(p *store.Payload) ([]byte, error) {
+	head, err := json.Marshal(payloadHead{p.ContentType, p.Header})
+	if err != nil {
+		return nil, fmt.Errorf("encoding a payload's header: %w", err)
+	}
+	b := make([]byte, 0, binary.MaxVarintLen64+len(head)+len(p.Body))
+	b = binary.AppendUvarint(b, uint64(len(head)))
+	b = append(b, head...)
+	return append(b, p.Body...), nil
+}
+
+type payloadHead struct {
+	ContentType string            `json:"t"`
+	Header      map[string]string `json:"h,omitempty"`
+}
+
+func decodePayload(b []byte, crc int64) (*store.Payload, error) {
+	if Checksum(b) != crc {
+		return nil, errCorrupt
+	}
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)-used) {
+		return nil, errCorrupt
+	}
+	var head payloadHead
+	if err := json.Unmarshal(b[used:used+int(n)], &head); err != nil {
+		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	return &store.Payload{ContentType: head.ContentType, Header: head.Header, Body: b[used+int(n):]}, nil
+}
+
+// appendBytes encodes a field that fields.bytes takes off again.
+func appendBytes[T string | []byte](b []byte, field T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(field))), field...)
+}
+
+// fields takes encoded fields apart. bad: they were not what was asked for; there is no rest then.
+type fields struct {
+	rest []byte
+	bad  bool
+}
+
+func (f *fields) fail() { f.rest, f.bad = nil, true }
+
+func (f *fields) byte() (b byte) {
+	if len(f.rest) == 0 {
+		f.fail()
+		return 0
+	}
+	b, f.rest = f.rest[0], f.rest[1:]
+	return b
+}
+
+func (f *fields) varint() int64 {
+	v, n := binary.Varint(f.rest)
+	if n <= 0 {
+		f.fail()
+		return 0
+	}
+	f.rest = f.rest[n:]
+	return v
+}
+
+func (f *fields) bytes() (b []byte) {
+	size, n := binary.Uvarint(f.rest)
+	if n <= 0 || size > uint64(len(f.rest)-n) {
+		f.fail()
+		return nil
+	}
+	end := n + int(size)
+	b, f.rest = f.rest[n:end:end], f.rest[end:]
+	return b
+}

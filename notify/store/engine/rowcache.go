@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+const (
+	CacheRows  = 4096
+	CacheValue = 1 << 10 // bytes; longer rows are not kept
+	KindRows   = 1024    // a kind of more rows, or more bytes, is not kept as a whole
+	KindBytes  = 1 << 20
+	kindAgain  = time.Minute // until a kind that was too large is looked at again
+)
+
+// RowCache is rows as they are committed, of a file that only this process writes to: what one transaction has read or written the next one reads again,
+// an intent and what settles it above all. nil: nothing is kept. It is the writer's.
+//
+// Most of what is asked for is not there: writes that wait, tries to be joined. Kinds that have few rows are therefore kept as a whole, which answers that too.
+type RowCache struct {
+	Rows  *lru.Cache[store.Key, *store.Row] // of nil: that there is none
+	Kinds map[string]*kind                  // the program's own words, so they are few
+}
+
+// kind is all rows of a kind, by ID.
+type kind struct {
+	Rows  map[string]*store.Row // nil: they are too many
+	Bytes int
+	found time.Time // when that was found
+}
+
+func NewRowCache() *RowCache {
+	rows, err := lru.New[store.Key, *store.Row](CacheRows)
+	if err != nil { // only for a size below 1
+		return nil
+	}
+	return &RowCache{Rows: rows, Kinds: make(map[string]*kind)}
+}
+
+func (c *RowCache) row(k store.Key) (row *store.Row, known bool) {
+	if c == nil {
+		return nil, false
+	}
+	return c.Rows.Get(k)
+}
+
+// whole is a kind with all its rows, which load reads, as many as it is told, where they are not known yet; nil: they are too many.
+func (c *RowCache) whole(name string, load func(limit int) ([]store.Row, error)) (*kind, error) {
+	if c == nil {
+		return nil, nil
+	}
+	k := c.Kinds[name]
+	switch {
+	case k != nil && k.Rows != nil:
+		return k, nil
+	case k != nil && time.Since(k.found) < kindAgain:
+		return nil, nil
+	}
+	rows, err := load(KindRows + 1)
+	if err != nil {
+		return nil, err
+	}
+	k = &kind{Rows: make(map[string]*store.Row, len(rows))}
+	c.Kinds[name] = k
+	for i := range rows {
+		k.keep(rows[i].ID, &rows[i])
+	}
+	if k.Rows == nil {
+		return nil, nil
+	}
+	return k, nil
+}
+
+// keep notes what is committed; nil: there is no such row.
+func (c *RowCache) keep(k store.Key, row *store.Row) {
+	if c == nil {
+		return
+	}
+	if of := c.Kinds[k.Kind]; of != nil && of.Rows != nil {
+		of.keep(k.ID, committed(row))
+		c.Rows.Remove(k)
+		return
+	}
+	if row != nil && len(row.Value) > CacheValue {
+		c.Rows.Remove(k)
+		return
+	}
+	c.Rows.Add(k, committed(row))
+}
+
+// committed is a row as it would be read; nil stays nil.
+func committed(row *store.Row) *store.Row {
+	if row == nil {
+		return nil
+	}
+	own := *row
+	own.Due, own.Seen, own.Owner = FromMicros(Micros(row.Due)), FromMicros(Micros(row.Seen)), Local
+	return &own
+}
+
+// keep notes a row of the kind, and gives all of them up when they become too many.
+func (k *kind) keep(id string, row *store.Row) {
+	if old := k.Rows[id]; old != nil {
+		k.Bytes -= len(id) + len(old.Value)
+		delete(k.Rows, id)
+	}
+	if row == nil || k.Rows == nil {
+		return
+	}
+	k.Rows[id] = row
+	k.Bytes += len(id) + len(row.Value)
+	if len(k.Rows) > KindRows || k.Bytes > KindBytes {
+		k.Rows, k.found = nil, time.Now()
+	}
+}
+
+// Clear is called when rows may have changed in another way. That a kind has many is remembered.
+func (c *RowCache) Clear() {
+	if c == nil {
+		return
+	}
+	c.Rows.Purge()
+	for name, k := range c.Kinds {
+		if k.Rows != nil {
+			delete(c.Kinds, name)
+		}
+	}
+}
+
+// Local is the owner of every row of a SQLite file.
+const Local = "local"

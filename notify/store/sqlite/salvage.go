@@ -1,0 +1,268 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+)
+
+// errDamaged: quick_check found damage.
+var errDamaged = errors.New("the database file is damaged")
+
+// heal replaces a file that was found damaged while it is in use. Readers wait meanwhile. What cannot be replaced now is
+// tried again by the next transaction.
+func (e *database) heal() {
+	if !e.healing {
+		e.healing = true
+		for range readers {
+			(<-e.read).Close()
+		}
+	}
+	e.disconnect()
+	if err := e.salvage(context.Background()); err == nil {
+		e.healing = false
+		e.damaged.Store(false)
+	}
+}
+
+// salvage takes what can be read of the damaged file into a new one, puts the damaged one aside and the new one in its place.
+// It can be killed at any moment: the new file is renamed when it is complete, and connect finishes what was begun.
+// The damaged one is never deleted.
+func (e *database) salvage(ctx context.Context) error {
+	if e.replaced == "" {
+		if err := e.replace(ctx); err != nil {
+			return err
+		}
+	}
+	if err := e.connect(ctx); err != nil {
+		return fmt.Errorf("starting anew after a damaged file was put aside: %w", err)
+	}
+	e.warn(e.replaced)
+	e.replaced = ""
+	return nil
+}
+
+func (e *database) replace(ctx context.Context) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(e.path + newFile + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	saved, lost, err := e.rescue(ctx)
+	if err != nil {
+		return fmt.Errorf("salvaging a damaged file: %w", err)
+	}
+	aside, err := e.putAside()
+	if err != nil {
+		return fmt.Errorf("putting a damaged file aside: %w", err)
+	}
+	e.replaced = fmt.Sprintf("the database file was damaged: it is kept as %s, %d rows of it were salvaged%s", aside, saved, lost)
+	return nil
+}
+
+// newFile is what a file is called while rows are salvaged into it.
+const newFile = ".new"
+
+func (e *database) rescue(ctx context.Context) (saved int, lost string, err error) {
+	f, err := os.OpenFile(e.path+newFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return 0, "", err
+	}
+	f.Close()
+	to, err := openConn(dsn(e.path+newFile, writerPragmas))
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	if err := migrate(to); err != nil {
+		return 0, "", err
+	}
+	saved, lost = copyFrom(e.path, to)
+	return saved, lost, to.Query(ctx, "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(engine.Scanner) error { return nil })
+}
+
+func (e *database) warn(text string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.warnings = append(e.warnings, text)
+}
+
+func (e *database) warned() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]string(nil), e.warnings...)
+}
+
+// putAside renames the file with its WAL, under names that belong together, and the new one to its place.
+func (e *database) putAside() (string, error) {
+	aside := e.path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000000")
+	if err := os.Rename(e.path+"-wal", aside+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	if err := os.Rename(e.path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	os.Remove(e.path + "-shm") // made anew
+	return aside, e.finishSalvage()
+}
+
+// finishSalvage gives a complete new file its name.
+func (e *database) finishSalvage() error {
+	if _, err := os.Stat(e.path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(e.path+newFile, e.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(e.path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// salvaged are the tables worth saving, with their columns and the integer key that reading can go on behind damage by; "" has none.
+var salvaged = []struct{ table, key, columns string }{
+	{"counters", "", "name, value"},
+	{"lanes", "", "webhook, owner, epoch, lease_until, state"},
+	{"state_rows", "", "kind, id, value, due, seen, owner"},
+	{"events", "seq", "seq, id, type, at, upstream, repository, transient, matched, data, crc"},
+	{"deliveries", "id", "id, event_seq, webhook, number, tag_key, repo_key, tag_hash, repo_hash, state, attempts, created_at, next_at, reason, status, finished_at, transient"},
+	{"payloads", "delivery", "delivery, data, crc"},
+	{"packs", "first", "first, last, at_min, at_max, made, data, crc"},
+	{"attempts", "", "delivery, at, n, status, latency, reason, error, response, replica"},
+}
+
+// copyFrom copies what can be read. Rows whose content is damaged are found out by their checksums later.
+func copyFrom(path string, to *conn) (saved int, lost string) {
+	from, err := openConn(dsn(path, []string{"cell_size_check(1)"}) + "&mode=ro")
+	if err != nil {
+		return 0, ": it cannot be opened (" + err.Error() + ")"
+	}
+	defer from.Close()
+	var gaps []string
+	for _, t := range salvaged {
+		s := &salvage{from: from, to: to, table: t.table, key: t.key, columns: t.columns}
+		s.run()
+		saved += s.saved
+		if s.err != nil {
+			gaps = append(gaps, fmt.Sprintf("%s (%v)", t.table, s.err))
+		}
+	}
+	if err := mend(to); err != nil {
+		gaps = append(gaps, err.Error())
+	}
+	if len(gaps) > 0 {
+		lost = "; some are lost of " + strings.Join(gaps, ", ")
+	}
+	return saved, lost
+}
+
+// salvage copies one table.
+type salvage struct {
+	from, to            *conn
+	table, key, columns string
+	saved               int
+	err                 error // the first damage met
+}
+
+// run reads forwards until damage, then backwards from the end; where there is an integer key it also looks for sound rows in between.
+func (s *salvage) run() {
+	if s.key == "" {
+		s.copy("", nil)
+		if s.err != nil {
+			s.copy(" ORDER BY "+strings.Join(strings.Split(s.columns, ", ")[:2], " DESC, ")+" DESC", nil)
+		}
+		return
+	}
+	last, broke := s.copy(fmt.Sprintf(" WHERE %s > $1 ORDER BY %s", s.key, s.key), []any{int64(math.MinInt64)})
+	if !broke {
+		return
+	}
+	first, broke := s.copy(fmt.Sprintf(" WHERE %s > $1 ORDER BY %s DESC", s.key, s.key), []any{last})
+	for step := int64(1); broke && last+step < first; step *= 2 {
+		var to int64
+		if to, broke = s.copy(fmt.Sprintf(" WHERE %s > $1 AND %s < $2 ORDER BY %s", s.key, s.key, s.key), []any{last + step, first}); to > last+step {
+			last, step = to, 1
+		}
+	}
+}
+
+// copy copies rows until the end or until damage, a thousand in a transaction, and returns the last row's key.
+func (s *salvage) copy(rest string, args []any) (last int64, broke bool) {
+	if len(args) > 0 {
+		last = args[0].(int64)
+	}
+	width := strings.Count(s.columns, ",") + 1
+	places := make([]string, width)
+	for i := range places {
+		places[i] = fmt.Sprintf("$%d", i+1)
+	}
+	insert := fmt.Sprintf("INSERT OR IGNORE INTO %s (%s) VALUES (%s)", s.table, s.columns, strings.Join(places, ", "))
+	if _, err := s.to.Exec("BEGIN IMMEDIATE"); err != nil {
+		s.note(err)
+		return last, false
+	}
+	err := s.from.Query(context.Background(), "SELECT "+s.columns+" FROM "+s.table+rest, args, func(r engine.Scanner) error {
+		row := r.(liteRow)
+		values := make([]any, width)
+		for i, v := range row {
+			values[i] = v
+		}
+		n, err := s.to.Exec(insert, values...)
+		if err != nil {
+			return nil // not a row as the schema wants it
+		}
+		s.saved += int(n)
+		if key, ok := row[0].(int64); ok {
+			last = key
+		}
+		return nil
+	})
+	if _, err := s.to.Exec("COMMIT"); err != nil {
+		s.note(err)
+	}
+	s.note(err)
+	return last, err != nil
+}
+
+func (s *salvage) note(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// mend makes the tables agree again: deliveries without their event cannot be sent, counts and sequences follow from the rows.
+func mend(c *conn) error {
+	if _, err := c.Exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	for _, sql := range []string{
+		"DELETE FROM deliveries WHERE event_seq NOT IN (SELECT seq FROM events)",
+		"DELETE FROM payloads WHERE delivery NOT IN (SELECT id FROM deliveries)",
+		"DELETE FROM attempts WHERE delivery NOT IN (SELECT id FROM deliveries)",
+		"UPDATE events SET matched = 0 WHERE seq NOT IN (SELECT event_seq FROM deliveries)",
+		"INSERT INTO depths (webhook, pending, dead, parked) SELECT webhook, sum(state < 2), sum(state = 3), sum(state = 4) FROM deliveries GROUP BY webhook",
+		// Numbers that were lost with their rows are left out.
+		fmt.Sprintf("INSERT INTO counters (name, value) SELECT 'event_seq', %d + max((SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(last), 0) FROM packs)) WHERE true ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", salvageGap),
+		fmt.Sprintf("INSERT INTO counters (name, value) SELECT 'delivery_id', %d + (SELECT coalesce(max(id), 0) FROM deliveries) WHERE true ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", salvageGap),
+	} {
+		if _, err := c.Exec(sql); err != nil {
+			_, _ = c.Exec("ROLLBACK")
+			return err
+		}
+	}
+	_, err := c.Exec("COMMIT")
+	return err
+}
+
+// salvageGap keeps new numbers clear of those that receivers may have seen of lost rows.
+const salvageGap = 100_000

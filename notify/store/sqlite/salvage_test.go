@@ -1,0 +1,225 @@
+package sqlite
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
+)
+
+// fill writes enough for several pages and returns how many events.
+func fill(t *testing.T, w *fixture) int {
+	t.Helper()
+	w.TakeLane(t, "hook")
+	for i := range 300 {
+		w.Push(t, fmt.Sprint("e", i), strings.Repeat("long", 100), fmt.Sprint(i), "hook")
+	}
+	return 300
+}
+
+// damage overwrites pages in the middle of the file.
+func damage(t *testing.T, path string, from, to float64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fi, _ := f.Stat()
+	first, last := int64(float64(fi.Size())*from)/4096*4096, int64(float64(fi.Size())*to)
+	junk := make([]byte, last-first)
+	for i := range junk {
+		junk[i] = byte(i*7 + 13)
+	}
+	if _, err := f.WriteAt(junk, first); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// abandon is a stop that was none: the file is left with its WAL. It returns a copy's directory.
+func abandon(t *testing.T, w *fixture) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(w.sqlite.e.path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, databaseFile+suffix), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func checkpoint(t *testing.T, w *fixture) {
+	t.Helper()
+	w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error { return nil })
+	c, err := openConn(dsn(w.sqlite.e.path, writerPragmas))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Query(ctx, "PRAGMA wal_checkpoint(FULL)", nil, func(engine.Scanner) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func salvagedWell(t *testing.T, w *fixture, all int) {
+	t.Helper()
+	evs, err := w.Events(ctx, store.EventQuery{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound := 0
+	for _, e := range evs {
+		if !e.Corrupt && string(e.Data) == "data of "+e.ID {
+			sound++
+		}
+	}
+	if sound < all/3 || sound >= all {
+		t.Errorf("%d of %d events salvaged", sound, all)
+	}
+	if d := w.Depth(t, "hook"); d.Pending < int64(all/3) || d.Pending > int64(all) {
+		t.Errorf("%+v", d)
+	}
+	asides, _ := filepath.Glob(w.sqlite.e.path + ".corrupt-*")
+	if len(asides) == 0 || len(w.Warnings()) != 1 || !strings.Contains(w.Warnings()[0], ".corrupt-") {
+		t.Error(asides, w.Warnings())
+	}
+	w.Push(t, "after", "r", "t", "hook")
+	w.TakeLane(t, "hook")
+	due := w.DueNow(t, store.DueQuery{Limit: 1000})
+	if len(due) == 0 || due[len(due)-1].EventID != "after" {
+		t.Errorf("%d due", len(due))
+	}
+	w = w.reopenFile(t)
+	if len(w.Warnings()) != 0 {
+		t.Error(w.Warnings())
+	}
+}
+
+func TestDamageIsFoundAtOpen(t *testing.T) {
+	w := openFixture(t, t.TempDir())
+	all := fill(t, w)
+	checkpoint(t, w)
+	w.Push(t, "in the WAL", "r", "t", "other")
+	dir := abandon(t, w)
+	damage(t, filepath.Join(dir, databaseFile), 0.45, 0.55)
+	salvagedWell(t, openFixture(t, dir), all)
+}
+
+func TestNoDatabaseAtAll(t *testing.T) {
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, databaseFile), []byte(strings.Repeat("not a database ", 1000)), 0o600)
+	w := openFixture(t, dir)
+	if len(w.Warnings()) != 1 {
+		t.Error(w.Warnings())
+	}
+	w.Push(t, "e", "r", "t", "hook")
+}
+
+func TestDamageIsFoundWhileRunning(t *testing.T) {
+	w := openFixture(t, t.TempDir())
+	all := fill(t, w)
+	w = w.reopenFile(t)
+	damage(t, w.sqlite.e.path, 0.45, 0.55)
+	var err error
+	for i := 0; len(w.Warnings()) == 0 && i < 2000; i++ {
+		err = w.Update(ctx, nil, func(tx store.Tx) error { _, err := tx.Scan("k", "", 0); storetest.Put(tx); return err })
+		if err == nil {
+			_, err = w.Redeliver(ctx, store.DeliveryQuery{IDs: []int64{int64(i)}})
+		}
+		if err == nil {
+			err = w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error {
+				_, err := s.Exec(ctx, "UPDATE events SET matched = 1 WHERE seq = $1", i)
+				return err
+			})
+		}
+	}
+	if len(w.Warnings()) != 1 {
+		t.Fatalf("%q, %v", w.Warnings(), err)
+	}
+	salvagedWell(t, w, all)
+}
+
+// TestDamageIsFoundByReaders: nobody writes, and what a lane waits for cannot be read.
+func TestDamageIsFoundByReaders(t *testing.T) {
+	w := openFixture(t, t.TempDir())
+	all := fill(t, w)
+	w = w.reopenFile(t)
+	damage(t, w.sqlite.e.path, 0.45, 0.55)
+	var met bool
+	for deadline := time.Now().Add(storetest.Patience); len(w.Warnings()) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		_, err := w.Events(ctx, store.EventQuery{Ascending: true, Limit: 100_000})
+		_, dueErr := w.Deliveries(ctx, store.DeliveryQuery{Limit: 100_000})
+		met = met || isCorrupt(err) || isCorrupt(dueErr)
+	}
+	if !met || len(w.Warnings()) != 1 {
+		t.Fatalf("met %t, %q", met, w.Warnings())
+	}
+	salvagedWell(t, w, all)
+}
+
+// TestDamageIsFoundByALateCheck: nobody reads what is damaged.
+func TestDamageIsFoundByALateCheck(t *testing.T) {
+	w := openFixture(t, t.TempDir())
+	all := fill(t, w)
+	w = w.reopenFile(t)
+	w.sqlite.checkAfter(0)
+	if err := w.Update(ctx, nil, func(store.Tx) error { return nil }); err != nil || len(w.Warnings()) != 0 {
+		t.Fatal("a sound file: ", err, w.Warnings())
+	}
+	damage(t, w.sqlite.e.path, 0.45, 0.55)
+	w.sqlite.checkAfter(0)
+	for deadline := time.Now().Add(storetest.Patience); len(w.Warnings()) == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	salvagedWell(t, w, all)
+}
+
+// TestLargeFilesAreCheckedLater: a start does not wait for the check of a large file that was not closed.
+func TestLargeFilesAreCheckedLater(t *testing.T) {
+	w := openFixture(t, t.TempDir())
+	for i := range 10 {
+		w.Write(t, func(tx store.Tx) {
+			tx.Put(store.Row{Key: store.Key{Kind: "k", ID: fmt.Sprint(i)}, Value: make([]byte, checkFirst/10)})
+		})
+	}
+	checkpoint(t, w)
+	if again := w.reopenFile(t); again.sqlite.e.doubtful {
+		t.Error("a file that was closed is doubtful")
+	} else {
+		again.Push(t, "in the WAL", "r", "t", "hook")
+		w = openFixture(t, abandon(t, again))
+	}
+	if !w.sqlite.e.doubtful {
+		t.Error("a large file that was not closed is not doubtful")
+	}
+	small := openFixture(t, t.TempDir())
+	small.Push(t, "in the WAL", "r", "t", "hook")
+	if again := openFixture(t, abandon(t, small)); again.sqlite.e.doubtful {
+		t.Error("a small file is doubtful")
+	}
+}
+
+// TestSalvageIsFinished: the process was killed between putting the damaged file aside and renaming the new one.
+func TestSalvageIsFinished(t *testing.T) {
+	dir := t.TempDir()
+	w := openFixture(t, dir)
+	w.Push(t, "e", "r", "t", "hook")
+	w.Close()
+	path := filepath.Join(dir, databaseFile)
+	if err := os.Rename(path, path+newFile); err != nil {
+		t.Fatal(err)
+	}
+	if w = openFixture(t, dir); w.Depth(t, "hook").Pending != 1 {
+		t.Error("the new file was not taken")
+	}
+}

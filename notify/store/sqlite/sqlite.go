@@ -1,0 +1,359 @@
+// Package sqlite keeps the store in one SQLite file, for one process at a time.
+//
+// One connection writes, used by the writer's goroutine alone, and a few read. apply.go writes a transaction's changes, lanes.go
+// leases lanes within the process, lock.go keeps other processes out, salvage.go is for a damaged file.
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+)
+
+// Options say where the file is.
+type Options struct {
+	// Dir holds bellbuoy.db and its lock; it is made when it is missing. It must be on a local disk.
+	Dir string
+}
+
+const (
+	databaseFile = "bellbuoy.db"
+	readers      = 3
+	checkFirst   = 32 << 20         // a file of this size or more is not checked before it is used, …
+	checkLater   = 10 * time.Second // … but so long after it was opened, …
+	checkBelow   = 1 << 30          // … and one of this size or more not at all: damage is noticed when it is read
+	walLimit     = 64 << 20
+)
+
+// database is one file: one connection that writes, used by the writer's goroutine alone, and a few that read.
+type database struct {
+	path     string
+	lock     *os.File
+	write    *conn // nil after a failure, until the next transaction
+	read     chan *conn
+	damaged  atomic.Bool // a reader met damage, and the writer has not looked yet
+	look     func()      // lets the writer begin a transaction soon; nil until there is one
+	closed   chan struct{}
+	nextSeq  int64 // the writer's
+	nextID   int64 // the writer's; of deliveries
+	nextTry  atomic.Int64
+	cache    *engine.RowCache // the writer's
+	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
+	dirty    bool             // the writer's: something is in the WAL
+	doubtful bool             // the last stop was none, and the file was too large to be checked at once
+	healing  bool             // the writer's: the file is being replaced, and the readers are taken away
+	replaced string           // the writer's: what to warn of once the new file is open
+
+	mu       sync.Mutex
+	warnings []string
+}
+
+// Open opens or makes the file. While it is open no other process can; that one gets ErrLocked.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	c, err := open(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store in %s: %w", o.Dir, err)
+	}
+	return c, nil
+}
+
+func open(ctx context.Context, o Options) (*Store, error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	e := &database{path: filepath.Join(o.Dir, databaseFile), lock: lock, cache: engine.NewRowCache(), read: make(chan *conn, readers), closed: make(chan struct{}), leases: make(map[string]int64)}
+	e.nextTry.Store(time.Now().UnixNano())
+	if err := e.open(ctx); err != nil {
+		e.disconnect()
+		lock.Close()
+		return nil, err
+	}
+	return newStore(ctx, e)
+}
+
+// Store is the Store on one file.
+type Store struct {
+	engine.Core
+	e *database
+}
+
+func newStore(ctx context.Context, e *database) (*Store, error) {
+	s := &Store{e: e}
+	s.Core.Database, s.Signals = e, engine.NewSignals()
+	s.Updates = engine.NewWriter(e, s.Committed)
+	s.Updates.Cache = e.cache
+	s.Finishes, s.Chores = s.Updates, s.Updates
+	e.look = func() { // who reads may not wait for the writer, which will wait for those who read
+		go func() { _ = s.Alone(context.Background(), func(engine.Session, *engine.Group) error { return nil }) }()
+	}
+	s.Start()
+	if e.doubtful {
+		s.Running.Go(func() { s.checkAfter(checkLater) })
+	}
+	return s, nil
+}
+
+// checkAfter checks the whole file some time after a start that had no time for it. What is damaged is salvaged, as when somebody reads it.
+func (s *Store) checkAfter(rest time.Duration) {
+	select {
+	case <-s.Life.Done():
+	case <-time.After(rest):
+		_ = s.e.reading(s.Life, func(c *conn) error { return c.check(s.Life) })
+	}
+}
+
+// Warnings grow when a file is salvaged while it is in use.
+func (s *Store) Warnings() []string { return s.e.warned() }
+
+// open opens the file, salvages it when it is damaged, and brings its schema up to date.
+func (e *database) open(ctx context.Context) error {
+	err := e.connect(ctx)
+	if err != nil && isCorrupt(err) {
+		e.disconnect()
+		err = e.salvage(ctx)
+	}
+	return err
+}
+
+func (e *database) connect(ctx context.Context) (err error) {
+	e.cache.Clear() // the file may be another one
+	if err := e.finishSalvage(); err != nil {
+		return err
+	}
+	unclean := size(e.path+"-wal") > 0
+	f, err := os.OpenFile(e.path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives its other files the same mode
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if e.write, err = openConn(dsn(e.path, writerPragmas)); err != nil {
+		return err
+	}
+	if unclean && size(e.path) < checkFirst {
+		if err := e.write.check(ctx); err != nil {
+			return err
+		}
+	}
+	e.doubtful = unclean && size(e.path) >= checkFirst && size(e.path) < checkBelow
+	if err := migrate(e.write); err != nil {
+		return err
+	}
+	for range readers {
+		r, err := openConn(dsn(e.path, readerPragmas))
+		if err != nil {
+			return err
+		}
+		e.read <- r
+	}
+	return e.count(ctx)
+}
+
+func size(path string) int64 {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
+
+// journal_mode comes first: it decides how the others work. A WAL of 4,000 pages before each checkpoint lets one write
+// of a busy page stand for many.
+var (
+	writerPragmas = []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", "wal_autocheckpoint(4000)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}
+	readerPragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-2048)"}
+)
+
+// dsn uses the VFS that keeps the WAL's index in this process's memory: one process has the file anyway. In a file that is mapped, a page that cannot be
+// written (a file system frozen for a snapshot, a disk that hangs) would stop the whole process, the Go runtime with it, instead of one commit.
+func dsn(path string, pragmas []string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{"_pragma": pragmas, "vfs": {"unix-excl"}}.Encode()
+}
+
+// count learns where the sequences stand.
+func (e *database) count(ctx context.Context) error {
+	for name, n := range map[string]*int64{"event_seq": &e.nextSeq, "delivery_id": &e.nextID} {
+		*n = 1
+		err := e.write.Query(ctx, "SELECT value + 1 FROM counters WHERE name = $1", []any{name}, func(s engine.Scanner) error { return s.Scan(n) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check reads the whole file; an answer other than ok is an error that isCorrupt knows.
+func (c *conn) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkAtMost)
+	defer cancel()
+	var answer string
+	err := c.Query(ctx, "PRAGMA quick_check(1)", nil, func(s engine.Scanner) error { return s.Scan(&answer) })
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil
+	case err != nil:
+		return err
+	case answer != "ok":
+		return fmt.Errorf("%w: %s", errDamaged, strings.TrimSpace(answer))
+	}
+	return nil
+}
+
+// checkAtMost bounds a check where the disk is slow.
+const checkAtMost = 20 * time.Second
+
+func (e *database) disconnect() {
+	if e.write != nil {
+		e.write.Close()
+		e.write = nil
+	}
+	for {
+		select {
+		case r := <-e.read:
+			r.Close()
+		default:
+			return
+		}
+	}
+}
+
+// Query runs on a connection that reads, as of the moment it starts.
+func (e *database) Query(ctx context.Context, sql string, args []any, each func(engine.Scanner) error) error {
+	return e.reading(ctx, func(c *conn) error { return c.Query(ctx, sql, args, each) })
+}
+
+// reading lends a connection that reads.
+func (e *database) reading(ctx context.Context, fn func(*conn) error) error {
+	select {
+	case c := <-e.read:
+		defer func() { e.read <- c }()
+		err := fn(c)
+		if isCorrupt(err) && e.look != nil && !e.damaged.Swap(true) {
+			e.look()
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.closed:
+		return store.ErrClosed
+	}
+}
+
+func (e *database) Reads(ctx context.Context) engine.Reader { return engine.Reader{Q: e, Ctx: ctx} }
+
+func (e *database) Begin(ctx context.Context, _ []string) (engine.Session, error) {
+	if e.damaged.Load() || e.healing {
+		if e.heal(); e.healing {
+			return nil, errDamaged
+		}
+	}
+	if e.write == nil {
+		c, err := openConn(dsn(e.path, writerPragmas))
+		if err != nil {
+			return nil, err
+		}
+		e.write = c
+	}
+	if _, err := e.write.Exec("BEGIN IMMEDIATE"); err != nil {
+		return nil, err
+	}
+	return &session{conn: e.write, e: e}, nil
+}
+
+// Failed drops the connection after an I/O error, so that no fsync is repeated on pages that the kernel has given up;
+// those that read keep the WAL's index, where the failed transaction is not. A damaged file is salvaged at once.
+func (e *database) Failed(err error) {
+	switch c := code(err); {
+	case isCorrupt(err):
+		e.heal()
+	case c == sqlite3.SQLITE_IOERR, c == sqlite3.SQLITE_CANTOPEN, c == sqlite3.SQLITE_READONLY, c == sqlite3.SQLITE_PROTOCOL:
+		if e.write != nil {
+			e.write.Close()
+			e.write = nil
+		}
+	}
+}
+
+func (e *database) Retriable(err error) bool { return code(err) == sqlite3.SQLITE_BUSY }
+
+func (e *database) Invalid(err error) bool {
+	switch code(err) {
+	case sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH:
+		return true
+	}
+	return false
+}
+
+// Idle empties the WAL, so that the next start has nothing to replay and the disk gets its room back.
+func (e *database) Idle() {
+	if !e.dirty || e.write == nil {
+		return
+	}
+	e.dirty = false
+	_, _ = e.write.Exec("PRAGMA busy_timeout = 0") // who reads shall not hold up the writer
+	defer func() { _, _ = e.write.Exec("PRAGMA busy_timeout = 5000") }()
+	if err := e.write.Query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(engine.Scanner) error { return nil }); err != nil {
+		e.Failed(err)
+	}
+}
+
+func (e *database) Now(args *[]any, now time.Time) string {
+	*args = append(*args, engine.Micros(now))
+	return fmt.Sprintf("$%d", len(*args))
+}
+
+func (e *database) Among(column string, ids []int64, args *[]any) string {
+	var b strings.Builder
+	for i, id := range ids {
+		b.WriteByte("[,"[min(i, 1)])
+		fmt.Fprint(&b, id)
+	}
+	*args = append(*args, b.String()+"]")
+	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, len(*args))
+}
+
+// Using: without statistics SQLite prefers deliveries_lane, which would walk the whole lane.
+func (e *database) Using(index string) string { return " INDEXED BY " + index }
+
+// Settled: with one writer, what is committed is committed in order.
+func (e *database) Settled(context.Context) (int64, error) { return math.MaxInt64 - 1, nil }
+
+func (e *database) Size(ctx context.Context) (n engine.Sizes, err error) {
+	err = e.Query(ctx, "SELECT (c.page_count - f.freelist_count) * s.page_size FROM pragma_page_count c, pragma_freelist_count f, pragma_page_size s", nil,
+		func(s engine.Scanner) error { return s.Scan(&n.All) })
+	return n, err
+}
+
+// Close gives the lock back last, when nothing of this process touches the file any more.
+func (e *database) Close() error {
+	close(e.closed)
+	var errs []error
+	for range readers { // a reader that hangs loses its connection with the process
+		select {
+		case c := <-e.read:
+			errs = append(errs, c.Close())
+		case <-time.After(engine.CloseWithin / readers):
+		}
+	}
+	if e.write != nil {
+		errs = append(errs, e.write.Close())
+		e.write = nil
+	}
+	return errors.Join(append(errs, e.lock.Close())...)
+}

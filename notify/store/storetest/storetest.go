@@ -1,0 +1,230 @@
+// Package storetest helps to test stores: a store with shorthands for what tests do with it, and a PostgreSQL server that the
+// tests of a process share.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+)
+
+var Kilobyte = make([]byte, 1024)
+
+// Value is what the next transaction sees of a row.
+func (w *World) Value(t *testing.T, k store.Key) string {
+	t.Helper()
+	seen := "none"
+	w.Write(t, func(tx store.Tx) {
+		row, ok, err := tx.Get(k)
+		if err != nil {
+			t.Error(err)
+		}
+		if ok {
+			seen = string(row.Value)
+		}
+	})
+	return seen
+}
+
+// World is what a conformance test runs on.
+type World struct {
+	store.Store
+	Core   *engine.Core
+	IsFile bool                      // SQLite
+	Reopen func(t *testing.T) *World // as after a stop; closes this one
+	Again  func() error              // opens what was closed, and closes it
+}
+
+func (w *World) Write(t testing.TB, fn func(store.Tx)) {
+	t.Helper()
+	if err := w.Update(ctx, nil, func(tx store.Tx) error { fn(tx); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Patience is for what comes soon: far more than anything takes, also on a busy machine.
+const Patience = time.Minute
+
+// Push appends an event with one delivery to each webhook.
+func (w *World) Push(t *testing.T, id, repo, tag string, webhooks ...string) {
+	t.Helper()
+	w.Write(t, func(tx store.Tx) {
+		var ds []store.Delivery
+		for _, h := range webhooks {
+			ds = append(ds, store.Delivery{Webhook: h, TagKey: repo + ":" + tag, RepoKey: repo})
+		}
+		tx.Append(store.Event{ID: id, Type: "PUSH", At: time.Now(), Upstream: "up", Repository: repo, Data: []byte("data of " + id)}, ds...)
+	})
+}
+
+func (w *World) TakeLane(t *testing.T, webhook string) int64 {
+	t.Helper()
+	lanes, err := w.Lease(ctx, []string{webhook}, 15*time.Second, 0)
+	if err != nil || len(lanes) != 1 {
+		t.Fatal(lanes, err)
+	}
+	return lanes[0].Epoch
+}
+
+func (w *World) DueNow(t *testing.T, q store.DueQuery) []store.Delivery {
+	t.Helper()
+	if q.Now.IsZero() {
+		q.Now = time.Now()
+	}
+	if q.Webhook == "" {
+		q.Webhook = "hook"
+	}
+	ds, _, err := w.DueDeliveries(ctx, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ds
+}
+
+func EventIDs(ds []store.Delivery) string {
+	var ids []string
+	for _, d := range ds {
+		ids = append(ids, d.EventID)
+	}
+	return strings.Join(ids, " ")
+}
+
+func (w *World) Record(t *testing.T, o ...store.Outcome) {
+	t.Helper()
+	if err := w.Finish(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func WantIDs(t *testing.T, got []store.Delivery, want string) {
+	t.Helper()
+	if EventIDs(got) != want {
+		t.Fatalf("got %q, want %q", EventIDs(got), want)
+	}
+}
+
+func (w *World) Depth(t *testing.T, webhook string) store.Depth {
+	t.Helper()
+	ds, err := w.Depths(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range ds {
+		if d.Webhook == webhook {
+			return d
+		}
+	}
+	return store.Depth{}
+}
+
+// Hold keeps the writer busy until the returned function is called.
+func (w *World) Hold(t *testing.T) func() {
+	t.Helper()
+	begun, end := make(chan bool), make(chan bool)
+	go w.Update(ctx, nil, func(store.Tx) error { close(begun); <-end; return nil })
+	<-begun
+	return func() { close(end) }
+}
+
+func (w *World) LeaseAll(t *testing.T, ttl time.Duration, fair int, webhooks ...string) []store.Lane {
+	t.Helper()
+	lanes, err := w.Lease(ctx, webhooks, ttl, fair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lanes
+}
+
+// SQL runs a statement of the database's own.
+func (w *World) SQL(t testing.TB, sql string) (n int64, err error) {
+	t.Helper()
+	err = w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error { n, err = s.Exec(ctx, sql); return err })
+	return n, err
+}
+
+func Put(tx store.Tx) error { tx.Put(store.Row{Key: store.Key{Kind: "k", ID: "k"}}); return nil }
+
+// RefuseRepository makes the database itself refuse events of a repository.
+func (w *World) RefuseRepository(t *testing.T, repository string) {
+	t.Helper()
+	sql := "ALTER TABLE events ADD CHECK (repository <> '" + repository + "')"
+	if w.IsFile {
+		sql = "CREATE TRIGGER refusing BEFORE INSERT ON events WHEN NEW.repository = '" + repository + "' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+	}
+	err := w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error { _, err := s.Exec(ctx, sql); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *World) EventIDs(t *testing.T) string {
+	t.Helper()
+	evs, err := w.Events(ctx, store.EventQuery{Ascending: true, Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, e := range evs {
+		ids = append(ids, e.ID)
+	}
+	return strings.Join(ids, " ")
+}
+
+func (w *World) PurgeIn(t *testing.T, r store.Retention, in time.Duration, trims ...store.Trim) int {
+	t.Helper()
+	n, err := w.Purge(ctx, r, trims, time.Now().Add(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Settle finishes the deliveries of the named events.
+func (w *World) Settle(t *testing.T, state store.State, events ...string) {
+	t.Helper()
+	epoch := w.TakeLane(t, "hook")
+	for _, id := range events {
+		ds, err := w.Deliveries(ctx, store.DeliveryQuery{EventID: id})
+		if err != nil || len(ds) == 0 {
+			t.Fatal(ds, err)
+		}
+		w.Record(t, store.Outcome{DeliveryID: ds[0].ID, Webhook: "hook", Epoch: epoch, State: state, Payload: &store.Payload{Body: []byte("b")}, Attempt: &store.Attempt{At: time.Now()}})
+	}
+}
+
+func (w *World) Count(t *testing.T, table string) (n int64) {
+	t.Helper()
+	if err := w.Core.Query(ctx, "SELECT count(*) FROM "+table, nil, func(s engine.Scanner) error { return s.Scan(&n) }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Crowd has n updates wait, each an event with a thousand deliveries, and returns what they end with.
+func (w *World) Crowd(t *testing.T, n int) chan error {
+	t.Helper()
+	deliveries := make([]store.Delivery, 1000)
+	for i := range deliveries {
+		deliveries[i].Webhook = fmt.Sprint("hook", i%10)
+	}
+	ends := make(chan error, n)
+	for i := range n {
+		go func() {
+			ends <- w.Update(ctx, nil, func(tx store.Tx) error {
+				tx.Append(store.Event{ID: fmt.Sprint("event", i), At: time.Now()}, deliveries...)
+				return nil
+			})
+		}()
+	}
+	for len(w.Core.Updates.In[engine.Ordinary]) < n {
+		time.Sleep(time.Millisecond)
+	}
+	return ends
+}
+
+var ctx = context.Background()
