@@ -3,6 +3,8 @@ package detect
 import (
 	"encoding/base64"
 	"encoding/json"
+	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,31 +41,49 @@ func BearerToken(authorization string) (token string, ok bool) {
 	return strings.TrimSpace(value), true
 }
 
-// TokenName is the first of the claims (dots lead into objects) that a JWT's payload has as a non-empty string. The signature is not looked
-// at: the name counts only when something vouches for it. Opaque tokens have none.
+// TokenName is the first of the claims (dots lead into objects) that a JWT's payload has as a non-empty string, or as a number. The
+// signature is not looked at: the name counts only when something vouches for it. Opaque tokens have none.
 func TokenName(token string, claims []string) (name string, ok bool) {
-	_, rest, _ := strings.Cut(token, ".")
-	payload, _, found := strings.Cut(rest, ".")
-	if !found {
-		return "", false
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
-	if err != nil {
-		return "", false
-	}
-	var all map[string]any
-	if json.Unmarshal(raw, &all) != nil {
-		return "", false
-	}
-	return ClaimName(all, claims)
+	return ClaimName(payload(token), claims)
 }
+
+// TokenEnd is when a JWT says that it expires; the zero time where it does not say.
+func TokenEnd(token string) time.Time {
+	exp, ok := payload(token)["exp"].(float64)
+	if !ok || exp < 0 || exp > exactly {
+		return time.Time{}
+	}
+	return time.Unix(int64(exp), 0)
+}
+
+// payload are the claims of a JWT; nil of what is none.
+func payload(token string) (all map[string]any) {
+	_, rest, _ := strings.Cut(token, ".")
+	encoded, _, found := strings.Cut(rest, ".")
+	if !found {
+		return nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(encoded, "="))
+	if err != nil || json.Unmarshal(raw, &all) != nil {
+		return nil
+	}
+	return all
+}
+
+// exactly is up to where a float64 tells one whole number from the next.
+const exactly = 1 << 53
 
 // ClaimName is TokenName for claims that are decoded already.
 func ClaimName(all map[string]any, claims []string) (name string, ok bool) {
 	for _, path := range claims {
-		if s, isString := claim(all, path).(string); isString {
-			if s = usableName(s); s != "" && s != quayAnonymous {
-				return s, true
+		switch v := claim(all, path).(type) {
+		case string:
+			if name = usableName(v); name != "" && name != quayAnonymous {
+				return name, true
+			}
+		case float64:
+			if v == math.Trunc(v) && math.Abs(v) < exactly {
+				return strconv.FormatFloat(v, 'f', -1, 64), true
 			}
 		}
 	}

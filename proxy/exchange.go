@@ -28,10 +28,12 @@ type exchange struct {
 	ctx    context.Context // of the upstream's request
 
 	op        detect.Operation
-	asking    *probe // the upstream is being asked whether it vouches for the name; nil: it is not
-	unsure    bool   // it is not known whether the upstream vouches for the name
-	forbidden bool   // the upstream vouches for the name if it answers 2xx
-	started   bool   // the Tracker was told of the start, and waits for the end
+	asking    *probe        // the upstream is being asked whether it vouches for the name; nil: it is not
+	through   *probe        // of the token server, with a made-up login; nil: the name does not come from the login that fetched a token
+	fetches   *fetchedToken // what is known of the token that the answer holds; nil: the request fetches none
+	unsure    bool          // it is not known whether the upstream vouches for the name
+	forbidden bool          // the upstream vouches for the name if it answers 2xx
+	started   bool          // the Tracker was told of the start, and waits for the end
 	ended     bool
 	got       kept      // what is kept of the answer's body
 	rest      *download // a long body that is passed on when the reverse proxy is done; nil: that has passed it on
@@ -109,7 +111,7 @@ func (x *exchange) tellEnd(complete bool) {
 	}
 	x.ended = true
 	x.op.Complete = complete
-	if x.asking.pending() && x.op.Status < 300 {
+	if x.unheard() && x.op.Status < 300 {
 		_ = http.NewResponseController(&x.answer).Flush() // the client has all before bellbuoy waits for the upstream's word about the name
 	}
 	x.vouch()

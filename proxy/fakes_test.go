@@ -183,6 +183,8 @@ type asker struct {
 	chart   func(tenant, name, version string) (upstream.Chart, error)
 	probe   func(method, uri string) (int, error)
 	probes  []string
+	refuses bool     // made-up logins at token servers
+	madeUp  []string // where they were tried
 	askedAs []upstream.As
 	bodies  int // deletes whose size was asked for
 }
@@ -222,6 +224,13 @@ func (a *asker) Probe(_ context.Context, method, uri string) (int, error) {
 		return 401, nil
 	}
 	return a.probe(method, uri)
+}
+
+func (a *asker) Refuses(_ context.Context, uri string) (bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.madeUp = append(a.madeUp, uri)
+	return a.refuses, nil
 }
 
 // stand is a proxy in front of an upstream, both on loopback sockets.

@@ -35,7 +35,7 @@ func (x *exchange) identify() {
 	}
 	if !vouched {
 		word := x.word()
-		vouched = word == detect.Asks
+		vouched = word == detect.Asks && x.through.refused()
 		x.unsure = word == detect.Unheard
 		x.forbidden = word == detect.Forbids
 	}
@@ -69,6 +69,11 @@ func (x *exchange) name() (name string, vouched bool) {
 		if name, vouched = id.credentials(authorization, x.start); name != "" {
 			return name, vouched || id.TrustClaims
 		}
+		if token, ok := detect.BearerToken(authorization); ok && id.Verify == nil {
+			if name = x.fetchedBy(token); name != "" {
+				return name, false
+			}
+		}
 	}
 	return certificateName(x.in), true
 }
@@ -99,8 +104,23 @@ func commonName(c *x509.Certificate) string { return c.Subject.CommonName }
 
 // probe is one question to an upstream: do you let anybody in?
 type probe struct {
-	done chan struct{}
-	at   time.Time
+	done    chan struct{}
+	at      time.Time
+	refuses bool // of a token server: it refuses a made-up login; read after done
+}
+
+// refused reports whether a token server has refused a made-up login. A nil probe is of a name that came without one.
+func (p *probe) refused() bool { return p == nil || !p.pending() && p.refuses }
+
+// await waits for the answer, within its time. A nil probe has none.
+func (p *probe) await() {
+	if p == nil {
+		return
+	}
+	select {
+	case <-p.done:
+	case <-time.After(probeTime):
+	}
 }
 
 // pending reports whether the upstream has not answered yet. A nil probe is none.
@@ -199,7 +219,7 @@ func (x *exchange) succeeded(status int) {
 	if status >= 300 {
 		return
 	}
-	if x.forbidden && x.op.Client.Claimed != "" {
+	if x.forbidden && x.op.Client.Claimed != "" && x.through.refused() {
 		x.setName(x.op.Client.Claimed, true)
 	}
 	if x.op.Action.Writes() {
@@ -209,20 +229,18 @@ func (x *exchange) succeeded(status int) {
 
 // vouch waits for the upstream's word about the name, if it is still out, and takes it.
 func (x *exchange) vouch() {
-	if x.asking == nil {
+	if x.op.Client.Claimed == "" || x.asking == nil && x.through == nil {
 		return
 	}
-	select {
-	case <-x.asking.done:
-	case <-time.After(probeTime):
-	}
+	x.asking.await()
+	x.through.await()
 	x.asking = nil
-	if x.op.Client.Claimed == "" {
-		return
-	}
 	word := x.word()
 	x.forbidden = word == detect.Forbids
-	if word.Vouches(x.op.Status >= 200 && x.op.Status < 300) {
+	if word.Vouches(x.op.Status >= 200 && x.op.Status < 300) && x.through.refused() {
 		x.setName(x.op.Client.Claimed, true)
 	}
 }
+
+// unheard reports whether vouch would wait.
+func (x *exchange) unheard() bool { return x.asking.pending() || x.through.pending() }

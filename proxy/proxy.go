@@ -69,6 +69,7 @@ type Asker interface {
 	BeforeDelete(ctx context.Context, repository, reference string, knownTags []string, needBody bool, as upstream.As) (upstream.Deleted, error)
 	BeforeChartDelete(ctx context.Context, tenant, name, version string, as upstream.As) (upstream.Chart, error)
 	Probe(ctx context.Context, method, uri string) (status int, err error)
+	Refuses(ctx context.Context, uri string) (bool, error)
 }
 
 // Options say where requests go and what is observed on the way.
@@ -110,7 +111,8 @@ type Handler struct {
 	evidence *detect.Evidence
 	probing  sync.Mutex                   // guards get-or-add of probed
 	probed   *lru.Cache[probeKey, *probe] // upstreams asked without credentials, lately
-	kept     atomic.Int64                 // bytes of bodies that are kept for reading now
+	tokens   *tokens
+	kept     atomic.Int64 // bytes of bodies that are kept for reading now
 	lookups  *upstream.Limiter
 	proven   *lru.Cache[uint64, struct{}] // logins that have written lately
 	warned   warnings
@@ -145,6 +147,7 @@ func New(o Options) (*Handler, error) {
 	h := &Handler{
 		evidence: detect.NewEvidence(),
 		proven:   proven,
+		tokens:   newTokens(),
 		probed:   probed,
 		lookups:  upstream.NewLimiter(lookupsPerSecond, lookupBurst, lookupClients),
 	}

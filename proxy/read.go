@@ -18,6 +18,7 @@ import (
 // read carries a request that is observed and never held.
 func (x *exchange) read() {
 	x.identify()
+	x.beginFetch()
 	x.started = true
 	x.guarded("Start", func() { x.g.Tracker.Start(&x.op) })
 	if x.carryFast() || x.carryUpload() {
@@ -68,6 +69,9 @@ func (x *exchange) note(res *http.Response) {
 	x.op.Whole = res.StatusCode == http.StatusPartialContent && wholeRange(res.Header.Get("Content-Range"))
 	if x.in.Header.Get("Authorization") == "" {
 		x.noteAnonymous(x.op.Action, res.StatusCode)
+	}
+	if res.StatusCode == http.StatusUnauthorized {
+		x.noteRealm(res.Header)
 	}
 	if res.StatusCode < 400 {
 		x.succeeded(res.StatusCode)
@@ -151,6 +155,10 @@ func (x *exchange) keeps(res *http.Response) int {
 		if ok && res.ContentLength <= cheapChart { // or unknown: ChartMuseum sends chunks
 			return cheapChart
 		}
+	case detect.Other:
+		if ok && x.fetches != nil {
+			return maxTokenAnswer
+		}
 	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd:
 		if res.StatusCode >= 400 && res.StatusCode < 500 {
 			return maxRefusal
@@ -201,7 +209,11 @@ func (x *exchange) understand() {
 	if x.ended || !x.started {
 		return
 	}
-	x.op.Got = x.got.body(x.op.MediaType)
+	if x.fetches != nil {
+		x.guarded("keepToken", func() { x.keepToken(x.got.body(x.op.MediaType).Bytes) })
+	} else {
+		x.op.Got = x.got.body(x.op.MediaType)
+	}
 	if x.op.Action == detect.ChartGet {
 		x.guarded("ReadChart", func() {
 			if c, err := detect.ReadChart(bytes.NewReader(x.op.Got.Bytes)); err == nil {
@@ -209,7 +221,7 @@ func (x *exchange) understand() {
 			}
 		})
 	}
-	if x.asking.pending() {
+	if x.unheard() {
 		return // the end is told when the upstream has spoken: the client's last bytes do not wait for that
 	}
 	x.tellEnd(!x.answer.broken)

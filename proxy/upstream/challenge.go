@@ -1,6 +1,9 @@
 package upstream
 
-import "strings"
+import (
+	"net/http"
+	"strings"
+)
 
 // challenge is one of the ways in which a 401 offers to be answered.
 type challenge struct {
@@ -117,6 +120,12 @@ func offer(challenges []challenge, scheme string) (challenge, bool) {
 		}
 	}
 	return challenge{}, false
+}
+
+// TokenRealm is the address of the token server that an answer names; "" where it names none.
+func TokenRealm(h http.Header) string {
+	bearer, _ := offer(parseChallenges(h.Values("Www-Authenticate")), "bearer")
+	return bearer.params["realm"]
 }
 
 func insufficientScope(headers []string) bool {

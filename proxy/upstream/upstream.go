@@ -21,6 +21,7 @@ package upstream
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -321,6 +322,22 @@ func (c *Client) probed(method, uri string) (*url.URL, error) {
 	}
 	target.Scheme, target.Host, target.User = c.base.Scheme, c.base.Host, nil
 	return target, nil
+}
+
+// Refuses reports whether a token server of the upstream refuses a login that nobody has. uri is a path and query as a client
+// sends them for a token.
+func (c *Client) Refuses(ctx context.Context, uri string) (bool, error) {
+	target, err := c.probed(http.MethodGet, uri)
+	if err != nil {
+		return false, err
+	}
+	login := "Basic " + base64.StdEncoding.EncodeToString([]byte("bellbuoy-"+uuid.NewString()+":"+uuid.NewString()))
+	resp, err := c.ask(ctx, question{method: http.MethodGet, target: target, asIs: true, as: As{Authorization: login}})
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden, nil
 }
 
 // isUUID reports whether s is a UUID in its usual form.

@@ -1,0 +1,177 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
+)
+
+// tokens remember for which login a token was fetched, where the token names nobody itself (it is opaque, or its claims are of
+// no use). They are kept by hash. A token server is known by the 401 of an upstream that sends clients there by bellbuoy's own
+// name; what was fetched there is good for the upstreams that do. Safe for concurrent use; bounded.
+type tokens struct {
+	mu     sync.Mutex
+	realms *lru.Cache[realmKey, *tokenServer]
+	byHash *lru.Cache[[sha256.Size]byte, fetchedToken]
+}
+
+type realmKey struct{ upstream, path string }
+
+// tokenServer is a path of an upstream at which tokens are fetched.
+type tokenServer struct {
+	serves []string // the upstreams that send clients there
+	asked  *probe   // with a made-up login; nil: not yet
+}
+
+// fetchedToken is what is known of a token.
+type fetchedToken struct {
+	name   string
+	until  time.Time
+	serves []string
+	server *probe // it counts only where the server refuses a made-up login
+}
+
+const (
+	rememberedRealms = 256
+	rememberedTokens = 16_384
+	maxServed        = 16          // upstreams that send clients to one token server
+	maxTokenAnswer   = 64 << 10    // bytes of a token server's answer
+	tokenLives       = time.Minute // where the answer does not say
+	longestToken     = 24 * time.Hour
+)
+
+func newTokens() *tokens {
+	realms, _ := lru.New[realmKey, *tokenServer](rememberedRealms) // errs for sizes below one only
+	byHash, _ := lru.New[[sha256.Size]byte, fetchedToken](rememberedTokens)
+	return &tokens{realms: realms, byHash: byHash}
+}
+
+// noteRealm remembers where an upstream sends clients for tokens, if that leads through bellbuoy.
+func (x *exchange) noteRealm(h http.Header) {
+	realm, err := url.Parse(upstream.TokenRealm(h))
+	if err != nil || realm.Path == "" || len(realm.Path) > 256 || !x.leadsHere(realm) {
+		return
+	}
+	rt := x.g.find(x.fwd.host, realm.Path)
+	if rt == nil {
+		return
+	}
+	t := x.g.h.tokens
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := realmKey{rt.Name, strings.Clone(realm.Path)}
+	server, ok := t.realms.Get(key)
+	if !ok {
+		server = &tokenServer{}
+		t.realms.Add(key, server)
+	}
+	if !slices.Contains(server.serves, x.route.Name) && len(server.serves) < maxServed {
+		server.serves = append(slices.Clip(server.serves), x.route.Name)
+	}
+}
+
+// leadsHere reports whether an address names bellbuoy as the client, or everybody, does.
+func (x *exchange) leadsHere(u *url.URL) bool {
+	if u.Host == "" {
+		return true
+	}
+	names := []string{x.fwd.host, x.in.Host}
+	if x.route.External != nil {
+		names = append(names, x.route.External.Host)
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		return strings.EqualFold(bare(u.Host, "80"), bare(name, "80")) || strings.EqualFold(bare(u.Host, "443"), bare(name, "443"))
+	})
+}
+
+// beginExchange has the token server asked whether it refuses a made-up login, while it answers a client's: only then does a token
+// stand for the login that it was fetched with.
+func (x *exchange) beginFetch() {
+	if x.op.Action != detect.Other || x.in.Method != http.MethodGet || x.g.Identity.Verify != nil || x.route.Asker == nil {
+		return
+	}
+	if name, _ := detect.BasicUser(x.in.Header.Get("Authorization")); name == "" {
+		return
+	}
+	t := x.g.h.tokens
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	server, ok := t.realms.Get(realmKey{x.route.Name, x.in.URL.Path})
+	if !ok {
+		return
+	}
+	if server.asked == nil || x.start.Sub(server.asked.at) >= probeEvery {
+		if !x.g.h.lookups.AllowN(x.op.Client.Address, dearLookup) {
+			return
+		}
+		server.asked = &probe{done: make(chan struct{}), at: x.start}
+		go x.askServer(server.asked, x.route.Asker, x.target)
+	}
+	x.fetches = &fetchedToken{serves: server.serves, server: server.asked}
+}
+
+func (x *exchange) askServer(p *probe, asker Asker, uri string) {
+	defer close(p.done)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.in.Context()), probeTime)
+	defer cancel()
+	x.guarded("Refuses", func() {
+		refuses, err := asker.Refuses(ctx, uri)
+		p.refuses = err == nil && refuses
+	})
+}
+
+// keepToken remembers the token in a token server's answer, if it names nobody itself.
+func (x *exchange) keepToken(body []byte) {
+	var answer struct {
+		Token       string  `json:"token"`
+		AccessToken string  `json:"access_token"`
+		ExpiresIn   float64 `json:"expires_in"`
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return
+	}
+	name, _ := detect.BasicUser(x.in.Header.Get("Authorization"))
+	for _, token := range []string{answer.Token, answer.AccessToken} {
+		if token == "" || len(token) > maxToken {
+			continue
+		}
+		if _, named := detect.TokenName(token, x.g.Identity.Claims); named {
+			continue
+		}
+		kept := *x.fetches
+		kept.name, kept.until = strings.Clone(name), time.Now().Add(tokenLife(token, answer.ExpiresIn))
+		x.g.h.tokens.byHash.Add(sha256.Sum256([]byte(token)), kept)
+	}
+}
+
+// tokenLife is how long a token lasts: by its own claim, else by the answer that it came with.
+func tokenLife(token string, seconds float64) time.Duration {
+	life := tokenLives
+	if end := detect.TokenEnd(token); !end.IsZero() {
+		life = time.Until(end)
+	} else if seconds >= 1 {
+		life = time.Duration(min(seconds, longestToken.Seconds())) * time.Second
+	}
+	return min(life, longestToken)
+}
+
+// fetchedBy is the login that a token was fetched with for this upstream; "" where that is not known.
+func (x *exchange) fetchedBy(token string) string {
+	kept, ok := x.g.h.tokens.byHash.Get(sha256.Sum256([]byte(token)))
+	if !ok || !x.start.Before(kept.until) || !slices.Contains(kept.serves, x.route.Name) {
+		return ""
+	}
+	x.through = kept.server
+	return kept.name
+}
