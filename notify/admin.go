@@ -116,10 +116,10 @@ func (d *Dispatcher) Ping(ctx context.Context, name string) (webhook.Result, err
 	e := format.Sample(h.sampleType())
 	e.ID, e.At, e.FirstSeen = id.String(), time.Now(), time.Now()
 	number := 0
-	if h.Format.PerTag() && split(e.Type) {
+	if h.perTag() && split(e.Type) {
 		number = 1
 	}
-	p, err := renderPayload(h.Format, e, number)
+	p, err := h.payload(e, number)
 	if err != nil {
 		return webhook.Result{}, err
 	}

@@ -3,12 +3,15 @@ package notify
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -72,7 +75,7 @@ func (d *Dispatcher) render(j job) (fresh bool, p *store.Payload, err error) {
 	if j.delivery.Payload != nil {
 		return false, j.delivery.Payload, nil
 	}
-	p, err = renderPayload(j.hook.Format, e, j.delivery.Number)
+	p, err = j.hook.payload(e, j.delivery.Number)
 	return true, p, err
 }
 
@@ -120,6 +123,25 @@ func renderPayload(f Format, e detect.Event, number int) (p *store.Payload, err 
 	return &store.Payload{ContentType: contentType, Header: header, Body: body}, nil
 }
 
+// payload is renderPayload's, and the values of the URL's placeholders. They are kept beside the headers, under names that no header can
+// have, so that each attempt goes to the same URL.
+func (h *hook) payload(e detect.Event, number int) (*store.Payload, error) {
+	p, err := renderPayload(h.Format, e, number)
+	if err != nil || len(h.Placeholders) == 0 {
+		return p, err
+	}
+	header := maps.Clone(p.Header)
+	if header == nil {
+		header = map[string]string{}
+	}
+	values := format.Values(e, max(number-1, 0))
+	for _, name := range h.Placeholders {
+		header[":"+name] = values[name]
+	}
+	p.Header = header
+	return p, nil
+}
+
 // messageID is the webhook-id: the event's, and the tag's number where the POST tells of one. It is the same for every attempt and every replica.
 func messageID(d store.Delivery) string {
 	if d.Number == 0 {
@@ -130,11 +152,18 @@ func messageID(d store.Delivery) string {
 
 func message(id string, p *store.Payload) webhook.Message {
 	m := webhook.Message{ID: id, ContentType: p.ContentType, Body: p.Body}
-	if len(p.Header) > 0 {
-		m.Header = http.Header{}
-		for name, value := range p.Header {
-			m.Header.Set(name, value)
+	for name, value := range p.Header {
+		if placeholder, ok := strings.CutPrefix(name, ":"); ok {
+			if m.Values == nil {
+				m.Values = map[string]string{}
+			}
+			m.Values[placeholder] = value
+			continue
 		}
+		if m.Header == nil {
+			m.Header = http.Header{}
+		}
+		m.Header.Set(name, value)
 	}
 	return m
 }

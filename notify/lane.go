@@ -44,6 +44,7 @@ type lane struct {
 	flying    map[int64]string // id → key
 	keys      map[string]bool  // of what flies; never ""
 	posts     int
+	gathered  time.Time // when the last message of several events began; see Group
 	done      []finished
 	finishing bool
 	timer     *time.Timer

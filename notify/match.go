@@ -171,7 +171,7 @@ func (s *Set) Plan(e *detect.Event) []store.Delivery {
 
 // plan appends the webhook's deliveries. Number 0 is the event as a whole, n its nth tag.
 func (h *hook) plan(out []store.Delivery, f *facts, tags []int) []store.Delivery {
-	if !h.Format.PerTag() || len(tags) == 0 || !split(f.event.Type) {
+	if !h.perTag() || len(tags) == 0 || !split(f.event.Type) {
 		return append(out, h.delivery(f, 0, tags))
 	}
 	for _, i := range tags {

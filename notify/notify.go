@@ -15,6 +15,7 @@ package notify
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -59,6 +60,8 @@ type Webhook struct {
 	Format Format
 	// Poster must be set. The dispatcher uses it for attempts that begin after Configure, and never closes it.
 	Poster Poster
+	// Placeholders are those of the URL. Where it names the tag, a push or a delete of several tags makes a POST for each.
+	Placeholders []string
 	// Concurrency bounds the POSTs in flight; 0: 8.
 	Concurrency int
 	Order       store.Order
@@ -66,6 +69,8 @@ type Webhook struct {
 	DropOvertaken bool
 	// RateLimit bounds POSTs per second; 0: none.
 	RateLimit rate.Limit
+	// Group gathers events into messages, where the format can.
+	Group Group
 	// Retry is the time before each attempt, the first included; after the last a delivery is a dead letter. Empty: DefaultRetry.
 	Retry []time.Duration
 }
@@ -102,6 +107,9 @@ func Types() []detect.Type {
 func QuietTypes() []detect.Type {
 	return []detect.Type{detect.PullArtifact, detect.DownloadChart, detect.DeleteTag}
 }
+
+// perTag reports whether a POST is about one tag.
+func (w *Webhook) perTag() bool { return w.Format.PerTag() || slices.Contains(w.Placeholders, "tag") }
 
 func (w *Webhook) concurrency() int {
 	if w.Concurrency > 0 {

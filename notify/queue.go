@@ -83,6 +83,9 @@ func (l *lane) query() (q store.DueQuery, need, have bool) {
 		}
 		return q, false, false
 	}
+	if l.gathering() {
+		return l.gatherQuery(now)
+	}
 	if !l.circuit.open && (!l.stale || l.enough(free)) {
 		return q, false, len(l.ready) > 0
 	}
@@ -140,6 +143,8 @@ func (l *lane) keysCopy() map[string]bool {
 func (l *lane) fetched(q store.DueQuery, found []store.Delivery) bool {
 	full := len(found) >= q.Limit
 	switch {
+	case l.gathering():
+		l.stale = l.stale || full
 	case !l.backlog && full:
 		l.forget()
 		l.backlog = true
@@ -174,6 +179,9 @@ func (l *lane) begin() bool {
 			l.beginProbe(now)
 		}
 		return false
+	}
+	if l.gathering() {
+		return l.beginGroup(now)
 	}
 	var behind []store.Delivery
 	for i, d := range l.ready {

@@ -157,8 +157,8 @@ func plain(s string, limit int) string {
 		}
 		return r
 	}, s)
-	for _, mention := range []string{"@everyone", "@here", "@channel", "@all"} {
-		s = strings.ReplaceAll(s, mention, "@\u200b"+mention[1:])
+	for _, mention := range []string{"@everyone", "@here", "@channel", "@all", "<users/"} { // the last is Google Chat's
+		s = strings.ReplaceAll(s, mention, mention[:1]+"\u200b"+mention[1:])
 	}
 	if utf8.RuneCountInString(s) <= limit {
 		return s

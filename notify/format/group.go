@@ -69,6 +69,16 @@ func (g groupText) below() string {
 	return strings.Join(lines, "\n")
 }
 
+// messageText is one message of one or more events, in plain text.
+func messageText(events []detect.Event, most int) string {
+	if len(events) == 1 {
+		m := messageOf(&events[0])
+		return m.line() + " (" + plain(events[0].External.Host, nameMost) + ")"
+	}
+	g := groupOf(events, most, slackSection, message.line)
+	return g.headline + "\n" + g.below()
+}
+
 func groupSlack(events []detect.Event, most int) (Body, error) {
 	plainly := groupOf(events, most, slackSection, func(m message) string { return slackEscape(m.line()) })
 	marked := groupOf(events, most, slackSection, func(m message) string {

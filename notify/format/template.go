@@ -62,7 +62,8 @@ func newTemplate(o Options) (built, error) {
 
 func (c custom) render(p Post) (Body, error) { return c.renderGroup([]detect.Event{p.Event}, 1) }
 
-// renderGroup shows the template the first event, and the listed ones as .events; .more is how many are not listed.
+// renderGroup shows the template the first event, and the listed ones as .events; .more is how many are not listed, .message says it
+// all in plain text, a line for each event.
 func (c custom) renderGroup(events []detect.Event, most int) (Body, error) {
 	var listed []any
 	for i := range events[:min(len(events), max(most, 1))] {
@@ -70,6 +71,7 @@ func (c custom) renderGroup(events []detect.Event, most int) (Body, error) {
 	}
 	data := templateData(&events[0])
 	data["events"], data["more"] = listed, len(events)-len(listed)
+	data["message"] = messageText(events, most)
 	out, err := c.execute(data)
 	if err != nil {
 		return Body{}, err
@@ -240,10 +242,13 @@ func textOf(v any) string {
 	return fmt.Sprint(v)
 }
 
-// mentionsEvents reports whether a template lists the events of a message.
+// mentionsEvents reports whether a template can say more than the first event of a message.
 func mentionsEvents(t *template.Template) bool {
 	for _, defined := range t.Templates() {
-		if defined.Tree != nil && strings.Contains(defined.Root.String(), ".events") {
+		if defined.Tree == nil {
+			continue
+		}
+		if text := defined.Root.String(); strings.Contains(text, ".events") || strings.Contains(text, ".message") {
 			return true
 		}
 	}

@@ -38,7 +38,8 @@ const (
 // Options is all that one receiver needs. Zero values mean the defaults named with each field.
 type Options struct {
 	// URL is where to POST to: http or https. User and password in it are sent as Basic credentials
-	// unless AuthHeader or Headers say otherwise. Required.
+	// unless AuthHeader or Headers say otherwise. Path and query may have placeholders, which each message
+	// fills in: {tag} {digest} {repository} {namespace} {name} {type}. Required.
 	URL string
 	// AuthHeader is sent verbatim as Authorization; "" sends none.
 	AuthHeader string
@@ -64,15 +65,18 @@ type Options struct {
 
 // Message is one delivery. The body must not be changed afterwards, not even when Post has returned.
 type Message struct {
-	ID          string      // webhook-id: the same for every attempt. Required.
-	ContentType string      // "" means application/json
-	Header      http.Header // what the payload's format adds, e.g. ce-*; may be nil
+	ID          string            // webhook-id: the same for every attempt. Required.
+	ContentType string            // "" means application/json
+	Header      http.Header       // what the payload's format adds, e.g. ce-*; may be nil
+	Values      map[string]string // of the URL's placeholders; may be nil where it has none
 	Body        []byte
 }
 
 // Client posts to one receiver. It is safe for concurrent use.
 type Client struct {
 	url         *url.URL // without user and fragment
+	raw         string   // the URL as configured
+	filled      bool     // it has placeholders, which each message fills in
 	host        string   // of Options.Headers; "" means that of the URL
 	header      http.Header
 	overrides   http.Header // win over the message's own
@@ -98,10 +102,15 @@ func New(o Options) (*Client, error) {
 	if o.Timeout < 0 || o.Concurrency < 0 {
 		return nil, errors.New("timeout, concurrency: must not be negative")
 	}
+	names, err := Placeholders(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("url: %w", err)
+	}
 	target, err := parseTarget(o.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
+	c.raw, c.filled = o.URL, len(names) > 0
 	if err := c.setHeaders(o, target.User); err != nil {
 		return nil, err
 	}
@@ -176,9 +185,13 @@ func (c *Client) request(m Message, now time.Time) (*http.Request, error) {
 	if err := sendable(m); err != nil {
 		return nil, err
 	}
+	target, err := c.target(m)
+	if err != nil {
+		return nil, err
+	}
 	req := &http.Request{
 		Method:        http.MethodPost,
-		URL:           c.url,
+		URL:           target,
 		Host:          c.host,
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,

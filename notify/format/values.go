@@ -1,0 +1,18 @@
+package format
+
+import "github.com/bellbuoy/bellbuoy/detect"
+
+// Values are what the placeholders of a webhook's URL stand for, of an event's nth tag: tag, digest, repository, namespace, name, type.
+// What the event does not have is "".
+func Values(e detect.Event, n int) map[string]string {
+	p := Post{Event: e, Number: n}
+	namespace, name, full := names(&e)
+	digest := e.Digest
+	if e.Chart != nil {
+		digest = chartDigest(&e)
+	}
+	if e.Replication != nil {
+		namespace, name, full = "", "", ""
+	}
+	return map[string]string{"tag": p.tag(), "digest": digest, "repository": full, "namespace": namespace, "name": name, "type": string(e.Type)}
+}

@@ -1,0 +1,215 @@
+package notify
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+)
+
+// Group gathers events of a webhook into messages for people. The first goes at once; what comes within Wait after a message goes into
+// the next one together. One message is in flight at a time, so they keep the order of the events.
+type Group struct {
+	Wait time.Duration // 0: each event is a message of its own
+	Most int           // events that a message lists; the rest is counted
+}
+
+// gatherMost bounds the events of one message; more go into the next.
+const gatherMost = 500
+
+// groupFormat is a Format that can put several events into one message.
+type groupFormat interface {
+	Groups() bool
+	RenderGroup(events []detect.Event, most int) (contentType string, header map[string]string, body []byte, err error)
+}
+
+// gathers reports whether several events may go as one message.
+func (h *hook) gathers() bool {
+	f, ok := h.Format.(groupFormat)
+	return h.Group.Wait > 0 && ok && f.Groups()
+}
+
+// gathering is gathers for a lane whose circuit is closed: a probe is one event.
+func (l *lane) gathering() bool { return l.hook != nil && l.hook.gathers() && !l.circuit.open }
+
+// gatherQuery asks for all that is due, up to what one message can be about.
+func (l *lane) gatherQuery(now time.Time) (q store.DueQuery, need, have bool) {
+	if !l.stale || len(l.ready) >= gatherMost {
+		return q, false, len(l.ready) > 0
+	}
+	l.stale, l.asking, l.backlog = false, true, false
+	q = store.DueQuery{Webhook: l.name, Order: store.Unordered, Now: now, Limit: gatherMost - len(l.ready), Except: map[int64]bool{}}
+	for id := range l.flying {
+		q.Except[id] = true
+	}
+	for _, d := range l.ready {
+		q.Except[d.ID] = true
+	}
+	return q, true, false
+}
+
+// beginGroup starts one message about all that is ready, where none is in flight and the wait after the last one is over.
+func (l *lane) beginGroup(now time.Time) (more bool) {
+	if l.posts > 0 || len(l.ready) == 0 {
+		return false
+	}
+	if next := l.gathered.Add(l.hook.Group.Wait); !l.gathered.IsZero() && now.Before(next) {
+		l.wakeAt(next)
+		return false
+	}
+	if wait := l.limit(now); wait > 0 {
+		l.wakeAt(now.Add(wait))
+		return false
+	}
+	l.gathered = now
+	jobs := make([]job, 0, len(l.ready))
+	for _, d := range l.ready {
+		l.fly(d)
+		jobs = append(jobs, job{delivery: d, hook: l.hook, epoch: l.epoch, deadline: l.deadline(d)})
+	}
+	l.ready = nil
+	l.posts++
+	if len(jobs) == 1 {
+		l.d.work.Go(func() { l.attempt(jobs[0]) })
+	} else {
+		l.d.work.Go(func() { l.attemptGroup(jobs) })
+	}
+	return false
+}
+
+// attemptGroup makes one POST about several deliveries. What cannot be rendered is given up alone.
+func (l *lane) attemptGroup(jobs []job) {
+	var events []detect.Event
+	var sent, unrenderable []job
+	var why error
+	for _, j := range jobs {
+		e, err := l.d.event(j.delivery)
+		if err == nil {
+			_, err = j.hook.payload(e, j.delivery.Number)
+		}
+		switch {
+		case errors.Is(err, errUnrenderable):
+			unrenderable, why = append(unrenderable, j), err
+		case err != nil:
+			l.abortGroup(jobs, err)
+			return
+		default:
+			events, sent = append(events, e), append(sent, j)
+		}
+	}
+	var p *store.Payload
+	if len(sent) > 0 {
+		var err error
+		if p, err = renderGroup(sent[0].hook, events); err != nil {
+			sent, unrenderable, why = nil, jobs, err
+		}
+	}
+	l.giveUpAll(unrenderable, why, len(sent) == 0)
+	if len(sent) > 0 {
+		l.postGroup(sent, p)
+	}
+}
+
+// renderGroup is one message about events.
+func renderGroup(h *hook, events []detect.Event) (p *store.Payload, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, fmt.Errorf("%w: format %s panicked: %v", errUnrenderable, h.Format.Name(), r)
+		}
+	}()
+	contentType, header, body, err := h.Format.(groupFormat).RenderGroup(events, h.Group.Most)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnrenderable, err)
+	}
+	return &store.Payload{ContentType: contentType, Header: header, Body: body}, nil
+}
+
+// postGroup sends the message. Its id is the first event's and the number of events: a repetition that is about more is another message.
+func (l *lane) postGroup(jobs []job, p *store.Payload) {
+	at := time.Now()
+	id := fmt.Sprintf("%s_g%d", jobs[0].delivery.EventID, len(jobs))
+	result := jobs[0].hook.Poster.Post(l.d.posting, message(id, p))
+	if result.Reason == webhook.ReasonCanceled && l.d.posting.Err() != nil {
+		l.abortGroup(jobs, nil)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := l.judge(jobs[0], result)
+	for i, j := range jobs {
+		f := first
+		if i > 0 {
+			f = l.judgeMember(j, first, result)
+		}
+		f.outcome.Attempt = &store.Attempt{DeliveryID: j.delivery.ID, At: at, Status: result.Status, Latency: result.Latency,
+			Reason: string(result.Reason), Error: result.Err, Response: result.Response, Replica: l.d.options.Replica}
+		l.d.metrics.attempt(l.name, label(f, result), result.Latency)
+		l.finished(f)
+	}
+	l.posts--
+	l.goOn()
+}
+
+// judgeMember is what the answer means for a delivery that was not the first of its message: the same, but that its own schedule may be
+// over. What is tried again is due together.
+func (l *lane) judgeMember(j job, first finished, r webhook.Result) finished {
+	f := first
+	f.event, f.gone = j.delivery.EventID, false
+	f.outcome.DeliveryID = j.delivery.ID
+	switch r.Outcome {
+	case webhook.Delivered, webhook.Permanent:
+	case webhook.Gone:
+		f.outcome.NextAt = j.delivery.NextAt
+	default:
+		wait, more := j.hook.schedule().next(j.delivery.Attempts+1, r.After)
+		now := time.Now()
+		f.outcome.State, f.outcome.Reason = store.Pending, string(r.Reason)
+		if first.outcome.State == store.Dead {
+			f.outcome.NextAt = now.Add(wait)
+		}
+		if !more || !now.Before(j.deadline) {
+			f.outcome.State, f.outcome.Reason = store.Dead, ReasonExhausted
+		}
+	}
+	if f.outcome.State == store.Dead {
+		l.logDead(f, r.Err)
+	}
+	return f
+}
+
+// giveUpAll makes dead letters of deliveries of a group that cannot be rendered; last: nothing of the group is left.
+func (l *lane) giveUpAll(jobs []job, why error, last bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, j := range jobs {
+		f := finished{outcome: l.outcome(j.delivery, store.Dead, ReasonUnrenderable), event: j.delivery.EventID}
+		f.outcome.Epoch = j.epoch
+		l.logDead(f, why.Error())
+		l.d.metrics.attempt(l.name, "dead", 0)
+		l.finished(f)
+	}
+	if last {
+		l.posts--
+		l.goOn()
+	}
+}
+
+// abortGroup leaves the deliveries as they are, because of the store (err) or a shutdown.
+func (l *lane) abortGroup(jobs []job, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.posts--
+	for _, j := range jobs {
+		l.land(j.delivery.ID)
+	}
+	l.stale = true
+	if err != nil {
+		l.d.noteRead(err)
+		l.wakeAt(time.Now().Add(laneRest))
+		return
+	}
+	l.goOn()
+}

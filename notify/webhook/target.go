@@ -1,0 +1,104 @@
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// placeholders may stand in the path and the query of a URL; each message fills them in.
+var placeholders = []string{"tag", "digest", "repository", "namespace", "name", "type"}
+
+var placeholder = regexp.MustCompile(`\{[A-Za-z_]*\}`)
+
+// Placeholders are the names of those that a URL has, without braces, each once. An error says what is wrong with them.
+func Placeholders(rawURL string) ([]string, error) {
+	var names []string
+	authority := authorityOf(rawURL)
+	for _, found := range placeholder.FindAllString(rawURL, -1) {
+		name := strings.Trim(found, "{}")
+		switch {
+		case strings.Contains(authority, found):
+			return nil, fmt.Errorf("has the placeholder %s in its host: only path and query may have one", found)
+		case !slices.Contains(placeholders, name):
+			return nil, fmt.Errorf("has the placeholder %s; there are {%s}", found, strings.Join(placeholders, "} {"))
+		case !slices.Contains(names, name):
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// authorityOf is the part of a URL between its scheme and its path.
+func authorityOf(rawURL string) string {
+	_, rest, ok := strings.Cut(rawURL, "://")
+	if !ok {
+		rest = rawURL
+	}
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	return rest
+}
+
+// fill writes values, percent-encoded, in place of the placeholders.
+func fill(rawURL string, values map[string]string) (string, error) {
+	var bad error
+	filled := placeholder.ReplaceAllStringFunc(rawURL, func(found string) string {
+		value := values[strings.Trim(found, "{}")]
+		if value == "." || value == ".." {
+			bad = fmt.Errorf("the value of %s would lead to another path", found)
+		}
+		return escape(value)
+	})
+	return filled, bad
+}
+
+// escape percent-encodes all but the characters that mean nothing in any part of a URL.
+func escape(s string) string {
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}
+
+// Filled shows of a URL with placeholders what Redact shows, and besides the segments of its path and the parameters of its query that
+// have one, as they are sent with these values.
+func Filled(rawURL string, values map[string]string) string {
+	var shown []string
+	path, query, _ := strings.Cut(rawURL, "?")
+	_, path, _ = strings.Cut(path, "://")
+	for _, segment := range strings.Split(path, "/")[1:] {
+		if placeholder.MatchString(segment) {
+			shown = append(shown, "/"+segment)
+		}
+	}
+	separator := "?"
+	for _, pair := range strings.Split(query, "&") {
+		if placeholder.MatchString(pair) {
+			shown = append(shown, separator+pair)
+			separator = "&"
+		}
+	}
+	text, err := fill(strings.Join(shown, ""), values)
+	if err != nil {
+		text = ""
+	}
+	return strings.TrimSuffix(Redact(placeholder.ReplaceAllString(rawURL, "x")), "/") + text
+}
+
+// target is the URL of a message.
+func (c *Client) target(m Message) (*url.URL, error) {
+	if !c.filled {
+		return c.url, nil
+	}
+	text, err := fill(c.raw, m.Values)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("url: is none with the values of the event")
+	}
+	return withoutUser(u), nil
+}
