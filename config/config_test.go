@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 				"PUSH_ARTIFACT", "DELETE_ARTIFACT", "UPLOAD_CHART", "DELETE_CHART", "SCANNING_COMPLETED",
 				"SCANNING_FAILED", "QUOTA_EXCEED", "QUOTA_WARNING", "REPLICATION",
 			},
-			Timeout: 15 * s, Concurrency: 8, Order: "tag", Overtaken: "deliver",
+			Timeout: 15 * s, Concurrency: 8, Order: "tag", Overtaken: "deliver", Group: Group{Most: 20},
 			Retry: []Duration{0, 5 * s, 5 * m, 30 * m, 2 * h, 5 * h, 10 * h, 14 * h, 20 * h, 24 * h},
 		}},
 		Health: Health{Listen: ":5081"},

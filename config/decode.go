@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
 // decoder fills a Config from the tree and remembers where every value stood.
@@ -52,7 +54,11 @@ func fieldsOf(t reflect.Type) []field {
 			continue
 		}
 		f := field{name: name, fallback: tag.Get("default"), index: i}
-		if enum := tag.Get("enum"); enum != "" {
+		switch enum := tag.Get("enum"); enum {
+		case "":
+		case "@presets":
+			f.enum = presets.Names()
+		default:
 			f.enum = strings.Split(enum, "|")
 		}
 		out = append(out, f)
@@ -137,6 +143,9 @@ func (d *decoder) list(f field, n *node, v reflect.Value, path string) {
 		if isBlock(v.Type().Elem()) {
 			setDefaults(out.Index(i))
 		}
+		if webhook, ok := out.Index(i).Addr().Interface().(*Webhook); ok {
+			d.applyPreset(item, webhook, at)
+		}
 		d.value(f, item, out.Index(i), at)
 	}
 	v.Set(out)
@@ -148,6 +157,9 @@ func (d *decoder) table(f field, n *node, v reflect.Value, path string) {
 		return
 	}
 	out := reflect.MakeMap(v.Type())
+	for name, value := range v.Seq2() { // of a preset
+		out.SetMapIndex(name, value)
+	}
 	for _, k := range n.keys {
 		at := join(path, k.name)
 		if k.value.kind == null {

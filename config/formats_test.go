@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,15 +20,25 @@ func TestFormats(t *testing.T) {
 		"template of none":      {"format: template, format_options: {file: /nonexistent.tmpl}", `webhooks[0].format_options.file: "/nonexistent.tmpl" cannot be read: no such file or directory`},
 		"option of another":     {"format: slack, format_options: {file: validate.go, spec: 0.5.1}", "webhooks[0].format_options.file: is an option of the format template\nwebhooks[0].format_options.spec: is an option of the format cdevents"},
 		"content type":          {"format: template, format_options: {text: '{}', content_type: \"a\\nb\"}", "webhooks[0].format_options.content_type: has characters that a header cannot have"},
+		"placeholder in a host": {"url: 'https://{name}.example.com/'", "webhooks[0].url: has a placeholder in its host: only path and query may have one"},
+		"placeholders":          {webhook: "url: 'https://example.com/{name}?tag={tag}'"},
 		"specification unknown": {"format: cdevents, format_options: {spec: 0.6.0}", `webhooks[0].format_options.spec: "0.6.0" is not known; did you mean "0.4.1"? (want one of 0.4.1, 0.5.1)`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := Parse("f", []byte(smallUpstream+"webhooks: [{name: w, url: http://w, "+tt.webhook+"}]"), noEnv)
+			_, _, err := Parse("f", []byte(smallUpstream+"webhooks: [{name: w, "+withURL(tt.webhook)+"}]"), noEnv)
 			if diff := cmp.Diff(tt.want, messages(err)); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
 	}
+}
+
+// withURL gives a webhook a URL where it has none.
+func withURL(webhook string) string {
+	if strings.HasPrefix(webhook, "url: ") {
+		return webhook
+	}
+	return "url: http://w, " + webhook
 }
 
 const smallUpstream = "upstreams: [{type: registry, url: 'http://127.0.0.1:5000', external_url: 'https://registry.example.com'}]\n"

@@ -19,7 +19,6 @@ var notYet = []feature{
 	{path: "replication"},
 	{path: "webhooks[].match.min_severity"},
 	{path: "webhooks[].exclude.min_severity"},
-	{path: "webhooks[].preset"},
 }
 
 var indexes = regexp.MustCompile(`\[\d+\]`)

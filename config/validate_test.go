@@ -36,9 +36,6 @@ func TestLaterFeatures(t *testing.T) {
 		"token":           {"admin: {tokens: [{name: ci, token: hunter2}]}", "admin.tokens[0].token: must have at least 16 characters"},
 		"verify":          {add: "identity: {verify: {jwks_url: https://auth.example.com/keys, audience: [registry], issuer: https://auth.example.com}}"},
 		"verify without":  {"identity: {verify: {issuer: x, audience: ['']}}", "identity.verify: needs jwks_file or jwks_url: without keys no token is checked\nidentity.verify.audience[0]: must not be empty"},
-		"preset":          {add: "webhooks: [{name: f, url: http://flux, preset: flux, match: {upstreams: [registry]}}]"},
-		"preset unnamed": {"webhooks: [{name: f, url: http://flux, preset: flux}]",
-			"webhooks[0].preset: needs external_url of upstreams[1]: the consumer looks images up by that name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := `upstreams:

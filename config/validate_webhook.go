@@ -26,7 +26,11 @@ func (v *validator) webhook(at string, w Webhook) {
 	if w.URL.IsZero() {
 		v.wrong(at+".url", "is missing")
 	}
+	if _, authority, _ := strings.Cut(w.URL.Reveal(), "://"); strings.Contains(strings.SplitN(authority, "/", 2)[0], "{") {
+		v.wrong(at+".url", "has a placeholder in its host: only path and query may have one")
+	}
 	v.httpURL(at+".url", w.URL)
+	v.group(at+".group", w)
 	v.preset(at, w)
 	v.events(at+".events", w)
 	v.formatOptions(at+".format_options", w)
@@ -58,16 +62,14 @@ func (v *validator) webhook(at string, w Webhook) {
 	}
 }
 
-// preset wants to know how users name the registry: the consumers that it is for look images up by that name.
-func (v *validator) preset(at string, w Webhook) {
-	if w.Preset == "" {
-		return
+// group checks what one message can hold of several events.
+func (v *validator) group(at string, w Webhook) {
+	template := w.Format == "template" && (w.FormatOptions.File != "" || strings.Contains(w.FormatOptions.Text, ".message") || strings.Contains(w.FormatOptions.Text, ".events"))
+	if w.Group.Wait > 0 && !chatFormats[w.Format] && !template {
+		v.wrong(at, "is for the formats slack, teams and discord, and for templates that write .message or .events")
 	}
-	for i, u := range v.cfg.Upstreams {
-		sends := len(w.Match.Upstreams) == 0 || slices.Contains(w.Match.Upstreams, u.Name)
-		if sends && u.ExternalURL == "" {
-			v.wrong(at+".preset", "needs external_url of upstreams[%d]: the consumer looks images up by that name", i)
-		}
+	if w.Group.Most < 1 || w.Group.Most > 100 {
+		v.wrong(at+".most", "must be from 1 to 100")
 	}
 }
 

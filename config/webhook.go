@@ -14,8 +14,9 @@ type Webhook struct {
 	URL URL `yaml:"url"`
 	// What the body looks like.
 	Format string `yaml:"format" default:"harbor" enum:"harbor|cloudevents|bellbuoy|slack|teams|discord|distribution|cdevents|acr|dockerhub|quay|template"`
-	// A consumer (flux, argocd, image-updater, kargo, keel) whose format and filters are taken; other keys still override.
-	Preset string `yaml:"preset"`
+	// A consumer whose format, events, filters and headers are taken; keys that are given override them. bellbuoy preset shows what each
+	// stands for.
+	Preset string `yaml:"preset" enum:"@presets"`
 	// Settings of the format.
 	FormatOptions FormatOptions `yaml:"format_options"`
 	// Event types that the format has a body for. By default all of these but PULL_ARTIFACT, DOWNLOAD_CHART and DELETE_TAG; "*" is all.
@@ -49,8 +50,18 @@ type Webhook struct {
 	Overtaken string `yaml:"overtaken" default:"deliver" enum:"deliver|drop"`
 	// Most POSTs in a time, such as 1/s; slack, teams and discord default to 1/s.
 	RateLimit Rate `yaml:"rate_limit"`
+	// slack, teams, discord and chat presets: several events in one message.
+	Group Group `yaml:"group"`
 	// Time before each attempt; after the last it is a dead letter.
 	Retry []Duration `yaml:"retry" default:"0s,5s,5m,30m,2h,5h,10h,14h,20h,24h"`
+}
+
+// Group gathers events into messages.
+type Group struct {
+	// What comes within this time after a message goes into the next one together; 0: each event is a message of its own.
+	Wait Duration `yaml:"wait" default:"0s"`
+	// Most events that a message lists; the rest is counted.
+	Most int `yaml:"most" default:"20"`
 }
 
 // FormatOptions are the settings of a format.

@@ -17,7 +17,7 @@ const module = "github.com/bellbuoy/bellbuoy/"
 // arrows lists every package with the packages of ours that it may import. A package is added here together with the reason for
 // it, in its package comment. Only imports of what is built count: tests may use what they need.
 var arrows = map[string][]string{
-	"config":                 {},
+	"config":                 {"notify/format/presets"},
 	"detect":                 {},
 	"detect/scan":            {"detect"},
 	"proxy":                  {"detect", "proxy/upstream"},
@@ -29,9 +29,10 @@ var arrows = map[string][]string{
 	"notify/store/postgres":  {"notify/store", "notify/store/engine"},
 	"notify/store/storetest": {"notify/store", "notify/store/engine"}, // imported by tests alone
 	"notify/format":          {"detect"},
+	"notify/format/presets":  {},
 	"notify/webhook":         {},
 	"notify/console":         {},
-	"cmd/bellbuoy":           {"config", "detect", "detect/scan", "notify", "notify/console", "notify/format", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/upstream"},
+	"cmd/bellbuoy":           {"config", "detect", "detect/scan", "notify", "notify/console", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
 func (a *app) checkCommand() *cobra.Command {
@@ -44,8 +48,21 @@ func (a *app) check() error {
 		fmt.Fprintf(a.Stdout, "%s: not ok (%s, %s)\n", path, plural(len(problems), "problem"), plural(len(warnings), "warning"))
 		return errSilent
 	}
+	for i := range c.Webhooks {
+		a.showFilled(&c.Webhooks[i])
+	}
 	fmt.Fprintf(a.Stdout, "%s: ok (%s, %s)\n", path, plural(len(c.Upstreams), "upstream"), plural(len(c.Webhooks), "webhook"))
 	return nil
+}
+
+// showFilled shows where the POST of a sample event goes, where the webhook's URL has placeholders.
+func (a *app) showFilled(w *config.Webhook) {
+	names, err := webhook.Placeholders(w.URL.Reveal())
+	if err != nil || len(names) == 0 {
+		return
+	}
+	e := format.Sample(detect.Type(w.Events[0]))
+	fmt.Fprintf(a.Stdout, "webhook %s: %s of %s:%s goes to %s\n", w.Name, e.Type, e.Repository, strings.Join(e.Tags, ","), webhook.Filled(w.URL.Reveal(), format.Values(e, 0)))
 }
 
 // inOrder is what there is to say about a file, from its first line to its last.

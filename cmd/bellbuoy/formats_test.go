@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/bellbuoy/bellbuoy/config"
@@ -21,6 +25,31 @@ func TestFormatsSayWhatTheConfigurationBelieves(t *testing.T) {
 		}
 		if want := config.FormatEvents(name); !slices.Equal(says, want) {
 			t.Errorf("%s says %v, the configuration believes %v", name, says, want)
+		}
+	}
+}
+
+// check tries templates, shows URLs with placeholders as they are sent, and says what is wrong with either.
+func TestCheckOfFormats(t *testing.T) {
+	for webhook, want := range map[string]string{
+		"format: template, format_options: {text: '{{json .tgas}}'}":                                                             `webhooks[0].format_options: text:1:7: executing "text" at <.tgas>: map has no entry for key "tgas" (tried with a PUSH_ARTIFACT event)`,
+		"format: template, format_options: {text: '{{.type}}'}":                                                                  "text: what it makes is not JSON: line 1: ",
+		"url: 'https://h.example.com/secret-0123456789/{repository}?tag={tag}', preset: portainer, match: {repositories: [a/b]}": "webhook w: PUSH_ARTIFACT of bellbuoy/ping:v1.0.0 goes to https://h.example.com/…/bellbuoy%2Fping?tag=v1.0.0",
+		"url: 'https://h.example.com/{image}'":                                                                                   "url: has the placeholder {image}; there are {tag} {digest} {repository} {namespace} {name} {type}",
+		"format: quay, events: [DELETE_ARTIFACT]":                                                                                "webhooks[0].events[0]: the format quay has no body for it; it has for PUSH_ARTIFACT",
+	} {
+		if !strings.HasPrefix(webhook, "url") {
+			webhook = "url: 'https://h.example.com/', " + webhook
+		}
+		file := filepath.Join(t.TempDir(), "bellbuoy.yaml")
+		text := "upstreams: [{type: registry, url: 'http://127.0.0.1:5000', external_url: 'https://registry.example.com'}]\nwebhooks: [{name: w, " + webhook + "}]\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		run(t.Context(), []string{"check", "-c", file}, system{Stdout: &out, Stderr: &out, LookupEnv: os.LookupEnv})
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s:\n%s\nwant %s", webhook, out.String(), want)
 		}
 	}
 }

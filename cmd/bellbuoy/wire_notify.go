@@ -74,7 +74,9 @@ func notifyWebhook(w *config.Webhook, f format.Format, client *webhook.Client) n
 		Format: f, Poster: client,
 		Concurrency: w.Concurrency, Order: orders[w.Order], DropOvertaken: w.Overtaken == "drop",
 		RateLimit: rate.Limit(w.RateLimit.PerSecond()),
+		Group:     notify.Group{Wait: time.Duration(w.Group.Wait), Most: w.Group.Most},
 	}
+	hook.Placeholders, _ = webhook.Placeholders(w.URL.Reveal()) // the client has refused wrong ones
 	for _, d := range w.Retry {
 		hook.Retry = append(hook.Retry, time.Duration(d))
 	}
