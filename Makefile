@@ -33,6 +33,7 @@ check: fmt vet ## the quick inner loop: unit tests and lint
 test: fmt vet lint ## everything: race detector, real registries and clients, recorded traffic
 	$(GET) $(TEST_PARTS) >/dev/null
 	$(TALLY) -race -timeout 10m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/...
+	cd test/helm && go test ./... # charts as Helm's own loader reads them, in a module of its own
 
 demo: ## see it work with a real registry and ChartMuseum (ONCE=1: exit afterwards)
 	go run ./test/demo $(if $(ONCE),-once)

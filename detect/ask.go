@@ -175,7 +175,7 @@ func (t *Tracker) close(ctx context.Context, a *asked, in *Intent, out outcome) 
 	if !t.open.remove(a.id) {
 		return // settled by what somebody else was shown
 	}
-	out.inferred = true
+	out.inferred = in.w.Took.IsZero()
 	if out.done {
 		reading, cancel := context.WithTimeout(ctx, askTimeout)
 		t.readBack(reading, &in.w, out.digest)
@@ -202,8 +202,8 @@ func (t *Tracker) question(ctx context.Context, w *write) (verdict, outcome) {
 	case doDelete:
 		return t.askUntag(ctx, w)
 	}
-	if w.Chart.Name == "" {
-		return notDone, out // bellbuoy could not read it, and no upstream takes such a chart
+	if w.Do == doUpload && !w.Chart.Named() {
+		return t.askClaims(ctx, w)
 	}
 	found, err := t.ask.Chart(ctx, w.Upstream, w.Repository, w.Chart.Name, w.Chart.Version)
 	if w.Do == doRemove {

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"mime"
-	"mime/multipart"
+	"math"
+	"path"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -21,16 +21,30 @@ import (
 var ErrNotChart = errors.New("not a chart")
 
 const (
-	maxUnpacked  = 64 << 20 // bytes unpacked in search of Chart.yaml: an archive may be a bomb
-	maxChartWord = 255      // bytes of a chart's name, and of its version: file names are no longer
+	maxUnpacked  = 128 << 20 // bytes unpacked of one upload; Helm refuses charts of more than 100 MiB
+	maxTarHeader = 16 << 10  // bytes of a file's header in an archive, with its extensions
+	maxChartWord = 255       // bytes of a chart's name, and of its version: file names are no longer
 )
 
-// ReadChart reads a chart archive to its end and returns what its Chart.yaml says, its digest and its size.
-// With ErrNotChart the digest and the size are still told.
+// ReadChart reads a chart archive to its end, as Helm's loader does, and returns what its Chart.yaml says, its digest and its size.
+// With ErrNotChart the digest and the size are still there.
 func ReadChart(archive io.Reader) (*Chart, error) {
+	return newUnpacking().chart(archive)
+}
+
+// unpacking is what one upload may still cost, however many archives it holds.
+type unpacking struct {
+	bytes int64 // to be unpacked
+	files int64 // bytes of files; a sparse file is longer than what it is unpacked from
+}
+
+func newUnpacking() *unpacking { return &unpacking{bytes: maxUnpacked, files: maxUnpacked} }
+
+// chart reads an archive to its end.
+func (u *unpacking) chart(archive io.Reader) (*Chart, error) {
 	sum := sha256.New()
 	counted := &counter{r: io.TeeReader(archive, sum)}
-	c, err := chartYAML(counted)
+	c, err := u.named(counted)
 	if c == nil {
 		c = &Chart{}
 	}
@@ -41,78 +55,97 @@ func ReadChart(archive io.Reader) (*Chart, error) {
 	return c, err
 }
 
-// ReadChartBody reads the body of a chart upload: the archive itself, or a multipart form that holds it (and perhaps its provenance).
-// Where the archive cannot be read, a multipart part's file name is the hint that is left.
-func ReadChartBody(contentType string, body io.Reader) (*Chart, error) {
-	mediaType, params, err := mime.ParseMediaType(contentType)
-	if err != nil || !strings.HasPrefix(mediaType, "multipart/") {
-		return ReadChart(body)
-	}
-	form := multipart.NewReader(body, params["boundary"])
-	var found *Chart
-	err = ErrNotChart
-	for {
-		part, partErr := form.NextRawPart()
-		if partErr != nil {
-			_, _ = io.Copy(io.Discard, body) // to the end, whatever it is: somebody may be writing it to us
-			return found, err
-		}
-		if found != nil || part.FormName() == "prov" {
-			continue
-		}
-		c, chartErr := ReadChart(part)
-		if c != nil && c.Name == "" {
-			c.Name, c.Version, _ = SplitChartFile(part.FileName())
-		}
-		if c != nil && c.Name != "" {
-			found, err = c, nil
-		} else if chartErr != nil {
-			err = chartErr
-		}
-	}
-}
-
-// chartYAML finds <name>/Chart.yaml in an archive.
-func chartYAML(archive io.Reader) (c *Chart, err error) {
-	unzipped, err := gzip.NewReader(archive)
+// named is the chart as the archive's metadata names it.
+func (u *unpacking) named(archive io.Reader) (*Chart, error) {
+	m, err := u.metadata(archive)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotChart, err)
-	}
-	files := tar.NewReader(io.LimitReader(unzipped, maxUnpacked))
-	for {
-		h, err := files.Next()
-		if err != nil {
-			return nil, fmt.Errorf("%w: looking for Chart.yaml: %w", ErrNotChart, err)
-		}
-		dir, file, _ := strings.Cut(strings.TrimPrefix(h.Name, "./"), "/")
-		if file != "Chart.yaml" || dir == "" {
-			continue
-		}
-		if h.Size > maxChartYAML {
-			return nil, fmt.Errorf("%w: Chart.yaml has more than %d bytes", ErrNotChart, maxChartYAML)
-		}
-		b, err := io.ReadAll(files)
-		if err != nil {
-			return nil, fmt.Errorf("%w: reading Chart.yaml: %w", ErrNotChart, err)
-		}
-		return parseChartYAML(b)
-	}
-}
-
-func parseChartYAML(b []byte) (*Chart, error) {
-	var m metadata
-	if err := m.merge(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))); err != nil {
-		return nil, fmt.Errorf("%w: Chart.yaml: %s", ErrNotChart, firstLine(err))
+		return nil, notChart{err}
 	}
 	c := &Chart{Name: m.Name, Version: m.Version, Type: bounded(m.Type), AppVersion: bounded(m.AppVersion)}
-	if !c.usable() {
+	if !c.Named() {
 		return nil, fmt.Errorf("%w: Chart.yaml has no usable name and version", ErrNotChart)
 	}
 	return c, nil
 }
 
-// usable reports whether a chart has a name and a version that can be told apart and stand in a path.
-func (c *Chart) usable() bool {
+// metadata reads all of an archive, because of two files with the same name Helm takes the later one.
+// A requirements.yaml is read over Chart.yaml, wherever it stands.
+func (u *unpacking) metadata(archive io.Reader) (m metadata, err error) {
+	unzipped, err := gzip.NewReader(archive)
+	if err != nil {
+		return m, errNoArchive
+	}
+	in := &meter{r: unzipped, u: u}
+	files := tar.NewReader(in)
+	var requirements metadata
+	for {
+		in.most = maxTarHeader
+		h, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			m.over(requirements)
+			return m, nil
+		}
+		if err != nil {
+			return m, fmt.Errorf("reading the archive: %w", err)
+		}
+		in.most = math.MaxInt64
+		if u.files -= h.Size; u.files < 0 {
+			return m, errUnpacked
+		}
+		if h.FileInfo().IsDir() || h.Typeflag == tar.TypeXGlobalHeader {
+			continue
+		}
+		name, err := chartPath(h.Name)
+		if err != nil {
+			return m, err
+		}
+		switch name {
+		case "Chart.yaml":
+			err = m.read(h, files)
+		case "requirements.yaml":
+			err = requirements.read(h, files)
+		default:
+			_, err = io.Copy(io.Discard, files)
+		}
+		if err != nil {
+			return m, fmt.Errorf("%s: %w", bounded(h.Name), err)
+		}
+	}
+}
+
+// read reads a file of metadata.
+func (m *metadata) read(h *tar.Header, file io.Reader) error {
+	if h.Size > maxChartYAML {
+		return fmt.Errorf("more than %d bytes", maxChartYAML)
+	}
+	b, err := io.ReadAll(file)
+	if err != nil {
+		return err
+	}
+	return m.merge(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")))
+}
+
+// chartPath is where a file of an archive lies in its chart, by the rules of Helm's loader: the first
+// element is the chart's directory, whatever its name, and a name with a backslash is one of Windows.
+func chartPath(name string) (string, error) {
+	delimiter := "/"
+	if strings.Contains(name, `\`) {
+		delimiter = `\`
+	}
+	directory, rest, _ := strings.Cut(name, delimiter)
+	rest = strings.ReplaceAll(rest, delimiter, "/")
+	clean := path.Clean(rest)
+	drive := len(clean) > 2 && clean[1:3] == ":/" && isLetter(clean[0])
+	if path.IsAbs(rest) || clean == "." || strings.HasPrefix(clean, "..") || drive || directory == "Chart.yaml" {
+		return "", fmt.Errorf("%q lies outside of the chart's directory", bounded(name))
+	}
+	return clean, nil
+}
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+// Named reports whether a chart has a name and a version that can be told apart and stand in a path.
+func (c *Chart) Named() bool {
 	both := c.Name + c.Version
 	return c.Name != "" && len(c.Name) <= maxChartWord && c.Version != "" && len(c.Version) <= maxChartWord &&
 		!hasControl(both) && !strings.ContainsAny(both, `/\`)
@@ -126,22 +159,29 @@ func bounded(s string) string {
 	return s
 }
 
-// recovered turns a panic of the YAML library into ErrNotChart: what it reads comes from clients.
-func recovered(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("%w: reading YAML: %v", ErrNotChart, p)
-	}
+// errUnnamed: a chart that has no name cannot be asked for by it.
+var errUnnamed = errors.New("no name")
+
+// errNoArchive: the bytes are not even packed.
+var errNoArchive = errors.New("no gzip")
+
+// notChart is an ErrNotChart with its reason, in one line: the YAML parser has more to say.
+type notChart struct{ reason error }
+
+func (e notChart) Error() string {
+	reason, _, _ := strings.Cut(e.reason.Error(), "\n")
+	return ErrNotChart.Error() + ": " + reason
 }
 
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
-}
+func (e notChart) Unwrap() []error { return []error{ErrNotChart, e.reason} }
 
 // SplitChartFile splits NAME-VERSION.tgz without knowing either: the longest name that leaves a full semantic version, else one
 // that begins with "v", else one that is not complete.
 func SplitChartFile(file string) (name, version string, ok bool) {
 	base := strings.TrimSuffix(strings.TrimSuffix(file, ".prov"), ".tgz")
+	if len(base) > 2*maxChartWord+1 {
+		return "", "", false
+	}
 	full := func(v string) bool { _, err := semver.StrictNewVersion(v); return err == nil }
 	for _, valid := range []func(string) bool{
 		full,
@@ -168,5 +208,25 @@ type counter struct {
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	return n, err
+}
+
+var errUnpacked = fmt.Errorf("more than %d bytes are packed in it, or too much in one header", maxUnpacked)
+
+// meter passes on what is unpacked while the upload's bytes last, and no more than most.
+type meter struct {
+	r    io.Reader
+	u    *unpacking
+	most int64
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	p = p[:min(int64(len(p)), m.most, m.u.bytes)]
+	if len(p) == 0 {
+		return 0, errUnpacked
+	}
+	n, err := m.r.Read(p)
+	m.most -= int64(n)
+	m.u.bytes -= int64(n)
 	return n, err
 }

@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -42,6 +45,59 @@ func TestReadChart(t *testing.T) {
 	}
 }
 
+// TestStrangeCharts: an archive has the name and the version that Helm's loader reads, or none. Module
+// test/helm holds the corpus against that loader.
+func TestStrangeCharts(t *testing.T) {
+	var all []struct {
+		About          string
+		Files          []struct{ Path, Text, Type string }
+		Want           *Chart
+		Lenient, Asked bool
+	}
+	b, err := os.ReadFile("testdata/charts.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		var b bytes.Buffer
+		zw := gzip.NewWriter(&b)
+		tw := tar.NewWriter(zw)
+		for _, f := range s.Files {
+			h := &tar.Header{Name: f.Path, Mode: 0o644, Size: int64(len(f.Text))}
+			switch f.Type {
+			case "dir":
+				h.Typeflag = tar.TypeDir
+			case "link":
+				h.Typeflag, h.Linkname = tar.TypeSymlink, "elsewhere"
+			case "global":
+				h = &tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: f.Path, PAXRecords: map[string]string{"comment": "x"}}
+			}
+			if err := tw.WriteHeader(h); err != nil {
+				t.Fatal(s.About, err)
+			}
+			_, _ = io.WriteString(tw, f.Text)
+		}
+		_, _ = tw.Close(), zw.Close()
+		got, err := ReadChart(&b)
+		if got == nil {
+			t.Errorf("%s: %v", s.About, err)
+			continue
+		}
+		got.Digest, got.Size = "", 0
+		switch {
+		case s.Want == nil && err == nil && !s.Lenient:
+			t.Errorf("%s: %+v, which Helm refuses", s.About, *got)
+		case s.Want != nil && !s.Asked && (err != nil || *got != *s.Want):
+			t.Errorf("%s: %+v, %v, want %+v", s.About, *got, err, *s.Want)
+		case s.Asked && err == nil:
+			t.Errorf("%s: %+v", s.About, *got)
+		}
+	}
+}
+
 func TestReadChartBad(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"empty":         nil,
@@ -59,32 +115,77 @@ func TestReadChartBad(t *testing.T) {
 	}
 }
 
-func TestReadChartBody(t *testing.T) {
-	chart := archive(t, "demo/Chart.yaml", demoYAML)
-	form := func(parts ...string) (string, []byte) {
-		var b bytes.Buffer
-		w := multipart.NewWriter(&b)
-		for i := 0; i < len(parts); i += 3 {
-			p, _ := w.CreateFormFile(parts[i], parts[i+1])
-			_, _ = io.WriteString(p, parts[i+2])
+// form is a form of files, each given as part, file name ("": a field) and content.
+func form(parts ...string) (contentType string, body []byte) {
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	for i := 0; i < len(parts); i += 3 {
+		if parts[i+1] == "" {
+			_ = w.WriteField(parts[i], parts[i+2])
+			continue
 		}
-		_ = w.Close()
-		return w.FormDataContentType(), b.Bytes()
+		p, _ := w.CreateFormFile(parts[i], parts[i+1])
+		_, _ = io.WriteString(p, parts[i+2])
 	}
-	contentType, both := form("prov", "demo-1.tgz.prov", "-----BEGIN PGP", "chart", "demo-1.tgz", string(chart))
-	if c, err := ReadChartBody(contentType, bytes.NewReader(both)); err != nil || c.Name != "demo" || c.Size != int64(len(chart)) {
-		t.Errorf("form: %+v %v", c, err)
+	_ = w.Close()
+	return w.FormDataContentType(), b.Bytes()
+}
+
+// TestReadUpload: what counts of a form is what ChartMuseum stores of it.
+func TestReadUpload(t *testing.T) {
+	pack := func(name string) string {
+		return string(archive(t, name+"/Chart.yaml", "name: "+name+"\nversion: 1.0.0\n"))
 	}
-	contentType, hinted := form("chart", "my-app-2-1.0.0-rc.1.tgz", "not a gzip")
-	if c, err := ReadChartBody(contentType, bytes.NewReader(hinted)); err != nil || c.Name != "my-app-2" || c.Version != "1.0.0-rc.1" {
-		t.Errorf("hint: %+v %v", c, err)
+	a, b := pack("a"), pack("b")
+	const prov = "-----BEGIN PGP SIGNED MESSAGE-----"
+	for name, tc := range map[string]struct {
+		parts []string
+		want  string // the chart, then others; "?" is one without a name
+	}{
+		"chart":                     {[]string{"chart", "x.tgz", a}, "a"},
+		"provenance before":         {[]string{"prov", "a.tgz.prov", prov, "chart", "x.tgz", a}, "a"},
+		"provenance alone":          {[]string{"prov", "a.tgz.prov", prov}, "-"},
+		"provenance, renamed":       {[]string{"signature", "a.tgz.prov", prov}, "-"},
+		"an archive as provenance":  {[]string{"prov", "a.tgz.prov", a}, "-"},
+		"another part first":        {[]string{"file", "a-1.0.0.tgz", a, "chart", "b-1.0.0.tgz", b}, "b a"},
+		"another part alone":        {[]string{"file", "a-1.0.0.tgz", a}, "- a"},
+		"chart twice: the first":    {[]string{"chart", "b", b, "chart", "a", a}, "b"},
+		"chart as a field":          {[]string{"chart", "", a}, "-"},
+		"a field, then a file":      {[]string{"chart", "", a, "chart", "b", b}, "b"},
+		"not readable":              {[]string{"chart", "a-1.0.0.tgz", "no archive"}, "?"},
+		"other case":                {[]string{"Chart", "a", a}, "- a"},
+		"another part not readable": {[]string{"file", "a-1.0.0.tgz", a[:60], "force", "", "1"}, "- ?"},
+		"many others":               {[]string{"1", "a", a, "2", "a", a, "3", "a", a, "4", "a", a, "5", "a", a}, "- a a a a"},
+		"nothing":                   {nil, "-"},
+	} {
+		contentType, body := form(tc.parts...)
+		up := ReadUpload(contentType, bytes.NewReader(body))
+		word := func(c *Chart) string {
+			switch {
+			case c == nil:
+				return "-"
+			case c.Name == "":
+				return "?"
+			case c.Digest != digestOfBytes([]byte(pack(c.Name))):
+				t.Errorf("%s: digest of %+v", name, c)
+			}
+			return c.Name
+		}
+		got := word(up.Chart)
+		for _, c := range up.Others {
+			got += " " + word(&c)
+		}
+		if got != tc.want || (up.Err != nil) != strings.Contains(got, "?") || up.Empty() != (got == "-") {
+			t.Errorf("%s: %s, want %s (%v)", name, got, tc.want, up.Err)
+		}
 	}
-	contentType, prov := form("prov", "demo-1.0.0.tgz.prov", "text")
-	if c, err := ReadChartBody(contentType, bytes.NewReader(prov)); !errors.Is(err, ErrNotChart) || c != nil {
-		t.Errorf("provenance alone: %+v %v", c, err)
+	for _, contentType := range []string{"", "application/gzip", "application/x-www-form-urlencoded", "Multipart/Form-Data; boundary=x", "multipart/mixed; boundary=x"} {
+		if up := ReadUpload(contentType, strings.NewReader(a)); up.Err != nil || up.Chart.Name != "a" || len(up.Others) > 0 {
+			t.Errorf("%q: %+v", contentType, up)
+		}
 	}
-	if c, err := ReadChartBody("application/x-www-form-urlencoded", bytes.NewReader(chart)); err != nil || c.Name != "demo" {
-		t.Errorf("raw: %+v %v", c, err)
+	if up := ReadUpload("multipart/form-data", strings.NewReader(a)); !up.Empty() {
+		t.Errorf("a form without boundary: %+v", up)
 	}
 }
 
@@ -198,6 +299,75 @@ func TestHostileChartYAML(t *testing.T) {
 	}
 }
 
+// sparse is an archive with a file of 1 TiB that holds nothing.
+func sparse(t testing.TB) []byte {
+	t.Helper()
+	var raw bytes.Buffer
+	block := make([]byte, 512)
+	copy(block, "a/hole")
+	copy(block[100:], "0000644\x000000000\x000000000\x0000000000000\x0000000000000\x00        S")
+	copy(block[257:], "ustar  \x00")
+	copy(block[386:], "00000000000\x0000000000000\x00")
+	size := block[483:495]
+	binary.BigEndian.PutUint64(size[4:], 1<<40)
+	size[0] = 0x80
+	sum := 0
+	for _, b := range block {
+		sum += int(b)
+	}
+	copy(block[148:], fmt.Sprintf("%06o\x00 ", sum))
+	raw.Write(block)
+	raw.Write(make([]byte, 1024))
+	var packed bytes.Buffer
+	zw := gzip.NewWriter(&packed)
+	_, _ = zw.Write(raw.Bytes())
+	_ = zw.Close()
+	return packed.Bytes()
+}
+
+// bomb is an archive that unpacks to size bytes before its Chart.yaml.
+func bomb(t testing.TB, size int) []byte {
+	t.Helper()
+	return archive(t, "a/zeros", strings.Repeat("\x00", size), "a/Chart.yaml", "name: a\nversion: 1.0.0\n")
+}
+
+// TestBombs: an upload costs no more than its budget, whatever it holds and however often.
+func TestBombs(t *testing.T) {
+	b := bomb(t, 64<<20)
+	var parts []string
+	for range 300 {
+		parts = append(parts, "chart", "a.tgz", string(b), "file", "a.tgz", string(b))
+	}
+	contentType, body := form(parts...)
+	u := newUnpacking()
+	var up Upload
+	if n := allocated(func() { up = u.upload(contentType, bytes.NewReader(body)) }); n > 2<<20 {
+		t.Errorf("%d bytes allocated", n)
+	}
+	if up.Chart == nil || up.Chart.Name != "a" || u.bytes < 0 || u.files < 0 && u.bytes > maxUnpacked-64<<20 {
+		t.Errorf("%+v, %d bytes and %d of files left", up.Chart, u.bytes, u.files)
+	}
+	header := archive(t, "a/x", "", "a/Chart.yaml", demoYAML)
+	for name, tc := range map[string]struct {
+		archive []byte
+		memory  uint64
+	}{
+		"too large":    {bomb(t, 130<<20), 1 << 20},
+		"sparse":       {sparse(t), 1 << 20},
+		"long name":    {archive(t, "a/"+strings.Repeat("x/", 400_000), ""), 1 << 20},
+		"empty gzips":  {bytes.Repeat(archive(t)[:], 10_000), 4 << 20},
+		"many headers": {bytes.Repeat(header, 1000), 1 << 20},
+	} {
+		u := newUnpacking()
+		if n := allocated(func() { _, _ = u.chart(bytes.NewReader(tc.archive)) }); n > tc.memory || u.bytes < 0 {
+			t.Errorf("%s: %d bytes allocated, %d left", name, n, u.bytes)
+		}
+	}
+	if _, err := ReadChart(bytes.NewReader(sparse(t))); !errors.Is(err, errUnpacked) {
+		t.Errorf("sparse: %v", err)
+	}
+}
+
 // TestHostileIndex: an index.yaml of 16 MiB costs a bounded amount of work beside itself, and keeps nothing of it.
 func TestHostileIndex(t *testing.T) {
 	indexes := hostileYAML(16 << 20)
@@ -215,13 +385,29 @@ func TestHostileIndex(t *testing.T) {
 	}
 }
 
-func FuzzReadChart(f *testing.F) {
+// mostKept is more than what may stay of an upload: four names, versions, types and the like.
+const mostKept = 8 << 10
+
+// FuzzReadUpload: whatever a client sends, it costs a bounded amount of memory, and only usable names are kept.
+func FuzzReadUpload(f *testing.F) {
 	f.Add(archive(f, "demo/Chart.yaml", demoYAML), "")
 	f.Add([]byte("no chart"), "multipart/form-data; boundary=x")
+	contentType, body := form("file", "a", string(archive(f, `b\Chart.yaml`, demoYAML)), "chart", "b", "x")
+	f.Add(body, contentType)
+	for _, text := range hostileYAML(2000) {
+		f.Add(archive(f, "a/Chart.yaml", text), "")
+	}
 	f.Fuzz(func(t *testing.T, b []byte, contentType string) {
-		c, err := ReadChartBody(contentType, bytes.NewReader(b))
-		if err == nil && (c == nil || c.Name == "" || c.Version == "" || hasControl(c.Name+c.Version)) {
-			t.Errorf("no error, but %+v", c)
+		var up Upload
+		if n := allocated(func() { up = ReadUpload(contentType, bytes.NewReader(b)) }); n > 64<<20+uint64(len(b))*8 {
+			t.Errorf("%d bytes allocated for %d", n, len(b))
+		}
+		kept, err := json.Marshal(up)
+		if err != nil || len(kept) > mostKept || len(up.Others) > maxArchives {
+			t.Errorf("%d bytes are kept of %d, %v", len(kept), len(b), err)
+		}
+		if up.Chart != nil && up.Err == nil && !up.Chart.Named() {
+			t.Errorf("no error, but %+v", up)
 		}
 	})
 }
@@ -230,9 +416,9 @@ func FuzzChartYAML(f *testing.F) {
 	f.Add([]byte(demoYAML))
 	f.Add([]byte("name: &a [*a]\nversion: !!binary x"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := parseChartYAML(b)
-		if (err == nil) == (c == nil) || err != nil && !errors.Is(err, ErrNotChart) {
-			t.Errorf("%+v %v", c, err)
+		var m metadata
+		if n := allocated(func() { _ = m.merge(b) }); len(b) <= maxChartYAML && n > 32<<20 {
+			t.Errorf("%d bytes allocated for %d", n, len(b))
 		}
 	})
 }

@@ -22,7 +22,26 @@ const (
 // keeps no more than one version of a chart at a time, and reads block style, as all programs write it;
 // what is written in another way is not seen. An error means that r failed.
 func IndexedCharts(r io.Reader, each func(url string, c Chart)) error {
-	x := indexReader{each: each}
+	left := maxIndexEntries
+	x := indexReader{each: each, wants: func([]byte) bool { left--; return left >= 0 }}
+	return x.readAll(r)
+}
+
+// findCharts reads an index.yaml for the charts that have one of some digests.
+func findCharts(r io.Reader, byDigest map[string]Chart, each func(Chart)) error {
+	x := indexReader{each: func(_ string, c Chart) { each(c) }}
+	x.wants = func(entry []byte) bool {
+		for digest := range byDigest {
+			if bytes.Contains(entry, []byte(strings.TrimPrefix(digest, "sha256:"))) {
+				return true
+			}
+		}
+		return false
+	}
+	return x.readAll(r)
+}
+
+func (x *indexReader) readAll(r io.Reader) error {
 	lines := bufio.NewReaderSize(r, maxIndexLine)
 	for continued := false; ; {
 		line, more, err := lines.ReadLine()
@@ -48,14 +67,14 @@ func IndexedCharts(r io.Reader, each func(url string, c Chart)) error {
 //	    urls:
 //	    - charts/…
 type indexReader struct {
-	each func(url string, c Chart)
+	each  func(url string, c Chart)
+	wants func(entry []byte) bool // whether to read what is left of an entry
 
 	entries bool // within "entries:"
 	item    int  // column of an item's dash; -1: no item has begun
 	field   int  // column of the item's keys; 0: not known
 	wanted  bool // the field that the line belongs to is one to be read
 	entry   []byte
-	read    int // entries
 }
 
 // line takes the next line in.
@@ -117,13 +136,13 @@ func (x *indexReader) flush() {
 	if len(x.entry) == 0 {
 		return
 	}
-	if x.read++; x.read > maxIndexEntries {
-		x.entry = x.entry[:0]
+	entry := x.entry
+	x.entry = x.entry[:0]
+	if !x.wants(entry) {
 		return
 	}
-	c, urls, err := readEntry(x.entry)
-	x.entry = x.entry[:0]
-	if err != nil || !c.usable() {
+	c, urls, err := readEntry(entry)
+	if err != nil || !c.Named() {
 		return
 	}
 	for _, u := range urls {

@@ -22,12 +22,12 @@ func (c *client) chart(action Action, tenant string, more func(*Operation)) *req
 
 func (c *client) uploading(tenant, name, version string) *request {
 	return c.chart(ChartPost, tenant, func(op *Operation) {
-		op.SentChart = &Chart{Name: name, Version: version, Digest: blobOf(name + version), Size: 100}
+		op.Upload.Chart = &Chart{Name: name, Version: version, Digest: blobOf(name + version), Size: 100}
 	})
 }
 
-func (c *client) chartStands(tenant, name, version string) {
-	c.upstream.stands(tenant+"/"+name+"/"+version, Found{Digest: blobOf(name + version), Size: 100})
+func (s *sim) chartStands(tenant, name, version string) {
+	s.upstream.stands(tenant+"/"+name+"/"+version, Found{Digest: blobOf(name + version), Size: 100})
 }
 
 func (c *client) download(tenant, file string) {
@@ -101,14 +101,14 @@ func TestCharts(t *testing.T) {
 		{"upload lost, and done", func(s *sim) {
 			c := s.client("curl")
 			r := c.uploading("org/team", "demo", "0.1.0")
-			c.chartStands("org/team", "demo", "0.1.0")
+			s.chartStands("org/team", "demo", "0.1.0")
 			r.lose()
 		}, []string{up(" inferred")}},
 
 		{"upload lost, and stood there before", func(s *sim) {
 			c := s.client("curl")
 			c.uploading("org/team", "demo", "0.1.0").answered(201).end(true)
-			c.chartStands("org/team", "demo", "0.1.0")
+			s.chartStands("org/team", "demo", "0.1.0")
 			c.uploading("org/team", "demo", "0.1.0").lose()
 		}, []string{up("")}},
 
@@ -116,10 +116,10 @@ func TestCharts(t *testing.T) {
 			c := s.client("curl")
 			s.upstream.setDown(errDown)
 			r := c.chart(ChartPost, "org/team", func(op *Operation) {
-				op.SentChart = &Chart{Name: "demo", Version: "0.1.0", Digest: blobOf("demo0.1.0"), Size: 100}
+				op.Upload.Chart = &Chart{Name: "demo", Version: "0.1.0", Digest: blobOf("demo0.1.0"), Size: 100}
 				op.Before = &Found{Absent: true}
 			})
-			c.chartStands("org/team", "demo", "0.1.0")
+			s.chartStands("org/team", "demo", "0.1.0")
 			r.lose()
 			c.uploading("org/team", "demo", "0.1.0").answered(409).end(true)
 			s.upstream.setDown(nil)
@@ -135,9 +135,67 @@ func TestCharts(t *testing.T) {
 			s.upstream.setDown(nil)
 		}, []string{up(""), chartLine("remove", "org/team", "demo", "0.1.0", " inferred")}},
 
-		{"no name could be read", func(s *sim) {
-			r := s.client("curl").chart(ChartPost, "", func(op *Operation) { op.Sent = Body{Digest: blobOf("odd"), Size: 5} })
-			r.answered(201).end(true)
-		}, []string{"upload  " + blobOf("odd") + "  "}},
+		{"provenance in a form", func(s *sim) {
+			s.client("curl").chart(ChartPost, "", func(*Operation) {}).answered(201).end(true)
+		}, nil},
+
+		{"not readable: the upstream names it", func(s *sim) {
+			s.chartStands("team", "demo", "0.1.0")
+			s.client("curl").unread("team", "demo", "0.1.0").answered(201).end(true)
+		}, []string{chartLine("upload", "team", "demo", "0.1.0", "")}},
+
+		{"not readable: the upstream names it later, to the next process", func(s *sim) {
+			s.client("curl").unread("team", "demo", "0.1.0").answered(201).end(true)
+			s.crash()
+			time.Sleep(2 * time.Second)
+			s.chartStands("team", "demo", "0.1.0")
+		}, []string{chartLine("upload", "team", "demo", "0.1.0", "")}},
+
+		{"not readable, and nobody names it", func(s *sim) {
+			s.chartStands("other", "demo", "0.1.0")
+			s.client("curl").unread("team", "demo", "0.1.0").answered(201).end(true)
+		}, []string{"upload team " + blobOf("demo0.1.0") + "   unnamed"}},
+
+		{"not readable, and the upstream does not say", func(s *sim) {
+			s.upstream.setDown(errDown)
+			s.client("curl").unread("team", "demo", "0.1.0").answered(201).end(true)
+			time.Sleep(20 * time.Minute)
+		}, []string{"upload team " + blobOf("demo0.1.0") + "   unnamed"}},
+
+		{"not readable, and refused", func(s *sim) {
+			s.client("curl").unread("team", "demo", "0.1.0").answered(400).end(true)
+		}, nil},
+
+		{"not readable, lost, and done", func(s *sim) {
+			s.chartStands("team", "demo", "0.1.0")
+			s.client("curl").unread("team", "demo", "0.1.0").lose()
+		}, []string{chartLine("upload", "team", "demo", "0.1.0", " inferred")}},
+
+		{"not readable, lost, and not done", func(s *sim) {
+			s.client("curl").unread("team", "demo", "0.1.0").lose()
+		}, nil},
+
+		{"a part of another name counts where the upstream holds its chart", func(s *sim) {
+			c := s.client("curl")
+			s.chartStands("", "held", "0.1.0")
+			for _, name := range []string{"held", "claimed"} {
+				c.chart(ChartPost, "", func(op *Operation) {
+					op.Upload.Chart = &Chart{Name: "sure", Version: name, Digest: blobOf("sure" + name)}
+					op.Upload.Others = []Chart{{Name: name, Version: "0.1.0", Digest: blobOf(name + "0.1.0")}}
+				}).answered(201).end(true)
+			}
+			c.chart(ChartPost, "", func(op *Operation) {
+				op.Upload.Others = []Chart{{Name: "held", Version: "0.1.0", Digest: blobOf("another")}}
+			}).answered(400).end(true)
+		}, []string{
+			chartLine("upload", "", "sure", "held", ""), chartLine("upload", "", "held", "0.1.0", ""), chartLine("upload", "", "sure", "claimed", ""),
+		}},
+	})
+}
+
+// unread uploads a chart that bellbuoy cannot read.
+func (c *client) unread(tenant, name, version string) *request {
+	return c.chart(ChartPost, tenant, func(op *Operation) {
+		op.Upload = Upload{Chart: &Chart{Digest: blobOf(name + version), Size: 100}, Err: ErrNotChart}
 	})
 }

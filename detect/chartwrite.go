@@ -2,24 +2,39 @@ package detect
 
 // uploaded decides a chart POST that the upstream did.
 func (d *decision) uploaded() error {
+	if !d.out.asked {
+		return d.takes()
+	}
+	for _, u := range d.out.charts {
+		if err := d.uploadedChart(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uploadedChart is the event of one chart, and what bellbuoy knows of it from now on.
+func (d *decision) uploadedChart(u upload) error {
 	e, err := d.event(UploadChart)
 	if err != nil {
 		return err
 	}
-	c := *d.w.Chart
-	e.Chart, e.Digest = &c, c.Digest
-	if c.Name != "" {
-		e.Tags = []string{c.Version}
-		known, ok, err := read[chartRow](d, d.w.chartKey(chartFile(&c)))
-		if err != nil {
-			return err
-		}
-		e.Unchanged = ok && c.Digest != "" && known.Chart.Digest == c.Digest
-		if ok && !e.Unchanged {
-			e.Previous = known.Chart.Digest
-		}
-		d.put(newRow(d.w.chartKey(chartFile(&c)), chartRow{c}, d.now))
+	c := u.Chart
+	e.ID, e.Chart, e.Digest, e.Unnamed = u.id, &c, c.Digest, !c.Named()
+	if e.Unnamed {
+		d.emit(e)
+		return nil
 	}
+	e.Tags = []string{c.Version}
+	known, ok, err := read[chartRow](d, d.w.chartKey(chartFile(&c)))
+	if err != nil {
+		return err
+	}
+	e.Unchanged = ok && c.Digest != "" && known.Chart.Digest == c.Digest
+	if ok && !e.Unchanged {
+		e.Previous = known.Chart.Digest
+	}
+	d.put(newRow(d.w.chartKey(chartFile(&c)), chartRow{c}, d.now))
 	d.emit(e)
 	return nil
 }

@@ -36,6 +36,22 @@ func (m *metadata) merge(b []byte) (err error) {
 	return json.Unmarshal(text, m) // Helm goes through JSON too
 }
 
+// over takes what another file says over what this one does.
+func (m *metadata) over(o metadata) {
+	for to, from := range map[*string]string{&m.Name: o.Name, &m.Version: o.Version, &m.Type: o.Type, &m.AppVersion: o.AppVersion} {
+		if from != "" {
+			*to = from
+		}
+	}
+}
+
+// recovered turns a panic of the YAML parser into ErrNotChart: what it reads comes from clients.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: reading YAML: %v", ErrNotChart, p)
+	}
+}
+
 // scalars are a YAML mapping's values under some keys, compared without regard to case. All other
 // values are left alone: aliases could make them as large as they like.
 func scalars(b []byte, keys ...string) (map[string]any, error) {

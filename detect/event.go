@@ -80,6 +80,7 @@ type Event struct {
 	Unchanged bool  `json:"unchanged,omitempty"` // a push of what stood there already
 	Moved     Moved `json:"moved,omitempty"`     // pulls
 	Inferred  bool  `json:"inferred,omitempty"`  // its outcome was unknown and found out later
+	Unnamed   bool  `json:"unnamed,omitempty"`   // a chart whose name nobody could tell: it is sent to no webhook
 }
 
 // Moved is the most that a pull moved. A pull that moves layers is a download, any other is an

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -288,6 +289,23 @@ func (u *fakeUpstream) Read(ctx context.Context, _, _, repository, digest string
 		err = errors.New("not found")
 	}
 	return f, err
+}
+
+// ChartIndex lists the charts that stand in a tenant.
+func (u *fakeUpstream) ChartIndex(ctx context.Context, _, tenant string) (io.ReadCloser, error) {
+	if _, err := u.say(ctx, ""); err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	index := "entries:\n"
+	for at, f := range u.found {
+		path, version := cutLast(at)
+		if in, name := cutLast(path); in == tenant && name != "" && !f.Absent {
+			index += fmt.Sprintf("  %s:\n  - {name: ignored}\n  - name: %s\n    version: %q\n    digest: %s\n    urls: [x]\n", name, name, version, f.Digest)
+		}
+	}
+	return io.NopCloser(strings.NewReader(index)), nil
 }
 
 func (u *fakeUpstream) Chart(ctx context.Context, _, tenant, name, version string) (Found, error) {

@@ -63,7 +63,11 @@ type write struct {
 	Notes    map[string]string `json:"-"`
 	Opaque   bool              `json:"-"` // they were read, and are no manifest
 
-	Chart *Chart `json:"chart,omitempty"`
+	Chart  *Chart    `json:"chart,omitempty"`
+	Claims []Chart   `json:"claims,omitempty"` // upload: archives that only the upstream can tell about
+	Asks   string    `json:"asks,omitempty"`   // … the ID of the intent that will ask it
+	Took   time.Time `json:"took,omitzero"`    // it asks: when the upstream had taken the upload
+	Named  bool      `json:"named,omitempty"`  // … and whether a chart of it has had its event
 
 	Client     Client   `json:"client"`
 	External   External `json:"external"`
@@ -86,7 +90,7 @@ type before struct {
 }
 
 // Intend commits an intent for a manifest PUT or DELETE or a chart POST or DELETE. Call it when the request's body is known (op.Sent or
-// op.SentChart) and op.Before is filled in, before the last byte goes upstream. Where the store fails it returns an intent
+// op.Upload) and op.Before is filled in, before the last byte goes upstream. Where the store fails it returns an intent
 // that is only in memory, together with an error that wraps ErrStore; the caller decides whether to go on (store.on_failure).
 // Every Intent must end in exactly one of Settle, Leave and Drop.
 func (t *Tracker) Intend(ctx context.Context, op *Operation) (*Intent, error) {
@@ -146,14 +150,8 @@ func (t *Tracker) newWrite(op *Operation) write {
 			w.Digest = op.Reference
 		}
 	case ChartPost:
-		w.Do, w.Chart, w.Digest = doUpload, op.SentChart, op.Sent.Digest
-		if w.Chart == nil {
-			w.Chart = &Chart{Digest: op.Sent.Digest, Size: op.Sent.Size}
-		}
-		if w.Chart.Digest != "" {
-			w.Digest = w.Chart.Digest
-		}
-		w.Reference = w.Chart.Name + "/" + w.Chart.Version
+		w.Do = doUpload
+		w.readUpload(op.Upload)
 	case ChartDelete:
 		w.Do, w.Chart = doRemove, &Chart{Name: op.Chart, Version: op.Version}
 		w.Reference = op.Chart + "/" + op.Version

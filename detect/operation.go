@@ -116,8 +116,8 @@ type Operation struct {
 	NotModify bool // the client sent If-None-Match or If-Modified-Since
 
 	// Put and post: known once the request's body has arrived.
-	Sent      Body
-	SentChart *Chart // what the archive says, nil when it cannot be read
+	Sent   Body
+	Upload Upload // a chart's
 
 	// Deletes: what the look-up before forwarding found.
 	Before *Found

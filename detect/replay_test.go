@@ -220,7 +220,7 @@ func (c *captured) operation(t *testing.T, want []expected) *Operation {
 		op.Sent = sent
 	case ChartPost:
 		op.Sent = sent
-		op.SentChart, _ = ReadChartBody(c.ReqHeader.Get("Content-Type"), bytes.NewReader(sent.Bytes))
+		op.Upload = ReadUpload(c.ReqHeader.Get("Content-Type"), bytes.NewReader(sent.Bytes))
 	case ManifestDelete:
 		op.Before = lookedUp(op, want)
 	}

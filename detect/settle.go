@@ -22,6 +22,9 @@ type outcome struct {
 	operator string // whose name the answer vouches for; "": as the intent has it
 
 	overtaken bool // put: a later write has moved the tag since
+
+	asked  bool     // upload: the upstream was asked which of its claims it holds …
+	charts []upload // … and these are they
 }
 
 // answered reads a clear answer.
@@ -105,6 +108,7 @@ func (t *Tracker) settle(ctx context.Context, in *Intent, out outcome) error {
 	if changes, ok := final.get(); ok {
 		t.index.apply(changes)
 		t.noteHeld(changes)
+		t.askSoon(changes)
 	}
 	if err != nil {
 		return fmt.Errorf("settling an intent: %w", err)
@@ -143,6 +147,9 @@ func (d *decision) settle(row *Key) error {
 		}
 		d.drop(*row)
 	}
+	if !d.w.Took.IsZero() {
+		return d.uploaded()
+	}
 	siblings, err := d.siblings()
 	if err != nil {
 		return err
@@ -172,7 +179,7 @@ func (d *decision) siblings() (found []write, err error) {
 	}
 	for _, row := range rows {
 		var o write
-		if json.Unmarshal(row.Value, &o) == nil && o.ID != d.w.ID && d.w.same(&o) && d.w.follows(&o) {
+		if json.Unmarshal(row.Value, &o) == nil && o.ID != d.w.ID && o.Took.IsZero() && d.w.same(&o) && d.w.follows(&o) {
 			found = append(found, o)
 		}
 	}

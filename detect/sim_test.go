@@ -349,7 +349,7 @@ func (s *sim) line(e *Event) string {
 	for _, flag := range []struct {
 		name string
 		set  bool
-	}{{"unchanged", e.Unchanged}, {"manifest-only", e.Moved == MovedManifest}, {"config-only", e.Moved == MovedConfig}, {"inferred", e.Inferred}, {"mismatch", e.Mismatch}} {
+	}{{"unchanged", e.Unchanged}, {"manifest-only", e.Moved == MovedManifest}, {"config-only", e.Moved == MovedConfig}, {"inferred", e.Inferred}, {"unnamed", e.Unnamed}, {"mismatch", e.Mismatch}} {
 		if flag.set {
 			parts = append(parts, flag.name)
 		}

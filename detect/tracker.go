@@ -3,6 +3,7 @@ package detect
 import (
 	"context"
 	"hash/maphash"
+	"io"
 	"sync/atomic"
 	"time"
 )
@@ -71,6 +72,8 @@ type Asker interface {
 	Read(ctx context.Context, upstream, hint, repository, digest string) (Found, error)
 	// Chart does what Manifest does for a chart's version.
 	Chart(ctx context.Context, upstream, tenant, name, version string) (Found, error)
+	// ChartIndex is a tenant's index.yaml.
+	ChartIndex(ctx context.Context, upstream, tenant string) (io.ReadCloser, error)
 }
 
 // Tracker makes events out of operations. All its methods may be called at once from many goroutines.

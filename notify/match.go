@@ -106,6 +106,9 @@ func wanted(events []string) (map[detect.Type]bool, error) {
 	return types, nil
 }
 
+// Unnamed is why a chart's event is for no webhook when nobody could tell the chart's name.
+const Unnamed = "unnamed"
+
 // refused names the first filter that keeps the event from the webhook; "": none does, and tags tells which of the event's tags pass.
 //
 // Tags are asked one by one: a webhook is concerned when at least one tag meets match.tags and is not in exclude.tags, and a format that is
@@ -121,6 +124,8 @@ func (h *hook) refused(f *facts) (because string, tags []int) {
 		return "events", nil
 	case e.Inspection() && !h.ManifestReads:
 		return "manifest_reads", nil
+	case e.Unnamed:
+		return Unnamed, nil
 	}
 	if because := h.match.refused(f); because != "" {
 		return because, nil
@@ -227,7 +232,7 @@ func (h *hook) firstAt(e *detect.Event) time.Time {
 type Verdict struct {
 	Webhook string
 	Fires   bool
-	Because string // the first filter that says no: notifications.enabled, enabled, format, events, manifest_reads, match.…, exclude.…; "" when it fires
+	Because string // the first filter that says no: notifications.enabled, enabled, format, events, manifest_reads, unnamed, match.…, exclude.…; "" when it fires
 	POSTs   int    // how many, when it fires
 }
 

@@ -112,6 +112,7 @@ func TestFilters(t *testing.T) {
 		{"chart of a tenant", Webhook{Match: Match{Repositories: []string{"org/repo/demo"}, Projects: []string{"org"}}}, upload("org/repo", "demo", "1.0.0"), ""},
 		{"chart version as tag", Webhook{Match: Match{Tags: []string{"1.*"}}}, upload("", "demo", "1.0.0"), ""},
 		{"chart kind", Webhook{Match: Match{Kinds: []string{"image"}}}, upload("", "demo", "1.0.0"), "match.kinds"},
+		{"chart without a name", Webhook{Events: []string{"*"}}, with(upload("", "", ""), func(e *detect.Event) { e.Unnamed = true }), "unnamed"},
 		{"tag", Webhook{Match: Match{Tags: []string{"v*"}}}, push("team/app", "latest"), "match.tags"},
 		{"one tag of two", Webhook{Match: Match{Tags: []string{"v*"}}}, push("team/app", "latest", "v1"), ""},
 		{"no tag to constrain", Webhook{Match: Match{Tags: []string{"v*"}}}, untagged, ""},

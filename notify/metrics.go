@@ -13,6 +13,7 @@ import (
 type Metrics struct {
 	events     *prometheus.CounterVec
 	eventsLost prometheus.Counter
+	unnamed    prometheus.Counter
 	deliveries *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	commit     prometheus.Histogram
@@ -47,6 +48,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "bellbuoy_events_total", Help: "Events stored, by type."}, []string{"type"}),
 		eventsLost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "bellbuoy_events_lost_total", Help: "Events that could not be stored and are gone."}),
+		unnamed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "bellbuoy_events_unnamed_total", Help: "Charts' events without a name, which no webhook gets."}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bellbuoy_deliveries_total", Help: "What attempts to deliver ended in."}, []string{"webhook", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -119,7 +122,7 @@ func (l laneGauges) collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.eventsLost, m.deliveries, m.duration, m.commit}
+	return []prometheus.Collector{m.events, m.eventsLost, m.unnamed, m.deliveries, m.duration, m.commit}
 }
 
 func (m *Metrics) setKept(f func() float64) {
@@ -135,8 +138,13 @@ func (m *Metrics) setLanes(f func() []laneGauges) {
 }
 
 func (m *Metrics) committed(d time.Duration) { m.commit.Observe(d.Seconds()) }
-func (m *Metrics) event(t detect.Type)       { m.events.WithLabelValues(string(t)).Inc() }
-func (m *Metrics) lost(n int)                { m.eventsLost.Add(float64(n)) }
+func (m *Metrics) event(e *detect.Event) {
+	m.events.WithLabelValues(string(e.Type)).Inc()
+	if e.Unnamed {
+		m.unnamed.Inc()
+	}
+}
+func (m *Metrics) lost(n int) { m.eventsLost.Add(float64(n)) }
 
 // attempt counts a POST; took 0 means that none was made.
 func (m *Metrics) attempt(webhook, outcome string, took time.Duration) {

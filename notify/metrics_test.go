@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
@@ -26,6 +27,7 @@ func TestMetrics(t *testing.T) {
 			r.commit(push(fmt.Sprint("a/", i), "1"))
 			synctest.Wait()
 		}
+		r.commit(with(upload("", "", ""), func(e *detect.Event) { e.Unnamed = true }))
 		if err := r.dispatcher.Disable(t.Context(), "fine"); err != nil {
 			t.Fatal(err)
 		}
@@ -33,6 +35,8 @@ func TestMetrics(t *testing.T) {
 		for _, want := range []string{
 			`bellbuoy_events_total{type=PUSH_ARTIFACT} 8`,
 			`bellbuoy_events_total{type=REPLICATION} 0`,
+			`bellbuoy_events_total{type=UPLOAD_CHART} 1`,
+			`bellbuoy_events_unnamed_total{} 1`,
 			`bellbuoy_events_lost_total{} 0`,
 			`bellbuoy_events_kept{} 0`,
 			`bellbuoy_deliveries_total{outcome=delivered,webhook=fine} 8`,
@@ -46,7 +50,7 @@ func TestMetrics(t *testing.T) {
 			`bellbuoy_webhook_disabled{webhook=fine} 1`,
 			`bellbuoy_webhook_disabled{webhook=stuck} 0`,
 			`bellbuoy_oldest_pending_seconds{webhook=stuck} 0`,
-			`bellbuoy_store_commit_seconds{} 8`,
+			`bellbuoy_store_commit_seconds{} 9`,
 		} {
 			if !slices.Contains(got, want) {
 				t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))

@@ -213,7 +213,7 @@ func (o *Outbox) count(w *written) {
 		return
 	}
 	for i, e := range w.events {
-		o.metrics.event(e.Type)
+		o.metrics.event(&w.events[i])
 		o.fired.note(e, w.deliveries[i])
 	}
 }

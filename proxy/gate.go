@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
-	"mime"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +16,8 @@ var (
 	errWithheld = errors.New("the store cannot keep the event: the write was not forwarded")
 	// errAnswered ends the body of a write that the upstream answered before it had all of it.
 	errAnswered = errors.New("the upstream has answered")
+	// errEarly is why a chart is not known that the upstream took before it had all of it.
+	errEarly = errors.New("the upstream answered before it had all of the upload")
 	// errWriteTimeout is the cause when a detached write took longer than limits.write_timeout.
 	errWriteTimeout = errors.New("the upstream did not answer the write in time")
 )
@@ -33,6 +33,7 @@ type gate struct {
 	body   io.ReadCloser
 	left   int64 // bytes to come; negative: unknown
 	sent   kept
+	chart  *chartReading // of a chart's upload; nil: there is no memory for it
 	held   []byte        // the last byte, withheld
 	before <-chan *found // what stands there now; nil: nobody asks
 	err    error         // why no more is read
@@ -46,13 +47,17 @@ type gate struct {
 }
 
 func newGate(x *exchange, cancel context.CancelCauseFunc) *gate {
-	limit := maxManifest
-	if x.op.Action == detect.ChartPost {
-		limit = maxChart
-	}
 	g := &gate{x: x, cancel: cancel, body: x.upload(), left: x.in.ContentLength}
-	g.sent = x.g.h.keeping(limit, x.in.ContentLength, x.in.Header.Get("Content-Encoding"))
-	g.sent.prefix = x.op.Action == detect.ChartPost
+	if x.op.Action == detect.ChartPost {
+		g.sent = x.g.h.keeping(0, x.in.ContentLength, "")
+		if g.sent.afford(chartCost) {
+			g.chart = x.readChart()
+		} else {
+			g.sent.limit, g.sent.over, g.sent.sum = 1, true, sha256.New()
+		}
+	} else {
+		g.sent = x.g.h.keeping(maxManifest, x.in.ContentLength, x.in.Header.Get("Content-Encoding"))
+	}
 	g.before = x.lookBefore()
 	return g
 }
@@ -67,6 +72,7 @@ func (g *gate) Read(p []byte) (int, error) {
 	}
 	n, err := g.body.Read(p)
 	g.sent.write(p[:n])
+	g.chart.write(p[:n])
 	if g.left > 0 {
 		g.left -= int64(n)
 	}
@@ -113,9 +119,12 @@ func (g *gate) commit() error {
 	g.x.up.pause(true) // the store has a limit of its own
 	defer g.x.up.pause(false)
 	g.read()
+	g.told = true
+	if g.x.op.Action == detect.ChartPost && g.x.op.Upload.Empty() {
+		return nil
+	}
 	g.awaitFound()
 	var err error
-	g.told = true
 	if g.intent, err = g.x.intend(); err != nil && g.x.g.Refuse {
 		return errWithheld
 	}
@@ -132,36 +141,13 @@ func (g *gate) read() {
 	case detect.ManifestPut:
 		op.Sent = g.sent.body(mediaType(g.x.in.Header))
 	case detect.ChartPost:
-		g.x.guarded("ReadChartBody", func() { op.SentChart = g.chart() })
+		g.takeChart()
 	}
-}
-
-// chart reads an uploaded chart. Of one that is longer than what was kept, digest and size are known where the body is the archive itself.
-func (g *gate) chart() *detect.Chart {
-	contentType := g.x.in.Header.Get("Content-Type")
-	body := io.Reader(bytes.NewReader(g.sent.bytes))
-	if !g.sent.over {
-		c, _ := detect.ReadChartBody(contentType, body)
-		return c
-	}
-	_, form, _ := mime.ParseMediaType(contentType)
-	if boundary := form["boundary"]; boundary != "" {
-		body = io.MultiReader(body, strings.NewReader("\r\n--"+boundary+"--\r\n")) // what was kept is a form again
-	}
-	c, _ := detect.ReadChartBody(contentType, body)
-	if c == nil {
-		return nil
-	}
-	c.Digest, c.Size = "", 0
-	if form["boundary"] == "" {
-		c.Digest, c.Size = digest(g.sent.sum), g.sent.size
-	}
-	return c
 }
 
 // awaitFound takes what the look-up found, which has a limit of its own. What a chart's upload would replace can be asked only now.
 func (g *gate) awaitFound() {
-	if g.before == nil && g.x.op.SentChart != nil {
+	if g.before == nil && g.x.op.Upload.Chart != nil {
 		g.before = g.x.lookBefore()
 	}
 	if g.before != nil {
@@ -190,6 +176,9 @@ func (g *gate) late() *detect.Intent {
 	defer g.mu.Unlock()
 	g.awaitFound()
 	g.told = true
+	if g.x.op.Action == detect.ChartPost {
+		g.x.op.Upload = detect.Upload{Chart: &detect.Chart{}, Err: errEarly}
+	}
 	g.intent, _ = g.x.intend()
 	return g.intent
 }
@@ -202,5 +191,6 @@ func (g *gate) abandon() {
 	if intent, _ := g.close(); intent != nil {
 		g.x.guarded("Leave", func() { g.x.g.Tracker.Leave(intent) })
 	}
+	g.chart.abandon()
 	g.sent.release()
 }

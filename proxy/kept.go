@@ -17,9 +17,8 @@ import (
 type kept struct {
 	limit    int // 0: nothing is kept, nothing is hashed
 	encoding string
-	prefix   bool   // the beginning of a longer body is of use
 	whole    bool   // nothing but a whole body is: one that is longer is not even hashed
-	bytes    []byte // the whole body; when over, its beginning or nothing
+	bytes    []byte // the whole body; nothing when over
 	over     bool   // longer than the limit, or no memory was left for it
 	size     int64
 	sum      hash.Hash // of everything, once over
@@ -66,10 +65,8 @@ func (k *kept) overflow() {
 		k.sum = sha256.New()
 		k.sum.Write(k.bytes)
 	}
-	if !k.prefix {
-		k.bytes = nil
-		k.release()
-	}
+	k.bytes = nil
+	k.release()
 }
 
 // afford takes n bytes out of the budget of all requests.

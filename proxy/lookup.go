@@ -58,8 +58,8 @@ func (x *exchange) question() func(context.Context) *found {
 			return f
 		}
 	case detect.ChartPost:
-		c := x.op.SentChart
-		if c == nil || c.Name == "" || !x.mayAsk(1) {
+		c := x.op.Upload.Chart
+		if c == nil || !c.Named() || !x.mayAsk(1) {
 			return nil
 		}
 		name, version := c.Name, c.Version

@@ -134,7 +134,6 @@ func (x *exchange) observe(res *http.Response) {
 const (
 	maxManifest = 4 << 20  // bytes of a manifest that are kept for reading
 	maxIndex    = 16 << 20 // bytes of an index.yaml
-	maxChart    = 20 << 20 // bytes of an uploaded chart
 	cheapChart  = 1 << 20  // bytes of a downloaded chart: nearly all are smaller
 	maxRefusal  = 4 << 10  // bytes of what an upstream says when it refuses
 )

@@ -59,6 +59,7 @@ func (x *exchange) settle(res *http.Response) {
 		x.guarded("Leave", func() { x.g.Tracker.Leave(intent) })
 	default:
 		x.warnMismatch(success)
+		x.warnUnread(success)
 		x.op.Got = x.refusal(res)
 		x.guarded("Settle", func() {
 			if err := x.g.Tracker.Settle(x.ctx, intent, &x.op); err != nil {

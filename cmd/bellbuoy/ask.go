@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync/atomic"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -73,4 +74,13 @@ func (a *askers) Chart(ctx context.Context, name, tenant, chart, version string)
 		return detect.Found{}, err
 	}
 	return detect.Found{Digest: found.Digest, Size: found.Size}, nil
+}
+
+// ChartIndex implements detect.Asker.
+func (a *askers) ChartIndex(ctx context.Context, name, tenant string) (io.ReadCloser, error) {
+	c, err := a.of(name)
+	if err != nil {
+		return nil, err
+	}
+	return c.ChartIndex(ctx, tenant, upstream.Own)
 }

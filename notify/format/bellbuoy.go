@@ -56,6 +56,7 @@ type BellbuoyEvent struct {
 	Changed       *bool  `json:"changed,omitempty" jsonschema:"description=Pushes: whether it changed what the tag stands on."`
 	Moved         string `json:"moved,omitempty" jsonschema:"enum=layers,enum=config,enum=manifest,description=Pulls: the most that was moved. Without layers it was an inspection."`
 	Inferred      bool   `json:"inferred,omitempty" jsonschema:"description=The request's outcome was unknown and was found out later."`
+	Unnamed       bool   `json:"unnamed,omitempty" jsonschema:"description=Charts: nobody could tell name and version. No webhook gets such an event."`
 	NamespaceHint string `json:"namespace_hint,omitempty" jsonschema:"description=The ns parameter of a containerd mirror request."`
 }
 
@@ -80,7 +81,7 @@ func NewBellbuoyEvent(e *detect.Event) BellbuoyEvent {
 		Registry: e.External.Host, Repository: full, Namespace: namespace, Name: name, Visibility: e.Visibility, FirstSeen: e.FirstSeen.UTC(),
 		Tags: e.Tags, Digest: e.Digest, PreviousDigest: e.Previous, DigestMismatch: e.Mismatch,
 		Operator: e.Client.Operator, OperatorClaimed: e.Client.Claimed, ClientAddress: e.Client.Address, UserAgent: e.Client.UserAgent,
-		RequestID: e.RequestID, Inferred: e.Inferred, NamespaceHint: e.Hint,
+		RequestID: e.RequestID, Inferred: e.Inferred, Unnamed: e.Unnamed, NamespaceHint: e.Hint,
 		Scan: e.Scan, Quota: e.Quota, Replication: e.Replication,
 	}
 	if e.FirstSeen.IsZero() {

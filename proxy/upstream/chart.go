@@ -148,6 +148,27 @@ func readChart(resp *http.Response) (chartContent, error) {
 	return chartContent{digest: "sha256:" + hex.EncodeToString(hash.Sum(nil)), size: n}, nil
 }
 
+// ChartIndex is a tenant's index.yaml, unpacked. The caller bounds what it reads of it, and closes it.
+func (c *Client) ChartIndex(ctx context.Context, tenant string, as As) (io.ReadCloser, error) {
+	path, err := chartPath("", tenant, "index.yaml")
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.askChart(ctx, http.MethodGet, path, tenant, as)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := unpack(resp)
+	if err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{plain, resp.Body}, nil
+}
+
 func (c *Client) askChart(ctx context.Context, method, path, tenant string, as As) (*http.Response, error) {
 	resp, err := c.ask(ctx, question{
 		method: method, target: c.at(path, ""), scope: "artifact-repository:" + tenant + ":pull", as: as, timeout: fileTimeout,

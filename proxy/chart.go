@@ -1,0 +1,79 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// chartReading reads a chart's upload while it passes by, in a goroutine of its own. It keeps no copy of it.
+type chartReading struct {
+	body *io.PipeWriter
+	done chan struct{}
+	up   detect.Upload // once done is closed
+}
+
+// chartCost is the memory that the reading of one upload takes: what unpacks it, and a Chart.yaml understood.
+const chartCost = 1 << 20
+
+var errAbandoned = errors.New("the upload broke off")
+
+// readChart begins the reading of the exchange's upload.
+func (x *exchange) readChart() *chartReading {
+	body, w := io.Pipe()
+	c := &chartReading{body: w, done: make(chan struct{})}
+	contentType := x.in.Header.Get("Content-Type")
+	go func() {
+		defer close(c.done)
+		defer body.Close() // after a panic the upload goes on
+		x.guarded("ReadUpload", func() { c.up = detect.ReadUpload(contentType, body) })
+	}()
+	return c
+}
+
+// write hands on a piece, and returns when it was read. A nil chartReading reads nothing.
+func (c *chartReading) write(p []byte) {
+	if c != nil && len(p) > 0 {
+		_, _ = c.body.Write(p)
+	}
+}
+
+// end is what the upload holds, when all of it was written.
+func (c *chartReading) end() detect.Upload {
+	_ = c.body.Close()
+	<-c.done
+	return c.up
+}
+
+// abandon ends the reading of an upload that broke off. After end it does nothing.
+func (c *chartReading) abandon() {
+	if c != nil {
+		_ = c.body.CloseWithError(errAbandoned)
+	}
+}
+
+// takeChart takes what a chart's upload holds. Where there was no memory to read it, its digest is all.
+func (g *gate) takeChart() {
+	op := &g.x.op
+	if g.chart == nil {
+		sent := g.sent.body("")
+		op.Upload = detect.Upload{Chart: &detect.Chart{Digest: sent.Digest, Size: sent.Size}, Err: errNoRoom}
+		return
+	}
+	op.Upload = g.chart.end()
+}
+
+var errNoRoom = errors.New("too many charts were uploaded at the same time")
+
+// warnUnread warns of a chart that the upstream took and bellbuoy could not read.
+func (x *exchange) warnUnread(success bool) {
+	err := x.op.Upload.Err
+	if !success || err == nil || !x.g.h.warned.first("chart "+x.route.Name, x.start) {
+		return
+	}
+	x.g.Log.Warn("a chart could not be read: the upstream is asked what it is", zap.String("upstream", x.route.Name),
+		zap.String("request_id", x.op.ID), zap.String("path", bounded(x.in.URL.EscapedPath(), 512)), zap.Error(err))
+}
