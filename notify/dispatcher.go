@@ -37,7 +37,7 @@ const readsAtOnce = 8
 
 // Dispatcher delivers what the store holds pending. Each webhook has a lane of its own.
 type Dispatcher struct {
-	store   store.Store
+	store   Store
 	outbox  *Outbox
 	options DispatcherOptions
 	metrics *Metrics
@@ -69,7 +69,7 @@ type retain struct {
 }
 
 // NewDispatcher makes a dispatcher without webhooks. out, on the same store, knows when webhooks last fired.
-func NewDispatcher(s store.Store, out *Outbox, o DispatcherOptions) *Dispatcher {
+func NewDispatcher(s Store, out *Outbox, o DispatcherOptions) *Dispatcher {
 	if !o.Shared {
 		o.LeaseTTL = orDefault(o.LeaseTTL, time.Hour)
 	}
@@ -240,7 +240,7 @@ func (d *Dispatcher) event(v store.Delivery) (detect.Event, error) {
 	if stored == nil || stored.Corrupt {
 		return detect.Event{}, fmt.Errorf("%w: its event is gone", errUnrenderable)
 	}
-	e, err := fromEvent(*stored)
+	e, err := d.outbox.decoded.event(*stored)
 	if err != nil {
 		return detect.Event{}, fmt.Errorf("%w: %w", errUnrenderable, err)
 	}

@@ -70,7 +70,7 @@ func (f *fired) only(s *Set) {
 	maps.DeleteFunc(f.changed, func(k firedKey, _ bool) bool { return gone(k) })
 }
 
-func (f *fired) load(ctx context.Context, s store.Store) error {
+func (f *fired) load(ctx context.Context, s Rows) error {
 	return s.View(ctx, func(r store.Reader) error {
 		rows, err := r.Scan(kindFired, "", allRows)
 		if err != nil {
@@ -90,7 +90,7 @@ func (f *fired) load(ctx context.Context, s store.Store) error {
 }
 
 // save writes down what changed; what another replica wrote later stands.
-func (f *fired) save(ctx context.Context, s store.Store) error {
+func (f *fired) save(ctx context.Context, s Rows) error {
 	changes := f.take()
 	if len(changes) == 0 {
 		return nil

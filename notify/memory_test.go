@@ -59,7 +59,7 @@ type replica struct {
 	down bool // killed: nothing it does succeeds
 }
 
-var _ store.Store = (*replica)(nil)
+var _ Store = (*replica)(nil)
 
 func newMemory(t testing.TB) *memory {
 	return &memory{t: t, rows: map[store.Key]store.Row{}, attempts: map[int64][]store.Attempt{},

@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,22 +30,23 @@ type OutboxOptions struct {
 // Outbox is detect's ledger on a store: one transaction holds what a decision makes true, its events, and the deliveries that they cause.
 // Commit, CommitLater and Record may be called as soon as it is made; Run stores what they leave behind.
 type Outbox struct {
-	store   store.Store
+	store   Rows
 	timeout time.Duration
 	metrics *Metrics
 	log     *zap.Logger
 
-	set    atomic.Pointer[Set]
-	fired  *fired
-	kept   *kept
-	tape   *tape
-	health health
+	set     atomic.Pointer[Set]
+	decoded decoded
+	fired   *fired
+	kept    *kept
+	tape    *tape
+	health  health
 }
 
 var _ detect.Ledger = (*Outbox)(nil)
 
 // NewOutbox makes an Outbox that plans nothing until Configure is called.
-func NewOutbox(s store.Store, o OutboxOptions) *Outbox {
+func NewOutbox(s Rows, o OutboxOptions) *Outbox {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
@@ -58,6 +58,7 @@ func NewOutbox(s store.Store, o OutboxOptions) *Outbox {
 		timeout: orDefault(o.Timeout, 2*time.Second),
 		metrics: o.Metrics,
 		log:     o.Log,
+		decoded: newDecoded(),
 		fired:   newFired(),
 		kept:    newKept(orDefault(o.KeptEntries, 10_000), orDefault(o.KeptBytes, 64<<20)),
 		tape:    newTape(orDefault(o.Waiting, 16_384)),
@@ -198,7 +199,7 @@ func (o *Outbox) write(tx store.Tx, c detect.Changes) (*written, error) {
 		}
 		planned := set.Plan(e)
 		if len(planned) > 0 {
-			stored.Made = madeOf(e, stored.Data)
+			o.decoded.add(e, stored.Data)
 		}
 		tx.Append(stored, planned...)
 		w.deliveries = append(w.deliveries, planned)
@@ -235,23 +236,9 @@ func toEvent(e *detect.Event) (store.Event, error) {
 	}, nil
 }
 
-// madeOf is the event itself, which saves the dispatcher from decoding data; nil where it would decode to another one, because it holds what is not UTF-8.
-func madeOf(e *detect.Event, data []byte) any {
-	if bytes.Contains(data, []byte(`\ufffd`)) {
-		return nil
-	}
-	made := *e
-	return &made
-}
-
 // fromEvent is the event as detect made it, with its place in the store's order.
 func fromEvent(s store.Event) (detect.Event, error) {
 	var e detect.Event
-	if made, ok := s.Made.(*detect.Event); ok {
-		e = *made
-		e.Seq = s.Seq
-		return e, nil
-	}
 	if err := json.Unmarshal(s.Data, &e); err != nil {
 		return detect.Event{}, fmt.Errorf("decoding event %s: %w", s.ID, err)
 	}

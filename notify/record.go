@@ -161,7 +161,7 @@ func (o *Outbox) prepare(events []detect.Event) (w *written, records []store.Eve
 		}
 		deliveries := set.Plan(e)
 		if len(deliveries) > 0 {
-			record.Made = madeOf(e, record.Data)
+			o.decoded.add(e, record.Data)
 		}
 		planned += len(deliveries)
 		w.events = append(w.events, *e)

@@ -19,7 +19,6 @@ const module = "github.com/bellbuoy/bellbuoy/"
 var arrows = map[string][]string{
 	"config":                 {"notify/format/presets"},
 	"detect":                 {},
-	"detect/scan":            {"detect"},
 	"proxy":                  {"detect", "proxy/upstream"},
 	"proxy/upstream":         {},
 	"notify":                 {"detect", "notify/store", "notify/format", "notify/webhook"},
@@ -31,15 +30,63 @@ var arrows = map[string][]string{
 	"notify/format":          {"detect"},
 	"notify/format/presets":  {},
 	"notify/webhook":         {},
-	"notify/console":         {},
-	"cmd/bellbuoy":           {"config", "detect", "detect/scan", "notify", "notify/console", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/upstream"},
+	"cmd/bellbuoy":           {"config", "detect", "notify", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {
-	for _, p := range packages(t) {
+	found := packages(t)
+	for _, p := range found {
 		if violation := check(p); violation != "" {
 			t.Error(violation)
 		}
+	}
+	for _, stale := range stale(found) {
+		t.Error(stale)
+	}
+}
+
+// stale lists what the table of arrows has and the packages do not.
+func stale(found []listed) (problems []string) {
+	imports := map[string][]string{}
+	for _, p := range found {
+		imports[p.name] = append([]string{}, p.imports...)
+	}
+	for name, allowed := range arrows {
+		has, exists := imports[name]
+		if !exists {
+			problems = append(problems, "there is no package "+name)
+			continue
+		}
+		for _, a := range allowed {
+			if !slices.Contains(has, module+a) {
+				problems = append(problems, name+" does not import "+a)
+			}
+		}
+	}
+	slices.Sort(problems)
+	return problems
+}
+
+func TestTheTableHasNoStaleArrows(t *testing.T) {
+	var found []listed
+	for name, allowed := range arrows {
+		p := listed{name: name}
+		for _, a := range allowed {
+			p.imports = append(p.imports, module+a)
+		}
+		found = append(found, p)
+	}
+	if got := stale(found); len(got) > 0 {
+		t.Errorf("a table that is right has %q", got)
+	}
+	found = slices.DeleteFunc(found, func(p listed) bool { return p.name == "config" })
+	for i := range found {
+		if found[i].name == "notify/format" {
+			found[i].imports = nil
+		}
+	}
+	if got, want := stale(found), []string{"notify/format does not import detect", "there is no package config"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -269,8 +269,16 @@ func graceOfLanes(c *config.Config) time.Duration {
 	return max(min(lanesGrace, time.Duration(c.ShutdownGrace)), time.Millisecond) // 0 would be the dispatcher's default
 }
 
+// outboxStore is an open store with what a start and a stop need of it.
+type outboxStore interface {
+	notify.Store
+	// Warnings are what the operator should know of the store. They grow when a file is found damaged while it is in use.
+	Warnings() []string
+	Close() error
+}
+
 // openStore opens PostgreSQL where a database is configured, SQLite in data_dir otherwise.
-func openStore(ctx context.Context, c *config.Config, replica string) (store.Store, error) {
+func openStore(ctx context.Context, c *config.Config, replica string) (outboxStore, error) {
 	if c.Database != "" {
 		s, err := postgres.Open(ctx, postgres.Options{URL: c.Database.Reveal(), Replica: replica})
 		if err != nil {

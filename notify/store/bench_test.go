@@ -284,7 +284,7 @@ func BenchmarkBacklog(b *testing.B) {
 	}
 }
 
-func backlog(b *testing.B, s store.Store) {
+func backlog(b *testing.B, s *storetest.World) {
 	began := time.Now()
 	if _, err := s.Depths(ctx); err != nil {
 		b.Fatal(err)

@@ -29,7 +29,7 @@ func sqliteWorld(t testing.TB, dir string) *storetest.World {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &storetest.World{Store: s, Core: &s.Core, IsFile: true}
+	w := &storetest.World{Replica: s, Core: &s.Core, IsFile: true}
 	w.Again = func() error { return opened(sqlite.Open(context.Background(), sqlite.Options{Dir: dir})) }
 	w.Reopen = func(t *testing.T) *storetest.World {
 		if err := s.Close(); err != nil {
@@ -40,7 +40,7 @@ func sqliteWorld(t testing.TB, dir string) *storetest.World {
 	return w
 }
 
-func opened(s store.Store, err error) error {
+func opened(s interface{ Close() error }, err error) error {
 	if err == nil {
 		err = s.Close()
 	}
@@ -282,7 +282,7 @@ func postgresWorld(t testing.TB, url, replica string) *storetest.World {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &storetest.World{Store: s, Core: &s.Core}
+	w := &storetest.World{Replica: s, Core: &s.Core}
 	w.Again = func() error {
 		return opened(postgres.Open(context.Background(), postgres.Options{URL: url, Replica: replica}))
 	}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,7 +18,9 @@ import (
 
 // writeUntilKilled is what the process does that TestKillLosesNothing kills: eight producers, each acknowledgement a line.
 func writeUntilKilled() {
-	var s store.Store
+	var s interface {
+		Update(context.Context, []string, func(store.Tx) error) error
+	}
 	var err error
 	name, where, _ := strings.Cut(os.Getenv("STORE_TEST_WRITER"), "|")
 	if strings.HasPrefix(where, "postgres:") {

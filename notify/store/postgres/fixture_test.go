@@ -21,7 +21,7 @@ func openReplica(t *testing.T, url, replica string) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return &fixture{&storetest.World{Store: s, Core: &s.Core}, s, url}
+	return &fixture{&storetest.World{Replica: s, Core: &s.Core}, s, url}
 }
 
 var ctx = context.Background()

@@ -21,7 +21,7 @@ func openFixture(t *testing.T, dir string) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return &fixture{&storetest.World{Store: s, Core: &s.Core, IsFile: true}, s, dir}
+	return &fixture{&storetest.World{Replica: s, Core: &s.Core, IsFile: true}, s, dir}
 }
 
 func (f *fixture) reopenFile(t *testing.T) *fixture {

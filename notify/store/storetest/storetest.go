@@ -31,14 +31,27 @@ func (w *World) Value(t *testing.T, k store.Key) string {
 	return seen
 }
 
-// World is what a conformance test runs on.
+// World is an open store with shorthands for tests.
 type World struct {
-	store.Store
-	Core   *engine.Core
+	*engine.Core
+	Replica
 	IsFile bool                      // SQLite
 	Reopen func(t *testing.T) *World // as after a stop; closes this one
 	Again  func() error              // opens what was closed, and closes it
 }
+
+// Replica is what the stores have each in its own way.
+type Replica interface {
+	Own(ctx context.Context, kind, after string, limit int) ([]store.Row, error)
+	Lease(ctx context.Context, webhooks []string, ttl time.Duration, fair int) ([]store.Lane, error)
+	Release(ctx context.Context, webhooks []string) error
+	SetLane(ctx context.Context, webhook string, epoch int64, state []byte) error
+	Warnings() []string
+	Close() error
+}
+
+// Close is the store's own.
+func (w *World) Close() error { return w.Replica.Close() }
 
 func (w *World) Write(t testing.TB, fn func(store.Tx)) {
 	t.Helper()
