@@ -137,11 +137,7 @@ func (c *credentials) inside(address *url.URL) *url.URL {
 	if c.external == nil || !strings.EqualFold(unusualHost(address), unusualHost(c.external)) {
 		return nil
 	}
-	path := address.Path
-	if outside := strings.TrimRight(c.external.Path, "/"); lies(path, outside) {
-		path = path[len(outside):]
-	}
-	return &url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: Below(c.root, c.paths, path), RawQuery: address.RawQuery}
+	return &url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: Below(c.root, c.paths, address.Path), RawQuery: address.RawQuery}
 }
 
 func (c *credentials) get(ctx context.Context, address *url.URL, host string, bearer challenge) (token, error) {

@@ -418,7 +418,6 @@ func TestRealmAtExternalURLIsTheUpstreams(t *testing.T) {
 	for _, c := range []struct{ base, external, realm, want string }{
 		{"", "https://registry.example.com", "https://registry.example.com/service/token", "/service/token"},
 		{"", "https://registry.example.com:443", "https://REGISTRY.example.com/token", "/token"},
-		{"", "https://registry.example.com/hub", "https://registry.example.com/hub/token", "/token"},
 		{"/below/docker", "https://registry.example.com", "https://registry.example.com/v2/token", "/below/docker/v2/token"},
 		{"/below/docker", "https://registry.example.com", "https://registry.example.com/further/token", "/further/token"},
 		{"", "https://registry.example.com", "https://registry.example.com:8443/token", ""},
