@@ -52,7 +52,7 @@ type Webhook struct {
 	RateLimit Rate `yaml:"rate_limit"`
 	// slack, teams, discord and chat presets: several events in one message.
 	Group Group `yaml:"group"`
-	// Time before each attempt; after the last it is a dead letter.
+	// Time before each attempt, as many as there are entries; after the last it is a dead letter.
 	Retry []Duration `yaml:"retry" default:"0s,5s,5m,30m,2h,5h,10h,14h,20h,24h"`
 }
 

@@ -19,7 +19,7 @@ import (
 // Reasons of dead letters that no receiver's answer gave; the others are webhook.Reasons.
 const (
 	ReasonExhausted    = "exhausted"    // the schedule is over, the last attempt failed
-	ReasonExpired      = "expired"      // the schedule passed by under an open circuit
+	ReasonExpired      = "expired"      // it became too old: it waited for an open circuit, a rate, or what the receiver asked for
 	ReasonSuperseded   = "superseded"   // a newer one of its tag was delivered
 	ReasonUnrenderable = "unrenderable" // its format cannot tell of this event
 )
@@ -29,8 +29,8 @@ type job struct {
 	delivery store.Delivery
 	hook     *hook
 	epoch    int64
-	probe    bool // under an open circuit: it burns no attempt
-	deadline time.Time
+	probe    bool // under an open circuit
+	expiry   time.Time
 }
 
 // finished is an attempt's outcome on its way to the store.
@@ -50,9 +50,17 @@ func (l *lane) attempt(j job) {
 		l.giveUp(j, ReasonSuperseded, nil)
 	case err != nil:
 		l.abort(j, err)
+	case !j.probe && l.waits():
+		l.abort(j, nil) // the circuit has opened meanwhile
 	default:
 		l.post(j, fresh, payload)
 	}
+}
+
+func (l *lane) waits() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.circuit.open
 }
 
 var (
@@ -204,6 +212,7 @@ func (l *lane) judge(j job, r webhook.Result) finished {
 	switch r.Outcome {
 	case webhook.Delivered:
 		l.answered()
+		l.back.succeeded()
 	case webhook.Permanent:
 		f.outcome.State = store.Dead
 		if r.Reason != webhook.ReasonBody { // that one was never sent
@@ -217,18 +226,25 @@ func (l *lane) judge(j job, r webhook.Result) finished {
 	default:
 		l.retry(&f.outcome, j, r)
 	}
+	l.noteEnd(f)
 	if f.outcome.State == store.Dead {
 		l.logDead(f, r.Err)
 	}
 	return f
 }
 
-// retry is the outcome of a retryable failure.
+// retry is the outcome of a retryable failure, and what it means for the lane.
 func (l *lane) retry(o *store.Outcome, j job, r webhook.Result) {
 	now := time.Now()
-	l.failedAt(now, j, r)
+	l.waitAgain(o, j, r, now)
+	l.failedAt(now, j, r, o.State)
+}
+
+// waitAgain makes a delivery wait for its next attempt, if there is one. A probe burns an attempt only where the receiver answered that it is busy:
+// as long as nothing answers, what waits keeps its attempts.
+func (l *lane) waitAgain(o *store.Outcome, j job, r webhook.Result, now time.Time) {
 	o.State = store.Pending
-	if j.probe {
+	if j.probe && r.Status != http.StatusTooManyRequests && r.Status != http.StatusServiceUnavailable {
 		o.NextAt, o.Burnt = j.delivery.NextAt, false
 	} else {
 		wait, more := j.hook.schedule().next(j.delivery.Attempts+1, r.After)
@@ -237,27 +253,45 @@ func (l *lane) retry(o *store.Outcome, j job, r webhook.Result) {
 			o.State, o.Reason = store.Dead, ReasonExhausted
 		}
 	}
-	if !now.Before(j.deadline) {
-		o.State, o.Reason = store.Dead, ReasonExhausted
+	if o.State == store.Pending && !now.Before(j.expiry) {
+		o.State, o.Reason = store.Dead, ReasonExpired
+	}
+	if o.State == store.Pending {
+		l.back.failed(j)
+	}
+}
+
+// noteEnd forgets what the lane knows of a delivery that does not wait any more.
+func (l *lane) noteEnd(f finished) {
+	if f.outcome.State != store.Pending {
+		l.back.ended(f.outcome.DeliveryID)
 	}
 }
 
 // answered notes that the receiver works.
 func (l *lane) answered() {
-	if l.circuit.succeeded() {
+	open, loud := l.circuit.succeeded()
+	if open {
 		l.forget()
+	}
+	if loud {
 		l.d.log.Info("circuit closed", zap.String("webhook", l.name))
 	}
 }
 
-func (l *lane) failedAt(now time.Time, j job, r webhook.Result) {
+func (l *lane) failedAt(now time.Time, j job, r webhook.Result, became store.State) {
 	if j.epoch != l.epoch {
 		return // a lane that is somebody else's by now
 	}
-	if l.circuit.failed(now, j.delivery.ID, j.probe, r.After) {
+	was := l.circuit.open
+	opened := l.circuit.failed(now, j.delivery.ID, j.probe, r.After)
+	if l.circuit.open && !was {
 		l.forget()
+	}
+	switch {
+	case opened:
 		l.d.log.Warn("circuit opened", zap.String("webhook", l.name), zap.String("reason", string(r.Reason)), zap.String("error", r.Err))
-	} else if l.circuit.failures == 1 && now.Sub(l.told) >= tellAgain {
+	case l.circuit.failures == 1 && became == store.Pending && now.Sub(l.told) >= tellAgain:
 		l.told = now
 		l.d.log.Warn("delivery failed, and will be tried again", zap.String("webhook", l.name), zap.Int64("delivery", j.delivery.ID),
 			zap.String("reason", string(r.Reason)), zap.Int("status", r.Status), zap.String("error", r.Err))

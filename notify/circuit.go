@@ -11,44 +11,54 @@ const (
 	circuitMost  = 5 * time.Minute
 )
 
-// circuit keeps deliveries from a receiver that fails. While it is open they wait, and every now and then one of them probes.
+// circuit keeps deliveries from a receiver that fails. While it is open they wait, and every now and then one of them probes. A receiver that
+// asks to wait (Retry-After) opens it at once, for as long as it asks.
 //
-//	closed ── five retryable failures in a row ──► open ── wait over ──► one probe ── fails: twice the wait ──► open
-//	   ▲                                                                    │
-//	   └──────────────────── any answer that is no such failure ────────────┘
+//	closed ── five retryable failures in a row, ──► open ── wait over ──► one probe ── fails: twice the wait ──► open
+//	   ▲      or one with Retry-After                                        │
+//	   └──────────────────── any answer that is no such failure ─────────────┘
 //
 // The owner of the lane guards it.
 type circuit struct {
 	failures int
 	open     bool
+	loud     bool           // open, and not only because the receiver has asked to wait
 	wait     time.Duration  // until the next probe, as it was when the last one failed
 	retryAt  time.Time      // of the next probe
 	probed   map[int64]bool // deliveries whose probe failed since it opened; others come first
 }
 
-// succeeded tells whether it was open.
-func (c *circuit) succeeded() (closed bool) {
-	closed = c.open
+// succeeded closes it, and reports what it was.
+func (c *circuit) succeeded() (open, loud bool) {
+	open, loud = c.open, c.loud
 	*c = circuit{}
-	return closed
+	return open, loud
 }
 
-// failed tells whether it opened by this failure. A failure of what was under way when it opened changes nothing.
+// failed notes a failure, and reports whether five in a row have opened it now. asked is how long the receiver asked to wait. A failure of what
+// was under way when it opened changes nothing but that.
 func (c *circuit) failed(now time.Time, id int64, probe bool, asked time.Duration) (opened bool) {
 	c.failures++
+	many := c.failures >= circuitAfter
+	wait := asked
 	switch {
-	case !c.open && c.failures < circuitAfter:
+	case !c.open && !many && asked == 0:
 		return false
 	case !c.open:
-		c.open, opened = true, true
-		c.wait, c.probed = circuitFirst, map[int64]bool{}
-	case !probe:
-		return false
-	default:
+		c.open, c.wait, c.probed = true, circuitFirst, map[int64]bool{}
+		if many {
+			wait = max(jitter(c.wait), asked)
+		}
+	case probe:
 		c.wait = min(2*c.wait, circuitMost)
 		c.probed[id] = true
+		wait = max(jitter(c.wait), asked)
 	}
-	c.retryAt = now.Add(max(jitter(c.wait), asked))
+	if at := now.Add(wait); at.After(c.retryAt) {
+		c.retryAt = at
+	}
+	opened = many && !c.loud
+	c.loud = c.loud || many
 	return opened
 }
 
@@ -94,7 +104,7 @@ func (c *circuit) restore(data []byte, now time.Time) {
 	if !s.Open {
 		return
 	}
-	*c = circuit{failures: circuitAfter, open: true, retryAt: s.RetryAt, probed: map[int64]bool{},
+	*c = circuit{failures: circuitAfter, open: true, loud: true, retryAt: s.RetryAt, probed: map[int64]bool{},
 		wait: min(max(s.Wait, circuitFirst), circuitMost)}
 	if c.retryAt.After(now.Add(longestAsked)) {
 		c.retryAt = now.Add(c.wait)

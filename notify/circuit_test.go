@@ -107,35 +107,151 @@ func TestProbesTakeTurns(t *testing.T) {
 	})
 }
 
-func TestTimeUnderOpenCircuitCounts(t *testing.T) {
+// TestOldDeliveriesExpire: what waits for 7 days, or for twice as long as its schedule where that is longer, is a dead letter, whatever it waits
+// for; redelivered, it has all of that time again.
+func TestOldDeliveriesExpire(t *testing.T) {
+	for name, p := range map[string]struct {
+		retry []time.Duration
+		life  time.Duration
+	}{
+		"7 days": {[]time.Duration{0, time.Hour, time.Hour}, 7 * 24 * time.Hour},
+		"twice":  {[]time.Duration{0, 48 * time.Hour, 48 * time.Hour}, 8 * 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sink{answer: fails(500, webhook.Retry, 0)}
+				r := newRig(t, newStore(t), to("w", s, func(w *Webhook) { w.Concurrency, w.Retry = 1, p.retry }))
+				defer r.stop()
+				for i := range 100 {
+					r.commit(push(fmt.Sprint("team/app", i), "v1"))
+				}
+				time.Sleep(p.life - 10*time.Minute)
+				if d := r.delivery(100); d.State != store.Pending {
+					t.Fatalf("%+v too early", d)
+				}
+				time.Sleep(20 * time.Minute)
+				if d := r.delivery(100); d.State != store.Dead || d.Reason != ReasonExpired || d.Attempts != 0 {
+					t.Errorf("%+v", d)
+				}
+				if n, err := r.dispatcher.Redeliver(t.Context(), store.DeliveryQuery{IDs: []int64{100}}); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				time.Sleep(24 * time.Hour)
+				if d := r.delivery(100); d.State != store.Pending {
+					t.Fatalf("redelivered: %+v", d)
+				}
+				s.set(nil)
+				time.Sleep(50 * time.Hour)
+				if d := r.delivery(100); d.State != store.Delivered {
+					t.Errorf("redelivered: %+v", d)
+				}
+			})
+		})
+	}
+}
+
+// TestScheduleIsSoManyAttempts: as many as it has entries, however long each takes, and each after its time.
+func TestScheduleIsSoManyAttempts(t *testing.T) {
+	for name, p := range map[string]struct {
+		retry []time.Duration
+		takes time.Duration
+	}{
+		"hangs":      {[]time.Duration{0, 300 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond}, time.Second},
+		"long steps": {[]time.Duration{0, 72 * time.Hour, 72 * time.Hour, 72 * time.Hour}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				core, logs := observer.New(zap.WarnLevel)
+				s := &sink{answer: func(context.Context, webhook.Message) webhook.Result {
+					time.Sleep(p.takes)
+					return webhook.Result{Outcome: webhook.Retry, Reason: webhook.ReasonTimeout}
+				}}
+				m := newStore(t)
+				r := newRigWith(t, m, DispatcherOptions{Replica: m.id, Log: zap.New(core)}, to("w", s, func(w *Webhook) { w.Retry = p.retry }))
+				defer r.stop()
+				r.commit(push("team/app", "v1"))
+				time.Sleep(20 * 24 * time.Hour)
+				posts := s.all()
+				if len(posts) != len(p.retry) {
+					t.Fatalf("%d attempts of %d", len(posts), len(p.retry))
+				}
+				for i, step := range p.retry[1:] {
+					gap := posts[i+1].at.Sub(posts[i].at) - p.takes
+					if gap < step-step/5 || gap > step+step/5 {
+						t.Errorf("attempt %d came after %v, not %v", i+2, gap, step)
+					}
+				}
+				if d := r.delivery(1); d.State != store.Dead || d.Reason != ReasonExhausted || d.Attempts != len(p.retry) {
+					t.Errorf("%+v", d)
+				}
+				again := logs.FilterMessage("delivery failed, and will be tried again").All()
+				dead := logs.FilterMessage("dead letter").All()
+				if len(again) != 1 || len(dead) != 1 || dead[0].Time.Equal(again[0].Time) {
+					t.Errorf("logged %v", logs.All())
+				}
+			})
+		})
+	}
+}
+
+// TestNobodyWaitsBeyondTheSchedule: a clock that was set back, or a schedule that became shorter, holds up nothing.
+func TestNobodyWaitsBeyondTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{answer: fails(500, webhook.Retry, 0)}
-		r := newRig(t, newStore(t), to("w", s, func(w *Webhook) {
-			w.Concurrency = 1
-			w.Retry = []time.Duration{0, time.Hour, time.Hour}
-		}))
+		steps := func(step time.Duration) Webhook {
+			return to("w", s, func(w *Webhook) { w.Retry = []time.Duration{0, step, step} })
+		}
+		r := newRig(t, newStore(t), steps(20*24*time.Hour))
 		defer r.stop()
-		for i := range 600 {
-			r.commit(push(fmt.Sprint("team/app", i), "v1"))
+		r.commit(push("team/app", "v1"))
+		time.Sleep(time.Hour)
+		r.configure(steps(20 * time.Hour))
+		time.Sleep(2 * time.Minute)
+		if s.count() != 2 {
+			t.Fatalf("%d posts", s.count())
 		}
-		time.Sleep(100 * time.Minute)
-		if d := r.delivery(500); d.State != store.Pending {
-			t.Fatalf("%+v too early", d)
-		}
-		time.Sleep(40 * time.Minute)
-		if d := r.delivery(500); d.State != store.Dead || d.Reason != ReasonExpired || d.Attempts != 0 {
-			t.Errorf("%+v", d)
-		}
-		n, err := r.dispatcher.Redeliver(t.Context(), store.DeliveryQuery{IDs: []int64{500}})
-		if n != 1 || err != nil {
-			t.Fatal(n, err)
-		}
-		s.set(nil)
-		time.Sleep(6 * time.Minute)
-		if d := r.delivery(500); d.State != store.Delivered {
-			t.Errorf("redelivered: %+v", d)
+		time.Sleep(10 * time.Hour)
+		if s.count() != 2 {
+			t.Errorf("%d posts: what waits as its schedule says is brought forward", s.count())
 		}
 	})
+}
+
+// TestReceiverThatAsksToWait gets nothing until then, whatever waits for it, also over a restart; and nothing waits for ever.
+func TestReceiverThatAsksToWait(t *testing.T) {
+	for _, concurrency := range []int{1, 8} {
+		for _, status := range []int{429, 503} {
+			t.Run(fmt.Sprint(concurrency, " ", status), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					const asked = 10 * time.Minute
+					s := &sink{answer: fails(status, webhook.Retry, asked)}
+					m := newStore(t)
+					hook := to("w", s, func(w *Webhook) {
+						w.Concurrency, w.Retry = concurrency, []time.Duration{0, time.Second, time.Second}
+					})
+					r := newRig(t, m, hook)
+					for i := range 20 {
+						r.commit(push(fmt.Sprint("team/app", i), "v1"))
+					}
+					time.Sleep(asked / 2)
+					r.stop()
+					r = newRig(t, m, hook)
+					defer r.stop()
+					r.commit(push("team/late", "v1"))
+					time.Sleep(30 * time.Hour)
+					posts := s.all()
+					for i := concurrency; i < len(posts); i++ {
+						if gap := posts[i].at.Sub(posts[i-1].at); gap < asked {
+							t.Errorf("post %d came %v after the one before", i, gap)
+						}
+					}
+					if len(posts) != 3*21 || strings.Trim(r.states(), "dea ") != "" {
+						t.Errorf("%d posts, %s", len(posts), r.states())
+					}
+				})
+			})
+		}
+	}
 }
 
 func TestGoneDisables(t *testing.T) {

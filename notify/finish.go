@@ -94,7 +94,7 @@ func (l *lane) persistOnce(batch []finished) error {
 				return err
 			}
 		}
-		if f.outcome.Reason == ReasonExpired {
+		if f.outcome.Reason == ReasonExpired && f.outcome.Attempt == nil {
 			expired++
 		}
 		outcomes = append(outcomes, f.outcome)
@@ -107,7 +107,7 @@ func (l *lane) persistOnce(batch []finished) error {
 	}
 	l.d.noteWrite(nil)
 	if expired > 0 {
-		l.d.log.Warn("dead letters: their schedule passed under an open circuit", zap.String("webhook", l.name), zap.Int("deliveries", expired))
+		l.d.log.Warn("dead letters: they became too old while they waited", zap.String("webhook", l.name), zap.Int("deliveries", expired))
 	}
 	return nil
 }
@@ -166,6 +166,7 @@ func (l *lane) stored(batch []finished) {
 		// What is to be retried is due some time; and where the store picks, something may lie behind what has landed.
 		l.stale = l.stale || l.backlog || f.outcome.State == store.Pending
 	}
+	l.comeBack()
 	if l.hook == nil && len(l.flying) == 0 {
 		l.d.reconcileSoon()
 	}

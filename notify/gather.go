@@ -3,6 +3,7 @@ package notify
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -53,6 +54,13 @@ func (l *lane) gatherQuery(now time.Time) (q store.DueQuery, need, have bool) {
 
 // beginGroup starts one message about all that is ready, where none is in flight and the wait after the last one is over.
 func (l *lane) beginGroup(now time.Time) (more bool) {
+	l.ready = slices.DeleteFunc(l.ready, func(d store.Delivery) bool {
+		old := !now.Before(l.expiry(d))
+		if old {
+			l.expire(d)
+		}
+		return old
+	})
 	if l.posts > 0 || len(l.ready) == 0 {
 		return false
 	}
@@ -68,7 +76,7 @@ func (l *lane) beginGroup(now time.Time) (more bool) {
 	jobs := make([]job, 0, len(l.ready))
 	for _, d := range l.ready {
 		l.fly(d)
-		jobs = append(jobs, job{delivery: d, hook: l.hook, epoch: l.epoch, deadline: l.deadline(d)})
+		jobs = append(jobs, job{delivery: d, hook: l.hook, epoch: l.epoch, expiry: l.expiry(d)})
 	}
 	l.ready = nil
 	l.posts++
@@ -164,16 +172,13 @@ func (l *lane) judgeMember(j job, first finished, r webhook.Result) finished {
 	case webhook.Gone:
 		f.outcome.NextAt = j.delivery.NextAt
 	default:
-		wait, more := j.hook.schedule().next(j.delivery.Attempts+1, r.After)
-		now := time.Now()
-		f.outcome.State, f.outcome.Reason = store.Pending, string(r.Reason)
-		if first.outcome.State == store.Dead {
-			f.outcome.NextAt = now.Add(wait)
-		}
-		if !more || !now.Before(j.deadline) {
-			f.outcome.State, f.outcome.Reason = store.Dead, ReasonExhausted
+		f.outcome.Reason = string(r.Reason)
+		l.waitAgain(&f.outcome, j, r, time.Now())
+		if first.outcome.State == store.Pending {
+			f.outcome.NextAt = first.outcome.NextAt
 		}
 	}
+	l.noteEnd(f)
 	if f.outcome.State == store.Dead {
 		l.logDead(f, r.Err)
 	}

@@ -37,6 +37,7 @@ type lane struct {
 	stopped bool
 	saved   time.Time // circuit.retryAt as it is stored
 	told    time.Time // when the log last had the first of some failures in a row
+	back    comeback
 
 	pumping bool
 	dirty   bool
@@ -111,22 +112,27 @@ func (l *lane) slots(now time.Time) int {
 	return 1
 }
 
-// deadline is when the schedule of a delivery is over, be it attempted or not. Time in which the webhook was switched off does not count.
-func (l *lane) deadline(d store.Delivery) time.Time {
-	due := d.NextAt
-	for _, t := range []time.Time{d.CreatedAt, l.toggle.Since} {
-		if t.After(due) {
-			due = t
-		}
+// expiry is when a delivery is too old to be sent. Time in which the webhook was switched off does not count.
+func (l *lane) expiry(d store.Delivery) time.Time {
+	since := d.PendingSince
+	if l.toggle.Since.After(since) {
+		since = l.toggle.Since
 	}
-	return due.Add(l.hook.schedule().remaining(d.Attempts))
+	return since.Add(l.hook.schedule().lifetime())
 }
 
 func (l *lane) start(d store.Delivery, probe bool) {
 	l.fly(d)
 	l.posts++
-	j := job{delivery: d, hook: l.hook, epoch: l.epoch, probe: probe, deadline: l.deadline(d)}
+	j := job{delivery: d, hook: l.hook, epoch: l.epoch, probe: probe, expiry: l.expiry(d)}
 	l.d.work.Go(func() { l.attempt(j) })
+}
+
+// expire makes a dead letter of a delivery that is too old.
+func (l *lane) expire(d store.Delivery) {
+	l.fly(d)
+	l.d.metrics.attempt(l.name, "dead", 0)
+	l.finished(finished{outcome: l.outcome(d, store.Dead, ReasonExpired), event: d.EventID})
 }
 
 func (l *lane) fly(d store.Delivery) {
@@ -194,6 +200,7 @@ func (l *lane) own(epoch int64, until time.Time, state []byte) (anew bool) {
 		l.saved = l.circuit.retryAt
 		l.forget()
 		l.backlog = true // there may be much after a stop: the store picks until all is sent
+		l.back = comeback{owed: true}
 	}
 	l.epoch, l.until = epoch, until
 	if asleep {
@@ -219,6 +226,9 @@ func (l *lane) switchTo(t toggle) {
 	defer l.mu.Unlock()
 	if l.toggle.same(t) {
 		return
+	}
+	if l.toggle.Off && !t.Off {
+		l.circuit = circuit{} // who switches it on says that its receiver works
 	}
 	l.toggle = t
 	l.forget()

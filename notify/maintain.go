@@ -106,18 +106,11 @@ func (d *Dispatcher) park(ctx context.Context, webhook string) error {
 	return d.store.Release(ctx, []string{webhook})
 }
 
-// unpark puts back what was parked; the time that it was parked does not count against its schedule.
+// unpark puts back what was parked; its age counts from now on.
 func (d *Dispatcher) unpark(ctx context.Context, webhook string) error {
 	l := d.laneOf(webhook)
 	if l == nil || !l.mine() {
 		return nil
-	}
-	l.mu.Lock()
-	t := l.toggle
-	l.mu.Unlock()
-	t.Since = time.Now()
-	if err := d.switchTo(ctx, webhook, t); err != nil {
-		return err
 	}
 	if err := d.store.Unpark(ctx, webhook); err != nil {
 		return err

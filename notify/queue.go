@@ -193,6 +193,10 @@ func (l *lane) begin() bool {
 			behind = append(behind, d)
 			continue
 		}
+		if !now.Before(l.expiry(d)) {
+			l.expire(d)
+			continue
+		}
 		if wait := l.limit(now); wait > 0 {
 			l.wakeAt(now.Add(wait))
 			l.ready = append(behind, l.ready[i:]...)
@@ -224,13 +228,11 @@ func (l *lane) beginProbe(now time.Time) {
 	l.ready = nil
 	var young []store.Delivery
 	for _, d := range ready {
-		if now.Before(l.deadline(d)) {
+		if now.Before(l.expiry(d)) {
 			young = append(young, d)
 			continue
 		}
-		l.fly(d)
-		l.d.metrics.attempt(l.name, "dead", 0)
-		l.finished(finished{outcome: l.outcome(d, store.Dead, ReasonExpired), event: d.EventID})
+		l.expire(d)
 	}
 	if len(young) < len(ready) || len(young) == 0 {
 		return // the finisher kicks, and there may be more

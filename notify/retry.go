@@ -29,14 +29,17 @@ func (s schedule) longest() time.Duration {
 // longestAsked is how long a receiver may ask to wait.
 const longestAsked = 24 * time.Hour
 
-// remaining is how much time the schedule gives a delivery after made attempts, counted from when its next one is due.
-func (s schedule) remaining(made int) time.Duration {
+// lifetime is how old a delivery becomes at most: its attempts come to an end before that unless it waits for something else, an open circuit or
+// a rate.
+func (s schedule) lifetime() time.Duration {
 	var sum time.Duration
-	for i := made + 1; i < len(s); i++ {
-		sum += s[i]
+	for _, step := range s {
+		sum += step
 	}
-	return sum
+	return max(2*sum, shortestLife)
 }
+
+const shortestLife = 7 * 24 * time.Hour
 
 // jitter spreads d by ±20 %, so that what failed together does not come back together.
 func jitter(d time.Duration) time.Duration {

@@ -316,7 +316,7 @@ func (a *app) redeliverCommand() *cobra.Command {
 		}}
 	c.Flags().StringVar(&webhook, "webhook", "", "of this webhook")
 	c.Flags().StringVar(&since, "since", "", "those created since then: a time (RFC 3339) or a duration (2h, 3d)")
-	c.Flags().StringSliceVar(&states, "state", []string{"dead"}, "in these states: dead, delivered")
+	c.Flags().StringSliceVar(&states, "state", []string{"dead"}, "in these states: dead, delivered, pending")
 	return c
 }
 
@@ -351,7 +351,7 @@ func (a *app) redeliver(ctx context.Context, ids []string, webhook, since string
 		return err
 	}
 	if len(r.IDs) > 0 && got.Count < len(r.IDs) {
-		return fmt.Errorf("%s to be delivered again; the others are not there, or are neither dead nor delivered", deliveriesText(got.Count))
+		return fmt.Errorf("%s to be delivered again; the others are not there, or are parked", deliveriesText(got.Count))
 	}
 	fmt.Fprintf(a.Stdout, "%s to be delivered again\n", deliveriesText(got.Count))
 	return nil

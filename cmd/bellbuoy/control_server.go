@@ -278,8 +278,8 @@ func (b *buoy) controlRedeliver(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if state != store.Dead && state != store.Delivered {
-			return fmt.Errorf("%w: only dead and delivered ones can be delivered again, not those %s", errBad, name)
+		if state == store.Parked {
+			return fmt.Errorf("%w: those that are parked are not delivered: their webhook is not configured or not enabled", errBad)
 		}
 		q.States = append(q.States, state)
 	}

@@ -1,0 +1,126 @@
+package notify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+)
+
+// TestReceiverComesBack: down for an hour with 1,000 pushes behind it, it gets all of them within a minute of its first answer, at its rate,
+// oldest first, none twice.
+func TestReceiverComesBack(t *testing.T) {
+	down := map[string]func(context.Context, webhook.Message) webhook.Result{
+		"refused": func(context.Context, webhook.Message) webhook.Result {
+			return webhook.Result{Outcome: webhook.Retry, Reason: webhook.ReasonRefused}
+		},
+		"hangs": func(context.Context, webhook.Message) webhook.Result {
+			time.Sleep(15 * time.Second)
+			return webhook.Result{Outcome: webhook.Retry, Reason: webhook.ReasonTimeout}
+		},
+		"503": fails(503, webhook.Retry, 0),
+		"404": fails(404, webhook.Retry, 0),
+		"429": fails(429, webhook.Retry, time.Minute),
+	}
+	const pushes, perSecond = 1000, 50
+	for name, answer := range down {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sink{answer: answer}
+				r := newRig(t, newStore(t), to("w", s, func(w *Webhook) { w.RateLimit = rate.Limit(perSecond) }))
+				defer r.stop()
+				for i := range pushes {
+					r.commit(push(fmt.Sprint("team/app", i), "v1"))
+					time.Sleep(time.Hour / pushes)
+				}
+				s.set(nil)
+				before := s.count()
+				for s.count() == before && !t.Failed() {
+					time.Sleep(time.Second)
+				}
+				time.Sleep(time.Minute)
+				got := s.all()[before:]
+				if n := strings.Count(r.states(), "delivered"); n != pushes || len(got) != pushes {
+					t.Fatalf("%d of %d are delivered, by %d posts", n, pushes, len(got))
+				}
+				if took := got[len(got)-1].at.Sub(got[0].at); took < (pushes-10)*time.Second/perSecond {
+					t.Errorf("all within %v: faster than its rate", took)
+				}
+				late := 0 // the probe, and what flew with it, need not be the oldest
+				for i := 2; i < len(got); i++ {
+					if eventNumber(t, got[i].id) < eventNumber(t, got[i-1].id) {
+						late++
+					}
+				}
+				if late > 1 {
+					t.Errorf("%d came after younger ones", late)
+				}
+			})
+		})
+	}
+}
+
+func eventNumber(t *testing.T, id string) (n int) {
+	t.Helper()
+	if _, err := fmt.Sscanf(id, "event-%d", &n); err != nil {
+		t.Fatal(id, err)
+	}
+	return n
+}
+
+// TestOwnFaultIsLeftToTheSchedule: an event that a receiver cannot digest is not sent again at each success of others.
+func TestOwnFaultIsLeftToTheSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{answer: func(_ context.Context, m webhook.Message) webhook.Result {
+			if strings.Contains(string(m.Body), "poison") {
+				return fails(500, webhook.Retry, 0)(nil, m)
+			}
+			return ok200()
+		}}
+		r := newRig(t, newStore(t), to("w", s))
+		defer r.stop()
+		r.commit(push("poison", "v1"))
+		for i := range 60 {
+			time.Sleep(time.Minute)
+			r.commit(push(fmt.Sprint("fine", i), "v1"))
+		}
+		time.Sleep(time.Minute)
+		poisoned := 0
+		for _, p := range s.all() {
+			if strings.Contains(p.body, "poison") {
+				poisoned++
+			}
+		}
+		if poisoned > 5 { // at 0 s, 5 s, 5 min, 35 min, and once brought forward
+			t.Errorf("posted %d times within an hour", poisoned)
+		}
+		if d := r.delivery(1); d.State != store.Pending || d.Attempts != poisoned {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
+// TestRedeliverTakesPendingOnes: what waits for its retry goes now, with its whole schedule before it.
+func TestRedeliverTakesPendingOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{answer: fails(500, webhook.Retry, 0)}
+		r := newRig(t, newStore(t), to("w", s, func(w *Webhook) { w.Retry = []time.Duration{0, 20 * time.Hour} }))
+		defer r.stop()
+		r.commit(push("team/app", "v1"))
+		time.Sleep(time.Minute)
+		if n, err := r.dispatcher.Redeliver(t.Context(), store.DeliveryQuery{IDs: []int64{1}}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		time.Sleep(time.Minute)
+		if d := r.delivery(1); s.count() != 2 || d.Attempts != 1 || d.State != store.Pending {
+			t.Errorf("%d posts, %+v", s.count(), d)
+		}
+	})
+}
