@@ -34,6 +34,7 @@ test: fmt vet lint ## everything: race detector, real registries and clients, re
 	$(GET) $(TEST_PARTS) >/dev/null
 	$(TALLY) -race -timeout 10m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/...
 	cd test/helm && go test ./... # charts as Helm's own loader reads them, in a module of its own
+	cd test/consumers && go vet -mod=mod . && go test -mod=mod -count=1 -timeout 10m . # a module of its own: the code of receivers
 
 demo: ## see it work with a real registry and ChartMuseum (ONCE=1: exit afterwards)
 	go run ./test/demo $(if $(ONCE),-once)

@@ -100,13 +100,13 @@ func groupDiscord(events []detect.Event, most int) (Body, error) {
 func groupTeams(events []detect.Event, most int) (Body, error) {
 	const room = teamsMost / 8 // a character is up to four bytes; the rest is for the markup around 40 lines
 	g := groupOf(events, min(most, 40), room, message.line)
-	body := []teamsBlock{teamsText("", teamsRun{Type: "TextRun", Text: g.headline, Weight: "Bolder", Size: "Medium"})}
+	body := []teamsBlock{teamsText("", teamsRun{Type: "TextRun", Text: g.headline, Weight: "bolder", Size: "medium"})}
 	for i := range g.lines {
-		body = append(body, teamsText("None", teamsHeadline(messageOf(&events[i]), "")...))
+		body = append(body, teamsText("none", teamsHeadline(messageOf(&events[i]), "")...))
 	}
 	if g.rest != "" {
-		body = append(body, teamsText("None", teamsRun{Type: "TextRun", Text: g.rest}))
+		body = append(body, teamsText("none", teamsRun{Type: "TextRun", Text: g.rest}))
 	}
-	body = append(body, teamsText("Small", teamsRun{Type: "TextRun", Text: teamsContext(&events[len(events)-1]), Size: "Small", Subtle: true}))
+	body = append(body, teamsText("small", teamsRun{Type: "TextRun", Text: teamsContext(&events[len(events)-1]), Size: "small", Subtle: true}))
 	return teamsBody(g.headline, body)
 }

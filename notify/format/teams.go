@@ -44,11 +44,11 @@ type (
 
 func renderTeams(p Post) (Body, error) {
 	m := messageOf(&p.Event)
-	body := []teamsBlock{teamsText("", teamsHeadline(m, "Medium")...)}
+	body := []teamsBlock{teamsText("", teamsHeadline(m, "medium")...)}
 	for _, f := range m.facts {
-		body = append(body, teamsText("None", teamsRun{Type: "TextRun", Text: f.name + ": ", Weight: "Bolder"}, teamsRun{Type: "TextRun", Text: f.value}))
+		body = append(body, teamsText("none", teamsRun{Type: "TextRun", Text: f.name + ": ", Weight: "bolder"}, teamsRun{Type: "TextRun", Text: f.value}))
 	}
-	body = append(body, teamsText("Small", teamsRun{Type: "TextRun", Text: teamsContext(&p.Event), Size: "Small", Subtle: true}))
+	body = append(body, teamsText("small", teamsRun{Type: "TextRun", Text: teamsContext(&p.Event), Size: "small", Subtle: true}))
 	return teamsBody(m.line(), body)
 }
 
@@ -59,9 +59,9 @@ func teamsBody(fallback string, body []teamsBlock) (Body, error) {
 
 func teamsHeadline(m message, size string) []teamsRun {
 	return []teamsRun{
-		{Type: "TextRun", Text: m.who, Weight: "Bolder", Size: size},
+		{Type: "TextRun", Text: m.who, Weight: "bolder", Size: size},
 		{Type: "TextRun", Text: " " + m.verb + " ", Size: size},
-		{Type: "TextRun", Text: m.what, Weight: "Bolder", Size: size},
+		{Type: "TextRun", Text: m.what, Weight: "bolder", Size: size},
 	}
 }
 
