@@ -107,10 +107,11 @@ func (x *exchange) known() (tags []string, sized bool) {
 // make two at the upstream.
 const dearLookup = 10
 
-// mayAsk limits the look-ups that one client causes. Those of a login with which it has written nothing lately are dear.
+// mayAsk limits the look-ups that one client causes: n of them, of which all but the first are made only where the upstream has
+// let the login in. The first of a login with which the client has written nothing lately is dear.
 func (x *exchange) mayAsk(n int) bool {
 	if !x.g.h.proven.Contains(x.login()) {
-		n *= dearLookup
+		n += dearLookup - 1
 	}
 	return x.g.h.lookups.AllowN(x.op.Client.Address, n)
 }
