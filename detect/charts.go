@@ -4,17 +4,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
 
 // endChart is a chart repository's read: each download is one event, and an index.yaml tells how files are to be read.
 func (t *Tracker) endChart(op *Operation) {
-	if op.Status != http.StatusOK || !op.Complete {
+	if !op.wholeAnswer() || !op.Complete {
 		return
 	}
 	switch op.Action {
+	case ArchiveGet:
+		t.fetched(op)
 	case ChartGet:
 		t.downloaded(op)
 	case ChartIndex:
@@ -23,15 +25,7 @@ func (t *Tracker) endChart(op *Operation) {
 }
 
 func (t *Tracker) downloaded(op *Operation) {
-	at := op.At
-	if at.IsZero() {
-		at = time.Now()
-	}
-	e := Event{
-		ID: newID(), Type: DownloadChart, At: at, Upstream: op.Upstream, External: op.External,
-		Repository: op.Repository, Hint: op.Hint, Client: op.Client, RequestID: op.ID,
-		Chart: &Chart{Size: op.Size},
-	}
+	e := downloadOf(op)
 	if op.GotChart != nil {
 		c := *op.GotChart
 		e.Chart = &c
@@ -42,11 +36,24 @@ func (t *Tracker) downloaded(op *Operation) {
 	if e.Chart.Name == "" {
 		e.Chart.Name, e.Chart.Version, _ = SplitChartFile(op.File)
 	}
-	if e.Chart.Name == "" {
-		e.Chart.Name = op.File
+	e.Digest, e.Unnamed = e.Chart.Digest, !e.Chart.Named()
+	if !e.Unnamed {
+		e.Tags = []string{e.Chart.Version}
 	}
-	e.Digest, e.Tags = e.Chart.Digest, []string{e.Chart.Version}
 	t.tellChart(e, op)
+}
+
+// downloadOf is the event of a download, without the chart.
+func downloadOf(op *Operation) Event {
+	at := op.At
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return Event{
+		ID: newID(), Type: DownloadChart, At: at, Upstream: op.Upstream, External: op.External,
+		Repository: op.Repository, Hint: op.Hint, Client: op.Client, RequestID: op.ID,
+		Chart: &Chart{Size: op.Size},
+	}
 }
 
 func (t *Tracker) tellChart(e Event, op *Operation) {
@@ -84,8 +91,11 @@ func (t *Tracker) tellChart(e Event, op *Operation) {
 
 // nameChart gives a download the name that its file is known to have, and what its own bytes did not tell.
 func nameChart(e *Event, known Chart) {
+	if !known.Named() {
+		return
+	}
 	c := *e.Chart
-	c.Name, c.Version = known.Name, known.Version
+	c.Name, c.Version, c.Path, e.Unnamed = known.Name, known.Version, known.Path, false
 	if c.Digest == "" || c.Digest == known.Digest {
 		c.Digest, c.Type, c.AppVersion = known.Digest, known.Type, known.AppVersion
 	}
@@ -98,34 +108,48 @@ func nameChart(e *Event, known Chart) {
 // maxIndexed bounds what one index.yaml may teach.
 const maxIndexed = 10_000
 
-// readIndex learns from an index.yaml which charts the files hold whose names leave a doubt.
+// maxIndexing bounds the bytes of index.yaml that wait to be read.
+const maxIndexing = 64 << 20
+
+// readIndex learns from an index.yaml which charts the files hold whose names leave a doubt, and which archives elsewhere are charts.
 func (t *Tracker) readIndex(op *Operation) {
 	if op.Got.Bytes == nil {
 		return
 	}
-	p, body := placeOf(op), op.Got.Bytes
+	p, at, host, body := placeOf(op), op.File, op.External.Host, op.Got.Bytes
 	seen := Key{rowChart, p.chartKey("index.yaml").ID}
 	if digest, _, ok := get[string](t.index, seen); ok && op.Got.Digest != "" && digest == op.Got.Digest {
 		return
 	}
-	t.index.set(seen, op.Got.Digest)
-	t.later(func(ctx context.Context) {
-		rows := t.doubtful(p, body)
-		if len(rows) == 0 {
-			return
-		}
-		var final commitResult[Changes]
-		err := t.ledger.Commit(ctx, p.scope(), func(v View) (changes Changes, err error) {
-			changes.Put, err = newCharts(v, rows)
-			final.set(changes)
-			return changes, err
-		})
-		if err != nil {
+	size := int64(len(body))
+	learn := func(ctx context.Context) {
+		defer t.indexing.Add(-size)
+		if t.learnCharts(ctx, p, chartRows(p, at, host, body)) != nil {
 			t.index.rows.remove(seen) // the next read of it shows it again
-		} else if changes, ok := final.get(); ok {
-			t.index.apply(changes)
 		}
+	}
+	if t.indexing.Add(size) > maxIndexing || !t.later(learn) {
+		t.indexing.Add(-size)
+		return
+	}
+	t.index.set(seen, op.Got.Digest)
+}
+
+// learnCharts stores what an index.yaml showed.
+func (t *Tracker) learnCharts(ctx context.Context, p place, rows []Row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	var final commitResult[Changes]
+	err := t.ledger.Commit(ctx, p.scope(), func(v View) (changes Changes, err error) {
+		changes.Put, err = newCharts(v, rows)
+		final.set(changes)
+		return changes, err
 	})
+	if changes, ok := final.get(); err == nil && ok {
+		t.index.apply(changes)
+	}
+	return err
 }
 
 // newCharts leaves out what is known: an upload has told more of it.
@@ -144,17 +168,67 @@ func newCharts(v View, rows []Row) (fresh []Row, err error) {
 	return fresh, nil
 }
 
-// doubtful are the charts whose files' names would be read wrongly.
-func (t *Tracker) doubtful(p place, body []byte) (rows []Row) {
+// chartRows are the charts of an index.yaml whose files' names would be read wrongly, or that lie where no ChartMuseum has them.
+func chartRows(p place, at, host string, body []byte) (rows []Row) {
 	now := time.Now()
-	_ = IndexedCharts(bytes.NewReader(body), func(url string, c Chart) { // what could be read counts
-		url, _, _ = strings.Cut(url, "?")
-		_, file := cutLast(url)
-		n, v, ok := SplitChartFile(file)
-		if ok && n == c.Name && v == c.Version || len(rows) >= maxIndexed || file == "" || len(file) > 2*maxChartWord {
+	tenant := strings.TrimSuffix(at, "index.yaml")
+	_ = IndexedCharts(bytes.NewReader(body), func(listed string, c Chart) { // what could be read counts
+		path, ok := chartAt(at, host, listed)
+		if !ok || len(rows) >= maxIndexed {
 			return
 		}
-		rows = append(rows, newRow(p.chartKey(file), chartRow{c}, now))
+		if file, ok := strings.CutPrefix(path, tenant+"charts/"); ok && !strings.Contains(file, "/") {
+			if n, v, ok := SplitChartFile(file); !ok || n != c.Name || v != c.Version {
+				rows = append(rows, newRow(p.chartKey(file), chartRow{Chart: c}, now))
+			}
+			return
+		}
+		c.Path = path
+		rows = append(rows, newRow(p.archiveKey(path), chartRow{Chart: c, Tenant: p.Repository}, now))
 	})
 	return rows
+}
+
+// chartAt is the path of what an index.yaml lists. at is its own path, and host what users call its server.
+func chartAt(at, host, listed string) (path string, ok bool) {
+	ref, err := url.Parse(listed)
+	if err != nil {
+		return "", false
+	}
+	name, _, _ := strings.Cut(host, "/")
+	if ref.Host != "" && !strings.EqualFold(ref.Host, name) {
+		return "", false
+	}
+	path = (&url.URL{Path: at}).ResolveReference(ref).Path
+	return path, len(path) <= 2*maxChartWord && strings.HasPrefix(path, "/") && !hasControl(path)
+}
+
+// fetched is the download of an archive that need not be a chart: it is one where an index.yaml has listed it.
+func (t *Tracker) fetched(op *Operation) {
+	e, k := downloadOf(op), placeOf(op).archiveKey(op.File)
+	told := func(row chartRow) {
+		if row.Chart.Named() {
+			e.Repository = row.Tenant
+			nameChart(&e, row.Chart)
+			t.tell([]Event{e})
+		}
+	}
+	row, at, ok := get[chartRow](t.index, k)
+	if ok && (row.Chart.Named() || time.Since(at) < freshness) {
+		told(row)
+		return
+	}
+	t.later(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		var row chartRow
+		_, err := t.view(ctx, func(v View) (err error) {
+			row, _, err = read[chartRow](v, k)
+			return err
+		})
+		if err == nil {
+			t.index.set(k, row)
+			told(row)
+		}
+	})
 }

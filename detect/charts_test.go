@@ -82,6 +82,7 @@ func TestCharts(t *testing.T) {
 			c := s.client("helm")
 			c.chart(ChartIndex, "", func(op *Operation) {
 				b := []byte("apiVersion: v1\nentries:\n  demo:\n  - name: demo-1.0.0\n    version: \"2\"\n    urls: [charts/demo-1.0.0-2.tgz]\n")
+				op.File = "/index.yaml"
 				op.Got = Body{Bytes: b, Digest: digestOfBytes(b)}
 			}).answered(200).end(true)
 			time.Sleep(time.Second)
@@ -90,6 +91,40 @@ func TestCharts(t *testing.T) {
 			c.download("", "demo-1.0.0-2.tgz")
 			c.download("other", "demo-1.0.0-2.tgz")
 		}, []string{"download :2 demo-1.0.0 2", "download :2 demo-1.0.0 2", "download other:1.0.0-2 demo 1.0.0-2"}},
+
+		{"archives elsewhere, known from index.yaml", func(s *sim) {
+			c := s.client("helm")
+			get := func(path string) {
+				c.chart(ArchiveGet, "", func(op *Operation) { op.File = path }).answered(200).end(true)
+			}
+			get("/stable/demo-1.0.0.tgz") // nobody has listed it yet
+			time.Sleep(time.Second)
+			c.chart(ChartIndex, "stable", func(op *Operation) {
+				b := []byte("entries:\n  demo:\n  - name: demo\n    version: 1.0.0\n    urls: [demo-1.0.0.tgz]\n" +
+					"  - name: demo\n    version: 2.0.0\n    urls: ['../files/x%2B1.tgz?a=b', https://charts.example.com/y.tgz]\n" +
+					"  - name: far\n    version: 2.0.0\n    urls: ['https://elsewhere.example.com/far.tgz', '//x.example.com/far.tgz']\n")
+				op.File, op.External.Host, op.Got = "/stable/index.yaml", "charts.example.com", Body{Bytes: b, Digest: digestOfBytes(b)}
+			}).answered(200).end(true)
+			time.Sleep(time.Second)
+			get("/stable/demo-1.0.0.tgz")
+			get("/files/x+1.tgz")
+			s.crash()
+			get("/y.tgz")
+			get("/far.tgz")
+			c.chart(ArchiveGet, "", func(op *Operation) { op.File, op.Whole = "/y.tgz", true }).answered(206).end(true)
+			c.chart(ArchiveGet, "", func(op *Operation) { op.File = "/y.tgz" }).answered(206).end(true)
+		}, []string{"download stable:1.0.0 demo 1.0.0", "download stable:2.0.0 demo 2.0.0", "download stable:2.0.0 demo 2.0.0", "download stable:2.0.0 demo 2.0.0"}},
+
+		{"206 with all of the bytes", func(s *sim) {
+			c := s.client("curl")
+			for _, whole := range []bool{true, false} {
+				c.chart(ChartGet, "", func(op *Operation) { op.File, op.Whole = "demo-0.1.0.tgz", whole }).answered(206).end(true)
+			}
+		}, []string{"download :0.1.0 demo 0.1.0"}},
+
+		{"a download without a name", func(s *sim) {
+			s.client("curl").download("", "demo.tgz")
+		}, []string{"download    unnamed"}},
 
 		{"a doubtful name, known from its upload", func(s *sim) {
 			c := s.client("helm")

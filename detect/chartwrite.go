@@ -34,7 +34,7 @@ func (d *decision) uploadedChart(u upload) error {
 	if ok && !e.Unchanged {
 		e.Previous = known.Chart.Digest
 	}
-	d.put(newRow(d.w.chartKey(chartFile(&c)), chartRow{c}, d.now))
+	d.put(newRow(d.w.chartKey(chartFile(&c)), chartRow{Chart: c}, d.now))
 	d.emit(e)
 	return nil
 }

@@ -18,7 +18,7 @@ func Classify(kind Kind, prefix, method, path, rawQuery string) Request {
 	}
 	var r Request
 	if kind == ChartMuseum {
-		r = classifyChart(method, rest[1:])
+		r = classifyChart(method, prefix, rest[1:])
 	} else {
 		r = classifyRegistry(method, rest, rawQuery)
 	}
@@ -160,22 +160,24 @@ func clean(s string) string {
 }
 
 // classifyChart reads a ChartMuseum path without its leading slash. The tenant is what stands before /charts/, on writes after /api/.
-func classifyChart(method, path string) Request {
+func classifyChart(method, prefix, path string) Request {
 	if strings.Contains(path, "//") || strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") {
 		return Request{} // ChartMuseum cleans nothing: these are 404
 	}
 	head, last := cutLast(path)
+	whole := prefix + "/" + path
+	if last == "index.yaml" { // also below /api/: Gitea's
+		return Request{Action: onRead(method, ChartIndex), Repository: head, File: whole}
+	}
 	if rest, ok := strings.CutPrefix(path, "api/"); ok && !(method == http.MethodGet && isChartFile(last)) { // a tenant may be called api
 		return classifyChartAPI(method, rest)
 	}
-	if last == "index.yaml" {
-		return Request{Action: onRead(method, ChartIndex), Repository: head}
-	}
 	tenant, parent := cutLast(head)
-	if parent != "charts" || method != http.MethodGet {
-		return Request{}
-	}
 	switch {
+	case method != http.MethodGet:
+	case parent != "charts" && isChartFile(last):
+		return Request{Action: ArchiveGet, Repository: head, File: whole}
+	case parent != "charts":
 	case isChartFile(last):
 		return Request{Action: ChartGet, Repository: tenant, File: last}
 	case strings.HasSuffix(last, ".tgz.prov"):

@@ -40,6 +40,7 @@ const (
 	ProvenancePost
 	ChartGet
 	ProvenanceGet
+	ArchiveGet // GET of what may be a chart's archive elsewhere: an index.yaml tells
 	ChartIndex // GET …/index.yaml
 	ChartDelete
 	ChartInfo // GET or HEAD below /api/…/charts
@@ -52,7 +53,7 @@ var actionNames = [...]string{
 	Other: "other", Ping: "ping", ManifestHead: "manifest head", ManifestGet: "manifest get", ManifestPut: "manifest put", ManifestDelete: "manifest delete",
 	BlobHead: "blob head", BlobGet: "blob get", BlobDelete: "blob delete", UploadStart: "upload start", UploadChunk: "upload chunk", UploadEnd: "upload end",
 	UploadInfo: "upload info", UploadCancel: "upload cancel", TagsList: "tags list", Referrers: "referrers", Catalog: "catalog", ChartPost: "chart post",
-	ProvenancePost: "provenance post", ChartGet: "chart get", ProvenanceGet: "provenance get", ChartIndex: "chart index", ChartDelete: "chart delete", ChartInfo: "chart info",
+	ProvenancePost: "provenance post", ChartGet: "chart get", ProvenanceGet: "provenance get", ArchiveGet: "archive get", ChartIndex: "chart index", ChartDelete: "chart delete", ChartInfo: "chart info",
 }
 
 // wholeAnswer reports whether the answer is all of what was asked for.
@@ -85,7 +86,7 @@ type Request struct {
 	Hint       string   // ?ns= of a containerd mirror
 	Chart      string   // ChartDelete, ChartInfo: name
 	Version    string   // ChartDelete, ChartInfo: version
-	File       string   // ChartGet, ProvenanceGet: file name with its ending
+	File       string   // ChartGet, ProvenanceGet: file name with its ending; ArchiveGet, ChartIndex: the whole path
 }
 
 // Client is who did something: DESIGN §4.3 counts operator, address and user agent as one client, per repository, never the connection.
@@ -154,6 +155,7 @@ type Chart struct {
 	AppVersion string `json:"app_version,omitempty"` // of the application that it installs
 	Digest     string `json:"digest,omitempty"`      // sha256 of the archive
 	Size       int64  `json:"size,omitempty"`        // bytes of the archive
+	Path       string `json:"path,omitempty"`        // where the archive lies, if not where ChartMuseum has it
 }
 
 // Found is what stood at a delete's (or a put's) reference before it was forwarded, as the upstream told.

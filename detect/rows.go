@@ -23,7 +23,7 @@ const (
 	rowManifest   RowKind = "manifest"   // upstream, hint, repository, digest: what bellbuoy knows of a manifest
 	rowRepository RowKind = "repository" // upstream, repository: when it was first seen
 	rowIndexed    RowKind = "indexed"    // upstream, repository: every tag was read by bellbuoy index, and writes have been seen since
-	rowChart      RowKind = "chart"      // upstream, tenant, file: the chart that the file holds
+	rowChart      RowKind = "chart"      // upstream, tenant, file: the chart that the file holds; upstream, path: an archive that lies elsewhere, with no name where it is none
 )
 
 // BoundedKinds are the kinds of row of which the least recently seen may be dropped: the tag index. All others end by themselves.
@@ -100,7 +100,11 @@ func (p place) key(kind RowKind, parts ...string) Key {
 
 func (p place) repositoryKey() Key       { return rowKey(rowRepository, p.Upstream, p.Repository) }
 func (p place) chartKey(file string) Key { return rowKey(rowChart, p.Upstream, p.Repository, file) }
-func (p place) tagKey(tag string) Key    { return rowKey(rowTag, p.Upstream, p.Hint, p.Repository, tag) }
+
+// archiveKey is the chart that lies at a path. It begins with a slash, and no tenant does.
+func (p place) archiveKey(path string) Key { return rowKey(rowChart, p.Upstream, path) }
+
+func (p place) tagKey(tag string) Key { return rowKey(rowTag, p.Upstream, p.Hint, p.Repository, tag) }
 func (p place) manifestKey(d string) Key {
 	return rowKey(rowManifest, p.Upstream, p.Hint, p.Repository, d)
 }
@@ -153,7 +157,8 @@ type doneRow struct {
 }
 
 type chartRow struct {
-	Chart Chart `json:"chart"`
+	Chart  Chart  `json:"chart"`
+	Tenant string `json:"tenant,omitempty"` // of an archive that lies elsewhere: whose index.yaml lists it
 }
 
 // newRow encodes a value. The types above always encode. Characters that only HTML needs escaped

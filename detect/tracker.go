@@ -90,6 +90,7 @@ type Tracker struct {
 	handed   handed   // pushes whose clients have their answers
 	learned  learned  // observations on their way into the ledger
 	jobs     chan func(context.Context)
+	indexing atomic.Int64  // bytes of index.yaml among them
 	reading  chan struct{} // a place for each manifest that is being read back
 	held     atomic.Int64  // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is
 	pushes   atomic.Int64

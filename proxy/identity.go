@@ -186,7 +186,7 @@ func (x *exchange) anonymously() (method, uri string, as detect.Action) {
 	switch a := x.op.Action; a {
 	case detect.ManifestHead, detect.ManifestGet, detect.BlobHead, detect.BlobGet:
 		return http.MethodHead, x.target, a
-	case detect.ChartGet:
+	case detect.ChartGet, detect.ArchiveGet:
 		return http.MethodGet, x.target, a // ChartMuseum answers every HEAD with 404; the body is not read
 	case detect.ManifestPut, detect.ManifestDelete, detect.UploadStart, detect.UploadEnd:
 		path := url.URL{Path: x.route.PathPrefix + "/v2/" + x.op.Repository + "/blobs/uploads/" + uuid.NewString()}

@@ -137,6 +137,6 @@ var operations = [...]string{
 	detect.ManifestPut: "manifest_put", detect.ManifestDelete: "manifest_delete", detect.BlobHead: "blob_head", detect.BlobGet: "blob_get",
 	detect.BlobDelete: "blob_delete", detect.UploadStart: "upload_start", detect.UploadChunk: "upload_chunk", detect.UploadEnd: "upload_end",
 	detect.UploadInfo: "upload_info", detect.UploadCancel: "upload_cancel", detect.TagsList: "tags_list", detect.Referrers: "referrers",
-	detect.Catalog: "catalog", detect.ChartPost: "chart_post", detect.ProvenancePost: "provenance_post", detect.ChartGet: "chart_get",
+	detect.Catalog: "catalog", detect.ChartPost: "chart_post", detect.ProvenancePost: "provenance_post", detect.ChartGet: "chart_get", detect.ArchiveGet: "archive_get",
 	detect.ProvenanceGet: "provenance_get", detect.ChartIndex: "chart_index", detect.ChartDelete: "chart_delete", detect.ChartInfo: "chart_info",
 }

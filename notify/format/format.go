@@ -168,6 +168,9 @@ func reference(e *detect.Event, tag string) string {
 		if e.Repository != "" {
 			url += e.Repository + "/"
 		}
+		if e.Chart.Path != "" {
+			return e.External.Scheme + "://" + e.External.Host + e.Chart.Path
+		}
 		return url + "charts/" + e.Chart.Name + "-" + e.Chart.Version + ".tgz"
 	}
 	ref := e.External.Host + "/" + e.Repository
