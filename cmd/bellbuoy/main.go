@@ -81,7 +81,7 @@ func newRoot(sys system, began *bool) *cobra.Command {
 			RunE: func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) }},
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
-		app.checkCommand(), app.explainCommand(), app.presetCommand(),
+		app.checkCommand(), app.explainCommand(), app.presetCommand(), app.salvageCommand(),
 		app.talks(app.reloadCommand()), app.talks(app.pingCommand()),
 		app.talks(app.switchCommand("enable", "Deliver to a webhook again (also one that answered 410)")),
 		app.talks(app.switchCommand("disable", "Stop delivering to a webhook; its deliveries wait")),

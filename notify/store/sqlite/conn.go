@@ -207,5 +207,5 @@ func code(err error) int {
 
 func isCorrupt(err error) bool {
 	c := code(err)
-	return errors.Is(err, errDamaged) || c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB
+	return errors.Is(err, errCheck) || c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB
 }

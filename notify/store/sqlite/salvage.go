@@ -13,115 +13,113 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// errDamaged: quick_check found damage.
-var errDamaged = errors.New("the database file is damaged")
-
-// heal replaces a file that was found damaged while it is in use. Readers wait meanwhile. What cannot be replaced now is
-// tried again by the next transaction.
-func (e *database) heal() {
-	if !e.healing {
-		e.healing = true
-		for range readers {
-			(<-e.read).Close()
-		}
-	}
-	e.disconnect()
-	if err := e.salvage(context.Background()); err == nil {
-		e.healing = false
-		e.damaged.Store(false)
-	}
+// Salvaged is what Salvage did.
+type Salvaged struct {
+	Aside string   // where the damaged file is kept; "": the file is sound, and was left alone
+	Rows  int      // that were taken out of it
+	Lost  []string // tables of which some rows could not be read, and why
 }
 
-// salvage takes what can be read of the damaged file into a new one, puts the damaged one aside and the new one in its place.
-// It can be killed at any moment: the new file is renamed when it is complete, and connect finishes what was begun.
-// The damaged one is never deleted.
-func (e *database) salvage(ctx context.Context) error {
-	if e.replaced == "" {
-		if err := e.replace(ctx); err != nil {
-			return err
-		}
+// Salvage checks the file in dir, which no bellbuoy may use meanwhile. Of a damaged one it takes what can be read into a new
+// file, keeps the damaged one under another name, and puts the new one in its place. It can be killed at any moment and run
+// again: the new file gets its name when it is complete. Nothing is ever deleted.
+func Salvage(ctx context.Context, dir string) (Salvaged, error) {
+	r, err := salvageIn(ctx, dir)
+	if err != nil {
+		return r, fmt.Errorf("salvaging %s: %w", filepath.Join(dir, databaseFile), err)
 	}
-	if err := e.connect(ctx); err != nil {
-		return fmt.Errorf("starting anew after a damaged file was put aside: %w", err)
-	}
-	e.warn(e.replaced)
-	e.replaced = ""
-	return nil
+	return r, nil
 }
 
-func (e *database) replace(ctx context.Context) error {
+func salvageIn(ctx context.Context, dir string) (r Salvaged, err error) {
+	path := filepath.Join(dir, databaseFile)
+	if !salvageBegun(path) {
+		if _, err := os.Stat(path); err != nil {
+			return r, err
+		}
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if salvageBegun(path) {
+		if err := finishSalvage(path); err != nil {
+			return r, err
+		}
+	}
+	if err := checkWhole(ctx, path); err == nil || !isCorrupt(err) {
+		return r, err
+	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(e.path + newFile + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		if err := os.Remove(path + newFile + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return r, err
 		}
 	}
-	saved, lost, err := e.rescue(ctx)
-	if err != nil {
-		return fmt.Errorf("salvaging a damaged file: %w", err)
+	if r.Rows, r.Lost, err = rescue(ctx, path); err != nil {
+		return r, err
 	}
-	aside, err := e.putAside()
+	r.Aside, err = putAside(path)
+	return r, err
+}
+
+// checkWhole reads all of the file, indexes included, however long that takes.
+func checkWhole(ctx context.Context, path string) error {
+	c, err := openConn(dsn(path, writerPragmas))
 	if err != nil {
-		return fmt.Errorf("putting a damaged file aside: %w", err)
+		return err
 	}
-	e.replaced = fmt.Sprintf("the database file was damaged: it is kept as %s, %d rows of it were salvaged%s", aside, saved, lost)
-	return nil
+	return errors.Join(c.check(ctx, "PRAGMA integrity_check(1)"), c.Close())
+}
+
+// salvageBegun reports whether a salvage put the damaged file aside and was stopped before the new one got its name.
+func salvageBegun(path string) bool {
+	_, err := os.Stat(path)
+	_, newErr := os.Stat(path + newFile)
+	return errors.Is(err, os.ErrNotExist) && newErr == nil
 }
 
 // newFile is what a file is called while rows are salvaged into it.
 const newFile = ".new"
 
-func (e *database) rescue(ctx context.Context) (saved int, lost string, err error) {
-	f, err := os.OpenFile(e.path+newFile, os.O_RDWR|os.O_CREATE, 0o600)
+// rescue makes the new file and copies into it what can be read.
+func rescue(ctx context.Context, path string) (saved int, lost []string, err error) {
+	f, err := os.OpenFile(path+newFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return 0, "", err
+		return 0, nil, err
 	}
 	f.Close()
-	to, err := openConn(dsn(e.path+newFile, writerPragmas))
+	to, err := openConn(dsn(path+newFile, writerPragmas))
 	if err != nil {
-		return 0, "", err
+		return 0, nil, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	if err := migrate(to); err != nil {
-		return 0, "", err
+		return 0, nil, err
 	}
-	saved, lost = copyFrom(e.path, to)
+	saved, lost = copyFrom(path, to)
 	return saved, lost, to.Query(ctx, "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(engine.Scanner) error { return nil })
 }
 
-func (e *database) warn(text string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.warnings = append(e.warnings, text)
-}
-
-func (e *database) warned() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return append([]string(nil), e.warnings...)
-}
-
 // putAside renames the file with its WAL, under names that belong together, and the new one to its place.
-func (e *database) putAside() (string, error) {
-	aside := e.path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000000")
-	if err := os.Rename(e.path+"-wal", aside+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
+func putAside(path string) (string, error) {
+	aside := path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000000")
+	if err := os.Rename(path+"-wal", aside+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	if err := os.Rename(e.path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Rename(path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	os.Remove(e.path + "-shm") // made anew
-	return aside, e.finishSalvage()
+	os.Remove(path + "-shm") // made anew
+	return aside, finishSalvage(path)
 }
 
 // finishSalvage gives a complete new file its name.
-func (e *database) finishSalvage() error {
-	if _, err := os.Stat(e.path); !errors.Is(err, os.ErrNotExist) {
+func finishSalvage(path string) error {
+	if err := os.Rename(path+newFile, path); err != nil {
 		return err
 	}
-	if err := os.Rename(e.path+newFile, e.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(e.path))
+	d, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -142,26 +140,22 @@ var salvaged = []struct{ table, key, columns string }{
 }
 
 // copyFrom copies what can be read. Rows whose content is damaged are found out by their checksums later.
-func copyFrom(path string, to *conn) (saved int, lost string) {
+func copyFrom(path string, to *conn) (saved int, lost []string) {
 	from, err := openConn(dsn(path, []string{"cell_size_check(1)"}) + "&mode=ro")
 	if err != nil {
-		return 0, ": it cannot be opened (" + err.Error() + ")"
+		return 0, []string{fmt.Sprintf("all tables (%v)", err)}
 	}
 	defer from.Close()
-	var gaps []string
 	for _, t := range salvaged {
 		s := &salvage{from: from, to: to, table: t.table, key: t.key, columns: t.columns}
 		s.run()
 		saved += s.saved
 		if s.err != nil {
-			gaps = append(gaps, fmt.Sprintf("%s (%v)", t.table, s.err))
+			lost = append(lost, fmt.Sprintf("%s (%v)", t.table, s.err))
 		}
 	}
 	if err := mend(to); err != nil {
-		gaps = append(gaps, err.Error())
-	}
-	if len(gaps) > 0 {
-		lost = "; some are lost of " + strings.Join(gaps, ", ")
+		lost = append(lost, err.Error())
 	}
 	return saved, lost
 }

@@ -1,12 +1,12 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
@@ -71,8 +71,17 @@ func checkpoint(t *testing.T, w *fixture) {
 	}
 }
 
-func salvagedWell(t *testing.T, w *fixture, all int) {
+// salvagedWell salvages the file in dir and looks at what is left of all events.
+func salvagedWell(t *testing.T, dir string, all int) {
 	t.Helper()
+	r, err := Salvage(ctx, dir)
+	if err != nil || r.Rows == 0 || len(r.Lost) == 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := os.Stat(r.Aside); err != nil || !strings.Contains(r.Aside, ".corrupt-") {
+		t.Error(r.Aside, err)
+	}
+	w := openFixture(t, dir)
 	evs, err := w.Events(ctx, store.EventQuery{Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
@@ -89,19 +98,29 @@ func salvagedWell(t *testing.T, w *fixture, all int) {
 	if d := w.Depth(t, "hook"); d.Pending < int64(all/3) || d.Pending > int64(all) {
 		t.Errorf("%+v", d)
 	}
-	asides, _ := filepath.Glob(w.sqlite.e.path + ".corrupt-*")
-	if len(asides) == 0 || len(w.Warnings()) != 1 || !strings.Contains(w.Warnings()[0], ".corrupt-") {
-		t.Error(asides, w.Warnings())
-	}
 	w.Push(t, "after", "r", "t", "hook")
 	w.TakeLane(t, "hook")
 	due := w.DueNow(t, store.DueQuery{Limit: 1000})
 	if len(due) == 0 || due[len(due)-1].EventID != "after" {
 		t.Errorf("%d due", len(due))
 	}
-	w = w.reopenFile(t)
-	if len(w.Warnings()) != 0 {
-		t.Error(w.Warnings())
+	if w = w.reopenFile(t); len(w.Warnings()) != 0 || w.sqlite.Healthy() != nil {
+		t.Error(w.Warnings(), w.sqlite.Healthy())
+	}
+	w.Close()
+	if again, err := Salvage(ctx, dir); err != nil || again.Aside != "" || again.Rows != 0 {
+		t.Errorf("of a sound file: %+v, %v", again, err)
+	}
+}
+
+// told checks that the running store has told the operator of the damage, and what to do.
+func told(t *testing.T, w *fixture) {
+	t.Helper()
+	if ws := w.Warnings(); len(ws) != 1 || !strings.Contains(ws[0], "damaged") || !strings.Contains(ws[0], "bellbuoy salvage") {
+		t.Errorf("warned of %q", ws)
+	}
+	if err := w.sqlite.Healthy(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("healthy: %v", err)
 	}
 }
 
@@ -112,17 +131,33 @@ func TestDamageIsFoundAtOpen(t *testing.T) {
 	w.Push(t, "in the WAL", "r", "t", "other")
 	dir := abandon(t, w)
 	damage(t, filepath.Join(dir, databaseFile), 0.45, 0.55)
-	salvagedWell(t, openFixture(t, dir), all)
+	if _, err := Open(ctx, Options{Dir: dir}); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("got %v", err)
+	}
+	salvagedWell(t, dir, all)
 }
 
 func TestNoDatabaseAtAll(t *testing.T) {
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, databaseFile), []byte(strings.Repeat("not a database ", 1000)), 0o600)
-	w := openFixture(t, dir)
-	if len(w.Warnings()) != 1 {
-		t.Error(w.Warnings())
+	if _, err := Open(ctx, Options{Dir: dir}); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("got %v", err)
 	}
-	w.Push(t, "e", "r", "t", "hook")
+	if r, err := Salvage(ctx, dir); err != nil || r.Aside == "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	openFixture(t, dir).Push(t, "e", "r", "t", "hook")
+}
+
+func TestSalvageNeedsAFileOfItsOwn(t *testing.T) {
+	if _, err := Salvage(ctx, t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of nothing: %v", err)
+	}
+	dir := t.TempDir()
+	openFixture(t, dir)
+	if _, err := Salvage(ctx, dir); !errors.Is(err, store.ErrLocked) {
+		t.Errorf("of a file in use: %v", err)
+	}
 }
 
 func TestDamageIsFoundWhileRunning(t *testing.T) {
@@ -130,23 +165,21 @@ func TestDamageIsFoundWhileRunning(t *testing.T) {
 	all := fill(t, w)
 	w = w.reopenFile(t)
 	damage(t, w.sqlite.e.path, 0.45, 0.55)
-	var err error
 	for i := 0; len(w.Warnings()) == 0 && i < 2000; i++ {
-		err = w.Update(ctx, nil, func(tx store.Tx) error { _, err := tx.Scan("k", "", 0); storetest.Put(tx); return err })
+		err := w.Update(ctx, nil, func(tx store.Tx) error { _, err := tx.Scan("k", "", 0); storetest.Put(tx); return err })
 		if err == nil {
 			_, err = w.Redeliver(ctx, store.DeliveryQuery{IDs: []int64{int64(i)}})
 		}
 		if err == nil {
-			err = w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error {
+			_ = w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error {
 				_, err := s.Exec(ctx, "UPDATE events SET matched = 1 WHERE seq = $1", i)
 				return err
 			})
 		}
 	}
-	if len(w.Warnings()) != 1 {
-		t.Fatalf("%q, %v", w.Warnings(), err)
-	}
-	salvagedWell(t, w, all)
+	told(t, w)
+	w.Close()
+	salvagedWell(t, w.dir, all)
 }
 
 // TestDamageIsFoundByReaders: nobody writes, and what a lane waits for cannot be read.
@@ -155,16 +188,14 @@ func TestDamageIsFoundByReaders(t *testing.T) {
 	all := fill(t, w)
 	w = w.reopenFile(t)
 	damage(t, w.sqlite.e.path, 0.45, 0.55)
-	var met bool
-	for deadline := time.Now().Add(storetest.Patience); len(w.Warnings()) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		_, err := w.Events(ctx, store.EventQuery{Ascending: true, Limit: 100_000})
-		_, dueErr := w.Deliveries(ctx, store.DeliveryQuery{Limit: 100_000})
-		met = met || isCorrupt(err) || isCorrupt(dueErr)
+	_, err := w.Events(ctx, store.EventQuery{Ascending: true, Limit: 100_000})
+	_, dueErr := w.Deliveries(ctx, store.DeliveryQuery{Limit: 100_000})
+	if !isCorrupt(err) && !isCorrupt(dueErr) {
+		t.Fatalf("%v, %v", err, dueErr)
 	}
-	if !met || len(w.Warnings()) != 1 {
-		t.Fatalf("met %t, %q", met, w.Warnings())
-	}
-	salvagedWell(t, w, all)
+	told(t, w)
+	w.Close()
+	salvagedWell(t, w.dir, all)
 }
 
 // TestDamageIsFoundByALateCheck: nobody reads what is damaged.
@@ -178,10 +209,9 @@ func TestDamageIsFoundByALateCheck(t *testing.T) {
 	}
 	damage(t, w.sqlite.e.path, 0.45, 0.55)
 	w.sqlite.checkAfter(0)
-	for deadline := time.Now().Add(storetest.Patience); len(w.Warnings()) == 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	salvagedWell(t, w, all)
+	told(t, w)
+	w.Close()
+	salvagedWell(t, w.dir, all)
 }
 
 // TestLargeFilesAreCheckedLater: a start does not wait for the check of a large file that was not closed.
@@ -217,6 +247,12 @@ func TestSalvageIsFinished(t *testing.T) {
 	w.Close()
 	path := filepath.Join(dir, databaseFile)
 	if err := os.Rename(path, path+newFile); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(ctx, Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "bellbuoy salvage") {
+		t.Errorf("opened before the salvage was finished: %v", err)
+	}
+	if _, err := Salvage(ctx, dir); err != nil {
 		t.Fatal(err)
 	}
 	if w = openFixture(t, dir); w.Depth(t, "hook").Pending != 1 {

@@ -44,8 +44,7 @@ type database struct {
 	lock     *os.File
 	write    *conn // nil after a failure, until the next transaction
 	read     chan *conn
-	damaged  atomic.Bool // a reader met damage, and the writer has not looked yet
-	look     func()      // lets the writer begin a transaction soon; nil until there is one
+	damaged  atomic.Bool // damage was met, and the operator told; see ErrDamaged
 	closed   chan struct{}
 	nextSeq  int64 // the writer's
 	nextID   int64 // the writer's; of deliveries
@@ -54,14 +53,16 @@ type database struct {
 	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
 	dirty    bool             // the writer's: something is in the WAL
 	doubtful bool             // the last stop was none, and the file was too large to be checked at once
-	healing  bool             // the writer's: the file is being replaced, and the readers are taken away
-	replaced string           // the writer's: what to warn of once the new file is open
 
 	mu       sync.Mutex
 	warnings []string
 }
 
-// Open opens or makes the file. While it is open no other process can; that one gets ErrLocked.
+// ErrDamaged: SQLite cannot read the file, or parts of it. Nothing is repaired while the store is open.
+var ErrDamaged = errors.New("the database file is damaged: stop bellbuoy, run `bellbuoy salvage`, and start it again")
+
+// Open opens or makes the file. While it is open no other process can; that one gets ErrLocked. A file that was not closed is
+// checked first, unless it is large; where it is damaged the error wraps ErrDamaged.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	c, err := open(ctx, o)
 	if err != nil {
@@ -80,9 +81,12 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	}
 	e := &database{path: filepath.Join(o.Dir, databaseFile), lock: lock, cache: engine.NewRowCache(), read: make(chan *conn, readers), closed: make(chan struct{}), leases: make(map[string]int64)}
 	e.nextTry.Store(time.Now().UnixNano())
-	if err := e.open(ctx); err != nil {
+	if err := e.connect(ctx); err != nil {
 		e.disconnect()
 		lock.Close()
+		if isCorrupt(err) {
+			err = fmt.Errorf("%w (%w)", ErrDamaged, err)
+		}
 		return nil, err
 	}
 	return newStore(ctx, e)
@@ -100,9 +104,6 @@ func newStore(ctx context.Context, e *database) (*Store, error) {
 	s.Updates = engine.NewWriter(e, s.Committed)
 	s.Updates.Cache = e.cache
 	s.Finishes, s.Chores = s.Updates, s.Updates
-	e.look = func() { // who reads may not wait for the writer, which will wait for those who read
-		go func() { _ = s.Alone(context.Background(), func(engine.Session, *engine.Group) error { return nil }) }()
-	}
 	s.Start()
 	if e.doubtful {
 		s.Running.Go(func() { s.checkAfter(checkLater) })
@@ -110,32 +111,29 @@ func newStore(ctx context.Context, e *database) (*Store, error) {
 	return s, nil
 }
 
-// checkAfter checks the whole file some time after a start that had no time for it. What is damaged is salvaged, as when somebody reads it.
+// checkAfter checks the whole file some time after a start that had no time for it.
 func (s *Store) checkAfter(rest time.Duration) {
 	select {
 	case <-s.Life.Done():
 	case <-time.After(rest):
-		_ = s.e.reading(s.Life, func(c *conn) error { return c.check(s.Life) })
+		_ = s.e.reading(s.Life, func(c *conn) error { return c.quickCheck(s.Life) })
 	}
 }
 
-// Warnings grow when a file is salvaged while it is in use.
+// Warnings grow when the file is found damaged while it is in use.
 func (s *Store) Warnings() []string { return s.e.warned() }
 
-// open opens the file, salvages it when it is damaged, and brings its schema up to date.
-func (e *database) open(ctx context.Context) error {
-	err := e.connect(ctx)
-	if err != nil && isCorrupt(err) {
-		e.disconnect()
-		err = e.salvage(ctx)
+// Healthy fails for good once damage was met, whatever else still works.
+func (s *Store) Healthy() error {
+	if s.e.damaged.Load() {
+		return ErrDamaged
 	}
-	return err
+	return s.Core.Healthy()
 }
 
 func (e *database) connect(ctx context.Context) (err error) {
-	e.cache.Clear() // the file may be another one
-	if err := e.finishSalvage(); err != nil {
-		return err
+	if salvageBegun(e.path) {
+		return errors.New("a salvage of the database file was interrupted: run `bellbuoy salvage` again")
 	}
 	unclean := size(e.path+"-wal") > 0
 	f, err := os.OpenFile(e.path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives its other files the same mode
@@ -147,7 +145,7 @@ func (e *database) connect(ctx context.Context) (err error) {
 		return err
 	}
 	if unclean && size(e.path) < checkFirst {
-		if err := e.write.check(ctx); err != nil {
+		if err := e.write.quickCheck(ctx); err != nil {
 			return err
 		}
 	}
@@ -198,22 +196,28 @@ func (e *database) count(ctx context.Context) error {
 	return nil
 }
 
-// check reads the whole file; an answer other than ok is an error that isCorrupt knows.
-func (c *conn) check(ctx context.Context) error {
+// quickCheck reads the whole file, as far as checkAtMost allows.
+func (c *conn) quickCheck(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkAtMost)
 	defer cancel()
-	var answer string
-	err := c.Query(ctx, "PRAGMA quick_check(1)", nil, func(s engine.Scanner) error { return s.Scan(&answer) })
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	err := c.check(ctx, "PRAGMA quick_check(1)")
+	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
-	case err != nil:
-		return err
-	case answer != "ok":
-		return fmt.Errorf("%w: %s", errDamaged, strings.TrimSpace(answer))
 	}
-	return nil
+	return err
 }
+
+// check runs one of SQLite's own checks; an answer other than ok is an error that isCorrupt knows.
+func (c *conn) check(ctx context.Context, pragma string) error {
+	var answer string
+	err := c.Query(ctx, pragma, nil, func(s engine.Scanner) error { return s.Scan(&answer) })
+	if err == nil && answer != "ok" {
+		err = fmt.Errorf("%w: %s", errCheck, strings.TrimSpace(answer))
+	}
+	return err
+}
+
+var errCheck = errors.New("SQLite's check")
 
 // checkAtMost bounds a check where the disk is slow.
 const checkAtMost = 20 * time.Second
@@ -244,9 +248,7 @@ func (e *database) reading(ctx context.Context, fn func(*conn) error) error {
 	case c := <-e.read:
 		defer func() { e.read <- c }()
 		err := fn(c)
-		if isCorrupt(err) && e.look != nil && !e.damaged.Swap(true) {
-			e.look()
-		}
+		e.note(err)
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -258,11 +260,6 @@ func (e *database) reading(ctx context.Context, fn func(*conn) error) error {
 func (e *database) Reads(ctx context.Context) engine.Reader { return engine.Reader{Q: e, Ctx: ctx} }
 
 func (e *database) Begin(ctx context.Context, _ []string) (engine.Session, error) {
-	if e.damaged.Load() || e.healing {
-		if e.heal(); e.healing {
-			return nil, errDamaged
-		}
-	}
 	if e.write == nil {
 		c, err := openConn(dsn(e.path, writerPragmas))
 		if err != nil {
@@ -277,17 +274,31 @@ func (e *database) Begin(ctx context.Context, _ []string) (engine.Session, error
 }
 
 // Failed drops the connection after an I/O error, so that no fsync is repeated on pages that the kernel has given up;
-// those that read keep the WAL's index, where the failed transaction is not. A damaged file is salvaged at once.
+// those that read keep the WAL's index, where the failed transaction is not.
 func (e *database) Failed(err error) {
-	switch c := code(err); {
-	case isCorrupt(err):
-		e.heal()
-	case c == sqlite3.SQLITE_IOERR, c == sqlite3.SQLITE_CANTOPEN, c == sqlite3.SQLITE_READONLY, c == sqlite3.SQLITE_PROTOCOL:
+	e.note(err)
+	switch code(err) {
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL:
 		if e.write != nil {
 			e.write.Close()
 			e.write = nil
 		}
 	}
+}
+
+// note tells the operator once where err says that the file is damaged.
+func (e *database) note(err error) {
+	if isCorrupt(err) && !e.damaged.Swap(true) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.warnings = append(e.warnings, fmt.Sprintf("%v (%v)", ErrDamaged, err))
+	}
+}
+
+func (e *database) warned() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]string(nil), e.warnings...)
 }
 
 func (e *database) Retriable(err error) bool { return code(err) == sqlite3.SQLITE_BUSY }

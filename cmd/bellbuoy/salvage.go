@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
+)
+
+func (a *app) salvageCommand() *cobra.Command {
+	c := &cobra.Command{Use: "salvage", Short: "Check the SQLite file of a bellbuoy that is stopped, and save what can be read of a damaged one", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.salvage(c.Context()) }}
+	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`directory` of bellbuoy's data; default: data_dir of the configuration, of which nothing else is needed")
+	_ = c.MarkFlagDirname("data-dir") // fails only without the flag
+	return c
+}
+
+func (a *app) salvage(ctx context.Context) error {
+	dir, _, err := a.findDataDir()
+	if err != nil {
+		return err
+	}
+	done, err := sqlite.Salvage(ctx, dir)
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return fmt.Errorf("%w: stop it first", err)
+	case err != nil:
+		return err
+	case done.Aside == "":
+		fmt.Fprintln(a.Stdout, "The database file is sound.")
+		return nil
+	}
+	fmt.Fprintf(a.Stdout, "The database file was damaged. %d rows of it were saved into a new one; the damaged one is kept as\n%s\n", done.Rows, done.Aside)
+	for _, table := range done.Lost {
+		fmt.Fprintf(a.Stdout, "Some rows are lost of %s\n", table)
+	}
+	return nil
+}
