@@ -43,7 +43,7 @@ func (a *app) index(ctx context.Context, r indexRequest) error {
 	var last indexLine
 	err = lines(resp.Body, func(l indexLine) error {
 		if l.Skip != "" {
-			fmt.Fprintln(a.Stderr, "skipped:", l.Skip)
+			fmt.Fprintln(visible{a.Stderr}, "skipped:", l.Skip)
 			return nil
 		}
 		last = l

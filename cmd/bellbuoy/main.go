@@ -46,19 +46,21 @@ var errSilent = errors.New("failed")
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, sys system) int {
 	began := false // a command's own code ran: its errors are failures, those before are usage
+	stdout, stderr := sys.Stdout, visible{sys.Stderr}
+	sys.Stdout = visible{stdout}
 	root := newRoot(sys, &began)
 	root.SetArgs(args)
-	root.SetOut(sys.Stdout)
+	root.SetOut(stdout)
 	root.SetErr(sys.Stderr)
 	command, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return exitDone
 	case !began:
-		fmt.Fprintf(sys.Stderr, "bellbuoy: %v\nUsage: %s\nRun '%s --help' for more.\n", err, command.UseLine(), command.CommandPath())
+		fmt.Fprintf(stderr, "bellbuoy: %v\nUsage: %s\nRun '%s --help' for more.\n", err, command.UseLine(), command.CommandPath())
 		return exitUsage
 	case !errors.Is(err, errSilent):
-		fmt.Fprintf(sys.Stderr, "bellbuoy: %v\n", err)
+		fmt.Fprintf(stderr, "bellbuoy: %v\n", err)
 	}
 	return exitFailed
 }

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTerminalObeysNoStranger: what a receiver answers, and what a client is called, is shown and never obeyed.
+func TestTerminalObeysNoStranger(t *testing.T) {
+	const evil = "\x1b]0;owned\x07\x1b[2J\u009b31mred\u202egnp.exe\r\x7f"
+	dir := t.TempDir()
+	socket, err := net.Listen("unix", filepath.Join(dir, socketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	answer := func(pattern string, value any) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(value) })
+	}
+	answer("/ping", pingAnswer{Status: 500, Response: evil, Error: "answered " + evil})
+	answer("/deliveries", deliveryLine{ID: 1, Webhook: "ci", Repository: evil, Tag: evil, Log: []attemptLine{{At: time.Now(), Status: 500, Error: evil, Response: "line\r\n" + evil}}})
+	answer("/webhooks", webhookLine{Name: "ci", Enabled: true})
+	server := &http.Server{Handler: mux}
+	go server.Serve(socket)
+	defer server.Close()
+
+	for _, args := range [][]string{{"ping", "ci"}, {"deliveries", "1"}, {"deliveries"}, {"deliveries", "--json"}} {
+		var out, errs strings.Builder
+		run(t.Context(), append(args, "--data-dir", dir), system{Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
+		said := out.String() + errs.String()
+		if strings.ContainsFunc(said, obeyed) {
+			t.Errorf("%q says %q", args, said)
+		}
+		if !strings.Contains(said, `\u001b]0;owned\u0007`) || !strings.Contains(said, `\u202egnp`) {
+			t.Errorf("%q does not show what was there: %q", args, said)
+		}
+		if args[len(args)-1] == "--json" {
+			var d deliveryLine
+			if err := json.Unmarshal([]byte(out.String()), &d); err != nil || d.Repository != evil {
+				t.Errorf("JSON became %q (%v)", d.Repository, err)
+			}
+		}
+	}
+}
+
+func TestVisible(t *testing.T) {
+	var out strings.Builder
+	n, err := visible{&out}.Write([]byte("a\tb\r\nü€ \xff\x9b \x1b[0m"))
+	if want := "a\tb\nü€ \\xff\\x9b \\u001b[0m"; out.String() != want || n != 18 || err != nil {
+		t.Errorf("%q, %d, %v", out.String(), n, err)
+	}
+}
