@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/bmatcuk/doublestar/v4"
 )
 
@@ -22,6 +23,11 @@ func (v *validator) match(at string, m Match) {
 	v.globs(at, "tags", tagGlobs, m.Tags)
 	v.globs(at, "operators", operatorGlobs, m.Operators)
 	v.globs(at, "user_agents", agentGlobs, m.UserAgents)
+	if m.Semver != "" {
+		if _, err := semver.NewConstraint(m.Semver); err != nil {
+			v.wrong(at+".semver", `%s is not a range of versions, such as ">=1.2 <2", "~1.4" or "^2"`, v.show(at+".semver"))
+		}
+	}
 	v.onlyOneSegment(at, m.Repositories)
 	v.likeHosts(at, m.Repositories)
 }
@@ -66,6 +72,9 @@ func (v *validator) contradictions(at string, w Webhook) {
 	m, x := w.Match, w.Exclude
 	if len(m.Projects) > 0 && len(m.Repositories) > 0 && !shareRepositories(m.Projects, m.Repositories) {
 		v.wrong(at+".match.repositories", "no repository matches both these and projects; a project is the first segment of a repository")
+	}
+	if m.Tagged != nil && !*m.Tagged && m.Semver != "" {
+		v.wrong(at+".match.semver", "what has no tag lies in no range of versions, and tagged is false")
 	}
 	if m.Tagged != nil && !*m.Tagged && len(m.Tags) > 0 {
 		v.wrong(at+".match.tags", "nothing matches both tags and tagged: false")

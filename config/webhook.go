@@ -23,7 +23,8 @@ type Webhook struct {
 	Events []string `yaml:"events" enum:"*|PUSH_ARTIFACT|PULL_ARTIFACT|DELETE_ARTIFACT|DELETE_TAG|UPLOAD_CHART|DOWNLOAD_CHART|DELETE_CHART|SCANNING_COMPLETED|SCANNING_FAILED|QUOTA_EXCEED|QUOTA_WARNING|REPLICATION"`
 	// Also inspections: pulls that move no layer (inspect, verify, a poll).
 	ManifestReads bool `yaml:"manifest_reads" default:"false"`
-	// All given keys must match; a key constrains only events that have that property.
+	// All given keys must match. A key constrains every event of a type that can have that property: one without a tag does not match tags.
+	// Types that never have it pass, such as quotas, which have no tag.
 	Match Match `yaml:"match"`
 	// An event that has any of these is not for this webhook.
 	Exclude Match `yaml:"exclude"`
@@ -100,6 +101,8 @@ type Match struct {
 	Kinds []string `yaml:"kinds" enum:"image|index|chart|signature|attestation|sbom|referrer|other"`
 	// Only events with a tag (true) or without one (false); nil says nothing.
 	Tagged *bool `yaml:"tagged"`
+	// Only tags, and versions of charts, that are versions within this range, such as >=1.2 <2.
+	Semver string `yaml:"semver"`
 	// Only pushes that changed what the tag stands on (true) or did not (false); nil says nothing.
 	Changed *bool `yaml:"changed"`
 	// Scans whose worst finding is at least this.
@@ -110,7 +113,7 @@ type Match struct {
 func (m Match) Empty() bool {
 	lists := len(m.Upstreams) + len(m.Projects) + len(m.Repositories) + len(m.Tags) +
 		len(m.Operators) + len(m.UserAgents) + len(m.Kinds)
-	return lists == 0 && m.Tagged == nil && m.Changed == nil && m.MinSeverity == ""
+	return lists == 0 && m.Tagged == nil && m.Semver == "" && m.Changed == nil && m.MinSeverity == ""
 }
 
 // Signature is one further signature of the body, in a header of its own.

@@ -3,17 +3,20 @@ package notify
 import (
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/bmatcuk/doublestar/v4"
 )
 
 // filter is a Match or an exclusion made ready. Its keys are asked in the order in which the configuration lists them.
 type filter struct {
-	keys []key
-	tags []glob // nil: says nothing
+	keys   []key
+	tags   []glob              // nil: says nothing
+	semver *semver.Constraints // nil: says nothing
 }
 
-// key is one property's test. has is false for events that lack the property: the key then says nothing.
+// key is one property's test. has is false for events that cannot have the property, or of which it is not known: the key then says nothing.
 type key struct {
 	name string // match.projects, exclude.kinds: what explain shows
 	test func(*facts) (has, ok bool)
@@ -40,7 +43,19 @@ func compileFilter(under string, m Match) (filter, error) {
 	if len(m.Tags) > 0 {
 		c.f.tags = globs(m.Tags, textGlob)
 	}
+	if m.Semver != "" {
+		var err error
+		if c.f.semver, err = semver.NewConstraint(m.Semver); err != nil {
+			return filter{}, fmt.Errorf("%s.semver: %q is not a range of versions: %w", under, m.Semver, err)
+		}
+	}
 	return c.f, nil
+}
+
+// inRange reports whether a tag is a version within the range. A tag of a chart in a registry has _ for the + of its version.
+func inRange(c *semver.Constraints, tag string) bool {
+	v, err := semver.NewVersion(strings.ReplaceAll(tag, "_", "+"))
+	return err == nil && c.Check(v)
 }
 
 func pushes(f *facts) bool { return moves(f.event.Type) && !deletes(f.event.Type) }

@@ -138,14 +138,18 @@ func (h *hook) refused(f *facts) (because string, tags []int) {
 
 func (h *hook) refusedTags(f *facts) (because string, tags []int) {
 	if len(f.tags) == 0 {
-		return "", nil
+		return h.refusedWithoutTag(f), nil
 	}
 	for i, t := range f.tags {
 		switch {
 		case h.match.tags != nil && !anyMatch(h.match.tags, t):
 			because = "match.tags"
+		case h.match.semver != nil && !inRange(h.match.semver, t):
+			because = "match.semver"
 		case anyMatch(h.exclude.tags, t):
 			because = "exclude.tags"
+		case h.exclude.semver != nil && inRange(h.exclude.semver, t):
+			because = "exclude.semver"
 		default:
 			tags = append(tags, i)
 		}
@@ -154,6 +158,19 @@ func (h *hook) refusedTags(f *facts) (because string, tags []int) {
 		return "", tags
 	}
 	return because, nil
+}
+
+// refusedWithoutTag: who asks for some tags does not get what could have a tag and has none.
+func (h *hook) refusedWithoutTag(f *facts) string {
+	switch {
+	case !aboutArtifact(f.event.Type):
+		return ""
+	case h.match.tags != nil:
+		return "match.tags"
+	case h.match.semver != nil:
+		return "match.semver"
+	}
+	return ""
 }
 
 // Plan is the deliveries that an event causes. It is pure and reads no clock.

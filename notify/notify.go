@@ -75,7 +75,7 @@ type Webhook struct {
 	Retry []time.Duration
 }
 
-// Match is a filter. An empty key says nothing, and a key says nothing about events that lack its property; see filter.
+// Match is a filter. An empty key says nothing. A key constrains every event of a type that can have its property, and no other.
 type Match struct {
 	Upstreams    []string
 	Projects     []string // globs in which * stays within a segment and ** crosses /
@@ -85,6 +85,7 @@ type Match struct {
 	UserAgents   []string // likewise
 	Kinds        []string
 	Tagged       *bool
+	Semver       string // a range that the tag, or a chart's version, lies in
 	Changed      *bool
 }
 

@@ -88,7 +88,7 @@ var orders = map[string]store.Order{"tag": store.ByTag, "repository": store.ByRe
 func notifyMatch(m config.Match) notify.Match {
 	return notify.Match{
 		Upstreams: m.Upstreams, Projects: m.Projects, Repositories: m.Repositories, Tags: m.Tags,
-		Operators: m.Operators, UserAgents: m.UserAgents, Kinds: m.Kinds, Tagged: m.Tagged, Changed: m.Changed,
+		Operators: m.Operators, UserAgents: m.UserAgents, Kinds: m.Kinds, Tagged: m.Tagged, Semver: m.Semver, Changed: m.Changed,
 	}
 }
 
