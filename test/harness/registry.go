@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 // RegistryOptions chooses what the registry asks of its clients. The zero value is an anonymous registry that deletes nothing.
 type RegistryOptions struct {
+	Part         string            // "": distribution 3; docker-registry: 2.8
 	Delete       bool              // whether manifests can be deleted
 	RelativeURLs bool              // Locations without scheme and host
 	Htpasswd     map[string]string // user → password; nil: no login
@@ -33,7 +35,7 @@ type RegistryServer struct {
 // Registry starts the distribution registry with an empty storage.
 func Registry(t T, opts RegistryOptions) *RegistryServer {
 	t.Helper()
-	path, dir := Part(t, "registry"), t.TempDir()
+	path, dir := Part(t, cmp.Or(opts.Part, "registry")), t.TempDir()
 	host := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 	config := filepath.Join(dir, "config.yml")
 	r := &RegistryServer{URL: "http://" + host, Host: host, Dir: filepath.Join(dir, "storage")}
@@ -42,6 +44,21 @@ func Registry(t T, opts RegistryOptions) *RegistryServer {
 		name: "registry", path: path, args: []string{"serve", config},
 		env:   []string{"HOME=" + dir, "OTEL_TRACES_EXPORTER=none"}, // REGISTRY_* of the caller would change its configuration
 		ready: answers(r.URL+"/v2/", http.StatusOK, http.StatusUnauthorized),
+	}
+	r.launch(t)
+	return r
+}
+
+// CraneRegistry starts go-containerregistry's registry, which keeps manifests in memory, deletes what it is asked to, and takes
+// whatever name it is given.
+func CraneRegistry(t T) *RegistryServer {
+	t.Helper()
+	path, dir := Part(t, "crane"), t.TempDir()
+	host := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+	r := &RegistryServer{URL: "http://" + host, Host: host, Dir: dir}
+	r.Daemon = Daemon{
+		name: "crane registry", path: path, args: []string{"registry", "serve", "--address", host, "--disk", dir},
+		env: []string{"HOME=" + dir}, ready: answers(r.URL+"/v2/", http.StatusOK),
 	}
 	r.launch(t)
 	return r

@@ -53,6 +53,7 @@ type stage struct {
 	buoy     *harness.Buoy
 	hooks    *harness.Receiver
 	tokens   *harness.TokenServer // nil without token login
+	shared   bool                 // a blob is in all repositories at once: a copy within the registry moves none
 }
 
 func (s *stage) realm() string {
@@ -124,8 +125,25 @@ func raiseWith(t *testing.T, login string, credentials bool, more string) *stage
 		s.direct = sideDoor(t, s.registry.URL, tokens)
 		upstream += fmt.Sprintf("  - {name: tokens, type: registry, url: %s, paths: [/token]}\n", tokens)
 	}
-	s.buoy = harness.Bellbuoy(t, upstream+s.webhook("format: bellbuoy, events: ['*']")+
+	s.front(t, upstream, more)
+	return s
+}
+
+// front puts bellbuoy in front of upstreams.
+func (s *stage) front(t *testing.T, upstreams, more string) {
+	t.Helper()
+	s.buoy = harness.Bellbuoy(t, upstreams+s.webhook("format: bellbuoy, events: ['*']")+
 		fmt.Sprintf("correlation: {untagged_push: %s, pull: %s, repeat: 2s}\n", quiet, quiet)+more)
+}
+
+// raiseOn puts up a stage on a registry that is there already. at is how bellbuoy reaches it.
+func raiseOn(t *testing.T, login string, registry *harness.RegistryServer, at string) *stage {
+	t.Helper()
+	s := &stage{login: login, hooks: harness.NewReceiver(t), registry: registry, direct: registry.Host}
+	if login != "anonymous" {
+		s.operator = user
+	}
+	s.front(t, fmt.Sprintf("upstreams: [{name: registry, type: registry, url: %s}]\n", at), "")
 	return s
 }
 
@@ -236,6 +254,13 @@ func (sc *script) tells(verb, what, digest string) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	sc.want = append(sc.want, fmt.Sprintf("%s %s/%s %s by %q", verb, sc.name, what, digest, sc.operator))
+}
+
+// tellsCopied says that something was copied within the registry, where that moves its layers.
+func (sc *script) tellsCopied(what, digest string) {
+	if !sc.shared {
+		sc.tells("pull", what, digest)
+	}
 }
 
 // told are the webhooks about the script's repositories, as lines.

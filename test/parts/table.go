@@ -27,6 +27,7 @@ var table = []part{
 
 	{"gcc", "", debian{packages: "gcc libc6-dev"}}, // the race detector needs it
 	{"curl", "", debian{packages: "curl"}},
+	{"docker-registry", "", debian{packages: "docker-registry"}}, // distribution 2.8; its service stays off
 	{"skopeo", "", debian{packages: "skopeo"}},
 	{"podman", "", debian{packages: "podman"}},
 	{"buildah", "", debian{packages: "buildah"}},
