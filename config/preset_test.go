@@ -107,13 +107,17 @@ webhooks:
 
 func TestGroup(t *testing.T) {
 	for webhook, want := range map[string]string{
-		"format: slack, group: {wait: 30s}": "",
-		"group: {wait: 30s}":                "webhooks[0].group: is for the formats slack, teams and discord, and for templates that write .message or .events",
-		"format: slack, group: {most: 0}":   "webhooks[0].group.most: must be from 1 to 100",
+		"format: slack, group: {wait: 30s}":                                                 "",
+		"group: {wait: 30s}":                                                                "webhooks[0].group: is for the formats slack, teams and discord, and for templates that write .message or .events",
+		"format: slack, url: 'http://w/?t={tag}', group: {wait: 30s}":                       "webhooks[0].group.wait: a message of several events has no one value for a placeholder of url",
+		"format: slack, group: {most: 0}":                                                   "webhooks[0].group.most: must be from 1 to 100",
 		"format: template, format_options: {text: '{{json .type}}'}, group: {wait: 30s}":    "webhooks[0].group: is for the formats slack, teams and discord, and for templates that write .message or .events",
 		"format: template, format_options: {text: '{{json .message}}'}, group: {wait: 30s}": "",
 	} {
-		_, _, err := Parse("f", []byte(smallUpstream+"webhooks: [{name: w, url: http://w, "+webhook+"}]"), noEnv)
+		if !strings.Contains(webhook, "url: ") {
+			webhook = withURL(webhook)
+		}
+		_, _, err := Parse("f", []byte(smallUpstream+"webhooks: [{name: w, "+webhook+"}]"), noEnv)
 		if got := messages(err); got != want {
 			t.Errorf("%s: %s, want %s", webhook, got, want)
 		}

@@ -68,6 +68,9 @@ func (v *validator) group(at string, w Webhook) {
 	if w.Group.Wait > 0 && !chatFormats[w.Format] && !template {
 		v.wrong(at, "is for the formats slack, teams and discord, and for templates that write .message or .events")
 	}
+	if w.Group.Wait > 0 && strings.Contains(w.URL.Reveal(), "{") {
+		v.wrong(at+".wait", "a message of several events has no one value for a placeholder of url")
+	}
 	if w.Group.Most < 1 || w.Group.Most > 100 {
 		v.wrong(at+".most", "must be from 1 to 100")
 	}
