@@ -6,8 +6,10 @@ const (
 	MaxRepository = 255
 	MaxTag        = 128
 	MaxDigest     = 160
-	MaxHint       = 253 // ?ns=
-	MaxTags       = 64  // ?tag=, a number
+	MaxHint       = 253  // ?ns=
+	MaxTags       = 64   // ?tag=, a number
+	MaxChart      = 255  // a chart's name or version
+	MaxFile       = 1024 // a chart archive's file name or path
 	MaxUserAgent  = 256
 	MaxOperator   = 256
 	MaxRequestID  = 128

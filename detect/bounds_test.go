@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -89,22 +90,35 @@ func TestOneClientIsBounded(t *testing.T) {
 	}
 }
 
-// TestHugeNamesAreBounded: what no registry would take must not stay in memory either.
-func TestHugeNamesAreBounded(t *testing.T) {
-	tracker, _ := newQuiet(t, Config{Bounds: Bounds{SessionBytes: 1 << 20, Index: 1000, ContentBytes: 1 << 20}})
-	for i := range 1000 {
-		huge := fmt.Sprint(i) + strings.Repeat("x", 16<<10)
-		for _, r := range []Request{{Repository: "app", Reference: huge}, {Repository: huge, Reference: "v1"}} {
-			r.Action = ManifestHead
-			op := Operation{Request: r, Upstream: "up", Kind: Registry, At: time.Now(), Status: 200, ContentDigest: blobOf("x"), Complete: true}
+// TestHugeRequestsAreForgotten: of request lines of 60 KB nothing stays but the names that a registry takes, and these are copies.
+func TestHugeRequestsAreForgotten(t *testing.T) {
+	const requests = 1_700 // of six kinds
+	tracker, _ := newQuiet(t, Config{})
+	evidence := NewEvidence()
+	before := heap()
+	for i := range requests {
+		huge, name := strings.Repeat("x", 60<<10), fmt.Sprint("team/app", i)
+		for _, line := range [][2]string{
+			{"/v2/" + huge + "/manifests/v1", ""}, {"/v2/" + name + "/manifests/" + huge, ""}, {"/v2/" + name + "/referrers/" + huge, ""},
+			{"/v2/" + name + "/manifests/v1", "ns=" + huge}, {"/v2/" + name + "/manifests/v1", "junk=" + huge}, {"/v2/" + name + "/manifests/v1" + "/x/.." + strings.Repeat("/.", 30<<10), ""},
+		} {
+			whole := line[0] + "?" + line[1] // as net/http has it: one string for the whole line
+			r := Classify(Registry, "", http.MethodHead, whole[:len(line[0])], whole[len(line[0])+1:])
+			op := Operation{
+				Request: r, Upstream: "up", Kind: Registry, At: time.Now(), Status: 200, ContentDigest: blobOf("x"), Complete: true,
+				Client: Client{Address: "::1"},
+			}
+			evidence.Anonymous(op.Upstream, op.Repository, op.Action, op.Status, op.At)
 			tracker.Start(&op)
 			tracker.Answered(&op)
 			tracker.End(&op)
 		}
 	}
-	if s := tracker.Stats(); s.SessionBytes > 1<<20 || s.Index > 10 {
-		t.Errorf("%+v", s)
+	if grown := heap() - before; grown > requests*4<<10 {
+		t.Errorf("the heap grew by %d MiB", grown>>20)
 	}
+	runtime.KeepAlive(tracker)
+	runtime.KeepAlive(evidence)
 }
 
 // BenchmarkManifestGet is what observing costs: a manifest and a layer read by a client that has not been seen before, and its pull's event.

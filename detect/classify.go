@@ -1,31 +1,87 @@
 package detect
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"path"
+	"slices"
 	"strings"
 )
 
-// Classify tells what a request asks for. It is pure: kind and prefix are the upstream's (path_prefix, "" or "/x"), path is the decoded
-// path and rawQuery the query as it came. Paths are read from the right, because repositories may be called "manifests" or "blobs".
+// Classify says what a request asks for. It is pure: kind and prefix are the upstream's
+// (path_prefix, "" or "/x"), p is the decoded path and rawQuery the query as it came. Paths are
+// read from the right, because repositories may be called "manifests" or "blobs". A path that is
+// not clean means what its clean form means: upstreams, and proxies in front of them, clean paths.
 //
-// Names and tags are taken as they come, also those that the specification forbids: the upstream decides what exists. Only what could
-// never be told apart again (empty and dot segments, control characters) is Other.
-func Classify(kind Kind, prefix, method, path, rawQuery string) Request {
-	rest, ok := strings.CutPrefix(path, prefix)
+// Names and tags are taken as they come, also those that the specification forbids: the upstream
+// decides what exists. But a request with a name that is longer than the specification allows is no
+// operation; if it is a write, TooLong says why it must not be forwarded. What Classify returns
+// shares no memory with its arguments.
+func Classify(kind Kind, prefix, method, p, rawQuery string) Request {
+	rest, ok := strings.CutPrefix(CleanPath(p), prefix)
 	if !ok || !strings.HasPrefix(rest, "/") || hasControl(rest) {
 		return Request{}
 	}
+	if len(rest) <= maxPath { // a longer one has a name that is too long
+		rest = strings.Clone(rest)
+	}
+	if method == http.MethodPut || method == http.MethodDelete {
+		rest = strings.TrimSuffix(rest, "/")
+	}
 	var r Request
 	if kind == ChartMuseum {
-		r = classifyChart(method, prefix, rest[1:])
+		r = classifyChart(method, prefix, rest[min(len(rest), 1):])
 	} else {
 		r = classifyRegistry(method, rest, rawQuery)
 	}
-	if r.Action != Other && (hasDotSegment(r.Repository) || dots(r.Reference) || dots(r.Chart) || dots(r.Version)) {
-		return Request{}
+	if because := r.tooLong(); because != "" {
+		if !r.Action.Writes() {
+			return Request{}
+		}
+		return Request{TooLong: because}
 	}
 	return r
+}
+
+// maxPath is longer than any path whose names are within the limits.
+const maxPath = 2048
+
+// tooLong says which of a request's names is longer than the limits; "" where none is.
+func (r *Request) tooLong() string {
+	reference := MaxTag
+	if IsDigest(r.Reference) {
+		reference = MaxDigest
+	}
+	switch {
+	case len(r.Repository) > MaxRepository:
+		return fmt.Sprintf("the name of the repository is longer than %d bytes", MaxRepository)
+	case len(r.Reference) > reference:
+		return fmt.Sprintf("the tag or digest is longer than %d bytes", reference)
+	case len(r.Hint) > MaxHint:
+		return fmt.Sprintf("the parameter ns is longer than %d bytes", MaxHint)
+	case len(r.Tags) > MaxTags:
+		return fmt.Sprintf("there are more than %d parameters called tag", MaxTags)
+	case slices.ContainsFunc(r.Tags, func(tag string) bool { return len(tag) > MaxTag }):
+		return fmt.Sprintf("a parameter called tag is longer than %d bytes", MaxTag)
+	case len(r.Mount) > MaxDigest, len(r.From) > MaxRepository:
+		return "the parameter mount or from is too long"
+	case len(r.Chart) > MaxChart, len(r.Version) > MaxChart, len(r.File) > MaxFile:
+		return fmt.Sprintf("the name or version of the chart is longer than %d bytes", MaxChart)
+	}
+	return ""
+}
+
+// CleanPath is a decoded path without empty, "." and ".." segments. A slash at its end stays.
+func CleanPath(p string) string {
+	if !strings.HasPrefix(p, "/") || !strings.Contains(p, "//") && !strings.Contains(p, "/.") {
+		return p
+	}
+	clean := path.Clean(p)
+	if _, last := cutLast(p); clean != "/" && (last == "" || last == "." || last == "..") {
+		clean += "/"
+	}
+	return clean
 }
 
 func classifyRegistry(method, path, rawQuery string) Request {
@@ -41,7 +97,7 @@ func classifyRegistry(method, path, rawQuery string) Request {
 		return Request{}
 	}
 	r := registryResource(method, rest[1:])
-	if r.Action == Other || r.Repository == "" || strings.HasPrefix(r.Repository, "/") || strings.Contains(r.Repository, "//") {
+	if r.Action == Other || r.Repository == "" {
 		return Request{}
 	}
 	addQuery(&r, rawQuery)
@@ -140,8 +196,11 @@ func addQuery(r *Request, rawQuery string) {
 	case ManifestPut:
 		if IsDigest(r.Reference) {
 			for _, tag := range q["tag"] {
-				if tag = clean(tag); tag != "" && !dots(tag) {
-					r.Tags = append(r.Tags, tag)
+				if isTag(tag) {
+					r.Tags = append(r.Tags, strings.Clone(tag))
+				}
+				if len(r.Tags) > MaxTags {
+					break
 				}
 			}
 		}
@@ -151,18 +210,30 @@ func addQuery(r *Request, rawQuery string) {
 	}
 }
 
-// clean is s, or "" when it holds control characters.
+// clean is a copy of s, or "" when it holds control characters.
 func clean(s string) string {
 	if hasControl(s) {
 		return ""
 	}
-	return s
+	return strings.Clone(s)
+}
+
+// isTag reports whether s has the characters of a tag.
+func isTag(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
+		if !letter && (i == 0 || c != '.' && c != '-') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // classifyChart reads a ChartMuseum path without its leading slash. The tenant is what stands before /charts/, on writes after /api/.
 func classifyChart(method, prefix, path string) Request {
-	if strings.Contains(path, "//") || strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") {
-		return Request{} // ChartMuseum cleans nothing: these are 404
+	if method == http.MethodPost {
+		path = strings.TrimSuffix(path, "/")
 	}
 	head, last := cutLast(path)
 	whole := prefix + "/" + path
@@ -221,20 +292,6 @@ func cutLast(path string) (head, last string) {
 func hasControl(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] < ' ' || s[i] == 0x7f {
-			return true
-		}
-	}
-	return false
-}
-
-func dots(segment string) bool { return segment == "." || segment == ".." }
-
-func hasDotSegment(path string) bool {
-	if !strings.Contains(path, ".") {
-		return false
-	}
-	for segment := range strings.SplitSeq(path, "/") {
-		if dots(segment) {
 			return true
 		}
 	}

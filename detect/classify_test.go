@@ -46,12 +46,22 @@ func TestClassifyRegistry(t *testing.T) {
 		{"DELETE", "/v2/a/blobs/uploads/u-1", "", Request{Action: UploadCancel, Repository: "a"}},
 		{"GET", "/v2/a/blobs/uploads/u-1", "", Request{Action: UploadInfo, Repository: "a"}},
 		{"DELETE", "/v2/a/blobs/" + someDigest, "", Request{Action: BlobDelete, Repository: "a", Reference: someDigest}},
+		{"PUT", "/v2/a/manifests/" + someDigest, "tag=..&tag=a%2Fb&tag=-x&tag=%FF&tag=x.y-z_1", Request{Action: ManifestPut, Repository: "a", Reference: someDigest, Tags: []string{"x.y-z_1"}}},
+		// what proxies and registries clean
+		{"PUT", "/v2/a//b/manifests/v1", "", Request{Action: ManifestPut, Repository: "a/b", Reference: "v1"}},
+		{"PUT", "/v2/./a/./manifests/./v1", "", Request{Action: ManifestPut, Repository: "a", Reference: "v1"}},
+		{"DELETE", "/v2/a/x/../manifests/v1", "", Request{Action: ManifestDelete, Repository: "a", Reference: "v1"}},
+		{"PUT", "//v2//a/manifests//v1", "", Request{Action: ManifestPut, Repository: "a", Reference: "v1"}},
+		{"PUT", "/../v2/a/manifests/v1", "", Request{Action: ManifestPut, Repository: "a", Reference: "v1"}},
+		{"PUT", "/v2/a/manifests/v1/", "", Request{Action: ManifestPut, Repository: "a", Reference: "v1"}},
+		{"PUT", "/v2/a/manifests/v1/.", "", Request{Action: ManifestPut, Repository: "a", Reference: "v1"}},
+		{"GET", "/v2/a/../b/manifests/v1", "", Request{Action: ManifestGet, Repository: "b", Reference: "v1"}},
+		{"POST", "/v2/a/blobs//uploads/./", "", Request{Action: UploadStart, Repository: "a"}},
+		{"PUT", "/v2/a/manifests/..", "", Request{}},
+		{"PUT", "/v2/../a/manifests/v1", "", Request{}},
 		// what cannot be told apart
 		{"GET", "/v2//manifests/v1", "", Request{}},
 		{"GET", "/v2/manifests/v1", "", Request{}},
-		{"GET", "/v2/a//b/manifests/v1", "", Request{}},
-		{"GET", "/v2/a/../b/manifests/v1", "", Request{}},
-		{"GET", "/v2/a/manifests/..", "", Request{}},
 		{"GET", "/v2/a/manifests/v1/", "", Request{}},
 		{"GET", "/v2/a/manifests/v\x001", "", Request{}},
 		{"GET", "v2/a/manifests/v1", "", Request{}},
@@ -62,9 +72,46 @@ func TestClassifyRegistry(t *testing.T) {
 			t.Errorf("%s %s?%s: %s", tt.method, tt.path, tt.query, cmp.Diff(tt.want, got))
 		}
 	}
-	long := strings.Repeat("t", 300)
-	if got := Classify(Registry, "/x", "PUT", "/x/v2/a/manifests/"+long, ""); got.Reference != long {
-		t.Errorf("300-byte tag below a prefix: %+v", got)
+}
+
+// TestClassifyLimits: a name of just the longest length is one, and a longer one is none; a write of it is refused.
+func TestClassifyLimits(t *testing.T) {
+	of := func(n int) string { return strings.Repeat("a", n) }
+	tags := func(n int) string { return strings.Repeat("&tag=v1", n) }
+	tests := []struct {
+		kind        Kind
+		method      string
+		path, query func(more int) string
+	}{
+		{Registry, "PUT", func(n int) string { return "/v2/" + of(MaxRepository+n) + "/manifests/v1" }, nil},
+		{Registry, "GET", func(n int) string { return "/v2/" + of(MaxRepository+n) + "/tags/list" }, nil},
+		{Registry, "DELETE", func(n int) string { return "/v2/a/manifests/" + of(MaxTag+n) }, nil},
+		{Registry, "HEAD", func(n int) string { return "/v2/a/manifests/" + of(MaxTag+n) }, nil},
+		{Registry, "GET", func(n int) string { return "/v2/a/referrers/sha256:" + of(MaxDigest-7+n) }, nil},
+		{Registry, "GET", func(n int) string { return "/v2/a/blobs/sha256:" + of(MaxDigest-7+n) }, nil},
+		{Registry, "HEAD", nil, func(n int) string { return "ns=" + of(MaxHint+n) }},
+		{Registry, "PUT", nil, func(n int) string { return "ns=" + of(MaxHint+n) }},
+		{Registry, "PUT", nil, func(n int) string { return tags(MaxTags + n) }},
+		{Registry, "PUT", nil, func(n int) string { return "tag=" + of(MaxTag+n) }},
+		{ChartMuseum, "POST", func(n int) string { return "/api/" + of(MaxRepository+n) + "/charts" }, nil},
+		{ChartMuseum, "DELETE", func(n int) string { return "/api/charts/" + of(MaxChart+n) + "/1" }, nil},
+		{ChartMuseum, "GET", func(n int) string { return "/charts/" + of(MaxFile-4+n) + ".tgz" }, nil},
+	}
+	for _, tt := range tests {
+		for more := range 2 {
+			path, query := "/v2/a/manifests/"+someDigest, ""
+			if tt.path != nil {
+				path = tt.path(more)
+			}
+			if tt.query != nil {
+				query = tt.query(more)
+			}
+			got := Classify(tt.kind, "", tt.method, path, query)
+			write := tt.method != "GET" && tt.method != "HEAD"
+			if (got.Action != Other) != (more == 0) || (got.TooLong != "") != (more == 1 && write) {
+				t.Errorf("%s %s?%s: %+v", tt.method, path, query, got)
+			}
+		}
 	}
 }
 
@@ -99,10 +146,10 @@ func TestClassifyChartMuseum(t *testing.T) {
 		{"", "GET", "/api/charts/x", Request{Action: ChartInfo}},
 		{"", "GET", "/api/charts/x-1.0.0.tgz", Request{Action: ChartGet, Repository: "api", File: "x-1.0.0.tgz"}},
 		{"", "GET", "/api/team/charts/x-1.0.0.tgz", Request{Action: ChartGet, Repository: "api/team", File: "x-1.0.0.tgz"}},
-		{"", "POST", "/api/charts/", Request{}},
-		{"", "POST", "/api//charts", Request{}},
+		{"", "POST", "/api/charts/", Request{Action: ChartPost}},
+		{"", "POST", "/api//charts", Request{Action: ChartPost}},
 		{"", "POST", "/api/../charts", Request{}},
-		{"", "GET", "//charts/x-1.0.0.tgz", Request{}},
+		{"", "GET", "//charts/x-1.0.0.tgz", Request{Action: ChartGet, File: "x-1.0.0.tgz"}},
 		{"", "GET", "/", Request{}},
 	}
 	for _, tt := range tests {
@@ -144,10 +191,13 @@ func FuzzClassify(f *testing.F) {
 		}
 		for _, r := range []Request{got, Classify(ChartMuseum, "", method, path, query), Classify(ChartMuseum, "/c", method, path, query)} {
 			all := r.Repository + r.Reference + r.Mount + r.From + r.Hint + r.Chart + r.Version + r.File + strings.Join(r.Tags, "")
-			if hasControl(all) || hasDotSegment(r.Repository) || strings.Contains(r.Repository, "//") {
+			if hasControl(all) || r.Repository != "" && CleanPath("/"+r.Repository) != "/"+r.Repository || r.tooLong() != "" {
 				t.Errorf("%s %q: unsafe %+v", method, path, r)
 			}
-			if r.Action == Other && !cmp.Equal(r, Request{}) {
+			if clean := Classify(Registry, "", method, CleanPath(path), query); !cmp.Equal(got, clean) {
+				t.Errorf("%s %q: %+v, and cleaned %+v", method, path, got, clean)
+			}
+			if r.Action == Other && !cmp.Equal(r, Request{TooLong: r.TooLong}) {
 				t.Errorf("%s %q: Other with fields %+v", method, path, r)
 			}
 		}

@@ -29,7 +29,7 @@ func BasicUser(authorization string) (name string, ok bool) {
 	if !ok {
 		return "", false
 	}
-	return usableName(name), true
+	return strings.Clone(usableName(name)), true // without the password behind it
 }
 
 // BearerToken is the token of an Authorization header of the Bearer scheme.
@@ -105,8 +105,7 @@ func claim(all map[string]any, path string) any {
 
 // usableName is s, or "" when it is not one that may stand in an event.
 func usableName(s string) string {
-	const maxName = 256
-	if len(s) > maxName || hasControl(s) {
+	if len(s) > MaxOperator || hasControl(s) {
 		return ""
 	}
 	return s

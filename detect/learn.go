@@ -52,7 +52,7 @@ func (t *Tracker) Learn(ctx context.Context, all ...Learned) error {
 
 // observe notes what a read's answer showed, unless that is known already. It waits in bounded memory for the next flush.
 func (t *Tracker) observe(op *Operation, tag, digest string, c *content) {
-	if len(tag) > 128 || len(op.Repository) > 255 || len(digest) > 160 || digest == "" {
+	if digest == "" || len(digest) > MaxDigest {
 		return
 	}
 	p := placeOf(op)

@@ -37,7 +37,7 @@ func (t *Tracker) Start(op *Operation) {
 
 // follows reports whether a request belongs to a client's doings in a registry's repository.
 func (t *Tracker) follows(op *Operation) bool {
-	return op.Kind != ChartMuseum && op.Action != Other && op.Repository != "" && len(op.Repository) < 1024
+	return op.Kind != ChartMuseum && op.Action != Other && op.Repository != ""
 }
 
 // enter locks the shard of an operation's session and returns it. A session that was evicted meanwhile is begun again.

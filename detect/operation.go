@@ -87,6 +87,7 @@ type Request struct {
 	Chart      string   // ChartDelete, ChartInfo: name
 	Version    string   // ChartDelete, ChartInfo: version
 	File       string   // ChartGet, ProvenanceGet: file name with its ending; ArchiveGet, ChartIndex: the whole path
+	TooLong    string   // why a write must be refused: which of its names is too long; Action is Other
 }
 
 // Client is who did something: DESIGN §4.3 counts operator, address and user agent as one client, per repository, never the connection.

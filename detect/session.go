@@ -183,9 +183,9 @@ func (sh *shard) weigh(s *session) {
 	}
 	k := &s.key
 	n := 512 + len(k.at.Value().Repository) + len(k.address) + len(k.agent) + len(k.who)
-	n += 256*len(s.heads) + 96*(len(s.puts)+len(s.subjects)+len(s.listed)+len(s.strays)) + 24*(len(s.asked)+len(s.dropped))
+	n += 384*len(s.heads) + 192*(len(s.puts)+len(s.subjects)+len(s.listed)+len(s.strays)) + 24*(len(s.asked)+len(s.dropped))
 	for _, q := range s.pulls {
-		n += 320 + 96*len(q.kids)
+		n += 320 + len(q.tag) + len(q.digest) + len(q.external.Host) + len(q.requestID) + 192*len(q.kids)
 		if q.content != nil {
 			n += q.content.cost
 		}

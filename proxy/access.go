@@ -18,9 +18,9 @@ func (x *exchange) logAccess() {
 		zap.String("request_id", x.op.ID),
 		zap.String("client", x.fwd.address),
 		zap.String("protocol", x.in.Proto),
-		zap.String("method", x.in.Method),
+		zap.String("method", x.loggedMethod()),
 		zap.String("host", bounded(x.fwd.host, 255)),
-		zap.String("path", bounded(x.in.URL.EscapedPath(), 2048)),
+		zap.String("path", x.loggedPath()),
 		zap.Int("status", x.status()),
 		zap.Int64("bytes_in", x.received.Load()),
 		zap.Int64("bytes_out", x.answer.sent),
@@ -40,6 +40,17 @@ func (x *exchange) logAccess() {
 	}
 	x.g.Access.Info("request", fields...)
 }
+
+// loggedPath is the request's path as far as a log line has room for it.
+func (x *exchange) loggedPath() string { return bounded(x.in.URL.EscapedPath(), maxLoggedPath) }
+
+// loggedMethod is the request's method; any token may be one.
+func (x *exchange) loggedMethod() string { return bounded(x.in.Method, maxLoggedMethod) }
+
+const (
+	maxLoggedPath   = 2048
+	maxLoggedMethod = 32
+)
 
 // queryNames are the names of a query's parameters.
 func queryNames(raw string) string {

@@ -25,6 +25,7 @@ type exchange struct {
 	scheme string          // as the client sees it
 	target string          // raw path and query, as they came
 	sent   string          // and as the upstream gets them
+	path   string          // decoded and clean: what the request means
 	ctx    context.Context // of the upstream's request
 
 	op        detect.Operation
@@ -56,26 +57,26 @@ func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKe
 
 // begin understands a request.
 func (g *generation) begin(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{g: g, in: r, start: time.Now(), target: rawTarget(r)}
+	x := &exchange{g: g, in: r, start: time.Now(), target: rawTarget(r), path: detect.CleanPath(r.URL.Path)}
 	x.answer = answer{ResponseWriter: w, stalled: g.Limits.StalledBody, leaving: &g.h.leaving}
 	x.fwd = g.seen(r)
 	if x.fwd.spoofed {
 		g.warnSpoofed(x.fwd.peer)
 	}
-	x.route = g.find(x.fwd.host, r.URL.Path)
+	x.route = g.find(x.fwd.host, x.path)
 	if x.route == nil {
 		x.op.ID = requestID(r.Header)
 		return x
 	}
-	x.sent = x.route.sends(x.target, r.URL.Path)
+	x.sent = x.route.sends(x.target, x.path)
 	x.scheme = x.fwd.schemeFor(x.route, r)
 	x.op = detect.Operation{
-		Request:   detect.Classify(x.route.Kind, x.route.PathPrefix, r.Method, x.route.understood(r.URL.Path), r.URL.RawQuery),
+		Request:   detect.Classify(x.route.Kind, x.route.PathPrefix, r.Method, x.route.understood(x.path), r.URL.RawQuery),
 		Upstream:  x.route.Name,
 		Kind:      x.route.Kind,
 		ID:        requestID(r.Header),
 		At:        x.start,
-		Client:    detect.Client{Address: x.fwd.address, UserAgent: bounded(r.UserAgent(), maxUserAgent)},
+		Client:    detect.Client{Address: x.fwd.address, UserAgent: bounded(r.UserAgent(), detect.MaxUserAgent)},
 		External:  x.fwd.external(x.route, x.scheme),
 		Range:     r.Header.Get("Range") != "",
 		NotModify: r.Header.Get("If-None-Match") != "" || r.Header.Get("If-Modified-Since") != "",
@@ -84,8 +85,6 @@ func (g *generation) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x.route.meters.inFlight.Inc()
 	return x
 }
-
-const maxUserAgent = 512
 
 // finish says what became of the exchange, also while its handler panics (http.ErrAbortHandler is how an answer is cut).
 func (x *exchange) finish() {
@@ -236,7 +235,7 @@ func decisive(name string) bool {
 
 // requestID is the request's own X-Request-Id where it is fit to be logged and sent on, else a new one.
 func requestID(h http.Header) string {
-	if id := h.Get("X-Request-Id"); id != "" && len(id) <= 128 && strings.IndexFunc(id, unfitForID) < 0 {
+	if id := h.Get("X-Request-Id"); id != "" && len(id) <= detect.MaxRequestID && strings.IndexFunc(id, unfitForID) < 0 {
 		return id
 	}
 	var id [32]byte
@@ -248,10 +247,10 @@ func unfitForID(c rune) bool {
 	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-._:+/=@", c)
 }
 
-// bounded is s, cut to n bytes and without control characters.
+// bounded is s, cut to n bytes and without control characters. Cut, it is a copy.
 func bounded(s string, n int) string {
 	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n], "")
+		s = strings.Clone(strings.ToValidUTF8(s[:n], ""))
 	}
 	if strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) < 0 {
 		return s

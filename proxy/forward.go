@@ -29,6 +29,9 @@ func (g *generation) seen(r *http.Request) forwarded {
 	if !f.peer.IsValid() {
 		f.address = r.RemoteAddr
 	}
+	if !strings.HasPrefix(r.RequestURI, "/") {
+		f.host = strings.Clone(r.Host) // it is a part of the request line
+	}
 	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
 		f.behind = behindProxy(c)
 	}
@@ -64,7 +67,7 @@ func (f *forwarded) believe(h http.Header, trusted []netip.Prefix) {
 		host = element["host"]
 	}
 	if plausibleHost(host) {
-		f.host = host
+		f.host = strings.Clone(host) // it is a part of a header that may be long
 	}
 }
 
@@ -134,10 +137,13 @@ func (f *forwarded) external(rt *route, scheme string) detect.External {
 
 // namesUpstream reports whether the request's Host may stand in payloads.
 func (f *forwarded) namesUpstream(rt *route) bool {
+	if !plausibleHost(f.host) {
+		return false
+	}
 	if slices.ContainsFunc(rt.Hosts, func(h string) bool { return sameHost(h, f.host) }) {
 		return true
 	}
-	return f.peer.IsLoopback() && !f.behind && f.silent && plausibleHost(f.host)
+	return f.peer.IsLoopback() && !f.behind && f.silent
 }
 
 // dress gives an upstream's request its forwarding headers. out has the client's own, as they came.

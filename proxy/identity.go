@@ -61,7 +61,7 @@ func (x *exchange) word() detect.Word {
 func (x *exchange) name() (name string, vouched bool) {
 	id := &x.g.Identity
 	if id.Header != "" && x.fwd.trusted {
-		if name = bounded(strings.TrimSpace(x.in.Header.Get(id.Header)), 256); name != "" {
+		if name = bounded(strings.TrimSpace(x.in.Header.Get(id.Header)), detect.MaxOperator); name != "" {
 			return name, true
 		}
 	}
@@ -97,7 +97,7 @@ func certificateName(r *http.Request) string {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return ""
 	}
-	return bounded(commonName(r.TLS.VerifiedChains[0][0]), 256)
+	return bounded(commonName(r.TLS.VerifiedChains[0][0]), detect.MaxOperator)
 }
 
 func commonName(c *x509.Certificate) string { return c.Subject.CommonName }

@@ -98,7 +98,7 @@ func contentDigest(h http.Header) string {
 		return d
 	}
 	err := godigest.Digest(d).Validate()
-	if len(d) > 256 || err != nil && !errors.Is(err, godigest.ErrDigestUnsupported) {
+	if len(d) > detect.MaxDigest || err != nil && !errors.Is(err, godigest.ErrDigestUnsupported) {
 		return ""
 	}
 	return d
@@ -226,9 +226,15 @@ func (x *exchange) understand() {
 	x.tellEnd(!x.answer.broken)
 }
 
-// mediaType is a Content-Type without its parameters.
+// maxContentType bounds a Content-Type that is looked at.
+const maxContentType = 512
+
+// mediaType is a Content-Type without its parameters; "" where it is too long to be one.
 func mediaType(h http.Header) string {
 	v := h.Get("Content-Type")
+	if len(v) > maxContentType {
+		return ""
+	}
 	if plainType(v) {
 		return v
 	}

@@ -19,6 +19,7 @@ import (
 const (
 	codeUnknown     = "UNKNOWN"
 	codeUnknownName = "NAME_UNKNOWN"
+	codeInvalidName = "NAME_INVALID"
 	codeUnavailable = "UNAVAILABLE"
 )
 
@@ -83,7 +84,7 @@ func (x *exchange) apologize(err error) {
 	x.op.Status = f.status
 	if f.kind != "client_gone" {
 		x.g.Log.Warn(f.event(), zap.String("upstream", x.route.Name), zap.String("kind", f.kind), zap.String("request_id", x.op.ID),
-			zap.String("method", x.in.Method), zap.String("path", x.in.URL.EscapedPath()), zap.Error(err))
+			zap.String("method", x.loggedMethod()), zap.String("path", x.loggedPath()), zap.Error(err))
 	}
 	if f.status == http.StatusServiceUnavailable {
 		x.answer.Header().Set("Retry-After", retryAfter)
@@ -119,9 +120,9 @@ func (x *exchange) refuse(status int, code, message string) {
 // speaksOCI tells whether the client expects an error as JSON.
 func (x *exchange) speaksOCI() bool {
 	if x.route == nil {
-		return ociPath(x.in.URL.Path)
+		return ociPath(x.path)
 	}
-	inner, _ := cutPrefix(x.in.URL.Path, x.route.PathPrefix)
+	inner, _ := cutPrefix(x.path, x.route.PathPrefix)
 	return x.route.Kind == detect.Registry && ociPath(inner)
 }
 

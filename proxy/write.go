@@ -89,7 +89,7 @@ func (x *exchange) warnMismatch(success bool) {
 	}
 	if x.g.h.warned.first("digest mismatch "+x.route.Name, time.Now()) {
 		x.g.Log.Warn("upstream names another digest than that of the manifest it was sent", zap.String("upstream", x.route.Name), zap.String("request_id", x.op.ID),
-			zap.String("path", x.in.URL.EscapedPath()), zap.String("named", named), zap.String("sent", sent))
+			zap.String("path", x.loggedPath()), zap.String("named", named), zap.String("sent", sent))
 	}
 }
 

@@ -55,6 +55,10 @@ func (a *app) explain(method, rawURL string, client detect.Client) error {
 		fmt.Fprintln(a.Stdout, "no upstream is configured for this host and path: bellbuoy answers 404")
 		return nil
 	}
+	if request.TooLong != "" {
+		fmt.Fprintf(a.Stdout, "upstream:  %s\nevent:     none: bellbuoy answers 400: %s\n", upstream, request.TooLong)
+		return nil
+	}
 	m := meaningOf(&request)
 	fmt.Fprintf(a.Stdout, "upstream:  %s\nrequest:   %s\n", upstream, describe(&request))
 	if m.event == "" {
