@@ -9,7 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
-// applyPreset sets what the preset of a webhook stands for, before the webhook's own keys are decoded over it.
+// applyPreset sets what the preset of a webhook stands for, before the webhook's own keys are
+// decoded over it.
 func (d *decoder) applyPreset(n *node, w *Webhook, at string) {
 	if n.kind != mapping {
 		return
@@ -30,7 +31,8 @@ func (d *decoder) applyPreset(n *node, w *Webhook, at string) {
 	}
 }
 
-// preset checks that the user gives what the preset needs, and how users name the registry: the consumers look images up by that name.
+// preset checks that the user gives what the preset needs, and how users name the registry: the
+// consumers look images up by that name.
 func (v *validator) preset(at string, w Webhook) {
 	if w.Preset == "" {
 		return

@@ -11,8 +11,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// Group gathers events of a webhook into messages for people. The first goes at once; what comes within Wait after a message goes into
-// the next one together. One message is in flight at a time, so they keep the order of the events.
+// Group gathers events of a webhook into messages for people. The first goes at once; what comes
+// within Wait after a message goes into the next one together. One message is in flight at a time,
+// so they keep the order of the events.
 type Group struct {
 	Wait time.Duration // 0: each event is a message of its own
 	Most int           // events that a message lists; the rest is counted
@@ -52,7 +53,8 @@ func (l *lane) gatherQuery(now time.Time) (q store.DueQuery, need, have bool) {
 	return q, true, false
 }
 
-// beginGroup starts one message about all that is ready, where none is in flight and the wait after the last one is over.
+// beginGroup starts one message about all that is ready, where none is in flight and the wait after
+// the last one is over.
 func (l *lane) beginGroup(now time.Time) (more bool) {
 	l.ready = slices.DeleteFunc(l.ready, func(d store.Delivery) bool {
 		old := !now.Before(l.expiry(d))
@@ -135,7 +137,8 @@ func renderGroup(h *hook, events []detect.Event) (p *store.Payload, err error) {
 	return &store.Payload{ContentType: contentType, Header: header, Body: body}, nil
 }
 
-// postGroup sends the message. Its id is the first event's and the number of events: a repetition that is about more is another message.
+// postGroup sends the message. Its id is the first event's and the number of events: a repetition
+// that is about more is another message.
 func (l *lane) postGroup(jobs []job, p *store.Payload) {
 	at := time.Now()
 	id := fmt.Sprintf("%s_g%d", jobs[0].delivery.EventID, len(jobs))
@@ -161,8 +164,8 @@ func (l *lane) postGroup(jobs []job, p *store.Payload) {
 	l.goOn()
 }
 
-// judgeMember is what the answer means for a delivery that was not the first of its message: the same, but that its own schedule may be
-// over. What is tried again is due together.
+// judgeMember is what the answer means for a delivery that was not the first of its message: the
+// same, but that its own schedule may be over. What is tried again is due together.
 func (l *lane) judgeMember(j job, first finished, r webhook.Result) finished {
 	f := first
 	f.event, f.gone = j.delivery.EventID, false
@@ -185,7 +188,8 @@ func (l *lane) judgeMember(j job, first finished, r webhook.Result) finished {
 	return f
 }
 
-// giveUpAll makes dead letters of deliveries of a group that cannot be rendered; last: nothing of the group is left.
+// giveUpAll makes dead letters of deliveries of a group that cannot be rendered; last: nothing of
+// the group is left.
 func (l *lane) giveUpAll(jobs []job, why error, last bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -29,7 +29,8 @@ func TestFormatsSayWhatTheConfigurationBelieves(t *testing.T) {
 	}
 }
 
-// check tries templates, shows URLs with placeholders as they are sent, and says what is wrong with either.
+// check tries templates, shows URLs with placeholders as they are sent, and says what is wrong with
+// either.
 func TestCheckOfFormats(t *testing.T) {
 	for webhook, want := range map[string]string{
 		"format: template, format_options: {text: '{{json .tgas}}'}":                                                             `webhooks[0].format_options: text:1:7: executing "text" at <.tgas>: map has no entry for key "tgas" (tried with a PUSH_ARTIFACT event)`,

@@ -113,7 +113,8 @@ func overlaid(base, over yaml.MapSlice) yaml.MapSlice {
 	return out
 }
 
-// presetSample is the POST that the example of a preset makes of a sample event, as far as the format decides it.
+// presetSample is the POST that the example of a preset makes of a sample event, as far as the
+// format decides it.
 func presetSample(p presets.Preset) (string, error) {
 	w, err := presetWebhook(p)
 	if err != nil {

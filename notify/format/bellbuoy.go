@@ -10,7 +10,8 @@ import (
 // Schema is the version of the bellbuoy format. Keys are only added under one version.
 const Schema = "bellbuoy.event/v1"
 
-// BellbuoyEvent is the body of the bellbuoy format: everything known. bellbuoy.schema.json is made from it.
+// BellbuoyEvent is the body of the bellbuoy format: everything known. bellbuoy.schema.json is made
+// from it.
 type BellbuoyEvent struct {
 	Schema   string      `json:"schema" jsonschema:"const=bellbuoy.event/v1"`
 	Type     detect.Type `json:"type" jsonschema:"description=What happened, in Harbor's words."`
@@ -73,7 +74,8 @@ func renderBellbuoy(p Post) (Body, error) {
 	return Body{ContentType: "application/json", Bytes: b}, err
 }
 
-// NewBellbuoyEvent is an event in bellbuoy's own shape, which templates and the command line see too.
+// NewBellbuoyEvent is an event in bellbuoy's own shape, which templates and the command line see
+// too.
 func NewBellbuoyEvent(e *detect.Event) BellbuoyEvent {
 	namespace, name, full := names(e)
 	b := BellbuoyEvent{
@@ -131,7 +133,8 @@ func (b *BellbuoyEvent) addByType(e *detect.Event) {
 	}
 }
 
-// references are how users name the artifact: once for each tag; none where the event is about no artifact.
+// references are how users name the artifact: once for each tag; none where the event is about no
+// artifact.
 func references(e *detect.Event) []string {
 	out := []string{}
 	for _, tag := range e.Tags {

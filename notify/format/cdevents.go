@@ -100,7 +100,8 @@ func (c cdEvents) render(p Post) (Body, error) {
 	}), Bytes: b}, err
 }
 
-// purl names an artifact as a package URL: pkg:oci/app@sha256%3A…?repository_url=registry.example.com%2Fteam%2Fapp&tag=v1.
+// purl names an artifact as a package URL:
+// pkg:oci/app@sha256%3A…?repository_url=registry.example.com%2Fteam%2Fapp&tag=v1.
 func purl(e *detect.Event, tag string) string {
 	s := "pkg:oci/" + escape(path.Base(e.Repository))
 	if e.Digest != "" {

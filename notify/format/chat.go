@@ -23,6 +23,7 @@ type message struct {
 	who   string // who did it
 	verb  string // what
 	what  string // to which artifact
+	tail  string // what came of it, where the headline alone does not say that
 	facts []fact // those that are known
 }
 
@@ -40,10 +41,13 @@ var verbs = map[detect.Type]string{
 func messageOf(e *detect.Event) message {
 	m := message{who: plain(e.Client.Operator, nameMost), verb: verbs[e.Type], what: shownReference(e), facts: factsOf(e)}
 	switch {
-	case e.Scan != nil && e.Scan.Scanner != nil:
-		m.who = plain(e.Scan.Scanner.Name, nameMost)
+	case e.Scan != nil:
+		m.tail = scanText(e.Scan)
+		if e.Scan.Scanner != nil {
+			m.who = plain(e.Scan.Scanner.Name, nameMost)
+		}
 	case e.Quota != nil:
-		m.what = "project " + plain(e.Quota.Project, nameMost)
+		m.what, m.tail = "project "+plain(e.Quota.Project, nameMost), plain(quotaDetails(e), nameMost)
 	case e.Replication != nil:
 		m.who, m.what = plain(e.Replication.Name, nameMost), replicatedText(e.Replication)
 	}
@@ -54,7 +58,22 @@ func messageOf(e *detect.Event) message {
 }
 
 // line is the message as one line of plain text.
-func (m message) line() string { return m.who + " " + m.verb + " " + m.what }
+func (m message) line() string { return m.who + " " + m.verb + " " + m.what + m.end() }
+
+// end is the tail as it stands behind the headline.
+func (m message) end() string {
+	if m.tail == "" {
+		return ""
+	}
+	return ": " + m.tail
+}
+
+func scanText(s *detect.Scan) string {
+	if s.Summary == nil {
+		return plain(s.Reason, nameMost)
+	}
+	return plain(fmt.Sprintf("%s, %d findings, %d fixable", s.Severity, s.Summary.Total, s.Summary.Fixable), nameMost)
+}
 
 // shownReference is what the message is about: all of its tags, as far as they fit.
 func shownReference(e *detect.Event) string {
@@ -145,8 +164,8 @@ func findingsText(s *detect.Summary) string {
 	return text
 }
 
-// plain makes a name that a client chose harmless for a chat: one line, at most limit characters, and no @everyone
-// (a zero-width space behind each @ that a chat could take for a mention).
+// plain makes a name that a client chose harmless for a chat: one line, at most limit characters,
+// and no @everyone (a zero-width space behind each @ that a chat could take for a mention).
 func plain(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

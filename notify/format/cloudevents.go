@@ -118,7 +118,8 @@ func percentEncode(s string) string {
 	return b.String()
 }
 
-// postID is one UUID for each event, tag and webhook: Harbor's ids differ between policies, and stay the same on retries.
+// postID is one UUID for each event, tag and webhook: Harbor's ids differ between policies, and
+// stay the same on retries.
 func postID(p *Post) string {
 	space, err := uuid.Parse(p.Event.ID)
 	if err != nil {

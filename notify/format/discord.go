@@ -7,7 +7,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Discord's limits: 10 embeds, 6,000 characters in all of them; a title of 256, a description of 4,096, 25 fields of 1,024.
+// Discord's limits: 10 embeds, 6,000 characters in all of them; a title of 256, a description of
+// 4,096, 25 fields of 1,024.
 const discordDescription = 4096
 
 type (

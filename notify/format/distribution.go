@@ -9,7 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The notification envelope of distribution, always of one event. The order of the fields is the order of the keys.
+// The notification envelope of distribution, always of one event. The order of the fields is the
+// order of the keys.
 type (
 	distributionEnvelope struct {
 		Events []distributionEvent `json:"events"`

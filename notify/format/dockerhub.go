@@ -4,8 +4,9 @@ import (
 	"encoding/json"
 )
 
-// The body of Docker Hub. What it calls a repository's name has the registry's host before it, so that those who take it whole (keel,
-// Kargo) act on the right image. Times are whole seconds: some receivers decode them as integers, others as floats.
+// The body of Docker Hub. What it calls a repository's name has the registry's host before it, so
+// that those who take it whole (keel, Kargo) act on the right image. Times are whole seconds: some
+// receivers decode them as integers, others as floats.
 type (
 	hubPayload struct {
 		CallbackURL string        `json:"callback_url"`

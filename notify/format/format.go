@@ -1,5 +1,6 @@
-// Package format renders events as the bodies that receivers understand: one file for each payload format, pure functions, golden tests.
-// The wire shapes live here and nowhere else; detect.Event is only read.
+// Package format renders events as the bodies that receivers understand: one file for each payload
+// format, pure functions, golden tests. The wire shapes live here and nowhere else; detect.Event is
+// only read.
 package format
 
 import (
@@ -39,13 +40,15 @@ type Format struct {
 // Name is the format's name in the configuration.
 func (f Format) Name() string { return f.name }
 
-// PerTag reports whether a body names one tag, so that a push or a delete of several tags makes one POST for each.
+// PerTag reports whether a body names one tag, so that a push or a delete of several tags makes one
+// POST for each.
 func (f Format) PerTag() bool { return f.kind.perTag }
 
 // Says are the types of events that the format has a body for, in the order of the documentation.
 func (f Format) Says() []detect.Type { return slices.Clone(f.kind.says) }
 
-// Render makes the POST about e.Tags[n]. It is pure; an error means that the event can never be rendered.
+// Render makes the POST about e.Tags[n]. It is pure; an error means that the event can never be
+// rendered.
 func (f Format) Render(e detect.Event, n int) (contentType string, header map[string]string, body []byte, err error) {
 	if !slices.Contains(f.kind.says, e.Type) {
 		return "", nil, nil, fmt.Errorf("format %s has no body for %s; it has for %s", f.name, e.Type, typeList(f.kind.says))
@@ -146,7 +149,8 @@ func (p *Post) tag() string {
 	return ""
 }
 
-// names splits an event's repository as Harbor does: project, and the rest. A repository of one segment is in "library".
+// names splits an event's repository as Harbor does: project, and the rest. A repository of one
+// segment is in "library".
 func names(e *detect.Event) (namespace, name, full string) {
 	if e.Chart != nil {
 		namespace = e.Repository
@@ -161,7 +165,8 @@ func names(e *detect.Event) (namespace, name, full string) {
 	return "library", e.Repository, e.Repository
 }
 
-// reference is how users name the artifact: host/repository:tag, or @digest where there is no tag. A chart's is its URL.
+// reference is how users name the artifact: host/repository:tag, or @digest where there is no tag.
+// A chart's is its URL.
 func reference(e *detect.Event, tag string) string {
 	if e.Chart != nil {
 		url := e.External.Scheme + "://" + e.External.Host + "/"

@@ -62,7 +62,8 @@ func eventOf(t *testing.T, occurAt time.Time, kind detect.Type, operator, reques
 	return e
 }
 
-// quotaOf reads the numbers of Harbor's words, so that the test shows that they are written as Harbor writes them.
+// quotaOf reads the numbers of Harbor's words, so that the test shows that they are written as
+// Harbor writes them.
 func quotaOf(t *testing.T, details string) *detect.Quota {
 	t.Helper()
 	var added, used, limit float64

@@ -11,14 +11,16 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// groupRenderer makes one message of several events, which lists at most that many of them and counts the rest.
+// groupRenderer makes one message of several events, which lists at most that many of them and
+// counts the rest.
 type groupRenderer func(events []detect.Event, most int) (Body, error)
 
 // Groups reports whether the format can put several events into one message.
 func (f Format) Groups() bool { return f.group != nil }
 
-// RenderGroup makes one message of events, oldest first. It lists at most `most` of them, as far as they fit into what the service
-// takes, and counts the rest. It is pure; an error means that these events can never be rendered together.
+// RenderGroup makes one message of events, oldest first. It lists at most `most` of them, as far as
+// they fit into what the service takes, and counts the rest. It is pure; an error means that these
+// events can never be rendered together.
 func (f Format) RenderGroup(events []detect.Event, most int) (contentType string, header map[string]string, body []byte, err error) {
 	if f.group == nil || len(events) == 0 {
 		return "", nil, nil, errors.New("format " + f.name + " makes no messages of several events")
@@ -82,7 +84,7 @@ func messageText(events []detect.Event, most int) string {
 func groupSlack(events []detect.Event, most int) (Body, error) {
 	plainly := groupOf(events, most, slackSection, func(m message) string { return slackEscape(m.line()) })
 	marked := groupOf(events, most, slackSection, func(m message) string {
-		return fmt.Sprintf("*%s* %s `%s`", bold(m.who), m.verb, code(m.what))
+		return fmt.Sprintf("*%s* %s `%s`%s", bold(m.who), m.verb, code(m.what), slackEscape(m.end()))
 	})
 	return chatJSON(slackMessage{Text: plainly.headline + "\n" + plainly.below(), Blocks: []slackBlock{
 		{Type: "section", Text: mrkdwn("*" + marked.headline + "*")},
@@ -92,7 +94,7 @@ func groupSlack(events []detect.Event, most int) (Body, error) {
 }
 
 func groupDiscord(events []detect.Event, most int) (Body, error) {
-	g := groupOf(events, most, discordDescription, discordLine)
+	g := groupOf(events, most, discordDescription, func(m message) string { return discordLine(m) + discordEscape(m.end()) })
 	last := &events[len(events)-1]
 	return discordBody(discordEmbed{Title: g.headline, Description: g.below(), Color: discordColor(last.Type), Timestamp: last.At.UTC().Format(time.RFC3339)})
 }
@@ -102,7 +104,8 @@ func groupTeams(events []detect.Event, most int) (Body, error) {
 	g := groupOf(events, min(most, 40), room, message.line)
 	body := []teamsBlock{teamsText("", teamsRun{Type: "TextRun", Text: g.headline, Weight: "bolder", Size: "medium"})}
 	for i := range g.lines {
-		body = append(body, teamsText("none", teamsHeadline(messageOf(&events[i]), "")...))
+		m := messageOf(&events[i])
+		body = append(body, teamsText("none", append(teamsHeadline(m, ""), teamsRun{Type: "TextRun", Text: m.end() + " "})...))
 	}
 	if g.rest != "" {
 		body = append(body, teamsText("none", teamsRun{Type: "TextRun", Text: g.rest}))

@@ -9,7 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The bodies of Harbor 2.x, payload format Default; charts as Harbor up to 2.7. The order of the fields is the order of the keys.
+// The bodies of Harbor 2.x, payload format Default; charts as Harbor up to 2.7. The order of the
+// fields is the order of the keys.
 type (
 	harborPayload struct {
 		Type      detect.Type      `json:"type"`

@@ -58,7 +58,8 @@ func slackFacts(facts []fact) []slackText {
 
 func mrkdwn(s string) *slackText { return &slackText{Type: "mrkdwn", Text: s} }
 
-// slackEscape escapes the three characters that Slack gives a meaning; what is left cannot be a mention, a link or a date.
+// slackEscape escapes the three characters that Slack gives a meaning; what is left cannot be a
+// mention, a link or a date.
 func slackEscape(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }

@@ -9,8 +9,8 @@ import (
 // teamsMost is what a Teams workflow takes.
 const teamsMost = 28 << 10
 
-// A message for a Teams workflow ("When a webhook request is received"). All text is in TextRuns, which know no markup; without
-// msteams.entities nobody can be mentioned.
+// A message for a Teams workflow ("When a webhook request is received"). All text is in TextRuns,
+// which know no markup; without msteams.entities nobody can be mentioned.
 type (
 	teamsMessage struct {
 		Type        string            `json:"type"`

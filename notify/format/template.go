@@ -22,14 +22,15 @@ const (
 	templateTimeout = time.Second
 )
 
-// custom renders a template of the user's own. What it sees is the bellbuoy format's JSON, with those names; absent ones are empty, and
-// names that the format does not have are errors.
+// custom renders a template of the user's own. What it sees is the bellbuoy format's JSON, with
+// those names; absent ones are empty, and names that the format does not have are errors.
 type custom struct {
 	contentType string
 	template    *template.Template
 }
 
-// newTemplate reads a template and tries it with a sample of each type that its webhook gets, so that its mistakes are found at load.
+// newTemplate reads a template and tries it with a sample of each type that its webhook gets, so
+// that its mistakes are found at load.
 func newTemplate(o Options) (built, error) {
 	name := o.TemplateName
 	if name == "" {
@@ -62,8 +63,8 @@ func newTemplate(o Options) (built, error) {
 
 func (c custom) render(p Post) (Body, error) { return c.renderGroup([]detect.Event{p.Event}, 1) }
 
-// renderGroup shows the template the first event, and the listed ones as .events; .more is how many are not listed, .message says it
-// all in plain text, a line for each event.
+// renderGroup shows the template the first event, and the listed ones as .events; .more is how many
+// are not listed, .message says it all in plain text, a line for each event.
 func (c custom) renderGroup(events []detect.Event, most int) (Body, error) {
 	var listed []any
 	for i := range events[:min(len(events), max(most, 1))] {
@@ -97,8 +98,8 @@ func jsonProblem(out []byte) string {
 	return fmt.Sprint(err)
 }
 
-// addStops makes a template write nothing at the beginning of each list of nodes: boundedBuffer can stop it there, also in a loop that
-// would otherwise write nothing and end after hours.
+// addStops makes a template write nothing at the beginning of each list of nodes: boundedBuffer can
+// stop it there, also in a loop that would otherwise write nothing and end after hours.
 func addStops(list *parse.ListNode) {
 	if list == nil {
 		return
@@ -153,8 +154,8 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	return 0, b.stopped
 }
 
-// templateData is an event with the JSON names of the bellbuoy format. All of its keys are there, so that a template can ask for one that
-// this event does not have; any other key is a mistake.
+// templateData is an event with the JSON names of the bellbuoy format. All of its keys are there,
+// so that a template can ask for one that this event does not have; any other key is a mistake.
 func templateData(e *detect.Event) map[string]any {
 	return dataOf(reflect.ValueOf(NewBellbuoyEvent(e))).(map[string]any)
 }
@@ -223,7 +224,8 @@ func byDefault(fallback, v any) any {
 	return fallback
 }
 
-// formatTime writes a time of the event in a layout of Go's: {{.time | formatTime "2006-01-02 15:04"}}.
+// formatTime writes a time of the event in a layout of Go's:
+// {{.time | formatTime "2006-01-02 15:04"}}.
 func formatTime(layout, s string) (string, error) {
 	if s == "" {
 		return "", nil

@@ -14,7 +14,8 @@ var placeholders = []string{"tag", "digest", "repository", "namespace", "name", 
 
 var placeholder = regexp.MustCompile(`\{[A-Za-z_]*\}`)
 
-// Placeholders are the names of those that a URL has, without braces, each once. An error says what is wrong with them.
+// Placeholders are the names of those that a URL has, without braces, each once. An error says what
+// is wrong with them.
 func Placeholders(rawURL string) ([]string, error) {
 	var names []string
 	authority := authorityOf(rawURL)
@@ -62,8 +63,8 @@ func escape(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
 
-// Filled shows of a URL with placeholders what Redact shows, and besides the segments of its path and the parameters of its query that
-// have one, as they are sent with these values.
+// Filled shows of a URL with placeholders what Redact shows, and besides the segments of its path
+// and the parameters of its query that have one, as they are sent with these values.
 func Filled(rawURL string, values map[string]string) string {
 	var shown []string
 	path, query, _ := strings.Cut(rawURL, "?")

@@ -1,5 +1,6 @@
-// Package consumers hands real POSTs of bellbuoy to the code of those who receive them. It is a module of its own, so that their
-// dependencies are none of bellbuoy's: go test ./... of the main module does not see it, make test runs it.
+// Package consumers hands real POSTs of bellbuoy to the code of those who receive them. It is a
+// module of its own, so that their dependencies are none of bellbuoy's: go test ./... of the main
+// module does not see it, make test runs it.
 package consumers
 
 import (
@@ -31,7 +32,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestMain builds bellbuoy by its own module: here it would be built with the versions that the consumers need.
+// TestMain builds bellbuoy by its own module: here it would be built with the versions that the
+// consumers need.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(run(m))
@@ -61,8 +63,8 @@ const (
 	secret   = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 )
 
-// stage is what each webhook got of a push of team/app:v1, its tag v2, a pull, and the delete of its digest. A push of a signature is among
-// it, which consumers must not take for an image.
+// stage is what each webhook got of a push of team/app:v1, its tag v2, a pull, and the delete of
+// its digest. A push of a signature is among it, which consumers must not take for an image.
 type stage struct {
 	hooks  *harness.Receiver
 	digest string
@@ -122,7 +124,8 @@ func raise(t *testing.T) *stage {
 	return s
 }
 
-// tags are what a consumer read of the posts to a path, in alphabetical order: two webhooks' posts of one event may pass each other.
+// tags are what a consumer read of the posts to a path, in alphabetical order: two webhooks' posts
+// of one event may pass each other.
 func (s *stage) read(t *testing.T, path string, of func(harness.Post) string, want ...string) {
 	t.Helper()
 	var got []string

@@ -18,8 +18,9 @@ const (
 	presetSecret = "s3cret-of-the-consumer"
 )
 
-// TestPresets runs every preset with its own example, at a receiver in the consumer's place. What deploys must get the push and the new tag
-// of the image and nothing else: no signature, no pull, no delete. What people read gets the delete, too.
+// TestPresets runs every preset with its own example, at a receiver in the consumer's place. What
+// deploys must get the push and the new tag of the image and nothing else: no signature, no pull,
+// no delete. What people read gets the delete, too.
 func TestPresets(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -1,5 +1,6 @@
-// Package presets holds what is known of consumers, as data: a file for each, with the keys of a webhook that the consumer wants, what
-// it needs from the user, and what is to be set on its side. To add one, add its file.
+// Package presets holds what is known of consumers, as data: a file for each, with the keys of a
+// webhook that the consumer wants, what it needs from the user, and what is to be set on its side.
+// To add one, add its file.
 package presets
 
 import (
