@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
@@ -17,7 +18,7 @@ import (
 // session is one transaction. Its writes are gathered in a batch that goes out together with the COMMIT: a group costs
 // three round trips (begin and locks; numbers and fences; writes and commit) and those of its callers' reads.
 type session struct {
-	c     *pgx.Conn
+	c     *pgxpool.Conn
 	e     *database
 	batch *pgx.Batch
 }
@@ -25,7 +26,7 @@ type session struct {
 func (s *session) Query(ctx context.Context, sql string, args []any, each func(engine.Scanner) error) error {
 	ctx, cancel := context.WithTimeout(ctx, pgAtMost)
 	defer cancel()
-	return pgQuery(ctx, s.c, sql, args, each)
+	return pgQuery(ctx, s.c.Conn(), sql, args, each)
 }
 
 func (s *session) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
@@ -40,10 +41,10 @@ func (s *session) Rows() engine.Reader { return engine.Reader{Q: s, Ctx: context
 func (s *session) Rollback() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if !s.c.IsClosed() {
+	if !s.c.Conn().IsClosed() {
 		_, _ = s.c.Exec(ctx, "ROLLBACK")
 	}
-	s.e.pool.release(s.c)
+	s.c.Release()
 }
 
 // Commit sends what apply has gathered.
@@ -53,7 +54,7 @@ func (s *session) Commit() error {
 	s.batch.Queue("COMMIT")
 	err := s.c.SendBatch(ctx, s.batch).Close()
 	if err == nil {
-		s.e.pool.release(s.c)
+		s.c.Release()
 		return nil
 	}
 	s.Rollback()

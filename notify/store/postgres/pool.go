@@ -4,138 +4,92 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// pgPool is a handful of connections. After one could not be made, no other is tried for a moment that grows, so that a
-// database that comes back is not met by a storm; callers get the last error meanwhile.
-type pgPool struct {
-	config *pgx.ConnConfig
-	slots  chan slot
-	closed chan struct{}
-
-	mu      sync.Mutex
-	wait    time.Duration
-	retryAt time.Time
-	last    error
-}
-
-// slot is one connection's place.
-type slot struct {
-	c    *pgx.Conn // nil: not connected
-	used time.Time
-}
-
 const (
-	pgConnections = 10
-	pgTrusted     = 200 * time.Millisecond // a connection that was idle for longer is asked whether it lives
-	pgFirstWait   = 50 * time.Millisecond
-	pgLongestWait = 2 * time.Second
-	pgConnectTime = 5 * time.Second
+	connections = 10
+	trusted     = 200 * time.Millisecond // a connection that was idle for longer is asked whether it still works
+	connectTime = 5 * time.Second
+	firstWait   = 50 * time.Millisecond // after the listener's connection broke
 )
 
-func newPGPool(url string) (*pgPool, error) {
-	config, err := pgx.ParseConfig(url)
+// pool is pgx's pool with this package's settings and errors.
+type pool struct {
+	*pgxpool.Pool
+	closed atomic.Bool
+}
+
+func newPool(ctx context.Context, url string) (*pool, error) {
+	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}
 	if !strings.Contains(url, "default_query_exec_mode") {
-		// Needs no prepared statement on the server, so it works behind poolers that change the server connection with each transaction.
-		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+		// Needs no prepared statement on the server, so it works behind poolers that change the server connection with each
+		// transaction.
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
-	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = pgConnectTime
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTime
 	}
-	p := &pgPool{config: config, slots: make(chan slot, pgConnections), closed: make(chan struct{})}
-	for range pgConnections {
-		p.slots <- slot{}
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = connections
 	}
-	return p, nil
-}
-
-// acquire takes a connection; release gives it back.
-func (p *pgPool) acquire(ctx context.Context) (*pgx.Conn, error) {
-	var s slot
-	select {
-	case s = <-p.slots:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-p.closed:
-		return nil, store.ErrClosed
-	}
-	if c := s.c; c != nil {
-		if time.Since(s.used) < pgTrusted || c.Ping(ctx) == nil {
-			return c, nil
-		}
-		closeQuickly(c) // the server has gone meanwhile
-	}
-	c, err := p.connect(ctx)
+	config.PingTimeout = connectTime
+	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > trusted }
+	p, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		p.slots <- slot{}
 		return nil, err
 	}
-	return c, nil
+	return &pool{Pool: p}, nil
 }
 
-func (p *pgPool) connect(ctx context.Context) (*pgx.Conn, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.last != nil && time.Now().Before(p.retryAt) {
-		return nil, p.last
-	}
-	c, err := pgx.ConnectConfig(ctx, p.config.Copy())
-	if err == nil {
-		p.last, p.wait = nil, 0
+// acquire takes a connection; its Release gives it back.
+func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	c, err := p.Acquire(ctx)
+	switch {
+	case err == nil:
 		return c, nil
+	case p.closed.Load():
+		return nil, store.ErrClosed
+	case ctx.Err() != nil:
+		return nil, err
 	}
-	if ctx.Err() == nil { // the database's failure, not the caller's
-		p.last = fmt.Errorf("connecting to PostgreSQL: %w", err)
-		p.wait = min(max(2*p.wait, pgFirstWait), pgLongestWait)
-		p.retryAt = time.Now().Add(p.wait)
-	}
-	return nil, err
+	return nil, fmt.Errorf("connecting to PostgreSQL: %w", err)
 }
 
-func (p *pgPool) release(c *pgx.Conn) {
-	if c.IsClosed() || c.PgConn().TxStatus() != 'I' {
-		closeQuickly(c)
-		c = nil
+func (p *pool) with(ctx context.Context, fn func(*pgx.Conn) error) error {
+	c, err := p.acquire(ctx)
+	if err != nil {
+		return err
 	}
-	p.slots <- slot{c, time.Now()}
+	defer c.Release()
+	return fn(c.Conn())
+}
+
+// close waits a little for connections in use.
+func (p *pool) close() {
+	p.closed.Store(true)
+	done := make(chan struct{})
+	go func() {
+		p.Close()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(connectTime):
+	}
 }
 
 func closeQuickly(c *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	c.Close(ctx)
-}
-
-func (p *pgPool) with(ctx context.Context, fn func(*pgx.Conn) error) error {
-	c, err := p.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.release(c)
-	return fn(c)
-}
-
-// Close waits a little for connections in use.
-func (p *pgPool) Close() {
-	close(p.closed)
-	late := time.After(5 * time.Second)
-	for range cap(p.slots) {
-		select {
-		case s := <-p.slots:
-			if s.c != nil {
-				closeQuickly(s.c)
-			}
-		case <-late:
-			return
-		}
-	}
 }

@@ -32,7 +32,7 @@ type Options struct {
 
 // database is one database, shared by any number of replicas.
 type database struct {
-	pool    *pgPool
+	pool    *pool
 	replica string
 	nextTry atomic.Int64
 	busy    atomic.Bool // something was counted since the last summing up
@@ -58,7 +58,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if o.Replica == "" {
 		return nil, errors.New("the replica has no name")
 	}
-	pool, err := newPGPool(o.URL)
+	pool, err := newPool(ctx, o.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	e.nextTry.Store(time.Now().UnixNano())
 	warnings, err := e.prepare(ctx)
 	if err != nil {
-		pool.Close()
+		pool.close()
 		return nil, err
 	}
 	return newStore(ctx, e, warnings)
@@ -202,7 +202,7 @@ func (e *database) Begin(ctx context.Context, scopes []string) (engine.Session, 
 		b.Queue("SELECT pg_advisory_xact_lock(l) FROM unnest($1::bigint[]) WITH ORDINALITY AS t(l, n)", locks)
 	}
 	if err := c.SendBatch(ctx, b).Close(); err != nil {
-		e.pool.release(c)
+		c.Release()
 		return nil, err
 	}
 	return &session{c: c, e: e}, nil
@@ -277,6 +277,6 @@ func (e *database) Size(ctx context.Context) (n engine.Sizes, err error) {
 }
 
 func (e *database) Close() error {
-	e.pool.Close()
+	e.pool.close()
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 // second whether the sequences moved. NOTIFY is sent after the commit, not in it: there it would make all commits of the
 // database wait for each other.
 type remote struct {
-	pool    *pgPool
+	pool    *pool
 	signals *engine.Signals
 	self    string // this process among the senders
 
@@ -43,7 +43,7 @@ type message struct {
 	News  bool     `json:"n,omitempty"`
 }
 
-func newRemote(pool *pgPool, s *engine.Signals) *remote {
+func newRemote(pool *pool, s *engine.Signals) *remote {
 	return &remote{pool: pool, signals: s, self: rand.Text(), lanes: make(map[string]bool), some: make(chan struct{}, 1)}
 }
 
@@ -106,7 +106,7 @@ func (r *remote) notify(ctx context.Context, m message) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, pgConnectTime)
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	return r.pool.with(ctx, func(c *pgx.Conn) error {
 		_, err := c.Exec(ctx, "SELECT pg_notify($1, $2)", channel, string(b))
@@ -140,7 +140,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func (r *remote) look(ctx context.Context, first bool) {
-	ctx, cancel := context.WithTimeout(ctx, pgConnectTime)
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	var now [2]int64
 	err := r.pool.with(ctx, func(c *pgx.Conn) error {
@@ -177,13 +177,13 @@ func (r *remote) setHearing(yes bool) {
 
 // listen keeps one connection of its own.
 func (r *remote) listen(ctx context.Context) {
-	wait := pgFirstWait
+	wait := firstWait
 	for ctx.Err() == nil {
 		began := time.Now()
 		_ = r.hear(ctx)
 		r.setHearing(false)
 		if time.Since(began) > time.Minute {
-			wait = pgFirstWait
+			wait = firstWait
 		}
 		if !sleep(ctx, wait) {
 			return
@@ -194,7 +194,7 @@ func (r *remote) listen(ctx context.Context) {
 
 // hear listens until the connection fails. It believes in it when it has heard its own message.
 func (r *remote) hear(ctx context.Context) error {
-	c, err := pgx.ConnectConfig(ctx, r.pool.config.Copy())
+	c, err := pgx.ConnectConfig(ctx, r.pool.Config().ConnConfig)
 	if err != nil {
 		return err
 	}
