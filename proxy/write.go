@@ -48,8 +48,10 @@ func (x *exchange) write() {
 func (x *exchange) settle(res *http.Response) {
 	intent, told := x.gate.close() // first: until then op is the gate's
 	x.note(res)
-	x.vouch()
 	success := res.StatusCode >= 200 && res.StatusCode < 300
+	if success {
+		x.vouch()
+	}
 	if !told && success {
 		intent = x.gate.late() // the upstream did not need the rest of the body
 	}

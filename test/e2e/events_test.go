@@ -45,10 +45,10 @@ func pulled(repository string, a harness.Artifact, tag string, others ...string)
 	return e
 }
 
-// deleted is a delete by digest that takes tags with it.
+// deleted is a delete by digest that takes tags with it, in a repository that was never indexed: there may be more of them.
 func deleted(repository string, a harness.Artifact, tags ...string) event {
 	e := of("DELETE_ARTIFACT", repository, a)
-	e.Tags, e.Complete = sortedTags(tags), yes()
+	e.Tags, e.Complete = sortedTags(tags), no()
 	return e
 }
 

@@ -18,11 +18,8 @@ func TestProbesCreateNothing(t *testing.T) {
 	t.Parallel()
 	image := harness.NewImage(harness.ImageOptions{LayerSize: 1 << 10})
 	for name, start := range map[string]func(t *testing.T) other{
-		"distribution 3": func(t *testing.T) other {
-			r := harness.Registry(t, harness.RegistryOptions{Delete: true})
-			return other{URL: r.URL, dir: r.Dir, lists: []string{"/v2/_catalog"}}
-		},
-		"distribution 2.8":     oldRegistry,
+		"distribution 3":       func(t *testing.T) other { return distribution(t, "") },
+		"distribution 2.8":     func(t *testing.T) other { return distribution(t, "docker-registry") },
 		"go-containerregistry": craneRegistry,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,6 +68,13 @@ func TestProbesCreateNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// distribution is a registry of one of its versions; the program of 2.8 is Debian's, its service stays off.
+func distribution(t *testing.T, part string) other {
+	t.Helper()
+	r := harness.Registry(t, harness.RegistryOptions{Part: part, Delete: true})
+	return other{URL: r.URL, dir: r.Dir, lists: []string{"/v2/_catalog"}}
 }
 
 func mustParse(t *testing.T, text string) *url.URL {
