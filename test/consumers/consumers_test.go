@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +26,9 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/distribution/distribution/v3/notifications"
+	"github.com/distribution/reference"
 	"github.com/go-playground/webhooks/v6/docker"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/slack-go/slack"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
@@ -83,6 +86,7 @@ var formats = []struct {
 	{"/dockerhub", "format: dockerhub", 2},
 	{"/quay", "format: quay", 2},
 	{"/acr", "format: acr", 4},
+	{"/harbor", "preset: kargo, auth_header: a-secret", 2},
 	{"/slack", "format: slack, events: ['*'], rate_limit: 100/s", 4},
 	{"/teams", "format: teams, events: ['*'], rate_limit: 100/s", 4},
 	{"/discord", "format: discord, events: ['*'], rate_limit: 100/s", 4},
@@ -168,6 +172,7 @@ func TestConsumers(t *testing.T) {
 	t.Run("docker hub", func(t *testing.T) { s.dockerhub(t) })
 	t.Run("quay", func(t *testing.T) { s.quay(t) })
 	t.Run("acr", func(t *testing.T) { s.acr(t) })
+	t.Run("harbor", func(t *testing.T) { s.harbor(t) })
 	t.Run("slack", func(t *testing.T) { s.slack(t) })
 	t.Run("teams", func(t *testing.T) { s.teams(t) })
 	t.Run("discord", func(t *testing.T) { s.discord(t) })
@@ -293,6 +298,49 @@ func (s *stage) acr(t *testing.T) {
 		}
 		return p.Text("action") + " " + p.Text("request.host") + "/" + p.Text("target.repository") + ":" + p.Text("target.tag")
 	}, "push "+external+"/team/app:v1", "push "+external+"/team/app:v2", "delete "+external+"/team/app:v1", "delete "+external+"/team/app:v2")
+}
+
+// harbor reads Harbor's body as those who deploy by it do: Kargo with go-containerregistry, keel with distribution's grammar and whole
+// numbers, Argo CD as an oci:// URL.
+func (s *stage) harbor(t *testing.T) {
+	s.read(t, "/harbor", func(p harness.Post) string {
+		var body struct {
+			Type      string
+			OccurAt   int `json:"occur_at"`
+			Operator  string
+			EventData struct {
+				Resources []struct {
+					Digest, Tag string
+					ResourceURL string `json:"resource_url"`
+				}
+				Repository struct {
+					DateCreated  int `json:"date_created"`
+					Name         string
+					Namespace    string
+					RepoFullName string `json:"repo_full_name"`
+					RepoType     string `json:"repo_type"`
+				}
+			} `json:"event_data"`
+		}
+		strict(t, p.Body, &body)
+		if p.Header.Get("Authorization") != "a-secret" || p.Header.Get("Content-Type") != "application/json" || len(body.EventData.Resources) != 1 {
+			t.Fatalf("%v %s", p.Header, p.Body)
+		}
+		image := body.EventData.Resources[0]
+		kargo, err := name.ParseReference(image.ResourceURL)
+		if err != nil || kargo.Context().RegistryStr() != external || kargo.Context().RepositoryStr() != body.EventData.Repository.RepoFullName || kargo.Identifier() != image.Tag {
+			t.Errorf("Kargo reads %v (%v) of %s", kargo, err, p.Body)
+		}
+		keel, err := reference.ParseNormalizedNamed(image.ResourceURL)
+		if err != nil || reference.Domain(keel) != external || reference.Path(keel) != "team/app" {
+			t.Errorf("keel reads %v (%v) of %s", keel, err, p.Body)
+		}
+		argo, err := url.Parse("oci://" + image.ResourceURL)
+		if err != nil || argo.Host != external {
+			t.Errorf("Argo CD reads %v (%v) of %s", argo, err, p.Body)
+		}
+		return body.Type + " " + image.ResourceURL
+	}, "PUSH_ARTIFACT "+external+"/team/app:v1", "PUSH_ARTIFACT "+external+"/team/app:v2")
 }
 
 func (s *stage) slack(t *testing.T) {
