@@ -60,7 +60,7 @@ func (p *pass) belongs(found []*pull, b blobID, full bool, op *Operation) {
 		op.traced.full = b
 	}
 	if !(full && p.askedAgain(layers, b, op, true)) && !p.platformAfter(layers, b) {
-		p.counted(layers, true)
+		p.counted(layers, b, true)
 	}
 	for _, q := range layers {
 		q.fetch(b)
@@ -72,23 +72,30 @@ func (p *pass) belongs(found []*pull, b blobID, full bool, op *Operation) {
 // pushes what it has pulled mounts too.
 func (p *pass) mounted(b blobID) {
 	found := p.candidates(b)
-	layers := downloading(found, b)
-	if len(layers) > 0 {
-		p.s.ask(b, p.cfg.Bounds.Session)
-		if !p.askedAgain(layers, b, nil, false) {
-			p.counted(layers, false)
-		}
-	}
 	for _, q := range found {
 		q.config = true
+		if !q.downloads(b) && !q.mounted {
+			q.mounted, q.again = true, 0
+		}
+	}
+	layers := downloading(found, b)
+	if len(layers) == 0 {
+		return
+	}
+	p.s.ask(b, p.cfg.Bounds.Session)
+	if !p.askedAgain(layers, b, nil, false) {
+		p.counted(layers, b, false)
+	}
+	for _, q := range layers {
 		if !q.mounted {
 			q.mounted, q.again = true, 0
 		}
 	}
 }
 
-// downloading are the readings that a blob is a layer of.
+// downloading keeps the readings that a blob is a layer of. Where it is a layer of none, found is as it was.
 func downloading(found []*pull, b blobID) (layers []*pull) {
+	layers = found[:0]
 	for _, q := range found {
 		if q.downloads(b) {
 			layers = append(layers, q)
@@ -164,26 +171,40 @@ func (p *pass) platformAfter(found []*pull, b blobID) bool {
 }
 
 // counted decides which of the readings that list a layer are downloads now: of each reference the
-// newest that is undecided. What was asked for by digest alone gives way to a tag of the same layers,
-// and to an index that it was read of. Where none is undecided, it is an inspection that a layer
-// follows late.
-func (p *pass) counted(found []*pull, late bool) {
-	var named []string
-	live := slices.DeleteFunc(slices.Clone(found), func(q *pull) bool { return !q.lives() })
-	tagged := slices.ContainsFunc(live, func(q *pull) bool { return q.tag != "" })
-	for i := len(live) - 1; i >= 0; i-- {
-		q := live[i]
-		if q.state != undecided || q.tag == "" && (tagged || childOfAny(q, live)) {
-			continue
+// newest that are undecided, as many as have asked for the layer. What was asked for by digest alone
+// gives way to a tag of the same layers, and to an index that it was read of. Where none lives, it is an
+// inspection that a layer follows late.
+func (p *pass) counted(found []*pull, b blobID, late bool) {
+	live, tagged := false, false
+	for _, q := range found {
+		live = live || q.lives()
+		tagged = tagged || q.state == undecided && q.tag != ""
+	}
+	if !live {
+		if late && len(found) > 0 {
+			p.count(found[len(found)-1])
 		}
-		if name := q.tag + "@" + q.digest; !slices.Contains(named, name) {
-			named = append(named, name)
+		return
+	}
+	asked := max(p.s.asked[b], 1)
+	for i := len(found) - 1; i >= 0; i-- {
+		q := found[i]
+		switch {
+		case q.state != undecided:
+		case q.tag != "" && pullsOf(found, q) < asked, !tagged && !childOfAny(q, found) && pullsOf(found, nil) < asked:
 			p.count(q)
 		}
 	}
-	if late && len(live) == 0 && len(found) > 0 {
-		p.count(found[len(found)-1])
+}
+
+// pullsOf is how many downloads readings stand for: those of one's reference, or all.
+func pullsOf(found []*pull, of *pull) (n int) {
+	for _, q := range found {
+		if q.state == counted && (of == nil || q.tag == of.tag && q.digest == of.digest) {
+			n += q.times
+		}
 	}
+	return n
 }
 
 // childOfAny reports whether what was read is a child of an index that was read too.

@@ -257,6 +257,34 @@ func TestOnePull(t *testing.T) {
 			c.blob("app", "one.config", "l1")
 		}, []string{"pull app:v1 one", "pull app:v1 one"}},
 
+		{"two podmans behind one address, seconds after each other, then both fetch", func(s *sim) {
+			s.has("app", s.image("one", "l1", "l2"), "v1")
+			c := s.client("podman")
+			c.get("app", "v1")
+			time.Sleep(8 * time.Second)
+			c.get("app", "v1")
+			c.blob("app", "l1", "l2", "l1", "l2")
+		}, []string{"pull app:v1 one", "pull app:v1 one"}},
+
+		{"by tag, and seconds later by digest, both in full", func(s *sim) {
+			d := s.has("app", s.image("one", "l1", "l2"), "v1")
+			c := s.client("crane")
+			c.get("app", "v1")
+			c.blob("app", "l1", "l2")
+			time.Sleep(8 * time.Second)
+			c.get("app", d)
+			c.blob("app", "l1", "l2")
+		}, []string{"pull app:v1 one", "pull app one"}},
+
+		{"by tag and by digest, its layers once", func(s *sim) {
+			d := s.has("app", s.image("one", "l1", "l2"), "v1")
+			c := s.client("imgpkg")
+			c.get("app", "v1")
+			time.Sleep(8 * time.Second)
+			c.get("app", d)
+			c.blob("app", "l1", "l2")
+		}, []string{"pull app:v1 one", "pull app one manifest-only"}},
+
 		{"two containerds behind one address, the manifest in their stores", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			s.client("podman").get("app", "v1")

@@ -136,6 +136,7 @@ func (t *Tracker) End(op *Operation) {
 	}
 	s.shard.touch(s, now)
 	s.shard.weigh(s)
+	s.shard.evict(p.cfg.Bounds, now)
 	s.shard.mu.Unlock()
 	op.traced = traced{}
 	t.tell(p.told)

@@ -305,14 +305,15 @@ func TestShapes(t *testing.T) {
 		}, []string{"push app:v1 idx children=amd64+arm64"}},
 
 		{"a poll every few seconds, then a pull", func(s *sim) {
-			s.has("app", s.image("one", "l1"), "v1")
+			s.has("app", s.image("one", "l1", "l2", "l3"), "v1")
 			c := s.client("source-controller")
 			for range 10 {
 				c.get("app", "v1")
 				time.Sleep(10 * time.Second)
 			}
 			c.get("app", "v1")
-			c.blob("app", "l1")
+			c.blob("app", "l1", "l2")
+			c.blobbing("app", "l3", 206).end(true)
 		}, append([]string{"pull app:v1 one"}, repeated("pull app:v1 one manifest-only", 10)...)},
 
 		{"a registry that answers an image for an index, by Accept", func(s *sim) {
