@@ -22,14 +22,15 @@ var ErrNotChart = errors.New("not a chart")
 
 const (
 	maxUnpacked  = 128 << 20 // bytes unpacked of one upload; Helm refuses charts of more than 100 MiB
+	maxFetched   = 16 << 20  // bytes unpacked of a download: its name is mostly known without them
 	maxTarHeader = 16 << 10  // bytes of a file's header in an archive, with its extensions
 	maxChartWord = 255       // bytes of a chart's name, and of its version: file names are no longer
 )
 
-// ReadChart reads a chart archive to its end, as Helm's loader does, and returns what its Chart.yaml says, its digest and its size.
-// With ErrNotChart the digest and the size are still there.
+// ReadChart reads a chart archive that was downloaded to its end, as Helm's loader does, and returns what its Chart.yaml says, its
+// digest and its size. With ErrNotChart the digest and the size are still there.
 func ReadChart(archive io.Reader) (*Chart, error) {
-	return newUnpacking().chart(archive)
+	return unpackingOf(maxFetched).chart(archive)
 }
 
 // unpacking is what one upload may still cost, however many archives it holds.
@@ -38,7 +39,7 @@ type unpacking struct {
 	files int64 // bytes of files; a sparse file is longer than what it is unpacked from
 }
 
-func newUnpacking() *unpacking { return &unpacking{bytes: maxUnpacked, files: maxUnpacked} }
+func unpackingOf(n int64) *unpacking { return &unpacking{bytes: n, files: n} }
 
 // chart reads an archive to its end.
 func (u *unpacking) chart(archive io.Reader) (*Chart, error) {
@@ -211,7 +212,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-var errUnpacked = fmt.Errorf("more than %d bytes are packed in it, or too much in one header", maxUnpacked)
+var errUnpacked = errors.New("too much is packed in it, or in one header")
 
 // meter passes on what is unpacked while the upload's bytes last, and no more than most.
 type meter struct {

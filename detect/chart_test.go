@@ -339,7 +339,7 @@ func TestBombs(t *testing.T) {
 		parts = append(parts, "chart", "a.tgz", string(b), "file", "a.tgz", string(b))
 	}
 	contentType, body := form(parts...)
-	u := newUnpacking()
+	u := unpackingOf(maxUnpacked)
 	var up Upload
 	if n := allocated(func() { up = u.upload(contentType, bytes.NewReader(body)) }); n > 2<<20 {
 		t.Errorf("%d bytes allocated", n)
@@ -358,7 +358,7 @@ func TestBombs(t *testing.T) {
 		"empty gzips":  {bytes.Repeat(archive(t)[:], 10_000), 4 << 20},
 		"many headers": {bytes.Repeat(header, 1000), 1 << 20},
 	} {
-		u := newUnpacking()
+		u := unpackingOf(maxUnpacked)
 		if n := allocated(func() { _, _ = u.chart(bytes.NewReader(tc.archive)) }); n > tc.memory || u.bytes < 0 {
 			t.Errorf("%s: %d bytes allocated, %d left", name, n, u.bytes)
 		}

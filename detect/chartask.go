@@ -20,7 +20,7 @@ type upload struct {
 const (
 	nameWithin  = 10 * time.Second // how long an index may be older than an upload
 	nameAnyhow  = 10 * time.Minute // how long an upstream that does not say is asked
-	maxAskIndex = 256 << 20        // bytes of an index.yaml
+	maxAskIndex = 64 << 20         // bytes of an index.yaml
 )
 
 // readUpload notes what an upload holds, and what it claims.

@@ -32,7 +32,7 @@ const (
 // ReadUpload reads the body of a chart's upload to its end, as ChartMuseum does: a form's first file of
 // the name "chart", and of other forms of body all of it. Provenance is nothing.
 func ReadUpload(contentType string, body io.Reader) Upload {
-	up := newUnpacking().upload(contentType, body)
+	up := unpackingOf(maxUnpacked).upload(contentType, body)
 	_, _ = io.Copy(io.Discard, body) // somebody may be writing it
 	return up
 }

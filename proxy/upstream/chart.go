@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,11 +30,26 @@ const maxChartFile = 256 << 20
 // that is not answered (ChartMuseum 0.13) a GET.
 func (c *Client) Chart(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
 	found, err := c.chartInfo(ctx, tenant, name, version, as)
+	if errors.Is(err, ErrNotFound) {
+		return c.unlisted(ctx, tenant, name, version, as)
+	}
 	if err != nil {
 		return Chart{}, err
 	}
 	c.measure(ctx, tenant, &found, as)
 	return found, nil
+}
+
+// unlisted is a chart of which only the file is there: ChartMuseum 0.13 does not list what came in a part that
+// --chart-post-form-field-name names, until something else makes it look again.
+func (c *Client) unlisted(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
+	file, err := c.chartFile(ctx, tenant, chartFileName(name, version), as, false)
+	if err != nil {
+		return Chart{}, err
+	}
+	return Chart{
+		Name: name, Version: version, File: chartFileName(name, version), Digest: file.digest, Size: file.size, Exists: true,
+	}, nil
 }
 
 // measure adds what the file tells. Without an answer the size stays unknown, which is no error: the rest is known.
