@@ -245,14 +245,14 @@ func (r *replica) Events(_ context.Context, q store.EventQuery) ([]store.Event, 
 	defer r.mu.Unlock()
 	var out []store.Event
 	for _, e := range r.events {
-		if q.ID == "" || e.ID == q.ID {
+		if (q.ID == "" || e.ID == q.ID) && e.Seq > q.After && !e.At.Before(q.Since) && (len(q.Types) == 0 || slices.Contains(q.Types, e.Type)) {
 			out = append(out, e)
 		}
 	}
 	if !q.Ascending {
 		slices.Reverse(out)
 	}
-	return out, nil
+	return out[:min(len(out), cmp.Or(q.Limit, 100))], nil
 }
 
 func (r *replica) Deliveries(_ context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
@@ -268,7 +268,7 @@ func (r *replica) Deliveries(_ context.Context, q store.DeliveryQuery) ([]store.
 func (m *memory) selected(q store.DeliveryQuery) []*store.Delivery {
 	var out []*store.Delivery
 	for _, d := range m.deliveries {
-		if (q.Webhook == "" || d.Webhook == q.Webhook) && (q.IDs == nil || slices.Contains(q.IDs, d.ID)) &&
+		if (q.Webhook == "" || d.Webhook == q.Webhook) && (q.EventID == "" || d.EventID == q.EventID) && (q.IDs == nil || slices.Contains(q.IDs, d.ID)) &&
 			(q.States == nil || slices.Contains(q.States, d.State)) {
 			out = append(out, d)
 		}
@@ -291,6 +291,27 @@ func (r *replica) Redeliver(_ context.Context, q store.DeliveryQuery) (int, erro
 			d.State, d.Attempts, d.NextAt, d.PendingSince = store.Pending, 0, time.Now(), time.Now()
 			r.wakeAll(d.Webhook)
 			n++
+		}
+	}
+	return n, nil
+}
+
+func (r *replica) Plan(_ context.Context, planned []store.Planned) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, p := range planned {
+		for _, d := range p.Deliveries {
+			there := slices.ContainsFunc(r.deliveries, func(x *store.Delivery) bool {
+				return x.EventSeq == p.Event.Seq && x.Webhook == d.Webhook && x.Number == d.Number
+			})
+			if !there {
+				d.ID, d.EventSeq, d.EventID, d.CreatedAt = int64(len(r.deliveries)+1), p.Event.Seq, p.Event.ID, time.Now()
+				d.PendingSince, d.NextAt = d.CreatedAt, d.CreatedAt
+				r.deliveries = append(r.deliveries, &d)
+				r.tell(store.Wake{Webhook: d.Webhook})
+				n++
+			}
 		}
 	}
 	return n, nil

@@ -80,6 +80,9 @@ type History interface {
 	// Redeliver makes deliveries due now, with a fresh schedule: delivered and dead ones are pending again, pending ones wait no
 	// longer. Parked ones stay parked. The payload's bytes stay. It returns how many. q.States empty means all three.
 	Redeliver(ctx context.Context, q store.DeliveryQuery) (int, error)
+	// Plan makes deliveries of events that are recorded already, pending and due now; those that are there, in whatever state, are
+	// left out. It returns how many it made. Many are many transactions: where it fails some may be made.
+	Plan(ctx context.Context, planned []store.Planned) (int, error)
 	// Purge removes what retention lets go and expires parked deliveries, in chunks small enough that writers do not feel it,
 	// until nothing is left to do or ctx ends.
 	Purge(ctx context.Context, r store.Retention, trims []store.Trim, now time.Time) (removed int, err error)

@@ -226,6 +226,13 @@ type EventQuery struct {
 	Limit      int // 0: 100
 }
 
+// Planned is what webhooks are owed of an event that was recorded before: Event is as Events returned it, of the deliveries Webhook, Number,
+// TagKey and RepoKey count.
+type Planned struct {
+	Event      Event
+	Deliveries []Delivery
+}
+
 // DeliveryQuery selects deliveries, newest first.
 type DeliveryQuery struct {
 	IDs      []int64

@@ -20,6 +20,8 @@ type Querier interface {
 type Session interface {
 	Querier
 	Exec(ctx context.Context, sql string, args ...any) (int64, error)
+	// NextDelivery is the id of a new delivery.
+	NextDelivery(ctx context.Context) (int64, error)
 	// apply writes what a group of callers want written, in a bounded number of round trips, and fills in the group's results.
 	Apply(ctx context.Context, g *Group) error
 	// rows reads rows of state.

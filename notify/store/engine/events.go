@@ -60,6 +60,7 @@ func events(ctx context.Context, q Querier, settled int64, eq store.EventQuery) 
 	}
 	found = append(found, packed...)
 	sortEvents(found, eq.Ascending)
+	found = slices.CompactFunc(found, func(a, b store.Event) bool { return a.Seq == b.Seq }) // see planOne
 	return found[:min(len(found), eq.Limit)], nil
 }
 

@@ -36,6 +36,11 @@ func (s *session) Exec(ctx context.Context, sql string, args ...any) (int64, err
 	return tag.RowsAffected(), err
 }
 
+func (s *session) NextDelivery(ctx context.Context) (id int64, err error) {
+	err = s.Query(ctx, "SELECT nextval('delivery_id')", nil, func(r engine.Scanner) error { return r.Scan(&id) })
+	return id, err
+}
+
 func (s *session) Rows() engine.Reader { return engine.Reader{Q: s, Ctx: context.Background()} }
 
 func (s *session) Rollback() {

@@ -25,6 +25,14 @@ func (s *session) Exec(_ context.Context, sql string, args ...any) (int64, error
 	return s.conn.Exec(sql, args...)
 }
 
+// NextDelivery writes down at once where the ids stand: Apply does so for its own only.
+func (s *session) NextDelivery(context.Context) (int64, error) {
+	id := s.e.nextID
+	s.e.nextID++
+	_, err := s.conn.Exec("INSERT INTO counters (name, value) VALUES ('delivery_id', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value", id)
+	return id, err
+}
+
 func (s *session) Rows() engine.Reader {
 	return engine.Reader{Q: s, Ctx: context.Background()}
 }

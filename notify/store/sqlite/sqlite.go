@@ -95,7 +95,8 @@ func open(ctx context.Context, o Options) (*Store, error) {
 // Store is the Store on one file.
 type Store struct {
 	engine.Core
-	e *database
+	e       *database
+	copying sync.Mutex // held while Backup makes a copy
 }
 
 func newStore(ctx context.Context, e *database) (*Store, error) {
@@ -134,6 +135,9 @@ func (s *Store) Healthy() error {
 func (e *database) connect(ctx context.Context) (err error) {
 	if salvageBegun(e.path) {
 		return errors.New("a salvage of the database file was interrupted: run `bellbuoy salvage` again")
+	}
+	if err := os.Remove(e.path + copyFile); err != nil && !errors.Is(err, os.ErrNotExist) { // left by a killed process
+		return err
 	}
 	unclean := size(e.path+"-wal") > 0
 	f, err := os.OpenFile(e.path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives its other files the same mode

@@ -1,0 +1,81 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bellbuoy/bellbuoy/notify/store/engine"
+)
+
+// ErrBackupRuns: one copy is made at a time.
+var ErrBackupRuns = errors.New("another backup is being made")
+
+// copyFile is what a copy is called in the directory of the file while it is made.
+const copyFile = ".backup"
+
+// Backup makes a copy of the file as of one moment and hands it to send, with its size. Nobody waits for it. A store can be opened on the copy,
+// under the name of the file. Until send returns it takes room beside the file.
+func (s *Store) Backup(ctx context.Context, send func(copy io.Reader, size int64) error) error {
+	return engine.Naming("copying the database file", s.backup(ctx, send))
+}
+
+func (s *Store) backup(ctx context.Context, send func(io.Reader, int64) error) error {
+	if !s.copying.TryLock() {
+		return ErrBackupRuns
+	}
+	defer s.copying.Unlock()
+	path := s.e.path + copyFile
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a process that was killed
+		return err
+	}
+	if err := hasRoom(s.e.path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = vacuumInto(ctx, s.e.path, path)
+	if removed := os.Remove(path); err == nil { // f has it still
+		err = removed
+	}
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return send(f, info.Size())
+}
+
+// vacuumInto has a connection of its own, which sees the file as of one moment while others write.
+func vacuumInto(ctx context.Context, from, to string) error {
+	c, err := openConn(dsn(from, []string{"busy_timeout(5000)", "cache_size(-2048)"}))
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Query(ctx, "VACUUM INTO $1", []any{to}, func(engine.Scanner) error { return nil }), c.Close())
+}
+
+// spareRoom is what a copy leaves for the store.
+const spareRoom = 64 << 20
+
+// hasRoom is an error where a copy beside the file would fill the disk that the store needs.
+func hasRoom(path string) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return err
+	}
+	need := size(path) + size(path+"-wal") + spareRoom
+	if free := int64(fs.Bavail) * int64(fs.Bsize); free < need {
+		return fmt.Errorf("its disk has %d MiB free, and while the copy is made %d MiB are needed", free>>20, need>>20)
+	}
+	return nil
+}
