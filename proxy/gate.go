@@ -49,14 +49,14 @@ type gate struct {
 func newGate(x *exchange, cancel context.CancelCauseFunc) *gate {
 	g := &gate{x: x, cancel: cancel, body: x.upload(), left: x.in.ContentLength}
 	if x.op.Action == detect.ChartPost {
-		g.sent = x.g.h.keeping(0, x.in.ContentLength, "")
+		g.sent = x.g.h.keeping(0, x.in.ContentLength, "", x.op.Client.Address)
 		if g.sent.afford(chartCost) {
 			g.chart = x.readChart()
 		} else {
 			g.sent.limit, g.sent.over, g.sent.sum = 1, true, sha256.New()
 		}
 	} else {
-		g.sent = x.g.h.keeping(maxManifest, x.in.ContentLength, x.in.Header.Get("Content-Encoding"))
+		g.sent = x.g.h.keeping(maxManifest, x.in.ContentLength, x.in.Header.Get("Content-Encoding"), x.op.Client.Address)
 	}
 	g.before = x.lookBefore()
 	return g

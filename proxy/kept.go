@@ -8,37 +8,38 @@ import (
 	"hash"
 	"io"
 	"strings"
-	"sync/atomic"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
 // kept is a bounded copy of a body that passes by, and the digest of all of it.
 type kept struct {
-	limit    int // 0: nothing is kept, nothing is hashed
+	limit    int   // 0: nothing is kept, nothing is hashed
+	length   int64 // of the body, as announced; -1: unknown
 	encoding string
 	whole    bool   // nothing but a whole body is: one that is longer is not even hashed
 	bytes    []byte // the whole body; nothing when over
 	over     bool   // longer than the limit, or no memory was left for it
 	size     int64
 	sum      hash.Hash // of everything, once over
-	held     int64     // bytes taken out of budget
-	budget   *atomic.Int64
+	client   string    // whose part of the budget it takes
+	held     int64     // bytes taken out of it
+	budget   *budget
+	plain    *kept // the decoded body, where that is another
 }
 
-const (
-	firstKept  = 64 << 10  // room made at once for a body of that length: a length is only a promise
-	keptInAll  = 256 << 20 // bytes of bodies kept at one time, over all requests
-	maxDecoded = 64 << 20  // bytes unpacked for their digest: a body may be a bomb
-)
+const maxDecoded = 16 << 20 // bytes unpacked for their digest: a body may be a bomb
 
-// keeping returns a copy of up to limit bytes of a body of the given length (-1: unknown).
-func (h *Handler) keeping(limit int, length int64, encoding string) kept {
-	k := kept{limit: limit, encoding: strings.ToLower(strings.TrimSpace(encoding)), budget: &h.kept}
-	if limit > 0 && length > 0 {
-		k.bytes = make([]byte, 0, min(length, firstKept, int64(limit)))
-	}
-	return k
+// keeping returns a copy of up to limit bytes of a body of the given length (-1: unknown), which
+// somebody at an address sends or gets.
+func (h *Handler) keeping(limit int, length int64, encoding, address string) kept {
+	return kept{limit: limit, length: length, encoding: strings.ToLower(strings.TrimSpace(encoding)), client: shareOf(address), budget: h.kept}
+}
+
+// Write is write, for io.Copy.
+func (k *kept) Write(p []byte) (int, error) {
+	k.write(p)
+	return len(p), nil
 }
 
 func (k *kept) write(p []byte) {
@@ -46,7 +47,7 @@ func (k *kept) write(p []byte) {
 		return
 	}
 	k.size += int64(len(p))
-	if !k.over && (len(k.bytes)+len(p) > k.limit || !k.afford(len(p))) {
+	if !k.over && !k.room(len(p)) {
 		k.overflow()
 	}
 	if k.over {
@@ -58,6 +59,34 @@ func (k *kept) write(p []byte) {
 	k.bytes = append(k.bytes, p...)
 }
 
+// room makes room for n more bytes. What is counted is the memory taken, not the bytes in it. The
+// announced length is only a promise: the copy grows with what arrives.
+func (k *kept) room(n int) bool {
+	const first = 4 << 10
+	need := len(k.bytes) + n
+	switch {
+	case need > k.limit:
+		return false
+	case need <= cap(k.bytes):
+		return true
+	}
+	size := max(2*cap(k.bytes), first)
+	if k.length > 0 && cap(k.bytes) == 0 {
+		size = smallBody
+	}
+	if k.length >= int64(need) {
+		size = int(min(int64(size), k.length))
+	}
+	size = min(max(size, need), k.limit)
+	if !k.budget.take(k.client, int64(size)) {
+		return false
+	}
+	k.bytes = append(make([]byte, 0, size), k.bytes...)
+	k.giveBack()
+	k.held = int64(size)
+	return true
+}
+
 // overflow goes on without a copy.
 func (k *kept) overflow() {
 	k.over = true
@@ -66,24 +95,30 @@ func (k *kept) overflow() {
 		k.sum.Write(k.bytes)
 	}
 	k.bytes = nil
-	k.release()
+	k.giveBack()
 }
 
-// afford takes n bytes out of the budget of all requests.
+// afford takes memory for what reads the body as it passes.
 func (k *kept) afford(n int) bool {
-	if k.budget.Add(int64(n)) > keptInAll {
-		k.budget.Add(-int64(n))
+	if !k.budget.take(k.client, int64(n)) {
 		return false
 	}
-	k.held += int64(n)
+	k.held = int64(n)
 	return true
+}
+
+func (k *kept) giveBack() {
+	if k.held > 0 {
+		k.budget.give(k.client, k.held)
+		k.held = 0
+	}
 }
 
 // release gives the budget back. What Bodies were made of it stays valid.
 func (k *kept) release() {
-	if k.held > 0 {
-		k.budget.Add(-k.held)
-		k.held = 0
+	k.giveBack()
+	if k.plain != nil {
+		k.plain.giveBack()
 	}
 }
 
@@ -105,7 +140,8 @@ func (k *kept) body(mediaType string) detect.Body {
 	return b
 }
 
-// unpack fills in a gzipped body. One that is longer than was kept, or broken, stays unknown.
+// unpack fills in a gzipped body. One that is longer than was kept, or broken, stays unknown; of one
+// that there is no room for, the digest is known.
 func (k *kept) unpack(b *detect.Body) {
 	if k.over {
 		return
@@ -115,14 +151,15 @@ func (k *kept) unpack(b *detect.Body) {
 		return
 	}
 	sum := sha256.New()
-	plain := &capped{limit: k.limit}
-	n, err := io.Copy(io.MultiWriter(sum, plain), io.LimitReader(zr, maxDecoded+1))
+	k.plain = &kept{limit: k.limit, length: -1, whole: true, client: k.client, budget: k.budget}
+	n, err := io.Copy(io.MultiWriter(sum, k.plain), io.LimitReader(zr, maxDecoded+1))
 	if err != nil || n > maxDecoded {
+		k.plain.overflow()
 		return
 	}
 	b.Digest, b.Size = digest(sum), n
-	if !plain.over {
-		b.Bytes = plain.Bytes()
+	if !k.plain.over {
+		b.Bytes = k.plain.bytes
 	}
 }
 
@@ -132,20 +169,4 @@ func digest(sum hash.Hash) string { return named(sum.Sum(nil)) }
 func named(sum []byte) string {
 	var text [7 + 2*sha256.Size]byte
 	return string(hex.AppendEncode(append(text[:0], "sha256:"...), sum))
-}
-
-// capped keeps what is written to it up to a limit, and notes that there was more.
-type capped struct {
-	bytes.Buffer
-	limit int
-	over  bool
-}
-
-// Write never fails.
-func (c *capped) Write(p []byte) (int, error) {
-	if c.over || c.Len()+len(p) > c.limit {
-		c.over = true
-		return len(p), nil
-	}
-	return c.Buffer.Write(p)
 }

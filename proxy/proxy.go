@@ -112,7 +112,7 @@ type Handler struct {
 	probing  sync.Mutex                   // guards get-or-add of probed
 	probed   *lru.Cache[probeKey, *probe] // upstreams asked without credentials, lately
 	tokens   *tokens
-	kept     atomic.Int64 // bytes of bodies that are kept for reading now
+	kept     *budget // of the copies of bodies that are kept for reading
 	lookups  *upstream.Limiter
 	proven   *lru.Cache[uint64, struct{}] // logins that have written lately
 	warned   warnings
@@ -146,6 +146,7 @@ func New(o Options) (*Handler, error) {
 	}
 	h := &Handler{
 		evidence: detect.NewEvidence(),
+		kept:     newBudget(),
 		proven:   proven,
 		tokens:   newTokens(),
 		probed:   probed,

@@ -126,13 +126,13 @@ func (x *exchange) observe(res *http.Response) {
 	}
 	length := res.ContentLength
 	x.down = watch(x.g.Limits.StalledBody, x.ctx)
-	x.got = x.g.h.keeping(x.keeps(res), length, res.Header.Get("Content-Encoding"))
+	x.got = x.g.h.keeping(x.keeps(res), length, res.Header.Get("Content-Encoding"), x.op.Client.Address)
 	x.got.whole = x.op.Action != detect.ManifestGet
 	res.Body = &download{x: x, body: res.Body, left: length, watch: x.down}
 }
 
 const (
-	maxManifest = 4 << 20  // bytes of a manifest that are kept for reading
+	maxManifest = detect.MaxManifest
 	maxIndex    = 16 << 20 // bytes of an index.yaml
 	cheapChart  = 1 << 20  // bytes of a downloaded chart: nearly all are smaller
 	maxRefusal  = 4 << 10  // bytes of what an upstream says when it refuses

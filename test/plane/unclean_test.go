@@ -59,7 +59,7 @@ func nginx(t *testing.T, server string) (address string) {
 	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temporary, "%s_temp_path %s; ", name, filepath.Join(dir, name))
 	}
-	config := "daemon off; error_log stderr; pid " + filepath.Join(dir, "pid") + ";\nevents {}\nhttp { access_log off; " + temporary.String() +
+	config := "daemon off; master_process off; error_log stderr; pid " + filepath.Join(dir, "pid") + ";\nevents {}\nhttp { access_log off; " + temporary.String() +
 		"\nserver { listen " + address + "; " + server + " } }\n"
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
