@@ -1,5 +1,7 @@
 package config
 
+import "reflect"
+
 import "slices"
 
 // Webhook is who is told about what, and how.
@@ -107,6 +109,19 @@ type Match struct {
 	Changed *bool `yaml:"changed"`
 	// Scans whose worst finding is at least this.
 	MinSeverity string `yaml:"min_severity" enum:"None|Unknown|Negligible|Low|Medium|High|Critical"`
+}
+
+// Clear takes a key out of the filter, and reports whether it was there.
+func (m *Match) Clear(key string) bool {
+	v := reflect.ValueOf(m).Elem()
+	for _, f := range fieldsOf(v.Type()) {
+		if f.name == key {
+			there := !v.Field(f.index).IsZero()
+			v.Field(f.index).SetZero()
+			return there
+		}
+	}
+	return false
 }
 
 // Empty says whether the filter says nothing at all.

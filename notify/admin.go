@@ -26,6 +26,8 @@ type WebhookState struct {
 	Here    bool // its lane belongs to this replica
 	Open    bool // its circuit
 	ProbeAt time.Time
+	Failing time.Time // since when its receiver has taken nothing; zero: it takes what is sent, or nothing was
+	Why     string    // of the last failure
 	Pending int64
 	Oldest  time.Time // of the pending ones; zero: none
 	Dead    int64
@@ -53,14 +55,16 @@ func (d *Dispatcher) States(ctx context.Context) ([]WebhookState, error) {
 		s := WebhookState{Name: h.Name, Enabled: h.Enabled, Pending: depth.Pending, Oldest: depth.Oldest, Dead: depth.Dead, Parked: depth.Parked,
 			Fired: d.outbox.fired.of(h.Name)}
 		if l := d.laneOf(h.Name); l != nil {
-			l.describe(&s, readCircuit(elsewhere[h.Name]))
+			l.describe(&s, elsewhere[h.Name])
 		}
 		out = append(out, s)
 	}
 	return out, nil
 }
 
-func (l *lane) describe(s *WebhookState, elsewhere circuitState) {
+// describe fills in what the lane knows; stored is what its owner, another replica perhaps, has written down of it.
+func (l *lane) describe(s *WebhookState, stored []byte) {
+	elsewhere := readCircuit(stored)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.toggle.Off {
@@ -68,8 +72,10 @@ func (l *lane) describe(s *WebhookState, elsewhere circuitState) {
 	}
 	s.Here = l.epoch > 0
 	s.Open, s.ProbeAt = elsewhere.Open, elsewhere.RetryAt
+	s.Failing, s.Why = elsewhere.Since, elsewhere.Why
 	if s.Here {
 		s.Open, s.ProbeAt = l.circuit.open, l.circuit.retryAt
+		s.Failing, s.Why = l.trouble.Since, l.trouble.Why
 	}
 }
 

@@ -158,6 +158,9 @@ func messageID(d store.Delivery) string {
 	return fmt.Sprintf("%s_%d", d.EventID, d.Number)
 }
 
+// MessageOf is what a delivery that has been rendered sends.
+func MessageOf(d store.Delivery) webhook.Message { return message(messageID(d), d.Payload) }
+
 func message(id string, p *store.Payload) webhook.Message {
 	m := webhook.Message{ID: id, ContentType: p.ContentType, Body: p.Body}
 	for name, value := range p.Header {
@@ -185,6 +188,7 @@ func (l *lane) post(j job, fresh bool, p *store.Payload) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.trouble.note(at, result)
 	f := l.judge(j, result)
 	f.outcome.Attempt = &store.Attempt{DeliveryID: j.delivery.ID, At: at, Status: result.Status, Latency: result.Latency,
 		Reason: string(result.Reason), Error: result.Err, Response: result.Response, Replica: l.d.options.Replica}

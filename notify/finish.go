@@ -115,7 +115,7 @@ func (l *lane) persistOnce(batch []finished) error {
 // saveCircuit stores the circuit where it is not what is stored, so that neither a restart nor a new owner storms a receiver that is down.
 func (l *lane) saveCircuit() error {
 	l.mu.Lock()
-	epoch, state, changed := l.epoch, l.circuit.state(), !l.circuit.retryAt.Equal(l.saved)
+	epoch, state, changed := l.epoch, l.circuit.state(l.trouble), !l.circuit.retryAt.Equal(l.saved)
 	retryAt := l.circuit.retryAt
 	l.mu.Unlock()
 	if !changed || epoch == 0 {
@@ -147,7 +147,7 @@ func (l *lane) fenced(batch []finished) {
 // epochLost asks the store whether the lane's lease is still this replica's.
 func (l *lane) epochLost() bool {
 	l.mu.Lock()
-	epoch, state := l.epoch, l.circuit.state()
+	epoch, state := l.epoch, l.circuit.state(l.trouble)
 	l.mu.Unlock()
 	if epoch == 0 {
 		return false

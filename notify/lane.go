@@ -34,6 +34,7 @@ type lane struct {
 	until   time.Time     // the lease's end by this machine's clock
 	toggle  toggle
 	circuit circuit
+	trouble trouble
 	stopped bool
 	saved   time.Time // circuit.retryAt as it is stored
 	told    time.Time // when the log last had the first of some failures in a row
@@ -197,6 +198,7 @@ func (l *lane) own(epoch int64, until time.Time, state []byte) (anew bool) {
 	asleep := anew || !time.Now().Before(l.until)
 	if anew {
 		l.circuit.restore(state, time.Now())
+		l.trouble = readTrouble(state)
 		l.saved = l.circuit.retryAt
 		l.forget()
 		l.backlog = true // there may be much after a stop: the store picks until all is sent

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,7 @@ type Metrics struct {
 	events     *prometheus.CounterVec
 	eventsLost prometheus.Counter
 	unnamed    prometheus.Counter
+	lostEvents atomic.Int64 // what eventsLost counts
 	deliveries *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	commit     prometheus.Histogram
@@ -144,7 +146,10 @@ func (m *Metrics) event(e *detect.Event) {
 		m.unnamed.Inc()
 	}
 }
-func (m *Metrics) lost(n int) { m.eventsLost.Add(float64(n)) }
+func (m *Metrics) lost(n int) {
+	m.eventsLost.Add(float64(n))
+	m.lostEvents.Add(int64(n))
+}
 
 // attempt counts a POST; took 0 means that none was made.
 func (m *Metrics) attempt(webhook, outcome string, took time.Duration) {

@@ -82,6 +82,9 @@ func (o *Outbox) Healthy() error {
 // Kept is how many decisions wait in memory for the store.
 func (o *Outbox) Kept() int { return o.kept.size() }
 
+// Lost is the number of events that could not be stored since the start, and are gone.
+func (o *Outbox) Lost() int64 { return o.metrics.lostEvents.Load() }
+
 // Commit implements detect.Ledger. What a client waits for with an unfinished request, an intent above all, goes ahead of what is done already,
 // and waits as long as the disk works.
 func (o *Outbox) Commit(ctx context.Context, scope string, decide func(detect.View) (detect.Changes, error)) error {

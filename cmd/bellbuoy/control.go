@@ -47,7 +47,14 @@ type (
 		CreatedAt  time.Time     `json:"created_at"`
 		NextAt     time.Time     `json:"next_at,omitzero"`
 		FinishedAt time.Time     `json:"finished_at,omitzero"`
-		Log        []attemptLine `json:"log,omitempty"` // the attempts, when they were asked for
+		Sent       *sentRequest  `json:"sent,omitempty"` // when one delivery was asked for
+		Log        []attemptLine `json:"log,omitempty"`  // its attempts
+	}
+	sentRequest struct {
+		URL    string      `json:"url,omitempty"` // without secrets
+		Header http.Header `json:"header"`        // secrets masked
+		Body   string      `json:"body"`
+		Binary []byte      `json:"binary,omitempty"` // the body where it is no text
 	}
 	attemptLine struct {
 		At       time.Time `json:"at"`
@@ -56,14 +63,7 @@ type (
 		Reason   string    `json:"reason,omitempty"`
 		Error    string    `json:"error,omitempty"`
 		Response string    `json:"response,omitempty"`
-	}
-	webhookLine struct {
-		Name    string    `json:"name"`
-		Enabled bool      `json:"enabled"` // in the configuration
-		Off     string    `json:"off,omitempty"`
-		OffFrom time.Time `json:"off_from,omitzero"`
-		Failing bool      `json:"failing,omitempty"` // deliveries wait for the one that tries at NextTry
-		NextTry time.Time `json:"next_try,omitzero"`
+		Replica  string    `json:"replica,omitempty"`
 	}
 	redeliverRequest struct {
 		IDs     []int64   `json:"ids,omitempty"`

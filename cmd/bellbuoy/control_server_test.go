@@ -127,16 +127,21 @@ func TestDeliveriesSayWhyTheyWait(t *testing.T) {
 
 func TestWhyWaiting(t *testing.T) {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.Local)
-	for want, w := range map[string]webhookLine{
-		"": {Name: "w", Enabled: true},
-		"not enabled in the configuration; its deliveries wait":                                                   {Name: "w", Off: notify.SwitchedByGone},
-		"disabled since its receiver answered 410 (03-04 05:06:07); its deliveries wait until: bellbuoy enable w": {Name: "w", Enabled: true, Off: notify.SwitchedByGone, OffFrom: at, Failing: true},
-		"disabled by command (03-04 05:06:07); its deliveries wait until: bellbuoy enable w":                      {Name: "w", Enabled: true, Off: notify.SwitchedByOperator, OffFrom: at},
-		"its receiver fails; one delivery tries at 03-04 05:06:07, and the others wait until one gets through":    {Name: "w", Enabled: true, Failing: true, NextTry: at},
+	since := at.Format("2006-01-02 15:04:05 MST")
+	for want, s := range map[string]notify.WebhookState{
+		"not enabled in the configuration; its deliveries wait":                                                  {Name: "w", Off: notify.SwitchedByGone},
+		"disabled since its receiver answered 410 (" + since + "); its deliveries wait until: bellbuoy enable w": {Name: "w", Enabled: true, Off: notify.SwitchedByGone, OffFrom: at, Open: true},
+		"disabled by command (" + since + "); its deliveries wait until: bellbuoy enable w":                      {Name: "w", Enabled: true, Off: notify.SwitchedByOperator, OffFrom: at},
+		"its receiver fails since " + since + " (503 Service Unavailable); one delivery tries at " + since + ", and the others wait until one gets through": {
+			Name: "w", Enabled: true, Open: true, Failing: at, Why: "503 Service Unavailable", ProbeAt: at},
 	} {
-		if got := whyWaiting(w); got != want {
-			t.Errorf("%+v: got %q, want %q", w, got, want)
+		state, from, why := stateOfWebhook(s)
+		if got := whyWaiting(waitLine{Webhook: s.Name, State: state, Since: from, Why: why, NextTry: s.ProbeAt}); got != want {
+			t.Errorf("%+v: got %q, want %q", s, got, want)
 		}
+	}
+	if state, _, _ := stateOfWebhook(notify.WebhookState{Name: "w", Enabled: true}); state != stateOK {
+		t.Errorf("a webhook of which nothing is known is %s", state)
 	}
 }
 

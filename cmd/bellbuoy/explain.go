@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/proxy"
@@ -18,21 +22,87 @@ import (
 func (a *app) explainCommand() *cobra.Command {
 	var client detect.Client
 	c := &cobra.Command{
-		Use:   "explain METHOD URL",
-		Short: "What a request would be classified as, which webhooks would fire, and why not",
-		Long: "What a request would be classified as, which webhooks would fire, and for the others the first filter that says no.\n" +
-			"URL is one at bellbuoy, or a path: /v2/team/app/manifests/v1. Nothing is sent anywhere; what only an answer tells\n" +
-			"(kind, size, whether a push changes anything) is taken as unknown, and filters on it as passed.",
-		Example: "  bellbuoy explain PUT /v2/team/app/manifests/v1\n  bellbuoy explain --operator alice DELETE https://registry.example.com/v2/team/app/manifests/v1",
-		Args:    cobra.ExactArgs(2),
-		RunE:    func(_ *cobra.Command, args []string) error { return a.explain(args[0], args[1], client) },
+		Use:   "explain EVENT-ID | METHOD URL",
+		Short: "Why webhooks fired or not: for an event that happened, or for a request that might",
+		Long: "With an EVENT-ID: for each webhook when the event was delivered, or which key of its filter kept it silent.\n" +
+			"With METHOD and URL: what the request would be classified as, which webhooks would fire, and for the others the first\n" +
+			"filter that says no. URL is one at bellbuoy, or a path: /v2/team/app/manifests/v1. Nothing is sent anywhere; where only\n" +
+			"a body or an answer decides (kind, a chart's version, whether a push changes anything), it says so.",
+		Example: "  bellbuoy explain 01a21fe2-db06-73dd-bfb2-8128bb9ca434\n  bellbuoy explain PUT /v2/team/app/manifests/v1\n" +
+			"  bellbuoy explain --operator alice DELETE https://registry.example.com/v2/team/app/manifests/v1",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return a.explainEvent(c.Context(), args[0])
+			}
+			return a.explain(c.Context(), args[0], args[1], client)
+		},
 	}
 	c.Flags().StringVar(&client.Operator, "operator", "", "who asks; default: anonymous")
 	c.Flags().StringVar(&client.UserAgent, "user-agent", "", "with which client")
 	return c
 }
 
-func (a *app) explain(method, rawURL string, client detect.Client) error {
+// explainEvent says what every webhook made of an event.
+func (a *app) explainEvent(ctx context.Context, id string) error {
+	if _, err := uuid.Parse(id); err != nil {
+		return fmt.Errorf("%q is not the id of an event; bellbuoy events lists them. For a request: bellbuoy explain METHOD URL", id)
+	}
+	c, err := a.control()
+	if err != nil {
+		return err
+	}
+	var got explainAnswer
+	if err := c.call(ctx, http.MethodGet, "/explain", url.Values{"event": {id}}, nil, &got); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
+	if err := a.printEvent(got.Event, false); err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\nWEBHOOK\tFIRED\tBECAUSE")
+	for _, w := range got.Webhooks {
+		fired, because := whatBecame(w)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", plainLine(w.Webhook), fired, plainLine(because))
+	}
+	return t.Flush()
+}
+
+// whatBecame is what a webhook made of an event, and why.
+func whatBecame(w explainLine) (fired, because string) {
+	if len(w.Deliveries) > 0 {
+		var parts []string
+		for _, d := range w.Deliveries {
+			parts = append(parts, deliveryText(d))
+		}
+		return "yes", strings.Join(parts, "; ")
+	}
+	if w.Fires {
+		return "no", "its filters match now, but did not then, or it was not there or not enabled; bellbuoy replay " + w.Webhook + " would send it"
+	}
+	because = w.Because
+	if w.Wanted != "" {
+		because += ": the event has " + orNone(w.Value) + ", it wants " + w.Wanted
+		if strings.HasPrefix(w.Because, "exclude.") {
+			because = w.Because + ": the event has " + orNone(w.Value) + ", excluded are " + w.Wanted
+		}
+	}
+	return "no", because
+}
+
+func deliveryText(d deliveryLine) string {
+	text := fmt.Sprintf("delivery %d: %s", d.ID, d.State)
+	switch {
+	case !d.FinishedAt.IsZero():
+		text += " " + fullTime(d.FinishedAt)
+	case !d.NextAt.IsZero():
+		text += ", next attempt " + fullTime(d.NextAt)
+	}
+	return text + ", " + plural(d.Attempts, "attempt") + ", last answer " + lastOf(d)
+}
+
+func (a *app) explain(ctx context.Context, method, rawURL string, client detect.Client) error {
 	_, c, _, err := a.load()
 	if err != nil {
 		return err
@@ -66,8 +136,26 @@ func (a *app) explain(method, rawURL string, client detect.Client) error {
 		return nil
 	}
 	fmt.Fprintf(a.Stdout, "event:     %s, %s\n", m.event, m.because)
-	a.printVerdicts(w.set.Explain(sampleOf(&request, m.event, upstream, client)))
+	verdicts, err := foresee(c, &request, sampleOf(&request, m.event, upstream, client))
+	if err != nil {
+		return err
+	}
+	a.printVerdicts(verdicts, a.notDelivered(ctx))
 	return nil
+}
+
+// notDelivered are the webhooks to which a running bellbuoy does not deliver, by name; none where none runs.
+func (a *app) notDelivered(ctx context.Context) map[string]waitLine {
+	var waits []waitLine
+	c, err := a.control()
+	if err != nil || c.call(ctx, http.MethodGet, "/waits", nil, nil, &waits) != nil {
+		return nil
+	}
+	by := map[string]waitLine{}
+	for _, w := range waits {
+		by[w.Webhook] = w
+	}
+	return by
 }
 
 // explained is the request that the arguments describe.
@@ -173,15 +261,80 @@ func describe(r *detect.Request) string {
 	return strings.TrimSuffix(r.Action.String()+": "+strings.Join(parts, ", "), ": ")
 }
 
-func (a *app) printVerdicts(verdicts []notify.Verdict) {
+// foreseen is what is known of a webhook before a request was made.
+type foreseen struct {
+	notify.Verdict
+	depends []string // keys that only a body or an answer decides
+}
+
+// undecided are the keys of a filter that a request alone does not decide.
+func undecided(r *detect.Request) []string {
+	switch r.Action {
+	case detect.ChartPost:
+		return []string{"repositories", "tags"}
+	case detect.ManifestPut:
+		return []string{"kinds", "changed"}
+	case detect.ManifestDelete:
+		if detect.IsDigest(r.Reference) {
+			return []string{"kinds", "tags", "tagged"}
+		}
+		return []string{"kinds"}
+	case detect.ManifestGet:
+		if detect.IsDigest(r.Reference) {
+			return []string{"kinds", "tags", "tagged"}
+		}
+		return []string{"kinds"}
+	}
+	return nil
+}
+
+// foresee explains an event of which only the request is known: a key that this does not decide keeps no webhook silent.
+func foresee(c *config.Config, r *detect.Request, e detect.Event) ([]foreseen, error) {
+	open := undecided(r)
+	decided := *c
+	decided.Webhooks = slices.Clone(c.Webhooks)
+	depends := map[string][]string{}
+	for i := range decided.Webhooks {
+		w := &decided.Webhooks[i]
+		for _, key := range open {
+			if w.Match.Clear(key) {
+				depends[w.Name] = append(depends[w.Name], "match."+key)
+			}
+			if w.Exclude.Clear(key) {
+				depends[w.Name] = append(depends[w.Name], "exclude."+key)
+			}
+		}
+	}
+	w, err := wire(&decided, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	var all []foreseen
+	for _, v := range w.set.Explain(e) {
+		all = append(all, foreseen{v, depends[v.Webhook]})
+	}
+	return all, nil
+}
+
+func (a *app) printVerdicts(verdicts []foreseen, waits map[string]waitLine) {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	defer t.Flush()
 	fmt.Fprintln(t, "\nWEBHOOK\tFIRES\tBECAUSE")
 	for _, v := range verdicts {
-		if v.Fires {
-			fmt.Fprintf(t, "%s\tyes\t%s\n", v.Webhook, plural(v.POSTs, "POST"))
-		} else {
-			fmt.Fprintf(t, "%s\tno\t%s\n", v.Webhook, v.Because)
+		fires, because := "no", v.Because
+		switch wait, waiting := waits[v.Webhook]; {
+		case !v.Fires:
+		case waiting && wait.State != stateFailing:
+			because = whyWaiting(wait)
+		case len(v.depends) > 0:
+			fires, because = "depends", strings.Join(v.depends, ", ")+": only the body or the answer decides"
+		default:
+			fires, because = "yes", plural(v.POSTs, "POST")
+			if waiting {
+				because += "; " + whyWaiting(wait)
+			}
 		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", v.Webhook, fires, because)
 	}
 }

@@ -68,27 +68,29 @@ func run(ctx context.Context, args []string, sys system) int {
 func newRoot(sys system, began *bool) *cobra.Command {
 	app := &app{system: sys}
 	root := &cobra.Command{
-		Use:               "bellbuoy",
-		Short:             "Webhooks for any container registry and ChartMuseum: a reverse proxy that tells what passes",
-		Args:              cobra.NoArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRun:  func(*cobra.Command, []string) { *began = true },
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		RunE:              func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) },
+		Use:              "bellbuoy",
+		Short:            "Webhooks for any container registry and ChartMuseum: a reverse proxy that tells what passes",
+		Args:             cobra.NoArgs,
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		PersistentPreRun: func(*cobra.Command, []string) { *began = true },
+		Version:          buildVersion(),
+		RunE:             func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) },
 	}
+	root.SetVersionTemplate("bellbuoy {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&app.configFlag, "config", "c", "", "configuration `file` (default: $BELLBUOY_CONFIG, ./bellbuoy.yaml, /etc/bellbuoy/bellbuoy.yaml)")
 	root.AddCommand(
 		&cobra.Command{Use: "serve", Short: "Run the proxy (the default command)", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) }},
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
-		app.checkCommand(), app.explainCommand(), app.presetCommand(), app.salvageCommand(),
-		app.talks(app.reloadCommand()), app.talks(app.pingCommand()),
+		app.checkCommand(), app.talks(app.explainCommand()), app.presetCommand(), app.salvageCommand(),
+		app.talks(app.statusCommand()), app.talks(app.reloadCommand()), app.talks(app.pingCommand()),
 		app.talks(app.switchCommand("enable", "Deliver to a webhook again (also one that answered 410)")),
 		app.talks(app.switchCommand("disable", "Stop delivering to a webhook; its deliveries wait")),
 		app.talks(app.eventsCommand()), app.talks(app.deliveriesCommand()), app.talks(app.redeliverCommand()), app.talks(app.indexCommand()),
 	)
+	root.AddCommand(app.manCommand(root))
 	return root
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,7 +38,12 @@ func command(t *testing.T, config string, args ...string) (code int, stdout, std
 		}
 	}
 	var out, errs bytes.Buffer
-	code = run(context.Background(), append(args, "-c", path), system{Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
+	if args[0] == "__complete" {
+		args = slices.Insert(args, 1, "-c", path)
+	} else if !slices.Contains(args, "check") || len(args) == 1 || strings.HasPrefix(args[1], "-") {
+		args = append(args, "-c", path)
+	}
+	code = run(context.Background(), args, system{Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
 	return code, strings.ReplaceAll(out.String(), dir, "DIR"), strings.ReplaceAll(errs.String(), dir, "DIR")
 }
 
@@ -50,6 +56,21 @@ func TestCommandLine(t *testing.T) {
 		stderr       []string
 	}{
 		{"version", "", []string{"version"}, 0, []string{"bellbuoy "}, nil},
+		{"--version", "", []string{"--version"}, 0, []string{"bellbuoy "}, nil},
+		{"check FILE that is not there", "", []string{"check", "/no/such.yaml"}, 1, []string{"/no/such.yaml"}, nil},
+		{"check --json", smallConfig + "  - {name: x, urll: x}\n", []string{"check", "--json"}, 1,
+			[]string{`"ok": false`, `"line": 16,` + "\n" + `      "column": 15,`, `"path": "webhooks[2].urll"`, `"message": "unknown key; did you mean \"url\"?"`}, nil},
+		{"check --json of a good file", smallConfig, []string{"check", "--json"}, 0, []string{`"ok": true`, `"problems": []`}, nil},
+		{"status of nobody", smallConfig, []string{"status"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},
+		{"commands need data_dir only", "webhooks: [\n", []string{"events"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},
+		{"--data-dir", "webhooks: [\n", []string{"events", "--data-dir", "/no/such"}, 1, nil, []string{"no bellbuoy is running", "/no/such/admin.sock"}},
+		{"no configuration at all", "", []string{"events"}, 1, nil, []string{"--data-dir"}},
+		{"follow has no end", smallConfig, []string{"events", "-f", "--until", "10:00"}, 1, nil, []string{"--until"}},
+		{"explain no event", smallConfig, []string{"explain", "4711"}, 1, nil, []string{"is not the id of an event", "bellbuoy events"}},
+		{"completion", "", []string{"completion", "bash"}, 0, []string{"__start_bellbuoy"}, nil},
+		{"completes webhooks", smallConfig, []string{"__complete", "ping", ""}, 0, []string{"ci\nall\n"}, nil},
+		{"completes a flag's webhooks", smallConfig, []string{"__complete", "deliveries", "--webhook", ""}, 0, []string{"ci\nall\n"}, nil},
+		{"completes states", smallConfig, []string{"__complete", "deliveries", "--state", ""}, 0, []string{"pending\ndelivered\ndead\nparked\n"}, nil},
 		{"unknown command", "", []string{"srve"}, 2, nil, []string{"srve", "'bellbuoy --help'"}},
 		{"unknown flag", smallConfig, []string{"check", "--jsn"}, 2, nil, []string{"--jsn"}},
 		{"missing argument", smallConfig, []string{"ping"}, 2, nil, []string{"accepts 1 arg", "Usage: bellbuoy ping WEBHOOK"}},
@@ -110,7 +131,7 @@ func TestExplain(t *testing.T) {
 		{"DELETE", "/v2/team/app/manifests/v1", []string{"DELETE_TAG"}},
 		{"DELETE", "/v2/team/app/manifests/" + digest, []string{"DELETE_ARTIFACT"}},
 		{"GET", "/v2/team/app/blobs/" + digest, []string{"none: a blob is part"}},
-		{"POST", "/api/team/charts", []string{"upstream:  chartmuseum", "UPLOAD_CHART"}},
+		{"POST", "/api/team/charts", []string{"upstream:  chartmuseum", "UPLOAD_CHART", "ci       yes", "all      depends  match.repositories: only the body or the answer decides"}},
 		{"GET", "/charts/demo-1.0.0.tgz", []string{"DOWNLOAD_CHART", "file demo-1.0.0.tgz"}},
 		{"GET", "/anything", []string{"other", "none"}},
 	}
@@ -127,5 +148,26 @@ func TestExplain(t *testing.T) {
 	}
 	if code, _, stderr := command(t, smallConfig, "explain", "GET", "v2/x"); code != 1 || !strings.Contains(stderr, "begins with /") {
 		t.Errorf("%d %s", code, stderr)
+	}
+}
+
+// TestManuals: a page for each command that users see, with its flags.
+func TestManuals(t *testing.T) {
+	dir := t.TempDir()
+	if code, _, stderr := command(t, "", "man", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	for name, want := range map[string]string{
+		"bellbuoy.1":            ".BR bellbuoy\\-status (1)",
+		"bellbuoy-status.1":     "\\-\\-json",
+		"bellbuoy-deliveries.1": "bellbuoy deliveries \\-\\-webhook deploy",
+	} {
+		page, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("%s lacks %q: %v\n%s", name, want, err, page)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "bellbuoy-man.1")); err == nil {
+		t.Error("a hidden command has a page")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -139,7 +140,10 @@ func (b *buoy) takeNext() (config.Warnings, error) {
 }
 
 // reloadMetrics show how the last reload went. A start counts as one.
-type reloadMetrics struct{ ok, at prometheus.Gauge }
+type reloadMetrics struct {
+	ok, at prometheus.Gauge
+	taken  atomic.Bool
+}
 
 func newReloadMetrics(registry prometheus.Registerer) *reloadMetrics {
 	m := &reloadMetrics{
@@ -154,6 +158,7 @@ func newReloadMetrics(registry prometheus.Registerer) *reloadMetrics {
 }
 
 func (m *reloadMetrics) note(taken bool) {
+	m.taken.Store(taken)
 	if !taken {
 		m.ok.Set(0)
 		return

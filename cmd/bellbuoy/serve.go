@@ -83,7 +83,7 @@ func (a *app) serve(ctx context.Context) error {
 	})
 	b := &buoy{
 		app: a, path: path, log: log, logging: logging, listeners: l, socket: socket, hup: hup, seen: seen,
-		reloads: newReloadMetrics(registry), asked: make(chan reloadRequest),
+		started: time.Now(), storeWarnings: s.Warnings, reloads: newReloadMetrics(registry), asked: make(chan reloadRequest),
 		outbox: outbox, dispatcher: dispatcher, asker: &askers{},
 		ready: &readiness{store: outbox.Healthy, kept: outbox.Kept},
 	}
@@ -112,6 +112,7 @@ type buoy struct {
 	path      string
 	log       *zap.Logger
 	logging   *logSettings
+	started   time.Time
 	reloads   *reloadMetrics
 	asked     chan reloadRequest // by commands
 	listeners listeners
@@ -130,6 +131,8 @@ type buoy struct {
 	health     *http.Server
 	admin      *adminGate // nil: turned off
 	ready      *readiness
+
+	storeWarnings func() []string
 }
 
 // use makes the running parts follow w. The handler has been configured with it already, because that is what can fail.

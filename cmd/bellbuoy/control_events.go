@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+const (
+	eventsPage = 500     // events that are read at a time
+	eventsMost = 100_000 // events that are looked at for one question
+	mostListed = 10_000  // lines of one answer
+)
+
+// stoppedAt names the time back to which was looked, where that is not the end.
+const stoppedAt = "Bellbuoy-Stopped-At"
+
+// eventSearch is what a command asks of the recorded events.
+type eventSearch struct {
+	query store.EventQuery // what the store can answer
+	match func(*detect.Event) bool
+	limit int
+}
+
+// searchOf reads a search from a command's query.
+func searchOf(form url.Values) (s eventSearch, err error) {
+	for _, kind := range form["type"] {
+		if !slices.Contains(notify.Types(), detect.Type(kind)) {
+			return s, fmt.Errorf("%w: there is no type %q of events; there are %s", errBad, kind, joined(notify.Types()))
+		}
+		s.query.Types = append(s.query.Types, kind)
+	}
+	if s.limit, err = limitOf(form, 20); err != nil {
+		return s, err
+	}
+	if s.query.Since, s.query.Until, err = spanOf(form); err != nil {
+		return s, err
+	}
+	s.match, err = notify.Search(notify.Match{Repositories: form["repository"], Tags: form["tag"], Operators: form["operator"]})
+	if err != nil {
+		return s, fmt.Errorf("%w: %s", errBad, strings.TrimPrefix(err.Error(), "search."))
+	}
+	return s, nil
+}
+
+// newest are the latest events that match, oldest first. looked is the time of the last one that was looked at, where that
+// is as far as one question goes; else zero.
+func (b *buoy) newest(ctx context.Context, s eventSearch) (found []detect.Event, looked time.Time, err error) {
+	q := s.query
+	for seen := 0; len(found) < s.limit; {
+		q.Limit = eventsPage
+		page, err := b.dispatcher.Events(ctx, q)
+		if err != nil {
+			return nil, looked, err
+		}
+		for i := range page {
+			q.Before = page[i].Seq
+			if len(found) < s.limit && s.match(&page[i]) {
+				found = append(found, page[i])
+			}
+		}
+		if seen += len(page); len(page) < eventsPage {
+			break
+		}
+		if seen >= eventsMost {
+			looked = page[len(page)-1].At
+			break
+		}
+	}
+	slices.Reverse(found)
+	return found, looked, nil
+}
+
+func (b *buoy) controlEvents(w http.ResponseWriter, r *http.Request) error {
+	s, err := searchOf(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	appended := b.dispatcher.EventAppended()
+	found, looked, err := b.newest(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if !looked.IsZero() {
+		w.Header().Set(stoppedAt, looked.Format(time.RFC3339Nano))
+	}
+	out := json.NewEncoder(w)
+	for i := range found {
+		s.query.After = found[i].Seq
+		if out.Encode(lineOfEvent(&found[i])) != nil {
+			return nil // nobody reads any more
+		}
+	}
+	if r.URL.Query().Get("follow") != "" {
+		b.followEvents(w, r, s, appended)
+	}
+	return nil
+}
+
+// followEvents writes what comes after s.query.After until nobody reads any more. appended was taken before that was read.
+func (b *buoy) followEvents(w http.ResponseWriter, r *http.Request, s eventSearch, appended <-chan struct{}) {
+	out, flush := json.NewEncoder(w), http.NewResponseController(w)
+	q := s.query
+	q.Ascending, q.Limit = true, eventsPage
+	if q.After == 0 {
+		q.Since = laterOf(q.Since, time.Now()) // none was listed: only what comes
+	}
+	for {
+		next := b.dispatcher.EventAppended()
+		found, err := b.dispatcher.Events(r.Context(), q)
+		if err != nil {
+			return
+		}
+		for i := range found {
+			q.After = found[i].Seq
+			if s.match(&found[i]) && out.Encode(lineOfEvent(&found[i])) != nil {
+				return
+			}
+		}
+		_ = flush.Flush()
+		if len(found) < eventsPage {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-appended:
+			}
+		}
+		appended = next
+	}
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func lineOfEvent(e *detect.Event) eventLine {
+	return eventLine{Seq: e.Seq, BellbuoyEvent: format.NewBellbuoyEvent(e)}
+}
+
+// limitOf is how many lines are asked for.
+func limitOf(form url.Values, usual int) (int, error) {
+	text := form.Get("limit")
+	if text == "" {
+		return usual, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > mostListed {
+		return 0, fmt.Errorf("%w: --limit must be a number from 1 to %d", errBad, mostListed)
+	}
+	return n, nil
+}
+
+func spanOf(form url.Values) (since, until time.Time, err error) {
+	for key, into := range map[string]*time.Time{"since": &since, "until": &until} {
+		if text := form.Get(key); text != "" {
+			if *into, err = time.Parse(time.RFC3339Nano, text); err != nil {
+				return since, until, fmt.Errorf("%w: %s must be a time", errBad, key)
+			}
+		}
+	}
+	return since, until, nil
+}
+
+func joined[T ~string](all []T) string {
+	texts := make([]string, len(all))
+	for i, t := range all {
+		texts[i] = string(t)
+	}
+	return strings.Join(texts, ", ")
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+type (
+	explainAnswer struct {
+		Event    eventLine     `json:"event"`
+		Webhooks []explainLine `json:"webhooks"`
+	}
+	explainLine struct {
+		Webhook    string         `json:"webhook"`
+		Fires      bool           `json:"fires"`             // by its filters, as they are now
+		Because    string         `json:"because,omitempty"` // the key that keeps it silent
+		Value      string         `json:"value,omitempty"`   // of the event
+		Wanted     string         `json:"wanted,omitempty"`  // by the key
+		Deliveries []deliveryLine `json:"deliveries,omitempty"`
+	}
+)
+
+// controlExplain says what every webhook made of an event.
+func (b *buoy) controlExplain(w http.ResponseWriter, r *http.Request) error {
+	id := r.URL.Query().Get("event")
+	events, err := b.dispatcher.Events(r.Context(), store.EventQuery{ID: id, Limit: 1})
+	if err != nil {
+		return err
+	}
+	if id == "" || len(events) == 0 {
+		return fmt.Errorf("there is no event %q (any more): %w; bellbuoy events lists them", id, store.ErrNotFound)
+	}
+	made, err := b.dispatcher.Deliveries(r.Context(), store.DeliveryQuery{EventID: id, Limit: mostListed})
+	if err != nil {
+		return err
+	}
+	answer := explainAnswer{Event: lineOfEvent(&events[0])}
+	hooks := b.wiring.Load().config.Webhooks
+	for _, v := range b.dispatcher.Explain(events[0]) {
+		line := explainLine{Webhook: v.Webhook, Fires: v.Fires, Because: v.Because}
+		for i := range hooks {
+			if hooks[i].Name == v.Webhook && !v.Fires {
+				line.Value, line.Wanted = whyNot(v.Because, &events[0], &hooks[i])
+			}
+		}
+		for _, d := range slices.Backward(made) {
+			if d.Webhook == v.Webhook {
+				line.Deliveries = append(line.Deliveries, lineOf(d))
+			}
+		}
+		answer.Webhooks = append(answer.Webhooks, line)
+	}
+	return json.NewEncoder(w).Encode(answer)
+}
+
+// lineOf is a delivery without what its event says.
+func lineOf(d store.Delivery) deliveryLine {
+	line := deliveryLine{ID: d.ID, Webhook: d.Webhook, State: stateNames[d.State], EventID: d.EventID, Attempts: d.Attempts, Status: d.Status, Reason: d.Reason,
+		CreatedAt: d.CreatedAt, FinishedAt: d.FinishedAt}
+	if d.State == store.Pending {
+		line.NextAt = d.NextAt
+	}
+	return line
+}
+
+// whyNot is the value of an event that a key of a webhook's filter refuses, and what the key asks for.
+func whyNot(because string, e *detect.Event, w *config.Webhook) (value, wanted string) {
+	under, key, _ := strings.Cut(because, ".")
+	match := w.Match
+	if under == "exclude" {
+		match = w.Exclude
+	}
+	client := e.Client
+	switch key {
+	case "upstreams":
+		return e.Upstream, list(match.Upstreams)
+	case "projects":
+		return projectOf(e.Repository), list(match.Projects)
+	case "repositories":
+		return repositoryText(e), list(match.Repositories)
+	case "tags":
+		return orNone(tagOf(e, 0)), list(match.Tags)
+	case "operators":
+		return orNone(client.Operator), list(match.Operators)
+	case "user_agents":
+		return orNone(client.UserAgent), list(match.UserAgents)
+	case "kinds":
+		return kindOf(e), list(match.Kinds)
+	case "tagged":
+		return fmt.Sprint(tagOf(e, 0) != ""), wantText(match.Tagged)
+	case "changed":
+		return fmt.Sprint(!e.Unchanged), wantText(match.Changed)
+	}
+	switch under {
+	case "events":
+		return string(e.Type), list(w.Events)
+	case "enabled":
+		return "", "true"
+	case "manifest_reads":
+		return "a read of the manifest and no layer", "true"
+	}
+	return "", ""
+}
+
+func repositoryText(e *detect.Event) string {
+	if e.Chart != nil {
+		return strings.TrimPrefix(e.Repository+"/"+e.Chart.Name, "/")
+	}
+	return e.Repository
+}
+
+func kindOf(e *detect.Event) string {
+	switch {
+	case e.Chart != nil:
+		return string(detect.HelmChart)
+	case e.Artifact != nil:
+		return string(e.Artifact.Kind)
+	}
+	return "unknown"
+}
+
+func list(values []string) string { return "[" + strings.Join(values, ", ") + "]" }
+
+func wantText(want *bool) string {
+	if want == nil {
+		return ""
+	}
+	return fmt.Sprint(*want)
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "(none)"
+	}
+	return text
+}
+
+// controlWaits are the webhooks that are not delivered to.
+func (b *buoy) controlWaits(w http.ResponseWriter, r *http.Request) error {
+	states, err := b.dispatcher.States(r.Context())
+	if err != nil {
+		return err
+	}
+	waits := []waitLine{}
+	for _, s := range states {
+		state, since, why := stateOfWebhook(s)
+		if state == stateOK || state == stateFailing && !s.Open {
+			continue
+		}
+		waits = append(waits, waitLine{Webhook: s.Name, State: state, Since: since, Why: why, NextTry: s.ProbeAt})
+	}
+	return json.NewEncoder(w).Encode(waits)
+}
+
+// The states of a webhook.
+const (
+	stateOK       = "ok"
+	stateFailing  = "failing"
+	stateDisabled = "disabled" // by command
+	stateGone     = "gone"     // its receiver answered 410
+	stateOff      = "off"      // in the configuration
+)
+
+// stateOfWebhook is how a webhook is doing, since when and why.
+func stateOfWebhook(s notify.WebhookState) (state string, since time.Time, why string) {
+	switch {
+	case !s.Enabled:
+		return stateOff, since, "enabled: false in the configuration"
+	case s.Off == notify.SwitchedByGone:
+		return stateGone, s.OffFrom, "its receiver answered 410; bellbuoy enable " + s.Name
+	case s.Off != "":
+		return stateDisabled, s.OffFrom, "by command; bellbuoy enable " + s.Name
+	case !s.Failing.IsZero() || s.Open:
+		return stateFailing, s.Failing, s.Why
+	}
+	return stateOK, since, ""
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// eventsFlags select events on the command line.
+type eventsFlags struct {
+	follow, json                        bool
+	limit                               int
+	types, repositories, tags, operator []string
+	span
+}
+
+func (a *app) eventsCommand() *cobra.Command {
+	var f eventsFlags
+	c := &cobra.Command{Use: "events", Short: "List or follow events, newest last", Args: cobra.NoArgs,
+		Long: "List or follow events, newest last. Filters of different flags must all match; of one flag given twice, one must.\n" +
+			"G is a glob as in match: * stays within a segment of a repository and ** crosses /; {a,b}, [0-9] and ? work too.",
+		Example: "  bellbuoy events --since 09:00 --repository 'team/**' --tag 'v*'\n  bellbuoy events -f --type PUSH_ARTIFACT",
+		RunE:    func(c *cobra.Command, _ []string) error { return a.events(c.Context(), f) }}
+	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with those that come, until interrupted")
+	c.Flags().BoolVar(&f.json, "json", false, "print JSON lines")
+	c.Flags().IntVarP(&f.limit, "limit", "n", 20, "how many to list")
+	c.Flags().StringSliceVar(&f.types, "type", nil, "only of this type, e.g. PUSH_ARTIFACT")
+	c.Flags().StringArrayVar(&f.repositories, "repository", nil, "only of repositories that match `G`")
+	c.Flags().StringArrayVar(&f.tags, "tag", nil, "only of tags, or versions of charts, that match `G`")
+	c.Flags().StringArrayVar(&f.operator, "operator", nil, "only of operators that match `G`")
+	addSpan(c, &f.span)
+	_ = c.RegisterFlagCompletionFunc("type", completeTypes)
+	return c
+}
+
+func addSpan(c *cobra.Command, s *span) {
+	c.Flags().StringVar(&s.since, "since", "", "only those since `T`: "+timeHelp)
+	c.Flags().StringVar(&s.until, "until", "", "only those before `T`; a date is included")
+}
+
+func (a *app) events(ctx context.Context, f eventsFlags) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE)
+	defer stop()
+	if f.follow && f.until != "" {
+		return errors.New("--follow has no end: leave out --until")
+	}
+	query := url.Values{"limit": {strconv.Itoa(f.limit)}, "type": f.types, "repository": f.repositories, "tag": f.tags, "operator": f.operator}
+	if err := f.span.add(query); err != nil {
+		return err
+	}
+	if f.follow {
+		query.Set("follow", "1")
+	}
+	c, err := a.control()
+	if err != nil {
+		return err
+	}
+	resp, err := c.do(ctx, http.MethodGet, "/events", query, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if !f.json {
+		fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
+	}
+	err = lines(resp.Body, func(e eventLine) error { return a.printEvent(e, f.json) })
+	if at, stopped := time.Parse(time.RFC3339Nano, resp.Header.Get(stoppedAt)); stopped == nil {
+		fmt.Fprintf(a.Stderr, "looked back to %s; for what was before: --until %s\n", fullTime(at), at.Format(time.RFC3339))
+	}
+	if f.follow && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+const eventColumns = "%-23s  %-36s  %-18s  %-12s  %s\n"
+
+func (a *app) printEvent(e eventLine, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(a.Stdout).Encode(e)
+	}
+	who := e.Operator
+	if who == "" {
+		who = "-"
+	}
+	what := e.Repository
+	if len(e.References) > 0 {
+		what = strings.Join(e.References, " ")
+	}
+	if e.Digest != "" && !strings.Contains(what, e.Digest) {
+		what += " " + e.Digest
+	}
+	_, err := fmt.Fprintf(a.Stdout, eventColumns, fullTime(e.Time), e.ID, e.Type, plainLine(who), plainLine(what))
+	return err
+}

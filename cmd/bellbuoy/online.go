@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/config"
+)
+
+const reachHostTimeout = 10 * time.Second
+
+// reachProblems asks every upstream whether it answers and takes the login, and connects to every webhook's host, all at once.
+// It sends nothing to a webhook. nil: all can be reached.
+func reachProblems(ctx context.Context, w *wiring) error {
+	c := w.config
+	var mu sync.Mutex
+	var found config.Problems
+	var asking sync.WaitGroup
+	try := func(path string, do func(ctx context.Context) error) {
+		asking.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, reachHostTimeout)
+			defer cancel()
+			if err := do(ctx); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				found = append(found, c.Problem(path, reachText(err)))
+			}
+		})
+	}
+	for i := range c.Upstreams {
+		u := &c.Upstreams[i]
+		try(fmt.Sprintf("upstreams[%d].url", i), func(ctx context.Context) error {
+			return w.askers[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum)
+		})
+	}
+	for i := range c.Webhooks {
+		h := &c.Webhooks[i]
+		if !h.Enabled {
+			continue
+		}
+		try(fmt.Sprintf("webhooks[%d].url", i), func(ctx context.Context) error { return w.clients[i].Reach(ctx) })
+	}
+	asking.Wait()
+	if len(found) == 0 {
+		return nil
+	}
+	return found
+}
+
+// reachText is what is wrong, with the key that likely mends it. It never shows a URL, whose path may be a secret.
+func reachText(err error) string {
+	text := err.Error()
+	if inURL, ok := errors.AsType[*url.Error](err); ok {
+		text = inURL.Err.Error()
+	}
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var record tls.RecordHeaderError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &unknown):
+		text += "; tls.ca_file names the CA of a private certificate"
+	case errors.As(err, &name):
+		text += "; tls.server_name names what the certificate is for"
+	case errors.As(err, &record):
+		text += "; does it speak http, not https?"
+	case strings.Contains(text, "malformed HTTP response") || strings.Contains(text, "HTTP request to an HTTPS server"):
+		text += "; does it speak https, not http?"
+	case errors.As(err, &dns):
+		text = "the name does not resolve: " + dns.Error()
+	}
+	return "cannot be reached: " + text
+}

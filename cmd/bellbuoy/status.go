@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{Use: "status", Short: "How webhooks, upstreams and the store are doing; exit code 1 when something needs attention", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context(), asJSON) }}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (a *app) status(ctx context.Context, asJSON bool) error {
+	c, err := a.control()
+	if err != nil {
+		return err
+	}
+	var s statusAnswer
+	if err := c.call(ctx, http.MethodGet, "/status", nil, nil, &s); err != nil {
+		return err
+	}
+	if asJSON {
+		out := json.NewEncoder(a.Stdout)
+		out.SetIndent("", "  ")
+		if err := out.Encode(s); err != nil {
+			return err
+		}
+	} else {
+		a.printStatus(&s, time.Now())
+	}
+	if len(s.Attention) > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+func (a *app) printStatus(s *statusAnswer, now time.Time) {
+	fmt.Fprintf(a.Stdout, "bellbuoy %s, up %s, configuration %s, %s\n\n", s.Version, lengthOf(now.Sub(s.Started)), s.Config, fullTime(now))
+	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "WEBHOOK\tSTATE\tSINCE\tSUCCESS\tPENDING\tOLDEST\tDEAD\tCIRCUIT\tNEXT ATTEMPT\tLAST FIRED")
+	for _, w := range s.Webhooks {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", plainLine(w.Name), w.State, fullTime(w.Since), success(w), w.Pending, ago(w.Oldest, now),
+			w.Dead, w.Circuit, fullTime(w.NextAttempt), fired(w.LastFired, now))
+	}
+	if len(s.Webhooks) == 0 {
+		fmt.Fprintln(t, "(none)")
+	}
+	fmt.Fprintln(t, "\nUPSTREAM\tTYPE\tURL\tSTATE")
+	for _, u := range s.Upstreams {
+		state := fmt.Sprintf("answers in %.0f ms", u.Millis)
+		if u.Error != "" {
+			state = plainLine(u.Error)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", u.Name, u.Type, u.URL, state)
+	}
+	_ = t.Flush()
+	a.printStore(&s.Store)
+	if len(s.Attention) == 0 {
+		fmt.Fprintln(a.Stdout, "\nnothing needs attention")
+		return
+	}
+	fmt.Fprintln(a.Stdout, "\nneeds attention:")
+	for _, line := range s.Attention {
+		fmt.Fprintf(a.Stdout, "  %s\n", plainLine(line))
+	}
+}
+
+func (a *app) printStore(s *storeStatus) {
+	limit := "no limit"
+	if s.MaxSize > 0 {
+		limit = "of " + bytesText(s.MaxSize)
+	}
+	health := "works"
+	if s.Error != "" {
+		health = "fails: " + plainLine(s.Error)
+	}
+	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "\nSTORE\t%s, %s\n", s.Kind, health)
+	fmt.Fprintf(t, "size\t%s %s (%s); disk: %s free of %s\n", bytesText(s.Size), limit, s.Dir, bytesText(s.DiskFree), bytesText(s.DiskSize))
+	fmt.Fprintf(t, "events\t%d in memory, %d lost since the start; open intents: %d\n", s.InMemory, s.Lost, s.OpenIntents)
+	for _, w := range s.Warnings {
+		fmt.Fprintf(t, "warning\t%s\n", plainLine(w))
+	}
+	_ = t.Flush()
+}
+
+func success(w webhookStatus) string {
+	if w.SuccessRate == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f%% of %d", *w.SuccessRate*100, w.Tried)
+}
+
+// fired is when each trigger last fired, the latest first.
+func fired(last map[detect.Type]time.Time, now time.Time) string {
+	types := slices.SortedFunc(maps.Keys(last), func(x, y detect.Type) int { return last[y].Compare(last[x]) })
+	var parts []string
+	for _, t := range types {
+		parts = append(parts, string(t)+" "+ago(last[t], now))
+	}
+	if len(parts) == 0 {
+		return "never"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// bytesText is a number of bytes with one digit behind the point.
+func bytesText(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, units := float64(n), []string{"KiB", "MiB", "GiB", "TiB"}
+	unit := ""
+	for _, u := range units {
+		if value < 1<<10 {
+			break
+		}
+		value, unit = value/(1<<10), u
+	}
+	return fmt.Sprintf("%.1f %s", value, unit)
+}
+
+// webhookNames are those of the running bellbuoy, or else of the file: what a shell completes.
+func (a *app) webhookNames(ctx context.Context) (names []string) {
+	if c, err := a.control(); err == nil && c.call(ctx, http.MethodGet, "/webhooks", nil, nil, &names) == nil {
+		return names
+	}
+	path, err := config.Find(a.configFlag, a.LookupEnv)
+	if err != nil {
+		return nil
+	}
+	if c, _, err := config.Load(path, a.LookupEnv); err == nil {
+		for i := range c.Webhooks {
+			names = append(names, c.Webhooks[i].Name)
+		}
+	}
+	return names
+}

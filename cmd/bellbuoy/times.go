@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/config"
+)
+
+// span is a stretch of time as two flags give it.
+type span struct{ since, until string }
+
+// add puts the span into a query.
+func (s span) add(q url.Values) error {
+	now := time.Now()
+	for _, end := range []struct{ key, text string }{{"since", s.since}, {"until", s.until}} {
+		if end.text == "" {
+			continue
+		}
+		t, err := timeOf(end.text, now, end.key == "until")
+		if err != nil {
+			return fmt.Errorf("--%s %w", end.key, err)
+		}
+		q.Set(end.key, t.Format(time.RFC3339Nano))
+	}
+	return nil
+}
+
+const timeHelp = "a time of day (15:04), a date (2006-01-02), both, RFC 3339, or a duration that is counted back (2h, 3d)"
+
+// timeOf reads a time in the zone of now. A time of day is the last one that has been; a date is its beginning, or its end
+// where the last moment of a stretch is asked for.
+func timeOf(text string, now time.Time, last bool) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
+	}
+	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"} {
+		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	if t, err := time.ParseInLocation(time.DateOnly, text, now.Location()); err == nil {
+		if last {
+			t = t.AddDate(0, 0, 1)
+		}
+		return t, nil
+	}
+	for _, layout := range []string{"15:04:05", "15:04"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, now.Location())
+			if t.After(now) {
+				t = t.AddDate(0, 0, -1)
+			}
+			return t, nil
+		}
+	}
+	var d config.Duration
+	if err := d.UnmarshalText([]byte(text)); err != nil {
+		return time.Time{}, fmt.Errorf("%q is no time: write %s", text, timeHelp)
+	}
+	return now.Add(-time.Duration(d)), nil
+}
+
+// fullTime is a time with its zone; "-" for none.
+func fullTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05 MST")
+}
+
+// ago is how long ago something was, in one unit.
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return lengthOf(now.Sub(t)) + " ago"
+}
+
+// lengthOf is a duration in its largest unit.
+func lengthOf(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	}
+	return fmt.Sprintf("%ds", max(int(d.Seconds()), 0))
+}
