@@ -17,13 +17,17 @@ FUZZTIME ?= 30s
 CHAOS    ?= 20m
 SOAK     ?= 30m
 
-.PHONY: help build check test demo bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
+.PHONY: help build check test demo man bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## bin/bellbuoy
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/bellbuoy ./cmd/bellbuoy
+
+man: ## the manual pages, into bin/man
+	mkdir -p bin/man
+	go run -ldflags "$(LDFLAGS)" ./cmd/bellbuoy man bin/man
 
 check: fmt vet ## the quick inner loop: unit tests and lint
 	$(TALLY) -short ./...

@@ -70,7 +70,7 @@ func (a *app) events(ctx context.Context, f eventsFlags) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if !f.json {
+	if !f.json && !f.follow {
 		fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
 	}
 	err = lines(resp.Body, func(e eventLine) error { return a.printEvent(e, f.json) })

@@ -30,7 +30,7 @@ func (a *app) explainCommand() *cobra.Command {
 			"a body or an answer decides (kind, a chart's version, whether a push changes anything), it says so.",
 		Example: "  bellbuoy explain 01a21fe2-db06-73dd-bfb2-8128bb9ca434\n  bellbuoy explain PUT /v2/team/app/manifests/v1\n" +
 			"  bellbuoy explain --operator alice DELETE https://registry.example.com/v2/team/app/manifests/v1",
-		Args: cobra.RangeArgs(1, 2),
+		Args: eventOrRequest,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return a.explainEvent(c.Context(), args[0])
@@ -43,11 +43,19 @@ func (a *app) explainCommand() *cobra.Command {
 	return c
 }
 
+// eventOrRequest accepts the id of an event, or a method and a URL.
+func eventOrRequest(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return cobra.RangeArgs(1, 2)(c, args)
+	}
+	if _, err := uuid.Parse(args[0]); err != nil {
+		return fmt.Errorf("%q is not the id of an event; bellbuoy events lists them. For a request name METHOD and URL", args[0])
+	}
+	return nil
+}
+
 // explainEvent says what every webhook made of an event.
 func (a *app) explainEvent(ctx context.Context, id string) error {
-	if _, err := uuid.Parse(id); err != nil {
-		return fmt.Errorf("%q is not the id of an event; bellbuoy events lists them. For a request: bellbuoy explain METHOD URL", id)
-	}
 	c, err := a.control()
 	if err != nil {
 		return err

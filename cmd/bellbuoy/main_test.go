@@ -66,7 +66,7 @@ func TestCommandLine(t *testing.T) {
 		{"--data-dir", "webhooks: [\n", []string{"events", "--data-dir", "/no/such"}, 1, nil, []string{"no bellbuoy is running", "/no/such/admin.sock"}},
 		{"no configuration at all", "", []string{"events"}, 1, nil, []string{"--data-dir"}},
 		{"follow has no end", smallConfig, []string{"events", "-f", "--until", "10:00"}, 1, nil, []string{"--until"}},
-		{"explain no event", smallConfig, []string{"explain", "4711"}, 1, nil, []string{"is not the id of an event", "bellbuoy events"}},
+		{"explain no event", smallConfig, []string{"explain", "4711"}, 2, nil, []string{"is not the id of an event", "bellbuoy events"}},
 		{"completion", "", []string{"completion", "bash"}, 0, []string{"__start_bellbuoy"}, nil},
 		{"completes webhooks", smallConfig, []string{"__complete", "ping", ""}, 0, []string{"ci\nall\n"}, nil},
 		{"completes a flag's webhooks", smallConfig, []string{"__complete", "deliveries", "--webhook", ""}, 0, []string{"ci\nall\n"}, nil},
