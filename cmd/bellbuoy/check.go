@@ -77,7 +77,7 @@ func (a *app) check(ctx context.Context, online, asJSON bool) error {
 		return errSilent
 	}
 	for _, p := range inOrder(problems, warnings) {
-		fmt.Fprintln(a.Stdout, plainLine(p.String()))
+		fmt.Fprintln(a.Stdout, oneLine(p.String()))
 	}
 	if err != nil {
 		fmt.Fprintf(a.Stdout, "%s: not ok (%s, %s)\n", path, plural(len(problems), "problem"), plural(len(warnings), "warning"))

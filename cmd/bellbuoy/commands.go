@@ -31,13 +31,13 @@ func (a *app) ping(ctx context.Context, webhook string) error {
 		fmt.Fprintf(a.Stdout, "%d %s in %.1f ms\n", got.Status, http.StatusText(got.Status), got.Millis)
 	}
 	if got.Response != "" {
-		fmt.Fprintln(a.Stdout, strings.TrimRight(plain(got.Response), "\n"))
+		fmt.Fprintln(a.Stdout, strings.TrimRight(got.Response, "\n"))
 	}
 	if !got.OK {
 		if got.Error == "" {
 			return fmt.Errorf("%s did not take the event", webhook)
 		}
-		return errors.New(plainLine(got.Error))
+		return errors.New(oneLine(got.Error))
 	}
 	return nil
 }

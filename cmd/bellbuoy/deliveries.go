@@ -77,7 +77,7 @@ func (a *app) printDeliveries(answer io.Reader) error {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tWEBHOOK\tSTATE\tATTEMPTS\tLAST ANSWER\tTYPE\tWHAT\tCREATED\tNEXT ATTEMPT")
 	err := lines(answer, func(d deliveryLine) error {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", d.ID, plainLine(d.Webhook), d.State, d.Attempts, lastOf(d), d.Type, whatOf(d),
+		fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", d.ID, oneLine(d.Webhook), d.State, d.Attempts, lastOf(d), d.Type, whatOf(d),
 			fullTime(d.CreatedAt), fullTime(d.NextAt))
 		return nil
 	})
@@ -87,9 +87,9 @@ func (a *app) printDeliveries(answer io.Reader) error {
 // whatOf is what a delivery is about.
 func whatOf(d deliveryLine) string {
 	if d.Tag == "" {
-		return plainLine(d.Repository)
+		return oneLine(d.Repository)
 	}
-	return plainLine(d.Repository + ":" + d.Tag)
+	return oneLine(d.Repository + ":" + d.Tag)
 }
 
 // printWaits says on stderr why deliveries of a webhook wait beyond the times in the list.
@@ -100,7 +100,7 @@ func (a *app) printWaits(ctx context.Context, c *control, webhook string) error 
 	}
 	for _, w := range waits {
 		if webhook == "" || webhook == w.Webhook {
-			fmt.Fprintf(a.Stderr, "%s: %s\n", plainLine(w.Webhook), plainLine(whyWaiting(w)))
+			fmt.Fprintf(visible{a.Stderr}, "%s: %s\n", oneLine(w.Webhook), oneLine(whyWaiting(w)))
 		}
 	}
 	return nil
@@ -136,7 +136,7 @@ func (a *app) delivery(ctx context.Context, id string, asJSON bool) error {
 		return json.NewEncoder(a.Stdout).Encode(d)
 	}
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "delivery\t%d\nwebhook\t%s\nevent\t%s  %s  %s\n", d.ID, plainLine(d.Webhook), d.EventID, d.Type, whatOf(d))
+	fmt.Fprintf(t, "delivery\t%d\nwebhook\t%s\nevent\t%s  %s  %s\n", d.ID, oneLine(d.Webhook), d.EventID, d.Type, whatOf(d))
 	fmt.Fprintf(t, "state\t%s\nattempts\t%d, last: %s\ncreated\t%s\n", d.State, d.Attempts, lastOf(d), fullTime(d.CreatedAt))
 	if !d.FinishedAt.IsZero() {
 		fmt.Fprintf(t, "finished\t%s\n", fullTime(d.FinishedAt))
@@ -157,9 +157,9 @@ func (a *app) printSent(s *sentRequest) {
 		fmt.Fprintln(a.Stdout, "\nsent: nothing yet")
 		return
 	}
-	fmt.Fprintf(a.Stdout, "\nsent: POST %s\n", plainLine(s.URL))
+	fmt.Fprintf(a.Stdout, "\nsent: POST %s\n", oneLine(s.URL))
 	for _, name := range slices.Sorted(maps.Keys(s.Header)) {
-		fmt.Fprintf(a.Stdout, "  %s: %s\n", plainLine(name), plainLine(strings.Join(s.Header[name], ", ")))
+		fmt.Fprintf(a.Stdout, "  %s: %s\n", oneLine(name), oneLine(strings.Join(s.Header[name], ", ")))
 	}
 	if s.Binary != nil {
 		fmt.Fprintf(a.Stdout, "\n  (%d bytes that are no text)\n", len(s.Binary))
@@ -170,7 +170,7 @@ func (a *app) printSent(s *sentRequest) {
 
 func (a *app) printAttempts(log []attemptLine) {
 	for _, at := range log {
-		fmt.Fprintf(a.Stdout, "\n%s  %s  %.1f ms  %s\n", fullTime(at.At), statusText(at.Status), at.Millis, plainLine(strings.TrimSpace(at.Error)))
+		fmt.Fprintf(a.Stdout, "\n%s  %s  %.1f ms  %s\n", fullTime(at.At), statusText(at.Status), at.Millis, oneLine(strings.TrimSpace(at.Error)))
 		if at.Response != "" {
 			fmt.Fprintf(a.Stdout, "  %s\n", inset(at.Response))
 		}
@@ -179,8 +179,11 @@ func (a *app) printAttempts(log []attemptLine) {
 
 // inset is a text with all its lines two columns in.
 func inset(text string) string {
-	return strings.ReplaceAll(plain(strings.TrimSpace(text)), "\n", "\n  ")
+	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
 }
+
+// oneLine is a text for a place where one line is expected.
+func oneLine(text string) string { return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(text) }
 
 func lastOf(d deliveryLine) string {
 	switch {

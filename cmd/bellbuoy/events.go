@@ -100,6 +100,6 @@ func (a *app) printEvent(e eventLine, asJSON bool) error {
 	if e.Digest != "" && !strings.Contains(what, e.Digest) {
 		what += " " + e.Digest
 	}
-	_, err := fmt.Fprintf(a.Stdout, eventColumns, fullTime(e.Time), e.ID, e.Type, plainLine(who), plainLine(what))
+	_, err := fmt.Fprintf(a.Stdout, eventColumns, fullTime(e.Time), e.ID, e.Type, oneLine(who), oneLine(what))
 	return err
 }

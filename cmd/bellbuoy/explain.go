@@ -72,7 +72,7 @@ func (a *app) explainEvent(ctx context.Context, id string) error {
 	fmt.Fprintln(t, "\nWEBHOOK\tFIRED\tBECAUSE")
 	for _, w := range got.Webhooks {
 		fired, because := whatBecame(w)
-		fmt.Fprintf(t, "%s\t%s\t%s\n", plainLine(w.Webhook), fired, plainLine(because))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", oneLine(w.Webhook), fired, oneLine(because))
 	}
 	return t.Flush()
 }

@@ -54,7 +54,7 @@ func (a *app) printStatus(s *statusAnswer, now time.Time) {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "WEBHOOK\tSTATE\tSINCE\tSUCCESS\tPENDING\tOLDEST\tDEAD\tCIRCUIT\tNEXT ATTEMPT\tLAST FIRED")
 	for _, w := range s.Webhooks {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", plainLine(w.Name), w.State, fullTime(w.Since), success(w), w.Pending, ago(w.Oldest, now),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", oneLine(w.Name), w.State, fullTime(w.Since), success(w), w.Pending, ago(w.Oldest, now),
 			w.Dead, w.Circuit, fullTime(w.NextAttempt), fired(w.LastFired, now))
 	}
 	if len(s.Webhooks) == 0 {
@@ -64,7 +64,7 @@ func (a *app) printStatus(s *statusAnswer, now time.Time) {
 	for _, u := range s.Upstreams {
 		state := fmt.Sprintf("answers in %.0f ms", u.Millis)
 		if u.Error != "" {
-			state = plainLine(u.Error)
+			state = oneLine(u.Error)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", u.Name, u.Type, u.URL, state)
 	}
@@ -76,7 +76,7 @@ func (a *app) printStatus(s *statusAnswer, now time.Time) {
 	}
 	fmt.Fprintln(a.Stdout, "\nneeds attention:")
 	for _, line := range s.Attention {
-		fmt.Fprintf(a.Stdout, "  %s\n", plainLine(line))
+		fmt.Fprintf(a.Stdout, "  %s\n", oneLine(line))
 	}
 }
 
@@ -87,14 +87,14 @@ func (a *app) printStore(s *storeStatus) {
 	}
 	health := "works"
 	if s.Error != "" {
-		health = "fails: " + plainLine(s.Error)
+		health = "fails: " + oneLine(s.Error)
 	}
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nSTORE\t%s, %s\n", s.Kind, health)
 	fmt.Fprintf(t, "size\t%s %s (%s); disk: %s free of %s\n", bytesText(s.Size), limit, s.Dir, bytesText(s.DiskFree), bytesText(s.DiskSize))
 	fmt.Fprintf(t, "events\t%d in memory, %d lost since the start; open intents: %d\n", s.InMemory, s.Lost, s.OpenIntents)
 	for _, w := range s.Warnings {
-		fmt.Fprintf(t, "warning\t%s\n", plainLine(w))
+		fmt.Fprintf(t, "warning\t%s\n", oneLine(w))
 	}
 	_ = t.Flush()
 }

@@ -31,20 +31,3 @@ func TestTimeOf(t *testing.T) {
 		t.Errorf("yesterday: %v", err)
 	}
 }
-
-func TestPlain(t *testing.T) {
-	for text, want := range map[string]string{
-		"ordinary text, Ünïcode\n\tand lines": "ordinary text, Ünïcode\n\tand lines",
-		"\x1b[2J\x1b]0;pwned\x07":             `\x1b[2J\x1b]0;pwned\x07`,
-		"a\rb\x00\x9b":                        `a\x0db\x00\x9b`,
-		"\u202eevil\u200b \u009b31m":          `\u202eevil\u200b \u009b31m`,
-		"\uFFFD stays":                        "\uFFFD stays",
-	} {
-		if got := plain(text); got != want {
-			t.Errorf("%q: got %q", text, got)
-		}
-	}
-	if got := plainLine("a\nb\tc"); got != `a\nb\tc` {
-		t.Errorf("got %q", got)
-	}
-}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
 // TestTerminalObeysNoStranger: what a receiver answers, and what a client is called, is shown and never obeyed.
@@ -24,12 +26,15 @@ func TestTerminalObeysNoStranger(t *testing.T) {
 	}
 	answer("/ping", pingAnswer{Status: 500, Response: evil, Error: "answered " + evil})
 	answer("/deliveries", deliveryLine{ID: 1, Webhook: "ci", Repository: evil, Tag: evil, Log: []attemptLine{{At: time.Now(), Status: 500, Error: evil, Response: "line\r\n" + evil}}})
-	answer("/webhooks", webhookLine{Name: "ci", Enabled: true})
+	answer("/deliveries/1", deliveryLine{ID: 1, Webhook: "ci", Repository: evil, Sent: &sentRequest{Body: evil}, Log: []attemptLine{{At: time.Now(), Status: 500, Error: evil, Response: "line\r\n" + evil}}})
+	answer("/events", eventLine{BellbuoyEvent: format.BellbuoyEvent{Repository: evil, Operator: evil}})
+	answer("/status", statusAnswer{Webhooks: []webhookStatus{{Name: "ci", Why: evil}}, Attention: []string{evil}})
+	answer("/waits", []waitLine{{Webhook: "ci", State: stateFailing, Why: evil}})
 	server := &http.Server{Handler: mux}
 	go server.Serve(socket)
 	defer server.Close()
 
-	for _, args := range [][]string{{"ping", "ci"}, {"deliveries", "1"}, {"deliveries"}, {"deliveries", "--json"}} {
+	for _, args := range [][]string{{"ping", "ci"}, {"deliveries", "1"}, {"deliveries"}, {"events"}, {"status"}, {"deliveries", "--json"}} {
 		var out, errs strings.Builder
 		run(t.Context(), append(args, "--data-dir", dir), system{Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
 		said := out.String() + errs.String()

@@ -60,7 +60,7 @@ func TestQuestions(t *testing.T) {
 		id := firstDelivery(t, b, "good").ID
 		sent := string(hooks.Posts("/good")[0].Body)
 		out := says(t, b, 0, []string{"deliveries", fmt.Sprint(id)}, "state     delivered", "Authorization: ***\n", "X-Token: ***\n", "Webhook-Id: ", sent,
-			"200 OK", `thank \x1b[2Jyou`)
+			"200 OK", `thank \u001b[2Jyou`)
 		for _, secret := range []string{"hunter2", "sesame", "\x1b"} {
 			if strings.Contains(out, secret) {
 				t.Errorf("it shows %q:\n%s", secret, out)
