@@ -57,7 +57,8 @@ func produce(b *testing.B, n int, update func(i int64) error) {
 	latencies(b, all)
 }
 
-// processorTime is what this process has used, which a busy machine changes less than the clock. PostgreSQL's is not in it.
+// processorTime is what this process has used, which a busy machine changes less than the clock.
+// PostgreSQL's is not in it.
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -93,7 +94,8 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// BenchmarkPush: what a push costs: its intent; then six rows read and written, one event, two deliveries.
+// BenchmarkPush: what a push costs: its intent; then six rows read and written, one event, two
+// deliveries.
 func BenchmarkPush(b *testing.B) {
 	for _, engine := range engineNames {
 		for _, n := range []int{1, 64} {
@@ -163,7 +165,8 @@ func BenchmarkPullBatch(b *testing.B) {
 	}
 }
 
-// BenchmarkFinish: lanes that finish eight deliveries at a time, with payload and attempt; counted by delivery.
+// BenchmarkFinish: lanes that finish eight deliveries at a time, with payload and attempt; counted
+// by delivery.
 func BenchmarkFinish(b *testing.B) {
 	for _, engine := range engineNames {
 		for _, lanes := range []int{1, 50} {
@@ -258,7 +261,8 @@ func million(b *testing.B, w *storetest.World, tags int) {
 
 const pendingRows = 1_000_000
 
-// BenchmarkBacklog: a million pending deliveries of one webhook, of one tag and of as many tags; opening, and the first hundred that are due.
+// BenchmarkBacklog: a million pending deliveries of one webhook, of one tag and of as many tags;
+// opening, and the first hundred that are due.
 func BenchmarkBacklog(b *testing.B) {
 	for _, tags := range []int{1, pendingRows} {
 		b.Run(fmt.Sprintf("sqlite/%dtags", tags), func(b *testing.B) {

@@ -87,7 +87,8 @@ func TestDueFindsKeysBehindABacklog(t *testing.T) {
 	})
 }
 
-// TestDeliveryStates walks every edge of the drawing in the package's comment, each across a reopened store.
+// TestDeliveryStates walks every edge of the drawing in the package's comment, each across a
+// reopened store.
 func TestDeliveryStates(t *testing.T) {
 	conform(t, func(t *testing.T, w *storetest.World) {
 		w.Push(t, "e", "r", "t", "hook")
@@ -168,7 +169,8 @@ func TestDeliveryStates(t *testing.T) {
 	})
 }
 
-// TestMakeDue: what waits is due at once, oldest first, as far as it waits for longer than was said; attempts and age stay.
+// TestMakeDue: what waits is due at once, oldest first, as far as it waits for longer than was
+// said; attempts and age stay.
 func TestMakeDue(t *testing.T) {
 	conform(t, func(t *testing.T, w *storetest.World) {
 		epoch := w.TakeLane(t, "hook")

@@ -14,7 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
-// TestOversizedDataIsRefused: what an index or a column cannot hold fails its caller, on both engines alike, and says nothing about the store.
+// TestOversizedDataIsRefused: what an index or a column cannot hold fails its caller, on both
+// engines alike, and says nothing about the store.
 func TestOversizedDataIsRefused(t *testing.T) {
 	long := incompressible(3000)
 	for name, write := range map[string]func(store.Tx){
@@ -55,7 +56,8 @@ func TestOversizedDataIsRefused(t *testing.T) {
 	})
 }
 
-// TestTheLargestKeyFits: a key of MaxKey bytes fits into an index, however little it can be compressed.
+// TestTheLargestKeyFits: a key of MaxKey bytes fits into an index, however little it can be
+// compressed.
 func TestTheLargestKeyFits(t *testing.T) {
 	conform(t, func(t *testing.T, w *storetest.World) {
 		k := store.Key{Kind: "k", ID: incompressible(store.MaxKey - 1)}
@@ -75,8 +77,9 @@ func TestTheLargestKeyFits(t *testing.T) {
 	})
 }
 
-// TestDataThatTheDatabaseRefusesFailsAlone: of a transaction that the database refuses for one caller's data, that caller alone fails. The store stays
-// healthy meanwhile, and few transactions are needed to find it.
+// TestDataThatTheDatabaseRefusesFailsAlone: of a transaction that the database refuses for one
+// caller's data, that caller alone fails. The store stays healthy meanwhile, and few transactions
+// are needed to find it.
 func TestDataThatTheDatabaseRefusesFailsAlone(t *testing.T) {
 	conform(t, func(t *testing.T, w *storetest.World) {
 		w.RefuseRepository(t, "bad")

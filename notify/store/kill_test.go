@@ -16,7 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
-// writeUntilKilled is what the process does that TestKillLosesNothing kills: eight producers, each acknowledgement a line.
+// writeUntilKilled is what the process does that TestKillLosesNothing kills: eight producers, each
+// acknowledgement a line.
 func writeUntilKilled() {
 	var s interface {
 		Update(context.Context, []string, func(store.Tx) error) error

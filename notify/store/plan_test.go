@@ -8,8 +8,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
-// TestPlan: events that are recorded already get deliveries: one that nobody wanted, one that another webhook got, and a pull, which stood in a
-// pack with others until then. Nothing is planned twice, nothing shows twice.
+// TestPlan: events that are recorded already get deliveries: one that nobody wanted, one that
+// another webhook got, and a pull, which stood in a pack with others until then. Nothing is planned
+// twice, nothing shows twice.
 func TestPlan(t *testing.T) {
 	conform(t, func(t *testing.T, w *storetest.World) {
 		w.Write(t, func(tx store.Tx) {

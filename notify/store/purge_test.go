@@ -23,8 +23,8 @@ func TestRetention(t *testing.T) {
 		pull("pull-delivered", store.Delivery{Webhook: "hook"})
 		pull("pull-pending", store.Delivery{Webhook: "hook"})
 		w.Write(t, func(tx store.Tx) { tx.Append(store.Event{ID: "unmatched", At: time.Now()}) })
-		w.Settle(t, store.Delivered, "delivered", "pull-delivered")
-		w.Settle(t, store.Dead, "dead")
+		w.FinishAll(t, store.Delivered, "delivered", "pull-delivered")
+		w.FinishAll(t, store.Dead, "dead")
 		r := store.Retention{Delivered: 7 * 24 * time.Hour, Pulls: 24 * time.Hour, Unmatched: 48 * time.Hour, Dead: 30 * 24 * time.Hour, Attempts: 5 * 24 * time.Hour}
 		const all = "pending delivered dead pull pull-delivered pull-pending unmatched"
 		w.PurgeIn(t, store.Retention{}, 1000*time.Hour)
@@ -108,7 +108,7 @@ func TestMaxSize(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		size, err := w.Core.Size(ctx)
+		size, err := w.Core.DB.Size(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}

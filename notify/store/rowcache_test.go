@@ -52,7 +52,8 @@ func TestATransactionReadsWhatIsCommitted(t *testing.T) {
 	})
 }
 
-// TestTransactionsReadAKindLargeOrSmall: what transactions read of a kind that grows, shrinks and is trimmed is what was committed, in order.
+// TestTransactionsReadAKindLargeOrSmall: what transactions read of a kind that grows, shrinks and
+// is trimmed is what was committed, in order.
 func TestTransactionsReadAKindLargeOrSmall(t *testing.T) {
 	conform(t, func(t *testing.T, w *storetest.World) {
 		is, random := map[string]string{}, rand.New(rand.NewPCG(1, 2))

@@ -11,7 +11,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
-// TestRowsAreTheSameEverywhere: what is read is what was committed last: by views, by transactions, as due rows and after a restart.
+// TestRowsAreTheSameEverywhere: what is read is what was committed last: by views, by transactions,
+// as due rows and after a restart.
 func TestRowsAreTheSameEverywhere(t *testing.T) {
 	conform(t, func(t *testing.T, w *storetest.World) {
 		is, due, random := map[string]string{}, map[string]time.Time{}, rand.New(rand.NewPCG(3, 4))

@@ -1,16 +1,20 @@
-// Package store is the contract of the outbox: the events, the deliveries that they cause and the rows of state that must
-// survive, and the one transaction in which they change together. It knows bytes and ids, not their meaning.
+// Package store is the contract of the outbox: the events, the deliveries that they cause and the
+// rows of state that must survive, and the one transaction in which they change together. It knows
+// bytes and ids, not their meaning.
 //
-// Two packages keep this contract: store/sqlite (one process for each file) and store/postgres (any number of replicas).
-// What they share is in store/engine. The tests of this package are the conformance suite; they run on both.
+// Two packages keep this contract: store/sqlite (one process for each file) and store/postgres (any
+// number of replicas). What they share is in store/engine. The tests of this package are the
+// conformance suite; they run on both.
 //
-// Everything that writes goes through one writer goroutine, which makes one transaction of the callers that wait (group
-// commit): Update returns when the transaction that holds its changes is durable. On PostgreSQL, outcomes and chores have a
-// writer each of their own, so that lanes do not wait for pushes.
+// Everything that writes goes through one writer goroutine, which makes one transaction of the
+// callers that wait (group commit): Update returns when the transaction that holds its changes is
+// durable. On PostgreSQL, outcomes and chores have a writer each of their own, so that lanes do not
+// wait for pushes.
 //
-// Followers of the event log read Events after the last Seq that they saw. On SQLite, numbers are committed in order. On
-// PostgreSQL, transactions of several replicas are not: Events holds back what is above the lowest number that a running
-// transaction may still commit, so that a follower misses nothing.
+// Followers of the event log read Events after the last Seq that they saw. On SQLite, numbers are
+// committed in order. On PostgreSQL, transactions of several replicas are not: Events holds back
+// what is above the lowest number that a running transaction may still commit, so that a follower
+// misses nothing.
 //
 // The states of a delivery:
 //
@@ -41,18 +45,22 @@ var (
 	ErrFenced = errors.New("the lane belongs to another replica")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("the store is closed")
-	// ErrUnknown: the commit was under way when the caller gave up or the connection broke; it may have happened.
+	// ErrUnknown: the commit was under way when the caller gave up or the connection broke. It may
+	// have happened.
 	ErrUnknown = errors.New("the commit's outcome is unknown")
-	// ErrBusy: the caller's time was over while others were served. The store works; it is wrapped beside what ended the wait.
+	// ErrBusy: the caller's time was over while others were served. The store works. It is wrapped
+	// beside what ended the wait.
 	ErrBusy = errors.New("the store is busy with others")
-	// ErrInvalid: what was to be written cannot be stored (a key or a value is too long, or the database refuses it). The store
-	// works; the same data will fail again, and nothing of its transaction but that caller's part is affected.
+	// ErrInvalid: what was to be written cannot be stored (a key or a value is too long, or the
+	// database refuses it). The store works; the same data will fail again, and nothing of its
+	// transaction but that caller's part is affected.
 	ErrInvalid = errors.New("the data cannot be stored")
 	// ErrNotFound: no such event or delivery.
 	ErrNotFound = errors.New("not found")
 )
 
-// Bounds of what the store takes; what exceeds them fails with ErrInvalid. PostgreSQL's indexes hold at most 2,704 bytes.
+// Bounds of what the store takes; what exceeds them fails with ErrInvalid. PostgreSQL's indexes
+// hold at most 2,704 bytes.
 const (
 	MaxKey   = 2048    // bytes of a Key, and of each of an event's and a delivery's names
 	MaxValue = 8 << 20 // bytes of a Row's Value, of an Event's Data and of a Payload
@@ -106,17 +114,22 @@ type Delivery struct {
 	State     State
 	Attempts  int
 	CreatedAt time.Time
-	// PendingSince is from when its age counts: CreatedAt, or when Redeliver or Unpark made it pending again.
+	// PendingSince is from when its age counts: CreatedAt, or when Redeliver or Unpark made it
+	// pending again.
 	PendingSince time.Time
 	NextAt       time.Time // not before
 	Reason       string    // of the last failure, from a bounded set
 	Status       int       // of the last answer
 	FinishedAt   time.Time
-	Payload      *Payload // as rendered for the first attempt; nil until then. Deliveries fills it in only when asked by IDs
-	Event        *Event   // given by DueDeliveries where there is no Payload yet: what is to be rendered
+	// Payload is as rendered for the first attempt; nil until then. Deliveries fills it in only
+	// when asked by IDs.
+	Payload *Payload
+	// Event is what is to be rendered, given by DueDeliveries where there is no Payload yet.
+	Event *Event
 }
 
-// Payload is the bytes of a POST, kept so that every attempt sends the same ones. The store guards them with a checksum.
+// Payload is the bytes of a POST, kept so that every attempt sends the same ones. The store guards
+// them with a checksum.
 type Payload struct {
 	ContentType string
 	Header      map[string]string
@@ -135,7 +148,8 @@ type Attempt struct {
 	Replica    string
 }
 
-// Outcome is what became of a delivery by an attempt. Epoch fences it: it must be that of the lane's lease.
+// Outcome is what became of a delivery by an attempt. Epoch fences it: it must be that of the
+// lane's lease.
 type Outcome struct {
 	DeliveryID int64
 	Webhook    string
@@ -152,19 +166,22 @@ type Outcome struct {
 // Reader reads rows as of one moment.
 type Reader interface {
 	Get(Key) (Row, bool, error)
-	// Scan returns rows of a kind whose ID starts with prefix, in order of ID, at most limit (0: 1,000).
+	// Scan returns rows of a kind whose ID starts with prefix, in order of ID, at most limit (0:
+	// 1,000).
 	Scan(kind, prefix string, limit int) ([]Row, error)
 }
 
-// Tx is one caller's part of the writer's transaction. Reads see what earlier callers of the same transaction wrote, not what this one did:
-// its writes are kept until fn has returned nil, then applied in order.
+// Tx is one caller's part of the writer's transaction. Reads see what earlier callers of the same
+// transaction wrote, not what this one wrote: its writes are held back until fn has returned nil,
+// then applied in order.
 type Tx interface {
 	Reader
 	Put(...Row)
 	Delete(...Key)
-	// Append adds an event and its deliveries (EventSeq, EventID, ID and CreatedAt are filled in by the store). An event whose ID is there already is
-	// skipped with its deliveries: Update may be repeated. Transient events without deliveries cost a tenth of others; of their ids
-	// only those appended lately by this process are known.
+	// Append adds an event and its deliveries; the store fills in EventSeq, EventID, ID and
+	// CreatedAt. An event whose ID is stored already is skipped with its deliveries, so that an
+	// Update may be repeated. Of transient events without deliveries, which cost a tenth of others,
+	// only the ids that this process has appended lately are known.
 	Append(Event, ...Delivery)
 }
 
@@ -173,18 +190,20 @@ type Terms struct {
 	Scopes []string // see Update
 	// Ahead puts it before those that wait already. It should be small.
 	Ahead bool
-	// Patience is how long the caller waits while nothing at all is committed: so it measures the disk, and not how many others there are. 0: until ctx ends.
+	// Patience is how long the caller waits while nothing at all is committed: it measures the
+	// disk, not how many others wait. 0: until ctx ends.
 	Patience time.Duration
 }
 
-// Wake tells that a webhook has got deliveries; Webhook "" that any may have.
+// Wake says that a webhook has new deliveries; Webhook "" says that any may have.
 type Wake struct {
 	Webhook string
-	// New is what it got since its last wake, oldest first, as DueDeliveries would return it. nil: DueDeliveries knows.
+	// New is what it got since its last wake, oldest first, as DueDeliveries would return it. nil:
+	// DueDeliveries knows.
 	New []Delivery
 }
 
-// Lane is a webhook's queue, owned by one replica at a time.
+// Lane is the deliveries of one webhook, owned by one replica at a time.
 type Lane struct {
 	Webhook    string
 	Epoch      int64  // of this replica's lease; grows with each change of owner
@@ -196,7 +215,7 @@ type Lane struct {
 type DueQuery struct {
 	Webhook string
 	Order   Order
-	Busy    map[string]bool // TagKeys (order tag) or RepoKeys (order repository) that have a POST in flight
+	Busy    map[string]bool // TagKeys or RepoKeys, by the order, that have a POST in flight
 	Except  map[int64]bool  // deliveries in flight
 	Now     time.Time       // SQLite; PostgreSQL uses its own clock
 	Limit   int
@@ -207,12 +226,17 @@ type Order uint8
 
 // The orders.
 const (
-	ByTag        Order = iota // of the due ones of a tag only the oldest; one that waits for its retry holds up nothing
-	ByRepository              // the oldest pending one of a repository holds up all behind it, also while it waits for its retry
+	// ByTag: of the due ones of a tag only the oldest. One that waits for its retry holds up
+	// nothing.
+	ByTag Order = iota
+	// ByRepository: the oldest pending one of a repository holds up all behind it, also while it
+	// waits for its retry.
+	ByRepository
 	Unordered
 )
 
-// EventQuery selects events; zero fields select all. Results are ordered by Seq, newest first unless Ascending.
+// EventQuery selects events; zero fields select all. Results are ordered by Seq, newest first
+// unless Ascending.
 type EventQuery struct {
 	ID         string
 	Types      []string
@@ -226,8 +250,8 @@ type EventQuery struct {
 	Limit      int // 0: 100
 }
 
-// Planned is what webhooks are owed of an event that was recorded before: Event is as Events returned it, of the deliveries Webhook, Number,
-// TagKey and RepoKey count.
+// Planned is what webhooks are owed of an event that was recorded before: Event is as Events
+// returned it, of the deliveries Webhook, Number, TagKey and RepoKey count.
 type Planned struct {
 	Event      Event
 	Deliveries []Delivery
@@ -254,11 +278,14 @@ type Depth struct {
 	Oldest  time.Time // CreatedAt of the oldest pending one; zero: none
 }
 
-// Retention is how long what is done is kept; zero: for ever. Pending deliveries and their events are never purged. An event goes with
-// its last delivery. Parked deliveries become dead letters (ReasonExpired) after Dead, and go after another Dead.
+// Retention is how long what is done is kept; zero: for ever. Pending deliveries and their events
+// are never purged. An event goes with its last delivery. Parked deliveries become dead letters
+// (ReasonExpired) after Dead, and go after another Dead.
 type Retention struct {
 	Delivered, Pulls, Dead, Attempts, Unmatched time.Duration
-	MaxSize                                     int64 // bytes; past it the oldest delivered and pulls go first; PostgreSQL's size is an estimate
+	// MaxSize is in bytes; past it the oldest delivered ones and pulls go first. PostgreSQL's size
+	// is an estimate.
+	MaxSize int64
 }
 
 // Trim bounds a kind of rows that have a Seen: at most Max, the least recently seen go first.

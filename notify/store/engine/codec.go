@@ -18,8 +18,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // errCorrupt: bytes read back do not match their checksum.
 var errCorrupt = errors.New("the stored bytes do not match their checksum")
 
+// Checksum is what is stored beside bytes, so that damaged ones are never sent.
 func Checksum(b []byte) int64 { return int64(crc32.Checksum(b, castagnoli)) }
 
+// Micros is a time as the databases keep it; 0 is the zero time.
 func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -27,6 +29,7 @@ func Micros(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
+// FromMicros is the reverse of Micros.
 func FromMicros(us int64) time.Time {
 	if us == 0 {
 		return time.Time{}
@@ -48,7 +51,8 @@ func KeyHash(key string) int64 {
 	return 1
 }
 
-// Clean makes s fit for a text column of either engine: PostgreSQL takes neither NUL nor invalid UTF-8.
+// Clean makes s fit for a text column of either engine: PostgreSQL takes neither NUL nor invalid
+// UTF-8.
 func Clean(s string) string {
 	if strings.IndexByte(s, 0) >= 0 {
 		s = strings.ReplaceAll(s, "\x00", "\uFFFD")

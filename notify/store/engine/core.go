@@ -1,9 +1,10 @@
-// Package engine is what the stores on SQLite and on PostgreSQL share: the writer that makes one transaction of many callers,
-// and the statements, which are written once for both databases.
+// Package engine is what the stores on SQLite and on PostgreSQL share: the writer that makes one
+// transaction of many callers, and the statements, which are written once for both databases.
 //
-// A database package implements [Database] and [Session], embeds [Core], and adds what only it can do (leases, taking over
-// rows). Where to read on: writer.go (requests become transactions), group.go (what a transaction is to write), rows.go and
-// rowcache.go (rows of state), due.go (what a lane may send), events.go and pack.go (the event log), purge.go (retention).
+// A database package implements [Database] and [Session], embeds [Core], and adds what only it can
+// do (leases, taking over rows). Where to read on: writer.go (requests become transactions),
+// group.go (what a transaction is to write), rows.go and rowcache.go (rows of state), due.go (what
+// a lane may send), events.go and pack.go (the event log), purge.go (retention).
 package engine
 
 import (
@@ -19,10 +20,10 @@ import (
 
 // Core is the part of a Store that both engines share.
 type Core struct {
-	Database
-	Updates  *writer
-	Finishes *writer // PostgreSQL: its own, so that lanes do not wait for pushes; SQLite: updates
-	Chores   *writer // PostgreSQL: its own; SQLite: updates
+	DB       Database
+	Updates  *Writer
+	Finishes *Writer // PostgreSQL: its own, so that lanes do not wait for pushes; SQLite: updates
+	Chores   *Writer // PostgreSQL: its own; SQLite: updates
 	Signals  *Signals
 
 	Life    context.Context // ends with Close
@@ -43,17 +44,17 @@ func (c *Core) Start() {
 }
 
 // writers returns each once.
-func (c *Core) writers() []*writer {
+func (c *Core) writers() []*Writer {
 	if c.Finishes == c.Updates {
-		return []*writer{c.Updates}
+		return []*Writer{c.Updates}
 	}
-	return []*writer{c.Updates, c.Finishes, c.Chores}
+	return []*Writer{c.Updates, c.Finishes, c.Chores}
 }
 
 // Committed tells the world about a transaction.
 func (c *Core) Committed(g *Group) {
-	if len(g.Handed) > 0 {
-		c.Signals.handOver(g.Handed)
+	if len(g.NewDue) > 0 {
+		c.Signals.wakeWith(g.NewDue)
 	}
 	for webhook := range g.Wakes {
 		c.Signals.WakeUp(webhook)
@@ -63,10 +64,12 @@ func (c *Core) Committed(g *Group) {
 	}
 }
 
+// Update runs fn in the next transaction and returns when that is durable.
 func (c *Core) Update(ctx context.Context, scopes []string, fn func(store.Tx) error) error {
 	return c.UpdateOn(ctx, store.Terms{Scopes: scopes}, fn)
 }
 
+// UpdateOn is Update on other terms than the usual ones.
 func (c *Core) UpdateOn(ctx context.Context, t store.Terms, fn func(store.Tx) error) error {
 	r := &Request{scopes: t.Scopes, patience: t.Patience, fn: fn}
 	if t.Ahead {
@@ -75,6 +78,7 @@ func (c *Core) UpdateOn(ctx context.Context, t store.Terms, fn func(store.Tx) er
 	return Naming("updating the store", c.Updates.Do(ctx, r))
 }
 
+// Naming puts the operation before an error; nil stays nil.
 func Naming(operation string, err error) error {
 	if err == nil {
 		return nil
@@ -82,15 +86,18 @@ func Naming(operation string, err error) error {
 	return fmt.Errorf("%s: %w", operation, err)
 }
 
+// View runs fn outside the writer.
 func (c *Core) View(ctx context.Context, fn func(store.Reader) error) error {
-	return Naming("reading the store", safely(func() error { return fn(c.Reads(ctx)) }))
+	return Naming("reading the store", safely(func() error { return fn(c.DB.Reads(ctx)) }))
 }
 
+// Due returns rows of a kind whose Due has passed, oldest first.
 func (c *Core) Due(ctx context.Context, kind string, now time.Time, limit int) ([]store.Row, error) {
-	rows, err := c.Reads(ctx).due(kind, now, limit)
+	rows, err := c.DB.Reads(ctx).due(kind, now, limit)
 	return rows, Naming("reading rows that are due", err)
 }
 
+// Finish records outcomes of a lane.
 func (c *Core) Finish(ctx context.Context, outcomes []store.Outcome) error {
 	if len(outcomes) == 0 {
 		return nil
@@ -103,6 +110,7 @@ func (c *Core) Finish(ctx context.Context, outcomes []store.Outcome) error {
 	return Naming("recording outcomes", c.Finishes.Do(ctx, &Request{Class: lanes, outcomes: outcomes}))
 }
 
+// DueDeliveries returns what a lane may send now, and when the next one becomes due.
 func (c *Core) DueDeliveries(ctx context.Context, q store.DueQuery) ([]store.Delivery, time.Time, error) {
 	due, next, err := c.due(ctx, q)
 	return due, next, Naming("reading due deliveries", err)
@@ -113,11 +121,11 @@ func (c *Core) due(ctx context.Context, q store.DueQuery) (due []store.Delivery,
 	if q.Now.IsZero() {
 		q.Now = time.Now()
 	}
-	ids, cut, err := dueIDs(ctx, c.Database, q)
+	ids, cut, err := dueIDs(ctx, c.DB, q)
 	if err != nil {
 		return nil, next, err
 	}
-	due, corrupt, err := dueDeliveries(ctx, c.Database, ids)
+	due, corrupt, err := dueDeliveries(ctx, c.DB, ids)
 	if err != nil {
 		return nil, next, err
 	}
@@ -134,7 +142,7 @@ func (c *Core) due(ctx context.Context, q store.DueQuery) (due []store.Delivery,
 	case cut:
 		return due, q.Now.Add(time.Second), nil
 	}
-	next, err = nextDue(ctx, c.Database, q)
+	next, err = nextDue(ctx, c.DB, q)
 	return due, next, err
 }
 
@@ -163,47 +171,56 @@ func (c *Core) Along(ctx context.Context, fn func(Session) error) error {
 	return c.Finishes.Do(ctx, &Request{Class: lanes, Direct: func(s Session, _ *Group) error { return fn(s) }})
 }
 
+// NewerDelivered reports whether a newer delivery of the webhook and tag was delivered.
 func (c *Core) NewerDelivered(ctx context.Context, d store.Delivery) (bool, error) {
-	newer, err := newerDelivered(ctx, c.Database, d)
+	newer, err := newerDelivered(ctx, c.DB, d)
 	return newer, Naming("looking for a newer delivery", err)
 }
 
+// Events returns the events that q selects, as far as followers may see them.
 func (c *Core) Events(ctx context.Context, q store.EventQuery) ([]store.Event, error) {
 	upTo := int64(math.MaxInt64 - 1)
 	if q.ID == "" { // one event is no order
 		var err error
-		if upTo, err = c.Settled(ctx); err != nil {
+		if upTo, err = c.DB.CommittedUpTo(ctx); err != nil {
 			return nil, Naming("reading events", err)
 		}
 	}
-	found, err := events(ctx, c.Database, upTo, q)
+	found, err := events(ctx, c.DB, upTo, q)
 	return found, Naming("reading events", err)
 }
 
+// Deliveries returns the deliveries that q selects, newest first.
 func (c *Core) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
-	found, err := deliveries(ctx, c.Database, q)
+	found, err := deliveries(ctx, c.DB, q)
 	return found, Naming("reading deliveries", err)
 }
 
+// Attempts returns what was tried for a delivery, oldest first.
 func (c *Core) Attempts(ctx context.Context, deliveryID int64) ([]store.Attempt, error) {
-	tries, err := attempts(ctx, c.Database, deliveryID)
+	tries, err := attempts(ctx, c.DB, deliveryID)
 	return tries, Naming("reading attempts", err)
 }
 
+// Depths returns how much waits in each lane.
 func (c *Core) Depths(ctx context.Context) ([]store.Depth, error) {
-	all, err := depths(ctx, c.Database)
+	all, err := depths(ctx, c.DB)
 	return all, Naming("reading depths", err)
 }
 
+// LaneStates returns what SetLane stored, by webhook.
 func (c *Core) LaneStates(ctx context.Context) (map[string][]byte, error) {
-	states, err := laneStates(ctx, c.Database)
+	states, err := laneStates(ctx, c.DB)
 	return states, Naming("reading lanes", err)
 }
 
+// Wake receives what there is to do for a webhook.
 func (c *Core) Wake() <-chan store.Wake { return c.Signals.wakes }
 
+// EventAppended is closed and replaced whenever an event was appended.
 func (c *Core) EventAppended() <-chan struct{} { return c.Signals.appended() }
 
+// Healthy is nil while the last commit of each writer succeeded and none hangs.
 func (c *Core) Healthy() error {
 	for _, w := range c.writers() {
 		if err := w.healthy(); err != nil {
@@ -222,10 +239,11 @@ func (c *Core) Close() error {
 		}
 		c.Stop()
 		c.Running.Wait()
-		errs = append(errs, c.Database.Close())
+		errs = append(errs, c.DB.Close())
 		c.closed = Naming("closing the store", errors.Join(errs...))
 	})
 	return c.closed
 }
 
+// CloseWithin is how long Close waits for what hangs.
 const CloseWithin = 10 * time.Second

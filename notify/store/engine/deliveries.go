@@ -31,7 +31,8 @@ func scanDelivery(s Scanner, more ...any) (d store.Delivery, err error) {
 	return d, nil
 }
 
-// dueDeliveries reads the deliveries with these ids, each with its payload or else its event. corrupt holds those whose bytes are not what was stored.
+// dueDeliveries reads the deliveries with these ids, each with its payload or else its event.
+// corrupt holds those whose bytes are not what was stored.
 func dueDeliveries(ctx context.Context, e Database, ids []int64) (due, corrupt []store.Delivery, err error) {
 	if len(ids) == 0 {
 		return nil, nil, nil
@@ -88,15 +89,17 @@ func newerDelivered(ctx context.Context, q Querier, d store.Delivery) (newer boo
 	if d.TagKey == "" {
 		return false, nil
 	}
-	// From the event, because deliveries that are done have no index by tag: it would cost every delivery.
+	// From the event, because deliveries that are done have no index by tag: it would cost every
+	// delivery.
 	err = q.Query(ctx, "SELECT 1 FROM events e CROSS JOIN deliveries d WHERE e.repository = (SELECT repository FROM events WHERE seq = $1) AND e.seq > $1"+
 		" AND d.event_seq = e.seq AND d.webhook = $2 AND d.tag_key = $3 AND d.state = 2 LIMIT 1", []any{d.EventSeq, d.Webhook, d.TagKey},
 		func(Scanner) error { newer = true; return nil })
 	return newer, err
 }
 
-// deliveries finds what q selects, newest first. Each state of each webhook is a range of one index, and their heads are merged. On SQLite
-// only what is delivered is not in it: that is walked from the newest on.
+// deliveries finds what q selects, newest first. Each state of each webhook is a range of one
+// index, and their heads are merged. On SQLite only what is delivered is not in it: that is walked
+// from the newest on.
 func deliveries(ctx context.Context, e Database, q store.DeliveryQuery) ([]store.Delivery, error) {
 	q.Limit = OrDefault(q.Limit, 100)
 	if len(q.IDs) > 0 || q.EventID != "" || q.Webhook == "" && len(q.States) == 0 {
@@ -210,10 +213,12 @@ func deliveryConditions(ctx context.Context, e Database, q store.DeliveryQuery, 
 	return w, nil
 }
 
-// clockSkew is how far replicas' clocks may be apart before ids and creation times are taken to disagree.
+// clockSkew is how far replicas' clocks may be apart before ids and creation times are taken to
+// disagree.
 const clockSkew = 5 * time.Minute
 
-// firstSince finds the first delivery that was created at or after t, by halving: ids grow with time.
+// firstSince finds the first delivery that was created at or after t, by halving: ids grow with
+// time.
 func firstSince(ctx context.Context, q Querier, t time.Time) (int64, error) {
 	var low, high int64
 	err := q.Query(ctx, "SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM deliveries", nil, func(s Scanner) error { return s.Scan(&low, &high) })

@@ -10,8 +10,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// What a lane may send is found without walking a large backlog: the oldest dueWindow deliveries are looked at, and when these
-// belong to too few keys (one tag pushed a million times), the index of keys is skipped through, one step for each key.
+// What a lane may send is found without walking a large backlog: the oldest dueWindow deliveries
+// are looked at, and when these belong to too few keys (one tag pushed a million times), the index
+// of keys is skipped through, one step for each key.
 const (
 	DueWindow = 2000
 	dueBytes  = 16 << 20 // of payloads in one answer
@@ -69,7 +70,8 @@ type keyHead struct {
 	due bool
 }
 
-// dueIDs returns the ids of what q asks for, in order, and whether there may be more than was looked at.
+// dueIDs returns the ids of what q asks for, in order, and whether there may be more than was
+// looked at.
 func dueIDs(ctx context.Context, e Database, q store.DueQuery) (ids []int64, cut bool, err error) {
 	p := &picker{ctx: ctx, e: e, query: q, column: "tag_hash", index: "deliveries_tag", busy: make(map[int64]bool), heads: make(map[int64]keyHead)}
 	if q.Order == store.ByRepository {
@@ -141,7 +143,8 @@ func (p *picker) see(id, hash int64, due bool) {
 	}
 }
 
-// choose returns the oldest of the heads and the free ones. Where a window was full, what it shows as a head may be none, and is looked up.
+// choose returns the oldest of the heads and the free ones. Where a window was full, what it shows
+// as a head may be none, and is looked up.
 func (p *picker) choose() ([]int64, error) {
 	ids := slices.Clone(p.free)
 	keys := make(map[int64]int64, len(p.heads))
@@ -172,7 +175,8 @@ func (p *picker) choose() ([]int64, error) {
 	return chosen, nil
 }
 
-// head is the delivery of a key that may be sent now: by tag the oldest that is due, by repository the oldest, if it is due. 0: none.
+// head is the delivery of a key that may be sent now: by tag the oldest that is due, by repository
+// the oldest, if it is due. 0: none.
 func (p *picker) head(hash int64) (id int64, err error) {
 	args := []any{p.query.Webhook, hash}
 	due := "(state = 0 OR next_at <= " + p.e.Now(&args, p.query.Now) + ")"

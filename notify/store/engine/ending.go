@@ -14,6 +14,7 @@ type Ending struct {
 	Reason   string
 }
 
+// NewEnding puts o into those terms; now is when it ended.
 func NewEnding(o *store.Outcome, now time.Time) Ending {
 	to := Ending{Reason: Clean(o.Reason)}
 	switch o.State {
@@ -39,6 +40,7 @@ func (o Ending) Count(t *Tally) {
 	o.CountEnd(t)
 }
 
+// CountEnd counts only the state that it came to, not the one that it left.
 func (o Ending) CountEnd(t *Tally) {
 	switch o.State {
 	case Dead:

@@ -45,10 +45,10 @@ func (w *where) String() string {
 }
 
 // events merges the two places where events are: rows of their own and packs.
-func events(ctx context.Context, q Querier, settled int64, eq store.EventQuery) ([]store.Event, error) {
+func events(ctx context.Context, q Querier, upTo int64, eq store.EventQuery) ([]store.Event, error) {
 	eq.Limit = OrDefault(eq.Limit, 100)
-	if eq.Before == 0 || eq.Before > settled+1 {
-		eq.Before = settled + 1
+	if eq.Before == 0 || eq.Before > upTo+1 {
+		eq.Before = upTo + 1
 	}
 	found, err := plainEvents(ctx, q, eq)
 	if err != nil || eq.ID != "" && len(found) > 0 {
@@ -111,7 +111,8 @@ func scanEvent(s Scanner) (e store.Event, err error) {
 	return e, nil
 }
 
-// packedEvents walks the packs in the query's direction until the limit is reached. What a pack holds is not indexed.
+// packedEvents walks the packs in the query's direction until the limit is reached. What a pack
+// holds is not indexed.
 func packedEvents(ctx context.Context, q Querier, eq store.EventQuery) (found []store.Event, err error) {
 	var w where
 	w.add("last > ? AND first < ?", eq.After, eq.Before)
@@ -144,8 +145,8 @@ func packedEvents(ctx context.Context, q Querier, eq store.EventQuery) (found []
 	return found, err
 }
 
-// enough tells whether a pack and those behind it can hold nothing that belongs before what was found. Packs of two
-// replicas may interleave.
+// enough reports whether a pack and those behind it can hold nothing that belongs before what was
+// found. Packs of two replicas may interleave.
 func enough(found []store.Event, eq store.EventQuery, first, last int64) bool {
 	if len(found) < eq.Limit {
 		return false
@@ -200,7 +201,7 @@ func selects(q *store.EventQuery, e *store.Event) bool {
 	return false
 }
 
-// packHolds tells whether the event that would have got seq is stored under it.
+// packHolds reports whether the event that would have got seq is stored under it.
 func packHolds(ctx context.Context, q Querier, seq int64, id string) (there bool, err error) {
 	err = q.Query(ctx, "SELECT first, data FROM packs WHERE first <= $1 AND last >= $1", []any{seq}, func(s Scanner) error {
 		var first int64

@@ -9,7 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Group is what the callers of one transaction want written. Later callers read it over the database's content.
+// Group is what the callers of one transaction want written. Later callers read it over the
+// database's content.
 type Group struct {
 	recent   *recent
 	cache    *RowCache
@@ -26,11 +27,12 @@ type Group struct {
 	// Results.
 	PackedSeqs []int64           // the sequence numbers of packed
 	Wakes      map[string]bool   // webhooks that got something to do
-	Handed     []store.Delivery  // new and due; SQLite's
+	NewDue     []store.Delivery  // new and due; SQLite's
 	Depths     map[string]*Tally // how the counts change
 	AnyNew     bool              // an event was appended
 }
 
+// Appended is an event with its deliveries.
 type Appended struct {
 	store.Event
 	Deliveries []store.Delivery
@@ -52,6 +54,7 @@ func (g *Group) empty() bool {
 	return !g.direct && len(g.Rows)+len(g.Events)+len(g.Packed)+len(g.Finishes) == 0
 }
 
+// Depth is the difference of a webhook's counts that this transaction makes.
 func (g *Group) Depth(webhook string) *Tally {
 	t := g.Depths[webhook]
 	if t == nil {
@@ -61,7 +64,7 @@ func (g *Group) Depth(webhook string) *Tally {
 	return t
 }
 
-// room tells whether r may still come in. An empty group has room for anything.
+// room reports whether r may still come in. An empty group has room for anything.
 func (g *Group) room(r *Request) bool {
 	switch {
 	case g.bytes >= GroupBytes:
@@ -248,7 +251,8 @@ func (t *transaction) Scan(kind, prefix string, limit int) ([]store.Row, error) 
 	return firstByID(lay(rows, newer), limit), nil
 }
 
-// scan reads what is committed: all of it, unsorted, where the cache has the kind, else the first ones.
+// scan reads what is committed: all of it, unsorted, where the cache has the kind, else the first
+// ones.
 func (t *transaction) scan(kind, prefix string, limit int) (rows []store.Row, sorted bool, err error) {
 	whole, err := t.whole(kind)
 	if err != nil {

@@ -11,11 +11,12 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Most events are pulls that no webhook asks for. Those of one group are packed into one row, which makes each some
-// microseconds cheaper than a row with three index entries. They are much alike, so a pack is compressed: that takes an eighth of the room, and of
-// the time that SQLite needs to write it. Events takes packs apart again; retention drops whole packs.
-// The ids of packed events are not indexed: Append compares them with those it has seen lately (see recent), which is
-// what a repeated Update needs.
+// Most events are pulls that no webhook asks for. Those of one group are packed into one row, which
+// makes each some microseconds cheaper than a row with three index entries. They are much alike, so
+// a pack is compressed: that takes an eighth of the room, and of the time that SQLite needs to
+// write it. Events takes packs apart again; retention drops whole packs. The ids of packed events
+// are not indexed: Append compares them with those it has seen lately (see recent), which is what a
+// repeated Update needs.
 const (
 	packEvents = 512
 	packBytes  = 1 << 20  // after which no further event is added
@@ -90,13 +91,14 @@ func unpack(first int64, packed []byte, each func(store.Event)) error {
 	return nil
 }
 
-// recent remembers the ids of the events appended lately, with the sequence number of those of which it is not known
-// whether they were committed. Only the writer uses it.
+// recent remembers the ids of the events appended lately, with the sequence number of those of
+// which it is not known whether they were committed. Only the writer uses it.
 type recent struct{ young, old map[string]int64 }
 
 const recentIDs = 8192
 
-// doubt returns whether id was appended lately and, when that commit's outcome is unknown, the number it would have.
+// doubt returns whether id was appended lately and, when that commit's outcome is unknown, the
+// number it would have.
 func (r *recent) doubt(id string) (seq int64, known bool) {
 	if seq, known = r.young[id]; !known {
 		seq, known = r.old[id]

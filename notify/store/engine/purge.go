@@ -8,8 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Purge finds what may go on a connection that reads, and removes it in small transactions with pauses between them,
-// so that the writer's other callers wait for no more than one chunk.
+// Purge finds what may go on a connection that reads, and removes it in small transactions with
+// pauses between them, so that the writer's other callers wait for no more than one chunk.
 func (c *Core) Purge(ctx context.Context, r store.Retention, trims []store.Trim, now time.Time) (int, error) {
 	p := &purge{Core: c, retention: r, now: now}
 	for _, step := range []func(context.Context) error{p.delivered, p.dead, p.parked, p.attempts, p.packs, p.unmatched, p.oversize} {
@@ -37,7 +37,8 @@ func (p *purge) before(age time.Duration) (us int64, ok bool) {
 	return Micros(p.now.Add(-age)), age > 0
 }
 
-// walk calls remove for chunks of the ids that sql selects: $1 is the id to go on after, $2 the chunk's size; args follow.
+// walk calls remove for chunks of the ids that sql selects: $1 is the id to go on after, $2 the
+// chunk's size; args follow.
 func (p *purge) walk(ctx context.Context, sql string, args []any, remove func(context.Context, []int64) error) error {
 	after := int64(0)
 	for {
@@ -59,7 +60,8 @@ func (p *purge) walk(ctx context.Context, sql string, args []any, remove func(co
 	}
 }
 
-// delivered removes by number up to the first delivery that is too young: none behind it was delivered long enough ago.
+// delivered removes by number up to the first delivery that is too young: none behind it was
+// delivered long enough ago.
 func (p *purge) delivered(ctx context.Context) error {
 	for transient, age := range []time.Duration{p.retention.Delivered, p.retention.Pulls} {
 		if transient == 1 && (age <= 0 || p.retention.Delivered > 0 && p.retention.Delivered < age) {
@@ -69,7 +71,7 @@ func (p *purge) delivered(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		end, err := firstSince(ctx, p.Core, p.now.Add(clockSkew-age))
+		end, err := firstSince(ctx, p.DB, p.now.Add(clockSkew-age))
 		if err != nil {
 			return err
 		}
@@ -109,7 +111,7 @@ func (p *purge) eachLane(ctx context.Context, state int64, remove func(context.C
 	if !ok {
 		return nil
 	}
-	webhooks, err := knownWebhooks(ctx, p.Core)
+	webhooks, err := knownWebhooks(ctx, p.DB)
 	if err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ func (p *purge) eachLane(ctx context.Context, state int64, remove func(context.C
 func (p *purge) webhooksOf(ctx context.Context, s Session, ids []int64, state int64) (map[string][]int64, error) {
 	byWebhook := make(map[string][]int64)
 	args := []any{state}
-	err := s.Query(ctx, "SELECT id, webhook FROM deliveries WHERE state = $1 AND "+p.Among("id", ids, &args), args, func(r Scanner) error {
+	err := s.Query(ctx, "SELECT id, webhook FROM deliveries WHERE state = $1 AND "+p.DB.Among("id", ids, &args), args, func(r Scanner) error {
 		var id int64
 		var webhook string
 		if err := r.Scan(&id, &webhook); err != nil {
@@ -137,7 +139,8 @@ func (p *purge) webhooksOf(ctx context.Context, s Session, ids []int64, state in
 	return byWebhook, err
 }
 
-// removeDeliveries removes deliveries that are still in the state, with what hangs on them, and the events that have none left.
+// removeDeliveries removes deliveries that are still in the state, with what hangs on them, and the
+// events that have none left.
 func (p *purge) removeDeliveries(state int64) func(context.Context, []int64) error {
 	return func(ctx context.Context, ids []int64) error {
 		return p.Alone(ctx, func(s Session, g *Group) error { return p.removeChunk(ctx, s, g, ids, state) })
@@ -147,7 +150,7 @@ func (p *purge) removeDeliveries(state int64) func(context.Context, []int64) err
 func (p *purge) removeChunk(ctx context.Context, s Session, g *Group, ids []int64, state int64) error {
 	var gone, seqs []int64
 	args := []any{state}
-	sql := "DELETE FROM deliveries WHERE state = $1 AND " + p.Among("id", ids, &args) + " RETURNING id, event_seq, webhook"
+	sql := "DELETE FROM deliveries WHERE state = $1 AND " + p.DB.Among("id", ids, &args) + " RETURNING id, event_seq, webhook"
 	err := s.Query(ctx, sql, args, func(r Scanner) error {
 		var id, seq int64
 		var webhook string
@@ -163,22 +166,23 @@ func (p *purge) removeChunk(ctx context.Context, s Session, g *Group, ids []int6
 	}
 	for _, sql := range []string{"DELETE FROM payloads WHERE ", "DELETE FROM attempts WHERE "} {
 		var args []any
-		if _, err := s.Exec(ctx, sql+p.Among("delivery", gone, &args), args...); err != nil {
+		if _, err := s.Exec(ctx, sql+p.DB.Among("delivery", gone, &args), args...); err != nil {
 			return err
 		}
 	}
 	args = nil
-	_, err = s.Exec(ctx, "DELETE FROM events WHERE "+p.Among("seq", seqs, &args)+" AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = events.seq)", args...)
+	_, err = s.Exec(ctx, "DELETE FROM events WHERE "+p.DB.Among("seq", seqs, &args)+" AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = events.seq)", args...)
 	return err
 }
 
-// attempts walks deliveries, because what a delivery that is too young has tried is too young as well.
+// attempts walks deliveries, because what a delivery that is too young has tried is too young as
+// well.
 func (p *purge) attempts(ctx context.Context) error {
 	limit, ok := p.before(p.retention.Attempts)
 	if !ok {
 		return nil
 	}
-	end, err := firstSince(ctx, p.Core, p.now.Add(clockSkew-p.retention.Attempts))
+	end, err := firstSince(ctx, p.DB, p.now.Add(clockSkew-p.retention.Attempts))
 	if err != nil {
 		return err
 	}
@@ -186,7 +190,7 @@ func (p *purge) attempts(ctx context.Context) error {
 	return p.walk(ctx, sql, []any{end, limit}, func(ctx context.Context, ids []int64) error {
 		return p.Alone(ctx, func(s Session, _ *Group) error {
 			args := []any{limit}
-			_, err := s.Exec(ctx, "DELETE FROM attempts WHERE at < $1 AND "+p.Among("delivery", ids, &args), args...)
+			_, err := s.Exec(ctx, "DELETE FROM attempts WHERE at < $1 AND "+p.DB.Among("delivery", ids, &args), args...)
 			return err
 		})
 	})
@@ -215,18 +219,19 @@ func (p *purge) removeFrom(table, column string) func(context.Context, []int64) 
 	return func(ctx context.Context, ids []int64) error {
 		return p.Alone(ctx, func(s Session, _ *Group) error {
 			var args []any
-			_, err := s.Exec(ctx, "DELETE FROM "+table+" WHERE "+p.Among(column, ids, &args), args...)
+			_, err := s.Exec(ctx, "DELETE FROM "+table+" WHERE "+p.DB.Among(column, ids, &args), args...)
 			return err
 		})
 	}
 }
 
-// oversize removes the oldest delivered ones and packs, whichever is older, until the size is within its bound. Pending ones never go.
+// oversize removes the oldest delivered ones and packs, whichever is older, until the size is
+// within its bound. Pending ones never go.
 func (p *purge) oversize(ctx context.Context) error {
 	if p.retention.MaxSize <= 0 {
 		return nil
 	}
-	n, err := p.Size(ctx)
+	n, err := p.DB.Size(ctx)
 	if err != nil {
 		return err
 	}
@@ -234,7 +239,7 @@ func (p *purge) oversize(ctx context.Context) error {
 	packs := source{sql: "SELECT first, made FROM packs WHERE first > $1 ORDER BY first LIMIT $2", weight: n.Pack, remove: p.removeFrom("packs", "first")}
 	for over := n.All - p.retention.MaxSize; over > 0; {
 		for _, s := range []*source{&delivered, &packs} {
-			if err := s.fill(ctx, p.Core); err != nil {
+			if err := s.fill(ctx, p.DB); err != nil {
 				return err
 			}
 		}
@@ -252,7 +257,7 @@ func (p *purge) oversize(ctx context.Context) error {
 		over -= older.weight * int64(len(older.ids))
 		older.ids = nil
 		if older.weight == 0 {
-			if n, err = p.Size(ctx); err != nil {
+			if n, err = p.DB.Size(ctx); err != nil {
 				return err
 			}
 			over = n.All - p.retention.MaxSize
@@ -292,7 +297,8 @@ func (s *source) fill(ctx context.Context, q Querier) error {
 	})
 }
 
-// trim removes the least recently seen rows of a kind beyond its bound. Rows without Seen do not count.
+// trim removes the least recently seen rows of a kind beyond its bound. Rows without Seen do not
+// count.
 func (p *purge) trim(ctx context.Context, t store.Trim) error {
 	for {
 		surplus, err := p.ids(ctx, "SELECT count(*) FROM state_rows WHERE kind = $1 AND seen > 0", t.Kind)

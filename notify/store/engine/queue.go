@@ -8,13 +8,14 @@ type class uint8
 const (
 	Ordinary class = iota // updates
 	Urgent                // updates that go ahead of all others
-	lanes                 // outcomes and what else lanes write down: many, and nobody waits for them but their lane
+	lanes                 // what lanes write: much, and only their lane waits for it
 	Chores                // want a transaction each; one goes between two others
 	classes
 )
 
-// queue is what waits for the writer. A transaction takes in what is urgent, then ordinary updates and lanes' outcomes, of each as
-// much as it has room for; so none of them keeps another from being served.
+// queue is what waits for the writer. A transaction takes in what is urgent, then ordinary updates
+// and lanes' outcomes, of each as much as it has room for; so none of them keeps another from being
+// served.
 type queue struct {
 	In      [classes]chan *Request
 	waiting [classes][]*Request // the writer's
@@ -29,7 +30,7 @@ func newQueue() (q queue) {
 
 func (q *queue) add(r *Request) { q.waiting[r.Class] = append(q.waiting[r.Class], r) }
 
-// gather takes over what callers have handed in, and tells whether anything waits.
+// gather takes over what callers have handed in, and reports whether anything waits.
 func (q *queue) gather() bool {
 	some := false
 	for c := range q.In {

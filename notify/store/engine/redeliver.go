@@ -26,6 +26,7 @@ func pause(ctx context.Context) error {
 	}
 }
 
+// Redeliver makes deliveries due now, with a fresh schedule.
 func (c *Core) Redeliver(ctx context.Context, q store.DeliveryQuery) (int, error) {
 	n, err := c.redeliver(ctx, q)
 	return n, Naming("redelivering", err)
@@ -47,7 +48,7 @@ func (c *Core) redeliver(ctx context.Context, q store.DeliveryQuery) (done int, 
 		} else {
 			q.IDs, ids = ids, nil
 		}
-		found, err := deliveries(ctx, c.Database, q)
+		found, err := deliveries(ctx, c.DB, q)
 		if err != nil {
 			return done, err
 		}
@@ -96,11 +97,12 @@ func (c *Core) revive(ctx context.Context, found []store.Delivery) (revived int,
 	return revived, err
 }
 
-// move changes deliveries of a webhook that are in one of the states from, and keeps its counts. to is the state that set gives, for the counts.
+// move changes deliveries of a webhook that are in one of the states from, and keeps its counts. to
+// is the state that set gives, for the counts.
 func (c *Core) move(ctx context.Context, s Session, g *Group, webhook string, ids, from []int64, set string, to int64) (moved int, err error) {
 	for _, state := range from {
 		args := []any{webhook, state}
-		n, err := s.Exec(ctx, "UPDATE deliveries SET "+set+" WHERE webhook = $1 AND state = $2 AND "+c.Among("id", ids, &args), args...)
+		n, err := s.Exec(ctx, "UPDATE deliveries SET "+set+" WHERE webhook = $1 AND state = $2 AND "+c.DB.Among("id", ids, &args), args...)
 		if err != nil {
 			return moved, err
 		}
@@ -122,11 +124,13 @@ func (t *Tally) add(state, n int64) {
 	}
 }
 
+// Park takes the pending deliveries of a webhook out of its lane.
 func (c *Core) Park(ctx context.Context, webhook string) error {
 	set := fmt.Sprintf("state = 4, finished_at = %d", Micros(time.Now()))
 	return Naming("parking deliveries", c.moveAll(ctx, Clean(webhook), []int64{Fresh, Waiting}, set, Parked))
 }
 
+// Unpark puts parked deliveries back.
 func (c *Core) Unpark(ctx context.Context, webhook string) error {
 	set := fmt.Sprintf("state = CASE WHEN next_at > 0 THEN 1 ELSE 0 END, finished_at = %d", Micros(time.Now()))
 	err := c.moveAll(ctx, Clean(webhook), []int64{Parked}, set, Fresh)
@@ -164,7 +168,7 @@ func (c *Core) moveAll(ctx context.Context, webhook string, from []int64, set st
 
 // ids reads a column of numbers.
 func (c *Core) ids(ctx context.Context, sql string, args ...any) (ids []int64, err error) {
-	err = c.Query(ctx, sql, args, func(s Scanner) error {
+	err = c.DB.Query(ctx, sql, args, func(s Scanner) error {
 		var id int64
 		defer func() { ids = append(ids, id) }()
 		return s.Scan(&id)
@@ -181,9 +185,9 @@ func (c *Core) MakeDue(ctx context.Context, webhook string, beyond time.Duration
 	}
 	for last := int64(0); ; {
 		args := []any{webhook, int64(Chunk), beyond.Microseconds(), last}
-		sql := "SELECT id FROM deliveries WHERE webhook = $1 AND state <> 2 AND state = 1 AND next_at > " + c.Now(&args, time.Now()) + " + $3 AND id > $4"
+		sql := "SELECT id FROM deliveries WHERE webhook = $1 AND state <> 2 AND state = 1 AND next_at > " + c.DB.Now(&args, time.Now()) + " + $3 AND id > $4"
 		if len(except) > 0 {
-			sql += " AND NOT (" + c.Among("id", except, &args) + ")"
+			sql += " AND NOT (" + c.DB.Among("id", except, &args) + ")"
 		}
 		ids, err := c.ids(ctx, sql+order+" LIMIT $2", args...)
 		if err == nil && len(ids) > 0 {

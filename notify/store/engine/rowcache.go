@@ -16,10 +16,12 @@ const (
 	kindAgain  = time.Minute // until a kind that was too large is looked at again
 )
 
-// RowCache is rows as they are committed, of a file that only this process writes to: what one transaction has read or written the next one reads again,
-// an intent and what settles it above all. nil: nothing is kept. It is the writer's.
+// RowCache is rows as they are committed, of a file that only this process writes to: what one
+// transaction has read or written the next one reads again, an intent and what settles it above
+// all. nil: nothing is kept. It is the writer's.
 //
-// Most of what is asked for is not there: writes that wait, tries to be joined. Kinds that have few rows are therefore kept as a whole, which answers that too.
+// Most of what is asked for is not there: writes that wait, tries to be joined. Kinds that have few
+// rows are therefore kept as a whole, which answers that too.
 type RowCache struct {
 	Rows  *lru.Cache[store.Key, *store.Row] // of nil: that there is none
 	Kinds map[string]*kind                  // the program's own words, so they are few
@@ -32,6 +34,7 @@ type kind struct {
 	found time.Time // when that was found
 }
 
+// NewRowCache makes an empty cache.
 func NewRowCache() *RowCache {
 	rows, err := lru.New[store.Key, *store.Row](CacheRows)
 	if err != nil { // only for a size below 1
@@ -47,7 +50,8 @@ func (c *RowCache) row(k store.Key) (row *store.Row, known bool) {
 	return c.Rows.Get(k)
 }
 
-// whole is a kind with all its rows, which load reads, as many as it is told, where they are not known yet; nil: they are too many.
+// whole is a kind with all its rows, which load reads, as many as it is told, where they are not
+// known yet; nil: they are too many.
 func (c *RowCache) whole(name string, load func(limit int) ([]store.Row, error)) (*kind, error) {
 	if c == nil {
 		return nil, nil

@@ -19,6 +19,7 @@ type Reader struct {
 	Ctx context.Context
 }
 
+// RowColumns are what CollectRows reads.
 const RowColumns = "id, value, due, seen, owner"
 
 func scanRow(kind string, s Scanner) (store.Row, error) {
@@ -35,6 +36,7 @@ func scanRow(kind string, s Scanner) (store.Row, error) {
 	return r, nil
 }
 
+// Get implements store.Reader.
 func (r Reader) Get(k store.Key) (row store.Row, ok bool, err error) {
 	err = r.Q.Query(r.Ctx, "SELECT "+RowColumns+" FROM state_rows WHERE kind = $1 AND id = $2", []any{k.Kind, []byte(k.ID)},
 		func(s Scanner) (err error) {
@@ -45,6 +47,7 @@ func (r Reader) Get(k store.Key) (row store.Row, ok bool, err error) {
 	return row, ok, err
 }
 
+// Scan implements store.Reader.
 func (r Reader) Scan(kind, prefix string, limit int) ([]store.Row, error) {
 	limit = OrDefault(limit, 1000)
 	sql, args := "SELECT "+RowColumns+" FROM state_rows WHERE kind = $1 AND id >= $2 ORDER BY id LIMIT CAST($3 AS BIGINT)", []any{kind, []byte(prefix), limit}
@@ -55,6 +58,7 @@ func (r Reader) Scan(kind, prefix string, limit int) ([]store.Row, error) {
 	return CollectRows(r.Ctx, r.Q, kind, sql, args)
 }
 
+// CollectRows reads rows of a kind by a statement that selects RowColumns.
 func CollectRows(ctx context.Context, q Querier, kind, sql string, args []any) (rows []store.Row, err error) {
 	err = q.Query(ctx, sql, args, func(s Scanner) error {
 		r, err := scanRow(kind, s)
@@ -77,6 +81,7 @@ func after(prefix string) []byte {
 	return nil
 }
 
+// OrDefault is limit, or def where that is not positive.
 func OrDefault(limit, def int) int {
 	if limit <= 0 {
 		return def

@@ -7,8 +7,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Signals tells dispatchers which lanes got work, and followers that there are new events. It never holds up the writer:
-// what nobody has taken yet is kept once for each webhook.
+// Signals tells dispatchers which lanes got work, and followers that there are new events. It never
+// holds up the writer: what nobody has taken yet is kept once for each webhook.
 type Signals struct {
 	wakes chan store.Wake
 
@@ -18,10 +18,12 @@ type Signals struct {
 	news    chan struct{}
 }
 
+// NewSignals makes signals that nobody waits for yet.
 func NewSignals() *Signals {
 	return &Signals{wakes: make(chan store.Wake), waiting: make(map[string][]store.Delivery), pending: make(chan struct{}, 1), news: make(chan struct{})}
 }
 
+// WakeUp makes a lane ask what is due; "" makes all ask.
 func (s *Signals) WakeUp(webhook string) {
 	s.mu.Lock()
 	s.waiting[webhook] = nil
@@ -29,14 +31,14 @@ func (s *Signals) WakeUp(webhook string) {
 	s.nudge()
 }
 
-// handOver wakes the lanes of new deliveries and gives them along, as far as they are few.
-func (s *Signals) handOver(deliveries []store.Delivery) {
+// wakeWith wakes the lanes of new deliveries and gives them along, as far as they are few.
+func (s *Signals) wakeWith(deliveries []store.Delivery) {
 	s.mu.Lock()
 	for _, d := range deliveries {
 		own, waits := s.waiting[d.Webhook]
 		switch {
 		case waits && own == nil:
-		case len(own) < handedMost:
+		case len(own) < wakeMost:
 			s.waiting[d.Webhook] = append(own, d)
 		default:
 			s.waiting[d.Webhook] = nil
@@ -46,8 +48,8 @@ func (s *Signals) handOver(deliveries []store.Delivery) {
 	s.nudge()
 }
 
-// handedMost bounds what is held for a lane that has not been told yet.
-const handedMost = 32
+// wakeMost bounds what is held for a lane that has not been told yet.
+const wakeMost = 32
 
 func (s *Signals) nudge() {
 	select {
@@ -56,6 +58,7 @@ func (s *Signals) nudge() {
 	}
 }
 
+// Announce tells followers that there are new events.
 func (s *Signals) Announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -36,7 +36,7 @@ type Request struct {
 	outcomes []store.Outcome
 	Direct   func(Session, *Group) error // may add to the group's wakes and depths
 	Class    class
-	patience time.Duration // how long nothing at all may be committed before the caller gives up; 0: he has no opinion
+	patience time.Duration // see Terms
 	at       time.Time     // when it was made
 	state    atomic.Int32
 	taken    bool       // the writer's: a transaction has it
@@ -44,8 +44,9 @@ type Request struct {
 	err      error      // the writer's: what this caller gets although the transaction succeeds
 }
 
-// writer is the one goroutine that writes: it takes what waits, makes transactions of bounded size of it and answers all.
-type writer struct {
+// Writer is the one goroutine that writes: it takes what waits, makes transactions of bounded size
+// of it and answers all.
+type Writer struct {
 	engine Database
 	queue
 	recent *recent
@@ -62,13 +63,14 @@ type writer struct {
 	health atomic.Pointer[error] // of the last transaction
 }
 
-func NewWriter(e Database, done func(*Group)) *writer {
-	return &writer{engine: e, queue: newQueue(), recent: new(recent), done: done,
+// NewWriter makes a writer for e; done is called after each commit.
+func NewWriter(e Database, done func(*Group)) *Writer {
+	return &Writer{engine: e, queue: newQueue(), recent: new(recent), done: done,
 		stop: make(chan struct{}), stopped: make(chan struct{})}
 }
 
 // Do hands r to the writer and waits for its end, ctx's, or that of r's patience.
-func (w *writer) Do(ctx context.Context, r *Request) error {
+func (w *Writer) Do(ctx context.Context, r *Request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -112,11 +114,11 @@ func (r *Request) timer() (*time.Timer, <-chan time.Time) {
 }
 
 // silence is how long nothing was committed while r was there.
-func (w *writer) silence(r *Request) time.Duration {
+func (w *Writer) silence(r *Request) time.Duration {
 	return time.Since(time.Unix(0, max(w.last.Load(), r.at.UnixNano())))
 }
 
-func (w *writer) giveUp(cause error, r *Request) error {
+func (w *Writer) giveUp(cause error, r *Request) error {
 	select {
 	case err := <-r.done:
 		return err
@@ -132,7 +134,7 @@ func (w *writer) giveUp(cause error, r *Request) error {
 }
 
 // run is the writer's goroutine. It ends when stop is closed and the queue is empty.
-func (w *writer) run() {
+func (w *Writer) run() {
 	defer close(w.stopped)
 	idle := time.NewTimer(idleAfter)
 	defer idle.Stop()
@@ -143,7 +145,7 @@ func (w *writer) run() {
 }
 
 // next waits for requests; false: there will be none.
-func (w *writer) next(idle *time.Timer) bool {
+func (w *Writer) next(idle *time.Timer) bool {
 	for !w.gather() {
 		select {
 		case r := <-w.In[Urgent]:
@@ -169,7 +171,7 @@ func (w *writer) next(idle *time.Timer) bool {
 }
 
 // serve makes one transaction of as many requests as fit.
-func (w *writer) serve(requests []*Request) {
+func (w *Writer) serve(requests []*Request) {
 	if len(requests) == 0 {
 		return
 	}
@@ -188,13 +190,14 @@ func (w *writer) serve(requests []*Request) {
 // errNoTransaction: none could be begun.
 var errNoTransaction = errors.New("beginning a transaction")
 
-// divisible reports whether a transaction that ended with err may have failed because of one of its requests.
+// divisible reports whether a transaction that ended with err may have failed because of one of its
+// requests.
 func divisible(err error) bool {
 	return !errors.Is(err, store.ErrUnknown) && !errors.Is(err, errNoTransaction) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // divide halves a transaction that failed until only the requests fail that it failed for.
-func (w *writer) divide(requests []*Request) {
+func (w *Writer) divide(requests []*Request) {
 	half := len(requests) / 2
 	for _, part := range [][]*Request{requests[:half], requests[half:]} {
 		_, err := w.transact(part)
@@ -217,7 +220,7 @@ func answer(requests []*Request, err error) {
 }
 
 // transact runs one transaction and returns the requests that it took in.
-func (w *writer) transact(requests []*Request) (taken []*Request, err error) {
+func (w *Writer) transact(requests []*Request) (taken []*Request, err error) {
 	w.Since.Store(time.Now().UnixNano())
 	defer w.Since.Store(0)
 	g := newGroup(w.recent)
@@ -249,7 +252,7 @@ func (w *writer) transact(requests []*Request) (taken []*Request, err error) {
 }
 
 // remember keeps the rows of a transaction that ended with err.
-func (w *writer) remember(g *Group, err error) {
+func (w *Writer) remember(g *Group, err error) {
 	if err != nil || g.chore {
 		w.Cache.Clear()
 		return
@@ -259,7 +262,7 @@ func (w *writer) remember(g *Group, err error) {
 	}
 }
 
-func (w *writer) attempt(g *Group, requests []*Request) (taken []*Request, err error) {
+func (w *Writer) attempt(g *Group, requests []*Request) (taken []*Request, err error) {
 	s, err := w.engine.Begin(context.Background(), scopesOf(requests))
 	for _, r := range requests {
 		r.taken = err != nil // a store that fails fails for all
@@ -294,8 +297,9 @@ func (w *writer) attempt(g *Group, requests []*Request) (taken []*Request, err e
 	return taken, s.Commit()
 }
 
-// admit makes r one that its caller can no longer give up without doubt, or tells why it is none any more.
-func (w *writer) admit(r *Request) error {
+// admit makes r one that its caller can no longer give up without doubt, or tells why it is none
+// any more.
+func (w *Writer) admit(r *Request) error {
 	if err := r.ctx.Err(); err != nil && r.state.Load() == requestWaits {
 		r.state.CompareAndSwap(requestWaits, requestGivenUp)
 		return err
@@ -316,7 +320,7 @@ func scopesOf(requests []*Request) []string {
 }
 
 // healthy is the last transaction's error, or that the one under way takes too long.
-func (w *writer) healthy() error {
+func (w *Writer) healthy() error {
 	if since := w.Since.Load(); since != 0 && time.Since(time.Unix(0, since)) > StuckAfter {
 		return fmt.Errorf("a commit has been under way for %s", time.Since(time.Unix(0, since)).Round(time.Second))
 	}
@@ -326,10 +330,11 @@ func (w *writer) healthy() error {
 	return nil
 }
 
+// StuckAfter is how long a commit may take before the store is not healthy.
 const StuckAfter = 3 * time.Second
 
 // Close lets the writer finish what waits, at most for the given time.
-func (w *writer) Close(within time.Duration) error {
+func (w *Writer) Close(within time.Duration) error {
 	w.once.Do(func() { close(w.stop) })
 	select {
 	case <-w.stopped:

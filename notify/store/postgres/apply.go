@@ -15,8 +15,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// session is one transaction. Its writes are gathered in a batch that goes out together with the COMMIT: a group costs
-// three round trips (begin and locks; numbers and fences; writes and commit) and those of its callers' reads.
+// session is one transaction. Its writes are gathered in a batch that goes out together with the
+// COMMIT: a group costs three round trips (begin and locks; numbers and fences; writes and commit)
+// and those of its callers' reads.
 type session struct {
 	c     *pgxpool.Conn
 	e     *database
@@ -86,8 +87,8 @@ func (s *session) Apply(ctx context.Context, g *engine.Group) error {
 	return nil
 }
 
-// reserve gets numbers for the group's events and deliveries, after the lock that tells followers of it (see settled),
-// and drops the outcomes of lanes that are another's by now.
+// reserve gets numbers for the group's events and deliveries, after the lock that tells followers
+// of it (see settled), and drops the outcomes of lanes that are another's by now.
 func (s *session) reserve(ctx context.Context, g *engine.Group) (seqs, ids []int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pgAtMost)
 	defer cancel()
@@ -124,7 +125,8 @@ func queueNumbers(b *pgx.Batch, sequence string, n int, numbers *[]int64) {
 	})
 }
 
-// queueFences keeps the lanes from changing hands until the end of the transaction. Each is one row's lock.
+// queueFences keeps the lanes from changing hands until the end of the transaction. Each is one
+// row's lock.
 func (s *session) queueFences(b *pgx.Batch, g *engine.Group, epochs map[string]int64) {
 	var webhooks []string
 	seen := make(map[string]bool)
@@ -246,7 +248,8 @@ func (s *session) insertPacks(g *engine.Group, seqs []int64) {
 	}
 }
 
-// addDepths counts what chores changed; appended and finished deliveries are counted where they are written.
+// addDepths counts what chores changed; appended and finished deliveries are counted where they are
+// written.
 func (s *session) addDepths(g *engine.Group) {
 	s.e.busy.Store(true)
 	for webhook, t := range g.Depths {

@@ -15,7 +15,7 @@ import (
 
 const (
 	connections = 10
-	trusted     = 200 * time.Millisecond // a connection that was idle for longer is asked whether it still works
+	trusted     = 200 * time.Millisecond // a connection idle for longer is pinged first
 	connectTime = 5 * time.Second
 	firstWait   = 50 * time.Millisecond // after the listener's connection broke
 )
@@ -32,8 +32,8 @@ func newPool(ctx context.Context, url string) (*pool, error) {
 		return nil, err
 	}
 	if !strings.Contains(url, "default_query_exec_mode") {
-		// Needs no prepared statement on the server, so it works behind poolers that change the server connection with each
-		// transaction.
+		// Needs no prepared statement on the server, so it works behind poolers that change the
+		// server connection with each transaction.
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {

@@ -1,7 +1,7 @@
 // Package postgres keeps the store in a PostgreSQL database that any number of replicas share.
 //
-// apply.go writes a transaction's changes, replica.go has what replicas share out among them (leases of lanes, rows of replicas
-// that are gone), remote.go carries signals between them.
+// apply.go writes a transaction's changes, replica.go has what replicas share out among them
+// (leases of lanes, rows of replicas that are gone), remote.go carries signals between them.
 package postgres
 
 import (
@@ -23,10 +23,11 @@ import (
 
 // Options say which database replicas share.
 type Options struct {
-	// URL is postgres://…; it may name default_query_exec_mode=cache_statement where no pooler stands in between, which is faster.
+	// URL is postgres://…; it may name default_query_exec_mode=cache_statement where no pooler
+	// stands in between, which is faster.
 	URL string
-	// Replica names this process among those that share the database. A process that starts anew under the name of one
-	// that has died takes over its rows at once.
+	// Replica names this process among those that share the database. A process that starts anew
+	// under the name of one that has died takes over its rows at once.
 	Replica string
 }
 
@@ -38,14 +39,15 @@ type database struct {
 	busy    atomic.Bool // something was counted since the last summing up
 }
 
-// pgNow is the database's clock. It stands still during a statement, so that an index can be searched by it.
+// pgNow is the database's clock. It stands still during a statement, so that an index can be
+// searched by it.
 const pgNow = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 
 // pgAtMost is how long one step of a transaction may take before its connection is given up.
 const pgAtMost = 30 * time.Second
 
-// Open connects to the database and brings its schema up to date. The database must be there at this moment;
-// afterwards it may come and go.
+// Open connects to the database and brings its schema up to date. The database must be there at
+// this moment; afterwards it may come and go.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s, err := open(ctx, o)
 	if err != nil {
@@ -121,7 +123,8 @@ func migrate(ctx context.Context, c *pgx.Conn) error {
 	return tx.Commit(ctx)
 }
 
-// scopeLock is the advisory lock of a scope: not negative, because the negative ones are appendLock's.
+// scopeLock is the advisory lock of a scope: not negative, because the negative ones are
+// appendLock's.
 func scopeLock(scope string) int64 {
 	h := fnv.New64a()
 	h.Write([]byte("bellbuoy\x00" + scope))
@@ -180,8 +183,9 @@ func bit(b bool) int64 {
 
 func (e *database) Reads(ctx context.Context) engine.Reader { return engine.Reader{Q: e, Ctx: ctx} }
 
-// Begin starts a transaction and locks its scopes in one round trip. The locks' numbers are sorted, so that no two replicas
-// wait for each other. The time-outs end transactions whose replica has vanished, and waits for such.
+// Begin starts a transaction and locks its scopes in one round trip. The locks' numbers are sorted,
+// so that no two replicas wait for each other. The time-outs end transactions whose replica has
+// vanished, and waits for such.
 func (e *database) Begin(ctx context.Context, scopes []string) (engine.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, pgAtMost)
 	defer cancel()
@@ -225,7 +229,8 @@ func (e *database) Retriable(err error) bool {
 	return !errors.As(err, &connect)
 }
 
-// Invalid: data exceptions (22), violated constraints (23) and exceeded limits of a row or an index (54).
+// Invalid: data exceptions (22), violated constraints (23) and exceeded limits of a row or an index
+// (54).
 func (e *database) Invalid(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23") || strings.HasPrefix(pg.Code, "54"))
@@ -240,27 +245,29 @@ func (e *database) Among(column string, ids []int64, args *[]any) string {
 
 func (e *database) Using(string) string { return "" }
 
-// Settled: a transaction that appends holds a shared lock whose number tells below which sequence number it has none of its
-// own. First the sequence is read, then the locks: who got a number up to then and holds no lock any more has ended, and what
-// it wrote is seen by every later statement.
-func (e *database) Settled(ctx context.Context) (settled int64, err error) {
+// CommittedUpTo: a transaction that appends holds a shared lock whose number tells below which
+// sequence number it has none of its own. First the sequence is read, then the locks: who got a
+// number up to then and holds no lock any more has ended, and what it wrote is seen by every later
+// statement.
+func (e *database) CommittedUpTo(ctx context.Context) (upTo int64, err error) {
 	err = e.pool.with(ctx, func(c *pgx.Conn) error {
 		var bound int64
 		b := new(pgx.Batch)
-		b.Queue("SELECT last_value FROM event_seq").QueryRow(func(r pgx.Row) error { return r.Scan(&settled) })
+		b.Queue("SELECT last_value FROM event_seq").QueryRow(func(r pgx.Row) error { return r.Scan(&upTo) })
 		b.Queue("SELECT coalesce(min(-1 - (classid::bigint << 32 | objid::bigint)), 9223372036854775806) FROM pg_locks" +
 			" WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND classid::bigint >= 2147483648" +
 			" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").QueryRow(func(r pgx.Row) error { return r.Scan(&bound) })
 		err := c.SendBatch(ctx, b).Close()
-		settled = min(settled, bound)
+		upTo = min(upTo, bound)
 		return err
 	})
-	return settled, err
+	return upTo, err
 }
 
-// Size is what the tables hold, not what they occupy: PostgreSQL keeps the room of removed rows for new ones, so that
-// pg_total_relation_size would stay above any bound that it has once passed. The rows are counted by the statistics, and
-// weighed by the oldest of them, with what indexes and row headers add.
+// Size is what the tables hold, not what they occupy: PostgreSQL keeps the room of removed rows for
+// new ones, so that pg_total_relation_size would stay above any bound that it has once passed. The
+// rows are counted by the statistics, and weighed by the oldest of them, with what indexes and row
+// headers add.
 func (e *database) Size(ctx context.Context) (n engine.Sizes, err error) {
 	weight := func(table, column, order string, extra int) string {
 		return fmt.Sprintf("%d + coalesce((SELECT avg(pg_column_size(%s)) FROM (SELECT %s FROM %s ORDER BY %s LIMIT 300) t), 0)", extra, column, column, table, order)

@@ -12,9 +12,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// remote carries signals between replicas by LISTEN and NOTIFY. Where a pooler swallows these, or they are late, it looks every
-// second whether the sequences moved. NOTIFY is sent after the commit, not in it: there it would make all commits of the
-// database wait for each other.
+// remote carries signals between replicas by LISTEN and NOTIFY. Where a pooler swallows these, or
+// they are late, it looks every second whether the sequences moved. NOTIFY is sent after the
+// commit, not in it: there it would make all commits of the database wait for each other.
 type remote struct {
 	pool    *pool
 	signals *engine.Signals
@@ -154,7 +154,8 @@ func (r *remote) look(ctx context.Context, first bool) {
 	if first || now == before {
 		return
 	}
-	// What moved the sequences may be committed only after this look: the next one, which finds them standing still, is none.
+	// What moved the sequences may be committed only after this look: the next one, which finds
+	// them standing still, is none.
 	r.signals.Announce()
 	r.signals.WakeUp("")
 	if sleep(ctx, pollDeaf/2) {

@@ -21,7 +21,7 @@ type Store struct {
 }
 
 const (
-	replicaTTL   = 10 * time.Second // with the time until somebody looks, what a killed one held is another's within 15 s
+	replicaTTL   = 10 * time.Second // what a killed one held is another's within 15 s
 	replicaRenew = 3 * time.Second
 	replicaRetry = 500 * time.Millisecond
 	sumUpEvery   = 10 * time.Second
@@ -29,7 +29,7 @@ const (
 
 func newStore(ctx context.Context, e *database, warnings []string) (*Store, error) {
 	s := &Store{e: e, held: make(map[string]int64)}
-	s.Core.Database, s.Signals, s.warnings = e, engine.NewSignals(), warnings
+	s.Core.DB, s.Signals, s.warnings = e, engine.NewSignals(), warnings
 	s.remote = newRemote(e.pool, s.Signals)
 	done := func(g *engine.Group) {
 		s.Committed(g)
@@ -65,8 +65,8 @@ func (s *Store) regularly(ctx context.Context, every time.Duration, fn func(cont
 	}
 }
 
-// beat says now and then that this replica lives, through a writer, so that Healthy knows of a database that is away
-// although nothing is to be written.
+// beat says now and then that this replica lives, through a writer, so that Healthy knows of a
+// database that is away although nothing is to be written.
 func (s *Store) beat(ctx context.Context) {
 	for every := replicaRenew; sleep(ctx, every); {
 		c, cancel := context.WithTimeout(ctx, pgAtMost)
@@ -89,7 +89,8 @@ func (e *database) renewReplica(ctx context.Context, tx engine.Session, ttl time
 	return err
 }
 
-// sumUp makes one row for each webhook of the differences in depths, and forgets replicas that are long gone.
+// sumUp makes one row for each webhook of the differences in depths, and forgets replicas that are
+// long gone.
 func (e *database) sumUp(ctx context.Context) error {
 	if !e.busy.Swap(false) {
 		return nil
@@ -104,7 +105,8 @@ func (e *database) sumUp(ctx context.Context) error {
 	})
 }
 
-// Own takes the rows of replicas that are gone, one replica's take-over at a time without waiting for another's.
+// Own takes the rows of replicas that are gone, one replica's take-over at a time without waiting
+// for another's.
 func (s *Store) Own(ctx context.Context, kind, after string, limit int) (rows []store.Row, err error) {
 	limit = engine.OrDefault(limit, 1000)
 	err = s.Alone(ctx, func(tx engine.Session, _ *engine.Group) error {
@@ -123,8 +125,8 @@ func (s *Store) Own(ctx context.Context, kind, after string, limit int) (rows []
 	return rows, nil
 }
 
-// Lease works by the database's clock alone. A lane that this process did not hold gets a new epoch even when its name
-// owned it: that was an earlier process of the same name.
+// Lease works by the database's clock alone. A lane that this process did not hold gets a new epoch
+// even when its name owned it: that was an earlier process of the same name.
 func (s *Store) Lease(ctx context.Context, webhooks []string, ttl time.Duration, fair int) ([]store.Lane, error) {
 	names := make([]string, len(webhooks))
 	for i, w := range webhooks {
@@ -250,7 +252,8 @@ func (s *Store) SetLane(ctx context.Context, webhook string, epoch int64, state 
 	return engine.Naming("storing a lane's state", err)
 }
 
-// Close gives the lanes back, so that another replica has them at once, and then what every store does.
+// Close gives the lanes back, so that another replica has them at once, and then what every store
+// does.
 func (s *Store) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

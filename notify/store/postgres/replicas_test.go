@@ -155,7 +155,8 @@ func TestScopesExcludeAcrossReplicas(t *testing.T) {
 	})
 }
 
-// TestFollowersSeeEveryEvent: two replicas append at once; who reads on after the last number it saw misses nothing.
+// TestFollowersSeeEveryEvent: two replicas append at once; who reads on after the last number it
+// saw misses nothing.
 func TestFollowersSeeEveryEvent(t *testing.T) {
 	a, b := replicas(t)
 	const each = 150

@@ -134,7 +134,7 @@ func (s *session) insertDeliveries(g *engine.Group, a *engine.Appended, seq int6
 		if state == engine.Fresh {
 			own := store.Delivery{ID: s.e.nextID, EventSeq: seq, EventID: event.ID, Webhook: d.Webhook, Number: d.Number, TagKey: d.TagKey, RepoKey: d.RepoKey, CreatedAt: engine.FromMicros(engine.Micros(now)), Event: &event}
 			own.PendingSince, own.NextAt = own.CreatedAt, own.CreatedAt
-			g.Handed = append(g.Handed, own)
+			g.NewDue = append(g.NewDue, own)
 		} else {
 			g.Wakes[d.Webhook] = true
 		}
@@ -203,7 +203,8 @@ func (s *session) finishOne(g *engine.Group, o *store.Outcome) error {
 	return nil
 }
 
-// finishParked records the end of a POST whose webhook was parked meanwhile. A retry leaves it parked.
+// finishParked records the end of a POST whose webhook was parked meanwhile. A retry leaves it
+// parked.
 func (s *session) finishParked(g *engine.Group, o *store.Outcome, to engine.Ending) (int64, error) {
 	state := to.State
 	if o.State == store.Pending {

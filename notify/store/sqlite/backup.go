@@ -18,8 +18,9 @@ var ErrBackupRuns = errors.New("another backup is being made")
 // copyFile is what a copy is called in the directory of the file while it is made.
 const copyFile = ".backup"
 
-// Backup makes a copy of the file as of one moment and hands it to send, with its size. Nobody waits for it. A store can be opened on the copy,
-// under the name of the file. Until send returns it takes room beside the file.
+// Backup makes a copy of the file as of one moment and hands it to send, with its size. Nobody
+// waits for it. A store can be opened on the copy, under the name of the file. Until send returns
+// it takes room beside the file.
 func (s *Store) Backup(ctx context.Context, send func(copy io.Reader, size int64) error) error {
 	return engine.Naming("copying the database file", s.backup(ctx, send))
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// TestBackup: a copy that is made while others write is a store as of one moment, with all that was committed before.
+// TestBackup: a copy that is made while others write is a store as of one moment, with all that was
+// committed before.
 func TestBackup(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()

@@ -13,8 +13,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// conn is one SQLite connection with its prepared statements. It stands on the driver itself: database/sql's pool
-// has nothing to do for one writer, and costs a third of a statement's time. One goroutine at a time.
+// conn is one SQLite connection with its prepared statements. It stands on the driver itself:
+// database/sql's pool has nothing to do for one writer, and costs a third of a statement's time.
+// One goroutine at a time.
 type conn struct {
 	c     driver.Conn
 	stmts map[string]driver.Stmt

@@ -28,7 +28,7 @@ func (e ioError) Code() int { return int(e) }
 func TestSQLiteVersion(t *testing.T) {
 	w := openFixture(t, t.TempDir())
 	var v string
-	err := w.Core.Query(ctx, "SELECT sqlite_version()", nil, func(s engine.Scanner) error { return s.Scan(&v) })
+	err := w.Core.DB.Query(ctx, "SELECT sqlite_version()", nil, func(s engine.Scanner) error { return s.Scan(&v) })
 	var major, minor, patch int
 	if fmt.Sscanf(v, "%d.%d.%d", &major, &minor, &patch); err != nil || major != 3 || minor < 51 || minor == 51 && patch < 3 {
 		t.Errorf("SQLite %s: before 3.51.3 a race at the WAL's reset loses commits (%v)", v, err)

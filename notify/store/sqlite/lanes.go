@@ -16,7 +16,8 @@ func (s *Store) Own(ctx context.Context, kind, after string, limit int) ([]store
 	return rows, engine.Naming("taking over rows", err)
 }
 
-// Lease: a lane's epoch grows when this process takes it, so that what it sent before it gave it back is fenced.
+// Lease: a lane's epoch grows when this process takes it, so that what it sent before it gave it
+// back is fenced.
 func (s *Store) Lease(ctx context.Context, webhooks []string, ttl time.Duration, _ int) ([]store.Lane, error) {
 	lanes := make([]store.Lane, 0, len(webhooks))
 	err := s.Alone(ctx, func(tx engine.Session, _ *engine.Group) error {
@@ -46,7 +47,8 @@ func (e *database) lease(ctx context.Context, tx engine.Session, webhook string)
 	}
 	lane := store.Lane{Webhook: webhook}
 	err := tx.Query(ctx, "SELECT epoch, state FROM lanes WHERE webhook = $1", []any{webhook}, func(r engine.Scanner) error { return r.Scan(&lane.Epoch, &lane.State) })
-	// Should the commit fail, the epoch in the file is the lower one: the next lease of it gives the same number to the same process.
+	// Should the commit fail, the epoch in the file is the lower one: the next lease of it gives
+	// the same number to the same process.
 	e.leases[webhook] = lane.Epoch
 	return lane, err
 }

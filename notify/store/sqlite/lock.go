@@ -14,8 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// lockDir makes this process the only one that uses dir, until the file is closed or the process ends. It follows no
-// symbolic link: the file is truncated.
+// lockDir makes this process the only one that uses dir, until the file is closed or the process
+// ends. It follows no symbolic link: the file is truncated.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "bellbuoy.lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if errors.Is(err, syscall.ELOOP) {

@@ -12,7 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
-// TestPatienceMeasuresTheDisk: who waits behind others whose commits succeed is told that, or waits on.
+// TestPatienceMeasuresTheDisk: who waits behind others whose commits succeed is told that, or waits
+// on.
 func TestPatienceMeasuresTheDisk(t *testing.T) {
 	w := openFixture(t, t.TempDir())
 	var pause atomic.Int64
@@ -25,7 +26,8 @@ func TestPatienceMeasuresTheDisk(t *testing.T) {
 	if err := w.Update(ctx, nil, whole); err != nil {
 		t.Fatal(err)
 	}
-	// Patience lasts for five commits, however long the machine takes for one; and before who comes last there are ten.
+	// Patience lasts for five commits, however long the machine takes for one; and before who comes
+	// last there are ten.
 	slow := time.Since(began) + time.Second/4
 	patience := 5 * slow
 	pause.Store(int64(slow))

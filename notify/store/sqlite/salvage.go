@@ -20,9 +20,10 @@ type Salvaged struct {
 	Lost  []string // tables of which some rows could not be read, and why
 }
 
-// Salvage checks the file in dir, which no bellbuoy may use meanwhile. Of a damaged one it takes what can be read into a new
-// file, keeps the damaged one under another name, and puts the new one in its place. It can be killed at any moment and run
-// again: the new file gets its name when it is complete. Nothing is ever deleted.
+// Salvage checks the file in dir, which no bellbuoy may use meanwhile. Of a damaged one it takes
+// what can be read into a new file, keeps the damaged one under another name, and puts the new one
+// in its place. It can be killed at any moment and run again: the new file gets its name when it is
+// complete. Nothing is ever deleted.
 func Salvage(ctx context.Context, dir string) (Salvaged, error) {
 	r, err := salvageIn(ctx, dir)
 	if err != nil {
@@ -72,7 +73,8 @@ func checkWhole(ctx context.Context, path string) error {
 	return errors.Join(c.check(ctx, "PRAGMA integrity_check(1)"), c.Close())
 }
 
-// salvageBegun reports whether a salvage put the damaged file aside and was stopped before the new one got its name.
+// salvageBegun reports whether a salvage put the damaged file aside and was stopped before the new
+// one got its name.
 func salvageBegun(path string) bool {
 	_, err := os.Stat(path)
 	_, newErr := os.Stat(path + newFile)
@@ -101,7 +103,8 @@ func rescue(ctx context.Context, path string) (saved int, lost []string, err err
 	return saved, lost, to.Query(ctx, "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(engine.Scanner) error { return nil })
 }
 
-// putAside renames the file with its WAL, under names that belong together, and the new one to its place.
+// putAside renames the file with its WAL, under names that belong together, and the new one to its
+// place.
 func putAside(path string) (string, error) {
 	aside := path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000000")
 	if err := os.Rename(path+"-wal", aside+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -127,7 +130,8 @@ func finishSalvage(path string) error {
 	return d.Sync()
 }
 
-// salvaged are the tables worth saving, with their columns and the integer key that reading can go on behind damage by; "" has none.
+// salvaged are the tables worth saving, with their columns and the integer key that reading can go
+// on behind damage by; "" has none.
 var salvaged = []struct{ table, key, columns string }{
 	{"counters", "", "name, value"},
 	{"lanes", "", "webhook, owner, epoch, lease_until, state"},
@@ -139,7 +143,8 @@ var salvaged = []struct{ table, key, columns string }{
 	{"attempts", "", "delivery, at, n, status, latency, reason, error, response, replica"},
 }
 
-// copyFrom copies what can be read. Rows whose content is damaged are found out by their checksums later.
+// copyFrom copies what can be read. Rows whose content is damaged are found out by their checksums
+// later.
 func copyFrom(path string, to *conn) (saved int, lost []string) {
 	from, err := openConn(dsn(path, []string{"cell_size_check(1)"}) + "&mode=ro")
 	if err != nil {
@@ -168,7 +173,8 @@ type salvage struct {
 	err                 error // the first damage met
 }
 
-// run reads forwards until damage, then backwards from the end; where there is an integer key it also looks for sound rows in between.
+// run reads forwards until damage, then backwards from the end; where there is an integer key it
+// also looks for sound rows in between.
 func (s *salvage) run() {
 	if s.key == "" {
 		s.copy("", nil)
@@ -190,7 +196,8 @@ func (s *salvage) run() {
 	}
 }
 
-// copy copies rows until the end or until damage, a thousand in a transaction, and returns the last row's key.
+// copy copies rows until the end or until damage, a thousand in a transaction, and returns the last
+// row's key.
 func (s *salvage) copy(rest string, args []any) (last int64, broke bool) {
 	if len(args) > 0 {
 		last = args[0].(int64)
@@ -234,7 +241,8 @@ func (s *salvage) note(err error) {
 	}
 }
 
-// mend makes the tables agree again: deliveries without their event cannot be sent, counts and sequences follow from the rows.
+// mend makes the tables agree again: deliveries without their event cannot be sent, counts and
+// sequences follow from the rows.
 func mend(c *conn) error {
 	if _, err := c.Exec("BEGIN IMMEDIATE"); err != nil {
 		return err

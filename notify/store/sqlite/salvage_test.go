@@ -214,7 +214,8 @@ func TestDamageIsFoundByALateCheck(t *testing.T) {
 	salvagedWell(t, w.dir, all)
 }
 
-// TestLargeFilesAreCheckedLater: a start does not wait for the check of a large file that was not closed.
+// TestLargeFilesAreCheckedLater: a start does not wait for the check of a large file that was not
+// closed.
 func TestLargeFilesAreCheckedLater(t *testing.T) {
 	w := openFixture(t, t.TempDir())
 	for i := range 10 {
@@ -239,7 +240,8 @@ func TestLargeFilesAreCheckedLater(t *testing.T) {
 	}
 }
 
-// TestSalvageIsFinished: the process was killed between putting the damaged file aside and renaming the new one.
+// TestSalvageIsFinished: the process was killed between putting the damaged file aside and renaming
+// the new one.
 func TestSalvageIsFinished(t *testing.T) {
 	dir := t.TempDir()
 	w := openFixture(t, dir)

@@ -1,7 +1,8 @@
 // Package sqlite keeps the store in one SQLite file, for one process at a time.
 //
-// One connection writes, used by the writer's goroutine alone, and a few read. apply.go writes a transaction's changes, lanes.go
-// leases lanes within the process, lock.go keeps other processes out, salvage.go is for a damaged file.
+// One connection writes, used by the writer's goroutine alone, and a few read. apply.go writes a
+// transaction's changes, lanes.go leases lanes within the process, lock.go keeps other processes
+// out, salvage.go is for a damaged file.
 package sqlite
 
 import (
@@ -25,7 +26,8 @@ import (
 
 // Options say where the file is.
 type Options struct {
-	// Dir holds bellbuoy.db and its lock; it is made when it is missing. It must be on a local disk.
+	// Dir holds bellbuoy.db and its lock; it is made when it is missing. It must be on a local
+	// disk.
 	Dir string
 }
 
@@ -34,11 +36,12 @@ const (
 	readers      = 3
 	checkFirst   = 32 << 20         // a file of this size or more is not checked before it is used, …
 	checkLater   = 10 * time.Second // … but so long after it was opened, …
-	checkBelow   = 1 << 30          // … and one of this size or more not at all: damage is noticed when it is read
+	checkBelow   = 1 << 30          // … and one of this size or more not at all
 	walLimit     = 64 << 20
 )
 
-// database is one file: one connection that writes, used by the writer's goroutine alone, and a few that read.
+// database is one file: one connection that writes, used by the writer's goroutine alone, and a few
+// that read.
 type database struct {
 	path     string
 	lock     *os.File
@@ -58,11 +61,13 @@ type database struct {
 	warnings []string
 }
 
-// ErrDamaged: SQLite cannot read the file, or parts of it. Nothing is repaired while the store is open.
+// ErrDamaged: SQLite cannot read the file, or parts of it. Nothing is repaired while the store is
+// open.
 var ErrDamaged = errors.New("the database file is damaged: stop bellbuoy, run `bellbuoy salvage`, and start it again")
 
-// Open opens or makes the file. While it is open no other process can; that one gets ErrLocked. A file that was not closed is
-// checked first, unless it is large; where it is damaged the error wraps ErrDamaged.
+// Open opens or makes the file. While it is open no other process can; that one gets ErrLocked. A
+// file that was not closed is checked first, unless it is large; where it is damaged the error
+// wraps ErrDamaged.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	c, err := open(ctx, o)
 	if err != nil {
@@ -101,7 +106,7 @@ type Store struct {
 
 func newStore(ctx context.Context, e *database) (*Store, error) {
 	s := &Store{e: e}
-	s.Core.Database, s.Signals = e, engine.NewSignals()
+	s.Core.DB, s.Signals = e, engine.NewSignals()
 	s.Updates = engine.NewWriter(e, s.Committed)
 	s.Updates.Cache = e.cache
 	s.Finishes, s.Chores = s.Updates, s.Updates
@@ -175,15 +180,17 @@ func size(path string) int64 {
 	return fi.Size()
 }
 
-// journal_mode comes first: it decides how the others work. A WAL of 4,000 pages before each checkpoint lets one write
-// of a busy page stand for many.
+// journal_mode comes first: it decides how the others work. A WAL of 4,000 pages before each
+// checkpoint lets one write of a busy page stand for many.
 var (
 	writerPragmas = []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", "wal_autocheckpoint(4000)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}
 	readerPragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-2048)"}
 )
 
-// dsn uses the VFS that keeps the WAL's index in this process's memory: one process has the file anyway. In a file that is mapped, a page that cannot be
-// written (a file system frozen for a snapshot, a disk that hangs) would stop the whole process, the Go runtime with it, instead of one commit.
+// dsn uses the VFS that keeps the WAL's index in this process's memory: one process has the file
+// anyway. In a file that is mapped, a page that cannot be written (a file system frozen for a
+// snapshot, a disk that hangs) would stop the whole process, the Go runtime with it, instead of one
+// commit.
 func dsn(path string, pragmas []string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{"_pragma": pragmas, "vfs": {"unix-excl"}}.Encode()
 }
@@ -277,8 +284,8 @@ func (e *database) Begin(ctx context.Context, _ []string) (engine.Session, error
 	return &session{conn: e.write, e: e}, nil
 }
 
-// Failed drops the connection after an I/O error, so that no fsync is repeated on pages that the kernel has given up;
-// those that read keep the WAL's index, where the failed transaction is not.
+// Failed drops the connection after an I/O error, so that no fsync is repeated on pages that the
+// kernel has given up; those that read keep the WAL's index, where the failed transaction is not.
 func (e *database) Failed(err error) {
 	e.note(err)
 	switch code(err) {
@@ -315,7 +322,8 @@ func (e *database) Invalid(err error) bool {
 	return false
 }
 
-// Idle empties the WAL, so that the next start has nothing to replay and the disk gets its room back.
+// Idle empties the WAL, so that the next start has nothing to replay and the disk gets its room
+// back.
 func (e *database) Idle() {
 	if !e.dirty || e.write == nil {
 		return
@@ -346,8 +354,8 @@ func (e *database) Among(column string, ids []int64, args *[]any) string {
 // Using: without statistics SQLite prefers deliveries_lane, which would walk the whole lane.
 func (e *database) Using(index string) string { return " INDEXED BY " + index }
 
-// Settled: with one writer, what is committed is committed in order.
-func (e *database) Settled(context.Context) (int64, error) { return math.MaxInt64 - 1, nil }
+// CommittedUpTo: with one writer, what is committed is committed in order.
+func (e *database) CommittedUpTo(context.Context) (int64, error) { return math.MaxInt64 - 1, nil }
 
 func (e *database) Size(ctx context.Context) (n engine.Sizes, err error) {
 	err = e.Query(ctx, "SELECT (c.page_count - f.freelist_count) * s.page_size FROM pragma_page_count c, pragma_freelist_count f, pragma_page_size s", nil,

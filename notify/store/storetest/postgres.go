@@ -26,6 +26,7 @@ type server struct {
 	as       *syscall.Credential // root must not run it
 }
 
+// Shared is the server of this process's tests, once it runs.
 var Shared struct {
 	once   sync.Once
 	Server *server
@@ -90,7 +91,8 @@ func newServer() (*server, error) {
 	return s, s.command("initdb", "-D", s.data(), "-A", "trust", "-U", "test", "-E", "UTF8", "--locale=C", "-N").Run()
 }
 
-// freePort is one below those that the kernel gives to outgoing connections, so that it stays free while PostgreSQL is down.
+// freePort is one below those that the kernel gives to outgoing connections, so that it stays free
+// while PostgreSQL is down.
 func freePort() (int, error) {
 	for range 1000 {
 		port := 10000 + rand.IntN(8000)

@@ -1,5 +1,5 @@
-// Package storetest helps to test stores: a store with shorthands for what tests do with it, and a PostgreSQL server that the
-// tests of a process share.
+// Package storetest helps to test stores: a store with shorthands for what tests do with it, and a
+// PostgreSQL server that the tests of a process share.
 package storetest
 
 import (
@@ -13,6 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
+// Kilobyte is data that means nothing.
 var Kilobyte = make([]byte, 1024)
 
 // Value is what the next transaction sees of a row.
@@ -53,6 +54,7 @@ type Replica interface {
 // Close is the store's own.
 func (w *World) Close() error { return w.Replica.Close() }
 
+// Write is an Update that succeeds.
 func (w *World) Write(t testing.TB, fn func(store.Tx)) {
 	t.Helper()
 	if err := w.Update(ctx, nil, func(tx store.Tx) error { fn(tx); return nil }); err != nil {
@@ -75,6 +77,7 @@ func (w *World) Push(t *testing.T, id, repo, tag string, webhooks ...string) {
 	})
 }
 
+// TakeLane leases a webhook's lane and returns the epoch.
 func (w *World) TakeLane(t *testing.T, webhook string) int64 {
 	t.Helper()
 	lanes, err := w.Lease(ctx, []string{webhook}, 15*time.Second, 0)
@@ -84,6 +87,7 @@ func (w *World) TakeLane(t *testing.T, webhook string) int64 {
 	return lanes[0].Epoch
 }
 
+// DueNow is what is due; the webhook is hook, and the time is now, where q names none.
 func (w *World) DueNow(t *testing.T, q store.DueQuery) []store.Delivery {
 	t.Helper()
 	if q.Now.IsZero() {
@@ -99,6 +103,7 @@ func (w *World) DueNow(t *testing.T, q store.DueQuery) []store.Delivery {
 	return ds
 }
 
+// EventIDs are the ids of deliveries' events, in order.
 func EventIDs(ds []store.Delivery) string {
 	var ids []string
 	for _, d := range ds {
@@ -107,6 +112,7 @@ func EventIDs(ds []store.Delivery) string {
 	return strings.Join(ids, " ")
 }
 
+// Record is a Finish that succeeds.
 func (w *World) Record(t *testing.T, o ...store.Outcome) {
 	t.Helper()
 	if err := w.Finish(ctx, o); err != nil {
@@ -114,6 +120,7 @@ func (w *World) Record(t *testing.T, o ...store.Outcome) {
 	}
 }
 
+// WantIDs fails the test where the deliveries are not of these events.
 func WantIDs(t *testing.T, got []store.Delivery, want string) {
 	t.Helper()
 	if EventIDs(got) != want {
@@ -121,6 +128,7 @@ func WantIDs(t *testing.T, got []store.Delivery, want string) {
 	}
 }
 
+// Depth is how much waits for a webhook.
 func (w *World) Depth(t *testing.T, webhook string) store.Depth {
 	t.Helper()
 	ds, err := w.Depths(ctx)
@@ -144,6 +152,7 @@ func (w *World) Hold(t *testing.T) func() {
 	return func() { close(end) }
 }
 
+// LeaseAll is a Lease that succeeds.
 func (w *World) LeaseAll(t *testing.T, ttl time.Duration, fair int, webhooks ...string) []store.Lane {
 	t.Helper()
 	lanes, err := w.Lease(ctx, webhooks, ttl, fair)
@@ -160,6 +169,7 @@ func (w *World) SQL(t testing.TB, sql string) (n int64, err error) {
 	return n, err
 }
 
+// Put writes some row.
 func Put(tx store.Tx) error { tx.Put(store.Row{Key: store.Key{Kind: "k", ID: "k"}}); return nil }
 
 // RefuseRepository makes the database itself refuse events of a repository.
@@ -175,6 +185,7 @@ func (w *World) RefuseRepository(t *testing.T, repository string) {
 	}
 }
 
+// EventIDs are the ids of all events, oldest first.
 func (w *World) EventIDs(t *testing.T) string {
 	t.Helper()
 	evs, err := w.Events(ctx, store.EventQuery{Ascending: true, Limit: 1000})
@@ -188,6 +199,7 @@ func (w *World) EventIDs(t *testing.T) string {
 	return strings.Join(ids, " ")
 }
 
+// PurgeIn purges as if so much time had passed, and returns how many rows went.
 func (w *World) PurgeIn(t *testing.T, r store.Retention, in time.Duration, trims ...store.Trim) int {
 	t.Helper()
 	n, err := w.Purge(ctx, r, trims, time.Now().Add(in))
@@ -197,8 +209,8 @@ func (w *World) PurgeIn(t *testing.T, r store.Retention, in time.Duration, trims
 	return n
 }
 
-// Settle finishes the deliveries of the named events.
-func (w *World) Settle(t *testing.T, state store.State, events ...string) {
+// FinishAll finishes the deliveries of the named events.
+func (w *World) FinishAll(t *testing.T, state store.State, events ...string) {
 	t.Helper()
 	epoch := w.TakeLane(t, "hook")
 	for _, id := range events {
@@ -210,15 +222,17 @@ func (w *World) Settle(t *testing.T, state store.State, events ...string) {
 	}
 }
 
+// Count counts the rows of a table.
 func (w *World) Count(t *testing.T, table string) (n int64) {
 	t.Helper()
-	if err := w.Core.Query(ctx, "SELECT count(*) FROM "+table, nil, func(s engine.Scanner) error { return s.Scan(&n) }); err != nil {
+	if err := w.Core.DB.Query(ctx, "SELECT count(*) FROM "+table, nil, func(s engine.Scanner) error { return s.Scan(&n) }); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-// Crowd has n updates wait, each an event with a thousand deliveries, and returns what they end with.
+// Crowd has n updates wait, each an event with a thousand deliveries, and returns what they end
+// with.
 func (w *World) Crowd(t *testing.T, n int) chan error {
 	t.Helper()
 	deliveries := make([]store.Delivery, 1000)
