@@ -107,6 +107,8 @@ func whyNot(because string, e *detect.Event, w *config.Webhook) (value, wanted s
 		return "", "true"
 	case "manifest_reads":
 		return "a read of the manifest and no layer", "true"
+	case notify.Unnamed:
+		return "nobody could tell the chart's name", "a name"
 	}
 	return "", ""
 }

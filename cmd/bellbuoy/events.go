@@ -97,6 +97,9 @@ func (a *app) printEvent(e eventLine, asJSON bool) error {
 	if len(e.References) > 0 {
 		what = strings.Join(e.References, " ")
 	}
+	if e.Unnamed {
+		what = "a chart without a name"
+	}
 	if e.Digest != "" && !strings.Contains(what, e.Digest) {
 		what += " " + e.Digest
 	}

@@ -100,7 +100,10 @@ func NewBellbuoyEvent(e *detect.Event) BellbuoyEvent {
 func (b *BellbuoyEvent) addArtifact(e *detect.Event) {
 	if c := e.Chart; c != nil {
 		b.Chart = &BellbuoyChart{Name: c.Name, Version: c.Version, Type: c.Type, AppVersion: c.AppVersion}
-		b.Kind, b.Size, b.Tags = detect.HelmChart, c.Size, []string{c.Version}
+		b.Kind, b.Size = detect.HelmChart, c.Size
+		if !e.Unnamed {
+			b.Tags = []string{c.Version}
+		}
 		b.Digest = chartDigest(e)
 	}
 	if a := e.Artifact; a != nil {
@@ -137,6 +140,9 @@ func (b *BellbuoyEvent) addByType(e *detect.Event) {
 // artifact.
 func references(e *detect.Event) []string {
 	out := []string{}
+	if e.Unnamed {
+		return out
+	}
 	for _, tag := range e.Tags {
 		out = append(out, reference(e, tag))
 	}
