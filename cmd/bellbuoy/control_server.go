@@ -67,6 +67,9 @@ func (b *buoy) controlServer(ctx context.Context) *http.Server {
 	answer("GET /waits", b.controlWaits)
 	answer("GET /explain", b.controlExplain)
 	answer("POST /redeliver", b.controlRedeliver)
+	answer("GET /replay", b.controlReplay)
+	answer("POST /replay", b.controlReplay)
+	answer("POST /backup", b.controlBackup)
 	answer("POST /index", b.controlIndex)
 	answer("POST /reload", b.controlReload)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}

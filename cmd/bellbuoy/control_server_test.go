@@ -25,11 +25,22 @@ type running struct {
 
 func start(t *testing.T, config string) *running {
 	t.Helper()
+	return startFrom(t, config, "")
+}
+
+// startFrom is start on a copy of a database file; "": on none.
+func startFrom(t *testing.T, config, database string) *running {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "bb") // short: a socket's path is
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "bellbuoy.yaml")
+	if database != "" {
+		if err := os.CopyFS(filepath.Join(dir, "data"), os.DirFS(filepath.Dir(database))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	own := "data_dir: " + dir + "/data\nlisten: 127.0.0.1:0\nhealth: {listen: ''}\nadmin: {listen: ''}\nlog: {level: info}\n"
 	if err := os.WriteFile(path, []byte(config+own), 0o600); err != nil {
 		t.Fatal(err)

@@ -29,13 +29,14 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], system{Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv})
+	code := run(ctx, os.Args[1:], system{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv})
 	stop()
 	os.Exit(code)
 }
 
 // system is what the process has from outside; tests bring their own.
 type system struct {
+	Stdin          io.Reader // nil: nobody is there to answer
 	Stdout, Stderr io.Writer
 	LookupEnv      func(string) (string, bool)
 }
@@ -88,7 +89,7 @@ func newRoot(sys system, began *bool) *cobra.Command {
 		app.talks(app.statusCommand()), app.talks(app.reloadCommand()), app.talks(app.pingCommand()),
 		app.talks(app.switchCommand("enable", "Deliver to a webhook again (also one that answered 410)")),
 		app.talks(app.switchCommand("disable", "Stop delivering to a webhook; its deliveries wait")),
-		app.talks(app.eventsCommand()), app.talks(app.deliveriesCommand()), app.talks(app.redeliverCommand()), app.talks(app.indexCommand()),
+		app.talks(app.eventsCommand()), app.talks(app.deliveriesCommand()), app.talks(app.redeliverCommand()), app.talks(app.replayCommand()), app.talks(app.backupCommand()), app.talks(app.indexCommand()),
 	)
 	root.AddCommand(app.manCommand(root))
 	return root

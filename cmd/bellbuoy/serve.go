@@ -87,6 +87,7 @@ func (a *app) serve(ctx context.Context) error {
 		outbox: outbox, dispatcher: dispatcher, asker: &askers{},
 		ready: &readiness{store: outbox.Healthy, kept: outbox.Kept},
 	}
+	b.backer, _ = s.(backer)
 	b.asker.configure(w.askers)
 	b.tracker = detect.NewTracker(w.trackerConfig(log), outbox, b.asker)
 	b.data = data{tracker: b.tracker, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
@@ -121,6 +122,7 @@ type buoy struct {
 	seen      string                 // fingerprint of the files that the start has read
 	wiring    atomic.Pointer[wiring] // written by use alone
 
+	backer     backer // nil: the store is PostgreSQL
 	outbox     *notify.Outbox
 	dispatcher *notify.Dispatcher
 	tracker    *detect.Tracker

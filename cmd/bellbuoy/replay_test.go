@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestReplayAndBackup: a push that happened before its webhook was there reaches it by replay; a backup that was made while bellbuoy ran is what
+// another one starts from.
+func TestReplayAndBackup(t *testing.T) {
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusCreated)
+		}
+	}))
+	defer registry.Close()
+	posted := make(chan string, 10)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		posted <- string(body)
+	}))
+	defer receiver.Close()
+	upstreams := "upstreams: [{type: registry, url: \"" + registry.URL + "\", external_url: http://localhost:1}]\n"
+	r := start(t, upstreams)
+	var first struct{ Listen string }
+	if err := json.Unmarshal([]byte(r.first), &first); err != nil {
+		t.Fatal(err)
+	}
+	push, err := http.NewRequest(http.MethodPut, "http://"+first.Listen+"/v2/team/app/manifests/v1", strings.NewReader(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	push.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+	resp, err := http.DefaultClient.Do(push)
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatal(resp, err)
+	}
+	resp.Body.Close()
+
+	config, err := os.ReadFile(r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = append(config, "webhooks: [{name: late, url: \""+receiver.URL+"\"}, {name: off, enabled: false, url: \""+receiver.URL+"\"}]\n"...)
+	if err := os.WriteFile(r.path, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := r.command("reload"); code != 0 {
+		t.Fatal(code, stdout, stderr)
+	}
+	for _, step := range []struct {
+		answer string // on stdin
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		{"", []string{"replay", "late"}, 2, "", "--since is missing"},
+		{"", []string{"replay", "nobody", "--since", "1h"}, 1, "", `"nobody": no such webhook`},
+		{"", []string{"replay", "off", "--since", "1h"}, 1, "", "not enabled in the configuration"},
+		{"", []string{"replay", "late", "--since", "1h"}, 1, "Send them? [y/N]", "nothing was sent"},
+		{"no\n", []string{"replay", "late", "--since", "1h"}, 1, "late has missed 1 event since", "nothing was sent"},
+		{"y\n", []string{"replay", "late", "--since", "1h"}, 0, "1 delivery to be sent", ""},
+		{"", []string{"replay", "late", "--since", "1h", "--yes"}, 0, "late has missed nothing", ""},
+	} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), append(step.args, "-c", r.path), system{Stdin: strings.NewReader(step.answer), Stdout: &out, Stderr: &errs,
+			LookupEnv: func(string) (string, bool) { return "", false }})
+		if code != step.code || !strings.Contains(out.String(), step.stdout) || !strings.Contains(errs.String(), step.stderr) {
+			t.Fatalf("%q, %q: %d %q %q", step.args, step.answer, code, out.String(), errs.String())
+		}
+	}
+	if body := <-posted; !strings.Contains(body, `"tag":"v1"`) {
+		t.Errorf("posted %s", body)
+	}
+
+	file := filepath.Join(t.TempDir(), "bellbuoy.db")
+	if code, stdout, stderr := r.command("backup", file); code != 0 || !strings.HasPrefix(stdout, file+": ") {
+		t.Fatal(code, stdout, stderr)
+	}
+	if code, _, stderr := r.command("backup", file); code != 1 || !strings.Contains(stderr, "a backup overwrites nothing") {
+		t.Error(code, stderr)
+	}
+	if code, _, stderr := r.command("backup", filepath.Join(t.TempDir(), "missing", "x")); code != 1 || !strings.Contains(stderr, "no such file or directory") {
+		t.Error(code, stderr)
+	}
+	again := startFrom(t, upstreams, file)
+	if code, stdout, stderr := again.command("events"); code != 0 || !strings.Contains(stdout, "PUSH_ARTIFACT") {
+		t.Error(code, stdout, stderr)
+	}
+	if len(posted) > 0 {
+		t.Error("posted again")
+	}
+}
