@@ -32,10 +32,11 @@ func (p *pass) blob(op *Operation) {
 	}
 }
 
-// candidates are the readings that a blob may belong to, oldest first.
+// candidates are the readings that a blob may belong to, oldest first. To a download whose client was
+// quiet since belong late layers, unless its tag was resolved again.
 func (p *pass) candidates(b blobID) (found []*pull) {
 	for _, q := range p.s.pulls {
-		if q.lists(b) {
+		if q.lists(b) && !(q.rested && q.state == counted && p.s.headOf(q.digest) != nil) {
 			found = append(found, q)
 		}
 	}
@@ -181,8 +182,8 @@ func (p *pass) counted(found []*pull, b blobID, late bool) {
 		tagged = tagged || q.state == undecided && q.tag != ""
 	}
 	if !live {
-		if late && len(found) > 0 {
-			p.count(found[len(found)-1])
+		if q := found[len(found)-1]; late && q.state == resolved {
+			p.count(q)
 		}
 		return
 	}
@@ -200,7 +201,7 @@ func (p *pass) counted(found []*pull, b blobID, late bool) {
 // pullsOf is how many downloads readings stand for: those of one's reference, or all.
 func pullsOf(found []*pull, of *pull) (n int) {
 	for _, q := range found {
-		if q.state == counted && (of == nil || q.tag == of.tag && q.digest == of.digest) {
+		if q.state == counted && q.lives() && (of == nil || q.tag == of.tag && q.digest == of.digest) {
 			n += q.times
 		}
 	}

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,7 @@ func fuzzTracker(t *testing.T, script []byte) {
 	f := &fuzzing{sim: s, stood: map[string]bool{}}
 	one, two := s.image("one", "l1", "base"), s.image("two", "l2", "base")
 	f.manifests = [][]byte{one, two, s.index("idx", one, two), s.manifest("ref", "application/x", digestOfBytes(one), []string{"r"})}
+	f.attested = s.attestation("att", one)
 	for i := 0; i+1 < len(script); i += 2 {
 		f.step(script[i], script[i+1])
 	}
@@ -54,6 +56,7 @@ func fuzzTracker(t *testing.T, script []byte) {
 type fuzzing struct {
 	*sim
 	manifests  [][]byte
+	attested   []byte
 	running    []*request
 	stood      map[string]bool // tag + digest
 	done, told int
@@ -61,10 +64,13 @@ type fuzzing struct {
 
 func (f *fuzzing) step(action, arg byte) {
 	c := f.client([]string{"docker", "crane"}[arg&1])
+	if arg>>4&3 == 3 {
+		c = c.nobody()
+	}
 	b := f.manifests[arg>>1&3]
 	d := digestOfBytes(b)
 	tag := []string{"a", "b"}[arg>>3&1]
-	switch action % 14 {
+	switch action % 18 {
 	case 0:
 		c.head("app", tag)
 	case 1:
@@ -97,6 +103,17 @@ func (f *fuzzing) step(action, arg byte) {
 		f.endRunning(int(arg))
 	case 12:
 		c.mount("copy", "app", []string{"l1", "base"}[arg>>1&1], 201)
+	case 14:
+		c.put("app", digestOfBytes(f.attested), f.attested)
+	case 15:
+		c.put("app", strings.Replace(digestOfBytes(f.manifests[0]), ":", "-", 1), f.sim.index("refs", f.attested))
+	case 16:
+		c.begin(Referrers, "app", d, nil).answered([]int{200, 404}[arg&1]).end(true)
+		c.head("app", strings.Replace(digestOfBytes(f.manifests[0]), ":", "-", 1))
+	case 17:
+		if _, b := f.resolve("app", tag); b != nil {
+			c.deleting("app", tag).answered(400).end(true)
+		}
 	case 13:
 		if arg > 200 {
 			f.endRunning(0)

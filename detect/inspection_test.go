@@ -101,6 +101,17 @@ func TestInspections(t *testing.T) {
 			"pull app:v1 one config-only", "pull app:v1 one config-only", "pull app:v1 one config-only", "pull app:v1 one",
 		}},
 
+		{"another image was inspected before: late layers belong to the pull", func(s *sim) {
+			s.has("app", s.image("old", "base"), "v0")
+			s.has("app", s.image("new", "l1", "base"), "v1")
+			c := s.client("buildkit")
+			c.get("app", c.head("app", "v0"))
+			c.get("app", c.head("app", "v1"))
+			c.blob("app", "l1")
+			time.Sleep(time.Minute)
+			c.blob("app", "base")
+		}, []string{"pull app:v1 new", "pull app:v0 old manifest-only"}},
+
 		{"a mount long after is none", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("crane")

@@ -11,6 +11,7 @@ type pull struct {
 	config      bool      // a blob of it that is no layer was read
 	readBack    bool      // of what the client has just put: no pull unless a layer follows
 	mounted     bool      // a layer of it was mounted elsewhere
+	rested      bool      // its client was quiet since
 	times       int       // how many pulls it stands for, each counted
 	again       int       // how often it was read again, without having become a further pull
 	reread      bool      // … also after one of its children was read
@@ -94,7 +95,7 @@ func (p *pull) fetch(b blobID) {
 }
 
 // lives reports whether its client was not quiet since: then what follows may be part of it.
-func (p *pull) lives() bool { return p.state != resolved }
+func (p *pull) lives() bool { return !p.rested }
 
 // parentOf reports whether a digest is a child of what was read: of the index, or of an index within it.
 func (p *pull) parentOf(digest string) bool {

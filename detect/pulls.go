@@ -199,10 +199,14 @@ func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 	}
 }
 
-// add remembers a reading. Where there is no room, the oldest is forgotten without a word, those of
-// images first: what follows of an index could be told from nothing else any more.
+// add remembers a reading. Where there is no room, the oldest is forgotten without a word: those first
+// that only wait for late layers, those of indexes last, whose children could be told from nothing else.
 func (p *pass) add(q *pull) {
 	if len(p.s.pulls) >= p.cfg.Bounds.Session {
+		if i := slices.IndexFunc(p.s.pulls, func(o *pull) bool { return !o.lives() }); i >= 0 {
+			p.s.pulls = append(slices.Delete(p.s.pulls, i, i+1), q)
+			return
+		}
 		i := max(slices.IndexFunc(p.s.pulls, func(o *pull) bool { return o.content == nil || !o.content.index }), 0)
 		p.s.drop(i)
 		if q.tag == "" && q.state == undecided {
@@ -215,7 +219,7 @@ func (p *pass) add(q *pull) {
 // count tells a pull that downloads. Inspections of the same that are remembered in case a layer follows are no
 // longer: this is the pull that the layers belong to.
 func (p *pass) count(q *pull) {
-	q.state, q.countedAt = counted, p.now
+	q.state, q.countedAt, q.rested = counted, p.now, false
 	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(o *pull) bool {
 		return o.state == resolved && (o.digest == q.digest || q.hasRead(o.digest))
 	})
@@ -244,23 +248,26 @@ func (p *pass) tellQuiet(q *pull) {
 }
 
 // rest is what a client's quiet means: what was undecided moved no layer, and what waited for the next
-// request waits no longer. Kept are inspections whose layers may follow.
+// request waits no longer. Kept are inspections, whose layers may follow late, and beside them the
+// downloads that late layers may belong to instead.
 func (s *session) rest(told []Event) []Event {
 	p := pass{s: s, told: told}
 	for _, q := range s.pulls {
 		p.tellQuiet(q)
 	}
-	s.pulls = slices.DeleteFunc(s.pulls, func(q *pull) bool { return q.state == counted })
+	if s.newest(func(q *pull) bool { return q.state == resolved }) == nil {
+		s.pulls = nil
+	}
 	if len(s.pulls) > restPulls {
 		s.pulls = slices.Delete(s.pulls, 0, len(s.pulls)-restPulls)
 	}
 	for _, q := range s.pulls {
-		q.again, q.reread = 0, false
+		q.again, q.reread, q.rested = 0, false, true
 	}
 	s.heads, s.puts, s.strays, s.asked, s.writing = nil, nil, nil, nil, time.Time{}
 	s.forgot, s.dropped = forgotten{accessories: s.forgot.accessories}, nil
 	return p.told
 }
 
-// restPulls is how many inspections are kept of a client that is quiet.
+// restPulls is how many readings are kept of a client that is quiet.
 const restPulls = 8
