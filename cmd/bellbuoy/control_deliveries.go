@@ -80,8 +80,9 @@ func (b *buoy) controlDeliveries(w http.ResponseWriter, r *http.Request) error {
 	}
 	slices.Reverse(found)
 	out := json.NewEncoder(w)
+	about := b.subjects()
 	for _, d := range found {
-		line, err := b.deliveryLine(r.Context(), d)
+		line, err := about(r.Context(), d)
 		if err != nil {
 			return err
 		}
@@ -105,7 +106,7 @@ func (b *buoy) controlDelivery(w http.ResponseWriter, r *http.Request) error {
 	if len(found) == 0 {
 		return fmt.Errorf("there is no delivery %d: %w", id, store.ErrNotFound)
 	}
-	line, err := b.deliveryLine(r.Context(), found[0])
+	line, err := b.subjects()(r.Context(), found[0])
 	if err != nil {
 		return err
 	}
@@ -140,16 +141,23 @@ func (b *buoy) sentBy(d *store.Delivery) *sentRequest {
 	return sent
 }
 
-func (b *buoy) deliveryLine(ctx context.Context, d store.Delivery) (deliveryLine, error) {
-	line := lineOf(d)
-	events, err := b.dispatcher.Events(ctx, store.EventQuery{ID: d.EventID, Limit: 1})
-	if err != nil || len(events) == 0 {
-		return line, err
+// subjects returns a function that makes the line of a delivery with what its event is about. It reads an event once for all of
+// its deliveries that follow each other.
+func (b *buoy) subjects() func(context.Context, store.Delivery) (deliveryLine, error) {
+	var last *detect.Event
+	return func(ctx context.Context, d store.Delivery) (deliveryLine, error) {
+		line := lineOf(d)
+		if last == nil || last.ID != d.EventID {
+			events, err := b.dispatcher.Events(ctx, store.EventQuery{ID: d.EventID, Limit: 1})
+			if err != nil || len(events) == 0 {
+				return line, err
+			}
+			last = &events[0]
+		}
+		line.Type, line.Repository = string(last.Type), format.NewBellbuoyEvent(last).Repository
+		line.Tag = tagOf(last, d.Number)
+		return line, nil
 	}
-	e := &events[0]
-	line.Type, line.Repository = string(e.Type), format.NewBellbuoyEvent(e).Repository
-	line.Tag = tagOf(e, d.Number)
-	return line, nil
 }
 
 // tagOf is what a delivery is about: the tag of its number, which counts from 1; all of them where its format names them together (0).

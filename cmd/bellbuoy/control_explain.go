@@ -89,6 +89,8 @@ func whyNot(because string, e *detect.Event, w *config.Webhook) (value, wanted s
 		return repositoryText(e), list(match.Repositories)
 	case "tags":
 		return orNone(tagOf(e, 0)), list(match.Tags)
+	case "semver":
+		return orNone(tagOf(e, 0)), match.Semver
 	case "operators":
 		return orNone(client.Operator), list(match.Operators)
 	case "user_agents":

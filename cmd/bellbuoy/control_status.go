@@ -58,7 +58,7 @@ type (
 	}
 	storeStatus struct {
 		Kind        string   `json:"kind"` // sqlite, postgres
-		Dir         string   `json:"data_dir"`
+		Dir         string   `json:"data_dir,omitempty"`
 		Size        int64    `json:"size"`      // bytes of the files in data_dir
 		MaxSize     int64    `json:"max_size"`  // store.retention.max_size; 0: none
 		DiskFree    int64    `json:"disk_free"` // bytes that bellbuoy may still use
@@ -87,7 +87,7 @@ func (b *buoy) controlStatus(w http.ResponseWriter, r *http.Request) error {
 		}
 		answer.Webhooks = append(answer.Webhooks, status)
 	}
-	answer.Store = b.storeStatus(c)
+	answer.Store = b.storeStatus(r.Context(), c)
 	answer.Upstreams = <-upstreams
 	answer.Attention = append(answer.Attention, attention(&answer)...)
 	if !b.reloads.taken.Load() {
@@ -129,14 +129,20 @@ func (b *buoy) webhookStatus(ctx context.Context, s notify.WebhookState) (webhoo
 	return w, nil
 }
 
-func (b *buoy) storeStatus(c *config.Config) storeStatus {
+func (b *buoy) storeStatus(ctx context.Context, c *config.Config) storeStatus {
 	s := storeStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: b.outbox.Kept(), Lost: b.outbox.Lost(),
-		OpenIntents: b.tracker.Stats().OpenIntents, Warnings: b.storeWarnings()}
-	if c.Database != "" {
-		s.Kind = "postgres"
-	}
+		OpenIntents: b.tracker.Stats().OpenIntents, Warnings: b.store.Warnings()}
 	if err := b.outbox.Healthy(); err != nil {
 		s.Error = err.Error()
+	}
+	if c.Database != "" {
+		s.Kind, s.Dir = "postgres", ""
+		held, err := b.store.Size(ctx)
+		if err != nil && s.Error == "" {
+			s.Error = err.Error()
+		}
+		s.Size = held
+		return s // its disk is another machine's
 	}
 	s.Size = sizeOf(c.DataDir)
 	var fs unix.Statfs_t

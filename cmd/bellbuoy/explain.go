@@ -279,17 +279,17 @@ type foreseen struct {
 func undecided(r *detect.Request) []string {
 	switch r.Action {
 	case detect.ChartPost:
-		return []string{"repositories", "tags"}
+		return []string{"repositories", "tags", "semver"}
 	case detect.ManifestPut:
 		return []string{"kinds", "changed"}
 	case detect.ManifestDelete:
 		if detect.IsDigest(r.Reference) {
-			return []string{"kinds", "tags", "tagged"}
+			return []string{"kinds", "tags", "semver", "tagged"}
 		}
 		return []string{"kinds"}
 	case detect.ManifestGet:
 		if detect.IsDigest(r.Reference) {
-			return []string{"kinds", "tags", "tagged"}
+			return []string{"kinds", "tags", "semver", "tagged"}
 		}
 		return []string{"kinds"}
 	}

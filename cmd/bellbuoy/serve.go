@@ -83,7 +83,7 @@ func (a *app) serve(ctx context.Context) error {
 	})
 	b := &buoy{
 		app: a, path: path, log: log, logging: logging, listeners: l, socket: socket, hup: hup, seen: seen,
-		started: time.Now(), storeWarnings: s.Warnings, reloads: newReloadMetrics(registry), asked: make(chan reloadRequest),
+		started: time.Now(), store: s, reloads: newReloadMetrics(registry), asked: make(chan reloadRequest),
 		outbox: outbox, dispatcher: dispatcher, asker: &askers{},
 		ready: &readiness{store: outbox.Healthy, kept: outbox.Kept},
 	}
@@ -133,8 +133,7 @@ type buoy struct {
 	health     *http.Server
 	admin      *adminGate // nil: turned off
 	ready      *readiness
-
-	storeWarnings func() []string
+	store      outboxStore
 }
 
 // use makes the running parts follow w. The handler has been configured with it already, because that is what can fail.
@@ -279,6 +278,8 @@ type outboxStore interface {
 	notify.Store
 	// Warnings are what the operator should know of the store. They grow when a file is found damaged while it is in use.
 	Warnings() []string
+	// Size is how many bytes the database holds.
+	Size(ctx context.Context) (int64, error)
 	Close() error
 }
 

@@ -91,7 +91,11 @@ func (a *app) printStore(s *storeStatus) {
 	}
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nSTORE\t%s, %s\n", s.Kind, health)
-	fmt.Fprintf(t, "size\t%s %s (%s); disk: %s free of %s\n", bytesText(s.Size), limit, s.Dir, bytesText(s.DiskFree), bytesText(s.DiskSize))
+	disk := ""
+	if s.DiskSize > 0 {
+		disk = fmt.Sprintf(" (%s); disk: %s free of %s", s.Dir, bytesText(s.DiskFree), bytesText(s.DiskSize))
+	}
+	fmt.Fprintf(t, "size\t%s %s%s\n", bytesText(s.Size), limit, disk)
 	fmt.Fprintf(t, "events\t%d in memory, %d lost since the start; open intents: %d\n", s.InMemory, s.Lost, s.OpenIntents)
 	for _, w := range s.Warnings {
 		fmt.Fprintf(t, "warning\t%s\n", oneLine(w))

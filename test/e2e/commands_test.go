@@ -100,6 +100,7 @@ func TestCommands(t *testing.T) {
 	says(t, b, 1, []string{"redeliver", "x"}, "x")
 
 	says(t, b, 0, []string{"disable", "good"}, "disable")
+	says(t, b, 0, []string{"explain", "PUT", "/v2/team/app/manifests/v1"}, "good     no     disabled by command (", "bad      yes    1 POST")
 	push(t, b.ProxyURL, "team/app", "v2", a)
 	hooks.WaitAt("/bad", 3, soon)
 	time.Sleep(500 * time.Millisecond)

@@ -220,6 +220,12 @@ func (c *Core) Wake() <-chan store.Wake { return c.Signals.wakes }
 // EventAppended is closed and replaced whenever an event was appended.
 func (c *Core) EventAppended() <-chan struct{} { return c.Signals.appended() }
 
+// Size is how many bytes are in use.
+func (c *Core) Size(ctx context.Context) (int64, error) {
+	n, err := c.DB.Size(ctx)
+	return n.All, Naming("measuring the store", err)
+}
+
 // Healthy is nil while the last commit of each writer succeeded and none hangs.
 func (c *Core) Healthy() error {
 	for _, w := range c.writers() {
