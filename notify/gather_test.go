@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,8 +127,11 @@ func (f posterFunc) Post(_ context.Context, m webhook.Message) webhook.Result { 
 
 func TestPlaceholdersMakeAPostForEachTag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var values []string
 		post := posterFunc(func(m webhook.Message) webhook.Result {
+			mu.Lock()
+			defer mu.Unlock()
 			values = append(values, m.ID[len(m.ID)-2:]+" "+m.Values["tag"]+" "+m.Values["repository"])
 			if len(values) == 1 {
 				return webhook.Result{Status: 503, Outcome: webhook.Retry}
@@ -138,6 +142,8 @@ func TestPlaceholdersMakeAPostForEachTag(t *testing.T) {
 		defer r.stop()
 		r.commit(push("team/app", "a", "b"))
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if got := strings.Join(values, ", "); got != "_1 a team/app, _2 b team/app, _1 a team/app" {
 			t.Error(got)
 		}

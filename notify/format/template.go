@@ -19,7 +19,8 @@ import (
 // Bounds of a template's rendering: what is larger or takes longer cannot be rendered.
 const (
 	templateMost    = 1 << 20
-	templateTimeout = time.Second
+	templateSteps   = 200_000 // writes and rounds of loops
+	templateTimeout = 10 * time.Second
 )
 
 // custom renders a template of the user's own. What it sees is the bellbuoy format's JSON, with
@@ -133,9 +134,10 @@ func (c custom) execute(data map[string]any) ([]byte, error) {
 	return w.Bytes(), nil
 }
 
-// boundedBuffer refuses to grow beyond templateMost, and anything after its deadline.
+// boundedBuffer refuses to grow beyond templateMost, and anything after its steps or its time.
 type boundedBuffer struct {
 	bytes.Buffer
+	steps    int
 	deadline time.Time
 	stopped  error
 }
@@ -143,7 +145,10 @@ type boundedBuffer struct {
 var _ io.Writer = (*boundedBuffer)(nil)
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
+	b.steps++
 	switch {
+	case b.steps > templateSteps:
+		b.stopped = fmt.Errorf("takes more than %d steps", templateSteps)
 	case b.Len()+len(p) > templateMost:
 		b.stopped = errors.New("makes more than 1 MiB")
 	case time.Now().After(b.deadline):
