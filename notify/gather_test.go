@@ -73,7 +73,11 @@ func TestGroupKeepsOrderOverFailuresAndRestarts(t *testing.T) {
 		if got := s.all(); len(got) != 2 || got[1].body != tags(1, 6)+"+0" {
 			t.Fatalf("%+v", got)
 		}
-		if r.dispatcher.laneOf("chat").circuit.failures != 1 {
+		l := r.dispatcher.laneOf("chat")
+		l.mu.Lock()
+		failures := l.circuit.failures
+		l.mu.Unlock()
+		if failures != 1 {
 			t.Error("a message of five events counts as more than one failure")
 		}
 		r.stop() // the five are pending, and durable
