@@ -11,44 +11,44 @@ type Scan struct {
 	Status    string    `json:"status"`               // Success, Error
 	Reason    string    `json:"reason,omitempty"`     // of an Error
 	Severity  string    `json:"severity,omitempty"`   // the worst finding's: None, Unknown, Negligible, Low, Medium, High, Critical
-	Started   time.Time `json:"started"`
-	Ended     time.Time `json:"ended"`
-	Scanner   *Scanner  `json:"scanner,omitempty"` // nil where it never answered
-	Summary   *Summary  `json:"summary,omitempty"` // nil for an Error
-	Findings  []Finding `json:"findings,omitempty"`
+	Started   time.Time `json:"started"`              // when the scanner was asked
+	Ended     time.Time `json:"ended"`                // when its report came, or it was given up
+	Scanner   *Scanner  `json:"scanner,omitempty"`    // nil where it never answered
+	Summary   *Summary  `json:"summary,omitempty"`    // nil for an Error
+	Findings  []Finding `json:"findings,omitempty"`   // bounded by whoever fills it in
 }
 
 // Scanner is the program that scanned.
 type Scanner struct {
-	Name    string `json:"name"`
-	Vendor  string `json:"vendor"`
-	Version string `json:"version"`
+	Name    string `json:"name"`    // such as Trivy
+	Vendor  string `json:"vendor"`  // who makes it
+	Version string `json:"version"` // of the program
 }
 
 // Summary counts the findings of a scan.
 type Summary struct {
-	Total      int            `json:"total"`
-	Fixable    int            `json:"fixable"`
-	BySeverity map[string]int `json:"by_severity"`
+	Total      int            `json:"total"`       // of all severities
+	Fixable    int            `json:"fixable"`     // those with a fixed version
+	BySeverity map[string]int `json:"by_severity"` // as Scan.Severity names them; those of which there are none are absent
 }
 
 // Finding is one vulnerability of one package.
 type Finding struct {
 	ID           string   `json:"id"` // CVE-…
 	Description  string   `json:"description,omitempty"`
-	Links        []string `json:"links,omitempty"`
-	Package      string   `json:"package"`
-	Version      string   `json:"version"`
-	FixedVersion string   `json:"fixed_version,omitempty"`
-	Severity     string   `json:"severity"`
-	CVSS         float64  `json:"cvss,omitempty"` // base score, version 3 or newer
-	Vector       string   `json:"vector,omitempty"`
+	Links        []string `json:"links,omitempty"`         // to advisories
+	Package      string   `json:"package"`                 // that has it
+	Version      string   `json:"version"`                 // of the package
+	FixedVersion string   `json:"fixed_version,omitempty"` // "": there is none yet
+	Severity     string   `json:"severity"`                // as Scan.Severity
+	CVSS         float64  `json:"cvss,omitempty"`          // base score, version 3 or newer
+	Vector       string   `json:"vector,omitempty"`        // of the CVSS score
 }
 
 // Quota is a project's usage against its limit at the time of the event. Sizes are bytes.
 type Quota struct {
-	Project string `json:"project"`
-	Limit   int64  `json:"limit"`
+	Project string `json:"project"`           // its name
+	Limit   int64  `json:"limit"`             // what the project may use
 	Used    int64  `json:"used"`              // QUOTA_EXCEED: before what was refused
 	Added   int64  `json:"added,omitempty"`   // QUOTA_EXCEED: what the push adds
 	Level   int    `json:"level,omitempty"`   // QUOTA_WARNING: the level that was crossed, in percent
@@ -57,34 +57,34 @@ type Quota struct {
 
 // ReplicationRun is what one run of a replication moved.
 type ReplicationRun struct {
-	Name           string       `json:"name"`                  // of the configured replication
-	Description    string       `json:"description,omitempty"` // of it
-	Status         string       `json:"status"`                // Running, Success, Error
-	Trigger        string       `json:"trigger,omitempty"`     // MANUAL, SCHEDULE, EVENT
-	Creator        string       `json:"creator,omitempty"`     // who set it up
-	Authentication string       `json:"authentication,omitempty"`
-	Override       bool         `json:"override,omitempty"` // it replaces what stands at the destination
-	ArtifactType   string       `json:"artifact_type,omitempty"`
-	Started        time.Time    `json:"started"`
-	Source         Endpoint     `json:"source"`
-	Destination    Endpoint     `json:"destination"`
-	Succeeded      []Replicated `json:"succeeded,omitempty"`
-	Failed         []Replicated `json:"failed,omitempty"`
-	Execution      int64        `json:"execution,omitempty"` // number of the run
-	Task           int64        `json:"task,omitempty"`      // number of its part
+	Name           string       `json:"name"`                     // of the configured replication
+	Description    string       `json:"description,omitempty"`    // of it
+	Status         string       `json:"status"`                   // Running, Success, Error
+	Trigger        string       `json:"trigger,omitempty"`        // MANUAL, SCHEDULE, EVENT
+	Creator        string       `json:"creator,omitempty"`        // who set it up
+	Authentication string       `json:"authentication,omitempty"` // basic, oauth, secret
+	Override       bool         `json:"override,omitempty"`       // it replaces what stands at the destination
+	ArtifactType   string       `json:"artifact_type,omitempty"`  // image, chart, artifact
+	Started        time.Time    `json:"started"`                  // of the run
+	Source         Endpoint     `json:"source"`                   // where the artifacts came from
+	Destination    Endpoint     `json:"destination"`              // where they went
+	Succeeded      []Replicated `json:"succeeded,omitempty"`      // those that arrived
+	Failed         []Replicated `json:"failed,omitempty"`         // those that did not
+	Execution      int64        `json:"execution,omitempty"`      // number of the run
+	Task           int64        `json:"task,omitempty"`           // number of its part
 }
 
 // Endpoint is one side of a replication.
 type Endpoint struct {
-	Name      string `json:"name,omitempty"`
-	Type      string `json:"type"` // harbor, docker-registry, …
-	URL       string `json:"url"`
-	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`      // as the operator calls it
+	Type      string `json:"type"`                // harbor, docker-registry, …
+	URL       string `json:"url"`                 // scheme and host
+	Namespace string `json:"namespace,omitempty"` // project there
 }
 
 // Replicated is an artifact that a replication moved, or failed to move.
 type Replicated struct {
-	Repository string   `json:"repository"` // without its namespace
-	References []string `json:"references"` // tags or digests
-	Reason     string   `json:"reason,omitempty"`
+	Repository string   `json:"repository"`       // without its namespace
+	References []string `json:"references"`       // tags or digests
+	Reason     string   `json:"reason,omitempty"` // why it failed
 }
