@@ -209,6 +209,9 @@ func (t *Tracker) question(ctx context.Context, w *write) (verdict, outcome) {
 	if w.Do == doRemove {
 		return w.askedDelete(found, err, &out), out
 	}
+	if err != nil && t.lists(ctx, w) {
+		found, err = Found{Digest: w.Digest}, nil
+	}
 	switch {
 	case err != nil:
 		return unsaid, out

@@ -243,6 +243,7 @@ func TestIndexedChartsStyles(t *testing.T) {
 		"helm": "apiVersion: v1\nentries:\n  a:\n  - apiVersion: v2\n    created: \"2026-01-01T00:00:00Z\"\n    dependencies:\n    - name: sub\n      version: 9.9.9\n" +
 			"    description: 'two: lines\n      name: no\n      version: 3'\n    digest: abc\n    name: a\n    urls:\n    - a-1.0.0.tgz\n    version: 1.0.0\ngenerated: \"2026\"\n",
 		"indented":   "entries:\n    a:\n      -   name: a\n          version: 1.0.0   # the first\n          digest: \"abc\"\n          urls:\n              - 'a-1.0.0.tgz'\n",
+		"JSON":       `{"apiVersion":"v1","x":[{"entries":1}],"entries":{"b":[],"a":[null,3,{"name":"a","version":2},{"name":"a","urls":["a-1.0.0.tgz"],"version":"1.0.0","digest":"abc","x":{}}]},"y":1}`,
 		"dash alone": "entries:\n  a:\n  -\n    name: a\n    version: 1.0.0\n    digest: sha256:abc\n    urls: [a-1.0.0.tgz]\n",
 		"windows":    "entries:\r\n  a:\r\n  - name: a\r\n    version: 1.0.0\r\n    digest: abc\r\n    urls:\r\n    - a-1.0.0.tgz\r\n",
 		"others":     "serverInfo:\n  a:\n  - name: a\nentries:\n  0:\n  - name: '0'\n  a:\n  - {name: a}\n  - name: a\n    name: a\n    version: 1.0.0\n    digest: abc\n    urls: [a-1.0.0.tgz]\n    icon: |\n      version: 2\n\n# end\n  b: []\nx:\n  y:\n  - name: b\n    version: 1\n    urls: [b]\n",
@@ -375,6 +376,8 @@ func TestHostileIndex(t *testing.T) {
 		indexes["entries of "+name] = "entries:\n  a:\n  - name: " + text
 	}
 	indexes["entries"] = "entries:\n  a:\n" + strings.Repeat("  - name:\n", 1<<20)
+	indexes["JSON"] = `{"entries":{"a":[` + strings.Repeat(`{"name":"a"},`, 1<<20)
+	indexes["deep JSON"] = `{"entries":{"a":[` + strings.Repeat("[", 16<<20)
 	indexes["urls"] = "entries:\n  a:\n  - name: a\n    version: 1.0.0\n    urls:\n" + strings.Repeat("    - a\n", 1<<20)
 	for name, text := range indexes {
 		charts := 0

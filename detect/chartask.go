@@ -158,6 +158,12 @@ func (t *Tracker) listed(ctx context.Context, w *write, archives []Chart) (found
 	return found, err
 }
 
+// lists reports whether the upstream's index.yaml lists an upload's chart. Repositories that are no ChartMuseum have nothing else to ask.
+func (t *Tracker) lists(ctx context.Context, w *write) bool {
+	found, err := t.listed(ctx, w, []Chart{*w.Chart})
+	return err == nil && len(found) > 0
+}
+
 // takes is what an upload that the upstream took means.
 func (d *decision) takes() error {
 	if d.w.Chart.Named() {

@@ -3,6 +3,7 @@ package detect
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +20,8 @@ const (
 )
 
 // IndexedCharts reads an index.yaml, line by line, and calls each for every archive that it lists. It
-// keeps no more than one version of a chart at a time, and reads block style, as all programs write it;
-// what is written in another way is not seen. An error means that r failed.
+// keeps no more than one version of a chart at a time. It reads block style, as all programs write it,
+// and JSON; what is written in another way is not seen. An error means that r failed.
 func IndexedCharts(r io.Reader, each func(url string, c Chart)) error {
 	left := maxIndexEntries
 	x := indexReader{each: each, wants: func([]byte) bool { left--; return left >= 0 }}
@@ -43,6 +44,10 @@ func findCharts(r io.Reader, byDigest map[string]Chart, each func(Chart)) error 
 
 func (x *indexReader) readAll(r io.Reader) error {
 	lines := bufio.NewReaderSize(r, maxIndexLine)
+	if first, _ := lines.Peek(1); string(first) == "{" {
+		x.readJSON(json.NewDecoder(lines))
+		return nil
+	}
 	for continued := false; ; {
 		line, more, err := lines.ReadLine()
 		if errors.Is(err, io.EOF) {
@@ -75,6 +80,59 @@ type indexReader struct {
 	field   int  // column of the item's keys; 0: not known
 	wanted  bool // the field that the line belongs to is one to be read
 	entry   []byte
+}
+
+// readJSON reads what "helm repo index --json" writes. It ends where that ends to be an index.
+func (x *indexReader) readJSON(d *json.Decoder) {
+	if !begins(d, '{') {
+		return
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return
+		}
+		if key == "entries" {
+			x.readEntries(d)
+			return
+		}
+		var other json.RawMessage
+		if d.Decode(&other) != nil {
+			return
+		}
+	}
+}
+
+func (x *indexReader) readEntries(d *json.Decoder) {
+	if !begins(d, '{') {
+		return
+	}
+	for d.More() {
+		if _, err := d.Token(); err != nil || !begins(d, '[') {
+			return
+		}
+		for d.More() {
+			var c struct {
+				Name, Version, Digest string
+				URLs                  []string
+			}
+			var wrong *json.UnmarshalTypeError
+			if err := d.Decode(&c); err != nil && !errors.As(err, &wrong) {
+				return
+			}
+			if x.wants([]byte(c.Digest)) {
+				x.found(Chart{Name: c.Name, Version: c.Version, Digest: prefixedDigest(c.Digest)}, c.URLs)
+			}
+		}
+		if _, err := d.Token(); err != nil { // ]
+			return
+		}
+	}
+}
+
+func begins(d *json.Decoder, with json.Delim) bool {
+	t, err := d.Token()
+	return err == nil && t == with
 }
 
 // line takes the next line in.
@@ -141,11 +199,17 @@ func (x *indexReader) flush() {
 	if !x.wants(entry) {
 		return
 	}
-	c, urls, err := readEntry(entry)
-	if err != nil || !c.Named() {
+	if c, urls, err := readEntry(entry); err == nil {
+		x.found(c, urls)
+	}
+}
+
+// found hands on a version of a chart.
+func (x *indexReader) found(c Chart, urls []string) {
+	if !c.Named() {
 		return
 	}
-	for _, u := range urls {
+	for _, u := range urls[:min(len(urls), maxIndexURLs)] {
 		x.each(u, c)
 	}
 }
@@ -168,7 +232,7 @@ func readEntry(entry []byte) (c Chart, urls []string, err error) {
 	if decode := fields["urls"].decode; decode != nil {
 		err = decode(&urls)
 	}
-	return c, urls[:min(len(urls), maxIndexURLs)], err
+	return c, urls, err
 }
 
 // prefixedDigest is an index.yaml's bare hex as a digest.

@@ -140,6 +140,12 @@ func TestCharts(t *testing.T) {
 			r.lose()
 		}, []string{up(" inferred")}},
 
+		{"upload lost, and done, where only the index tells", func(s *sim) {
+			s.upstream.noAPI = true
+			s.chartStands("org/team", "demo", "0.1.0")
+			s.client("curl").uploading("org/team", "demo", "0.1.0").lose()
+		}, []string{up(" inferred")}},
+
 		{"upload lost, and stood there before", func(s *sim) {
 			c := s.client("curl")
 			c.uploading("org/team", "demo", "0.1.0").answered(201).end(true)

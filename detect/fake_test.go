@@ -234,6 +234,7 @@ func (v fakeView) Scan(kind RowKind, prefix string, limit int) (found []Row, err
 
 // fakeUpstream is what an upstream says when it is asked: what stands at a reference, or why it does not say.
 type fakeUpstream struct {
+	noAPI bool // it has no API of ChartMuseum
 	mu    sync.Mutex
 	down  error
 	found map[string]Found // repository@reference; tenant/name/version
@@ -309,5 +310,8 @@ func (u *fakeUpstream) ChartIndex(ctx context.Context, _, tenant string) (io.Rea
 }
 
 func (u *fakeUpstream) Chart(ctx context.Context, _, tenant, name, version string) (Found, error) {
+	if u.noAPI {
+		return Found{}, errors.New("404 page not found")
+	}
 	return u.say(ctx, tenant+"/"+name+"/"+version)
 }
