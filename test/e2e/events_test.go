@@ -38,10 +38,10 @@ func pushed(repository string, a harness.Artifact, tags ...string) event {
 	return e
 }
 
-// pulled is a pull of a tag with blobs. The digest has the other tags too.
+// pulled is a pull of a tag with its layers. The digest has the other tags too.
 func pulled(repository string, a harness.Artifact, tag string, others ...string) event {
 	e := of("PULL_ARTIFACT", repository, a)
-	e.Tags, e.TagAsked, e.Manifest = sortedTags(append(others, tag)), tag, no()
+	e.Tags, e.TagAsked, e.Moved = sortedTags(append(others, tag)), tag, "layers"
 	return e
 }
 
@@ -81,7 +81,7 @@ func (e event) unchanged() event {
 }
 
 func (e event) manifest() event {
-	e.Manifest = yes()
+	e.Moved = "manifest"
 	return e
 }
 

@@ -206,7 +206,7 @@ func playHelm(s *stage, l login) {
 	s.expect(repo, e)
 	helm("pull", oci+"/app", "--version", "1.2.3", "--plain-http", "-d", s.TempDir())
 	s.expect(repo, e.with(func(e *event) {
-		e.Type, e.TagAsked, e.Changed, e.Manifest = "PULL_ARTIFACT", "1.2.3", nil, no()
+		e.Type, e.TagAsked, e.Changed, e.Moved = "PULL_ARTIFACT", "1.2.3", nil, "layers"
 	}))
 	helm("push", harness.ChartFile(s, "app", "1.3.0-rc.1+build.5", harness.ChartOptions{}), oci, "--plain-http")
 	s.expect(repo, s.ociChart(repo, "1.3.0-rc.1_build.5", l))

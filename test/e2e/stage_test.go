@@ -90,7 +90,7 @@ type event struct {
 	Operator   string   `json:"operator"`
 	Claimed    string   `json:"operator_claimed"`
 	Changed    *bool    `json:"changed"`
-	Manifest   *bool    `json:"manifest_only"`
+	Moved      string   `json:"moved"`
 	Inferred   bool     `json:"inferred"`
 	Complete   *bool    `json:"tags_complete"`
 	Chart      *chart   `json:"chart"`
@@ -103,8 +103,8 @@ type chart struct {
 	AppVersion string `json:"app_version"`
 }
 
-// manifestOnly events are not for webhooks without manifest_reads.
-func (e event) manifestOnly() bool { return e.Manifest != nil && *e.Manifest }
+// inspection reports whether the event is only for webhooks with manifest_reads.
+func (e event) inspection() bool { return e.Moved != "" && e.Moved != "layers" }
 
 // expect adds events to what a repository's webhooks have to be in all, waits for them, and compares.
 func (s *stage) expect(repository string, events ...event) {
@@ -218,7 +218,7 @@ func timeless(body string) string { return times.ReplaceAllString(body, `"$1":TI
 func (s *stage) bodies(events []event) (all []string) {
 	for _, e := range events {
 		switch {
-		case e.manifestOnly():
+		case e.inspection():
 		case e.Chart != nil:
 			all = append(all, s.chartBody(e))
 		case e.Type == "PULL_ARTIFACT":
