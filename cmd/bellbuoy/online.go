@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
 const reachHostTimeout = 10 * time.Second
@@ -38,7 +39,11 @@ func reachProblems(ctx context.Context, w *wiring) error {
 	for i := range c.Upstreams {
 		u := &c.Upstreams[i]
 		try(fmt.Sprintf("upstreams[%d].url", i), func(ctx context.Context) error {
-			return w.askers[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum)
+			err := w.askers[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum)
+			if errors.Is(err, upstream.ErrNoLogin) {
+				return nil // it may be meant to have none
+			}
+			return err
 		})
 	}
 	for i := range c.Webhooks {
@@ -70,9 +75,9 @@ func reachText(err error) string {
 		text += "; tls.ca_file names the CA of a private certificate"
 	case errors.As(err, &name):
 		text += "; tls.server_name names what the certificate is for"
-	case errors.As(err, &record):
+	case errors.As(err, &record), strings.Contains(text, "HTTP response to HTTPS client"):
 		text += "; does it speak http, not https?"
-	case strings.Contains(text, "malformed HTTP response") || strings.Contains(text, "HTTP request to an HTTPS server"):
+	case strings.Contains(text, "malformed HTTP response"):
 		text += "; does it speak https, not http?"
 	case errors.As(err, &dns):
 		text = "the name does not resolve: " + dns.Error()

@@ -22,6 +22,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 	"github.com/bellbuoy/bellbuoy/proxy"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
 const (
@@ -189,7 +190,7 @@ func (b *buoy) run(ctx context.Context) error {
 	}
 	serving.Go(must("serving", func() error { return b.server.Serve(b.listeners.proxy) }))
 	serving.Go(func() error { b.watch(ctx, b.hup, b.seen); return nil })
-	go b.askForLogins(ctx)
+	b.tellReach(ctx)
 	b.log.Info("bellbuoy serves", b.about()...)
 
 	<-ctx.Done()
@@ -248,23 +249,24 @@ func (b *buoy) farewell() time.Duration {
 	return time.Duration(c.ShutdownDelay)
 }
 
-// askForLogins warns where a registry asks for a login and bellbuoy has none: unknown outcomes and indexes need one.
-func (b *buoy) askForLogins(ctx context.Context) {
+// tellReach warns of each upstream that cannot be asked: bellbuoy's own questions, about unknown outcomes and for indexes, need that.
+func (b *buoy) tellReach(ctx context.Context) {
 	w := b.wiring.Load()
 	for i := range w.upstreams {
-		name := w.upstreams[i].Name
-		c := w.askers[name]
-		if w.upstreams[i].Kind != detect.Registry || c.HasCredentials() {
-			continue // nothing that a ChartMuseum has at every depth tells whether it asks
-		}
-		asks, err := c.AsksForLogin(ctx)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			b.log.Warn("upstream does not answer", zap.String("upstream", name), zap.Error(err))
-		case asks:
-			b.log.Warn("upstream asks for a login and bellbuoy has none (upstreams[].credentials): after a crash it cannot ask what became of a push or a delete",
-				zap.String("upstream", name))
-		}
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, reachHostTimeout)
+			defer cancel()
+			name := w.upstreams[i].Name
+			err := w.askers[name].Reach(ctx, w.upstreams[i].Kind == detect.ChartMuseum)
+			switch {
+			case err == nil || errors.Is(ctx.Err(), context.Canceled):
+			case errors.Is(err, upstream.ErrNoLogin):
+				b.log.Warn("upstream asks for a login and bellbuoy has none (upstreams[].credentials): after a crash it cannot ask what became of a push or a delete",
+					zap.String("upstream", name))
+			default:
+				b.log.Warn("upstream cannot be asked", zap.String("upstream", name), zap.String("why", reachText(err)))
+			}
+		}()
 	}
 }
 

@@ -3,55 +3,70 @@ package upstream
 import (
 	"errors"
 	"net/http"
-	"net/url"
-	"strings"
 	"testing"
 )
 
-// TestReach: what the operator can mend is told apart from an upstream that works.
+// TestReach: what is wrong with an upstream is told of a registry and of a ChartMuseum of any depth, with credentials and without.
 func TestReach(t *testing.T) {
-	basic := func(w http.ResponseWriter, r *http.Request) {
-		if _, password, _ := r.BasicAuth(); password != "s3cret" {
-			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-			w.WriteHeader(http.StatusUnauthorized)
+	asks := func(w http.ResponseWriter, r *http.Request) bool {
+		if _, password, ok := r.BasicAuth(); ok && password == "s3cret" {
+			return false
 		}
+		w.Header().Set("Www-Authenticate", `Basic realm="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
 	}
-	status := func(code int) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	charts := func(index string, login bool) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != index {
+				http.Error(w, `{"error":"not found"}`, http.StatusNotFound)
+			} else if !login || !asks(w, r) {
+				w.WriteHeader(http.StatusOK)
+			}
+		})
 	}
-	for name, tt := range map[string]struct {
-		answers  http.HandlerFunc
+	guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !asks(w, r) {
+			w.WriteHeader(http.StatusOK)
+		}
+	})
+	anonymous := func(o *Options) { o.Username, o.Password = "", "" }
+	wrong := func(o *Options) { o.Username, o.Password = "ops", "wrong" }
+	for name, test := range map[string]struct {
+		upstream http.Handler
 		charts   bool
-		password string
-		login    bool   // the login is refused
-		problem  string // a part of the error; "": none
-		asked    string
+		login    func(*Options)
+		want     error // nil: none; errAny: any
 	}{
-		"registry":                  {answers: status(200), asked: "GET registry.test:5000/v2/"},
-		"login":                     {answers: basic, password: "s3cret"},
-		"wrong login":               {answers: basic, password: "other", login: true, problem: "refused"},
-		"asks, and there is none":   {answers: basic},
-		"no registry":               {answers: status(404), problem: "404"},
-		"fails":                     {answers: status(503), problem: "503"},
-		"ChartMuseum":               {answers: status(200), charts: true, asked: "GET registry.test:5000/index.yaml"},
-		"ChartMuseum with a depth":  {answers: status(404), charts: true},
-		"ChartMuseum's wrong login": {answers: basic, charts: true, password: "other", login: true, problem: "refused"},
-		"nobody":                    {problem: "no such host"},
+		"registry":                     {guarded, false, withLogin, nil},
+		"registry, wrong login":        {guarded, false, wrong, ErrLogin},
+		"registry, no login":           {guarded, false, anonymous, ErrNoLogin},
+		"open registry":                {answering(200, "application/json", "{}"), false, anonymous, nil},
+		"no registry":                  {answering(404, "text/html", "<html>"), false, anonymous, errAny},
+		"gateway":                      {answering(502, "text/html", "<html>"), false, withLogin, errAny},
+		"TLS of Go":                    {answering(400, "text/plain", "Client sent an HTTP request to an HTTPS server.\n"), false, withLogin, ErrSpeaksTLS},
+		"TLS of nginx":                 {answering(400, "text/html", "<center>The plain HTTP request was sent to HTTPS port</center>"), true, anonymous, ErrSpeaksTLS},
+		"TLS of Apache":                {answering(400, "text/html", "You're speaking plain HTTP to an SSL-enabled server port."), true, anonymous, ErrSpeaksTLS},
+		"ChartMuseum":                  {charts("/index.yaml", true), true, withLogin, nil},
+		"ChartMuseum, wrong login":     {charts("/index.yaml", true), true, wrong, ErrLogin},
+		"ChartMuseum, no login":        {charts("/index.yaml", true), true, anonymous, ErrNoLogin},
+		"ChartMuseum, open":            {charts("/index.yaml", false), true, anonymous, nil},
+		"deep ChartMuseum, no login":   {charts("/bellbuoy/bellbuoy/index.yaml", true), true, anonymous, ErrNoLogin},
+		"deep ChartMuseum":             {charts("/bellbuoy/bellbuoy/index.yaml", true), true, withLogin, nil},
+		"static repository, elsewhere": {charts("/nowhere", false), true, anonymous, nil},
 	} {
-		n := newNetwork(t)
-		if tt.answers != nil {
-			n.hosts["registry.test:5000"] = tt.answers
-		}
-		o := Options{URL: &url.URL{Scheme: "http", Host: "registry.test:5000"}, Transport: n}
-		if tt.password != "" {
-			o.Username, o.Password = "bellbuoy", tt.password
-		}
-		err := New(o).Reach(t.Context(), tt.charts)
-		if (err == nil) != (tt.problem == "") || err != nil && !strings.Contains(err.Error(), tt.problem) || errors.Is(err, ErrLogin) != tt.login {
-			t.Errorf("%s: %v", name, err)
-		}
-		if tt.asked != "" && (len(n.seen) != 1 || n.seen[0] != tt.asked) {
-			t.Errorf("%s: asked %q", name, n.seen)
-		}
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t)
+			n.hosts["registry.test:5000"] = test.upstream
+			err := n.client(test.login).Reach(t.Context(), test.charts)
+			if test.want == errAny && err == nil || test.want != errAny && !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+		})
+	}
+	if err := newNetwork(t).client(withLogin).Reach(t.Context(), true); err == nil {
+		t.Error("nobody answers, and that is fine")
 	}
 }
+
+var errAny = errors.New("any")

@@ -267,23 +267,6 @@ func discard(resp *http.Response) {
 
 func success(status int) bool { return status >= 200 && status <= 299 }
 
-// AsksForLogin reports whether the registry answers GET /v2/ without credentials with 401. An answer that is neither
-// that nor a 2xx is an error.
-func (c *Client) AsksForLogin(ctx context.Context) (bool, error) {
-	resp, err := c.ask(ctx, question{method: http.MethodGet, target: c.at("/v2/", ""), asIs: true})
-	if err != nil {
-		return false, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusUnauthorized {
-		return true, nil
-	}
-	if success(resp.StatusCode) {
-		return false, nil
-	}
-	return false, refusal(resp, saysOCI)
-}
-
 // Probe asks without credentials what a client asked with them, to learn whether the upstream would have let anybody:
 // HEAD or GET for a read, POST with an empty body for a chart's upload, and for a write to a repository PUT of an upload that
 // nobody began, without body and digest. uri is a path and query as a client sends them. Redirects are answers. What could

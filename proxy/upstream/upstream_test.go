@@ -5,20 +5,6 @@ import (
 	"testing"
 )
 
-func TestAsksForLogin(t *testing.T) {
-	for _, test := range []struct {
-		status   int
-		want, ok bool
-	}{{401, true, true}, {200, false, true}, {302, false, false}, {404, false, false}, {403, false, false}, {503, false, false}} {
-		n := newNetwork(t)
-		n.hosts["registry.test:5000"] = answering(test.status, "application/json", "{}")
-		got, err := n.client(withLogin).AsksForLogin(t.Context())
-		if got != test.want || (err == nil) != test.ok {
-			t.Errorf("%d: %v, %v", test.status, got, err)
-		}
-	}
-}
-
 func TestProbe(t *testing.T) {
 	for _, test := range []struct {
 		method, uri, want string // what the upstream sees, "" if nothing may reach it
