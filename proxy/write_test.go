@@ -68,6 +68,25 @@ func TestOrderOfAWrite(t *testing.T) {
 	}
 }
 
+// TestDeleteByGitLabsPath: the tag is looked up as every tag is, and the path goes out as it came.
+func TestDeleteByGitLabsPath(t *testing.T) {
+	var path string
+	a := &asker{before: func(repository, reference string, _ []string) (upstream.Deleted, error) {
+		return upstream.Deleted{Digest: digestOf(repository + ":" + reference)}, nil
+	}}
+	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path = r.URL.Path
+		w.WriteHeader(http.StatusOK)
+	}), func(o *Options) { o.Upstreams[0].Asker = a })
+	s.do("DELETE", "/v2/group/project/tags/reference/v1", nil)
+	if path != "/v2/group/project/tags/reference/v1" || len(s.tracker.settled) != 1 {
+		t.Fatalf("%q reached the upstream, %d settled", path, len(s.tracker.settled))
+	}
+	if f := s.tracker.intended[0].Before; f == nil || f.Digest != digestOf("group/project:v1") {
+		t.Errorf("found %+v", f)
+	}
+}
+
 func TestDeleteLooksFirst(t *testing.T) {
 	d := digestOf(manifest)
 	a := &asker{before: func(repository, reference string, known []string) (upstream.Deleted, error) {
