@@ -32,8 +32,8 @@ func (p *pass) blob(op *Operation) {
 	}
 }
 
-// candidates are the readings that a blob may belong to, oldest first. To a download whose client was
-// quiet since belong late layers, unless its tag was resolved again.
+// candidates are the readings that a blob may belong to, oldest first. To a download whose client
+// was quiet since belong late layers, unless its tag was resolved again.
 func (p *pass) candidates(b blobID) (found []*pull) {
 	for _, q := range p.s.pulls {
 		if q.lists(b) && !(q.rested && q.state == counted && p.s.headOf(q.digest) != nil) {
@@ -43,7 +43,8 @@ func (p *pass) candidates(b blobID) (found []*pull) {
 	return found
 }
 
-// unreadable is a reading whose manifest says nothing (too long, schema 1): any blob that belongs to nothing else is taken for its own.
+// unreadable is a reading whose manifest says nothing (too long, schema 1): any blob that belongs
+// to nothing else is taken for its own.
 func (p *pass) unreadable() *pull {
 	return p.s.newest(func(q *pull) bool { return q.content == nil && q.state == undecided })
 }
@@ -94,7 +95,8 @@ func (p *pass) mounted(b blobID) {
 	}
 }
 
-// downloading keeps the readings that a blob is a layer of. Where it is a layer of none, found is as it was.
+// downloading keeps the readings that a blob is a layer of. Where it is a layer of none, found is
+// as it was.
 func downloading(found []*pull, b blobID) (layers []*pull) {
 	layers = found[:0]
 	for _, q := range found {
@@ -105,8 +107,8 @@ func downloading(found []*pull, b blobID) (layers []*pull) {
 	return layers
 }
 
-// askedAgain is where row 2 ends: a layer asked for in full more often than there are pulls that need
-// it is the next pull, if its manifest was read again, or its tag resolved again (row 8).
+// askedAgain is where row 2 ends: a layer asked for in full more often than there are pulls that
+// need it is the next pull, if its manifest was read again, or its tag resolved again (row 8).
 func (p *pass) askedAgain(found []*pull, b blobID, op *Operation, download bool) bool {
 	pulls := 0
 	for _, q := range found {
@@ -151,8 +153,8 @@ func (p *pass) again(q *pull, op *Operation) {
 	p.tell(e)
 }
 
-// platformAfter is row 8 while the index is remembered: its tag was resolved again, and a layer of a
-// platform not fetched before follows (containerd reads the manifests of all platforms at once).
+// platformAfter is row 8 while the index is remembered: its tag was resolved again, and a layer of
+// a platform not fetched before follows (containerd reads the manifests of all platforms at once).
 func (p *pass) platformAfter(found []*pull, b blobID) bool {
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
@@ -172,9 +174,9 @@ func (p *pass) platformAfter(found []*pull, b blobID) bool {
 }
 
 // counted decides which of the readings that list a layer are downloads now: of each reference the
-// newest that are undecided, as many as have asked for the layer. What was asked for by digest alone
-// gives way to a tag of the same layers, and to an index that it was read of. Where none lives, it is an
-// inspection that a layer follows late.
+// newest that are undecided, as many as have asked for the layer. What was asked for by digest
+// alone gives way to a tag of the same layers, and to an index that it was read of. Where none
+// lives, it is an inspection that a layer follows late.
 func (p *pass) counted(found []*pull, b blobID, late bool) {
 	live, tagged := false, false
 	for _, q := range found {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// forgotten says what of a session there was no room for. What may depend on it makes no event: bounds
-// make events fewer, never more.
+// forgotten says what of a session there was no room for. What may depend on it makes no event:
+// bounds make events fewer, never more.
 type forgotten struct {
 	reads       bool // what was read
 	some        bool // some of it: a read by digest may be part of that
@@ -41,8 +41,8 @@ func (d dropped) has(tag, digest string) bool {
 	return ok
 }
 
-// drop forgets a reading, and with it whatever a layer of it could be taken for from now on: reads by
-// digest that are not decided, and inspections that wait for a layer.
+// drop forgets a reading, and with it whatever a layer of it could be taken for from now on: reads
+// by digest that are not decided, and inspections that wait for a layer.
 func (s *session) drop(i int) {
 	q := s.pulls[i]
 	s.pulls = slices.Delete(s.pulls, i, i+1)

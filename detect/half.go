@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Where reads are open and writes need a login, many clients log in only when they are asked to: one
-// operation is then an anonymous half and a named one. An anonymous read belongs to the one named client
-// of the same address and user agent that goes on with it. From then on the anonymous session has the
-// named one as its owner, and what comes under it is the owner's doing.
+// Where reads are open and writes need a login, many clients log in only when they are asked to:
+// one operation is then an anonymous half and a named one. An anonymous read belongs to the one
+// named client of the same address and user agent that goes on with it. From then on the anonymous
+// session has the named one as its owner, and what comes under it is the owner's doing.
 
 // self is the session that a request's doings count for; the caller holds the shard's lock.
 func (s *session) self() *session {
@@ -42,8 +42,8 @@ func (t *Tracker) half(k sessionKey) *session {
 	return a
 }
 
-// goOn gives a named client the anonymous half of what it does, where that half knows what the client
-// goes on with. It reports whether it did.
+// goOn gives a named client the anonymous half of what it does, where that half knows what the
+// client goes on with. It reports whether it did.
 func (t *Tracker) goOn(s *session, knows func(*session) bool) bool {
 	a := t.half(s.key)
 	if a == nil || a.self() == s || !knows(a.self()) {
@@ -94,7 +94,8 @@ func (s *session) read(digest string) bool {
 		s.newest(func(q *pull) bool { return q.lives() && (q.digest == digest || q.parentOf(digest)) }) != nil
 }
 
-// goOnReading has a named read by digest go on with what was read, or resolved by HEAD, without a name.
+// goOnReading has a named read by digest go on with what was read, or resolved by HEAD, without a
+// name.
 func (t *Tracker) goOnReading(s *session, op *Operation) {
 	if s.key.who == "" || !IsDigest(op.Reference) || op.traced.head.tag != "" || s.read(op.Reference) {
 		return

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// resolved notes that a HEAD has shown where a tag stands. Equal ones are kept side by side: behind one
-// address, each may belong to a client of its own.
+// resolved notes that a HEAD has shown where a tag stands. Equal ones are kept side by side: behind
+// one address, each may belong to a client of its own.
 func (s *session) resolved(op *Operation, now time.Time, limit int) {
 	if IsDigest(op.Reference) || op.ContentDigest == "" || s.showFallback(op.Reference, op.ContentDigest, limit) {
 		return
@@ -69,7 +69,8 @@ func (s *session) headOf(digest string) *head {
 	return nil
 }
 
-// showFallback notes what a fallback tag's answer shows: accessories of its subject, or one of them.
+// showFallback notes what a fallback tag's answer shows: accessories of its subject, or one of
+// them.
 func (s *session) showFallback(tag, digest string, limit int) bool {
 	subject, _, ok := FallbackTag(tag)
 	if ok {

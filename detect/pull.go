@@ -97,7 +97,8 @@ func (p *pull) fetch(b blobID) {
 // lives reports whether its client was not quiet since: then what follows may be part of it.
 func (p *pull) lives() bool { return !p.rested }
 
-// parentOf reports whether a digest is a child of what was read: of the index, or of an index within it.
+// parentOf reports whether a digest is a child of what was read: of the index, or of an index
+// within it.
 func (p *pull) parentOf(digest string) bool {
 	if p.content.child(digest) {
 		return true

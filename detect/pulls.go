@@ -41,7 +41,7 @@ func (p *pass) manifest(op *Operation, c *content) {
 	}
 }
 
-// manifestRead goes through DESIGN §4.2's table of pulls in the order of its rows.
+// manifestRead goes through the table of pulls in docs/design.md, in the order of its rows.
 func (p *pass) manifestRead(m *manifestRead) {
 	switch {
 	case p.isAccessory(m): // row 1
@@ -73,8 +73,9 @@ func (p *pass) isAccessory(m *manifestRead) bool {
 		p.s.forgot.accessories && (a.Subject != "" || a.Kind.Accessory())
 }
 
-// isRepeat is row 2: the same reference, or the digest that it stands on, read again before the client was quiet for `repeat`.
-// What the read may still become (its index read for another child, its layers asked for again) is decided by what follows.
+// isRepeat is row 2: the same reference, or the digest that it stands on, read again before the
+// client was quiet for `repeat`. What the read may still become (its index read for another child,
+// its layers asked for again) is decided by what follows.
 func (p *pass) isRepeat(m *manifestRead) bool {
 	same := p.s.newest(func(q *pull) bool {
 		return q.lull == p.s.lull && (q.digest == m.digest && q.named(m) || m.plain() && q.lives() && q.parentOf(m.digest))
@@ -90,7 +91,8 @@ func (p *pass) isRepeat(m *manifestRead) bool {
 	return true
 }
 
-// named reports whether a read asks for the same reference as this pull: the tag, or a digest that no other tag was resolved to.
+// named reports whether a read asks for the same reference as this pull: the tag, or a digest that
+// no other tag was resolved to.
 func (q *pull) named(m *manifestRead) bool {
 	switch {
 	case !m.byDigest():
@@ -101,8 +103,9 @@ func (q *pull) named(m *manifestRead) bool {
 	return true
 }
 
-// isChild is row 3: a child of an index that the client is reading. A HEAD that resolved a tag to the
-// child after the index was read makes it a pull of that tag; an older one was for something else.
+// isChild is row 3: a child of an index that the client is reading. A HEAD that resolved a tag to
+// the child after the index was read makes it a pull of that tag; an older one was for something
+// else.
 func (p *pass) isChild(m *manifestRead) bool {
 	if !m.byDigest() {
 		return false
@@ -130,8 +133,9 @@ func (p *pass) isChild(m *manifestRead) bool {
 // maxKids bounds the children of an index that are remembered as read.
 func (p *pass) maxKids() int { return 8 * p.cfg.Bounds.Session }
 
-// chosenAnew reports whether a child not read before belongs to the next pull of its index: that was
-// read again meanwhile, or, with the index in the client's own store, its tag was resolved again.
+// chosenAnew reports whether a child not read before belongs to the next pull of its index: that
+// was read again meanwhile, or, with the index in the client's own store, its tag was resolved
+// again.
 func (p *pass) chosenAnew(parent *pull) bool {
 	return parent.again > 0 && parent.reread && len(parent.kids) > 0 || p.resolvedAnew(parent)
 }
@@ -164,8 +168,8 @@ func (p *pass) next(of *pull) *pull {
 	return q
 }
 
-// begin is rows 4 to 9: a reading of its own. What follows decides what it was: the same client's put or
-// delete of it (row 5), a layer, or quiet.
+// begin is rows 4 to 9: a reading of its own. What follows decides what it was: the same client's
+// put or delete of it (row 5), a layer, or quiet.
 func (p *pass) begin(m *manifestRead) {
 	q := &pull{
 		tag: m.tag, digest: m.digest, content: m.content, times: 1, readAt: p.now, lull: p.s.lull,
@@ -185,7 +189,8 @@ func (p *pass) begin(m *manifestRead) {
 	p.settleStrays(q)
 }
 
-// viaKnownIndex: a tag was resolved to an index that is in the client's own store, and one of its children is read.
+// viaKnownIndex: a tag was resolved to an index that is in the client's own store, and one of its
+// children is read.
 func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 	for i := len(p.s.heads) - 1; i >= 0; i-- {
 		h := p.s.heads[i]
@@ -199,8 +204,9 @@ func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 	}
 }
 
-// add remembers a reading. Where there is no room, the oldest is forgotten without a word: those first
-// that only wait for late layers, those of indexes last, whose children could be told from nothing else.
+// add remembers a reading. Where there is no room, the oldest is forgotten without a word: those
+// first that only wait for late layers, those of indexes last, whose children could be told from
+// nothing else.
 func (p *pass) add(q *pull) {
 	if len(p.s.pulls) >= p.cfg.Bounds.Session {
 		if i := slices.IndexFunc(p.s.pulls, func(o *pull) bool { return !o.lives() }); i >= 0 {
@@ -216,8 +222,8 @@ func (p *pass) add(q *pull) {
 	p.s.pulls = append(p.s.pulls, q)
 }
 
-// count tells a pull that downloads. Inspections of the same that are remembered in case a layer follows are no
-// longer: this is the pull that the layers belong to.
+// count tells a pull that downloads. Inspections of the same that are remembered in case a layer
+// follows are no longer: this is the pull that the layers belong to.
 func (p *pass) count(q *pull) {
 	q.state, q.countedAt, q.rested = counted, p.now, false
 	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(o *pull) bool {
@@ -247,9 +253,9 @@ func (p *pass) tellQuiet(q *pull) {
 	q.state = resolved
 }
 
-// rest is what a client's quiet means: what was undecided moved no layer, and what waited for the next
-// request waits no longer. Kept are inspections, whose layers may follow late, and beside them the
-// downloads that late layers may belong to instead.
+// rest is what a client's quiet means: what was undecided moved no layer, and what waited for the
+// next request waits no longer. Kept are inspections, whose layers may follow late, and beside them
+// the downloads that late layers may belong to instead.
 func (s *session) rest(told []Event) []Event {
 	p := pass{s: s, told: told}
 	for _, q := range s.pulls {

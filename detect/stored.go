@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// fromStore is row 8: a tag was resolved, its manifest was in the client's own store, and what is missing of it is fetched.
+// fromStore is row 8: a tag was resolved, its manifest was in the client's own store, and what is
+// missing of it is fetched.
 func (p *pass) fromStore(op *Operation, b blobID) bool {
 	if p.s.forgot.reads || p.s.forgot.children {
 		return false
@@ -33,8 +34,9 @@ func (p *pass) fromStore(op *Operation, b blobID) bool {
 	return false
 }
 
-// ofLivePull reports whether a blob belongs to a pull that is going on: it is one of a child that the client did not
-// have to read, and no HEAD has begun another pull since (BuildKit sends one for each platform).
+// ofLivePull reports whether a blob belongs to a pull that is going on: it is one of a child that
+// the client did not have to read, and no HEAD has begun another pull since (BuildKit sends one for
+// each platform).
 func (p *pass) ofLivePull(op *Operation, b blobID, h head) bool {
 	q := p.s.newest(func(q *pull) bool { return q.lives() && q.tag == h.tag && q.digest == h.digest })
 	if q == nil || q.state == counted && h.at.After(q.countedAt) {
@@ -51,8 +53,8 @@ func (p *pass) ofLivePull(op *Operation, b blobID, h head) bool {
 	return true
 }
 
-// pullFromStore begins a pull by one of its blobs. The HEAD is taken; an equal one that is older stays for another
-// client behind the same address.
+// pullFromStore begins a pull by one of its blobs. The HEAD is taken; an equal one that is older
+// stays for another client behind the same address.
 func (p *pass) pullFromStore(op *Operation, b blobID, h head, c *content) {
 	q := p.pullOf(op, h, c)
 	p.add(q)
@@ -94,7 +96,7 @@ func (p *pass) kidsWith(c *content, blob string) (found []kid) {
 	return found
 }
 
-// holds tells whether a blob belongs to a manifest, or to a child of an index.
+// holds reports whether a blob belongs to a manifest, or to a child of an index.
 func (p *pass) holds(c *content, b blobID) bool {
 	if c.lists(b) {
 		return true
@@ -118,8 +120,9 @@ func (p *pass) manifestAsBlob(op *Operation, h head) bool {
 	return true
 }
 
-// lookUpStored asks the ledger whether a tag that was resolved stands on an image that this blob belongs to: what memory no longer holds
-// is then there for the blobs that follow. It gives up nothing but time.
+// lookUpStored asks the ledger whether a tag that was resolved stands on an image that this blob
+// belongs to: what memory no longer holds is then there for the blobs that follow. It gives up
+// nothing but time.
 func (t *Tracker) lookUpStored(s *session, op *Operation) {
 	at, who := s.place(), s.key
 	var digests []string
@@ -146,7 +149,8 @@ func (t *Tracker) lookUpStored(s *session, op *Operation) {
 // maxLoaded bounds the manifests whose contents one look-up brings into memory.
 const maxLoaded = 512
 
-// loadContents brings the contents of manifests from the ledger into memory; false when nothing came.
+// loadContents brings the contents of manifests from the ledger into memory; false when nothing
+// came.
 func (t *Tracker) loadContents(ctx context.Context, at place, digests []string) (found bool) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
