@@ -29,7 +29,8 @@ func TestConfusingNames(t *testing.T) {
 	s.end()
 }
 
-// Paths in odd spellings: bellbuoy forwards what came, and understands what the registry understands.
+// Paths in odd spellings: bellbuoy forwards what came, and understands what the registry understands. Only a write with a name that is too long for any
+// registry is answered by itself.
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
 	s := faultyRegistry(t)
@@ -52,6 +53,9 @@ func TestOddPaths(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodPut, http.MethodGet, http.MethodDelete} {
 			through, direct := odd(t, method, s.buoy.ProxyURL, path, a), odd(t, method, s.direct, path, a)
+			if strings.Contains(path, long) && method != http.MethodGet {
+				direct = http.StatusBadRequest
+			}
 			if through != direct {
 				t.Errorf("%s %.60s: %d through bellbuoy, %d directly", method, path, through, direct)
 			}
