@@ -15,6 +15,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
 var stateNames = map[store.State]string{store.Pending: "pending", store.Delivered: "delivered", store.Dead: "dead", store.Parked: "parked"}
@@ -134,8 +135,12 @@ func (b *buoy) sentBy(d *store.Delivery) *sentRequest {
 	w := b.wiring.Load()
 	for i := range w.config.Webhooks {
 		if w.config.Webhooks[i].Name == d.Webhook {
+			m := notify.MessageOf(*d)
 			sent.URL = w.config.Webhooks[i].URL.String()
-			sent.Header = w.clients[i].Shown(notify.MessageOf(*d))
+			if len(m.Values) > 0 {
+				sent.URL = webhook.Filled(w.config.Webhooks[i].URL.Reveal(), m.Values)
+			}
+			sent.Header = w.clients[i].Shown(m)
 		}
 	}
 	return sent
