@@ -88,16 +88,23 @@ func (b *buoy) controlEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	appended := b.dispatcher.EventAppended()
+	top, err := b.dispatcher.Events(r.Context(), store.EventQuery{Limit: 1})
+	if err != nil {
+		return err
+	}
 	found, looked, err := b.newest(r.Context(), s)
 	if err != nil {
 		return err
+	}
+	for i := range top {
+		s.query.After = top[i].Seq // followers go on behind what was there, also where nothing of it matched
 	}
 	if !looked.IsZero() {
 		w.Header().Set(stoppedAt, looked.Format(time.RFC3339Nano))
 	}
 	out := json.NewEncoder(w)
 	for i := range found {
-		s.query.After = found[i].Seq
+		s.query.After = max(s.query.After, found[i].Seq)
 		if out.Encode(lineOfEvent(&found[i])) != nil {
 			return nil // nobody reads any more
 		}
@@ -113,9 +120,6 @@ func (b *buoy) followEvents(w http.ResponseWriter, r *http.Request, s eventSearc
 	out, flush := json.NewEncoder(w), http.NewResponseController(w)
 	q := s.query
 	q.Ascending, q.Limit = true, eventsPage
-	if q.After == 0 {
-		q.Since = laterOf(q.Since, time.Now()) // none was listed: only what comes
-	}
 	for {
 		next := b.dispatcher.EventAppended()
 		found, err := b.dispatcher.Events(r.Context(), q)
@@ -138,13 +142,6 @@ func (b *buoy) followEvents(w http.ResponseWriter, r *http.Request, s eventSearc
 		}
 		appended = next
 	}
-}
-
-func laterOf(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 func lineOfEvent(e *detect.Event) eventLine {
