@@ -127,7 +127,7 @@ func firstDelivery(t testing.TB, b *harness.Buoy, webhook string) delivery {
 	if len(all) == 0 {
 		return delivery{}
 	}
-	return all[len(all)-1]
+	return all[0] // the newest is the last
 }
 
 // Every way of saying who calls: Authorization verbatim, headers, Standard Webhooks' signatures with two secrets, GitHub's and GitLab's.
