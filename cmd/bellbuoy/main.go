@@ -2,7 +2,7 @@
 // unchanged, works out who pushed, pulled or deleted what, and delivers a webhook for it.
 //
 // main does signals and the exit code; run parses the command line; serve builds everything in one straight line (serve.go).
-// Only this package knows all the others: wire.go translates the configuration into the options of each.
+// Only this package knows all the others: wiring.go translates the configuration into the options of each.
 package main
 
 import (
