@@ -33,12 +33,12 @@ check: fmt vet ## the quick inner loop: unit tests and lint
 	$(TALLY) -short ./...
 	@$(MAKE) --no-print-directory quick-lint
 
-# Unit tests under the race detector, then the tests with real parts. One tally for both, and its last line counts them all.
+# Unit tests under the race detector, the tests with real parts, and two modules of their own: charts as Helm's loader
+# reads them, and receivers' own code. One tally for all, and its last line counts them all.
 test: fmt vet lint ## everything: race detector, real registries and clients, recorded traffic
 	$(GET) $(TEST_PARTS) >/dev/null
-	$(TALLY) -race -timeout 10m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/...
-	cd test/helm && go test ./... # charts as Helm's own loader reads them, in a module of its own
-	cd test/consumers && go vet -mod=mod . && go test -mod=mod -count=1 -timeout 10m . # a module of its own: the code of receivers
+	$(TALLY) -race -timeout 20m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/... \
+	  -- -C test/helm ./... -- -C test/consumers -mod=mod -count=1 -timeout 10m .
 
 demo: ## see it work with a real registry and ChartMuseum (ONCE=1: exit afterwards)
 	go run ./test/demo $(if $(ONCE),-once)

@@ -54,7 +54,11 @@ func groups(args []string) [][]string {
 
 // goTest runs one `go test` to its end. Failing tests are no error of it: the tally has counted them.
 func goTest(ctx context.Context, t *tally, args []string) error {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
+	argv := []string{"test"}
+	if len(args) > 1 && args[0] == "-C" { // another module's directory; go wants it first
+		argv, args = append(argv, args[:2]...), args[2:]
+	}
+	cmd := exec.CommandContext(ctx, "go", append(append(argv, "-json"), args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // let tests' children be cleaned up
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
