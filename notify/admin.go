@@ -19,20 +19,20 @@ var ErrNoWebhook = errors.New("no such webhook")
 
 // WebhookState is how a webhook is doing.
 type WebhookState struct {
-	Name    string
-	Enabled bool   // in the configuration
-	Off     string // SwitchedByGone, SwitchedByOperator, or "": it is on
-	OffFrom time.Time
-	Here    bool // its lane belongs to this replica
-	Open    bool // its circuit
-	ProbeAt time.Time
-	Failing time.Time // since when its receiver has taken nothing; zero: it takes what is sent, or nothing was
-	Why     string    // of the last failure
-	Pending int64
-	Oldest  time.Time // of the pending ones; zero: none
-	Dead    int64
-	Parked  int64
-	Fired   map[detect.Type]time.Time // when it last got an event of each type
+	Name      string
+	Enabled   bool   // in the configuration
+	Off       string // SwitchedByGone, SwitchedByOperator, or "": it is on
+	OffSince  time.Time
+	OwnedHere bool // its lane belongs to this replica
+	Open      bool // its circuit
+	ProbeAt   time.Time
+	Failing   time.Time // since when its receiver has taken nothing; zero: it takes what is sent, or nothing was
+	Why       string    // of the last failure
+	Pending   int64
+	Oldest    time.Time // of the pending ones; zero: none
+	Dead      int64
+	Parked    int64
+	Fired     map[detect.Type]time.Time // when it last got an event of each type
 }
 
 // States tells how each webhook is doing, in the configuration's order.
@@ -53,50 +53,13 @@ func (d *Dispatcher) States(ctx context.Context) ([]WebhookState, error) {
 	for _, h := range d.set.Load().hooks {
 		depth := by[h.Name]
 		s := WebhookState{Name: h.Name, Enabled: h.Enabled, Pending: depth.Pending, Oldest: depth.Oldest, Dead: depth.Dead, Parked: depth.Parked,
-			Fired: d.outbox.fired.of(h.Name)}
+			Fired: d.outbox.lastFired.of(h.Name)}
 		if l := d.laneOf(h.Name); l != nil {
 			l.describe(&s, elsewhere[h.Name])
 		}
 		out = append(out, s)
 	}
 	return out, nil
-}
-
-// describe fills in what the lane knows; stored is what its owner, another replica perhaps, has written down of it.
-func (l *lane) describe(s *WebhookState, stored []byte) {
-	elsewhere := readCircuit(stored)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.toggle.Off {
-		s.Off, s.OffFrom = l.toggle.Why, l.toggle.Since
-	}
-	s.Here = l.epoch > 0
-	s.Open, s.ProbeAt = elsewhere.Open, elsewhere.RetryAt
-	s.Failing, s.Why = elsewhere.Since, elsewhere.Why
-	if s.Here {
-		s.Open, s.ProbeAt = l.circuit.open, l.circuit.retryAt
-		s.Failing, s.Why = l.trouble.Since, l.trouble.Why
-	}
-}
-
-// Enable switches a webhook on again, after Disable or a 410. What waited goes at once; the time that it waited does not count against its schedule.
-func (d *Dispatcher) Enable(ctx context.Context, name string) error {
-	return d.turn(ctx, name, toggle{Since: time.Now()})
-}
-
-// Disable switches a webhook off until Enable, also over restarts. Its deliveries are planned all the same, and wait.
-func (d *Dispatcher) Disable(ctx context.Context, name string) error {
-	return d.turn(ctx, name, toggle{Off: true, Why: SwitchedByOperator, Since: time.Now()})
-}
-
-func (d *Dispatcher) turn(ctx context.Context, name string, t toggle) error {
-	if d.set.Load().named[name] == nil {
-		return fmt.Errorf("%q: %w", name, ErrNoWebhook)
-	}
-	if err := d.switchTo(ctx, name, t); err != nil {
-		return fmt.Errorf("switching webhook %q: %w", name, err)
-	}
-	return nil
 }
 
 // Redeliver makes delivered or dead deliveries pending again, due now, and tells how many.
@@ -122,7 +85,7 @@ func (d *Dispatcher) Ping(ctx context.Context, name string) (webhook.Result, err
 	e := format.Sample(h.sampleType())
 	e.ID, e.At, e.FirstSeen = id.String(), time.Now(), time.Now()
 	number := 0
-	if h.perTag() && split(e.Type) {
+	if h.perTag() && perTagType(e.Type) {
 		number = 1
 	}
 	p, err := h.payload(e, number)
@@ -167,7 +130,7 @@ func (d *Dispatcher) Attempts(ctx context.Context, deliveryID int64) ([]store.At
 }
 
 // sampleType is a type that the webhook wants; a push if it wants any.
-func (h *hook) sampleType() detect.Type {
+func (h *compiledWebhook) sampleType() detect.Type {
 	for _, t := range Types() {
 		if h.types[t] {
 			return t

@@ -27,14 +27,14 @@ const (
 // job is one attempt that has begun.
 type job struct {
 	delivery store.Delivery
-	hook     *hook
+	hook     *compiledWebhook
 	epoch    int64
 	probe    bool // under an open circuit
 	expiry   time.Time
 }
 
 // finished is an attempt's outcome on its way to the store.
-type finished struct {
+type attemptOutcome struct {
 	outcome store.Outcome
 	event   string // its id, for the log
 	gone    bool   // the receiver wants nothing any more
@@ -42,7 +42,7 @@ type finished struct {
 
 // attempt renders where that is not done yet, posts, and hands over what came of it.
 func (l *lane) attempt(j job) {
-	fresh, payload, err := l.d.render(j)
+	fresh, payload, err := l.render(j)
 	switch {
 	case errors.Is(err, errUnrenderable):
 		l.giveUp(j, ReasonUnrenderable, err)
@@ -69,15 +69,15 @@ var (
 )
 
 // render is the payload of a job: the stored one, or a new one of the event. fresh tells that it is new.
-func (d *Dispatcher) render(j job) (fresh bool, p *store.Payload, err error) {
+func (l *lane) render(j job) (fresh bool, p *store.Payload, err error) {
 	if j.delivery.Payload != nil && !j.hook.DropOvertaken {
 		return false, j.delivery.Payload, nil
 	}
-	e, err := d.event(j.delivery)
+	e, err := l.d.event(j.delivery)
 	if err != nil {
 		return false, nil, err
 	}
-	if err := d.overtaken(j, e); err != nil {
+	if err := l.overtaken(j, e); err != nil {
 		return false, nil, err
 	}
 	if j.delivery.Payload != nil {
@@ -89,11 +89,11 @@ func (d *Dispatcher) render(j job) (fresh bool, p *store.Payload, err error) {
 
 // overtaken is errSuperseded when a newer push or delete of the tag was delivered and the webhook does not want the older. One that tells of several
 // tags never is: the newer one told of one of them.
-func (d *Dispatcher) overtaken(j job, e detect.Event) error {
-	if !j.hook.DropOvertaken || !moves(e.Type) || j.delivery.Number == 0 && len(e.Tags) > 1 {
+func (l *lane) overtaken(j job, e detect.Event) error {
+	if !j.hook.DropOvertaken || !changesTag(e.Type) || j.delivery.Number == 0 && len(e.Tags) > 1 {
 		return nil
 	}
-	newer, err := d.newerDelivered(j.delivery)
+	newer, err := l.d.newerDelivered(j.delivery)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func renderPayload(f Format, e detect.Event, number int) (p *store.Payload, err 
 
 // payload is renderPayload's, and the values of the URL's placeholders. They are kept beside the headers, under names that no header can
 // have, so that each attempt goes to the same URL.
-func (h *hook) payload(e detect.Event, number int) (*store.Payload, error) {
+func (h *compiledWebhook) payload(e detect.Event, number int) (*store.Payload, error) {
 	p, err := renderPayload(h.Format, e, number)
 	if err != nil || len(h.Placeholders) == 0 {
 		return p, err
@@ -188,7 +188,7 @@ func (l *lane) post(j job, fresh bool, p *store.Payload) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.trouble.note(at, result)
+	l.failure.note(at, result)
 	f := l.judge(j, result)
 	f.outcome.Attempt = &store.Attempt{DeliveryID: j.delivery.ID, At: at, Status: result.Status, Latency: result.Latency,
 		Reason: string(result.Reason), Error: result.Err, Response: result.Response, Replica: l.d.options.Replica}
@@ -197,12 +197,12 @@ func (l *lane) post(j job, fresh bool, p *store.Payload) {
 	}
 	l.d.metrics.attempt(l.name, label(f, result), result.Latency)
 	l.posts--
-	l.finished(f)
-	l.goOn()
+	l.queueOutcome(f)
+	l.startPump()
 }
 
 // label is an attempt's outcome as the metric names it.
-func label(f finished, r webhook.Result) string {
+func label(f attemptOutcome, r webhook.Result) string {
 	if f.outcome.State == store.Dead {
 		return "dead"
 	}
@@ -210,27 +210,27 @@ func label(f finished, r webhook.Result) string {
 }
 
 // judge is what an answer means for the delivery, and notes what it means for the lane.
-func (l *lane) judge(j job, r webhook.Result) finished {
-	f := finished{outcome: l.outcome(j.delivery, store.Delivered, string(r.Reason)), event: j.delivery.EventID}
+func (l *lane) judge(j job, r webhook.Result) attemptOutcome {
+	f := attemptOutcome{outcome: l.outcome(j.delivery, store.Delivered, string(r.Reason)), event: j.delivery.EventID}
 	f.outcome.Epoch, f.outcome.Status, f.outcome.Burnt = j.epoch, r.Status, true
 	switch r.Outcome {
 	case webhook.Delivered:
-		l.answered()
-		l.back.succeeded()
+		l.receiverAnswered()
+		l.recovery.succeeded()
 	case webhook.Permanent:
 		f.outcome.State = store.Dead
 		if r.Reason != webhook.ReasonBody { // that one was never sent
-			l.answered()
+			l.receiverAnswered()
 		}
 	case webhook.Gone:
-		l.answered()
+		l.receiverAnswered()
 		f.outcome.State, f.outcome.NextAt, f.outcome.Burnt = store.Pending, j.delivery.NextAt, false
-		f.gone = !l.toggle.Off
-		l.goneNow()
+		f.gone = !l.switched.Off
+		l.disableGone()
 	default:
 		l.retry(&f.outcome, j, r)
 	}
-	l.noteEnd(f)
+	l.forgetEnded(f)
 	if f.outcome.State == store.Dead {
 		l.logDead(f, r.Err)
 	}
@@ -240,13 +240,13 @@ func (l *lane) judge(j job, r webhook.Result) finished {
 // retry is the outcome of a retryable failure, and what it means for the lane.
 func (l *lane) retry(o *store.Outcome, j job, r webhook.Result) {
 	now := time.Now()
-	l.waitAgain(o, j, r, now)
-	l.failedAt(now, j, r, o.State)
+	l.scheduleRetry(o, j, r, now)
+	l.noteFailure(now, j, r, o.State)
 }
 
 // waitAgain makes a delivery wait for its next attempt, if there is one. A probe burns an attempt only where the receiver answered that it is busy:
 // as long as nothing answers, what waits keeps its attempts.
-func (l *lane) waitAgain(o *store.Outcome, j job, r webhook.Result, now time.Time) {
+func (l *lane) scheduleRetry(o *store.Outcome, j job, r webhook.Result, now time.Time) {
 	o.State = store.Pending
 	if j.probe && r.Status != http.StatusTooManyRequests && r.Status != http.StatusServiceUnavailable {
 		o.NextAt, o.Burnt = j.delivery.NextAt, false
@@ -261,56 +261,56 @@ func (l *lane) waitAgain(o *store.Outcome, j job, r webhook.Result, now time.Tim
 		o.State, o.Reason = store.Dead, ReasonExpired
 	}
 	if o.State == store.Pending {
-		l.back.failed(j)
+		l.recovery.failed(j)
 	}
 }
 
 // noteEnd forgets what the lane knows of a delivery that does not wait any more.
-func (l *lane) noteEnd(f finished) {
+func (l *lane) forgetEnded(f attemptOutcome) {
 	if f.outcome.State != store.Pending {
-		l.back.ended(f.outcome.DeliveryID)
+		l.recovery.ended(f.outcome.DeliveryID)
 	}
 }
 
 // answered notes that the receiver works.
-func (l *lane) answered() {
+func (l *lane) receiverAnswered() {
 	open, loud := l.circuit.succeeded()
 	if open {
-		l.forget()
+		l.forgetFetched()
 	}
 	if loud {
 		l.d.log.Info("circuit closed", zap.String("webhook", l.name))
 	}
 }
 
-func (l *lane) failedAt(now time.Time, j job, r webhook.Result, became store.State) {
+func (l *lane) noteFailure(now time.Time, j job, r webhook.Result, became store.State) {
 	if j.epoch != l.epoch {
 		return // a lane that is somebody else's by now
 	}
 	was := l.circuit.open
 	opened := l.circuit.failed(now, j.delivery.ID, j.probe, r.After)
 	if l.circuit.open && !was {
-		l.forget()
+		l.forgetFetched()
 	}
 	switch {
 	case opened:
 		l.d.log.Warn("circuit opened", zap.String("webhook", l.name), zap.String("reason", string(r.Reason)), zap.String("error", r.Err))
-	case l.circuit.failures == 1 && became == store.Pending && now.Sub(l.told) >= tellAgain:
-		l.told = now
+	case l.circuit.failures == 1 && became == store.Pending && now.Sub(l.lastWarned) >= warnEvery:
+		l.lastWarned = now
 		l.d.log.Warn("delivery failed, and will be tried again", zap.String("webhook", l.name), zap.Int64("delivery", j.delivery.ID),
 			zap.String("reason", string(r.Reason)), zap.Int("status", r.Status), zap.String("error", r.Err))
 	}
 }
 
 // tellAgain keeps a receiver that fails every now and then from filling the log. What becomes of each delivery is in the store.
-const tellAgain = time.Minute
+const warnEvery = time.Minute
 
-func (l *lane) goneNow() {
-	if l.toggle.Off {
+func (l *lane) disableGone() {
+	if l.switched.Off {
 		return
 	}
-	l.toggle = gone()
-	l.forget()
+	l.switched = switchedByGone()
+	l.forgetFetched()
 	l.d.log.Warn("webhook disabled: its receiver answered 410", zap.String("webhook", l.name))
 }
 
@@ -322,7 +322,7 @@ func (l *lane) outcome(d store.Delivery, s store.State, reason string) store.Out
 func (l *lane) giveUp(j job, reason string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := finished{outcome: l.outcome(j.delivery, store.Dead, reason), event: j.delivery.EventID}
+	f := attemptOutcome{outcome: l.outcome(j.delivery, store.Dead, reason), event: j.delivery.EventID}
 	f.outcome.Epoch = j.epoch
 	text := ""
 	if err != nil {
@@ -331,11 +331,11 @@ func (l *lane) giveUp(j job, reason string, err error) {
 	l.logDead(f, text)
 	l.d.metrics.attempt(l.name, "dead", 0)
 	l.posts--
-	l.finished(f)
-	l.goOn()
+	l.queueOutcome(f)
+	l.startPump()
 }
 
-func (l *lane) logDead(f finished, text string) {
+func (l *lane) logDead(f attemptOutcome, text string) {
 	l.d.log.Warn("dead letter", zap.String("webhook", l.name), zap.Int64("delivery", f.outcome.DeliveryID), zap.String("event", f.event),
 		zap.String("reason", f.outcome.Reason), zap.Int("status", f.outcome.Status), zap.String("error", text))
 }
@@ -345,12 +345,12 @@ func (l *lane) abort(j job, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posts--
-	l.land(j.delivery.ID)
+	l.removeInFlight(j.delivery.ID)
 	l.stale = true
 	if err != nil {
 		l.d.noteRead(err)
 		l.wakeAt(time.Now().Add(laneRest))
 		return
 	}
-	l.goOn()
+	l.startPump()
 }

@@ -79,10 +79,10 @@ type circuitState struct {
 	Open    bool          `json:"open,omitempty"`
 	Wait    time.Duration `json:"wait,omitempty"`
 	RetryAt time.Time     `json:"retry_at,omitzero"`
-	trouble
+	failureState
 }
 
-func (c *circuit) state(t trouble) []byte {
+func (c *circuit) state(t failureState) []byte {
 	data, err := json.Marshal(circuitState{c.open, c.wait, c.retryAt, t})
 	if err != nil {
 		return nil // a time past the year 9999: then the next owner finds out by itself

@@ -15,55 +15,55 @@ import (
 )
 
 const (
-	keptRoom     = 4 << 10 // a decision's own size in memory, which nobody can measure; what it produced is added
-	keptAtOnce   = 64      // kept decisions are committed side by side when their scopes differ
-	keptPatience = 100 * time.Millisecond
-	keptRest     = 5 * time.Second
+	deferredOverhead = 4 << 10 // a decision's own size in memory, which nobody can measure; what it produced is added
+	deferredBatch    = 64      // kept decisions are committed side by side when their scopes differ
+	retryFirst       = 100 * time.Millisecond
+	retryMost        = 5 * time.Second
 )
 
 // decision is a commit that is owed.
-type decision struct {
+type deferredCommit struct {
 	scope    string
 	fallback bool // a durable intent stands behind it
 	decide   func(detect.View) (detect.Changes, error)
-	room     int
+	size     int
 }
 
 // kept is decisions that wait for the store, in order. Within a scope the order is kept, so that the older state of a tag never replaces the newer.
-type kept struct {
+type deferredQueue struct {
 	entries, bytes int // bounds
 
 	mu     sync.Mutex
-	queue  []*decision
+	queue  []*deferredCommit
 	scopes map[string]int // how many wait of each
 	used   int
 	more   chan struct{} // something was added
 }
 
-func newKept(entries, bytes int) *kept {
-	return &kept{entries: entries, bytes: bytes, scopes: map[string]int{}, more: make(chan struct{}, 1)}
+func newDeferredQueue(entries, bytes int) *deferredQueue {
+	return &deferredQueue{entries: entries, bytes: bytes, scopes: map[string]int{}, more: make(chan struct{}, 1)}
 }
 
-func (k *kept) size() int {
+func (k *deferredQueue) count() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.queue)
 }
 
 // waits tells whether something of the scope waits already.
-func (k *kept) waits(scope string) bool {
+func (k *deferredQueue) waits(scope string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.scopes[scope] > 0
 }
 
 // add keeps d, and returns what had to go for want of room: a decision with an intent behind it first, else d itself.
-func (k *kept) add(d *decision) (dropped []*decision) {
-	d.room += keptRoom
+func (k *deferredQueue) add(d *deferredCommit) (dropped []*deferredCommit) {
+	d.size += deferredOverhead
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for len(k.queue) >= k.entries || k.used+d.room > k.bytes {
-		victim := k.victim(d)
+	for len(k.queue) >= k.entries || k.used+d.size > k.bytes {
+		victim := k.evictable(d)
 		if victim < 0 {
 			return append(dropped, d)
 		}
@@ -72,7 +72,7 @@ func (k *kept) add(d *decision) (dropped []*decision) {
 	}
 	k.queue = append(k.queue, d)
 	k.scopes[d.scope]++
-	k.used += d.room
+	k.used += d.size
 	select {
 	case k.more <- struct{}{}:
 	default:
@@ -81,7 +81,7 @@ func (k *kept) add(d *decision) (dropped []*decision) {
 }
 
 // victim is the oldest decision that an intent stands behind, when d itself has none; -1: nobody.
-func (k *kept) victim(d *decision) int {
+func (k *deferredQueue) evictable(d *deferredCommit) int {
 	if d.fallback {
 		return -1
 	}
@@ -93,20 +93,20 @@ func (k *kept) victim(d *decision) int {
 	return -1
 }
 
-func (k *kept) remove(i int) {
+func (k *deferredQueue) remove(i int) {
 	d := k.queue[i]
 	k.queue = append(k.queue[:i], k.queue[i+1:]...)
-	k.used -= d.room
+	k.used -= d.size
 	if k.scopes[d.scope]--; k.scopes[d.scope] == 0 {
 		delete(k.scopes, d.scope)
 	}
 }
 
 // batch is the oldest decisions of different scopes. They stay in the queue.
-func (k *kept) batch(most int) []*decision {
+func (k *deferredQueue) batch(most int) []*deferredCommit {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var out []*decision
+	var out []*deferredCommit
 	taken := map[string]bool{}
 	for _, d := range k.queue {
 		if len(out) == most {
@@ -121,7 +121,7 @@ func (k *kept) batch(most int) []*decision {
 }
 
 // settle removes d, if it is still there.
-func (k *kept) settle(d *decision) {
+func (k *deferredQueue) done(d *deferredCommit) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i, q := range k.queue {
@@ -134,9 +134,9 @@ func (k *kept) settle(d *decision) {
 
 // CommitLater implements detect.Ledger.
 func (o *Outbox) CommitLater(ctx context.Context, scope string, fallback bool, decide func(detect.View) (detect.Changes, error)) error {
-	d := &decision{scope: scope, fallback: fallback, decide: decide}
-	if o.kept.waits(scope) {
-		return o.keep(d, fmt.Errorf("committing: %w: earlier changes of the same scope still wait", detect.ErrStore))
+	d := &deferredCommit{scope: scope, fallback: fallback, decide: decide}
+	if o.deferred.waits(scope) {
+		return o.deferCommit(d, fmt.Errorf("committing: %w: earlier changes of the same scope still wait", detect.ErrStore))
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.timeout) // the client waits
 	defer cancel()
@@ -144,13 +144,13 @@ func (o *Outbox) CommitLater(ctx context.Context, scope string, fallback bool, d
 	if !errors.Is(err, detect.ErrStore) {
 		return err
 	}
-	d.room = room
-	return o.keep(d, err)
+	d.size = room
+	return o.deferCommit(d, err)
 }
 
 // keep puts d aside because of err, and says so.
-func (o *Outbox) keep(d *decision, err error) error {
-	for _, dropped := range o.kept.add(d) {
+func (o *Outbox) deferCommit(d *deferredCommit, err error) error {
+	for _, dropped := range o.deferred.add(d) {
 		o.drop(dropped)
 		if dropped == d {
 			return fmt.Errorf("dropped, no room in memory: %w", err)
@@ -160,7 +160,7 @@ func (o *Outbox) keep(d *decision, err error) error {
 }
 
 // drop counts a decision that memory has no room for. One with an intent behind it is not lost: the intent is settled when the store is back.
-func (o *Outbox) drop(d *decision) {
+func (o *Outbox) drop(d *deferredCommit) {
 	if d.fallback {
 		return
 	}
@@ -169,34 +169,34 @@ func (o *Outbox) drop(d *decision) {
 }
 
 // drain commits what is kept until ctx ends, resting longer and longer while the store fails.
-func (o *Outbox) drain(ctx context.Context) {
-	rest := keptPatience
+func (o *Outbox) commitDeferredLoop(ctx context.Context) {
+	rest := retryFirst
 	for ctx.Err() == nil {
-		batch := o.kept.batch(keptAtOnce)
+		batch := o.deferred.batch(deferredBatch)
 		if len(batch) == 0 {
-			rest = keptPatience
+			rest = retryFirst
 			select {
 			case <-ctx.Done():
-			case <-o.kept.more:
+			case <-o.deferred.more:
 			}
 			continue
 		}
-		if o.settleAll(ctx, batch) {
-			rest = keptPatience
+		if o.commitDeferred(ctx, batch) {
+			rest = retryFirst
 			continue
 		}
 		sleep(ctx, rest)
-		rest = min(2*rest, keptRest)
+		rest = min(2*rest, retryMost)
 	}
 }
 
 // settleAll tries to commit decisions of different scopes side by side, and tells whether any of them is settled.
-func (o *Outbox) settleAll(ctx context.Context, batch []*decision) bool {
+func (o *Outbox) commitDeferred(ctx context.Context, batch []*deferredCommit) bool {
 	var group sync.WaitGroup
 	var settled atomic.Bool
 	for _, d := range batch {
 		group.Go(func() {
-			if o.settle(ctx, d) {
+			if o.commitOneDeferred(ctx, d) {
 				settled.Store(true)
 			}
 		})
@@ -205,7 +205,7 @@ func (o *Outbox) settleAll(ctx context.Context, batch []*decision) bool {
 	return settled.Load()
 }
 
-func (o *Outbox) settle(ctx context.Context, d *decision) bool {
+func (o *Outbox) commitOneDeferred(ctx context.Context, d *deferredCommit) bool {
 	_, err := o.commit(ctx, store.Terms{Scopes: scopesOf(d.scope), Patience: o.timeout}, d.decide)
 	if errors.Is(err, detect.ErrStore) || ctx.Err() != nil && err != nil {
 		return false
@@ -216,7 +216,7 @@ func (o *Outbox) settle(ctx context.Context, d *decision) bool {
 			o.metrics.lost(1)
 		}
 	}
-	o.kept.settle(d)
+	o.deferred.done(d)
 	return true
 }
 

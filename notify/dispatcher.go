@@ -43,27 +43,27 @@ type Dispatcher struct {
 	metrics *Metrics
 	log     *zap.Logger
 
-	set      atomic.Pointer[Set]
-	reads    chan struct{}
-	slowly   chan struct{}
-	work     sync.WaitGroup  // pumps, attempts, finishers
-	posting  context.Context // of POSTs and their outcomes; ends after the grace
-	abandon  context.CancelFunc
-	look     chan struct{} // lease at once
-	tidy     chan struct{} // reconcile at once
-	reading  health
-	writing  health
-	switches atomic.Int64 // toggles changed here
+	set          atomic.Pointer[Set]
+	reads        chan struct{}
+	backlogTurn  chan struct{}
+	work         sync.WaitGroup  // pumps, attempts, finishers
+	posting      context.Context // of POSTs and their outcomes; ends after the grace
+	abandon      context.CancelFunc
+	leaseNow     chan struct{} // lease at once
+	reconcileNow chan struct{} // reconcile at once
+	reading      health
+	writing      health
+	switchCount  atomic.Int64 // toggles changed here
 
-	mu      sync.Mutex // held before a lane's, never after
-	lanes   map[string]*lane
-	toggles map[string]toggle
-	retain  retain
-	ended   bool
+	mu        sync.Mutex // held before a lane's, never after
+	lanes     map[string]*lane
+	switched  map[string]switchState
+	retention retentionSettings
+	ended     bool
 }
 
 // retain is what Purge is told.
-type retain struct {
+type retentionSettings struct {
 	retention store.Retention
 	trims     []store.Trim
 }
@@ -82,18 +82,18 @@ func NewDispatcher(s Store, out *Outbox, o DispatcherOptions) *Dispatcher {
 		o.Log = zap.NewNop()
 	}
 	d := &Dispatcher{
-		store:   s,
-		outbox:  out,
-		options: o,
-		metrics: o.Metrics,
-		log:     o.Log,
-		reads:   make(chan struct{}, readsAtOnce),
-		slowly:  make(chan struct{}, 1),
-		look:    make(chan struct{}, 1),
-		tidy:    make(chan struct{}, 1),
-		lanes:   map[string]*lane{},
-		toggles: map[string]toggle{},
-		retain:  retain{o.Retention, o.Trims},
+		store:        s,
+		outbox:       out,
+		options:      o,
+		metrics:      o.Metrics,
+		log:          o.Log,
+		reads:        make(chan struct{}, readsAtOnce),
+		backlogTurn:  make(chan struct{}, 1),
+		leaseNow:     make(chan struct{}, 1),
+		reconcileNow: make(chan struct{}, 1),
+		lanes:        map[string]*lane{},
+		switched:     map[string]switchState{},
+		retention:    retentionSettings{o.Retention, o.Trims},
 	}
 	d.posting, d.abandon = context.WithCancel(context.Background())
 	d.set.Store(&Set{})
@@ -114,14 +114,14 @@ func (d *Dispatcher) Configure(s *Set) {
 	for _, h := range s.hooks {
 		l := d.lanes[h.Name]
 		if l == nil {
-			l = &lane{d: d, name: h.Name, toggle: d.toggles[h.Name], stopped: d.ended}
+			l = &lane{d: d, name: h.Name, switched: d.switched[h.Name], stopped: d.ended}
 			d.lanes[h.Name] = l
 		}
 		l.configure(h)
 	}
 	d.mu.Unlock()
-	d.outbox.fired.only(s)
-	d.relook()
+	d.outbox.lastFired.only(s)
+	d.leaseSoon()
 	d.reconcileSoon()
 }
 
@@ -129,7 +129,7 @@ func (d *Dispatcher) Configure(s *Set) {
 func (d *Dispatcher) Retain(r store.Retention, trims []store.Trim) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.retain = retain{r, trims}
+	d.retention = retentionSettings{r, trims}
 }
 
 func (d *Dispatcher) on() bool { return d.set.Load().on }
@@ -205,7 +205,7 @@ func (d *Dispatcher) wake(w store.Wake) {
 	defer d.mu.Unlock()
 	if w.Webhook != "" {
 		if l := d.lanes[w.Webhook]; l != nil {
-			l.got(w.New)
+			l.addNew(w.New)
 		}
 		return
 	}
@@ -217,7 +217,7 @@ func (d *Dispatcher) wake(w store.Wake) {
 // due asks the store what a lane may send, one lane after the other where it is of a backlog.
 func (d *Dispatcher) due(q store.DueQuery, backlog bool) ([]store.Delivery, time.Time, error) {
 	if backlog && !d.options.Shared {
-		defer d.unhurried()()
+		defer d.takeBacklogTurn()()
 	}
 	ctx, end := d.read()
 	defer end()
@@ -240,7 +240,7 @@ func (d *Dispatcher) event(v store.Delivery) (detect.Event, error) {
 	if stored == nil || stored.Corrupt {
 		return detect.Event{}, fmt.Errorf("%w: its event is gone", errUnrenderable)
 	}
-	e, err := d.outbox.decoded.event(*stored)
+	e, err := d.outbox.cache.event(*stored)
 	if err != nil {
 		return detect.Event{}, fmt.Errorf("%w: %w", errUnrenderable, err)
 	}
@@ -281,38 +281,40 @@ func (d *Dispatcher) read() (context.Context, func()) {
 
 // unhurried waits for its turn among those who do not press. When the returned function is called the next has its turn, after a pause as long as this
 // one took: so a thousand lanes that start with a backlog take a part of one core, and pushes find the rest free.
-func (d *Dispatcher) unhurried() (done func()) {
-	d.slowly <- struct{}{}
+func (d *Dispatcher) takeBacklogTurn() (done func()) {
+	d.backlogTurn <- struct{}{}
 	begun := time.Now()
 	return func() {
-		time.AfterFunc(min(time.Since(begun), unhurriedMost), func() { <-d.slowly })
+		time.AfterFunc(min(time.Since(begun), backlogPauseMost), func() { <-d.backlogTurn })
 	}
 }
 
-const unhurriedMost = 20 * time.Millisecond
+const backlogPauseMost = 20 * time.Millisecond
 
 // noteRead logs when lanes cannot read what is due, once, and when they can again.
 func (d *Dispatcher) noteRead(err error) {
-	d.logTurn(d.reading.note(err), "reading what is due", err)
+	d.logHealthChange(d.reading.note(err), "reading what is due", err)
 }
 
-func (d *Dispatcher) noteWrite(err error) { d.logTurn(d.writing.note(err), "storing outcomes", err) }
+func (d *Dispatcher) noteWrite(err error) {
+	d.logHealthChange(d.writing.note(err), "storing outcomes", err)
+}
 
-func (d *Dispatcher) logTurn(t turn, doing string, err error) {
+func (d *Dispatcher) logHealthChange(t healthChange, doing string, err error) {
 	switch {
-	case t == failing && d.posting.Err() == nil:
+	case t == startedFailing && d.posting.Err() == nil:
 		d.log.Error("deliveries held up: the store fails", zap.String("doing", doing), zap.Error(err))
 	case t == recovered:
 		d.log.Info("deliveries go on: the store works again", zap.String("doing", doing))
 	}
 }
 
-func nudge(ch chan struct{}) {
+func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
 	default:
 	}
 }
 
-func (d *Dispatcher) relook()        { nudge(d.look) }
-func (d *Dispatcher) reconcileSoon() { nudge(d.tidy) }
+func (d *Dispatcher) leaseSoon()     { signal(d.leaseNow) }
+func (d *Dispatcher) reconcileSoon() { signal(d.reconcileNow) }

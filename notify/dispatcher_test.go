@@ -186,7 +186,7 @@ func TestIdleLanesCostNothing(t *testing.T) {
 		defer r.stop()
 		for _, l := range r.dispatcher.lanes {
 			l.mu.Lock()
-			if l.pumping || l.finishing || len(l.flying) > 0 {
+			if l.pumping || l.storingOutcomes || len(l.inFlight) > 0 {
 				t.Errorf("lane %s is awake", l.name)
 			}
 			l.mu.Unlock()

@@ -13,7 +13,7 @@ const library = "library"
 //
 // A chart's repository is its tenant path and its name (org/repo/demo); where there is no tenant, demo. What has one segment only is in the
 // project library, and filters find it with that before it and without: nginx and library/nginx name the same.
-type facts struct {
+type eventView struct {
 	event   *detect.Event
 	project string   // "": the event has none
 	names   []string // of its repository; none: the event has none
@@ -26,10 +26,10 @@ type facts struct {
 	one   [1]string // room for texts
 }
 
-func (f *facts) read(e *detect.Event) {
+func (f *eventView) read(e *detect.Event) {
 	f.event = e
 	f.tags = e.Tags
-	f.client = clientDid(e)
+	f.client = byClient(e)
 	if e.Artifact != nil {
 		f.kind = e.Artifact.Kind
 	}
@@ -71,14 +71,14 @@ func chartEvent(t detect.Type) bool {
 	return t == detect.UploadChart || t == detect.DownloadChart || t == detect.DeleteChart
 }
 
-func deletes(t detect.Type) bool {
+func isDelete(t detect.Type) bool {
 	return t == detect.DeleteArtifact || t == detect.DeleteTag || t == detect.DeleteChart
 }
 
-func pull(t detect.Type) bool { return t == detect.PullArtifact || t == detect.DownloadChart }
+func isPull(t detect.Type) bool { return t == detect.PullArtifact || t == detect.DownloadChart }
 
 // moves tells the types that change what stands at a tag.
-func moves(t detect.Type) bool {
+func changesTag(t detect.Type) bool {
 	switch t {
 	case detect.PushArtifact, detect.DeleteArtifact, detect.DeleteTag, detect.UploadChart, detect.DeleteChart:
 		return true
@@ -88,10 +88,10 @@ func moves(t detect.Type) bool {
 
 // aboutArtifact tells the types that concern an artifact or a chart, with a tag or without.
 func aboutArtifact(t detect.Type) bool {
-	return moves(t) || pull(t) || t == detect.ScanningCompleted || t == detect.ScanningFailed
+	return changesTag(t) || isPull(t) || t == detect.ScanningCompleted || t == detect.ScanningFailed
 }
 
 // clientDid tells the events that a client's request is, so that an empty operator means an anonymous one. Others have an operator only where they name one.
-func clientDid(e *detect.Event) bool {
-	return moves(e.Type) || pull(e.Type) || e.Client.Operator != ""
+func byClient(e *detect.Event) bool {
+	return changesTag(e.Type) || isPull(e.Type) || e.Client.Operator != ""
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // trouble is since when a receiver has taken nothing, and why. Its zero value is none. The owner of the lane guards it.
-type trouble struct {
+type failureState struct {
 	Since time.Time `json:"failing_since,omitzero"`
 	Why   string    `json:"failing_why,omitempty"`
 }
@@ -19,9 +19,9 @@ type trouble struct {
 const longestWhy = 400 // bytes
 
 // note takes the result of an attempt that began at that time.
-func (t *trouble) note(at time.Time, r webhook.Result) {
+func (t *failureState) note(at time.Time, r webhook.Result) {
 	if r.Outcome == webhook.Delivered {
-		*t = trouble{}
+		*t = failureState{}
 		return
 	}
 	if t.Since.IsZero() {
@@ -43,9 +43,9 @@ func whyFailed(r webhook.Result) string {
 }
 
 // readTrouble is what is stored of it beside the circuit.
-func readTrouble(state []byte) (t trouble) {
+func readFailure(state []byte) (t failureState) {
 	if json.Unmarshal(state, &t) != nil {
-		return trouble{}
+		return failureState{}
 	}
 	return t
 }

@@ -19,7 +19,7 @@ type filter struct {
 // key is one property's test. has is false for events that cannot have the property, or of which it is not known: the key then says nothing.
 type key struct {
 	name string // match.projects, exclude.kinds: what explain shows
-	test func(*facts) (has, ok bool)
+	test func(*eventView) (has, ok bool)
 }
 
 func compileFilter(under string, m Match) (filter, error) {
@@ -32,14 +32,14 @@ func compileFilter(under string, m Match) (filter, error) {
 			return filter{}, err
 		}
 	}
-	c.oneOf("upstreams", m.Upstreams, func(f *facts) (string, bool) { return f.event.Upstream, f.event.Upstream != "" })
-	c.globs("projects", globs(m.Projects, pathGlob), func(f *facts) (string, bool) { return f.project, f.project != "" })
+	c.oneOf("upstreams", m.Upstreams, func(f *eventView) (string, bool) { return f.event.Upstream, f.event.Upstream != "" })
+	c.globs("projects", globs(m.Projects, pathGlob), func(f *eventView) (string, bool) { return f.project, f.project != "" })
 	c.repositories(globs(m.Repositories, pathGlob))
-	c.globs("operators", globs(m.Operators, textGlob), func(f *facts) (string, bool) { return f.event.Client.Operator, f.client })
-	c.globs("user_agents", globs(m.UserAgents, textGlob), func(f *facts) (string, bool) { return f.event.Client.UserAgent, f.client })
-	c.oneOf("kinds", m.Kinds, func(f *facts) (string, bool) { return string(f.kind), f.kind != "" })
-	c.flag("tagged", m.Tagged, func(f *facts) (bool, bool) { return len(f.tags) > 0, aboutArtifact(f.event.Type) })
-	c.flag("changed", m.Changed, func(f *facts) (bool, bool) { return !f.event.Unchanged, pushes(f) })
+	c.globs("operators", globs(m.Operators, textGlob), func(f *eventView) (string, bool) { return f.event.Client.Operator, f.client })
+	c.globs("user_agents", globs(m.UserAgents, textGlob), func(f *eventView) (string, bool) { return f.event.Client.UserAgent, f.client })
+	c.oneOf("kinds", m.Kinds, func(f *eventView) (string, bool) { return string(f.kind), f.kind != "" })
+	c.flag("tagged", m.Tagged, func(f *eventView) (bool, bool) { return len(f.tags) > 0, aboutArtifact(f.event.Type) })
+	c.flag("changed", m.Changed, func(f *eventView) (bool, bool) { return !f.event.Unchanged, pushes(f) })
 	if len(m.Tags) > 0 {
 		c.f.tags = globs(m.Tags, textGlob)
 	}
@@ -58,7 +58,7 @@ func inRange(c *semver.Constraints, tag string) bool {
 	return err == nil && c.Check(v)
 }
 
-func pushes(f *facts) bool { return moves(f.event.Type) && !deletes(f.event.Type) }
+func pushes(f *eventView) bool { return changesTag(f.event.Type) && !isDelete(f.event.Type) }
 
 type filterCompiler struct {
 	under string
@@ -74,26 +74,26 @@ func (c *filterCompiler) validate(name string, patterns []string) error {
 	return nil
 }
 
-func (c *filterCompiler) add(name string, test func(*facts) (has, ok bool)) {
+func (c *filterCompiler) add(name string, test func(*eventView) (has, ok bool)) {
 	c.f.keys = append(c.f.keys, key{c.under + "." + name, test})
 }
 
-func (c *filterCompiler) oneOf(name string, values []string, of func(*facts) (string, bool)) {
+func (c *filterCompiler) oneOf(name string, values []string, of func(*eventView) (string, bool)) {
 	if len(values) == 0 {
 		return
 	}
 	values = slices.Clone(values)
-	c.add(name, func(f *facts) (bool, bool) {
+	c.add(name, func(f *eventView) (bool, bool) {
 		v, has := of(f)
 		return has, has && slices.Contains(values, v)
 	})
 }
 
-func (c *filterCompiler) globs(name string, gs []glob, of func(*facts) (string, bool)) {
+func (c *filterCompiler) globs(name string, gs []glob, of func(*eventView) (string, bool)) {
 	if len(gs) == 0 {
 		return
 	}
-	c.add(name, func(f *facts) (bool, bool) {
+	c.add(name, func(f *eventView) (bool, bool) {
 		v, has := of(f)
 		return has, has && anyMatch(gs, v)
 	})
@@ -103,24 +103,24 @@ func (c *filterCompiler) repositories(gs []glob) {
 	if len(gs) == 0 {
 		return
 	}
-	c.add("repositories", func(f *facts) (bool, bool) {
+	c.add("repositories", func(f *eventView) (bool, bool) {
 		return len(f.names) > 0, slices.ContainsFunc(f.names, func(n string) bool { return anyMatch(gs, n) })
 	})
 }
 
-func (c *filterCompiler) flag(name string, want *bool, of func(*facts) (is, has bool)) {
+func (c *filterCompiler) flag(name string, want *bool, of func(*eventView) (is, has bool)) {
 	if want == nil {
 		return
 	}
 	wanted := *want
-	c.add(name, func(f *facts) (bool, bool) {
+	c.add(name, func(f *eventView) (bool, bool) {
 		is, has := of(f)
 		return has, is == wanted
 	})
 }
 
 // refused names the first key that the event does not meet; "": none, it passes. Tags are not asked here.
-func (f filter) refused(facts *facts) string {
+func (f filter) firstUnmet(facts *eventView) string {
 	for _, k := range f.keys {
 		if has, ok := k.test(facts); has && !ok {
 			return k.name
@@ -130,7 +130,7 @@ func (f filter) refused(facts *facts) string {
 }
 
 // caught names the first key that the event meets, for exclusions; "": none. Tags are not asked here.
-func (f filter) caught(facts *facts) string {
+func (f filter) firstMet(facts *eventView) string {
 	for _, k := range f.keys {
 		if has, ok := k.test(facts); has && ok {
 			return k.name

@@ -90,7 +90,7 @@ type affix struct {
 type affixKind uint8
 
 const (
-	whole affixKind = iota
+	exact affixKind = iota
 	prefix
 	suffix
 )
@@ -102,7 +102,7 @@ const maxAffix = 48
 // A slash at the edge of a path's affix goes: a/** also matches a, and **/a too.
 func (g glob) affix() (affix, bool) {
 	if g.literal {
-		return affix{whole, g.pattern}, true
+		return affix{exact, g.pattern}, true
 	}
 	if head := g.pattern[:strings.IndexAny(g.pattern, globMeta)]; g.trim(head) != "" {
 		head = g.trim(head)

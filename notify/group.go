@@ -20,7 +20,7 @@ type Group struct {
 }
 
 // gatherMost bounds the events of one message; more go into the next.
-const gatherMost = 500
+const groupMost = 500
 
 // groupFormat is a Format that can put several events into one message.
 type groupFormat interface {
@@ -29,22 +29,22 @@ type groupFormat interface {
 }
 
 // gathers reports whether several events may go as one message.
-func (h *hook) gathers() bool {
+func (h *compiledWebhook) groups() bool {
 	f, ok := h.Format.(groupFormat)
 	return h.Group.Wait > 0 && ok && f.Groups()
 }
 
 // gathering is gathers for a lane whose circuit is closed: a probe is one event.
-func (l *lane) gathering() bool { return l.hook != nil && l.hook.gathers() && !l.circuit.open }
+func (l *lane) grouping() bool { return l.hook != nil && l.hook.groups() && !l.circuit.open }
 
 // gatherQuery asks for all that is due, up to what one message can be about.
-func (l *lane) gatherQuery(now time.Time) (q store.DueQuery, need, have bool) {
-	if !l.stale || len(l.ready) >= gatherMost {
+func (l *lane) groupQuery(now time.Time) (q store.DueQuery, need, have bool) {
+	if !l.stale || len(l.ready) >= groupMost {
 		return q, false, len(l.ready) > 0
 	}
 	l.stale, l.asking, l.backlog = false, true, false
-	q = store.DueQuery{Webhook: l.name, Order: store.Unordered, Now: now, Limit: gatherMost - len(l.ready), Except: map[int64]bool{}}
-	for id := range l.flying {
+	q = store.DueQuery{Webhook: l.name, Order: store.Unordered, Now: now, Limit: groupMost - len(l.ready), Except: map[int64]bool{}}
+	for id := range l.inFlight {
 		q.Except[id] = true
 	}
 	for _, d := range l.ready {
@@ -66,7 +66,7 @@ func (l *lane) beginGroup(now time.Time) (more bool) {
 	if l.posts > 0 || len(l.ready) == 0 {
 		return false
 	}
-	if next := l.gathered.Add(l.hook.Group.Wait); !l.gathered.IsZero() && now.Before(next) {
+	if next := l.lastGroup.Add(l.hook.Group.Wait); !l.lastGroup.IsZero() && now.Before(next) {
 		l.wakeAt(next)
 		return false
 	}
@@ -74,10 +74,10 @@ func (l *lane) beginGroup(now time.Time) (more bool) {
 		l.wakeAt(now.Add(wait))
 		return false
 	}
-	l.gathered = now
+	l.lastGroup = now
 	jobs := make([]job, 0, len(l.ready))
 	for _, d := range l.ready {
-		l.fly(d)
+		l.addInFlight(d)
 		jobs = append(jobs, job{delivery: d, hook: l.hook, epoch: l.epoch, expiry: l.expiry(d)})
 	}
 	l.ready = nil
@@ -124,7 +124,7 @@ func (l *lane) attemptGroup(jobs []job) {
 }
 
 // renderGroup is one message about events.
-func renderGroup(h *hook, events []detect.Event) (p *store.Payload, err error) {
+func renderGroup(h *compiledWebhook, events []detect.Event) (p *store.Payload, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p, err = nil, fmt.Errorf("%w: format %s panicked: %v", errUnrenderable, h.Format.Name(), r)
@@ -158,15 +158,15 @@ func (l *lane) postGroup(jobs []job, p *store.Payload) {
 		f.outcome.Attempt = &store.Attempt{DeliveryID: j.delivery.ID, At: at, Status: result.Status, Latency: result.Latency,
 			Reason: string(result.Reason), Error: result.Err, Response: result.Response, Replica: l.d.options.Replica}
 		l.d.metrics.attempt(l.name, label(f, result), result.Latency)
-		l.finished(f)
+		l.queueOutcome(f)
 	}
 	l.posts--
-	l.goOn()
+	l.startPump()
 }
 
 // judgeMember is what the answer means for a delivery that was not the first of its message: the
 // same, but that its own schedule may be over. What is tried again is due together.
-func (l *lane) judgeMember(j job, first finished, r webhook.Result) finished {
+func (l *lane) judgeMember(j job, first attemptOutcome, r webhook.Result) attemptOutcome {
 	f := first
 	f.event, f.gone = j.delivery.EventID, false
 	f.outcome.DeliveryID = j.delivery.ID
@@ -176,12 +176,12 @@ func (l *lane) judgeMember(j job, first finished, r webhook.Result) finished {
 		f.outcome.NextAt = j.delivery.NextAt
 	default:
 		f.outcome.Reason = string(r.Reason)
-		l.waitAgain(&f.outcome, j, r, time.Now())
+		l.scheduleRetry(&f.outcome, j, r, time.Now())
 		if first.outcome.State == store.Pending {
 			f.outcome.NextAt = first.outcome.NextAt
 		}
 	}
-	l.noteEnd(f)
+	l.forgetEnded(f)
 	if f.outcome.State == store.Dead {
 		l.logDead(f, r.Err)
 	}
@@ -194,15 +194,15 @@ func (l *lane) giveUpAll(jobs []job, why error, last bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, j := range jobs {
-		f := finished{outcome: l.outcome(j.delivery, store.Dead, ReasonUnrenderable), event: j.delivery.EventID}
+		f := attemptOutcome{outcome: l.outcome(j.delivery, store.Dead, ReasonUnrenderable), event: j.delivery.EventID}
 		f.outcome.Epoch = j.epoch
 		l.logDead(f, why.Error())
 		l.d.metrics.attempt(l.name, "dead", 0)
-		l.finished(f)
+		l.queueOutcome(f)
 	}
 	if last {
 		l.posts--
-		l.goOn()
+		l.startPump()
 	}
 }
 
@@ -212,7 +212,7 @@ func (l *lane) abortGroup(jobs []job, err error) {
 	defer l.mu.Unlock()
 	l.posts--
 	for _, j := range jobs {
-		l.land(j.delivery.ID)
+		l.removeInFlight(j.delivery.ID)
 	}
 	l.stale = true
 	if err != nil {
@@ -220,5 +220,5 @@ func (l *lane) abortGroup(jobs []job, err error) {
 		l.wakeAt(time.Now().Add(laneRest))
 		return
 	}
-	l.goOn()
+	l.startPump()
 }

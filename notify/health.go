@@ -8,27 +8,27 @@ type health struct {
 	err error
 }
 
-type turn uint8
+type healthChange uint8
 
 const (
-	unchanged turn = iota
-	failing
+	healthUnchanged healthChange = iota
+	startedFailing
 	recovered
 )
 
 // note tells whether the outcome of a commit changed anything.
-func (h *health) note(err error) turn {
+func (h *health) note(err error) healthChange {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before := h.err
 	h.err = err
 	switch {
 	case before == nil && err != nil:
-		return failing
+		return startedFailing
 	case before != nil && err == nil:
 		return recovered
 	}
-	return unchanged
+	return healthUnchanged
 }
 
 func (h *health) last() error {

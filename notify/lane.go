@@ -27,46 +27,46 @@ type lane struct {
 	d    *Dispatcher
 	name string
 
-	mu      sync.Mutex
-	hook    *hook         // nil: the webhook is gone, what flies ends
-	limiter *rate.Limiter // nil: no limit
-	epoch   int64         // of the lease; 0: it belongs to somebody else
-	until   time.Time     // the lease's end by this machine's clock
-	toggle  toggle
-	circuit circuit
-	trouble trouble
-	stopped bool
-	saved   time.Time // circuit.retryAt as it is stored
-	told    time.Time // when the log last had the first of some failures in a row
-	back    comeback
+	mu            sync.Mutex
+	hook          *compiledWebhook // nil: the webhook is gone, what flies ends
+	limiter       *rate.Limiter    // nil: no limit
+	epoch         int64            // of the lease; 0: it belongs to somebody else
+	until         time.Time        // the lease's end by this machine's clock
+	switched      switchState
+	circuit       circuit
+	failure       failureState
+	stopped       bool
+	storedRetryAt time.Time // circuit.retryAt as it is stored
+	lastWarned    time.Time // when the log last had the first of some failures in a row
+	recovery      recovery
 
 	pumping bool
 	dirty   bool
-	queue
-	flying    map[int64]string // id → key
-	keys      map[string]bool  // of what flies; never ""
-	posts     int
-	gathered  time.Time // when the last message of several events began; see Group
-	done      []finished
-	finishing bool
-	timer     *time.Timer
+	laneQueue
+	inFlight        map[int64]string // id → key
+	busyKeys        map[string]bool  // of what flies; never ""
+	posts           int
+	lastGroup       time.Time // when the last message of several events began; see Group
+	outcomes        []attemptOutcome
+	storingOutcomes bool
+	timer           *time.Timer
 }
 
 // kick makes the lane ask the store what there is to do. It never blocks.
 func (l *lane) kick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.look()
+	l.refetch()
 }
 
 // look is kick for those who hold the lane.
-func (l *lane) look() {
+func (l *lane) refetch() {
 	l.stale = true
-	l.goOn()
+	l.startPump()
 }
 
 // goOn makes the lane begin what it has, now that there may be room for it. The caller holds the lane.
-func (l *lane) goOn() {
+func (l *lane) startPump() {
 	if l.stopped {
 		return
 	}
@@ -78,13 +78,13 @@ func (l *lane) goOn() {
 }
 
 func (l *lane) pump() {
-	for l.again() {
+	for l.takeDirty() {
 		for l.fetch() && l.begin() {
 		}
 	}
 }
 
-func (l *lane) again() bool {
+func (l *lane) takeDirty() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pumping = l.dirty
@@ -93,21 +93,21 @@ func (l *lane) again() bool {
 }
 
 // may tells whether a POST may begin at all.
-func (l *lane) may(now time.Time) bool {
-	return !l.stopped && l.hook != nil && l.hook.Enabled && l.d.on() && !l.toggle.Off && l.epoch > 0 && now.Before(l.until)
+func (l *lane) mayPost(now time.Time) bool {
+	return !l.stopped && l.hook != nil && l.hook.Enabled && l.d.on() && !l.switched.Off && l.epoch > 0 && now.Before(l.until)
 }
 
 // slots is how many POSTs may begin now.
 func (l *lane) slots(now time.Time) int {
 	switch {
-	case !l.may(now):
+	case !l.mayPost(now):
 		return 0
 	case !l.circuit.open:
-		return min(l.hook.concurrency()-l.posts, l.hook.concurrency()+laneAhead-len(l.flying))
+		return min(l.hook.concurrency()-l.posts, l.hook.concurrency()+laneAhead-len(l.inFlight))
 	case now.Before(l.circuit.retryAt):
 		l.wakeAt(l.circuit.retryAt)
 		return 0
-	case len(l.flying) > 0: // a probe, or what was under way
+	case len(l.inFlight) > 0: // a probe, or what was under way
 		return 0
 	}
 	return 1
@@ -116,14 +116,14 @@ func (l *lane) slots(now time.Time) int {
 // expiry is when a delivery is too old to be sent. Time in which the webhook was switched off does not count.
 func (l *lane) expiry(d store.Delivery) time.Time {
 	since := d.PendingSince
-	if l.toggle.Since.After(since) {
-		since = l.toggle.Since
+	if l.switched.Since.After(since) {
+		since = l.switched.Since
 	}
 	return since.Add(l.hook.schedule().lifetime())
 }
 
 func (l *lane) start(d store.Delivery, probe bool) {
-	l.fly(d)
+	l.addInFlight(d)
 	l.posts++
 	j := job{delivery: d, hook: l.hook, epoch: l.epoch, probe: probe, expiry: l.expiry(d)}
 	l.d.work.Go(func() { l.attempt(j) })
@@ -131,28 +131,28 @@ func (l *lane) start(d store.Delivery, probe bool) {
 
 // expire makes a dead letter of a delivery that is too old.
 func (l *lane) expire(d store.Delivery) {
-	l.fly(d)
+	l.addInFlight(d)
 	l.d.metrics.attempt(l.name, "dead", 0)
-	l.finished(finished{outcome: l.outcome(d, store.Dead, ReasonExpired), event: d.EventID})
+	l.queueOutcome(attemptOutcome{outcome: l.outcome(d, store.Dead, ReasonExpired), event: d.EventID})
 }
 
-func (l *lane) fly(d store.Delivery) {
-	if l.flying == nil {
-		l.flying, l.keys = map[int64]string{}, map[string]bool{}
+func (l *lane) addInFlight(d store.Delivery) {
+	if l.inFlight == nil {
+		l.inFlight, l.busyKeys = map[int64]string{}, map[string]bool{}
 	}
 	key := ""
 	if l.hook != nil {
 		key = keyOf(d, l.hook.Order)
 	}
-	l.flying[d.ID] = key
+	l.inFlight[d.ID] = key
 	if key != "" {
-		l.keys[key] = true
+		l.busyKeys[key] = true
 	}
 }
 
-func (l *lane) land(id int64) {
-	delete(l.keys, l.flying[id])
-	delete(l.flying, id)
+func (l *lane) removeInFlight(id int64) {
+	delete(l.busyKeys, l.inFlight[id])
+	delete(l.inFlight, id)
 }
 
 func keyOf(d store.Delivery, o store.Order) string {
@@ -176,7 +176,7 @@ func (l *lane) wakeAt(t time.Time) {
 }
 
 // configure gives the lane its webhook's new settings. What flies ends with the old ones. nil: the webhook is gone.
-func (l *lane) configure(h *hook) {
+func (l *lane) configure(h *compiledWebhook) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if h == nil || l.hook == nil || l.hook.RateLimit != h.RateLimit {
@@ -186,55 +186,55 @@ func (l *lane) configure(h *hook) {
 		}
 	}
 	l.hook = h
-	l.forget()
-	l.look()
+	l.forgetFetched()
+	l.refetch()
 }
 
 // own notes a lease, and tells whether it is a new one.
-func (l *lane) own(epoch int64, until time.Time, state []byte) (anew bool) {
+func (l *lane) takeLease(epoch int64, until time.Time, state []byte) (anew bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	anew = l.epoch != epoch
 	asleep := anew || !time.Now().Before(l.until)
 	if anew {
 		l.circuit.restore(state, time.Now())
-		l.trouble = readTrouble(state)
-		l.saved = l.circuit.retryAt
-		l.forget()
+		l.failure = readFailure(state)
+		l.storedRetryAt = l.circuit.retryAt
+		l.forgetFetched()
 		l.backlog = true // there may be much after a stop: the store picks until all is sent
-		l.back = comeback{owed: true}
+		l.recovery = recovery{waiting: true}
 	}
 	l.epoch, l.until = epoch, until
 	if asleep {
-		l.look()
+		l.refetch()
 	}
 	return anew
 }
 
 // disown forgets what only the owner may know. What flies ends, and is fenced off where it has to be.
-func (l *lane) disown() {
+func (l *lane) loseLease() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.epoch > 0 {
 		l.d.log.Debug("lane given up", zap.String("webhook", l.name))
 	}
 	l.epoch, l.circuit = 0, circuit{}
-	l.forget()
+	l.forgetFetched()
 }
 
 // switchTo takes over what an operator or a 410 decided.
-func (l *lane) switchTo(t toggle) {
+func (l *lane) switchTo(t switchState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.toggle.same(t) {
+	if l.switched.same(t) {
 		return
 	}
-	if l.toggle.Off && !t.Off {
+	if l.switched.Off && !t.Off {
 		l.circuit = circuit{} // who switches it on says that its receiver works
 	}
-	l.toggle = t
-	l.forget()
-	l.look()
+	l.switched = t
+	l.forgetFetched()
+	l.refetch()
 }
 
 // stop lets nothing begin any more.
@@ -251,5 +251,35 @@ func (l *lane) stop() {
 func (l *lane) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.flying) == 0
+	return len(l.inFlight) == 0
+}
+
+// describe fills in what the lane knows; stored is what its owner, another replica perhaps, has written down of it.
+func (l *lane) describe(s *WebhookState, stored []byte) {
+	elsewhere := readCircuit(stored)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.switched.Off {
+		s.Off, s.OffSince = l.switched.Why, l.switched.Since
+	}
+	s.OwnedHere = l.epoch > 0
+	s.Open, s.ProbeAt = elsewhere.Open, elsewhere.RetryAt
+	s.Failing, s.Why = elsewhere.Since, elsewhere.Why
+	if s.OwnedHere {
+		s.Open, s.ProbeAt = l.circuit.open, l.circuit.retryAt
+		s.Failing, s.Why = l.failure.Since, l.failure.Why
+	}
+}
+
+// wanted tells whether the lane needs a lease: its webhook is configured, or something of it still flies.
+func (l *lane) wanted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.hook != nil && l.hook.Enabled || len(l.inFlight) > 0
+}
+
+func (l *lane) owned() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch > 0
 }

@@ -15,7 +15,7 @@ import (
 // fit (backlog), or a repository's order depends on what is not due yet, the store picks, and is asked again whenever something has landed.
 //
 // What is new is handed over by the store where it can; a lane that knows all that is due takes that in, and asks nothing.
-type queue struct {
+type laneQueue struct {
 	ready   []store.Delivery // fetched and not begun, by id
 	stale   bool             // the store may have what ready has not
 	backlog bool             // the store picks
@@ -24,14 +24,14 @@ type queue struct {
 }
 
 // forget drops what was fetched: what may be sent is to be found out anew.
-func (q *queue) forget() { *q = queue{stale: true, asking: q.asking, seen: q.seen} }
+func (q *laneQueue) forgetFetched() { *q = laneQueue{stale: true, asking: q.asking, seen: q.seen} }
 
 // got tells the lane of deliveries that are new; nil: it shall ask.
-func (l *lane) got(deliveries []store.Delivery) {
+func (l *lane) addNew(deliveries []store.Delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.mayTake(deliveries) {
-		l.look()
+	if !l.canAddNew(deliveries) {
+		l.refetch()
 		return
 	}
 	for _, d := range deliveries {
@@ -40,12 +40,12 @@ func (l *lane) got(deliveries []store.Delivery) {
 			l.seen = d.ID
 		}
 	}
-	l.goOn()
+	l.startPump()
 }
 
 // mayTake tells whether the lane holds all else that is due, and has room. A repository's order depends on what is not due as well.
-func (l *lane) mayTake(deliveries []store.Delivery) bool {
-	return len(deliveries) > 0 && !l.stale && !l.asking && !l.backlog && l.may(time.Now()) && !l.circuit.open &&
+func (l *lane) canAddNew(deliveries []store.Delivery) bool {
+	return len(deliveries) > 0 && !l.stale && !l.asking && !l.backlog && l.mayPost(time.Now()) && !l.circuit.open &&
 		l.hook.Order != store.ByRepository && len(l.ready)+len(deliveries) <= laneAhead
 }
 
@@ -78,13 +78,13 @@ func (l *lane) query() (q store.DueQuery, need, have bool) {
 	now := time.Now()
 	free := l.slots(now)
 	if free <= 0 {
-		if !l.may(now) || l.circuit.open {
-			l.forget() // until it may again, all can change
+		if !l.mayPost(now) || l.circuit.open {
+			l.forgetFetched() // until it may again, all can change
 		}
 		return q, false, false
 	}
-	if l.gathering() {
-		return l.gatherQuery(now)
+	if l.grouping() {
+		return l.groupQuery(now)
 	}
 	if !l.circuit.open && (!l.stale || l.enough(free)) {
 		return q, false, len(l.ready) > 0
@@ -99,7 +99,7 @@ func (l *lane) enough(free int) bool {
 		return len(l.ready) > 0
 	}
 	for _, d := range l.ready {
-		if !l.keys[keyOf(d, l.hook.Order)] {
+		if !l.busyKeys[keyOf(d, l.hook.Order)] {
 			free--
 		}
 	}
@@ -109,7 +109,7 @@ func (l *lane) enough(free int) bool {
 // dueQuery asks for all that is due, or where the store picks, for more than can begin now, so that not each POST needs a question of its own.
 func (l *lane) dueQuery(now time.Time, free int) store.DueQuery {
 	q := store.DueQuery{Webhook: l.name, Order: store.Unordered, Now: now, Limit: laneAhead - len(l.ready), Except: map[int64]bool{}}
-	for id := range l.flying {
+	for id := range l.inFlight {
 		q.Except[id] = true
 	}
 	if !l.circuit.open && !l.backlog && l.hook.Order != store.ByRepository && q.Limit > 0 {
@@ -119,7 +119,7 @@ func (l *lane) dueQuery(now time.Time, free int) store.DueQuery {
 		return q
 	}
 	l.backlog, l.ready = true, nil
-	q.Order, q.Busy = l.hook.Order, l.keysCopy()
+	q.Order, q.Busy = l.hook.Order, l.busyKeysCopy()
 	switch {
 	case l.circuit.open:
 		q.Limit = laneProbes
@@ -131,9 +131,9 @@ func (l *lane) dueQuery(now time.Time, free int) store.DueQuery {
 	return q
 }
 
-func (l *lane) keysCopy() map[string]bool {
-	busy := make(map[string]bool, len(l.keys))
-	for k := range l.keys {
+func (l *lane) busyKeysCopy() map[string]bool {
+	busy := make(map[string]bool, len(l.busyKeys))
+	for k := range l.busyKeys {
 		busy[k] = true
 	}
 	return busy
@@ -143,13 +143,13 @@ func (l *lane) keysCopy() map[string]bool {
 func (l *lane) fetched(q store.DueQuery, found []store.Delivery) bool {
 	full := len(found) >= q.Limit
 	switch {
-	case l.gathering():
+	case l.grouping():
 		l.stale = l.stale || full
 	case !l.backlog && full:
-		l.forget()
+		l.forgetFetched()
 		l.backlog = true
 		return l.fetchAgain()
-	case l.backlog && len(found) == 0 && len(l.flying) == 0 && !l.circuit.open:
+	case l.backlog && len(found) == 0 && len(l.inFlight) == 0 && !l.circuit.open:
 		l.backlog = false // the next look holds all again
 	case l.backlog && full:
 		l.stale = true
@@ -180,7 +180,7 @@ func (l *lane) begin() bool {
 		}
 		return false
 	}
-	if l.gathering() {
+	if l.grouping() {
 		return l.beginGroup(now)
 	}
 	var behind []store.Delivery
@@ -189,7 +189,7 @@ func (l *lane) begin() bool {
 			behind = append(behind, l.ready[i:]...)
 			break
 		}
-		if l.keys[keyOf(d, l.hook.Order)] {
+		if l.busyKeys[keyOf(d, l.hook.Order)] {
 			behind = append(behind, d)
 			continue
 		}

@@ -38,7 +38,7 @@ func TestHandedOverLate(t *testing.T) {
 		r.commit(push("a/b", "1"))
 		synctest.Wait()
 		late := *s.deliveries[0]
-		r.dispatcher.laneOf("w").got([]store.Delivery{late})
+		r.dispatcher.laneOf("w").addNew([]store.Delivery{late})
 		synctest.Wait()
 		if got := sink.count(); got != 1 {
 			t.Errorf("%d posts of one delivery", got)

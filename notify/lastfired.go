@@ -13,34 +13,34 @@ import (
 )
 
 // kindFired is rows "<type> <webhook>" whose Seen is when the webhook last got an event of the type.
-const kindFired = "notify.fired"
+const kindLastFired = "notify.fired"
 
 const allRows = 1 << 20
 
 // fired is when each webhook last got an event of each type. It is written down now and then, not with each event.
-type fired struct {
+type lastFired struct {
 	mu      sync.Mutex
-	last    map[firedKey]time.Time
-	changed map[firedKey]bool
+	last    map[lastFiredKey]time.Time
+	changed map[lastFiredKey]bool
 }
 
-type firedKey struct {
+type lastFiredKey struct {
 	kind    detect.Type
 	webhook string
 }
 
-func newFired() *fired {
-	return &fired{last: map[firedKey]time.Time{}, changed: map[firedKey]bool{}}
+func newLastFired() *lastFired {
+	return &lastFired{last: map[lastFiredKey]time.Time{}, changed: map[lastFiredKey]bool{}}
 }
 
-func (f *fired) note(e detect.Event, planned []store.Delivery) {
+func (f *lastFired) note(e detect.Event, planned []store.Delivery) {
 	if len(planned) == 0 {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range planned {
-		k := firedKey{e.Type, d.Webhook}
+		k := lastFiredKey{e.Type, d.Webhook}
 		if e.At.After(f.last[k]) {
 			f.last[k] = e.At
 			f.changed[k] = true
@@ -49,12 +49,12 @@ func (f *fired) note(e detect.Event, planned []store.Delivery) {
 }
 
 // of is what is known of one webhook; with replicas, of what passed here.
-func (f *fired) of(webhook string) map[detect.Type]time.Time {
+func (f *lastFired) of(webhook string) map[detect.Type]time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := map[detect.Type]time.Time{}
 	for _, t := range Types() {
-		if at, ok := f.last[firedKey{t, webhook}]; ok {
+		if at, ok := f.last[lastFiredKey{t, webhook}]; ok {
 			out[t] = at
 		}
 	}
@@ -62,17 +62,17 @@ func (f *fired) of(webhook string) map[detect.Type]time.Time {
 }
 
 // only forgets webhooks that are no more.
-func (f *fired) only(s *Set) {
+func (f *lastFired) only(s *Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	gone := func(k firedKey) bool { return s.named[k.webhook] == nil }
-	maps.DeleteFunc(f.last, func(k firedKey, _ time.Time) bool { return gone(k) })
-	maps.DeleteFunc(f.changed, func(k firedKey, _ bool) bool { return gone(k) })
+	gone := func(k lastFiredKey) bool { return s.named[k.webhook] == nil }
+	maps.DeleteFunc(f.last, func(k lastFiredKey, _ time.Time) bool { return gone(k) })
+	maps.DeleteFunc(f.changed, func(k lastFiredKey, _ bool) bool { return gone(k) })
 }
 
-func (f *fired) load(ctx context.Context, s Rows) error {
+func (f *lastFired) load(ctx context.Context, s Rows) error {
 	return s.View(ctx, func(r store.Reader) error {
-		rows, err := r.Scan(kindFired, "", allRows)
+		rows, err := r.Scan(kindLastFired, "", allRows)
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (f *fired) load(ctx context.Context, s Rows) error {
 		defer f.mu.Unlock()
 		for _, row := range rows {
 			kind, webhook, _ := strings.Cut(row.ID, " ")
-			k := firedKey{detect.Type(kind), webhook}
+			k := lastFiredKey{detect.Type(kind), webhook}
 			if row.Seen.After(f.last[k]) {
 				f.last[k] = row.Seen
 			}
@@ -90,14 +90,14 @@ func (f *fired) load(ctx context.Context, s Rows) error {
 }
 
 // save writes down what changed; what another replica wrote later stands.
-func (f *fired) save(ctx context.Context, s Rows) error {
+func (f *lastFired) save(ctx context.Context, s Rows) error {
 	changes := f.take()
 	if len(changes) == 0 {
 		return nil
 	}
 	err := s.Update(ctx, nil, func(tx store.Tx) error {
 		for k, at := range changes {
-			key := store.Key{Kind: kindFired, ID: string(k.kind) + " " + k.webhook}
+			key := store.Key{Kind: kindLastFired, ID: string(k.kind) + " " + k.webhook}
 			old, ok, err := tx.Get(key)
 			if err != nil {
 				return err
@@ -114,10 +114,10 @@ func (f *fired) save(ctx context.Context, s Rows) error {
 	return err
 }
 
-func (f *fired) take() map[firedKey]time.Time {
+func (f *lastFired) take() map[lastFiredKey]time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	out := map[firedKey]time.Time{}
+	out := map[lastFiredKey]time.Time{}
 	for k := range f.changed {
 		out[k] = f.last[k]
 	}
@@ -125,7 +125,7 @@ func (f *fired) take() map[firedKey]time.Time {
 	return out
 }
 
-func (f *fired) giveBack(keys []firedKey) {
+func (f *lastFired) giveBack(keys []lastFiredKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, k := range keys {

@@ -22,7 +22,7 @@ func (d *Dispatcher) keepLeases(ctx context.Context) {
 			return
 		}
 		switch leasing.note(err) {
-		case failing:
+		case startedFailing:
 			d.log.Error("lanes not leased", zap.Error(err))
 		case recovered:
 			d.log.Info("lanes leased again")
@@ -33,7 +33,7 @@ func (d *Dispatcher) keepLeases(ctx context.Context) {
 		}
 		timer := time.NewTimer(wait)
 		select {
-		case <-d.look:
+		case <-d.leaseNow:
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -45,50 +45,43 @@ func (d *Dispatcher) keepLeases(ctx context.Context) {
 func (d *Dispatcher) lease(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(d.options.LeaseTTL, readPatience))
 	defer cancel()
-	if err := d.loadToggles(ctx); err != nil {
+	if err := d.loadSwitches(ctx); err != nil {
 		return err
 	}
 	wanted := d.laneNames(func(l *lane) bool { return l.wanted() })
 	slices.Sort(wanted)
 	fair := 0
 	if d.options.Shared {
-		share, err := d.share(ctx, len(wanted))
+		share, err := d.fairShare(ctx, len(wanted))
 		if err != nil {
 			return err
 		}
-		fair = max(1, share-d.owned())
-		defer d.shed(ctx, share)
+		fair = max(1, share-d.ownedLanes())
+		defer d.releaseExtraLanes(ctx, share)
 	}
 	until := time.Now().Add(d.options.LeaseTTL)
 	lanes, err := d.store.Lease(ctx, wanted, d.options.LeaseTTL, fair)
 	if err != nil {
 		return err
 	}
-	d.settleLeases(lanes, until)
+	d.applyLeases(lanes, until)
 	return nil
 }
 
-// wanted tells whether the lane needs a lease: its webhook is configured, or something of it still flies.
-func (l *lane) wanted() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.hook != nil && l.hook.Enabled || len(l.flying) > 0
-}
-
-func (d *Dispatcher) settleLeases(lanes []store.Lane, until time.Time) {
+func (d *Dispatcher) applyLeases(lanes []store.Lane, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	mine := map[string]bool{}
 	anew := false
 	for _, leased := range lanes {
 		mine[leased.Webhook] = true
-		if l := d.lanes[leased.Webhook]; l != nil && l.own(leased.Epoch, until, leased.State) {
+		if l := d.lanes[leased.Webhook]; l != nil && l.takeLease(leased.Epoch, until, leased.State) {
 			anew = true
 		}
 	}
 	for name, l := range d.lanes {
 		if !mine[name] {
-			l.disown()
+			l.loseLease()
 		}
 	}
 	if anew {
@@ -96,18 +89,12 @@ func (d *Dispatcher) settleLeases(lanes []store.Lane, until time.Time) {
 	}
 }
 
-func (d *Dispatcher) owned() int {
-	return len(d.laneNames(func(l *lane) bool { return l.mine() }))
-}
-
-func (l *lane) mine() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.epoch > 0
+func (d *Dispatcher) ownedLanes() int {
+	return len(d.laneNames(func(l *lane) bool { return l.owned() }))
 }
 
 // share tells the others that this replica lives, and is how many lanes each of the living shall have.
-func (d *Dispatcher) share(ctx context.Context, lanes int) (int, error) {
+func (d *Dispatcher) fairShare(ctx context.Context, lanes int) (int, error) {
 	now := time.Now()
 	living := 1
 	err := d.store.Update(ctx, nil, func(tx store.Tx) error {
@@ -133,20 +120,20 @@ func (d *Dispatcher) share(ctx context.Context, lanes int) (int, error) {
 
 // shed gives lanes back that are more than the share, so that a replica that comes later gets its own. A few more are let be: a killed replica's lanes are
 // taken before it counts as gone.
-func (d *Dispatcher) shed(ctx context.Context, share int) {
-	extra := d.owned() - share
+func (d *Dispatcher) releaseExtraLanes(ctx context.Context, share int) {
+	extra := d.ownedLanes() - share
 	if extra <= share/10 {
 		return
 	}
 	var names []string
-	for _, name := range d.laneNames(func(l *lane) bool { return l.mine() && l.idle() }) {
+	for _, name := range d.laneNames(func(l *lane) bool { return l.owned() && l.idle() }) {
 		if len(names) < extra {
 			names = append(names, name)
 		}
 	}
 	d.mu.Lock()
 	for _, name := range names {
-		d.lanes[name].disown()
+		d.lanes[name].loseLease()
 	}
 	d.mu.Unlock()
 	if err := d.store.Release(ctx, names); err != nil {

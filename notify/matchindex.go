@@ -7,50 +7,50 @@ import (
 // index finds the webhooks that may concern an event without asking each of them: every webhook is filed under one property of its match
 // that all events it wants have in common (a whole text, a beginning or an ending), the one that it shares with the fewest others.
 // It only narrows; the filters decide.
-type index struct {
-	always []int // filed under nothing
-	drawer [dimensions]drawer
+type matchIndex struct {
+	always     []int // filed under nothing
+	byProperty [properties]propertyIndex
 }
 
 // dimension is a property that webhooks are filed under.
-type dimension int
+type property int
 
 const (
-	byRepository dimension = iota
+	byRepository property = iota
 	byProject
 	byOperator
 	byTag
 	byAgent
 	byUpstream
-	dimensions
+	properties
 )
 
 // drawer is the webhooks filed under one property.
-type drawer struct {
-	all     []int // an event without the property may concern all of them
-	whole   map[string][]int
-	heads   []edge
-	endings []edge
+type propertyIndex struct {
+	all      []int // an event without the property may concern all of them
+	exact    map[string][]int
+	prefixes []affixLength
+	suffixes []affixLength
 }
 
 // edge is the texts of one length that begin or end what globs match.
-type edge struct {
+type affixLength struct {
 	length int
 	under  map[string][]int
 }
 
 // filing is where a webhook can be filed: for each dimension its affixes, nil where it cannot.
-type filing [dimensions][]affix
+type filterAffixes [properties][]affix
 
-func filingOf(m Match) filing {
-	var f filing
+func affixesOf(m Match) filterAffixes {
+	var f filterAffixes
 	f[byRepository] = affixes(globs(m.Repositories, pathGlob))
 	f[byProject] = affixes(globs(m.Projects, pathGlob))
 	f[byOperator] = affixes(globs(m.Operators, textGlob))
 	f[byTag] = affixes(globs(m.Tags, textGlob))
 	f[byAgent] = affixes(globs(m.UserAgents, textGlob))
 	for _, u := range m.Upstreams {
-		f[byUpstream] = append(f[byUpstream], affix{whole, u})
+		f[byUpstream] = append(f[byUpstream], affix{exact, u})
 	}
 	return f
 }
@@ -69,11 +69,11 @@ func affixes(gs []glob) []affix {
 }
 
 // crowd counts how many webhooks have an affix in common.
-type crowd [dimensions]map[affix]int
+type affixCounts [properties]map[affix]int
 
-func crowdOf(all []filing) crowd {
-	var c crowd
-	for d := range dimensions {
+func countAffixes(all []filterAffixes) affixCounts {
+	var c affixCounts
+	for d := range properties {
 		c[d] = map[affix]int{}
 		for _, f := range all {
 			for _, a := range f[d] {
@@ -85,9 +85,9 @@ func crowdOf(all []filing) crowd {
 }
 
 // best is the dimension in which the filing has the fewest neighbours; false: none will do.
-func (c crowd) best(f filing) (dimension, bool) {
-	best, fewest := dimensions, 0
-	for d := range dimensions {
+func (c affixCounts) best(f filterAffixes) (property, bool) {
+	best, fewest := properties, 0
+	for d := range properties {
 		if len(f[d]) == 0 {
 			continue
 		}
@@ -95,59 +95,59 @@ func (c crowd) best(f filing) (dimension, bool) {
 		for _, a := range f[d] {
 			neighbours += c[d][a]
 		}
-		if best == dimensions || neighbours < fewest {
+		if best == properties || neighbours < fewest {
 			best, fewest = d, neighbours
 		}
 	}
-	return best, best != dimensions
+	return best, best != properties
 }
 
-func (x *index) add(i int, f filing, c crowd) {
+func (x *matchIndex) add(i int, f filterAffixes, c affixCounts) {
 	d, ok := c.best(f)
 	if !ok {
 		x.always = append(x.always, i)
 		return
 	}
-	drawer := &x.drawer[d]
+	drawer := &x.byProperty[d]
 	drawer.all = append(drawer.all, i)
 	for _, a := range f[d] {
 		drawer.add(a, i)
 	}
 }
 
-func (d *drawer) add(a affix, i int) {
+func (d *propertyIndex) add(a affix, i int) {
 	switch a.kind {
-	case whole:
-		if d.whole == nil {
-			d.whole = map[string][]int{}
+	case exact:
+		if d.exact == nil {
+			d.exact = map[string][]int{}
 		}
-		d.whole[a.text] = append(d.whole[a.text], i)
+		d.exact[a.text] = append(d.exact[a.text], i)
 	case prefix:
-		d.heads = file(d.heads, a.text, i)
+		d.prefixes = addAffix(d.prefixes, a.text, i)
 	case suffix:
-		d.endings = file(d.endings, a.text, i)
+		d.suffixes = addAffix(d.suffixes, a.text, i)
 	}
 }
 
-func file(edges []edge, text string, i int) []edge {
-	at := slices.IndexFunc(edges, func(e edge) bool { return e.length == len(text) })
+func addAffix(edges []affixLength, text string, i int) []affixLength {
+	at := slices.IndexFunc(edges, func(e affixLength) bool { return e.length == len(text) })
 	if at < 0 {
 		at = len(edges)
-		edges = append(edges, edge{len(text), map[string][]int{}})
+		edges = append(edges, affixLength{len(text), map[string][]int{}})
 	}
 	edges[at].under[text] = append(edges[at].under[text], i)
 	return edges
 }
 
 // find appends what is filed under the text.
-func (d *drawer) find(found []int, text string) []int {
-	found = append(found, d.whole[text]...)
-	for _, e := range d.heads {
+func (d *propertyIndex) find(found []int, text string) []int {
+	found = append(found, d.exact[text]...)
+	for _, e := range d.prefixes {
 		if len(text) >= e.length {
 			found = append(found, e.under[text[:e.length]]...)
 		}
 	}
-	for _, e := range d.endings {
+	for _, e := range d.suffixes {
 		if len(text) >= e.length {
 			found = append(found, e.under[text[len(text)-e.length:]]...)
 		}
@@ -156,10 +156,10 @@ func (d *drawer) find(found []int, text string) []int {
 }
 
 // candidates are the webhooks that the event may concern, in their order, each once.
-func (x *index) candidates(f *facts) []int {
+func (x *matchIndex) candidates(f *eventView) []int {
 	found := slices.Clone(x.always)
-	for d := range dimensions {
-		drawer := &x.drawer[d]
+	for d := range properties {
+		drawer := &x.byProperty[d]
 		if len(drawer.all) == 0 {
 			continue
 		}
@@ -176,7 +176,7 @@ func (x *index) candidates(f *facts) []int {
 }
 
 // texts are the event's values of a property; false: it lacks the property, and no filter of that kind constrains it.
-func (f *facts) texts(d dimension) ([]string, bool) {
+func (f *eventView) texts(d property) ([]string, bool) {
 	switch d {
 	case byRepository:
 		return f.names, len(f.names) > 0

@@ -20,9 +20,9 @@ type Metrics struct {
 	duration   *prometheus.HistogramVec
 	commit     prometheus.Histogram
 
-	mu    sync.Mutex
-	kept  func() float64
-	lanes func() []laneGauges // nil: there is no dispatcher
+	mu       sync.Mutex
+	deferred func() float64
+	lanes    func() []laneGauges // nil: there is no dispatcher
 }
 
 // laneGauges is what is asked about a lane at each scrape.
@@ -35,12 +35,12 @@ type laneGauges struct {
 }
 
 var (
-	keptDesc    = prometheus.NewDesc("bellbuoy_events_kept", "Decisions that wait in memory for the store.", nil, nil)
-	pendingDesc = prometheus.NewDesc("bellbuoy_pending_deliveries", "Deliveries that wait.", []string{"webhook"}, nil)
-	oldestDesc  = prometheus.NewDesc("bellbuoy_oldest_pending_seconds", "Age of the oldest delivery that waits.", []string{"webhook"}, nil)
-	deadDesc    = prometheus.NewDesc("bellbuoy_dead_deliveries", "Dead letters kept.", []string{"webhook"}, nil)
-	offDesc     = prometheus.NewDesc("bellbuoy_webhook_disabled", "1 while deliveries wait because the receiver answered 410 or somebody switched the webhook off.", []string{"webhook"}, nil)
-	openDesc    = prometheus.NewDesc("bellbuoy_circuit_open", "1 while deliveries wait for a receiver that fails.", []string{"webhook"}, nil)
+	deferredDesc = prometheus.NewDesc("bellbuoy_events_kept", "Decisions that wait in memory for the store.", nil, nil)
+	pendingDesc  = prometheus.NewDesc("bellbuoy_pending_deliveries", "Deliveries that wait.", []string{"webhook"}, nil)
+	oldestDesc   = prometheus.NewDesc("bellbuoy_oldest_pending_seconds", "Age of the oldest delivery that waits.", []string{"webhook"}, nil)
+	deadDesc     = prometheus.NewDesc("bellbuoy_dead_deliveries", "Dead letters kept.", []string{"webhook"}, nil)
+	offDesc      = prometheus.NewDesc("bellbuoy_webhook_disabled", "1 while deliveries wait because the receiver answered 410 or somebody switched the webhook off.", []string{"webhook"}, nil)
+	openDesc     = prometheus.NewDesc("bellbuoy_circuit_open", "1 while deliveries wait for a receiver that fails.", []string{"webhook"}, nil)
 )
 
 // NewMetrics makes metrics and registers them, nowhere when r is nil.
@@ -75,7 +75,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.collectors() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{keptDesc, pendingDesc, oldestDesc, deadDesc, openDesc, offDesc} {
+	for _, d := range []*prometheus.Desc{deferredDesc, pendingDesc, oldestDesc, deadDesc, openDesc, offDesc} {
 		ch <- d
 	}
 }
@@ -86,10 +86,10 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		c.Collect(ch)
 	}
 	m.mu.Lock()
-	kept, lanes := m.kept, m.lanes
+	kept, lanes := m.deferred, m.lanes
 	m.mu.Unlock()
 	if kept != nil {
-		ch <- prometheus.MustNewConstMetric(keptDesc, prometheus.GaugeValue, kept())
+		ch <- prometheus.MustNewConstMetric(deferredDesc, prometheus.GaugeValue, kept())
 	}
 	if lanes == nil {
 		return
@@ -127,10 +127,10 @@ func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.events, m.eventsLost, m.unnamed, m.deliveries, m.duration, m.commit}
 }
 
-func (m *Metrics) setKept(f func() float64) {
+func (m *Metrics) setDeferred(f func() float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.kept = f
+	m.deferred = f
 }
 
 func (m *Metrics) setLanes(f func() []laneGauges) {

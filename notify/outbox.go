@@ -19,12 +19,12 @@ type OutboxOptions struct {
 	// Timeout is store.timeout: a commit that takes longer counts as a failure. 0: 2 s.
 	Timeout time.Duration
 	// KeptEntries and KeptBytes bound what CommitLater keeps in memory while the store fails. 0: 10,000 and 64 MiB.
-	KeptEntries int
-	KeptBytes   int
+	DeferredEntries int
+	DeferredBytes   int
 	// Waiting bounds the events that Record has taken and not stored yet. 0: 16,384.
-	Waiting int
-	Metrics *Metrics    // nil: nobody counts
-	Log     *zap.Logger // nil: nothing is logged
+	QueuedPulls int
+	Metrics     *Metrics    // nil: nobody counts
+	Log         *zap.Logger // nil: nothing is logged
 }
 
 // Outbox is detect's ledger on a store: one transaction holds what a decision makes true, its events, and the deliveries that they cause.
@@ -35,12 +35,12 @@ type Outbox struct {
 	metrics *Metrics
 	log     *zap.Logger
 
-	set     atomic.Pointer[Set]
-	decoded decoded
-	fired   *fired
-	kept    *kept
-	tape    *tape
-	health  health
+	set       atomic.Pointer[Set]
+	cache     eventCache
+	lastFired *lastFired
+	deferred  *deferredQueue
+	pulls     *pullQueue
+	health    health
 }
 
 var _ detect.Ledger = (*Outbox)(nil)
@@ -54,17 +54,17 @@ func NewOutbox(s Rows, o OutboxOptions) *Outbox {
 		o.Log = zap.NewNop()
 	}
 	out := &Outbox{
-		store:   s,
-		timeout: orDefault(o.Timeout, 2*time.Second),
-		metrics: o.Metrics,
-		log:     o.Log,
-		decoded: newDecoded(),
-		fired:   newFired(),
-		kept:    newKept(orDefault(o.KeptEntries, 10_000), orDefault(o.KeptBytes, 64<<20)),
-		tape:    newTape(orDefault(o.Waiting, 16_384)),
+		store:     s,
+		timeout:   orDefault(o.Timeout, 2*time.Second),
+		metrics:   o.Metrics,
+		log:       o.Log,
+		cache:     newEventCache(),
+		lastFired: newLastFired(),
+		deferred:  newDeferredQueue(orDefault(o.DeferredEntries, 10_000), orDefault(o.DeferredBytes, 64<<20)),
+		pulls:     newPullQueue(orDefault(o.QueuedPulls, 16_384)),
 	}
 	out.set.Store(&Set{})
-	out.metrics.setKept(func() float64 { return float64(out.kept.size()) })
+	out.metrics.setDeferred(func() float64 { return float64(out.deferred.count()) })
 	return out
 }
 
@@ -80,7 +80,7 @@ func (o *Outbox) Healthy() error {
 }
 
 // Kept is how many decisions wait in memory for the store.
-func (o *Outbox) Kept() int { return o.kept.size() }
+func (o *Outbox) Deferred() int { return o.deferred.count() }
 
 // Lost is the number of events that could not be stored since the start, and are gone.
 func (o *Outbox) Lost() int64 { return o.metrics.lostEvents.Load() }
@@ -113,18 +113,18 @@ func (o *Outbox) commit(ctx context.Context, terms store.Terms, decide func(dete
 	var refused refusal
 	switch {
 	case errors.As(err, &refused):
-		return w.room(), refused.err
+		return w.size(), refused.err
 	case errors.Is(err, store.ErrInvalid): // neither the store's failure nor something that another try could mend
-		return w.room(), fmt.Errorf("committing: %w", err)
+		return w.size(), fmt.Errorf("committing: %w", err)
 	}
 	o.committed(w, begun, err, ctx)
 	if err == nil {
-		return w.room(), nil
+		return w.size(), nil
 	}
 	if errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, store.ErrUnknown) {
-		return w.room(), fmt.Errorf("committing: %w", err)
+		return w.size(), fmt.Errorf("committing: %w", err)
 	}
-	return w.room(), fmt.Errorf("committing: %w: %w", detect.ErrStore, err)
+	return w.size(), fmt.Errorf("committing: %w: %w", detect.ErrStore, err)
 }
 
 // decide runs a decision inside a transaction. One that panics is refused: others of the same transaction, and the writer, are none of its business.
@@ -162,7 +162,7 @@ func (o *Outbox) committed(w *written, begun time.Time, err error, caller contex
 
 func (o *Outbox) noteHealth(err error) {
 	switch o.health.note(err) {
-	case failing:
+	case startedFailing:
 		o.log.Error("store failing", zap.Error(err))
 	case recovered:
 		o.log.Info("store recovered")
@@ -176,7 +176,7 @@ type written struct {
 	bytes      int
 }
 
-func (w *written) room() int {
+func (w *written) size() int {
 	if w == nil {
 		return 0
 	}
@@ -202,7 +202,7 @@ func (o *Outbox) write(tx store.Tx, c detect.Changes) (*written, error) {
 		}
 		planned := set.Plan(e)
 		if len(planned) > 0 {
-			o.decoded.add(e, stored.Data)
+			o.cache.add(e, stored.Data)
 		}
 		tx.Append(stored, planned...)
 		w.deliveries = append(w.deliveries, planned)
@@ -218,7 +218,7 @@ func (o *Outbox) count(w *written) {
 	}
 	for i, e := range w.events {
 		o.metrics.event(&w.events[i])
-		o.fired.note(e, w.deliveries[i])
+		o.lastFired.note(e, w.deliveries[i])
 	}
 }
 
@@ -235,7 +235,7 @@ func toEvent(e *detect.Event) (store.Event, error) {
 		Upstream:   e.Upstream,
 		Repository: repositoryOf(e),
 		Data:       data,
-		Transient:  pull(e.Type),
+		Transient:  isPull(e.Type),
 	}, nil
 }
 

@@ -112,7 +112,7 @@ func TestWhatIsHandedOverIsWhatIsStored(t *testing.T) {
 			t.Fatal(err)
 		}
 		stored.Seq = 9
-		known := newDecoded()
+		known := newEventCache()
 		known.add(&e, stored.Data)
 		for _, name := range format.Names() {
 			for _, mode := range []string{"structured", "binary"} {
@@ -120,7 +120,7 @@ func TestWhatIsHandedOverIsWhatIsStored(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if made, decoded := rendered(t, f, known, stored), rendered(t, f, newDecoded(), stored); made != decoded {
+				if made, decoded := rendered(t, f, known, stored), rendered(t, f, newEventCache(), stored); made != decoded {
 					t.Errorf("%s: handed over it makes\n%s\nstored\n%s", name, made, decoded)
 				}
 			}
@@ -128,7 +128,7 @@ func TestWhatIsHandedOverIsWhatIsStored(t *testing.T) {
 	}
 }
 
-func rendered(t *testing.T, f format.Format, d decoded, stored store.Event) string {
+func rendered(t *testing.T, f format.Format, d eventCache, stored store.Event) string {
 	t.Helper()
 	e, err := d.event(stored)
 	if err != nil || e.Seq != 9 {
@@ -180,8 +180,8 @@ func TestPanicIsRefused(t *testing.T) {
 	s := newStore(t)
 	out := NewOutbox(s, OutboxOptions{})
 	err := out.CommitLater(t.Context(), "x", false, func(detect.View) (detect.Changes, error) { panic("nil map") })
-	if err == nil || errors.Is(err, detect.ErrStore) || out.Kept() != 0 || out.Healthy() != nil {
-		t.Errorf("%v, %d kept, healthy: %v", err, out.Kept(), out.Healthy())
+	if err == nil || errors.Is(err, detect.ErrStore) || out.Deferred() != 0 || out.Healthy() != nil {
+		t.Errorf("%v, %d kept, healthy: %v", err, out.Deferred(), out.Healthy())
 	}
 }
 
@@ -224,17 +224,17 @@ func TestCommitLaterKeeps(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 		}
-		if out.Kept() != 5 {
-			t.Fatalf("%d kept", out.Kept())
+		if out.Deferred() != 5 {
+			t.Fatalf("%d kept", out.Deferred())
 		}
 		time.Sleep(time.Minute)
 		s.setRefuse(nil)
 		mu.Lock()
 		order = nil
 		mu.Unlock()
-		time.Sleep(keptRest + time.Second)
-		if out.Kept() != 0 || s.count() != 5 {
-			t.Errorf("%d still kept, %d events stored", out.Kept(), s.count())
+		time.Sleep(retryMost + time.Second)
+		if out.Deferred() != 0 || s.count() != 5 {
+			t.Errorf("%d still kept, %d events stored", out.Deferred(), s.count())
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -263,7 +263,7 @@ func TestCommitLaterBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
 		s.setRefuse(errors.New("disk full"))
-		out := NewOutbox(s, OutboxOptions{KeptEntries: 3})
+		out := NewOutbox(s, OutboxOptions{DeferredEntries: 3})
 		later := func(scope string, fallback bool) error {
 			return out.CommitLater(t.Context(), scope, fallback, commits(push("a/b", "c")))
 		}
@@ -272,23 +272,23 @@ func TestCommitLaterBounds(t *testing.T) {
 			_ = later(fmt.Sprint(i), fallback)
 		}
 		_ = later("covered", true) // no room, but its intent becomes it
-		if out.Kept() != 3 || lost() != 0 {
-			t.Fatalf("%d kept, %v lost", out.Kept(), lost())
+		if out.Deferred() != 3 || lost() != 0 {
+			t.Fatalf("%d kept, %v lost", out.Deferred(), lost())
 		}
 		_ = later("x", false) // takes the room of one that an intent stands behind
 		_ = later("y", false)
-		if out.Kept() != 3 || lost() != 0 {
-			t.Fatalf("%d kept, %v lost", out.Kept(), lost())
+		if out.Deferred() != 3 || lost() != 0 {
+			t.Fatalf("%d kept, %v lost", out.Deferred(), lost())
 		}
 		if err := later("z", false); err == nil || !strings.Contains(err.Error(), "no room") || lost() != 1 {
 			t.Errorf("%v, %v lost", err, lost())
 		}
-		small := NewOutbox(s, OutboxOptions{KeptBytes: 2 * keptRoom})
+		small := NewOutbox(s, OutboxOptions{DeferredBytes: 2 * deferredOverhead})
 		for i := range 5 {
 			_ = small.CommitLater(t.Context(), fmt.Sprint(i), false, commits(push("a/b", "c")))
 		}
-		if small.Kept() != 1 {
-			t.Errorf("%d kept in room for one", small.Kept())
+		if small.Deferred() != 1 {
+			t.Errorf("%d kept in room for one", small.Deferred())
 		}
 	})
 }
@@ -336,7 +336,7 @@ func TestRecordLosesOnlyWhatCannotBeStored(t *testing.T) {
 func TestRecordOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
-		out, stop := running(t, s, OutboxOptions{Waiting: 100})
+		out, stop := running(t, s, OutboxOptions{QueuedPulls: 100})
 		s.setRefuse(errors.New("disk full"))
 		for range 150 {
 			out.Record(push("a/b", "c"))
@@ -347,7 +347,7 @@ func TestRecordOverflow(t *testing.T) {
 			t.Errorf("%v lost, want 51", lost)
 		}
 		s.setRefuse(nil)
-		time.Sleep(keptRest + time.Second)
+		time.Sleep(retryMost + time.Second)
 		out.Record(push("a/b", "c"))
 		stop()
 		if s.count() != 101 {
@@ -385,20 +385,20 @@ func TestFiredSurvives(t *testing.T) {
 	stop()
 	again, stop := running(t, s, OutboxOptions{})
 	stop()
-	if got := again.fired.of("w")[detect.PushArtifact]; !got.Equal(e.At) {
+	if got := again.lastFired.of("w")[detect.PushArtifact]; !got.Equal(e.At) {
 		t.Errorf("last fired %v, want %v", got, e.At)
 	}
 }
 
 func BenchmarkRecord(b *testing.B) {
-	out := NewOutbox(newStore(b), OutboxOptions{Waiting: 1 << 30})
+	out := NewOutbox(newStore(b), OutboxOptions{QueuedPulls: 1 << 30})
 	e := push("a/b", "c")
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		out.Record(e)
-		if i%tapeGroup == 0 {
-			events, _ := out.tape.take()
-			out.tape.done(events)
+		if i%pullBatch == 0 {
+			events, _ := out.pulls.take()
+			out.pulls.done(events)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	probeEvery = time.Second
-	firedEvery = time.Minute
+	probeEvery     = time.Second
+	lastFiredEvery = time.Minute
 
 	kindProbe = "notify.probe" // one row, written to see whether the store works again
 )
@@ -25,30 +25,30 @@ func (o *Outbox) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(2*o.timeout, cancel) })
 	defer stop()
 
-	o.loadFired(ctx)
+	o.loadLastFired(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { o.drain(ctx) })
-	group.Go(func() { o.play(ctx, last) })
+	group.Go(func() { o.commitDeferredLoop(ctx) })
+	group.Go(func() { o.storePulls(ctx, last) })
 	group.Go(func() { o.probe(ctx) })
-	group.Go(func() { o.writeFired(ctx, last) })
+	group.Go(func() { o.saveLastFiredLoop(ctx, last) })
 	group.Wait()
-	o.lastDrain(last)
+	o.commitLastDeferred(last)
 	return nil
 }
 
 // lastDrain commits what is still kept, as long as it gets on, and counts the rest.
-func (o *Outbox) lastDrain(ctx context.Context) {
+func (o *Outbox) commitLastDeferred(ctx context.Context) {
 	for ctx.Err() == nil {
-		batch := o.kept.batch(keptAtOnce)
+		batch := o.deferred.batch(deferredBatch)
 		if len(batch) == 0 {
 			return
 		}
-		if !o.settleAll(ctx, batch) {
-			sleep(ctx, keptPatience)
+		if !o.commitDeferred(ctx, batch) {
+			sleep(ctx, retryFirst)
 		}
 	}
-	for _, d := range o.kept.batch(o.kept.entries) {
-		o.kept.settle(d)
+	for _, d := range o.deferred.batch(o.deferred.entries) {
+		o.deferred.done(d)
 		o.drop(d)
 	}
 }
@@ -77,30 +77,30 @@ func (o *Outbox) probe(ctx context.Context) {
 }
 
 // writeFired writes down when webhooks fired, each minute and at the end.
-func (o *Outbox) writeFired(ctx, last context.Context) {
-	ticker := time.NewTicker(firedEvery)
+func (o *Outbox) saveLastFiredLoop(ctx, last context.Context) {
+	ticker := time.NewTicker(lastFiredEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			o.saveFired(last)
+			o.saveLastFired(last)
 			return
 		case <-ticker.C:
-			o.saveFired(ctx)
+			o.saveLastFired(ctx)
 		}
 	}
 }
 
-func (o *Outbox) saveFired(ctx context.Context) {
+func (o *Outbox) saveLastFired(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	if err := o.fired.save(bounded, o.store); err != nil && !errors.Is(err, store.ErrClosed) {
+	if err := o.lastFired.save(bounded, o.store); err != nil && !errors.Is(err, store.ErrClosed) {
 		o.log.Warn("last-fired times not written", zap.Error(err))
 	}
 }
 
-func (o *Outbox) loadFired(ctx context.Context) {
-	if err := o.fired.load(ctx, o.store); err != nil && ctx.Err() == nil {
+func (o *Outbox) loadLastFired(ctx context.Context) {
+	if err := o.lastFired.load(ctx, o.store); err != nil && ctx.Err() == nil {
 		o.log.Warn("last-fired times not read", zap.Error(err))
 	}
 }

@@ -10,41 +10,41 @@ import (
 )
 
 // finished hands an outcome to the finisher. The caller holds the lane.
-func (l *lane) finished(f finished) {
-	l.done = append(l.done, f)
-	if !l.finishing {
-		l.finishing = true
-		l.d.work.Go(l.finish)
+func (l *lane) queueOutcome(f attemptOutcome) {
+	l.outcomes = append(l.outcomes, f)
+	if !l.storingOutcomes {
+		l.storingOutcomes = true
+		l.d.work.Go(l.storeOutcomes)
 	}
 }
 
 // finish stores outcomes until there are none.
-func (l *lane) finish() {
+func (l *lane) storeOutcomes() {
 	for {
-		batch := l.takeDone()
+		batch := l.takeOutcomes()
 		if len(batch) == 0 {
 			return
 		}
-		l.persist(batch)
-		l.stored(batch)
+		l.storeBatch(batch)
+		l.batchStored(batch)
 	}
 }
 
-func (l *lane) takeDone() []finished {
+func (l *lane) takeOutcomes() []attemptOutcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	batch := l.done
-	l.done = nil
-	l.finishing = len(batch) > 0
+	batch := l.outcomes
+	l.outcomes = nil
+	l.storingOutcomes = len(batch) > 0
 	return batch
 }
 
 // persist stores a batch, however long that takes. A lane whose outcomes cannot be stored begins nothing new once its room is used up, so a store that
 // fails costs neither memory nor needless repetitions. Only the end of the process gives up: then what was delivered is delivered again.
-func (l *lane) persist(batch []finished) {
-	rest := keptPatience
+func (l *lane) storeBatch(batch []attemptOutcome) {
+	rest := retryFirst
 	for len(batch) > 0 && l.d.posting.Err() == nil {
-		err := l.persistOnce(batch)
+		err := l.storeBatchOnce(batch)
 		if err == nil {
 			return
 		}
@@ -56,21 +56,21 @@ func (l *lane) persist(batch []finished) {
 			return
 		}
 		if errors.Is(err, store.ErrInvalid) {
-			batch = l.persistable(batch)
+			batch = l.storableOutcomes(batch)
 			continue
 		}
 		l.d.noteWrite(err)
 		sleep(l.d.posting, rest)
-		rest = min(2*rest, keptRest)
+		rest = min(2*rest, retryMost)
 	}
 }
 
 // persistable is called for a batch of which something cannot be stored: of several outcomes each is stored by itself; of a single
 // one what remains is that the delivery is a dead letter.
-func (l *lane) persistable(batch []finished) []finished {
+func (l *lane) storableOutcomes(batch []attemptOutcome) []attemptOutcome {
 	if len(batch) > 1 {
 		for i := range batch {
-			l.persist(batch[i : i+1])
+			l.storeBatch(batch[i : i+1])
 		}
 		return nil
 	}
@@ -85,12 +85,12 @@ func (l *lane) persistable(batch []finished) []finished {
 	return batch
 }
 
-func (l *lane) persistOnce(batch []finished) error {
+func (l *lane) storeBatchOnce(batch []attemptOutcome) error {
 	outcomes := make([]store.Outcome, 0, len(batch))
 	expired := 0
 	for _, f := range batch {
 		if f.gone {
-			if err := l.d.saveToggle(l.d.posting, l.name, gone()); err != nil {
+			if err := l.d.saveSwitch(l.d.posting, l.name, switchedByGone()); err != nil {
 				return err
 			}
 		}
@@ -115,7 +115,7 @@ func (l *lane) persistOnce(batch []finished) error {
 // saveCircuit stores the circuit where it is not what is stored, so that neither a restart nor a new owner storms a receiver that is down.
 func (l *lane) saveCircuit() error {
 	l.mu.Lock()
-	epoch, state, changed := l.epoch, l.circuit.state(l.trouble), !l.circuit.retryAt.Equal(l.saved)
+	epoch, state, changed := l.epoch, l.circuit.state(l.failure), !l.circuit.retryAt.Equal(l.storedRetryAt)
 	retryAt := l.circuit.retryAt
 	l.mu.Unlock()
 	if !changed || epoch == 0 {
@@ -125,13 +125,13 @@ func (l *lane) saveCircuit() error {
 		return err
 	}
 	l.mu.Lock()
-	l.saved = retryAt
+	l.storedRetryAt = retryAt
 	l.mu.Unlock()
 	return nil
 }
 
 // fenced is told that outcomes came from a lane that belonged to somebody else by then.
-func (l *lane) fenced(batch []finished) {
+func (l *lane) fenced(batch []attemptOutcome) {
 	l.mu.Lock()
 	current := false
 	for _, f := range batch {
@@ -139,15 +139,15 @@ func (l *lane) fenced(batch []finished) {
 	}
 	l.mu.Unlock()
 	if current && l.epochLost() {
-		l.disown()
-		l.d.relook()
+		l.loseLease()
+		l.d.leaseSoon()
 	}
 }
 
 // epochLost asks the store whether the lane's lease is still this replica's.
 func (l *lane) epochLost() bool {
 	l.mu.Lock()
-	epoch, state := l.epoch, l.circuit.state(l.trouble)
+	epoch, state := l.epoch, l.circuit.state(l.failure)
 	l.mu.Unlock()
 	if epoch == 0 {
 		return false
@@ -158,17 +158,17 @@ func (l *lane) epochLost() bool {
 }
 
 // stored lands a batch.
-func (l *lane) stored(batch []finished) {
+func (l *lane) batchStored(batch []attemptOutcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range batch {
-		l.land(f.outcome.DeliveryID)
+		l.removeInFlight(f.outcome.DeliveryID)
 		// What is to be retried is due some time; and where the store picks, something may lie behind what has landed.
 		l.stale = l.stale || l.backlog || f.outcome.State == store.Pending
 	}
-	l.comeBack()
-	if l.hook == nil && len(l.flying) == 0 {
+	l.makeWaitingDue()
+	if l.hook == nil && len(l.inFlight) == 0 {
 		l.d.reconcileSoon()
 	}
-	l.goOn()
+	l.startPump()
 }

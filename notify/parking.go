@@ -9,17 +9,17 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-const maintainEvery = time.Minute
+const maintenanceEvery = time.Minute
 
 // maintain lets go of what retention lets go, and parks and unparks, each minute and when there is reason to.
 func (d *Dispatcher) maintain(ctx context.Context) {
-	ticker := time.NewTicker(maintainEvery)
+	ticker := time.NewTicker(maintenanceEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.tidy:
+		case <-d.reconcileNow:
 			d.reconcile(ctx)
 		case <-ticker.C:
 			d.reconcile(ctx)
@@ -30,7 +30,7 @@ func (d *Dispatcher) maintain(ctx context.Context) {
 
 func (d *Dispatcher) purge(ctx context.Context) {
 	d.mu.Lock()
-	r := d.retain
+	r := d.retention
 	d.mu.Unlock()
 	if r.retention == (store.Retention{}) && len(r.trims) == 0 {
 		return
@@ -61,7 +61,7 @@ func (d *Dispatcher) reconcile(ctx context.Context) {
 		case wanted && depth.Parked > 0:
 			err = d.unpark(ctx, depth.Webhook)
 		case wanted && depth.Pending > 0:
-			err = d.wakeOverslept(ctx, h)
+			err = d.makeOverdueDue(ctx, h)
 			d.kick(depth.Webhook) // nothing that waits is waited for in vain, whatever word of it was missed
 		}
 		if err != nil && ctx.Err() == nil {
@@ -73,8 +73,8 @@ func (d *Dispatcher) reconcile(ctx context.Context) {
 
 // wakeOverslept makes due what waits for a time further away than the webhook's schedule reaches: the clock was set back, or the schedule was
 // another one when the delivery failed.
-func (d *Dispatcher) wakeOverslept(ctx context.Context, h *hook) error {
-	if l := d.laneOf(h.Name); l == nil || !l.mine() {
+func (d *Dispatcher) makeOverdueDue(ctx context.Context, h *compiledWebhook) error {
+	if l := d.laneOf(h.Name); l == nil || !l.owned() {
 		return nil
 	}
 	_, err := d.store.MakeDue(ctx, h.Name, h.schedule().longest()+time.Hour, nil)
@@ -109,7 +109,7 @@ func (d *Dispatcher) park(ctx context.Context, webhook string) error {
 // unpark puts back what was parked; its age counts from now on.
 func (d *Dispatcher) unpark(ctx context.Context, webhook string) error {
 	l := d.laneOf(webhook)
-	if l == nil || !l.mine() {
+	if l == nil || !l.owned() {
 		return nil
 	}
 	if err := d.store.Unpark(ctx, webhook); err != nil {
@@ -154,7 +154,7 @@ func (d *Dispatcher) gauges() []laneGauges {
 		g := laneGauges{webhook: h.Name, known: err == nil, pending: by[h.Name].Pending, dead: by[h.Name].Dead, oldest: by[h.Name].Oldest}
 		if l := d.laneOf(h.Name); l != nil {
 			l.mu.Lock()
-			g.open, g.off = l.circuit.open, l.toggle.Off
+			g.open, g.off = l.circuit.open, l.switched.Off
 			l.mu.Unlock()
 		}
 		out = append(out, g)

@@ -13,30 +13,32 @@ import (
 )
 
 const (
-	tapeGroup      = 500                  // events of a transaction
-	tapeDeliveries = 1000                 // about as many of theirs
-	tapeWait       = 5 * time.Millisecond // for others to join it
+	pullBatch           = 500                  // events of a transaction
+	pullBatchDeliveries = 1000                 // about as many of theirs
+	pullBatchWait       = 5 * time.Millisecond // for others to join it
 )
 
 // tape is events on their way to the store that nobody waits for.
-type tape struct {
-	room int // how many may wait, those under way included
+type pullQueue struct {
+	capacity int // how many may wait, those under way included
 
 	mu      sync.Mutex
 	waiting []detect.Event
 	spare   []detect.Event // the other buffer, empty
-	under   int            // being stored
+	storing int            // being stored
 	lost    int            // dropped since the last report
 
 	more chan struct{}
 }
 
-func newTape(room int) *tape { return &tape{room: room, more: make(chan struct{}, 1)} }
+func newPullQueue(room int) *pullQueue {
+	return &pullQueue{capacity: room, more: make(chan struct{}, 1)}
+}
 
 // add takes what there is room for and tells how many events there was none for.
-func (t *tape) add(events []detect.Event) (dropped int) {
+func (t *pullQueue) add(events []detect.Event) (dropped int) {
 	t.mu.Lock()
-	free := max(0, t.room-t.under-len(t.waiting))
+	free := max(0, t.capacity-t.storing-len(t.waiting))
 	taken := min(free, len(events))
 	first := len(t.waiting) == 0 && taken > 0
 	t.waiting = append(t.waiting, events[:taken]...)
@@ -53,20 +55,20 @@ func (t *tape) add(events []detect.Event) (dropped int) {
 }
 
 // take hands out all that waits; done gives the room back.
-func (t *tape) take() (events []detect.Event, lost int) {
+func (t *pullQueue) take() (events []detect.Event, lost int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	events, t.waiting, t.spare = t.waiting, t.spare, nil
 	lost, t.lost = t.lost, 0
-	t.under = len(events)
+	t.storing = len(events)
 	return events, lost
 }
 
-func (t *tape) done(events []detect.Event) {
+func (t *pullQueue) done(events []detect.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.under = 0
-	if cap(events) <= 4*tapeGroup { // a buffer that a burst has made large is not kept
+	t.storing = 0
+	if cap(events) <= 4*pullBatch { // a buffer that a burst has made large is not kept
 		clear(events)
 		t.spare = events[:0]
 	}
@@ -74,27 +76,27 @@ func (t *tape) done(events []detect.Event) {
 
 // Record implements detect.Ledger.
 func (o *Outbox) Record(events ...detect.Event) {
-	if dropped := o.tape.add(events); dropped > 0 {
+	if dropped := o.pulls.add(events); dropped > 0 {
 		o.metrics.lost(dropped)
 	}
 }
 
 // play stores what Record took until ctx ends and everything is stored, or last ends.
-func (o *Outbox) play(ctx, last context.Context) {
+func (o *Outbox) storePulls(ctx, last context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			o.playOn(last)
+			o.storeQueuedPulls(last)
 			return
-		case <-o.tape.more:
-			sleep(ctx, tapeWait)
-			o.playOn(last)
+		case <-o.pulls.more:
+			sleep(ctx, pullBatchWait)
+			o.storeQueuedPulls(last)
 		}
 	}
 }
 
-func (o *Outbox) playOn(ctx context.Context) {
-	events, lost := o.tape.take()
+func (o *Outbox) storeQueuedPulls(ctx context.Context) {
+	events, lost := o.pulls.take()
 	if lost > 0 {
 		o.log.Error("pull events lost", zap.Int("events", lost), zap.String("why", "the store is slower than they come"))
 	}
@@ -103,13 +105,13 @@ func (o *Outbox) playOn(ctx context.Context) {
 		rest = rest[n:]
 		o.storeGroup(ctx, w, records)
 	}
-	o.tape.done(events)
+	o.pulls.done(events)
 }
 
 // storeGroup stores events in one transaction, trying again while the store fails and ctx lasts. A group that holds an event that
 // cannot be stored is halved, so that only that one is lost.
 func (o *Outbox) storeGroup(ctx context.Context, w *written, records []store.Event) {
-	for rest := keptPatience; ; rest = min(2*rest, keptRest) {
+	for rest := retryFirst; ; rest = min(2*rest, retryMost) {
 		err := o.storeOnce(ctx, w, records)
 		if err == nil {
 			return
@@ -147,11 +149,11 @@ func (o *Outbox) storeOnce(ctx context.Context, w *written, records []store.Even
 
 // prepare encodes and plans the first n events, which fit into a transaction. That happens outside the writer: nothing of it depends on what the store holds.
 func (o *Outbox) prepare(events []detect.Event) (w *written, records []store.Event, n int) {
-	most := min(len(events), tapeGroup)
+	most := min(len(events), pullBatch)
 	w = &written{events: make([]detect.Event, 0, most), deliveries: make([][]store.Delivery, 0, most)}
 	records = make([]store.Event, 0, most)
 	set := o.set.Load()
-	for planned := 0; n < most && planned < tapeDeliveries; n++ {
+	for planned := 0; n < most && planned < pullBatchDeliveries; n++ {
 		e := &events[n]
 		record, err := toEvent(e)
 		if err != nil {
@@ -161,7 +163,7 @@ func (o *Outbox) prepare(events []detect.Event) (w *written, records []store.Eve
 		}
 		deliveries := set.Plan(e)
 		if len(deliveries) > 0 {
-			o.decoded.add(e, record.Data)
+			o.cache.add(e, record.Data)
 		}
 		planned += len(deliveries)
 		w.events = append(w.events, *e)

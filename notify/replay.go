@@ -46,7 +46,7 @@ func (d *Dispatcher) Replay(ctx context.Context, webhook string, since time.Time
 		}
 		for _, e := range found {
 			q.After = e.Seq
-			p, err := d.missed(ctx, h, e)
+			p, err := d.planMissed(ctx, h, e)
 			if err != nil {
 				return done, err
 			}
@@ -74,15 +74,15 @@ func (d *Dispatcher) Replay(ctx context.Context, webhook string, since time.Time
 }
 
 // missed is what a webhook would get of an event, unless it got or was to get some of it.
-func (d *Dispatcher) missed(ctx context.Context, h *hook, stored store.Event) (p store.Planned, err error) {
+func (d *Dispatcher) planMissed(ctx context.Context, h *compiledWebhook, stored store.Event) (p store.Planned, err error) {
 	p.Event = stored
 	e, err := fromEvent(stored)
 	if stored.Corrupt || err != nil {
 		return p, nil // it cannot be told of
 	}
-	var f facts
+	var f eventView
 	f.read(&e)
-	because, tags := h.refused(&f)
+	because, tags := h.refusedBy(&f)
 	if because != "" {
 		return p, nil
 	}

@@ -24,14 +24,14 @@ func TestReplicasShareLanes(t *testing.T) {
 		m := newMemory(t)
 		a, b, c := m.replica("a"), m.replica("b"), m.replica("c")
 		ra := newRigWith(t, a, shared("a"), hooks...)
-		if n := ra.dispatcher.owned(); n != 90 {
+		if n := ra.dispatcher.ownedLanes(); n != 90 {
 			t.Fatalf("a lone replica has %d lanes at once", n)
 		}
 		rb := newRigWith(t, b, shared("b"), hooks...)
 		rc := newRigWith(t, c, shared("c"), hooks...)
 		time.Sleep(time.Minute)
 		for _, r := range []*rig{ra, rb, rc} {
-			if n := r.dispatcher.owned(); n < 27 || n > 33 {
+			if n := r.dispatcher.ownedLanes(); n < 27 || n > 33 {
 				t.Errorf("%s has %d of 90", r.store.id, n)
 			}
 		}
@@ -40,7 +40,7 @@ func TestReplicasShareLanes(t *testing.T) {
 		c.down = true // is killed
 		m.mu.Unlock()
 		time.Sleep(15 * time.Second)
-		if n := ra.dispatcher.owned(); n != 90 {
+		if n := ra.dispatcher.ownedLanes(); n != 90 {
 			t.Errorf("15 s later a has %d of 90", n)
 		}
 		rc.stop()
@@ -68,8 +68,8 @@ func TestFencing(t *testing.T) {
 		if first.states() != "delivered" || quick.count() != 1 {
 			t.Errorf("%s, %d posts by the new owner", first.states(), quick.count())
 		}
-		if first.dispatcher.owned()+second.dispatcher.owned() != 1 {
-			t.Errorf("owned %d times", first.dispatcher.owned()+second.dispatcher.owned())
+		if first.dispatcher.ownedLanes()+second.dispatcher.ownedLanes() != 1 {
+			t.Errorf("owned %d times", first.dispatcher.ownedLanes()+second.dispatcher.ownedLanes())
 		}
 		first.stop()
 		second.stop()

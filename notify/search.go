@@ -13,7 +13,7 @@ func Search(m Match) (func(*detect.Event) bool, error) {
 		return nil, err
 	}
 	return func(e *detect.Event) bool {
-		var about facts
+		var about eventView
 		about.read(e)
 		for _, k := range f.keys {
 			if has, ok := k.test(&about); !has || !ok {

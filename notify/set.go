@@ -13,13 +13,13 @@ import (
 // Set is webhooks with their filters made ready. It never changes; Compile makes a new one at each reload.
 type Set struct {
 	on    bool // notifications.enabled
-	hooks []*hook
-	named map[string]*hook
-	types map[detect.Type]*index
+	hooks []*compiledWebhook
+	named map[string]*compiledWebhook
+	types map[detect.Type]*matchIndex
 }
 
 // hook is a webhook made ready.
-type hook struct {
+type compiledWebhook struct {
 	Webhook
 	types   map[detect.Type]bool
 	match   filter
@@ -29,8 +29,8 @@ type hook struct {
 // Compile checks webhooks and makes their Set. enabled is notifications.enabled: without it events are recorded, nothing is planned for anybody,
 // and what waits keeps waiting.
 func Compile(enabled bool, webhooks []Webhook) (*Set, error) {
-	s := &Set{on: enabled, named: map[string]*hook{}, types: map[detect.Type]*index{}}
-	filings := make([]filing, 0, len(webhooks))
+	s := &Set{on: enabled, named: map[string]*compiledWebhook{}, types: map[detect.Type]*matchIndex{}}
+	filings := make([]filterAffixes, 0, len(webhooks))
 	for _, w := range webhooks {
 		h, err := compile(w)
 		if err != nil {
@@ -41,11 +41,11 @@ func Compile(enabled bool, webhooks []Webhook) (*Set, error) {
 		}
 		s.named[w.Name] = h
 		s.hooks = append(s.hooks, h)
-		filings = append(filings, filingOf(w.Match))
+		filings = append(filings, affixesOf(w.Match))
 	}
-	crowd := crowdOf(filings)
+	crowd := countAffixes(filings)
 	for _, t := range Types() {
-		s.types[t] = &index{}
+		s.types[t] = &matchIndex{}
 	}
 	for i, h := range s.hooks {
 		if !h.Enabled {
@@ -58,8 +58,8 @@ func Compile(enabled bool, webhooks []Webhook) (*Set, error) {
 	return s, nil
 }
 
-func compile(w Webhook) (*hook, error) {
-	h := &hook{Webhook: w}
+func compile(w Webhook) (*compiledWebhook, error) {
+	h := &compiledWebhook{Webhook: w}
 	if w.Format == nil || w.Poster == nil {
 		return nil, errors.New("has no format or no poster")
 	}
@@ -68,7 +68,7 @@ func compile(w Webhook) (*hook, error) {
 		return nil, err
 	}
 	for t := range h.types {
-		if !h.says(t) {
+		if !h.canRender(t) {
 			delete(h.types, t)
 		}
 	}
@@ -82,7 +82,7 @@ func compile(w Webhook) (*hook, error) {
 }
 
 // says reports whether the webhook's format has a body for events of that type.
-func (h *hook) says(t detect.Type) bool {
+func (h *compiledWebhook) canRender(t detect.Type) bool {
 	some, ok := h.Format.(interface{ Says() []detect.Type })
 	return !ok || slices.Contains(some.Says(), t)
 }
@@ -113,12 +113,12 @@ const Unnamed = "unnamed"
 //
 // Tags are asked one by one: a webhook is concerned when at least one tag meets match.tags and is not in exclude.tags, and a format that is
 // per tag tells only of those. A format that is not tells of the event as it is.
-func (h *hook) refused(f *facts) (because string, tags []int) {
+func (h *compiledWebhook) refusedBy(f *eventView) (because string, tags []int) {
 	e := f.event
 	switch {
 	case !h.Enabled:
 		return "enabled", nil
-	case !h.types[e.Type] && !h.says(e.Type):
+	case !h.types[e.Type] && !h.canRender(e.Type):
 		return "format", nil
 	case !h.types[e.Type]:
 		return "events", nil
@@ -127,18 +127,18 @@ func (h *hook) refused(f *facts) (because string, tags []int) {
 	case e.Unnamed:
 		return Unnamed, nil
 	}
-	if because := h.match.refused(f); because != "" {
+	if because := h.match.firstUnmet(f); because != "" {
 		return because, nil
 	}
-	if because := h.exclude.caught(f); because != "" {
+	if because := h.exclude.firstMet(f); because != "" {
 		return because, nil
 	}
-	return h.refusedTags(f)
+	return h.refusedByTags(f)
 }
 
-func (h *hook) refusedTags(f *facts) (because string, tags []int) {
+func (h *compiledWebhook) refusedByTags(f *eventView) (because string, tags []int) {
 	if len(f.tags) == 0 {
-		return h.refusedWithoutTag(f), nil
+		return h.refusedWithoutTags(f), nil
 	}
 	for i, t := range f.tags {
 		switch {
@@ -161,7 +161,7 @@ func (h *hook) refusedTags(f *facts) (because string, tags []int) {
 }
 
 // refusedWithoutTag: who asks for some tags does not get what could have a tag and has none.
-func (h *hook) refusedWithoutTag(f *facts) string {
+func (h *compiledWebhook) refusedWithoutTags(f *eventView) string {
 	switch {
 	case !aboutArtifact(f.event.Type):
 		return ""
@@ -179,12 +179,12 @@ func (s *Set) Plan(e *detect.Event) []store.Delivery {
 	if !s.on || index == nil {
 		return nil
 	}
-	var f facts
+	var f eventView
 	f.read(e)
 	var out []store.Delivery
 	for _, i := range index.candidates(&f) {
 		h := s.hooks[i]
-		if because, tags := h.refused(&f); because == "" {
+		if because, tags := h.refusedBy(&f); because == "" {
 			out = h.plan(out, &f, tags)
 		}
 	}
@@ -192,8 +192,8 @@ func (s *Set) Plan(e *detect.Event) []store.Delivery {
 }
 
 // plan appends the webhook's deliveries. Number 0 is the event as a whole, n its nth tag.
-func (h *hook) plan(out []store.Delivery, f *facts, tags []int) []store.Delivery {
-	if !h.perTag() || len(tags) == 0 || !split(f.event.Type) {
+func (h *compiledWebhook) plan(out []store.Delivery, f *eventView, tags []int) []store.Delivery {
+	if !h.perTag() || len(tags) == 0 || !perTagType(f.event.Type) {
 		return append(out, h.delivery(f, 0, tags))
 	}
 	for _, i := range tags {
@@ -203,11 +203,11 @@ func (h *hook) plan(out []store.Delivery, f *facts, tags []int) []store.Delivery
 }
 
 // split tells the types of which a format per tag makes a POST for each tag.
-func split(t detect.Type) bool {
+func perTagType(t detect.Type) bool {
 	return t == detect.PushArtifact || t == detect.DeleteArtifact || t == detect.DeleteTag
 }
 
-func (h *hook) delivery(f *facts, number int, tags []int) store.Delivery {
+func (h *compiledWebhook) delivery(f *eventView, number int, tags []int) store.Delivery {
 	repo := f.event.Upstream + " " + repositoryOf(f.event)
 	return store.Delivery{
 		Webhook: h.Name,
@@ -221,7 +221,7 @@ func (h *hook) delivery(f *facts, number int, tags []int) store.Delivery {
 // tagKey is what `order: tag` keeps in order and `overtaken` compares. An event of several tags that goes as one POST is kept in order by the first;
 // one without a tag by its digest; one that concerns no artifact by nothing. With `overtaken: drop` what moves no tag has a key of its own, so that a
 // delivered pull never makes a push look overtaken.
-func (h *hook) tagKey(repo string, f *facts, tags []int) string {
+func (h *compiledWebhook) tagKey(repo string, f *eventView, tags []int) string {
 	var what string
 	switch {
 	case len(tags) > 0:
@@ -231,14 +231,14 @@ func (h *hook) tagKey(repo string, f *facts, tags []int) string {
 	default:
 		return ""
 	}
-	if h.DropOvertaken && !moves(f.event.Type) {
+	if h.DropOvertaken && !changesTag(f.event.Type) {
 		return string(f.event.Type) + " " + repo + " " + what
 	}
 	return repo + " " + what
 }
 
 // firstAt is when the first attempt may be made: zero, which is at once, unless the schedule begins with a wait.
-func (h *hook) firstAt(e *detect.Event) time.Time {
+func (h *compiledWebhook) firstAt(e *detect.Event) time.Time {
 	if wait := h.schedule()[0]; wait > 0 {
 		return e.At.Add(wait)
 	}
@@ -255,11 +255,11 @@ type Verdict struct {
 
 // Explain tells for each webhook whether an event concerns it, and if not, why not.
 func (s *Set) Explain(e detect.Event) []Verdict {
-	var f facts
+	var f eventView
 	f.read(&e)
 	out := make([]Verdict, 0, len(s.hooks))
 	for _, h := range s.hooks {
-		because, tags := h.refused(&f)
+		because, tags := h.refusedBy(&f)
 		if !s.on {
 			because = "notifications.enabled"
 		}

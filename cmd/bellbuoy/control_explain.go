@@ -180,9 +180,9 @@ func stateOfWebhook(s notify.WebhookState) (state string, since time.Time, why s
 	case !s.Enabled:
 		return stateOff, since, "enabled: false in the configuration"
 	case s.Off == notify.SwitchedByGone:
-		return stateGone, s.OffFrom, "its receiver answered 410; bellbuoy enable " + s.Name
+		return stateGone, s.OffSince, "its receiver answered 410; bellbuoy enable " + s.Name
 	case s.Off != "":
-		return stateDisabled, s.OffFrom, "by command; bellbuoy enable " + s.Name
+		return stateDisabled, s.OffSince, "by command; bellbuoy enable " + s.Name
 	case !s.Failing.IsZero() || s.Open:
 		return stateFailing, s.Failing, s.Why
 	}

@@ -141,8 +141,8 @@ func TestWhyWaiting(t *testing.T) {
 	since := at.Format("2006-01-02 15:04:05 MST")
 	for want, s := range map[string]notify.WebhookState{
 		"not enabled in the configuration; its deliveries wait":                                                  {Name: "w", Off: notify.SwitchedByGone},
-		"disabled since its receiver answered 410 (" + since + "); its deliveries wait until: bellbuoy enable w": {Name: "w", Enabled: true, Off: notify.SwitchedByGone, OffFrom: at, Open: true},
-		"disabled by command (" + since + "); its deliveries wait until: bellbuoy enable w":                      {Name: "w", Enabled: true, Off: notify.SwitchedByOperator, OffFrom: at},
+		"disabled since its receiver answered 410 (" + since + "); its deliveries wait until: bellbuoy enable w": {Name: "w", Enabled: true, Off: notify.SwitchedByGone, OffSince: at, Open: true},
+		"disabled by command (" + since + "); its deliveries wait until: bellbuoy enable w":                      {Name: "w", Enabled: true, Off: notify.SwitchedByOperator, OffSince: at},
 		"its receiver fails since " + since + " (503 Service Unavailable); one delivery tries at " + since + ", and the others wait until one gets through": {
 			Name: "w", Enabled: true, Open: true, Failing: at, Why: "503 Service Unavailable", ProbeAt: at},
 	} {

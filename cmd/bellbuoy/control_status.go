@@ -130,7 +130,7 @@ func (b *buoy) webhookStatus(ctx context.Context, s notify.WebhookState) (webhoo
 }
 
 func (b *buoy) storeStatus(ctx context.Context, c *config.Config) storeStatus {
-	s := storeStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: b.outbox.Kept(), Lost: b.outbox.Lost(),
+	s := storeStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: b.outbox.Deferred(), Lost: b.outbox.Lost(),
 		OpenIntents: b.tracker.Stats().OpenIntents, Warnings: b.store.Warnings()}
 	if err := b.outbox.Healthy(); err != nil {
 		s.Error = err.Error()

@@ -86,7 +86,7 @@ func (a *app) serve(ctx context.Context) error {
 		app: a, path: path, log: log, logging: logging, listeners: l, socket: socket, hup: hup, seen: seen,
 		started: time.Now(), store: s, reloads: newReloadMetrics(registry), asked: make(chan reloadRequest),
 		outbox: outbox, dispatcher: dispatcher, asker: &askers{},
-		ready: &readiness{store: outbox.Healthy, kept: outbox.Kept},
+		ready: &readiness{store: outbox.Healthy, kept: outbox.Deferred},
 	}
 	b.backer, _ = s.(backer)
 	b.asker.configure(w.askers)
