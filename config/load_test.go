@@ -9,8 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -76,22 +76,23 @@ func TestFind(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	t.Chdir(t.TempDir())
+	ca := authority.New(t)
+	t.Chdir(ca.File("."))
 	for _, name := range []string{"jwks", "secret"} {
 		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"ca", "client", "clients", "own"} {
-		writePair(t, name, time.Now(), time.Now().Add(time.Hour))
+	for _, name := range []string{"client", "clients", "own"} {
+		ca.Issue(name)
 	}
 	cfg := mustParse(t, smallest+`
     auth_header: ${file:secret}
-    tls: {ca_file: ca.crt, cert_file: client.crt, key_file: client.key}
-tls: {cert_file: own.crt, key_file: own.key, client_ca_file: clients.crt}
+    tls: {ca_file: ca.pem, cert_file: client.pem, key_file: client.key}
+tls: {cert_file: own.pem, key_file: own.key, client_ca_file: clients.pem}
 identity: {verify: {jwks_file: jwks}}
 `)
-	if diff := cmp.Diff([]string{"ca.crt", "client.crt", "client.key", "clients.crt", "jwks", "own.crt", "own.key", "secret"}, cfg.Files()); diff != "" {
+	if diff := cmp.Diff([]string{"ca.pem", "client.key", "client.pem", "clients.pem", "jwks", "own.key", "own.pem", "secret"}, cfg.Files()); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 }

@@ -14,14 +14,16 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
 // certificates are a server's, and who believes them.
-func certificates(t *testing.T) (*Certificates, *authority) {
+func certificates(t *testing.T) (*Certificates, *authority.Authority) {
 	t.Helper()
-	a := newAuthority(t)
-	a.issue("server", "server")
-	c, err := LoadCertificates(a.file("server.pem"), a.file("server.key"), "")
+	a := authority.New(t)
+	a.Issue("server")
+	c, err := LoadCertificates(a.File("server.pem"), a.File("server.key"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +57,7 @@ func TestHandshakeWhileStopping(t *testing.T) {
 	go func() { stopped <- s.Shutdown(context.Background()) }()
 	<-s.open.done().Done()
 	_ = c.SetDeadline(time.Now().Add(patience))
-	config := a.client().Transport.(*http.Transport).TLSClientConfig
+	config := trusting(a, "").Transport.(*http.Transport).TLSClientConfig
 	config.ServerName = "127.0.0.1"
 	secured := tls.Client(c, config)
 	_, _ = io.WriteString(secured, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -109,7 +111,7 @@ func TestCrowdOverTLS(t *testing.T) {
 	_, address := serving(t, ServerOptions{Handler: s.handler, TLS: trusted, HeaderRead: patience})
 	var crowd sync.WaitGroup
 	for i := range 3 * longMany {
-		client := a.client()
+		client := trusting(a, "")
 		client.Transport.(*http.Transport).ForceAttemptHTTP2 = i%2 == 0
 		crowd.Go(func() {
 			res, err := client.Get("https://" + address + "/v2/a/blobs/sha256:" + strings.Repeat("ab", 32))

@@ -4,25 +4,19 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 )
@@ -128,75 +122,26 @@ func FuzzProxyHeader(f *testing.F) {
 	})
 }
 
-// authority signs certificates for 127.0.0.1 and for clients.
-type authority struct {
-	t    *testing.T
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-	dir  string
+// called gives a certificate another common name.
+func called(name string) func(*x509.Certificate) {
+	return func(c *x509.Certificate) { c.Subject.CommonName = name }
 }
 
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &authority{t: t, key: key, dir: t.TempDir()}
-	a.cert, _ = x509.ParseCertificate(der)
-	a.write("ca.pem", "CERTIFICATE", der)
-	return a
-}
-
-func (a *authority) write(name, kind string, der []byte) {
-	a.t.Helper()
-	if err := os.WriteFile(a.file(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-}
-
-func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
-
-// issue writes name.pem and name.key.
-func (a *authority) issue(name, commonName string) tls.Certificate {
-	a.t.Helper()
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<60))
-	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: commonName}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	secret, _ := x509.MarshalECPrivateKey(key)
-	a.write(name+".pem", "CERTIFICATE", der)
-	a.write(name+".key", "EC PRIVATE KEY", secret)
-	pair, err := tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+".key"))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return pair
-}
-
-func (a *authority) client(certificates ...tls.Certificate) *http.Client {
-	roots := x509.NewCertPool()
-	roots.AddCert(a.cert)
-	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, DisableKeepAlives: true,
-		TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certificates}}}
+// trusting is a client that trusts an authority, with the client certificate of a name if it is not "".
+func trusting(a *authority.Authority, name string) *http.Client {
+	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, DisableKeepAlives: true, TLSClientConfig: a.Trusting(name)}}
 }
 
 func TestTLS(t *testing.T) {
-	a := newAuthority(t)
-	a.issue("server", "one")
-	certificates, err := LoadCertificates(a.file("server.pem"), a.file("server.key"), "")
+	a := authority.New(t)
+	a.Issue("server", called("one"))
+	certificates, err := LoadCertificates(a.File("server.pem"), a.File("server.key"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, address := serving(t, ServerOptions{Handler: names, TLS: certificates})
 	serverName := func() string {
-		res, err := a.client().Get("https://" + address)
+		res, err := trusting(a, "").Get("https://" + address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,19 +154,21 @@ func TestTLS(t *testing.T) {
 	if got := serverName(); got != "one" {
 		t.Errorf("got %q", got)
 	}
-	a.issue("server", "two")
+	a.Issue("server", called("two"))
 	if err := certificates.Reload(); err != nil {
 		t.Fatal(err)
 	}
 	if got := serverName(); got != "two" {
 		t.Errorf("got %q", got)
 	}
-	a.issue("server", "three")
+	a.Issue("server", called("three"))
 	_ = certificates.current(time.Now().Add(time.Minute))
 	if got := serverName(); got != "three" {
 		t.Errorf("a changed file is not noticed: got %q", got)
 	}
-	a.write("server.pem", "CERTIFICATE", []byte("garbage"))
+	if err := os.WriteFile(a.File("server.pem"), []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if certificates.Reload() == nil || certificates.Err() == nil {
 		t.Error("garbage was accepted")
 	}
@@ -231,22 +178,25 @@ func TestTLS(t *testing.T) {
 }
 
 func TestClientCertificates(t *testing.T) {
-	a := newAuthority(t)
-	a.issue("server", "one")
-	certificates, err := LoadCertificates(a.file("server.pem"), a.file("server.key"), a.file("ca.pem"))
+	a := authority.New(t)
+	a.Issue("server", called("one"))
+	certificates, err := LoadCertificates(a.File("server.pem"), a.File("server.key"), a.File("ca.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var name string
 	core, logs := observer.New(zap.WarnLevel)
 	_, address := serving(t, ServerOptions{TLS: certificates, Log: zap.New(core), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { name = certificateName(r) })})
-	if _, err := a.client().Get("https://" + address); err == nil {
+	if _, err := trusting(a, "").Get("https://" + address); err == nil {
 		t.Error("no certificate was needed")
 	}
-	if _, err := a.client(newAuthority(t).issue("x", "eve")).Get("https://" + address); err == nil {
+	eve := trusting(a, "")
+	eve.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{authority.New(t).Issue("eve").Certificate}
+	if _, err := eve.Get("https://" + address); err == nil {
 		t.Error("any certificate was good")
 	}
-	res, err := a.client(a.issue("ann", "ann")).Get("https://" + address)
+	a.Issue("ann")
+	res, err := trusting(a, "ann").Get("https://" + address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +207,7 @@ func TestClientCertificates(t *testing.T) {
 	if warned := logs.All(); len(warned) != 1 || !strings.Contains(warned[0].Message, "clients need a certificate") {
 		t.Errorf("warned of two clients without a good certificate: %v", warned)
 	}
-	if _, err := LoadCertificates(a.file("server.pem"), a.file("server.key"), a.file("server.key")); err == nil {
+	if _, err := LoadCertificates(a.File("server.pem"), a.File("server.key"), a.File("server.key")); err == nil {
 		t.Error("a file without CA was accepted")
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
 var quiet = log.New(io.Discard, "", 0)
@@ -65,7 +67,7 @@ func (p *forwardProxy) url() string {
 }
 
 func TestPostThroughAProxy(t *testing.T) {
-	backend := tlsServer(t, newAuthority(t), "hooks.internal", nil, func(http.ResponseWriter, *http.Request) {})
+	backend := tlsServer(t, authority.New(t), "hooks.internal", nil, func(http.ResponseWriter, *http.Request) {})
 	for target, want := range map[string]string{
 		"http://hooks.example/a":  "POST http://hooks.example/a Basic dXNlcjpwcm94eXBhc3M=",
 		"https://hooks.example/a": "CONNECT hooks.example:443 Basic dXNlcjpwcm94eXBhc3M=",

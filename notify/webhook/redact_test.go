@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
 func TestRedact(t *testing.T) {
@@ -138,7 +140,7 @@ func TestNoSecretInResults(t *testing.T) {
 		"refused":     func(*testing.T) string { return "http://127.0.0.1:1" },
 		"denied":      func(*testing.T) string { return "http://169.254.169.254" },
 		"unknown":     func(*testing.T) string { return "http://nowhere.invalid" },
-		"wrong names": func(t *testing.T) string { return tlsServer(t, newAuthority(t), "x.internal", nil, echo).URL },
+		"wrong names": func(t *testing.T) string { return tlsServer(t, authority.New(t), "x.internal", nil, echo).URL },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := clientFor(t, "http://placeholder", func(o *Options) { *o = secretive(start(t)) }).Post(t.Context(), message())

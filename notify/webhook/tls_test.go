@@ -1,111 +1,27 @@
 package webhook
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
-// authority is a private CA.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t}
-	template := certificate("test CA")
-	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
-	a.cert, a.key = template, a.newKey()
-	a.cert = a.sign(template, a.key)
-	return a
-}
-
-func certificate(name string) *x509.Certificate {
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
-	return &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: name},
-		DNSNames:     []string{name},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-}
-
-func (a *authority) newKey() *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return key
-}
-
-func (a *authority) sign(template *x509.Certificate, key *ecdsa.PrivateKey) *x509.Certificate {
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	signed, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return signed
-}
-
-func (a *authority) pair(name string) tls.Certificate {
-	key := a.newKey()
-	return tls.Certificate{Certificate: [][]byte{a.sign(certificate(name), key).Raw}, PrivateKey: key}
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-func (a *authority) writeCA(file string) {
-	writePEM(a.t, file, "CERTIFICATE", a.cert.Raw)
-}
-
-func (a *authority) writePair(name, certFile, keyFile string) {
-	pair := a.pair(name)
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	writePEM(a.t, certFile, "CERTIFICATE", pair.Certificate[0])
-	writePEM(a.t, keyFile, "PRIVATE KEY", key)
-}
-
-// writePEM replaces the file, as whoever rotates certificates does.
-func writePEM(t *testing.T, file, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(file+".new", pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		t.Fatal(err)
-	}
+// named makes a certificate one for its name alone, and not for the address.
+func named(c *x509.Certificate) {
+	c.IPAddresses, c.DNSNames = nil, []string{c.Subject.CommonName}
 }
 
 // tlsServer is at 127.0.0.1 and has a certificate for name; clients, unless nil, must show one it trusts.
-func tlsServer(t *testing.T, ca *authority, name string, clients *x509.CertPool, handler http.HandlerFunc) *httptest.Server {
+func tlsServer(t *testing.T, ca *authority.Authority, name string, clients *x509.CertPool, handler http.HandlerFunc) *httptest.Server {
 	server := httptest.NewUnstartedServer(handler)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.pair(name)}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(name, named).Certificate}}
 	if clients != nil {
 		server.TLS.ClientCAs, server.TLS.ClientAuth = clients, tls.RequireAndVerifyClientCert
 	}
@@ -117,11 +33,11 @@ func tlsServer(t *testing.T, ca *authority, name string, clients *x509.CertPool,
 }
 
 func TestServerIsVerified(t *testing.T) {
-	ca, dir := newAuthority(t), t.TempDir()
+	ca, dir := authority.New(t), t.TempDir()
 	file := filepath.Join(dir, "ca.pem")
-	ca.writeCA(file)
+	ca.Write(file)
 	other := filepath.Join(dir, "other.pem")
-	newAuthority(t).writeCA(other)
+	authority.New(t).Write(other)
 	var proto atomic.Value
 	server := tlsServer(t, ca, "hooks.internal", nil, func(_ http.ResponseWriter, r *http.Request) { proto.Store(r.Proto) })
 	for name, test := range map[string]struct {
@@ -148,10 +64,8 @@ func TestServerIsVerified(t *testing.T) {
 }
 
 func TestClientCertificate(t *testing.T) {
-	ca, dir := newAuthority(t), t.TempDir()
-	caFile, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	ca.writeCA(caFile)
-	ca.writePair("bellbuoy", cert, key)
+	ca := authority.New(t)
+	ours := ca.Issue("bellbuoy", named)
 	handler := func(_ http.ResponseWriter, r *http.Request) {
 		if r.TLS.PeerCertificates[0].Subject.CommonName != "bellbuoy" {
 			t.Error("another certificate")
@@ -159,19 +73,17 @@ func TestClientCertificate(t *testing.T) {
 	}
 	servers := map[uint16]*httptest.Server{}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		servers[version] = tlsServer(t, ca, "hooks.internal", ca.pool(), handler)
+		servers[version] = tlsServer(t, ca, "hooks.internal", ca.Pool(), handler)
 		servers[version].TLS.MaxVersion = version
 	}
-	stranger := newAuthority(t)
-	strangeCert, strangeKey := filepath.Join(dir, "s.crt"), filepath.Join(dir, "s.key")
-	stranger.writePair("bellbuoy", strangeCert, strangeKey)
+	strange := authority.New(t).Issue("bellbuoy", named)
 	for name, test := range map[string]struct {
 		cert, key string
 		open      bool
-	}{"ours": {cert, key, true}, "none": {"", "", false}, "a stranger's": {strangeCert, strangeKey, false}} {
+	}{"ours": {ours.Cert, ours.Key, true}, "none": {"", "", false}, "a stranger's": {strange.Cert, strange.Key, false}} {
 		for version, server := range servers {
 			r := clientFor(t, server.URL, func(o *Options) {
-				o.TLS = TLS{CAFile: caFile, ServerName: "hooks.internal", CertFile: test.cert, KeyFile: test.key}
+				o.TLS = TLS{CAFile: ca.CA(), ServerName: "hooks.internal", CertFile: test.cert, KeyFile: test.key}
 			}).Post(t.Context(), message())
 			// In TLS 1.3 the server refuses after our side is done: its alert and our broken write race.
 			refused := r.Outcome == Retry && (r.Reason == ReasonTLS || version == tls.VersionTLS13 && r.Reason == ReasonReset)
@@ -183,15 +95,15 @@ func TestClientCertificate(t *testing.T) {
 }
 
 func TestTLSFilesAreReadAgain(t *testing.T) {
-	before, after, dir := newAuthority(t), newAuthority(t), t.TempDir()
+	before, after, dir := authority.New(t), authority.New(t), t.TempDir()
 	file := filepath.Join(dir, "ca.pem")
-	before.writeCA(file)
+	before.Write(file)
 	server := tlsServer(t, after, "hooks.internal", nil, func(http.ResponseWriter, *http.Request) {})
 	c := clientFor(t, server.URL, func(o *Options) { o.TLS = TLS{CAFile: file, ServerName: "hooks.internal"} })
 	if r := c.Post(t.Context(), message()); r.Reason != ReasonTLS {
 		t.Fatalf("before the rotation: %+v", r)
 	}
-	after.writeCA(file)
+	after.Write(file)
 	if r := c.Post(t.Context(), message()); r.Outcome != Delivered {
 		t.Fatalf("after it: %+v", r)
 	}

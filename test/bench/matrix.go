@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -54,7 +55,7 @@ type grid struct {
 	memory   *memory
 	blob     blob
 	manifest string // a path at the registry
-	cert     certificate
+	cert     authority.Pair
 	seats    map[seat]contender
 	figures  map[string]map[string][]figure // by workload and peer
 	began    int                            // loads: no two send the same
@@ -70,7 +71,7 @@ type seat struct {
 const repository = "bench/app"
 
 func newGrid(s *stage, opts options) *grid {
-	g := &grid{s: s, opts: opts, cert: newCertificate(s), seats: map[seat]contender{}, figures: map[string]map[string][]figure{}}
+	g := &grid{s: s, opts: opts, cert: authority.New(s).Issue("bench"), seats: map[seat]contender{}, figures: map[string]map[string][]figure{}}
 	g.registry = harness.Registry(s, harness.RegistryOptions{})
 	g.memory = newMemory(s)
 	g.blob = newBlob(s, opts.blobSize)
@@ -110,7 +111,7 @@ func (g *grid) seat(p peer, w workload) contender {
 	at := seat{p.name, w.protocol != plain, w.small}
 	c, ok := g.seats[at]
 	if !ok {
-		upstream, cert := g.registry.Host, (*certificate)(nil)
+		upstream, cert := g.registry.Host, (*authority.Pair)(nil)
 		if w.small {
 			upstream = g.memory.address
 		}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
 // idleMemory is what bellbuoy holds when nothing happens.
@@ -54,7 +56,7 @@ const (
 // pulling lets clients read a manifest and then its blob, and returns the most memory held: while they come, while all trickle, while nobody
 // reads, and while all read what they can.
 func pulling(s *stage, m mix, clients int, each time.Duration) (rss int64) {
-	cert := newCertificate(s)
+	cert := authority.New(s).Issue("bench")
 	upstream := newMemory(s)
 	if m.secure {
 		upstream = newSecureMemory(s, cert)

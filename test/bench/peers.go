@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -18,7 +19,7 @@ type contender struct {
 // A peer is a proxy that can be put in front of an upstream (host:port), with TLS to the client where there is a certificate.
 type peer struct {
 	name  string
-	start func(s *stage, upstream string, c *certificate) contender
+	start func(s *stage, upstream string, c *authority.Pair) contender
 }
 
 // peers are the columns of the table. Each is configured as its own documentation advises for a registry: connections to the
@@ -29,7 +30,7 @@ var peers = []peer{
 	{"HAProxy", startHAProxy},
 	{"Caddy", startCaddy},
 	{nginx32, startNginx32},
-	{direct, func(_ *stage, upstream string, _ *certificate) contender { return contender{address: upstream} }},
+	{direct, func(_ *stage, upstream string, _ *authority.Pair) contender { return contender{address: upstream} }},
 }
 
 // These two take part where they tell something: larger buffers in a download, no proxy where the registry's own protocol is spoken.
@@ -66,14 +67,14 @@ upstreams: [%s]
 webhooks: [{name: ci, url: %q, events: [PUSH_ARTIFACT]}]
 `
 
-func startBellbuoy(s *stage, upstream string, c *certificate) contender {
+func startBellbuoy(s *stage, upstream string, c *authority.Pair) contender {
 	return startBellbuoyWith(s, plainEntry(upstream), c)
 }
 
-func startBellbuoyWith(s *stage, entry string, c *certificate) contender {
+func startBellbuoyWith(s *stage, entry string, c *authority.Pair) contender {
 	config := fmt.Sprintf(bellbuoyConfig, entry, newSink(s).url("/"))
 	if c != nil {
-		config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", c.cert, c.key)
+		config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", c.Cert, c.Key)
 	}
 	b := startBuoy(s, config)
 	return contender{b.Host, b.Pid(), &b}
@@ -112,18 +113,18 @@ http {
 
 // startNginx gives it buffers of 16 KiB. With its default of 4 KiB a download costs more than twice as much; how much less with 32
 // KiB, the last column shows.
-func startNginx(s *stage, upstream string, c *certificate) contender {
+func startNginx(s *stage, upstream string, c *authority.Pair) contender {
 	return nginxWith("16k", s, upstream, c)
 }
 
-func startNginx32(s *stage, upstream string, c *certificate) contender {
+func startNginx32(s *stage, upstream string, c *authority.Pair) contender {
 	return nginxWith("32k", s, upstream, c)
 }
 
-func nginxWith(buffer string, s *stage, upstream string, c *certificate) contender {
+func nginxWith(buffer string, s *stage, upstream string, c *authority.Pair) contender {
 	address, tls := free(s), ""
 	if c != nil {
-		tls = fmt.Sprintf(" ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.2 TLSv1.3", c.cert, c.key)
+		tls = fmt.Sprintf(" ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.2 TLSv1.3", c.Cert, c.Key)
 	}
 	config := configured(s, "nginx.conf", fmt.Sprintf(nginxConfig, upstream, address, tls, buffer))
 	return contender{address: address, pid: s.start(address, s.part("nginx"), "-p", filepath.Dir(config), "-c", config)}
@@ -149,10 +150,10 @@ backend registry
   server one %[1]s
 `
 
-func startHAProxy(s *stage, upstream string, c *certificate) contender {
+func startHAProxy(s *stage, upstream string, c *authority.Pair) contender {
 	address, tls, proto := free(s), "", "http"
 	if c != nil {
-		tls, proto = fmt.Sprintf(" ssl crt %s alpn h2,http/1.1", c.both), "https"
+		tls, proto = fmt.Sprintf(" ssl crt %s alpn h2,http/1.1", c.Both), "https"
 	}
 	config := configured(s, "haproxy.cfg", fmt.Sprintf(haproxyConfig, upstream, address, tls, proto))
 	return contender{address: address, pid: s.start(address, s.part("haproxy"), "-db", "-f", config)}
@@ -178,11 +179,11 @@ const caddyConfig = `{
 }
 `
 
-func startCaddy(s *stage, upstream string, c *certificate) contender {
+func startCaddy(s *stage, upstream string, c *authority.Pair) contender {
 	address := free(s)
 	site, tls := "http://"+address, ""
 	if c != nil {
-		site, tls = "https://"+address, fmt.Sprintf("\ttls %s %s\n", c.cert, c.key)
+		site, tls = "https://"+address, fmt.Sprintf("\ttls %s %s\n", c.Cert, c.Key)
 	}
 	config := configured(s, "Caddyfile", fmt.Sprintf(caddyConfig, upstream, site, tls))
 	return contender{address: address, pid: s.start(address, s.part("caddy"), "run", "--config", config, "--adapter", "caddyfile")}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
 // A memory is a registry that costs next to nothing: manifests are kept in memory, by repository and reference, and every blob has
@@ -32,10 +34,10 @@ func newMemory(s *stage) *memory {
 }
 
 // newSecureMemory is one that speaks TLS.
-func newSecureMemory(s *stage, c certificate) *memory {
+func newSecureMemory(s *stage, c authority.Pair) *memory {
 	m, server, l := memoryAt(s)
 	m.secure = true
-	go server.ServeTLS(l, c.cert, c.key)
+	go server.ServeTLS(l, c.Cert, c.Key)
 	return m
 }
 

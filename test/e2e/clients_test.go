@@ -3,15 +3,8 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -19,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -145,14 +139,15 @@ func TestRouting(t *testing.T) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
-	cert, key, pool := certificate(t)
-	b := harness.Bellbuoy(t, registryUpstream(registry.URL)+fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", cert, key)+quick+webhooks(hooks))
+	ca := authority.New(t)
+	server := ca.Issue("server")
+	b := harness.Bellbuoy(t, registryUpstream(registry.URL)+fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", server.Cert, server.Key)+quick+webhooks(hooks))
 	s := &stage{T: t, hooks: hooks, buoy: b, want: map[string][]event{}}
 	for _, http2 := range []bool{true, false} {
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(!http2)
 		protocols.SetHTTP2(http2)
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, Protocols: protocols}}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: ca.Trusting(""), Protocols: protocols}}
 		resp, err := client.Post("https://"+b.Host+"/v2/tls/app/blobs/uploads/", "", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -178,33 +173,4 @@ func TestTLS(t *testing.T) {
 	if resp, err := http.ReadResponse(bufio.NewReader(plainConn), nil); err != nil || resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("plain HTTP at a TLS address: %v %v", resp, err)
 	}
-}
-
-// certificate makes one for 127.0.0.1 that signs itself.
-func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	writeFile(t, certFile, string(certPEM))
-	writeFile(t, keyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})))
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
-	return certFile, keyFile, pool
 }

@@ -4,55 +4,25 @@ package large
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // tlsConfig is the tls block of a configuration with a new certificate.
 func tlsConfig(t *testing.T) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(24 * time.Hour)}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	return fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n",
-		pemFile(t, dir, "CERTIFICATE", cert), pemFile(t, dir, "PRIVATE KEY", private))
-}
-
-func pemFile(t *testing.T, dir, kind string, der []byte) string {
-	t.Helper()
-	path := filepath.Join(dir, strings.ReplaceAll(kind, " ", "-")+".pem")
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	server := authority.New(t).Issue("server")
+	return fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", server.Cert, server.Key)
 }
 
 // newClient has connections of its own, of one protocol.
@@ -121,6 +91,10 @@ func raceDetector() bool {
 
 func bellbuoy(t *testing.T, upstream, hook, more string) *harness.Buoy {
 	t.Helper()
-	return harness.Bellbuoy(t, fmt.Sprintf("log: {level: info}\nupstreams: [{type: registry, url: %q, tls: {insecure_skip_verify: true}}]\n"+
-		"webhooks: [{name: all, url: %q, events: [\"*\"], format: bellbuoy, concurrency: 32}]\n%s", upstream, hook, more))
+	settings := ""
+	if strings.HasPrefix(upstream, "https://") {
+		settings = ", tls: {insecure_skip_verify: true}"
+	}
+	return harness.Bellbuoy(t, fmt.Sprintf("log: {level: info}\nupstreams: [{type: registry, url: %q%s}]\n"+
+		"webhooks: [{name: all, url: %q, events: [\"*\"], format: bellbuoy, concurrency: 32}]\n%s", upstream, settings, hook, more))
 }

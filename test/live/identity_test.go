@@ -1,15 +1,8 @@
 package live
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -99,53 +93,12 @@ func TestNamesThatTheRegistryVouchesFor(t *testing.T) {
 // TestClientCertificate: the certificate's common name is the operator.
 func TestClientCertificate(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	ca := issue(t, nil, "ca", dir)
-	issue(t, ca, "bellbuoy", dir)
-	client := issue(t, ca, "carol", dir)
-	s := raise(t, "anonymous", fmt.Sprintf("tls: {cert_file: %[1]s/bellbuoy.crt, key_file: %[1]s/bellbuoy.key, client_ca_file: %[1]s/ca.crt}\n", dir))
+	ca := authority.New(t)
+	server, client := ca.Issue("bellbuoy"), ca.Issue("carol")
+	s := raise(t, "anonymous", fmt.Sprintf("tls: {cert_file: %q, key_file: %q, client_ca_file: %q}\n", server.Cert, server.Key, ca.CA()))
 	c := call(t, "https://"+s.buoy.Host, "127.0.0.1", "crane/1")
-	c.client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{*client}
+	c.client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{client.Certificate}
 	if e := s.pushOne(t, c); e.Operator != "carol" {
 		t.Errorf("operator %q, want carol", e.Operator)
 	}
-}
-
-// issue makes a certificate and writes it to NAME.crt and NAME.key. Without an issuer it is an authority.
-func issue(t *testing.T, by *tls.Certificate, name, dir string) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: by == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	parent, signer := template, any(key)
-	if by != nil {
-		parent, signer = by.Leaf, by.PrivateKey
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bytes, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{
-		name + ".crt": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "PRIVATE KEY", Bytes: bytes},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -42,8 +43,8 @@ func storage(w http.ResponseWriter, r *http.Request) {
 // TestAnswersAreTheUpstreams compares what clients get of each kind of answer with what the upstream says itself, over each protocol.
 func TestAnswersAreTheUpstreams(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 	odd := httptest.NewServer(http.HandlerFunc(storage))
 	t.Cleanup(odd.Close)
@@ -85,8 +86,8 @@ func TestAnswersAreTheUpstreams(t *testing.T) {
 			t.Parallel()
 			config, scheme, c := "", "http://", plain(t)
 			if protocol != "" {
-				config = fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key"))
-				scheme, c = "https://", a.client(protocol == "HTTP/2.0", "")
+				config = fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.File("server.pem"), a.File("server.key"))
+				scheme, c = "https://", overTLS(t, a, protocol == "HTTP/2.0", "")
 			}
 			buoys := map[bool]*harness.Buoy{false: front(t, registry.URL, config), true: front(t, odd.URL, config)}
 			for _, r := range requests {
@@ -199,14 +200,14 @@ func TestEarlyAnswers(t *testing.T) {
 			}()
 		}
 	}()
-	a := newAuthority(t)
-	a.issue("server")
-	secure := front(t, "http://"+l.Addr().String(), fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key")))
+	a := authority.New(t)
+	a.Issue("server")
+	secure := front(t, "http://"+l.Addr().String(), fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.File("server.pem"), a.File("server.key")))
 	open := front(t, "http://"+l.Addr().String(), "")
 	for name, where := range map[string]struct {
 		c    *http.Client
 		base string
-	}{"plain": {plain(t), open.ProxyURL}, "HTTP/1.1": {a.client(false, ""), "https://" + secure.Host}, "HTTP/2": {a.client(true, ""), "https://" + secure.Host}} {
+	}{"plain": {plain(t), open.ProxyURL}, "HTTP/1.1": {overTLS(t, a, false, ""), "https://" + secure.Host}, "HTTP/2": {overTLS(t, a, true, ""), "https://" + secure.Host}} {
 		for _, body := range []func() io.Reader{
 			func() io.Reader { return strings.NewReader(strings.Repeat("x", 3<<20)) },
 			func() io.Reader { return io.LimitReader(zeros{}, 3<<20) }, // in chunks

@@ -10,6 +10,6 @@
 //	operate_test.go  logs, metrics, request ids, profiles
 //	restart_test.go  stops, restarts and rolling updates under load
 //
-// stage_test.go and process_test.go set up what they share, authority_test.go a certificate authority. A tap (tap_test.go) stands between bellbuoy and the
+// stage_test.go and process_test.go set up what they share. A tap (tap_test.go) stands between bellbuoy and the
 // registry and keeps every byte that bellbuoy sends there.
 package plane

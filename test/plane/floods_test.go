@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -121,8 +122,8 @@ var floods = []struct {
 // and what was the flood's is gone soon, although its connection stays open.
 func TestFloods(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	const limits = "limits: {header_read: 1s, idle: 1s, stalled_body: 1s, upstream_response_header: 2s, write_timeout: 2s, header_size: 16KiB}\n"
 	up := newTiresome(t)
 	b := front(t, up.URL, limits+secured(a))
@@ -136,7 +137,7 @@ func TestFloods(t *testing.T) {
 			}
 			done := make(chan struct{})
 			go func() { defer close(done); c.do(h) }()
-			other := a.client(true, "")
+			other := overTLS(t, a, true, "")
 			most := crest{}
 			for over := false; !over; {
 				most.see(b)

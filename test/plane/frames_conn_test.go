@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -39,14 +40,14 @@ type h2stream struct {
 }
 
 // newH2 connects, and says the preface with some settings.
-func newH2(t testing.TB, a *authority, host string, settings ...http2.Setting) *h2 {
+func newH2(t testing.TB, a *authority.Authority, host string, settings ...http2.Setting) *h2 {
 	t.Helper()
 	raw, err := net.Dial("tcp", host)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { raw.Close() })
-	config := a.trusting("").Clone()
+	config := a.Trusting("").Clone()
 	config.NextProtos, config.ServerName = []string{"h2"}, "127.0.0.1"
 	c := &h2{conn: tls.Client(raw, config), streams: map[uint32]*h2stream{}}
 	c.changed = sync.NewCond(&c.mu)
@@ -176,6 +177,6 @@ func (c *h2) ended() string {
 	return c.goaway
 }
 
-func secured(a *authority) string {
-	return fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key"))
+func secured(a *authority.Authority) string {
+	return fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.File("server.pem"), a.File("server.key"))
 }

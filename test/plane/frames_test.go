@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -20,8 +21,8 @@ const refused = "400 RST GOAWAY closed"
 func TestRawFrames(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	p := newTap(t, registry.URL)
 	b := front(t, p.URL, "limits: {header_size: 16KiB}\n"+secured(a))
 	const list, push = "/v2/a/tags/list", "/v2/a/manifests/x"
@@ -189,8 +190,8 @@ func TestRawFrames(t *testing.T) {
 func TestBrokenFrames(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	b := front(t, registry.URL, secured(a))
 	get := request("GET", "/v2/")
 	for _, c := range []struct {

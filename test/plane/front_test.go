@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -20,8 +21,8 @@ func from(c *http.Client, address string) *http.Client {
 // HAProxy in front tells the client's address with the PROXY protocol, of both versions and around TLS; nobody else may.
 func TestProxyProtocol(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	registry := harness.Registry(t, harness.RegistryOptions{})
 	image := harness.NewImage(harness.ImageOptions{LayerSize: 1 << 20})
 	pushOver(t, plain(t), registry.URL, "app", "v1", image)
@@ -32,8 +33,8 @@ func TestProxyProtocol(t *testing.T) {
 				t.Parallel()
 				p, settings, scheme, c := newTap(t, registry.URL), config, "http://", plain(t)
 				if secure != "" {
-					settings += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key"))
-					scheme, c = "https://", a.client(secure == "HTTP/2.0", "")
+					settings += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.File("server.pem"), a.File("server.key"))
+					scheme, c = "https://", overTLS(t, a, secure == "HTTP/2.0", "")
 				}
 				b := front(t, p.URL, settings)
 				address := haproxy(t, "  mode tcp\n  server b "+b.Host+" "+version+"\n", "", "mode tcp")

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -68,8 +69,8 @@ func (u *tiresome) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // cut in time; memory stays bounded meanwhile, and goroutines and descriptors return to what they were.
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	const each = 30
 	const limits = "limits: {header_read: 1s, idle: 1s, stalled_body: 1s, upstream_response_header: 1s, write_timeout: 2s}\n"
 	const upload = " HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nhalf of it"
@@ -93,7 +94,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			config, clients := limits, each
 			if secure {
 				clients = each / 3
-				config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key"))
+				config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.File("server.pem"), a.File("server.key"))
 			}
 			up := newTiresome(t)
 			b := front(t, up.URL, config)
@@ -102,7 +103,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				if err != nil || !secure {
 					return c, c.(*net.TCPConn), err
 				}
-				return tls.Client(c, a.trusting("")), c.(*net.TCPConn), nil
+				return tls.Client(c, a.Trusting("")), c.(*net.TCPConn), nil
 			}
 			rest := func() (goroutines, descriptors float64) {
 				return metric(b, "go_goroutines"), metric(b, "process_open_fds")

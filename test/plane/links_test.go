@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -13,8 +14,8 @@ import (
 // the scheme and name that the client uses.
 func TestLinksLeadToBellbuoy(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 	for _, repository := range []string{"app", "bpp"} {
 		for _, tag := range []string{"v1", "v2"} {
@@ -29,7 +30,7 @@ func TestLinksLeadToBellbuoy(t *testing.T) {
 					v := newVirtualHost(t, registry.URL, only)
 					v.external = external
 					_, address := stand(t, a, where, v, "")
-					base, c := "https://"+address, a.client(false, "")
+					base, c := "https://"+address, overTLS(t, a, false, "")
 					if where == nowhereAtAll {
 						base, c = "http://"+address, plain(t)
 					}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -91,13 +92,13 @@ func (h *halves) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // SIGTERM with 200 transfers under way: no connection is accepted any more, and each transfer comes to its end.
 func TestStopFinishesTransfers(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
-	secure := fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key"))
+	a := authority.New(t)
+	a.Issue("server")
+	secure := fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.File("server.pem"), a.File("server.key"))
 	for name, tc := range map[string]struct {
 		config, scheme string
 		c              *http.Client
-	}{"plain": {"", "http://", plain(t)}, "HTTP/1.1": {secure, "https://", a.client(false, "")}, "HTTP/2": {secure, "https://", a.client(true, "")}} {
+	}{"plain": {"", "http://", plain(t)}, "HTTP/1.1": {secure, "https://", overTLS(t, a, false, "")}, "HTTP/2": {secure, "https://", overTLS(t, a, true, "")}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			stopFinishesTransfers(t, tc.config, tc.scheme, tc.c)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -173,4 +174,17 @@ func plain(t testing.TB) *http.Client {
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// overTLS is plain for an authority's servers: it speaks one protocol only, with the client
+// certificate of a name if that is not "".
+func overTLS(t testing.TB, a *authority.Authority, http2 bool, name string) *http.Client {
+	t.Helper()
+	c := plain(t)
+	transport := c.Transport.(*http.Transport)
+	transport.TLSClientConfig = a.Trusting(name)
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(!http2)
+	transport.Protocols.SetHTTP2(http2)
+	return c
 }

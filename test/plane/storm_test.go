@@ -14,19 +14,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // Reloads one after the other, new settings and new certificates in the middle of handshakes and of transfers: no client sees any of it.
 func TestReloadStorm(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	registry := harness.Registry(t, harness.RegistryOptions{})
 	image := harness.NewImage(harness.ImageOptions{LayerSize: 2 << 20})
 	pushOver(t, plain(t), registry.URL, "app", "v1", image)
 	blob := image.Layers[0].Digest
-	b := front(t, registry.URL, fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\nshutdown_grace: 20s\n", a.file("server.pem"), a.file("server.key")))
+	b := front(t, registry.URL, fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\nshutdown_grace: 20s\n", a.File("server.pem"), a.File("server.key")))
 	text, err := os.ReadFile(b.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +38,7 @@ func TestReloadStorm(t *testing.T) {
 	var clients, storm sync.WaitGroup
 	var transfers atomic.Int64
 	for i := range 8 {
-		c := a.client(i%2 == 0, "")
+		c := overTLS(t, a, i%2 == 0, "")
 		c.Transport.(*http.Transport).DisableKeepAlives = i%4 > 1
 		clients.Go(func() {
 			defer c.CloseIdleConnections()
@@ -65,7 +66,7 @@ func TestReloadStorm(t *testing.T) {
 	}
 	storm.Go(func() { // new certificates
 		for ctx.Err() == nil {
-			a.issue("server")
+			a.Issue("server")
 			time.Sleep(30 * time.Millisecond)
 		}
 	})

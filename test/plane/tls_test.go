@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -82,7 +83,7 @@ const (
 )
 
 // stand starts bellbuoy in front of a virtual host, with TLS ending at a place, and returns where clients go.
-func stand(t *testing.T, a *authority, where place, v *virtualHost, config string) (b *harness.Buoy, address string) {
+func stand(t *testing.T, a *authority.Authority, where place, v *virtualHost, config string) (b *harness.Buoy, address string) {
 	t.Helper()
 	upstream := ""
 	if v.only {
@@ -93,13 +94,13 @@ func stand(t *testing.T, a *authority, where place, v *virtualHost, config strin
 	}
 	switch where {
 	case atBellbuoy:
-		config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key"))
+		config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.File("server.pem"), a.File("server.key"))
 	case inFront:
 		config += "trusted_proxies: [127.0.0.1]\n"
 	}
 	b = front(t, v.URL, config, upstream)
 	if where == inFront {
-		return b, haproxy(t, "  server b "+b.Host+"\n", "ssl crt "+a.file("server.both")+" alpn h2,http/1.1",
+		return b, haproxy(t, "  server b "+b.Host+"\n", "ssl crt "+a.File("server.both")+" alpn h2,http/1.1",
 			"option forwardfor", "http-request set-header X-Forwarded-Proto https")
 	}
 	return b, b.Host
@@ -109,8 +110,8 @@ func stand(t *testing.T, a *authority, where place, v *virtualHost, config strin
 // that know their own name only. No byte goes around bellbuoy.
 func TestClientsOverTLS(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 	for i, tc := range []struct {
 		where place
@@ -120,7 +121,7 @@ func TestClientsOverTLS(t *testing.T) {
 			t.Parallel()
 			v := newVirtualHost(t, registry.URL, tc.only)
 			b, address := stand(t, a, tc.where, v, "")
-			p := player{T: t, address: address, secure: tc.where != nowhereAtAll, ca: a.file("ca.pem")}
+			p := player{T: t, address: address, secure: tc.where != nowhereAtAll, ca: a.File("ca.pem")}
 			repository := fmt.Sprintf("tls/%d", i)
 			for _, play := range []func(harness.Artifact, string){p.crane, p.skopeo, p.oras, p.regctl, p.helm, p.curl} {
 				before := v.count()
@@ -252,8 +253,8 @@ func (p player) same(a harness.Artifact, layout string) {
 // The conformance program counts the same over each protocol as at the registry itself, and bellbuoy carries each of its requests.
 func TestConformanceOverTLS(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	direct := harness.Conformance(t, harness.Registry(t, harness.RegistryOptions{Delete: true}).Host, harness.DistributionLacks...)
 	for _, tc := range []struct {
 		where    place
@@ -268,7 +269,7 @@ func TestConformanceOverTLS(t *testing.T) {
 		t.Run(fmt.Sprintf("%s, %s, own host %t", tc.where, tc.protocol, tc.only), func(t *testing.T) {
 			v := newVirtualHost(t, harness.Registry(t, harness.RegistryOptions{Delete: true}).URL, tc.only)
 			b, address := stand(t, a, tc.where, v, "log: {access: true}\n")
-			settings := append([]string{"OCI_TLS=enabled", "SSL_CERT_FILE=" + a.file("ca.pem"), tc.settings}, harness.DistributionLacks...)
+			settings := append([]string{"OCI_TLS=enabled", "SSL_CERT_FILE=" + a.File("ca.pem"), tc.settings}, harness.DistributionLacks...)
 			through := harness.Conformance(t, address, settings...)
 			if through.Passed != direct.Passed || through.Failed != direct.Failed || through.Skipped != direct.Skipped || direct.Passed < 300 {
 				t.Errorf("passed, failed, skipped: %d %d %d through bellbuoy, %d %d %d directly\n%s", through.Passed, through.Failed, through.Skipped,
@@ -290,34 +291,34 @@ func TestConformanceOverTLS(t *testing.T) {
 // A certificate of the client's is needed, and its CN is the operator.
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
-	a.issue("ann")
-	other := newAuthority(t)
-	other.issue("eve")
+	a := authority.New(t)
+	a.Issue("server")
+	a.Issue("ann")
+	other := authority.New(t)
+	other.Issue("eve")
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
-	b := harness.Bellbuoy(t, fmt.Sprintf("tls: {cert_file: %q, key_file: %q, client_ca_file: %q}\n", a.file("server.pem"), a.file("server.key"), a.file("ca.pem"))+
-		"upstreams: [{type: registry, url: "+registry.URL+", external_url: \"https://registry.example.com/mirror\"}]\n"+
+	b := harness.Bellbuoy(t, fmt.Sprintf("tls: {cert_file: %q, key_file: %q, client_ca_file: %q}\n", a.File("server.pem"), a.File("server.key"), a.File("ca.pem"))+
+		"upstreams: [{type: registry, url: "+registry.URL+", external_url: \"https://registry.example.com\"}]\n"+
 		"webhooks: [{name: w, url: \""+hooks.URL("/w")+"\", format: bellbuoy}, {name: h, url: \""+hooks.URL("/h")+"\"}]\n")
 	image := harness.NewImage(harness.ImageOptions{})
-	p := player{T: t, address: b.Host, secure: true, ca: a.file("ca.pem")}
+	p := player{T: t, address: b.Host, secure: true, ca: a.File("ca.pem")}
 	bare := harness.Env(t)
-	if _, err := harness.Try(t, bare, "curl", "-sS", "--fail", "--cacert", a.file("ca.pem"), "https://"+b.Host+"/v2/"); err == nil {
+	if _, err := harness.Try(t, bare, "curl", "-sS", "--fail", "--cacert", a.File("ca.pem"), "https://"+b.Host+"/v2/"); err == nil {
 		t.Error("curl needed no certificate")
 	}
-	if _, err := harness.Try(t, bare, "curl", "-sS", "--fail", "--cacert", a.file("ca.pem"), "--cert", other.file("eve.both"), "https://"+b.Host+"/v2/"); err == nil {
+	if _, err := harness.Try(t, bare, "curl", "-sS", "--fail", "--cacert", a.File("ca.pem"), "--cert", other.File("eve.both"), "https://"+b.Host+"/v2/"); err == nil {
 		t.Error("a certificate of anybody's was good")
 	}
 	if _, err := harness.Try(t, p.env(), "crane", "push", image.Layout(t, "x"), b.Host+"/mtls/app:v0"); err == nil {
 		t.Error("crane needed no certificate")
 	}
 	// crane itself presents no certificate: its users put a proxy beside it that does.
-	beside := haproxy(t, fmt.Sprintf("  server b %s ssl crt %s ca-file %s verify required\n", b.Host, a.file("ann.both"), a.file("ca.pem")), "ssl crt "+a.file("server.both")+" alpn h2,http/1.1",
+	beside := haproxy(t, fmt.Sprintf("  server b %s ssl crt %s ca-file %s verify required\n", b.Host, a.File("ann.both"), a.File("ca.pem")), "ssl crt "+a.File("server.both")+" alpn h2,http/1.1",
 		"http-request set-header Host "+b.Host)
-	pushOver(t, a.client(false, "ann"), "https://"+b.Host, "mtls/app", "v1", image)
-	pushOver(t, a.client(true, "ann"), "https://"+b.Host, "mtls/app", "v2", image)
+	pushOver(t, overTLS(t, a, false, "ann"), "https://"+b.Host, "mtls/app", "v1", image)
+	pushOver(t, overTLS(t, a, true, "ann"), "https://"+b.Host, "mtls/app", "v2", image)
 	harness.Run(t, p.env(), "crane", "push", image.Layout(t, "x"), beside+"/mtls/app:v3")
-	harness.Run(t, bare, "curl", "-sS", "--fail", "--cacert", a.file("ca.pem"), "--cert", a.file("ann.both"), "-T", file(t, "manifest", string(image.Manifest)),
+	harness.Run(t, bare, "curl", "-sS", "--fail", "--cacert", a.File("ca.pem"), "--cert", a.File("ann.both"), "-T", file(t, "manifest", string(image.Manifest)),
 		"-H", "Content-Type: "+image.MediaType, "https://"+b.Host+"/v2/mtls/app/manifests/v4")
 	for _, post := range hooks.WaitAt("/w", 4, soon) {
 		if got := post.Text("operator"); got != "ann" {
@@ -325,7 +326,7 @@ func TestClientCertificates(t *testing.T) {
 		}
 	}
 	for _, post := range hooks.WaitAt("/h", 4, soon) {
-		if got := post.Text("event_data.resources.0.resource_url"); !strings.HasPrefix(got, "registry.example.com/mirror/mtls/app:v") {
+		if got := post.Text("event_data.resources.0.resource_url"); !strings.HasPrefix(got, "registry.example.com/mtls/app:v") {
 			t.Errorf("the webhook names %s", got)
 		}
 	}
@@ -356,16 +357,16 @@ func pushOver(t *testing.T, c *http.Client, base, repository, tag string, image 
 // New files are a new certificate for new connections; those that are there go on.
 func TestCertificatesChange(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server")
+	a := authority.New(t)
+	a.Issue("server")
 	up := &halves{size: 1 << 20, release: make(chan struct{})}
 	srv := httptest.NewServer(up)
 	t.Cleanup(srv.Close)
 	release := sync.OnceFunc(func() { close(up.release) })
 	t.Cleanup(release)
-	b := front(t, srv.URL, fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.file("server.pem"), a.file("server.key")))
+	b := front(t, srv.URL, fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", a.File("server.pem"), a.File("server.key")))
 	serial := func() int64 {
-		c, err := tls.Dial("tcp", b.Host, a.trusting(""))
+		c, err := tls.Dial("tcp", b.Host, a.Trusting(""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -375,7 +376,7 @@ func TestCertificatesChange(t *testing.T) {
 	before := serial()
 	var transfers sync.WaitGroup
 	for _, http2 := range []bool{false, true} {
-		c := a.client(http2, "")
+		c := overTLS(t, a, http2, "")
 		transfers.Go(func() {
 			for range 2 { // the second on the same connection
 				got, err := send(c, http.MethodGet, "https://"+b.Host+"/v2/app/blobs/sha256:"+strings.Repeat("ab", 32), nil)
@@ -386,14 +387,14 @@ func TestCertificatesChange(t *testing.T) {
 		})
 	}
 	eventually(soon, func() bool { return up.come.Load() == 2 })
-	if err := os.WriteFile(a.file("server.key"), []byte("no key"), 0o600); err != nil {
+	if err := os.WriteFile(a.File("server.key"), []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(600 * time.Millisecond) // longer than a change may take to be noticed: half a change must not count
 	if got := serial(); got != before {
 		t.Errorf("serial %d", got)
 	}
-	a.issue("server")
+	a.Issue("server")
 	if !eventually(soon, func() bool { return serial() != before }) {
 		t.Error("new connections still see the old certificate")
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -35,7 +36,7 @@ func (k *callers) others(who ...string) []string {
 }
 
 // newSecureUpstream is a registry behind TLS that demands a certificate of an authority.
-func newSecureUpstream(t *testing.T, a *authority, registry string) (address string, k *callers) {
+func newSecureUpstream(t *testing.T, a *authority.Authority, registry string) (address string, k *callers) {
 	t.Helper()
 	target, err := url.Parse(registry)
 	if err != nil {
@@ -49,7 +50,7 @@ func newSecureUpstream(t *testing.T, a *authority, registry string) (address str
 		k.mu.Unlock()
 		next.ServeHTTP(w, r)
 	}))
-	srv.TLS = a.trusting("upstream")
+	srv.TLS = a.Trusting("upstream")
 	srv.TLS.ClientCAs, srv.TLS.ClientAuth = srv.TLS.RootCAs, tls.RequireAndVerifyClientCert
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
@@ -60,16 +61,16 @@ func newSecureUpstream(t *testing.T, a *authority, registry string) (address str
 // bellbuoy's own questions. New files of that are used without a restart.
 func TestUpstreamOverTLS(t *testing.T) {
 	t.Parallel()
-	a, stranger := newAuthority(t), newAuthority(t)
-	a.issue("upstream")
-	a.issue("buoy") // serial 3
-	stranger.issue("buoy")
+	a, stranger := authority.New(t), authority.New(t)
+	a.Issue("upstream")
+	a.Issue("buoy") // serial 3
+	stranger.Issue("buoy")
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true}), harness.NewReceiver(t)
 	address, k := newSecureUpstream(t, a, registry.URL)
-	start := func(ca, by *authority) *harness.Buoy {
-		settings := fmt.Sprintf("ca_file: %q, server_name: localhost", ca.file("ca.pem"))
+	start := func(ca, by *authority.Authority) *harness.Buoy {
+		settings := fmt.Sprintf("ca_file: %q, server_name: localhost", ca.File("ca.pem"))
 		if by != nil {
-			settings += fmt.Sprintf(", cert_file: %q, key_file: %q", by.file("buoy.pem"), by.file("buoy.key"))
+			settings += fmt.Sprintf(", cert_file: %q, key_file: %q", by.File("buoy.pem"), by.File("buoy.key"))
 		}
 		return harness.Bellbuoy(t, "upstreams: [{type: registry, url: \"https://"+address+"\", external_url: \"https://registry.example.com\", tls: {"+settings+"}}]\n"+
 			"webhooks: [{name: w, url: \""+hooks.URL("/w")+"\", format: bellbuoy, events: [\"*\"]}]\n")
@@ -92,7 +93,7 @@ func TestUpstreamOverTLS(t *testing.T) {
 			t.Errorf("%s: answered %s", name, got.Body)
 		}
 	}
-	a.issue("buoy")
+	a.Issue("buoy")
 	if !eventually(soon, func() bool {
 		must(t, c, http.StatusOK, http.MethodGet, b.ProxyURL+"/v2/", nil)
 		return k.has("buoy 4 localhost")
@@ -105,13 +106,13 @@ func TestUpstreamOverTLS(t *testing.T) {
 // Another client_ca_file counts at once: who had a certificate of the old CA is refused, also where his session could be resumed.
 func TestClientCAChanges(t *testing.T) {
 	t.Parallel()
-	a, other := newAuthority(t), newAuthority(t)
-	a.issue("server")
-	a.issue("ann")
-	other.issue("eve")
-	a.write("clients.pem", "CERTIFICATE", a.cert.Raw)
+	a, other := authority.New(t), authority.New(t)
+	a.Issue("server")
+	a.Issue("ann")
+	other.Issue("eve")
+	a.Write(a.File("clients.pem"))
 	registry := harness.Registry(t, harness.RegistryOptions{})
-	b := front(t, registry.URL, fmt.Sprintf("tls: {cert_file: %q, key_file: %q, client_ca_file: %q}\n", a.file("server.pem"), a.file("server.key"), a.file("clients.pem")))
+	b := front(t, registry.URL, fmt.Sprintf("tls: {cert_file: %q, key_file: %q, client_ca_file: %q}\n", a.File("server.pem"), a.File("server.key"), a.File("clients.pem")))
 	get := func(config *tls.Config) (resumed bool, err error) {
 		c := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
 		res, err := c.Get("https://" + b.Host + "/v2/")
@@ -122,10 +123,10 @@ func TestClientCAChanges(t *testing.T) {
 		return res.TLS.DidResume, nil
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		a.write("clients.pem", "CERTIFICATE", a.cert.Raw)
-		ann, eve := a.trusting("ann"), a.trusting("")
+		a.Write(a.File("clients.pem"))
+		ann, eve := a.Trusting("ann"), a.Trusting("")
 		ann.ClientSessionCache, ann.MaxVersion = tls.NewLRUClientSessionCache(8), version
-		pair, err := tls.LoadX509KeyPair(other.file("eve.pem"), other.file("eve.key"))
+		pair, err := tls.LoadX509KeyPair(other.File("eve.pem"), other.File("eve.key"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +140,7 @@ func TestClientCAChanges(t *testing.T) {
 		if _, err := get(eve); err == nil {
 			t.Error("eve has no certificate of the CA, and is served")
 		}
-		a.write("clients.pem", "CERTIFICATE", other.cert.Raw)
+		other.Write(a.File("clients.pem"))
 		if !eventually(soon, func() bool { _, err := get(eve); return err == nil }) {
 			t.Fatal("the new CA never counts")
 		}
