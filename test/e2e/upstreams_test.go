@@ -220,7 +220,7 @@ func TestHugeManifest(t *testing.T) {
 		t.Errorf("%s, %d of %d bytes", resp.Status, got, len(huge))
 	}
 	s.expect(repo, event{
-		Type: "PUSH_ARTIFACT", Repository: repo, Namespace: "huge", Name: "app", Tags: []string{"v1"}, Digest: digest, Changed: yes(), Kind: "other",
+		Type: "PUSH_ARTIFACT", Repository: repo, Namespace: "huge", Name: "app", Tags: []string{"v1"}, Digest: digest, Changed: yes(), // of an unknown kind
 	})
 	s.end()
 }
