@@ -14,28 +14,30 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// ErrNoWebhook: no webhook of that name is configured.
+// ErrNoWebhook means that no webhook of that name is configured.
 var ErrNoWebhook = errors.New("no such webhook")
 
-// WebhookState is how a webhook is doing.
+// WebhookState describes the current state of a webhook.
 type WebhookState struct {
 	Name      string
 	Enabled   bool   // in the configuration
 	Off       string // SwitchedByGone, SwitchedByOperator, or "": it is on
 	OffSince  time.Time
-	OwnedHere bool // its lane belongs to this replica
-	Open      bool // its circuit
+	OwnedHere bool // the lane belongs to this replica
+	Open      bool // the circuit is open
 	ProbeAt   time.Time
-	Failing   time.Time // since when its receiver has taken nothing; zero: it takes what is sent, or nothing was
-	Why       string    // of the last failure
-	Pending   int64
-	Oldest    time.Time // of the pending ones; zero: none
-	Dead      int64
-	Parked    int64
-	Fired     map[detect.Type]time.Time // when it last got an event of each type
+	// Failing is when the receiver began to fail. Zero: the last attempt succeeded, or there
+	// was none.
+	Failing time.Time
+	Why     string // the error of the last failed attempt
+	Pending int64
+	Oldest  time.Time // when the oldest pending delivery was planned; zero: none is pending
+	Dead    int64
+	Parked  int64
+	Fired   map[detect.Type]time.Time // the last event that the webhook got, by type
 }
 
-// States tells how each webhook is doing, in the configuration's order.
+// States returns the state of each webhook, in the order of the configuration.
 func (d *Dispatcher) States(ctx context.Context) ([]WebhookState, error) {
 	found, err := d.store.Depths(ctx)
 	if err != nil {
@@ -62,7 +64,7 @@ func (d *Dispatcher) States(ctx context.Context) ([]WebhookState, error) {
 	return out, nil
 }
 
-// Redeliver makes delivered or dead deliveries pending again, due now, and tells how many.
+// Redeliver makes delivered or dead deliveries pending again and due now. It returns how many.
 func (d *Dispatcher) Redeliver(ctx context.Context, q store.DeliveryQuery) (int, error) {
 	n, err := d.store.Redeliver(ctx, q)
 	d.wake(store.Wake{Webhook: q.Webhook})
@@ -72,7 +74,8 @@ func (d *Dispatcher) Redeliver(ctx context.Context, q store.DeliveryQuery) (int,
 	return n, nil
 }
 
-// Ping sends a sample event to a webhook at once, past its queue, its circuit and its filters. Nothing of it is recorded.
+// Ping sends a sample event to a webhook at once. It bypasses the lane, the circuit and the
+// filters, and records nothing.
 func (d *Dispatcher) Ping(ctx context.Context, name string) (webhook.Result, error) {
 	h := d.set.Load().named[name]
 	if h == nil {
@@ -95,10 +98,10 @@ func (d *Dispatcher) Ping(ctx context.Context, name string) (webhook.Result, err
 	return h.Poster.Post(ctx, message(messageID(store.Delivery{EventID: e.ID, Number: number}), p)), nil
 }
 
-// Explain tells which webhooks an event concerns.
+// Explain reports, for each webhook, whether it would get the event.
 func (d *Dispatcher) Explain(e detect.Event) []Verdict { return d.set.Load().Explain(e) }
 
-// Events are recorded events.
+// Events returns recorded events.
 func (d *Dispatcher) Events(ctx context.Context, q store.EventQuery) ([]detect.Event, error) {
 	found, err := d.store.Events(ctx, q)
 	if err != nil {
@@ -108,7 +111,8 @@ func (d *Dispatcher) Events(ctx context.Context, q store.EventQuery) ([]detect.E
 	for _, s := range found {
 		e, err := fromEvent(s)
 		if err != nil {
-			// What cannot be read is shown by what it is searched by, rather than hiding all others.
+			// An event that cannot be decoded is shown with its search columns, so that
+			// the others are still listed.
 			e = detect.Event{ID: s.ID, Seq: s.Seq, Type: detect.Type(s.Type), At: s.At, Upstream: s.Upstream, Repository: s.Repository}
 		}
 		out = append(out, e)
@@ -116,20 +120,20 @@ func (d *Dispatcher) Events(ctx context.Context, q store.EventQuery) ([]detect.E
 	return out, nil
 }
 
-// EventAppended is closed when there is an event that Events did not return before.
+// EventAppended returns a channel that is closed when an event is appended.
 func (d *Dispatcher) EventAppended() <-chan struct{} { return d.store.EventAppended() }
 
-// Deliveries are recorded deliveries.
+// Deliveries returns recorded deliveries.
 func (d *Dispatcher) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
 	return d.store.Deliveries(ctx, q)
 }
 
-// Attempts are those of one delivery.
+// Attempts returns the recorded attempts of one delivery.
 func (d *Dispatcher) Attempts(ctx context.Context, deliveryID int64) ([]store.Attempt, error) {
 	return d.store.Attempts(ctx, deliveryID)
 }
 
-// sampleType is a type that the webhook wants; a push if it wants any.
+// sampleType returns a type that the webhook wants, or a push if it wants none.
 func (h *compiledWebhook) sampleType() detect.Type {
 	for _, t := range Types() {
 		if h.types[t] {

@@ -16,31 +16,33 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// Reasons of dead letters that no receiver's answer gave; the others are webhook.Reasons.
+// Reasons of dead letters that do not come from a receiver's answer. The others are
+// webhook.Reasons.
 const (
-	ReasonExhausted    = "exhausted"    // the schedule is over, the last attempt failed
-	ReasonExpired      = "expired"      // it became too old: it waited for an open circuit, a rate, or what the receiver asked for
-	ReasonSuperseded   = "superseded"   // a newer one of its tag was delivered
-	ReasonUnrenderable = "unrenderable" // its format cannot tell of this event
+	ReasonExhausted    = "exhausted"    // the last attempt of the schedule failed
+	ReasonExpired      = "expired"      // too old after waiting for a circuit, a rate limit or a Retry-After
+	ReasonSuperseded   = "superseded"   // a newer delivery of the tag succeeded
+	ReasonUnrenderable = "unrenderable" // the format cannot render the event
 )
 
-// job is one attempt that has begun.
+// job is one attempt in progress.
 type job struct {
 	delivery store.Delivery
 	hook     *compiledWebhook
 	epoch    int64
-	probe    bool // under an open circuit
+	probe    bool // the circuit was open when it began
 	expiry   time.Time
 }
 
-// finished is an attempt's outcome on its way to the store.
+// attemptOutcome is the outcome of an attempt until it is stored.
 type attemptOutcome struct {
 	outcome store.Outcome
-	event   string // its id, for the log
-	gone    bool   // the receiver wants nothing any more
+	event   string // the event's id, for the log
+	gone    bool   // the receiver answered 410
 }
 
-// attempt renders where that is not done yet, posts, and hands over what came of it.
+// attempt makes one attempt: it renders the body if none is stored, POSTs it, and queues the
+// outcome.
 func (l *lane) attempt(j job) {
 	fresh, payload, err := l.render(j)
 	switch {
@@ -51,7 +53,7 @@ func (l *lane) attempt(j job) {
 	case err != nil:
 		l.abort(j, err)
 	case !j.probe && l.waits():
-		l.abort(j, nil) // the circuit has opened meanwhile
+		l.abort(j, nil) // the circuit opened after this job had begun
 	default:
 		l.post(j, fresh, payload)
 	}
@@ -68,7 +70,8 @@ var (
 	errSuperseded   = errors.New("superseded")
 )
 
-// render is the payload of a job: the stored one, or a new one of the event. fresh tells that it is new.
+// render returns the payload of a job: the stored one, or a newly rendered one. fresh reports
+// whether it is new.
 func (l *lane) render(j job) (fresh bool, p *store.Payload, err error) {
 	if j.delivery.Payload != nil && !j.hook.DropOvertaken {
 		return false, j.delivery.Payload, nil
@@ -87,8 +90,9 @@ func (l *lane) render(j job) (fresh bool, p *store.Payload, err error) {
 	return true, p, err
 }
 
-// overtaken is errSuperseded when a newer push or delete of the tag was delivered and the webhook does not want the older. One that tells of several
-// tags never is: the newer one told of one of them.
+// overtaken returns errSuperseded when a newer push or delete of the tag was delivered and the
+// webhook drops overtaken ones. A delivery about several tags is never overtaken: the newer one was
+// about only one of them.
 func (l *lane) overtaken(j job, e detect.Event) error {
 	if !j.hook.DropOvertaken || !changesTag(e.Type) || j.delivery.Number == 0 && len(e.Tags) > 1 {
 		return nil
@@ -103,8 +107,9 @@ func (l *lane) overtaken(j job, e detect.Event) error {
 	return nil
 }
 
-// renderPayload tells of the event, or of its tag of that number. Where the format has been changed since the delivery was planned, one that is not
-// per tag tells of the one tag as if it were alone.
+// renderPayload renders the event, or its tag with that number. If the webhook's format has changed
+// since the delivery was planned, a format that is not per tag renders the event as if it had that
+// tag alone.
 func renderPayload(f Format, e detect.Event, number int) (p *store.Payload, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -131,8 +136,8 @@ func renderPayload(f Format, e detect.Event, number int) (p *store.Payload, err 
 	return &store.Payload{ContentType: contentType, Header: header, Body: body}, nil
 }
 
-// payload is renderPayload's, and the values of the URL's placeholders. They are kept beside the headers, under names that no header can
-// have, so that each attempt goes to the same URL.
+// payload renders the event and adds the values of the URL's placeholders. The values are stored
+// with the headers, under names that no header can have, so that each attempt goes to the same URL.
 func (h *compiledWebhook) payload(e detect.Event, number int) (*store.Payload, error) {
 	p, err := renderPayload(h.Format, e, number)
 	if err != nil || len(h.Placeholders) == 0 {
@@ -150,7 +155,8 @@ func (h *compiledWebhook) payload(e detect.Event, number int) (*store.Payload, e
 	return p, nil
 }
 
-// messageID is the webhook-id: the event's, and the tag's number where the POST tells of one. It is the same for every attempt and every replica.
+// messageID returns the webhook-id: the event's id, followed by the tag's number if the POST is
+// about one tag. Every attempt of every replica uses the same id.
 func messageID(d store.Delivery) string {
 	if d.Number == 0 {
 		return d.EventID
@@ -158,7 +164,7 @@ func messageID(d store.Delivery) string {
 	return fmt.Sprintf("%s_%d", d.EventID, d.Number)
 }
 
-// MessageOf is what a delivery that has been rendered sends.
+// MessageOf returns the message of a delivery that has been rendered.
 func MessageOf(d store.Delivery) webhook.Message { return message(messageID(d), d.Payload) }
 
 func message(id string, p *store.Payload) webhook.Message {
@@ -183,7 +189,7 @@ func (l *lane) post(j job, fresh bool, p *store.Payload) {
 	at := time.Now()
 	result := j.hook.Poster.Post(l.d.posting, message(messageID(j.delivery), p))
 	if result.Reason == webhook.ReasonCanceled && l.d.posting.Err() != nil {
-		l.abort(j, nil) // shutting down: whoever comes next tries again
+		l.abort(j, nil) // bellbuoy stops: the next start tries again
 		return
 	}
 	l.mu.Lock()
@@ -201,7 +207,7 @@ func (l *lane) post(j job, fresh bool, p *store.Payload) {
 	l.startPump()
 }
 
-// label is an attempt's outcome as the metric names it.
+// label returns the outcome of an attempt as the metric names it.
 func label(f attemptOutcome, r webhook.Result) string {
 	if f.outcome.State == store.Dead {
 		return "dead"
@@ -209,7 +215,7 @@ func label(f attemptOutcome, r webhook.Result) string {
 	return string(r.Outcome)
 }
 
-// judge is what an answer means for the delivery, and notes what it means for the lane.
+// judge turns the receiver's answer into the delivery's outcome and updates the lane's circuit.
 func (l *lane) judge(j job, r webhook.Result) attemptOutcome {
 	f := attemptOutcome{outcome: l.outcome(j.delivery, store.Delivered, string(r.Reason)), event: j.delivery.EventID}
 	f.outcome.Epoch, f.outcome.Status, f.outcome.Burnt = j.epoch, r.Status, true
@@ -219,7 +225,8 @@ func (l *lane) judge(j job, r webhook.Result) attemptOutcome {
 		l.recovery.succeeded()
 	case webhook.Permanent:
 		f.outcome.State = store.Dead
-		if r.Reason != webhook.ReasonBody { // that one was never sent
+		// a body that was never sent says nothing about the receiver
+		if r.Reason != webhook.ReasonBody {
 			l.receiverAnswered()
 		}
 	case webhook.Gone:
@@ -237,15 +244,16 @@ func (l *lane) judge(j job, r webhook.Result) attemptOutcome {
 	return f
 }
 
-// retry is the outcome of a retryable failure, and what it means for the lane.
+// retry handles a retryable failure: it schedules the next attempt and updates the circuit.
 func (l *lane) retry(o *store.Outcome, j job, r webhook.Result) {
 	now := time.Now()
 	l.scheduleRetry(o, j, r, now)
 	l.noteFailure(now, j, r, o.State)
 }
 
-// waitAgain makes a delivery wait for its next attempt, if there is one. A probe burns an attempt only where the receiver answered that it is busy:
-// as long as nothing answers, what waits keeps its attempts.
+// scheduleRetry sets the time of the next attempt, or makes a dead letter after the last one. A
+// probe uses up an attempt only if the receiver answered 429 or 503, so deliveries keep their
+// attempts while a receiver is down.
 func (l *lane) scheduleRetry(o *store.Outcome, j job, r webhook.Result, now time.Time) {
 	o.State = store.Pending
 	if j.probe && r.Status != http.StatusTooManyRequests && r.Status != http.StatusServiceUnavailable {
@@ -265,14 +273,14 @@ func (l *lane) scheduleRetry(o *store.Outcome, j job, r webhook.Result, now time
 	}
 }
 
-// noteEnd forgets what the lane knows of a delivery that does not wait any more.
+// forgetEnded drops the recovery's note of a delivery that is no longer pending.
 func (l *lane) forgetEnded(f attemptOutcome) {
 	if f.outcome.State != store.Pending {
 		l.recovery.ended(f.outcome.DeliveryID)
 	}
 }
 
-// answered notes that the receiver works.
+// receiverAnswered closes the circuit after an answer that is no retryable failure.
 func (l *lane) receiverAnswered() {
 	open, loud := l.circuit.succeeded()
 	if open {
@@ -285,7 +293,7 @@ func (l *lane) receiverAnswered() {
 
 func (l *lane) noteFailure(now time.Time, j job, r webhook.Result, became store.State) {
 	if j.epoch != l.epoch {
-		return // a lane that is somebody else's by now
+		return // the lane has changed its owner
 	}
 	was := l.circuit.open
 	opened := l.circuit.failed(now, j.delivery.ID, j.probe, r.After)
@@ -302,7 +310,8 @@ func (l *lane) noteFailure(now time.Time, j job, r webhook.Result, became store.
 	}
 }
 
-// tellAgain keeps a receiver that fails every now and then from filling the log. What becomes of each delivery is in the store.
+// warnEvery bounds how often the log mentions a receiver that fails occasionally. The outcome of
+// each delivery is in the store.
 const warnEvery = time.Minute
 
 func (l *lane) disableGone() {
@@ -318,7 +327,7 @@ func (l *lane) outcome(d store.Delivery, s store.State, reason string) store.Out
 	return store.Outcome{DeliveryID: d.ID, Webhook: l.name, Epoch: l.epoch, State: s, Reason: reason, Status: d.Status}
 }
 
-// giveUp makes a dead letter of a job for which no POST was made.
+// giveUp makes a dead letter of a job that was never POSTed.
 func (l *lane) giveUp(j job, reason string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -340,7 +349,7 @@ func (l *lane) logDead(f attemptOutcome, text string) {
 		zap.String("reason", f.outcome.Reason), zap.Int("status", f.outcome.Status), zap.String("error", text))
 }
 
-// abort leaves the delivery as it is, because of the store (err) or a shutdown.
+// abort ends a job without an outcome, because the store failed (err) or bellbuoy stops (nil).
 func (l *lane) abort(j job, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

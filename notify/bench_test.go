@@ -13,7 +13,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// BenchmarkDeliveries commits events to two of fifty webhooks, one of which hangs, on SQLite; it reports deliveries per second, producers included.
+// BenchmarkDeliveries commits events to two of fifty webhooks, one of which hangs, on SQLite; it
+// reports deliveries per second, producers included.
 func BenchmarkDeliveries(b *testing.B) {
 	s, err := sqlite.Open(b.Context(), sqlite.Options{Dir: b.TempDir()})
 	if err != nil {

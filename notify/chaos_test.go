@@ -17,8 +17,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// Replicas that are killed and come back, a store that fails now and then, receivers that fail now and then: every event that was committed, or kept for
-// later by a process that lived, arrives with the same id and bytes each time. The store in memory checks the rest.
+// Replicas that are killed and come back, a store that fails now and then, receivers that fail now
+// and then: every event that was committed, or kept for later by a process that lived, arrives with
+// the same id and bytes each time. The store in memory checks the rest.
 func TestChaos(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {

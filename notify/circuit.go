@@ -6,37 +6,40 @@ import (
 )
 
 const (
-	circuitAfter = 5 // failures in a row open it
+	circuitAfter = 5 // failures in a row that open it
 	circuitFirst = 5 * time.Second
 	circuitMost  = 5 * time.Minute
 )
 
-// circuit keeps deliveries from a receiver that fails. While it is open they wait, and every now and then one of them probes. A receiver that
-// asks to wait (Retry-After) opens it at once, for as long as it asks.
+// circuit stops deliveries to a receiver that fails. While it is open, deliveries wait and one of
+// them probes from time to time. A Retry-After opens it at once, for the time that it names.
 //
-//	closed ── five retryable failures in a row, ──► open ── wait over ──► one probe ── fails: twice the wait ──► open
-//	   ▲      or one with Retry-After                                        │
-//	   └──────────────────── any answer that is no such failure ─────────────┘
+//	closed ─── five retryable failures in a row, ───► open ◄── fails: twice the wait ─┐
+//	   ▲       or one with Retry-After                  └────── wait over ──► one probe ┤
+//	   └──────────────────────── any answer that is no such failure ────────────────────┘
 //
-// The owner of the lane guards it.
+// The lane's lock guards it.
 type circuit struct {
 	failures int
 	open     bool
-	loud     bool           // open, and not only because the receiver has asked to wait
-	wait     time.Duration  // until the next probe, as it was when the last one failed
-	retryAt  time.Time      // of the next probe
-	probed   map[int64]bool // deliveries whose probe failed since it opened; others come first
+	// open because of failures, not only because of a Retry-After; this is logged
+	loud    bool
+	wait    time.Duration  // before jitter, the wait for the next probe
+	retryAt time.Time      // when the next probe may begin
+	probed  map[int64]bool // deliveries that failed as a probe; others come first
 }
 
-// succeeded closes it, and reports what it was.
+// succeeded closes the circuit. It reports whether the circuit was open, and whether that was
+// logged.
 func (c *circuit) succeeded() (open, loud bool) {
 	open, loud = c.open, c.loud
 	*c = circuit{}
 	return open, loud
 }
 
-// failed notes a failure, and reports whether five in a row have opened it now. asked is how long the receiver asked to wait. A failure of what
-// was under way when it opened changes nothing but that.
+// failed notes a failure and reports whether five failures in a row have opened the circuit now.
+// asked is the Retry-After of the answer. Once the circuit is open, failures other than a probe's
+// only extend the wait.
 func (c *circuit) failed(now time.Time, id int64, probe bool, asked time.Duration) (opened bool) {
 	c.failures++
 	many := c.failures >= circuitAfter
@@ -62,8 +65,8 @@ func (c *circuit) failed(now time.Time, id int64, probe bool, asked time.Duratio
 	return opened
 }
 
-// choose is the place of the delivery that shall probe: the first that has not failed at it yet, so that one event that the receiver cannot
-// digest does not keep the others away.
+// choose returns the index of the delivery that probes: the first one that has not failed as a
+// probe yet. So an event that the receiver always refuses does not block the others.
 func (c *circuit) choose(n int, id func(int) int64) int {
 	for i := range n {
 		if !c.probed[id(i)] {
@@ -74,7 +77,8 @@ func (c *circuit) choose(n int, id func(int) int64) int {
 	return 0
 }
 
-// circuitState is what another owner of the lane, or this one after a restart, needs to know.
+// circuitState is the stored form of a circuit. It survives a restart and a change of the lane's
+// owner.
 type circuitState struct {
 	Open    bool          `json:"open,omitempty"`
 	Wait    time.Duration `json:"wait,omitempty"`
@@ -85,7 +89,8 @@ type circuitState struct {
 func (c *circuit) state(t failureState) []byte {
 	data, err := json.Marshal(circuitState{c.open, c.wait, c.retryAt, t})
 	if err != nil {
-		return nil // a time past the year 9999: then the next owner finds out by itself
+		// a time after the year 9999 cannot be encoded: the state is not stored then
+		return nil
 	}
 	return data
 }
@@ -98,7 +103,7 @@ func readCircuit(data []byte) circuitState {
 	return s
 }
 
-// restore takes what is stored as it is, but for a time that only a wrong clock can have written.
+// restore loads a stored circuit. It corrects a time that only a wrong clock can have written.
 func (c *circuit) restore(data []byte, now time.Time) {
 	s := readCircuit(data)
 	*c = circuit{}

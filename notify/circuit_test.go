@@ -57,7 +57,8 @@ func TestCircuit(t *testing.T) {
 	})
 }
 
-// TestFirstFailureIsLogged: a receiver that fails seldom is known of long before its circuit opens, and fills no log.
+// TestFirstFailureIsLogged: a receiver that fails seldom is known of long before its circuit opens,
+// and fills no log.
 func TestFirstFailureIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
@@ -107,8 +108,8 @@ func TestProbesTakeTurns(t *testing.T) {
 	})
 }
 
-// TestOldDeliveriesExpire: what waits for 7 days, or for twice as long as its schedule where that is longer, is a dead letter, whatever it waits
-// for; redelivered, it has all of that time again.
+// TestOldDeliveriesExpire: what waits for 7 days, or for twice as long as its schedule where that
+// is longer, is a dead letter, whatever it waits for; redelivered, it has all of that time again.
 func TestOldDeliveriesExpire(t *testing.T) {
 	for name, p := range map[string]struct {
 		retry []time.Duration
@@ -150,7 +151,8 @@ func TestOldDeliveriesExpire(t *testing.T) {
 	}
 }
 
-// TestScheduleIsSoManyAttempts: as many as it has entries, however long each takes, and each after its time.
+// TestScheduleIsSoManyAttempts: as many as it has entries, however long each takes, and each after
+// its time.
 func TestScheduleIsSoManyAttempts(t *testing.T) {
 	for name, p := range map[string]struct {
 		retry []time.Duration
@@ -194,7 +196,8 @@ func TestScheduleIsSoManyAttempts(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsBeyondTheSchedule: a clock that was set back, or a schedule that became shorter, holds up nothing.
+// TestNobodyWaitsBeyondTheSchedule: a clock that was set back, or a schedule that became shorter,
+// holds up nothing.
 func TestNobodyWaitsBeyondTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{answer: fails(500, webhook.Retry, 0)}
@@ -217,7 +220,8 @@ func TestNobodyWaitsBeyondTheSchedule(t *testing.T) {
 	})
 }
 
-// TestReceiverThatAsksToWait gets nothing until then, whatever waits for it, also over a restart; and nothing waits for ever.
+// TestReceiverThatAsksToWait gets nothing until then, whatever waits for it, also over a restart;
+// and nothing waits for ever.
 func TestReceiverThatAsksToWait(t *testing.T) {
 	for _, concurrency := range []int{1, 8} {
 		for _, status := range []int{429, 503} {

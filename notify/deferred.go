@@ -15,29 +15,30 @@ import (
 )
 
 const (
-	deferredOverhead = 4 << 10 // a decision's own size in memory, which nobody can measure; what it produced is added
-	deferredBatch    = 64      // kept decisions are committed side by side when their scopes differ
+	deferredOverhead = 4 << 10 // estimated memory of one deferred commit, without its changes
+	deferredBatch    = 64      // commits of different scopes that run at the same time
 	retryFirst       = 100 * time.Millisecond
 	retryMost        = 5 * time.Second
 )
 
-// decision is a commit that is owed.
+// deferredCommit is a commit that could not be stored yet.
 type deferredCommit struct {
 	scope    string
-	fallback bool // a durable intent stands behind it
+	fallback bool // a durable intent covers it
 	decide   func(detect.View) (detect.Changes, error)
 	size     int
 }
 
-// kept is decisions that wait for the store, in order. Within a scope the order is kept, so that the older state of a tag never replaces the newer.
+// deferredQueue holds commits that wait for the store. It keeps their order within a scope, so that
+// an older state of a tag never replaces a newer one.
 type deferredQueue struct {
-	entries, bytes int // bounds
+	entries, bytes int // the bounds
 
 	mu     sync.Mutex
 	queue  []*deferredCommit
-	scopes map[string]int // how many wait of each
+	scopes map[string]int // scope → queued commits
 	used   int
-	more   chan struct{} // something was added
+	more   chan struct{} // receives when something is added
 }
 
 func newDeferredQueue(entries, bytes int) *deferredQueue {
@@ -50,14 +51,15 @@ func (k *deferredQueue) count() int {
 	return len(k.queue)
 }
 
-// waits tells whether something of the scope waits already.
+// waits reports whether a commit of the scope is queued.
 func (k *deferredQueue) waits(scope string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.scopes[scope] > 0
 }
 
-// add keeps d, and returns what had to go for want of room: a decision with an intent behind it first, else d itself.
+// add queues d and returns the commits that it dropped for lack of room: first those with an
+// intent, else d itself.
 func (k *deferredQueue) add(d *deferredCommit) (dropped []*deferredCommit) {
 	d.size += deferredOverhead
 	k.mu.Lock()
@@ -80,7 +82,7 @@ func (k *deferredQueue) add(d *deferredCommit) (dropped []*deferredCommit) {
 	return dropped
 }
 
-// victim is the oldest decision that an intent stands behind, when d itself has none; -1: nobody.
+// evictable returns the index of the oldest commit that has an intent, if d has none; else -1.
 func (k *deferredQueue) evictable(d *deferredCommit) int {
 	if d.fallback {
 		return -1
@@ -102,7 +104,7 @@ func (k *deferredQueue) remove(i int) {
 	}
 }
 
-// batch is the oldest decisions of different scopes. They stay in the queue.
+// batch returns the oldest commits of different scopes without removing them.
 func (k *deferredQueue) batch(most int) []*deferredCommit {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -120,7 +122,7 @@ func (k *deferredQueue) batch(most int) []*deferredCommit {
 	return out
 }
 
-// settle removes d, if it is still there.
+// done removes d if it is still queued.
 func (k *deferredQueue) done(d *deferredCommit) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -138,7 +140,8 @@ func (o *Outbox) CommitLater(ctx context.Context, scope string, fallback bool, d
 	if o.deferred.waits(scope) {
 		return o.deferCommit(d, fmt.Errorf("committing: %w: earlier changes of the same scope still wait", detect.ErrStore))
 	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.timeout) // the client waits
+	// The client is waiting.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.timeout)
 	defer cancel()
 	room, err := o.commit(bounded, store.Terms{Scopes: scopesOf(scope)}, decide)
 	if !errors.Is(err, detect.ErrStore) {
@@ -148,7 +151,7 @@ func (o *Outbox) CommitLater(ctx context.Context, scope string, fallback bool, d
 	return o.deferCommit(d, err)
 }
 
-// keep puts d aside because of err, and says so.
+// deferCommit queues d after err, and returns an error that says what happened to it.
 func (o *Outbox) deferCommit(d *deferredCommit, err error) error {
 	for _, dropped := range o.deferred.add(d) {
 		o.drop(dropped)
@@ -159,7 +162,8 @@ func (o *Outbox) deferCommit(d *deferredCommit, err error) error {
 	return fmt.Errorf("kept in memory: %w", err)
 }
 
-// drop counts a decision that memory has no room for. One with an intent behind it is not lost: the intent is settled when the store is back.
+// drop counts a commit that memory has no room for. A commit with an intent is not lost: the intent
+// is settled when the store works again.
 func (o *Outbox) drop(d *deferredCommit) {
 	if d.fallback {
 		return
@@ -168,7 +172,7 @@ func (o *Outbox) drop(d *deferredCommit) {
 	o.log.Error("event lost", zap.String("scope", d.scope), zap.String("why", "the store fails and memory is full"))
 }
 
-// drain commits what is kept until ctx ends, resting longer and longer while the store fails.
+// commitDeferredLoop commits what is queued until ctx ends. It waits longer after each failure.
 func (o *Outbox) commitDeferredLoop(ctx context.Context) {
 	rest := retryFirst
 	for ctx.Err() == nil {
@@ -190,7 +194,8 @@ func (o *Outbox) commitDeferredLoop(ctx context.Context) {
 	}
 }
 
-// settleAll tries to commit decisions of different scopes side by side, and tells whether any of them is settled.
+// commitDeferred tries to commit a batch, one goroutine for each scope, and reports whether any of
+// it was removed from the queue.
 func (o *Outbox) commitDeferred(ctx context.Context, batch []*deferredCommit) bool {
 	var group sync.WaitGroup
 	var settled atomic.Bool
@@ -210,8 +215,9 @@ func (o *Outbox) commitOneDeferred(ctx context.Context, d *deferredCommit) bool 
 	if errors.Is(err, detect.ErrStore) || ctx.Err() != nil && err != nil {
 		return false
 	}
-	if err != nil { // decide itself refuses: that does not get better
-		o.log.Error("kept event refused", zap.String("scope", d.scope), zap.Error(err))
+	// decide itself fails: another try would fail too.
+	if err != nil {
+		o.log.Error("deferred event refused", zap.String("scope", d.scope), zap.Error(err))
 		if !d.fallback {
 			o.metrics.lost(1)
 		}

@@ -9,21 +9,22 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// kindToggle is rows whose ID is a webhook. They are rows and not lane state because any replica may write them, not only the lane's owner.
+// kindSwitch is the kind of the rows that store switchState. Their ID is the webhook. Any replica
+// may write them, so they are not part of the lane's state, which only its owner writes.
 const kindSwitch = "notify.toggle"
 
-// What switched a webhook off at run time.
+// Reasons for which a webhook is disabled at run time.
 const (
-	SwitchedByGone     = "gone"     // its receiver answered 410
-	SwitchedByOperator = "operator" // bellbuoy disable, the console
+	SwitchedByGone     = "gone"     // the receiver answered 410
+	SwitchedByOperator = "operator" // bellbuoy disable, or the console
 )
 
-// toggle is whether a webhook is switched off at run time. Its deliveries are planned all the same, wait, and go when it is switched on again;
-// `enabled: false` in the configuration is the way to have none planned.
+// switchState records whether a webhook is disabled at run time. Its deliveries are still planned,
+// and wait until it is enabled again. `enabled: false` in the configuration plans none.
 type switchState struct {
 	Off   bool      `json:"off"`
 	Why   string    `json:"why,omitempty"`
-	Since time.Time `json:"since,omitzero"` // of the last change
+	Since time.Time `json:"since,omitzero"` // time of the last change
 }
 
 func switchedByGone() switchState {
@@ -46,7 +47,7 @@ func (d *Dispatcher) saveSwitch(ctx context.Context, webhook string, t switchSta
 	})
 }
 
-// loadToggles reads what every webhook's toggle is, and tells the lanes.
+// loadSwitches reads the state of every webhook and passes it to the lanes.
 func (d *Dispatcher) loadSwitches(ctx context.Context) error {
 	toggles := map[string]switchState{}
 	before := d.switchCount.Load()
@@ -66,7 +67,8 @@ func (d *Dispatcher) loadSwitches(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.switchCount.Load() != before {
-		d.leaseSoon() // one was switched here meanwhile: what was read may be older
+		// a state was changed here meanwhile: the rows that were read may be older
+		d.leaseSoon()
 		return nil
 	}
 	d.switched = toggles
@@ -76,7 +78,8 @@ func (d *Dispatcher) loadSwitches(ctx context.Context) error {
 	return nil
 }
 
-// switchTo stores a toggle and applies it here at once; other replicas see it with their next lease.
+// switchTo stores the state and applies it to this replica's lane. Other replicas read it when they
+// renew their leases.
 func (d *Dispatcher) switchTo(ctx context.Context, webhook string, t switchState) error {
 	if err := d.saveSwitch(ctx, webhook, t); err != nil {
 		return err
@@ -91,12 +94,14 @@ func (d *Dispatcher) switchTo(ctx context.Context, webhook string, t switchState
 	return nil
 }
 
-// Enable switches a webhook on again, after Disable or a 410. What waited goes at once; the time that it waited does not count against its schedule.
+// Enable resumes a webhook that Disable or a 410 has disabled. Waiting deliveries become due at
+// once; the time in which they waited does not count towards their expiry.
 func (d *Dispatcher) Enable(ctx context.Context, name string) error {
 	return d.setSwitch(ctx, name, switchState{Since: time.Now()})
 }
 
-// Disable switches a webhook off until Enable, also over restarts. Its deliveries are planned all the same, and wait.
+// Disable stops a webhook until Enable, across restarts too. Its deliveries are still planned, and
+// wait.
 func (d *Dispatcher) Disable(ctx context.Context, name string) error {
 	return d.setSwitch(ctx, name, switchState{Off: true, Why: SwitchedByOperator, Since: time.Now()})
 }

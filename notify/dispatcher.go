@@ -14,28 +14,31 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// DispatcherOptions is what a Dispatcher needs besides its store and its outbox.
+// DispatcherOptions configures a Dispatcher.
 type DispatcherOptions struct {
-	// Replica names this process in the attempt log, and among replicas. Required where Shared is set.
+	// Replica names this process in the attempt log and among replicas. Required if Shared is
+	// set.
 	Replica string
-	// Shared tells that other replicas use the store: lanes are shared out among them.
+	// Shared says that other replicas use the same store, so the lanes are divided among them.
 	Shared bool
-	// LeaseTTL is how long a lane stays with a replica that is heard of no more; renewed three times as often. 0: where Shared is set 10 s, so that the
-	// lanes of a killed replica have moved within 15 s; else, there being nobody to take them, an hour.
+	// LeaseTTL is how long a replica keeps a lane without renewing its lease; it renews three
+	// times in that time. 0: 10 s if Shared is set, so that the lanes of a killed replica move
+	// within 15 s; else an hour.
 	LeaseTTL time.Duration
-	// Grace is how long Run waits for POSTs under way when it is told to end; 0: 20 s.
+	// Grace is how long Run waits for POSTs in flight after ctx has ended; 0: 20 s.
 	Grace time.Duration
-	// Retention and Trims are applied each minute; see Retain.
+	// Retention and Trims are applied every minute; see Retain.
 	Retention store.Retention
 	Trims     []store.Trim
-	Metrics   *Metrics    // nil: nobody counts
+	Metrics   *Metrics    // nil: nothing is counted
 	Log       *zap.Logger // nil: nothing is logged
 }
 
-// readsAtOnce bounds the questions of lanes to the store, so that a thousand of them starting leave room for others.
+// readsAtOnce bounds the reads that lanes make at the same time, so that a thousand lanes that
+// start together leave the store free for others.
 const readsAtOnce = 8
 
-// Dispatcher delivers what the store holds pending. Each webhook has a lane of its own.
+// Dispatcher sends the pending deliveries of the store. Each webhook has its own lane.
 type Dispatcher struct {
 	store   Store
 	outbox  *Outbox
@@ -46,29 +49,29 @@ type Dispatcher struct {
 	set          atomic.Pointer[Set]
 	reads        chan struct{}
 	backlogTurn  chan struct{}
-	work         sync.WaitGroup  // pumps, attempts, finishers
-	posting      context.Context // of POSTs and their outcomes; ends after the grace
+	work         sync.WaitGroup  // pumps, attempts and the goroutines that store outcomes
+	posting      context.Context // for POSTs and their outcomes; ends after the grace
 	abandon      context.CancelFunc
-	leaseNow     chan struct{} // lease at once
-	reconcileNow chan struct{} // reconcile at once
+	leaseNow     chan struct{} // asks keepLeases to run now
+	reconcileNow chan struct{} // asks maintain to reconcile now
 	reading      health
 	writing      health
-	switchCount  atomic.Int64 // toggles changed here
+	switchCount  atomic.Int64 // switches that were changed here
 
-	mu        sync.Mutex // held before a lane's, never after
+	mu        sync.Mutex // locked before a lane's mutex, never after it
 	lanes     map[string]*lane
 	switched  map[string]switchState
 	retention retentionSettings
 	ended     bool
 }
 
-// retain is what Purge is told.
+// retentionSettings are the arguments of Purge.
 type retentionSettings struct {
 	retention store.Retention
 	trims     []store.Trim
 }
 
-// NewDispatcher makes a dispatcher without webhooks. out, on the same store, knows when webhooks last fired.
+// NewDispatcher returns a dispatcher without webhooks. out must use the same store.
 func NewDispatcher(s Store, out *Outbox, o DispatcherOptions) *Dispatcher {
 	if !o.Shared {
 		o.LeaseTTL = orDefault(o.LeaseTTL, time.Hour)
@@ -101,8 +104,9 @@ func NewDispatcher(s Store, out *Outbox, o DispatcherOptions) *Dispatcher {
 	return d
 }
 
-// Configure gives the dispatcher the webhooks of a new configuration. POSTs under way end with their old settings; pending deliveries of webhooks that
-// are gone or have `enabled: false` are parked, and come back with them.
+// Configure applies the webhooks of a new configuration. POSTs in flight end with their old
+// settings. Pending deliveries of webhooks that were removed or have `enabled: false` are parked
+// until those webhooks return.
 func (d *Dispatcher) Configure(s *Set) {
 	d.set.Store(s)
 	d.mu.Lock()
@@ -125,7 +129,7 @@ func (d *Dispatcher) Configure(s *Set) {
 	d.reconcileSoon()
 }
 
-// Retain replaces the retention and the bounds of row kinds.
+// Retain replaces the retention and the bounds on kinds of rows.
 func (d *Dispatcher) Retain(r store.Retention, trims []store.Trim) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -134,7 +138,8 @@ func (d *Dispatcher) Retain(r store.Retention, trims []store.Trim) {
 
 func (d *Dispatcher) on() bool { return d.set.Load().on }
 
-// Run delivers until ctx ends. Then nothing begins any more; POSTs under way have the grace to end and to be written down; lanes are released.
+// Run delivers until ctx ends. Then it starts no more POSTs, gives those in flight the grace to end
+// and be recorded, and releases the lanes.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
@@ -148,7 +153,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return d.release(context.WithoutCancel(ctx))
 }
 
-// drain stops the lanes and waits for what flies, at most for the grace.
+// drain stops the lanes and waits for POSTs in flight, at most for the grace.
 func (d *Dispatcher) drain() {
 	d.mu.Lock()
 	d.ended = true
@@ -184,7 +189,7 @@ func (d *Dispatcher) laneNames(which func(*lane) bool) []string {
 	return names
 }
 
-// relayWakes kicks the lanes that the store names.
+// relayWakes passes the store's wakes to the lanes.
 func (d *Dispatcher) relayWakes(ctx context.Context) {
 	for {
 		select {
@@ -199,7 +204,7 @@ func (d *Dispatcher) relayWakes(ctx context.Context) {
 	}
 }
 
-// wake tells one lane what it got, or kicks all.
+// wake passes new deliveries to one lane, or makes every lane ask the store.
 func (d *Dispatcher) wake(w store.Wake) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -214,7 +219,8 @@ func (d *Dispatcher) wake(w store.Wake) {
 	}
 }
 
-// due asks the store what a lane may send, one lane after the other where it is of a backlog.
+// due asks the store which deliveries a lane may send. Lanes with a backlog ask one after the
+// other.
 func (d *Dispatcher) due(q store.DueQuery, backlog bool) ([]store.Delivery, time.Time, error) {
 	if backlog && !d.options.Shared {
 		defer d.takeBacklogTurn()()
@@ -228,7 +234,8 @@ func (d *Dispatcher) due(q store.DueQuery, backlog bool) ([]store.Delivery, time
 	return found, next, err
 }
 
-// event is the event of a delivery. The store gave it with the delivery where a payload is still to be made of it.
+// event returns the event of a delivery. The store returns it with the delivery if no payload is
+// stored yet.
 func (d *Dispatcher) event(v store.Delivery) (detect.Event, error) {
 	stored := v.Event
 	if stored == nil {
@@ -238,7 +245,7 @@ func (d *Dispatcher) event(v store.Delivery) (detect.Event, error) {
 		}
 	}
 	if stored == nil || stored.Corrupt {
-		return detect.Event{}, fmt.Errorf("%w: its event is gone", errUnrenderable)
+		return detect.Event{}, fmt.Errorf("%w: its event is not in the store", errUnrenderable)
 	}
 	e, err := d.outbox.cache.event(*stored)
 	if err != nil {
@@ -247,7 +254,7 @@ func (d *Dispatcher) event(v store.Delivery) (detect.Event, error) {
 	return e, nil
 }
 
-// storedEvent is nil when there is no such event.
+// storedEvent returns nil if there is no such event.
 func (d *Dispatcher) storedEvent(id string) (*store.Event, error) {
 	ctx, end := d.read()
 	defer end()
@@ -269,7 +276,8 @@ func (d *Dispatcher) newerDelivered(v store.Delivery) (bool, error) {
 
 const readPatience = 10 * time.Second
 
-// read waits for its turn to ask the store.
+// read waits until fewer than readsAtOnce reads are running. The caller calls the returned function
+// when its read has ended.
 func (d *Dispatcher) read() (context.Context, func()) {
 	d.reads <- struct{}{}
 	ctx, cancel := context.WithTimeout(d.posting, readPatience)
@@ -279,8 +287,9 @@ func (d *Dispatcher) read() (context.Context, func()) {
 	}
 }
 
-// unhurried waits for its turn among those who do not press. When the returned function is called the next has its turn, after a pause as long as this
-// one took: so a thousand lanes that start with a backlog take a part of one core, and pushes find the rest free.
+// takeBacklogTurn waits for the turn of a lane with a backlog. After done is called, the next lane
+// waits as long as this one took. So a thousand lanes with backlogs use a part of one core, and
+// pushes find the rest free.
 func (d *Dispatcher) takeBacklogTurn() (done func()) {
 	d.backlogTurn <- struct{}{}
 	begun := time.Now()
@@ -291,7 +300,7 @@ func (d *Dispatcher) takeBacklogTurn() (done func()) {
 
 const backlogPauseMost = 20 * time.Millisecond
 
-// noteRead logs when lanes cannot read what is due, once, and when they can again.
+// noteRead logs the first failed read of due deliveries, and the first one that succeeds again.
 func (d *Dispatcher) noteRead(err error) {
 	d.logHealthChange(d.reading.note(err), "reading what is due", err)
 }

@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	eventCacheMost     = 1024     // events
-	eventCacheDataMost = 16 << 10 // bytes of an event's data; longer ones are decoded again
+	eventCacheMost     = 1024     // cached events
+	eventCacheDataMost = 16 << 10 // bytes of one event's data; larger events are not cached
 )
 
-// decoded remembers events that were encoded lately, so that the dispatcher need not decode what this process has just stored.
-// The bytes that the store gives decide whether it is the same event.
+// eventCache holds events that were encoded lately, so that the dispatcher need not decode what
+// this process has just stored. A cached event is used only if its bytes equal those in the store.
 type eventCache struct {
 	byID *lru.Cache[string, cachedEvent]
 }
@@ -27,20 +27,22 @@ type cachedEvent struct {
 
 func newEventCache() eventCache {
 	byID, err := lru.New[string, cachedEvent](eventCacheMost)
-	if err != nil { // only for a size below 1
+	// The size is never below 1.
+	if err != nil {
 		panic(err)
 	}
 	return eventCache{byID}
 }
 
-// add remembers e, of which data was made. An event with text that is not UTF-8 would be decoded to another one: it is left out.
+// add caches e with its encoding. An event whose text is not UTF-8 would differ after decoding, so
+// it is not cached.
 func (d eventCache) add(e *detect.Event, data []byte) {
 	if len(data) <= eventCacheDataMost && !bytes.Contains(data, []byte(`\ufffd`)) {
 		d.byID.Add(e.ID, cachedEvent{*e, data})
 	}
 }
 
-// event is the event as detect made it, with its place in the store's order.
+// event returns the stored event with its sequence number, from the cache if possible.
 func (d eventCache) event(s store.Event) (detect.Event, error) {
 	known, ok := d.byID.Get(s.ID)
 	if !ok || !bytes.Equal(known.data, s.Data) {

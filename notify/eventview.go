@@ -6,24 +6,25 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// library is the project of what has none of its own, in Harbor's word.
+// library is Harbor's name for the project of a repository that has no project of its own.
 const library = "library"
 
-// facts are an event as filters see it.
+// eventView presents an event to filters.
 //
-// A chart's repository is its tenant path and its name (org/repo/demo); where there is no tenant, demo. What has one segment only is in the
-// project library, and filters find it with that before it and without: nginx and library/nginx name the same.
+// A chart's repository is its tenant path and its name, as in org/repo/demo, or the name alone. A
+// repository of one segment is in the project library, and filters match it with and without that
+// prefix: nginx and library/nginx are the same.
 type eventView struct {
 	event   *detect.Event
 	project string   // "": the event has none
-	names   []string // of its repository; none: the event has none
-	tags    []string // of a chart: its version
+	names   []string // names of the repository; none: the event has none
+	tags    []string // a chart's version is its tag
 	kind    detect.ArtifactKind
-	client  bool // somebody did it, be it anonymously
+	client  bool // a client caused it, named or anonymous
 
-	first [2]string // room for names
-	ver   [1]string // room for a chart's tags
-	one   [1]string // room for texts
+	first [2]string // backing array of names
+	ver   [1]string // backing array of a chart's tags
+	one   [1]string // backing array of values
 }
 
 func (f *eventView) read(e *detect.Event) {
@@ -56,7 +57,7 @@ func (f *eventView) read(e *detect.Event) {
 	f.names = f.first[:2]
 }
 
-// repositoryOf is the repository as filters and queues name it; "": the event has none.
+// repositoryOf returns the repository as filters and lanes name it, or "" if the event has none.
 func repositoryOf(e *detect.Event) string {
 	if !chartEvent(e.Type) || e.Chart == nil {
 		return e.Repository
@@ -77,7 +78,7 @@ func isDelete(t detect.Type) bool {
 
 func isPull(t detect.Type) bool { return t == detect.PullArtifact || t == detect.DownloadChart }
 
-// moves tells the types that change what stands at a tag.
+// changesTag reports whether events of the type change the digest of a tag.
 func changesTag(t detect.Type) bool {
 	switch t {
 	case detect.PushArtifact, detect.DeleteArtifact, detect.DeleteTag, detect.UploadChart, detect.DeleteChart:
@@ -86,12 +87,13 @@ func changesTag(t detect.Type) bool {
 	return false
 }
 
-// aboutArtifact tells the types that concern an artifact or a chart, with a tag or without.
+// aboutArtifact reports whether events of the type concern an artifact or a chart.
 func aboutArtifact(t detect.Type) bool {
 	return changesTag(t) || isPull(t) || t == detect.ScanningCompleted || t == detect.ScanningFailed
 }
 
-// clientDid tells the events that a client's request is, so that an empty operator means an anonymous one. Others have an operator only where they name one.
+// byClient reports whether a client's request caused the event. Its empty operator then means an
+// anonymous client. Other events have an operator only if they name one.
 func byClient(e *detect.Event) bool {
 	return changesTag(e.Type) || isPull(e.Type) || e.Client.Operator != ""
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// trouble is since when a receiver has taken nothing, and why. Its zero value is none. The owner of the lane guards it.
+// failureState records since when a receiver has been failing, and why. Its zero value means that
+// it does not fail. The lane's lock guards it.
 type failureState struct {
 	Since time.Time `json:"failing_since,omitzero"`
 	Why   string    `json:"failing_why,omitempty"`
@@ -18,7 +19,7 @@ type failureState struct {
 
 const longestWhy = 400 // bytes
 
-// note takes the result of an attempt that began at that time.
+// note records the result of an attempt that began at the given time.
 func (t *failureState) note(at time.Time, r webhook.Result) {
 	if r.Outcome == webhook.Delivered {
 		*t = failureState{}
@@ -30,7 +31,7 @@ func (t *failureState) note(at time.Time, r webhook.Result) {
 	t.Why = whyFailed(r)
 }
 
-// whyFailed is what a person wants to read of a failed attempt.
+// whyFailed describes a failed attempt for people.
 func whyFailed(r webhook.Result) string {
 	why := r.Err
 	if r.Status != 0 {
@@ -42,7 +43,7 @@ func whyFailed(r webhook.Result) string {
 	return strings.ToValidUTF8(why[:min(len(why), longestWhy)], "")
 }
 
-// readTrouble is what is stored of it beside the circuit.
+// readFailure decodes the failure state that is stored with the circuit.
 func readFailure(state []byte) (t failureState) {
 	if json.Unmarshal(state, &t) != nil {
 		return failureState{}

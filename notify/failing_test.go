@@ -8,7 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// TestTrouble: since the first failure, why by the last, and over with the first success; also after a restart.
+// TestTrouble: since the first failure, why by the last, and over with the first success; also
+// after a restart.
 func TestTrouble(t *testing.T) {
 	begun := time.Date(2026, 11, 28, 10, 0, 0, 0, time.UTC)
 	var trouble failureState

@@ -9,16 +9,17 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// filter is a Match or an exclusion made ready. Its keys are asked in the order in which the configuration lists them.
+// filter is a compiled Match. It tests the keys in the order of the configuration.
 type filter struct {
 	keys   []key
-	tags   []glob              // nil: says nothing
-	semver *semver.Constraints // nil: says nothing
+	tags   []glob              // nil: no constraint
+	semver *semver.Constraints // nil: no constraint
 }
 
-// key is one property's test. has is false for events that cannot have the property, or of which it is not known: the key then says nothing.
+// key tests one property. has is false if the event cannot have the property, or if its value is
+// unknown; the key then constrains nothing.
 type key struct {
-	name string // match.projects, exclude.kinds: what explain shows
+	name string // as explain shows it: match.projects, exclude.kinds
 	test func(*eventView) (has, ok bool)
 }
 
@@ -52,7 +53,8 @@ func compileFilter(under string, m Match) (filter, error) {
 	return c.f, nil
 }
 
-// inRange reports whether a tag is a version within the range. A tag of a chart in a registry has _ for the + of its version.
+// inRange reports whether a tag is a version in the range. A chart's tag in a registry has _ in
+// place of the + of its version.
 func inRange(c *semver.Constraints, tag string) bool {
 	v, err := semver.NewVersion(strings.ReplaceAll(tag, "_", "+"))
 	return err == nil && c.Check(v)
@@ -119,7 +121,8 @@ func (c *filterCompiler) flag(name string, want *bool, of func(*eventView) (is, 
 	})
 }
 
-// refused names the first key that the event does not meet; "": none, it passes. Tags are not asked here.
+// firstUnmet returns the name of the first key that the event does not match, or "" if it matches
+// all. It does not test tags.
 func (f filter) firstUnmet(facts *eventView) string {
 	for _, k := range f.keys {
 		if has, ok := k.test(facts); has && !ok {
@@ -129,7 +132,8 @@ func (f filter) firstUnmet(facts *eventView) string {
 	return ""
 }
 
-// caught names the first key that the event meets, for exclusions; "": none. Tags are not asked here.
+// firstMet returns the name of the first key that the event matches, or "" if it matches none. It
+// does not test tags.
 func (f filter) firstMet(facts *eventView) string {
 	for _, k := range f.keys {
 		if has, ok := k.test(facts); has && ok {

@@ -6,17 +6,18 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// glob is a pattern of either kind, in doublestar's syntax. Its zero value matches only "".
+// glob is a compiled pattern in doublestar's syntax. Its zero value matches only "".
 type glob struct {
 	pattern string
-	paths   bool   // * stays within a segment, ** crosses /; else * matches any characters
-	literal bool   // the pattern is the text
-	flat    string // of a pattern that is no path and has more than * in it: the pattern without /
+	// * stays within a segment and ** crosses /; otherwise * matches any characters
+	paths   bool
+	literal bool   // the pattern has no special characters
+	flat    string // the pattern with / replaced; set for text patterns that use more than *
 }
 
 const (
 	globMeta = `*?[{\`
-	flatten  = "\x00" // stands for /, where / is a character like others
+	flatten  = "\x00" // replaces / where doublestar must not treat it as a separator
 )
 
 func pathGlob(p string) glob {
@@ -60,8 +61,9 @@ func anyMatch(gs []glob, s string) bool {
 	return false
 }
 
-// matchText matches * against any characters. Pieces between stars are taken as early as possible, which is right because only the first
-// and the last are anchored; so its time is linear in the length of s for each piece.
+// matchText matches a pattern in which * stands for any characters. It takes each piece between
+// stars as early as possible, which is correct because only the first and last pieces are anchored.
+// Its time is linear in the length of s for each piece.
 func matchText(pattern, s string) bool {
 	first, rest, _ := strings.Cut(pattern, "*")
 	s, ok := strings.CutPrefix(s, first)
@@ -81,7 +83,7 @@ func matchText(pattern, s string) bool {
 	}
 }
 
-// affix is a text that everything a glob matches begins or ends with, or is.
+// affix is a prefix or suffix of every text that a glob matches, or the only text that it matches.
 type affix struct {
 	kind affixKind
 	text string
@@ -95,11 +97,11 @@ const (
 	suffix
 )
 
-// maxAffix bounds the number of different lengths that a look-up has to try.
+// maxAffix bounds the number of different lengths that a look-up tries.
 const maxAffix = 48
 
-// affix is the best one that the glob has; false: it has none.
-// A slash at the edge of a path's affix goes: a/** also matches a, and **/a too.
+// affix returns the best affix of the glob; false if it has none. A path's affix does not end or
+// begin with a slash, because a/** and **/a also match a.
 func (g glob) affix() (affix, bool) {
 	if g.literal {
 		return affix{exact, g.pattern}, true

@@ -11,33 +11,34 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// Group gathers events of a webhook into messages for people. The first goes at once; what comes
-// within Wait after a message goes into the next one together. One message is in flight at a time,
-// so they keep the order of the events.
+// Group combines events of a webhook into messages for people. The first event is sent at once.
+// Events that arrive within Wait after a message are sent together in the next one. One message is
+// in flight at a time, so messages keep the order of the events.
 type Group struct {
-	Wait time.Duration // 0: each event is a message of its own
-	Most int           // events that a message lists; the rest is counted
+	Wait time.Duration // 0: each event is its own message
+	Most int           // events that a message lists; it counts the others
 }
 
-// gatherMost bounds the events of one message; more go into the next.
+// groupMost bounds the events of one message.
 const groupMost = 500
 
-// groupFormat is a Format that can put several events into one message.
+// groupFormat is a Format that can combine several events into one message.
 type groupFormat interface {
 	Groups() bool
 	RenderGroup(events []detect.Event, most int) (contentType string, header map[string]string, body []byte, err error)
 }
 
-// gathers reports whether several events may go as one message.
+// groups reports whether the webhook combines events into messages.
 func (h *compiledWebhook) groups() bool {
 	f, ok := h.Format.(groupFormat)
 	return h.Group.Wait > 0 && ok && f.Groups()
 }
 
-// gathering is gathers for a lane whose circuit is closed: a probe is one event.
+// grouping reports whether the lane combines events now. While the circuit is open it probes with
+// single events.
 func (l *lane) grouping() bool { return l.hook != nil && l.hook.groups() && !l.circuit.open }
 
-// gatherQuery asks for all that is due, up to what one message can be about.
+// groupQuery returns a query for everything that is due, up to the size of one message.
 func (l *lane) groupQuery(now time.Time) (q store.DueQuery, need, have bool) {
 	if !l.stale || len(l.ready) >= groupMost {
 		return q, false, len(l.ready) > 0
@@ -53,8 +54,8 @@ func (l *lane) groupQuery(now time.Time) (q store.DueQuery, need, have bool) {
 	return q, true, false
 }
 
-// beginGroup starts one message about all that is ready, where none is in flight and the wait after
-// the last one is over.
+// beginGroup starts one message about all ready deliveries, unless one is in flight or the wait
+// after the last one has not passed.
 func (l *lane) beginGroup(now time.Time) (more bool) {
 	l.ready = slices.DeleteFunc(l.ready, func(d store.Delivery) bool {
 		old := !now.Before(l.expiry(d))
@@ -90,7 +91,8 @@ func (l *lane) beginGroup(now time.Time) (more bool) {
 	return false
 }
 
-// attemptGroup makes one POST about several deliveries. What cannot be rendered is given up alone.
+// attemptGroup makes one POST about several deliveries. A delivery that cannot be rendered becomes
+// a dead letter alone.
 func (l *lane) attemptGroup(jobs []job) {
 	var events []detect.Event
 	var sent, unrenderable []job
@@ -123,7 +125,7 @@ func (l *lane) attemptGroup(jobs []job) {
 	}
 }
 
-// renderGroup is one message about events.
+// renderGroup renders one message about several events.
 func renderGroup(h *compiledWebhook, events []detect.Event) (p *store.Payload, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -137,8 +139,8 @@ func renderGroup(h *compiledWebhook, events []detect.Event) (p *store.Payload, e
 	return &store.Payload{ContentType: contentType, Header: header, Body: body}, nil
 }
 
-// postGroup sends the message. Its id is the first event's and the number of events: a repetition
-// that is about more is another message.
+// postGroup sends the message. Its id consists of the first event's id and the number of events,
+// because a later attempt may be about more events and is then another message.
 func (l *lane) postGroup(jobs []job, p *store.Payload) {
 	at := time.Now()
 	id := fmt.Sprintf("%s_g%d", jobs[0].delivery.EventID, len(jobs))
@@ -164,8 +166,9 @@ func (l *lane) postGroup(jobs []job, p *store.Payload) {
 	l.startPump()
 }
 
-// judgeMember is what the answer means for a delivery that was not the first of its message: the
-// same, but that its own schedule may be over. What is tried again is due together.
+// judgeMember returns the outcome of a delivery that was not the first of its message. It is that
+// of the first, except that the delivery's own schedule may be over. Deliveries that are retried
+// are due together.
 func (l *lane) judgeMember(j job, first attemptOutcome, r webhook.Result) attemptOutcome {
 	f := first
 	f.event, f.gone = j.delivery.EventID, false
@@ -188,8 +191,8 @@ func (l *lane) judgeMember(j job, first attemptOutcome, r webhook.Result) attemp
 	return f
 }
 
-// giveUpAll makes dead letters of deliveries of a group that cannot be rendered; last: nothing of
-// the group is left.
+// giveUpAll makes dead letters of deliveries that cannot be rendered. last says that no delivery of
+// the group remains.
 func (l *lane) giveUpAll(jobs []job, why error, last bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,7 +209,8 @@ func (l *lane) giveUpAll(jobs []job, why error, last bool) {
 	}
 }
 
-// abortGroup leaves the deliveries as they are, because of the store (err) or a shutdown.
+// abortGroup ends the jobs without outcomes, because the store failed (err) or bellbuoy stops
+// (nil).
 func (l *lane) abortGroup(jobs []job, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -2,7 +2,7 @@ package notify
 
 import "sync"
 
-// health is how the last commit went.
+// health is the result of the last operation of one kind.
 type health struct {
 	mu  sync.Mutex
 	err error
@@ -16,7 +16,7 @@ const (
 	recovered
 )
 
-// note tells whether the outcome of a commit changed anything.
+// note records the result of an operation and returns how it changed the health.
 func (h *health) note(err error) healthChange {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -11,61 +11,66 @@ import (
 )
 
 const (
-	laneAhead   = 64              // deliveries fetched ahead, and outcomes not stored yet, at most
-	laneProbes  = 64              // deliveries looked at for a probe
-	laneRest    = time.Second     // after the store failed
-	laneLongest = 1 * time.Minute // a timer is never set for longer: clocks jump
+	// bound on fetched deliveries, and on outcomes that are not stored yet
+	laneAhead   = 64
+	laneProbes  = 64              // deliveries that are considered for a probe
+	laneRest    = time.Second     // pause after a failure of the store
+	laneLongest = 1 * time.Minute // longest timer, because clocks may jump
 )
 
-// lane is a webhook's queue. Nothing runs while nothing is due: a goroutine (the pump) is started by whatever may have changed that, begins what may
-// begin, and ends; a goroutine for each POST; and one (the finisher) while outcomes are to be stored.
+// lane sends the deliveries of one webhook. It has no goroutine while nothing is due. A change
+// starts the pump, which begins what can begin and ends. Each POST has a goroutine, and one
+// goroutine stores outcomes while there are any.
 //
-//	kick ─► pump: fetch ─► ready ─► begin ─► attempt: render, POST, judge ─► done ─► finisher: Finish ─► pump
+//	kick ─► pump: fetch ─► ready ─► begin ─► attempt: render, POST, judge
+//	         ▲                                                              │
+//	         └───────────── storeOutcomes ◄───────────── outcomes ◄─────────┘
 //
-// A delivery is flying from when it begins until its outcome is stored, and so is its key: the next of the key begins only after that.
+// A delivery is in flight from its begin until its outcome is stored. Its key (the tag, with
+// `order: tag`) is busy for that time, and the next delivery of that key waits.
 type lane struct {
 	d    *Dispatcher
 	name string
 
 	mu            sync.Mutex
-	hook          *compiledWebhook // nil: the webhook is gone, what flies ends
+	hook          *compiledWebhook // nil: the webhook was removed, and attempts in flight end
 	limiter       *rate.Limiter    // nil: no limit
-	epoch         int64            // of the lease; 0: it belongs to somebody else
-	until         time.Time        // the lease's end by this machine's clock
+	epoch         int64            // of the lease; 0: another replica owns the lane
+	until         time.Time        // end of the lease by this machine's clock
 	switched      switchState
 	circuit       circuit
 	failure       failureState
 	stopped       bool
-	storedRetryAt time.Time // circuit.retryAt as it is stored
-	lastWarned    time.Time // when the log last had the first of some failures in a row
+	storedRetryAt time.Time // circuit.retryAt as stored
+	lastWarned    time.Time // when the log last mentioned a first failure
 	recovery      recovery
 
 	pumping bool
 	dirty   bool
 	laneQueue
-	inFlight        map[int64]string // id → key
-	busyKeys        map[string]bool  // of what flies; never ""
+	inFlight        map[int64]string // delivery → key
+	busyKeys        map[string]bool  // keys of the deliveries in flight; never ""
 	posts           int
-	lastGroup       time.Time // when the last message of several events began; see Group
+	lastGroup       time.Time // when the last message of a group began; see Group
 	outcomes        []attemptOutcome
 	storingOutcomes bool
 	timer           *time.Timer
 }
 
-// kick makes the lane ask the store what there is to do. It never blocks.
+// kick makes the lane ask the store for due deliveries. It never blocks.
 func (l *lane) kick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refetch()
 }
 
-// look is kick for those who hold the lane.
+// refetch is kick for callers that hold the lane's lock.
 func (l *lane) refetch() {
 	l.stale = true
 	l.startPump()
 }
 
-// goOn makes the lane begin what it has, now that there may be room for it. The caller holds the lane.
+// startPump starts the pump if it is not running. The caller holds the lane's lock.
 func (l *lane) startPump() {
 	if l.stopped {
 		return
@@ -92,12 +97,12 @@ func (l *lane) takeDirty() bool {
 	return l.pumping
 }
 
-// may tells whether a POST may begin at all.
+// mayPost reports whether the lane may start any POST now.
 func (l *lane) mayPost(now time.Time) bool {
 	return !l.stopped && l.hook != nil && l.hook.Enabled && l.d.on() && !l.switched.Off && l.epoch > 0 && now.Before(l.until)
 }
 
-// slots is how many POSTs may begin now.
+// slots returns how many POSTs may start now.
 func (l *lane) slots(now time.Time) int {
 	switch {
 	case !l.mayPost(now):
@@ -107,13 +112,14 @@ func (l *lane) slots(now time.Time) int {
 	case now.Before(l.circuit.retryAt):
 		l.wakeAt(l.circuit.retryAt)
 		return 0
-	case len(l.inFlight) > 0: // a probe, or what was under way
+	case len(l.inFlight) > 0: // a probe, or attempts that began before the circuit opened
 		return 0
 	}
 	return 1
 }
 
-// expiry is when a delivery is too old to be sent. Time in which the webhook was switched off does not count.
+// expiry returns when a delivery is too old to be sent. Time before the last switch of the webhook
+// does not count.
 func (l *lane) expiry(d store.Delivery) time.Time {
 	since := d.PendingSince
 	if l.switched.Since.After(since) {
@@ -165,7 +171,7 @@ func keyOf(d store.Delivery, o store.Order) string {
 	return ""
 }
 
-// wakeAt sets the one timer. Each look for something to do sets it anew for what it found last.
+// wakeAt sets the lane's only timer. Each fetch sets it again.
 func (l *lane) wakeAt(t time.Time) {
 	wait := min(max(time.Until(t), 0), laneLongest)
 	if l.timer == nil {
@@ -175,7 +181,8 @@ func (l *lane) wakeAt(t time.Time) {
 	l.timer.Reset(wait)
 }
 
-// configure gives the lane its webhook's new settings. What flies ends with the old ones. nil: the webhook is gone.
+// configure applies new settings; nil: the webhook was removed. Attempts in flight end with the old
+// settings.
 func (l *lane) configure(h *compiledWebhook) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -190,7 +197,7 @@ func (l *lane) configure(h *compiledWebhook) {
 	l.refetch()
 }
 
-// own notes a lease, and tells whether it is a new one.
+// takeLease records a lease and reports whether it is a new one.
 func (l *lane) takeLease(epoch int64, until time.Time, state []byte) (anew bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -201,7 +208,8 @@ func (l *lane) takeLease(epoch int64, until time.Time, state []byte) (anew bool)
 		l.failure = readFailure(state)
 		l.storedRetryAt = l.circuit.retryAt
 		l.forgetFetched()
-		l.backlog = true // there may be much after a stop: the store picks until all is sent
+		// after a stop there may be many: the store selects until all are sent
+		l.backlog = true
 		l.recovery = recovery{waiting: true}
 	}
 	l.epoch, l.until = epoch, until
@@ -211,7 +219,8 @@ func (l *lane) takeLease(epoch int64, until time.Time, state []byte) (anew bool)
 	return anew
 }
 
-// disown forgets what only the owner may know. What flies ends, and is fenced off where it has to be.
+// loseLease drops the state that belongs to the owner. Attempts in flight end; the store fences
+// their outcomes off if the lane has a new owner.
 func (l *lane) loseLease() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -222,7 +231,7 @@ func (l *lane) loseLease() {
 	l.forgetFetched()
 }
 
-// switchTo takes over what an operator or a 410 decided.
+// switchTo applies a change of the webhook's switch.
 func (l *lane) switchTo(t switchState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -230,14 +239,14 @@ func (l *lane) switchTo(t switchState) {
 		return
 	}
 	if l.switched.Off && !t.Off {
-		l.circuit = circuit{} // who switches it on says that its receiver works
+		l.circuit = circuit{} // an operator who enables it says that the receiver works
 	}
 	l.switched = t
 	l.forgetFetched()
 	l.refetch()
 }
 
-// stop lets nothing begin any more.
+// stop prevents further POSTs.
 func (l *lane) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -247,14 +256,15 @@ func (l *lane) stop() {
 	}
 }
 
-// idle tells that nothing flies.
+// idle reports whether nothing is in flight.
 func (l *lane) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.inFlight) == 0
 }
 
-// describe fills in what the lane knows; stored is what its owner, another replica perhaps, has written down of it.
+// describe fills in the lane's part of the state. stored is what the lane's owner, perhaps another
+// replica, has stored.
 func (l *lane) describe(s *WebhookState, stored []byte) {
 	elsewhere := readCircuit(stored)
 	l.mu.Lock()
@@ -271,7 +281,7 @@ func (l *lane) describe(s *WebhookState, stored []byte) {
 	}
 }
 
-// wanted tells whether the lane needs a lease: its webhook is configured, or something of it still flies.
+// wanted reports whether the lane needs a lease: its webhook is enabled, or something is in flight.
 func (l *lane) wanted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

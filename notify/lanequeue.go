@@ -8,25 +8,28 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// queue is what a lane knows of what it may send.
+// laneQueue holds the deliveries that a lane may send next.
 //
-// Asking the store is the dearest thing that a lane does, so it asks only when something new may be there. As long as all that is due fits into ready, the
-// lane holds all of it and keeps the order by itself: what lies behind a key that flies goes when the key has landed, without a question. When it does not
-// fit (backlog), or a repository's order depends on what is not due yet, the store picks, and is asked again whenever something has landed.
+// Asking the store is the most expensive step of a lane, so it asks only when there may be
+// something new. If everything that is due fits into ready, the lane holds all of it and keeps the
+// order itself: a delivery whose key is busy starts when the key is free, without another query. If
+// it does not fit (backlog), or if the order of a repository depends on deliveries that are not due
+// yet, the store selects, and the lane asks again after each stored outcome.
 //
-// What is new is handed over by the store where it can; a lane that knows all that is due takes that in, and asks nothing.
+// The store passes new deliveries to the lane if it can. A lane that holds everything that is due
+// adds them without a query.
 type laneQueue struct {
-	ready   []store.Delivery // fetched and not begun, by id
-	stale   bool             // the store may have what ready has not
-	backlog bool             // the store picks
-	asking  bool             // the store is being asked
-	seen    int64            // the newest delivery that was ever ready
+	ready   []store.Delivery // fetched and not begun, ordered by id
+	stale   bool             // the store may have deliveries that ready lacks
+	backlog bool             // the store selects what comes next
+	asking  bool             // a query is running
+	seen    int64            // id of the newest delivery that was ever ready
 }
 
-// forget drops what was fetched: what may be sent is to be found out anew.
+// forgetFetched drops the fetched deliveries, so that the lane asks the store again.
 func (q *laneQueue) forgetFetched() { *q = laneQueue{stale: true, asking: q.asking, seen: q.seen} }
 
-// got tells the lane of deliveries that are new; nil: it shall ask.
+// addNew adds new deliveries to ready, or makes the lane ask the store if it cannot take them.
 func (l *lane) addNew(deliveries []store.Delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,7 +38,7 @@ func (l *lane) addNew(deliveries []store.Delivery) {
 		return
 	}
 	for _, d := range deliveries {
-		if d.ID > l.seen { // else an answer of the store had it already
+		if d.ID > l.seen { // otherwise a query has returned it already
 			l.ready = append(l.ready, d)
 			l.seen = d.ID
 		}
@@ -43,13 +46,14 @@ func (l *lane) addNew(deliveries []store.Delivery) {
 	l.startPump()
 }
 
-// mayTake tells whether the lane holds all else that is due, and has room. A repository's order depends on what is not due as well.
+// canAddNew reports whether the lane holds everything else that is due and has room. With `order:
+// repository` it never does, because that order depends on deliveries that are not due.
 func (l *lane) canAddNew(deliveries []store.Delivery) bool {
 	return len(deliveries) > 0 && !l.stale && !l.asking && !l.backlog && l.mayPost(time.Now()) && !l.circuit.open &&
 		l.hook.Order != store.ByRepository && len(l.ready)+len(deliveries) <= laneAhead
 }
 
-// fetch makes sure that something is ready where there is room for it; false: there is nothing to do now.
+// fetch fills ready from the store if there is room, and reports whether something is ready.
 func (l *lane) fetch() bool {
 	q, need, have := l.query()
 	if !need {
@@ -71,7 +75,8 @@ func (l *lane) fetch() bool {
 	return l.fetched(q, found)
 }
 
-// query is what to ask the store for, if need; else have tells whether something is ready and may begin.
+// query returns the query for the store if one is needed. Otherwise have reports whether something
+// is ready and may begin.
 func (l *lane) query() (q store.DueQuery, need, have bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,7 +84,7 @@ func (l *lane) query() (q store.DueQuery, need, have bool) {
 	free := l.slots(now)
 	if free <= 0 {
 		if !l.mayPost(now) || l.circuit.open {
-			l.forgetFetched() // until it may again, all can change
+			l.forgetFetched() // until POSTs may start again, everything can change
 		}
 		return q, false, false
 	}
@@ -89,11 +94,11 @@ func (l *lane) query() (q store.DueQuery, need, have bool) {
 	if !l.circuit.open && (!l.stale || l.enough(free)) {
 		return q, false, len(l.ready) > 0
 	}
-	l.stale, l.asking = false, true // what comes while the store is asked makes it stale again
+	l.stale, l.asking = false, true // a change during the query makes it stale again
 	return l.dueQuery(now, free), true, false
 }
 
-// enough tells whether what is ready will do for the free slots.
+// enough reports whether ready can fill the free slots.
 func (l *lane) enough(free int) bool {
 	if l.backlog {
 		return len(l.ready) > 0
@@ -106,7 +111,8 @@ func (l *lane) enough(free int) bool {
 	return free <= 0
 }
 
-// dueQuery asks for all that is due, or where the store picks, for more than can begin now, so that not each POST needs a question of its own.
+// dueQuery asks for everything that is due. If the store selects, it asks for more than can begin
+// now, so that not every POST needs its own query.
 func (l *lane) dueQuery(now time.Time, free int) store.DueQuery {
 	q := store.DueQuery{Webhook: l.name, Order: store.Unordered, Now: now, Limit: laneAhead - len(l.ready), Except: map[int64]bool{}}
 	for id := range l.inFlight {
@@ -123,7 +129,7 @@ func (l *lane) dueQuery(now time.Time, free int) store.DueQuery {
 	switch {
 	case l.circuit.open:
 		q.Limit = laneProbes
-	case l.limiter != nil: // others would grow old
+	case l.limiter != nil: // with a rate limit, fetched deliveries would become outdated
 		q.Limit = free
 	default:
 		q.Limit = min(max(2*l.hook.concurrency(), free), max(laneAhead, free))
@@ -139,7 +145,7 @@ func (l *lane) busyKeysCopy() map[string]bool {
 	return busy
 }
 
-// fetched takes in what the store had, and tells whether something is ready.
+// fetched adds what the store returned and reports whether something is ready.
 func (l *lane) fetched(q store.DueQuery, found []store.Delivery) bool {
 	full := len(found) >= q.Limit
 	switch {
@@ -150,7 +156,7 @@ func (l *lane) fetched(q store.DueQuery, found []store.Delivery) bool {
 		l.backlog = true
 		return l.fetchAgain()
 	case l.backlog && len(found) == 0 && len(l.inFlight) == 0 && !l.circuit.open:
-		l.backlog = false // the next look holds all again
+		l.backlog = false // the next query returns everything again
 	case l.backlog && full:
 		l.stale = true
 	}
@@ -162,13 +168,13 @@ func (l *lane) fetched(q store.DueQuery, found []store.Delivery) bool {
 	return len(l.ready) > 0
 }
 
-// fetchAgain asks for another look, since what was found is of no use.
+// fetchAgain makes the pump fetch once more, because the result cannot be used.
 func (l *lane) fetchAgain() bool {
 	l.dirty = true
 	return false
 }
 
-// begin starts what is ready and may start, and tells whether there may be more to fetch.
+// begin starts ready deliveries that may start, and reports whether to fetch more.
 func (l *lane) begin() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -209,7 +215,7 @@ func (l *lane) begin() bool {
 	return free > 0 && l.stale
 }
 
-// limit takes a token, or tells how long until there is one.
+// limit takes a token of the rate limit, or returns how long to wait for one.
 func (l *lane) limit(now time.Time) time.Duration {
 	if l.limiter == nil {
 		return 0
@@ -222,7 +228,7 @@ func (l *lane) limit(now time.Time) time.Duration {
 	return wait
 }
 
-// beginProbe starts one POST under an open circuit, after it has given up what has grown too old there.
+// beginProbe expires deliveries that are too old and then starts one POST as a probe.
 func (l *lane) beginProbe(now time.Time) {
 	ready := l.ready
 	l.ready = nil
@@ -235,7 +241,7 @@ func (l *lane) beginProbe(now time.Time) {
 		l.expire(d)
 	}
 	if len(young) < len(ready) || len(young) == 0 {
-		return // the finisher kicks, and there may be more
+		return // storing the outcomes kicks the lane again
 	}
 	at := l.circuit.choose(len(young), func(i int) int64 { return young[i].ID })
 	l.start(young[at], true)

@@ -28,7 +28,8 @@ func TestALaneThatKnowsAllAsksNothing(t *testing.T) {
 	})
 }
 
-// TestHandedOverLate: what an answer of the store had already is not sent again when it is handed over after that.
+// TestHandedOverLate: what an answer of the store had already is not sent again when it is handed
+// over after that.
 func TestHandedOverLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := newStore(t), &sink{}

@@ -12,12 +12,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// kindFired is rows "<type> <webhook>" whose Seen is when the webhook last got an event of the type.
+// kindLastFired is the kind of rows with the ID "<type> <webhook>". Seen is when the webhook last
+// got an event of that type.
 const kindLastFired = "notify.fired"
 
 const allRows = 1 << 20
 
-// fired is when each webhook last got an event of each type. It is written down now and then, not with each event.
+// lastFired records when each webhook last got an event of each type. It is saved once a minute,
+// not with each event.
 type lastFired struct {
 	mu      sync.Mutex
 	last    map[lastFiredKey]time.Time
@@ -48,7 +50,7 @@ func (f *lastFired) note(e detect.Event, planned []store.Delivery) {
 	}
 }
 
-// of is what is known of one webhook; with replicas, of what passed here.
+// of returns the times of one webhook. With several replicas it knows only the events of this one.
 func (f *lastFired) of(webhook string) map[detect.Type]time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -61,7 +63,7 @@ func (f *lastFired) of(webhook string) map[detect.Type]time.Time {
 	return out
 }
 
-// only forgets webhooks that are no more.
+// only removes webhooks that are not in s.
 func (f *lastFired) only(s *Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -89,7 +91,7 @@ func (f *lastFired) load(ctx context.Context, s Rows) error {
 	})
 }
 
-// save writes down what changed; what another replica wrote later stands.
+// save stores the changes. It does not replace a later time that another replica stored.
 func (f *lastFired) save(ctx context.Context, s Rows) error {
 	changes := f.take()
 	if len(changes) == 0 {

@@ -10,10 +10,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// kindReplica is rows whose ID is a replica and whose Due is when it counts as gone, unless it writes another before.
+// kindReplica is the kind of rows whose ID is a replica. Due is when the replica counts as gone
+// unless it renews the row.
 const kindReplica = "notify.replica"
 
-// keepLeases takes and renews lanes until ctx ends.
+// keepLeases acquires and renews leases until ctx ends.
 func (d *Dispatcher) keepLeases(ctx context.Context) {
 	var leasing health
 	for {
@@ -41,7 +42,8 @@ func (d *Dispatcher) keepLeases(ctx context.Context) {
 	}
 }
 
-// lease is one round: toggles read, lanes renewed, free ones taken, more than the fair share given back.
+// lease does one round: it reads the switches, renews leases, acquires free lanes, and releases
+// lanes beyond the fair share.
 func (d *Dispatcher) lease(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(d.options.LeaseTTL, readPatience))
 	defer cancel()
@@ -85,7 +87,7 @@ func (d *Dispatcher) applyLeases(lanes []store.Lane, until time.Time) {
 		}
 	}
 	if anew {
-		d.reconcileSoon() // something may be parked there
+		d.reconcileSoon() // the new lanes may have parked deliveries
 	}
 }
 
@@ -93,7 +95,8 @@ func (d *Dispatcher) ownedLanes() int {
 	return len(d.laneNames(func(l *lane) bool { return l.owned() }))
 }
 
-// share tells the others that this replica lives, and is how many lanes each of the living shall have.
+// fairShare registers this replica as alive and returns how many lanes each living replica should
+// own.
 func (d *Dispatcher) fairShare(ctx context.Context, lanes int) (int, error) {
 	now := time.Now()
 	living := 1
@@ -118,8 +121,9 @@ func (d *Dispatcher) fairShare(ctx context.Context, lanes int) (int, error) {
 	return (lanes + living - 1) / living, err
 }
 
-// shed gives lanes back that are more than the share, so that a replica that comes later gets its own. A few more are let be: a killed replica's lanes are
-// taken before it counts as gone.
+// releaseExtraLanes releases lanes beyond the share, so that a new replica gets its own. It
+// tolerates a tenth more, because the lanes of a killed replica are acquired before it counts as
+// gone.
 func (d *Dispatcher) releaseExtraLanes(ctx context.Context, share int) {
 	extra := d.ownedLanes() - share
 	if extra <= share/10 {

@@ -33,7 +33,7 @@ func ledgerError(doing string, err error) error {
 	return fmt.Errorf("%s: %w: %w", doing, detect.ErrStore, err)
 }
 
-// view shows a store's rows to detect.
+// view adapts a store.Reader to detect.View.
 type view struct{ reader store.Reader }
 
 func (v view) Get(k detect.Key) (detect.Row, bool, error) {

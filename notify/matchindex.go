@@ -4,15 +4,16 @@ import (
 	"slices"
 )
 
-// index finds the webhooks that may concern an event without asking each of them: every webhook is filed under one property of its match
-// that all events it wants have in common (a whole text, a beginning or an ending), the one that it shares with the fewest others.
-// It only narrows; the filters decide.
+// matchIndex finds the webhooks that may want an event without testing each of them. It files every
+// webhook under one property of its match, by the affixes (a whole text, a prefix or a suffix) that
+// every wanted event must have. It chooses the property whose affixes the webhook shares with the
+// fewest others. The index only narrows the search: the filters decide.
 type matchIndex struct {
-	always     []int // filed under nothing
+	always     []int // webhooks that cannot be indexed
 	byProperty [properties]propertyIndex
 }
 
-// dimension is a property that webhooks are filed under.
+// property is a property of an event by which webhooks are indexed.
 type property int
 
 const (
@@ -25,21 +26,22 @@ const (
 	properties
 )
 
-// drawer is the webhooks filed under one property.
+// propertyIndex holds the webhooks that are indexed by one property.
 type propertyIndex struct {
-	all      []int // an event without the property may concern all of them
+	all      []int // candidates for events without the property
 	exact    map[string][]int
 	prefixes []affixLength
 	suffixes []affixLength
 }
 
-// edge is the texts of one length that begin or end what globs match.
+// affixLength holds the affixes of one length.
 type affixLength struct {
 	length int
 	under  map[string][]int
 }
 
-// filing is where a webhook can be filed: for each dimension its affixes, nil where it cannot.
+// filterAffixes lists the affixes of a match for each property; nil if it cannot be indexed by that
+// property.
 type filterAffixes [properties][]affix
 
 func affixesOf(m Match) filterAffixes {
@@ -55,7 +57,7 @@ func affixesOf(m Match) filterAffixes {
 	return f
 }
 
-// affixes are those of all globs, or nil when one has none.
+// affixes returns the affixes of all globs, or nil if one has none.
 func affixes(gs []glob) []affix {
 	var out []affix
 	for _, g := range gs {
@@ -68,7 +70,7 @@ func affixes(gs []glob) []affix {
 	return out
 }
 
-// crowd counts how many webhooks have an affix in common.
+// affixCounts counts the webhooks that share an affix.
 type affixCounts [properties]map[affix]int
 
 func countAffixes(all []filterAffixes) affixCounts {
@@ -84,7 +86,8 @@ func countAffixes(all []filterAffixes) affixCounts {
 	return c
 }
 
-// best is the dimension in which the filing has the fewest neighbours; false: none will do.
+// best returns the property whose affixes the fewest webhooks share; false if the match cannot be
+// indexed.
 func (c affixCounts) best(f filterAffixes) (property, bool) {
 	best, fewest := properties, 0
 	for d := range properties {
@@ -139,7 +142,7 @@ func addAffix(edges []affixLength, text string, i int) []affixLength {
 	return edges
 }
 
-// find appends what is filed under the text.
+// find appends the webhooks whose affix the text has.
 func (d *propertyIndex) find(found []int, text string) []int {
 	found = append(found, d.exact[text]...)
 	for _, e := range d.prefixes {
@@ -155,7 +158,7 @@ func (d *propertyIndex) find(found []int, text string) []int {
 	return found
 }
 
-// candidates are the webhooks that the event may concern, in their order, each once.
+// candidates returns the webhooks that may want the event, in their order, without duplicates.
 func (x *matchIndex) candidates(f *eventView) []int {
 	found := slices.Clone(x.always)
 	for d := range properties {
@@ -175,7 +178,8 @@ func (x *matchIndex) candidates(f *eventView) []int {
 	return slices.Compact(found)
 }
 
-// texts are the event's values of a property; false: it lacks the property, and no filter of that kind constrains it.
+// texts returns the event's values of a property; false if the event lacks it, so that no filter on
+// it applies.
 func (f *eventView) texts(d property) ([]string, bool) {
 	switch d {
 	case byRepository:

@@ -14,7 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// memory is a store in memory that several replicas can share. It fails the test when a caller breaks what the store's documentation demands.
+// memory is a store in memory that several replicas can share. It fails the test when a caller
+// breaks what the store's documentation demands.
 type memory struct {
 	hands bool // new deliveries are handed over
 	asked int  // how often lanes asked what is due

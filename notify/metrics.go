@@ -10,12 +10,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Metrics counts what notify does. Its labels are types of events, outcomes, and the names of configured webhooks.
+// Metrics counts events and deliveries. Its labels are types of events, outcomes, and the names of
+// configured webhooks.
 type Metrics struct {
 	events     *prometheus.CounterVec
 	eventsLost prometheus.Counter
 	unnamed    prometheus.Counter
-	lostEvents atomic.Int64 // what eventsLost counts
+	lostEvents atomic.Int64 // the value of eventsLost
 	deliveries *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	commit     prometheus.Histogram
@@ -25,35 +26,35 @@ type Metrics struct {
 	lanes    func() []laneGauges // nil: there is no dispatcher
 }
 
-// laneGauges is what is asked about a lane at each scrape.
+// laneGauges are the values of one lane at a scrape.
 type laneGauges struct {
 	webhook       string
 	pending, dead int64
-	oldest        time.Time // zero: nothing waits
-	open, off     bool      // off: switched off, by a 410 or by hand
-	known         bool      // the store told how much waits
+	oldest        time.Time // zero: nothing is pending
+	open, off     bool      // off: disabled by a 410 or by an operator
+	known         bool      // the store returned the depths
 }
 
 var (
-	deferredDesc = prometheus.NewDesc("bellbuoy_events_kept", "Decisions that wait in memory for the store.", nil, nil)
-	pendingDesc  = prometheus.NewDesc("bellbuoy_pending_deliveries", "Deliveries that wait.", []string{"webhook"}, nil)
-	oldestDesc   = prometheus.NewDesc("bellbuoy_oldest_pending_seconds", "Age of the oldest delivery that waits.", []string{"webhook"}, nil)
-	deadDesc     = prometheus.NewDesc("bellbuoy_dead_deliveries", "Dead letters kept.", []string{"webhook"}, nil)
-	offDesc      = prometheus.NewDesc("bellbuoy_webhook_disabled", "1 while deliveries wait because the receiver answered 410 or somebody switched the webhook off.", []string{"webhook"}, nil)
-	openDesc     = prometheus.NewDesc("bellbuoy_circuit_open", "1 while deliveries wait for a receiver that fails.", []string{"webhook"}, nil)
+	deferredDesc = prometheus.NewDesc("bellbuoy_events_kept", "Commits that wait in memory for the store.", nil, nil)
+	pendingDesc  = prometheus.NewDesc("bellbuoy_pending_deliveries", "Pending deliveries.", []string{"webhook"}, nil)
+	oldestDesc   = prometheus.NewDesc("bellbuoy_oldest_pending_seconds", "Age of the oldest pending delivery.", []string{"webhook"}, nil)
+	deadDesc     = prometheus.NewDesc("bellbuoy_dead_deliveries", "Dead letters in the store.", []string{"webhook"}, nil)
+	offDesc      = prometheus.NewDesc("bellbuoy_webhook_disabled", "1 while the webhook is disabled, by a 410 of its receiver or by an operator.", []string{"webhook"}, nil)
+	openDesc     = prometheus.NewDesc("bellbuoy_circuit_open", "1 while the circuit is open, because the receiver fails.", []string{"webhook"}, nil)
 )
 
-// NewMetrics makes metrics and registers them, nowhere when r is nil.
+// NewMetrics returns metrics that are registered with r, unless r is nil.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bellbuoy_events_total", Help: "Events stored, by type."}, []string{"type"}),
 		eventsLost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "bellbuoy_events_lost_total", Help: "Events that could not be stored and are gone."}),
+			Name: "bellbuoy_events_lost_total", Help: "Events that were lost because they could not be stored."}),
 		unnamed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "bellbuoy_events_unnamed_total", Help: "Charts' events without a name, which no webhook gets."}),
+			Name: "bellbuoy_events_unnamed_total", Help: "Events of charts whose name is unknown; no webhook gets them."}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "bellbuoy_deliveries_total", Help: "What attempts to deliver ended in."}, []string{"webhook", "outcome"}),
+			Name: "bellbuoy_deliveries_total", Help: "Attempts to deliver, by outcome."}, []string{"webhook", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "bellbuoy_delivery_duration_seconds", Help: "How long receivers took to answer.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8)}, []string{"webhook"}),
@@ -151,7 +152,7 @@ func (m *Metrics) lost(n int) {
 	m.lostEvents.Add(int64(n))
 }
 
-// attempt counts a POST; took 0 means that none was made.
+// attempt counts an attempt; took is 0 if no POST was made.
 func (m *Metrics) attempt(webhook, outcome string, took time.Duration) {
 	m.deliveries.WithLabelValues(webhook, outcome).Inc()
 	if took > 0 {
@@ -159,7 +160,7 @@ func (m *Metrics) attempt(webhook, outcome string, took time.Duration) {
 	}
 }
 
-// forget drops the series of a webhook that is no more.
+// forget removes the series of a webhook that no longer exists.
 func (m *Metrics) forget(webhook string) {
 	labels := prometheus.Labels{"webhook": webhook}
 	m.deliveries.DeletePartialMatch(labels)

@@ -1,16 +1,23 @@
-// Package notify leads from something that happened to a delivered webhook.
+// Package notify records events and delivers them to webhooks.
 //
-//	            ┌─ Outbox ─────────────────────────┐        ┌─ Dispatcher ──────────────────────────────┐
-//	detect ───► │ one transaction: events, rows,   │ store  │ lane of a webhook: due → render → POST →   │ ──► receiver
-//	            │ deliveries planned by the Set    │ ─────► │ outcome (delivered | retry at | dead)      │
-//	            └──────────────────────────────────┘        └────────────────────────────────────────────┘
+//	            ┌─ Outbox ─────────────────────┐       ┌─ Dispatcher ──────────────┐
+//	detect ───► │ one transaction: rows,       │ store │ a lane for each webhook:  │ ──► receiver
+//	            │ events and their deliveries, │ ────► │ due → render → POST →     │
+//	            │ planned by the Set           │       │ delivered, retry, or dead │
+//	            └──────────────────────────────┘       └───────────────────────────┘
 //
-// A [Set] is the webhooks of the configuration with their filters made ready; it says which of them an event concerns.
-// The [Outbox] is detect's ledger: it commits what detect decides, and with it the deliveries that the Set plans.
-// The [Dispatcher] has a lane for each webhook and nothing that two lanes share but the store, so that a receiver that hangs holds up itself alone.
-// Reload hands both a new Set; nothing that was planned is lost by it.
+// A [Set] holds the configured webhooks with compiled filters. It plans the deliveries of an event.
 //
-// What is durable is in notify/store, one POST is notify/webhook's, bodies are notify/format's.
+// The [Outbox] implements detect.Ledger. It commits the changes and events of the tracker together
+// with the deliveries that the Set plans. Its methods are in outbox.go (Commit), deferred.go
+// (CommitLater), pullqueue.go (Record) and ledger.go (View, Due, Own).
+//
+// The [Dispatcher] has one lane for each webhook. Lanes share nothing but the store, so a receiver
+// that hangs delays only its own deliveries. A reload gives both a new Set and drops nothing that
+// is planned.
+//
+// The store's contract is in notify/store, a single POST in notify/webhook, bodies in
+// notify/format.
 package notify
 
 import (
@@ -25,86 +32,96 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// Format renders events as bodies. It is pure: the same event and n give the same bytes. The renderers of notify/format satisfy it
-// without knowing this package.
+// Format renders events as bodies. It is pure: the same event and n give the same bytes. The
+// renderers of notify/format implement it without importing this package.
 type Format interface {
-	// Name is that of the configuration's `format`.
+	// Name returns the format's name in the configuration.
 	Name() string
-	// PerTag tells that a body names one tag: a push or a delete of several tags then makes a POST for each.
+	// PerTag reports whether a body names one tag. A push or delete of several tags then causes
+	// one POST for each.
 	PerTag() bool
-	// Render makes the POST that tells of e.Tags[n]; n is 0 where the format is not per tag, or e has no tag. contentType "" is application/json;
-	// header is what the format adds (ce-*), and may be nil. An error means that this event can never be rendered.
+	// Render returns the body about e.Tags[n]. n is 0 if the format is not per tag or e has no
+	// tag. contentType "" means application/json. header holds the format's own headers (ce-*)
+	// and may be nil. An error means that the event can never be rendered.
 	Render(e detect.Event, n int) (contentType string, header map[string]string, body []byte, err error)
 }
 
-// Poster makes one attempt; *webhook.Client is one. The bytes of the message stay untouched.
+// Poster makes one attempt; *webhook.Client is one. It does not change the message's bytes.
 type Poster interface {
 	Post(context.Context, webhook.Message) webhook.Result
 }
 
 var _ Poster = (*webhook.Client)(nil)
 
-// Webhook is who is told about what, and how. Zero fields mean the defaults named with them.
+// Webhook configures one receiver: its events, filter, format and schedule. A zero field has the
+// default that its comment names.
 type Webhook struct {
-	// Name is unique, and the identity under which deliveries are kept.
+	// Name is unique. Deliveries are stored under it.
 	Name string
-	// Enabled false: nothing is planned for it, and what was planned before is parked until it is enabled again.
+	// Enabled false plans no deliveries and parks those that are pending until it is enabled
+	// again.
 	Enabled bool
-	// Events are types; "*" is all. Empty: all but those of QuietTypes.
+	// Events lists types; "*" means all. Empty: all but QuietTypes.
 	Events []string
-	// ManifestReads lets through pulls that moved no blob.
+	// ManifestReads includes pulls that downloaded no blob.
 	ManifestReads bool
 	Match         Match
 	Exclude       Match
 	// Format must be set.
 	Format Format
-	// Poster must be set. The dispatcher uses it for attempts that begin after Configure, and never closes it.
+	// Poster must be set. The dispatcher uses it for attempts that start after Configure and
+	// never closes it.
 	Poster Poster
-	// Placeholders are those of the URL. Where it names the tag, a push or a delete of several tags makes a POST for each.
+	// Placeholders lists the placeholders of the URL. If "tag" is among them, a push or delete
+	// of several tags causes one POST for each.
 	Placeholders []string
 	// Concurrency bounds the POSTs in flight; 0: 8.
 	Concurrency int
 	Order       store.Order
-	// DropOvertaken makes a dead letter of a push or delete of a tag whose newer one was delivered.
+	// DropOvertaken makes a dead letter of a push or delete of a tag after a newer one was
+	// delivered.
 	DropOvertaken bool
-	// RateLimit bounds POSTs per second; 0: none.
+	// RateLimit bounds the POSTs per second; 0: no limit.
 	RateLimit rate.Limit
-	// Group gathers events into messages, where the format can.
+	// Group combines events into messages, if the format can do that.
 	Group Group
-	// Retry is the time before each attempt, the first included; after the last a delivery is a dead letter. Empty: DefaultRetry.
+	// Retry lists the wait before each attempt, including the first. After the last attempt a
+	// delivery becomes a dead letter. Empty: DefaultRetry.
 	Retry []time.Duration
 }
 
-// Match is a filter. An empty key says nothing. A key constrains every event of a type that can have its property, and no other.
+// Match is a filter. An empty key constrains nothing. Other keys constrain only events whose type
+// can have the property.
 type Match struct {
 	Upstreams    []string
-	Projects     []string // globs in which * stays within a segment and ** crosses /
-	Repositories []string // likewise
-	Tags         []string // globs in which * matches any characters
-	Operators    []string // likewise; "" is the anonymous client
-	UserAgents   []string // likewise
+	Projects     []string // globs; * stays within a segment, ** crosses /
+	Repositories []string // globs, as for Projects
+	Tags         []string // globs; * matches any characters
+	Operators    []string // globs, as for Tags; "" is the anonymous client
+	UserAgents   []string // globs, as for Tags
 	Kinds        []string
 	Tagged       *bool
-	Semver       string // a range that the tag, or a chart's version, lies in
+	Semver       string // a range for the tag, or for a chart's version
 	Changed      *bool
 }
 
 const defaultConcurrency = 8
 
-// DefaultRetry is the schedule of a webhook that names none.
+// DefaultRetry returns the schedule of webhooks that configure none.
 func DefaultRetry() []time.Duration {
 	return []time.Duration{0, 5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
 		10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
 }
 
-// Types are all types of events.
+// Types returns all types of events.
 func Types() []detect.Type {
 	return []detect.Type{detect.PushArtifact, detect.PullArtifact, detect.DeleteArtifact, detect.DeleteTag,
 		detect.UploadChart, detect.DownloadChart, detect.DeleteChart, detect.ScanningCompleted, detect.ScanningFailed,
 		detect.QuotaExceed, detect.QuotaWarning, detect.Replication}
 }
 
-// QuietTypes are those that a webhook gets only when it names them: a consumer that pulls would ring its own bell.
+// QuietTypes returns the types that a webhook gets only if it names them: a consumer that pulls in
+// answer to an event would otherwise cause its own events.
 func QuietTypes() []detect.Type {
 	return []detect.Type{detect.PullArtifact, detect.DownloadChart, detect.DeleteTag}
 }

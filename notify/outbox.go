@@ -14,21 +14,23 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// OutboxOptions is what an Outbox needs besides its store.
+// OutboxOptions configures an Outbox.
 type OutboxOptions struct {
-	// Timeout is store.timeout: a commit that takes longer counts as a failure. 0: 2 s.
+	// Timeout is store.timeout: a commit that takes longer has failed. 0: 2 s.
 	Timeout time.Duration
-	// KeptEntries and KeptBytes bound what CommitLater keeps in memory while the store fails. 0: 10,000 and 64 MiB.
+	// DeferredEntries and DeferredBytes bound the commits that CommitLater holds in memory
+	// while the store fails. 0: 10,000 and 64 MiB.
 	DeferredEntries int
 	DeferredBytes   int
-	// Waiting bounds the events that Record has taken and not stored yet. 0: 16,384.
+	// QueuedPulls bounds the events that Record has accepted and not stored yet. 0: 16,384.
 	QueuedPulls int
-	Metrics     *Metrics    // nil: nobody counts
+	Metrics     *Metrics    // nil: nothing is counted
 	Log         *zap.Logger // nil: nothing is logged
 }
 
-// Outbox is detect's ledger on a store: one transaction holds what a decision makes true, its events, and the deliveries that they cause.
-// Commit, CommitLater and Record may be called as soon as it is made; Run stores what they leave behind.
+// Outbox implements detect.Ledger on a store. One transaction holds the changes of a decision, its
+// events, and their deliveries. Commit, CommitLater and Record may be called at once; Run stores
+// what CommitLater and Record leave in memory.
 type Outbox struct {
 	store   Rows
 	timeout time.Duration
@@ -45,7 +47,7 @@ type Outbox struct {
 
 var _ detect.Ledger = (*Outbox)(nil)
 
-// NewOutbox makes an Outbox that plans nothing until Configure is called.
+// NewOutbox returns an Outbox that plans no deliveries until Configure is called.
 func NewOutbox(s Rows, o OutboxOptions) *Outbox {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
@@ -68,10 +70,10 @@ func NewOutbox(s Rows, o OutboxOptions) *Outbox {
 	return out
 }
 
-// Configure makes s plan the deliveries of events that are committed from now on.
+// Configure sets the webhooks for which later commits plan deliveries.
 func (o *Outbox) Configure(s *Set) { o.set.Store(s) }
 
-// Healthy is nil while the last commit succeeded in time.
+// Healthy returns nil while the last commit succeeded in time.
 func (o *Outbox) Healthy() error {
 	if err := o.health.last(); err != nil {
 		return err
@@ -79,14 +81,14 @@ func (o *Outbox) Healthy() error {
 	return o.store.Healthy()
 }
 
-// Kept is how many decisions wait in memory for the store.
+// Deferred returns how many commits wait in memory for the store.
 func (o *Outbox) Deferred() int { return o.deferred.count() }
 
-// Lost is the number of events that could not be stored since the start, and are gone.
+// Lost returns the number of events lost since the start, because they could not be stored.
 func (o *Outbox) Lost() int64 { return o.metrics.lostEvents.Load() }
 
-// Commit implements detect.Ledger. What a client waits for with an unfinished request, an intent above all, goes ahead of what is done already,
-// and waits as long as the disk works.
+// Commit implements detect.Ledger. A client waits for it with an unfinished request, so it goes
+// ahead of other commits and waits as long as the disk makes progress.
 func (o *Outbox) Commit(ctx context.Context, scope string, decide func(detect.View) (detect.Changes, error)) error {
 	_, err := o.commit(ctx, store.Terms{Scopes: scopesOf(scope), Ahead: true, Patience: o.timeout}, decide)
 	return err
@@ -98,7 +100,8 @@ type refusal struct{ err error }
 func (r refusal) Error() string { return r.err.Error() }
 func (r refusal) Unwrap() error { return r.err }
 
-// commit returns how much room the changes took at the last run of decide, also when they could not be stored.
+// commit runs decide in a transaction. It returns the size of the changes, even if they could not
+// be stored.
 func (o *Outbox) commit(ctx context.Context, terms store.Terms, decide func(detect.View) (detect.Changes, error)) (int, error) {
 	var last atomic.Pointer[written]
 	begun := time.Now()
@@ -114,7 +117,8 @@ func (o *Outbox) commit(ctx context.Context, terms store.Terms, decide func(dete
 	switch {
 	case errors.As(err, &refused):
 		return w.size(), refused.err
-	case errors.Is(err, store.ErrInvalid): // neither the store's failure nor something that another try could mend
+	// The data is invalid: the store works, and another try would fail too.
+	case errors.Is(err, store.ErrInvalid):
 		return w.size(), fmt.Errorf("committing: %w", err)
 	}
 	o.committed(w, begun, err, ctx)
@@ -127,7 +131,8 @@ func (o *Outbox) commit(ctx context.Context, terms store.Terms, decide func(dete
 	return w.size(), fmt.Errorf("committing: %w: %w", detect.ErrStore, err)
 }
 
-// decide runs a decision inside a transaction. One that panics is refused: others of the same transaction, and the writer, are none of its business.
+// decide runs a decision inside a transaction. It turns a panic into an error, so that the other
+// decisions of the transaction are not affected.
 func (o *Outbox) decide(tx store.Tx, decide func(detect.View) (detect.Changes, error)) (w *written, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -149,7 +154,8 @@ func scopesOf(scope string) []string {
 	return []string{scope}
 }
 
-// committed settles the books of a commit that ended with err. A caller who gave up says nothing about the store, nor does a queue before it, nor data that it cannot take.
+// committed updates the metrics and the health after a commit. A commit that the caller canceled,
+// that waited behind others or that held invalid data says nothing about the store's health.
 func (o *Outbox) committed(w *written, begun time.Time, err error, caller context.Context) {
 	if err == nil {
 		o.metrics.committed(time.Since(begun))
@@ -169,7 +175,7 @@ func (o *Outbox) noteHealth(err error) {
 	}
 }
 
-// written is what one run of a transaction wrote; nil: nothing.
+// written is what one run of a transaction wrote; nil if it wrote nothing.
 type written struct {
 	events     []detect.Event
 	deliveries [][]store.Delivery
@@ -183,7 +189,7 @@ func (w *written) size() int {
 	return w.bytes
 }
 
-// write puts changes into the transaction.
+// write adds the changes to the transaction.
 func (o *Outbox) write(tx store.Tx, c detect.Changes) (*written, error) {
 	w := &written{events: c.Events}
 	for _, r := range c.Put {
@@ -211,7 +217,7 @@ func (o *Outbox) write(tx store.Tx, c detect.Changes) (*written, error) {
 	return w, nil
 }
 
-// count counts what was stored.
+// count updates the metrics after a commit.
 func (o *Outbox) count(w *written) {
 	if w == nil {
 		return
@@ -222,7 +228,7 @@ func (o *Outbox) count(w *written) {
 	}
 }
 
-// toEvent is the event as the store keeps it.
+// toEvent converts an event to its stored form.
 func toEvent(e *detect.Event) (store.Event, error) {
 	data, err := json.Marshal(e)
 	if err != nil {
@@ -239,7 +245,7 @@ func toEvent(e *detect.Event) (store.Event, error) {
 	}, nil
 }
 
-// fromEvent is the event as detect made it, with its place in the store's order.
+// fromEvent decodes a stored event and sets its sequence number.
 func fromEvent(s store.Event) (detect.Event, error) {
 	var e detect.Event
 	if err := json.Unmarshal(s.Data, &e); err != nil {

@@ -96,7 +96,8 @@ func TestCommit(t *testing.T) {
 	}
 }
 
-// TestWhatIsHandedOverIsWhatIsStored: an event that the dispatcher gets without decoding it makes the bytes that the stored one makes, and makes after a crash.
+// TestWhatIsHandedOverIsWhatIsStored: an event that the dispatcher gets without decoding it makes
+// the bytes that the stored one makes, and makes after a crash.
 func TestWhatIsHandedOverIsWhatIsStored(t *testing.T) {
 	full := detect.Event{
 		ID: nextID(), Type: detect.PushArtifact, At: time.Now(), Upstream: "registry", External: detect.External{Scheme: "https", Host: "r.example:5000"},
@@ -312,7 +313,8 @@ func TestRecord(t *testing.T) {
 	})
 }
 
-// TestRecordLosesOnlyWhatCannotBeStored: an event that the store can never take does not keep others from it.
+// TestRecordLosesOnlyWhatCannotBeStored: an event that the store can never take does not keep
+// others from it.
 func TestRecordLosesOnlyWhatCannotBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)

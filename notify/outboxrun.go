@@ -15,10 +15,11 @@ const (
 	probeEvery     = time.Second
 	lastFiredEvery = time.Minute
 
-	kindProbe = "notify.probe" // one row, written to see whether the store works again
+	kindProbe = "notify.probe" // one row that probes whether the store works again
 )
 
-// Run stores what Record and CommitLater leave behind. When ctx ends it makes a last effort of a few store timeouts, says what is lost, and returns nil.
+// Run stores what Record and CommitLater leave in memory. When ctx ends, it tries for a few more
+// store timeouts, logs what is lost, and returns nil.
 func (o *Outbox) Run(ctx context.Context) error {
 	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -36,7 +37,8 @@ func (o *Outbox) Run(ctx context.Context) error {
 	return nil
 }
 
-// lastDrain commits what is still kept, as long as it gets on, and counts the rest.
+// commitLastDeferred commits what is still queued while commits succeed, and counts the rest as
+// lost.
 func (o *Outbox) commitLastDeferred(ctx context.Context) {
 	for ctx.Err() == nil {
 		batch := o.deferred.batch(deferredBatch)
@@ -53,7 +55,8 @@ func (o *Outbox) commitLastDeferred(ctx context.Context) {
 	}
 }
 
-// probe commits something while the last commit failed, so that the store is known to work again although nobody else dares.
+// probe commits a row every second after a failed commit, so that a recovery of the store is
+// noticed even if nobody else commits.
 func (o *Outbox) probe(ctx context.Context) {
 	ticker := time.NewTicker(probeEvery)
 	defer ticker.Stop()
@@ -76,7 +79,7 @@ func (o *Outbox) probe(ctx context.Context) {
 	}
 }
 
-// writeFired writes down when webhooks fired, each minute and at the end.
+// saveLastFiredLoop saves the last-fired times every minute and at the end.
 func (o *Outbox) saveLastFiredLoop(ctx, last context.Context) {
 	ticker := time.NewTicker(lastFiredEvery)
 	defer ticker.Stop()

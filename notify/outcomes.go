@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// finished hands an outcome to the finisher. The caller holds the lane.
+// queueOutcome queues an outcome for the store. The caller holds the lane's lock.
 func (l *lane) queueOutcome(f attemptOutcome) {
 	l.outcomes = append(l.outcomes, f)
 	if !l.storingOutcomes {
@@ -18,7 +18,7 @@ func (l *lane) queueOutcome(f attemptOutcome) {
 	}
 }
 
-// finish stores outcomes until there are none.
+// storeOutcomes stores outcomes until none are queued.
 func (l *lane) storeOutcomes() {
 	for {
 		batch := l.takeOutcomes()
@@ -39,8 +39,9 @@ func (l *lane) takeOutcomes() []attemptOutcome {
 	return batch
 }
 
-// persist stores a batch, however long that takes. A lane whose outcomes cannot be stored begins nothing new once its room is used up, so a store that
-// fails costs neither memory nor needless repetitions. Only the end of the process gives up: then what was delivered is delivered again.
+// storeBatch stores a batch and retries until it succeeds. While it fails, the lane starts no more
+// POSTs than it has room for, so a failing store costs neither memory nor repeated POSTs. It gives
+// up only when bellbuoy stops; the deliveries are then sent again after the next start.
 func (l *lane) storeBatch(batch []attemptOutcome) {
 	rest := retryFirst
 	for len(batch) > 0 && l.d.posting.Err() == nil {
@@ -65,8 +66,8 @@ func (l *lane) storeBatch(batch []attemptOutcome) {
 	}
 }
 
-// persistable is called for a batch of which something cannot be stored: of several outcomes each is stored by itself; of a single
-// one what remains is that the delivery is a dead letter.
+// storableOutcomes handles a batch that the store refuses as invalid. It stores several outcomes
+// one by one. A single one is replaced by a dead letter.
 func (l *lane) storableOutcomes(batch []attemptOutcome) []attemptOutcome {
 	if len(batch) > 1 {
 		for i := range batch {
@@ -77,7 +78,7 @@ func (l *lane) storableOutcomes(batch []attemptOutcome) []attemptOutcome {
 	for i := range batch {
 		o := &batch[i].outcome
 		if o.Attempt == nil && o.Payload == nil {
-			return nil // it is due again some time
+			return nil // the delivery becomes due again later
 		}
 		o.State, o.Reason, o.Payload, o.Attempt = store.Dead, ReasonUnrenderable, nil, nil
 		l.logDead(batch[i], "its outcome cannot be stored")
@@ -107,12 +108,13 @@ func (l *lane) storeBatchOnce(batch []attemptOutcome) error {
 	}
 	l.d.noteWrite(nil)
 	if expired > 0 {
-		l.d.log.Warn("dead letters: they became too old while they waited", zap.String("webhook", l.name), zap.Int("deliveries", expired))
+		l.d.log.Warn("dead letters: deliveries expired while they waited", zap.String("webhook", l.name), zap.Int("deliveries", expired))
 	}
 	return nil
 }
 
-// saveCircuit stores the circuit where it is not what is stored, so that neither a restart nor a new owner storms a receiver that is down.
+// saveCircuit stores the circuit if it has changed, so that a restart or a new owner does not flood
+// a receiver that is down.
 func (l *lane) saveCircuit() error {
 	l.mu.Lock()
 	epoch, state, changed := l.epoch, l.circuit.state(l.failure), !l.circuit.retryAt.Equal(l.storedRetryAt)
@@ -130,7 +132,7 @@ func (l *lane) saveCircuit() error {
 	return nil
 }
 
-// fenced is told that outcomes came from a lane that belonged to somebody else by then.
+// fenced handles outcomes that the store refused because the lane had another owner.
 func (l *lane) fenced(batch []attemptOutcome) {
 	l.mu.Lock()
 	current := false
@@ -144,7 +146,7 @@ func (l *lane) fenced(batch []attemptOutcome) {
 	}
 }
 
-// epochLost asks the store whether the lane's lease is still this replica's.
+// epochLost asks the store whether this replica has lost the lane's lease.
 func (l *lane) epochLost() bool {
 	l.mu.Lock()
 	epoch, state := l.epoch, l.circuit.state(l.failure)
@@ -157,13 +159,14 @@ func (l *lane) epochLost() bool {
 	return errors.Is(l.d.store.SetLane(ctx, l.name, epoch, state), store.ErrFenced)
 }
 
-// stored lands a batch.
+// batchStored removes a stored batch from the deliveries in flight.
 func (l *lane) batchStored(batch []attemptOutcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range batch {
 		l.removeInFlight(f.outcome.DeliveryID)
-		// What is to be retried is due some time; and where the store picks, something may lie behind what has landed.
+		// A pending delivery is due again later. If the store selects, another delivery may
+		// now be free to start.
 		l.stale = l.stale || l.backlog || f.outcome.State == store.Pending
 	}
 	l.makeWaitingDue()

@@ -11,7 +11,7 @@ import (
 
 const maintenanceEvery = time.Minute
 
-// maintain lets go of what retention lets go, and parks and unparks, each minute and when there is reason to.
+// maintain applies retention every minute, and reconciles every minute and on request.
 func (d *Dispatcher) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintenanceEvery)
 	defer ticker.Stop()
@@ -41,8 +41,9 @@ func (d *Dispatcher) purge(ctx context.Context) {
 	}
 }
 
-// reconcile makes the store agree with the configuration: what waits for webhooks that are gone or have `enabled: false` is parked, what is parked of the
-// others comes back. It repeats: an event may be planned by the old configuration in the instant of a reload.
+// reconcile parks the pending deliveries of webhooks that were removed or have `enabled: false`,
+// and unparks those of the others. It runs repeatedly, because an event may be planned with the old
+// configuration at the moment of a reload.
 func (d *Dispatcher) reconcile(ctx context.Context) {
 	found, err := d.store.Depths(ctx)
 	if err != nil {
@@ -62,17 +63,17 @@ func (d *Dispatcher) reconcile(ctx context.Context) {
 			err = d.unpark(ctx, depth.Webhook)
 		case wanted && depth.Pending > 0:
 			err = d.makeOverdueDue(ctx, h)
-			d.kick(depth.Webhook) // nothing that waits is waited for in vain, whatever word of it was missed
+			d.kick(depth.Webhook) // in case the lane missed a wake
 		}
 		if err != nil && ctx.Err() == nil {
-			d.log.Warn("deliveries neither parked nor back nor brought forward", zap.String("webhook", depth.Webhook), zap.Error(err))
+			d.log.Warn("deliveries not reconciled with the configuration", zap.String("webhook", depth.Webhook), zap.Error(err))
 		}
 	}
 	d.forgetLanes()
 }
 
-// wakeOverslept makes due what waits for a time further away than the webhook's schedule reaches: the clock was set back, or the schedule was
-// another one when the delivery failed.
+// makeOverdueDue makes deliveries due that wait longer than the webhook's schedule allows: the
+// clock was set back, or the schedule was a longer one when they failed.
 func (d *Dispatcher) makeOverdueDue(ctx context.Context, h *compiledWebhook) error {
 	if l := d.laneOf(h.Name); l == nil || !l.owned() {
 		return nil
@@ -87,10 +88,11 @@ func (d *Dispatcher) kick(webhook string) {
 	}
 }
 
-// park needs the lane's lease: another replica's configuration may still have the webhook, and then its deliveries are its own.
+// park parks a webhook's deliveries. It needs the lane's lease: if another replica's configuration
+// has the webhook, the deliveries belong to that replica.
 func (d *Dispatcher) park(ctx context.Context, webhook string) error {
 	if l := d.laneOf(webhook); l != nil && !l.idle() {
-		return nil // the last to land comes back here
+		return nil // the last outcome calls reconcile again
 	}
 	lanes, err := d.store.Lease(ctx, []string{webhook}, d.options.LeaseTTL, 1)
 	if err != nil || len(lanes) == 0 {
@@ -101,12 +103,12 @@ func (d *Dispatcher) park(ctx context.Context, webhook string) error {
 	}
 	d.log.Info("deliveries parked: their webhook is not configured or not enabled", zap.String("webhook", webhook))
 	if h := d.set.Load().named[webhook]; h != nil && h.Enabled {
-		return nil // it came back meanwhile, and its lane needs the lease
+		return nil // the webhook returned meanwhile, and its lane needs the lease
 	}
 	return d.store.Release(ctx, []string{webhook})
 }
 
-// unpark puts back what was parked; its age counts from now on.
+// unpark makes parked deliveries pending again. Their age counts from now.
 func (d *Dispatcher) unpark(ctx context.Context, webhook string) error {
 	l := d.laneOf(webhook)
 	if l == nil || !l.owned() {
@@ -115,7 +117,7 @@ func (d *Dispatcher) unpark(ctx context.Context, webhook string) error {
 	if err := d.store.Unpark(ctx, webhook); err != nil {
 		return err
 	}
-	d.log.Info("parked deliveries are back", zap.String("webhook", webhook))
+	d.log.Info("deliveries unparked: their webhook is configured and enabled", zap.String("webhook", webhook))
 	l.kick()
 	return nil
 }
@@ -126,7 +128,7 @@ func (d *Dispatcher) laneOf(webhook string) *lane {
 	return d.lanes[webhook]
 }
 
-// forgetLanes drops the lanes of webhooks that are gone once nothing of them flies.
+// forgetLanes removes the lanes of webhooks that were removed, once nothing is in flight there.
 func (d *Dispatcher) forgetLanes() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -140,7 +142,7 @@ func (d *Dispatcher) forgetLanes() {
 	}
 }
 
-// gauges is what the metrics ask at each scrape.
+// gauges returns the values of all lanes for a scrape of the metrics.
 func (d *Dispatcher) gauges() []laneGauges {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

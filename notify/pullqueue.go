@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	pullBatch           = 500                  // events of a transaction
-	pullBatchDeliveries = 1000                 // about as many of theirs
-	pullBatchWait       = 5 * time.Millisecond // for others to join it
+	pullBatch           = 500                  // events of one transaction
+	pullBatchDeliveries = 1000                 // approximate bound on their deliveries
+	pullBatchWait       = 5 * time.Millisecond // wait for more events of the same transaction
 )
 
-// tape is events on their way to the store that nobody waits for.
+// pullQueue holds pull events until they are stored. Nobody waits for them.
 type pullQueue struct {
-	capacity int // how many may wait, those under way included
+	capacity int // bound on events that are queued or being stored
 
 	mu      sync.Mutex
 	waiting []detect.Event
-	spare   []detect.Event // the other buffer, empty
-	storing int            // being stored
-	lost    int            // dropped since the last report
+	spare   []detect.Event // the second buffer, empty
+	storing int            // events being stored
+	lost    int            // events dropped since the last report
 
 	more chan struct{}
 }
@@ -35,7 +35,7 @@ func newPullQueue(room int) *pullQueue {
 	return &pullQueue{capacity: room, more: make(chan struct{}, 1)}
 }
 
-// add takes what there is room for and tells how many events there was none for.
+// add queues events while there is room and returns how many it dropped.
 func (t *pullQueue) add(events []detect.Event) (dropped int) {
 	t.mu.Lock()
 	free := max(0, t.capacity-t.storing-len(t.waiting))
@@ -54,7 +54,7 @@ func (t *pullQueue) add(events []detect.Event) (dropped int) {
 	return dropped
 }
 
-// take hands out all that waits; done gives the room back.
+// take returns all queued events. done must be called when they are stored.
 func (t *pullQueue) take() (events []detect.Event, lost int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -68,7 +68,7 @@ func (t *pullQueue) done(events []detect.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.storing = 0
-	if cap(events) <= 4*pullBatch { // a buffer that a burst has made large is not kept
+	if cap(events) <= 4*pullBatch { // a buffer that a burst has enlarged is not reused
 		clear(events)
 		t.spare = events[:0]
 	}
@@ -81,7 +81,7 @@ func (o *Outbox) Record(events ...detect.Event) {
 	}
 }
 
-// play stores what Record took until ctx ends and everything is stored, or last ends.
+// storePulls stores queued events until ctx ends. Then it stores the rest, at most until last ends.
 func (o *Outbox) storePulls(ctx, last context.Context) {
 	for {
 		select {
@@ -98,7 +98,7 @@ func (o *Outbox) storePulls(ctx, last context.Context) {
 func (o *Outbox) storeQueuedPulls(ctx context.Context) {
 	events, lost := o.pulls.take()
 	if lost > 0 {
-		o.log.Error("pull events lost", zap.Int("events", lost), zap.String("why", "the store is slower than they come"))
+		o.log.Error("pull events lost", zap.Int("events", lost), zap.String("why", "the store is too slow for them"))
 	}
 	for rest := events; len(rest) > 0; {
 		w, records, n := o.prepare(rest)
@@ -108,8 +108,8 @@ func (o *Outbox) storeQueuedPulls(ctx context.Context) {
 	o.pulls.done(events)
 }
 
-// storeGroup stores events in one transaction, trying again while the store fails and ctx lasts. A group that holds an event that
-// cannot be stored is halved, so that only that one is lost.
+// storeGroup stores events in one transaction and retries while the store fails and ctx lasts. If
+// an event of the group is invalid, it halves the group until only that event is lost.
 func (o *Outbox) storeGroup(ctx context.Context, w *written, records []store.Event) {
 	for rest := retryFirst; ; rest = min(2*rest, retryMost) {
 		err := o.storeOnce(ctx, w, records)
@@ -147,7 +147,8 @@ func (o *Outbox) storeOnce(ctx context.Context, w *written, records []store.Even
 	return err
 }
 
-// prepare encodes and plans the first n events, which fit into a transaction. That happens outside the writer: nothing of it depends on what the store holds.
+// prepare encodes and plans the first n events, which fit into one transaction. It runs outside the
+// writer because it reads nothing from the store.
 func (o *Outbox) prepare(events []detect.Event) (w *written, records []store.Event, n int) {
 	most := min(len(events), pullBatch)
 	w = &written{events: make([]detect.Event, 0, most), deliveries: make([][]store.Delivery, 0, most)}

@@ -9,19 +9,20 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// comeback brings forward what waits for its next attempt once the receiver works again: the first success after failures makes it due.
+// recovery makes waiting deliveries due once the receiver works again: at the first success after
+// failures.
 //
-// A delivery that fails once more after that, while others are delivered, fails by its own fault, and is left to its schedule; else each success
-// would send it again. The owner of the lane guards it.
+// A delivery that fails again after that, while others succeed, has failed by its own fault. It
+// stays on its schedule; otherwise each success would send it again. The lane's lock guards it.
 type recovery struct {
-	waiting  bool               // something waits because of the receiver, or may
-	due      bool               // there was a success: what waits is to be made due
-	running  bool               // it is being made due
+	waiting  bool               // deliveries may wait because the receiver failed
+	due      bool               // there was a success: waiting deliveries are to be made due
+	running  bool               // MakeDue is running
 	ownFault map[int64]struct{} // pending deliveries that fail by their own fault
 }
 
-// ownFaults is how many deliveries may fail by their own fault. Where there are more the receiver is at fault in a way that a success does
-// not end, and all is left to the schedule.
+// ownFaultsMost bounds the deliveries that failed by their own fault. With more of them, the
+// receiver fails in a way that one success does not end, and all stay on their schedules.
 const ownFaultsMost = 256
 
 // failed notes a failure after which the delivery waits.
@@ -36,7 +37,7 @@ func (c *recovery) failed(j job) {
 	c.ownFault[j.delivery.ID] = struct{}{}
 }
 
-// broughtForward reports whether a delivery that had failed was made due before its time.
+// madeDueEarly reports whether a delivery that had failed was made due before its scheduled time.
 func madeDueEarly(d store.Delivery) bool {
 	return d.Attempts > 0 && !d.NextAt.After(d.PendingSince)
 }
@@ -49,7 +50,8 @@ func (c *recovery) succeeded() {
 
 func (c *recovery) ended(id int64) { delete(c.ownFault, id) }
 
-// comeBack makes due what waits, where there was a success after failures whose outcome is stored by now. The caller holds the lane.
+// makeWaitingDue makes waiting deliveries due after a success whose outcome is stored. The caller
+// holds the lane's lock.
 func (l *lane) makeWaitingDue() {
 	if !l.recovery.due || l.recovery.running || l.epoch == 0 {
 		return
@@ -67,12 +69,12 @@ func (l *lane) madeDue(n int, err error) {
 		l.d.noteWrite(err)
 	}
 	if n > 0 {
-		l.d.log.Info("receiver is back: what waited for it is due", zap.String("webhook", l.name), zap.Int("deliveries", n))
+		l.d.log.Info("receiver works again: waiting deliveries are due", zap.String("webhook", l.name), zap.Int("deliveries", n))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.recovery.running = false
-	l.recovery.waiting = l.recovery.waiting || err != nil // the next success does it
+	l.recovery.waiting = l.recovery.waiting || err != nil // the next success tries again
 	if n > 0 {
 		l.refetch()
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// TestReceiverComesBack: down for an hour with 1,000 pushes behind it, it gets all of them within a minute of its first answer, at its rate,
-// oldest first, none twice.
+// TestReceiverComesBack: down for an hour with 1,000 pushes behind it, it gets all of them within a
+// minute of its first answer, at its rate, oldest first, none twice.
 func TestReceiverComesBack(t *testing.T) {
 	down := map[string]func(context.Context, webhook.Message) webhook.Result{
 		"refused": func(context.Context, webhook.Message) webhook.Result {
@@ -53,7 +53,8 @@ func TestReceiverComesBack(t *testing.T) {
 				if took := got[len(got)-1].at.Sub(got[0].at); took < (pushes-10)*time.Second/perSecond {
 					t.Errorf("all within %v: faster than its rate", took)
 				}
-				late := 0 // the probe, and what flew with it, need not be the oldest
+				// the probe, and what flew with it, need not be the oldest
+				late := 0
 				for i := 2; i < len(got); i++ {
 					if eventNumber(t, got[i].id) < eventNumber(t, got[i-1].id) {
 						late++
@@ -75,7 +76,8 @@ func eventNumber(t *testing.T, id string) (n int) {
 	return n
 }
 
-// TestOwnFaultIsLeftToTheSchedule: an event that a receiver cannot digest is not sent again at each success of others.
+// TestOwnFaultIsLeftToTheSchedule: an event that a receiver cannot digest is not sent again at each
+// success of others.
 func TestOwnFaultIsLeftToTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{answer: func(_ context.Context, m webhook.Message) webhook.Result {
@@ -107,7 +109,8 @@ func TestOwnFaultIsLeftToTheSchedule(t *testing.T) {
 	})
 }
 
-// TestRedeliverTakesPendingOnes: what waits for its retry goes now, with its whole schedule before it.
+// TestRedeliverTakesPendingOnes: what waits for its retry goes now, with its whole schedule before
+// it.
 func TestRedeliverTakesPendingOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{answer: fails(500, webhook.Retry, 0)}

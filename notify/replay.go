@@ -10,21 +10,22 @@ import (
 )
 
 const (
-	replayPage = 500 // events that are read at once
-	replayPlan = 100 // events whose deliveries are made at once
+	replayPage = 500 // events read at once
+	replayPlan = 100 // events planned at once
 )
 
-// ErrNotEnabled: the webhook, or all of them, are switched off in the configuration.
+// ErrNotEnabled means that the configuration disables the webhook, or all of them.
 var ErrNotEnabled = errors.New("the webhook is not enabled in the configuration")
 
-// Replayed counts what a replay is about.
+// Replayed counts the events and deliveries of a replay.
 type Replayed struct {
-	Events     int // that the webhook never got and would get by its filters as they are now
+	Events     int // events that the webhook never had and wants by its current filters
 	Deliveries int
 }
 
-// Replay makes the deliveries of events recorded since then that the webhook was never to get: it was not configured, not enabled, or had other
-// filters. plan false only counts them.
+// Replay plans deliveries of recorded events for which the webhook had none, because it was not
+// configured, not enabled, or had other filters. It considers events since the given time. With
+// plan false it only counts them.
 func (d *Dispatcher) Replay(ctx context.Context, webhook string, since time.Time, plan bool) (done Replayed, err error) {
 	set := d.set.Load()
 	h := set.named[webhook]
@@ -73,12 +74,12 @@ func (d *Dispatcher) Replay(ctx context.Context, webhook string, since time.Time
 	}
 }
 
-// missed is what a webhook would get of an event, unless it got or was to get some of it.
+// planMissed plans the webhook's deliveries of an event, unless it already has some.
 func (d *Dispatcher) planMissed(ctx context.Context, h *compiledWebhook, stored store.Event) (p store.Planned, err error) {
 	p.Event = stored
 	e, err := fromEvent(stored)
 	if stored.Corrupt || err != nil {
-		return p, nil // it cannot be told of
+		return p, nil // it cannot be decoded
 	}
 	var f eventView
 	f.read(&e)

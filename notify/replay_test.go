@@ -10,7 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestReplay: a webhook gets what was recorded before it was there, as far as it matches, once, oldest first; others get nothing again.
+// TestReplay: a webhook gets what was recorded before it was there, as far as it matches, once,
+// oldest first; others get nothing again.
 func TestReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, late := &sink{}, &sink{}

@@ -48,7 +48,8 @@ func TestReplicasShareLanes(t *testing.T) {
 	})
 }
 
-// A lane that moves while its POST hangs: the old owner's outcome is fenced, the new owner delivers.
+// A lane that moves while its POST hangs: the old owner's outcome is fenced, the new owner
+// delivers.
 func TestFencing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)

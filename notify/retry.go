@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// schedule is the time before each attempt, the first included.
+// schedule lists the wait before each attempt, including the first.
 type schedule []time.Duration
 
-// next is the wait after attempt number made (1 is the first); false: that was the last one.
-// What the receiver asked to wait counts where it is longer.
+// next returns the wait after the given number of attempts; false if that was the last one. A
+// longer Retry-After replaces the wait.
 func (s schedule) next(made int, asked time.Duration) (time.Duration, bool) {
 	if made >= len(s) {
 		return 0, false
@@ -17,7 +17,7 @@ func (s schedule) next(made int, asked time.Duration) (time.Duration, bool) {
 	return max(jitter(s[made]), asked), true
 }
 
-// longest is the longest time that a delivery may wait for its next attempt.
+// longest returns the longest time that a delivery may wait for its next attempt.
 func (s schedule) longest() time.Duration {
 	most := longestAsked
 	for _, step := range s {
@@ -26,11 +26,11 @@ func (s schedule) longest() time.Duration {
 	return most
 }
 
-// longestAsked is how long a receiver may ask to wait.
+// longestAsked bounds a receiver's Retry-After.
 const longestAsked = 24 * time.Hour
 
-// lifetime is how old a delivery becomes at most: its attempts come to an end before that unless it waits for something else, an open circuit or
-// a rate.
+// lifetime returns the greatest age of a delivery. Its attempts end before that, unless it waits
+// for something else: an open circuit or a rate limit.
 func (s schedule) lifetime() time.Duration {
 	var sum time.Duration
 	for _, step := range s {
@@ -41,7 +41,7 @@ func (s schedule) lifetime() time.Duration {
 
 const shortestLife = 7 * 24 * time.Hour
 
-// jitter spreads d by ±20 %, so that what failed together does not come back together.
+// jitter varies d by ±20 %, so that deliveries that failed together are not retried together.
 func jitter(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0

@@ -6,7 +6,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Search is a test of events by the keys of a filter. Unlike a webhook's filter it refuses events that lack a property.
+// Search compiles a filter to a test of events. Unlike a webhook's filter, it rejects events that
+// lack a property.
 func Search(m Match) (func(*detect.Event) bool, error) {
 	f, err := compileFilter("search", m)
 	if err != nil {

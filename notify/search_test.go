@@ -6,7 +6,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestSearch: what is searched for must be there, also where a webhook's filter lets an event without it pass.
+// TestSearch: what is searched for must be there, also where a webhook's filter lets an event
+// without it pass.
 func TestSearch(t *testing.T) {
 	tagged, untagged, chart := push("team/app", "v1", "v2"), push("team/app"), upload("team", "demo", "1.0.0")
 	tagged.Client.Operator = "alice"

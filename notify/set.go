@@ -10,7 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Set is webhooks with their filters made ready. It never changes; Compile makes a new one at each reload.
+// Set holds webhooks with compiled filters. It is immutable; Compile makes a new one at each
+// reload.
 type Set struct {
 	on    bool // notifications.enabled
 	hooks []*compiledWebhook
@@ -18,7 +19,7 @@ type Set struct {
 	types map[detect.Type]*matchIndex
 }
 
-// hook is a webhook made ready.
+// compiledWebhook is a webhook with compiled filters.
 type compiledWebhook struct {
 	Webhook
 	types   map[detect.Type]bool
@@ -26,8 +27,8 @@ type compiledWebhook struct {
 	exclude filter
 }
 
-// Compile checks webhooks and makes their Set. enabled is notifications.enabled: without it events are recorded, nothing is planned for anybody,
-// and what waits keeps waiting.
+// Compile checks the webhooks and compiles their filters. enabled is notifications.enabled: if it
+// is false, events are recorded, no deliveries are planned, and pending ones wait.
 func Compile(enabled bool, webhooks []Webhook) (*Set, error) {
 	s := &Set{on: enabled, named: map[string]*compiledWebhook{}, types: map[detect.Type]*matchIndex{}}
 	filings := make([]filterAffixes, 0, len(webhooks))
@@ -81,7 +82,7 @@ func compile(w Webhook) (*compiledWebhook, error) {
 	return h, nil
 }
 
-// says reports whether the webhook's format has a body for events of that type.
+// canRender reports whether the webhook's format has a body for events of the type.
 func (h *compiledWebhook) canRender(t detect.Type) bool {
 	some, ok := h.Format.(interface{ Says() []detect.Type })
 	return !ok || slices.Contains(some.Says(), t)
@@ -106,13 +107,15 @@ func wanted(events []string) (map[detect.Type]bool, error) {
 	return types, nil
 }
 
-// Unnamed is why a chart's event is for no webhook when nobody could tell the chart's name.
+// Unnamed is the reason for which no webhook gets the event of a chart whose name is unknown.
 const Unnamed = "unnamed"
 
-// refused names the first filter that keeps the event from the webhook; "": none does, and tags tells which of the event's tags pass.
+// refusedBy returns the first filter that rejects the event, or "" if none does; tags are then the
+// indexes of the event's tags that pass.
 //
-// Tags are asked one by one: a webhook is concerned when at least one tag meets match.tags and is not in exclude.tags, and a format that is
-// per tag tells only of those. A format that is not tells of the event as it is.
+// Each tag is tested by itself. A webhook wants the event if at least one tag matches match.tags
+// and does not match exclude.tags. A format that is per tag renders only those tags; any other
+// format renders the event with all of them.
 func (h *compiledWebhook) refusedBy(f *eventView) (because string, tags []int) {
 	e := f.event
 	switch {
@@ -160,7 +163,8 @@ func (h *compiledWebhook) refusedByTags(f *eventView) (because string, tags []in
 	return because, nil
 }
 
-// refusedWithoutTag: who asks for some tags does not get what could have a tag and has none.
+// refusedWithoutTags rejects an event that could have a tag and has none, if the webhook filters by
+// tag.
 func (h *compiledWebhook) refusedWithoutTags(f *eventView) string {
 	switch {
 	case !aboutArtifact(f.event.Type):
@@ -173,7 +177,7 @@ func (h *compiledWebhook) refusedWithoutTags(f *eventView) string {
 	return ""
 }
 
-// Plan is the deliveries that an event causes. It is pure and reads no clock.
+// Plan returns the deliveries of an event. It is pure and reads no clock.
 func (s *Set) Plan(e *detect.Event) []store.Delivery {
 	index := s.types[e.Type]
 	if !s.on || index == nil {
@@ -191,7 +195,7 @@ func (s *Set) Plan(e *detect.Event) []store.Delivery {
 	return out
 }
 
-// plan appends the webhook's deliveries. Number 0 is the event as a whole, n its nth tag.
+// plan appends the webhook's deliveries. Number 0 stands for the whole event, n for its nth tag.
 func (h *compiledWebhook) plan(out []store.Delivery, f *eventView, tags []int) []store.Delivery {
 	if !h.perTag() || len(tags) == 0 || !perTagType(f.event.Type) {
 		return append(out, h.delivery(f, 0, tags))
@@ -202,7 +206,7 @@ func (h *compiledWebhook) plan(out []store.Delivery, f *eventView, tags []int) [
 	return out
 }
 
-// split tells the types of which a format per tag makes a POST for each tag.
+// perTagType reports whether a per-tag format sends one POST for each tag of such an event.
 func perTagType(t detect.Type) bool {
 	return t == detect.PushArtifact || t == detect.DeleteArtifact || t == detect.DeleteTag
 }
@@ -218,9 +222,10 @@ func (h *compiledWebhook) delivery(f *eventView, number int, tags []int) store.D
 	}
 }
 
-// tagKey is what `order: tag` keeps in order and `overtaken` compares. An event of several tags that goes as one POST is kept in order by the first;
-// one without a tag by its digest; one that concerns no artifact by nothing. With `overtaken: drop` what moves no tag has a key of its own, so that a
-// delivered pull never makes a push look overtaken.
+// tagKey returns the key that `order: tag` keeps in order and that `overtaken` compares. It is the
+// first tag of the POST, or the digest of an event without tags, or "" if the event concerns no
+// artifact. With `overtaken: drop`, events that change no tag have a key of their own, so that a
+// delivered pull never overtakes a push.
 func (h *compiledWebhook) tagKey(repo string, f *eventView, tags []int) string {
 	var what string
 	switch {
@@ -237,7 +242,8 @@ func (h *compiledWebhook) tagKey(repo string, f *eventView, tags []int) string {
 	return repo + " " + what
 }
 
-// firstAt is when the first attempt may be made: zero, which is at once, unless the schedule begins with a wait.
+// firstAt returns when the first attempt may be made: zero (at once) unless the schedule begins
+// with a wait.
 func (h *compiledWebhook) firstAt(e *detect.Event) time.Time {
 	if wait := h.schedule()[0]; wait > 0 {
 		return e.At.Add(wait)
@@ -245,15 +251,17 @@ func (h *compiledWebhook) firstAt(e *detect.Event) time.Time {
 	return time.Time{}
 }
 
-// Verdict is what a webhook makes of an event.
+// Verdict is the decision of one webhook about an event.
 type Verdict struct {
 	Webhook string
 	Fires   bool
-	Because string // the first filter that says no: notifications.enabled, enabled, format, events, manifest_reads, unnamed, match.…, exclude.…; "" when it fires
-	POSTs   int    // how many, when it fires
+	// Because is the first filter that rejects the event: notifications.enabled, enabled,
+	// format, events, manifest_reads, unnamed, match.… or exclude.…; "" if it fires.
+	Because string
+	POSTs   int // number of POSTs, if it fires
 }
 
-// Explain tells for each webhook whether an event concerns it, and if not, why not.
+// Explain reports, for each webhook, whether it gets an event, and which filter rejects it.
 func (s *Set) Explain(e detect.Event) []Verdict {
 	var f eventView
 	f.read(&e)
