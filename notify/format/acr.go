@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The body of Azure Container Registry.
+// acrEvent and its parts are the body of Azure Container Registry.
 type (
 	acrEvent struct {
 		ID        string     `json:"id"`
@@ -24,8 +24,8 @@ type (
 		Length     int64  `json:"length"` // the size again
 		Repository string `json:"repository"`
 		Tag        string `json:"tag,omitempty"`
-		Name       string `json:"name,omitempty"`    // of a chart
-		Version    string `json:"version,omitempty"` // of a chart
+		Name       string `json:"name,omitempty"`    // charts only
+		Version    string `json:"version,omitempty"` // charts only
 	}
 	acrRequest struct {
 		ID        string `json:"id"`
@@ -39,7 +39,7 @@ var acrActions = map[detect.Type]string{
 	detect.PushArtifact: "push", detect.DeleteArtifact: "delete", detect.UploadChart: "chart_push", detect.DeleteChart: "chart_delete",
 }
 
-// acrUserAgent is how Kargo knows ACR.
+// acrUserAgent is the User-Agent by which Kargo recognises ACR.
 const acrUserAgent = "AzureContainerRegistry/1.0"
 
 func renderACR(p Post) (Body, error) {
@@ -68,5 +68,5 @@ func acrTargetOf(p *Post) acrTarget {
 	return t
 }
 
-// int32Of is a size within the 32 bits that ACR gives it.
+// int32Of limits a size to the 32 bits that ACR uses.
 func int32Of(size int64) int64 { return min(size, math.MaxInt32) }

@@ -10,8 +10,8 @@ import (
 // Schema is the version of the bellbuoy format. Keys are only added under one version.
 const Schema = "bellbuoy.event/v1"
 
-// BellbuoyEvent is the body of the bellbuoy format: everything known. bellbuoy.schema.json is made
-// from it.
+// BellbuoyEvent is the body of the bellbuoy format, with everything known about an event.
+// bellbuoy.schema.json is generated from it.
 type BellbuoyEvent struct {
 	Schema   string      `json:"schema" jsonschema:"const=bellbuoy.event/v1"`
 	Type     detect.Type `json:"type" jsonschema:"description=What happened, in Harbor's words."`
@@ -61,7 +61,7 @@ type BellbuoyEvent struct {
 	NamespaceHint string `json:"namespace_hint,omitempty" jsonschema:"description=The ns parameter of a containerd mirror request."`
 }
 
-// BellbuoyChart is a chart of a ChartMuseum.
+// BellbuoyChart describes a chart of a ChartMuseum.
 type BellbuoyChart struct {
 	Name       string `json:"name"`
 	Version    string `json:"version"`
@@ -74,7 +74,7 @@ func renderBellbuoy(p Post) (Body, error) {
 	return Body{ContentType: "application/json", Bytes: b}, err
 }
 
-// NewBellbuoyEvent is an event in bellbuoy's own shape, which templates and the command line see
+// NewBellbuoyEvent converts an event to the bellbuoy format. Templates and the command line use it
 // too.
 func NewBellbuoyEvent(e *detect.Event) BellbuoyEvent {
 	namespace, name, full := names(e)
@@ -136,7 +136,7 @@ func (b *BellbuoyEvent) addByType(e *detect.Event) {
 	}
 }
 
-// references are how users name the artifact: once for each tag; none where the event is about no
+// references returns the names of the artifact, one for each tag; none if the event is about no
 // artifact.
 func references(e *detect.Event) []string {
 	out := []string{}
@@ -152,7 +152,7 @@ func references(e *detect.Event) []string {
 	return out
 }
 
-// chartDigest is that of a chart's archive.
+// chartDigest returns the digest of a chart's archive.
 func chartDigest(e *detect.Event) string {
 	if e.Digest != "" {
 		return e.Digest

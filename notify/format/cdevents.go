@@ -10,13 +10,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// cdEvents renders CDEvents of one version of their specification, as binary CloudEvents.
+// cdEvents renders CDEvents as binary CloudEvents, in one version of the specification.
 type cdEvents struct {
 	version string
 	types   map[detect.Type]string
 }
 
-// cdVersions are the specifications that are known. 0.4.1 is the one that Flux reads.
+// cdVersions are the supported versions of the specification. Flux reads 0.4.1.
 var cdVersions = map[string]map[detect.Type]string{
 	"0.4.1": {
 		detect.PushArtifact:   "dev.cdevents.artifact.published.0.2.0",
@@ -54,7 +54,7 @@ type (
 	cdContent struct {
 		User string `json:"user,omitempty"`
 	}
-	cdCustomData struct { // what the specification has no field for
+	cdCustomData struct { // fields that the specification does not have
 		Registry   string `json:"registry"`
 		Repository string `json:"repository"`
 		Tag        string `json:"tag,omitempty"`
@@ -63,15 +63,15 @@ type (
 	}
 )
 
-func newCDEvents(o Options) (built, error) {
+func newCDEvents(o Options) (renderers, error) {
 	if o.Spec == "" {
 		o.Spec = "0.4.1"
 	}
 	types, ok := cdVersions[o.Spec]
 	if !ok {
-		return built{}, fmt.Errorf("spec: cdevents %q is not one of 0.4.1, 0.5.1", o.Spec)
+		return renderers{}, fmt.Errorf("spec: cdevents %q is not one of 0.4.1, 0.5.1", o.Spec)
 	}
-	return built{render: cdEvents{o.Spec, types}.render}, nil
+	return renderers{render: cdEvents{o.Spec, types}.render}, nil
 }
 
 func (c cdEvents) render(p Post) (Body, error) {
@@ -100,7 +100,7 @@ func (c cdEvents) render(p Post) (Body, error) {
 	}), Bytes: b}, err
 }
 
-// purl names an artifact as a package URL:
+// purl returns an artifact's package URL:
 // pkg:oci/app@sha256%3A…?repository_url=registry.example.com%2Fteam%2Fapp&tag=v1.
 func purl(e *detect.Event, tag string) string {
 	s := "pkg:oci/" + escape(path.Base(e.Repository))

@@ -11,25 +11,25 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// What messages for people show of a name that a client chose, far below any service's limits.
+// Bounds on the names that messages show. They are far below every service's limits.
 const (
 	nameMost = 120 // characters of a repository, tag or operator
 	tagsMost = 10  // tags that are listed
-	textMost = 300 // characters of a sentence that somebody else wrote
+	textMost = 300 // characters of a text that bellbuoy did not write
 )
 
-// message is an event as people read it, before a chat's own markup.
+// message is an event in words, before a chat's markup.
 type message struct {
-	who   string // who did it
-	verb  string // what
-	what  string // to which artifact
-	tail  string // what came of it, where the headline alone does not say that
-	facts []fact // those that are known
+	who   string        // the operator
+	verb  string        // what happened
+	what  string        // the artifact
+	tail  string        // the result, if the headline alone does not show it
+	facts []messageFact // the known ones
 }
 
-type fact struct{ name, value string }
+type messageFact struct{ name, value string }
 
-// verbs say what happened.
+// verbs describe what happened.
 var verbs = map[detect.Type]string{
 	detect.PushArtifact: "pushed", detect.PullArtifact: "pulled", detect.DeleteArtifact: "deleted", detect.DeleteTag: "deleted the tag",
 	detect.UploadChart: "uploaded", detect.DownloadChart: "downloaded", detect.DeleteChart: "deleted",
@@ -57,10 +57,10 @@ func messageOf(e *detect.Event) message {
 	return m
 }
 
-// line is the message as one line of plain text.
+// line returns the message as one line of plain text.
 func (m message) line() string { return m.who + " " + m.verb + " " + m.what + m.end() }
 
-// end is the tail as it stands behind the headline.
+// end returns the tail with its separator.
 func (m message) end() string {
 	if m.tail == "" {
 		return ""
@@ -75,7 +75,7 @@ func scanText(s *detect.Scan) string {
 	return plain(fmt.Sprintf("%s, %d findings, %d fixable", s.Severity, s.Summary.Total, s.Summary.Fixable), nameMost)
 }
 
-// shownReference is what the message is about: all of its tags, as far as they fit.
+// shownReference returns the artifact's name with all of its tags, as far as they fit.
 func shownReference(e *detect.Event) string {
 	if e.Chart != nil {
 		_, _, full := names(e)
@@ -110,12 +110,12 @@ func replicatedText(r *detect.ReplicationRun) string {
 	return text
 }
 
-// factsOf are what is known besides the headline.
-func factsOf(e *detect.Event) []fact {
-	var facts []fact
+// factsOf returns the facts to show below the headline.
+func factsOf(e *detect.Event) []messageFact {
+	var facts []messageFact
 	add := func(name, value string) {
 		if value != "" {
-			facts = append(facts, fact{name, value})
+			facts = append(facts, messageFact{name, value})
 		}
 	}
 	add("Registry", plain(e.External.Host, nameMost))
@@ -147,7 +147,7 @@ func factsOf(e *detect.Event) []fact {
 	return facts
 }
 
-// severities from the worst to the most harmless, in Harbor's words.
+// severities lists Harbor's severities from the worst to the least.
 var severities = []string{"Critical", "High", "Medium", "Low", "Negligible", "Unknown", "None"}
 
 func findingsText(s *detect.Summary) string {
@@ -164,19 +164,21 @@ func findingsText(s *detect.Summary) string {
 	return text
 }
 
-// plain makes a name that a client chose harmless for a chat: one line, at most limit characters,
-// and no @everyone (a zero-width space behind each @ that a chat could take for a mention).
+// plain makes a name that a client chose safe for a chat. The result is one line of at most limit
+// characters without mentions: a zero-width space follows each @ that a chat could read as one.
 func plain(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r < ' ', r >= 0x7f && r < 0xa0, r == utf8.RuneError, r == '\u2028', r == '\u2029':
 			return ' '
-		case r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // turns the direction of what follows
+		// These change the direction of the text that follows.
+		case r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
 			return -1
 		}
 		return r
 	}, s)
-	for _, mention := range []string{"@everyone", "@here", "@channel", "@all", "<users/"} { // the last is Google Chat's
+	// The last is Google Chat's.
+	for _, mention := range []string{"@everyone", "@here", "@channel", "@all", "<users/"} {
 		s = strings.ReplaceAll(s, mention, mention[:1]+"\u200b"+mention[1:])
 	}
 	if utf8.RuneCountInString(s) <= limit {
@@ -191,7 +193,7 @@ func shortDigest(digest string) string {
 	return plain(digest[:min(len(digest), shown)], nameMost)
 }
 
-// humanSize is a size, "" where it is not known.
+// humanSize formats a size; "" if it is unknown.
 func humanSize(n int64) string {
 	if n <= 0 {
 		return ""
@@ -199,7 +201,7 @@ func humanSize(n int64) string {
 	return bytesText(n)
 }
 
-// bytesText is a number of bytes in Harbor's words.
+// bytesText formats a number of bytes as Harbor does.
 func bytesText(n int64) string {
 	const unit = 1024
 	if n < unit {

@@ -13,10 +13,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// cloudEvents renders Harbor's CloudEvents 1.0: structured JSON, or binary mode on request.
+// cloudEvents renders Harbor's CloudEvents 1.0, in structured or binary mode.
 type cloudEvents struct{ Options }
 
-// cloudEvent is the structured mode; the order of the keys is that of Harbor's SDK.
+// cloudEvent is the structured mode. The keys have the order of Harbor's SDK.
 type cloudEvent struct {
 	SpecVersion     string           `json:"specversion"`
 	ID              string           `json:"id"`
@@ -45,7 +45,9 @@ var cloudEventTypes = map[detect.Type]string{
 	detect.Replication:       "harbor.replication.status.changed",
 }
 
-func newCloudEvents(o Options) (built, error) { return built{render: cloudEvents{o}.render}, nil }
+func newCloudEvents(o Options) (renderers, error) {
+	return renderers{render: cloudEvents{o}.render}, nil
+}
 
 func (c cloudEvents) render(p Post) (Body, error) {
 	data := eventData(&p)
@@ -79,7 +81,8 @@ func (e *cloudEvent) binary() (Body, error) {
 	}), Bytes: b}, err
 }
 
-// attributes are CloudEvents attributes as headers; a header cannot carry an empty one.
+// attributes returns CloudEvents attributes as headers. It leaves out empty ones, which a header
+// cannot carry.
 func attributes(values map[string]string) map[string]string {
 	for name, value := range values {
 		if value == "" {
@@ -91,7 +94,7 @@ func attributes(values map[string]string) map[string]string {
 	return values
 }
 
-// escape percent-encodes all but the characters that mean nothing in any part of a URL.
+// escape percent-encodes all characters that have a meaning in any part of a URL.
 func escape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -105,7 +108,7 @@ func escape(s string) string {
 	return b.String()
 }
 
-// percentEncode writes an attribute as a header's value (CloudEvents HTTP binding §3.1.3.2).
+// percentEncode encodes an attribute as a header's value (CloudEvents HTTP binding §3.1.3.2).
 func percentEncode(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -118,8 +121,8 @@ func percentEncode(s string) string {
 	return b.String()
 }
 
-// postID is one UUID for each event, tag and webhook: Harbor's ids differ between policies, and
-// stay the same on retries.
+// postID returns the UUID of an event, tag and webhook. As with Harbor, webhooks get different ids,
+// and retries the same id.
 func postID(p *Post) string {
 	space, err := uuid.Parse(p.Event.ID)
 	if err != nil {
@@ -128,7 +131,7 @@ func postID(p *Post) string {
 	return uuid.NewSHA1(space, []byte(p.Webhook+"/"+strconv.Itoa(p.Number))).String()
 }
 
-// projectOf is the project that an event is about.
+// projectOf returns the project of an event.
 func projectOf(e *detect.Event) string {
 	if e.Replication != nil {
 		return e.Replication.Destination.Namespace
@@ -137,7 +140,8 @@ func projectOf(e *detect.Event) string {
 	return namespace
 }
 
-// stableID is a number for a name that has none: the same in every replica and after every restart.
+// stableID returns a number for a name that has no id. It is the same in every replica and after
+// every restart.
 func stableID(name string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))

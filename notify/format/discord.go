@@ -7,8 +7,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Discord's limits: 10 embeds, 6,000 characters in all of them; a title of 256, a description of
-// 4,096, 25 fields of 1,024.
+// Discord accepts 10 embeds of 6,000 characters in total: a title of 256, a description of 4,096
+// and 25 fields of 1,024.
 const discordDescription = 4096
 
 type (
@@ -17,7 +17,7 @@ type (
 		Mentions discordMentions `json:"allowed_mentions"`
 	}
 	discordMentions struct {
-		Parse []string `json:"parse"` // empty, never null: nobody is mentioned, whatever a name says
+		Parse []string `json:"parse"` // empty, never null: no name can mention anybody
 	}
 	discordEmbed struct {
 		Title       string         `json:"title,omitempty"`
@@ -60,7 +60,8 @@ func discordLine(m message) string {
 	return "**" + discordEscape(m.who) + "** " + m.verb + " `" + discordCode(m.what) + "`"
 }
 
-// discordColor is green for what is new, red for what is gone or went wrong, grey for the rest.
+// discordColor returns green for something new, red for a deletion or a failure, and grey
+// otherwise.
 func discordColor(t detect.Type) int {
 	switch t {
 	case detect.PushArtifact, detect.UploadChart:
@@ -71,7 +72,7 @@ func discordColor(t detect.Type) int {
 	return 0x8a8f98
 }
 
-// discordEscape lets no character begin markup, a mention or a link.
+// discordEscape escapes every character that could begin markup, a mention or a link.
 func discordEscape(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -83,5 +84,5 @@ func discordEscape(s string) string {
 	return b.String()
 }
 
-// discordCode escapes s for a `code` span, in which nothing but its end has a meaning.
+// discordCode escapes s for a `code` span, in which only the closing character has a meaning.
 func discordCode(s string) string { return strings.ReplaceAll(s, "`", "'") }

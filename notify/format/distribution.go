@@ -9,8 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The notification envelope of distribution, always of one event. The order of the fields is the
-// order of the keys.
+// distributionEnvelope and its parts are the notification of distribution, always with one event.
+// The keys have the order of the fields.
 type (
 	distributionEnvelope struct {
 		Events []distributionEvent `json:"events"`
@@ -36,7 +36,7 @@ type (
 	distributionRequest struct {
 		ID        string `json:"id"`
 		Addr      string `json:"addr,omitempty"`
-		Host      string `json:"host,omitempty"` // keel makes the image's name of it
+		Host      string `json:"host,omitempty"` // keel builds the image's name from it
 		Method    string `json:"method"`
 		UserAgent string `json:"useragent"`
 	}
@@ -49,7 +49,7 @@ type (
 	}
 )
 
-// fractional is RFC 3339 with a fraction, which Jenkins wants.
+// fractional is RFC 3339 with a fraction, which Jenkins requires.
 const fractional = "2006-01-02T15:04:05.000000000Z07:00"
 
 var distributionActions = map[detect.Type]string{
@@ -70,7 +70,8 @@ func renderDistribution(p Post) (Body, error) {
 	return Body{ContentType: "application/vnd.docker.distribution.events.v2+json", Bytes: b}, err
 }
 
-// distributionTargetOf names no digest where only a tag was deleted: its artifact is still there.
+// distributionTargetOf returns the target. It has no digest if only a tag was deleted, because the
+// artifact still exists.
 func distributionTargetOf(p *Post) distributionTarget {
 	e := &p.Event
 	t := distributionTarget{Repository: e.Repository, Tag: p.tag()}
@@ -85,7 +86,7 @@ func distributionTargetOf(p *Post) distributionTarget {
 	return t
 }
 
-// methodOf is the method of the request that does an event of that type.
+// methodOf returns the method of the request that causes an event of the type.
 func methodOf(t detect.Type) string {
 	switch t {
 	case detect.PushArtifact:

@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 )
 
-// The body of Docker Hub. What it calls a repository's name has the registry's host before it, so
-// that those who take it whole (keel, Kargo) act on the right image. Times are whole seconds: some
-// receivers decode them as integers, others as floats.
+// hubPayload and its parts are the body of Docker Hub. Its repo_name begins with the
+// registry's host, so that receivers that use it as a whole (keel, Kargo) update the right image.
+// Times are whole seconds: some receivers decode them as integers, others as floats.
 type (
 	hubPayload struct {
 		CallbackURL string        `json:"callback_url"`

@@ -1,6 +1,13 @@
-// Package format renders events as the bodies that receivers understand: one file for each payload
-// format, pure functions, golden tests. The wire shapes live here and nowhere else; detect.Event is
-// only read.
+// Package format renders events as the bodies that receivers expect.
+//
+// [New] returns a [Format] by its name in the configuration, and [Format.Render] renders an event.
+// Rendering is pure: it reads no clock, no file and no network, and never changes the event. Each
+// payload format is one file with its wire types, and golden files in testdata hold its output.
+// Formats for people (slack, teams, discord, template) can also combine several events into one
+// message with [Format.RenderGroup].
+//
+// [Sample] returns an example of each type of event. [Values] returns the values for placeholders
+// of a webhook's URL.
 package format
 
 import (
@@ -12,42 +19,46 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Body is what a POST carries.
+// Body is the body of a POST with its content type and headers.
 type Body struct {
 	ContentType string
-	Header      map[string]string // further headers of the format, such as ce-* of binary CloudEvents
-	Bytes       []byte
+	// the format's own headers, such as ce-* of binary CloudEvents
+	Header map[string]string
+	Bytes  []byte
 }
 
-// Post is one POST that an event makes for one webhook.
+// Post describes one POST about an event.
 type Post struct {
 	Event   detect.Event
-	Number  int    // of the tag in Event.Tags, where the format is per tag
-	Webhook string // the webhook's name, its stable identity
+	Number  int    // index of the tag in Event.Tags, if the format is per tag
+	Webhook string // the webhook's name
 }
 
-// renderer makes a body. It is pure; an error means that the event can never be rendered.
+// renderer makes the body of a POST. It is pure; an error means that the event can never be
+// rendered.
 type renderer func(Post) (Body, error)
 
-// Format is a payload format made ready for one webhook.
+// Format is a payload format with the options of one webhook.
 type Format struct {
 	name    string
 	webhook string
-	kind    kind
-	built
+	kind    formatKind
+	renderers
 }
 
-// Name is the format's name in the configuration.
+// Restricted returns a guard for webhooks that somebody other than the operator configured. It
+// allows loopback and private addresses only if Allow names them with a prefix within private space
+// (0.0.0.0/0 does not).
 func (f Format) Name() string { return f.name }
 
-// PerTag reports whether a body names one tag, so that a push or a delete of several tags makes one
-// POST for each.
+// PerTag reports whether a body names one tag. A push or delete of several tags then needs one POST
+// for each.
 func (f Format) PerTag() bool { return f.kind.perTag }
 
-// Says are the types of events that the format has a body for, in the order of the documentation.
+// Says returns the types of events that the format can render, in the order of the documentation.
 func (f Format) Says() []detect.Type { return slices.Clone(f.kind.says) }
 
-// Render makes the POST about e.Tags[n]. It is pure; an error means that the event can never be
+// Render renders the POST about e.Tags[n]. It is pure; an error means that the event can never be
 // rendered.
 func (f Format) Render(e detect.Event, n int) (contentType string, header map[string]string, body []byte, err error) {
 	if !slices.Contains(f.kind.says, e.Type) {
@@ -63,45 +74,45 @@ func (f Format) Render(e detect.Event, n int) (contentType string, header map[st
 	return b.ContentType, b.Header, b.Bytes, nil
 }
 
-// Options are a webhook's format_options.
+// Options are a webhook's format_options. Each belongs to one format.
 type Options struct {
 	Mode    string // cloudevents: structured (default) or binary
-	Type    string // cloudevents: overrides the type
-	Subject string // cloudevents: the subject; "" sends none, as Harbor
+	Type    string // cloudevents: replaces the type
+	Subject string // cloudevents: the subject; "" sends none, as Harbor does
 	Spec    string // cdevents: version of the specification; "" is 0.4.1
 
 	Template     string        // template: its text
-	TemplateName string        // template: what errors call it, such as its file
-	ContentType  string        // template: of what it makes; "" is application/json
-	Events       []detect.Type // template: those that it is tried with
+	TemplateName string        // template: its name in errors, such as its file
+	ContentType  string        // template: content type of its output; "" is application/json
+	Events       []detect.Type // template: types that New tests it with
 }
 
-// built is a format with its options.
-type built struct {
+// renderers holds the renderers of a format with its options.
+type renderers struct {
 	render renderer
-	group  groupRenderer // nil: each event is a message of its own
+	group  groupRenderer // nil: each event is its own message
 }
 
-// kind is what is known of a format before it is made ready for a webhook.
-type kind struct {
+// formatKind describes a format before it has options.
+type formatKind struct {
 	perTag bool
 	says   []detect.Type
-	make   func(Options) (built, error)
+	make   func(Options) (renderers, error)
 }
 
-// kinds are the formats by name.
-var kinds = map[string]kind{
-	"acr":          {true, []detect.Type{detect.PushArtifact, detect.DeleteArtifact, detect.UploadChart, detect.DeleteChart}, plainly(renderACR, nil)},
-	"bellbuoy":     {false, allTypes, plainly(renderBellbuoy, nil)},
+// kinds maps names to formats.
+var kinds = map[string]formatKind{
+	"acr":          {true, []detect.Type{detect.PushArtifact, detect.DeleteArtifact, detect.UploadChart, detect.DeleteChart}, withoutOptions(renderACR, nil)},
+	"bellbuoy":     {false, allTypes, withoutOptions(renderBellbuoy, nil)},
 	"cdevents":     {true, []detect.Type{detect.PushArtifact, detect.PullArtifact, detect.DeleteArtifact}, newCDEvents},
 	"cloudevents":  {true, allTypes, newCloudEvents},
-	"discord":      {false, allTypes, plainly(renderDiscord, groupDiscord)},
-	"distribution": {true, registryTypes, plainly(renderDistribution, nil)},
-	"dockerhub":    {true, []detect.Type{detect.PushArtifact}, plainly(renderDockerHub, nil)},
-	"harbor":       {true, allTypes, plainly(renderHarbor, nil)},
-	"quay":         {true, []detect.Type{detect.PushArtifact}, plainly(renderQuay, nil)},
-	"slack":        {false, allTypes, plainly(renderSlack, groupSlack)},
-	"teams":        {false, allTypes, plainly(renderTeams, groupTeams)},
+	"discord":      {false, allTypes, withoutOptions(renderDiscord, groupDiscord)},
+	"distribution": {true, registryTypes, withoutOptions(renderDistribution, nil)},
+	"dockerhub":    {true, []detect.Type{detect.PushArtifact}, withoutOptions(renderDockerHub, nil)},
+	"harbor":       {true, allTypes, withoutOptions(renderHarbor, nil)},
+	"quay":         {true, []detect.Type{detect.PushArtifact}, withoutOptions(renderQuay, nil)},
+	"slack":        {false, allTypes, withoutOptions(renderSlack, groupSlack)},
+	"teams":        {false, allTypes, withoutOptions(renderTeams, groupTeams)},
 	"template":     {false, allTypes, newTemplate},
 }
 
@@ -112,22 +123,22 @@ var (
 		detect.QuotaExceed, detect.QuotaWarning, detect.Replication}
 )
 
-// plainly makes a format that has no options.
-func plainly(r renderer, g groupRenderer) func(Options) (built, error) {
-	return func(Options) (built, error) { return built{r, g}, nil }
+// withoutOptions returns the constructor of a format without options.
+func withoutOptions(r renderer, g groupRenderer) func(Options) (renderers, error) {
+	return func(Options) (renderers, error) { return renderers{r, g}, nil }
 }
 
-// Names of the formats, sorted.
+// Names returns the names of the formats, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(kinds)) }
 
-// New returns a format by its name, for the webhook of that name.
+// New returns the format of that name, for the webhook of that name.
 func New(name, webhook string, o Options) (Format, error) {
 	k, ok := kinds[name]
 	if !ok {
 		return Format{}, fmt.Errorf("format %q is not one of %s", name, strings.Join(Names(), ", "))
 	}
 	b, err := k.make(o)
-	return Format{name: name, webhook: webhook, kind: k, built: b}, err
+	return Format{name: name, webhook: webhook, kind: k, renderers: b}, err
 }
 
 func typeList(types []detect.Type) string {
@@ -138,7 +149,7 @@ func typeList(types []detect.Type) string {
 	return strings.Join(texts, ", ")
 }
 
-// tag is the one that a post is about, "" where the artifact has none.
+// tag returns the tag that the post is about, or "" if the artifact has none.
 func (p *Post) tag() string {
 	switch {
 	case p.Event.Chart != nil:
@@ -149,8 +160,8 @@ func (p *Post) tag() string {
 	return ""
 }
 
-// names splits an event's repository as Harbor does: project, and the rest. A repository of one
-// segment is in "library".
+// names splits a repository into project and name as Harbor does. The project of a repository of
+// one segment is "library".
 func names(e *detect.Event) (namespace, name, full string) {
 	if e.Chart != nil {
 		namespace = e.Repository
@@ -165,8 +176,8 @@ func names(e *detect.Event) (namespace, name, full string) {
 	return "library", e.Repository, e.Repository
 }
 
-// reference is how users name the artifact: host/repository:tag, or @digest where there is no tag.
-// A chart's is its URL.
+// reference returns the artifact's name: host/repository:tag, or host/repository@digest without a
+// tag. For a chart it is the URL.
 func reference(e *detect.Event, tag string) string {
 	if e.Chart != nil {
 		url := e.External.Scheme + "://" + e.External.Host + "/"
@@ -185,7 +196,7 @@ func reference(e *detect.Event, tag string) string {
 	return ref + ":" + tag
 }
 
-// complete refuses events without the part that their type is about.
+// complete returns an error if the event lacks the part that its type requires.
 func complete(e *detect.Event) error {
 	for _, part := range []struct {
 		name     string

@@ -11,19 +11,19 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// groupRenderer makes one message of several events, which lists at most that many of them and
+// groupRenderer renders one message about several events. It lists at most `most` of them and
 // counts the rest.
 type groupRenderer func(events []detect.Event, most int) (Body, error)
 
-// Groups reports whether the format can put several events into one message.
+// Groups reports whether the format can combine several events into one message.
 func (f Format) Groups() bool { return f.group != nil }
 
-// RenderGroup makes one message of events, oldest first. It lists at most `most` of them, as far as
-// they fit into what the service takes, and counts the rest. It is pure; an error means that these
-// events can never be rendered together.
+// RenderGroup renders one message about several events, oldest first. It lists at most `most` of
+// them, as far as the service's limits allow, and counts the rest. It is pure; an error means that
+// these events can never be rendered together.
 func (f Format) RenderGroup(events []detect.Event, most int) (contentType string, header map[string]string, body []byte, err error) {
 	if f.group == nil || len(events) == 0 {
-		return "", nil, nil, errors.New("format " + f.name + " makes no messages of several events")
+		return "", nil, nil, errors.New("format " + f.name + " cannot combine several events into one message")
 	}
 	for i := range events {
 		if err := complete(&events[i]); err != nil {
@@ -37,14 +37,14 @@ func (f Format) RenderGroup(events []detect.Event, most int) (contentType string
 	return b.ContentType, b.Header, b.Bytes, nil
 }
 
-// groupText is a headline and a line for each event that fits, in a chat's markup.
+// groupText is a headline and one line for each event that fits, in a chat's markup.
 type groupText struct {
 	headline string
 	lines    []string
-	rest     string // "" where all events have a line
+	rest     string // "" if every event has a line
 }
 
-// groupOf fits events into room characters; line is a message in the chat's markup.
+// groupOf fits events into room characters. line renders one event in the chat's markup.
 func groupOf(events []detect.Event, most, room int, line func(message) string) groupText {
 	g := groupText{headline: strconv.Itoa(len(events)) + " events"}
 	const restMost = len("and 123456 more")
@@ -62,7 +62,7 @@ func groupOf(events []detect.Event, most, room int, line func(message) string) g
 	return g
 }
 
-// below are the lines under the headline.
+// below returns the lines below the headline.
 func (g groupText) below() string {
 	lines := g.lines
 	if g.rest != "" {
@@ -71,7 +71,7 @@ func (g groupText) below() string {
 	return strings.Join(lines, "\n")
 }
 
-// messageText is one message of one or more events, in plain text.
+// messageText renders one or more events as plain text.
 func messageText(events []detect.Event, most int) string {
 	if len(events) == 1 {
 		m := messageOf(&events[0])
@@ -100,7 +100,8 @@ func groupDiscord(events []detect.Event, most int) (Body, error) {
 }
 
 func groupTeams(events []detect.Event, most int) (Body, error) {
-	const room = teamsMost / 8 // a character is up to four bytes; the rest is for the markup around 40 lines
+	// A character has up to four bytes, and the markup of 40 lines needs the rest.
+	const room = teamsMost / 8
 	g := groupOf(events, min(most, 40), room, message.line)
 	body := []teamsBlock{teamsText("", teamsRun{Type: "TextRun", Text: g.headline, Weight: "bolder", Size: "medium"})}
 	for i := range g.lines {

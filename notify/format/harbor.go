@@ -9,8 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The bodies of Harbor 2.x, payload format Default; charts as Harbor up to 2.7. The order of the
-// fields is the order of the keys.
+// harborPayload and its parts are the bodies of Harbor 2.x in its payload format Default; charts
+// are as in Harbor up to 2.7. The keys have the order of the fields.
 type (
 	harborPayload struct {
 		Type      detect.Type      `json:"type"`
@@ -96,7 +96,7 @@ func renderHarbor(p Post) (Body, error) {
 	return Body{ContentType: "application/json", Bytes: b}, err
 }
 
-// eventData is Harbor's event_data, which its CloudEvents carry too.
+// eventData returns Harbor's event_data, which its CloudEvents carry too.
 func eventData(p *Post) *harborEventData {
 	e := &p.Event
 	if e.Replication != nil {
@@ -107,7 +107,7 @@ func eventData(p *Post) *harborEventData {
 	case e.Quota != nil:
 		d.Custom = map[string]string{"Details": quotaDetails(e)}
 		if e.Digest == "" && p.tag() == "" {
-			d.Resources = nil // refused at a blob, before its manifest
+			d.Resources = nil // the push was refused at a blob, so there is no manifest
 		}
 	case e.Scan != nil:
 		d.Scan = &harborScan{"vulnerability"}
@@ -126,7 +126,7 @@ func resourceData(p *Post) harborResource {
 	case e.Chart != nil:
 		r.Digest = ""
 	case tag == "":
-		r.Tag = e.Digest // Harbor's way to name what has no tag
+		r.Tag = e.Digest // Harbor uses the digest if there is no tag
 	}
 	r.ResourceURL = reference(e, tag)
 	return r
@@ -161,7 +161,7 @@ func report(s *detect.Scan) harborReport {
 	return r
 }
 
-// quotaDetails are Harbor's words, or the upstream's own.
+// quotaDetails returns Harbor's text, or the upstream's own.
 func quotaDetails(e *detect.Event) string {
 	q := e.Quota
 	switch {

@@ -6,8 +6,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Sample is an event of a type as it could happen, for test sends, previews, and to try templates
-// with.
+// Sample returns an example event of the type, for test messages, previews and checks of templates.
 func Sample(t detect.Type) detect.Event {
 	const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -7,7 +7,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Slack's limits: 50 blocks, 3,000 characters of a section's text, 10 fields of 2,000 each.
+// Slack accepts 50 blocks, 3,000 characters in a section's text, and 10 fields of 2,000 characters
+// each.
 const (
 	slackSection = 3000
 	slackFields  = 10
@@ -15,7 +16,7 @@ const (
 
 type (
 	slackMessage struct {
-		Text   string       `json:"text"` // what notifications show; Mattermost and others show nothing else
+		Text   string       `json:"text"` // the text of notifications; Mattermost and others show only this
 		Blocks []slackBlock `json:"blocks"`
 	}
 	slackBlock struct {
@@ -48,7 +49,7 @@ func slackContext(e *detect.Event) string {
 		e.Type, slackEscape(plain(e.Upstream, nameMost)), e.At.Unix(), e.At.UTC().Format("2006-01-02 15:04:05Z"))
 }
 
-func slackFacts(facts []fact) []slackText {
+func slackFacts(facts []messageFact) []slackText {
 	var fields []slackText
 	for _, f := range facts[:min(len(facts), slackFields)] {
 		fields = append(fields, *mrkdwn("*" + f.name + "*\n" + slackEscape(f.value)))
@@ -58,12 +59,12 @@ func slackFacts(facts []fact) []slackText {
 
 func mrkdwn(s string) *slackText { return &slackText{Type: "mrkdwn", Text: s} }
 
-// slackEscape escapes the three characters that Slack gives a meaning; what is left cannot be a
-// mention, a link or a date.
+// slackEscape escapes the three characters that have a meaning in Slack. The result contains no
+// mention, link or date.
 func slackEscape(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }
 
-// code escapes s for a `code` span, bold for *bold* text.
+// code escapes s for a `code` span; bold escapes it for *bold* text.
 func code(s string) string { return slackEscape(strings.ReplaceAll(s, "`", "'")) }
 func bold(s string) string { return slackEscape(strings.ReplaceAll(s, "*", "∗")) }

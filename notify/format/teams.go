@@ -6,11 +6,12 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// teamsMost is what a Teams workflow takes.
+// teamsMost is the largest message in bytes that a Teams workflow accepts.
 const teamsMost = 28 << 10
 
-// A message for a Teams workflow ("When a webhook request is received"). All text is in TextRuns,
-// which know no markup; without msteams.entities nobody can be mentioned.
+// teamsMessage and its parts are a message for a Teams workflow ("When a webhook request is
+// received"). All text is in TextRuns, which have no markup. Without msteams.entities it can
+// mention nobody.
 type (
 	teamsMessage struct {
 		Type        string            `json:"type"`
@@ -18,7 +19,7 @@ type (
 	}
 	teamsAttachment struct {
 		ContentType string    `json:"contentType"`
-		ContentURL  *string   `json:"contentUrl"` // null
+		ContentURL  *string   `json:"contentUrl"` // always null
 		Content     teamsCard `json:"content"`
 	}
 	teamsCard struct {

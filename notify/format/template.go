@@ -16,57 +16,59 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Bounds of a template's rendering: what is larger or takes longer cannot be rendered.
+// Bounds on rendering a template. An output that is larger or takes longer is an error.
 const (
 	templateMost    = 1 << 20
 	templateSteps   = 200_000 // writes and rounds of loops
 	templateTimeout = 10 * time.Second
 )
 
-// custom renders a template of the user's own. What it sees is the bellbuoy format's JSON, with
-// those names; absent ones are empty, and names that the format does not have are errors.
-type custom struct {
+// templateFormat renders the user's own template. Its data is the event in the bellbuoy format, by
+// its JSON names. Absent values are empty; unknown names are errors.
+type templateFormat struct {
 	contentType string
 	template    *template.Template
 }
 
-// newTemplate reads a template and tries it with a sample of each type that its webhook gets, so
-// that its mistakes are found at load.
-func newTemplate(o Options) (built, error) {
+// newTemplate parses a template and renders a sample of each type that its webhook gets, so that
+// mistakes are found when the configuration is loaded.
+func newTemplate(o Options) (renderers, error) {
 	name := o.TemplateName
 	if name == "" {
 		name = "template"
 	}
 	t, err := template.New(name).Option("missingkey=error").Funcs(helpers).Parse(o.Template)
 	if err != nil {
-		return built{}, errors.New(strings.TrimPrefix(err.Error(), "template: "))
+		return renderers{}, errors.New(strings.TrimPrefix(err.Error(), "template: "))
 	}
 	for _, defined := range t.Templates() {
 		if defined.Tree != nil {
 			addStops(defined.Root)
 		}
 	}
-	c := custom{contentType: o.ContentType, template: t}
+	c := templateFormat{contentType: o.ContentType, template: t}
 	if c.contentType == "" {
 		c.contentType = "application/json"
 	}
 	for _, kind := range o.Events {
 		if _, err := c.render(Post{Event: Sample(kind)}); err != nil {
-			return built{}, fmt.Errorf("%w (tried with a %s event)", err, kind)
+			return renderers{}, fmt.Errorf("%w (tried with a %s event)", err, kind)
 		}
 	}
-	b := built{render: c.render}
+	b := renderers{render: c.render}
 	if mentionsEvents(t) {
 		b.group = c.renderGroup
 	}
 	return b, nil
 }
 
-func (c custom) render(p Post) (Body, error) { return c.renderGroup([]detect.Event{p.Event}, 1) }
+func (c templateFormat) render(p Post) (Body, error) {
+	return c.renderGroup([]detect.Event{p.Event}, 1)
+}
 
-// renderGroup shows the template the first event, and the listed ones as .events; .more is how many
-// are not listed, .message says it all in plain text, a line for each event.
-func (c custom) renderGroup(events []detect.Event, most int) (Body, error) {
+// renderGroup passes the first event to the template, and the listed ones as .events. .more counts
+// those that are not listed, and .message holds one line of plain text for each event.
+func (c templateFormat) renderGroup(events []detect.Event, most int) (Body, error) {
 	var listed []any
 	for i := range events[:min(len(events), max(most, 1))] {
 		listed = append(listed, templateData(&events[i]))
@@ -79,12 +81,12 @@ func (c custom) renderGroup(events []detect.Event, most int) (Body, error) {
 		return Body{}, err
 	}
 	if c.isJSON() && !json.Valid(out) {
-		return Body{}, fmt.Errorf("%s: what it makes is not JSON: %s", c.template.Name(), jsonProblem(out))
+		return Body{}, fmt.Errorf("%s: its output is not JSON: %s", c.template.Name(), jsonProblem(out))
 	}
 	return Body{ContentType: c.contentType, Bytes: out}, nil
 }
 
-func (c custom) isJSON() bool {
+func (c templateFormat) isJSON() bool {
 	t, _, err := mime.ParseMediaType(c.contentType)
 	return err == nil && (t == "application/json" || strings.HasSuffix(t, "+json"))
 }
@@ -99,8 +101,8 @@ func jsonProblem(out []byte) string {
 	return fmt.Sprint(err)
 }
 
-// addStops makes a template write nothing at the beginning of each list of nodes: boundedBuffer can
-// stop it there, also in a loop that would otherwise write nothing and end after hours.
+// addStops inserts an empty write at the beginning of each list of nodes. So boundedBuffer can stop
+// a template at every step, even in a loop that writes nothing.
 func addStops(list *parse.ListNode) {
 	if list == nil {
 		return
@@ -122,7 +124,7 @@ func addStops(list *parse.ListNode) {
 }
 
 // execute runs the template within its bounds.
-func (c custom) execute(data map[string]any) ([]byte, error) {
+func (c templateFormat) execute(data map[string]any) ([]byte, error) {
 	w := &boundedBuffer{deadline: time.Now().Add(templateTimeout)}
 	err := c.template.Execute(w, data)
 	switch {
@@ -134,7 +136,7 @@ func (c custom) execute(data map[string]any) ([]byte, error) {
 	return w.Bytes(), nil
 }
 
-// boundedBuffer refuses to grow beyond templateMost, and anything after its steps or its time.
+// boundedBuffer fails a write beyond templateMost bytes, templateSteps or templateTimeout.
 type boundedBuffer struct {
 	bytes.Buffer
 	steps    int
@@ -148,9 +150,9 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	b.steps++
 	switch {
 	case b.steps > templateSteps:
-		b.stopped = fmt.Errorf("takes more than %d steps", templateSteps)
+		b.stopped = fmt.Errorf("needs more than %d steps", templateSteps)
 	case b.Len()+len(p) > templateMost:
-		b.stopped = errors.New("makes more than 1 MiB")
+		b.stopped = errors.New("its output exceeds 1 MiB")
 	case time.Now().After(b.deadline):
 		b.stopped = fmt.Errorf("takes longer than %v", templateTimeout)
 	default:
@@ -159,13 +161,13 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	return 0, b.stopped
 }
 
-// templateData is an event with the JSON names of the bellbuoy format. All of its keys are there,
-// so that a template can ask for one that this event does not have; any other key is a mistake.
+// templateData returns an event by the JSON names of the bellbuoy format. It contains every name,
+// so that a template can test for a value that the event lacks; any other name is an error.
 func templateData(e *detect.Event) map[string]any {
 	return dataOf(reflect.ValueOf(NewBellbuoyEvent(e))).(map[string]any)
 }
 
-// dataOf is a value by the names that it has in JSON, in types that templates can compare.
+// dataOf converts a value to maps, lists and basic types, which templates can compare.
 func dataOf(v reflect.Value) any {
 	if t, ok := v.Interface().(time.Time); ok {
 		if t.IsZero() {
@@ -199,7 +201,7 @@ func dataOf(v reflect.Value) any {
 		}
 		return data
 	case reflect.String:
-		return v.String() // also of a type of its own
+		return v.String() // also for named string types
 	}
 	return v.Interface()
 }
@@ -215,13 +217,13 @@ var helpers = template.FuncMap{
 	"plain":      func(v any) string { return plain(textOf(v), textMost) },
 }
 
-// toJSON writes a value quoted and escaped.
+// toJSON encodes a value as JSON.
 func toJSON(v any) (string, error) {
 	b, err := json.Marshal(v)
 	return string(b), err
 }
 
-// byDefault is v, or the default where v is empty: {{.operator | default "somebody"}}.
+// byDefault returns v, or fallback if v is empty: {{.operator | default "somebody"}}.
 func byDefault(fallback, v any) any {
 	if truth, ok := template.IsTrue(v); ok && truth {
 		return v
@@ -229,15 +231,15 @@ func byDefault(fallback, v any) any {
 	return fallback
 }
 
-// formatTime writes a time of the event in a layout of Go's:
-// {{.time | formatTime "2006-01-02 15:04"}}.
+// formatTime formats a time of the event in a layout of Go: {{.time | formatTime "2006-01-02
+// 15:04"}}.
 func formatTime(layout, s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return "", fmt.Errorf("%q is no time", s)
+		return "", fmt.Errorf("%q is not a time", s)
 	}
 	return t.Format(layout), nil
 }
@@ -249,7 +251,7 @@ func textOf(v any) string {
 	return fmt.Sprint(v)
 }
 
-// mentionsEvents reports whether a template can say more than the first event of a message.
+// mentionsEvents reports whether the template uses more than the first event of a group.
 func mentionsEvents(t *template.Template) bool {
 	for _, defined := range t.Templates() {
 		if defined.Tree == nil {

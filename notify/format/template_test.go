@@ -31,10 +31,10 @@ func TestTemplateMistakes(t *testing.T) {
 		{"a key within", "{{with .artifact}}{{end}}", `no entry for key "artifact"`},
 		{"syntax", "{{json .type", "own.tmpl:1: unclosed action"},
 		{"an unknown helper", "{{shell .type}}", `own.tmpl:1: function "shell" not defined`},
-		{"no JSON", `{"x": {{.type}}}`, "own.tmpl: what it makes is not JSON: line 1: "},
-		{"a loop that writes nothing", `{{range 100000000000}}{{end}}{}`, "takes more than 200000 steps"},
+		{"no JSON", `{"x": {{.type}}}`, "own.tmpl: its output is not JSON: line 1: "},
+		{"a loop that writes nothing", `{{range 100000000000}}{{end}}{}`, "needs more than 200000 steps"},
 		{"loops that double", `{{define "x"}}{{template "x"}}{{template "x"}}{{end}}{{template "x"}}{}`, "own.tmpl"},
-		{"too much", `{{range 100000000}}{{json $.references}}{{end}}`, "makes more than 1 MiB"},
+		{"too much", `{{range 100000000}}{{json $.references}}{{end}}`, "its output exceeds 1 MiB"},
 		{"a chart that is not there", `{{json .chart.name}}`, "nil"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -2,8 +2,8 @@ package format
 
 import "github.com/bellbuoy/bellbuoy/detect"
 
-// Values are what the placeholders of a webhook's URL stand for, of an event's nth tag: tag,
-// digest, repository, namespace, name, type. What the event does not have is "".
+// Values returns the values of a URL's placeholders for the event's nth tag: tag, digest,
+// repository, namespace, name and type. Values that the event lacks are "".
 func Values(e detect.Event, n int) map[string]string {
 	p := Post{Event: e, Number: n}
 	namespace, name, full := names(&e)

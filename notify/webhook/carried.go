@@ -12,8 +12,8 @@ var (
 	loopback6  = netip.IPv6Loopback()
 )
 
-// carriedIPv4 lists the IPv4 addresses that a packet to ip may end at, because a translator or a tunnel
-// takes them out of ip. It is empty for an IPv4 address and for most IPv6 addresses.
+// carriedIPv4 returns the IPv4 addresses to which a translator or tunnel may forward a packet for
+// ip. It is empty for an IPv4 address and for most IPv6 addresses.
 func carriedIPv4(ip netip.Addr) []netip.Addr {
 	if !ip.Is6() || ip == loopback6 || ip.IsUnspecified() {
 		return nil
@@ -26,14 +26,15 @@ func carriedIPv4(ip netip.Addr) []netip.Addr {
 		return localNAT64(b)
 	case sixToFour.Contains(ip):
 		return []netip.Addr{ipv4(b[2], b[3], b[4], b[5])}
-	case teredo.Contains(ip): // the server, and the client with its bits inverted
+	// The server's address, and the client's with inverted bits.
+	case teredo.Contains(ip):
 		return []netip.Addr{ipv4(b[4], b[5], b[6], b[7]), ipv4(^b[12], ^b[13], ^b[14], ^b[15])}
 	}
 	return nil
 }
 
-// localNAT64 reads every prefix length that RFC 6052 knows within a /48, because the operator of the
-// translator chooses one: a shorter one fits when nothing follows the address.
+// localNAT64 tries every prefix length of RFC 6052 within a /48, because the operator of the
+// translator chooses one. A shorter one fits only if nothing follows the address.
 func localNAT64(b [16]byte) []netip.Addr {
 	forms := []struct {
 		end int // where the address ends

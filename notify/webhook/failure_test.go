@@ -217,7 +217,8 @@ func TestBodyCutShortAfterA2xxIsDelivered(t *testing.T) {
 // An idle connection that the receiver has closed costs no attempt.
 func TestClosedIdleConnectionIsReplaced(t *testing.T) {
 	var served atomic.Int32
-	c := rawReceiver(t, func(conn net.Conn) { // answers one POST, and closes when the second arrives
+	// answers one POST, and closes when the second arrives
+	c := rawReceiver(t, func(conn net.Conn) {
 		readRequest(conn)
 		served.Add(1)
 		fmt.Fprint(conn, "HTTP/1.1 204 No Content\r\n\r\n")
@@ -268,7 +269,7 @@ func TestReasonOf(t *testing.T) {
 	}
 	for _, test := range []struct {
 		err   error
-		ended stage
+		ended attemptStage
 		want  Reason
 	}{
 		{&net.OpError{Op: "dial", Err: fmt.Errorf("%w: x", ErrDenied)}, stageEarly, ReasonDenied},

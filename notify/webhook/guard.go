@@ -14,14 +14,14 @@ import (
 
 const (
 	connectTimeout = 5 * time.Second
-	lookupTimeout  = 2 * time.Second // of a name whose dial is not ours
+	lookupTimeout  = 2 * time.Second // for a name that bellbuoy does not dial itself
 )
 
-// ErrDenied is what every refusal of a [Guard] wraps.
+// ErrDenied is wrapped by every refusal of a [Guard].
 var ErrDenied = errors.New("denied by egress")
 
-// neverDialled is closed to everybody, whatever the lists say: link-local and with it the metadata services
-// of clouds, those of them that live elsewhere, and what is no single machine.
+// neverDialled is denied whatever the lists say: link-local addresses, the metadata services of
+// clouds, and addresses that are not a single host.
 var neverDialled = prefixes(
 	"169.254.0.0/16", "fe80::/10", // link-local
 	"fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32", // AWS, GCP, Alibaba, Azure
@@ -29,40 +29,42 @@ var neverDialled = prefixes(
 	"224.0.0.0/4", "ff00::/8", "255.255.255.255/32", // multicast, broadcast
 )
 
-// privateSpace is what only the operator reaches without being allowed to by name.
+// privateSpace is reachable only for the operator's webhooks, unless Allow names it.
 var privateSpace = prefixes(
 	"127.0.0.0/8", "::1/128",
 	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10",
 	"100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
 )
 
-// GuardOptions are the rules of DESIGN §3's egress.
+// GuardOptions are the rules of the configuration's egress section.
 type GuardOptions struct {
-	// Allow, when not empty, is all that may be dialled: who writes down a list means a limit, and a list that
-	// were taken for a mere addition would leave open what he thinks closed. It cannot open what is always denied.
+	// Allow lists all addresses that may be dialled, unless it is empty. It cannot allow what
+	// is always denied.
 	Allow []netip.Prefix
 	// Deny wins over Allow.
 	Deny []netip.Prefix
-	// Own are the addresses that bellbuoy listens on now; it is asked at each dial. nil means none.
+	// Own returns the addresses that bellbuoy listens on; it is called at each dial. nil means
+	// none.
 	Own func() []netip.AddrPort
-	// Resolver is for names; nil means net.DefaultResolver.
+	// Resolver resolves names; nil means net.DefaultResolver.
 	Resolver *net.Resolver
 }
 
-// Guard decides what may be dialled. A nil Guard denies only what is always denied. It never changes, and
-// is safe for concurrent use.
+// Guard decides which addresses may be dialled. A nil Guard denies only what is always denied. A
+// Guard is immutable and safe for concurrent use.
 //
-// An IPv6 address that carries an IPv4 address (mapped, NAT64, 6to4, Teredo) must pass as both. Private
-// addresses are open, because the operator's receivers live there; [Guard.Restricted] closes them.
+// An IPv6 address that carries an IPv4 address (mapped, NAT64, 6to4, Teredo) must pass as both.
+// Private addresses are allowed, because the operator's receivers have them; [Guard.Restricted]
+// denies them.
 type Guard struct {
 	allow, deny []netip.Prefix
 	own         func() []netip.AddrPort
 	resolver    *net.Resolver
 	restricted  bool
-	interfaces  func() ([]net.Addr, error) // of this machine
+	interfaces  func() ([]net.Addr, error) // the addresses of this machine
 }
 
-// NewGuard makes a guard of o.
+// NewGuard returns a guard with the rules of o.
 func NewGuard(o GuardOptions) *Guard {
 	return &Guard{
 		allow:      normalized(o.Allow),
@@ -73,15 +75,16 @@ func NewGuard(o GuardOptions) *Guard {
 	}
 }
 
-// Restricted is g for webhooks made by somebody who is not the operator: loopback and private addresses are
-// open only where Allow names them, by a prefix that lies within private space (0.0.0.0/0 names none).
+// Restricted returns a guard for webhooks that somebody other than the operator configured. It
+// allows loopback and private addresses only if Allow names them with a prefix within private space
+// (0.0.0.0/0 does not).
 func (g *Guard) Restricted() *Guard {
 	strict := g.orNone()
 	strict.restricted = true
 	return &strict
 }
 
-// unrestricted is g for what the operator himself has set.
+// unrestricted returns a guard for settings of the operator.
 func (g *Guard) unrestricted() *Guard {
 	open := g.orNone()
 	open.restricted = false
@@ -95,14 +98,14 @@ func (g *Guard) orNone() Guard {
 	return *g
 }
 
-// DialContext dials like net.Dialer, for an http.Transport: 5 s to connect, each address checked.
+// DialContext dials for an http.Transport. It checks each address and allows 5 s for connecting.
 func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	open := g.orNone()
 	dialer := net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second, Resolver: open.resolver, ControlContext: open.Control}
 	return dialer.DialContext(ctx, network, address)
 }
 
-// Control is for net.Dialer.ControlContext: it sees the address itself, after DNS.
+// Control is for net.Dialer.ControlContext. It checks the address itself, after DNS.
 func (g *Guard) Control(_ context.Context, network, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || !strings.HasPrefix(network, "tcp") {
@@ -111,7 +114,7 @@ func (g *Guard) Control(_ context.Context, network, address string, _ syscall.Ra
 	return g.Check(to)
 }
 
-// Check returns nil, or an error that wraps ErrDenied and says why to is not to be dialled.
+// Check returns nil if to may be dialled. Otherwise the error wraps ErrDenied and says why.
 func (g *Guard) Check(to netip.AddrPort) error {
 	rules := g.orNone()
 	address := to.Addr().WithZone("").Unmap()
@@ -127,9 +130,9 @@ func (g *Guard) Check(to netip.AddrPort) error {
 	return nil
 }
 
-// CheckHost checks every address that host has now. It is for a dial that somebody else will make, such as
-// a proxy, and therefore no more than a hint: what the other side resolves may differ. A name that does not
-// resolve here is left to the other side, unless g is restricted.
+// CheckHost checks every address that host has now. It is for dials that another program makes,
+// such as a proxy, so it is only a hint: the proxy may resolve another address. A name that does
+// not resolve here passes, unless g is restricted.
 func (g *Guard) CheckHost(ctx context.Context, host string, port uint16) error {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return g.Check(netip.AddrPortFrom(ip, port))
@@ -149,7 +152,7 @@ func (g *Guard) CheckHost(ctx context.Context, host string, port uint16) error {
 	return nil
 }
 
-// objection says why a is out of the question, "" if it is not.
+// objection returns why a is always or explicitly denied, or "" if it is not.
 func (g *Guard) objection(a netip.AddrPort) string {
 	ip := a.Addr()
 	switch {
@@ -165,7 +168,7 @@ func (g *Guard) objection(a netip.AddrPort) string {
 	return ""
 }
 
-// allowed: an address passes as itself or by what it carries, but then by all of that.
+// allowed reports whether Allow covers ip, or all addresses that it carries.
 func (g *Guard) allowed(ip netip.Addr, carried []netip.Addr) bool {
 	if len(g.allow) == 0 || holds(g.allow, ip) {
 		return true
@@ -174,7 +177,7 @@ func (g *Guard) allowed(ip netip.Addr, carried []netip.Addr) bool {
 	return len(carried) > 0 && !slices.ContainsFunc(carried, outside)
 }
 
-// named: Allow has a prefix for ip that is about private space alone.
+// named reports whether Allow has a prefix for ip that lies within private space.
 func (g *Guard) named(ip netip.Addr) bool {
 	return slices.ContainsFunc(g.allow, func(p netip.Prefix) bool {
 		return p.Contains(ip) && slices.ContainsFunc(privateSpace, func(private netip.Prefix) bool {
@@ -183,7 +186,8 @@ func (g *Guard) named(ip netip.Addr) bool {
 	})
 }
 
-// isOwn: a listener on an unspecified address answers on every address of this machine.
+// isOwn reports whether bellbuoy listens on a. A listener on an unspecified address covers every
+// address of this machine.
 func (g *Guard) isOwn(a netip.AddrPort) bool {
 	if g.own == nil {
 		return false
@@ -200,7 +204,8 @@ func (g *Guard) isOwn(a netip.AddrPort) bool {
 	return false
 }
 
-// isLocal holds when it cannot be known: a loop of bellbuoy's own events is the worse mistake.
+// isLocal reports whether ip is an address of this machine. It also returns true if that cannot be
+// known, because a loop of bellbuoy's own events is worse than a refusal.
 func (g *Guard) isLocal(ip netip.Addr) bool {
 	if ip.IsLoopback() {
 		return true
@@ -231,7 +236,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return all
 }
 
-// normalized writes ::ffff:a.b.c.d/n as the IPv4 prefix that it means.
+// normalized converts ::ffff:a.b.c.d/n to the IPv4 prefix that it stands for.
 func normalized(list []netip.Prefix) []netip.Prefix {
 	all := make([]netip.Prefix, len(list))
 	for i, p := range list {

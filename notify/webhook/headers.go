@@ -12,11 +12,12 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// forbiddenHeaders are ours or the transport's to set.
+// forbiddenHeaders are set by bellbuoy or by the transport.
 var forbiddenHeaders = []string{"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade", "Expect"}
 
-// setHeaders settles what every POST carries. user are the URL's credentials, nil if it has none.
+// setHeaders prepares the headers of every POST. user holds the URL's credentials; nil if it has
+// none.
 func (c *Client) setHeaders(o Options, user *url.Userinfo) error {
 	c.overrides = make(http.Header)
 	for name, value := range o.Headers {
@@ -27,19 +28,19 @@ func (c *Client) setHeaders(o Options, user *url.Userinfo) error {
 			return fmt.Errorf("headers: the value of %s holds a character that a header may not", name)
 		}
 		if _, twice := c.overrides[http.CanonicalHeaderKey(name)]; twice {
-			return fmt.Errorf("headers: %s is there twice", http.CanonicalHeaderKey(name))
+			return fmt.Errorf("headers: %s is set twice", http.CanonicalHeaderKey(name))
 		}
 		c.overrides.Set(name, value)
 	}
 	c.host = c.overrides.Get("Host")
 	c.overrides.Del("Host")
 	if !httpguts.ValidHostHeader(c.host) {
-		return errors.New("headers: Host is no host")
+		return errors.New("headers: Host is not a host name")
 	}
 	return c.setIdentity(o, user)
 }
 
-// setIdentity settles User-Agent and Authorization.
+// setIdentity prepares User-Agent and Authorization.
 func (c *Client) setIdentity(o Options, user *url.Userinfo) error {
 	if !httpguts.ValidHeaderFieldValue(o.AuthHeader) {
 		return errors.New("auth_header: holds a character that a header may not")
@@ -62,14 +63,15 @@ func basic(user *url.Userinfo) string {
 	return base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
 }
 
-// allowedHeader does not quote a name that is none: it may be a secret in the wrong place.
+// allowedHeader returns an error if the header may not be configured. The error does not quote an
+// invalid name, which may be a misplaced secret.
 func allowedHeader(name string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
 		return errors.New("needs a name made of the characters that HTTP allows")
 	}
 	canonical := http.CanonicalHeaderKey(name)
 	if strings.HasPrefix(canonical, "Webhook-") || slices.Contains(forbiddenHeaders, canonical) {
-		return fmt.Errorf("%s is not yours to set", canonical)
+		return fmt.Errorf("%s is set by bellbuoy itself", canonical)
 	}
 	return nil
 }

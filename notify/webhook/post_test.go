@@ -62,7 +62,7 @@ func TestStatusDecidesOutcome(t *testing.T) {
 		if !ok {
 			expect = want{Retry, ReasonOther}
 		}
-		outcome, reason := judge(status)
+		outcome, reason := outcomeOf(status)
 		if (want{outcome, reason}) != expect {
 			t.Errorf("status %d: %v %v, want %v", status, outcome, reason, expect)
 		}
@@ -76,7 +76,7 @@ func TestStatusOverTheWire(t *testing.T) {
 			w.WriteHeader(status)
 		})
 		got := c.Post(t.Context(), message())
-		outcome, reason := judge(status)
+		outcome, reason := outcomeOf(status)
 		if got.Status != status || got.Outcome != outcome || got.Reason != reason {
 			t.Errorf("status %d: %+v", status, got)
 		}

@@ -10,16 +10,17 @@ import (
 )
 
 const (
-	blotted      = "***"
-	shortSecret  = 4  // what is shorter is no secret, and blotting it would make text unreadable
-	shortValue   = 6  // the same for header and query values, which need not be secrets
-	shortSegment = 16 // the same for a segment of the path
+	hiddenText = "***"
+	// shorter ones are no secrets, and removing them would make text unreadable
+	shortSecret  = 4
+	shortValue   = 6  // likewise for header and query values, which may be no secrets
+	shortSegment = 16 // likewise for a segment of the path
 	longestText  = 400
 )
 
-// Redact shows of a URL what identifies it without giving it away: scheme, host and port. For Slack, Teams
-// and Discord the path is the secret, so of the rest it only says that there is one: "https://host/…".
-// What is no URL with a host is not shown at all.
+// Redact returns the scheme, host and port of a URL. The path is a secret at Slack, Teams and
+// Discord, so it is shown only as "…": "https://host/…". If rawURL is no URL with a host, nothing
+// of it is shown.
 func Redact(rawURL string) string {
 	const hidden = "(hidden URL)"
 	u, err := url.Parse(rawURL)
@@ -27,7 +28,8 @@ func Redact(rawURL string) string {
 		return hidden
 	}
 	if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
-		return hidden // "http://user:pass/word@host": what looks like the host may be half a password
+		// in "http://user:pass/word@host", a part of the password looks like the host
+		return hidden
 	}
 	shown := u.Scheme + "://" + u.Host
 	if u.Scheme == "" {
@@ -39,15 +41,15 @@ func Redact(rawURL string) string {
 	return shown + "/…"
 }
 
-// blot knows a client's secrets and takes them out of what others said.
-type blot struct {
+// redactor removes a client's secrets from text of others.
+type redactor struct {
 	secrets [][]byte // longest first
 	longest int
 }
 
-// newBlot collects the secrets of o; target and proxy are its parsed URLs, proxy may be nil.
-func newBlot(o Options, target, proxy *url.URL) *blot {
-	b := &blot{}
+// newRedactor collects the secrets of o. target and proxy are its parsed URLs; proxy may be nil.
+func newRedactor(o Options, target, proxy *url.URL) *redactor {
+	b := &redactor{}
 	b.add(shortSecret, o.AuthHeader)
 	if scheme, token, ok := strings.Cut(o.AuthHeader, " "); ok && scheme != "" {
 		b.add(shortSecret, strings.TrimSpace(token))
@@ -71,7 +73,7 @@ func newBlot(o Options, target, proxy *url.URL) *blot {
 	return b
 }
 
-func (b *blot) add(short int, secrets ...string) {
+func (b *redactor) add(short int, secrets ...string) {
 	for _, s := range secrets {
 		if len(s) >= short {
 			b.secrets = append(b.secrets, []byte(s))
@@ -79,13 +81,13 @@ func (b *blot) add(short int, secrets ...string) {
 	}
 }
 
-func (b *blot) addURL(u *url.URL) {
+func (b *redactor) addURL(u *url.URL) {
 	if u == nil {
 		return
 	}
 	if password, ok := u.User.Password(); ok {
 		b.add(shortSecret, u.User.String(), password, basic(u.User))
-	} else if u.User != nil { // a token in the user's place
+	} else if u.User != nil { // a token in place of a user
 		b.add(shortSecret, u.User.String(), u.User.Username(), basic(u.User))
 	}
 	for _, segment := range strings.Split(u.Path+"/"+u.EscapedPath(), "/") {
@@ -98,15 +100,15 @@ func (b *blot) addURL(u *url.URL) {
 	}
 }
 
-func (b *blot) bytes(text []byte) []byte {
+func (b *redactor) bytes(text []byte) []byte {
 	for _, secret := range b.secrets {
-		text = bytes.ReplaceAll(text, secret, []byte(blotted))
+		text = bytes.ReplaceAll(text, secret, []byte(hiddenText))
 	}
 	return text
 }
 
-// text also makes what others said printable and short.
-func (b *blot) text(s string) string {
+// text removes secrets and control characters from s, and shortens it.
+func (b *redactor) text(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unprintable(r) {
 			return ' '

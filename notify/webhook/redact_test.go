@@ -69,11 +69,11 @@ func FuzzBlotText(f *testing.F) {
 	f.Add("answered: Bearer s3cr3t-token", "s3cr3t-token")
 	f.Add("\x00\xff", "abcdef")
 	f.Fuzz(func(t *testing.T, text, secret string) {
-		if len(secret) < shortSecret || strings.Contains(blotted, secret) || strings.ContainsFunc(secret, unprintable) {
+		if len(secret) < shortSecret || strings.Contains(hiddenText, secret) || strings.ContainsFunc(secret, unprintable) {
 			t.Skip()
 		}
 		target, _ := url.Parse("https://example.com/")
-		got := newBlot(Options{AuthHeader: secret}, target, nil).text(text)
+		got := newRedactor(Options{AuthHeader: secret}, target, nil).text(text)
 		if !utf8.ValidString(got) || len(got) > longestText+len("…") || strings.ContainsFunc(got, unprintable) {
 			t.Errorf("%q", got)
 		}
@@ -99,7 +99,8 @@ func secretive(target string) Options {
 }
 
 func TestNoSecretInResults(t *testing.T) {
-	echo := func(w http.ResponseWriter, r *http.Request) { // a receiver that is as indiscreet as can be
+	// a receiver that is as indiscreet as can be
+	echo := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", r.URL.String())
 		w.WriteHeader(map[string]int{"/services/hush-path-of-a-chat/x": 302}[r.URL.Path])
 		fmt.Fprintln(w, r.URL.String(), r.URL.Query())
@@ -185,12 +186,12 @@ func TestNoSecretInErrorsOfNew(t *testing.T) {
 
 func TestSecretAcrossTheCutOfAResponse(t *testing.T) {
 	const secret = "hush-auth-of-some-length"
-	for before := keptResponse - len(secret) - 2; before <= keptResponse+2; before++ {
+	for before := storedResponse - len(secret) - 2; before <= storedResponse+2; before++ {
 		c := receiver(t, func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat("-", before)+secret+strings.Repeat("-", 100))
 		}, func(o *Options) { o.AuthHeader = secret })
 		r := c.Post(t.Context(), message())
-		if strings.Contains(string(r.Response), "h") || len(r.Response) > keptResponse {
+		if strings.Contains(string(r.Response), "h") || len(r.Response) > storedResponse {
 			t.Errorf("after %d bytes: …%s", before, r.Response[len(r.Response)-40:])
 		}
 	}

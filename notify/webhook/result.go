@@ -15,24 +15,25 @@ import (
 )
 
 const (
-	keptResponse  = 4 << 10  // of a response's body are kept
-	readResponse  = 64 << 10 // of it are read, so that small connections can be used again
+	storedResponse = 4 << 10 // bytes of a response that are stored
+	// bytes of a response that are read, so that the connection can be reused
+	readResponse  = 64 << 10
 	bodyPatience  = 2 * time.Second
 	maxRetryAfter = 24 * time.Hour
 )
 
-// Outcome is what an attempt means for the delivery.
+// Outcome says what happens to the delivery after an attempt.
 type Outcome string
 
-// The outcomes. Each is also the value of a metric's label.
+// The outcomes. Each is also a value of a metric's label.
 const (
-	Delivered Outcome = "delivered" // the receiver has it
-	Retry     Outcome = "retry"     // not now
+	Delivered Outcome = "delivered" // the receiver accepted it
+	Retry     Outcome = "retry"     // try again later
 	Permanent Outcome = "permanent" // never: a dead letter
-	Gone      Outcome = "gone"      // 410: the receiver wants nothing any more
+	Gone      Outcome = "gone"      // 410: the receiver wants no more
 )
 
-// Reason is why an attempt did not deliver; a bounded set, since it becomes a metric's label.
+// Reason says why an attempt failed. It is one of a bounded set, because it is a metric's label.
 type Reason string
 
 // The reasons.
@@ -40,34 +41,35 @@ const (
 	ReasonNone        Reason = ""             // delivered
 	ReasonDNS         Reason = "dns"          // the name did not resolve
 	ReasonRefused     Reason = "refused"      // nothing listens there
-	ReasonTimeout     Reason = "timeout"      // no answer in time, at whatever stage
+	ReasonTimeout     Reason = "timeout"      // no answer in time, at any stage
 	ReasonTLS         Reason = "tls"          // no trusted connection, or the client certificate was refused
-	ReasonDenied      Reason = "denied"       // the egress guard
+	ReasonDenied      Reason = "denied"       // the egress guard denied the address
 	ReasonRedirect    Reason = "redirect"     // 3xx, never followed
-	Reason4xx         Reason = "status_4xx"   // but 429
+	Reason4xx         Reason = "status_4xx"   // except 429
 	Reason5xx         Reason = "status_5xx"   //
 	ReasonRateLimited Reason = "rate_limited" // 429
 	ReasonReset       Reason = "reset"        // the connection broke before an answer
-	ReasonBody        Reason = "body"         // the message cannot be made or sent as it is
+	ReasonBody        Reason = "body"         // the message is invalid
 	ReasonCanceled    Reason = "canceled"     // the caller gave up
 	ReasonOther       Reason = "other"
 )
 
-// Result is an attempt's outcome: a value, never an error.
+// Result is the outcome of an attempt. It is a value, not an error.
 type Result struct {
-	Status   int           // 0 when nothing was answered
-	Latency  time.Duration // until the head of the answer, or the failure
-	Response []byte        // the first 4 KiB of the answer's body, this client's secrets blotted out
+	Status  int           // 0 without an answer
+	Latency time.Duration // until the head of the answer, or the failure
+	// the first 4 KiB of the answer's body, without this client's secrets
+	Response []byte
 	Outcome  Outcome
 	Reason   Reason        // ReasonNone if and only if delivered
-	After    time.Duration // what the receiver asked to wait, at most 24 h; 0: nothing
+	After    time.Duration // Retry-After, at most 24 h; 0: none
 	Err      string        // for people, without secrets; "" when delivered
 }
 
-// answered is the result that a response's head means.
-func answered(resp *http.Response, from *url.URL, now time.Time) Result {
+// resultOf returns the result for a response, before its body is read.
+func resultOf(resp *http.Response, from *url.URL, now time.Time) Result {
 	r := Result{Status: resp.StatusCode}
-	r.Outcome, r.Reason = judge(resp.StatusCode)
+	r.Outcome, r.Reason = outcomeOf(resp.StatusCode)
 	if r.Outcome == Retry {
 		r.After = retryAfter(resp.Header.Get("Retry-After"), now)
 	}
@@ -77,8 +79,8 @@ func answered(resp *http.Response, from *url.URL, now time.Time) Result {
 	return r
 }
 
-// judge is the table of DESIGN §6.
-func judge(status int) (Outcome, Reason) {
+// outcomeOf maps a status to an outcome and a reason.
+func outcomeOf(status int) (Outcome, Reason) {
 	switch status {
 	case http.StatusGone:
 		return Gone, Reason4xx
@@ -103,7 +105,8 @@ func judge(status int) (Outcome, Reason) {
 	return Retry, ReasonOther
 }
 
-// statusText uses our own words for the status: the receiver's could be anything.
+// statusText uses the standard text of the status, because the receiver's own text could be
+// anything.
 func statusText(resp *http.Response, from *url.URL) string {
 	text := strings.TrimSpace(fmt.Sprintf("answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
 	if resp.StatusCode/100 != 3 {
@@ -116,13 +119,13 @@ func statusText(resp *http.Response, from *url.URL) string {
 	return text + " to " + Redact(to.String()) + "; redirects are not followed"
 }
 
-// retryAfter understands seconds and HTTP dates; what it does not understand is 0.
+// retryAfter parses a Retry-After in seconds or as an HTTP date. It returns 0 for anything else.
 func retryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if date, err := http.ParseTime(value); err == nil {
 		return min(max(date.Sub(now), 0), maxRetryAfter)
 	}
-	whole, fraction, fractional := strings.Cut(value, ".") // Discord has been seen to send fractions
+	whole, fraction, fractional := strings.Cut(value, ".") // Discord sends fractions
 	seconds, err := strconv.ParseUint(whole, 10, 64)
 	if errors.Is(err, strconv.ErrRange) {
 		return maxRetryAfter
@@ -140,24 +143,24 @@ func digits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// readResponse reads what is worth reading of the body and lets go of the rest, closing the connection
-// where more is to come. It does not wait for a body that trickles.
+// readResponse reads the beginning of the body. It closes the connection if more is left, and does
+// not wait for a body that arrives slowly.
 func (c *Client) readResponse(resp *http.Response, cancel context.CancelFunc) []byte {
 	timer := time.AfterFunc(bodyPatience, cancel)
 	defer timer.Stop()
 	defer resp.Body.Close()
 	limited := io.LimitReader(resp.Body, readResponse)
-	kept, err := io.ReadAll(io.LimitReader(limited, int64(keptResponse+c.blot.longest)))
+	kept, err := io.ReadAll(io.LimitReader(limited, int64(storedResponse+c.redactor.longest)))
 	if err == nil {
-		_, _ = io.Copy(io.Discard, limited) // whether the rest comes changes nothing
+		_, _ = io.Copy(io.Discard, limited) // an error changes nothing
 	}
-	kept = c.blot.bytes(kept)
-	return kept[:min(len(kept), keptResponse)]
+	kept = c.redactor.bytes(kept)
+	return kept[:min(len(kept), storedResponse)]
 }
 
-// reasonOf names the cause of an attempt without an answer. Order matters: a denied or refused dial is
-// wrapped in the same types as one that timed out.
-func reasonOf(err error, ended stage) Reason {
+// reasonOf returns the reason for an attempt without an answer. The order of its cases matters:
+// errors of denied and refused dials have the same types as timeouts.
+func reasonOf(err error, ended attemptStage) Reason {
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
@@ -177,7 +180,8 @@ func reasonOf(err error, ended stage) Reason {
 		return ReasonOther
 	case ended == stageHandshake, isTLSAlert(err):
 		return ReasonTLS
-	case ended == stageSilent: // as HTTP/2 says it, in errors without a type
+	// HTTP/2 reports this in errors without a type.
+	case ended == stageSilent:
 		return ReasonReset
 	}
 	return ReasonOther
@@ -188,8 +192,8 @@ func isReset(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// isTLSAlert recognises a peer that ends the connection by an alert, which TLS 1.3 does with a client
-// certificate it does not like after our side of the handshake is done.
+// isTLSAlert reports whether the peer ended the connection with an alert. TLS 1.3 rejects a client
+// certificate like that, after the client's side of the handshake is done.
 func isTLSAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")

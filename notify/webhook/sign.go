@@ -19,8 +19,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Signature is one more header by which a receiver knows us: an HMAC of the body, or with the algorithm
-// "token" the secret itself. Nothing but the body is signed. Known receivers:
+// Signature is an additional header that authenticates bellbuoy: an HMAC of the body, or, with the
+// algorithm "token", the secret itself. Known receivers:
 //
 //	GitHub, Flux   Header: X-Hub-Signature-256 (Flux: X-Signature), Prefix: "sha256="
 //	GitLab         Header: X-Gitlab-Token, Algorithm: token
@@ -28,19 +28,19 @@ import (
 //	JFrog          Header: X-Jfrog-Event-Auth
 type Signature struct {
 	Header    string // required
-	Algorithm string // sha1 | sha256 | sha512 | token; "" means sha256
-	Prefix    string // stands before the value
-	Encoding  string // hex | base64; "" means hex; not for token
+	Algorithm string // sha1, sha256, sha512 or token; "" means sha256
+	Prefix    string // precedes the value
+	Encoding  string // hex or base64; "" means hex; not for token
 	Secret    string // used as it is; required
 }
 
-// signer is a Signature that has been checked.
+// signer is a validated Signature.
 type signer struct {
 	header string
 	value  func(body []byte) string
 }
 
-// standardKey signs by Standard Webhooks and knows its version: "v1,<base64>" or "v1a,<base64>".
+// standardKey signs as Standard Webhooks defines. It returns "v1,<base64>" or "v1a,<base64>".
 type standardKey func(id, timestamp string, body []byte) string
 
 func (c *Client) setSigners(o Options) error {
@@ -58,7 +58,7 @@ func (c *Client) setSigners(o Options) error {
 			return fmt.Errorf("signatures[%d].%w", i, err)
 		}
 		if _, ok := taken[made.header]; ok {
-			return fmt.Errorf("signatures[%d].header: %s is set elsewhere already", i, made.header)
+			return fmt.Errorf("signatures[%d].header: %s is already set", i, made.header)
 		}
 		taken.Set(made.header, "")
 		c.signatures = append(c.signatures, made)
@@ -66,7 +66,7 @@ func (c *Client) setSigners(o Options) error {
 	return nil
 }
 
-// sign sets every signature of m, and the three headers of Standard Webhooks.
+// sign sets all signatures of m and the three headers of Standard Webhooks.
 func (c *Client) sign(h http.Header, m Message, now time.Time) {
 	for _, s := range c.signatures {
 		h.Set(s.header, s.value(m.Body))
@@ -85,8 +85,8 @@ func (c *Client) sign(h http.Header, m Message, now time.Time) {
 	h.Set("Webhook-Signature", strings.Join(all, " "))
 }
 
-// newStandardKey reads a secret of Standard Webhooks. Its prefix is required: without it a password would
-// be taken for base64 and sign with a key that nobody meant.
+// newStandardKey parses a secret of Standard Webhooks. The prefix is required: without it, a
+// password could be decoded as base64 and give an unintended key.
 func newStandardKey(secret string) (standardKey, error) {
 	if encoded, ok := strings.CutPrefix(secret, "whsec_"); ok {
 		key, err := decodeKey(encoded)
@@ -137,7 +137,7 @@ func asymmetricKey(key []byte) (standardKey, error) {
 	}, nil
 }
 
-// newSigner's errors begin with the key within the signature.
+// newSigner validates s. Its errors begin with the key within the signature.
 func newSigner(s Signature) (signer, error) {
 	if err := allowedHeader(s.Header); err != nil {
 		return signer{}, fmt.Errorf("header: %w", err)
@@ -168,10 +168,10 @@ func newSigner(s Signature) (signer, error) {
 	return made, nil
 }
 
-// token sends the secret itself, as GitLab does.
+// token returns a signer that sends the secret itself, as GitLab does.
 func (made signer) token(s Signature) (signer, error) {
 	if s.Encoding != "" {
-		return signer{}, errors.New("encoding: is not for a token, which is sent as it is")
+		return signer{}, errors.New("encoding: does not apply to a token, which is sent unchanged")
 	}
 	if !httpguts.ValidHeaderFieldValue(s.Secret) {
 		return signer{}, errors.New("secret: holds a character that a header may not")

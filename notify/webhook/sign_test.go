@@ -60,7 +60,8 @@ func TestStandardWebhooksVerifies(t *testing.T) {
 		if string(got.body) != string(body) {
 			t.Errorf("%s: the body changed on its way", name)
 		}
-		for _, secret := range []string{oldSecret, newSecret} { // during a rotation either side may be ahead
+		// during a rotation either side may be ahead
+		for _, secret := range []string{oldSecret, newSecret} {
 			verifier, err := standardwebhooks.NewWebhook(secret)
 			if err != nil {
 				t.Fatal(err)

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// placeholders may stand in the path and the query of a URL; each message fills them in.
+// placeholders may appear in the path and query of a URL.
 var placeholders = []string{"tag", "digest", "repository", "namespace", "name", "type"}
 
 var placeholder = regexp.MustCompile(`\{[A-Za-z_]*\}`)
 
-// Placeholders are the names of those that a URL has, without braces, each once. An error says what
-// is wrong with them.
+// Placeholders returns the names of the placeholders in a URL, without braces and duplicates. An
+// error describes an invalid one.
 func Placeholders(rawURL string) ([]string, error) {
 	var names []string
 	authority := authorityOf(rawURL)
@@ -33,7 +33,7 @@ func Placeholders(rawURL string) ([]string, error) {
 	return names, nil
 }
 
-// authorityOf is the part of a URL between its scheme and its path.
+// authorityOf returns the part of a URL between its scheme and its path.
 func authorityOf(rawURL string) string {
 	_, rest, ok := strings.Cut(rawURL, "://")
 	if !ok {
@@ -45,7 +45,7 @@ func authorityOf(rawURL string) string {
 	return rest
 }
 
-// fill writes values, percent-encoded, in place of the placeholders.
+// fill replaces the placeholders by percent-encoded values.
 func fill(rawURL string, values map[string]string) (string, error) {
 	var bad error
 	filled := placeholder.ReplaceAllStringFunc(rawURL, func(found string) string {
@@ -58,13 +58,13 @@ func fill(rawURL string, values map[string]string) (string, error) {
 	return filled, bad
 }
 
-// escape percent-encodes all but the characters that mean nothing in any part of a URL.
+// escape percent-encodes all characters that have a meaning in any part of a URL.
 func escape(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
 
-// Filled shows of a URL with placeholders what Redact shows, and besides the segments of its path
-// and the parameters of its query that have one, as they are sent with these values.
+// Filled returns what Redact returns of a URL with placeholders, and also the segments and query
+// parameters that have a placeholder, with these values.
 func Filled(rawURL string, values map[string]string) string {
 	var shown []string
 	path, query, _ := strings.Cut(rawURL, "?")
@@ -88,7 +88,7 @@ func Filled(rawURL string, values map[string]string) string {
 	return strings.TrimSuffix(Redact(placeholder.ReplaceAllString(rawURL, "x")), "/") + text
 }
 
-// target is the URL of a message.
+// target returns the URL of a message.
 func (c *Client) target(m Message) (*url.URL, error) {
 	if !c.filled {
 		return c.url, nil
@@ -99,7 +99,7 @@ func (c *Client) target(m Message) (*url.URL, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, errors.New("url: is none with the values of the event")
+		return nil, errors.New("url: is not a URL with the values of the event")
 	}
 	return withoutUser(u), nil
 }

@@ -18,7 +18,8 @@ func named(c *x509.Certificate) {
 	c.IPAddresses, c.DNSNames = nil, []string{c.Subject.CommonName}
 }
 
-// tlsServer is at 127.0.0.1 and has a certificate for name; clients, unless nil, must show one it trusts.
+// tlsServer is at 127.0.0.1 and has a certificate for name; clients, unless nil, must show one it
+// trusts.
 func tlsServer(t *testing.T, ca *authority.Authority, name string, clients *x509.CertPool, handler http.HandlerFunc) *httptest.Server {
 	server := httptest.NewUnstartedServer(handler)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(name, named).Certificate}}
@@ -85,7 +86,8 @@ func TestClientCertificate(t *testing.T) {
 			r := clientFor(t, server.URL, func(o *Options) {
 				o.TLS = TLS{CAFile: ca.CA(), ServerName: "hooks.internal", CertFile: test.cert, KeyFile: test.key}
 			}).Post(t.Context(), message())
-			// In TLS 1.3 the server refuses after our side is done: its alert and our broken write race.
+			// In TLS 1.3 the server refuses after our side is done: its alert and our
+			// broken write race.
 			refused := r.Outcome == Retry && (r.Reason == ReasonTLS || version == tls.VersionTLS13 && r.Reason == ReasonReset)
 			if test.open && r.Outcome != Delivered || !test.open && !refused {
 				t.Errorf("%s, %s: %+v", name, tls.VersionName(version), r)

@@ -19,16 +19,16 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// TLS is how to trust the receiver, and how to be trusted by it. The files are read again when they change.
-// With an HTTPS proxy it holds for the proxy too.
+// TLS configures how the receiver is verified and how bellbuoy authenticates. The files are read
+// again when they change. With an HTTPS proxy the settings apply to the proxy too.
 type TLS struct {
-	CAFile             string // PEM; instead of the system's roots
+	CAFile             string // PEM; replaces the system's roots
 	CertFile, KeyFile  string // PEM; both or none
-	ServerName         string // checked instead of the URL's host, and sent as SNI
+	ServerName         string // verified instead of the URL's host, and sent as SNI
 	InsecureSkipVerify bool
 }
 
-// parseTarget does not pass on the error of url.Parse, which quotes the URL.
+// parseTarget parses a URL. It replaces the error of url.Parse, which quotes the URL.
 func parseTarget(raw string) (*url.URL, error) {
 	if raw == "" {
 		return nil, errors.New("is required")
@@ -52,8 +52,9 @@ func parseTarget(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// looksNumeric finds hosts such as 127.1, 0x7f000001 and 2130706433: some resolvers take them for
-// addresses and others for names, so that a guard and a proxy may disagree about where they lead.
+// looksNumeric reports whether a host looks like a number, as 127.1, 0x7f000001 and 2130706433 do.
+// Some resolvers read those as addresses, others as names, so a guard and a proxy could disagree
+// about them.
 func looksNumeric(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return false
@@ -72,7 +73,7 @@ func portOf(u *url.URL) (uint16, error) {
 	}
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	if err != nil || port == 0 {
-		return 0, errors.New("has a port that is none")
+		return 0, errors.New("has an invalid port")
 	}
 	return uint16(port), nil
 }
@@ -83,17 +84,17 @@ func withoutUser(u *url.URL) *url.URL {
 	return &bare
 }
 
-// route is the way to the receiver: straight, or through a proxy.
+// route is the way to the receiver: direct, or through a proxy.
 type route struct {
-	proxy *url.URL // nil: straight
-	dial  *Guard   // for what this machine dials itself
+	proxy *url.URL // nil: direct
+	dial  *Guard   // for addresses that bellbuoy dials
 	guard *Guard   // for the receiver
 	host  string
 	port  uint16
 }
 
-// newRoute settles the proxy once, since the target never changes. A proxy of the environment is the
-// operator's, so that a restricted guard does not close it.
+// newRoute selects the proxy once, because the target never changes. A restricted guard does not
+// deny the environment's proxy, which the operator configured.
 func newRoute(raw string, target *url.URL, guard *Guard) (route, error) {
 	port, err := portOf(target)
 	if err != nil {
@@ -109,7 +110,8 @@ func newRoute(raw string, target *url.URL, guard *Guard) (route, error) {
 		r.proxy, err = url.Parse(raw)
 	}
 	if err != nil || r.proxy != nil && r.proxy.Hostname() == "" {
-		return route{}, errors.New("is not a URL with a host") // url.Parse would quote its password
+		// The error of url.Parse would quote the password.
+		return route{}, errors.New("is not a URL with a host")
 	}
 	if r.proxy == nil {
 		return r, nil
@@ -121,7 +123,7 @@ func newRoute(raw string, target *url.URL, guard *Guard) (route, error) {
 	return route{}, errors.New("must begin with http://, https:// or socks5://")
 }
 
-// check asks the guard about the receiver where the dial will not: behind a proxy.
+// check asks the guard about a receiver behind a proxy, where the dial does not.
 func (r route) check(ctx context.Context) error {
 	if r.proxy == nil {
 		return nil
@@ -142,14 +144,14 @@ func (c *Client) newTransport(config *tls.Config) *http.Transport {
 		MaxIdleConnsPerHost:    c.concurrency,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true, // a small answer could unpack to a large one
+		DisableCompression:     true, // a small answer could decompress to a large one
 	}
 }
 
-// errProxyAnswered is a proxy that will not connect us.
+// errProxyAnswered means that the proxy refused to connect.
 var errProxyAnswered = errors.New("proxy answered")
 
-// checkProxyAnswer exists for its words: the transport's are the proxy's own.
+// checkProxyAnswer replaces the transport's error, whose text comes from the proxy.
 func checkProxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
@@ -157,8 +159,8 @@ func checkProxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http
 	return fmt.Errorf("%w %d %s", errProxyAnswered, resp.StatusCode, http.StatusText(resp.StatusCode))
 }
 
-// currentTransport is made anew when a TLS file has changed. Files that cannot be read, as halfway through
-// a rotation, leave the old one in use.
+// currentTransport returns the transport, or a new one if a TLS file has changed. If a file cannot
+// be read, as during a rotation, the old transport stays in use.
 func (c *Client) currentTransport() *http.Transport {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,7 +176,7 @@ func (c *Client) currentTransport() *http.Transport {
 	return c.transport
 }
 
-// tlsFiles reads the files of a TLS and remembers what they looked like.
+// tlsFiles reads the files of a TLS and detects changes.
 type tlsFiles struct {
 	options TLS
 	seen    [3]os.FileInfo
@@ -184,7 +186,8 @@ func (f *tlsFiles) stat() [3]os.FileInfo {
 	var now [3]os.FileInfo
 	for i, name := range []string{f.options.CAFile, f.options.CertFile, f.options.KeyFile} {
 		if name != "" {
-			now[i], _ = os.Stat(name) // a missing file is a changed one, and fails to load
+			// a missing file counts as changed, and then fails to load
+			now[i], _ = os.Stat(name)
 		}
 	}
 	return now
@@ -203,7 +206,7 @@ func (f *tlsFiles) changed() bool {
 	return false
 }
 
-// load's errors begin with the key within tls.
+// load reads the files. Its errors begin with the key within tls.
 func (f *tlsFiles) load() (*tls.Config, error) {
 	o, seen := f.options, f.stat()
 	config := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.InsecureSkipVerify, MinVersion: tls.VersionTLS12}
@@ -231,20 +234,20 @@ func (f *tlsFiles) load() (*tls.Config, error) {
 	return config, nil
 }
 
-// trail remembers how far an attempt came: the transport's errors alone often do not say.
-type trail struct{ untrusted, connected, answering atomic.Bool }
+// attemptProgress records how far an attempt came, because the transport's errors often do not say.
+type attemptProgress struct{ untrusted, connected, answering atomic.Bool }
 
-// stage is where an attempt ended that got no answer.
-type stage int
+// attemptStage is how far an attempt without an answer came.
+type attemptStage int
 
 const (
-	stageEarly     stage = iota // before there was a connection
-	stageHandshake              // its TLS handshake failed
-	stageSilent                 // there was one, and not a byte came back
-	stageAnswering              // something came back, and was no answer
+	stageEarly     attemptStage = iota // no connection
+	stageHandshake                     // the TLS handshake failed
+	stageSilent                        // connected, and no byte arrived
+	stageAnswering                     // bytes arrived that are no answer
 )
 
-func (t *trail) observe(ctx context.Context) context.Context {
+func (t *attemptProgress) observe(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { t.untrusted.Store(err != nil); t.connected.Store(err == nil) },
 		GotConn:              func(httptrace.GotConnInfo) { t.connected.Store(true) },
@@ -252,7 +255,7 @@ func (t *trail) observe(ctx context.Context) context.Context {
 	})
 }
 
-func (t *trail) stage() stage {
+func (t *attemptProgress) stage() attemptStage {
 	switch {
 	case t.answering.Load():
 		return stageAnswering

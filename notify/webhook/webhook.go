@@ -1,27 +1,30 @@
-// Package webhook makes one signed POST to one receiver, and guards where it may go.
+// Package webhook makes one signed POST to one receiver, and guards which addresses it may reach.
 //
-// A [Client] is made from the [Options] of one webhook and posts [Message]s; every attempt ends in a
-// [Result], a value that says whether the message was delivered, is to be tried again, and when. There are
-// no retries, no queue and no log here: those belong to the dispatcher. The bytes of Message.Body are what
-// is signed and what is sent, untouched.
+// A [Client] is made from the [Options] of one webhook. [Client.Post] sends a [Message] and returns
+// a [Result], which says whether the message was delivered, should be sent again, and when. The
+// package does not retry, queue or log; the dispatcher in notify does. The bytes of Message.Body
+// are signed and sent unchanged.
 //
-// A [Guard] decides which addresses may be dialled. It looks at the address that a connection is about to
-// be made to, after DNS, so that a name that changes its answer gains nothing. It serves every outbound
-// caller of bellbuoy but the proxy itself: give its DialContext to an http.Transport.
+// A [Guard] decides which addresses may be dialled. It checks the address after DNS, so that a name
+// cannot change its answer after the check. Other callers can use its DialContext in an
+// http.Transport.
 //
-// Secrets (the path of the URL, credentials, keys, header values) never appear in an error of [New] or in
-// Result.Err, and are blotted out of Result.Response where a receiver echoes them. [Redact] does the same
-// for a URL that is to be shown.
+// Secrets (the URL's path, credentials, keys, header values) appear neither in errors of [New] nor
+// in Result.Err, and are removed from Result.Response. [Redact] makes a URL safe to show.
 package webhook
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,40 +38,45 @@ const (
 	defaultContentType = "application/json"
 )
 
-// Options is all that one receiver needs. Zero values mean the defaults named with each field.
+// Options configures the client of one receiver. A zero field has the default that its comment
+// names.
 type Options struct {
-	// URL is where to POST to: http or https. User and password in it are sent as Basic credentials
-	// unless AuthHeader or Headers say otherwise. Path and query may have placeholders, which each message
-	// fills in: {tag} {digest} {repository} {namespace} {name} {type}. Required.
+	// URL is the receiver's http or https URL. User and password in it are sent as Basic
+	// credentials, unless AuthHeader or Headers replace them. Path and query may have the
+	// placeholders {tag} {digest} {repository} {namespace} {name} {type}, which each message
+	// fills in. Required.
 	URL string
 	// AuthHeader is sent verbatim as Authorization; "" sends none.
 	AuthHeader string
-	// Headers are sent with every POST and win over Content-Type, User-Agent and Message.Header. They may
-	// not set webhook-*, Content-Length or a hop-by-hop header. "Host" sets the request's host.
+	// Headers are sent with every POST. They replace Content-Type, User-Agent and
+	// Message.Header. They may not set webhook-*, Content-Length or a hop-by-hop header. "Host"
+	// sets the request's host.
 	Headers map[string]string
-	// SigningSecrets are Standard Webhooks secrets (whsec_…, or whsk_… for ed25519); each adds a signature.
+	// SigningSecrets are Standard Webhooks secrets (whsec_…, or whsk_… for ed25519). Each adds
+	// a signature.
 	SigningSecrets []string
-	// Signatures are further schemes that receivers know.
+	// Signatures are other signatures that receivers verify.
 	Signatures []Signature
 	TLS        TLS
-	// Proxy is the URL of an HTTP, HTTPS or SOCKS5 proxy. "" uses HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+	// Proxy is the URL of an HTTP, HTTPS or SOCKS5 proxy. "" uses HTTPS_PROXY, HTTP_PROXY and
+	// NO_PROXY.
 	Proxy string
-	// Timeout bounds a whole attempt; 0 means 15 s.
+	// Timeout bounds an attempt; 0 means 15 s.
 	Timeout time.Duration
 	// Concurrency bounds the connections to the receiver; 0 means 8.
 	Concurrency int
-	// UserAgent is "bellbuoy/<version>"; "" means "bellbuoy".
+	// UserAgent is sent as User-Agent; "" means "bellbuoy".
 	UserAgent string
-	// Guard is shared by all clients; nil forbids only what is always forbidden.
+	// Guard checks addresses; nil denies only what is always denied.
 	Guard *Guard
 }
 
-// Message is one delivery. The body must not be changed afterwards, not even when Post has returned.
+// Message is one delivery. Its body must never be changed, even after Post has returned.
 type Message struct {
-	ID          string            // webhook-id: the same for every attempt. Required.
+	ID          string            // webhook-id, the same for every attempt. Required.
 	ContentType string            // "" means application/json
-	Header      http.Header       // what the payload's format adds, e.g. ce-*; may be nil
-	Values      map[string]string // of the URL's placeholders; may be nil where it has none
+	Header      http.Header       // the format's own headers, such as ce-*; may be nil
+	Values      map[string]string // of the URL's placeholders; may be nil if it has none
 	Body        []byte
 }
 
@@ -77,23 +85,23 @@ type Client struct {
 	url         *url.URL // without user and fragment
 	raw         string   // the URL as configured
 	filled      bool     // it has placeholders, which each message fills in
-	host        string   // of Options.Headers; "" means that of the URL
+	host        string   // the Host of Options.Headers; "" means the URL's
 	header      http.Header
-	overrides   http.Header // win over the message's own
+	overrides   http.Header // replace the message's own
 	standard    []standardKey
 	signatures  []signer
 	timeout     time.Duration
 	concurrency int
 	route       route
-	blot        *blot
+	redactor    *redactor
 	files       tlsFiles
 
 	mu        sync.Mutex
 	transport *http.Transport // replaced when the TLS files change
 }
 
-// New checks o and makes its client; no connection is made. An error begins with the field's key, as in
-// the configuration file, and holds no secret.
+// New validates o and returns its client. It makes no connection. An error begins with the key of
+// the configuration file and contains no secret.
 func New(o Options) (*Client, error) {
 	c := &Client{
 		timeout:     orDefault(o.Timeout, defaultTimeout),
@@ -120,7 +128,7 @@ func New(o Options) (*Client, error) {
 	if c.route, err = newRoute(o.Proxy, target, o.Guard); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	c.blot = newBlot(o, target, c.route.proxy)
+	c.redactor = newRedactor(o, target, c.route.proxy)
 	c.url = withoutUser(target)
 	c.files = tlsFiles{options: o.TLS}
 	config, err := c.files.load()
@@ -131,31 +139,31 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the idle connections; attempts under way end on their own.
+// Close closes idle connections. Attempts in flight end on their own.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.transport.CloseIdleConnections()
 }
 
-// Post makes one attempt and returns within the timeout. When ctx is cancelled before an answer came, the
-// result is Retry with ReasonCanceled, and the receiver may or may not have got the message.
+// Post makes one attempt and returns within the timeout. If ctx is cancelled before an answer, the
+// result is Retry with ReasonCanceled, and the receiver may have got the message.
 func (c *Client) Post(ctx context.Context, m Message) Result {
 	start := time.Now()
 	req, err := c.request(m, start)
 	if err != nil {
-		return Result{Outcome: Permanent, Reason: ReasonBody, Err: c.blot.text(err.Error())}
+		return Result{Outcome: Permanent, Reason: ReasonBody, Err: c.redactor.text(err.Error())}
 	}
 	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	way := &trail{}
+	way := &attemptProgress{}
 	resp, err := c.roundTrip(req.WithContext(way.observe(attempt)))
 	if err != nil {
 		return c.failed(ctx, attempt, err, way.stage(), time.Since(start))
 	}
-	result := answered(resp, c.url, time.Now())
+	result := resultOf(resp, c.url, time.Now())
 	result.Latency = time.Since(start)
-	result.Err = c.blot.text(result.Err)
+	result.Err = c.redactor.text(result.Err)
 	result.Response = c.readResponse(resp, cancel)
 	return result
 }
@@ -164,11 +172,12 @@ func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
 	if err := c.route.check(req.Context()); err != nil {
 		return nil, err
 	}
-	return c.currentTransport().RoundTrip(req) // not http.Client: no redirects, no cookies, no URL in errors
+	// http.Client would follow redirects, keep cookies and put the URL into errors.
+	return c.currentTransport().RoundTrip(req)
 }
 
-// failed is the result of an attempt that got no answer.
-func (c *Client) failed(ctx, attempt context.Context, err error, ended stage, latency time.Duration) Result {
+// failed returns the result of an attempt without an answer.
+func (c *Client) failed(ctx, attempt context.Context, err error, ended attemptStage, latency time.Duration) Result {
 	reason := reasonOf(err, ended)
 	text := err.Error()
 	switch {
@@ -177,10 +186,10 @@ func (c *Client) failed(ctx, attempt context.Context, err error, ended stage, la
 	case attempt.Err() == context.DeadlineExceeded && ctx.Err() == nil:
 		reason, text = ReasonTimeout, fmt.Sprintf("no answer within %v", c.timeout)
 	}
-	return Result{Latency: latency, Outcome: Retry, Reason: reason, Err: c.blot.text(text)}
+	return Result{Latency: latency, Outcome: Retry, Reason: reason, Err: c.redactor.text(text)}
 }
 
-// request builds the POST, signed for now. An error means that the message can never be sent.
+// request builds the signed POST. An error means that the message can never be sent.
 func (c *Client) request(m Message, now time.Time) (*http.Request, error) {
 	if err := sendable(m); err != nil {
 		return nil, err
@@ -208,7 +217,7 @@ func (c *Client) request(m Message, now time.Time) (*http.Request, error) {
 	return req, nil
 }
 
-// headers are those of the POST in rising order of precedence, without the signatures.
+// headers returns the headers of the POST without signatures. Later sources replace earlier ones.
 func (c *Client) headers(m Message) http.Header {
 	h := c.header.Clone()
 	h.Set("Content-Type", orDefault(m.ContentType, defaultContentType))
@@ -219,14 +228,15 @@ func (c *Client) headers(m Message) http.Header {
 		h[name] = values
 	}
 	if _, ok := h["Idempotency-Key"]; !ok {
-		// Sends nothing, but lets the transport try again at once on a fresh connection when the receiver
-		// had closed an idle one: webhook-id makes a repeat harmless.
+		// An empty Idempotency-Key is not sent. It lets the transport retry at once on a
+		// new connection if the receiver had closed an idle one. webhook-id makes a
+		// repetition harmless.
 		h["Idempotency-Key"] = []string{}
 	}
 	return h
 }
 
-// sendable reports what HTTP forbids in m.
+// sendable returns an error if HTTP forbids a part of m.
 func sendable(m Message) error {
 	if m.ID == "" || !httpguts.ValidHeaderFieldValue(m.ID) {
 		return errors.New("message has no valid id")
@@ -253,4 +263,66 @@ func orDefault[T comparable](value, byDefault T) T {
 		return byDefault
 	}
 	return value
+}
+
+// Reach connects to the receiver's host or its proxy, with a TLS handshake for an https receiver.
+// It sends no request. The error contains no URL.
+func (c *Client) Reach(ctx context.Context) error {
+	if err := c.route.check(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	dial, config := c.transport.DialContext, c.transport.TLSClientConfig
+	c.mu.Unlock()
+	if c.route.proxy != nil {
+		conn, err := dial(ctx, "tcp", withPort(c.route.proxy))
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	conn, err := dial(ctx, "tcp", withPort(c.url))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if c.url.Scheme != "https" {
+		return nil
+	}
+	config = config.Clone()
+	if config.ServerName == "" {
+		config.ServerName = c.url.Hostname()
+	}
+	return tls.Client(conn, config).HandshakeContext(ctx)
+}
+
+// withPort returns the host and port of a URL.
+func withPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// shownAsIs lists headers whose values are never secrets.
+var shownAsIs = []string{"Content-Type", "User-Agent", "Webhook-Id"}
+
+// Shown returns the headers of m for people. It replaces secrets and signatures by a mark, and
+// values that differ with each attempt by a word.
+func (c *Client) Shown(m Message) http.Header {
+	shown := c.headers(m)
+	c.sign(shown, m, time.Now())
+	shown.Del("Idempotency-Key") // it is not sent
+	for name, values := range shown {
+		if slices.Contains(shownAsIs, name) || strings.HasPrefix(name, "Ce-") || m.Header[name] != nil && c.overrides[name] == nil {
+			continue
+		}
+		shown[name] = make([]string, len(values))
+		for i := range values {
+			shown[name][i] = hiddenText
+		}
+	}
+	shown.Set("Webhook-Timestamp", "(seconds at each attempt)")
+	return shown
 }
