@@ -40,7 +40,7 @@ func TestLoadSendsEachRequestOnce(t *testing.T) {
 		for round := range int64(2) {
 			l := pushing(m.address, 100, func(n int64) string { return fmt.Sprintf("a%d", n%3) })
 			l.first = 100 * round
-			r, err := l.run(s.ctx)
+			r, err := l.run(s.Context())
 			s.must(err)
 			if want := int(100 + l.first); r.requests != 100 || len(m.manifests) != want {
 				t.Errorf("%d requests, %d manifests, want %d", r.requests, len(m.manifests), want)
@@ -49,7 +49,7 @@ func TestLoadSendsEachRequestOnce(t *testing.T) {
 		l := load{address: m.address, workers: 1, total: 1, want: http.StatusOK, request: func(buf []byte, _ int64) []byte {
 			return append(buf, "GET /v2/b/manifests/x HTTP/1.1\r\nHost: x\r\n\r\n"...)
 		}}
-		if _, err := l.run(s.ctx); err == nil {
+		if _, err := l.run(s.Context()); err == nil {
 			t.Error("a wrong status was taken")
 		}
 	})
@@ -62,7 +62,7 @@ func TestLoadKeepsItsPace(t *testing.T) {
 	err := within(t.Context(), t.Output(), "", func(s *stage) {
 		l := pushing(newMemory(s).address, 20, func(int64) string { return "a" })
 		l.rate = 200
-		r, err := l.run(s.ctx)
+		r, err := l.run(s.Context())
 		s.must(err)
 		if r.took < 95*time.Millisecond {
 			t.Errorf("20 requests at 200/s took %v", r.took)
@@ -85,7 +85,7 @@ func TestSinkTellsWhatArrives(t *testing.T) {
 				t.Errorf("%s: %.50s, want %.50s", resp.Status, got, body)
 			}
 		}
-		ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(s.Context(), 100*time.Millisecond)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.url("/hang"), strings.NewReader("x"))
 		s.must(err)

@@ -22,7 +22,7 @@ func latency(s *stage, opts options) []row {
 	hooks.tell(t.received)
 	l := pushing(b.Host, pushes, func(int64) string { return "team/app" })
 	l.workers, l.rate, l.answered = 1, 50, t.acknowledged
-	_, err := l.run(s.ctx)
+	_, err := l.run(s.Context())
 	s.must(err)
 	s.until(10*time.Second, "webhooks", t.complete)
 	took := t.latencies()
@@ -180,7 +180,7 @@ func fanLatency(s *stage, opts options, b buoy, hooks *sink) time.Duration {
 	})
 	l := pushing(b.Host, pushes, fanRepository)
 	l.rate, l.answered = 200, t.acknowledged
-	_, err := l.run(s.ctx)
+	_, err := l.run(s.Context())
 	s.must(err)
 	s.until(20*time.Second, "webhooks", t.complete)
 	return percentile(t.latencies(), 0.99)
@@ -199,7 +199,7 @@ func (r fanRate) ratio() float64 { return r.deliveries / r.alone }
 func fanRateOf(s *stage, opts options, round int, upstream *memory, b buoy, hooks *sink) fanRate {
 	l := pushing(upstream.address, 0, fanRepository)
 	l.first, l.time = int64(round)*1_000_000, opts.time
-	alone, err := l.run(s.ctx)
+	alone, err := l.run(s.Context())
 	s.must(err)
 	t := newTiming(0, 0, owedBy)
 	hooks.tell(t.received)
@@ -207,7 +207,7 @@ func fanRateOf(s *stage, opts options, round int, upstream *memory, b buoy, hook
 	through.first, through.time, through.workers, through.answered = l.first, opts.time, 4*requestWorkers, t.acknowledged
 	began, before := time.Now(), measure(b.Pid()).cpu
 	wait := b.profile(s, "fanout", seconds(opts.time))
-	r, err := through.run(s.ctx)
+	r, err := through.run(s.Context())
 	s.must(err)
 	wait()
 	s.until(60*time.Second, "webhooks", t.complete)
@@ -237,7 +237,7 @@ func growing(s *stage, opts options, webhooks int) (cpu time.Duration) {
 	pushes := int64(opts.scaled(10_000))
 	before := measure(b.Pid()).cpu
 	wait := b.profile(s, fmt.Sprintf("growth-%d", webhooks), seconds(opts.time))
-	_, err := pushing(b.Host, pushes, func(n int64) string { return fmt.Sprintf("team%d/app", n%10) }).run(s.ctx)
+	_, err := pushing(b.Host, pushes, func(n int64) string { return fmt.Sprintf("team%d/app", n%10) }).run(s.Context())
 	s.must(err)
 	s.until(60*time.Second, "webhooks", func() bool { return arrived.Load() >= pushes })
 	wait()

@@ -76,7 +76,7 @@ func newGrid(s *stage, opts options) *grid {
 	g.memory = newMemory(s)
 	g.blob = newBlob(s, opts.blobSize)
 	client := newClient(plain)
-	s.must(g.blob.upload(s.ctx, client, g.registry.URL, repository))
+	s.must(g.blob.upload(s.Context(), client, g.registry.URL, repository))
 	image := harness.NewImage(harness.ImageOptions{Layers: 4, LayerSize: 1024, Seed: 1})
 	harness.Run(s, nil, "crane", "push", "--insecure", image.Layout(s, "v1"), g.registry.Host+"/"+repository+":v1")
 	g.manifest = "/v2/" + repository + "/manifests/v1"
@@ -137,7 +137,7 @@ func (g *grid) one(w workload, c contender) (figure, error) {
 		return figure{}, err
 	}
 	if w.unit == perRequest {
-		if err := c.settle(g.s.ctx, recorded+r.requests); err != nil {
+		if err := c.settle(g.s.Context(), recorded+r.requests); err != nil {
 			return figure{}, err
 		}
 	}
@@ -154,7 +154,7 @@ func (g *grid) one(w workload, c contender) (figure, error) {
 const blobWorkers = 4
 
 func (g *grid) down(w workload, c contender) (result, float64, error) {
-	r, err := transfers(g.s.ctx, blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {
+	r, err := transfers(g.s.Context(), blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {
 		return g.blob.download(ctx, client, w.protocol.scheme()+c.address, repository)
 	})
 	return r, g.gib(r), err
@@ -163,7 +163,7 @@ func (g *grid) down(w workload, c contender) (result, float64, error) {
 // uploading pushes the same blob again and again: the registry reads, hashes and writes it each time, and keeps one.
 func uploading(way func(b blob, ctx context.Context, c *http.Client, base, repository string) error) func(*grid, workload, contender) (result, float64, error) {
 	return func(g *grid, w workload, c contender) (result, float64, error) {
-		r, err := transfers(g.s.ctx, blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {
+		r, err := transfers(g.s.Context(), blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {
 			return way(g.blob, ctx, client, w.protocol.scheme()+c.address, repository)
 		})
 		return r, g.gib(r), err
@@ -182,7 +182,7 @@ func (g *grid) manifestGet(_ workload, c contender) (result, float64, error) {
 			g.manifest, c.address, g.began, n, manifestType)
 	}
 	g.began++
-	r, err := l.run(g.s.ctx)
+	r, err := l.run(g.s.Context())
 	return r, float64(r.requests), err
 }
 
@@ -192,7 +192,7 @@ func (g *grid) manifestPut(_ workload, c contender) (result, float64, error) {
 		return putManifest(buf, c.address, fmt.Sprintf("/v2/%s/manifests/t%d-%d", repository, g.began, n), newManifest(n))
 	}
 	g.began++
-	r, err := l.run(g.s.ctx)
+	r, err := l.run(g.s.Context())
 	return r, float64(r.requests), err
 }
 

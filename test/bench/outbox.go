@@ -37,7 +37,7 @@ type eventStore interface {
 }
 
 func recording(s *stage, opts options, engine string, open func(context.Context) (eventStore, error)) []row {
-	st, err := open(s.ctx)
+	st, err := open(s.Context())
 	s.must(err)
 	defer st.Close()
 	var rows []row
@@ -46,7 +46,7 @@ func recording(s *stage, opts options, engine string, open func(context.Context)
 		rows = append(rows, row{work: fmt.Sprintf("store, %s: durable events/s of %d producers (p50, p99)", engine, producers),
 			measured: fmt.Sprintf("%.0f (%s, %s)", r.rate(), brief(percentile(r.latency, 0.5)), brief(percentile(r.latency, 0.99)))})
 	}
-	purging, purged := context.WithCancel(s.ctx)
+	purging, purged := context.WithCancel(s.Context())
 	var removed atomic.Int64
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -69,7 +69,7 @@ func recording(s *stage, opts options, engine string, open func(context.Context)
 
 // produce lets producers record events, each waiting until its own is durable before the next.
 func produce(s *stage, st eventStore, producers int, long time.Duration) result {
-	ctx, cancel := context.WithTimeout(s.ctx, long)
+	ctx, cancel := context.WithTimeout(s.Context(), long)
 	defer cancel()
 	var (
 		wg    sync.WaitGroup
@@ -82,7 +82,7 @@ func produce(s *stage, st eventStore, producers int, long time.Duration) result 
 		wg.Go(func() {
 			for ctx.Err() == nil && errs[i] == nil {
 				began := time.Now()
-				errs[i] = st.Update(s.ctx, nil, func(tx store.Tx) error {
+				errs[i] = st.Update(s.Context(), nil, func(tx store.Tx) error {
 					tx.Append(store.Event{ID: uuid.NewString(), Type: "PUSH_ARTIFACT", At: began, Upstream: "registry", Repository: repository, Data: data})
 					return nil
 				})

@@ -22,7 +22,7 @@ func pending(s *stage, opts options) []row {
 		fmt.Fprintf(&c, "  - {name: h%d, url: \"http://%s/\"}\n", i, nobody)
 	}
 	b := startBuoy(s, c.String())
-	_, err := pushing(b.Host, 1, func(int64) string { return "team/app" }).run(s.ctx)
+	_, err := pushing(b.Host, 1, func(int64) string { return "team/app" }).run(s.Context())
 	s.must(err)
 	s.until(time.Minute, "the first event", func() bool { return waiting(b) >= float64(webhooks) })
 	s.must(b.Stop())
@@ -57,19 +57,19 @@ func waiting(b buoy) float64 {
 
 // multiply records the one event that a store holds n times more, with deliveries of their own: by pushes it would take minutes.
 func multiply(s *stage, dir string, n int) {
-	st, err := sqlite.Open(s.ctx, sqlite.Options{Dir: dir})
+	st, err := sqlite.Open(s.Context(), sqlite.Options{Dir: dir})
 	s.must(err)
 	defer st.Close()
-	events, err := st.Events(s.ctx, store.EventQuery{})
+	events, err := st.Events(s.Context(), store.EventQuery{})
 	s.must(err)
 	if len(events) != 1 {
 		s.Fatalf("%d events are stored, want the one", len(events))
 	}
-	deliveries, err := st.Deliveries(s.ctx, store.DeliveryQuery{Limit: 10_000})
+	deliveries, err := st.Deliveries(s.Context(), store.DeliveryQuery{Limit: 10_000})
 	s.must(err)
 	for done := 0; done < n; {
 		chunk := min(10, n-done)
-		s.must(st.Update(s.ctx, nil, func(tx store.Tx) error {
+		s.must(st.Update(s.Context(), nil, func(tx store.Tx) error {
 			for range chunk {
 				event := events[0]
 				event.ID, event.Seq = uuid.NewString(), 0
@@ -97,7 +97,7 @@ func firstPush(s *stage, b buoy, i int) time.Duration {
 	s.until(60*time.Second, "an answer", func() bool {
 		l := pushing(b.Host, 1, func(int64) string { return fmt.Sprintf("team/start%d", i) })
 		l.workers = 1
-		_, err := l.run(s.ctx)
+		_, err := l.run(s.Context())
 		return err == nil
 	})
 	return time.Since(began)

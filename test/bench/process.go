@@ -52,7 +52,7 @@ func (s *stage) accepts(address string, exited <-chan struct{}, why func() strin
 		select {
 		case <-exited:
 			s.Fatalf("%s", why())
-		case <-s.ctx.Done():
+		case <-s.Context().Done():
 			s.Fatalf("interrupted")
 		case <-time.After(20 * time.Millisecond):
 		}

@@ -2,71 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"slices"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A stage is to the harness what a test is to it otherwise: where things are started, fail, and are cleaned up. A stage may have
-// stages inside it, for what lives shorter.
+// A stage is where measurements start what they measure. It ends with the call of within.
 type stage struct {
-	ctx      context.Context
-	log      io.Writer
+	*harness.Program
 	profiles string // the directory for bellbuoy's profiles; "": none are taken
-	cleanup  []func()
-	failed   bool
 }
 
-// failure is what Fatalf throws and within catches.
-type failure struct{ error }
-
-// within runs do on a stage of its own, and ends everything that was started there, the last first.
-func within(ctx context.Context, log io.Writer, profiles string, do func(s *stage)) (err error) {
-	s := &stage{ctx: ctx, log: log, profiles: profiles}
-	defer func() {
-		thrown := recover()
-		if f, ok := thrown.(failure); ok {
-			err, thrown = f.error, nil
-		}
-		for _, f := range slices.Backward(s.cleanup) {
-			f()
-		}
-		if thrown != nil {
-			panic(thrown)
-		}
-		if err == nil && s.failed {
-			err = errors.New("something went wrong above")
-		}
-	}()
-	do(s)
-	return nil
-}
-
-func (s *stage) Helper()                  {}
-func (s *stage) Context() context.Context { return s.ctx }
-func (s *stage) Cleanup(f func())         { s.cleanup = append(s.cleanup, f) }
-func (s *stage) Failed() bool             { return s.failed }
-
-func (s *stage) Logf(format string, args ...any) { fmt.Fprintf(s.log, format+"\n", args...) }
-
-func (s *stage) Errorf(format string, args ...any) {
-	s.failed = true
-	s.Logf(format, args...)
-}
-
-func (s *stage) Fatalf(format string, args ...any) {
-	s.failed = true
-	panic(failure{fmt.Errorf(format, args...)})
-}
-
-func (s *stage) TempDir() string {
-	dir, err := os.MkdirTemp("", "bellbuoy-bench-")
-	s.must(err)
-	s.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
+// within calls do with a new stage, and ends everything that was started there.
+func within(ctx context.Context, log io.Writer, profiles string, do func(s *stage)) error {
+	return harness.Within(ctx, log, func(p *harness.Program) { do(&stage{p, profiles}) })
 }
 
 // must ends the stage where there is an error.
@@ -89,7 +39,7 @@ func (s *stage) until(timeout time.Duration, what string, ok func() bool) {
 func (s *stage) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
-	case <-s.ctx.Done():
+	case <-s.Context().Done():
 		s.Fatalf("interrupted")
 	}
 }

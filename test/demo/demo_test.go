@@ -2,10 +2,7 @@ package main
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,28 +51,5 @@ func TestLatencyIsReadFromTheID(t *testing.T) {
 		if got := latency(other, at); got != "" {
 			t.Errorf("an id that tells no time, %q, gave %q", other, got)
 		}
-	}
-}
-
-func TestStageCleansUpAndReports(t *testing.T) {
-	var order []int
-	run := func(fail bool) (err error) {
-		s := newStage(t.Context(), io.Discard)
-		defer s.clear(&err)
-		s.Cleanup(func() { order = append(order, 1) })
-		s.Cleanup(func() { order = append(order, 2) })
-		if fail {
-			s.Fatalf("sunk: %w", io.ErrUnexpectedEOF)
-		}
-		return nil
-	}
-	if err := run(true); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("error %v", err)
-	}
-	if err := run(false); err != nil {
-		t.Errorf("error %v", err)
-	}
-	if !slices.Equal(order, []int{2, 1, 2, 1}) {
-		t.Errorf("cleaned up in the order %v", order)
 	}
 }

@@ -31,23 +31,22 @@ func main() {
 // clients are the parts that the demo needs; bellbuoy itself is built from these sources.
 var clients = []string{"registry", "chartmuseum", "crane", "helm3", "cm-push"}
 
-func run(ctx context.Context, out io.Writer, once bool) (err error) {
-	s := newStage(ctx, out)
-	defer s.clear(&err)
-	fmt.Fprintln(out, "Getting ready: a registry, ChartMuseum, crane and helm (the first time this takes some minutes).")
-	if err := parts.Ensure(ctx, clients...); err != nil {
-		return err
-	}
-	h := openHarbour(s, out)
-	h.play(s, out)
-	if once {
-		fmt.Fprintf(out, "All %d webhooks arrived.\n", len(h.hooks.Posts("")))
-		return nil
-	}
-	h.invite(out)
-	<-ctx.Done()
-	fmt.Fprintln(out, "\nEnding.")
-	return nil
+func run(ctx context.Context, out io.Writer, once bool) error {
+	return harness.Within(ctx, out, func(t *harness.Program) {
+		fmt.Fprintln(out, "Getting ready: a registry, ChartMuseum, crane and helm (the first time this takes some minutes).")
+		if err := parts.Ensure(ctx, clients...); err != nil {
+			t.Fatalf("%w", err)
+		}
+		h := openHarbour(t, out)
+		h.play(t, out)
+		if once {
+			fmt.Fprintf(out, "All %d webhooks arrived.\n", len(h.hooks.Posts("")))
+			return
+		}
+		h.invite(out)
+		<-ctx.Done()
+		fmt.Fprintln(out, "\nEnding.")
+	})
 }
 
 // harbour is everything that runs.
@@ -62,7 +61,7 @@ type harbour struct {
 // The one user of the registry and of ChartMuseum, so that the webhooks have an operator to name.
 const user, password = "demo", "demo"
 
-func openHarbour(s *stage, out io.Writer) *harbour {
+func openHarbour(s *harness.Program, out io.Writer) *harbour {
 	h := &harbour{printer: newPrinter(out)}
 	done := parts.Progress(os.Stderr, "starting")
 	defer done()

@@ -24,7 +24,7 @@ type scene struct {
 }
 
 // play does one thing after the other, and waits for its webhook before the next.
-func (h *harbour) play(s *stage, out io.Writer) {
+func (h *harbour) play(s *harness.Program, out io.Writer) {
 	var scenes []scene
 	scenes = append(scenes, h.imageScenes(s, out)...)
 	scenes = append(scenes, h.chartScenes(s, out)...)
@@ -38,7 +38,7 @@ func (h *harbour) play(s *stage, out io.Writer) {
 	}
 }
 
-func (h *harbour) imageScenes(s *stage, out io.Writer) []scene {
+func (h *harbour) imageScenes(s *harness.Program, out io.Writer) []scene {
 	image := harness.NewMultiArch(harness.ImageOptions{Layers: 2, LayerSize: 100 << 10}, "linux/amd64", "linux/arm64")
 	layout, repository := image.Layout(s, "v1"), h.buoy.Host+"/team/app"
 	env := harness.Env(s)
@@ -51,7 +51,7 @@ func (h *harbour) imageScenes(s *stage, out io.Writer) []scene {
 	}
 }
 
-func (h *harbour) chartScenes(s *stage, out io.Writer) []scene {
+func (h *harbour) chartScenes(s *harness.Program, out io.Writer) []scene {
 	chart := harness.ChartFile(s, "buoy", "1.0.0", harness.ChartOptions{Type: "application", AppVersion: "1.0"})
 	env := harness.HelmEnv(s)
 	helm := func(args ...string) { client(s, out, env, "helm3", args...) }
@@ -70,7 +70,7 @@ func (h *harbour) chartScenes(s *stage, out io.Writer) []scene {
 }
 
 // await waits until the scene's webhook, and no other, has been printed.
-func (h *harbour) await(s *stage, sc scene) {
+func (h *harbour) await(s *harness.Program, sc scene) {
 	done := parts.Progress(os.Stderr, "waiting for "+sc.want)
 	defer done()
 	select {
@@ -88,7 +88,7 @@ func (h *harbour) await(s *stage, sc scene) {
 }
 
 // client prints a command as one would type it, and runs it.
-func client(s *stage, out io.Writer, env []string, name string, args ...string) {
+func client(s *harness.Program, out io.Writer, env []string, name string, args ...string) {
 	shown := append([]string{strings.TrimRight(name, "34")}, args...)
 	fmt.Fprintf(out, "$ %s\n", strings.Join(shown, " "))
 	done := parts.Progress(os.Stderr, shown[0])
@@ -97,7 +97,7 @@ func client(s *stage, out io.Writer, env []string, name string, args ...string) 
 }
 
 // deleteChart is what curl would do; Helm itself deletes no charts from a repository.
-func (h *harbour) deleteChart(s *stage, out io.Writer, name, version string) {
+func (h *harbour) deleteChart(s *harness.Program, out io.Writer, name, version string) {
 	url := fmt.Sprintf("%s/api/charts/%s/%s", h.buoy.ProxyURL, name, version)
 	fmt.Fprintf(out, "$ curl -u %s:%s -X DELETE %s\n", user, password, url)
 	req, err := http.NewRequestWithContext(s.Context(), http.MethodDelete, url, nil)

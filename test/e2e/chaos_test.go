@@ -67,7 +67,7 @@ func (s faultStage) killAtRandom(what string, victim *harness.Daemon) {
 	s.settled()
 	for client := range clients {
 		repo := fmt.Sprintf(what+"/c%d", client)
-		eventually(s, soon, func() bool { full, _ := s.arrived(repo); return len(full) >= 2*each })
+		harness.Eventually(soon, func() bool { full, _ := s.arrived(repo); return len(full) >= 2*each })
 	}
 	time.Sleep(time.Second) // a late one too many
 	for client := range clients {

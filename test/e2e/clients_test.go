@@ -127,7 +127,7 @@ func TestRouting(t *testing.T) {
 	}
 	must(t, http.StatusOK, http.MethodHead, two.URL+"/v2/route/two/manifests/v1", nil, "Accept", a.MediaType)
 	must(t, http.StatusNotFound, http.MethodHead, one.URL+"/v2/route/two/manifests/v1", nil, "Accept", a.MediaType)
-	eventually(t, soon, func() bool { full, _ := s.arrived("route/two"); return len(full) == 1 })
+	harness.Eventually(soon, func() bool { full, _ := s.arrived("route/two"); return len(full) == 1 })
 	for _, p := range s.hooks.Posts("/full") {
 		if p.Text("repository") == "route/two" && (p.Text("upstream") != "second" || p.Text("registry") != "two.example.com") {
 			t.Errorf("the webhook names %s at %s", p.Text("upstream"), p.Text("registry"))

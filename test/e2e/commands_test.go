@@ -79,7 +79,7 @@ func TestCommands(t *testing.T) {
 	}
 
 	var dead delivery
-	eventually(t, soon, func() bool { dead = firstDelivery(t, b, "bad"); return dead.State == "dead" })
+	harness.Eventually(soon, func() bool { dead = firstDelivery(t, b, "bad"); return dead.State == "dead" })
 	if dead.State != "dead" || dead.Status != 400 || dead.Tag != "v1" {
 		t.Fatalf("%+v", dead)
 	}
@@ -93,7 +93,7 @@ func TestCommands(t *testing.T) {
 	if string(again[0].Body) != string(again[1].Body) || again[0].ID() != again[1].ID() {
 		t.Error("what was delivered again is not the same")
 	}
-	eventually(t, soon, func() bool { return firstDelivery(t, b, "good").State == "delivered" })
+	harness.Eventually(soon, func() bool { return firstDelivery(t, b, "good").State == "delivered" })
 	says(t, b, 0, []string{"redeliver", "--webhook", "good", "--since", "1h", "--state", "delivered"}, "1 delivery")
 	hooks.WaitAt("/good", 2, soon)
 	says(t, b, 1, []string{"redeliver"}, "--webhook")
@@ -166,7 +166,7 @@ func TestGone(t *testing.T) {
 	hooks.Answer("/gone", nil)
 	says(t, b, 0, []string{"enable", "gone"})
 	tags := map[string]bool{}
-	eventually(t, soon, func() bool { return len(hooks.Posts("/gone")) >= 3 })
+	harness.Eventually(soon, func() bool { return len(hooks.Posts("/gone")) >= 3 })
 	for _, p := range hooks.Posts("/gone") {
 		tags[p.Text("event_data.resources.0.tag")] = true
 	}

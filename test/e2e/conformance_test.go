@@ -50,11 +50,11 @@ func wantAllSeen(t *testing.T, b *harness.Buoy, h *hinge) {
 	if around > 0 {
 		t.Errorf("%d of %d requests went around bellbuoy", around, reached)
 	}
-	seen := int(metric(b, "bellbuoy_requests_total"))
+	seen := int(b.Metric("bellbuoy_requests_total"))
 	if seen < reached || reached < 300 {
 		t.Errorf("bellbuoy counted %d requests, %d reached the registry", seen, reached)
 	}
-	if n := metric(b, "bellbuoy_panics_total"); n != 0 {
+	if n := b.Metric("bellbuoy_panics_total"); n != 0 {
 		t.Errorf("%v panics", n)
 	}
 	if logs := b.Logs(); strings.Contains(logs, `"level":"error"`) {

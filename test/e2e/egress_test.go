@@ -53,7 +53,7 @@ func TestEgress(t *testing.T) {
 	push(t, b.ProxyURL, "app", "v1", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/good", 1, soon)
 	for name := range addresses {
-		eventually(t, soon, func() bool { return firstDelivery(t, b, name).Attempts > 0 })
+		harness.Eventually(soon, func() bool { return firstDelivery(t, b, name).Attempts > 0 })
 		if d := firstDelivery(t, b, name); d.Attempts == 0 || d.Status != 0 || !strings.Contains(d.Reason, "denied") {
 			t.Errorf("%s: %+v, want it denied", name, d)
 		}

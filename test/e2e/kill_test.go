@@ -76,8 +76,8 @@ func TestKilledBeforeTheUpstreamCommits(t *testing.T) {
 // settled waits until no outcome is unknown any more.
 func (s faultStage) settled() {
 	s.Helper()
-	if !eventually(s, soon, func() bool { return metric(s.buoy, "bellbuoy_open_intents") == 0 }) {
-		s.Fatalf("%v intents are still open", metric(s.buoy, "bellbuoy_open_intents"))
+	if !harness.Eventually(soon, func() bool { return s.buoy.Metric("bellbuoy_open_intents") == 0 }) {
+		s.Fatalf("%v intents are still open", s.buoy.Metric("bellbuoy_open_intents"))
 	}
 }
 
@@ -173,7 +173,7 @@ func TestKilledBeforeTheClientsAnswer(t *testing.T) {
 	}
 	s.buoy.Start()
 	s.expect(repo, pushed(repo, a, "v1"))
-	eventually(t, soon, func() bool { return len(s.hooks.Posts("/full")) >= 2 })
+	harness.Eventually(soon, func() bool { return len(s.hooks.Posts("/full")) >= 2 })
 	posts := s.hooks.Posts("/full")
 	if len(posts) < 2 || posts[0].ID() != posts[1].ID() || string(posts[0].Body) != string(posts[1].Body) {
 		t.Errorf("the POST that was cut was not made again, the same")

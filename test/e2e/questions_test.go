@@ -29,7 +29,7 @@ func oneDay(t *testing.T) (b *harness.Buoy, hooks *harness.Receiver) {
 	hooks.WaitAt("/good", 1, soon)
 	hooks.WaitAt("/refuses", 1, soon)
 	hooks.WaitAt("/down", 1, soon)
-	eventually(t, soon, func() bool {
+	harness.Eventually(soon, func() bool {
 		return firstDelivery(t, b, "refuses").State == "dead" && firstDelivery(t, b, "good").State == "delivered"
 	})
 	return b, hooks
@@ -103,7 +103,7 @@ func TestStatusOfAGoodDay(t *testing.T) {
 	b := harness.Bellbuoy(t, registryUpstream(registry.URL)+"webhooks: [{name: w, url: \""+hooks.URL("/w")+"\"}]\n")
 	push(t, b.ProxyURL, "app", "v1", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/w", 1, soon)
-	eventually(t, soon, func() bool { return firstDelivery(t, b, "w").State == "delivered" })
+	harness.Eventually(soon, func() bool { return firstDelivery(t, b, "w").State == "delivered" })
 	says(t, b, 0, []string{"status"}, "100% of 1", "PUSH_ARTIFACT", "nothing needs attention")
 	b.WriteConfig("webhooks: [\n")
 	b.WaitLog("not reloaded", soon)

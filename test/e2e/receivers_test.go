@@ -53,7 +53,7 @@ func TestBadReceivers(t *testing.T) {
 	hooks.WaitAt("/good", pushes, soon)
 	want := map[string]string{"hang": "pending", "broken": "pending", "redirect": "pending", "cut": "pending", "never": "dead", "flood": "delivered"}
 	for name, state := range want {
-		if !eventually(t, soon, func() bool {
+		if !harness.Eventually(soon, func() bool {
 			first := firstDelivery(t, b, name)
 			return first.State == state && first.Attempts >= 1
 		}) {
@@ -237,7 +237,7 @@ func TestFilters(t *testing.T) {
 		}
 		return strings.Join(sortedStrings(all), ", ")
 	}
-	eventually(t, soon, func() bool {
+	harness.Eventually(soon, func() bool {
 		for name, f := range filters {
 			if len(got(name)) < len(f.want) {
 				return false

@@ -35,7 +35,7 @@ func TestDrain(t *testing.T) {
 	read.await(t)
 	s.buoy.Signal(syscall.SIGTERM)
 	s.buoy.WaitLog("drains", soon)
-	if !eventually(t, soon, func() bool {
+	if !harness.Eventually(soon, func() bool {
 		conn, err := net.Dial("tcp", s.buoy.Host)
 		if err == nil {
 			conn.Close()
@@ -98,7 +98,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 		if i%3 == 0 {
 			b.Signal(syscall.SIGHUP) // else the change itself is seen
 		}
-		if !eventually(t, soon, func() bool { return strings.Count(b.Logs(), "configuration reloaded") >= i+1 }) {
+		if !harness.Eventually(soon, func() bool { return strings.Count(b.Logs(), "configuration reloaded") >= i+1 }) {
 			t.Fatalf("reload %d was not seen", i)
 		}
 	}
@@ -145,13 +145,13 @@ func TestReloadCommand(t *testing.T) {
 	b.WaitLog(`INFO\tconfiguration reloaded`, soon)
 	push(t, b.ProxyURL, "app", "v1", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/other", 1, soon)
-	taken := metric(b, "bellbuoy_config_reload_success_timestamp_seconds")
-	if ok := metric(b, "bellbuoy_config_reload_success"); ok != 1 || taken == 0 {
+	taken := b.Metric("bellbuoy_config_reload_success_timestamp_seconds")
+	if ok := b.Metric("bellbuoy_config_reload_success"); ok != 1 || taken == 0 {
 		t.Errorf("success %v at %v", ok, taken)
 	}
 	b.WriteConfig(changed + "webhoks: []\n")
 	says(t, b, 1, []string{"reload"}, `webhoks: unknown key; did you mean "webhooks"?`, "not reloaded; bellbuoy goes on")
-	if ok, at := metric(b, "bellbuoy_config_reload_success"), metric(b, "bellbuoy_config_reload_success_timestamp_seconds"); ok != 0 || at < taken {
+	if ok, at := b.Metric("bellbuoy_config_reload_success"), b.Metric("bellbuoy_config_reload_success_timestamp_seconds"); ok != 0 || at < taken {
 		t.Errorf("success %v at %v, before it was taken at %v", ok, at, taken)
 	}
 }
@@ -168,10 +168,10 @@ func TestRemovedWebhookReturns(t *testing.T) {
 	b := harness.Bellbuoy(t, with("/down"))
 	a := harness.NewImage(harness.ImageOptions{})
 	push(t, b.ProxyURL, "app", "v1", a)
-	eventually(t, soon, func() bool { return len(hooks.Posts("/down")) > 0 })
+	harness.Eventually(soon, func() bool { return len(hooks.Posts("/down")) > 0 })
 	b.Reload(base)
 	b.WaitLog(`configuration reloaded.*"webhooks":0`, soon)
-	if !eventually(t, soon, func() bool { return firstDelivery(t, b, "w").State == "parked" }) {
+	if !harness.Eventually(soon, func() bool { return firstDelivery(t, b, "w").State == "parked" }) {
 		t.Errorf("the delivery of a removed webhook is %+v", firstDelivery(t, b, "w"))
 	}
 	b.Restart()
@@ -231,7 +231,7 @@ func TestHealth(t *testing.T) {
 		"bellbuoy_requests_total{", `bellbuoy_events_total{type="PUSH_ARTIFACT"} 1`, "bellbuoy_events_lost_total 0", "bellbuoy_open_intents 0",
 		`bellbuoy_pending_deliveries{webhook="w"} 1`, `bellbuoy_oldest_pending_seconds{webhook="w"}`, "bellbuoy_store_commit_seconds",
 	} {
-		if !eventually(t, soon, func() bool { text = b.Metrics(); return strings.Contains(text, series) }) {
+		if !harness.Eventually(soon, func() bool { text = b.Metrics(); return strings.Contains(text, series) }) {
 			t.Errorf("no %s in\n%s", series, text)
 		}
 	}
@@ -293,7 +293,7 @@ func TestStoreFails(t *testing.T) {
 			t.Errorf("%d requests reached the upstream", got)
 		}
 		full(t, s.buoy, false)
-		if !eventually(t, soon, func() bool {
+		if !harness.Eventually(soon, func() bool {
 			resp, err := putManifest(s.buoy.ProxyURL, repo, "v1", a)
 			return err == nil && resp.StatusCode == http.StatusCreated
 		}) {

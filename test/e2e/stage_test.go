@@ -113,7 +113,7 @@ func (s *stage) expect(repository string, events ...event) {
 	s.want[repository] = append(s.want[repository], events...)
 	want := s.want[repository]
 	s.mu.Unlock()
-	eventually(s, soon, func() bool {
+	harness.Eventually(soon, func() bool {
 		full, plain := s.arrived(repository)
 		return len(full) >= len(want) && len(plain) >= len(s.bodies(want))
 	})
@@ -143,10 +143,10 @@ func (s *stage) end() {
 	for repository := range seen {
 		s.compare(repository)
 	}
-	if lost := metric(s.buoy, "bellbuoy_events_lost_total"); lost != 0 {
+	if lost := s.buoy.Metric("bellbuoy_events_lost_total"); lost != 0 {
 		s.Errorf("bellbuoy says that it lost %v events", lost)
 	}
-	if n := metric(s.buoy, "bellbuoy_panics_total"); n != 0 {
+	if n := s.buoy.Metric("bellbuoy_panics_total"); n != 0 {
 		s.Errorf("bellbuoy panicked %v times", n)
 	}
 }
@@ -252,30 +252,6 @@ func (s *stage) chartBody(e event) string {
 	return fmt.Sprintf(`{"type":%q,"occur_at":TIME,"operator":%q,"event_data":{"resources":[{"tag":%q,"resource_url":%q}],`+
 		`"repository":{"name":%q,"namespace":%q,"repo_full_name":%q,"repo_type":"private"}}}`,
 		e.Type, e.Operator, e.Chart.Version, url, e.Name, e.Namespace, e.Repository)
-}
-
-// eventually polls until ok or the time is over; what is wrong then, the caller finds out.
-func eventually(t testing.TB, timeout time.Duration, ok func() bool) bool {
-	t.Helper()
-	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(15 * time.Millisecond) {
-		if ok() {
-			return true
-		}
-	}
-	return ok()
-}
-
-// metric is the sum of a metric's series.
-func metric(b *harness.Buoy, name string) (sum float64) {
-	for line := range strings.SplitSeq(b.Metrics(), "\n") {
-		series, value, ok := strings.Cut(line, " ")
-		if ok && (series == name || strings.HasPrefix(series, name+"{")) {
-			var v float64
-			fmt.Sscanf(value, "%g", &v)
-			sum += v
-		}
-	}
-	return sum
 }
 
 // request is one plain HTTP request; header is name, value, name, value …

@@ -55,7 +55,7 @@ func TestUnreachableUpstream(t *testing.T) {
 	if resp, err := send(http.MethodHead, b.ProxyURL+"/v2/app/manifests/v1", nil); err != nil || resp.StatusCode != http.StatusBadGateway {
 		t.Errorf("HEAD: %v %v", resp, err)
 	}
-	if n := metric(b, "bellbuoy_open_intents"); n != 0 {
+	if n := b.Metric("bellbuoy_open_intents"); n != 0 {
 		t.Errorf("%v intents of writes that never left", n)
 	}
 	hooks.Quiet(quiet)
@@ -185,7 +185,7 @@ func TestLyingUpstream(t *testing.T) {
 		if resp, err := putManifest(s.buoy.ProxyURL, repo, "v1", a); err != nil || resp.StatusCode != http.StatusCreated {
 			t.Fatalf("%v %v", resp, err)
 		}
-		eventually(t, soon, func() bool { full, _ := s.arrived(repo); return len(full) > 0 })
+		harness.Eventually(soon, func() bool { full, _ := s.arrived(repo); return len(full) > 0 })
 		full, _ := s.arrived(repo)
 		if len(full) != 1 || full[0].Type != "PUSH_ARTIFACT" || full[0].Tags[0] != "v1" {
 			t.Errorf("Docker-Content-Digest %.20q: %+v", odd, full)
@@ -255,7 +255,7 @@ func TestUnreadableCharts(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 	})
 	must(t, http.StatusCreated, http.MethodPost, charts, bytes.Repeat([]byte("no gzip "), 1000))
-	eventually(t, soon, func() bool { return metric(s.buoy, `bellbuoy_events_total{type="UPLOAD_CHART"}`) >= 1 })
+	harness.Eventually(soon, func() bool { return s.buoy.Metric(`bellbuoy_events_total{type="UPLOAD_CHART"}`) >= 1 })
 	out, err := s.buoy.Command("events", "--type", "UPLOAD_CHART")
 	if err != nil || strings.Count(out, "UPLOAD_CHART") < 1 {
 		t.Errorf("an unreadable chart that was taken is not told: %v\n%s", err, out)

@@ -182,7 +182,7 @@ func (d *Daemon) Logs() string { return d.logs.String() }
 func (d *Daemon) WaitLog(pattern string, timeout time.Duration) {
 	d.t.Helper()
 	re := regexp.MustCompile(pattern)
-	if !eventually(timeout, func() bool { return re.MatchString(d.Logs()) }) {
+	if !Eventually(timeout, func() bool { return re.MatchString(d.Logs()) }) {
 		d.t.Fatalf("%s printed nothing like %q within %v", d.name, pattern, timeout)
 	}
 }
@@ -191,18 +191,6 @@ func (d *Daemon) current() *process {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.running
-}
-
-// eventually polls until ok, and tells whether that happened in time.
-func eventually(timeout time.Duration, ok func() bool) bool {
-	for deadline := time.Now().Add(timeout); ; time.Sleep(10 * time.Millisecond) {
-		if ok() {
-			return true
-		}
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
 }
 
 // answers makes a readiness check of a URL that has to be answered with one of the statuses.

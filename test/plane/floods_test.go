@@ -128,7 +128,7 @@ func TestFloods(t *testing.T) {
 	up := newTiresome(t)
 	b := front(t, up.URL, limits+secured(a))
 	time.Sleep(1500 * time.Millisecond)
-	goroutines, descriptors := metric(b, "go_goroutines"), metric(b, "process_open_fds")
+	goroutines, descriptors := b.Metric("go_goroutines"), b.Metric("process_open_fds")
 	for _, c := range floods {
 		t.Run(c.name, func(t *testing.T) {
 			h := newH2(t, a, b.Host)
@@ -168,8 +168,8 @@ func TestFloods(t *testing.T) {
 type crest struct{ resident, goroutines float64 }
 
 func (c *crest) see(b *harness.Buoy) {
-	c.resident = max(c.resident, metric(b, "process_resident_memory_bytes"))
-	c.goroutines = max(c.goroutines, metric(b, "go_goroutines"))
+	c.resident = max(c.resident, b.Metric("process_resident_memory_bytes"))
+	c.goroutines = max(c.goroutines, b.Metric("go_goroutines"))
 }
 
 // ping writes until the connection shows that it is gone.
@@ -187,11 +187,11 @@ func (c *h2) ping() error {
 // atRest waits until goroutines and descriptors are what they were, and no request is under way. closing closes what is kept for the next.
 func atRest(t *testing.T, b *harness.Buoy, closing func(), goroutines, descriptors float64) {
 	t.Helper()
-	if !eventually(2*soon, func() bool {
+	if !harness.Eventually(2*soon, func() bool {
 		closing()
-		return metric(b, "go_goroutines") <= goroutines+3 && metric(b, "process_open_fds") <= descriptors+3 && metric(b, "bellbuoy_requests_in_flight") == 0
+		return b.Metric("go_goroutines") <= goroutines+3 && b.Metric("process_open_fds") <= descriptors+3 && b.Metric("bellbuoy_requests_in_flight") == 0
 	}) {
 		t.Errorf("%v goroutines and %v descriptors, before %v and %v; %v requests in flight",
-			metric(b, "go_goroutines"), metric(b, "process_open_fds"), goroutines, descriptors, metric(b, "bellbuoy_requests_in_flight"))
+			b.Metric("go_goroutines"), b.Metric("process_open_fds"), goroutines, descriptors, b.Metric("bellbuoy_requests_in_flight"))
 	}
 }

@@ -106,7 +106,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				return tls.Client(c, a.Trusting("")), c.(*net.TCPConn), nil
 			}
 			rest := func() (goroutines, descriptors float64) {
-				return metric(b, "go_goroutines"), metric(b, "process_open_fds")
+				return b.Metric("go_goroutines"), b.Metric("process_open_fds")
 			}
 			time.Sleep(1500 * time.Millisecond)
 			goroutines, descriptors := rest()
@@ -133,7 +133,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			finished := make(chan struct{})
 			go func() { crowd.Wait(); close(finished) }()
 			for over := false; !over; {
-				most = max(most, metric(b, "process_resident_memory_bytes"))
+				most = max(most, b.Metric("process_resident_memory_bytes"))
 				select {
 				case <-finished:
 					over = true
@@ -143,19 +143,19 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			if most > 150<<20 {
 				t.Errorf("%.0f MiB were held", most/(1<<20))
 			}
-			eventually(20*time.Second, func() bool { // of some intents nobody will ever say more
-				return metric(b, "bellbuoy_requests_in_flight") == 0 && metric(b, "bellbuoy_open_intents") == 0
+			harness.Eventually(20*time.Second, func() bool { // of some intents nobody will ever say more
+				return b.Metric("bellbuoy_requests_in_flight") == 0 && b.Metric("bellbuoy_open_intents") == 0
 			})
 			up.CloseClientConnections() // those that bellbuoy keeps for the next request
-			if !eventually(2*soon, func() bool {
+			if !harness.Eventually(2*soon, func() bool {
 				g, d := rest()
-				return g <= goroutines+3 && d <= descriptors+3 && metric(b, "bellbuoy_requests_in_flight") == 0
+				return g <= goroutines+3 && d <= descriptors+3 && b.Metric("bellbuoy_requests_in_flight") == 0
 			}) {
 				g, d := rest()
-				t.Errorf("%v goroutines and %v descriptors, before %v and %v; %v requests in flight", g, d, goroutines, descriptors, metric(b, "bellbuoy_requests_in_flight"))
+				t.Errorf("%v goroutines and %v descriptors, before %v and %v; %v requests in flight", g, d, goroutines, descriptors, b.Metric("bellbuoy_requests_in_flight"))
 			}
 			t.Logf("%.0f MiB at most, %v goroutines at rest", most/(1<<20), goroutines)
-			if metric(b, "bellbuoy_panics_total") != 0 {
+			if b.Metric("bellbuoy_panics_total") != 0 {
 				t.Error("bellbuoy panicked")
 			}
 		})

@@ -74,7 +74,7 @@ func TestRequestIDs(t *testing.T) {
 		if got := posts[i].Text("request_id"); got != id {
 			t.Errorf("the event has %q, the registry got %q", got, id)
 		}
-		if !eventually(soon, func() bool { return strings.Contains(b.Logs(), `"request_id":"`+id+`"`) }) {
+		if !harness.Eventually(soon, func() bool { return strings.Contains(b.Logs(), `"request_id":"`+id+`"`) }) {
 			t.Errorf("%s is not in the log", id)
 		}
 		if h.Get("Traceparent") != trace || h.Get("Tracestate") != "a=1,b=2" || h.Get("Baggage") != "k=v" {

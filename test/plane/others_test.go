@@ -61,7 +61,7 @@ func process(t *testing.T, url string, program string, args ...string) {
 		}
 	})
 	c := plain(t)
-	if !eventually(soon, func() bool { _, err := send(c, http.MethodGet, url, nil); return err == nil }) {
+	if !harness.Eventually(soon, func() bool { _, err := send(c, http.MethodGet, url, nil); return err == nil }) {
 		t.Fatalf("%s does not serve", program)
 	}
 }

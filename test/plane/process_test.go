@@ -52,7 +52,7 @@ func run(t *testing.T, address, name string, args ...string) {
 			t.Logf("---- what %s printed:\n%s", name, out)
 		}
 	})
-	if !eventually(soon, func() bool {
+	if !harness.Eventually(soon, func() bool {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			c.Close()

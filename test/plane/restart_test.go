@@ -133,11 +133,11 @@ func stopFinishesTransfers(t *testing.T, config, scheme string, c *http.Client) 
 			}
 		})
 	}
-	if !eventually(soon, func() bool { return up.come.Load() == transfers }) {
+	if !harness.Eventually(soon, func() bool { return up.come.Load() == transfers }) {
 		t.Fatalf("%d transfers are under way", up.come.Load())
 	}
 	b.Signal(syscall.SIGTERM)
-	if !eventually(soon, func() bool {
+	if !harness.Eventually(soon, func() bool {
 		conn, err := net.Dial("tcp", b.Host)
 		if err == nil {
 			conn.Close()
@@ -172,7 +172,7 @@ func TestStopCutsAtLast(t *testing.T) {
 			t.Error("half a blob came to a good end")
 		}
 	})
-	eventually(soon, func() bool { return up.come.Load() == 1 })
+	harness.Eventually(soon, func() bool { return up.come.Load() == 1 })
 	began := time.Now()
 	err := b.Stop()
 	if took := time.Since(began); err != nil || took < time.Second || took > 20*time.Second {
@@ -229,8 +229,8 @@ func TestRollingUpdate(t *testing.T) {
 				t.Errorf("it ended with %v", err)
 			}
 			b.Start()
-			before := metric(b, "bellbuoy_requests_total")
-			if !eventually(soon, func() bool { return metric(b, "bellbuoy_requests_total") > before+10 }) {
+			before := b.Metric("bellbuoy_requests_total")
+			if !harness.Eventually(soon, func() bool { return b.Metric("bellbuoy_requests_total") > before+10 }) {
 				t.Fatal("HAProxy sends nothing to a replica that is back")
 			}
 		}
@@ -310,7 +310,7 @@ func (l *load) round(c *http.Client, base, repository, tag string) error {
 func (l *load) more(t *testing.T) {
 	t.Helper()
 	before := l.requests.Load()
-	if !eventually(soon, func() bool { return l.requests.Load() > before+100 }) {
+	if !harness.Eventually(soon, func() bool { return l.requests.Load() > before+100 }) {
 		t.Fatal("the load stands still")
 	}
 }

@@ -2,7 +2,6 @@ package plane
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -25,39 +24,10 @@ func front(t *testing.T, upstream, config string, more ...string) *harness.Buoy 
 	return harness.Bellbuoy(t, config+"upstreams: [{type: registry, url: "+upstream+strings.Join(more, "")+"}]\n"+nowhere)
 }
 
-// eventually polls until ok or the time is over.
-func eventually(timeout time.Duration, ok func() bool) bool {
-	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if ok() {
-			return true
-		}
-	}
-	return ok()
-}
-
-// metric is the sum of a metric's series whose labels contain all of some texts.
-func metric(b *harness.Buoy, name string, labels ...string) (sum float64) {
-	for line := range strings.SplitSeq(b.Metrics(), "\n") {
-		series, value, ok := strings.Cut(line, " ")
-		if !ok || series != name && !strings.HasPrefix(series, name+"{") {
-			continue
-		}
-		for _, label := range labels {
-			ok = ok && strings.Contains(series, label)
-		}
-		if ok {
-			var v float64
-			fmt.Sscanf(value, "%g", &v)
-			sum += v
-		}
-	}
-	return sum
-}
-
 // sound fails the test where bellbuoy panicked or logged an error.
 func sound(t *testing.T, b *harness.Buoy) {
 	t.Helper()
-	if n := metric(b, "bellbuoy_panics_total"); n != 0 {
+	if n := b.Metric("bellbuoy_panics_total"); n != 0 {
 		t.Errorf("bellbuoy panicked %v times", n)
 	}
 	if strings.Contains(b.Logs(), `"level":"error"`) {

@@ -32,7 +32,7 @@ func TestReloadStorm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	goroutines := metric(b, "go_goroutines")
+	goroutines := b.Metric("go_goroutines")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var clients, storm sync.WaitGroup
@@ -87,10 +87,10 @@ func TestReloadStorm(t *testing.T) {
 	if n := strings.Count(b.Logs(), "configuration reloaded"); n < 10 || transfers.Load() < 20 {
 		t.Errorf("%d reloads, %d transfers", n, transfers.Load())
 	}
-	if !eventually(soon, func() bool { return metric(b, "go_goroutines") <= goroutines+6 }) {
-		t.Errorf("%v goroutines, %v before", metric(b, "go_goroutines"), goroutines)
+	if !harness.Eventually(soon, func() bool { return b.Metric("go_goroutines") <= goroutines+6 }) {
+		t.Errorf("%v goroutines, %v before", b.Metric("go_goroutines"), goroutines)
 	}
-	if metric(b, "bellbuoy_panics_total") != 0 {
+	if b.Metric("bellbuoy_panics_total") != 0 {
 		t.Error("bellbuoy panicked")
 	}
 }

@@ -87,7 +87,7 @@ func TestStrangers(t *testing.T) {
 				begun := time.Now()
 				put(plain(t), b.Host, "honest/app", len(took), []byte(`{"schemaVersion":2}`), false)
 				took = append(took, time.Since(begun))
-				most = max(most, metric(b, "process_resident_memory_bytes"))
+				most = max(most, b.Metric("process_resident_memory_bytes"))
 			}
 			slices.Sort(took)
 			median := took[len(took)/2]
@@ -101,7 +101,7 @@ func TestStrangers(t *testing.T) {
 			if median > time.Second {
 				t.Errorf("half of the honest pushes took %v or longer", median)
 			}
-			if n := metric(b, "bellbuoy_events_total", `"PUSH_ARTIFACT"`); n < float64(len(took)) {
+			if n := b.Metric("bellbuoy_events_total", `"PUSH_ARTIFACT"`); n < float64(len(took)) {
 				t.Errorf("%v events of %d honest pushes", n, len(took))
 			}
 			sound(t, b)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // A tap passes bytes between bellbuoy and an upstream, and keeps those that bellbuoy sends.
@@ -97,7 +99,7 @@ func (p *tap) carry(c net.Conn, upstream string) {
 // well-formed requests fails the test.
 func (p *tap) take(t testing.TB) (all []arrived) {
 	t.Helper()
-	eventually(soon, p.whole)
+	harness.Eventually(soon, p.whole)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.conns {

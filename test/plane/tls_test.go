@@ -276,7 +276,7 @@ func TestConformanceOverTLS(t *testing.T) {
 					direct.Passed, direct.Failed, direct.Skipped, through.Output)
 			}
 			v.allCarried(t, 300)
-			if seen := metric(b, "bellbuoy_requests_total"); int(seen) < v.count()*9/10 {
+			if seen := b.Metric("bellbuoy_requests_total"); int(seen) < v.count()*9/10 {
 				t.Errorf("bellbuoy counted %v requests, %d reached the registry", seen, v.count())
 			}
 			logs := b.Logs()
@@ -386,7 +386,7 @@ func TestCertificatesChange(t *testing.T) {
 			}
 		})
 	}
-	eventually(soon, func() bool { return up.come.Load() == 2 })
+	harness.Eventually(soon, func() bool { return up.come.Load() == 2 })
 	if err := os.WriteFile(a.File("server.key"), []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +395,7 @@ func TestCertificatesChange(t *testing.T) {
 		t.Errorf("serial %d", got)
 	}
 	a.Issue("server")
-	if !eventually(soon, func() bool { return serial() != before }) {
+	if !harness.Eventually(soon, func() bool { return serial() != before }) {
 		t.Error("new connections still see the old certificate")
 	}
 	release()

@@ -94,7 +94,7 @@ func TestUpstreamOverTLS(t *testing.T) {
 		}
 	}
 	a.Issue("buoy")
-	if !eventually(soon, func() bool {
+	if !harness.Eventually(soon, func() bool {
 		must(t, c, http.StatusOK, http.MethodGet, b.ProxyURL+"/v2/", nil)
 		return k.has("buoy 4 localhost")
 	}) {
@@ -131,7 +131,7 @@ func TestClientCAChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		eve.Certificates = []tls.Certificate{pair}
-		if !eventually(soon, func() bool {
+		if !harness.Eventually(soon, func() bool {
 			resumed, err := get(ann)
 			return err == nil && resumed
 		}) {
@@ -141,7 +141,7 @@ func TestClientCAChanges(t *testing.T) {
 			t.Error("eve has no certificate of the CA, and is served")
 		}
 		other.Write(a.File("clients.pem"))
-		if !eventually(soon, func() bool { _, err := get(eve); return err == nil }) {
+		if !harness.Eventually(soon, func() bool { _, err := get(eve); return err == nil }) {
 			t.Fatal("the new CA never counts")
 		}
 		if resumed, err := get(ann); err == nil {

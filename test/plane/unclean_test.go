@@ -42,9 +42,9 @@ func TestUncleanPaths(t *testing.T) {
 		if least := map[string]int{"nginx": 10, "none": 1}[front]; acknowledged < least {
 			t.Errorf("in front of %s: %d pushes were acknowledged, want %d or more", front, acknowledged, least)
 		}
-		if !eventually(soon, func() bool { return metric(b, "bellbuoy_events_total", `"PUSH_ARTIFACT"`) >= float64(acknowledged) }) ||
-			metric(b, "bellbuoy_events_total", `"PUSH_ARTIFACT"`) != float64(acknowledged) {
-			t.Errorf("in front of %s: %v events of %d pushes", front, metric(b, "bellbuoy_events_total", `"PUSH_ARTIFACT"`), acknowledged)
+		if !harness.Eventually(soon, func() bool { return b.Metric("bellbuoy_events_total", `"PUSH_ARTIFACT"`) >= float64(acknowledged) }) ||
+			b.Metric("bellbuoy_events_total", `"PUSH_ARTIFACT"`) != float64(acknowledged) {
+			t.Errorf("in front of %s: %v events of %d pushes", front, b.Metric("bellbuoy_events_total", `"PUSH_ARTIFACT"`), acknowledged)
 		}
 		sound(t, b)
 	}
