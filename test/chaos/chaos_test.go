@@ -105,7 +105,7 @@ func (s *scene) config(more string) string {
 			order = "tag"
 		}
 		fmt.Fprintf(&b, "  - {name: %s, url: %q, events: [\"*\"], format: bellbuoy, order: %s, timeout: 3s, retry: %s}\n",
-			name, s.hooks.srv.URL+"/"+name, order, patient)
+			name, s.hooks.URL("/"+name), order, patient)
 	}
 	return b.String()
 }

@@ -2,9 +2,7 @@ package chaos
 
 import (
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +76,7 @@ func (x *trial) pushUntilKilled(r *refusal) (acked []string) {
 
 // refusal is the receiver of all webhooks. It refuses everything until it is told to accept.
 type refusal struct {
-	url string
+	*harness.Receiver
 
 	mu      sync.Mutex
 	accepts bool
@@ -87,10 +85,8 @@ type refusal struct {
 }
 
 func newRefusal(t *testing.T) *refusal {
-	r := &refusal{refused: map[string]int{}, heard: map[string]map[string]bool{}}
-	srv := httptest.NewServer(r)
-	t.Cleanup(srv.Close)
-	r.url = srv.URL
+	r := &refusal{Receiver: harness.NewReceiver(t), refused: map[string]int{}, heard: map[string]map[string]bool{}}
+	r.Each(r.post)
 	return r
 }
 
@@ -99,21 +95,17 @@ func (r *refusal) config(upstream string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "log: {level: error}\nupstreams: [{type: registry, url: %q}]\nwebhooks:\n", upstream)
 	for i := range refusers {
-		fmt.Fprintf(&b, "  - {name: w%d, url: \"%s/%d\", format: bellbuoy, retry: [0s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 10m, 10m]}\n", i, r.url, i)
+		fmt.Fprintf(&b, "  - {name: w%d, url: %q, format: bellbuoy, retry: [0s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 10m, 10m]}\n", i, r.URL(fmt.Sprint("/", i)))
 	}
 	return b.String()
 }
 
-func (r *refusal) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		return
-	}
-	request := requestIn.FindSubmatch(body)
+func (r *refusal) post(w http.ResponseWriter, _ *http.Request, p harness.Post) {
+	request := requestIn.FindSubmatch(p.Body)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.accepts || request == nil {
-		r.refused[req.URL.Path]++
+		r.refused[p.Path]++
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
@@ -122,7 +114,7 @@ func (r *refusal) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		of = map[string]bool{}
 		r.heard[string(request[1])] = of
 	}
-	of[req.URL.Path] = true
+	of[p.Path] = true
 }
 
 func (r *refusal) accept() {

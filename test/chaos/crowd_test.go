@@ -2,9 +2,7 @@ package chaos
 
 import (
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -79,20 +77,15 @@ type audience struct {
 	first map[string]time.Time // hook and request → when it came
 }
 
-func (a *audience) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
-	now := time.Now()
-	request := requestIn.FindSubmatch(body)
+func (a *audience) post(_ http.ResponseWriter, _ *http.Request, p harness.Post) {
+	request := requestIn.FindSubmatch(p.Body)
 	if request == nil {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if key := r.URL.Path + " " + string(request[1]); a.first[key].IsZero() {
-		a.first[key] = now
+	if key := p.Path + " " + string(request[1]); a.first[key].IsZero() {
+		a.first[key] = p.At
 	}
 }
 
@@ -118,20 +111,20 @@ func newStand(t *testing.T, trouble bool) *stand {
 	t.Helper()
 	up, hooks := newGateway(t, newShelf()), harness.NewReceiver(t)
 	s := &stand{t: t, listeners: &audience{first: map[string]time.Time{}}, sent: map[string]time.Time{}, audible: crowd}
-	srv := httptest.NewServer(s.listeners)
-	t.Cleanup(srv.Close)
+	good := harness.NewReceiver(t)
+	good.Each(s.listeners.post)
 	hooks.Hang("/0")
 	hooks.Statuses("/1", 500)
 	hooks.Answer("/2", func(http.ResponseWriter, *http.Request) { time.Sleep(300 * time.Millisecond) })
 	var b strings.Builder
 	fmt.Fprintf(&b, "log: {level: warn}\nupstreams: [{type: registry, url: %q}]\nwebhooks:\n", up.url)
 	for i := range crowd {
-		target := srv.URL
+		target := good
 		if trouble && i < 3 {
-			target = hooks.URL("")
+			target = hooks
 			s.audible--
 		}
-		fmt.Fprintf(&b, "  - {name: w%d, url: \"%s/%d\", format: bellbuoy}\n", i, target, i)
+		fmt.Fprintf(&b, "  - {name: w%d, url: %q, format: bellbuoy}\n", i, target.URL(fmt.Sprint("/", i)))
 	}
 	buoy := harness.Bellbuoy(t, b.String())
 	s.x = &trial{t: t, up: up, buoy: buoy, wire: newWire(t, buoy.Host)}

@@ -2,14 +2,14 @@ package chaos
 
 import (
 	"encoding/json"
-	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // The webhooks of a run. What becomes of a POST to each is hooks.answer's to say.
@@ -17,8 +17,7 @@ var hookNames = []string{"good", "strict", "flaky", "slow", "gone", "picky"}
 
 // hooks receive what bellbuoy delivers, at a path for each webhook, and fail in every way that DESIGN tells apart, until they are told to be calm.
 type hooks struct {
-	srv  *httptest.Server
-	over chan struct{}
+	*harness.Receiver
 
 	mu    sync.Mutex
 	calm  bool
@@ -29,13 +28,8 @@ type hooks struct {
 
 func newHooks(t *testing.T) *hooks {
 	t.Helper()
-	h := &hooks{over: make(chan struct{}), got: map[string]map[string]*arrival{}, posts: map[string]int{}}
-	h.srv = httptest.NewServer(h)
-	t.Cleanup(func() {
-		close(h.over)
-		h.srv.CloseClientConnections()
-		h.srv.Close()
-	})
+	h := &hooks{Receiver: harness.NewReceiver(t), got: map[string]map[string]*arrival{}, posts: map[string]int{}}
+	h.Each(h.post)
 	return h
 }
 
@@ -45,19 +39,15 @@ func (h *hooks) beCalm() {
 	h.calm = true
 }
 
-func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	name := r.URL.Path[1:]
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
+func (h *hooks) post(w http.ResponseWriter, r *http.Request, p harness.Post) {
+	name := p.Path[1:]
 	h.mu.Lock()
 	calm := h.calm
 	h.posts[name]++
 	n := h.posts[name]
 	h.mu.Unlock()
 	if calm || h.answer(w, r, name, n) {
-		h.accept(name, r.Header.Get("webhook-id"), body)
+		h.accept(name, p.ID(), p.Body)
 	}
 }
 
@@ -91,10 +81,7 @@ func (h *hooks) fail(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		select { // it never answers
-		case <-r.Context().Done():
-		case <-h.over:
-		}
+		h.Hold(r) // it never answers
 	case 3:
 		panic(http.ErrAbortHandler)
 	case 4:

@@ -142,6 +142,10 @@ func Binary(t T) string {
 	return path
 }
 
+// Race reports whether the binary that is tested has the race detector, which takes time and memory
+// of its own.
+func Race() bool { return raceEnabled || os.Getenv("BELLBUOY_RACE") != "" }
+
 func buildBinary() (string, error) {
 	if path := os.Getenv("BELLBUOY_BINARY"); path != "" {
 		return filepath.Abs(path)
@@ -155,7 +159,7 @@ func buildBinary() (string, error) {
 	// Not into one place: another test process may be running what it has built of other sources.
 	out := filepath.Join(dir, fmt.Sprintf("bellbuoy-%d", os.Getpid()))
 	args := []string{"build", "-trimpath", "-o", out} // as it is shipped
-	if raceEnabled || os.Getenv("BELLBUOY_RACE") != "" {
+	if Race() {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "github.com/bellbuoy/bellbuoy/cmd/bellbuoy")...)

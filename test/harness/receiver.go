@@ -61,9 +61,10 @@ type Receiver struct {
 
 	mu      sync.Mutex
 	posts   []Post
-	answers map[string]http.Handler // by path
-	changed chan struct{}           // closed and replaced when a post arrives
-	gone    chan struct{}           // closed when the test ends: whoever hangs, goes
+	each    func(w http.ResponseWriter, req *http.Request, p Post) // nil: posts are kept
+	answers map[string]http.Handler                                // by path
+	changed chan struct{}                                          // closed and replaced when a post arrives
+	gone    chan struct{}                                          // closed when the test ends: whoever hangs, goes
 }
 
 // NewReceiver starts a receiver in this process.
@@ -96,6 +97,14 @@ func (r *Receiver) Answer(path string, h http.HandlerFunc) {
 	r.answers[path] = h
 }
 
+// Each calls f for every post from now on, instead of keeping it: for runs whose posts do not fit into
+// memory. f answers the post; the body of req has been read.
+func (r *Receiver) Each(f func(w http.ResponseWriter, req *http.Request, p Post)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.each = f
+}
+
 // Statuses answers the posts to a path with these statuses in turn, and all later ones with the last.
 func (r *Receiver) Statuses(path string, statuses ...int) {
 	var mu sync.Mutex
@@ -112,12 +121,15 @@ func (r *Receiver) Statuses(path string, statuses ...int) {
 
 // Hang never answers the posts to a path, until the client gives up or the test ends.
 func (r *Receiver) Hang(path string) {
-	r.Answer(path, func(_ http.ResponseWriter, req *http.Request) {
-		select {
-		case <-req.Context().Done():
-		case <-r.gone:
-		}
-	})
+	r.Answer(path, func(_ http.ResponseWriter, req *http.Request) { r.Hold(req) })
+}
+
+// Hold returns when the client of a post gives up, or the test ends.
+func (r *Receiver) Hold(req *http.Request) {
+	select {
+	case <-req.Context().Done():
+	case <-r.gone:
+	}
 }
 
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -131,6 +143,11 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	post := Post{Path: req.URL.Path, Query: req.URL.RawQuery, Header: req.Header.Clone(), Body: body, At: time.Now()}
 	r.mu.Lock()
+	if each := r.each; each != nil {
+		r.mu.Unlock()
+		each(w, req, post)
+		return
+	}
 	r.posts = append(r.posts, post)
 	close(r.changed)
 	r.changed = make(chan struct{})

@@ -39,6 +39,21 @@ func send(t *testing.T, url, body string) int {
 	return resp.StatusCode
 }
 
+func TestReceiverHandsEachPostOverAndKeepsNone(t *testing.T) {
+	r := NewReceiver(t)
+	var got []string
+	r.Each(func(w http.ResponseWriter, _ *http.Request, p Post) {
+		got = append(got, p.Path+" "+string(p.Body))
+		w.WriteHeader(http.StatusTeapot)
+	})
+	if status := send(t, r.URL("/a"), "{}"); status != http.StatusTeapot {
+		t.Errorf("answered %d", status)
+	}
+	if len(got) != 1 || got[0] != "/a {}" || len(r.Posts("")) != 0 {
+		t.Errorf("handed over %q, kept %d", got, len(r.Posts("")))
+	}
+}
+
 func TestReceiverRecordsAndAnswers(t *testing.T) {
 	r := NewReceiver(t)
 	r.Statuses("/b", 500, 204)

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,21 +70,13 @@ func resident(pid int) int64 {
 // atMost fails the test where more memory was held than allowed. The race detector keeps its books in the same memory.
 func atMost(t *testing.T, held, allowed int64) {
 	t.Helper()
-	if raceDetector() {
+	if harness.Race() {
 		allowed *= 12
 	}
 	t.Logf("%d MiB held at most, %d MiB allowed", held>>20, allowed>>20)
 	if held > allowed {
 		t.Errorf("it held %d MiB, %d MiB are allowed", held>>20, allowed>>20)
 	}
-}
-
-// raceDetector tells whether this test, and so the binary that the harness builds for it, has the race detector.
-func raceDetector() bool {
-	info, ok := debug.ReadBuildInfo()
-	return os.Getenv("BELLBUOY_RACE") != "" || ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
-		return s.Key == "-race" && s.Value == "true"
-	})
 }
 
 func bellbuoy(t *testing.T, upstream, hook, more string) *harness.Buoy {

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"time"
@@ -51,8 +49,8 @@ func Play(t harness.T, all []Scenario, o Options) []*Played {
 		fmt.Fprintf(&config, "  - {name: s%d, type: %s, url: %q, hosts: [%s], external_url: 'http://%s', path_prefix: %q}\n",
 			i, kind, upstreams[i].srv.URL, players[i].host, players[i].host, s.Prefix())
 	}
-	fmt.Fprintf(&config, "webhooks:\n  - {name: plain, url: %q, format: bellbuoy, events: ['*'], order: none, concurrency: 32}\n", hooks.srv.URL+"/plain")
-	fmt.Fprintf(&config, "  - {name: reads, url: %q, format: bellbuoy, events: ['*'], manifest_reads: true, order: none, concurrency: 32}\n", hooks.srv.URL+"/reads")
+	fmt.Fprintf(&config, "webhooks:\n  - {name: plain, url: %q, format: bellbuoy, events: ['*'], order: none, concurrency: 32}\n", hooks.URL("/plain"))
+	fmt.Fprintf(&config, "  - {name: reads, url: %q, format: bellbuoy, events: ['*'], manifest_reads: true, order: none, concurrency: 32}\n", hooks.URL("/reads"))
 	buoy := harness.Bellbuoy(t, config.String()+"log: {level: warn}\n"+o.Config)
 
 	atOnce := make(chan struct{}, cmp.Or(o.AtOnce, 150))
@@ -134,27 +132,22 @@ func deal(t harness.T, hooks *sink, played []*Played) {
 
 // sink keeps the webhooks that arrive, by path and webhook-id.
 type sink struct {
-	srv *httptest.Server
+	*harness.Receiver
 
 	mu    sync.Mutex
 	posts map[string][]byte
 }
 
 func newSink(t harness.T) *sink {
-	s := &sink{posts: map[string][]byte{}}
-	s.srv = httptest.NewServer(s)
-	t.Cleanup(s.srv.Close)
+	s := &sink{Receiver: harness.NewReceiver(t), posts: map[string][]byte{}}
+	s.Each(s.post)
 	return s
 }
 
-func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
+func (s *sink) post(_ http.ResponseWriter, _ *http.Request, p harness.Post) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.posts[r.URL.Path+" "+r.Header.Get("webhook-id")] = body
+	s.posts[p.Path+" "+p.ID()] = p.Body
 }
 
 func (s *sink) len() int {

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // sample is what bellbuoy holds at one moment, by its own account.
@@ -89,7 +90,7 @@ func flat(t *testing.T, all []sample, long time.Duration) {
 	if long < 10*time.Minute { // caches and the heap still fill
 		grow, room = 1.5, 32*(1<<20)
 	}
-	if race() { // which remembers much by itself
+	if harness.Race() { // which remembers much by itself
 		grow, room = 2, 256*(1<<20)
 	}
 	n := len(all)
@@ -129,11 +130,6 @@ func (s *scene) checkReturn(t *testing.T) {
 		}
 	}
 	t.Errorf("%.0f goroutines remain, there were %.0f before", now.goroutines, s.baseline.goroutines)
-}
-
-func race() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" && s.Value == "true" })
 }
 
 func TestParseMetrics(t *testing.T) {

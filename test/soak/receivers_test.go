@@ -3,13 +3,13 @@ package soak
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // The good webhooks have to get everything, although flaky answers every second POST with a failure and slow takes its time. The
@@ -21,8 +21,7 @@ var (
 
 // receivers are one server for all webhooks, by path. Of the good ones it keeps what arrived and was accepted.
 type receivers struct {
-	srv  *httptest.Server
-	gone chan struct{}
+	*harness.Receiver
 
 	mu     sync.Mutex
 	seen   map[string]map[string]string // hook → webhook-id → line
@@ -32,9 +31,8 @@ type receivers struct {
 
 func newReceivers(t *testing.T) *receivers {
 	t.Helper()
-	r := &receivers{gone: make(chan struct{}), seen: map[string]map[string]string{}, count: map[string]int{}, newest: map[string]int{}}
-	r.srv = httptest.NewServer(r)
-	t.Cleanup(func() { close(r.gone); r.srv.CloseClientConnections(); r.srv.Close() })
+	r := &receivers{Receiver: harness.NewReceiver(t), seen: map[string]map[string]string{}, count: map[string]int{}, newest: map[string]int{}}
+	r.Each(r.post)
 	return r
 }
 
@@ -43,15 +41,11 @@ func (r *receivers) url(name string) string {
 	if name == "refuse" {
 		return "http://127.0.0.1:9/"
 	}
-	return r.srv.URL + "/" + name
+	return r.URL("/" + name)
 }
 
-func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	name := req.URL.Path[1:]
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		return
-	}
+func (r *receivers) post(w http.ResponseWriter, req *http.Request, p harness.Post) {
+	name := p.Path[1:]
 	r.mu.Lock()
 	r.count[name]++
 	n := r.count[name]
@@ -69,16 +63,13 @@ func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.fail(w, req, name)
 		return
 	}
-	r.accept(name, req, body)
+	r.accept(name, p)
 }
 
 func (r *receivers) fail(w http.ResponseWriter, req *http.Request, name string) {
 	switch name {
 	case "hang":
-		select {
-		case <-req.Context().Done():
-		case <-r.gone:
-		}
+		r.Hold(req)
 	case "drop":
 		panic(http.ErrAbortHandler)
 	case "error":
@@ -98,14 +89,14 @@ func (r *receivers) fail(w http.ResponseWriter, req *http.Request, name string) 
 }
 
 // accept notes an event. The same webhook-id may come again where an answer was lost; it is one event.
-func (r *receivers) accept(name string, req *http.Request, body []byte) {
+func (r *receivers) accept(name string, p harness.Post) {
 	var e struct {
 		Type, Repository, Digest string
 		Tags                     []string
 		Asked                    string `json:"tag_asked"`
 	}
 	reference := ""
-	if err := json.Unmarshal(body, &e); err != nil {
+	if err := json.Unmarshal(p.Body, &e); err != nil {
 		reference = fmt.Sprintf("unreadable: %v", err)
 	}
 	switch {
@@ -116,13 +107,13 @@ func (r *receivers) accept(name string, req *http.Request, body []byte) {
 	case reference == "":
 		reference = fmt.Sprintf("%s%v", e.Digest, e.Tags)
 	}
-	generation, _ := strconv.Atoi(req.Header.Get("X-Generation")) // absent is generation 0
+	generation, _ := strconv.Atoi(p.Header.Get("X-Generation")) // absent is generation 0
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen[name] == nil {
 		r.seen[name] = map[string]string{}
 	}
-	r.seen[name][req.Header.Get("webhook-id")] = line(e.Type, e.Repository, reference)
+	r.seen[name][p.ID()] = line(e.Type, e.Repository, reference)
 	r.newest[name] = max(r.newest[name], generation)
 }
 
