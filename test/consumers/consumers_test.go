@@ -6,12 +6,9 @@ package consumers
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,32 +31,6 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
-
-// TestMain builds bellbuoy by its own module: here it would be built with the versions that the
-// consumers need.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	if testing.Short() || os.Getenv("BELLBUOY_BINARY") != "" {
-		return m.Run()
-	}
-	dir, err := os.MkdirTemp("", "bellbuoy-consumers")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	binary := filepath.Join(dir, "bellbuoy")
-	if out, err := exec.Command("go", "build", "-C", "../..", "-trimpath", "-o", binary, "./cmd/bellbuoy").CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("building bellbuoy: %v\n%s", err, out))
-	}
-	if err := os.Setenv("BELLBUOY_BINARY", binary); err != nil {
-		panic(err)
-	}
-	return m.Run()
-}
 
 const (
 	external = "registry.example.com"

@@ -128,7 +128,7 @@ func (b *Buoy) complete(yaml string) string {
 	return out.String() + yaml
 }
 
-// built is made once for each test process.
+// built is made once by each test process.
 var built = sync.OnceValues(buildBinary)
 
 // Binary returns the path of the bellbuoy binary, built from the present sources. It has the race detector when the test has, or
@@ -146,28 +146,54 @@ func Binary(t T) string {
 // of its own.
 func Race() bool { return raceEnabled || os.Getenv("BELLBUOY_RACE") != "" }
 
+// buildBinary builds one binary for all test processes of a machine: where the sources are those of
+// the last build, go finds it as it should be and links nothing. This process then holds a link of
+// its own, as another one may build other sources meanwhile.
 func buildBinary() (string, error) {
 	if path := os.Getenv("BELLBUOY_BINARY"); path != "" {
 		return filepath.Abs(path)
 	}
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("bellbuoy-test-%d", os.Getuid()))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	shared, args := filepath.Join(dir, "plain", "bellbuoy"), []string{"build", "-trimpath"} // as it is shipped
+	if Race() {
+		shared, args = filepath.Join(dir, "race", "bellbuoy"), append(args, "-race")
+	}
+	if err := os.MkdirAll(filepath.Dir(shared), 0o755); err != nil {
 		return "", err
 	}
+	unlock, err := lock(shared + ".lock")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	done := parts.Progress(os.Stderr, "building bellbuoy")
 	defer done()
-	// Not into one place: another test process may be running what it has built of other sources.
-	out := filepath.Join(dir, fmt.Sprintf("bellbuoy-%d", os.Getpid()))
-	args := []string{"build", "-trimpath", "-o", out} // as it is shipped
-	if Race() {
-		args = append(args, "-race")
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/bellbuoy/bellbuoy").Output()
+	if err != nil {
+		return "", fmt.Errorf("finding bellbuoy's sources: %w", err)
 	}
-	cmd := exec.Command("go", append(args, "github.com/bellbuoy/bellbuoy/cmd/bellbuoy")...)
+	cmd := exec.Command("go", append(args, "-o", shared, "./cmd/bellbuoy")...)
+	cmd.Dir = strings.TrimSpace(string(root)) // its own module, also for tests of another one
 	if log, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, log)
 	}
 	sweep(dir)
-	return out, nil
+	mine := filepath.Join(dir, fmt.Sprintf("bellbuoy-%d", os.Getpid()))
+	os.Remove(mine) // of an earlier process with our id
+	return mine, os.Link(shared, mine)
+}
+
+// lock takes a lock that holds among processes, and waits for it.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking %s: %w", path, err)
+	}
+	return func() { f.Close() }, nil
 }
 
 // sweep removes binaries of test processes that are gone.
