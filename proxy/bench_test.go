@@ -16,6 +16,7 @@ import (
 	godigest "github.com/opencontainers/go-digest"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
 // forgetful is a ledger that stores nothing: measured is what comes before it.
@@ -36,7 +37,7 @@ func BenchmarkManifestGet(b *testing.B) {
 		b.Fatal(err)
 	}
 	l := listening(b)
-	server := NewServer(ServerOptions{Handler: h, HeaderRead: time.Minute, Idle: time.Minute, HeaderSize: 64 << 10})
+	server := listen.New(listen.Options{Handler: h, HeaderRead: time.Minute, Idle: time.Minute, HeaderSize: 64 << 10})
 	go server.Serve(l)
 	b.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())

@@ -6,8 +6,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
 // The fast path carries requests without a body (and blobs: fastup.go) to a plaintext upstream: over connections of its own, in the handler's
@@ -73,15 +74,15 @@ func (x *exchange) carryFast() bool {
 // askFast sends the request and reads the answer's header. A connection that was idle may have been closed by the upstream just now: then the
 // request is sent once more, on a new one.
 func (x *exchange) askFast() (*fastConn, *http.Response, error) {
-	request := requests.Get().(*[]byte)
-	defer lendRequest(request)
-	*request = x.appendRequest((*request)[:0])
+	head := buffers.Heads.Borrow()
+	defer head.Return()
+	head.Bytes = x.appendRequest(head.Bytes[:0])
 	for again := false; ; again = true {
 		c, err := x.route.fast.pool.get(x.ctx, again)
 		if err != nil {
 			return nil, nil, err
 		}
-		res, err := x.converse(c, *request)
+		res, err := x.converse(c, head.Bytes)
 		if err == nil {
 			return c, res, nil
 		}
@@ -182,31 +183,25 @@ func (x *exchange) passBody(c *fastConn, res *http.Response) error {
 	return x.copyBody(c, res)
 }
 
-const (
-	// unbuffered is the length from which net/http keeps nothing of a Write back.
-	unbuffered = 16 << 10
-	// fastCopy is as long as a TLS record. A thousand slow clients hold a thousand of these.
-	fastCopy = 16 << 10
-)
-
-var fastBuffers = sync.Pool{New: func() any { return new([fastCopy]byte) }}
+// unbuffered is the length from which net/http keeps nothing of a Write back.
+const unbuffered = buffers.RecordSize
 
 // copyBody passes a body on piece by piece. What the upstream has sent is sent on before more is waited for.
 func (x *exchange) copyBody(c *fastConn, res *http.Response) error {
-	buf := fastBuffers.Get().(*[fastCopy]byte)
-	defer fastBuffers.Put(buf)
+	buf := buffers.Record.Borrow()
+	defer buf.Return()
 	control := http.NewResponseController(x.answer.ResponseWriter)
 	left := res.ContentLength // negative: unknown
 	for {
 		if left < 0 || int64(c.buffered()) < left {
 			c.allow(x.g.Limits.StalledBody, time.Now())
 		}
-		n, err := res.Body.Read(buf[:])
+		n, err := res.Body.Read(buf.Bytes)
 		if left > 0 {
 			left -= int64(n)
 		}
 		if n > 0 {
-			if _, err := x.answer.Write(buf[:n]); err != nil {
+			if _, err := x.answer.Write(buf.Bytes[:n]); err != nil {
 				return err
 			}
 		}

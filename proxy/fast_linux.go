@@ -4,9 +4,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
 // fastSupported: the fast path asks the kernel for things that are Linux's own.
@@ -34,11 +35,12 @@ func (g *glance) poll(fd uintptr) {
 	g.quiet = err == nil && n == 0
 }
 
-// next returns the next piece of a body, no longer than limit, in a buffer that is the caller's to give back. While nothing has arrived, none is held.
-func (c *fastConn) next(limit int64, lend func() *[]byte) (*[]byte, int, error) {
+// next returns the next piece of a body, no longer than limit, in a buffer that the
+// caller returns. While nothing has arrived, none is borrowed.
+func (c *fastConn) next(limit int64, lend func() *buffers.Buffer) (*buffers.Buffer, int, error) {
 	if c.buffered() > 0 {
 		buf := lend()
-		n, err := c.br.Read((*buf)[:min(limit, int64(len(*buf)))])
+		n, err := c.br.Read(buf.Bytes[:min(limit, int64(len(buf.Bytes)))])
 		return buf, n, err
 	}
 	c.lendBack()
@@ -60,12 +62,12 @@ func (c *fastConn) next(limit int64, lend func() *[]byte) (*[]byte, int, error) 
 func (c *fastConn) try(fd uintptr) bool {
 	c.got = c.lend()
 	for {
-		n, err := unix.Read(int(fd), (*c.got)[:min(c.limit, int64(len(*c.got)))])
+		n, err := unix.Read(int(fd), c.got.Bytes[:min(c.limit, int64(len(c.got.Bytes)))])
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
-			lendLongBack(c.got)
+			c.got.Return()
 			c.got, c.gotN = nil, 0
 			return false
 		case err != nil:
@@ -112,12 +114,6 @@ func tcpInfo(c *net.TCPConn) (info *unix.TCPInfo) {
 	}
 	_ = raw.Control(func(fd uintptr) { info, _ = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
 	return info
-}
-
-// unread is how much has arrived on a connection and was not read yet.
-func unread(c syscall.RawConn) (n int) {
-	_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
-	return n
 }
 
 // writeAll writes b, and calls moved whenever some of it has gone: that a long piece moves slowly is not that it stands still.

@@ -5,7 +5,8 @@ package proxy
 import (
 	"errors"
 	"net"
-	"syscall"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
 // fastSupported: elsewhere than on Linux httputil.ReverseProxy carries everything.
@@ -15,7 +16,7 @@ type glance struct{}
 
 func (c *fastConn) silent() bool { return false }
 
-func (c *fastConn) next(int64, func() *[]byte) (*[]byte, int, error) {
+func (c *fastConn) next(int64, func() *buffers.Buffer) (*buffers.Buffer, int, error) {
 	return nil, 0, errors.ErrUnsupported
 }
 
@@ -26,5 +27,3 @@ func (c *fastConn) writeAll([]byte, func()) error { return errors.ErrUnsupported
 func bytesReceived(*net.TCPConn) uint64 { return 0 }
 
 func bytesAcknowledged(*net.TCPConn) uint64 { return 0 }
-
-func unread(syscall.RawConn) int { return 0 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
 // fastPool keeps idle connections to one upstream, the last used first.
@@ -129,10 +131,6 @@ func (p *fastPool) close() {
 	}
 }
 
-const fastBuffer = 8 << 10 // holds the header, and most manifests with it
-
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, fastBuffer) }}
-
 // fastConn is a connection to an upstream. One request uses it at a time.
 type fastConn struct {
 	Conn      *net.TCPConn
@@ -153,8 +151,8 @@ type fastConn struct {
 	// what next and try tell each other
 	tryNow func(fd uintptr) bool
 	limit  int64
-	lend   func() *[]byte
-	got    *[]byte
+	lend   func() *buffers.Buffer
+	got    *buffers.Buffer
 	gotN   int
 	gotErr error
 }
@@ -172,8 +170,7 @@ func (c *fastConn) close() {
 
 func (c *fastConn) lendBack() {
 	if c.br != nil {
-		c.br.Reset(nil)
-		readers.Put(c.br)
+		buffers.ReturnReader(c.br)
 		c.br = nil
 	}
 }
@@ -212,7 +209,7 @@ const haste = 250 * time.Millisecond
 // begin makes the connection ready for a request whose answer's header must come within a time; zero is all the time.
 func (c *fastConn) begin(within time.Duration, now time.Time) {
 	c.received, c.budget, c.framed = 0, upstreamHeader, false
-	c.br = readers.Get().(*bufio.Reader)
+	c.br = buffers.BorrowReader()
 	c.br.Reset(c)
 	c.hasty = c.stop == nil && (within == 0 || within > haste)
 	if c.hasty {

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
 // copyLong passes on a long body of known length: what is buffered, and then what the connection has, without the buffer in between. Memory is
@@ -40,18 +42,18 @@ func (x *exchange) copyLong(c *fastConn, d *download) error {
 }
 
 // passPiece passes on what is there.
-func (x *exchange) passPiece(c *fastConn, d *download, lend func() *[]byte) (n int, err error) {
+func (x *exchange) passPiece(c *fastConn, d *download, lend func() *buffers.Buffer) (n int, err error) {
 	buf, n, err := c.next(d.left, lend)
 	if buf == nil {
 		return 0, err
 	}
-	defer lendLongBack(buf)
+	defer buf.Return()
 	if errors.Is(err, io.EOF) {
 		err = errCutShort
 	}
-	err = d.passed((*buf)[:n], err)
+	err = d.passed(buf.Bytes[:n], err)
 	if n > 0 {
-		if _, err := x.answer.Write((*buf)[:n]); err != nil {
+		if _, err := x.answer.Write(buf.Bytes[:n]); err != nil {
 			return n, err
 		}
 	}
@@ -60,7 +62,7 @@ func (x *exchange) passPiece(c *fastConn, d *download, lend func() *[]byte) (n i
 
 // clientRaw is the socket of a client that has it for itself.
 func (x *exchange) clientRaw() syscall.RawConn {
-	c := clientConn(x.in)
+	c := listen.TCP(x.in.Context())
 	if c == nil {
 		return nil
 	}
@@ -76,62 +78,39 @@ func (x *exchange) awaitRoom(client syscall.RawConn) error {
 	return err
 }
 
-// A long body's buffers are large, for fewer calls of the kernel, fewer waits and fewer turns of HTTP/2's scheduler. Those of a crowd are not.
+// Buffers of a crowd are small.
 const (
-	bulkCopy = 512 << 10
-	bulkMany = 8 // so many may be that large at a time, while few transfers are under way
-	longCopy = 64 << 10
-	longMany = 32 // so many may be large at a time
-	someCopy = 8 << 10
-	someMany = 128 // transfers; beyond, HTTP/2 streams get less still: it cannot be told whether their client takes more, and each connection keeps what its longest frame took
-	// crowdCopy is what net/http buffers for an HTTP/2 stream anyway: with that flushed on its own, nothing is lent while it waits.
-	crowdCopy = 4 << 10
+	longMany = 32 // transfers: so many may have large buffers
+	// someMany is the number of transfers beyond which HTTP/2 streams get less still: it cannot be
+	// told whether their client takes more, and each connection keeps what its longest frame took.
+	someMany = 128
 )
 
-var (
-	bulkBuffers  = lender{size: bulkCopy, most: bulkMany}
-	longBuffers  = lender{size: longCopy, most: longMany}
-	someBuffers  = sync.Pool{New: func() any { b := make([]byte, someCopy); return &b }}
-	crowdBuffers = sync.Pool{New: func() any { b := make([]byte, crowdCopy); return &b }}
-	longCopies   atomic.Int32 // under way
-)
+var longCopies atomic.Int32 // transfers of long bodies under way
 
 // lendToConn lends a buffer for a piece that goes to a connection. Few are lent at a time, however many connections there are.
-func lendToConn() *[]byte {
+func lendToConn() *buffers.Buffer {
 	many := longCopies.Load()
 	if many <= longMany {
-		if b := bulkBuffers.borrow(); b != nil {
+		if b := buffers.Bulk.Borrow(); b != nil {
 			return b
 		}
 	}
 	if many <= someMany {
-		if b := longBuffers.borrow(); b != nil {
+		if b := buffers.Long.Borrow(); b != nil {
 			return b
 		}
 	}
-	return someBuffers.Get().(*[]byte)
+	return buffers.Some.Borrow()
 }
 
 // lendToStream lends a buffer for a piece that goes to an HTTP/2 stream.
-func lendToStream() *[]byte {
+func lendToStream() *buffers.Buffer {
 	switch many := longCopies.Load(); {
 	case many <= longMany:
 		return lendToConn()
 	case many <= someMany:
-		return someBuffers.Get().(*[]byte)
+		return buffers.Some.Borrow()
 	}
-	return crowdBuffers.Get().(*[]byte)
-}
-
-func lendLongBack(b *[]byte) {
-	switch len(*b) {
-	case bulkCopy:
-		bulkBuffers.giveBack(b)
-	case longCopy:
-		longBuffers.giveBack(b)
-	case someCopy:
-		someBuffers.Put(b)
-	default:
-		crowdBuffers.Put(b)
-	}
+	return buffers.Crowd.Borrow()
 }

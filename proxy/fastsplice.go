@@ -1,12 +1,13 @@
 package proxy
 
 import (
-	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
 // spliceFrom is the length from which the kernel moves a body: below, setting it up costs more than it saves.
@@ -65,7 +66,7 @@ func (x *exchange) watchSplice(c *fastConn, control *http.ResponseController) *s
 	if x.g.Limits.StalledBody <= 0 {
 		return nil
 	}
-	w := &spliceWatch{period: max(x.g.Limits.StalledBody/4, time.Millisecond), from: c.Conn, to: clientConn(x.in), control: control}
+	w := &spliceWatch{period: max(x.g.Limits.StalledBody/4, time.Millisecond), from: c.Conn, to: listen.TCP(x.in.Context()), control: control}
 	w.timer = time.AfterFunc(time.Hour, w.look)
 	w.timer.Reset(w.period)
 	return w
@@ -102,21 +103,4 @@ func (w *spliceWatch) stop() bool {
 	defer w.mu.Unlock()
 	w.over = true
 	return w.cut
-}
-
-// clientConn is the TCP connection that a request came on; nil where that is not known.
-func clientConn(r *http.Request) *net.TCPConn {
-	conn := r.Context().Value(connKey{})
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
-	}
-	switch c := conn.(type) {
-	case *net.TCPConn:
-		return c
-	case *inlet:
-		return c.TCPConn
-	case *proxied:
-		return c.TCPConn
-	}
-	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
 // A blob goes to a plaintext upstream over the fast path's connections, in pieces as large as what the client has sent by then: what it costs is
@@ -40,13 +42,13 @@ func (x *exchange) carryUpload() bool {
 	ctx, cancel := context.WithCancelCause(x.in.Context())
 	defer cancel(nil)
 	x.ctx = cancellable(ctx, cancel)
-	x.pumpUp(x.upload(), x.inlet())
+	x.pumpUp(x.upload(), x.ahead())
 	return true
 }
 
 // pumpUp sends the request with its body, and passes the answer on. That is awaited from the beginning: it may come before the end of the body, and
 // then nothing may keep it from the client.
-func (x *exchange) pumpUp(body io.ReadCloser, client *inlet) {
+func (x *exchange) pumpUp(body io.ReadCloser, client *listen.ReadAhead) {
 	x.body.ends = true
 	c, err := x.route.fast.pool.get(x.ctx, false) // one that waits in silence: what it has taken of a body cannot be sent once more
 	if err != nil {
@@ -81,11 +83,11 @@ func (x *exchange) pumpUp(body io.ReadCloser, client *inlet) {
 // askUpload sends the request's head, has the pump send the body, and reads the answer's header.
 func (x *exchange) askUpload(c *fastConn, p *pump) (*http.Response, error) {
 	c.watch(x.ctx)
-	head := requests.Get().(*[]byte)
-	*head = x.appendUpload((*head)[:0])
+	head := buffers.Heads.Borrow()
+	head.Bytes = x.appendUpload(head.Bytes[:0])
 	c.begin(0, time.Now())
-	_, err := c.Conn.Write(*head)
-	lendRequest(head)
+	_, err := c.Conn.Write(head.Bytes)
+	head.Return()
 	if err != nil {
 		close(p.done)
 		return nil, err
@@ -113,13 +115,12 @@ func (x *exchange) appendUpload(b []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
-// inlet is the client's connection where reading ahead of the body pays.
-func (x *exchange) inlet() *inlet {
-	in, ok := x.in.Context().Value(connKey{}).(*inlet)
-	if !ok || x.in.ContentLength >= 0 {
+// ahead is the client's connection where reading ahead of the body pays.
+func (x *exchange) ahead() *listen.ReadAhead {
+	if x.in.ContentLength >= 0 {
 		return nil
 	}
-	return in
+	return listen.Ahead(x.in.Context())
 }
 
 // pump sends a body to the upstream, in a goroutine of its own. That may outlive the handler, as http.Transport's does: after an early answer
@@ -128,7 +129,7 @@ type pump struct {
 	x       *exchange
 	c       *fastConn
 	body    io.ReadCloser
-	client  *inlet // nil where it has TLS, or the body's length is known
+	client  *listen.ReadAhead // nil where it has TLS, or the body's length is known
 	chunked bool
 	done    chan struct{}
 	err     error // why not all was sent; for who has seen done
@@ -227,47 +228,28 @@ func (p *pump) why(err error) error {
 	return err
 }
 
-const (
-	hugeCopy = 256 << 10 // the longest piece of a body that is sent at a time …
-	hugeMany = 32        // … for so many uploads; a crowd has to do with less each
-	tinyCopy = 8 << 10
-
-	chunkHead = len("40000\r\n") // hugeCopy, in hexadecimal
-)
-
-var (
-	hugeBuffers = lender{size: hugeCopy, most: hugeMany}
-	tinyBuffers = sync.Pool{New: func() any { b := make([]byte, tinyCopy); return &b }}
-)
+// chunkHead is the longest head of a chunk: buffers.Upload's size, in hexadecimal.
+const chunkHead = len("40000\r\n")
 
 // borrowPiece lends a buffer for a body of a length; negative: unknown.
-func borrowPiece(length int64) *[]byte {
-	if length > 0 && length <= int64(tinyCopy-chunkHead-chunkTail) {
-		return tinyBuffers.Get().(*[]byte)
+func borrowPiece(length int64) *buffers.Buffer {
+	if length <= 0 || length > int64(buffers.SomeSize-chunkHead-chunkTail) {
+		if b := buffers.Upload.Borrow(); b != nil {
+			return b
+		}
 	}
-	if b := hugeBuffers.borrow(); b != nil {
-		return b
-	}
-	return tinyBuffers.Get().(*[]byte)
-}
-
-func givePieceBack(b *[]byte) {
-	if len(*b) == hugeCopy {
-		hugeBuffers.giveBack(b)
-		return
-	}
-	tinyBuffers.Put(b)
+	return buffers.Some.Borrow()
 }
 
 // send sends the body to its end. What the client has sent is sent on before more is waited for.
 func (p *pump) send() error {
 	if p.client != nil {
-		p.client.begin()
-		defer p.client.end()
+		p.client.Begin()
+		defer p.client.End()
 	}
 	b := borrowPiece(p.x.in.ContentLength)
-	defer givePieceBack(b)
-	out := piece{buf: *b, chunked: p.chunked}
+	defer b.Return()
+	out := piece{buf: b.Bytes, chunked: p.chunked}
 	for {
 		if p.halted.Load() {
 			return errAnswered
@@ -300,7 +282,7 @@ func (p *pump) gathers(out *piece) bool {
 
 // waiting tells whether the client has sent enough for another Read not to wait for it. A body in chunks comes one by one.
 func (p *pump) waiting() bool {
-	return p.client != nil && p.client.waits(enough)
+	return p.client != nil && p.client.Waits(enough)
 }
 
 const enough = 8 << 10
@@ -318,7 +300,7 @@ const chunkTail = len("\r\n0\r\n\r\n")
 func (p *piece) room() []byte {
 	room := p.buf[chunkHead+p.n : len(p.buf)-chunkTail]
 	if p.chunked {
-		return room[:min(len(room), copyBuffer)]
+		return room[:min(len(room), buffers.CopySize)]
 	}
 	return room
 }

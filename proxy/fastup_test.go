@@ -17,6 +17,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
 // taker is an upstream that takes uploads. To /odd it gives an answer of given bytes when it has read so many of the body; to all others one that
@@ -284,7 +287,7 @@ func frontOf(t *testing.T, h http.Handler) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewServer(ServerOptions{Handler: h})
+	s := listen.New(listen.Options{Handler: h})
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() {
 		over, cancel := context.WithCancel(context.Background())
@@ -342,9 +345,9 @@ func TestUploadsInChunks(t *testing.T) {
 			}
 		}
 	}
-	for until := time.Now().Add(patience); aheadBuffers.lent.Load() != 0; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(patience); buffers.Ahead.Lent() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
-			t.Fatalf("%d buffers are still lent", aheadBuffers.lent.Load())
+			t.Fatalf("%d buffers are still lent", buffers.Ahead.Lent())
 		}
 	}
 }

@@ -3,19 +3,7 @@ package proxy
 import (
 	"net/http"
 	"strings"
-	"sync"
 )
-
-// requests lends buffers for the heads of requests.
-var requests = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
-
-const keptRequest = 16 << 10 // a longer buffer is not kept
-
-func lendRequest(b *[]byte) {
-	if cap(*b) <= keptRequest {
-		requests.Put(b)
-	}
-}
 
 // appendRequest writes the upstream's request. Its method, path and headers were checked when they came: none holds a line's end.
 func (x *exchange) appendRequest(b []byte) []byte {

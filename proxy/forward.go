@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
 // forwarded is what is known of the client's end of the connection: by bellbuoy itself and, where the peer is a trusted proxy, by its word.
@@ -24,7 +25,7 @@ type forwarded struct {
 
 // seen reads the client's end of r.
 func (g *generation) seen(r *http.Request) forwarded {
-	f := forwarded{peer: peerOf(r.RemoteAddr), host: r.Host}
+	f := forwarded{peer: listen.Peer(r.RemoteAddr), host: r.Host}
 	f.address = f.peer.String()
 	if !f.peer.IsValid() {
 		f.address = r.RemoteAddr
@@ -32,10 +33,8 @@ func (g *generation) seen(r *http.Request) forwarded {
 	if !strings.HasPrefix(r.RequestURI, "/") {
 		f.host = strings.Clone(r.Host) // it is a part of the request line
 	}
-	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-		f.behind = behindProxy(c)
-	}
-	f.trusted = !f.behind && trusts(g.TrustedProxies, f.peer)
+	f.behind = listen.BehindProxy(r.Context())
+	f.trusted = !f.behind && listen.Trusts(g.TrustedProxies, f.peer)
 	f.silent = !anyForwarding(r.Header, g.Identity.Header)
 	switch {
 	case f.silent:
@@ -71,6 +70,18 @@ func (f *forwarded) believe(h http.Header, trusted []netip.Prefix) {
 	}
 }
 
+// ClientNetwork is the address under which the client of a request is counted: the peer's, or where
+// the peer is a trusted proxy the one that its headers name; of IPv6 the network of 64 bits. The zero
+// one where that is no IP address.
+func ClientNetwork(r *http.Request, trusted []netip.Prefix) netip.Addr {
+	g := generation{Options: Options{TrustedProxies: trusted}}
+	client, err := netip.ParseAddr(g.seen(r).address)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return listen.Network(client)
+}
+
 // clientAddress is the last address of the list that is not a trusted proxy: whatever stands before it was written by somebody who is not trusted.
 func clientAddress(list []string, trusted []netip.Prefix, otherwise string) string {
 	found := otherwise
@@ -80,7 +91,7 @@ func clientAddress(list []string, trusted []netip.Prefix, otherwise string) stri
 			return found
 		}
 		found = a.String()
-		if !trusts(trusted, a) {
+		if !listen.Trusts(trusted, a) {
 			return found
 		}
 	}
@@ -96,18 +107,6 @@ func addressIn(s string) netip.Addr {
 		return ap.Addr().Unmap()
 	}
 	return netip.Addr{}
-}
-
-func peerOf(remote string) netip.Addr {
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap().WithZone("")
-}
-
-func trusts(list []netip.Prefix, a netip.Addr) bool {
-	return a.IsValid() && slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // schemeFor is the scheme that the client sees (DESIGN §4.3): a trusted peer's word; else https where this connection is TLS or the host is that of an

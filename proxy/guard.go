@@ -39,19 +39,6 @@ func (g *generation) warnSpoofed(peer netip.Addr) {
 	}
 }
 
-const acceptPause = 20 * time.Millisecond
-
-// pause waits before the next try to accept a connection, and warns of that now and then. Mostly there are no file descriptors left.
-func (s *Server) pause(err error) {
-	if s.warned.first("accept", time.Now()) {
-		s.mu.Lock()
-		log := s.now.Log
-		s.mu.Unlock()
-		log.Warn("accepting connections fails: clients wait", zap.Error(err))
-	}
-	time.Sleep(acceptPause)
-}
-
 // warnings remembers what was warned of within the last minute. Its keys are few and fixed.
 type warnings struct {
 	mu sync.Mutex

@@ -13,8 +13,7 @@
 // One rule stands above the rest: observing never breaks or delays a transfer. Every call into detect is guarded
 // (guard.go): a panic there is counted and logged, and the request goes on.
 //
-// The server in front of the Handler is built by NewServer (listen.go), with listeners that know limits, certificates that
-// reload and the PROXY protocol.
+// The server in front of the Handler is proxy/listen's.
 package proxy
 
 import (

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync"
 	"syscall"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
 // keepBack takes a long body of known length away from the reverse proxy, which would hold a buffer for as long as the body takes, and half a stack.
@@ -48,12 +49,12 @@ func (x *exchange) passRecord(client syscall.RawConn) error {
 		}
 	}
 	buf := lendForRecord(client != nil)
-	defer lendRecordBack(buf)
-	n, err := x.rest.Read(*buf)
+	defer buf.Return()
+	n, err := x.rest.Read(buf.Bytes)
 	if n == 0 {
 		return err
 	}
-	if _, err := x.answer.Write((*buf)[:n]); err != nil {
+	if _, err := x.answer.Write(buf.Bytes[:n]); err != nil {
 		return err
 	}
 	if n < unbuffered && err == nil {
@@ -62,26 +63,13 @@ func (x *exchange) passRecord(client syscall.RawConn) error {
 	return err
 }
 
-var recordBuffers = sync.Pool{New: func() any { b := make([]byte, unbuffered); return &b }}
-
 // lendForRecord lends a buffer that a record fits into; where many transfers are under way, a smaller one.
-func lendForRecord(alone bool) *[]byte {
+func lendForRecord(alone bool) *buffers.Buffer {
 	switch {
 	case longCopies.Load() <= someMany:
-		return recordBuffers.Get().(*[]byte)
+		return buffers.Record.Borrow()
 	case alone:
-		return someBuffers.Get().(*[]byte)
+		return buffers.Some.Borrow()
 	}
-	return crowdBuffers.Get().(*[]byte)
-}
-
-func lendRecordBack(b *[]byte) {
-	switch len(*b) {
-	case unbuffered:
-		recordBuffers.Put(b)
-	case someCopy:
-		someBuffers.Put(b)
-	default:
-		crowdBuffers.Put(b)
-	}
+	return buffers.Crowd.Borrow()
 }

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
 // toxic passes connections on to an address, in pieces of any length and with rests of any length in between, and cuts some of them anywhere. The
@@ -66,7 +68,7 @@ func passOn(to, from net.Conn, cut func() bool) {
 func contentOf(path string) []byte {
 	h := fnv.New32a()
 	_, _ = io.WriteString(h, path)
-	lengths := []int{0, 1, 100, fastBuffer, fastCopy - 1, fastCopy, spliceFrom - 1, spliceFrom, spliceFrom + 1, 300 << 10}
+	lengths := []int{0, 1, 100, buffers.ReaderSize, buffers.RecordSize - 1, buffers.RecordSize, spliceFrom - 1, spliceFrom, spliceFrom + 1, 300 << 10}
 	return bytes.Repeat([]byte(path+"\n"), 1+300<<10/len(path))[:lengths[h.Sum32()%uint32(len(lengths))]]
 }
 

@@ -7,16 +7,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
 const (
 	keepIdle        = 30 * time.Second // less than most servers keep theirs: a connection that the upstream is just closing costs a request
 	idlePerUpstream = 128
-	copyBuffer      = 32 << 10
-	writeBuffer     = 64 << 10 // a chunk of copyBuffer with its length before it goes out in one piece
+	writeBuffer     = 64 << 10 // a chunk of buffers.CopySize with its length before it goes out in one piece
 	secureBuffer    = 4 << 10  // with TLS, bodies come and go record by record and past the buffers: only headers and the heads of chunks are in them
 	upstreamHeader  = 1 << 20  // bytes of an answer's header
 )
@@ -36,7 +35,7 @@ func newTransport(u Upstream, limits Limits, header time.Duration) *http.Transpo
 		ResponseHeaderTimeout:  header,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: upstreamHeader,
-		ReadBufferSize:         copyBuffer,
+		ReadBufferSize:         buffers.CopySize,
 		WriteBufferSize:        writeBuffer,
 		Protocols:              protocols,
 	}
@@ -88,7 +87,7 @@ func newReverseProxy(rt *route) *httputil.ReverseProxy {
 			exchangeOf(r).failed(err)
 		},
 		FlushInterval: -1, // what the upstream has sent is sent on: timing is the upstream's
-		BufferPool:    &buffers,
+		BufferPool:    buffers.Slices{},
 		ErrorLog:      log.New(io.Discard, "", 0), // failures are counted and logged by the exchange
 	}
 }
@@ -101,35 +100,4 @@ func (c chooseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return c.rt.patient.RoundTrip(r)
 	}
 	return c.rt.carrier.RoundTrip(r)
-}
-
-// bufferPool lends buffers for copying, each for a whole transfer. Those of a crowd are small.
-type bufferPool struct {
-	large, small sync.Pool
-	lent         atomic.Int32
-}
-
-const copyMany = 128 // so many are large at a time
-
-var buffers = bufferPool{
-	large: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
-	small: sync.Pool{New: func() any { b := make([]byte, someCopy); return &b }},
-}
-
-// Get lends a buffer.
-func (p *bufferPool) Get() []byte {
-	if p.lent.Add(1) <= copyMany {
-		return *p.large.Get().(*[]byte)
-	}
-	return *p.small.Get().(*[]byte)
-}
-
-// Put takes it back.
-func (p *bufferPool) Put(b []byte) {
-	p.lent.Add(-1)
-	if len(b) == copyBuffer {
-		p.large.Put(&b)
-		return
-	}
-	p.small.Put(&b)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/proxy"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
 // adminGate lets in who may use the admin address: a user or a token of the configuration; without any, on loopback, the token in data_dir/admin.token.
@@ -133,7 +134,7 @@ func loopback(l net.Listener) bool {
 func serveAdmin(s *http.Server, l net.Listener, t config.ServerTLS) error {
 	var err error
 	if t.On() {
-		certificates, loadErr := proxy.LoadCertificates(t.CertFile, t.KeyFile, t.ClientCAFile)
+		certificates, loadErr := listen.LoadCertificates(t.CertFile, t.KeyFile, t.ClientCAFile)
 		if loadErr != nil {
 			return fmt.Errorf("admin.tls: %w", loadErr)
 		}

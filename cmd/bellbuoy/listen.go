@@ -18,8 +18,9 @@ type listeners struct {
 	handed               bool // the proxy's is systemd's, which keeps it open: what connects waits for the next bellbuoy
 }
 
-// listen takes the sockets that systemd hands over (by FileDescriptorName proxy, health and admin; any other name is the proxy's), and opens the others.
-func listen(c *config.Config) (l listeners, err error) {
+// openListeners takes the sockets that systemd hands over (by FileDescriptorName proxy, health
+// and admin; any other name is the proxy's), and opens the others.
+func openListeners(c *config.Config) (l listeners, err error) {
 	handed, err := handedOver()
 	if err != nil {
 		return l, err

@@ -22,6 +22,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 	"github.com/bellbuoy/bellbuoy/proxy"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
@@ -66,7 +67,7 @@ func (a *app) serve(ctx context.Context) error {
 		return problemAt(c, "data_dir", err)
 	}
 	defer socket.Close()
-	l, err := listen(c) // after the socket: whoever finds the port open can use commands
+	l, err := openListeners(c) // after the socket: whoever finds the port open can use commands
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (a *app) serve(ctx context.Context) error {
 	if b.handler, err = proxy.New(w.proxyOptions(b.data)); err != nil {
 		return err
 	}
-	b.server = proxy.NewServer(w.serverOptions(b.handler, log))
+	b.server = listen.New(w.serverOptions(b.handler, log))
 	b.health = healthServer(b.ready, registry)
 	if l.admin != nil {
 		if b.admin, err = newAdmin(c, loopback(l.admin), log); err != nil {
@@ -130,7 +131,7 @@ type buoy struct {
 	asker      *askers
 	data       data
 	handler    *proxy.Handler
-	server     *proxy.Server
+	server     *listen.Server
 	health     *http.Server
 	admin      *adminGate // nil: turned off
 	ready      *readiness

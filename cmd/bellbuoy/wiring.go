@@ -13,6 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 	"github.com/bellbuoy/bellbuoy/proxy"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
@@ -24,7 +25,7 @@ type wiring struct {
 	upstreams []proxy.Upstream
 	askers    map[string]*upstream.Client
 	verifier  *proxy.Verifier
-	tls       *proxy.Certificates // nil: plain HTTP
+	tls       *listen.Certificates // nil: plain HTTP
 }
 
 // wire translates c. own are the addresses that bellbuoy listens on, which no webhook may call and which no upstream can be; nil: none.
@@ -50,7 +51,7 @@ func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
 		return nil, err
 	}
 	if c.TLS.On() {
-		if w.tls, err = proxy.LoadCertificates(c.TLS.CertFile, c.TLS.KeyFile, c.TLS.ClientCAFile); err != nil {
+		if w.tls, err = listen.LoadCertificates(c.TLS.CertFile, c.TLS.KeyFile, c.TLS.ClientCAFile); err != nil {
 			w.close()
 			return nil, problemAt(c, "tls", err)
 		}
@@ -111,9 +112,9 @@ func (w *wiring) proxyOptions(d data) proxy.Options {
 	return o
 }
 
-func (w *wiring) serverOptions(h *proxy.Handler, log *zap.Logger) proxy.ServerOptions {
+func (w *wiring) serverOptions(h *proxy.Handler, log *zap.Logger) listen.Options {
 	c := w.config
-	return proxy.ServerOptions{
+	return listen.Options{
 		Handler: h, HeaderRead: time.Duration(c.Limits.HeaderRead), Idle: time.Duration(c.Limits.Idle),
 		Stalled: time.Duration(c.Limits.StalledBody), HeaderSize: int(c.Limits.HeaderSize),
 		Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,

@@ -1,4 +1,4 @@
-package proxy
+package listen
 
 import (
 	"bufio"
@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// A client has as many connections as it may, others are not held up by that, and one that it gives back can be had again.
+// A client has as many connections as it may, others are not held up by that, and one that it
+// gives back can be had again.
 func TestConnectionsPerClient(t *testing.T) {
 	const get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 	for name, c := range map[string]struct {
-		options     ServerOptions
+		options     Options
 		mine, yours string // what comes before the first request
 		yourAddress string
 	}{
-		"by address":      {ServerOptions{}, "", "", "127.0.0.2"},
-		"by PROXY header": {ServerOptions{ProxyProtocol: true, TrustedProxies: loopback}, "PROXY TCP4 10.1.1.1 1.1.1.1 1 2\r\n", "PROXY TCP4 10.1.1.2 1.1.1.1 1 2\r\n", "127.0.0.1"},
-		"IPv6 networks": {ServerOptions{ProxyProtocol: true, TrustedProxies: loopback}, "PROXY TCP6 2001:db8::%x ::1 1 2\r\n", "PROXY TCP6 2001:db8:0:1::%x ::1 1 2\r\n",
+		"by address":      {Options{}, "", "", "127.0.0.2"},
+		"by PROXY header": {Options{ProxyProtocol: true, TrustedProxies: loopback}, "PROXY TCP4 10.1.1.1 1.1.1.1 1 2\r\n", "PROXY TCP4 10.1.1.2 1.1.1.1 1 2\r\n", "127.0.0.1"},
+		"IPv6 networks": {Options{ProxyProtocol: true, TrustedProxies: loopback}, "PROXY TCP6 2001:db8::%x ::1 1 2\r\n", "PROXY TCP6 2001:db8:0:1::%x ::1 1 2\r\n",
 			"127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +74,7 @@ func TestConnectionsPerClient(t *testing.T) {
 
 // A trusted proxy without the PROXY protocol brings many clients: it is not limited as one.
 func TestTrustedProxiesAreManyClients(t *testing.T) {
-	_, address := serving(t, ServerOptions{Handler: names, ConnectionsPerClient: 1, TrustedProxies: loopback})
+	_, address := serving(t, Options{Handler: names, ConnectionsPerClient: 1, TrustedProxies: loopback})
 	for range 3 {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {

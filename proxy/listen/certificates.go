@@ -1,4 +1,4 @@
-package proxy
+package listen
 
 import (
 	"crypto/tls"
@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// Certificates are a listener's certificate and the CAs that its clients' certificates must come from. They are read again when their files
-// change; files that cannot be used leave the old ones in place. Safe for concurrent use.
+// Certificates are a listener's certificate and the CAs of its clients' certificates. They are read
+// again when their files change; files that cannot be used leave the old ones in place. Safe for
+// concurrent use.
 type Certificates struct {
 	certFile, keyFile, clientCAFile string
 
@@ -22,7 +23,7 @@ type Certificates struct {
 	failing error // of the last reading; nil where it went well
 }
 
-// stamp tells whether a file is still the same.
+// stamp identifies a state of a file.
 type stamp struct {
 	modified time.Time
 	size     int64
@@ -32,7 +33,8 @@ const lookAgain = 5 * time.Second // between two looks at the files
 
 var errNoCA = errors.New("no certificate in it")
 
-// LoadCertificates reads the files. With a clientCAFile, clients need a certificate of one of its CAs.
+// LoadCertificates reads the files. With a clientCAFile, clients need a certificate of one of its
+// CAs.
 func LoadCertificates(certFile, keyFile, clientCAFile string) (*Certificates, error) {
 	c := &Certificates{certFile: certFile, keyFile: keyFile, clientCAFile: clientCAFile}
 	return c, c.Reload()
@@ -57,8 +59,8 @@ func (c *Certificates) Config() *tls.Config {
 	}
 }
 
-// wantClients tells whether clients need a certificate.
-func (c *Certificates) wantClients() bool { return c.clientCAFile != "" }
+// wantsClients reports whether clients need a certificate.
+func (c *Certificates) wantsClients() bool { return c.clientCAFile != "" }
 
 // Err is why the files could not be read when they last changed; nil where all is well.
 func (c *Certificates) Err() error {
@@ -67,14 +69,14 @@ func (c *Certificates) Err() error {
 	return c.failing
 }
 
-// current looks at the files now and then.
+// current returns the configuration of now. It looks at the files every few seconds.
 func (c *Certificates) current(now time.Time) *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now.Sub(c.looked) >= lookAgain {
 		c.looked = now
 		if s := c.stamps(); s != c.stamp {
-			_ = c.read(s) // Err tells
+			_ = c.read(s) // Err returns it
 		}
 	}
 	return c.config

@@ -1,4 +1,4 @@
-package proxy
+package listen
 
 import (
 	"net"
@@ -30,7 +30,7 @@ func TestAcceptingFailsForAWhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zap.WarnLevel)
-	s := NewServer(ServerOptions{Handler: names, Log: zap.New(core)})
+	s := New(Options{Handler: names, Log: zap.New(core)})
 	go func() { _ = s.Serve(&exhausted{l, 3}) }()
 	defer s.Shutdown(t.Context())
 	if got := exchangeRaw(t, l.Addr().String(), "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 200") {

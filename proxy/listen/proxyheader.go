@@ -1,8 +1,7 @@
-package proxy
+package listen
 
 import (
 	"bytes"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,8 +13,8 @@ import (
 	"time"
 )
 
-// proxied is a connection that began with a PROXY header. It is the TCP connection itself in all else, so that the kernel can still
-// move bytes to it.
+// proxied is a connection that began with a PROXY header. In all else it is the TCP connection, so
+// that the kernel can still move bytes to it.
 type proxied struct {
 	*net.TCPConn
 	remote net.Addr
@@ -33,7 +32,8 @@ const (
 
 var proxyV2 = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
-// readProxyHeader reads a PROXY header of version 1 or 2 and not a byte more. What is no TCP connection has none.
+// readProxyHeader reads a PROXY header of version 1 or 2 and not a byte more. A connection that is
+// not TCP has none.
 func readProxyHeader(c net.Conn, within time.Duration) (net.Conn, error) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -53,22 +53,8 @@ func readProxyHeader(c net.Conn, within time.Duration) (net.Conn, error) {
 	return &proxied{tcp, net.TCPAddrFromAddrPort(remote)}, nil
 }
 
-// behindProxy reports whether a PROXY header came before the requests of a connection. Whoever sends
-// them is then somebody behind the trusted proxy, not that proxy itself.
-func behindProxy(c net.Conn) bool {
-	if secured, ok := c.(*tls.Conn); ok {
-		c = secured.NetConn()
-	}
-	switch c := c.(type) {
-	case *inlet:
-		return c.behind
-	case *proxied:
-		return true
-	}
-	return false
-}
-
-// proxyHeader returns the client's address; the zero one where the header does not name any (a health check of the proxy itself).
+// proxyHeader returns the client's address; the zero one where the header names none (a health
+// check of the proxy itself).
 func proxyHeader(r io.Reader) (netip.AddrPort, error) {
 	start := make([]byte, len(proxyV2))
 	if _, err := io.ReadFull(r, start); err != nil {
@@ -132,7 +118,8 @@ func proxyHeaderV2(r io.Reader) (netip.AddrPort, error) {
 	return proxySource(fixed[1], rest)
 }
 
-// proxySource is the source address of a version 2 header; the zero one for families other than TCP over IP.
+// proxySource is the source address of a version 2 header; the zero one for families other than TCP
+// over IP.
 func proxySource(family byte, addresses []byte) (netip.AddrPort, error) {
 	size := 0
 	switch family {

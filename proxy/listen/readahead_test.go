@@ -1,14 +1,16 @@
-package proxy
+package listen
 
 import (
 	"bytes"
 	"io"
 	"net"
 	"testing"
+
+	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// newInlet returns an inlet and the client's end of it.
-func newInlet(t *testing.T) (*inlet, net.Conn) {
+// newReadAhead returns a ReadAhead and the client's end of it.
+func newReadAhead(t *testing.T) (*ReadAhead, net.Conn) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -23,21 +25,22 @@ func newInlet(t *testing.T) (*inlet, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, ok := inletOf(c).(*inlet)
+	in, ok := newConn(c).(*ReadAhead)
 	if !ok {
-		t.Fatal("a TCP connection is no inlet")
+		t.Fatal("a TCP connection is no ReadAhead")
 	}
 	t.Cleanup(func() { in.Close() })
 	return in, client
 }
 
-// What is read ahead is handed on byte by byte, also when reading ahead has ended, and then its buffer goes back.
-func TestInletHandsOnWhatItReadAhead(t *testing.T) {
-	before := aheadBuffers.lent.Load()
-	in, client := newInlet(t)
+// What is read ahead is handed on byte by byte, also when reading ahead has ended, and then its
+// buffer goes back.
+func TestReadAheadHandsOnWhatItReadAhead(t *testing.T) {
+	before := buffers.Ahead.Lent()
+	in, client := newReadAhead(t)
 	sent := bytes.Repeat([]byte("0123456789"), 1000)
 	_, _ = client.Write(sent)
-	in.begin()
+	in.Begin()
 	var got []byte
 	piece := make([]byte, 7)
 	for len(got) < len(sent) {
@@ -47,13 +50,13 @@ func TestInletHandsOnWhatItReadAhead(t *testing.T) {
 		}
 		got = append(got, piece[:n]...)
 		if len(got) == 70 {
-			in.end()
+			in.End()
 		}
 	}
 	if !bytes.Equal(got, sent) {
 		t.Error("other bytes than were sent")
 	}
-	if n := aheadBuffers.lent.Load(); n != before {
+	if n := buffers.Ahead.Lent(); n != before {
 		t.Errorf("%d buffers are still lent", n-before)
 	}
 	client.Close()
@@ -62,10 +65,11 @@ func TestInletHandsOnWhatItReadAhead(t *testing.T) {
 	}
 }
 
-// The byte that net/http waits for between requests, for as long as a client likes, holds no buffer.
-func TestInletReadsASingleByteAlone(t *testing.T) {
-	in, client := newInlet(t)
-	in.begin()
+// The byte that net/http waits for between requests, for as long as a client likes, holds no
+// buffer.
+func TestReadAheadReadsASingleByteAlone(t *testing.T) {
+	in, client := newReadAhead(t)
+	in.Begin()
 	_, _ = io.WriteString(client, "abc")
 	one := make([]byte, 1)
 	if n, err := in.Read(one); n != 1 || err != nil || len(in.rest) != 0 {
@@ -74,26 +78,26 @@ func TestInletReadsASingleByteAlone(t *testing.T) {
 }
 
 // A connection that is closed keeps no buffer, whatever rests in it, and a crowd has none.
-func TestInletBuffersAreFew(t *testing.T) {
-	before := aheadBuffers.lent.Load()
-	var all []*inlet
-	for range aheadMany + 3 {
-		in, client := newInlet(t)
-		in.begin()
+func TestReadAheadBuffersAreFew(t *testing.T) {
+	before := buffers.Ahead.Lent()
+	var all []*ReadAhead
+	for range buffers.Ahead.Most() + 3 {
+		in, client := newReadAhead(t)
+		in.Begin()
 		_, _ = io.WriteString(client, "more than is asked for")
 		if _, err := io.ReadFull(in, make([]byte, 4)); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, in)
 	}
-	if n := aheadBuffers.lent.Load(); n > aheadMany {
+	if n := buffers.Ahead.Lent(); n > buffers.Ahead.Most() {
 		t.Errorf("%d buffers are lent", n)
 	}
 	for _, in := range all {
 		in.Close()
-		in.end()
+		in.End()
 	}
-	if n := aheadBuffers.lent.Load(); n != before {
+	if n := buffers.Ahead.Lent(); n != before {
 		t.Errorf("%d buffers are still lent", n-before)
 	}
 }
