@@ -24,7 +24,6 @@ const (
 	maxUnpacked  = 128 << 20 // bytes unpacked of one upload; Helm refuses charts of more than 100 MiB
 	maxFetched   = 16 << 20  // bytes unpacked of a download: its name is mostly known without them
 	maxTarHeader = 16 << 10  // bytes of a file's header in an archive, with its extensions
-	maxChartWord = 255       // bytes of a chart's name, and of its version: file names are no longer
 )
 
 // ReadChart reads a chart archive that was downloaded to its end, as Helm's loader does, and returns what its Chart.yaml says, its
@@ -148,20 +147,17 @@ func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 // Named reports whether a chart has a name and a version that can be told apart and stand in a path.
 func (c *Chart) Named() bool {
 	both := c.Name + c.Version
-	return c.Name != "" && len(c.Name) <= maxChartWord && c.Version != "" && len(c.Version) <= maxChartWord &&
+	return c.Name != "" && len(c.Name) <= MaxChart && c.Version != "" && len(c.Version) <= MaxChart &&
 		!hasControl(both) && !strings.ContainsAny(both, `/\`)
 }
 
 // bounded is s, or "" where it is longer than what is kept.
 func bounded(s string) string {
-	if len(s) > maxChartWord {
+	if len(s) > MaxChart {
 		return ""
 	}
 	return s
 }
-
-// errUnnamed: a chart that has no name cannot be asked for by it.
-var errUnnamed = errors.New("no name")
 
 // errNoArchive: the bytes are not even packed.
 var errNoArchive = errors.New("no gzip")
@@ -180,7 +176,7 @@ func (e notChart) Unwrap() []error { return []error{ErrNotChart, e.reason} }
 // that begins with "v", else one that is not complete.
 func SplitChartFile(file string) (name, version string, ok bool) {
 	base := strings.TrimSuffix(strings.TrimSuffix(file, ".prov"), ".tgz")
-	if len(base) > 2*maxChartWord+1 {
+	if len(base) > 2*MaxChart+1 {
 		return "", "", false
 	}
 	full := func(v string) bool { _, err := semver.StrictNewVersion(v); return err == nil }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 
 	"go.yaml.in/yaml/v2"
@@ -28,8 +29,8 @@ func IndexedCharts(r io.Reader, each func(url string, c Chart)) error {
 	return x.readAll(r)
 }
 
-// findCharts reads an index.yaml for the charts that have one of some digests.
-func findCharts(r io.Reader, byDigest map[string]Chart, each func(Chart)) error {
+// FindCharts reads an index.yaml for the charts that have one of some digests.
+func FindCharts(r io.Reader, byDigest map[string]Chart, each func(Chart)) error {
 	x := indexReader{each: func(_ string, c Chart) { each(c) }}
 	x.wants = func(entry []byte) bool {
 		for digest := range byDigest {
@@ -241,4 +242,18 @@ func prefixedDigest(s string) string {
 		return s
 	}
 	return "sha256:" + s
+}
+
+// ArchivePath is the path of what an index.yaml lists. at is its own path, and host what users call its server.
+func ArchivePath(at, host, listed string) (path string, ok bool) {
+	ref, err := url.Parse(listed)
+	if err != nil {
+		return "", false
+	}
+	name, _, _ := strings.Cut(host, "/")
+	if ref.Host != "" && !strings.EqualFold(ref.Host, name) {
+		return "", false
+	}
+	path = (&url.URL{Path: at}).ResolveReference(ref).Path
+	return path, len(path) <= 2*MaxChart && strings.HasPrefix(path, "/") && !hasControl(path)
 }

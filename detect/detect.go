@@ -1,15 +1,20 @@
-// Package detect works out what registry and chart traffic means, and nothing else.
+// Package detect is the vocabulary of what registry and chart traffic means.
 //
-// The path of the data:
+// A request line becomes a Request (Classify, a pure function of method, path and query). The proxy
+// adds the client, the answer and the bodies, as far as they are kept: that is an Operation. What
+// operations add up to is an Event, something that happened at an upstream. Package detect/track
+// makes events out of operations.
 //
-//	Classify      one request line becomes a Request (pure)
-//	Operation     the Request with its client, answer and bodies, filled in by the proxy as the transfer goes on
-//	Tracker       what the operations of one client in one repository add up to: Events
-//	Ledger        where the Tracker keeps what must survive a crash; cmd wires the outbox to it
+// The rest of the package reads what the bodies hold and what the answers say:
 //
-// Writes go through Tracker.Intend (before the last byte goes upstream) and Tracker.Settle (before the client gets its
-// answer); reads are observed by Tracker.Start, Tracker.Answered and Tracker.End, which never block and never fail.
-// What waits for a later request is durable when it is a push (a row of the Ledger) and bounded memory when it is a pull.
+//	ReadManifest              what an image, an artifact or an index says of itself
+//	ReadChart, ReadUpload     what a chart archive, or a form with archives, holds
+//	IndexedCharts             what a chart repository's index.yaml lists
+//	TokenName, Evidence       which names the traffic carries, and whether the upstream checks them
+//	Ledger                    where the tracker keeps what must survive a crash
+//
+// All of these readers are given bytes that strangers chose: each has a bound for what it reads and
+// for what it keeps (docs/inputs.md).
 //
 // detect imports nothing of ours, opens no connection and writes no log.
 package detect

@@ -31,7 +31,6 @@ const (
 	dockerSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
 	dockerSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 	ociArtifact         = "application/vnd.oci.artifact.manifest.v1+json" // withdrawn, still in registries
-	buildKitAttestation = "application/vnd.docker.attestation.manifest.v1+json"
 	dockerImageConfig   = "application/vnd.docker.container.image.v1+json"
 	helmConfig          = "application/vnd.cncf.helm.config.v1+json"
 )
@@ -48,6 +47,9 @@ const (
 	maxAnnotations = 16 << 10 // bytes of all annotations' keys and values
 	maxNotes       = 256      // annotations
 )
+
+// BuildKitAttestation is the artifact type of the attestations that BuildKit lists in an index.
+const BuildKitAttestation = "application/vnd.docker.attestation.manifest.v1+json"
 
 // ReadManifest reads a decoded manifest. mediaType is the Content-Type that came with it; the
 // bytes' own word goes before. Size is the manifest's, its config's and its layers' bytes together;
@@ -441,4 +443,18 @@ func bundlePurpose(w *wireManifest) ArtifactKind {
 		return SBOM
 	}
 	return Attestation
+}
+
+// IsManifestType reports whether what an index lists under a media type is a manifest.
+func IsManifestType(mediaType string) bool {
+	switch mediaType {
+	case "", ocispec.MediaTypeImageManifest, dockerManifest, dockerSchema1, dockerSchema1Signed, ociArtifact:
+		return true
+	}
+	return IsIndexType(mediaType)
+}
+
+// IsIndexType reports whether a media type is that of an index.
+func IsIndexType(mediaType string) bool {
+	return mediaType == dockerList || mediaType == "application/vnd.oci.image.index.v1+json"
 }

@@ -56,13 +56,13 @@ var actionNames = [...]string{
 	ProvenancePost: "provenance post", ChartGet: "chart get", ProvenanceGet: "provenance get", ArchiveGet: "archive get", ChartIndex: "chart index", ChartDelete: "chart delete", ChartInfo: "chart info",
 }
 
-// wholeAnswer reports whether the answer is all of what was asked for.
-func (op *Operation) wholeAnswer() bool {
+// WholeAnswer reports whether the answer is all of what was asked for.
+func (op *Operation) WholeAnswer() bool {
 	return op.Status == http.StatusOK || op.Status == http.StatusPartialContent && op.Whole
 }
 
-// wholeBlob reports whether a blob was asked for, and is answered, in full.
-func (op *Operation) wholeBlob() bool {
+// WholeBlob reports whether a blob was asked for, and is answered, in full.
+func (op *Operation) WholeBlob() bool {
 	return op.Whole || !op.Range && op.Status != http.StatusPartialContent
 }
 
@@ -136,8 +136,6 @@ type Operation struct {
 	GotChart *Chart
 	Complete bool // every byte of the answer went to the client
 	Whole    bool // a 206 that has all of the bytes, as some proxies and CDNs answer
-
-	traced traced // the Tracker's, between Start and End
 }
 
 // Body is a manifest or other small body as bellbuoy saw it.

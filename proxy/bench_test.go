@@ -16,6 +16,7 @@ import (
 	godigest "github.com/opencontainers/go-digest"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
@@ -31,7 +32,7 @@ func BenchmarkManifestGet(b *testing.B) {
 	h, err := New(Options{
 		Upstreams: []Upstream{{Name: "images", Kind: detect.Registry, URL: &url.URL{Scheme: "http", Host: manifestServer(b, manifest)}}},
 		Limits:    Limits{UpstreamConnect: time.Second, UpstreamResponseHeader: time.Minute, StalledBody: time.Minute, WriteTimeout: time.Minute},
-		Tracker:   detect.NewTracker(detect.Config{}, forgetful{}, nil),
+		Tracker:   track.New(track.Config{}, forgetful{}, nil),
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
 // exchange is one request and its answer. Its handler's goroutine owns it, except for what says otherwise.
@@ -29,12 +30,13 @@ type exchange struct {
 	ctx    context.Context // of the upstream's request
 
 	op        detect.Operation
-	asking    *probe        // the upstream is being asked whether it vouches for the name; nil: it is not
-	through   *probe        // of the token server, with a made-up login; nil: the name does not come from the login that fetched a token
-	fetches   *fetchedToken // what is known of the token that the answer holds; nil: the request fetches none
-	unsure    bool          // it is not known whether the upstream vouches for the name
-	forbidden bool          // the upstream vouches for the name if it answers 2xx
-	started   bool          // the Tracker was told of the start, and waits for the end
+	transfer  track.Transfer // of a read: the Tracker's, between Start and End
+	asking    *probe         // the upstream is being asked whether it vouches for the name; nil: it is not
+	through   *probe         // of the token server, with a made-up login; nil: the name does not come from the login that fetched a token
+	fetches   *fetchedToken  // what is known of the token that the answer holds; nil: the request fetches none
+	unsure    bool           // it is not known whether the upstream vouches for the name
+	forbidden bool           // the upstream vouches for the name if it answers 2xx
+	started   bool           // Tracker.Start was called, and End is still to be
 	ended     bool
 	got       kept      // what is kept of the answer's body
 	rest      *download // a long body that is passed on when the reverse proxy is done; nil: that has passed it on
@@ -46,7 +48,7 @@ type exchange struct {
 	cutOff   atomic.Pointer[clientError] // why it did not
 	up, down *watchdog                   // of the bodies
 	gate     *gate                       // of a write; nil for reads
-	settled  *detect.Intent              // of a write that was answered clearly, to a client that was still there
+	settled  *track.Intent               // of a write that was answered clearly, to a client that was still there
 	failure  string                      // kind of the upstream's failure; "": none
 }
 
@@ -114,7 +116,7 @@ func (x *exchange) tellEnd(complete bool) {
 		_ = http.NewResponseController(&x.answer).Flush() // the client has all before bellbuoy waits for the upstream's word about the name
 	}
 	x.vouch()
-	x.guarded("End", func() { x.g.Tracker.End(&x.op) })
+	x.guarded("End", func() { x.g.Tracker.End(&x.transfer, &x.op) })
 }
 
 // carry hands the request to the reverse proxy.

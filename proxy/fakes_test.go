@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
@@ -28,7 +29,7 @@ type tracker struct {
 
 	mu        sync.Mutex
 	inFlight  map[string]bool // by request ID
-	open      map[*detect.Intent]bool
+	open      map[*track.Intent]bool
 	ended     []detect.Operation
 	intended  []detect.Operation
 	settled   []detect.Operation
@@ -48,7 +49,7 @@ type tracker struct {
 }
 
 func newTracker(t *testing.T) *tracker {
-	return &tracker{t: t, inFlight: map[string]bool{}, open: map[*detect.Intent]bool{}, changed: make(chan struct{})}
+	return &tracker{t: t, inFlight: map[string]bool{}, open: map[*track.Intent]bool{}, changed: make(chan struct{})}
 }
 
 func (f *tracker) change(do func()) {
@@ -62,16 +63,17 @@ func (f *tracker) change(do func()) {
 	f.changed = make(chan struct{})
 }
 
-func (f *tracker) Start(op *detect.Operation) {
+func (f *tracker) Start(op *detect.Operation) (_ track.Transfer) {
 	f.change(func() {
 		if f.inFlight[op.ID] {
 			f.t.Errorf("%s started twice", op.ID)
 		}
 		f.inFlight[op.ID] = true
 	})
+	return
 }
 
-func (f *tracker) Answered(op *detect.Operation) {
+func (f *tracker) Answered(_ *track.Transfer, op *detect.Operation) {
 	f.change(func() {
 		if !f.inFlight[op.ID] {
 			f.t.Errorf("%s answered without start", op.ID)
@@ -79,7 +81,7 @@ func (f *tracker) Answered(op *detect.Operation) {
 	})
 }
 
-func (f *tracker) End(op *detect.Operation) {
+func (f *tracker) End(_ *track.Transfer, op *detect.Operation) {
 	f.change(func() {
 		if !f.inFlight[op.ID] {
 			f.t.Errorf("%s ended without start", op.ID)
@@ -89,15 +91,15 @@ func (f *tracker) End(op *detect.Operation) {
 	})
 }
 
-func (f *tracker) Intend(_ context.Context, op *detect.Operation) (*detect.Intent, error) {
-	var in *detect.Intent
+func (f *tracker) Intend(_ context.Context, op *detect.Operation) (*track.Intent, error) {
+	var in *track.Intent
 	f.change(func() {
 		if f.onIntend != nil {
 			f.onIntend()
 		}
 		f.intended = append(f.intended, *op)
 		if !f.noIntent {
-			in = &detect.Intent{ID: op.ID}
+			in = &track.Intent{ID: op.ID}
 			f.open[in] = true
 		}
 	})
@@ -105,7 +107,7 @@ func (f *tracker) Intend(_ context.Context, op *detect.Operation) (*detect.Inten
 }
 
 // end takes an intent off, which must be open.
-func (f *tracker) end(in *detect.Intent, what string, do func()) {
+func (f *tracker) end(in *track.Intent, what string, do func()) {
 	f.change(func() {
 		if !f.open[in] {
 			f.t.Errorf("%s of an intent that is not open", what)
@@ -115,7 +117,7 @@ func (f *tracker) end(in *detect.Intent, what string, do func()) {
 	})
 }
 
-func (f *tracker) Settle(_ context.Context, in *detect.Intent, op *detect.Operation) error {
+func (f *tracker) Settle(_ context.Context, in *track.Intent, op *detect.Operation) error {
 	f.end(in, "Settle", func() {
 		if f.onSettle != nil {
 			f.onSettle()
@@ -125,11 +127,11 @@ func (f *tracker) Settle(_ context.Context, in *detect.Intent, op *detect.Operat
 	return nil
 }
 
-func (f *tracker) Leave(in *detect.Intent) { f.end(in, "Leave", func() { f.left++ }) }
+func (f *tracker) Leave(in *track.Intent) { f.end(in, "Leave", func() { f.left++ }) }
 
-func (f *tracker) Handed(*detect.Intent) { f.change(func() { f.handed++ }) }
+func (f *tracker) Handed(*track.Intent) { f.change(func() { f.handed++ }) }
 
-func (f *tracker) Drop(_ context.Context, in *detect.Intent) error {
+func (f *tracker) Drop(_ context.Context, in *track.Intent) error {
 	f.end(in, "Drop", func() { f.dropped++ })
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
 // scripted is an upstream that answers /odd with given bytes, whatever they are, and everything else with the path that was asked for.
@@ -85,19 +86,19 @@ func (o outcome) equal(p outcome) bool {
 // quiet is a Tracker that hears nothing.
 type quiet struct{ Tracker }
 
-func (quiet) Start(*detect.Operation)    {}
-func (quiet) Answered(*detect.Operation) {}
-func (quiet) End(*detect.Operation)      {}
-func (quiet) Leave(*detect.Intent)       {}
-func (quiet) Handed(*detect.Intent)      {}
+func (quiet) Start(*detect.Operation) (_ track.Transfer)  { return }
+func (quiet) Answered(*track.Transfer, *detect.Operation) {}
+func (quiet) End(*track.Transfer, *detect.Operation)      {}
+func (quiet) Leave(*track.Intent)                         {}
+func (quiet) Handed(*track.Intent)                        {}
 
 func (quiet) Standing(_, _, _, _ string) (string, bool, bool) { return "", true, true }
 
-func (quiet) Intend(context.Context, *detect.Operation) (*detect.Intent, error) {
-	return new(detect.Intent), nil
+func (quiet) Intend(context.Context, *detect.Operation) (*track.Intent, error) {
+	return new(track.Intent), nil
 }
-func (quiet) Settle(context.Context, *detect.Intent, *detect.Operation) error { return nil }
-func (quiet) Drop(context.Context, *detect.Intent) error                      { return nil }
+func (quiet) Settle(context.Context, *track.Intent, *detect.Operation) error { return nil }
+func (quiet) Drop(context.Context, *track.Intent) error                      { return nil }
 
 // pair is the same proxy twice, with the fast path and without.
 func pair(t testing.TB, address string) (fast, plain *Handler) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
 var (
@@ -42,7 +43,7 @@ type gate struct {
 	told    bool // the Tracker was told of the intent
 	closed  bool // there is an answer, or there will be none
 	settled bool // the intent was handed over
-	intent  *detect.Intent
+	intent  *track.Intent
 	timeout *time.Timer // of the detached write
 }
 
@@ -156,7 +157,7 @@ func (g *gate) awaitFound() {
 }
 
 // close ends the gate: no intent is made after it. It returns the one that was made, for the caller to settle, leave or drop, and whether the Tracker was told at all.
-func (g *gate) close() (intent *detect.Intent, told bool) {
+func (g *gate) close() (intent *track.Intent, told bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.closed && g.timeout != nil {
@@ -171,7 +172,7 @@ func (g *gate) close() (intent *detect.Intent, told bool) {
 }
 
 // late makes the intent of a write that the upstream took before it had all of the body.
-func (g *gate) late() *detect.Intent {
+func (g *gate) late() *track.Intent {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.awaitFound()

@@ -1,11 +1,11 @@
 package proxy
 
 import (
-	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
 var (
-	_ Tracker = (*detect.Tracker)(nil)
+	_ Tracker = (*track.Tracker)(nil)
 	_ Asker   = (*upstream.Client)(nil)
 )

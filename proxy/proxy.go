@@ -28,37 +28,54 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// Tracker is what detect makes of the traffic. The Operation is the proxy's: a Tracker keeps no pointer to it.
-//
-// Start, Answered and End never block. While the upstream's word about a name is awaited, Operation.Client has it as
-// Claimed; in the last call it is the Operator, should the upstream vouch for it. A client is the same under either.
+// Tracker is what the traffic is reported to. track.Tracker implements it. The Operation is the
+// proxy's: a Tracker keeps no pointer to it.
 type Tracker interface {
-	Start(op *detect.Operation)
-	Answered(op *detect.Operation)
-	End(op *detect.Operation)
+	Observer
+	Intents
+	TagIndex
+}
 
+// Observer follows requests that change nothing an event tells of. Its methods never block.
+//
+// While it is not known whether the upstream vouches for a name, Operation.Client has it as
+// Claimed. At End it is the Operator, if the upstream vouches for it. A client is the same under
+// either.
+type Observer interface {
+	// Start returns what is remembered of the request until its End.
+	Start(op *detect.Operation) track.Transfer
+	Answered(tr *track.Transfer, op *detect.Operation)
+	End(tr *track.Transfer, op *detect.Operation)
+}
+
+// Intents are the writes that are on their way.
+type Intents interface {
 	// Intend commits what a write is about to do. On a failure of the store it returns an intent that is in memory
 	// only, and an error that wraps detect.ErrStore.
-	Intend(ctx context.Context, op *detect.Operation) (*detect.Intent, error)
-	// Settle makes a clear answer (2xx to 4xx) of a write true.
-	Settle(ctx context.Context, in *detect.Intent, op *detect.Operation) error
+	Intend(ctx context.Context, op *detect.Operation) (*track.Intent, error)
+	// Settle turns an intent into its event or none, by a clear answer (2xx to 4xx).
+	Settle(ctx context.Context, in *track.Intent, op *detect.Operation) error
 	// Leave is for writes whose outcome is unknown.
-	Leave(in *detect.Intent)
+	Leave(in *track.Intent)
 	// Drop is for writes that surely never reached the upstream.
-	Drop(ctx context.Context, in *detect.Intent) error
+	Drop(ctx context.Context, in *track.Intent) error
 	// Handed is for writes that were settled, when their clients have got the answer.
-	Handed(in *detect.Intent)
+	Handed(in *track.Intent)
+}
 
-	// Standing is what is known of a tag, and whether anything is.
+// TagIndex answers what bellbuoy knows of tags and manifests, so that fewer look-ups are needed.
+type TagIndex interface {
+	// Standing returns the digest on which a tag stands, and whether anything is known of the tag.
 	Standing(upstream, hint, repository, tag string) (digest string, absent, known bool)
-	// TagsOf are the tags known for a digest.
+	// TagsOf returns the tags known for a digest.
 	TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string
-	// Indexed reports whether every tag of a repository was read once, so that TagsOf are all that there are.
+	// Indexed reports whether every tag of a repository was read once, so that TagsOf returns all.
 	Indexed(ctx context.Context, upstream, hint, repository string) bool
-	// SizeOf is an artifact's size, so that a delete needs no GET to tell it.
+	// SizeOf returns an artifact's size, so that a delete needs no GET for it.
 	SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool)
 }
 

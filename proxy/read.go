@@ -20,7 +20,7 @@ func (x *exchange) read() {
 	x.identify()
 	x.beginFetch()
 	x.started = true
-	x.guarded("Start", func() { x.g.Tracker.Start(&x.op) })
+	x.guarded("Start", func() { x.transfer = x.g.Tracker.Start(&x.op) })
 	if x.carryFast() || x.carryUpload() {
 		return
 	}
@@ -39,7 +39,7 @@ func (x *exchange) answered(res *http.Response) error {
 		x.settle(res)
 	} else {
 		x.note(res)
-		x.guarded("Answered", func() { x.g.Tracker.Answered(&x.op) })
+		x.guarded("Answered", func() { x.g.Tracker.Answered(&x.transfer, &x.op) })
 	}
 	x.keepInFront(res.Header)
 	x.up.stop()

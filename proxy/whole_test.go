@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
 // FuzzWholeRequests sends requests of every kind, with bodies of every kind, through a Handler and a Tracker to an upstream that takes them all.
@@ -51,7 +52,7 @@ func FuzzWholeRequests(f *testing.F) {
 			kind = detect.ChartMuseum
 		}
 		ledger := &measured{T: t, rows: map[detect.Key]detect.Row{}}
-		tracker := detect.NewTracker(detect.Config{Accessories: true}, ledger, nobody{})
+		tracker := track.New(track.Config{Accessories: true}, ledger, nobody{})
 		h, err := New(Options{Upstreams: []Upstream{{Name: "up", Kind: kind, URL: u}}, Tracker: tracker})
 		if err != nil {
 			t.Fatal(err)

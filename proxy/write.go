@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
 // lookupTime bounds all that is asked on behalf of one write.
@@ -136,7 +137,7 @@ func (g *generation) warnStore(what string, err error) {
 }
 
 // intend commits the intent of a write whose body has arrived.
-func (x *exchange) intend() (in *detect.Intent, err error) {
+func (x *exchange) intend() (in *track.Intent, err error) {
 	x.vouch()
 	done := x.guarded("Intend", func() { in, err = x.g.Tracker.Intend(x.ctx, &x.op) })
 	if !done {

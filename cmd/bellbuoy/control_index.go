@@ -10,6 +10,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
@@ -78,7 +79,7 @@ type indexWalk struct {
 	flush    func() error
 	before   indexLine // of the upstreams that are done
 	told     time.Time
-	waiting  []detect.Learned
+	waiting  []track.Learned
 }
 
 func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress, error) {
@@ -135,7 +136,7 @@ func (x *indexWalk) whole(ctx context.Context, repository string) error {
 
 // Tag implements upstream.Sink.
 func (x *indexWalk) Tag(ctx context.Context, f upstream.Found) error {
-	l := detect.Learned{Upstream: x.upstream, Repository: f.Repository, Tag: f.Tag, Digest: f.Digest, MediaType: f.MediaType, At: time.Now().Add(-askedBefore)}
+	l := track.Learned{Upstream: x.upstream, Repository: f.Repository, Tag: f.Tag, Digest: f.Digest, MediaType: f.MediaType, At: time.Now().Add(-askedBefore)}
 	if f.Body != nil {
 		l.Size = int64(len(f.Body))
 		if m, err := detect.ReadManifest(f.Body, f.MediaType); err == nil {

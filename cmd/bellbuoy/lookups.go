@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// askers is detect.Asker on the clients of the configured upstreams. A reload replaces them.
+// askers is track.Asker on the clients of the configured upstreams. A reload replaces them.
 type askers struct {
 	byName atomic.Pointer[map[string]*upstream.Client]
 }
@@ -24,7 +24,7 @@ func (a *askers) of(name string) (*upstream.Client, error) {
 	return nil, fmt.Errorf("upstream %s is not configured any more", name)
 }
 
-// Manifest implements detect.Asker. The hint of a mirror is not asked with: nobody writes through one.
+// Manifest implements track.Asker. The hint of a mirror is not asked with: nobody writes through one.
 func (a *askers) Manifest(ctx context.Context, name, _, repository, reference string) (detect.Found, error) {
 	c, err := a.of(name)
 	if err != nil {
@@ -40,7 +40,7 @@ func (a *askers) Manifest(ctx context.Context, name, _, repository, reference st
 	return detect.Found{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Manifest: m.Body}, nil
 }
 
-// Read implements detect.Asker.
+// Read implements track.Asker.
 func (a *askers) Read(ctx context.Context, name, _, repository, digest string) (detect.Found, error) {
 	c, err := a.of(name)
 	if err != nil {
@@ -56,7 +56,7 @@ func (a *askers) Read(ctx context.Context, name, _, repository, digest string) (
 	return detect.Found{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Manifest: m.Body}, nil
 }
 
-// Chart implements detect.Asker.
+// Chart implements track.Asker.
 func (a *askers) Chart(ctx context.Context, name, tenant, chart, version string) (detect.Found, error) {
 	c, err := a.of(name)
 	if err != nil {
@@ -76,7 +76,7 @@ func (a *askers) Chart(ctx context.Context, name, tenant, chart, version string)
 	return detect.Found{Digest: found.Digest, Size: found.Size}, nil
 }
 
-// ChartIndex implements detect.Asker.
+// ChartIndex implements track.Asker.
 func (a *askers) ChartIndex(ctx context.Context, name, tenant string) (io.ReadCloser, error) {
 	c, err := a.of(name)
 	if err != nil {

@@ -3,37 +3,37 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
 // trackerMetrics shows what detect counts; detect itself knows no metrics.
-type trackerMetrics struct{ tracker *detect.Tracker }
+type trackerMetrics struct{ tracker *track.Tracker }
 
 var trackerDescriptions = []struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
-	value func(*detect.Stats) float64
+	value func(*track.Stats) float64
 }{
 	{describeMetric("bellbuoy_open_intents", "Writes whose outcome is unknown and that the upstream has not told yet."), prometheus.GaugeValue,
-		func(s *detect.Stats) float64 { return float64(s.OpenIntents) }},
+		func(s *track.Stats) float64 { return float64(s.OpenIntents) }},
 	{describeMetric("bellbuoy_intents_given_up_total", "Writes whose outcome the upstream has not told for 7 days, and never will be known."), prometheus.CounterValue,
-		func(s *detect.Stats) float64 { return float64(s.GivenUp) }},
+		func(s *track.Stats) float64 { return float64(s.GivenUp) }},
 	{describeMetric("bellbuoy_writes_in_flight", "Pushes and deletes that wait for their answer."), prometheus.GaugeValue,
-		func(s *detect.Stats) float64 { return float64(s.InFlight) }},
+		func(s *track.Stats) float64 { return float64(s.InFlight) }},
 	{describeMetric("bellbuoy_held_pushes", "Manifests put by digest that wait for their index or tag."), prometheus.GaugeValue,
-		func(s *detect.Stats) float64 { return float64(s.HeldPushes) }},
+		func(s *track.Stats) float64 { return float64(s.HeldPushes) }},
 	{describeMetric("bellbuoy_correlation_sessions", "Clients in repositories whose reads are correlated."), prometheus.GaugeValue,
-		func(s *detect.Stats) float64 { return float64(s.Sessions) }},
+		func(s *track.Stats) float64 { return float64(s.Sessions) }},
 	{describeMetric("bellbuoy_correlation_bytes", "Memory that their correlation takes, about."), prometheus.GaugeValue,
-		func(s *detect.Stats) float64 { return float64(s.SessionBytes + s.ContentBytes) }},
+		func(s *track.Stats) float64 { return float64(s.SessionBytes + s.ContentBytes) }},
 	{describeMetric("bellbuoy_tag_index_entries", "Rows of the tag index in memory."), prometheus.GaugeValue,
-		func(s *detect.Stats) float64 { return float64(s.Index) }},
+		func(s *track.Stats) float64 { return float64(s.Index) }},
 	{describeMetric("bellbuoy_tag_index_hits_total", "Questions that the tag index in memory answered."), prometheus.CounterValue,
-		func(s *detect.Stats) float64 { return float64(s.Hits) }},
+		func(s *track.Stats) float64 { return float64(s.Hits) }},
 	{describeMetric("bellbuoy_tag_index_misses_total", "Questions that it could not answer."), prometheus.CounterValue,
-		func(s *detect.Stats) float64 { return float64(s.Misses) }},
+		func(s *track.Stats) float64 { return float64(s.Misses) }},
 	{describeMetric("bellbuoy_observations_dropped_total", "Things seen in reads for which there was no room; events are not among them."), prometheus.CounterValue,
-		func(s *detect.Stats) float64 { return float64(s.Dropped) }},
+		func(s *track.Stats) float64 { return float64(s.Dropped) }},
 }
 
 func describeMetric(name, help string) *prometheus.Desc {

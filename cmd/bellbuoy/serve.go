@@ -17,6 +17,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
@@ -91,7 +92,7 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	b.backer, _ = s.(backer)
 	b.asker.configure(w.askers)
-	b.tracker = detect.NewTracker(w.trackerConfig(log), outbox, b.asker)
+	b.tracker = track.New(w.trackerConfig(log), outbox, b.asker)
 	b.data = data{tracker: b.tracker, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
 	registry.MustRegister(trackerMetrics{b.tracker})
 	if b.handler, err = proxy.New(w.proxyOptions(b.data)); err != nil {
@@ -127,7 +128,7 @@ type buoy struct {
 	backer     backer // nil: the store is PostgreSQL
 	outbox     *notify.Outbox
 	dispatcher *notify.Dispatcher
-	tracker    *detect.Tracker
+	tracker    *track.Tracker
 	asker      *askers
 	data       data
 	handler    *proxy.Handler
@@ -305,7 +306,7 @@ func openStore(ctx context.Context, c *config.Config, replica string) (outboxSto
 // trims bound the tag index in the store.
 func trims() []store.Trim {
 	var all []store.Trim
-	for _, kind := range detect.BoundedKinds() {
+	for _, kind := range track.BoundedKinds() {
 		all = append(all, store.Trim{Kind: string(kind), Max: indexRows})
 	}
 	return all

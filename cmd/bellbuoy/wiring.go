@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
-	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
@@ -82,7 +82,7 @@ func (w *wiring) close() { closeAll(w.clients) }
 
 // data are the running parts that the data plane is connected to. Its zero value is for a handler that only classifies.
 type data struct {
-	tracker *detect.Tracker
+	tracker *track.Tracker
 	healthy func() error
 	log     *zap.Logger
 	metrics *proxy.Metrics
@@ -122,9 +122,9 @@ func (w *wiring) serverOptions(h *proxy.Handler, log *zap.Logger) listen.Options
 	}
 }
 
-func (w *wiring) trackerConfig(log *zap.Logger) detect.Config {
+func (w *wiring) trackerConfig(log *zap.Logger) track.Config {
 	c := w.config.Correlation
-	return detect.Config{
+	return track.Config{
 		Accessories:  w.config.Detection.Accessories,
 		UntaggedPush: time.Duration(c.UntaggedPush), UntaggedPushMax: time.Duration(c.UntaggedPushMax),
 		Pull: time.Duration(c.Pull), Repeat: time.Duration(c.Repeat),

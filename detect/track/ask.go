@@ -1,0 +1,365 @@
+package track
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+const (
+	// firm is for how long a write must not show at the upstream, before it counts as not done: a request that lost
+	// its connection may still be at work.
+	firm = 3 * time.Second
+	// askTimeout bounds one question.
+	askTimeout = 30 * time.Second
+	// adoptEvery is how often rows of other processes' intents are looked for, adoptPage how many at once …
+	adoptEvery = 3 * time.Second
+	adoptPage  = 1024
+	// … and adoptFew how many take the places of others where memory has no room.
+	adoptFew = 32
+	// askRest is how long the end of a question waits for that of others.
+	askRest = 5 * time.Millisecond
+)
+
+// askOpen asks the upstreams about open intents, at once and until they say, and takes over intents that nobody holds:
+// those of an earlier process at start, and other replicas' whose lease has ended.
+func (t *Tracker) askOpen(ctx context.Context) {
+	t.open.init()
+	var running sync.WaitGroup
+	defer running.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	adopted := adoption{first: true}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-t.open.wake:
+		}
+		now := time.Now()
+		if now.Sub(adopted.at) >= adoptEvery {
+			adopted.at = now
+			t.adopt(ctx, &adopted)
+		}
+		wait := adopted.at.Add(adoptEvery).Sub(now)
+		if next := t.askDue(ctx, &running, now); !next.IsZero() {
+			wait = min(wait, next.Sub(now))
+		}
+		timer.Reset(max(wait, time.Millisecond))
+	}
+}
+
+// askDue begins the questions that are due, and returns when the next one is.
+func (t *Tracker) askDue(ctx context.Context, running *sync.WaitGroup, now time.Time) (next time.Time) {
+	take, next := t.open.due(now)
+	for _, a := range take {
+		running.Go(func() {
+			t.askAbout(ctx, a)
+			time.AfterFunc(askRest, t.open.awake)
+		})
+	}
+	return next
+}
+
+// adoption is how far the rows of intents have been looked through.
+type adoption struct {
+	at    time.Time
+	after string // the last row of the last page; "": the next page is the first
+	first bool   // the first round is not over
+}
+
+// adopt opens the intents of this replica that the proxy does not hold: all of them at first, then a page each time.
+func (t *Tracker) adopt(ctx context.Context, last *adoption) {
+	for {
+		room := min(max(maxOpen-t.open.len(), adoptFew), adoptPage)
+		rows, err := t.ledger.Own(ctx, rowIntent, last.after, room)
+		if err != nil {
+			return // the next look finds them
+		}
+		for _, row := range rows {
+			t.adoptRow(row)
+		}
+		if len(rows) < room {
+			last.after, last.first = "", false
+			return
+		}
+		last.after = rows[len(rows)-1].ID
+		if !last.first || room < adoptPage {
+			return
+		}
+	}
+}
+
+func (t *Tracker) adoptRow(row detect.Row) {
+	id := intentIDOf(row.Key)
+	if t.flight.has(id) || t.open.has(id) {
+		return
+	}
+	in, err := intentOf(row)
+	if err != nil {
+		in = &Intent{ID: id, key: row.Key, durable: true} // of another version: it ends when it is given up
+	}
+	t.open.add(in, time.Now())
+}
+
+// askAbout asks once.
+func (t *Tracker) askAbout(ctx context.Context, a *asked) {
+	in, err := t.intent(ctx, a)
+	if ctx.Err() != nil || in == nil && err == nil {
+		t.open.remove(a.id)
+		return
+	}
+	said, out := unsaid, outcome{}
+	if err == nil {
+		asking, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		said, out = t.question(asking, &in.w)
+	}
+	now := time.Now()
+	switch {
+	case said == notDone && now.Sub(a.since) < firm, ctx.Err() != nil:
+		t.open.again(a, now)
+	case said != unsaid:
+		t.close(ctx, a, in, out)
+	case a.expired(now):
+		t.giveUp(ctx, a)
+	default:
+		t.open.again(a, now)
+	}
+}
+
+// intent is the one that is asked about; nil: its row has been settled elsewhere meanwhile.
+func (t *Tracker) intent(ctx context.Context, a *asked) (in *Intent, err error) {
+	if a.in != nil {
+		return a.in, nil
+	}
+	err = t.ledger.View(ctx, func(v detect.View) error {
+		in = nil
+		row, ok, err := v.Get(a.key)
+		if err != nil || !ok {
+			return err
+		}
+		in, err = intentOf(row)
+		return err
+	})
+	return in, err
+}
+
+// giveUp ends an intent that no upstream said anything about for too long.
+func (t *Tracker) giveUp(ctx context.Context, a *asked) {
+	if a.in == nil {
+		err := t.ledger.Commit(ctx, scopeOf(a.key), func(detect.View) (detect.Changes, error) { return detect.Changes{Delete: []detect.Key{a.key}}, nil })
+		if err != nil {
+			t.open.again(a, time.Now())
+			return
+		}
+	}
+	if t.open.remove(a.id) {
+		t.noteGivenUp(a.key)
+	}
+}
+
+func (t *Tracker) noteGivenUp(k detect.Key) {
+	t.givenUp.Add(1)
+	if tell := t.config().GivenUp; tell != nil {
+		parts := strings.SplitN(k.ID, separator, 5)
+		tell(parts[0], parts[min(2, len(parts)-1)], parts[min(3, len(parts)-1)])
+	}
+}
+
+// close settles an intent by what the upstream showed.
+func (t *Tracker) close(ctx context.Context, a *asked, in *Intent, out outcome) {
+	if !t.open.remove(a.id) {
+		return // settled by what somebody else was shown
+	}
+	out.inferred = in.w.Took.IsZero()
+	if out.done {
+		reading, cancel := context.WithTimeout(ctx, askTimeout)
+		t.readBack(reading, &in.w, out.digest)
+		cancel()
+	}
+	_ = t.settle(ctx, in, out) // where the store fails the row stays, and is found again
+}
+
+// verdict is what the upstream says of a write.
+type verdict uint8
+
+const (
+	unsaid  verdict = iota // it is down, refuses to say, or is still at it
+	done                   // it did it
+	notDone                // it did not, or what stands there stood there before
+)
+
+// question asks what became of a write.
+func (t *Tracker) question(ctx context.Context, w *write) (verdict, outcome) {
+	out := outcome{digest: w.Digest}
+	switch w.Do {
+	case doPut:
+		return t.askPut(ctx, w)
+	case doDelete:
+		return t.askUntag(ctx, w)
+	}
+	if w.Do == doUpload && !w.Chart.Named() {
+		return t.askClaims(ctx, w)
+	}
+	found, err := t.ask.Chart(ctx, w.Upstream, w.Repository, w.Chart.Name, w.Chart.Version)
+	if w.Do == doRemove {
+		return w.askedDelete(found, err, &out), out
+	}
+	if err != nil && t.lists(ctx, w) {
+		found, err = detect.Found{Digest: w.Digest}, nil
+	}
+	switch {
+	case err != nil:
+		return unsaid, out
+	case found.Absent, found.Digest != "" && w.Digest != "" && found.Digest != w.Digest:
+		return notDone, out
+	case w.Before.Known && !w.Before.Absent && (w.Before.Digest == "" || w.Before.Digest == w.Digest):
+		return notDone, out // stood there before
+	}
+	out.done = true
+	return done, out
+}
+
+// askUntag asks for what was to be deleted. Where a tag was written again meanwhile, that it is gone says nothing.
+func (t *Tracker) askUntag(ctx context.Context, w *write) (verdict, outcome) {
+	out := outcome{digest: w.Digest}
+	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Reference)
+	said := w.askedDelete(found, err, &out)
+	if said != done || detect.IsDigest(w.Reference) {
+		return said, out
+	}
+	row, err := t.tagRow(ctx, w)
+	switch {
+	case err != nil:
+		return unsaid, outcome{}
+	case row.Wrote.After(w.At):
+		return notDone, outcome{}
+	}
+	return done, out
+}
+
+// tagRow is what the ledger says of the tag that a write names.
+func (t *Tracker) tagRow(ctx context.Context, w *write) (row tagRow, err error) {
+	err = t.ledger.View(ctx, func(v detect.View) (err error) {
+		row, _, err = read[tagRow](v, w.tagKey(w.Reference))
+		return err
+	})
+	return row, err
+}
+
+// askedDelete: was there before and is gone.
+func (w *write) askedDelete(found detect.Found, err error, out *outcome) verdict {
+	switch {
+	case err != nil:
+		return unsaid
+	case !found.Absent, w.Before.Absent:
+		return notDone
+	}
+	out.done = true
+	return done
+}
+
+// askPut: stands there now and did not before.
+func (t *Tracker) askPut(ctx context.Context, w *write) (verdict, outcome) {
+	out := outcome{digest: w.Digest}
+	if detect.IsDigest(w.Reference) {
+		return t.askPutDigest(ctx, w)
+	}
+	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Reference)
+	switch {
+	case err != nil:
+		return unsaid, out
+	case w.Digest == "":
+		return w.askedUnreadable(found)
+	case !found.Absent && found.Digest == w.Digest:
+		if w.Before.Known && w.Before.Digest == w.Digest {
+			return notDone, out // stood there before
+		}
+		out.done, out.tags = true, w.Tags
+		return done, out
+	case found.Absent || w.Before.Known && found.Digest == w.Before.Digest:
+		return t.overwritten(ctx, w, found)
+	}
+	return t.present(ctx, w)
+}
+
+// askedUnreadable: the bytes put could not be decoded, so that only the tag's move tells.
+func (w *write) askedUnreadable(found detect.Found) (verdict, outcome) {
+	if found.Absent || w.Before.Known && w.Before.Digest == found.Digest {
+		return notDone, outcome{}
+	}
+	return done, outcome{done: true, digest: found.Digest, tags: w.Tags}
+}
+
+// overwritten: the tag stands where it stood before, or nowhere. That is a later write's doing only where bellbuoy has seen one.
+func (t *Tracker) overwritten(ctx context.Context, w *write, found detect.Found) (verdict, outcome) {
+	row, err := t.tagRow(ctx, w)
+	switch {
+	case err != nil:
+		return unsaid, outcome{}
+	case row.At.After(w.At) && (found.Absent && row.Digest == "" || !found.Absent && row.Digest == found.Digest):
+		return t.present(ctx, w)
+	}
+	return notDone, outcome{}
+}
+
+// present: the tag stands elsewhere because of a later write, so that the digest's presence decides.
+func (t *Tracker) present(ctx context.Context, w *write) (verdict, outcome) {
+	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Digest)
+	out := outcome{digest: w.Digest}
+	switch {
+	case err != nil:
+		return unsaid, out
+	case found.Absent, w.Before.Present:
+		return notDone, out
+	}
+	out.done, out.tags, out.overtaken = true, w.Tags, true
+	return done, out
+}
+
+// askPutDigest asks for the digest, and for the tags that were put with it.
+func (t *Tracker) askPutDigest(ctx context.Context, w *write) (verdict, outcome) {
+	out := outcome{digest: w.Digest}
+	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Digest)
+	switch {
+	case err != nil:
+		return unsaid, out
+	case found.Absent:
+		return notDone, out
+	}
+	for _, tag := range w.Tags {
+		found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, tag)
+		if err != nil {
+			return unsaid, out
+		}
+		if found.Digest == w.Digest {
+			out.tags = append(out.tags, tag)
+		}
+	}
+	if w.Before.Present && (len(out.tags) == 0 || w.Before.Known && w.Before.Digest == w.Digest) {
+		return notDone, out // stood there before
+	}
+	out.done = true
+	return done, out
+}
+
+// evidence: any client's read of a tag that shows what an open intent has put is what the upstream would say. That a read finds nothing shows
+// nothing: registries answer 404 to who accepts other types.
+func (t *Tracker) evidence(op *detect.Operation) {
+	if t.open.len() == 0 || op.Status != http.StatusOK || op.ContentDigest == "" || op.At.IsZero() || detect.IsDigest(op.Reference) {
+		return
+	}
+	for _, a := range t.open.shownBy(placeOf(op), op.Reference, op.ContentDigest, op.At) {
+		t.later(func(ctx context.Context) {
+			if in, err := t.intent(ctx, a); err == nil && in != nil {
+				t.close(ctx, a, in, outcome{digest: in.w.Digest, done: true, tags: in.w.Tags})
+			}
+		})
+	}
+}

@@ -1,0 +1,238 @@
+package track
+
+import (
+	"slices"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// blobRead is a blob that was asked for, as far as it matters later.
+type blobRead struct {
+	digest string
+	id     blobID
+}
+
+// blob decides what a blob's answer is: with a layer, the pull that it belongs to is a download.
+func (p *pass) blob(op *detect.Operation) {
+	b := blobRead{op.Reference, idOf(op.Reference)}
+	full := op.WholeBlob()
+	found := p.candidates(b.id)
+	if len(found) == 0 && p.t.goOn(p.s, func(a *session) bool { return a.reads(b.id) }) {
+		found = p.candidates(b.id)
+	}
+	if len(found) > 0 {
+		p.belongs(found, b.id, full, op)
+		return
+	}
+	if q := p.unreadable(); q != nil {
+		p.count(q)
+		return
+	}
+	if p.fromStore(op, b.id) { // row 8
+		return
+	}
+	if p.s.reading > 0 && len(p.s.strays) < p.cfg.Bounds.Session {
+		p.s.strays = append(p.s.strays, stray{b, full})
+	}
+}
+
+// candidates are the readings that a blob may belong to, oldest first. To a download whose client
+// was quiet since belong late layers, unless its tag was resolved again.
+func (p *pass) candidates(b blobID) (found []*pull) {
+	for _, q := range p.s.pulls {
+		if q.lists(b) && !(q.rested && q.state == counted && p.s.headOf(q.digest) != nil) {
+			found = append(found, q)
+		}
+	}
+	return found
+}
+
+// unreadable is a reading whose manifest says nothing (too long, schema 1): any blob that belongs
+// to nothing else is taken for its own.
+func (p *pass) unreadable() *pull {
+	return p.s.newest(func(q *pull) bool { return q.content == nil && q.state == undecided })
+}
+
+// belongs: a blob of what the client has read was answered.
+func (p *pass) belongs(found []*pull, b blobID, full bool, op *detect.Operation) {
+	layers := downloading(found, b)
+	if len(layers) == 0 {
+		for _, q := range found {
+			q.config = true
+		}
+		return
+	}
+	if full && p.s.ask(b, p.cfg.Bounds.Session) && op != nil {
+		p.askedFull(b)
+	}
+	if !(full && p.askedAgain(layers, b, op, true)) && !p.platformAfter(layers, b) {
+		p.counted(layers, b, true)
+	}
+	for _, q := range layers {
+		q.fetch(b)
+	}
+}
+
+// askedFull notes that the transfer asks for a layer in full.
+func (p *pass) askedFull(b blobID) {
+	if p.transfer != nil {
+		p.transfer.full = b
+	}
+}
+
+// mounted: a blob of what the client has read was taken over into another repository. A mount sends
+// nothing: it is a further pull only where the manifest was read again after the first mount. Who
+// pushes what it has pulled mounts too.
+func (p *pass) mounted(b blobID) {
+	found := p.candidates(b)
+	for _, q := range found {
+		q.config = true
+		if !q.downloads(b) && !q.mounted {
+			q.mounted, q.again = true, 0
+		}
+	}
+	layers := downloading(found, b)
+	if len(layers) == 0 {
+		return
+	}
+	p.s.ask(b, p.cfg.Bounds.Session)
+	if !p.askedAgain(layers, b, nil, false) {
+		p.counted(layers, b, false)
+	}
+	for _, q := range layers {
+		if !q.mounted {
+			q.mounted, q.again = true, 0
+		}
+	}
+}
+
+// downloading keeps the readings that a blob is a layer of. Where it is a layer of none, found is
+// as it was.
+func downloading(found []*pull, b blobID) (layers []*pull) {
+	layers = found[:0]
+	for _, q := range found {
+		if q.downloads(b) {
+			layers = append(layers, q)
+		}
+	}
+	return layers
+}
+
+// askedAgain is where row 2 ends: a layer asked for in full more often than there are pulls that
+// need it is the next pull, if its manifest was read again, or its tag resolved again (row 8).
+func (p *pass) askedAgain(found []*pull, b blobID, op *detect.Operation, download bool) bool {
+	pulls := 0
+	for _, q := range found {
+		if q.lives() {
+			pulls += q.times
+		}
+	}
+	if p.s.asked[b] <= pulls {
+		return false
+	}
+	for i := len(found) - 1; i >= 0; i-- {
+		q := found[i]
+		if q.state == counted && p.readAnew(q, download) {
+			p.again(q, op)
+			return true
+		}
+	}
+	return false
+}
+
+// readAnew reports whether a further pull of the same was begun, and takes what shows it.
+func (p *pass) readAnew(q *pull, download bool) bool {
+	if q.again > 0 && (download || q.mounted) {
+		q.again--
+		return true
+	}
+	if h := p.s.headOf(q.digest); download && h != nil && h.at.After(q.readAt) {
+		p.s.takeHead(q.digest)
+		return true
+	}
+	return false
+}
+
+// again tells the next pull of what has been pulled before.
+func (p *pass) again(q *pull, op *detect.Operation) {
+	q.times++
+	e := q.event(p.s)
+	if op != nil {
+		e.RequestID = op.ID
+	}
+	e.At = p.now
+	p.tell(e)
+}
+
+// platformAfter is row 8 while the index is remembered: its tag was resolved again, and a layer of
+// a platform not fetched before follows (containerd reads the manifests of all platforms at once).
+func (p *pass) platformAfter(found []*pull, b blobID) bool {
+	for i := len(found) - 1; i >= 0; i-- {
+		q := found[i]
+		if q.state == undecided {
+			return false
+		}
+		k := q.unfetched(b)
+		if k == nil || !p.resolvedAnew(q) {
+			continue
+		}
+		further := p.next(q)
+		further.kids = []kid{{digest: k.digest, content: k.content, fetched: true}}
+		p.count(further)
+		return true
+	}
+	return false
+}
+
+// counted decides which of the readings that list a layer are downloads now: of each reference the
+// newest that are undecided, as many as have asked for the layer. What was asked for by digest
+// alone gives way to a tag of the same layers, and to an index that it was read of. Where none
+// lives, it is an inspection that a layer follows late.
+func (p *pass) counted(found []*pull, b blobID, late bool) {
+	live, tagged := false, false
+	for _, q := range found {
+		live = live || q.lives()
+		tagged = tagged || q.state == undecided && q.tag != ""
+	}
+	if !live {
+		if q := found[len(found)-1]; late && q.state == resolved {
+			p.count(q)
+		}
+		return
+	}
+	asked := max(p.s.asked[b], 1)
+	for i := len(found) - 1; i >= 0; i-- {
+		q := found[i]
+		switch {
+		case q.state != undecided:
+		case q.tag != "" && pullsOf(found, q) < asked, !tagged && !childOfAny(q, found) && pullsOf(found, nil) < asked:
+			p.count(q)
+		}
+	}
+}
+
+// pullsOf is how many downloads readings stand for: those of one's reference, or all.
+func pullsOf(found []*pull, of *pull) (n int) {
+	for _, q := range found {
+		if q.state == counted && q.lives() && (of == nil || q.tag == of.tag && q.digest == of.digest) {
+			n += q.times
+		}
+	}
+	return n
+}
+
+// childOfAny reports whether what was read is a child of an index that was read too.
+func childOfAny(q *pull, among []*pull) bool {
+	return slices.ContainsFunc(among, func(o *pull) bool { return o != q && o.parentOf(q.digest) })
+}
+
+// settleStrays gives a manifest the blobs that were asked for before its last byte had been noted.
+func (p *pass) settleStrays(q *pull) {
+	p.s.strays = slices.DeleteFunc(p.s.strays, func(b stray) bool {
+		if !q.lists(b.op.id) {
+			return false
+		}
+		p.belongs([]*pull{q}, b.op.id, b.full, nil)
+		return true
+	})
+}

@@ -1,0 +1,221 @@
+package track
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// endChart is a chart repository's read: each download is one event, and an index.yaml tells how files are to be read.
+func (t *Tracker) endChart(op *detect.Operation) {
+	if !op.WholeAnswer() || !op.Complete {
+		return
+	}
+	switch op.Action {
+	case detect.ArchiveGet:
+		t.fetched(op)
+	case detect.ChartGet:
+		t.downloaded(op)
+	case detect.ChartIndex:
+		t.readIndex(op)
+	}
+}
+
+func (t *Tracker) downloaded(op *detect.Operation) {
+	e := downloadOf(op)
+	if op.GotChart != nil {
+		c := *op.GotChart
+		e.Chart = &c
+	}
+	if e.Chart.Digest == "" {
+		e.Chart.Digest = op.Got.Digest
+	}
+	if e.Chart.Name == "" {
+		e.Chart.Name, e.Chart.Version, _ = detect.SplitChartFile(op.File)
+	}
+	e.Digest, e.Unnamed = e.Chart.Digest, !e.Chart.Named()
+	if !e.Unnamed {
+		e.Tags = []string{e.Chart.Version}
+	}
+	t.tellChart(e, op)
+}
+
+// downloadOf is the event of a download, without the chart.
+func downloadOf(op *detect.Operation) detect.Event {
+	at := op.At
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return detect.Event{
+		ID: newID(), Type: detect.DownloadChart, At: at, Upstream: op.Upstream, External: op.External,
+		Repository: op.Repository, Hint: op.Hint, Client: op.Client, RequestID: op.ID,
+		Chart: &detect.Chart{Size: op.Size},
+	}
+}
+
+func (t *Tracker) tellChart(e detect.Event, op *detect.Operation) {
+	if op.GotChart != nil && op.GotChart.Name != "" {
+		t.tell([]detect.Event{e})
+		return
+	}
+	p := placeOf(op)
+	if row, _, ok := get[chartRow](t.index, p.chartKey(op.File)); ok {
+		nameChart(&e, row.Chart)
+		t.tell([]detect.Event{e})
+		return
+	}
+	look := func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		_, _ = t.view(ctx, func(v detect.View) error { // a store that fails leaves the file's name
+			row, ok, err := read[chartRow](v, p.chartKey(op.File))
+			if ok {
+				nameChart(&e, row.Chart)
+			} else if err == nil {
+				row.Chart = *e.Chart
+			}
+			if err == nil {
+				t.index.set(p.chartKey(op.File), row)
+			}
+			return err
+		})
+		t.tell([]detect.Event{e})
+	}
+	if !t.later(look) {
+		t.tell([]detect.Event{e})
+	}
+}
+
+// nameChart gives a download the name that its file is known to have, and what its own bytes did not tell.
+func nameChart(e *detect.Event, known detect.Chart) {
+	if !known.Named() {
+		return
+	}
+	c := *e.Chart
+	c.Name, c.Version, c.Path, e.Unnamed = known.Name, known.Version, known.Path, false
+	if c.Digest == "" || c.Digest == known.Digest {
+		c.Digest, c.Type, c.AppVersion = known.Digest, known.Type, known.AppVersion
+	}
+	if c.Size <= 0 {
+		c.Size = known.Size
+	}
+	e.Chart, e.Digest, e.Tags = &c, c.Digest, []string{c.Version}
+}
+
+// maxIndexed bounds what one index.yaml may teach.
+const maxIndexed = 10_000
+
+// maxIndexing bounds the bytes of index.yaml that wait to be read.
+const maxIndexing = 64 << 20
+
+// readIndex learns from an index.yaml which charts the files hold whose names leave a doubt, and which archives elsewhere are charts.
+func (t *Tracker) readIndex(op *detect.Operation) {
+	if op.Got.Bytes == nil {
+		return
+	}
+	p, at, host, body := placeOf(op), op.File, op.External.Host, op.Got.Bytes
+	seen := detect.Key{Kind: rowChart, ID: p.chartKey("index.yaml").ID}
+	if digest, _, ok := get[string](t.index, seen); ok && op.Got.Digest != "" && digest == op.Got.Digest {
+		return
+	}
+	size := int64(len(body))
+	learn := func(ctx context.Context) {
+		defer t.indexing.Add(-size)
+		if t.learnCharts(ctx, p, chartRows(p, at, host, body)) != nil {
+			t.index.rows.remove(seen) // the next read of it shows it again
+		}
+	}
+	if t.indexing.Add(size) > maxIndexing || !t.later(learn) {
+		t.indexing.Add(-size)
+		return
+	}
+	t.index.set(seen, op.Got.Digest)
+}
+
+// learnCharts stores what an index.yaml showed.
+func (t *Tracker) learnCharts(ctx context.Context, p place, rows []detect.Row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	var final commitResult[detect.Changes]
+	err := t.ledger.Commit(ctx, p.scope(), func(v detect.View) (changes detect.Changes, err error) {
+		changes.Put, err = newCharts(v, rows)
+		final.set(changes)
+		return changes, err
+	})
+	if changes, ok := final.get(); err == nil && ok {
+		t.index.apply(changes)
+	}
+	return err
+}
+
+// newCharts leaves out what is known: an upload has told more of it.
+func newCharts(v detect.View, rows []detect.Row) (fresh []detect.Row, err error) {
+	for _, row := range rows {
+		var c chartRow
+		_ = json.Unmarshal(row.Value, &c) // made by newRow
+		known, ok, err := read[chartRow](v, row.Key)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || known.Chart.Name != c.Chart.Name || known.Chart.Version != c.Chart.Version {
+			fresh = append(fresh, row)
+		}
+	}
+	return fresh, nil
+}
+
+// chartRows are the charts of an index.yaml whose files' names would be read wrongly, or that lie where no ChartMuseum has them.
+func chartRows(p place, at, host string, body []byte) (rows []detect.Row) {
+	now := time.Now()
+	tenant := strings.TrimSuffix(at, "index.yaml")
+	_ = detect.IndexedCharts(bytes.NewReader(body), func(listed string, c detect.Chart) { // what could be read counts
+		path, ok := detect.ArchivePath(at, host, listed)
+		if !ok || len(rows) >= maxIndexed {
+			return
+		}
+		if file, ok := strings.CutPrefix(path, tenant+"charts/"); ok && !strings.Contains(file, "/") {
+			if n, v, ok := detect.SplitChartFile(file); !ok || n != c.Name || v != c.Version {
+				rows = append(rows, newRow(p.chartKey(file), chartRow{Chart: c}, now))
+			}
+			return
+		}
+		c.Path = path
+		rows = append(rows, newRow(p.archiveKey(path), chartRow{Chart: c, Tenant: p.Repository}, now))
+	})
+	return rows
+}
+
+// fetched is the download of an archive that need not be a chart: it is one where an index.yaml has listed it.
+func (t *Tracker) fetched(op *detect.Operation) {
+	e, k := downloadOf(op), placeOf(op).archiveKey(op.File)
+	told := func(row chartRow) {
+		if row.Chart.Named() {
+			e.Repository = row.Tenant
+			nameChart(&e, row.Chart)
+			t.tell([]detect.Event{e})
+		}
+	}
+	row, at, ok := get[chartRow](t.index, k)
+	if ok && (row.Chart.Named() || time.Since(at) < freshness) {
+		told(row)
+		return
+	}
+	t.later(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		var row chartRow
+		_, err := t.view(ctx, func(v detect.View) (err error) {
+			row, _, err = read[chartRow](v, k)
+			return err
+		})
+		if err == nil {
+			t.index.set(k, row)
+			told(row)
+		}
+	})
+}

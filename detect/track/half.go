@@ -1,0 +1,128 @@
+package track
+
+import (
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Where reads are open and writes need a login, many clients log in only when they are asked to:
+// one operation is then an anonymous half and a named one. An anonymous read belongs to the one
+// named client of the same address and user agent that goes on with it. From then on the anonymous
+// session has the named one as its owner, and what comes under it is the owner's doing.
+
+// self is the session that a request's doings count for; the caller holds the shard's lock.
+func (s *session) self() *session {
+	if s.owner != nil && s.owner.gone {
+		s.owner = nil
+	}
+	if s.owner != nil {
+		return s.owner
+	}
+	return s
+}
+
+// follows reports whether an anonymous session's owner is not quiet.
+func (s *session) follows(now time.Time, quiet time.Duration) bool {
+	o := s.owner
+	return o != nil && !o.gone && (o.busy > 0 || now.Sub(o.last) < quiet)
+}
+
+// half is the anonymous session of a named client's address and user agent; nil where there is none
+// that this client could go on with.
+func (t *Tracker) half(k sessionKey) *session {
+	if k.who == "" {
+		return nil
+	}
+	k.who = ""
+	sh, id := t.sessions.find(k)
+	a, _ := sh.session(k, id)
+	if a == nil || a.shared {
+		return nil
+	}
+	return a
+}
+
+// goOn gives a named client the anonymous half of what it does, where that half knows what the
+// client goes on with. It reports whether it did.
+func (t *Tracker) goOn(s *session, knows func(*session) bool) bool {
+	a := t.half(s.key)
+	if a == nil || a.self() == s || !knows(a.self()) {
+		return false
+	}
+	if a.owner != nil { // another named client went on with it before: nobody can tell whose it is
+		a.owner, a.shared = nil, true
+		return false
+	}
+	s.adopt(a)
+	return true
+}
+
+// adopt takes what an anonymous session knows.
+func (s *session) adopt(a *session) {
+	for _, q := range a.pulls {
+		q.lull += s.lull - a.lull // as long ago as it was
+	}
+	s.pulls = append(a.pulls, s.pulls...)
+	s.heads = append(a.heads, s.heads...)
+	s.puts = append(a.puts, s.puts...)
+	s.subjects = append(a.subjects, s.subjects...)
+	s.listed = append(a.listed, s.listed...)
+	s.strays = append(a.strays, s.strays...)
+	for b, n := range a.asked {
+		if s.asked == nil {
+			s.asked = map[blobID]int{}
+		}
+		s.asked[b] += n
+	}
+	for id := range a.dropped {
+		if s.dropped == nil {
+			s.dropped = dropped{}
+		}
+		s.dropped[id] = struct{}{}
+	}
+	s.forgot = s.forgot.with(a.forgot)
+	s.busy, s.reading = s.busy+a.busy, s.reading+a.reading
+	a.pulls, a.heads, a.puts, a.subjects, a.listed, a.strays, a.asked, a.dropped = nil, nil, nil, nil, nil, nil, nil, nil
+	a.busy, a.reading, a.owner = 0, 0, s
+	a.shard.weigh(a)
+	a.shard.weigh(s)
+}
+
+// read reports whether a session has to do with a digest that is read.
+func (s *session) read(digest string) bool {
+	return s.headOf(digest) != nil || slices.Contains(s.listed, digest) ||
+		s.newest(func(q *pull) bool { return q.lives() && (q.digest == digest || q.parentOf(digest)) }) != nil
+}
+
+// goOnReading has a named read by digest go on with what was read, or resolved by HEAD, without a
+// name.
+func (t *Tracker) goOnReading(s *session, tr *Transfer, op *detect.Operation) {
+	if s.key.who == "" || !detect.IsDigest(op.Reference) || tr.head.tag != "" || s.read(op.Reference) {
+		return
+	}
+	if t.goOn(s, func(a *session) bool { return a.read(op.Reference) }) {
+		tr.head = s.takeHead(op.Reference)
+	}
+}
+
+// reads reports whether a blob belongs to what was read.
+func (s *session) reads(b blobID) bool {
+	return s.newest(func(q *pull) bool { return q.lists(b) }) != nil
+}
+
+// halfHasPut lets the anonymous half know what the named one put: it may read it back.
+func (t *Tracker) halfHasPut(k sessionKey, digest string, limit int, now time.Time) {
+	if k.who == "" {
+		return
+	}
+	k.who = ""
+	sh, id := t.sessions.find(k)
+	a := sh.enter(k, id, now)
+	if a.self() == a {
+		a.hasPut(digest, limit)
+		sh.touch(a, now)
+		sh.weigh(a)
+	}
+}

@@ -1,0 +1,29 @@
+package track
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A held push is told when its time has come, not when rows of other processes are looked for: also where an earlier one was not due
+// when it was looked at.
+func TestHeldPushesAreToldInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t)
+		c := s.client("curl")
+		for i, name := range []string{"one", "two"} {
+			b := s.image(name, "l"+name)
+			put := time.Now()
+			c.put("app"+name, digestOfBytes(b), b)
+			wait := s.config().UntaggedPush
+			time.Sleep(wait + 3*grain(s.config()))
+			synctest.Wait()
+			if got := len(s.events()); got != i+1 {
+				t.Errorf("%v after push %d by digest %d events were told, want %d", time.Since(put), i+1, got, i+1)
+			}
+			time.Sleep(3 * time.Second)
+		}
+		s.finish()
+	})
+}

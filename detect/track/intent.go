@@ -1,0 +1,345 @@
+package track
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// An intent is a write whose outcome is not known yet. It is a row from before the write's last byte goes upstream until its outcome
+// is, and it holds all that an event needs, so that another process can finish what this one began.
+//
+//	          Intend                 Settle: a clear answer
+//	(nothing) ──────▶ in flight ───────────────────────────▶ settled: event or none, in one commit with the row's end
+//	                   │   │ ▲  │                                 ▲
+//	              Drop │   │ │  └── another's settling took its row: joined, no event of its own
+//	                   ▼   │ │                                    │
+//	               dropped │ └ a retry of it (same client, reference and digest) is an intent of its own
+//	                 Leave │ or a crash                           │ the upstream was asked, or somebody's read showed it,
+//	                       ▼                                      │ or a retry's 404, 409 or 412 did
+//	                      open ───────────────────────────────────┘ (event: then a retry joins for 10 min more)
+//	                      └──┘ the upstream does not say: asked again, with growing pauses
+//
+// Whichever settling finds the row gone has been joined: it makes nothing. So there is one event, whatever crosses.
+
+// Intent is a write on its way. The proxy holds it between Intend and Settle, Leave or Drop.
+type Intent struct {
+	ID       string // UUIDv7
+	w        write
+	key      detect.Key
+	durable  bool     // its row was committed
+	transfer Transfer // its own
+}
+
+// The things a write does.
+const (
+	doPut    = "put"
+	doDelete = "delete"
+	doUpload = "upload"
+	doRemove = "remove"
+)
+
+// write is what an intent's row holds, as JSON.
+type write struct {
+	ID        string    `json:"id"`
+	Event     string    `json:"event"` // the ID that its event will have
+	At        time.Time `json:"at"`
+	Do        string    `json:"do"`
+	place               // flattened
+	Reference string    `json:"ref"` // tag or digest; a chart's name/version
+	Tags      []string  `json:"tags,omitempty"`
+	Digest    string    `json:"digest,omitempty"` // of the bytes put, or the one deleted
+	MediaType string    `json:"media_type,omitempty"`
+
+	// What the bytes of a put say. It is read when the upstream has taken them, and is no part of
+	// the row: until then their sender may be anybody.
+	Manifest *manifestRow      `json:"-"`
+	Others   []string          `json:"-"` // digests of further children
+	Notes    map[string]string `json:"-"`
+	Opaque   bool              `json:"-"` // they were read, and are no manifest
+
+	Chart  *detect.Chart  `json:"chart,omitempty"`
+	Claims []detect.Chart `json:"claims,omitempty"` // upload: archives that only the upstream can tell about
+	Asks   string         `json:"asks,omitempty"`   // … the ID of the intent that will ask it
+	Took   time.Time      `json:"took,omitzero"`    // it asks: when the upstream had taken the upload
+	Named  bool           `json:"named,omitempty"`  // … and whether a chart of it has had its event
+
+	Client     detect.Client   `json:"client"`
+	External   detect.External `json:"external"`
+	RequestID  string          `json:"request_id,omitempty"`
+	Visibility string          `json:"visibility,omitempty"`
+	Before     before          `json:"before"`
+}
+
+// before is what stood at the reference, as far as known, when the intent was made.
+type before struct {
+	Known        bool         `json:"known,omitempty"`
+	Absent       bool         `json:"absent,omitempty"`
+	Digest       string       `json:"digest,omitempty"`
+	MediaType    string       `json:"media_type,omitempty"`
+	Size         int64        `json:"size,omitempty"`
+	Manifest     *manifestRow `json:"manifest,omitempty"`
+	Tags         []string     `json:"tags,omitempty"`
+	TagsComplete bool         `json:"tags_complete,omitempty"`
+	Present      bool         `json:"present,omitempty"` // put to a tag: the digest itself was there already
+}
+
+// Intend commits an intent for a manifest PUT or DELETE or a chart POST or DELETE. Call it when the request's body is known (op.Sent or
+// op.Upload) and op.Before is filled in, before the last byte goes upstream. Where the store fails it returns an intent
+// that is only in memory, together with an error that wraps ErrStore; the caller decides whether to go on (store.on_failure).
+// Every Intent must end in exactly one of Settle, Leave and Drop.
+func (t *Tracker) Intend(ctx context.Context, op *detect.Operation) (*Intent, error) {
+	in := &Intent{w: t.newWrite(op)}
+	in.ID = in.w.ID
+	in.key = in.w.intentKey()
+	t.flight.add(in)
+	t.begins(in, op)
+	var final commitResult[write]
+	seen := t.learned.takeScope(in.w.scope()) // what reads showed just before (a tag's HEAD) is what stood before
+	made, now := in.w, time.Now()
+	err := t.ledger.Commit(ctx, made.scope(), func(v detect.View) (detect.Changes, error) {
+		d := decision{view: v, now: now}
+		if err := d.learnAll(seen); err != nil {
+			return detect.Changes{}, err
+		}
+		w := made
+		if err := w.lookBefore(&d); err != nil {
+			return detect.Changes{}, err
+		}
+		final.set(w)
+		d.put(w.row(in.key)) // nobody trims it
+		return d.Changes, nil
+	})
+	if w, ok := final.get(); ok {
+		in.w = w
+	}
+	if err != nil {
+		return in, fmt.Errorf("committing an intent: %w", err)
+	}
+	in.durable = true
+	return in, nil
+}
+
+func (t *Tracker) newWrite(op *detect.Operation) write {
+	w := write{
+		ID: newID(), Event: newID(), At: op.At,
+		place:     placeOf(op),
+		Reference: op.Reference, MediaType: op.Sent.MediaType,
+		Client: op.Client, External: op.External, RequestID: op.ID,
+		Visibility: t.visibility(op.Repository),
+	}
+	if w.At.IsZero() {
+		w.At = time.Now()
+	}
+	switch op.Action {
+	case detect.ManifestPut:
+		w.Do, w.Tags, w.Digest = doPut, op.Tags, op.Sent.Digest
+		if !detect.IsDigest(op.Reference) {
+			w.Tags = []string{op.Reference}
+		} else if w.Digest == "" || digestAlgorithm(w.Digest) != digestAlgorithm(op.Reference) {
+			w.Digest = op.Reference
+		}
+	case detect.ManifestDelete:
+		w.Do = doDelete
+		if detect.IsDigest(op.Reference) {
+			w.Digest = op.Reference
+		}
+	case detect.ChartPost:
+		w.Do = doUpload
+		w.readUpload(op.Upload)
+	case detect.ChartDelete:
+		w.Do, w.Chart = doRemove, &detect.Chart{Name: op.Chart, Version: op.Version}
+		w.Reference = op.Chart + "/" + op.Version
+	}
+	w.Before = foundBefore(op.Before)
+	return w
+}
+
+// readManifest reads what was put. The caller knows that the upstream has taken it.
+func (w *write) readManifest(b []byte, mediaType string) {
+	m, err := detect.ReadManifest(b, mediaType)
+	if err != nil {
+		w.Opaque = true // named by the upstream's digest alone
+		return
+	}
+	w.Manifest, w.Others, w.Notes, w.MediaType = rowOf(m, int64(len(b))), m.Others, m.Annotations, m.MediaType
+	w.Manifest.Artifact.Annotations = nil
+}
+
+// row is the intent's row, which is at most MaxIntent bytes long. What is left out of a longer one
+// is lost only should this process end before the write is settled.
+func (w write) row(k detect.Key) detect.Row {
+	row := newRow(k, w, time.Time{})
+	if len(row.Value) <= detect.MaxIntent {
+		return row
+	}
+	if m := w.Before.Manifest; m != nil {
+		a := m.Artifact
+		a.Children, a.Platforms = nil, nil
+		w.Before.Manifest = &manifestRow{Artifact: a, Own: m.Own, Book: m.Book}
+		row = newRow(k, w, time.Time{})
+	}
+	if len(row.Value) > detect.MaxIntent { // the tag index has them too, unless it forgot some
+		w.Before.Tags, w.Before.TagsComplete = nil, false
+		row = newRow(k, w, time.Time{})
+	}
+	return row
+}
+
+func foundBefore(f *detect.Found) before {
+	if f == nil {
+		return before{}
+	}
+	b := before{
+		Known: f.Absent || f.Digest != "", Absent: f.Absent, Digest: f.Digest, MediaType: f.MediaType, Size: f.Size,
+		Tags: f.Tags, TagsComplete: f.TagsComplete,
+	}
+	if m, err := detect.ReadManifest(f.Manifest, f.MediaType); err == nil {
+		m.Annotations = nil
+		b.Manifest = rowOf(m, int64(len(f.Manifest)))
+	}
+	return b
+}
+
+// lookBefore completes what stood before from the tag index, where the look-up did not tell.
+func (w *write) lookBefore(v detect.View) error {
+	switch w.Do {
+	case doPut:
+		return w.lookBeforePut(v)
+	case doDelete:
+		return w.lookBeforeDelete(v)
+	}
+	if w.Before.Known || w.Chart.Name == "" {
+		return nil
+	}
+	row, ok, err := read[chartRow](v, w.chartKey(chartFile(w.Chart)))
+	if ok {
+		w.Before.Known, w.Before.Digest, w.Before.Size = true, row.Chart.Digest, row.Chart.Size
+	}
+	return err
+}
+
+func (w *write) lookBeforePut(v detect.View) error {
+	_, present, err := v.Get(w.manifestKey(w.Digest))
+	if err != nil {
+		return err
+	}
+	w.Before.Present = present
+	if w.Before.Known || len(w.Tags) == 0 {
+		if len(w.Tags) == 0 && present {
+			w.Before.Known, w.Before.Digest = true, w.Digest
+		}
+		return nil
+	}
+	row, ok, err := read[tagRow](v, w.tagKey(w.Tags[0]))
+	if ok {
+		w.Before.Known, w.Before.Digest, w.Before.Absent = true, row.Digest, row.Digest == ""
+	}
+	return err
+}
+
+func (w *write) lookBeforeDelete(v detect.View) error {
+	if w.Before.Known {
+		return nil
+	}
+	if w.Digest != "" {
+		_, ok, err := v.Get(w.manifestKey(w.Digest))
+		if ok {
+			w.Before.Known, w.Before.Digest = true, w.Digest
+		}
+		return err
+	}
+	row, ok, err := read[tagRow](v, w.tagKey(w.Reference))
+	if ok {
+		w.Before.Known, w.Before.Digest, w.Before.Absent = true, row.Digest, row.Digest == ""
+	}
+	return err
+}
+
+// same tells whether another write is a retry of this one, or this one of it.
+func (w *write) same(o *write) bool {
+	return w.Do == o.Do && w.Reference == o.Reference && w.Digest == o.Digest && clientID(w.Client) == clientID(o.Client) && slices.Equal(w.Tags, o.Tags)
+}
+
+func (w *write) intentKey() detect.Key {
+	return w.key(rowIntent, w.Reference, clientID(w.Client), w.ID)
+}
+
+func (w *write) doneKey() detect.Key {
+	return w.key(rowDone, w.Reference, w.Digest, w.Do, clientID(w.Client))
+}
+
+// Settle ends an intent by a clear answer (2xx to 4xx): the event, its deliveries, what bellbuoy knows and the intent's end in one commit.
+// An error that wraps ErrStore says that the ledger will do it later; the client's answer need not wait for that.
+func (t *Tracker) Settle(ctx context.Context, in *Intent, op *detect.Operation) error {
+	defer t.flight.remove(in)
+	out := in.w.answered(op)
+	if out.done || out.status == http.StatusConflict || out.status == http.StatusPreconditionFailed { // the latter prove an earlier try
+		t.understand(ctx, &in.w, op.Sent, out.digest)
+	}
+	t.ends(in, out)
+	return t.settle(ctx, in, out)
+}
+
+// Leave gives an intent up whose outcome is unknown (5xx, a reset, a timeout): the upstream is asked, at once and until it says.
+func (t *Tracker) Leave(in *Intent) {
+	t.ends(in, outcome{})
+	t.flight.remove(in)
+	if !t.open.add(in, time.Now()) && !in.durable {
+		t.noteGivenUp(in.key)
+	}
+}
+
+// Drop ends an intent that never reached the upstream. Where the store fails the row stays, and the upstream's word ends it.
+func (t *Tracker) Drop(ctx context.Context, in *Intent) error {
+	t.ends(in, outcome{})
+	defer t.flight.remove(in)
+	if !in.durable {
+		return nil
+	}
+	err := t.ledger.CommitLater(ctx, in.w.scope(), true, func(detect.View) (detect.Changes, error) {
+		return detect.Changes{Delete: []detect.Key{in.key}}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("dropping an intent: %w", err)
+	}
+	return nil
+}
+
+// rowKey is the key of an intent's row; nil where none was stored.
+func (in *Intent) rowKey() *detect.Key {
+	if !in.durable {
+		return nil
+	}
+	return &in.key
+}
+
+func intentOf(row detect.Row) (*Intent, error) {
+	in := &Intent{key: row.Key, durable: true}
+	if err := json.Unmarshal(row.Value, &in.w); err != nil {
+		return nil, fmt.Errorf("reading an intent: %w", err)
+	}
+	in.ID = in.w.ID
+	return in, nil
+}
+
+func newID() string {
+	id, err := uuid.NewV7()
+	if err != nil { // no randomness: the system cannot run anything safely
+		return uuid.NewString()
+	}
+	return id.String()
+}
+
+func placeOf(op *detect.Operation) place {
+	return place{op.Upstream, op.Hint, op.Repository}
+}
+
+func chartFile(c *detect.Chart) string { return c.Name + "-" + c.Version + ".tgz" }

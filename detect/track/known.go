@@ -1,0 +1,169 @@
+package track
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// patience is how long a look-up in the ledger may hold up its caller, where the caller gave no bound.
+const patience = 500 * time.Millisecond
+
+// Standing tells what bellbuoy knows of a tag: the digest that it stands on, or that nothing stands there.
+func (t *Tracker) Standing(upstream, hint, repository, tag string) (digest string, absent, known bool) {
+	k := place{upstream, hint, repository}.tagKey(tag)
+	row, at, ok := get[tagRow](t.index, k)
+	if !ok || time.Since(at) > freshness {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		found, err := t.view(ctx, func(v detect.View) (err error) {
+			row, ok, err = read[tagRow](v, k)
+			return err
+		})
+		if !found || err != nil || !ok {
+			return "", false, false
+		}
+		t.index.set(k, row)
+	}
+	return row.Digest, row.Digest == "", true
+}
+
+// view reads the ledger. It tells whether it could; a failing store is no failure of the caller's.
+func (t *Tracker) view(ctx context.Context, look func(detect.View) error) (bool, error) {
+	if err := t.ledger.View(ctx, look); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// TagsOf are the tags that bellbuoy knows to stand on a digest, sorted: those stored, and those that reads have just shown.
+func (t *Tracker) TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string {
+	p := place{upstream, hint, repository}
+	tags := t.tagsStored(ctx, p, digest)
+	for _, tag := range t.learned.tagsOn(p, digest) {
+		row, _, ok := get[tagRow](t.index, p.tagKey(tag))
+		moved := ok && row.Digest != digest
+		if !moved && !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	return tags
+}
+
+func (t *Tracker) tagsStored(ctx context.Context, p place, digest string) []string {
+	prefix := p.taggedPrefix(digest)
+	if tags, at, ok := get[[]string](t.index, prefix); ok && time.Since(at) < freshness {
+		return slices.Clone(tags)
+	}
+	tags := []string{}
+	ok, err := t.view(ctx, func(v detect.View) error {
+		var err error
+		tags, err = tagsIn(v, prefix, maxTags)
+		return err
+	})
+	if !ok || err != nil {
+		return nil
+	}
+	if len(tags) <= maxKnownTags {
+		t.index.set(prefix, tags)
+	}
+	return slices.Clone(tags)
+}
+
+// maxKnownTags bounds what a pull's event lists, and what is cached.
+const maxKnownTags = 100
+
+func tagsIn(v detect.View, prefix detect.Key, limit int) ([]string, error) {
+	rows, err := v.Scan(rowTagged, prefix.ID, limit)
+	if err != nil {
+		return nil, err
+	}
+	tags := make([]string, 0, len(rows))
+	for _, row := range rows {
+		tags = append(tags, tagOf(row.Key))
+	}
+	slices.Sort(tags)
+	return tags, nil
+}
+
+// ManifestKnown tells whether bellbuoy has seen a manifest in a repository.
+func (t *Tracker) ManifestKnown(ctx context.Context, upstream, hint, repository, digest string) bool {
+	k := place{upstream, hint, repository}.manifestKey(digest)
+	if _, _, ok := get[seenManifest](t.index, k); ok {
+		return true
+	}
+	_, known := t.manifestRow(ctx, k)
+	return known
+}
+
+// SizeOf tells the size of an artifact where bellbuoy knows it, so that a delete needs no GET to tell it.
+func (t *Tracker) SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool) {
+	k := place{upstream, hint, repository}.manifestKey(digest)
+	if m, _, ok := get[seenManifest](t.index, k); ok && m.full {
+		return m.size, true
+	}
+	row, known := t.manifestRow(ctx, k)
+	return row.Artifact.Size, known && row.Artifact.Kind != ""
+}
+
+func (t *Tracker) manifestRow(ctx context.Context, k detect.Key) (row manifestRow, known bool) {
+	ok, err := t.view(ctx, func(v detect.View) (err error) {
+		row, known, err = read[manifestRow](v, k)
+		return err
+	})
+	if !ok || err != nil {
+		return manifestRow{}, false
+	}
+	if known {
+		t.index.set(k, seenManifest{full: row.Artifact.Kind != "", size: row.Artifact.Size})
+	}
+	return row, known
+}
+
+// subjectSeen tells whether the upstream has shown the manifest that an accessory belongs to.
+func (t *Tracker) subjectSeen(w *write) bool {
+	if w.Manifest == nil || w.Manifest.Artifact.Subject == "" {
+		return false
+	}
+	_, _, ok := get[seenManifest](t.index, w.manifestKey(w.Manifest.Artifact.Subject))
+	return ok
+}
+
+// childSizes are the sizes of an index's children, as far as memory knows them.
+func (t *Tracker) childSizes(w *write) map[string]int64 {
+	if w.Manifest == nil || len(w.Manifest.Artifact.Children) == 0 {
+		return nil
+	}
+	sizes := map[string]int64{}
+	for i := range w.Manifest.Artifact.Children {
+		digest := w.Manifest.Artifact.Children[i].Digest
+		if m, _, ok := get[seenManifest](t.index, w.manifestKey(digest)); ok && m.full {
+			sizes[digest] = m.size
+		}
+	}
+	return sizes
+}
+
+// MarkIndexed stores that bellbuoy index has read every tag of a repository.
+func (t *Tracker) MarkIndexed(ctx context.Context, upstream, repository string) error {
+	row := detect.Row{Key: rowKey(rowIndexed, upstream, repository), Seen: time.Now()}
+	return t.ledger.Commit(ctx, place{upstream, "", repository}.scope(), func(detect.View) (detect.Changes, error) {
+		return detect.Changes{Put: []detect.Row{row}}, nil
+	})
+}
+
+// Indexed reports whether bellbuoy index has read every tag of a repository: only then are the tags that are known all that
+// there are.
+func (t *Tracker) Indexed(ctx context.Context, upstream, hint, repository string) (indexed bool) {
+	if hint != "" {
+		return false
+	}
+	_, _ = t.view(ctx, func(v detect.View) (err error) {
+		_, indexed, err = v.Get(rowKey(rowIndexed, upstream, repository))
+		return err
+	})
+	return indexed
+}

@@ -1,0 +1,129 @@
+package track
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// hostileManifests are as long as a registry takes them, and as costly to read as they can be made.
+func hostileManifests() map[string]string {
+	fill := func(begin, one, end string) string {
+		return begin + one + strings.Repeat(","+one, (detect.MaxManifest-len(begin)-len(end))/(len(one)+1)-1) + end
+	}
+	child := `{"digest":"` + blobOf("x") + `","platform":{"os":"o","architecture":"a"}}`
+	return map[string]string{
+		"empty layers":         fill(`{"layers":[`, `{}`, `]}`),
+		"layers with a digest": fill(`{"layers":[`, `{"digest":"a:b"}`, `]}`),
+		"children":             fill(`{"manifests":[`, child, `]}`),
+		"short children":       fill(`{"manifests":[`, `{"digest":"a:b"}`, `]}`),
+		"long types":           fill(`{"manifests":[`, `{"mediaType":"`+strings.Repeat("<", 255)+`","artifactType":"`+strings.Repeat("t", 255)+`"}`, `]}`),
+		"a long media type":    `{"mediaType":"` + strings.Repeat("<", detect.MaxManifest-20) + `"}`,
+		"annotations":          fill(`{"annotations":{`, `"":""`, `}}`),
+		"unknown members":      fill(`{`, `"":0`, `}`),
+		"deep":                 `{"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`,
+	}
+}
+
+// TestManifestsAreKeptSmall: what is kept of a manifest is bounded, in rows and in memory, whatever is in it.
+func TestManifestsAreKeptSmall(t *testing.T) {
+	for name, text := range hostileManifests() {
+		m, _ := detect.ReadManifest([]byte(text), "")
+		if m == nil {
+			continue
+		}
+		row := newRow(detect.Key{}, rowOf(m, int64(len(text))), time.Time{})
+		if len(row.Value) > 1<<20 || costOf(m) > 6<<20 {
+			t.Errorf("%s: a row of %d bytes, %d in memory", name, len(row.Value), costOf(m))
+		}
+	}
+}
+
+// TestIntentIsSmall: until the upstream has taken a body, the store has no more of it than its digest, its size and its type.
+func TestIntentIsSmall(t *testing.T) {
+	w := newWorld(t)
+	defer w.stop()
+	tags := make([]string, detect.MaxTags)
+	for i := range tags {
+		tags[i] = fmt.Sprintf("%0*d", detect.MaxTag, i)
+	}
+	odd := func(n int) string { return strings.Repeat("\xff", n) }
+	found := &detect.Found{Digest: blobOf("x"), TagsComplete: true, Manifest: []byte(hostileManifests()["children"])}
+	for i := range 10_000 {
+		found.Tags = append(found.Tags, fmt.Sprintf("%0*d", detect.MaxTag, i))
+	}
+	for name, text := range hostileManifests() {
+		for _, action := range []detect.Action{detect.ManifestPut, detect.ManifestDelete} {
+			op := &detect.Operation{
+				Request:  detect.Request{Action: action, Repository: odd(detect.MaxRepository), Reference: "sha256:" + strings.Repeat("a", detect.MaxDigest-7), Hint: odd(detect.MaxHint), Tags: tags},
+				Upstream: "up", Kind: detect.Registry, At: time.Now(), ID: strings.Repeat("i", detect.MaxRequestID), Before: found,
+				Client: detect.Client{Operator: strings.Repeat("<", detect.MaxOperator), UserAgent: strings.Repeat(`"`, detect.MaxUserAgent), Address: "::1"},
+				Sent:   detect.Body{Bytes: []byte(text), Digest: digestOfBytes([]byte(text)), MediaType: strings.Repeat("<", 255)},
+			}
+			in, err := w.Intend(context.Background(), op)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range w.ledger.db.scan(rowIntent) {
+				if len(row.Value) > detect.MaxIntent {
+					t.Errorf("%s, %v: an intent of %d bytes", name, action, len(row.Value))
+				}
+			}
+			if len(in.w.Before.Tags) != len(found.Tags) {
+				t.Errorf("%d tags are left of %d", len(in.w.Before.Tags), len(found.Tags))
+			}
+			if err := w.Drop(context.Background(), in); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestChildrenWithoutNumber: an index absorbs what it lists also where it lists more than is kept.
+func TestChildrenWithoutNumber(t *testing.T) {
+	const kept = 2_000 // as detect.ReadManifest describes the children of an index
+	for _, waiting := range []int{1, 5} {
+		got := simulate(t, func(s *sim) {
+			c := s.client("crane")
+			var children [][]byte
+			for i := range kept + 100 {
+				children = append(children, s.image(fmt.Sprint("i", i), "l"))
+			}
+			for i := range waiting {
+				c.put("app", digestOfBytes(children[len(children)-1-i]), children[len(children)-1-i])
+			}
+			c.put("app", "v1", s.index("idx", children...))
+		})
+		if len(got) != 1 || !strings.HasPrefix(got[0], "push app:v1 idx") {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+// TestReadBack: a manifest that there was no room for is read from the upstream once that has taken it; where it cannot be, its kind is unknown.
+func TestReadBack(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		down error
+		want string
+	}{
+		{"the upstream shows it", nil, "push app:v1 one kind=chart"},
+		{"the upstream does not", errDown, "push app:v1 one kind="},
+	} {
+		got := simulate(t, func(s *sim) {
+			b := s.manifest("one", helmConfig, "", []string{"l"})
+			r := s.client("helm").putting("app", "v1", b)
+			r.op.Sent.Bytes = nil
+			s.upstream.setDown(tt.down)
+			r.done(b)
+		})
+		if !slices.Equal(got, []string{tt.want}) {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

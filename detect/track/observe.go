@@ -1,0 +1,307 @@
+package track
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// Start is called when a request is forwarded: from now on a transfer of this client in this repository is in flight.
+func (t *Tracker) Start(op *detect.Operation) Transfer {
+	if !t.follows(op) {
+		return Transfer{}
+	}
+	now := time.Now()
+	cfg := t.cfg.Load()
+	k := sessionKeyOf(op, op.Repository)
+	sh, id := t.sessions.find(k)
+	sh.mu.Lock()
+	s := sh.enter(k, id, now).self()
+	tr := Transfer{session: s}
+	if s.busy == 0 && now.Sub(s.last) >= cfg.Repeat {
+		s.lull++
+	}
+	s.busy++
+	sh.touch(s, now)
+	switch op.Action {
+	case detect.ManifestGet:
+		tr.head = s.takeHead(op.Reference)
+	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd:
+		if s.writing.IsZero() {
+			s.writing = now
+		}
+	}
+	sh.evict(cfg.Bounds, now)
+	sh.mu.Unlock()
+	return tr
+}
+
+// follows reports whether a request belongs to a client's doings in a registry's repository.
+func (t *Tracker) follows(op *detect.Operation) bool {
+	return op.Kind != detect.ChartMuseum && op.Action != detect.Other && op.Repository != ""
+}
+
+// enter locks the shard of an operation's session and returns it. A session that was evicted meanwhile is begun again.
+func (t *Tracker) enter(tr *Transfer, op *detect.Operation, now time.Time) *session {
+	if s := tr.session; s != nil {
+		s.shard.mu.Lock()
+		if !s.gone {
+			return s.self()
+		}
+		s.shard.mu.Unlock()
+	}
+	k := sessionKeyOf(op, op.Repository)
+	sh, id := t.sessions.find(k)
+	sh.mu.Lock()
+	s := sh.enter(k, id, now).self()
+	*tr = Transfer{session: s}
+	s.busy++
+	return s
+}
+
+// Answered is called when the answer's status and headers are known. Blobs decide pulls here.
+func (t *Tracker) Answered(tr *Transfer, op *detect.Operation) {
+	if !t.follows(op) {
+		return
+	}
+	now := time.Now()
+	s := t.enter(tr, op, now)
+	s.shard.touch(s, now)
+	p := pass{t: t, s: s, transfer: tr, now: now, cfg: t.cfg.Load()}
+	ok := op.Status >= 200 && op.Status < 300
+	switch {
+	case op.Action == detect.ManifestHead && ok:
+		s.resolved(op, now, p.cfg.Bounds.Session)
+	case op.Action == detect.ManifestGet && op.WholeAnswer():
+		tr.reading = true
+		s.reading++
+	case op.Action == detect.BlobGet && (ok || redirects(op.Status)):
+		p.blob(op)
+	case op.Action == detect.Referrers && ok:
+		s.listedOf(op.Reference, p.cfg.Bounds.Session)
+	}
+	s.shard.weigh(s)
+	s.shard.mu.Unlock()
+	t.tell(p.told)
+	if op.Action == detect.UploadStart && op.Status == http.StatusCreated && op.Mount != "" && op.From != "" {
+		t.mounted(op, now)
+	}
+	if op.Action == detect.ManifestHead || op.Action == detect.ManifestGet {
+		t.evidence(op)
+	}
+}
+
+func redirects(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// End is called when the answer's body is through, or broken off. op.Got and op.Complete are set.
+func (t *Tracker) End(tr *Transfer, op *detect.Operation) {
+	if op.Kind == detect.ChartMuseum {
+		t.endChart(op)
+		return
+	}
+	if !t.follows(op) {
+		return
+	}
+	now := time.Now()
+	var c *content
+	whole := op.Action == detect.ManifestGet && op.WholeAnswer() && op.Complete
+	if whole {
+		c = t.contentOf(op)
+	}
+	s := t.enter(tr, op, now)
+	p := pass{t: t, s: s, transfer: tr, now: now, cfg: t.cfg.Load()}
+	if tr.reading {
+		s.reading--
+	}
+	switch {
+	case whole:
+		t.goOnReading(s, tr, op)
+		p.manifest(op, c)
+	case op.Action == detect.ManifestGet:
+		s.giveHeadBack(tr.head, p.cfg.Bounds.Session)
+	case op.Action == detect.BlobGet && !op.Complete:
+		s.unask(tr.full)
+	}
+	if s.reading == 0 {
+		s.strays = nil
+	}
+	s.busy = max(s.busy-1, 0)
+	if op.Client.Operator != "" {
+		s.operator = op.Client.Operator
+	}
+	s.shard.touch(s, now)
+	s.shard.weigh(s)
+	s.shard.evict(p.cfg.Bounds, now)
+	s.shard.mu.Unlock()
+	*tr = Transfer{}
+	t.tell(p.told)
+	t.observeRead(op, c)
+}
+
+// observeRead learns from what the upstream answered.
+func (t *Tracker) observeRead(op *detect.Operation, c *content) {
+	if !op.WholeAnswer() || op.Action != detect.ManifestHead && (op.Action != detect.ManifestGet || !op.Complete) {
+		return
+	}
+	tag := op.Reference
+	if detect.IsDigest(tag) {
+		tag = ""
+	}
+	t.observe(op, tag, digestRead(op), c)
+}
+
+// digestRead is the digest of the manifest that an answer shows.
+func digestRead(op *detect.Operation) string {
+	switch {
+	case op.ContentDigest != "":
+		return op.ContentDigest
+	case op.Got.Digest != "":
+		return op.Got.Digest
+	case detect.IsDigest(op.Reference):
+		return op.Reference
+	}
+	return ""
+}
+
+// contentOf is what a manifest read holds. Its bytes are read once, wherever they are read again.
+func (t *Tracker) contentOf(op *detect.Operation) *content {
+	digest := op.Got.Digest
+	if digest == "" {
+		digest = digestRead(op)
+	}
+	c := t.index.content(digest)
+	if c != nil && c.noted || op.Got.Bytes == nil {
+		return c
+	}
+	m, err := detect.ReadManifest(op.Got.Bytes, op.Got.MediaType)
+	if err != nil {
+		return c
+	}
+	c = contentOf(m, int64(len(op.Got.Bytes)))
+	c.noted = true
+	if op.Got.Digest != "" {
+		t.index.keep(op.Got.Digest, c)
+	}
+	return c
+}
+
+// mounted: a blob taken over from another repository is a download there.
+func (t *Tracker) mounted(op *detect.Operation, now time.Time) {
+	k, b := sessionKeyOf(op, op.From), idOf(op.Mount)
+	sh, id := t.sessions.find(k)
+	sh.mu.Lock()
+	s := t.mounter(sh, k, id, b, now)
+	if s == nil {
+		sh.mu.Unlock()
+		return
+	}
+	if op.Client.Operator != "" {
+		s.operator = op.Client.Operator
+	}
+	sh.touch(s, now)
+	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
+	p.mounted(b)
+	sh.mu.Unlock()
+	t.tell(p.told)
+}
+
+// mounter is the session that has read what a blob is mounted of: the client's own, or its anonymous half.
+func (t *Tracker) mounter(sh *shard, k sessionKey, id uint64, b blobID, now time.Time) *session {
+	s, _ := sh.session(k, id)
+	if s != nil && (s.self().reads(b) || t.half(k) == nil) {
+		return s.self()
+	}
+	if a := t.half(k); a == nil || !a.self().reads(b) {
+		return s
+	}
+	s = sh.enter(k, id, now)
+	t.goOn(s, func(a *session) bool { return a.reads(b) })
+	return s
+}
+
+// begins makes a client busy while its write is on its way.
+func (t *Tracker) begins(in *Intent, op *detect.Operation) {
+	if !t.follows(op) {
+		return
+	}
+	now := time.Now()
+	k := sessionKeyOf(op, op.Repository)
+	sh, id := t.sessions.find(k)
+	sh.mu.Lock()
+	s := sh.enter(k, id, now).self()
+	in.transfer = Transfer{session: s}
+	s.busy++
+	if s.writing.IsZero() {
+		s.writing = now
+	}
+	sh.touch(s, now)
+	sh.evict(t.cfg.Load().Bounds, now)
+	sh.mu.Unlock()
+}
+
+// ends is begins' end. What was done tells the client's reads what they were part of.
+func (t *Tracker) ends(in *Intent, out outcome) {
+	s := in.transfer.session
+	if s == nil {
+		return
+	}
+	in.transfer = Transfer{}
+	s.shard.mu.Lock()
+	defer s.shard.mu.Unlock()
+	if s.gone {
+		return
+	}
+	s = s.self()
+	now := time.Now()
+	s.busy = max(s.busy-1, 0)
+	s.shard.touch(s, now)
+	if out.done {
+		t.keepPut(&in.w)
+		t.wrote(s, &in.w, out, now)
+	}
+	s.shard.weigh(s)
+}
+
+// keepPut remembers what was put: it will be read.
+func (t *Tracker) keepPut(w *write) {
+	if w.Do != doPut || w.Manifest == nil || w.Digest == "" {
+		return
+	}
+	m := w.Manifest.manifest()
+	m.Annotations, m.Others = w.Notes, w.Others
+	c := contentOf(m, w.Manifest.Own)
+	c.noted = len(m.Layers) > 0 || len(m.Children) > 0
+	t.index.keep(w.Digest, c)
+}
+
+// wrote tells a client's reads what it has just written (rows 4 and 5 of the pulls).
+func (t *Tracker) wrote(s *session, w *write, out outcome, now time.Time) {
+	limit := t.cfg.Load().Bounds.Session
+	part := func(q *pull) bool { return q.digest == out.digest }
+	if w.Do == doPut {
+		s.hasPut(out.digest, limit)
+		t.halfHasPut(s.key, out.digest, limit, now)
+		if len(out.tags) == 0 {
+			return
+		}
+	} else {
+		digest, tag := w.Digest, ""
+		if digest == "" {
+			digest, tag = w.Before.Digest, w.Reference
+		}
+		part = func(q *pull) bool { return digest != "" && q.digest == digest || tag != "" && q.tag == tag }
+	}
+	isPart := func(q *pull) bool { return q.state == undecided && !q.config && part(q) }
+	if s.newest(isPart) == nil {
+		t.goOn(s, func(a *session) bool { return a.newest(isPart) != nil })
+	}
+	s.pulls = slices.DeleteFunc(s.pulls, isPart)
+}

@@ -1,0 +1,277 @@
+package track
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+const (
+	// maxOpen bounds the open intents in memory. The rows of the others wait in the ledger until there is room.
+	maxOpen = 1 << 14
+	// maxUnstored bounds those without a row, which the store did not take: what they hold is in memory.
+	maxUnstored = 1 << 10
+	// askers bounds the questions that wait for one upstream at once. Hopeless intents get half of them.
+	askers = 8
+	// hopelessAfter is after how many questions in vain an intent counts as hopeless.
+	hopelessAfter = 5
+	// longestPause is how long an open intent waits for its next question at most.
+	longestPause = time.Hour
+	// giveUpAfter is how old an intent becomes that the upstream says nothing about, and giveUpTries how long this
+	// process has asked about it by then, be the intent as old as it may.
+	giveUpAfter = 7 * 24 * time.Hour
+	giveUpTries = 10 * time.Minute
+)
+
+// open are the intents whose outcome is unknown, with when each is asked about next.
+type open struct {
+	mu       sync.Mutex
+	byID     map[string]*asked
+	at       map[string][]*asked // by spot
+	unstored int
+	n        atomic.Int32  // len(byID), for readers that need no more
+	wake     chan struct{} // holds one
+	once     sync.Once
+}
+
+// asked is an open intent and how asking about it goes. What its row holds is read when it is asked about.
+type asked struct {
+	id    string
+	key   detect.Key
+	in    *Intent // of an intent that has no row; nil: it has one
+	proof string  // the digest that a read of its tag shows if it was done; "": no read shows it
+	made  time.Time
+	since time.Time // when this process began to ask
+	next  time.Time
+	tries int
+	busy  bool // being asked about
+}
+
+func newAsked(in *Intent, now time.Time) *asked {
+	a := &asked{id: in.ID, key: in.key, made: in.w.At, since: now, next: now}
+	if a.made.IsZero() {
+		a.made = madeAt(in.ID, now)
+	}
+	if !in.durable {
+		a.in = in
+	}
+	if w := &in.w; w.Do == doPut && !detect.IsDigest(w.Reference) && (!w.Before.Known || w.Before.Digest != w.Digest) {
+		a.proof = w.Digest
+	}
+	return a
+}
+
+// madeAt is when an intent that cannot be read was made, as its ID says.
+func madeAt(id string, otherwise time.Time) time.Time {
+	u, err := uuid.Parse(id)
+	if err != nil || u.Version() != 7 {
+		return otherwise
+	}
+	return time.Unix(u.Time().UnixTime())
+}
+
+// upstream is the first part of the row's ID.
+func (a *asked) upstream() string {
+	name, _, _ := strings.Cut(a.key.ID, separator)
+	return name
+}
+
+// spot is the place and the reference that an intent's row is about.
+func spot(k detect.Key) string {
+	id := k.ID[:max(strings.LastIndex(k.ID, separator), 0)]
+	return id[:strings.LastIndex(id, separator)+1]
+}
+
+// intentIDOf is the last part of a row's ID.
+func intentIDOf(k detect.Key) string { return k.ID[strings.LastIndex(k.ID, separator)+1:] }
+
+func (a *asked) hopeless() bool { return a.tries >= hopelessAfter }
+
+func (o *open) init() {
+	o.once.Do(func() {
+		o.byID, o.at, o.wake = map[string]*asked{}, map[string][]*asked{}, make(chan struct{}, 1)
+	})
+}
+
+// add has an intent asked about from now on. It reports whether there was room: another one that has a row makes room if it must.
+func (o *open) add(in *Intent, now time.Time) bool {
+	o.init()
+	a := newAsked(in, now)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, ok := o.byID[a.id]; ok {
+		return true
+	}
+	if a.in != nil && o.unstored >= maxUnstored || len(o.byID) >= maxOpen && !o.makeRoom() {
+		return false
+	}
+	if a.in != nil {
+		o.unstored++
+	}
+	o.byID[a.id] = a
+	s := spot(a.key)
+	o.at[s] = append(o.at[s], a)
+	o.n.Store(int32(len(o.byID)))
+	o.awake()
+	return true
+}
+
+// makeRoom drops the one that was asked about most often. Its row stays, and brings it back when it is its turn.
+func (o *open) makeRoom() bool {
+	var most *asked
+	for _, a := range o.byID {
+		if a.in == nil && !a.busy && (most == nil || a.tries > most.tries) {
+			most = a
+		}
+	}
+	if most == nil {
+		return false
+	}
+	o.drop(most)
+	return true
+}
+
+func (o *open) awake() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// remove ends an open intent; false when it has ended already.
+func (o *open) remove(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a, ok := o.byID[id]
+	if ok {
+		o.drop(a)
+	}
+	return ok
+}
+
+func (o *open) drop(a *asked) {
+	delete(o.byID, a.id)
+	if a.in != nil {
+		o.unstored--
+	}
+	s := spot(a.key)
+	for i, other := range o.at[s] {
+		if other == a {
+			o.at[s] = append(o.at[s][:i], o.at[s][i+1:]...)
+			break
+		}
+	}
+	if len(o.at[s]) == 0 {
+		delete(o.at, s)
+	}
+	o.n.Store(int32(len(o.byID)))
+}
+
+func (o *open) has(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, ok := o.byID[id]
+	return ok
+}
+
+func (o *open) len() int { return int(o.n.Load()) }
+
+// due takes intents that shall be asked about now: those that were asked about least often first, and of each upstream no more than it
+// may have questions at once. next is when another one shall be.
+func (o *open) due(now time.Time) (take []*asked, next time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var slots slots
+	for _, a := range o.byID {
+		if a.busy {
+			slots.take(a)
+		}
+	}
+	var fresh, tried, hopeless []*asked
+	for _, a := range o.byID {
+		switch {
+		case a.busy:
+		case a.next.After(now):
+			if next.IsZero() || a.next.Before(next) {
+				next = a.next
+			}
+		case !slots.free(a):
+		case a.tries == 0:
+			fresh = append(fresh, a)
+		case !a.hopeless():
+			tried = append(tried, a)
+		default:
+			hopeless = append(hopeless, a)
+		}
+	}
+	for _, some := range [][]*asked{fresh, tried, hopeless} {
+		for _, a := range some {
+			if slots.free(a) {
+				slots.take(a)
+				a.busy = true
+				take = append(take, a)
+			}
+		}
+	}
+	return take, next
+}
+
+// slots counts the questions that upstreams are asked: all, and those about hopeless intents.
+type slots struct{ all, hopeless map[string]int }
+
+func (s *slots) free(a *asked) bool {
+	u := a.upstream()
+	return s.all[u] < askers && (!a.hopeless() || s.hopeless[u] < askers/2)
+}
+
+func (s *slots) take(a *asked) {
+	if s.all == nil {
+		s.all, s.hopeless = map[string]int{}, map[string]int{}
+	}
+	s.all[a.upstream()]++
+	if a.hopeless() {
+		s.hopeless[a.upstream()]++
+	}
+}
+
+// again puts off an intent whose upstream does not say.
+func (o *open) again(a *asked, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a.busy = false
+	a.tries++
+	a.next = now.Add(pause(a.tries, now.Sub(a.since), len(o.byID)))
+}
+
+// pause is how long an intent waits after a question in vain: a second at first, twice as long each time up to a minute, and from an hour on
+// a sixtieth of the time that it was asked about, so that what an upstream's outage has left open is settled soon after its end. Many that
+// are hopeless wait for each other: there are ten questions a second about them.
+func pause(tries int, asked time.Duration, crowd int) time.Duration {
+	wait := max(min(time.Second<<min(tries-1, 10), time.Minute), asked/60)
+	if tries >= hopelessAfter {
+		wait = max(wait, time.Duration(crowd)*(time.Second/10))
+	}
+	return min(wait, longestPause)
+}
+
+// expired reports whether an intent that was asked about in vain is given up.
+func (a *asked) expired(now time.Time) bool {
+	return now.Sub(a.made) >= giveUpAfter && now.Sub(a.since) >= giveUpTries
+}
+
+// shownBy are the open intents that a read of a reference proves done.
+func (o *open) shownBy(p place, reference, digest string, now time.Time) (found []*asked) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, a := range o.at[p.key(rowIntent, reference, "").ID] {
+		if a.proof == digest && a.since.Before(now) {
+			found = append(found, a)
+		}
+	}
+	return found
+}

@@ -1,0 +1,178 @@
+package track
+
+import (
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// pull is one reading of an artifact by a client.
+type pull struct {
+	tag, digest string
+	content     *content // nil where it could not be read
+	kids        []kid    // children read
+	state       pullState
+	config      bool      // a blob of it that is no layer was read
+	readBack    bool      // of what the client has just put: no pull unless a layer follows
+	mounted     bool      // a layer of it was mounted elsewhere
+	rested      bool      // its client was quiet since
+	times       int       // how many pulls it stands for, each counted
+	again       int       // how often it was read again, without having become a further pull
+	reread      bool      // … also after one of its children was read
+	readAt      time.Time // the last time
+	countedAt   time.Time // when it became a download
+	lull        int       // the session's when it was read
+
+	at                time.Time
+	operator, claimed string // the client's; the rest of it is the session's
+	external          detect.External
+	requestID         string
+}
+
+type kid struct {
+	digest  string
+	content *content
+	fetched bool // a layer of it was asked for
+}
+
+type pullState uint8
+
+const (
+	undecided pullState = iota
+	resolved            // quiet passed without a layer: told as an inspection
+	counted             // it downloads: told
+)
+
+// lists reports whether a blob belongs to what was read.
+func (p *pull) lists(b blobID) bool {
+	if p.content != nil && p.content.lists(b) {
+		return true
+	}
+	for i := range p.kids {
+		if c := p.kids[i].content; c != nil && c.lists(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// downloads reports whether this pull is a download once the blob moves.
+func (p *pull) downloads(b blobID) bool {
+	if p.content != nil && p.content.downloads(b) {
+		return true
+	}
+	for i := range p.kids {
+		if c := p.kids[i].content; c != nil && c.downloads(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// unfetched is the child that a layer belongs to, where no layer of such a child was asked for yet.
+func (p *pull) unfetched(b blobID) (first *kid) {
+	if p.content != nil && p.content.downloads(b) {
+		return nil
+	}
+	for i := range p.kids {
+		k := &p.kids[i]
+		if k.content == nil || !k.content.downloads(b) {
+			continue
+		}
+		if k.fetched {
+			return nil
+		}
+		if first == nil {
+			first = k
+		}
+	}
+	return first
+}
+
+// fetch notes that a layer was asked for.
+func (p *pull) fetch(b blobID) {
+	for i := range p.kids {
+		if k := &p.kids[i]; k.content != nil && k.content.downloads(b) {
+			k.fetched = true
+		}
+	}
+}
+
+// lives reports whether its client was not quiet since: then what follows may be part of it.
+func (p *pull) lives() bool { return !p.rested }
+
+// parentOf reports whether a digest is a child of what was read: of the index, or of an index
+// within it.
+func (p *pull) parentOf(digest string) bool {
+	if p.content.child(digest) {
+		return true
+	}
+	for i := range p.kids {
+		if p.kids[i].content.child(digest) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *pull) hasRead(child string) bool {
+	for i := range p.kids {
+		if p.kids[i].digest == child {
+			return true
+		}
+	}
+	return false
+}
+
+// moved is the most that it has moved.
+func (p *pull) moved() detect.Moved {
+	switch {
+	case p.state == counted:
+		return detect.MovedLayers
+	case p.config:
+		return detect.MovedConfig
+	}
+	return detect.MovedManifest
+}
+
+// event is what is told of the pull.
+func (p *pull) event(s *session) detect.Event {
+	at := s.place()
+	e := detect.Event{
+		ID: newID(), Type: detect.PullArtifact, At: p.at, Upstream: at.Upstream, External: p.external,
+		Repository: at.Repository, Hint: at.Hint, Digest: p.digest,
+		Client: detect.Client{Operator: p.operator, Claimed: p.claimed, Address: s.key.address, UserAgent: s.key.agent}, RequestID: p.requestID, Moved: p.moved(),
+	}
+	if p.tag != "" {
+		e.Tags = []string{p.tag}
+	}
+	if p.content != nil {
+		e.Artifact = p.artifact()
+	}
+	return e
+}
+
+// artifact is what was read; of an index, with the children chosen.
+func (p *pull) artifact() *detect.Artifact {
+	if !p.content.index {
+		return p.content.artifact
+	}
+	a := *p.content.artifact
+	a.Children, a.Platforms = nil, nil
+	a.Size = p.content.own
+	for i := range p.content.artifact.Children {
+		c := p.content.artifact.Children[i]
+		if !p.hasRead(c.Digest) {
+			continue
+		}
+		if c.Platform != unknownPlatform { // an attestation is no platform
+			a.Children = append(a.Children, c)
+			if c.Platform != "" {
+				a.Platforms = append(a.Platforms, c.Platform)
+			}
+		}
+	}
+	return &a
+}
+
+const unknownPlatform = "unknown/unknown"

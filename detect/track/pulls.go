@@ -1,0 +1,282 @@
+package track
+
+import (
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// pass is one operation's way through its session, under the shard's lock.
+type pass struct {
+	t        *Tracker
+	s        *session
+	transfer *Transfer // of the operation; nil where it has ended
+	now      time.Time
+	cfg      *Config
+	told     []detect.Event
+	last     bool // what memory does not hold has been looked up already
+}
+
+// manifestRead is a manifest that was read in full.
+type manifestRead struct {
+	op      *detect.Operation
+	tag     string // as asked for; "" when asked for by digest
+	digest  string
+	content *content
+	head    head // the HEAD that it takes its tag from
+}
+
+func (m *manifestRead) byDigest() bool { return m.tag == "" }
+
+// plain reports whether no tag at all is named, by no HEAD either.
+func (m *manifestRead) plain() bool { return m.byDigest() && m.head.tag == "" }
+
+// manifest decides what a manifest's read is.
+func (p *pass) manifest(op *detect.Operation, c *content) {
+	m := manifestRead{op: op, digest: digestRead(op), content: c, head: p.transfer.head}
+	if !detect.IsDigest(op.Reference) {
+		m.tag = op.Reference
+		p.s.takeHeadOf(m.tag)
+	}
+	if m.digest != "" || m.tag != "" {
+		p.manifestRead(&m)
+	}
+}
+
+// manifestRead goes through the table of pulls in docs/design.md, in the order of its rows.
+func (p *pass) manifestRead(m *manifestRead) {
+	switch {
+	case p.isAccessory(m): // row 1
+	case p.isRepeat(m): // row 2
+	case p.isChild(m): // row 3
+	case p.s.forgot.reads, p.s.forgot.some && m.plain(), p.s.dropped.has(m.tag, m.digest):
+		// It may be part of what there was no room to remember.
+	default:
+		p.begin(m) // rows 4 to 9
+	}
+}
+
+// isAccessory is row 1: fallback tags, and what the client has found by listing referrers.
+func (p *pass) isAccessory(m *manifestRead) bool {
+	limit := p.cfg.Bounds.Session
+	if p.s.showFallback(m.tag, m.digest, limit) || m.byDigest() && slices.Contains(p.s.listed, m.digest) {
+		if m.content != nil && m.content.index {
+			for i := range m.content.artifact.Children {
+				p.s.list(m.content.artifact.Children[i].Digest, limit)
+			}
+		}
+		return true
+	}
+	if !m.byDigest() || m.content == nil {
+		return false
+	}
+	a := m.content.artifact
+	return a.Subject != "" && slices.Contains(p.s.subjects, a.Subject) ||
+		p.s.forgot.accessories && (a.Subject != "" || a.Kind.Accessory())
+}
+
+// isRepeat is row 2: the same reference, or the digest that it stands on, read again before the
+// client was quiet for `repeat`. What the read may still become (its index read for another child,
+// its layers asked for again) is decided by what follows.
+func (p *pass) isRepeat(m *manifestRead) bool {
+	same := p.s.newest(func(q *pull) bool {
+		return q.lull == p.s.lull && (q.digest == m.digest && q.named(m) || m.plain() && q.lives() && q.parentOf(m.digest))
+	})
+	if same == nil || same.digest != m.digest {
+		return false // what an index lists that was read since, is read as its child
+	}
+	same.again++
+	if len(same.kids) > 0 {
+		same.reread = true // before any child was read, it is one client that reads twice, not two
+	}
+	same.readAt = p.now
+	return true
+}
+
+// named reports whether a read asks for the same reference as this pull: the tag, or a digest that
+// no other tag was resolved to.
+func (q *pull) named(m *manifestRead) bool {
+	switch {
+	case !m.byDigest():
+		return q.tag == m.tag
+	case m.head.tag != "":
+		return q.tag == m.head.tag
+	}
+	return true
+}
+
+// isChild is row 3: a child of an index that the client is reading. A HEAD that resolved a tag to
+// the child after the index was read makes it a pull of that tag; an older one was for something
+// else.
+func (p *pass) isChild(m *manifestRead) bool {
+	if !m.byDigest() {
+		return false
+	}
+	parent := p.s.newest(func(q *pull) bool { return q.lives() && q.parentOf(m.digest) })
+	if parent == nil || m.head.tag != "" && m.head.at.After(parent.readAt) {
+		return false
+	}
+	p.s.giveHeadBack(m.head, p.cfg.Bounds.Session)
+	full := len(parent.kids) >= p.maxKids()
+	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(q *pull) bool { // it was read before, and is part of this one now
+		return q.digest == m.digest && q.tag == "" && q.state == undecided && (q.readBack || full)
+	})
+	if !full && !parent.hasRead(m.digest) {
+		if p.chosenAnew(parent) {
+			parent = p.next(parent)
+		}
+		parent.kids = append(parent.kids, kid{digest: m.digest, content: m.content})
+	}
+	p.s.forgot.children = p.s.forgot.children || full
+	p.settleStrays(parent)
+	return true
+}
+
+// maxKids bounds the children of an index that are remembered as read.
+func (p *pass) maxKids() int { return 8 * p.cfg.Bounds.Session }
+
+// chosenAnew reports whether a child not read before belongs to the next pull of its index: that
+// was read again meanwhile, or, with the index in the client's own store, its tag was resolved
+// again.
+func (p *pass) chosenAnew(parent *pull) bool {
+	return parent.again > 0 && parent.reread && len(parent.kids) > 0 || p.resolvedAnew(parent)
+}
+
+// resolvedAnew reports whether the tag of a download was resolved again after its first layer. It
+// takes that HEAD.
+func (p *pass) resolvedAnew(q *pull) bool {
+	if q.state != counted || q.tag == "" {
+		return false
+	}
+	h := p.s.headOf(q.digest)
+	if h == nil || h.tag != q.tag || !h.at.After(q.countedAt) {
+		return false
+	}
+	p.s.takeHead(q.digest)
+	return true
+}
+
+// next is a further pull of what has been pulled already.
+func (p *pass) next(of *pull) *pull {
+	if of.again > 0 {
+		of.again--
+	}
+	of.reread = false
+	q := &pull{
+		tag: of.tag, digest: of.digest, content: of.content, times: 1, readAt: p.now, lull: p.s.lull,
+		at: p.now, operator: of.operator, claimed: of.claimed, external: of.external, requestID: of.requestID,
+	}
+	p.add(q)
+	return q
+}
+
+// begin is rows 4 to 9: a reading of its own. What follows decides what it was: the same client's
+// put or delete of it (row 5), a layer, or quiet.
+func (p *pass) begin(m *manifestRead) {
+	q := &pull{
+		tag: m.tag, digest: m.digest, content: m.content, times: 1, readAt: p.now, lull: p.s.lull,
+		at: m.op.At, operator: m.op.Client.Operator, claimed: m.op.Client.Claimed, external: m.op.External, requestID: m.op.ID,
+	}
+	if q.at.IsZero() {
+		q.at = p.now
+	}
+	if m.byDigest() {
+		q.readBack = slices.Contains(p.s.puts, m.digest) || p.s.forgot.puts // row 4
+		q.tag = m.head.tag                                                  // row 7
+		if q.tag == "" {
+			p.viaKnownIndex(q, m) // row 8's case of an index
+		}
+	}
+	p.add(q)
+	p.settleStrays(q)
+}
+
+// viaKnownIndex: a tag was resolved to an index that is in the client's own store, and one of its
+// children is read.
+func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
+	for i := len(p.s.heads) - 1; i >= 0; i-- {
+		h := p.s.heads[i]
+		if c := p.t.index.content(h.digest); c.child(m.digest) {
+			q.tag, q.digest, q.content = h.tag, h.digest, c
+			q.kids = []kid{{digest: m.digest, content: m.content}}
+			q.readBack = false
+			p.s.takeHead(h.digest)
+			return
+		}
+	}
+}
+
+// add remembers a reading. Where there is no room, the oldest is forgotten without a word: those
+// first that only wait for late layers, those of indexes last, whose children could be told from
+// nothing else.
+func (p *pass) add(q *pull) {
+	if len(p.s.pulls) >= p.cfg.Bounds.Session {
+		if i := slices.IndexFunc(p.s.pulls, func(o *pull) bool { return !o.lives() }); i >= 0 {
+			p.s.pulls = append(slices.Delete(p.s.pulls, i, i+1), q)
+			return
+		}
+		i := max(slices.IndexFunc(p.s.pulls, func(o *pull) bool { return o.content == nil || !o.content.index }), 0)
+		p.s.drop(i)
+		if q.tag == "" && q.state == undecided {
+			return
+		}
+	}
+	p.s.pulls = append(p.s.pulls, q)
+}
+
+// count tells a pull that downloads. Inspections of the same that are remembered in case a layer
+// follows are no longer: this is the pull that the layers belong to.
+func (p *pass) count(q *pull) {
+	q.state, q.countedAt, q.rested = counted, p.now, false
+	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(o *pull) bool {
+		return o.state == resolved && (o.digest == q.digest || q.hasRead(o.digest))
+	})
+	p.tell(q.event(p.s))
+}
+
+func (p *pass) tell(e detect.Event) {
+	if clientName(e.Client) == "" {
+		e.Client.Claimed = p.s.key.who // read without a name, by a client that has one
+	}
+	if e.Client.Operator == "" && e.Client.Claimed != "" && e.Client.Claimed == p.s.operator {
+		e.Client.Operator, e.Client.Claimed = e.Client.Claimed, "" // vouched for since
+	}
+	p.told = append(p.told, e)
+}
+
+// tellQuiet tells an inspection, when its client has been quiet.
+func (p *pass) tellQuiet(q *pull) {
+	if q.state != undecided {
+		return
+	}
+	if !q.readBack {
+		p.tell(q.event(p.s))
+	}
+	q.state = resolved
+}
+
+// rest is what a client's quiet means: what was undecided moved no layer, and what waited for the
+// next request waits no longer. Kept are inspections, whose layers may follow late, and beside them
+// the downloads that late layers may belong to instead.
+func (s *session) rest(told []detect.Event) []detect.Event {
+	p := pass{s: s, told: told}
+	for _, q := range s.pulls {
+		p.tellQuiet(q)
+	}
+	if s.newest(func(q *pull) bool { return q.state == resolved }) == nil {
+		s.pulls = nil
+	}
+	if len(s.pulls) > restPulls {
+		s.pulls = slices.Delete(s.pulls, 0, len(s.pulls)-restPulls)
+	}
+	for _, q := range s.pulls {
+		q.again, q.reread, q.rested = 0, false, true
+	}
+	s.heads, s.puts, s.strays, s.asked, s.writing = nil, nil, nil, nil, time.Time{}
+	s.forgot, s.dropped = forgotten{accessories: s.forgot.accessories}, nil
+	return p.told
+}
+
+// restPulls is how many readings are kept of a client that is quiet.
+const restPulls = 8

@@ -1,0 +1,103 @@
+package track
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Run runs the timers until ctx ends: quiet clients, held pushes, open intents, and what waits to be looked up or stored.
+// It decides nothing new after that; what waits durably goes on with the next process.
+func (t *Tracker) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	all.Go(func() { t.work(ctx) })
+	all.Go(func() { t.askOpen(ctx) })
+	all.Go(func() { t.keepDropping(ctx) })
+	t.timers(ctx)
+	all.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	t.dropHanded(last)
+	return nil
+}
+
+// timers is the clock of everything that waits for quiet.
+func (t *Tracker) timers(ctx context.Context) {
+	const slow = 10 * time.Second // how often rows are looked at that this process does not know of
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var lastSlow, lastFlush time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		cfg, now := t.config(), time.Now()
+		for i := range t.sessions.shards {
+			sh := &t.sessions.shards[i]
+			sh.mu.Lock()
+			told := sh.quiet(now, cfg.Pull, late)
+			sh.mu.Unlock()
+			t.tell(told)
+		}
+		if now.Sub(lastFlush) >= flushEvery {
+			lastFlush = now
+			t.flush(ctx)
+			t.dropHanded(ctx) // what the store refused before
+		}
+		isSlow := now.Sub(lastSlow) >= slow
+		if isSlow || t.holds(now) {
+			t.releaseDue(ctx)
+		}
+		if isSlow {
+			lastSlow = now
+			t.sweep(ctx)
+			t.markBusy(ctx)
+		}
+		timer.Reset(grain(cfg))
+	}
+}
+
+// flushEvery is how long what reads taught waits for company.
+const flushEvery = time.Second
+
+// grain is how exactly the timers keep time.
+func grain(cfg Config) time.Duration {
+	return min(max(min(cfg.Pull, cfg.UntaggedPush)/10, 20*time.Millisecond), 500*time.Millisecond)
+}
+
+// work does what must not be waited for: look-ups in the ledger.
+func (t *Tracker) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			t.finishJobs(ctx)
+			return
+		case job := <-t.jobs:
+			job(ctx)
+		}
+	}
+}
+
+// finishJobs runs what is left with an ended context: it tells what it knows without a look-up.
+func (t *Tracker) finishJobs(ctx context.Context) {
+	for {
+		select {
+		case job := <-t.jobs:
+			job(ctx)
+		default:
+			return
+		}
+	}
+}
+
+// later gives a job to the worker; false when there is no room for it.
+func (t *Tracker) later(job func(context.Context)) bool {
+	select {
+	case t.jobs <- job:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,254 @@
+package track
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+	"unique"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// A session is what one client is doing in one repository. Sessions are memory only: what they lose on a crash are reads, which
+// changed nothing. They are spread over shards; a shard's lock guards everything below it, and is never held while anything else is waited for.
+type session struct {
+	key        sessionKey
+	id         uint64
+	shard      *shard
+	prev, next *session // its list in the shard: active or resting
+
+	resting bool      // quiet has passed: what was undecided is decided
+	gone    bool      // evicted
+	busy    int       // transfers in flight
+	last    time.Time // when the last request began or ended
+	lull    int       // how often the client has been quiet for `repeat`
+
+	heads    []head         // tags that HEADs resolved and no GET has taken yet, oldest first
+	pulls    []*pull        // oldest first
+	room     [1]*pull       // for pulls: most clients read one manifest
+	puts     []string       // digests that the client has put
+	subjects []string       // manifests whose accessories it has asked for
+	listed   []string       // accessories that fallback tags have listed to it
+	asked    map[blobID]int // layers asked for in full, how often
+	strays   []stray        // blobs asked for while a manifest that may list them was on its way
+	reading  int            // manifests on their way
+	writing  time.Time      // since when it pushes; zero when it does not
+	operator string         // the client's name, once something has vouched for it
+	cost     int            // bytes counted for it
+
+	forgot  forgotten
+	dropped dropped  // readings that made room for others
+	owner   *session // of an anonymous one: the named client whose doings its own are part of
+	shared  bool     // … several named clients could be
+}
+
+// sessionKey is DESIGN's "the client": operator, address and user agent, by repository; never the connection.
+type sessionKey struct {
+	at                  unique.Handle[place] // tens of thousands of sessions share a few places
+	who, address, agent string
+}
+
+func sessionKeyOf(op *detect.Operation, repository string) sessionKey {
+	return sessionKey{unique.Make(place{op.Upstream, op.Hint, repository}), clientName(op.Client), op.Client.Address, op.Client.UserAgent}
+}
+
+func (s *session) place() place { return s.key.at.Value() }
+
+type head struct {
+	tag, digest string
+	at          time.Time
+	looked      bool // the ledger was asked for its manifest
+}
+
+type stray struct {
+	op   blobRead
+	full bool
+}
+
+// Transfer is what the Tracker remembers of one request between Start and End. Its owner is the caller, who hands it to
+// Answered and End; the zero Transfer is one of a request that belongs to no session.
+type Transfer struct {
+	session *session
+	head    head   // the HEAD whose tag this GET by digest has taken
+	reading bool   // a manifest's body is on its way
+	full    blobID // a layer that was counted as asked for in full
+}
+
+const shards = 16
+
+type sessions struct {
+	shards [shards]shard
+	seed   maphash.Seed
+}
+
+type shard struct {
+	mu              sync.Mutex
+	byID            map[uint64]*session
+	active, resting list // the most recently used first
+	bytes           int
+	lost            lost
+}
+
+// list is an intrusive list of sessions.
+type list struct{ front, back *session }
+
+func (l *list) push(s *session) {
+	s.prev, s.next = nil, l.front
+	if l.front != nil {
+		l.front.prev = s
+	} else {
+		l.back = s
+	}
+	l.front = s
+}
+
+func (l *list) remove(s *session) {
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		l.front = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	} else {
+		l.back = s.prev
+	}
+	s.prev, s.next = nil, nil
+}
+
+// find is where the session of a key is, or would be. Clients that differ in nothing but their names
+// share a shard.
+func (ss *sessions) find(k sessionKey) (sh *shard, id uint64) {
+	who := k.who
+	k.who = ""
+	id = maphash.Comparable(ss.seed, k)
+	sh = &ss.shards[id%shards]
+	if who != "" {
+		id ^= maphash.String(ss.seed, who) &^ (shards - 1)
+	}
+	return sh, id
+}
+
+func (ss *sessions) size() (n, bytes int) {
+	for i := range ss.shards {
+		sh := &ss.shards[i]
+		sh.mu.Lock()
+		n += len(sh.byID)
+		bytes += sh.bytes
+		sh.mu.Unlock()
+	}
+	return n, bytes
+}
+
+// session is the one of a key, nil where there is none. Of two keys that share an ID, the later one gets the next.
+func (sh *shard) session(k sessionKey, id uint64) (s *session, free uint64) {
+	for s = sh.byID[id]; s != nil && s.key != k; s = sh.byID[id] {
+		id++
+	}
+	return s, id
+}
+
+// enter finds or makes a session; the caller holds the shard's lock.
+func (sh *shard) enter(k sessionKey, id uint64, now time.Time) *session {
+	s, id := sh.session(k, id)
+	if s != nil {
+		return s
+	}
+	if sh.byID == nil {
+		sh.byID = map[uint64]*session{}
+	}
+	s = &session{key: k, id: id, shard: sh, last: now, forgot: sh.lost.of(id)}
+	s.pulls = s.room[:0]
+	sh.byID[id] = s
+	sh.active.push(s)
+	sh.weigh(s)
+	return s
+}
+
+// touch makes a session the most recently used one.
+func (sh *shard) touch(s *session, now time.Time) {
+	s.last = now
+	if s.resting {
+		sh.resting.remove(s)
+		s.resting = false
+	} else if sh.active.front == s {
+		return
+	} else {
+		sh.active.remove(s)
+	}
+	sh.active.push(s)
+}
+
+// weigh counts a session's memory, about.
+func (sh *shard) weigh(s *session) {
+	if s.gone {
+		return
+	}
+	k := &s.key
+	n := 512 + len(k.at.Value().Repository) + len(k.address) + len(k.agent) + len(k.who)
+	n += 384*len(s.heads) + 192*(len(s.puts)+len(s.subjects)+len(s.listed)+len(s.strays)) + 24*(len(s.asked)+len(s.dropped))
+	for _, q := range s.pulls {
+		n += 320 + len(q.tag) + len(q.digest) + len(q.external.Host) + len(q.requestID) + 192*len(q.kids)
+		if q.content != nil {
+			n += q.content.cost
+		}
+	}
+	sh.bytes += n - s.cost
+	s.cost = n
+}
+
+// evict makes room. What is evicted is told of no more, and neither is what may follow of it.
+func (sh *shard) evict(b Bounds, now time.Time) {
+	for len(sh.byID) > max(b.Sessions/shards, 1) || sh.bytes > max(b.SessionBytes/shards, 4096) {
+		s := sh.resting.back
+		if s == nil {
+			s = sh.active.back
+		}
+		if s == nil {
+			return
+		}
+		sh.lost.add(s, now)
+		s.pulls = nil
+		sh.end(s, nil)
+	}
+}
+
+// end forgets a session.
+func (sh *shard) end(s *session, told []detect.Event) []detect.Event {
+	told = s.rest(told)
+	if s.resting {
+		sh.resting.remove(s)
+	} else {
+		sh.active.remove(s)
+	}
+	delete(sh.byID, s.id)
+	sh.bytes -= s.cost
+	s.gone = true // operations in flight find it so
+	return told
+}
+
+// quiet ends the waiting of sessions whose clients have been quiet for long enough, and forgets those that rest for very long.
+func (sh *shard) quiet(now time.Time, pull, keep time.Duration) (told []detect.Event) {
+	sh.lost.expire(now, pull)
+	for s := sh.active.back; s != nil && now.Sub(s.last) >= pull; s = sh.active.back {
+		if s.busy > 0 || s.follows(now, pull) {
+			sh.touch(s, now) // a transfer in flight is not quiet
+			continue
+		}
+		told = s.rest(told)
+		sh.weigh(s)
+		sh.active.remove(s)
+		sh.resting.push(s)
+		s.resting = true
+		if len(s.pulls) == 0 && len(s.listed) == 0 && len(s.subjects) == 0 {
+			told = sh.end(s, told)
+		}
+	}
+	for s := sh.resting.back; s != nil && now.Sub(s.last) >= keep; s = sh.resting.back {
+		told = sh.end(s, told)
+	}
+	return told
+}
+
+// late is how long a blob may follow its manifest's read after all (BuildKit fetches layers when it needs them).
+const late = time.Hour

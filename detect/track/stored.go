@@ -1,0 +1,200 @@
+package track
+
+import (
+	"context"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// fromStore is row 8: a tag was resolved, its manifest was in the client's own store, and what is
+// missing of it is fetched.
+func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
+	if p.s.forgot.reads || p.s.forgot.children {
+		return false
+	}
+	for i := len(p.s.heads) - 1; i >= 0; i-- {
+		h := p.s.heads[i]
+		if h.digest == op.Reference {
+			return p.manifestAsBlob(op, h)
+		}
+		c := p.t.index.content(h.digest)
+		if c == nil || !p.holds(c, b) {
+			continue
+		}
+		if !p.ofLivePull(op, b, h) {
+			p.pullFromStore(op, b, h, c)
+		}
+		return true
+	}
+	if c := p.t.index.content(op.Reference); c != nil {
+		return p.manifestAsBlob(op, head{digest: op.Reference})
+	}
+	if !p.last {
+		p.t.lookUpStored(p.s, op)
+	}
+	return false
+}
+
+// ofLivePull reports whether a blob belongs to a pull that is going on: it is one of a child that
+// the client did not have to read, and no HEAD has begun another pull since (BuildKit sends one for
+// each platform).
+func (p *pass) ofLivePull(op *detect.Operation, b blobID, h head) bool {
+	q := p.s.newest(func(q *pull) bool { return q.lives() && q.tag == h.tag && q.digest == h.digest })
+	if q == nil || q.state == counted && h.at.After(q.countedAt) {
+		return false
+	}
+	for _, k := range p.kidsWith(q.content, op.Reference) {
+		if len(q.kids) < p.maxKids() && !q.hasRead(k.digest) {
+			q.kids = append(q.kids, k)
+		}
+	}
+	if q.lists(b) {
+		p.belongs([]*pull{q}, b, op.WholeBlob(), op)
+	}
+	return true
+}
+
+// pullFromStore begins a pull by one of its blobs. The HEAD is taken; an equal one that is older
+// stays for another client behind the same address.
+func (p *pass) pullFromStore(op *detect.Operation, b blobID, h head, c *content) {
+	q := p.pullOf(op, h, c)
+	p.add(q)
+	p.s.takeHead(h.digest)
+	if older := p.s.headOf(h.digest); older != nil && older.tag == h.tag {
+		q.readAt = older.at.Add(-1)
+	}
+	if !q.downloads(b) {
+		q.config = true
+		return
+	}
+	p.count(q)
+	q.fetch(b)
+	if p.s.ask(b, p.cfg.Bounds.Session) {
+		p.askedFull(b)
+	}
+}
+
+func (p *pass) pullOf(op *detect.Operation, h head, c *content) *pull {
+	q := &pull{
+		tag: h.tag, digest: h.digest, content: c, times: 1, readAt: p.now, lull: p.s.lull,
+		at: op.At, operator: op.Client.Operator, claimed: op.Client.Claimed, external: op.External, requestID: op.ID,
+	}
+	q.kids = p.kidsWith(c, op.Reference)
+	return q
+}
+
+// kidsWith are the children of an index that list a blob, as far as memory knows them.
+func (p *pass) kidsWith(c *content, blob string) (found []kid) {
+	if c == nil || !c.index {
+		return nil
+	}
+	for i := range c.artifact.Children {
+		d := c.artifact.Children[i].Digest
+		if k := p.t.index.content(d); k != nil && k.lists(idOf(blob)) {
+			found = append(found, kid{digest: d, content: k})
+		}
+	}
+	return found
+}
+
+// holds reports whether a blob belongs to a manifest, or to a child of an index.
+func (p *pass) holds(c *content, b blobID) bool {
+	if c.lists(b) {
+		return true
+	}
+	for i := range c.artifact.Children {
+		if k := p.t.index.content(c.artifact.Children[i].Digest); k != nil && k.lists(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// manifestAsBlob: registries give manifests through …/blobs/ too.
+func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
+	c := p.t.index.content(op.Reference)
+	m := manifestRead{op: op, digest: op.Reference, content: c, head: h}
+	if h.tag != "" {
+		p.s.takeHead(h.digest)
+	}
+	p.manifestRead(&m)
+	return true
+}
+
+// lookUpStored asks the ledger whether a tag that was resolved stands on an image that this blob
+// belongs to: what memory no longer holds is then there for the blobs that follow. It gives up
+// nothing but time.
+func (t *Tracker) lookUpStored(s *session, op *detect.Operation) {
+	at, who := s.place(), s.key
+	var digests []string
+	for i := range s.heads {
+		if !s.heads[i].looked {
+			s.heads[i].looked = true
+			digests = append(digests, s.heads[i].digest)
+		}
+	}
+	if len(digests) == 0 {
+		return
+	}
+	blob := detect.Operation{
+		Request:  detect.Request{Action: detect.BlobGet, Repository: op.Repository, Reference: op.Reference, Hint: op.Hint},
+		Upstream: op.Upstream, Kind: op.Kind, ID: op.ID, At: op.At, Client: op.Client, External: op.External, Status: op.Status, Range: op.Range, Whole: op.Whole,
+	}
+	t.later(func(ctx context.Context) {
+		if t.loadContents(ctx, at, digests) {
+			t.blobAgain(who, &blob)
+		}
+	})
+}
+
+// maxLoaded bounds the manifests whose contents one look-up brings into memory.
+const maxLoaded = 512
+
+// loadContents brings the contents of manifests from the ledger into memory; false when nothing
+// came.
+func (t *Tracker) loadContents(ctx context.Context, at place, digests []string) (found bool) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, _ = t.view(ctx, func(v detect.View) error { // a store that fails makes pulls fewer
+		for len(digests) > 0 && len(digests) < maxLoaded {
+			digest := digests[0]
+			digests = digests[1:]
+			if t.index.content(digest) != nil {
+				continue
+			}
+			row, ok, err := read[manifestRow](v, at.manifestKey(digest))
+			if err != nil {
+				return err
+			}
+			if !ok || row.Artifact.Kind == "" {
+				continue
+			}
+			found = true
+			t.index.keep(digest, contentOf(row.manifest(), row.Own))
+			for i := range row.Artifact.Children {
+				digests = append(digests, row.Artifact.Children[i].Digest)
+			}
+		}
+		return nil
+	})
+	return found
+}
+
+// blobAgain decides a blob once more, with what the ledger knew.
+func (t *Tracker) blobAgain(k sessionKey, op *detect.Operation) {
+	sh, id := t.sessions.find(k)
+	sh.mu.Lock()
+	s, _ := sh.session(k, id)
+	if s == nil {
+		sh.mu.Unlock()
+		return
+	}
+	p := pass{t: t, s: s, now: time.Now(), cfg: t.cfg.Load(), last: true}
+	if len(p.candidates(idOf(op.Reference))) == 0 {
+		p.fromStore(op, idOf(op.Reference))
+	}
+	sh.weigh(s)
+	sh.mu.Unlock()
+	t.tell(p.told)
+}

@@ -1,0 +1,103 @@
+package track
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// tell records pulls. Nobody waits for it: what must be looked up in the ledger first is looked up by the worker.
+func (t *Tracker) tell(events []detect.Event) {
+	if len(events) == 0 {
+		return
+	}
+	cfg := t.cfg.Load()
+	known := events[:0]
+	for i := range events {
+		e := &events[i]
+		if !cfg.Accessories && e.Artifact != nil && e.Artifact.Kind.Accessory() {
+			continue
+		}
+		e.Visibility = t.visibility(e.Repository)
+		if t.completeFromMemory(e) || !t.later(t.completing(*e)) {
+			known = append(known, *e)
+		}
+	}
+	if len(known) > 0 {
+		t.ledger.Record(known...)
+	}
+}
+
+// completeFromMemory adds what bellbuoy knows of a pulled digest and its repository; false when the ledger may know more.
+func (t *Tracker) completeFromMemory(e *detect.Event) bool {
+	p := place{e.Upstream, e.Hint, e.Repository}
+	repository, _, ok := get[repositoryRow](t.index, p.repositoryKey())
+	if !ok {
+		return false
+	}
+	e.FirstSeen = repository.First
+	if e.Type == detect.DownloadChart {
+		return true
+	}
+	tags, at, ok := get[[]string](t.index, p.taggedPrefix(e.Digest))
+	if !ok || time.Since(at) > freshness {
+		return false
+	}
+	e.KnownTags = knownTags(tags, e.Tags)
+	t.sizeFromMemory(p, e)
+	return true
+}
+
+// knownTags are the tags known for a digest, and the one asked for.
+func knownTags(known, asked []string) []string {
+	tags := slices.Clone(known)
+	for _, tag := range asked {
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
+// sizeFromMemory gives the pull of an index the size of all that it holds, where that is known.
+func (t *Tracker) sizeFromMemory(p place, e *detect.Event) {
+	if e.Artifact == nil || e.Artifact.Kind != detect.Index {
+		return
+	}
+	if m, _, ok := get[seenManifest](t.index, p.manifestKey(e.Digest)); ok && m.full && m.size > e.Artifact.Size {
+		a := *e.Artifact
+		a.Size = m.size
+		e.Artifact = &a
+	}
+}
+
+// completing looks up what memory does not hold, and records the event.
+func (t *Tracker) completing(e detect.Event) func(context.Context) {
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		p := place{e.Upstream, e.Hint, e.Repository}
+		_, _ = t.view(ctx, func(v detect.View) error { // a store that fails makes events plainer
+			row, ok, err := read[repositoryRow](v, p.repositoryKey())
+			if err != nil {
+				return err
+			}
+			if !ok {
+				row.First = e.At // the first sign of it; what is learned from the same read says so too
+			}
+			t.index.set(p.repositoryKey(), row)
+			if e.Type == detect.DownloadChart {
+				return nil
+			}
+			tags, err := tagsIn(v, p.taggedPrefix(e.Digest), maxKnownTags)
+			if err == nil {
+				t.index.set(p.taggedPrefix(e.Digest), tags)
+			}
+			return err
+		})
+		t.completeFromMemory(&e)
+		t.ledger.Record(e)
+	}
+}
