@@ -22,20 +22,20 @@ const (
 	askedBefore = time.Minute
 )
 
-// controlIndex walks an upstream into the tag index and tells how far it is, line by line. It ends when the command does.
-func (b *buoy) controlIndex(w http.ResponseWriter, r *http.Request) error {
+// indexUpstreams walks an upstream into the tag index and tells how far it is, line by line. It ends when the command does.
+func (api controlAPI) indexUpstreams(w http.ResponseWriter, r *http.Request) error {
 	var in indexRequest
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		return fmt.Errorf("%w: %w", errBad, err)
 	}
-	names, err := b.indexed(in.Upstream)
+	names, err := api.indexed(in.Upstream)
 	if err != nil {
 		return err
 	}
 	out := json.NewEncoder(w)
 	var sum indexLine
 	for _, name := range names {
-		walk := &indexWalk{buoy: b, upstream: name, out: out, flush: http.NewResponseController(w).Flush, before: sum}
+		walk := &indexWalk{daemon: api.daemon, upstream: name, out: out, flush: http.NewResponseController(w).Flush, before: sum}
 		walk.cursor = detect.Key{Kind: rowCursor, ID: fmt.Sprintf("%s/%v", name, in.Heads)}
 		last, err := walk.run(r.Context(), in)
 		sum = walk.lineOf(last)
@@ -51,8 +51,8 @@ func (b *buoy) controlIndex(w http.ResponseWriter, r *http.Request) error {
 }
 
 // indexed are the upstreams that the command means: the one named, or every registry.
-func (b *buoy) indexed(name string) (names []string, err error) {
-	for _, u := range b.wiring.Load().config.Upstreams {
+func (api controlAPI) indexed(name string) (names []string, err error) {
+	for _, u := range api.wiring.Load().config.Upstreams {
 		switch {
 		case name != "" && u.Name != name:
 		case u.Type == config.TypeRegistry:
@@ -72,7 +72,7 @@ func (b *buoy) indexed(name string) (names []string, err error) {
 
 // indexWalk is one run. It is upstream's Sink; its methods are called one at a time.
 type indexWalk struct {
-	*buoy
+	*daemon
 	upstream string
 	cursor   detect.Key
 	out      *json.Encoder
@@ -83,13 +83,13 @@ type indexWalk struct {
 }
 
 func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress, error) {
-	client, err := x.asker.of(x.upstream)
+	client, err := x.lookups.of(x.upstream)
 	if err != nil {
 		return upstream.Progress{}, err
 	}
 	walk := upstream.Walk{
 		Repositories: in.Repositories, Heads: in.Heads, Children: !in.Heads, Sink: x,
-		Progress: x.progress, Whole: x.whole,
+		Progress: x.progress, Whole: x.markComplete,
 		Skipped: func(repository, tag string, err error) {
 			if tag != "" {
 				repository += ":" + tag
@@ -98,10 +98,10 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 		},
 	}
 	if len(in.Repositories) == 0 {
-		if walk.Resume, err = x.resume(ctx); err != nil {
+		if walk.Resume, err = x.loadCursor(ctx); err != nil {
 			return upstream.Progress{}, err
 		}
-		walk.Reached = x.reached
+		walk.Reached = x.saveCursor
 	}
 	last, err := client.Walk(ctx, walk)
 	if errors.Is(err, upstream.ErrNoCatalog) {
@@ -127,7 +127,7 @@ func adviceWithoutCatalog(err error, client *upstream.Client, name string) strin
 }
 
 // whole stores that every tag of a repository is known.
-func (x *indexWalk) whole(ctx context.Context, repository string) error {
+func (x *indexWalk) markComplete(ctx context.Context, repository string) error {
 	if err := x.learn(ctx); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (x *indexWalk) learn(ctx context.Context) error {
 	return err
 }
 
-func (x *indexWalk) resume(ctx context.Context) (cursor string, err error) {
+func (x *indexWalk) loadCursor(ctx context.Context) (cursor string, err error) {
 	err = x.outbox.View(ctx, func(v detect.View) error {
 		row, _, err := v.Get(x.cursor)
 		cursor = string(row.Value)
@@ -172,7 +172,7 @@ func (x *indexWalk) resume(ctx context.Context) (cursor string, err error) {
 }
 
 // reached stores the cursor behind what it stands for.
-func (x *indexWalk) reached(ctx context.Context, cursor string) error {
+func (x *indexWalk) saveCursor(ctx context.Context, cursor string) error {
 	if err := x.learn(ctx); err != nil {
 		return err
 	}

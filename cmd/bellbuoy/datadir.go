@@ -26,7 +26,7 @@ const (
 )
 
 // placeWarnings says what is wrong with the place of data_dir: everybody may write to it, or its content does not survive.
-func placeWarnings(c *config.Config) (w config.Warnings) {
+func dataDirWarnings(c *config.Config) (w config.Warnings) {
 	if info, err := os.Stat(c.DataDir); err == nil && info.Mode().Perm()&0o002 != 0 {
 		w = append(w, c.Warning("data_dir", fmt.Sprintf("everybody may write to %s: whoever can log in here can take bellbuoy's files away and put others in their place; chmod o-w", c.DataDir)))
 	}
@@ -34,7 +34,7 @@ func placeWarnings(c *config.Config) (w config.Warnings) {
 		return w
 	}
 	var fs unix.Statfs_t
-	if unix.Statfs(existing(c.DataDir), &fs) != nil {
+	if unix.Statfs(nearestExisting(c.DataDir), &fs) != nil {
 		return w // opening the store will say what is wrong
 	}
 	switch uint32(fs.Type) {
@@ -47,7 +47,7 @@ func placeWarnings(c *config.Config) (w config.Warnings) {
 }
 
 // existing is dir or the nearest directory above it that is there.
-func existing(dir string) string {
+func nearestExisting(dir string) string {
 	for dir != "" && dir != "/" && dir != "." {
 		var st unix.Stat_t
 		if unix.Stat(dir, &st) == nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
-func (a *app) presetCommand() *cobra.Command {
+func newPresetCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "preset [NAME]",
 		Short: "List the presets, or show one as the YAML that it stands for, with a sample of what it sends",

@@ -19,18 +19,18 @@ import (
 
 // wiring is a configuration translated into the options of every package: all that a reload replaces. Making one touches nothing outside but files.
 type wiring struct {
-	config    *config.Config
-	set       *notify.Set
-	clients   []*webhook.Client // of the set's webhooks; closed with the wiring
-	upstreams []proxy.Upstream
-	askers    map[string]*upstream.Client
-	verifier  *proxy.Verifier
-	tls       *listen.Certificates // nil: plain HTTP
+	config        *config.Config
+	set           *notify.Set
+	clients       []*webhook.Client // of the set's webhooks; closed with the wiring
+	upstreams     []proxy.Upstream
+	lookupClients map[string]*upstream.Client
+	verifier      *proxy.Verifier
+	tls           *listen.Certificates // nil: plain HTTP
 }
 
 // wire translates c. own are the addresses that bellbuoy listens on, which no webhook may call and which no upstream can be; nil: none.
 func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
-	w := &wiring{config: c, askers: map[string]*upstream.Client{}}
+	w := &wiring{config: c, lookupClients: map[string]*upstream.Client{}}
 	guard := newGuard(c, own)
 	if own != nil {
 		if err := checkAddresses(c, guard, own()); err != nil {
@@ -67,7 +67,7 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 			return problemAt(w.config, fmt.Sprintf("upstreams[%d]", i), err)
 		}
 		w.upstreams = append(w.upstreams, target)
-		w.askers[u.Name] = asker
+		w.lookupClients[u.Name] = asker
 	}
 	verifier, err := newVerifier(w.config.Identity.Verify, guard)
 	if err != nil {
@@ -81,14 +81,14 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 func (w *wiring) close() { closeAll(w.clients) }
 
 // data are the running parts that the data plane is connected to. Its zero value is for a handler that only classifies.
-type data struct {
+type dataPlaneParts struct {
 	tracker *track.Tracker
 	healthy func() error
 	log     *zap.Logger
 	metrics *proxy.Metrics
 }
 
-func (w *wiring) proxyOptions(d data) proxy.Options {
+func (w *wiring) proxyOptions(d dataPlaneParts) proxy.Options {
 	c := w.config
 	o := proxy.Options{
 		Upstreams:      w.upstreams,
