@@ -22,10 +22,11 @@ const lineHeader = "X-Replay-Line"
 
 // A player sends a scenario's requests to bellbuoy.
 type player struct {
-	s     *Scenario
-	turns *turns
-	proxy string // host:port of bellbuoy
-	host  string // the Host that leads to the scenario's upstream
+	s         *Scenario
+	turns     *turns
+	proxy     string            // host:port of bellbuoy
+	host      string            // the Host that leads to the scenario's upstream
+	addresses map[string]string // of its clients, by the one recorded
 
 	mu       sync.Mutex
 	troubles []string // answers that are not the recorded ones
@@ -139,7 +140,7 @@ func (c *conn) dial(l *Line) error {
 	if c.tcp != nil {
 		return nil
 	}
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.address())}, Timeout: time.Minute}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.player.addresses[l.address()])}, Timeout: time.Minute}
 	tcp, err := d.Dial("tcp", c.player.proxy)
 	if err != nil {
 		return err

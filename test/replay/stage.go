@@ -41,7 +41,7 @@ func Play(t harness.T, all []Scenario, o Options) []*Played {
 		turns := newTurns(s.Lines)
 		upstreams[i] = newUpstream(s, turns)
 		t.Cleanup(upstreams[i].srv.Close)
-		players[i] = &player{s: s, turns: turns, host: fmt.Sprintf("s%d.replay.test", i)}
+		players[i] = &player{s: s, turns: turns, host: fmt.Sprintf("s%d.replay.test", i), addresses: addressesOf(i, s)}
 		kind := "registry"
 		if s.Charts() {
 			kind = "chartmuseum"
@@ -73,6 +73,20 @@ func Play(t harness.T, all []Scenario, o Options) []*Played {
 	}
 	deal(t, hooks, played)
 	return played
+}
+
+// addressesOf gives each client of the n-th scenario an address of this machine that no client of
+// another scenario has, under the one that was recorded. bellbuoy bounds the look-ups that one
+// address may cause, and scenarios that were recorded one after the other are played at once.
+func addressesOf(n int, s *Scenario) map[string]string {
+	found := map[string]string{}
+	for i := range s.Lines {
+		recorded := s.Lines[i].address()
+		if _, ok := found[recorded]; !ok {
+			found[recorded] = fmt.Sprintf("127.%d.%d.%d", 16+n/250, n%250, 1+len(found))
+		}
+	}
+	return found
 }
 
 // settle waits until every wait is over and every webhook delivered.
