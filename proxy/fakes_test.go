@@ -127,9 +127,9 @@ func (f *tracker) Settle(_ context.Context, in *track.Intent, op *detect.Operati
 	return nil
 }
 
-func (f *tracker) Leave(in *track.Intent) { f.end(in, "Leave", func() { f.left++ }) }
+func (f *tracker) LeaveOpen(in *track.Intent) { f.end(in, "LeaveOpen", func() { f.left++ }) }
 
-func (f *tracker) Handed(*track.Intent) { f.change(func() { f.handed++ }) }
+func (f *tracker) Acknowledged(*track.Intent) { f.change(func() { f.handed++ }) }
 
 func (f *tracker) Drop(_ context.Context, in *track.Intent) error {
 	f.end(in, "Drop", func() { f.dropped++ })

@@ -89,8 +89,8 @@ type quiet struct{ Tracker }
 func (quiet) Start(*detect.Operation) (_ track.Transfer)  { return }
 func (quiet) Answered(*track.Transfer, *detect.Operation) {}
 func (quiet) End(*track.Transfer, *detect.Operation)      {}
-func (quiet) Leave(*track.Intent)                         {}
-func (quiet) Handed(*track.Intent)                        {}
+func (quiet) LeaveOpen(*track.Intent)                     {}
+func (quiet) Acknowledged(*track.Intent)                  {}
 
 func (quiet) Standing(_, _, _, _ string) (string, bool, bool) { return "", true, true }
 

@@ -190,7 +190,7 @@ func (g *gate) abandon() {
 		return
 	}
 	if intent, _ := g.close(); intent != nil {
-		g.x.guarded("Leave", func() { g.x.g.Tracker.Leave(intent) })
+		g.x.guarded("LeaveOpen", func() { g.x.g.Tracker.LeaveOpen(intent) })
 	}
 	g.chart.abandon()
 	g.sent.release()

@@ -59,12 +59,12 @@ type Intents interface {
 	Intend(ctx context.Context, op *detect.Operation) (*track.Intent, error)
 	// Settle turns an intent into its event or none, by a clear answer (2xx to 4xx).
 	Settle(ctx context.Context, in *track.Intent, op *detect.Operation) error
-	// Leave is for writes whose outcome is unknown.
-	Leave(in *track.Intent)
+	// LeaveOpen is for writes whose outcome is unknown.
+	LeaveOpen(in *track.Intent)
 	// Drop is for writes that surely never reached the upstream.
 	Drop(ctx context.Context, in *track.Intent) error
-	// Handed is for writes that were settled, when their clients have got the answer.
-	Handed(in *track.Intent)
+	// Acknowledged is for writes that were settled, when their clients have got the answer.
+	Acknowledged(in *track.Intent)
 }
 
 // TagIndex answers what bellbuoy knows of tags and manifests, so that fewer look-ups are needed.

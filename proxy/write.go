@@ -59,7 +59,7 @@ func (x *exchange) settle(res *http.Response) {
 	switch {
 	case intent == nil:
 	case res.StatusCode >= 500:
-		x.guarded("Leave", func() { x.g.Tracker.Leave(intent) })
+		x.guarded("LeaveOpen", func() { x.g.Tracker.LeaveOpen(intent) })
 	default:
 		x.warnMismatch(success)
 		x.warnUnread(success)
@@ -80,7 +80,7 @@ func (x *exchange) handed(complete bool) {
 	if x.settled == nil || !complete {
 		return
 	}
-	x.guarded("Handed", func() { x.g.Tracker.Handed(x.settled) })
+	x.guarded("Acknowledged", func() { x.g.Tracker.Acknowledged(x.settled) })
 }
 
 // warnMismatch warns of an upstream that names another digest than that of the bytes it took.
@@ -125,7 +125,7 @@ func (x *exchange) unsettled(err error) {
 		})
 		return
 	}
-	x.guarded("Leave", func() { x.g.Tracker.Leave(intent) })
+	x.guarded("LeaveOpen", func() { x.g.Tracker.LeaveOpen(intent) })
 }
 
 // warnStore logs, now and then, that the store fails; what becomes of the events is the Tracker's to count and to alarm.

@@ -17,7 +17,7 @@ func (p *pass) blob(op *detect.Operation) {
 	b := blobRead{op.Reference, idOf(op.Reference)}
 	full := op.WholeBlob()
 	found := p.candidates(b.id)
-	if len(found) == 0 && p.t.goOn(p.s, func(a *session) bool { return a.reads(b.id) }) {
+	if len(found) == 0 && p.t.adoptHalf(p.s, func(a *session) bool { return a.reads(b.id) }) {
 		found = p.candidates(b.id)
 	}
 	if len(found) > 0 {
@@ -63,20 +63,13 @@ func (p *pass) belongs(found []*pull, b blobID, full bool, op *detect.Operation)
 		return
 	}
 	if full && p.s.ask(b, p.cfg.Bounds.Session) && op != nil {
-		p.askedFull(b)
+		p.full = b
 	}
 	if !(full && p.askedAgain(layers, b, op, true)) && !p.platformAfter(layers, b) {
 		p.counted(layers, b, true)
 	}
 	for _, q := range layers {
 		q.fetch(b)
-	}
-}
-
-// askedFull notes that the transfer asks for a layer in full.
-func (p *pass) askedFull(b blobID) {
-	if p.transfer != nil {
-		p.transfer.full = b
 	}
 }
 
@@ -161,7 +154,7 @@ func (p *pass) again(q *pull, op *detect.Operation) {
 		e.RequestID = op.ID
 	}
 	e.At = p.now
-	p.tell(e)
+	p.emit(e)
 }
 
 // platformAfter is row 8 while the index is remembered: its tag was resolved again, and a layer of
@@ -227,7 +220,7 @@ func childOfAny(q *pull, among []*pull) bool {
 }
 
 // settleStrays gives a manifest the blobs that were asked for before its last byte had been noted.
-func (p *pass) settleStrays(q *pull) {
+func (p *pass) takeStrays(q *pull) {
 	p.s.strays = slices.DeleteFunc(p.s.strays, func(b stray) bool {
 		if !q.lists(b.op.id) {
 			return false

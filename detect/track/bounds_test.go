@@ -128,8 +128,8 @@ func BenchmarkManifestGet(b *testing.B) {
 	tracker, l := newQuiet(b, Config{Accessories: true})
 	manifest := simImage("one", "l1", "l2", "l3", "l4", "l5")
 	body := detect.Body{Bytes: manifest, Digest: digestOfBytes(manifest), MediaType: mediaTypeOf(manifest)}
-	tracker.index.set(place{"up", "", "team/app"}.repositoryKey(), repositoryRow{First: time.Now()})
-	tracker.index.set(place{"up", "", "team/app"}.taggedPrefix(body.Digest), []string{"v1"})
+	tracker.rows.set(place{"up", "", "team/app"}.repositoryKey(), repositoryRow{First: time.Now()})
+	tracker.rows.set(place{"up", "", "team/app"}.taggedPrefix(body.Digest), []string{"v1"})
 	addresses := make([]string, 1<<16)
 	for i := range addresses {
 		addresses[i] = fmt.Sprintf("10.0.%d.%d", i>>8, i&255)

@@ -7,59 +7,59 @@ import (
 )
 
 // deleted decides a manifest DELETE that the upstream did.
-func (d *decision) deleted() error {
-	if detect.IsDigest(d.w.Reference) {
-		return d.deletedDigest()
+func (tx *transaction) deleted() error {
+	if detect.IsDigest(tx.w.Reference) {
+		return tx.deletedDigest()
 	}
-	return d.deletedTag()
+	return tx.deletedTag()
 }
 
 // deletedTag: the tag went, its artifact stays.
-func (d *decision) deletedTag() error {
-	tag := d.w.Reference
-	stood, err := d.putTag(tag, "")
+func (tx *transaction) deletedTag() error {
+	tag := tx.w.Reference
+	stood, err := tx.putTag(tag, "")
 	if err != nil {
 		return err
 	}
-	if d.w.Before.Digest != "" {
-		stood = d.w.Before.Digest
+	if tx.w.Before.Digest != "" {
+		stood = tx.w.Before.Digest
 	}
-	known, ok, err := d.stood(stood)
+	known, ok, err := tx.stood(stood)
 	if err != nil {
 		return err
 	}
 	if _, suffix, fallback := detect.FallbackTag(tag); fallback && suffix == "" && (!ok || isIndexKind(&known.Artifact)) {
 		return nil // bookkeeping
 	}
-	e, err := d.event(detect.DeleteTag)
+	e, err := tx.event(detect.DeleteTag)
 	if err != nil {
 		return err
 	}
 	e.Tags, e.Digest, e.TagsComplete = []string{tag}, stood, true
-	e.Artifact = d.goneArtifact(known, ok)
+	e.Artifact = tx.goneArtifact(known, ok)
 	if e.Artifact == nil {
 		if _, suffix, fallback := detect.FallbackTag(tag); fallback && suffix != "" {
 			e.Artifact = &detect.Artifact{}
 		}
 	}
 	if e.Artifact != nil {
-		d.out.tags = e.Tags
-		e.Artifact = d.accessoryByTag(e.Artifact)
+		tx.result.tags = e.Tags
+		e.Artifact = tx.accessoryByTag(e.Artifact)
 	}
-	d.emit(e)
+	tx.emit(e)
 	return nil
 }
 
 // stood is what bellbuoy knows of a manifest that a delete concerns.
-func (d *decision) stood(digest string) (manifestRow, bool, error) {
+func (tx *transaction) stood(digest string) (manifestRow, bool, error) {
 	if digest == "" {
 		return manifestRow{}, false, nil
 	}
-	known, ok, err := read[manifestRow](d, d.w.manifestKey(digest))
+	known, ok, err := read[manifestRow](tx, tx.w.manifestKey(digest))
 	if err != nil || ok && known.Artifact.Kind != "" {
 		return known, ok, err
 	}
-	if m := d.w.Before.Manifest; m != nil {
+	if m := tx.w.Before.Manifest; m != nil {
 		book := known.Book
 		known, ok = *m, true
 		known.Book = book
@@ -68,8 +68,8 @@ func (d *decision) stood(digest string) (manifestRow, bool, error) {
 }
 
 // goneArtifact describes what was deleted.
-func (d *decision) goneArtifact(known manifestRow, ok bool) *detect.Artifact {
-	b := &d.w.Before
+func (tx *transaction) goneArtifact(known manifestRow, ok bool) *detect.Artifact {
+	b := &tx.w.Before
 	switch {
 	case ok && known.Artifact.Kind != "":
 		return &known.Artifact
@@ -82,48 +82,48 @@ func (d *decision) goneArtifact(known manifestRow, ok bool) *detect.Artifact {
 }
 
 // deletedDigest: the manifest went, and every tag on it.
-func (d *decision) deletedDigest() error {
-	digest := d.w.Reference
-	dummy, err := d.deletedDummy(digest)
+func (tx *transaction) deletedDigest() error {
+	digest := tx.w.Reference
+	dummy, err := tx.deletedDummy(digest)
 	if err != nil || dummy {
 		return err
 	}
-	known, ok, err := d.stood(digest)
+	known, ok, err := tx.stood(digest)
 	if err != nil {
 		return err
 	}
-	tags, err := d.forget(digest)
+	tags, err := tx.forget(digest)
 	if err != nil {
 		return err
 	}
-	if b := &d.w.Before; b.TagsComplete || len(b.Tags) > 0 {
+	if b := &tx.w.Before; b.TagsComplete || len(b.Tags) > 0 {
 		tags = b.Tags
 	}
-	if err := d.outdate(tags); err != nil {
+	if err := tx.outdate(tags); err != nil {
 		return err
 	}
 	if ok && known.Book || ok && isIndexKind(&known.Artifact) && onlyFallback(tags) {
 		return nil // bookkeeping
 	}
-	if err := d.releaseHeld(d.w.heldKey(digest)); err != nil {
+	if err := tx.releaseHeld(tx.w.heldKey(digest)); err != nil {
 		return err
 	}
-	e, err := d.event(detect.DeleteArtifact)
+	e, err := tx.event(detect.DeleteArtifact)
 	if err != nil {
 		return err
 	}
-	e.Digest, e.Tags, e.TagsComplete = digest, tags, d.w.Before.TagsComplete
-	e.Artifact = d.goneArtifact(known, ok)
+	e.Digest, e.Tags, e.TagsComplete = digest, tags, tx.w.Before.TagsComplete
+	e.Artifact = tx.goneArtifact(known, ok)
 	if e.Artifact != nil {
 		if len(e.Artifact.Children) > 0 && known.Own > 0 {
-			if e.Artifact.Size, err = d.indexSize(&known); err != nil {
+			if e.Artifact.Size, err = tx.indexSize(&known); err != nil {
 				return err
 			}
 		}
-		d.out.tags = tags
-		e.Artifact = d.accessoryByTag(e.Artifact)
+		tx.result.tags = tags
+		e.Artifact = tx.accessoryByTag(e.Artifact)
 	}
-	d.emit(e)
+	tx.emit(e)
 	return nil
 }
 
@@ -138,18 +138,18 @@ func onlyFallback(tags []string) bool {
 }
 
 // forget ends what is known of a manifest, and returns the tags that stood on it.
-func (d *decision) forget(digest string) (tags []string, err error) {
-	rows, err := d.Scan(rowTagged, d.w.taggedPrefix(digest).ID, maxTags)
+func (tx *transaction) forget(digest string) (tags []string, err error) {
+	rows, err := tx.Scan(rowTagged, tx.w.taggedPrefix(digest).ID, maxTags)
 	if err != nil {
 		return nil, err
 	}
 	for _, row := range rows {
 		tag := tagOf(row.Key)
 		tags = append(tags, tag)
-		d.drop(row.Key)
-		d.put(newRow(d.w.tagKey(tag), tagRow{At: d.now, Wrote: d.w.At}, d.now))
+		tx.drop(row.Key)
+		tx.put(newRow(tx.w.tagKey(tag), tagRow{At: tx.now, Wrote: tx.w.At}, tx.now))
 	}
-	d.drop(d.w.manifestKey(digest))
+	tx.drop(tx.w.manifestKey(digest))
 	slices.Sort(tags)
 	return tags, nil
 }
@@ -158,32 +158,32 @@ func (d *decision) forget(digest string) (tags []string, err error) {
 const maxTags = 10_000
 
 // deletedDummy tells regctl's way of deleting a tag: the upstream refused the tag's DELETE, so a dummy was put there and is now deleted.
-func (d *decision) deletedDummy(digest string) (bool, error) {
-	held, keys, err := d.dummies(digest)
+func (tx *transaction) deletedDummy(digest string) (bool, error) {
+	held, keys, err := tx.dummies(digest)
 	if err != nil {
 		return false, err
 	}
 	for i, h := range held {
-		if h.Client != clientID(d.w.Client) {
+		if h.Client != clientID(tx.w.Client) {
 			continue
 		}
-		d.drop(keys[i])
-		if _, err := d.forget(digest); err != nil {
+		tx.drop(keys[i])
+		if _, err := tx.forget(digest); err != nil {
 			return false, err
 		}
-		e, err := d.event(detect.DeleteTag)
+		e, err := tx.event(detect.DeleteTag)
 		if err != nil {
 			return false, err
 		}
 		e.Tags, e.Digest, e.TagsComplete = []string{h.Tag}, h.Stood, true
-		known, ok, err := d.stood(h.Stood)
+		known, ok, err := tx.stood(h.Stood)
 		if err != nil {
 			return false, err
 		}
 		if ok {
 			e.Artifact = &known.Artifact
 		}
-		d.emit(e)
+		tx.emit(e)
 		return true, nil
 	}
 	return false, nil

@@ -24,7 +24,7 @@ func (f forgotten) with(o forgotten) forgotten {
 }
 
 // dropped are the readings that made room for others, by what they may be asked for again.
-type dropped map[blobID]struct{}
+type forgottenPulls map[blobID]struct{}
 
 // maxDropped bounds the readings of a session that are remembered as dropped.
 const maxDropped = 4096
@@ -33,7 +33,7 @@ const maxDropped = 4096
 func droppedID(tag, digest string) blobID { return idOf(tag + "@" + digest) }
 
 // has reports whether a read repeats a dropped one.
-func (d dropped) has(tag, digest string) bool {
+func (d forgottenPulls) has(tag, digest string) bool {
 	if len(d) == 0 {
 		return false
 	}
@@ -60,7 +60,7 @@ func (s *session) drop(i int) {
 		return
 	}
 	if s.dropped == nil {
-		s.dropped = dropped{}
+		s.dropped = forgottenPulls{}
 	}
 	s.dropped[droppedID(q.tag, q.digest)] = struct{}{}
 	s.dropped[droppedID("", q.digest)] = struct{}{}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -91,31 +93,45 @@ type before struct {
 	Present      bool         `json:"present,omitempty"` // put to a tag: the digest itself was there already
 }
 
+// writes make intents and settle them.
+type writes struct {
+	*services
+	index        *tagIndex
+	reads        *reads
+	inFlight     inFlight      // intents that the proxy holds
+	open         openIntents   // intents whose outcome is unknown
+	acknowledged acknowledged  // pushes whose clients have their answers
+	reading      chan struct{} // a place for each manifest that is being read back
+	nextUntagged atomic.Int64  // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is
+	untagged     atomic.Int64
+	givenUp      atomic.Int64
+}
+
 // Intend commits an intent for a manifest PUT or DELETE or a chart POST or DELETE. Call it when the request's body is known (op.Sent or
 // op.Upload) and op.Before is filled in, before the last byte goes upstream. Where the store fails it returns an intent
 // that is only in memory, together with an error that wraps ErrStore; the caller decides whether to go on (store.on_failure).
 // Every Intent must end in exactly one of Settle, Leave and Drop.
-func (t *Tracker) Intend(ctx context.Context, op *detect.Operation) (*Intent, error) {
+func (t *writes) Intend(ctx context.Context, op *detect.Operation) (*Intent, error) {
 	in := &Intent{w: t.newWrite(op)}
 	in.ID = in.w.ID
 	in.key = in.w.intentKey()
-	t.flight.add(in)
-	t.begins(in, op)
+	t.inFlight.add(in)
+	t.reads.busyWith(in, op)
 	var final commitResult[write]
-	seen := t.learned.takeScope(in.w.scope()) // what reads showed just before (a tag's HEAD) is what stood before
+	seen := t.index.learned.takeScope(in.w.scope()) // what reads showed just before (a tag's HEAD) is what stood before
 	made, now := in.w, time.Now()
 	err := t.ledger.Commit(ctx, made.scope(), func(v detect.View) (detect.Changes, error) {
-		d := decision{view: v, now: now}
-		if err := d.learnAll(seen); err != nil {
+		tx := transaction{view: v, now: now}
+		if err := learnAll(&tx, seen); err != nil {
 			return detect.Changes{}, err
 		}
 		w := made
-		if err := w.lookBefore(&d); err != nil {
+		if err := w.lookBefore(&tx); err != nil {
 			return detect.Changes{}, err
 		}
 		final.set(w)
-		d.put(w.row(in.key)) // nobody trims it
-		return d.Changes, nil
+		tx.put(w.row(in.key)) // nobody trims it
+		return tx.Changes, nil
 	})
 	if w, ok := final.get(); ok {
 		in.w = w
@@ -127,7 +143,7 @@ func (t *Tracker) Intend(ctx context.Context, op *detect.Operation) (*Intent, er
 	return in, nil
 }
 
-func (t *Tracker) newWrite(op *detect.Operation) write {
+func (t *writes) newWrite(op *detect.Operation) write {
 	w := write{
 		ID: newID(), Event: newID(), At: op.At,
 		place:     placeOf(op),
@@ -273,34 +289,34 @@ func (w *write) intentKey() detect.Key {
 }
 
 func (w *write) doneKey() detect.Key {
-	return w.key(rowDone, w.Reference, w.Digest, w.Do, clientID(w.Client))
+	return w.key(rowSettled, w.Reference, w.Digest, w.Do, clientID(w.Client))
 }
 
 // Settle ends an intent by a clear answer (2xx to 4xx): the event, its deliveries, what bellbuoy knows and the intent's end in one commit.
 // An error that wraps ErrStore says that the ledger will do it later; the client's answer need not wait for that.
-func (t *Tracker) Settle(ctx context.Context, in *Intent, op *detect.Operation) error {
-	defer t.flight.remove(in)
+func (t *writes) Settle(ctx context.Context, in *Intent, op *detect.Operation) error {
+	defer t.inFlight.remove(in)
 	out := in.w.answered(op)
 	if out.done || out.status == http.StatusConflict || out.status == http.StatusPreconditionFailed { // the latter prove an earlier try
 		t.understand(ctx, &in.w, op.Sent, out.digest)
 	}
-	t.ends(in, out)
+	t.reads.doneWith(in, out)
 	return t.settle(ctx, in, out)
 }
 
 // Leave gives an intent up whose outcome is unknown (5xx, a reset, a timeout): the upstream is asked, at once and until it says.
-func (t *Tracker) Leave(in *Intent) {
-	t.ends(in, outcome{})
-	t.flight.remove(in)
+func (t *writes) LeaveOpen(in *Intent) {
+	t.reads.doneWith(in, settlement{})
+	t.inFlight.remove(in)
 	if !t.open.add(in, time.Now()) && !in.durable {
 		t.noteGivenUp(in.key)
 	}
 }
 
 // Drop ends an intent that never reached the upstream. Where the store fails the row stays, and the upstream's word ends it.
-func (t *Tracker) Drop(ctx context.Context, in *Intent) error {
-	t.ends(in, outcome{})
-	defer t.flight.remove(in)
+func (t *writes) Drop(ctx context.Context, in *Intent) error {
+	t.reads.doneWith(in, settlement{})
+	defer t.inFlight.remove(in)
 	if !in.durable {
 		return nil
 	}
@@ -343,3 +359,23 @@ func placeOf(op *detect.Operation) place {
 }
 
 func chartFile(c *detect.Chart) string { return c.Name + "-" + c.Version + ".tgz" }
+
+// askSoon asks about claims at once. Should this process end first, the next one finds the intents.
+func (t *writes) askSoon(c detect.Changes) {
+	for _, row := range c.Put {
+		if row.Kind != rowIntent {
+			continue
+		}
+		if in, err := intentOf(row); err == nil {
+			t.open.add(in, time.Now())
+		}
+	}
+}
+
+func (t *writes) noteGivenUp(k detect.Key) {
+	t.givenUp.Add(1)
+	if tell := t.config().GivenUp; tell != nil {
+		parts := strings.SplitN(k.ID, separator, 5)
+		tell(parts[0], parts[min(2, len(parts)-1)], parts[min(3, len(parts)-1)])
+	}
+}

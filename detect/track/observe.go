@@ -3,14 +3,23 @@ package track
 import (
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
+// reads follow what clients read, and what they are doing in a repository.
+type reads struct {
+	*services
+	index    *tagIndex
+	sessions sessions
+	indexing atomic.Int64 // bytes of the index.yaml that wait to be read
+}
+
 // Start is called when a request is forwarded: from now on a transfer of this client in this repository is in flight.
-func (t *Tracker) Start(op *detect.Operation) Transfer {
-	if !t.follows(op) {
+func (t *reads) Start(op *detect.Operation) Transfer {
+	if !t.concerns(op) {
 		return Transfer{}
 	}
 	now := time.Now()
@@ -39,12 +48,12 @@ func (t *Tracker) Start(op *detect.Operation) Transfer {
 }
 
 // follows reports whether a request belongs to a client's doings in a registry's repository.
-func (t *Tracker) follows(op *detect.Operation) bool {
+func (t *reads) concerns(op *detect.Operation) bool {
 	return op.Kind != detect.ChartMuseum && op.Action != detect.Other && op.Repository != ""
 }
 
 // enter locks the shard of an operation's session and returns it. A session that was evicted meanwhile is begun again.
-func (t *Tracker) enter(tr *Transfer, op *detect.Operation, now time.Time) *session {
+func (t *reads) enter(tr *Transfer, op *detect.Operation, now time.Time) *session {
 	if s := tr.session; s != nil {
 		s.shard.mu.Lock()
 		if !s.gone {
@@ -62,14 +71,14 @@ func (t *Tracker) enter(tr *Transfer, op *detect.Operation, now time.Time) *sess
 }
 
 // Answered is called when the answer's status and headers are known. Blobs decide pulls here.
-func (t *Tracker) Answered(tr *Transfer, op *detect.Operation) {
-	if !t.follows(op) {
+func (t *reads) Answered(tr *Transfer, op *detect.Operation) {
+	if !t.concerns(op) {
 		return
 	}
 	now := time.Now()
 	s := t.enter(tr, op, now)
 	s.shard.touch(s, now)
-	p := pass{t: t, s: s, transfer: tr, now: now, cfg: t.cfg.Load()}
+	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
 	ok := op.Status >= 200 && op.Status < 300
 	switch {
 	case op.Action == detect.ManifestHead && ok:
@@ -79,17 +88,15 @@ func (t *Tracker) Answered(tr *Transfer, op *detect.Operation) {
 		s.reading++
 	case op.Action == detect.BlobGet && (ok || redirects(op.Status)):
 		p.blob(op)
+		tr.full = p.full
 	case op.Action == detect.Referrers && ok:
 		s.listedOf(op.Reference, p.cfg.Bounds.Session)
 	}
 	s.shard.weigh(s)
 	s.shard.mu.Unlock()
-	t.tell(p.told)
+	t.emit(p.events)
 	if op.Action == detect.UploadStart && op.Status == http.StatusCreated && op.Mount != "" && op.From != "" {
 		t.mounted(op, now)
-	}
-	if op.Action == detect.ManifestHead || op.Action == detect.ManifestGet {
-		t.evidence(op)
 	}
 }
 
@@ -102,12 +109,12 @@ func redirects(status int) bool {
 }
 
 // End is called when the answer's body is through, or broken off. op.Got and op.Complete are set.
-func (t *Tracker) End(tr *Transfer, op *detect.Operation) {
+func (t *reads) End(tr *Transfer, op *detect.Operation) {
 	if op.Kind == detect.ChartMuseum {
 		t.endChart(op)
 		return
 	}
-	if !t.follows(op) {
+	if !t.concerns(op) {
 		return
 	}
 	now := time.Now()
@@ -117,13 +124,14 @@ func (t *Tracker) End(tr *Transfer, op *detect.Operation) {
 		c = t.contentOf(op)
 	}
 	s := t.enter(tr, op, now)
-	p := pass{t: t, s: s, transfer: tr, now: now, cfg: t.cfg.Load()}
+	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
 	if tr.reading {
 		s.reading--
 	}
 	switch {
 	case whole:
-		t.goOnReading(s, tr, op)
+		t.adoptHalfOf(s, tr, op)
+		p.head = tr.head
 		p.manifest(op, c)
 	case op.Action == detect.ManifestGet:
 		s.giveHeadBack(tr.head, p.cfg.Bounds.Session)
@@ -142,12 +150,12 @@ func (t *Tracker) End(tr *Transfer, op *detect.Operation) {
 	s.shard.evict(p.cfg.Bounds, now)
 	s.shard.mu.Unlock()
 	*tr = Transfer{}
-	t.tell(p.told)
+	t.emit(p.events)
 	t.observeRead(op, c)
 }
 
 // observeRead learns from what the upstream answered.
-func (t *Tracker) observeRead(op *detect.Operation, c *content) {
+func (t *reads) observeRead(op *detect.Operation, c *content) {
 	if !op.WholeAnswer() || op.Action != detect.ManifestHead && (op.Action != detect.ManifestGet || !op.Complete) {
 		return
 	}
@@ -155,7 +163,7 @@ func (t *Tracker) observeRead(op *detect.Operation, c *content) {
 	if detect.IsDigest(tag) {
 		tag = ""
 	}
-	t.observe(op, tag, digestRead(op), c)
+	t.index.observe(op, tag, digestRead(op), c)
 }
 
 // digestRead is the digest of the manifest that an answer shows.
@@ -172,12 +180,12 @@ func digestRead(op *detect.Operation) string {
 }
 
 // contentOf is what a manifest read holds. Its bytes are read once, wherever they are read again.
-func (t *Tracker) contentOf(op *detect.Operation) *content {
+func (t *reads) contentOf(op *detect.Operation) *content {
 	digest := op.Got.Digest
 	if digest == "" {
 		digest = digestRead(op)
 	}
-	c := t.index.content(digest)
+	c := t.index.contents.get(digest)
 	if c != nil && c.noted || op.Got.Bytes == nil {
 		return c
 	}
@@ -188,13 +196,13 @@ func (t *Tracker) contentOf(op *detect.Operation) *content {
 	c = contentOf(m, int64(len(op.Got.Bytes)))
 	c.noted = true
 	if op.Got.Digest != "" {
-		t.index.keep(op.Got.Digest, c)
+		t.index.contents.keep(op.Got.Digest, c)
 	}
 	return c
 }
 
 // mounted: a blob taken over from another repository is a download there.
-func (t *Tracker) mounted(op *detect.Operation, now time.Time) {
+func (t *reads) mounted(op *detect.Operation, now time.Time) {
 	k, b := sessionKeyOf(op, op.From), idOf(op.Mount)
 	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
@@ -210,11 +218,11 @@ func (t *Tracker) mounted(op *detect.Operation, now time.Time) {
 	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
 	p.mounted(b)
 	sh.mu.Unlock()
-	t.tell(p.told)
+	t.emit(p.events)
 }
 
 // mounter is the session that has read what a blob is mounted of: the client's own, or its anonymous half.
-func (t *Tracker) mounter(sh *shard, k sessionKey, id uint64, b blobID, now time.Time) *session {
+func (t *reads) mounter(sh *shard, k sessionKey, id uint64, b blobID, now time.Time) *session {
 	s, _ := sh.session(k, id)
 	if s != nil && (s.self().reads(b) || t.half(k) == nil) {
 		return s.self()
@@ -223,13 +231,13 @@ func (t *Tracker) mounter(sh *shard, k sessionKey, id uint64, b blobID, now time
 		return s
 	}
 	s = sh.enter(k, id, now)
-	t.goOn(s, func(a *session) bool { return a.reads(b) })
+	t.adoptHalf(s, func(a *session) bool { return a.reads(b) })
 	return s
 }
 
 // begins makes a client busy while its write is on its way.
-func (t *Tracker) begins(in *Intent, op *detect.Operation) {
-	if !t.follows(op) {
+func (t *reads) busyWith(in *Intent, op *detect.Operation) {
+	if !t.concerns(op) {
 		return
 	}
 	now := time.Now()
@@ -248,7 +256,7 @@ func (t *Tracker) begins(in *Intent, op *detect.Operation) {
 }
 
 // ends is begins' end. What was done tells the client's reads what they were part of.
-func (t *Tracker) ends(in *Intent, out outcome) {
+func (t *reads) doneWith(in *Intent, out settlement) {
 	s := in.transfer.session
 	if s == nil {
 		return
@@ -271,7 +279,7 @@ func (t *Tracker) ends(in *Intent, out outcome) {
 }
 
 // keepPut remembers what was put: it will be read.
-func (t *Tracker) keepPut(w *write) {
+func (t *reads) keepPut(w *write) {
 	if w.Do != doPut || w.Manifest == nil || w.Digest == "" {
 		return
 	}
@@ -279,16 +287,16 @@ func (t *Tracker) keepPut(w *write) {
 	m.Annotations, m.Others = w.Notes, w.Others
 	c := contentOf(m, w.Manifest.Own)
 	c.noted = len(m.Layers) > 0 || len(m.Children) > 0
-	t.index.keep(w.Digest, c)
+	t.index.contents.keep(w.Digest, c)
 }
 
 // wrote tells a client's reads what it has just written (rows 4 and 5 of the pulls).
-func (t *Tracker) wrote(s *session, w *write, out outcome, now time.Time) {
+func (t *reads) wrote(s *session, w *write, out settlement, now time.Time) {
 	limit := t.cfg.Load().Bounds.Session
 	part := func(q *pull) bool { return q.digest == out.digest }
 	if w.Do == doPut {
 		s.hasPut(out.digest, limit)
-		t.halfHasPut(s.key, out.digest, limit, now)
+		t.tellHalf(s.key, out.digest, limit, now)
 		if len(out.tags) == 0 {
 			return
 		}
@@ -301,7 +309,7 @@ func (t *Tracker) wrote(s *session, w *write, out outcome, now time.Time) {
 	}
 	isPart := func(q *pull) bool { return q.state == undecided && !q.config && part(q) }
 	if s.newest(isPart) == nil {
-		t.goOn(s, func(a *session) bool { return a.newest(isPart) != nil })
+		t.adoptHalf(s, func(a *session) bool { return a.newest(isPart) != nil })
 	}
 	s.pulls = slices.DeleteFunc(s.pulls, isPart)
 }

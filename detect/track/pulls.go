@@ -9,13 +9,14 @@ import (
 
 // pass is one operation's way through its session, under the shard's lock.
 type pass struct {
-	t        *Tracker
-	s        *session
-	transfer *Transfer // of the operation; nil where it has ended
-	now      time.Time
-	cfg      *Config
-	told     []detect.Event
-	last     bool // what memory does not hold has been looked up already
+	t      *reads
+	s      *session
+	head   head   // the HEAD that the transfer has taken
+	full   blobID // the layer that the transfer asks for in full
+	now    time.Time
+	cfg    *Config
+	events []detect.Event
+	last   bool // what memory does not hold has been looked up already
 }
 
 // manifestRead is a manifest that was read in full.
@@ -34,7 +35,7 @@ func (m *manifestRead) plain() bool { return m.byDigest() && m.head.tag == "" }
 
 // manifest decides what a manifest's read is.
 func (p *pass) manifest(op *detect.Operation, c *content) {
-	m := manifestRead{op: op, digest: digestRead(op), content: c, head: p.transfer.head}
+	m := manifestRead{op: op, digest: digestRead(op), content: c, head: p.head}
 	if !detect.IsDigest(op.Reference) {
 		m.tag = op.Reference
 		p.s.takeHeadOf(m.tag)
@@ -129,7 +130,7 @@ func (p *pass) isChild(m *manifestRead) bool {
 		parent.kids = append(parent.kids, kid{digest: m.digest, content: m.content})
 	}
 	p.s.forgot.children = p.s.forgot.children || full
-	p.settleStrays(parent)
+	p.takeStrays(parent)
 	return true
 }
 
@@ -189,7 +190,7 @@ func (p *pass) begin(m *manifestRead) {
 		}
 	}
 	p.add(q)
-	p.settleStrays(q)
+	p.takeStrays(q)
 }
 
 // viaKnownIndex: a tag was resolved to an index that is in the client's own store, and one of its
@@ -197,7 +198,7 @@ func (p *pass) begin(m *manifestRead) {
 func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 	for i := len(p.s.heads) - 1; i >= 0; i-- {
 		h := p.s.heads[i]
-		if c := p.t.index.content(h.digest); c.child(m.digest) {
+		if c := p.t.index.contents.get(h.digest); c.child(m.digest) {
 			q.tag, q.digest, q.content = h.tag, h.digest, c
 			q.kids = []kid{{digest: m.digest, content: m.content}}
 			q.readBack = false
@@ -232,26 +233,26 @@ func (p *pass) count(q *pull) {
 	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(o *pull) bool {
 		return o.state == resolved && (o.digest == q.digest || q.hasRead(o.digest))
 	})
-	p.tell(q.event(p.s))
+	p.emit(q.event(p.s))
 }
 
-func (p *pass) tell(e detect.Event) {
+func (p *pass) emit(e detect.Event) {
 	if clientName(e.Client) == "" {
 		e.Client.Claimed = p.s.key.who // read without a name, by a client that has one
 	}
 	if e.Client.Operator == "" && e.Client.Claimed != "" && e.Client.Claimed == p.s.operator {
 		e.Client.Operator, e.Client.Claimed = e.Client.Claimed, "" // vouched for since
 	}
-	p.told = append(p.told, e)
+	p.events = append(p.events, e)
 }
 
 // tellQuiet tells an inspection, when its client has been quiet.
-func (p *pass) tellQuiet(q *pull) {
+func (p *pass) emitInspection(q *pull) {
 	if q.state != undecided {
 		return
 	}
 	if !q.readBack {
-		p.tell(q.event(p.s))
+		p.emit(q.event(p.s))
 	}
 	q.state = resolved
 }
@@ -259,10 +260,10 @@ func (p *pass) tellQuiet(q *pull) {
 // rest is what a client's quiet means: what was undecided moved no layer, and what waited for the
 // next request waits no longer. Kept are inspections, whose layers may follow late, and beside them
 // the downloads that late layers may belong to instead.
-func (s *session) rest(told []detect.Event) []detect.Event {
-	p := pass{s: s, told: told}
+func (s *session) endQuiet(told []detect.Event) []detect.Event {
+	p := pass{s: s, events: told}
 	for _, q := range s.pulls {
-		p.tellQuiet(q)
+		p.emitInspection(q)
 	}
 	if s.newest(func(q *pull) bool { return q.state == resolved }) == nil {
 		s.pulls = nil
@@ -275,7 +276,7 @@ func (s *session) rest(told []detect.Event) []detect.Event {
 	}
 	s.heads, s.puts, s.strays, s.asked, s.writing = nil, nil, nil, nil, time.Time{}
 	s.forgot, s.dropped = forgotten{accessories: s.forgot.accessories}, nil
-	return p.told
+	return p.events
 }
 
 // restPulls is how many readings are kept of a client that is quiet.

@@ -16,7 +16,7 @@ const (
 
 // understand reads a manifest that the upstream has taken. What could not be kept while it passed is
 // read back.
-func (t *Tracker) understand(ctx context.Context, w *write, sent detect.Body, digest string) {
+func (t *writes) understand(ctx context.Context, w *write, sent detect.Body, digest string) {
 	switch {
 	case w.Do != doPut:
 	case sent.Bytes != nil:
@@ -30,7 +30,7 @@ func (t *Tracker) understand(ctx context.Context, w *write, sent detect.Body, di
 
 // readBack reads a manifest that was put from the upstream. Where it cannot, the artifact's kind
 // stays unknown.
-func (t *Tracker) readBack(ctx context.Context, w *write, digest string) {
+func (t *writes) readBack(ctx context.Context, w *write, digest string) {
 	if w.Do != doPut || w.Manifest != nil || !detect.IsDigest(digest) {
 		return
 	}

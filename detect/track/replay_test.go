@@ -190,7 +190,7 @@ func (w *world) step(p *played, kind int) {
 		p.op.Status = p.c.Status
 		w.End(&p.tr, p.op)
 		if p.in != nil && p.op.Complete {
-			w.Handed(p.in)
+			w.Acknowledged(p.in)
 		}
 	}
 }
@@ -388,7 +388,7 @@ func (w *world) intend(op *detect.Operation) *Intent {
 
 func (w *world) settle(in *Intent, op *detect.Operation) {
 	if op.Status >= 500 {
-		w.Leave(in)
+		w.LeaveOpen(in)
 		return
 	}
 	if err := w.Settle(w.t.Context(), in, op); err != nil {

@@ -1,26 +1,108 @@
 package track
 
 import (
+	"encoding/json"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// rowCache is the index's memory of rows. It is bounded in entries and in bytes: names and lists of
-// tags are chosen by clients.
+// rowCache keeps in memory what the ledger's rows of the tag index say. It is bounded in entries
+// and in bytes, because clients choose names and lists of tags. What it does not hold may still be
+// in the ledger.
 type rowCache struct {
+	hits, misses atomic.Int64
+
 	mu       sync.Mutex
 	lru      *simplelru.LRU[detect.Key, indexed]
 	bytes    int
 	maxBytes int
 }
 
+// indexed is a cached row: a tagRow, repositoryRow or chartRow, []string (the tags of a digest, under their prefix), or seenManifest.
+type indexed struct {
+	value any
+	at    time.Time
+}
+
+// seenManifest says that a manifest is there; full when its row holds what its bytes say.
+type seenManifest struct {
+	full bool
+	size int64
+}
+
+// freshness is how long what is cached needs no further look, and a row no sign of life.
+const freshness = 5 * time.Minute
+
+func newRowCache(b Bounds) *rowCache {
+	c := &rowCache{maxBytes: b.IndexBytes}
+	c.lru, _ = simplelru.NewLRU(b.Index, c.evicted) // fails for sizes below 1 only
+	return c
+}
+
+// get reads a cached row.
+func get[T any](c *rowCache, k detect.Key) (value T, at time.Time, ok bool) {
+	e, ok := c.lookup(k)
+	if ok {
+		value, ok = e.value.(T)
+	}
+	if !ok {
+		c.misses.Add(1)
+		return value, time.Time{}, false
+	}
+	c.hits.Add(1)
+	return value, e.at, true
+}
+
+func (c *rowCache) set(k detect.Key, value any) { c.add(k, indexed{value, time.Now()}) }
+
+// apply brings the memory up to what was committed.
+func (c *rowCache) apply(changes detect.Changes) {
+	for _, k := range changes.Delete {
+		c.forget(k)
+	}
+	for _, row := range changes.Put {
+		switch row.Kind {
+		case rowTag:
+			applyRow[tagRow](c, row)
+		case rowRepository:
+			applyRow[repositoryRow](c, row)
+		case rowChart:
+			applyRow[chartRow](c, row)
+		case rowManifest:
+			var m manifestRow
+			if json.Unmarshal(row.Value, &m) == nil {
+				c.set(row.Key, seenManifest{full: m.Artifact.Kind != "", size: m.Artifact.Size})
+			}
+		case rowTagged:
+			c.forget(row.Key)
+		}
+	}
+}
+
+func applyRow[T any](c *rowCache, row detect.Row) {
+	var value T
+	if json.Unmarshal(row.Value, &value) == nil {
+		c.set(row.Key, value)
+	}
+}
+
+func (c *rowCache) forget(k detect.Key) {
+	if k.Kind == rowTagged { // the list of its digest's tags is cached
+		k.ID = k.ID[:strings.LastIndex(k.ID, separator)+1]
+	}
+	c.remove(k)
+}
+
 // evicted is told of every entry that leaves.
 func (c *rowCache) evicted(k detect.Key, e indexed) { c.bytes -= entryCost(k, e) }
 
-func (c *rowCache) get(k detect.Key) (indexed, bool) {
+func (c *rowCache) lookup(k detect.Key) (indexed, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lru.Get(k)

@@ -11,13 +11,13 @@ import (
 func (t *Tracker) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { t.work(ctx) })
-	all.Go(func() { t.askOpen(ctx) })
-	all.Go(func() { t.keepDropping(ctx) })
+	all.Go(func() { t.recovery.askOpenIntents(ctx) })
+	all.Go(func() { t.dropAnswers(ctx) })
 	t.timers(ctx)
 	all.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
-	t.dropHanded(last)
+	t.dropAnswerRows(last)
 	return nil
 }
 
@@ -37,17 +37,17 @@ func (t *Tracker) timers(ctx context.Context) {
 		for i := range t.sessions.shards {
 			sh := &t.sessions.shards[i]
 			sh.mu.Lock()
-			told := sh.quiet(now, cfg.Pull, late)
+			told := sh.endQuiet(now, cfg.Pull, late)
 			sh.mu.Unlock()
-			t.tell(told)
+			t.emit(told)
 		}
 		if now.Sub(lastFlush) >= flushEvery {
 			lastFlush = now
 			t.flush(ctx)
-			t.dropHanded(ctx) // what the store refused before
+			t.dropAnswerRows(ctx) // what the store refused before
 		}
 		isSlow := now.Sub(lastSlow) >= slow
-		if isSlow || t.holds(now) {
+		if isSlow || t.untaggedDue(now) {
 			t.releaseDue(ctx)
 		}
 		if isSlow {
@@ -68,7 +68,7 @@ func grain(cfg Config) time.Duration {
 }
 
 // work does what must not be waited for: look-ups in the ledger.
-func (t *Tracker) work(ctx context.Context) {
+func (t *services) work(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -81,7 +81,7 @@ func (t *Tracker) work(ctx context.Context) {
 }
 
 // finishJobs runs what is left with an ended context: it tells what it knows without a look-up.
-func (t *Tracker) finishJobs(ctx context.Context) {
+func (t *services) finishJobs(ctx context.Context) {
 	for {
 		select {
 		case job := <-t.jobs:
@@ -93,7 +93,7 @@ func (t *Tracker) finishJobs(ctx context.Context) {
 }
 
 // later gives a job to the worker; false when there is no room for it.
-func (t *Tracker) later(job func(context.Context)) bool {
+func (t *services) later(job func(context.Context)) bool {
 	select {
 	case t.jobs <- job:
 		return true

@@ -37,9 +37,9 @@ type session struct {
 	cost     int            // bytes counted for it
 
 	forgot  forgotten
-	dropped dropped  // readings that made room for others
-	owner   *session // of an anonymous one: the named client whose doings its own are part of
-	shared  bool     // … several named clients could be
+	dropped forgottenPulls // readings that made room for others
+	owner   *session       // of an anonymous one: the named client whose doings its own are part of
+	shared  bool           // … several named clients could be
 }
 
 // sessionKey is DESIGN's "the client": operator, address and user agent, by repository; never the connection.
@@ -215,7 +215,7 @@ func (sh *shard) evict(b Bounds, now time.Time) {
 
 // end forgets a session.
 func (sh *shard) end(s *session, told []detect.Event) []detect.Event {
-	told = s.rest(told)
+	told = s.endQuiet(told)
 	if s.resting {
 		sh.resting.remove(s)
 	} else {
@@ -228,14 +228,14 @@ func (sh *shard) end(s *session, told []detect.Event) []detect.Event {
 }
 
 // quiet ends the waiting of sessions whose clients have been quiet for long enough, and forgets those that rest for very long.
-func (sh *shard) quiet(now time.Time, pull, keep time.Duration) (told []detect.Event) {
+func (sh *shard) endQuiet(now time.Time, pull, keep time.Duration) (told []detect.Event) {
 	sh.lost.expire(now, pull)
 	for s := sh.active.back; s != nil && now.Sub(s.last) >= pull; s = sh.active.back {
 		if s.busy > 0 || s.follows(now, pull) {
 			sh.touch(s, now) // a transfer in flight is not quiet
 			continue
 		}
-		told = s.rest(told)
+		told = s.endQuiet(told)
 		sh.weigh(s)
 		sh.active.remove(s)
 		sh.resting.push(s)

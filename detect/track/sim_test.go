@@ -183,7 +183,7 @@ func (r *request) end(complete bool) {
 	r.op.Complete = complete
 	r.c.End(&r.tr, r.op)
 	if r.in != nil && complete {
-		r.c.Handed(r.in)
+		r.c.Acknowledged(r.in)
 	}
 	time.Sleep(r.c.took)
 }
@@ -302,7 +302,7 @@ func (r *request) gone() {
 
 // lose: no answer came.
 func (r *request) lose() {
-	r.c.Leave(r.in)
+	r.c.LeaveOpen(r.in)
 	r.in = nil
 	r.op.Status = http.StatusBadGateway
 	r.c.Answered(&r.tr, r.op)

@@ -99,35 +99,43 @@ type Asker interface {
 
 // Tracker makes events out of operations. All its methods may be called at once from many goroutines.
 type Tracker struct {
-	cfg    atomic.Pointer[Config]
-	ledger detect.Ledger
-	ask    Asker
+	*services
+	*tagIndex
+	*reads
+	*writes
+	recovery *recovery
+}
 
-	started  time.Time
-	sessions sessions // reads: what clients are doing, in memory
-	index    *index   // what the upstreams' answers taught, a bounded memory of the ledger's rows
-	flight   flight   // intents that the proxy holds
-	open     open     // intents whose outcome is unknown
-	handed   handed   // pushes whose clients have their answers
-	learned  learned  // observations on their way into the ledger
-	jobs     chan func(context.Context)
-	indexing atomic.Int64  // bytes of index.yaml among them
-	reading  chan struct{} // a place for each manifest that is being read back
-	held     atomic.Int64  // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is
-	pushes   atomic.Int64
-	givenUp  atomic.Int64
+// services are what all parts of a Tracker use.
+type services struct {
+	cfg     atomic.Pointer[Config]
+	ledger  detect.Ledger
+	ask     Asker
+	started time.Time
+	jobs    chan func(context.Context) // for the worker
 }
 
 // New makes a Tracker. Its timers run in Run.
 func New(cfg Config, ledger detect.Ledger, ask Asker) *Tracker {
-	t := &Tracker{ledger: ledger, ask: ask, started: time.Now(), jobs: make(chan func(context.Context), 1024), reading: make(chan struct{}, readers)}
+	all := &services{ledger: ledger, ask: ask, started: time.Now(), jobs: make(chan func(context.Context), 1024)}
 	cfg = cfg.withDefaults()
-	t.cfg.Store(&cfg)
-	t.handed.some = make(chan struct{}, 1)
-	t.sessions.seed = maphash.MakeSeed()
-	t.index = newIndex(cfg.Bounds)
-	t.lookAt(t.started) // rows of an earlier process may wait
-	return t
+	all.cfg.Store(&cfg)
+	index := &tagIndex{services: all, rows: newRowCache(cfg.Bounds), contents: newContents(cfg.Bounds)}
+	reads := &reads{services: all, index: index}
+	reads.sessions.seed = maphash.MakeSeed()
+	writes := &writes{services: all, index: index, reads: reads, reading: make(chan struct{}, readers)}
+	writes.acknowledged.notEmpty = make(chan struct{}, 1)
+	writes.lookAt(all.started) // rows of an earlier process may wait
+	return &Tracker{services: all, tagIndex: index, reads: reads, writes: writes, recovery: &recovery{services: all, writes: writes}}
+}
+
+// Answered is called when the answer's status and headers are known. A read of a tag may show what
+// became of an open intent.
+func (t *Tracker) Answered(tr *Transfer, op *detect.Operation) {
+	t.reads.Answered(tr, op)
+	if t.concerns(op) && (op.Action == detect.ManifestHead || op.Action == detect.ManifestGet) {
+		t.recovery.shown(op)
+	}
 }
 
 // Configure changes the configuration. The bounds of the index in memory stay what they were.
@@ -136,9 +144,9 @@ func (t *Tracker) Configure(cfg Config) {
 	t.cfg.Store(&cfg)
 }
 
-func (t *Tracker) config() Config { return *t.cfg.Load() }
+func (t *services) config() Config { return *t.cfg.Load() }
 
-func (t *Tracker) visibility(repository string) string {
+func (t *services) visibility(repository string) string {
 	if f := t.cfg.Load().Visibility; f != nil {
 		return f(repository)
 	}
@@ -162,9 +170,9 @@ type Stats struct {
 // Stats counts.
 func (t *Tracker) Stats() Stats {
 	s := Stats{
-		OpenIntents: t.open.len(), GivenUp: t.givenUp.Load(), InFlight: t.flight.len(), HeldPushes: int(t.pushes.Load()),
-		Index: t.index.rows.len(), ContentBytes: t.index.contentBytes(),
-		Hits: t.index.hits.Load(), Misses: t.index.misses.Load(), Dropped: t.learned.dropped.Load(),
+		OpenIntents: t.open.len(), GivenUp: t.givenUp.Load(), InFlight: t.inFlight.len(), HeldPushes: int(t.untagged.Load()),
+		Index: t.rows.len(), ContentBytes: t.contents.size(),
+		Hits: t.rows.hits.Load(), Misses: t.rows.misses.Load(), Dropped: t.learned.dropped.Load(),
 	}
 	s.Sessions, s.SessionBytes = t.sessions.size()
 	return s

@@ -28,7 +28,7 @@ type Learned struct {
 func (l *Learned) place() place { return place{l.Upstream, l.Hint, l.Repository} }
 
 // learned are observations of reads on their way into the ledger.
-type learned struct {
+type observations struct {
 	mu      sync.Mutex
 	byScope map[string][]Learned
 	taken   map[string][]Learned // what the last flush took, and what writes took since: it may be on its way still
@@ -38,7 +38,7 @@ type learned struct {
 }
 
 // Learn stores what an index walk found, without any event. Observations of one repository share a transaction.
-func (t *Tracker) Learn(ctx context.Context, all ...Learned) error {
+func (t *tagIndex) Learn(ctx context.Context, all ...Learned) error {
 	byScope := map[string][]Learned{}
 	for _, l := range all {
 		s := l.place().scope()
@@ -53,7 +53,7 @@ func (t *Tracker) Learn(ctx context.Context, all ...Learned) error {
 }
 
 // observe notes what a read's answer showed, unless that is known already. It waits in bounded memory for the next flush.
-func (t *Tracker) observe(op *detect.Operation, tag, digest string, c *content) {
+func (t *tagIndex) observe(op *detect.Operation, tag, digest string, c *content) {
 	if digest == "" || len(digest) > detect.MaxDigest {
 		return
 	}
@@ -68,16 +68,16 @@ func (t *Tracker) observe(op *detect.Operation, tag, digest string, c *content) 
 	if !t.learned.add(l, t.cfg.Load().Bounds) {
 		return
 	}
-	t.index.set(p.manifestKey(digest), seenManifest{full: l.Manifest != nil, size: manifestSize(l.Manifest)})
-	if _, _, ok := get[tagRow](t.index, p.tagKey(tag)); tag != "" && !ok {
-		t.index.set(p.tagKey(tag), tagRow{Digest: digest, At: op.At})
+	t.rows.set(p.manifestKey(digest), seenManifest{full: l.Manifest != nil, size: manifestSize(l.Manifest)})
+	if _, _, ok := get[tagRow](t.rows, p.tagKey(tag)); tag != "" && !ok {
+		t.rows.set(p.tagKey(tag), tagRow{Digest: digest, At: op.At})
 	}
 }
 
 // fresh tells whether a read showed nothing new, or what a later write has overtaken.
-func (t *Tracker) fresh(p place, tag, digest string, op *detect.Operation, c *content) bool {
+func (t *tagIndex) fresh(p place, tag, digest string, op *detect.Operation, c *content) bool {
 	if tag != "" {
-		row, at, ok := get[tagRow](t.index, p.tagKey(tag))
+		row, at, ok := get[tagRow](t.rows, p.tagKey(tag))
 		if ok && row.Digest != digest && row.At.After(op.At) {
 			return true
 		}
@@ -85,7 +85,7 @@ func (t *Tracker) fresh(p place, tag, digest string, op *detect.Operation, c *co
 			return false
 		}
 	}
-	m, at, ok := get[seenManifest](t.index, p.manifestKey(digest))
+	m, at, ok := get[seenManifest](t.rows, p.manifestKey(digest))
 	return ok && time.Since(at) < freshness && (m.full || c == nil)
 }
 
@@ -105,7 +105,7 @@ func (l *Learned) cost() int {
 	return n
 }
 
-func (q *learned) add(l Learned, b Bounds) bool {
+func (q *observations) add(l Learned, b Bounds) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	cost := l.cost()
@@ -123,7 +123,7 @@ func (q *learned) add(l Learned, b Bounds) bool {
 	return true
 }
 
-func (q *learned) take() map[string][]Learned {
+func (q *observations) take() map[string][]Learned {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	all := q.byScope
@@ -136,7 +136,7 @@ func (q *learned) take() map[string][]Learned {
 const maxTaken = 4096
 
 // takeScope takes what was seen of one repository.
-func (q *learned) takeScope(s string) []Learned {
+func (q *observations) takeScope(s string) []Learned {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	list := q.byScope[s]
@@ -164,7 +164,7 @@ func withoutManifests(list []Learned) []Learned {
 }
 
 // tagsOn are the tags that reads have shown on a digest and that may not be stored yet.
-func (q *learned) tagsOn(p place, digest string) (tags []string) {
+func (q *observations) tagsOn(p place, digest string) (tags []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, list := range [...][]Learned{q.byScope[p.scope()], q.taken[p.scope()]} {
@@ -178,7 +178,7 @@ func (q *learned) tagsOn(p place, digest string) (tags []string) {
 }
 
 // flush stores what reads taught. What the store refuses is dropped: the next read shows it again.
-func (t *Tracker) flush(ctx context.Context) {
+func (t *tagIndex) flush(ctx context.Context) {
 	failed := false
 	for s, list := range t.learned.take() {
 		if !failed {
@@ -190,32 +190,38 @@ func (t *Tracker) flush(ctx context.Context) {
 	}
 }
 
-func (t *Tracker) store(ctx context.Context, s string, list []Learned) error {
+func (t *tagIndex) store(ctx context.Context, s string, list []Learned) error {
 	var final commitResult[detect.Changes]
 	now := time.Now()
 	err := t.ledger.Commit(ctx, s, func(v detect.View) (detect.Changes, error) {
-		d := decision{view: v, now: now}
-		err := d.learnAll(list)
-		final.set(d.Changes)
-		return d.Changes, err
+		tx := transaction{view: v, now: now}
+		err := learnAll(&tx, list)
+		final.set(tx.Changes)
+		return tx.Changes, err
 	})
 	if err != nil {
 		return fmt.Errorf("storing what was learned: %w", err)
 	}
 	if changes, ok := final.get(); ok {
-		t.index.apply(changes)
+		t.rows.apply(changes)
 	}
 	return nil
 }
 
+// lesson makes rows of the observations of one scope, within a decision.
+type lesson struct {
+	*transaction
+	done map[detect.Key]bool // rows that an observation has decided
+}
+
 // learnAll makes rows of observations of one scope.
-func (d *decision) learnAll(list []Learned) error {
-	at := d.w.place
-	d.learning = true
-	defer func() { d.w.place, d.learning = at, false }()
-	done := map[detect.Key]bool{}
+func learnAll(tx *transaction, list []Learned) error {
+	at := tx.w.place
+	tx.learning = true
+	defer func() { tx.w.place, tx.learning = at, false }()
+	l := lesson{tx, map[detect.Key]bool{}}
 	for i := len(list) - 1; i >= 0; i-- { // the newest first: what it settles, older ones leave alone
-		if err := d.learn(&list[i], done); err != nil {
+		if err := l.learn(&list[i]); err != nil {
 			return err
 		}
 	}
@@ -223,32 +229,32 @@ func (d *decision) learnAll(list []Learned) error {
 }
 
 // learn makes rows of one observation. Later writes win over it.
-func (d *decision) learn(l *Learned, done map[detect.Key]bool) error {
+func (tx lesson) learn(l *Learned) error {
 	p := l.place()
-	d.w.place = p
-	if k := p.repositoryKey(); !done[k] {
-		done[k] = true
-		if _, ok, err := d.Get(k); err != nil {
+	tx.w.place = p
+	if k := p.repositoryKey(); !tx.done[k] {
+		tx.done[k] = true
+		if _, ok, err := tx.Get(k); err != nil {
 			return err
 		} else if !ok {
-			d.put(newRow(k, repositoryRow{First: l.At}, d.now))
+			tx.put(newRow(k, repositoryRow{First: l.At}, tx.now))
 		}
 	}
-	if l.Tag != "" && !done[p.tagKey(l.Tag)] {
-		done[p.tagKey(l.Tag)] = true
-		if err := d.learnTag(l); err != nil {
+	if l.Tag != "" && !tx.done[p.tagKey(l.Tag)] {
+		tx.done[p.tagKey(l.Tag)] = true
+		if err := tx.tag(l); err != nil {
 			return err
 		}
 	}
-	if k := p.manifestKey(l.Digest); !done[k] {
-		done[k] = true
-		return d.learnManifest(l, k)
+	if k := p.manifestKey(l.Digest); !tx.done[k] {
+		tx.done[k] = true
+		return tx.manifest(l, k)
 	}
 	return nil
 }
 
-func (d *decision) learnTag(l *Learned) error {
-	row, ok, err := read[tagRow](d, d.w.tagKey(l.Tag))
+func (tx lesson) tag(l *Learned) error {
+	row, ok, err := read[tagRow](tx, tx.w.tagKey(l.Tag))
 	if err != nil {
 		return err
 	}
@@ -256,15 +262,15 @@ func (d *decision) learnTag(l *Learned) error {
 		return nil
 	}
 	if ok && l.Read && row.Digest != "" && row.Digest != l.Digest {
-		stood, known, err := read[manifestRow](d, d.w.manifestKey(row.Digest))
+		stood, known, err := read[manifestRow](tx, tx.w.manifestKey(row.Digest))
 		if err != nil || known && isIndexKind(&stood.Artifact) && !l.isIndex() {
 			return err // some registries answer an image for an index, by Accept
 		}
 	}
-	now := d.now
-	d.now = l.At
-	_, err = d.putTag(l.Tag, l.Digest)
-	d.now = now
+	now := tx.now
+	tx.now = l.At
+	_, err = tx.putTag(l.Tag, l.Digest)
+	tx.now = now
 	return err
 }
 
@@ -275,8 +281,8 @@ func (l *Learned) isIndex() bool {
 	return detect.IsIndexType(l.MediaType)
 }
 
-func (d *decision) learnManifest(l *Learned, k detect.Key) error {
-	known, ok, err := read[manifestRow](d, k)
+func (tx lesson) manifest(l *Learned, k detect.Key) error {
+	known, ok, err := read[manifestRow](tx, k)
 	if err != nil {
 		return err
 	}
@@ -289,11 +295,11 @@ func (d *decision) learnManifest(l *Learned, k detect.Key) error {
 	case l.Manifest != nil:
 		row := rowOf(l.Manifest, l.Size)
 		row.Artifact.Annotations, row.Book = nil, book
-		d.put(newRow(k, row, d.now))
+		tx.put(newRow(k, row, tx.now))
 	case ok && known.Artifact.Kind != "":
-		d.put(newRow(k, known, d.now)) // a sign of life
+		tx.put(newRow(k, known, tx.now)) // a sign of life
 	default:
-		d.put(newRow(k, manifestRow{Artifact: detect.Artifact{MediaType: l.MediaType}, Book: book}, d.now))
+		tx.put(newRow(k, manifestRow{Artifact: detect.Artifact{MediaType: l.MediaType}, Book: book}, tx.now))
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 const batch = 256
 
 // noteHeld remembers when there is something to look after.
-func (t *Tracker) noteHeld(c detect.Changes) {
+func (t *writes) noteUntagged(c detect.Changes) {
 	for i := range c.Put {
 		if c.Put[i].Kind == rowHeld {
 			t.lookAt(c.Put[i].Due)
@@ -22,36 +22,36 @@ func (t *Tracker) noteHeld(c detect.Changes) {
 }
 
 // lookAt has held pushes looked at by then.
-func (t *Tracker) lookAt(due time.Time) {
+func (t *writes) lookAt(due time.Time) {
 	for at := due.UnixNano(); ; {
-		was := t.held.Load()
-		if was <= at && was != 0 || t.held.CompareAndSwap(was, at) {
+		was := t.nextUntagged.Load()
+		if was <= at && was != 0 || t.nextUntagged.CompareAndSwap(was, at) {
 			return
 		}
 	}
 }
 
 // holds tells whether a held push may be due.
-func (t *Tracker) holds(now time.Time) bool {
-	at := t.held.Load()
+func (t *writes) untaggedDue(now time.Time) bool {
+	at := t.nextUntagged.Load()
 	return at != 0 && at <= now.UnixNano()
 }
 
 // releaseDue ends the waiting of pushes whose clients have been quiet. It looks at all replicas' rows: whoever comes first tells.
-func (t *Tracker) releaseDue(ctx context.Context) {
+func (t *writes) releaseDue(ctx context.Context) {
 	now := time.Now()
-	t.held.Store(0) // what is held from here on says so itself
+	t.nextUntagged.Store(0) // what is held from here on says so itself
 	rows, err := t.ledger.Due(ctx, rowHeld, now, batch)
 	if err != nil {
 		t.lookAt(now)
 		return // the rows stay; the next look finds them
 	}
-	t.pushes.Store(int64(len(rows)))
+	t.untagged.Store(int64(len(rows)))
 	for _, row := range rows {
 		if ctx.Err() != nil {
 			return
 		}
-		t.release(ctx, row)
+		t.releaseUntagged(ctx, row)
 	}
 	switch later, err := t.ledger.Due(ctx, rowHeld, now.Add(t.config().UntaggedPushMax), 1); {
 	case err != nil:
@@ -61,7 +61,7 @@ func (t *Tracker) releaseDue(ctx context.Context) {
 	}
 }
 
-func (t *Tracker) release(ctx context.Context, row detect.Row) {
+func (t *writes) releaseUntagged(ctx context.Context, row detect.Row) {
 	cfg, now := t.config(), time.Now()
 	var held heldRow
 	quiet := now
@@ -70,55 +70,55 @@ func (t *Tracker) release(ctx context.Context, row detect.Row) {
 	}
 	var final commitResult[detect.Changes]
 	err := t.ledger.Commit(ctx, scopeOf(row.Key), func(v detect.View) (detect.Changes, error) {
-		d := decision{view: v, cfg: cfg, now: now}
-		err := d.release(row.Key, quiet)
-		final.set(d.Changes)
-		return d.Changes, err
+		tx := transaction{view: v, cfg: cfg, now: now}
+		err := tx.release(row.Key, quiet)
+		final.set(tx.Changes)
+		return tx.Changes, err
 	})
 	if c, ok := final.get(); err == nil && ok {
-		t.noteHeld(c)
+		t.noteUntagged(c)
 	}
 }
 
 // release tells what has waited long enough, or makes it wait for longer.
-func (d *decision) release(k detect.Key, quietSince time.Time) error {
-	row, ok, err := d.Get(k)
-	if err != nil || !ok || row.Due.After(d.now) {
+func (tx *transaction) release(k detect.Key, quietSince time.Time) error {
+	row, ok, err := tx.Get(k)
+	if err != nil || !ok || row.Due.After(tx.now) {
 		return err // absorbed, or put off by another replica
 	}
 	var held heldRow
 	if json.Unmarshal(row.Value, &held) != nil {
-		d.drop(k)
+		tx.drop(k)
 		return nil
 	}
 	if held.Tag == "" {
-		until, err := d.waitsUntil(held, quietSince)
+		until, err := tx.waitsUntil(held, quietSince)
 		if err != nil {
 			return err
 		}
-		if until.After(d.now) {
-			d.hold(k, held, until)
+		if until.After(tx.now) {
+			tx.hold(k, held, until)
 			return nil
 		}
 	}
-	d.drop(k)
-	d.emit(held.Event)
+	tx.drop(k)
+	tx.emit(held.Event)
 	return nil
 }
 
 // waitsUntil is when a held push shall be looked at again: its client's quiet here and at other replicas, within limits.
-func (d *decision) waitsUntil(held heldRow, quietSince time.Time) (time.Time, error) {
+func (tx *transaction) waitsUntil(held heldRow, quietSince time.Time) (time.Time, error) {
 	e := &held.Event
 	k := place{e.Upstream, e.Hint, e.Repository}.key(rowBusy, held.Client)
-	busy, ok, err := d.Get(k)
+	busy, ok, err := tx.Get(k)
 	if err != nil {
 		return time.Time{}, err
 	}
 	if ok && busy.Seen.After(quietSince) {
 		quietSince = busy.Seen
 	}
-	until := quietSince.Add(d.cfg.UntaggedPush)
-	if last := held.Since.Add(d.cfg.UntaggedPushMax); until.After(last) {
+	until := quietSince.Add(tx.cfg.UntaggedPush)
+	if last := held.Since.Add(tx.cfg.UntaggedPushMax); until.After(last) {
 		until = last
 	}
 	return until, nil
@@ -126,9 +126,9 @@ func (d *decision) waitsUntil(held heldRow, quietSince time.Time) (time.Time, er
 
 // quietSince is since when a held push's client has done nothing in its repository, as far as this process has seen. It has seen
 // nothing before its start.
-func (t *Tracker) quietSince(e *detect.Event) time.Time {
+func (t *writes) quietSince(e *detect.Event) time.Time {
 	k := sessionKey{unique.Make(place{e.Upstream, e.Hint, e.Repository}), clientName(e.Client), e.Client.Address, e.Client.UserAgent}
-	sh, id := t.sessions.find(k)
+	sh, id := t.reads.sessions.find(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s, _ := sh.session(k, id)
@@ -142,8 +142,8 @@ func (t *Tracker) quietSince(e *detect.Event) time.Time {
 }
 
 // sweep drops rows that have ended by themselves.
-func (t *Tracker) sweep(ctx context.Context) {
-	for _, kind := range []detect.RowKind{rowDone, rowAnswer, rowRefused, rowBusy} {
+func (t *writes) sweep(ctx context.Context) {
+	for _, kind := range []detect.RowKind{rowSettled, rowAnswer, rowRefused, rowBusy} {
 		rows, err := t.ledger.Due(ctx, kind, time.Now(), batch)
 		if err != nil {
 			return
@@ -162,9 +162,9 @@ func (t *Tracker) sweep(ctx context.Context) {
 }
 
 // markBusy tells other replicas of pushes that go on here, so that what they hold for the same client waits on.
-func (t *Tracker) markBusy(ctx context.Context) {
+func (t *writes) markBusy(ctx context.Context) {
 	cfg, now := t.config(), time.Now()
-	for k, last := range t.sessions.writers(now, cfg.UntaggedPush/3) {
+	for k, last := range t.reads.sessions.writers(now, cfg.UntaggedPush/3) {
 		client := detect.Client{Operator: k.who, Address: k.address, UserAgent: k.agent}
 		at := k.at.Value()
 		row := newRow(at.key(rowBusy, clientID(client)), struct{}{}, last)

@@ -18,7 +18,7 @@ func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 		if h.digest == op.Reference {
 			return p.manifestAsBlob(op, h)
 		}
-		c := p.t.index.content(h.digest)
+		c := p.t.index.contents.get(h.digest)
 		if c == nil || !p.holds(c, b) {
 			continue
 		}
@@ -27,7 +27,7 @@ func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 		}
 		return true
 	}
-	if c := p.t.index.content(op.Reference); c != nil {
+	if c := p.t.index.contents.get(op.Reference); c != nil {
 		return p.manifestAsBlob(op, head{digest: op.Reference})
 	}
 	if !p.last {
@@ -71,7 +71,7 @@ func (p *pass) pullFromStore(op *detect.Operation, b blobID, h head, c *content)
 	p.count(q)
 	q.fetch(b)
 	if p.s.ask(b, p.cfg.Bounds.Session) {
-		p.askedFull(b)
+		p.full = b
 	}
 }
 
@@ -91,7 +91,7 @@ func (p *pass) kidsWith(c *content, blob string) (found []kid) {
 	}
 	for i := range c.artifact.Children {
 		d := c.artifact.Children[i].Digest
-		if k := p.t.index.content(d); k != nil && k.lists(idOf(blob)) {
+		if k := p.t.index.contents.get(d); k != nil && k.lists(idOf(blob)) {
 			found = append(found, kid{digest: d, content: k})
 		}
 	}
@@ -104,7 +104,7 @@ func (p *pass) holds(c *content, b blobID) bool {
 		return true
 	}
 	for i := range c.artifact.Children {
-		if k := p.t.index.content(c.artifact.Children[i].Digest); k != nil && k.lists(b) {
+		if k := p.t.index.contents.get(c.artifact.Children[i].Digest); k != nil && k.lists(b) {
 			return true
 		}
 	}
@@ -113,7 +113,7 @@ func (p *pass) holds(c *content, b blobID) bool {
 
 // manifestAsBlob: registries give manifests through …/blobs/ too.
 func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
-	c := p.t.index.content(op.Reference)
+	c := p.t.index.contents.get(op.Reference)
 	m := manifestRead{op: op, digest: op.Reference, content: c, head: h}
 	if h.tag != "" {
 		p.s.takeHead(h.digest)
@@ -125,7 +125,7 @@ func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
 // lookUpStored asks the ledger whether a tag that was resolved stands on an image that this blob
 // belongs to: what memory no longer holds is then there for the blobs that follow. It gives up
 // nothing but time.
-func (t *Tracker) lookUpStored(s *session, op *detect.Operation) {
+func (t *reads) lookUpStored(s *session, op *detect.Operation) {
 	at, who := s.place(), s.key
 	var digests []string
 	for i := range s.heads {
@@ -153,14 +153,14 @@ const maxLoaded = 512
 
 // loadContents brings the contents of manifests from the ledger into memory; false when nothing
 // came.
-func (t *Tracker) loadContents(ctx context.Context, at place, digests []string) (found bool) {
+func (t *reads) loadContents(ctx context.Context, at place, digests []string) (found bool) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, _ = t.view(ctx, func(v detect.View) error { // a store that fails makes pulls fewer
 		for len(digests) > 0 && len(digests) < maxLoaded {
 			digest := digests[0]
 			digests = digests[1:]
-			if t.index.content(digest) != nil {
+			if t.index.contents.get(digest) != nil {
 				continue
 			}
 			row, ok, err := read[manifestRow](v, at.manifestKey(digest))
@@ -171,7 +171,7 @@ func (t *Tracker) loadContents(ctx context.Context, at place, digests []string) 
 				continue
 			}
 			found = true
-			t.index.keep(digest, contentOf(row.manifest(), row.Own))
+			t.index.contents.keep(digest, contentOf(row.manifest(), row.Own))
 			for i := range row.Artifact.Children {
 				digests = append(digests, row.Artifact.Children[i].Digest)
 			}
@@ -182,7 +182,7 @@ func (t *Tracker) loadContents(ctx context.Context, at place, digests []string) 
 }
 
 // blobAgain decides a blob once more, with what the ledger knew.
-func (t *Tracker) blobAgain(k sessionKey, op *detect.Operation) {
+func (t *reads) blobAgain(k sessionKey, op *detect.Operation) {
 	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
 	s, _ := sh.session(k, id)
@@ -196,5 +196,5 @@ func (t *Tracker) blobAgain(k sessionKey, op *detect.Operation) {
 	}
 	sh.weigh(s)
 	sh.mu.Unlock()
-	t.tell(p.told)
+	t.emit(p.events)
 }

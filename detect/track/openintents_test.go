@@ -52,7 +52,7 @@ func TestHopelessIntentsKeepNobodyBack(t *testing.T) {
 
 // TestOpenMakesRoom: where memory is full, what was asked about most often goes, and never what has no row to come back from.
 func TestOpenMakesRoom(t *testing.T) {
-	var o open
+	var o openIntents
 	now := time.Now()
 	add := func(name string, durable bool) bool {
 		in := &Intent{ID: name, w: write{ID: name, At: now}, durable: durable}

@@ -11,7 +11,7 @@ import (
 )
 
 // endChart is a chart repository's read: each download is one event, and an index.yaml tells how files are to be read.
-func (t *Tracker) endChart(op *detect.Operation) {
+func (t *reads) endChart(op *detect.Operation) {
 	if !op.WholeAnswer() || !op.Complete {
 		return
 	}
@@ -25,7 +25,7 @@ func (t *Tracker) endChart(op *detect.Operation) {
 	}
 }
 
-func (t *Tracker) downloaded(op *detect.Operation) {
+func (t *reads) downloaded(op *detect.Operation) {
 	e := downloadOf(op)
 	if op.GotChart != nil {
 		c := *op.GotChart
@@ -41,7 +41,7 @@ func (t *Tracker) downloaded(op *detect.Operation) {
 	if !e.Unnamed {
 		e.Tags = []string{e.Chart.Version}
 	}
-	t.tellChart(e, op)
+	t.emitChart(e, op)
 }
 
 // downloadOf is the event of a download, without the chart.
@@ -57,15 +57,15 @@ func downloadOf(op *detect.Operation) detect.Event {
 	}
 }
 
-func (t *Tracker) tellChart(e detect.Event, op *detect.Operation) {
+func (t *reads) emitChart(e detect.Event, op *detect.Operation) {
 	if op.GotChart != nil && op.GotChart.Name != "" {
-		t.tell([]detect.Event{e})
+		t.emit([]detect.Event{e})
 		return
 	}
 	p := placeOf(op)
-	if row, _, ok := get[chartRow](t.index, p.chartKey(op.File)); ok {
+	if row, _, ok := get[chartRow](t.index.rows, p.chartKey(op.File)); ok {
 		nameChart(&e, row.Chart)
-		t.tell([]detect.Event{e})
+		t.emit([]detect.Event{e})
 		return
 	}
 	look := func(ctx context.Context) {
@@ -79,14 +79,14 @@ func (t *Tracker) tellChart(e detect.Event, op *detect.Operation) {
 				row.Chart = *e.Chart
 			}
 			if err == nil {
-				t.index.set(p.chartKey(op.File), row)
+				t.index.rows.set(p.chartKey(op.File), row)
 			}
 			return err
 		})
-		t.tell([]detect.Event{e})
+		t.emit([]detect.Event{e})
 	}
 	if !t.later(look) {
-		t.tell([]detect.Event{e})
+		t.emit([]detect.Event{e})
 	}
 }
 
@@ -113,13 +113,13 @@ const maxIndexed = 10_000
 const maxIndexing = 64 << 20
 
 // readIndex learns from an index.yaml which charts the files hold whose names leave a doubt, and which archives elsewhere are charts.
-func (t *Tracker) readIndex(op *detect.Operation) {
+func (t *reads) readIndex(op *detect.Operation) {
 	if op.Got.Bytes == nil {
 		return
 	}
 	p, at, host, body := placeOf(op), op.File, op.External.Host, op.Got.Bytes
 	seen := detect.Key{Kind: rowChart, ID: p.chartKey("index.yaml").ID}
-	if digest, _, ok := get[string](t.index, seen); ok && op.Got.Digest != "" && digest == op.Got.Digest {
+	if digest, _, ok := get[string](t.index.rows, seen); ok && op.Got.Digest != "" && digest == op.Got.Digest {
 		return
 	}
 	size := int64(len(body))
@@ -133,11 +133,11 @@ func (t *Tracker) readIndex(op *detect.Operation) {
 		t.indexing.Add(-size)
 		return
 	}
-	t.index.set(seen, op.Got.Digest)
+	t.index.rows.set(seen, op.Got.Digest)
 }
 
 // learnCharts stores what an index.yaml showed.
-func (t *Tracker) learnCharts(ctx context.Context, p place, rows []detect.Row) error {
+func (t *reads) learnCharts(ctx context.Context, p place, rows []detect.Row) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -148,7 +148,7 @@ func (t *Tracker) learnCharts(ctx context.Context, p place, rows []detect.Row) e
 		return changes, err
 	})
 	if changes, ok := final.get(); err == nil && ok {
-		t.index.apply(changes)
+		t.index.rows.apply(changes)
 	}
 	return err
 }
@@ -191,16 +191,16 @@ func chartRows(p place, at, host string, body []byte) (rows []detect.Row) {
 }
 
 // fetched is the download of an archive that need not be a chart: it is one where an index.yaml has listed it.
-func (t *Tracker) fetched(op *detect.Operation) {
+func (t *reads) fetched(op *detect.Operation) {
 	e, k := downloadOf(op), placeOf(op).archiveKey(op.File)
 	told := func(row chartRow) {
 		if row.Chart.Named() {
 			e.Repository = row.Tenant
 			nameChart(&e, row.Chart)
-			t.tell([]detect.Event{e})
+			t.emit([]detect.Event{e})
 		}
 	}
-	row, at, ok := get[chartRow](t.index, k)
+	row, at, ok := get[chartRow](t.index.rows, k)
 	if ok && (row.Chart.Named() || time.Since(at) < freshness) {
 		told(row)
 		return
@@ -214,7 +214,7 @@ func (t *Tracker) fetched(op *detect.Operation) {
 			return err
 		})
 		if err == nil {
-			t.index.set(k, row)
+			t.index.rows.set(k, row)
 			told(row)
 		}
 	})

@@ -54,21 +54,9 @@ func (w write) asking(now time.Time) write {
 	return w
 }
 
-// askSoon asks about claims at once. Should this process end first, the next one finds the intents.
-func (t *Tracker) askSoon(c detect.Changes) {
-	for _, row := range c.Put {
-		if row.Kind != rowIntent {
-			continue
-		}
-		if in, err := intentOf(row); err == nil {
-			t.open.add(in, time.Now())
-		}
-	}
-}
-
 // askClaims asks which of an upload's claims the upstream holds.
-func (t *Tracker) askClaims(ctx context.Context, w *write) (verdict, outcome) {
-	out := outcome{digest: w.Digest, asked: true, done: true}
+func (t *recovery) askClaims(ctx context.Context, w *write) (verdict, settlement) {
+	out := settlement{digest: w.Digest, asked: true, done: true}
 	held, err := t.holding(ctx, w)
 	if err == nil && w.Took.IsZero() {
 		held, err = t.unknown(ctx, w, held)
@@ -98,7 +86,7 @@ func (t *Tracker) askClaims(ctx context.Context, w *write) (verdict, outcome) {
 }
 
 // unknown are those of some charts that did not stand there before, as far as bellbuoy knows.
-func (t *Tracker) unknown(ctx context.Context, w *write, charts []detect.Chart) (unknown []detect.Chart, err error) {
+func (t *recovery) unknown(ctx context.Context, w *write, charts []detect.Chart) (unknown []detect.Chart, err error) {
 	err = t.ledger.View(ctx, func(v detect.View) error {
 		for _, c := range charts {
 			row, ok, err := read[chartRow](v, w.chartKey(chartFile(&c)))
@@ -118,7 +106,7 @@ func (t *Tracker) unknown(ctx context.Context, w *write, charts []detect.Chart) 
 var errUnnamed = errors.New("no name")
 
 // holding are the claims that the upstream holds, with their names.
-func (t *Tracker) holding(ctx context.Context, w *write) (held []detect.Chart, err error) {
+func (t *recovery) holding(ctx context.Context, w *write) (held []detect.Chart, err error) {
 	var unsure []detect.Chart
 	for _, c := range w.Claims {
 		found, err := detect.Found{}, errUnnamed
@@ -140,7 +128,7 @@ func (t *Tracker) holding(ctx context.Context, w *write) (held []detect.Chart, e
 }
 
 // listed are those of some archives that the upstream's index.yaml lists.
-func (t *Tracker) listed(ctx context.Context, w *write, archives []detect.Chart) (found []detect.Chart, err error) {
+func (t *recovery) listed(ctx context.Context, w *write, archives []detect.Chart) (found []detect.Chart, err error) {
 	index, err := t.ask.ChartIndex(ctx, w.Upstream, w.Repository)
 	if err != nil {
 		return nil, err
@@ -165,21 +153,7 @@ func (t *Tracker) listed(ctx context.Context, w *write, archives []detect.Chart)
 }
 
 // lists reports whether the upstream's index.yaml lists an upload's chart. Repositories that are no ChartMuseum have nothing else to ask.
-func (t *Tracker) lists(ctx context.Context, w *write) bool {
+func (t *recovery) lists(ctx context.Context, w *write) bool {
 	found, err := t.listed(ctx, w, []detect.Chart{*w.Chart})
 	return err == nil && len(found) > 0
-}
-
-// takes is what an upload that the upstream took means.
-func (d *decision) takes() error {
-	if d.w.Chart.Named() {
-		if err := d.uploadedChart(upload{*d.w.Chart, d.w.Event}); err != nil {
-			return err
-		}
-	}
-	if len(d.w.Claims) > 0 {
-		w := d.w.asking(d.now)
-		d.put(newRow(w.key(rowIntent, w.Reference, w.ID), w, time.Time{}))
-	}
-	return nil
 }

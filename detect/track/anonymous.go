@@ -31,7 +31,7 @@ func (s *session) follows(now time.Time, quiet time.Duration) bool {
 
 // half is the anonymous session of a named client's address and user agent; nil where there is none
 // that this client could go on with.
-func (t *Tracker) half(k sessionKey) *session {
+func (t *reads) half(k sessionKey) *session {
 	if k.who == "" {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (t *Tracker) half(k sessionKey) *session {
 
 // goOn gives a named client the anonymous half of what it does, where that half knows what the
 // client goes on with. It reports whether it did.
-func (t *Tracker) goOn(s *session, knows func(*session) bool) bool {
+func (t *reads) adoptHalf(s *session, knows func(*session) bool) bool {
 	a := t.half(s.key)
 	if a == nil || a.self() == s || !knows(a.self()) {
 		return false
@@ -78,7 +78,7 @@ func (s *session) adopt(a *session) {
 	}
 	for id := range a.dropped {
 		if s.dropped == nil {
-			s.dropped = dropped{}
+			s.dropped = forgottenPulls{}
 		}
 		s.dropped[id] = struct{}{}
 	}
@@ -98,11 +98,11 @@ func (s *session) read(digest string) bool {
 
 // goOnReading has a named read by digest go on with what was read, or resolved by HEAD, without a
 // name.
-func (t *Tracker) goOnReading(s *session, tr *Transfer, op *detect.Operation) {
+func (t *reads) adoptHalfOf(s *session, tr *Transfer, op *detect.Operation) {
 	if s.key.who == "" || !detect.IsDigest(op.Reference) || tr.head.tag != "" || s.read(op.Reference) {
 		return
 	}
-	if t.goOn(s, func(a *session) bool { return a.read(op.Reference) }) {
+	if t.adoptHalf(s, func(a *session) bool { return a.read(op.Reference) }) {
 		tr.head = s.takeHead(op.Reference)
 	}
 }
@@ -113,7 +113,7 @@ func (s *session) reads(b blobID) bool {
 }
 
 // halfHasPut lets the anonymous half know what the named one put: it may read it back.
-func (t *Tracker) halfHasPut(k sessionKey, digest string, limit int, now time.Time) {
+func (t *reads) tellHalf(k sessionKey, digest string, limit int, now time.Time) {
 	if k.who == "" {
 		return
 	}

@@ -11,10 +11,19 @@ import (
 // patience is how long a look-up in the ledger may hold up its caller, where the caller gave no bound.
 const patience = 500 * time.Millisecond
 
+// tagIndex is what the upstreams' answers taught: which digests tags stand on, and what digests are.
+// The ledger's rows hold it; memory holds what was used lately.
+type tagIndex struct {
+	*services
+	rows     *rowCache
+	contents *contents
+	learned  observations // observations on their way into the ledger
+}
+
 // Standing tells what bellbuoy knows of a tag: the digest that it stands on, or that nothing stands there.
-func (t *Tracker) Standing(upstream, hint, repository, tag string) (digest string, absent, known bool) {
+func (t *tagIndex) Standing(upstream, hint, repository, tag string) (digest string, absent, known bool) {
 	k := place{upstream, hint, repository}.tagKey(tag)
-	row, at, ok := get[tagRow](t.index, k)
+	row, at, ok := get[tagRow](t.rows, k)
 	if !ok || time.Since(at) > freshness {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -25,13 +34,13 @@ func (t *Tracker) Standing(upstream, hint, repository, tag string) (digest strin
 		if !found || err != nil || !ok {
 			return "", false, false
 		}
-		t.index.set(k, row)
+		t.rows.set(k, row)
 	}
 	return row.Digest, row.Digest == "", true
 }
 
 // view reads the ledger. It tells whether it could; a failing store is no failure of the caller's.
-func (t *Tracker) view(ctx context.Context, look func(detect.View) error) (bool, error) {
+func (t *services) view(ctx context.Context, look func(detect.View) error) (bool, error) {
 	if err := t.ledger.View(ctx, look); err != nil {
 		return false, err
 	}
@@ -39,11 +48,11 @@ func (t *Tracker) view(ctx context.Context, look func(detect.View) error) (bool,
 }
 
 // TagsOf are the tags that bellbuoy knows to stand on a digest, sorted: those stored, and those that reads have just shown.
-func (t *Tracker) TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string {
+func (t *tagIndex) TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string {
 	p := place{upstream, hint, repository}
 	tags := t.tagsStored(ctx, p, digest)
 	for _, tag := range t.learned.tagsOn(p, digest) {
-		row, _, ok := get[tagRow](t.index, p.tagKey(tag))
+		row, _, ok := get[tagRow](t.rows, p.tagKey(tag))
 		moved := ok && row.Digest != digest
 		if !moved && !slices.Contains(tags, tag) {
 			tags = append(tags, tag)
@@ -53,9 +62,9 @@ func (t *Tracker) TagsOf(ctx context.Context, upstream, hint, repository, digest
 	return tags
 }
 
-func (t *Tracker) tagsStored(ctx context.Context, p place, digest string) []string {
+func (t *tagIndex) tagsStored(ctx context.Context, p place, digest string) []string {
 	prefix := p.taggedPrefix(digest)
-	if tags, at, ok := get[[]string](t.index, prefix); ok && time.Since(at) < freshness {
+	if tags, at, ok := get[[]string](t.rows, prefix); ok && time.Since(at) < freshness {
 		return slices.Clone(tags)
 	}
 	tags := []string{}
@@ -68,7 +77,7 @@ func (t *Tracker) tagsStored(ctx context.Context, p place, digest string) []stri
 		return nil
 	}
 	if len(tags) <= maxKnownTags {
-		t.index.set(prefix, tags)
+		t.rows.set(prefix, tags)
 	}
 	return slices.Clone(tags)
 }
@@ -90,9 +99,9 @@ func tagsIn(v detect.View, prefix detect.Key, limit int) ([]string, error) {
 }
 
 // ManifestKnown tells whether bellbuoy has seen a manifest in a repository.
-func (t *Tracker) ManifestKnown(ctx context.Context, upstream, hint, repository, digest string) bool {
+func (t *tagIndex) ManifestKnown(ctx context.Context, upstream, hint, repository, digest string) bool {
 	k := place{upstream, hint, repository}.manifestKey(digest)
-	if _, _, ok := get[seenManifest](t.index, k); ok {
+	if _, _, ok := get[seenManifest](t.rows, k); ok {
 		return true
 	}
 	_, known := t.manifestRow(ctx, k)
@@ -100,16 +109,16 @@ func (t *Tracker) ManifestKnown(ctx context.Context, upstream, hint, repository,
 }
 
 // SizeOf tells the size of an artifact where bellbuoy knows it, so that a delete needs no GET to tell it.
-func (t *Tracker) SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool) {
+func (t *tagIndex) SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool) {
 	k := place{upstream, hint, repository}.manifestKey(digest)
-	if m, _, ok := get[seenManifest](t.index, k); ok && m.full {
+	if m, _, ok := get[seenManifest](t.rows, k); ok && m.full {
 		return m.size, true
 	}
 	row, known := t.manifestRow(ctx, k)
 	return row.Artifact.Size, known && row.Artifact.Kind != ""
 }
 
-func (t *Tracker) manifestRow(ctx context.Context, k detect.Key) (row manifestRow, known bool) {
+func (t *tagIndex) manifestRow(ctx context.Context, k detect.Key) (row manifestRow, known bool) {
 	ok, err := t.view(ctx, func(v detect.View) (err error) {
 		row, known, err = read[manifestRow](v, k)
 		return err
@@ -118,29 +127,29 @@ func (t *Tracker) manifestRow(ctx context.Context, k detect.Key) (row manifestRo
 		return manifestRow{}, false
 	}
 	if known {
-		t.index.set(k, seenManifest{full: row.Artifact.Kind != "", size: row.Artifact.Size})
+		t.rows.set(k, seenManifest{full: row.Artifact.Kind != "", size: row.Artifact.Size})
 	}
 	return row, known
 }
 
 // subjectSeen tells whether the upstream has shown the manifest that an accessory belongs to.
-func (t *Tracker) subjectSeen(w *write) bool {
+func (t *tagIndex) subjectSeen(w *write) bool {
 	if w.Manifest == nil || w.Manifest.Artifact.Subject == "" {
 		return false
 	}
-	_, _, ok := get[seenManifest](t.index, w.manifestKey(w.Manifest.Artifact.Subject))
+	_, _, ok := get[seenManifest](t.rows, w.manifestKey(w.Manifest.Artifact.Subject))
 	return ok
 }
 
 // childSizes are the sizes of an index's children, as far as memory knows them.
-func (t *Tracker) childSizes(w *write) map[string]int64 {
+func (t *tagIndex) childSizes(w *write) map[string]int64 {
 	if w.Manifest == nil || len(w.Manifest.Artifact.Children) == 0 {
 		return nil
 	}
 	sizes := map[string]int64{}
 	for i := range w.Manifest.Artifact.Children {
 		digest := w.Manifest.Artifact.Children[i].Digest
-		if m, _, ok := get[seenManifest](t.index, w.manifestKey(digest)); ok && m.full {
+		if m, _, ok := get[seenManifest](t.rows, w.manifestKey(digest)); ok && m.full {
 			sizes[digest] = m.size
 		}
 	}
@@ -148,7 +157,7 @@ func (t *Tracker) childSizes(w *write) map[string]int64 {
 }
 
 // MarkIndexed stores that bellbuoy index has read every tag of a repository.
-func (t *Tracker) MarkIndexed(ctx context.Context, upstream, repository string) error {
+func (t *tagIndex) MarkIndexed(ctx context.Context, upstream, repository string) error {
 	row := detect.Row{Key: rowKey(rowIndexed, upstream, repository), Seen: time.Now()}
 	return t.ledger.Commit(ctx, place{upstream, "", repository}.scope(), func(detect.View) (detect.Changes, error) {
 		return detect.Changes{Put: []detect.Row{row}}, nil
@@ -157,7 +166,7 @@ func (t *Tracker) MarkIndexed(ctx context.Context, upstream, repository string) 
 
 // Indexed reports whether bellbuoy index has read every tag of a repository: only then are the tags that are known all that
 // there are.
-func (t *Tracker) Indexed(ctx context.Context, upstream, hint, repository string) (indexed bool) {
+func (t *tagIndex) Indexed(ctx context.Context, upstream, hint, repository string) (indexed bool) {
 	if hint != "" {
 		return false
 	}

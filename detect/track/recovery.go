@@ -3,7 +3,6 @@ package track
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,10 +24,16 @@ const (
 	askRest = 5 * time.Millisecond
 )
 
+// recovery finds out what became of open intents.
+type recovery struct {
+	*services
+	writes *writes
+}
+
 // askOpen asks the upstreams about open intents, at once and until they say, and takes over intents that nobody holds:
 // those of an earlier process at start, and other replicas' whose lease has ended.
-func (t *Tracker) askOpen(ctx context.Context) {
-	t.open.init()
+func (t *recovery) askOpenIntents(ctx context.Context) {
+	t.writes.open.init()
 	var running sync.WaitGroup
 	defer running.Wait()
 	timer := time.NewTimer(0)
@@ -39,7 +44,7 @@ func (t *Tracker) askOpen(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-t.open.wake:
+		case <-t.writes.open.wake:
 		}
 		now := time.Now()
 		if now.Sub(adopted.at) >= adoptEvery {
@@ -55,12 +60,12 @@ func (t *Tracker) askOpen(ctx context.Context) {
 }
 
 // askDue begins the questions that are due, and returns when the next one is.
-func (t *Tracker) askDue(ctx context.Context, running *sync.WaitGroup, now time.Time) (next time.Time) {
-	take, next := t.open.due(now)
+func (t *recovery) askDue(ctx context.Context, running *sync.WaitGroup, now time.Time) (next time.Time) {
+	take, next := t.writes.open.due(now)
 	for _, a := range take {
 		running.Go(func() {
 			t.askAbout(ctx, a)
-			time.AfterFunc(askRest, t.open.awake)
+			time.AfterFunc(askRest, t.writes.open.awake)
 		})
 	}
 	return next
@@ -74,9 +79,9 @@ type adoption struct {
 }
 
 // adopt opens the intents of this replica that the proxy does not hold: all of them at first, then a page each time.
-func (t *Tracker) adopt(ctx context.Context, last *adoption) {
+func (t *recovery) adopt(ctx context.Context, last *adoption) {
 	for {
-		room := min(max(maxOpen-t.open.len(), adoptFew), adoptPage)
+		room := min(max(maxOpen-t.writes.open.len(), adoptFew), adoptPage)
 		rows, err := t.ledger.Own(ctx, rowIntent, last.after, room)
 		if err != nil {
 			return // the next look finds them
@@ -95,26 +100,26 @@ func (t *Tracker) adopt(ctx context.Context, last *adoption) {
 	}
 }
 
-func (t *Tracker) adoptRow(row detect.Row) {
+func (t *recovery) adoptRow(row detect.Row) {
 	id := intentIDOf(row.Key)
-	if t.flight.has(id) || t.open.has(id) {
+	if t.writes.inFlight.has(id) || t.writes.open.has(id) {
 		return
 	}
 	in, err := intentOf(row)
 	if err != nil {
 		in = &Intent{ID: id, key: row.Key, durable: true} // of another version: it ends when it is given up
 	}
-	t.open.add(in, time.Now())
+	t.writes.open.add(in, time.Now())
 }
 
 // askAbout asks once.
-func (t *Tracker) askAbout(ctx context.Context, a *asked) {
+func (t *recovery) askAbout(ctx context.Context, a *openIntent) {
 	in, err := t.intent(ctx, a)
 	if ctx.Err() != nil || in == nil && err == nil {
-		t.open.remove(a.id)
+		t.writes.open.remove(a.id)
 		return
 	}
-	said, out := unsaid, outcome{}
+	said, out := unsaid, settlement{}
 	if err == nil {
 		asking, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
@@ -123,18 +128,18 @@ func (t *Tracker) askAbout(ctx context.Context, a *asked) {
 	now := time.Now()
 	switch {
 	case said == notDone && now.Sub(a.since) < firm, ctx.Err() != nil:
-		t.open.again(a, now)
+		t.writes.open.again(a, now)
 	case said != unsaid:
-		t.close(ctx, a, in, out)
+		t.settleAsked(ctx, a, in, out)
 	case a.expired(now):
 		t.giveUp(ctx, a)
 	default:
-		t.open.again(a, now)
+		t.writes.open.again(a, now)
 	}
 }
 
 // intent is the one that is asked about; nil: its row has been settled elsewhere meanwhile.
-func (t *Tracker) intent(ctx context.Context, a *asked) (in *Intent, err error) {
+func (t *recovery) intent(ctx context.Context, a *openIntent) (in *Intent, err error) {
 	if a.in != nil {
 		return a.in, nil
 	}
@@ -151,39 +156,31 @@ func (t *Tracker) intent(ctx context.Context, a *asked) (in *Intent, err error) 
 }
 
 // giveUp ends an intent that no upstream said anything about for too long.
-func (t *Tracker) giveUp(ctx context.Context, a *asked) {
+func (t *recovery) giveUp(ctx context.Context, a *openIntent) {
 	if a.in == nil {
 		err := t.ledger.Commit(ctx, scopeOf(a.key), func(detect.View) (detect.Changes, error) { return detect.Changes{Delete: []detect.Key{a.key}}, nil })
 		if err != nil {
-			t.open.again(a, time.Now())
+			t.writes.open.again(a, time.Now())
 			return
 		}
 	}
-	if t.open.remove(a.id) {
-		t.noteGivenUp(a.key)
-	}
-}
-
-func (t *Tracker) noteGivenUp(k detect.Key) {
-	t.givenUp.Add(1)
-	if tell := t.config().GivenUp; tell != nil {
-		parts := strings.SplitN(k.ID, separator, 5)
-		tell(parts[0], parts[min(2, len(parts)-1)], parts[min(3, len(parts)-1)])
+	if t.writes.open.remove(a.id) {
+		t.writes.noteGivenUp(a.key)
 	}
 }
 
 // close settles an intent by what the upstream showed.
-func (t *Tracker) close(ctx context.Context, a *asked, in *Intent, out outcome) {
-	if !t.open.remove(a.id) {
+func (t *recovery) settleAsked(ctx context.Context, a *openIntent, in *Intent, out settlement) {
+	if !t.writes.open.remove(a.id) {
 		return // settled by what somebody else was shown
 	}
 	out.inferred = in.w.Took.IsZero()
 	if out.done {
 		reading, cancel := context.WithTimeout(ctx, askTimeout)
-		t.readBack(reading, &in.w, out.digest)
+		t.writes.readBack(reading, &in.w, out.digest)
 		cancel()
 	}
-	_ = t.settle(ctx, in, out) // where the store fails the row stays, and is found again
+	_ = t.writes.settle(ctx, in, out) // where the store fails the row stays, and is found again
 }
 
 // verdict is what the upstream says of a write.
@@ -196,8 +193,8 @@ const (
 )
 
 // question asks what became of a write.
-func (t *Tracker) question(ctx context.Context, w *write) (verdict, outcome) {
-	out := outcome{digest: w.Digest}
+func (t *recovery) question(ctx context.Context, w *write) (verdict, settlement) {
+	out := settlement{digest: w.Digest}
 	switch w.Do {
 	case doPut:
 		return t.askPut(ctx, w)
@@ -227,8 +224,8 @@ func (t *Tracker) question(ctx context.Context, w *write) (verdict, outcome) {
 }
 
 // askUntag asks for what was to be deleted. Where a tag was written again meanwhile, that it is gone says nothing.
-func (t *Tracker) askUntag(ctx context.Context, w *write) (verdict, outcome) {
-	out := outcome{digest: w.Digest}
+func (t *recovery) askUntag(ctx context.Context, w *write) (verdict, settlement) {
+	out := settlement{digest: w.Digest}
 	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Reference)
 	said := w.askedDelete(found, err, &out)
 	if said != done || detect.IsDigest(w.Reference) {
@@ -237,15 +234,15 @@ func (t *Tracker) askUntag(ctx context.Context, w *write) (verdict, outcome) {
 	row, err := t.tagRow(ctx, w)
 	switch {
 	case err != nil:
-		return unsaid, outcome{}
+		return unsaid, settlement{}
 	case row.Wrote.After(w.At):
-		return notDone, outcome{}
+		return notDone, settlement{}
 	}
 	return done, out
 }
 
 // tagRow is what the ledger says of the tag that a write names.
-func (t *Tracker) tagRow(ctx context.Context, w *write) (row tagRow, err error) {
+func (t *recovery) tagRow(ctx context.Context, w *write) (row tagRow, err error) {
 	err = t.ledger.View(ctx, func(v detect.View) (err error) {
 		row, _, err = read[tagRow](v, w.tagKey(w.Reference))
 		return err
@@ -254,7 +251,7 @@ func (t *Tracker) tagRow(ctx context.Context, w *write) (row tagRow, err error) 
 }
 
 // askedDelete: was there before and is gone.
-func (w *write) askedDelete(found detect.Found, err error, out *outcome) verdict {
+func (w *write) askedDelete(found detect.Found, err error, out *settlement) verdict {
 	switch {
 	case err != nil:
 		return unsaid
@@ -266,8 +263,8 @@ func (w *write) askedDelete(found detect.Found, err error, out *outcome) verdict
 }
 
 // askPut: stands there now and did not before.
-func (t *Tracker) askPut(ctx context.Context, w *write) (verdict, outcome) {
-	out := outcome{digest: w.Digest}
+func (t *recovery) askPut(ctx context.Context, w *write) (verdict, settlement) {
+	out := settlement{digest: w.Digest}
 	if detect.IsDigest(w.Reference) {
 		return t.askPutDigest(ctx, w)
 	}
@@ -290,29 +287,29 @@ func (t *Tracker) askPut(ctx context.Context, w *write) (verdict, outcome) {
 }
 
 // askedUnreadable: the bytes put could not be decoded, so that only the tag's move tells.
-func (w *write) askedUnreadable(found detect.Found) (verdict, outcome) {
+func (w *write) askedUnreadable(found detect.Found) (verdict, settlement) {
 	if found.Absent || w.Before.Known && w.Before.Digest == found.Digest {
-		return notDone, outcome{}
+		return notDone, settlement{}
 	}
-	return done, outcome{done: true, digest: found.Digest, tags: w.Tags}
+	return done, settlement{done: true, digest: found.Digest, tags: w.Tags}
 }
 
 // overwritten: the tag stands where it stood before, or nowhere. That is a later write's doing only where bellbuoy has seen one.
-func (t *Tracker) overwritten(ctx context.Context, w *write, found detect.Found) (verdict, outcome) {
+func (t *recovery) overwritten(ctx context.Context, w *write, found detect.Found) (verdict, settlement) {
 	row, err := t.tagRow(ctx, w)
 	switch {
 	case err != nil:
-		return unsaid, outcome{}
+		return unsaid, settlement{}
 	case row.At.After(w.At) && (found.Absent && row.Digest == "" || !found.Absent && row.Digest == found.Digest):
 		return t.present(ctx, w)
 	}
-	return notDone, outcome{}
+	return notDone, settlement{}
 }
 
 // present: the tag stands elsewhere because of a later write, so that the digest's presence decides.
-func (t *Tracker) present(ctx context.Context, w *write) (verdict, outcome) {
+func (t *recovery) present(ctx context.Context, w *write) (verdict, settlement) {
 	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Digest)
-	out := outcome{digest: w.Digest}
+	out := settlement{digest: w.Digest}
 	switch {
 	case err != nil:
 		return unsaid, out
@@ -324,8 +321,8 @@ func (t *Tracker) present(ctx context.Context, w *write) (verdict, outcome) {
 }
 
 // askPutDigest asks for the digest, and for the tags that were put with it.
-func (t *Tracker) askPutDigest(ctx context.Context, w *write) (verdict, outcome) {
-	out := outcome{digest: w.Digest}
+func (t *recovery) askPutDigest(ctx context.Context, w *write) (verdict, settlement) {
+	out := settlement{digest: w.Digest}
 	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Digest)
 	switch {
 	case err != nil:
@@ -349,16 +346,16 @@ func (t *Tracker) askPutDigest(ctx context.Context, w *write) (verdict, outcome)
 	return done, out
 }
 
-// evidence: any client's read of a tag that shows what an open intent has put is what the upstream would say. That a read finds nothing shows
+// shown: any client's read of a tag that shows what an open intent has put is what the upstream would say. That a read finds nothing shows
 // nothing: registries answer 404 to who accepts other types.
-func (t *Tracker) evidence(op *detect.Operation) {
-	if t.open.len() == 0 || op.Status != http.StatusOK || op.ContentDigest == "" || op.At.IsZero() || detect.IsDigest(op.Reference) {
+func (t *recovery) shown(op *detect.Operation) {
+	if t.writes.open.len() == 0 || op.Status != http.StatusOK || op.ContentDigest == "" || op.At.IsZero() || detect.IsDigest(op.Reference) {
 		return
 	}
-	for _, a := range t.open.shownBy(placeOf(op), op.Reference, op.ContentDigest, op.At) {
+	for _, a := range t.writes.open.shownBy(placeOf(op), op.Reference, op.ContentDigest, op.At) {
 		t.later(func(ctx context.Context) {
 			if in, err := t.intent(ctx, a); err == nil && in != nil {
-				t.close(ctx, a, in, outcome{digest: in.w.Digest, done: true, tags: in.w.Tags})
+				t.settleAsked(ctx, a, in, settlement{digest: in.w.Digest, done: true, tags: in.w.Tags})
 			}
 		})
 	}

@@ -1,12 +1,7 @@
 package track
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -15,7 +10,7 @@ import (
 // The kinds of row that the Tracker keeps, and how their IDs are built. Parts are joined with an information separator, which no part can hold.
 const (
 	rowIntent     detect.RowKind = "intent"     // upstream, hint, repository, reference, client, intent: a write; until its outcome is known, or 7 days
-	rowDone       detect.RowKind = "done"       // upstream, hint, repository, reference, digest, action, client: a write that was settled without an answer; 10 min, so that a retry joins it; with an intent for client: one that was given up
+	rowSettled    detect.RowKind = "done"       // upstream, hint, repository, reference, digest, action, client: a write that was settled without an answer; 10 min, so that a retry joins it; with an intent for client: one that was given up
 	rowAnswer     detect.RowKind = "answer"     // upstream, hint, repository, reference, digest, client: a push whose answer the client may not have got; 10 min at most
 	rowHeld       detect.RowKind = "held"       // upstream, hint, repository, digest[, tag]: an event that waits: a push by digest; with a tag: of what may be regctl's dummy
 	rowRefused    detect.RowKind = "refused"    // upstream, hint, repository, tag, client: a tag's DELETE that the upstream refused; 60 s
@@ -122,96 +117,3 @@ func (p place) heldKey(digest string) detect.Key   { return p.key(rowHeld, diges
 
 // tagOf is the tag of a row of kind tagged.
 func tagOf(k detect.Key) string { return k.ID[strings.LastIndex(k.ID, separator)+1:] }
-
-// tagRow: Digest "" says that nothing stands there.
-type tagRow struct {
-	Digest string    `json:"d,omitempty"`
-	At     time.Time `json:"at"`         // when the upstream said so
-	Wrote  time.Time `json:"w,omitzero"` // the newest settled write's request
-}
-
-type manifestRow struct {
-	Artifact detect.Artifact `json:"a"`
-	Config   string          `json:"c,omitempty"`
-	Layers   []string        `json:"l,omitempty"`
-	Own      int64           `json:"own,omitempty"`  // bytes of the manifest itself
-	Book     bool            `json:"book,omitempty"` // an index that only ever had fallback tags
-}
-
-type repositoryRow struct {
-	First time.Time `json:"first"`
-}
-
-// heldRow is an event that waits.
-type heldRow struct {
-	Event  detect.Event `json:"event"`
-	Client string       `json:"client"`
-	Since  time.Time    `json:"since"`
-	Tag    string       `json:"tag,omitempty"`   // regctl's dummy: the tag that it may be deleting
-	Stood  string       `json:"stood,omitempty"` // … and the digest that it stood on
-}
-
-type refusedRow struct {
-	Digest string    `json:"d,omitempty"`
-	At     time.Time `json:"at"`
-}
-
-type doneRow struct {
-	Event string    `json:"event"`
-	At    time.Time `json:"at"`             // when it was settled
-	Wrote time.Time `json:"wrote,omitzero"` // of its request
-}
-
-type chartRow struct {
-	Chart  detect.Chart `json:"chart"`
-	Tenant string       `json:"tenant,omitempty"` // of an archive that lies elsewhere: whose index.yaml lists it
-}
-
-// newRow encodes a value. The types above always encode. Characters that only HTML needs escaped
-// stay as they are: a row is not to be six times as long as what it was made of.
-func newRow(k detect.Key, value any, seen time.Time) detect.Row {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(value); err != nil {
-		return detect.Row{Key: k, Value: []byte("{}"), Seen: seen}
-	}
-	return detect.Row{Key: k, Value: bytes.TrimSuffix(b.Bytes(), []byte("\n")), Seen: seen}
-}
-
-// read decodes a row; ok is false when there is none. A row that cannot be read counts as none: it is older or newer than this code.
-func read[T any](v detect.View, k detect.Key) (value T, ok bool, err error) {
-	row, ok, err := v.Get(k)
-	if err != nil || !ok {
-		return value, false, err
-	}
-	if json.Unmarshal(row.Value, &value) != nil {
-		var zero T
-		return zero, false, nil
-	}
-	return value, true, nil
-}
-
-// rowOf is what is kept of a manifest: all but its annotations. ReadManifest has bounded it.
-func rowOf(m *detect.Manifest, own int64) *manifestRow {
-	return &manifestRow{Artifact: m.Artifact, Config: m.Config, Layers: m.Layers, Own: own}
-}
-
-// manifest is what a row says of one.
-func (r *manifestRow) manifest() *detect.Manifest {
-	return &detect.Manifest{Artifact: r.Artifact, Config: r.Config, Layers: r.Layers}
-}
-
-// clientID is a client's name in rows: the same in every replica, and no address or name in the database's keys.
-func clientID(c detect.Client) string {
-	sum := sha256.Sum256([]byte(clientName(c) + "\x00" + c.Address + "\x00" + c.UserAgent))
-	return hex.EncodeToString(sum[:12])
-}
-
-// clientName is the name that tells clients apart, vouched for or not.
-func clientName(c detect.Client) string {
-	if c.Operator != "" {
-		return c.Operator
-	}
-	return c.Claimed
-}

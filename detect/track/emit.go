@@ -9,7 +9,7 @@ import (
 )
 
 // tell records pulls. Nobody waits for it: what must be looked up in the ledger first is looked up by the worker.
-func (t *Tracker) tell(events []detect.Event) {
+func (t *reads) emit(events []detect.Event) {
 	if len(events) == 0 {
 		return
 	}
@@ -31,9 +31,9 @@ func (t *Tracker) tell(events []detect.Event) {
 }
 
 // completeFromMemory adds what bellbuoy knows of a pulled digest and its repository; false when the ledger may know more.
-func (t *Tracker) completeFromMemory(e *detect.Event) bool {
+func (t *reads) completeFromMemory(e *detect.Event) bool {
 	p := place{e.Upstream, e.Hint, e.Repository}
-	repository, _, ok := get[repositoryRow](t.index, p.repositoryKey())
+	repository, _, ok := get[repositoryRow](t.index.rows, p.repositoryKey())
 	if !ok {
 		return false
 	}
@@ -41,7 +41,7 @@ func (t *Tracker) completeFromMemory(e *detect.Event) bool {
 	if e.Type == detect.DownloadChart {
 		return true
 	}
-	tags, at, ok := get[[]string](t.index, p.taggedPrefix(e.Digest))
+	tags, at, ok := get[[]string](t.index.rows, p.taggedPrefix(e.Digest))
 	if !ok || time.Since(at) > freshness {
 		return false
 	}
@@ -62,11 +62,11 @@ func knownTags(known, asked []string) []string {
 }
 
 // sizeFromMemory gives the pull of an index the size of all that it holds, where that is known.
-func (t *Tracker) sizeFromMemory(p place, e *detect.Event) {
+func (t *reads) sizeFromMemory(p place, e *detect.Event) {
 	if e.Artifact == nil || e.Artifact.Kind != detect.Index {
 		return
 	}
-	if m, _, ok := get[seenManifest](t.index, p.manifestKey(e.Digest)); ok && m.full && m.size > e.Artifact.Size {
+	if m, _, ok := get[seenManifest](t.index.rows, p.manifestKey(e.Digest)); ok && m.full && m.size > e.Artifact.Size {
 		a := *e.Artifact
 		a.Size = m.size
 		e.Artifact = &a
@@ -74,7 +74,7 @@ func (t *Tracker) sizeFromMemory(p place, e *detect.Event) {
 }
 
 // completing looks up what memory does not hold, and records the event.
-func (t *Tracker) completing(e detect.Event) func(context.Context) {
+func (t *reads) completing(e detect.Event) func(context.Context) {
 	return func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
@@ -87,13 +87,13 @@ func (t *Tracker) completing(e detect.Event) func(context.Context) {
 			if !ok {
 				row.First = e.At // the first sign of it; what is learned from the same read says so too
 			}
-			t.index.set(p.repositoryKey(), row)
+			t.index.rows.set(p.repositoryKey(), row)
 			if e.Type == detect.DownloadChart {
 				return nil
 			}
 			tags, err := tagsIn(v, p.taggedPrefix(e.Digest), maxKnownTags)
 			if err == nil {
-				t.index.set(p.taggedPrefix(e.Digest), tags)
+				t.index.rows.set(p.taggedPrefix(e.Digest), tags)
 			}
 			return err
 		})

@@ -14,7 +14,7 @@ import (
 )
 
 // outcome is what became of a write.
-type outcome struct {
+type settlement struct {
 	done     bool   // the upstream did it
 	status   int    // of its answer; 0 where there was none
 	digest   string // what it named; the bytes' own where it named none
@@ -30,8 +30,8 @@ type outcome struct {
 }
 
 // answered reads a clear answer.
-func (w *write) answered(op *detect.Operation) outcome {
-	out := outcome{status: op.Status, done: op.Status >= 200 && op.Status < 300, digest: w.Digest}
+func (w *write) answered(op *detect.Operation) settlement {
+	out := settlement{status: op.Status, done: op.Status >= 200 && op.Status < 300, digest: w.Digest}
 	if out.done {
 		out.operator = op.Client.Operator
 	}
@@ -85,31 +85,31 @@ func confirmed(asked, named []string) (tags []string) {
 }
 
 // settle commits what an outcome means.
-func (t *Tracker) settle(ctx context.Context, in *Intent, out outcome) error {
+func (t *writes) settle(ctx context.Context, in *Intent, out settlement) error {
 	var final commitResult[detect.Changes]
 	now, cfg := time.Now(), t.config()
-	subjectSeen, sizes := t.subjectSeen(&in.w), t.childSizes(&in.w)
-	seen := t.learned.takeScope(in.w.scope())
+	subjectSeen, sizes := t.index.subjectSeen(&in.w), t.index.childSizes(&in.w)
+	seen := t.index.learned.takeScope(in.w.scope())
 	w, key := in.w, in.rowKey()
 	if out.operator != "" {
 		w.Client.Operator, w.Client.Claimed = out.operator, ""
 	}
-	handed := w.awaitsAnswer() && out.done && t.handed.take(w.answerKey())
+	handed := w.awaitsAnswer() && out.done && t.acknowledged.take(w.answerKey())
 	decide := func(v detect.View) (detect.Changes, error) {
-		d := decision{view: v, cfg: cfg, now: now, w: w, out: out, subjectSeen: subjectSeen, sizes: sizes, handed: handed}
-		if err := d.learnAll(seen); err != nil {
+		tx := transaction{view: v, cfg: cfg, now: now, w: w, result: out, subjectSeen: subjectSeen, sizes: sizes, acknowledged: handed}
+		if err := learnAll(&tx, seen); err != nil {
 			return detect.Changes{}, err
 		}
-		if err := d.settle(key); err != nil {
+		if err := tx.settle(key); err != nil {
 			return detect.Changes{}, err
 		}
-		final.set(d.Changes)
-		return d.Changes, nil
+		final.set(tx.Changes)
+		return tx.Changes, nil
 	}
 	err := t.ledger.CommitLater(ctx, in.w.scope(), in.durable, decide)
 	if changes, ok := final.get(); ok {
-		t.index.apply(changes)
-		t.noteHeld(changes)
+		t.index.rows.apply(changes)
+		t.noteUntagged(changes)
 		t.askSoon(changes)
 	}
 	if err != nil {
@@ -138,50 +138,50 @@ func (r *commitResult[T]) get() (T, bool) {
 }
 
 // settle ends an intent: every write's event, or that there is none, is decided here. row is the intent's; nil where it was never stored.
-func (d *decision) settle(row *detect.Key) error {
+func (tx *transaction) settle(row *detect.Key) error {
 	if row != nil {
-		_, ok, err := d.Get(*row)
+		_, ok, err := tx.Get(*row)
 		if err != nil {
 			return err
 		}
-		if !ok && !d.givenUp() {
+		if !ok && !tx.givenUp() {
 			return nil // joined: whoever took the row made the event
 		}
-		d.drop(*row)
+		tx.drop(*row)
 	}
-	if !d.w.Took.IsZero() {
-		return d.uploaded()
+	if !tx.w.Took.IsZero() {
+		return chartTransaction{tx}.uploaded()
 	}
-	siblings, err := d.siblings()
+	siblings, err := tx.siblings()
 	if err != nil {
 		return err
 	}
-	if !d.out.done {
-		if d.out.inferred {
-			d.giveUp()
+	if !tx.result.done {
+		if tx.result.inferred {
+			tx.giveUp()
 		}
-		return d.refused(siblings)
+		return tx.refused(siblings)
 	}
-	joined, err := d.joins(siblings)
+	joined, err := tx.joins(siblings)
 	if err != nil || joined {
 		return err
 	}
-	if d.out.inferred {
-		d.remember()
+	if tx.result.inferred {
+		tx.remember()
 	}
-	d.awaitAnswer()
-	return d.happened()
+	tx.awaitAnswer()
+	return tx.happened()
 }
 
 // siblings are the other intents of the same client, action, reference and digest: tries of the same thing.
-func (d *decision) siblings() (found []write, err error) {
-	rows, err := d.Scan(rowIntent, d.w.key(rowIntent, d.w.Reference, clientID(d.w.Client), "").ID, 64)
+func (tx *transaction) siblings() (found []write, err error) {
+	rows, err := tx.Scan(rowIntent, tx.w.key(rowIntent, tx.w.Reference, clientID(tx.w.Client), "").ID, 64)
 	if err != nil {
 		return nil, err
 	}
 	for _, row := range rows {
 		var o write
-		if json.Unmarshal(row.Value, &o) == nil && o.ID != d.w.ID && o.Took.IsZero() && d.w.same(&o) && d.w.follows(&o) {
+		if json.Unmarshal(row.Value, &o) == nil && o.ID != tx.w.ID && o.Took.IsZero() && tx.w.same(&o) && tx.w.follows(&o) {
 			found = append(found, o)
 		}
 	}
@@ -189,76 +189,76 @@ func (d *decision) siblings() (found []write, err error) {
 }
 
 // joins makes one of all tries of the same thing: the event is the first one's. It tells whether there has been an event already.
-func (d *decision) joins(siblings []write) (joined bool, err error) {
-	found := d.w
+func (tx *transaction) joins(siblings []write) (joined bool, err error) {
+	found := tx.w
 	for _, o := range siblings {
-		d.drop(o.intentKey())
-		since, err := d.writtenSince(&o)
+		tx.drop(o.intentKey())
+		since, err := tx.writtenSince(&o)
 		if err != nil {
 			return false, err
 		}
-		if o.At.Before(d.w.At) && !since {
-			d.w.At, d.w.Event, d.w.Before, d.w.RequestID = o.At, o.Event, o.Before, o.RequestID
+		if o.At.Before(tx.w.At) && !since {
+			tx.w.At, tx.w.Event, tx.w.Before, tx.w.RequestID = o.At, o.Event, o.Before, o.RequestID
 		}
 	}
-	if joined, err := d.unanswered(); joined || err != nil {
+	if joined, err := tx.unanswered(); joined || err != nil {
 		return joined, err
 	}
-	done, ok, err := read[doneRow](d, d.w.doneKey())
-	if err != nil || !ok || done.At.Add(joinWindow).Before(d.now) {
+	done, ok, err := read[settledRow](tx, tx.w.doneKey())
+	if err != nil || !ok || done.At.Add(joinWindow).Before(tx.now) {
 		return false, err
 	}
-	if d.out.inferred {
+	if tx.result.inferred {
 		return true, nil // an answer may still come, and joins then
 	}
-	d.drop(d.w.doneKey())
+	tx.drop(tx.w.doneKey())
 	return found.foundDone(), nil
 }
 
 // writtenSince tells whether the tag of an open write has been written since, by something that has had its event: then nobody can tell any more what
 // became of that try, and what does the same again is a thing of its own.
-func (d *decision) writtenSince(o *write) (bool, error) {
+func (tx *transaction) writtenSince(o *write) (bool, error) {
 	if detect.IsDigest(o.Reference) || o.Do != doPut && o.Do != doDelete {
 		return false, nil
 	}
-	row, _, err := read[tagRow](d, o.tagKey(o.Reference))
+	row, _, err := read[tagRow](tx, o.tagKey(o.Reference))
 	return row.Wrote.After(o.At), err
 }
 
 // refused: no event, but a retry that finds the work done tells what became of the first try.
-func (d *decision) refused(siblings []write) error {
-	if d.w.Do == doDelete && d.refusedForGood() && !detect.IsDigest(d.w.Reference) && !d.wasGone(siblings) {
-		d.rememberRefusal()
+func (tx *transaction) refused(siblings []write) error {
+	if tx.w.Do == doDelete && tx.refusedForGood() && !detect.IsDigest(tx.w.Reference) && !tx.wasGone(siblings) {
+		tx.rememberRefusal()
 	}
-	switch d.out.status {
+	switch tx.result.status {
 	case http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed:
 	default:
 		return nil
 	}
 	for _, o := range siblings {
-		if o.At.After(d.w.At) || !o.provenBy(d.out.status) {
+		if o.At.After(tx.w.At) || !o.provenBy(tx.result.status) {
 			continue
 		}
-		o.Manifest, o.Others, o.Notes, o.Opaque = d.w.Manifest, d.w.Others, d.w.Notes, d.w.Opaque
-		d.w, d.out = o, outcome{done: true, inferred: true, digest: o.Digest, tags: o.Tags}
-		d.drop(o.intentKey())
-		if joined, err := d.joins(siblings); err != nil || joined {
+		o.Manifest, o.Others, o.Notes, o.Opaque = tx.w.Manifest, tx.w.Others, tx.w.Notes, tx.w.Opaque
+		tx.w, tx.result = o, settlement{done: true, inferred: true, digest: o.Digest, tags: o.Tags}
+		tx.drop(o.intentKey())
+		if joined, err := tx.joins(siblings); err != nil || joined {
 			return err
 		}
-		d.remember()
-		return d.happened()
+		tx.remember()
+		return tx.happened()
 	}
 	return nil
 }
 
 // refusedForGood reports whether the upstream refused the request itself, and not its lack of a login.
-func (d *decision) refusedForGood() bool {
-	return d.out.status >= http.StatusBadRequest && d.out.status != http.StatusUnauthorized
+func (tx *transaction) refusedForGood() bool {
+	return tx.result.status >= http.StatusBadRequest && tx.result.status != http.StatusUnauthorized
 }
 
 // wasGone reports whether a delete's 404 says no more than that there is nothing to delete, any more or at all.
-func (d *decision) wasGone(siblings []write) bool {
-	return d.out.status == http.StatusNotFound && (d.w.Before.Absent || len(siblings) > 0)
+func (tx *transaction) wasGone(siblings []write) bool {
+	return tx.result.status == http.StatusNotFound && (tx.w.Before.Absent || len(siblings) > 0)
 }
 
 // provenBy tells whether a retry's refusal shows that this earlier try has worked.
@@ -275,25 +275,25 @@ func (w *write) provenBy(status int) bool {
 const joinWindow = 10 * time.Minute
 
 // remember lets a retry that is answered later join the event that is made now.
-func (d *decision) remember() {
-	row := newRow(d.w.doneKey(), doneRow{Event: d.w.Event, At: d.now, Wrote: d.w.At}, d.now)
-	row.Due = d.now.Add(joinWindow)
-	d.put(row)
+func (tx *transaction) remember() {
+	row := newRow(tx.w.doneKey(), settledRow{Event: tx.w.Event, At: tx.now, Wrote: tx.w.At}, tx.now)
+	row.Due = tx.now.Add(joinWindow)
+	tx.put(row)
 }
 
 // happened makes what a write that the upstream did means true.
-func (d *decision) happened() error {
-	if err := d.outdate(nil); err != nil {
+func (tx *transaction) happened() error {
+	if err := tx.outdate(nil); err != nil {
 		return err
 	}
-	switch d.w.Do {
+	switch tx.w.Do {
 	case doPut:
-		return d.pushed()
+		return tx.pushed()
 	case doDelete:
-		return d.deleted()
+		return tx.deleted()
 	case doUpload:
-		return d.uploaded()
+		return chartTransaction{tx}.uploaded()
 	default:
-		return d.removed()
+		return chartTransaction{tx}.removed()
 	}
 }

@@ -29,10 +29,10 @@ const (
 )
 
 // open are the intents whose outcome is unknown, with when each is asked about next.
-type open struct {
+type openIntents struct {
 	mu       sync.Mutex
-	byID     map[string]*asked
-	at       map[string][]*asked // by spot
+	byID     map[string]*openIntent
+	at       map[string][]*openIntent // by spot
 	unstored int
 	n        atomic.Int32  // len(byID), for readers that need no more
 	wake     chan struct{} // holds one
@@ -40,7 +40,7 @@ type open struct {
 }
 
 // asked is an open intent and how asking about it goes. What its row holds is read when it is asked about.
-type asked struct {
+type openIntent struct {
 	id    string
 	key   detect.Key
 	in    *Intent // of an intent that has no row; nil: it has one
@@ -52,8 +52,8 @@ type asked struct {
 	busy  bool // being asked about
 }
 
-func newAsked(in *Intent, now time.Time) *asked {
-	a := &asked{id: in.ID, key: in.key, made: in.w.At, since: now, next: now}
+func newAsked(in *Intent, now time.Time) *openIntent {
+	a := &openIntent{id: in.ID, key: in.key, made: in.w.At, since: now, next: now}
 	if a.made.IsZero() {
 		a.made = madeAt(in.ID, now)
 	}
@@ -76,7 +76,7 @@ func madeAt(id string, otherwise time.Time) time.Time {
 }
 
 // upstream is the first part of the row's ID.
-func (a *asked) upstream() string {
+func (a *openIntent) upstream() string {
 	name, _, _ := strings.Cut(a.key.ID, separator)
 	return name
 }
@@ -90,16 +90,16 @@ func spot(k detect.Key) string {
 // intentIDOf is the last part of a row's ID.
 func intentIDOf(k detect.Key) string { return k.ID[strings.LastIndex(k.ID, separator)+1:] }
 
-func (a *asked) hopeless() bool { return a.tries >= hopelessAfter }
+func (a *openIntent) hopeless() bool { return a.tries >= hopelessAfter }
 
-func (o *open) init() {
+func (o *openIntents) init() {
 	o.once.Do(func() {
-		o.byID, o.at, o.wake = map[string]*asked{}, map[string][]*asked{}, make(chan struct{}, 1)
+		o.byID, o.at, o.wake = map[string]*openIntent{}, map[string][]*openIntent{}, make(chan struct{}, 1)
 	})
 }
 
 // add has an intent asked about from now on. It reports whether there was room: another one that has a row makes room if it must.
-func (o *open) add(in *Intent, now time.Time) bool {
+func (o *openIntents) add(in *Intent, now time.Time) bool {
 	o.init()
 	a := newAsked(in, now)
 	o.mu.Lock()
@@ -122,8 +122,8 @@ func (o *open) add(in *Intent, now time.Time) bool {
 }
 
 // makeRoom drops the one that was asked about most often. Its row stays, and brings it back when it is its turn.
-func (o *open) makeRoom() bool {
-	var most *asked
+func (o *openIntents) makeRoom() bool {
+	var most *openIntent
 	for _, a := range o.byID {
 		if a.in == nil && !a.busy && (most == nil || a.tries > most.tries) {
 			most = a
@@ -136,7 +136,7 @@ func (o *open) makeRoom() bool {
 	return true
 }
 
-func (o *open) awake() {
+func (o *openIntents) awake() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -144,7 +144,7 @@ func (o *open) awake() {
 }
 
 // remove ends an open intent; false when it has ended already.
-func (o *open) remove(id string) bool {
+func (o *openIntents) remove(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	a, ok := o.byID[id]
@@ -154,7 +154,7 @@ func (o *open) remove(id string) bool {
 	return ok
 }
 
-func (o *open) drop(a *asked) {
+func (o *openIntents) drop(a *openIntent) {
 	delete(o.byID, a.id)
 	if a.in != nil {
 		o.unstored--
@@ -172,18 +172,18 @@ func (o *open) drop(a *asked) {
 	o.n.Store(int32(len(o.byID)))
 }
 
-func (o *open) has(id string) bool {
+func (o *openIntents) has(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_, ok := o.byID[id]
 	return ok
 }
 
-func (o *open) len() int { return int(o.n.Load()) }
+func (o *openIntents) len() int { return int(o.n.Load()) }
 
 // due takes intents that shall be asked about now: those that were asked about least often first, and of each upstream no more than it
 // may have questions at once. next is when another one shall be.
-func (o *open) due(now time.Time) (take []*asked, next time.Time) {
+func (o *openIntents) due(now time.Time) (take []*openIntent, next time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var slots slots
@@ -192,7 +192,7 @@ func (o *open) due(now time.Time) (take []*asked, next time.Time) {
 			slots.take(a)
 		}
 	}
-	var fresh, tried, hopeless []*asked
+	var fresh, tried, hopeless []*openIntent
 	for _, a := range o.byID {
 		switch {
 		case a.busy:
@@ -209,7 +209,7 @@ func (o *open) due(now time.Time) (take []*asked, next time.Time) {
 			hopeless = append(hopeless, a)
 		}
 	}
-	for _, some := range [][]*asked{fresh, tried, hopeless} {
+	for _, some := range [][]*openIntent{fresh, tried, hopeless} {
 		for _, a := range some {
 			if slots.free(a) {
 				slots.take(a)
@@ -224,12 +224,12 @@ func (o *open) due(now time.Time) (take []*asked, next time.Time) {
 // slots counts the questions that upstreams are asked: all, and those about hopeless intents.
 type slots struct{ all, hopeless map[string]int }
 
-func (s *slots) free(a *asked) bool {
+func (s *slots) free(a *openIntent) bool {
 	u := a.upstream()
 	return s.all[u] < askers && (!a.hopeless() || s.hopeless[u] < askers/2)
 }
 
-func (s *slots) take(a *asked) {
+func (s *slots) take(a *openIntent) {
 	if s.all == nil {
 		s.all, s.hopeless = map[string]int{}, map[string]int{}
 	}
@@ -240,7 +240,7 @@ func (s *slots) take(a *asked) {
 }
 
 // again puts off an intent whose upstream does not say.
-func (o *open) again(a *asked, now time.Time) {
+func (o *openIntents) again(a *openIntent, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	a.busy = false
@@ -260,12 +260,12 @@ func pause(tries int, asked time.Duration, crowd int) time.Duration {
 }
 
 // expired reports whether an intent that was asked about in vain is given up.
-func (a *asked) expired(now time.Time) bool {
+func (a *openIntent) expired(now time.Time) bool {
 	return now.Sub(a.made) >= giveUpAfter && now.Sub(a.since) >= giveUpTries
 }
 
 // shownBy are the open intents that a read of a reference proves done.
-func (o *open) shownBy(p place, reference, digest string, now time.Time) (found []*asked) {
+func (o *openIntents) shownBy(p place, reference, digest string, now time.Time) (found []*openIntent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, a := range o.at[p.key(rowIntent, reference, "").ID] {
@@ -274,4 +274,38 @@ func (o *open) shownBy(p place, reference, digest string, now time.Time) (found 
 		}
 	}
 	return found
+}
+
+// inFlight are the intents that the proxy holds between Intend and Settle, Leave or Drop.
+type inFlight struct {
+	mu  sync.Mutex
+	ids map[string]struct{}
+}
+
+func (f *inFlight) add(in *Intent) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ids == nil {
+		f.ids = map[string]struct{}{}
+	}
+	f.ids[in.ID] = struct{}{}
+}
+
+func (f *inFlight) remove(in *Intent) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.ids, in.ID)
+}
+
+func (f *inFlight) has(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.ids[id]
+	return ok
+}
+
+func (f *inFlight) len() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.ids)
 }

@@ -1,0 +1,88 @@
+package track
+
+import (
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// chartDecision is the part of a decision that concerns charts.
+type chartTransaction struct{ *transaction }
+
+// uploaded decides a chart POST that the upstream did.
+func (tx chartTransaction) uploaded() error {
+	if !tx.result.asked {
+		return tx.takes()
+	}
+	for _, u := range tx.result.charts {
+		if err := tx.uploadedChart(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uploadedChart is the event of one chart, and what bellbuoy knows of it from now on.
+func (tx chartTransaction) uploadedChart(u upload) error {
+	e, err := tx.event(detect.UploadChart)
+	if err != nil {
+		return err
+	}
+	c := u.Chart
+	e.ID, e.Chart, e.Digest, e.Unnamed = u.id, &c, c.Digest, !c.Named()
+	if e.Unnamed {
+		tx.emit(e)
+		return nil
+	}
+	e.Tags = []string{c.Version}
+	known, ok, err := read[chartRow](tx, tx.w.chartKey(chartFile(&c)))
+	if err != nil {
+		return err
+	}
+	e.Unchanged = ok && c.Digest != "" && known.Chart.Digest == c.Digest
+	if ok && !e.Unchanged {
+		e.Previous = known.Chart.Digest
+	}
+	tx.put(newRow(tx.w.chartKey(chartFile(&c)), chartRow{Chart: c}, tx.now))
+	tx.emit(e)
+	return nil
+}
+
+// removed decides a chart DELETE that the upstream did.
+func (tx chartTransaction) removed() error {
+	e, err := tx.event(detect.DeleteChart)
+	if err != nil {
+		return err
+	}
+	c := *tx.w.Chart
+	known, ok, err := read[chartRow](tx, tx.w.chartKey(chartFile(&c)))
+	if err != nil {
+		return err
+	}
+	if ok {
+		c = known.Chart
+		tx.drop(tx.w.chartKey(chartFile(&c)))
+	}
+	if b := tx.w.Before; b.Digest != "" && b.Digest != c.Digest {
+		c.Digest, c.Size = b.Digest, b.Size
+	} else if b.Size > 0 {
+		c.Size = b.Size
+	}
+	e.Chart, e.Digest, e.Tags = &c, c.Digest, []string{c.Version}
+	tx.emit(e)
+	return nil
+}
+
+// takes is what an upload that the upstream took means.
+func (tx chartTransaction) takes() error {
+	if tx.w.Chart.Named() {
+		if err := tx.uploadedChart(upload{*tx.w.Chart, tx.w.Event}); err != nil {
+			return err
+		}
+	}
+	if len(tx.w.Claims) > 0 {
+		w := tx.w.asking(tx.now)
+		tx.put(newRow(w.key(rowIntent, w.Reference, w.ID), w, time.Time{}))
+	}
+	return nil
+}

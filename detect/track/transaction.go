@@ -1,0 +1,107 @@
+package track
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// decision is one run of a decide function. It depends on its View and on what was fixed before, so that it can run again.
+// It reads what it has itself changed.
+type transaction struct {
+	view detect.View
+	detect.Changes
+	dropped      map[detect.Key]bool // what Delete holds
+	cfg          Config
+	now          time.Time
+	w            write
+	result       settlement
+	learning     bool             // what is put is what a read has shown
+	acknowledged bool             // the client has got the answer to its last push of the same
+	subjectSeen  bool             // the upstream has lately shown the manifest that an accessory belongs to
+	sizes        map[string]int64 // of an index's children, as far as memory knows them
+}
+
+// put stores a row.
+func (tx *transaction) put(row detect.Row) {
+	for i := range tx.Put {
+		if tx.Put[i].Key == row.Key {
+			tx.Put[i] = row
+			return
+		}
+	}
+	tx.Put = append(tx.Put, row)
+}
+
+// drop deletes a row.
+func (tx *transaction) drop(k detect.Key) {
+	tx.Put = slices.DeleteFunc(tx.Put, func(r detect.Row) bool { return r.Key == k })
+	if !tx.dropped[k] {
+		if tx.dropped == nil {
+			tx.dropped = map[detect.Key]bool{}
+		}
+		tx.dropped[k] = true
+		tx.Delete = append(tx.Delete, k)
+	}
+}
+
+// Get reads a row as it will be after this decision.
+func (tx *transaction) Get(k detect.Key) (detect.Row, bool, error) {
+	for i := range tx.Put {
+		if tx.Put[i].Key == k {
+			return tx.Put[i], true, nil
+		}
+	}
+	if tx.dropped[k] {
+		return detect.Row{}, false, nil
+	}
+	return tx.view.Get(k)
+}
+
+// Scan reads rows by prefix as they will be after this decision.
+func (tx *transaction) Scan(kind detect.RowKind, prefix string, limit int) ([]detect.Row, error) {
+	rows, err := tx.view.Scan(kind, prefix, limit)
+	if err != nil || len(tx.Put)+len(tx.Delete) == 0 {
+		return rows, err
+	}
+	found := make([]detect.Row, 0, len(rows))
+	for _, r := range rows {
+		if !tx.dropped[r.Key] && !slices.ContainsFunc(tx.Put, func(p detect.Row) bool { return p.Key == r.Key }) {
+			found = append(found, r)
+		}
+	}
+	for _, r := range tx.Put {
+		if r.Kind == kind && strings.HasPrefix(r.ID, prefix) {
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b detect.Row) int { return strings.Compare(a.ID, b.ID) })
+	return found, nil
+}
+
+// emit adds an event, unless its kind is muted.
+func (tx *transaction) emit(e detect.Event) {
+	if !tx.cfg.Accessories && e.Artifact != nil && e.Artifact.Kind.Accessory() {
+		return
+	}
+	tx.Events = append(tx.Events, e)
+}
+
+// event is the write's event, without what its type adds. It notes the repository where it is new.
+func (tx *transaction) event(typ detect.Type) (detect.Event, error) {
+	first, ok, err := read[repositoryRow](tx, tx.w.repositoryKey())
+	if err != nil {
+		return detect.Event{}, err
+	}
+	if !ok {
+		first.First = tx.w.At
+		tx.put(newRow(tx.w.repositoryKey(), first, tx.now))
+	}
+	return detect.Event{
+		ID: tx.w.Event, Type: typ, At: tx.w.At, Upstream: tx.w.Upstream, External: tx.w.External,
+		Repository: tx.w.Repository, FirstSeen: first.First, Visibility: tx.w.Visibility, Hint: tx.w.Hint,
+		Client: tx.w.Client, RequestID: tx.w.RequestID, Inferred: tx.result.inferred,
+	}, nil
+}
