@@ -37,6 +37,26 @@ type Changes struct {
 	Events []Event
 	Put    []Row
 	Delete []Key
+
+	// Manifests are those that these changes concern, for what follows from them (quotas). The rows of Put and Delete say
+	// the same to the tracker alone; the ledger keeps nothing else of them.
+	Manifests []ManifestChange
+}
+
+// ManifestChange says that a manifest is in a repository, be it new there or not, or that it is gone.
+type ManifestChange struct {
+	Upstream, Repository, Digest string
+
+	At    time.Time // when it was so
+	Gone  bool
+	Shown bool  // by a read or bellbuoy index: what was deleted after At is gone all the same
+	Read  bool  // somebody has read its bytes; without that the following is not known
+	Own   int64 // bytes of the manifest itself; 0: not known
+	// Blobs are the digests of its layers and of its config, Sizes their bytes as the manifest says. A digest may be "", and
+	// one may be there twice. Rows of older versions have no Sizes.
+	Blobs []string
+	Sizes []int64
+	More  bool // it lists more layers than these
 }
 
 // Ledger keeps what must survive. Its owner is the outbox; cmd wires them.

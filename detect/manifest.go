@@ -16,6 +16,7 @@ type Manifest struct {
 	Artifact
 	Config string   // digest of the config; "" for an index
 	Layers []string // digests of the first maxLayers
+	Sizes  []int64  // bytes of each of Layers and behind them of Config, as the manifest says
 	Others []string // digests of the children that Children has no room for, sorted
 }
 
@@ -98,6 +99,7 @@ type descriptor struct {
 type blobList struct {
 	there     bool // the list is there, be it empty
 	digests   []string
+	sizes     []int64
 	firstType string // media type of the first one
 	count     int
 	size      int64
@@ -241,7 +243,7 @@ func (w *wireManifest) readBlobs() (l blobList) {
 			l.firstType = d.mediaType
 		}
 		if l.count++; l.count <= maxLayers {
-			l.digests = append(l.digests, d.digest)
+			l.digests, l.sizes = append(l.digests, d.digest), append(l.sizes, d.size)
 		}
 		l.size = addSize(l.size, d.size)
 	}
@@ -343,13 +345,15 @@ func (m *Manifest) addChildren(l *childList) {
 }
 
 func (m *Manifest) addBlobs(w *wireManifest) {
+	for _, l := range []*blobList{&w.layers, &w.blobs} {
+		m.Size = addSize(m.Size, l.size)
+		n := min(len(l.digests), maxLayers-len(m.Layers))
+		m.Layers, m.Sizes = append(m.Layers, l.digests[:n]...), append(m.Sizes, l.sizes[:n]...)
+	}
 	if w.config != nil {
 		m.Config, m.ConfigType = w.config.digest, w.config.mediaType
 		m.Size = addSize(m.Size, w.config.size)
-	}
-	for _, l := range []*blobList{&w.layers, &w.blobs} {
-		m.Size = addSize(m.Size, l.size)
-		m.Layers = append(m.Layers, l.digests[:min(len(l.digests), maxLayers-len(m.Layers))]...)
+		m.Sizes = append(m.Sizes, w.config.size)
 	}
 	m.Inexact = len(m.Layers) < w.layers.count+w.blobs.count
 }

@@ -128,7 +128,7 @@ func contentOf(m *detect.Manifest, own int64) *content {
 // costOf is about how many bytes of memory a manifest's content takes.
 func costOf(m *detect.Manifest) int {
 	const text, child, note = 16, 88, 64
-	n := 512 + len(m.MediaType) + len(m.ArtifactType) + len(m.ConfigType)
+	n := 512 + len(m.MediaType) + len(m.ArtifactType) + len(m.ConfigType) + 8*len(m.Sizes)
 	for _, l := range m.Layers {
 		n += text + 8 + len(l)
 	}

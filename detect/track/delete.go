@@ -150,6 +150,7 @@ func (tx *transaction) forget(digest string) (tags []string, err error) {
 		tx.put(newRow(tx.w.tagKey(tag), tagRow{At: tx.now, Wrote: tx.w.At}, tx.now))
 	}
 	tx.drop(tx.w.manifestKey(digest))
+	tx.gone(digest)
 	slices.Sort(tags)
 	return tags, nil
 }

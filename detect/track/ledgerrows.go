@@ -21,6 +21,7 @@ type manifestRow struct {
 	Artifact detect.Artifact `json:"a"`
 	Config   string          `json:"c,omitempty"`
 	Layers   []string        `json:"l,omitempty"`
+	Sizes    []int64         `json:"ls,omitempty"`   // of Layers, then of Config
 	Own      int64           `json:"own,omitempty"`  // bytes of the manifest itself
 	Book     bool            `json:"book,omitempty"` // an index that only ever had fallback tags
 }
@@ -81,12 +82,12 @@ func read[T any](v detect.View, k detect.Key) (value T, ok bool, err error) {
 
 // rowOf is what is kept of a manifest: all but its annotations. ReadManifest has bounded it.
 func rowOf(m *detect.Manifest, own int64) *manifestRow {
-	return &manifestRow{Artifact: m.Artifact, Config: m.Config, Layers: m.Layers, Own: own}
+	return &manifestRow{Artifact: m.Artifact, Config: m.Config, Layers: m.Layers, Sizes: m.Sizes, Own: own}
 }
 
 // manifest is what a row says of one.
 func (r *manifestRow) manifest() *detect.Manifest {
-	return &detect.Manifest{Artifact: r.Artifact, Config: r.Config, Layers: r.Layers}
+	return &detect.Manifest{Artifact: r.Artifact, Config: r.Config, Layers: r.Layers, Sizes: r.Sizes}
 }
 
 // clientID is a client's name in rows: the same in every replica, and no address or name in the database's keys.

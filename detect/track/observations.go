@@ -295,11 +295,12 @@ func (tx lesson) manifest(l *Learned, k detect.Key) error {
 	case l.Manifest != nil:
 		row := rowOf(l.Manifest, l.Size)
 		row.Artifact.Annotations, row.Book = nil, book
-		tx.put(newRow(k, row, tx.now))
-	case ok && known.Artifact.Kind != "":
-		tx.put(newRow(k, known, tx.now)) // a sign of life
+		known = *row
+	case ok && known.Artifact.Kind != "": // a sign of life
 	default:
-		tx.put(newRow(k, manifestRow{Artifact: detect.Artifact{MediaType: l.MediaType}, Book: book}, tx.now))
+		known = manifestRow{Artifact: detect.Artifact{MediaType: l.MediaType}, Book: book}
 	}
+	tx.put(newRow(k, known, tx.now))
+	tx.stands(l.Digest, &known, l.At)
 	return nil
 }

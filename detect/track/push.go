@@ -372,6 +372,7 @@ func (tx *transaction) putManifest(digest string, a *detect.Artifact, book bool)
 		row.Artifact.Annotations = nil
 	}
 	tx.put(newRow(tx.w.manifestKey(digest), row, tx.now))
+	tx.stands(digest, &row, tx.now)
 }
 
 // dummies are the pushes that wait to be told from regctl's dummy, of one digest.

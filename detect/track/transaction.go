@@ -105,3 +105,27 @@ func (tx *transaction) event(typ detect.Type) (detect.Event, error) {
 		Client: tx.w.Client, RequestID: tx.w.RequestID, Inferred: tx.result.inferred,
 	}, nil
 }
+
+// stands notes that a manifest is there, for what follows from it. What a mirror was asked for by
+// ?ns= is in no repository of the upstream's own.
+func (tx *transaction) stands(digest string, row *manifestRow, at time.Time) {
+	if tx.w.Hint != "" {
+		return
+	}
+	c := detect.ManifestChange{
+		Upstream: tx.w.Upstream, Repository: tx.w.Repository, Digest: digest, At: at, Shown: tx.learning,
+		Read: row.Artifact.Kind != "" && row.Own > 0, Own: row.Own, Blobs: row.Layers, Sizes: row.Sizes,
+		More: row.Artifact.Inexact && !isIndexKind(&row.Artifact),
+	}
+	if row.Config != "" {
+		c.Blobs = append(c.Blobs[:len(c.Blobs):len(c.Blobs)], row.Config)
+	}
+	tx.Manifests = append(tx.Manifests, c)
+}
+
+// gone notes that a manifest is no longer there.
+func (tx *transaction) gone(digest string) {
+	if tx.w.Hint == "" {
+		tx.Manifests = append(tx.Manifests, detect.ManifestChange{Upstream: tx.w.Upstream, Repository: tx.w.Repository, Digest: digest, At: tx.now, Gone: true})
+	}
+}
