@@ -143,7 +143,7 @@ func (o *Outbox) CommitLater(ctx context.Context, scope string, fallback bool, d
 	// The client is waiting.
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.timeout)
 	defer cancel()
-	room, err := o.commit(bounded, store.Terms{Scopes: scopesOf(scope)}, decide)
+	room, err := o.commit(bounded, store.Terms{Scopes: o.scopes(scope)}, decide)
 	if !errors.Is(err, detect.ErrStore) {
 		return err
 	}
@@ -211,7 +211,7 @@ func (o *Outbox) commitDeferred(ctx context.Context, batch []*deferredCommit) bo
 }
 
 func (o *Outbox) commitOneDeferred(ctx context.Context, d *deferredCommit) bool {
-	_, err := o.commit(ctx, store.Terms{Scopes: scopesOf(d.scope), Patience: o.timeout}, d.decide)
+	_, err := o.commit(ctx, store.Terms{Scopes: o.scopes(d.scope), Patience: o.timeout}, d.decide)
 	if errors.Is(err, detect.ErrStore) || ctx.Err() != nil && err != nil {
 		return false
 	}

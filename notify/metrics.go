@@ -16,6 +16,7 @@ type Metrics struct {
 	events     *prometheus.CounterVec
 	eventsLost prometheus.Counter
 	unnamed    prometheus.Counter
+	underived  prometheus.Counter
 	lostEvents atomic.Int64 // the value of eventsLost
 	deliveries *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
@@ -53,6 +54,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "bellbuoy_events_lost_total", Help: "Events that were lost because they could not be stored."}),
 		unnamed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "bellbuoy_events_unnamed_total", Help: "Events of charts whose name is unknown; no webhook gets them."}),
+		underived: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "bellbuoy_derivations_failed_total", Help: "Commits of which nothing could be derived (quotas); their own events are stored."}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bellbuoy_deliveries_total", Help: "Attempts to deliver, by outcome."}, []string{"webhook", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -125,7 +128,7 @@ func (l laneGauges) collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.eventsLost, m.unnamed, m.deliveries, m.duration, m.commit}
+	return []prometheus.Collector{m.events, m.eventsLost, m.unnamed, m.underived, m.deliveries, m.duration, m.commit}
 }
 
 func (m *Metrics) setDeferred(f func() float64) {

@@ -38,6 +38,7 @@ type Outbox struct {
 	log     *zap.Logger
 
 	set       atomic.Pointer[Set]
+	derivers  atomic.Pointer[[]Deriver]
 	cache     eventCache
 	lastFired *lastFired
 	deferred  *deferredQueue
@@ -66,6 +67,7 @@ func NewOutbox(s Rows, o OutboxOptions) *Outbox {
 		pulls:     newPullQueue(orDefault(o.QueuedPulls, 16_384)),
 	}
 	out.set.Store(&Set{})
+	out.Derive()
 	out.metrics.setDeferred(func() float64 { return float64(out.deferred.count()) })
 	return out
 }
@@ -90,7 +92,7 @@ func (o *Outbox) Lost() int64 { return o.metrics.lostEvents.Load() }
 // Commit implements detect.Ledger. A client waits for it with an unfinished request, so it goes
 // ahead of other commits and waits as long as the disk makes progress.
 func (o *Outbox) Commit(ctx context.Context, scope string, decide func(detect.View) (detect.Changes, error)) error {
-	_, err := o.commit(ctx, store.Terms{Scopes: scopesOf(scope), Ahead: true, Patience: o.timeout}, decide)
+	_, err := o.commit(ctx, store.Terms{Scopes: o.scopes(scope), Ahead: true, Patience: o.timeout}, decide)
 	return err
 }
 
@@ -144,14 +146,10 @@ func (o *Outbox) decide(tx store.Tx, decide func(detect.View) (detect.Changes, e
 	if err != nil {
 		return nil, refusal{err}
 	}
-	return o.write(tx, changes)
-}
-
-func scopesOf(scope string) []string {
-	if scope == "" {
-		return nil
+	if changes, err = o.derive(tx, changes); err != nil {
+		return nil, err
 	}
-	return []string{scope}
+	return o.write(tx, changes)
 }
 
 // committed updates the metrics and the health after a commit. A commit that the caller canceled,

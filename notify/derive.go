@@ -1,0 +1,134 @@
+package notify
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// Deriver makes what follows from what is about to be committed: quotas do. Both methods are called often, also at once, and
+// keep nothing.
+type Deriver interface {
+	// Scope is what commits of a scope (an upstream's repository) must exclude each other in besides; "": nothing.
+	Scope(scope string) string
+	// Derive returns further rows and events, which are committed with c. v shows the rows as c leaves them. It may be called
+	// more than once for the same c. Where it fails, c is committed without them: a derived event is never worth more than
+	// the one that it follows from. An error of v, on the other hand, is the store's: nothing is committed.
+	Derive(c *detect.Changes, v detect.View) (detect.Changes, error)
+}
+
+// Derive makes these derive from everything that is committed from now on, each from what those before it have left. Pulls
+// that Record takes are not among it.
+func (o *Outbox) Derive(ds ...Deriver) { o.derivers.Store(&ds) }
+
+// scopes are those of a commit; none where scope is "".
+func (o *Outbox) scopes(scope string) (all []string) {
+	if scope == "" {
+		return nil
+	}
+	all = append(all, scope)
+	for _, d := range *o.derivers.Load() {
+		if s := d.Scope(scope); s != "" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// derive adds to changes what follows from them.
+func (o *Outbox) derive(tx store.Tx, c detect.Changes) (detect.Changes, error) {
+	if len(c.Events)+len(c.Manifests) == 0 {
+		return c, nil
+	}
+	for _, d := range *o.derivers.Load() {
+		v := &leftBy{view: view{tx}, changes: &c}
+		more, err := safely(d, &c, v)
+		if v.failed != nil {
+			return c, v.failed
+		}
+		if err != nil {
+			o.metrics.underived.Inc()
+			o.log.Error("nothing derived from what was committed", zap.Error(err))
+			continue
+		}
+		c.Events = append(slices.Clip(c.Events), more.Events...)
+		c.Put = append(slices.Clip(c.Put), more.Put...)
+		c.Delete = append(slices.Clip(c.Delete), more.Delete...)
+	}
+	return c, nil
+}
+
+// safely turns a panic into an error.
+func safely(d Deriver, c *detect.Changes, v detect.View) (more detect.Changes, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			more, err = detect.Changes{}, fmt.Errorf("deriving panicked: %v", r)
+		}
+	}()
+	return d.Derive(c, v)
+}
+
+// leftBy shows rows as changes leave them. It notes the store's first failure.
+type leftBy struct {
+	view    detect.View
+	changes *detect.Changes
+	rows    map[detect.Key]*detect.Row // of changes, made at the first look; nil: deleted
+	failed  error
+}
+
+// Get implements detect.View.
+func (l *leftBy) Get(k detect.Key) (detect.Row, bool, error) {
+	if row, ok := l.changed()[k]; ok {
+		if row == nil {
+			return detect.Row{}, false, nil
+		}
+		return *row, true, nil
+	}
+	row, ok, err := l.view.Get(k)
+	return row, ok, l.note(err)
+}
+
+// Scan implements detect.View.
+func (l *leftBy) Scan(kind detect.RowKind, prefix string, limit int) ([]detect.Row, error) {
+	limit = cmp.Or(limit, scanned)
+	rows, err := l.view.Scan(kind, prefix, limit+len(l.changes.Delete))
+	if err != nil {
+		return nil, l.note(err)
+	}
+	rows = slices.DeleteFunc(rows, func(r detect.Row) bool { _, ok := l.changed()[r.Key]; return ok })
+	for k, row := range l.changed() {
+		if row != nil && k.Kind == kind && len(k.ID) >= len(prefix) && k.ID[:len(prefix)] == prefix {
+			rows = append(rows, *row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b detect.Row) int { return cmp.Compare(a.ID, b.ID) })
+	return rows[:min(limit, len(rows))], nil
+}
+
+// scanned is how many rows a Scan returns that names no limit.
+const scanned = 1000
+
+func (l *leftBy) changed() map[detect.Key]*detect.Row {
+	if l.rows == nil {
+		l.rows = make(map[detect.Key]*detect.Row, len(l.changes.Put)+len(l.changes.Delete))
+		for i := range l.changes.Put {
+			l.rows[l.changes.Put[i].Key] = &l.changes.Put[i]
+		}
+		for _, k := range l.changes.Delete {
+			l.rows[k] = nil
+		}
+	}
+	return l.rows
+}
+
+func (l *leftBy) note(err error) error {
+	if l.failed == nil {
+		l.failed = err
+	}
+	return err
+}
