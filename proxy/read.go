@@ -159,7 +159,7 @@ func (x *exchange) keeps(res *http.Response) int {
 			return maxTokenAnswer
 		}
 	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd:
-		if res.StatusCode >= 400 && res.StatusCode < 500 {
+		if res.StatusCode >= 400 && res.StatusCode < 500 || res.StatusCode == http.StatusInsufficientStorage {
 			return maxRefusal
 		}
 	}

@@ -58,7 +58,7 @@ func (x *exchange) settle(res *http.Response) {
 	}
 	switch {
 	case intent == nil:
-	case res.StatusCode >= 500:
+	case res.StatusCode >= 500 && res.StatusCode != http.StatusInsufficientStorage: // that one says that there was no room
 		x.guarded("LeaveOpen", func() { x.g.Tracker.LeaveOpen(intent) })
 	default:
 		x.warnMismatch(success)

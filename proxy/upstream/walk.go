@@ -12,7 +12,7 @@ import (
 )
 
 // Walk is a reading of all that an upstream holds. It raises no events and changes nothing; a manifest's GET, though,
-// counts as a pull at some registries: Heads avoids that. Sink, Reached, Whole, Progress and Skipped are called one at a time,
+// counts as a pull at some registries: Heads avoids that. Sink, Reached, Child, Whole, Progress and Skipped are called one at a time,
 // never concurrently.
 type Walk struct {
 	// Repositories are read in this order. Empty: the registry's catalog.
@@ -32,6 +32,9 @@ type Walk struct {
 	Sink Sink
 	// Reached is told a new cursor: everything up to it is in the Sink. May be nil. Its error ends the walk.
 	Reached func(ctx context.Context, cursor string) error
+	// Child is told what each manifest is that was read because an index lists it; its Tag is "". One may come more than once.
+	// May be nil. Its error ends the walk.
+	Child func(ctx context.Context, found Found) error
 	// Whole is told of a repository of which every tag is in the Sink. May be nil. Its error ends the walk.
 	Whole func(ctx context.Context, repository string) error
 	// Progress is told how far the walk is, after every tag and repository; it should be quick. May be nil.
@@ -266,6 +269,18 @@ func (k *walker) sink(ctx context.Context, found Found) error {
 		return &sinkError{err}
 	}
 	k.tell(func(p *Progress) { p.Tags++ })
+	return nil
+}
+
+func (k *walker) child(ctx context.Context, repository string, m Manifest) error {
+	if k.Child == nil {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.Child(ctx, Found{Repository: repository, Digest: m.Digest, MediaType: m.MediaType, Body: m.Body}); err != nil {
+		return &sinkError{err}
+	}
 	return nil
 }
 

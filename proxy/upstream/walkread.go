@@ -210,6 +210,9 @@ func (k *walker) childSize(ctx context.Context, repository, digest string, sizes
 		}
 		return 0, nil
 	}
+	if err := k.child(ctx, repository, child); err != nil {
+		return 0, err
+	}
 	return k.size(ctx, repository, child, sizes, depth+1)
 }
 
