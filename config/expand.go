@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// maxSecretFile bounds the size of a ${file:…}.
+// maxSecretFile bounds what ${file:…} reads.
 const maxSecretFile = 1 << 20
 
 var (
@@ -20,14 +20,14 @@ var (
 	expansion    = regexp.MustCompile(`\$\$\{|\$\{[^}]*\}?`)
 )
 
-// expander replaces ${VAR}, ${VAR:-default} and ${file:/path} in strings of the file. It does not
-// expand the results again, so a value can be any text.
+// expander replaces ${VAR}, ${VAR:-default} and ${file:/path} in the strings of a file. What it puts in is not looked
+// at again, so that a value can be any text.
 type expander struct {
 	env   func(string) (string, bool)
-	files []string // every path of a ${file:…}, for watching
+	files []string // every path of a ${file:…}, for whoever watches them
 }
 
-// expand replaces everything in text. Its errors name variables and files, never values.
+// expand returns text with everything replaced. Errors name variables and files, never values.
 func (e *expander) expand(text string) (string, error) {
 	var errs []error
 	out := expansion.ReplaceAllStringFunc(text, func(found string) string {
@@ -54,24 +54,23 @@ func (e *expander) value(found string) (string, error) {
 	return e.variable(inner)
 }
 
-// variable returns the value of VAR or VAR:-default. As in a shell, the default also replaces an
-// empty variable.
+// variable is the value of VAR or VAR:-default. As in a shell, the default also stands in for an empty variable.
 func (e *expander) variable(inner string) (string, error) {
 	name, fallback, hasFallback := strings.Cut(inner, ":-")
 	if !variableName.MatchString(name) {
-		return "", fmt.Errorf(`"${%s}" is not ${VAR}, ${VAR:-default} or ${file:/path}; write "$${" for a literal "${"`, inner)
+		return "", fmt.Errorf(`"${%s}" is none of ${VAR}, ${VAR:-default} and ${file:/path}; write "$${" for a literal "${"`, inner)
 	}
 	value, set := e.env(name)
 	if hasFallback && value == "" {
 		return fallback, nil
 	}
 	if !set {
-		return "", fmt.Errorf("the environment variable %s is not set; ${%s:-default} gives it a default", name, name)
+		return "", fmt.Errorf("the environment has no %s; ${%s:-default} would give it a default", name, name)
 	}
 	return value, nil
 }
 
-// readSecret returns the content of a file without one newline at its end.
+// readSecret is the content of a file without one newline at its end.
 func (e *expander) readSecret(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("${file:} names no file")
@@ -85,8 +84,7 @@ func (e *expander) readSecret(path string) (string, error) {
 	return strings.TrimSuffix(text, "\r"), nil
 }
 
-// readBounded reads a regular file of at most limit bytes. A pipe or a device could block or never
-// end.
+// readBounded reads a regular file of at most limit bytes; a pipe or a device could block or never end.
 func readBounded(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -110,8 +108,8 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// withoutPath removes the path from a file's error, because the caller has named it as the user
-// wrote it. If permission is denied, it adds the user of the process.
+// withoutPath leaves the cause of a file's error: the caller has already named the path, as the user wrote it.
+// Where reading is not allowed it names the user, which is seldom the one who asks.
 func withoutPath(err error) error {
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		err = pathErr.Err
@@ -122,7 +120,7 @@ func withoutPath(err error) error {
 	return err
 }
 
-// whoReads describes the user of this process.
+// whoReads is the user that this process runs as.
 func whoReads() string {
 	id := strconv.Itoa(os.Geteuid())
 	if u, err := user.LookupId(id); err == nil {
@@ -131,10 +129,10 @@ func whoReads() string {
 	return "uid " + id
 }
 
-// expands reports whether text has anything to expand.
+// expands says whether text has anything to replace.
 func expands(text string) bool { return strings.Contains(text, "${") }
 
-// maskExpansions replaces every ${…} in text by NUL, which no URL contains.
+// maskExpansions writes NUL, which no URL has, for everything in text that would be replaced.
 func maskExpansions(text string) string {
 	return expansion.ReplaceAllLiteralString(text, "\x00")
 }

@@ -11,12 +11,11 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// globs describes the patterns of one property of events. Its texts follow the pattern in a
-// message.
+// globs are patterns of one property of events. The words in its texts follow the pattern in a message.
 type globs struct {
-	letters func(r rune) bool                   // characters of the property; nil: any
+	letters func(r rune) bool                   // that the property can have; nil: any
 	of      string                              // the property, as in "a tag"
-	more    func(v *validator, p string) string // a further check of a pattern; nil: none
+	more    func(v *validator, p string) string // what else is wrong with a pattern; nil: nothing
 }
 
 const (
@@ -48,7 +47,7 @@ func (v *validator) globs(at, key string, kind globs, patterns []string) {
 	}
 }
 
-// pattern returns the problem of a pattern, or "".
+// pattern says what is wrong with a pattern, "" for nothing.
 func (v *validator) pattern(kind globs, pattern string) string {
 	switch {
 	case strings.HasPrefix(pattern, "!"):
@@ -82,18 +81,17 @@ var (
 	metaOfGlob    = regexp.MustCompile(`\[[^\]]*\]|[*?{},]`)
 )
 
-// literals returns a pattern without its special characters.
+// literals is a pattern without what has a meaning in globs.
 func literals(pattern string) string {
 	return strings.ReplaceAll(metaOfGlob.ReplaceAllString(pattern, ""), `\`, "")
 }
 
-// isTagLetter reports whether r may be in a tag of an image or in a chart's version.
+// isTagLetter reports whether tags of images, or versions of charts, can have r.
 func isTagLetter(r rune) bool {
 	return r <= unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-+", r))
 }
 
-// isPathLetter reports whether r may be in a repository. capitals checks capitals, which charts may
-// have.
+// isPathLetter reports whether repositories can have r. Capitals are looked at elsewhere: charts have them.
 func isPathLetter(r rune) bool { return isTagLetter(r) && r != '+' || r == '/' }
 
 func (v *validator) tagPattern(p string) string {
@@ -132,8 +130,7 @@ func (v *validator) repositoryPattern(p string) string {
 	return v.capitals(p)
 }
 
-// capitals rejects a pattern with capitals if only registries are configured, whose repositories
-// have none.
+// capitals refuses a pattern with capitals where only registries are configured, whose repositories have none.
 func (v *validator) capitals(p string) string {
 	charts := slices.ContainsFunc(v.cfg.Upstreams, func(u Upstream) bool { return u.Type == TypeChartMuseum })
 	if !charts && strings.ContainsFunc(literals(p), unicode.IsUpper) {
@@ -142,8 +139,7 @@ func (v *validator) capitals(p string) string {
 	return ""
 }
 
-// isKnownHost reports whether the first segment of a pattern is a host: it has a port, or an
-// upstream has that host.
+// isKnownHost reports whether the first segment of a pattern is a host: one with a port, or one that an upstream has.
 func (v *validator) isKnownHost(segment string) bool {
 	host, _, err := net.SplitHostPort(segment)
 	if err == nil && isHost(host) {

@@ -10,14 +10,14 @@ import (
 
 const redacted = "***"
 
-// Secret is a text that prints as ***, with fmt and any verb, JSON, YAML and zap. Reveal returns
-// the text. An empty Secret prints as "", to show that it is not set.
+// Secret is a text that prints as ***, whatever prints it: fmt with any verb, JSON, YAML, zap. Reveal has the text.
+// An empty Secret prints as nothing, so that one can see that it is not set.
 type Secret string
 
-// Reveal returns the secret itself.
+// Reveal is the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 
-// String returns ***, or "" for an empty secret.
+// String is *** or, for an empty secret, "".
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -25,39 +25,38 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// GoString returns String, quoted.
+// GoString is what String is, quoted.
 func (s Secret) GoString() string { return fmt.Sprintf("%q", s.String()) }
 
-// Format writes String for every verb, also for those that would print the text raw.
+// Format writes what String is: also for verbs that have no meaning for a text, which would print it raw.
 func (s Secret) Format(f fmt.State, verb rune) { formatRedacted(f, verb, s.String()) }
 
-// MarshalText returns String.
+// MarshalText is what String is.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// MarshalJSON returns String as a JSON string.
+// MarshalJSON is what String is, as a JSON string.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + s.String() + `"`), nil }
 
 func formatRedacted(f fmt.State, verb rune, text string) {
 	if verb == 'q' || verb == 'v' && f.Flag('#') {
 		text = fmt.Sprintf("%q", text)
 	}
-	// Writing to fmt's buffer cannot fail.
+	// The writer is fmt's own buffer: it cannot fail.
 	_, _ = io.WriteString(f, text)
 }
 
-// URL is an address that may hold a secret: a password, a query value, or a path that is a key, as
-// in webhooks of Slack, Teams and Discord. It prints without them. The zero URL is no address. URLs
-// compare with ==.
+// URL is an address that may hold a secret: a password, a query value, or a path that is itself the key, as the
+// webhooks of Slack, Teams and Discord have. It prints without them. The zero URL is no address. URLs compare with ==.
 type URL struct {
 	full string
 	safe string
 }
 
-// NewURL returns the URL of a text without ${…}.
+// NewURL is the URL of a text that was not expanded from ${…}.
 func NewURL(text string) URL { return expandedURL(text, text) }
 
-// expandedURL returns the URL of text, which the file has as raw. Everything that was expanded is
-// treated as secret, except scheme and host.
+// expandedURL is the URL of text, which was written as raw: what came in through ${…} is taken for secret, but for
+// scheme and host.
 func expandedURL(text, raw string) URL {
 	if text == "" {
 		return URL{}
@@ -65,34 +64,33 @@ func expandedURL(text, raw string) URL {
 	return URL{full: text, safe: redactURL(text, literalSegments(raw))}
 }
 
-// Reveal returns the whole address.
+// Reveal is the whole address.
 func (u URL) Reveal() string { return u.full }
 
-// IsZero reports whether there is no address.
+// IsZero says whether there is no address.
 func (u URL) IsZero() bool { return u.full == "" }
 
-// String returns the address without the parts that may be secret.
+// String is the address without what may be secret.
 func (u URL) String() string { return u.safe }
 
-// GoString returns String, quoted.
+// GoString is what String is, quoted.
 func (u URL) GoString() string { return fmt.Sprintf("%q", u.safe) }
 
-// Format writes String for every verb.
+// Format writes what String is, for every verb.
 func (u URL) Format(f fmt.State, verb rune) { formatRedacted(f, verb, u.safe) }
 
-// MarshalText returns String.
+// MarshalText is what String is.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.safe), nil }
 
-// redactURL returns text without user and password, query values, fragment, and the path segments
-// that are not in literal or look like a key.
+// redactURL writes text without user and password, query values, fragment, and the path segments that are not in
+// literal or look like a key.
 func redactURL(text string, literal map[string]bool) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Opaque != "" {
 		return redacted
 	}
 	if strings.Contains(u.Path+u.RawQuery, "@") && !isChatHost(u.Hostname()) {
-		// in http://user:12/34@host, a part of the password looks like the host
-		return redacted
+		return redacted // http://user:12/34@host: what looks like the host is a name and half a password
 	}
 	var b strings.Builder
 	b.WriteString(u.Scheme + "://")
@@ -121,7 +119,7 @@ func redactPath(u *url.URL, literal map[string]bool) string {
 	return strings.Join(segments, "/")
 }
 
-// isChatHost reports whether the paths of webhooks at host are keys.
+// isChatHost knows the services whose webhook paths are keys.
 func isChatHost(host string) bool {
 	for _, known := range []string{
 		"slack.com", "discord.com", "discordapp.com", "office.com", "office365.com", "logic.azure.com",
@@ -134,8 +132,8 @@ func isChatHost(host string) bool {
 	return false
 }
 
-// looksSecret guesses whether a path segment is a key. Tokens, UUIDs and hashes are long and have
-// letters and digits; words are not like that.
+// looksSecret guesses whether a path segment is a key: a long one with letters and digits, as tokens, UUIDs and
+// hashes are, and words are not.
 func looksSecret(segment string) bool {
 	if len(segment) < 12 {
 		return false
@@ -143,7 +141,7 @@ func looksSecret(segment string) bool {
 	return strings.ContainsFunc(segment, unicode.IsDigit) && strings.ContainsFunc(segment, unicode.IsLetter) || len(segment) >= 32
 }
 
-// literalSegments returns the path segments that raw contains without ${…}.
+// literalSegments are the path segments that raw spells out itself, without ${…}.
 func literalSegments(raw string) map[string]bool {
 	segments := map[string]bool{}
 	for s := range strings.SplitSeq(maskExpansions(raw), "/") {

@@ -5,16 +5,15 @@ import (
 	"slices"
 )
 
-// feature is a setting of the file that does not exist yet.
+// feature is something that the file may ask for and that does not exist yet.
 type feature struct {
 	path  string // with [] for every index
-	value string // only this value is refused; "": every value that is not a default
+	value string // only this value is refused; "" is any that asks for something
 }
 
-// notYet lists what is refused today. To turn a feature on, delete its lines: the JSON Schema then
-// contains its keys, and a test requires them in reference.yaml.
+// notYet is everything that is refused today. To switch a feature on, delete its lines: the JSON Schema then names its
+// keys, and a test asks for them in reference.yaml.
 var notYet = []feature{
-	{path: "projects[].quota"},
 	{path: "scanners"},
 	{path: "replication"},
 	{path: "webhooks[].match.min_severity"},
@@ -23,11 +22,10 @@ var notYet = []feature{
 
 var indexes = regexp.MustCompile(`\[\d+\]`)
 
-// pathPattern returns a path in the form of feature.path.
+// pathPattern is a path as a feature names it.
 func pathPattern(path string) string { return indexes.ReplaceAllString(path, "[]") }
 
-// refuses reports whether a value uses a feature that does not exist yet, and returns the beginning
-// of the message.
+// refuses says whether a value asks for a feature that does not exist yet, and names it as a message begins.
 func (d *decoder) refuses(n *node, path string) (string, bool) {
 	pattern := pathPattern(path)
 	for _, f := range d.refused {
@@ -45,7 +43,7 @@ func (d *decoder) refuses(n *node, path string) (string, bool) {
 	return "", false
 }
 
-// asksNothing reports whether a value is equivalent to an absent one.
+// asksNothing says whether a value is as good as absent.
 func (d *decoder) asksNothing(n *node) bool {
 	switch n.kind {
 	case list:
@@ -59,7 +57,7 @@ func (d *decoder) asksNothing(n *node) bool {
 	return n.kind == null
 }
 
-// plain returns a scalar's expanded value. Decoding reports a value that cannot be expanded.
+// plain is a scalar's value, expanded where that is possible: where it is not, decoding says so.
 func (d *decoder) plain(n *node) string {
 	if n.kind == text && expands(n.value) {
 		if value, err := (&expander{env: d.expander.env}).expand(n.value); err == nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// kind is the kind of a node.
+// kind is what a node of the file is.
 type kind int
 
 const (
-	broken kind = iota // its problem has been reported
+	broken kind = iota // a problem was reported for it
 	null
 	boolean
 	number
@@ -23,7 +23,7 @@ const (
 	mapping
 )
 
-// String returns the kind in words.
+// String names the kind for a user.
 func (k kind) String() string {
 	return [...]string{"broken", "nothing", "true or false", "a number", "a string", "a list", "a mapping"}[k]
 }
@@ -44,19 +44,18 @@ type key struct {
 	value *node
 }
 
-// maxNodes bounds a file after its aliases are resolved, so that a few lines of aliases cannot fill
-// the memory.
+// maxNodes bounds a file after its aliases are resolved, so that a few lines of them cannot fill the memory.
 const maxNodes = 200_000
 
-// builder converts goccy's syntax tree to nodes.
+// builder turns goccy's syntax tree into nodes.
 type builder struct {
 	findings *findings
 	anchors  map[string]*node
-	sizes    map[*node]int // nodes below each anchor, including itself
+	sizes    map[*node]int // nodes below each anchor, itself included
 	count    int
 }
 
-// build returns a broken node after it reported a problem.
+// build returns a broken node where it reported a problem.
 func (b *builder) build(n ast.Node, at place, path string) *node {
 	if b.count++; b.count > maxNodes {
 		return b.tooLarge(at)
@@ -126,7 +125,7 @@ func (b *builder) buildMapping(values []*ast.MappingValueNode, at place, path st
 	return out
 }
 
-// buildMerge returns the mappings that << names: one or a list.
+// buildMerge is the mappings that << names: one or a list.
 func (b *builder) buildMerge(v ast.Node, at place, path string) []*node {
 	n := b.build(v, at, join(path, "<<"))
 	sources := []*node{n}
@@ -159,8 +158,7 @@ func (b *builder) buildAnchor(n *ast.AnchorNode, at place, path string) *node {
 	before := b.count
 	value := b.build(n.Value, placeOf(n, at), path)
 	if n.Name != nil {
-		// The anchor is known only from here on: a value that contained its own alias would
-		// be infinite.
+		// Known only from here on: a value that contains its own alias would have no end.
 		b.anchors[n.Name.GetToken().Value] = value
 		b.sizes[value] = b.count - before
 	}
@@ -190,7 +188,7 @@ func (b *builder) tooLarge(at place) *node {
 	return &node{kind: broken, at: at}
 }
 
-// keyName returns the key as written; every scalar can be one.
+// keyName is the key as written; every scalar is one.
 func keyName(k ast.MapKeyNode) string {
 	if s, ok := k.(*ast.StringNode); ok {
 		return s.Value
@@ -201,7 +199,7 @@ func keyName(k ast.MapKeyNode) string {
 	return k.GetToken().Value
 }
 
-// placeOf returns the place of n, or fallback for a node without a place, such as an absent value.
+// placeOf is where n begins, or fallback for a node that stands nowhere, as an absent value does.
 func placeOf(n ast.Node, fallback place) place {
 	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
 		return fallback
@@ -213,7 +211,7 @@ func placeOf(n ast.Node, fallback place) place {
 	return place{line: p.Line, column: p.Column}
 }
 
-// nullPlace returns the place of a null. The token of an absent value has no useful place.
+// nullPlace is where a null is written. The token of an absent value stands anywhere.
 func nullPlace(n *ast.NullNode, fallback place) place {
 	if n.Token == nil || n.Token.Type != token.NullType {
 		return fallback
@@ -221,7 +219,7 @@ func nullPlace(n *ast.NullNode, fallback place) place {
 	return placeOf(n, fallback)
 }
 
-// mappingPlace returns the place of a mapping: its brace, or its first key.
+// mappingPlace is where a mapping begins: its brace, or its first key.
 func mappingPlace(n *ast.MappingNode, fallback place) place {
 	if !n.IsFlowStyle && len(n.Values) > 0 {
 		return placeOf(n.Values[0].Key, fallback)
@@ -229,7 +227,7 @@ func mappingPlace(n *ast.MappingNode, fallback place) place {
 	return placeOf(n, fallback)
 }
 
-// join returns the path of the key name below path. The result is printable.
+// join is the path of the key name in what path leads to, printable whatever the key is.
 func join(path, name string) string {
 	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		name = strconv.Quote(name)

@@ -2,32 +2,27 @@ package config
 
 import "net/netip"
 
-// Upstream is one registry or ChartMuseum behind bellbuoy.
+// Upstream is one registry or ChartMuseum that bellbuoy stands in front of.
 type Upstream struct {
 	// Unique name; its type by default.
 	Name string `yaml:"name"`
-	// The API of the upstream.
+	// What it speaks.
 	Type string `yaml:"type" enum:"registry|chartmuseum"`
-	// Scheme, host and port. A path is allowed for a registry whose /v2/ lies below it: it is
-	// put before the path of each request (not before paths) and removed from Location and Link
-	// headers.
+	// Scheme, host and port, and a path where the registry's /v2/ lies below one: it is put before what clients ask for (not before paths) and taken off the Locations and Links that come back.
 	URL string `yaml:"url"`
-	// The URL by which users name it; its host has a dot, a port or is localhost. Payloads name
-	// the upstream's own host if it is absent.
+	// How users name it; its host has a dot, a port or is localhost. Payloads name the upstream's own host where it is absent.
 	ExternalURL string `yaml:"external_url"`
-	// Host header for the upstream: the client's, or the upstream's own (for virtual hosts,
-	// ECR, GHCR, ingresses).
+	// Host header that the upstream gets: the client's, or its own (virtual hosts, ECR, GHCR, ingresses).
 	Host string `yaml:"host" default:"client" enum:"client|upstream"`
-	// Host names that select this upstream; empty: any.
+	// Host names that lead here; any when empty.
 	Hosts []string `yaml:"hosts"`
-	// Path below which this upstream is mounted, both at bellbuoy and at the upstream. A path
-	// that only the upstream has belongs into url.
+	// Mounted below this path, at bellbuoy and at the upstream alike; one that only the upstream has goes into url.
 	PathPrefix string `yaml:"path_prefix"`
-	// Further paths that are forwarded to this upstream unchanged.
+	// Further paths that are sent here, as they are.
 	Paths []string `yaml:"paths"`
 	// For bellbuoy's own look-ups only, never for clients' requests.
 	Credentials Credentials `yaml:"credentials"`
-	// TLS to an upstream with an https URL.
+	// How the upstream is called when its URL is https.
 	TLS ClientTLS `yaml:"tls"`
 }
 
@@ -39,28 +34,27 @@ const (
 	HostUpstream    = "upstream"
 )
 
-// Credentials are sent to an upstream with bellbuoy's own look-ups.
+// Credentials are what bellbuoy shows an upstream for its own look-ups.
 type Credentials struct {
 	// User name.
 	Username string `yaml:"username"`
 	// Password or token.
 	Password Secret `yaml:"password"`
-	// Further token servers, as a host or an https URL, that may receive the credentials; the
-	// upstream's own host may.
+	// Further token servers, as a host or an https URL, that may see them; the upstream's own host may.
 	Realms []string `yaml:"realms"`
 }
 
-// Project holds the settings of the projects that a glob matches.
+// Project are the settings of the projects that a glob matches.
 type Project struct {
 	// Glob of project names.
 	Match string `yaml:"match"`
-	// The repo_type in payloads; private if no project matches.
+	// The repo_type in payloads; private also where no project matches.
 	Visibility string `yaml:"visibility" default:"private" enum:"public|private"`
-	// Quota of the project. bellbuoy reports it and refuses nothing.
+	// How much the project may hold. bellbuoy tells, it refuses nothing.
 	Quota Quota `yaml:"quota"`
 }
 
-// Quota bounds the size of a project.
+// Quota is how much a project may hold.
 type Quota struct {
 	// Most bytes; 0 is no limit.
 	Limit Size `yaml:"limit"`
@@ -68,19 +62,19 @@ type Quota struct {
 	WarnAt []Percent `yaml:"warn_at"`
 }
 
-// Scanner is a scanner adapter with Harbor's pluggable scanner API v1.
+// Scanner is one scanner adapter, of Harbor's pluggable scanner API v1.
 type Scanner struct {
 	// Unique name.
 	Name string `yaml:"name"`
 	// Base URL of the adapter.
 	URL URL `yaml:"url"`
-	// Login to the adapter.
+	// What the adapter asks for.
 	Auth ScannerAuth `yaml:"auth"`
-	// TLS to an adapter with an https URL.
+	// How the adapter is called when its URL is https.
 	TLS ClientTLS `yaml:"tls"`
-	// Registry from which the scanner pulls; the upstream's url by default.
+	// What the scanner pulls from; the upstream's url by default.
 	RegistryURL string `yaml:"registry_url"`
-	// Login with which the scanner pulls; use a read-only account.
+	// What the scanner pulls with; a read-only account.
 	RegistryCredentials Login `yaml:"registry_credentials"`
 	// When to scan.
 	Trigger string `yaml:"trigger" default:"push" enum:"push|manual"`
@@ -90,7 +84,7 @@ type Scanner struct {
 	Timeout Duration `yaml:"timeout" default:"30m"`
 }
 
-// ScannerAuth is the login to a scanner adapter.
+// ScannerAuth is what a scanner adapter asks for.
 type ScannerAuth struct {
 	// Kind of login.
 	Type string `yaml:"type" default:"none" enum:"none|basic|bearer|api_key"`
@@ -110,31 +104,29 @@ type Login struct {
 	Password Secret `yaml:"password"`
 }
 
-// ScannerMatch selects the repositories that a scanner scans.
+// ScannerMatch is what a scanner scans.
 type ScannerMatch struct {
 	// Globs of repositories.
 	Repositories []string `yaml:"repositories" default:"**"`
 }
 
-// Replication says how a replication is recognised.
+// Replication is how one replication is recognized.
 type Replication struct {
 	// Unique name.
 	Name string `yaml:"name"`
-	// All given keys must match; at least one is required.
+	// All keys given must match; at least one must be given.
 	Match ReplicationMatch `yaml:"match"`
-	// A run ends when no request came for this long and no transfer is in flight.
+	// The run is over when nothing came for this long and no transfer is in flight.
 	Quiet Duration `yaml:"quiet" default:"30s"`
-	// Pushes of the replication also raise events of their own; false needs operators or
-	// source_cidrs in match.
+	// Pushes of the replication are events of their own too; false needs operators or source_cidrs in match.
 	AlsoPushEvents bool `yaml:"also_push_events" default:"true"`
 }
 
-// ReplicationMatch selects the requests of a replication.
+// ReplicationMatch is whose requests belong to a replication.
 type ReplicationMatch struct {
-	// Globs of user agents, in which * matches any characters, ? one, [0-9] one of these, {a,b}
-	// either.
+	// Globs of user agents, in which * matches any characters, ? one, [0-9] one of these, {a,b} either.
 	UserAgents []string `yaml:"user_agents"`
-	// Globs of operators, as for user agents.
+	// Globs of operators, as of user agents.
 	Operators []string `yaml:"operators"`
 	// CIDRs of clients.
 	SourceCIDRs []netip.Prefix `yaml:"source_cidrs"`

@@ -12,7 +12,7 @@ import (
 
 func (v *validator) upstreams() {
 	if len(v.cfg.Upstreams) == 0 {
-		v.wrong("upstreams", "is missing: at least one upstream is required")
+		v.wrong("upstreams", "is missing: there is nothing to stand in front of")
 	}
 	v.unique("upstreams", v.upstreamNames())
 	for i, u := range v.cfg.Upstreams {
@@ -30,7 +30,7 @@ func (v *validator) upstreamNames() []string {
 	return names
 }
 
-// writtenNames returns the names of upstreams that a message may show: those without ${…}.
+// writtenNames are the names of upstreams that a message may show: those that were not expanded.
 func (v *validator) writtenNames() []string {
 	var names []string
 	for i, name := range v.upstreamNames() {
@@ -66,7 +66,7 @@ func (v *validator) upstream(at string, u Upstream) {
 	v.unusedTLS(at+".tls", u.URL, u.TLS)
 }
 
-// upstreamURL checks scheme, host and port, and a path if one is allowed.
+// upstreamURL wants scheme, host and port, and a path only where one may be.
 func (v *validator) upstreamURL(at, text string, path bool) {
 	if text == "" {
 		v.wrong(at, "is missing")
@@ -82,22 +82,21 @@ func (v *validator) upstreamURL(at, text string, path bool) {
 	case u.Path != "" && !path:
 		problem = "must be scheme, host and port only"
 	case strings.HasSuffix(u.Path, "/v2"):
-		problem = "must not end in /v2, with which clients' paths begin"
+		problem = "must not end in /v2: clients' own paths begin with that"
 	case u.Path != "" && (!isPathPrefix(u.Path) || u.RawPath != ""):
-		problem = "must have a clean path without escapes, like /artifactory/api/docker/local"
+		problem = "its path must be clean and have no escapes: /artifactory/api/docker/local"
 	}
 	if problem != "" {
 		v.wrong(at, "%s", problem)
 	}
 }
 
-// externalURL checks that image consumers read the host as a registry; they read other names as
-// Docker Hub's.
+// externalURL wants a name that image consumers read as a registry's: others they read as Docker Hub's.
 func (v *validator) externalURL(at string, u Upstream) {
 	if u.ExternalURL == "" {
-		// A wrong URL has its own problem.
+		// Where the URL is wrong, its own problem says enough.
 		if own, problem := parseHTTP(u.URL); problem == "" {
-			v.doubt(parentPath(at), "external_url is not set: payloads name the upstream's own host%s", v.hostOf(own, parentPath(at)))
+			v.doubt(parentPath(at), "external_url is not set: payloads name the upstream's own host%s where a request's Host does not count", v.hostOf(own, parentPath(at)))
 		}
 		return
 	}
@@ -107,16 +106,16 @@ func (v *validator) externalURL(at string, u Upstream) {
 	case ext.User != nil || ext.RawQuery != "" || ext.Fragment != "":
 		problem = "must have no user, query or fragment"
 	case !looksLikeRegistry(ext):
-		problem = "must have a host with a dot or a port, or localhost; consumers read other names as Docker Hub's"
+		problem = "its host must have a dot or a port, or be localhost; consumers read other names as Docker Hub's"
 	case u.Type == TypeRegistry && strings.Trim(ext.Path, "/") != "":
-		problem = "must have no path: clients request /v2/ right after the host, and a path before repositories is part of their names"
+		problem = "must have no path: clients ask for /v2/ right after the host; a path in front of repositories is a part of their names"
 	}
 	if problem != "" {
 		v.wrong(at, "%s", problem)
 	}
 }
 
-// hostOf returns the host of an upstream's URL for a message, or "" if it was expanded.
+// hostOf is the host of an upstream's URL for a message: nothing where it was expanded.
 func (v *validator) hostOf(u *url.URL, at string) string {
 	if v.spots[at+".url"].expanded {
 		return ""
@@ -128,7 +127,7 @@ func looksLikeRegistry(u *url.URL) bool {
 	return strings.ContainsAny(u.Host, ".:") || u.Host == "localhost"
 }
 
-// reachable rejects an upstream that an earlier one of the same type hides.
+// reachable refuses an upstream that an earlier one of the same type hides.
 func (v *validator) reachable(i int, at string) {
 	u := v.cfg.Upstreams[i]
 	for j, other := range v.cfg.Upstreams[:i] {
@@ -139,7 +138,7 @@ func (v *validator) reachable(i int, at string) {
 	}
 }
 
-// takesHosts reports whether an earlier upstream's hosts include all of a later one's.
+// takesHosts says whether an earlier upstream's hosts leave nothing of a later one's.
 func takesHosts(earlier, later []string) bool {
 	if len(later) == 0 || len(earlier) == 0 {
 		return len(later) == len(earlier)
@@ -253,13 +252,13 @@ func (v *validator) replications() {
 		if who+len(r.Match.UserAgents) == 0 {
 			v.wrong(at+".match", "needs at least one of user_agents, operators and source_cidrs")
 		} else if !r.AlsoPushEvents && who == 0 {
-			v.wrong(at+".also_push_events", "false needs operators or source_cidrs in match: any client can send a user agent and so hide its pushes")
+			v.wrong(at+".also_push_events", "false needs operators or source_cidrs in match: anybody can send a user agent, and so hide pushes")
 		}
 	}
 	v.unique("replication", names)
 }
 
-// isLoopback reports whether only this machine can reach a listener's address.
+// isLoopback says whether only this machine can reach a listener's address.
 func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

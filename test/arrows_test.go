@@ -19,6 +19,7 @@ const module = "github.com/bellbuoy/bellbuoy/"
 var arrows = map[string][]string{
 	"config":                 {"notify/format/presets"},
 	"detect":                 {},
+	"detect/quota":           {"detect"},
 	"detect/track":           {"detect"},
 	"proxy":                  {"detect", "detect/track", "proxy/buffers", "proxy/listen", "proxy/upstream"},
 	"proxy/buffers":          {},
@@ -33,7 +34,7 @@ var arrows = map[string][]string{
 	"notify/format":          {"detect"},
 	"notify/format/presets":  {},
 	"notify/webhook":         {},
-	"cmd/bellbuoy":           {"config", "detect", "detect/track", "notify", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
+	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/track", "notify", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

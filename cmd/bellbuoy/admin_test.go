@@ -141,7 +141,7 @@ func TestPlaceWarnings(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, database := range []config.Secret{"", "postgres://h/d"} {
-			text := dataDirWarnings(&config.Config{DataDir: dir, Database: database}).String()
+			text := placeWarnings(&config.Config{DataDir: dir, Database: database}).String()
 			if warned := strings.Contains(text, "everybody may write"); warned != want {
 				t.Errorf("mode %v, database %t: %q", mode, database != "", text)
 			}

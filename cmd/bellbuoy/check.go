@@ -18,7 +18,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-func newCheckCommand(a *app) *cobra.Command {
+func (a *app) checkCommand() *cobra.Command {
 	var online, asJSON bool
 	c := &cobra.Command{
 		Use:   "check [FILE]",
@@ -31,7 +31,7 @@ func newCheckCommand(a *app) *cobra.Command {
 			if len(args) == 1 {
 				a.configFlag = args[0]
 			}
-			return runCheck(c.Context(), a, online, asJSON)
+			return a.check(c.Context(), online, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&online, "online", false, "also reach every upstream and every webhook's host, sending nothing")
@@ -56,10 +56,10 @@ type checkProblem struct {
 
 // check reads the file as serve would, and builds what serve would build of it, without touching anything outside. Warnings are told
 // beside problems too: whoever mends the file wants to do it once.
-func runCheck(ctx context.Context, a *app, online, asJSON bool) error {
+func (a *app) check(ctx context.Context, online, asJSON bool) error {
 	path, c, warnings, err := a.load()
 	if err == nil {
-		warnings = slices.Concat(warnings, dataDirWarnings(c))
+		warnings = slices.Concat(warnings, placeWarnings(c))
 		var w *wiring
 		if w, err = wire(c, func() []netip.AddrPort { return declaredBy(c) }); err == nil {
 			if online {
@@ -70,13 +70,13 @@ func runCheck(ctx context.Context, a *app, online, asJSON bool) error {
 	}
 	problems, inFile := errors.AsType[config.Problems](err)
 	if asJSON {
-		return printCheck(a, path, problems, warnings, err)
+		return a.printCheck(path, problems, warnings, err)
 	}
 	if err != nil && !inFile {
 		fmt.Fprintln(a.Stdout, err) // there is no file to speak of
 		return errSilent
 	}
-	for _, p := range byLine(problems, warnings) {
+	for _, p := range inOrder(problems, warnings) {
 		fmt.Fprintln(a.Stdout, oneLine(p.String()))
 	}
 	if err != nil {
@@ -84,14 +84,14 @@ func runCheck(ctx context.Context, a *app, online, asJSON bool) error {
 		return errSilent
 	}
 	for i := range c.Webhooks {
-		printFilledURL(a, &c.Webhooks[i])
+		a.showFilled(&c.Webhooks[i])
 	}
 	fmt.Fprintf(a.Stdout, "%s: ok (%s, %s)\n", path, plural(len(c.Upstreams), "upstream"), plural(len(c.Webhooks), "webhook"))
 	return nil
 }
 
 // showFilled shows where the POST of a sample event goes, where the webhook's URL has placeholders.
-func printFilledURL(a *app, w *config.Webhook) {
+func (a *app) showFilled(w *config.Webhook) {
 	names, err := webhook.Placeholders(w.URL.Reveal())
 	if err != nil || len(names) == 0 {
 		return
@@ -100,12 +100,12 @@ func printFilledURL(a *app, w *config.Webhook) {
 	fmt.Fprintf(a.Stdout, "webhook %s: %s of %s:%s goes to %s\n", w.Name, e.Type, e.Repository, strings.Join(e.Tags, ","), webhook.Filled(w.URL.Reveal(), format.Values(e, 0)))
 }
 
-func printCheck(a *app, path string, problems config.Problems, warnings config.Warnings, err error) error {
+func (a *app) printCheck(path string, problems config.Problems, warnings config.Warnings, err error) error {
 	answer := checkAnswer{File: path, OK: err == nil, Problems: []checkProblem{}}
 	if err != nil && len(problems) == 0 {
 		answer.Problems = append(answer.Problems, checkProblem{Message: err.Error()})
 	}
-	for _, p := range byLine(problems, warnings) {
+	for _, p := range inOrder(problems, warnings) {
 		answer.Problems = append(answer.Problems, checkProblem{Line: p.Line, Column: p.Column, Path: p.Path, Message: p.Message, Warning: p.Warning})
 	}
 	out := json.NewEncoder(a.Stdout)
@@ -120,7 +120,7 @@ func printCheck(a *app, path string, problems config.Problems, warnings config.W
 }
 
 // inOrder is what there is to say about a file, from its first line to its last.
-func byLine(problems config.Problems, warnings config.Warnings) []config.Problem {
+func inOrder(problems config.Problems, warnings config.Warnings) []config.Problem {
 	all := slices.Concat(problems, config.Problems(warnings))
 	slices.SortStableFunc(all, func(a, b config.Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -131,6 +131,16 @@ func byLine(problems config.Problems, warnings config.Warnings) []config.Problem
 // problemAt is an error about the value at path, with its place in the file.
 func problemAt(c *config.Config, path string, err error) error {
 	return config.Problems{c.Problem(path, err.Error())}
+}
+
+// load finds and reads the configuration.
+func (a *app) load() (path string, c *config.Config, w config.Warnings, err error) {
+	path, err = config.Find(a.configFlag, a.LookupEnv)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	c, w, err = config.Load(path, a.LookupEnv)
+	return path, c, w, err
 }
 
 func plural(n int, noun string) string {

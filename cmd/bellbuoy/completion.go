@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"net/http"
-
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/config"
@@ -28,21 +25,4 @@ func completeStates(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 
 func completeTypes(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return config.EventTypes(), cobra.ShellCompDirectiveNoFileComp
-}
-
-// webhookNames are those of the running bellbuoy, or else of the file: what a shell completes.
-func (a *app) webhookNames(ctx context.Context) (names []string) {
-	if c, err := a.connect(); err == nil && c.call(ctx, http.MethodGet, "/webhooks", nil, nil, &names) == nil {
-		return names
-	}
-	path, err := config.Find(a.configFlag, a.LookupEnv)
-	if err != nil {
-		return nil
-	}
-	if c, _, err := config.Load(path, a.LookupEnv); err == nil {
-		for i := range c.Webhooks {
-			names = append(names, c.Webhooks[i].Name)
-		}
-	}
-	return names
 }

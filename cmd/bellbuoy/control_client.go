@@ -107,21 +107,21 @@ type (
 )
 
 // control is the client side.
-type controlClient struct {
+type control struct {
 	http   http.Client
 	socket string
 	hint   string // where else a bellbuoy may have its socket; "": nowhere
 }
 
 // talks gives a command that asks the running bellbuoy its flag.
-func (a *app) withDataDirFlag(c *cobra.Command) *cobra.Command {
+func (a *app) talks(c *cobra.Command) *cobra.Command {
 	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`directory` of the running bellbuoy's data; default: data_dir of the configuration, of which nothing else is needed")
 	_ = c.MarkFlagDirname("data-dir") // fails only without the flag
 	return c
 }
 
 // control finds the socket of the running bellbuoy: in --data-dir, else in data_dir of the configuration.
-func (a *app) connect() (*controlClient, error) {
+func (a *app) control() (*control, error) {
 	dir, hint, err := a.findDataDir()
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (a *app) connect() (*controlClient, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &controlClient{socket: socket, hint: hint, http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+	return &control{socket: socket, hint: hint, http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
 }
 
 // findDataDir is where a running bellbuoy keeps its data, and a hint for the case that there is none.
@@ -154,7 +154,7 @@ func (a *app) findDataDir() (dir, hint string, err error) {
 }
 
 // do sends one request; body nil sends none. Every answer but a 2xx is an error that says what the server said.
-func (c *controlClient) do(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
+func (c *control) do(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
 	var payload io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -184,7 +184,7 @@ func (c *controlClient) do(ctx context.Context, method, path string, query url.V
 }
 
 // call does one question with one answer.
-func (c *controlClient) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+func (c *control) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
 	resp, err := c.do(ctx, method, path, query, body)
 	if err != nil {
 		return err

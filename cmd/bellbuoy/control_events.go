@@ -56,11 +56,11 @@ func searchOf(form url.Values) (s eventSearch, err error) {
 
 // newest are the latest events that match, oldest first. looked is the time of the last one that was looked at, where that
 // is as far as one question goes; else zero.
-func (api controlAPI) newest(ctx context.Context, s eventSearch) (found []detect.Event, looked time.Time, err error) {
+func (b *buoy) newest(ctx context.Context, s eventSearch) (found []detect.Event, looked time.Time, err error) {
 	q := s.query
 	for seen := 0; len(found) < s.limit; {
 		q.Limit = eventsPage
-		page, err := api.dispatcher.Events(ctx, q)
+		page, err := b.dispatcher.Events(ctx, q)
 		if err != nil {
 			return nil, looked, err
 		}
@@ -82,17 +82,17 @@ func (api controlAPI) newest(ctx context.Context, s eventSearch) (found []detect
 	return found, looked, nil
 }
 
-func (api controlAPI) events(w http.ResponseWriter, r *http.Request) error {
+func (b *buoy) controlEvents(w http.ResponseWriter, r *http.Request) error {
 	s, err := searchOf(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	appended := api.dispatcher.EventAppended()
-	top, err := api.dispatcher.Events(r.Context(), store.EventQuery{Limit: 1})
+	appended := b.dispatcher.EventAppended()
+	top, err := b.dispatcher.Events(r.Context(), store.EventQuery{Limit: 1})
 	if err != nil {
 		return err
 	}
-	found, looked, err := api.newest(r.Context(), s)
+	found, looked, err := b.newest(r.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -110,19 +110,19 @@ func (api controlAPI) events(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if r.URL.Query().Get("follow") != "" {
-		api.followEvents(w, r, s, appended)
+		b.followEvents(w, r, s, appended)
 	}
 	return nil
 }
 
 // followEvents writes what comes after s.query.After until nobody reads any more. appended was taken before that was read.
-func (api controlAPI) followEvents(w http.ResponseWriter, r *http.Request, s eventSearch, appended <-chan struct{}) {
+func (b *buoy) followEvents(w http.ResponseWriter, r *http.Request, s eventSearch, appended <-chan struct{}) {
 	out, flush := json.NewEncoder(w), http.NewResponseController(w)
 	q := s.query
 	q.Ascending, q.Limit = true, eventsPage
 	for {
-		next := api.dispatcher.EventAppended()
-		found, err := api.dispatcher.Events(r.Context(), q)
+		next := b.dispatcher.EventAppended()
+		found, err := b.dispatcher.Events(r.Context(), q)
 		if err != nil {
 			return
 		}

@@ -29,23 +29,23 @@ type (
 	}
 )
 
-// explain says what every webhook made of an event.
-func (api controlAPI) explain(w http.ResponseWriter, r *http.Request) error {
+// controlExplain says what every webhook made of an event.
+func (b *buoy) controlExplain(w http.ResponseWriter, r *http.Request) error {
 	id := r.URL.Query().Get("event")
-	events, err := api.dispatcher.Events(r.Context(), store.EventQuery{ID: id, Limit: 1})
+	events, err := b.dispatcher.Events(r.Context(), store.EventQuery{ID: id, Limit: 1})
 	if err != nil {
 		return err
 	}
 	if id == "" || len(events) == 0 {
 		return fmt.Errorf("there is no event %q (any more): %w; bellbuoy events lists them", id, store.ErrNotFound)
 	}
-	made, err := api.dispatcher.Deliveries(r.Context(), store.DeliveryQuery{EventID: id, Limit: mostListed})
+	made, err := b.dispatcher.Deliveries(r.Context(), store.DeliveryQuery{EventID: id, Limit: mostListed})
 	if err != nil {
 		return err
 	}
 	answer := explainAnswer{Event: lineOfEvent(&events[0])}
-	hooks := api.wiring.Load().config.Webhooks
-	for _, v := range api.dispatcher.Explain(events[0]) {
+	hooks := b.wiring.Load().config.Webhooks
+	for _, v := range b.dispatcher.Explain(events[0]) {
 		line := explainLine{Webhook: v.Webhook, Fires: v.Fires, Because: v.Because}
 		for i := range hooks {
 			if hooks[i].Name == v.Webhook && !v.Fires {
@@ -148,9 +148,9 @@ func orNone(text string) string {
 	return text
 }
 
-// waits are the webhooks that are not delivered to.
-func (api controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
-	states, err := api.dispatcher.States(r.Context())
+// controlWaits are the webhooks that are not delivered to.
+func (b *buoy) controlWaits(w http.ResponseWriter, r *http.Request) error {
+	states, err := b.dispatcher.States(r.Context())
 	if err != nil {
 		return err
 	}

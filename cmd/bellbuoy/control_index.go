@@ -22,20 +22,20 @@ const (
 	askedBefore = time.Minute
 )
 
-// indexUpstreams walks an upstream into the tag index and tells how far it is, line by line. It ends when the command does.
-func (api controlAPI) indexUpstreams(w http.ResponseWriter, r *http.Request) error {
+// controlIndex walks an upstream into the tag index and tells how far it is, line by line. It ends when the command does.
+func (b *buoy) controlIndex(w http.ResponseWriter, r *http.Request) error {
 	var in indexRequest
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		return fmt.Errorf("%w: %w", errBad, err)
 	}
-	names, err := api.indexed(in.Upstream)
+	names, err := b.indexed(in.Upstream)
 	if err != nil {
 		return err
 	}
 	out := json.NewEncoder(w)
 	var sum indexLine
 	for _, name := range names {
-		walk := &indexWalk{daemon: api.daemon, upstream: name, out: out, flush: http.NewResponseController(w).Flush, before: sum}
+		walk := &indexWalk{buoy: b, upstream: name, out: out, flush: http.NewResponseController(w).Flush, before: sum}
 		walk.cursor = detect.Key{Kind: rowCursor, ID: fmt.Sprintf("%s/%v", name, in.Heads)}
 		last, err := walk.run(r.Context(), in)
 		sum = walk.lineOf(last)
@@ -51,8 +51,8 @@ func (api controlAPI) indexUpstreams(w http.ResponseWriter, r *http.Request) err
 }
 
 // indexed are the upstreams that the command means: the one named, or every registry.
-func (api controlAPI) indexed(name string) (names []string, err error) {
-	for _, u := range api.wiring.Load().config.Upstreams {
+func (b *buoy) indexed(name string) (names []string, err error) {
+	for _, u := range b.wiring.Load().config.Upstreams {
 		switch {
 		case name != "" && u.Name != name:
 		case u.Type == config.TypeRegistry:
@@ -72,7 +72,7 @@ func (api controlAPI) indexed(name string) (names []string, err error) {
 
 // indexWalk is one run. It is upstream's Sink; its methods are called one at a time.
 type indexWalk struct {
-	*daemon
+	*buoy
 	upstream string
 	cursor   detect.Key
 	out      *json.Encoder
@@ -80,16 +80,17 @@ type indexWalk struct {
 	before   indexLine // of the upstreams that are done
 	told     time.Time
 	waiting  []track.Learned
+	recount  recount
 }
 
 func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress, error) {
-	client, err := x.lookups.of(x.upstream)
+	client, err := x.asker.of(x.upstream)
 	if err != nil {
 		return upstream.Progress{}, err
 	}
 	walk := upstream.Walk{
-		Repositories: in.Repositories, Heads: in.Heads, Children: !in.Heads, Sink: x,
-		Progress: x.progress, Whole: x.markComplete,
+		Repositories: in.Repositories, Heads: in.Heads, Children: !in.Heads, Sink: x, Child: x.Tag,
+		Progress: x.progress, Whole: x.whole,
 		Skipped: func(repository, tag string, err error) {
 			if tag != "" {
 				repository += ":" + tag
@@ -98,10 +99,10 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 		},
 	}
 	if len(in.Repositories) == 0 {
-		if walk.Resume, err = x.loadCursor(ctx); err != nil {
+		if walk.Resume, err = x.resume(ctx); err != nil {
 			return upstream.Progress{}, err
 		}
-		walk.Reached = x.saveCursor
+		walk.Reached = x.reached
 	}
 	last, err := client.Walk(ctx, walk)
 	if errors.Is(err, upstream.ErrNoCatalog) {
@@ -111,6 +112,9 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 		return last, err
 	}
 	if err := x.learn(ctx); err != nil {
+		return last, err
+	}
+	if err := x.uncount(ctx, client); err != nil {
 		return last, err
 	}
 	return last, x.outbox.Commit(ctx, "", func(detect.View) (detect.Changes, error) {
@@ -127,14 +131,17 @@ func adviceWithoutCatalog(err error, client *upstream.Client, name string) strin
 }
 
 // whole stores that every tag of a repository is known.
-func (x *indexWalk) markComplete(ctx context.Context, repository string) error {
+func (x *indexWalk) whole(ctx context.Context, repository string) error {
 	if err := x.learn(ctx); err != nil {
+		return err
+	}
+	if err := x.compare(ctx, repository); err != nil {
 		return err
 	}
 	return x.tracker.MarkIndexed(ctx, x.upstream, repository)
 }
 
-// Tag implements upstream.Sink.
+// Tag implements upstream.Sink. A manifest that an index lists has no tag.
 func (x *indexWalk) Tag(ctx context.Context, f upstream.Found) error {
 	l := track.Learned{Upstream: x.upstream, Repository: f.Repository, Tag: f.Tag, Digest: f.Digest, MediaType: f.MediaType, At: time.Now().Add(-askedBefore)}
 	if f.Body != nil {
@@ -145,6 +152,9 @@ func (x *indexWalk) Tag(ctx context.Context, f upstream.Found) error {
 			}
 			l.Manifest = m
 		}
+	}
+	if x.counts(f.Repository) {
+		x.recount.saw(f.Repository, f.Digest)
 	}
 	x.waiting = append(x.waiting, l)
 	if len(x.waiting) < learnBatch {
@@ -162,7 +172,7 @@ func (x *indexWalk) learn(ctx context.Context) error {
 	return err
 }
 
-func (x *indexWalk) loadCursor(ctx context.Context) (cursor string, err error) {
+func (x *indexWalk) resume(ctx context.Context) (cursor string, err error) {
 	err = x.outbox.View(ctx, func(v detect.View) error {
 		row, _, err := v.Get(x.cursor)
 		cursor = string(row.Value)
@@ -172,7 +182,7 @@ func (x *indexWalk) loadCursor(ctx context.Context) (cursor string, err error) {
 }
 
 // reached stores the cursor behind what it stands for.
-func (x *indexWalk) saveCursor(ctx context.Context, cursor string) error {
+func (x *indexWalk) reached(ctx context.Context, cursor string) error {
 	if err := x.learn(ctx); err != nil {
 		return err
 	}

@@ -5,18 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
@@ -46,9 +46,8 @@ func listenControl(dir string) (net.Listener, error) {
 	return l, nil
 }
 
-// newControlServer returns the server of the commands. Requests end with ctx, so that followers do not hold up a stop.
-func newControlServer(ctx context.Context, d *daemon) *http.Server {
-	api := controlAPI{d}
+// controlServer answers the commands. Requests end with ctx, so that followers do not hold up a stop.
+func (b *buoy) controlServer(ctx context.Context) *http.Server {
 	mux := http.NewServeMux()
 	answer := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -57,22 +56,23 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 			}
 		})
 	}
-	answer("POST /ping", api.ping)
-	answer("POST /enable", api.switchWebhook("webhook enabled by command", api.dispatcher.Enable))
-	answer("POST /disable", api.switchWebhook("webhook disabled by command: its deliveries wait", api.dispatcher.Disable))
-	answer("GET /events", api.events)
-	answer("GET /deliveries", api.deliveries)
-	answer("GET /deliveries/{id}", api.delivery)
-	answer("GET /webhooks", api.webhooks)
-	answer("GET /status", api.status)
-	answer("GET /waits", api.waits)
-	answer("GET /explain", api.explain)
-	answer("POST /redeliver", api.redeliver)
-	answer("GET /replay", api.replay)
-	answer("POST /replay", api.replay)
-	answer("POST /backup", api.backup)
-	answer("POST /index", api.indexUpstreams)
-	answer("POST /reload", api.reload)
+	answer("POST /ping", b.controlPing)
+	answer("POST /enable", b.controlSwitch("webhook enabled by command", b.dispatcher.Enable))
+	answer("POST /disable", b.controlSwitch("webhook disabled by command: its deliveries wait", b.dispatcher.Disable))
+	answer("GET /events", b.controlEvents)
+	answer("GET /deliveries", b.controlDeliveries)
+	answer("GET /deliveries/{id}", b.controlDelivery)
+	answer("GET /webhooks", b.controlWebhooks)
+	answer("GET /status", b.controlStatus)
+	answer("GET /waits", b.controlWaits)
+	answer("GET /explain", b.controlExplain)
+	answer("POST /redeliver", b.controlRedeliver)
+	answer("GET /replay", b.controlReplay)
+	answer("POST /replay", b.controlReplay)
+	answer("POST /backup", b.controlBackup)
+	answer("POST /index", b.controlIndex)
+	answer("GET /quota", b.controlQuota)
+	answer("POST /reload", b.controlReload)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 }
 
@@ -88,20 +88,20 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-// switchWebhook turns a webhook on or off, and has the log tell it to those who were not there.
-func (api controlAPI) switchWebhook(told string, turn func(ctx context.Context, webhook string) error) func(http.ResponseWriter, *http.Request) error {
+// controlSwitch turns a webhook on or off, and has the log tell it to those who were not there.
+func (b *buoy) controlSwitch(told string, turn func(ctx context.Context, webhook string) error) func(http.ResponseWriter, *http.Request) error {
 	return func(_ http.ResponseWriter, r *http.Request) error {
 		name := r.FormValue("webhook")
 		if err := turn(r.Context(), name); err != nil {
 			return err
 		}
-		api.log.Info(told, zap.String("webhook", name))
+		b.log.Info(told, zap.String("webhook", name))
 		return nil
 	}
 }
 
-func (api controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
-	got, err := api.dispatcher.Ping(r.Context(), r.FormValue("webhook"))
+func (b *buoy) controlPing(w http.ResponseWriter, r *http.Request) error {
+	got, err := b.dispatcher.Ping(r.Context(), r.FormValue("webhook"))
 	if err != nil {
 		return err
 	}
@@ -110,45 +110,32 @@ func (api controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// backer is a store that can copy itself: SQLite's.
-type backupStore interface {
-	Backup(ctx context.Context, send func(copy io.Reader, size int64) error) error
-}
-
-func (api controlAPI) backup(w http.ResponseWriter, r *http.Request) error {
-	if api.backupStore == nil {
-		return fmt.Errorf("%w: the events are in PostgreSQL (database): copy them with its own tools, such as pg_dump", errBad)
+func (b *buoy) controlRedeliver(w http.ResponseWriter, r *http.Request) error {
+	var in redeliverRequest
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		return fmt.Errorf("%w: %w", errBad, err)
 	}
-	begun := false
-	err := api.backupStore.Backup(r.Context(), func(copy io.Reader, size int64) error {
-		begun = true
-		w.Header().Set("Content-Type", "application/vnd.sqlite3")
-		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-		_, err := io.Copy(w, copy)
-		return err
-	})
-	if err != nil {
-		api.log.Warn("backup failed", zap.Error(err))
-		if begun {
-			panic(http.ErrAbortHandler) // an answer that is too short, not one with an error at its end
+	q := store.DeliveryQuery{IDs: in.IDs, Webhook: in.Webhook, Since: in.Since}
+	for _, name := range in.States {
+		state, err := stateOf(name)
+		if err != nil {
+			return err
 		}
+		if state == store.Parked {
+			return fmt.Errorf("%w: those that are parked are not delivered: their webhook is not configured or not enabled", errBad)
+		}
+		q.States = append(q.States, state)
+	}
+	if len(q.IDs) == 0 && q.Webhook == "" {
+		return fmt.Errorf("%w: name deliveries or a webhook", errBad)
+	}
+	hooks := b.wiring.Load().config.Webhooks
+	if q.Webhook != "" && !slices.ContainsFunc(hooks, func(w config.Webhook) bool { return w.Name == q.Webhook }) {
+		return fmt.Errorf("%q: %w", q.Webhook, notify.ErrNoWebhook)
+	}
+	n, err := b.dispatcher.Redeliver(r.Context(), q)
+	if err != nil {
 		return err
 	}
-	api.log.Info("backup made by command")
-	return nil
+	return json.NewEncoder(w).Encode(countAnswer{Count: n})
 }
-
-// reload has watch reload, so that two reloads never meet.
-func (api controlAPI) reload(w http.ResponseWriter, r *http.Request) error {
-	done := make(chan reloadAnswer, 1)
-	select {
-	case api.reloadRequests <- done:
-	case <-r.Context().Done():
-		return r.Context().Err()
-	}
-	return json.NewEncoder(w).Encode(<-done)
-}
-
-// controlAPI answers the requests of the commands. Each method is a handler of newControlServer, or
-// helps one; control_*.go has them by subject.
-type controlAPI struct{ *daemon }

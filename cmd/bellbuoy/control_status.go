@@ -71,26 +71,26 @@ type (
 	}
 )
 
-func (api controlAPI) status(w http.ResponseWriter, r *http.Request) error {
-	c := api.wiring.Load().config
-	answer := statusAnswer{Version: buildVersion(), Config: api.path, Started: api.started, Attention: []string{}}
+func (b *buoy) controlStatus(w http.ResponseWriter, r *http.Request) error {
+	c := b.wiring.Load().config
+	answer := statusAnswer{Version: buildVersion(), Config: b.path, Started: b.started, Attention: []string{}}
 	upstreams := make(chan []upstreamStatus, 1)
-	go func() { upstreams <- reachAll(r.Context(), api.wiring.Load()) }()
-	states, err := api.dispatcher.States(r.Context())
+	go func() { upstreams <- reachAll(r.Context(), b.wiring.Load()) }()
+	states, err := b.dispatcher.States(r.Context())
 	if err != nil {
 		return err
 	}
 	for _, s := range states {
-		status, err := api.webhookStatus(r.Context(), s)
+		status, err := b.webhookStatus(r.Context(), s)
 		if err != nil {
 			return err
 		}
 		answer.Webhooks = append(answer.Webhooks, status)
 	}
-	answer.Store = api.storeStatus(r.Context(), c)
+	answer.Store = b.storeStatus(r.Context(), c)
 	answer.Upstreams = <-upstreams
 	answer.Attention = append(answer.Attention, attention(&answer)...)
-	if !api.reloads.taken.Load() {
+	if !b.reloads.taken.Load() {
 		answer.Attention = append(answer.Attention, "the configuration file has problems and was not taken: bellbuoy check")
 	}
 	if !c.Notifications.Enabled {
@@ -100,9 +100,9 @@ func (api controlAPI) status(w http.ResponseWriter, r *http.Request) error {
 }
 
 // webhookStatus is a webhook's state with what its last deliveries say.
-func (api controlAPI) webhookStatus(ctx context.Context, s notify.WebhookState) (webhookStatus, error) {
+func (b *buoy) webhookStatus(ctx context.Context, s notify.WebhookState) (webhookStatus, error) {
 	w := webhookStatus{Name: s.Name, Circuit: "closed", Pending: s.Pending, Oldest: s.Oldest, Dead: s.Dead, Parked: s.Parked, LastFired: s.Fired}
-	last, err := api.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, Since: time.Now().Add(-24 * time.Hour), Limit: rateOf})
+	last, err := b.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, Since: time.Now().Add(-24 * time.Hour), Limit: rateOf})
 	if err != nil {
 		return w, err
 	}
@@ -129,15 +129,15 @@ func (api controlAPI) webhookStatus(ctx context.Context, s notify.WebhookState) 
 	return w, nil
 }
 
-func (api controlAPI) storeStatus(ctx context.Context, c *config.Config) storeStatus {
-	s := storeStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: api.outbox.Deferred(), Lost: api.outbox.Lost(),
-		OpenIntents: api.tracker.Stats().OpenIntents, Warnings: api.store.Warnings()}
-	if err := api.outbox.Healthy(); err != nil {
+func (b *buoy) storeStatus(ctx context.Context, c *config.Config) storeStatus {
+	s := storeStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: b.outbox.Deferred(), Lost: b.outbox.Lost(),
+		OpenIntents: b.tracker.Stats().OpenIntents, Warnings: b.store.Warnings()}
+	if err := b.outbox.Healthy(); err != nil {
 		s.Error = err.Error()
 	}
 	if c.Database != "" {
 		s.Kind, s.Dir = "postgres", ""
-		held, err := api.store.Size(ctx)
+		held, err := b.store.Size(ctx)
 		if err != nil && s.Error == "" {
 			s.Error = err.Error()
 		}
@@ -174,7 +174,7 @@ func reachAll(ctx context.Context, w *wiring) []upstreamStatus {
 		all[i] = upstreamStatus{Name: u.Name, Type: u.Type, URL: u.URL}
 		asking.Go(func() {
 			begun := time.Now()
-			if err := w.lookupClients[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum); err != nil {
+			if err := w.askers[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum); err != nil {
 				all[i].Error = err.Error()
 			}
 			all[i].Millis = millis(time.Since(begun))

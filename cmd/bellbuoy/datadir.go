@@ -8,16 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect/quota"
 )
 
 // projectOf is a repository's project: its first segment; "library" where it has one segment only, or none.
-func projectOf(repository string) string {
-	project, _, ok := strings.Cut(repository, "/")
-	if !ok {
-		return "library"
-	}
-	return project
-}
+func projectOf(repository string) string { return quota.Project(repository) }
 
 // Magic numbers of file systems that forget (statfs(2)).
 const (
@@ -26,7 +21,7 @@ const (
 )
 
 // placeWarnings says what is wrong with the place of data_dir: everybody may write to it, or its content does not survive.
-func dataDirWarnings(c *config.Config) (w config.Warnings) {
+func placeWarnings(c *config.Config) (w config.Warnings) {
 	if info, err := os.Stat(c.DataDir); err == nil && info.Mode().Perm()&0o002 != 0 {
 		w = append(w, c.Warning("data_dir", fmt.Sprintf("everybody may write to %s: whoever can log in here can take bellbuoy's files away and put others in their place; chmod o-w", c.DataDir)))
 	}
@@ -34,7 +29,7 @@ func dataDirWarnings(c *config.Config) (w config.Warnings) {
 		return w
 	}
 	var fs unix.Statfs_t
-	if unix.Statfs(nearestExisting(c.DataDir), &fs) != nil {
+	if unix.Statfs(existing(c.DataDir), &fs) != nil {
 		return w // opening the store will say what is wrong
 	}
 	switch uint32(fs.Type) {
@@ -47,7 +42,7 @@ func dataDirWarnings(c *config.Config) (w config.Warnings) {
 }
 
 // existing is dir or the nearest directory above it that is there.
-func nearestExisting(dir string) string {
+func existing(dir string) string {
 	for dir != "" && dir != "/" && dir != "." {
 		var st unix.Stat_t
 		if unix.Stat(dir, &st) == nil {

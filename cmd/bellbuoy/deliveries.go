@@ -27,15 +27,15 @@ type deliveriesFlags struct {
 	span
 }
 
-func newDeliveriesCommand(a *app) *cobra.Command {
+func (a *app) deliveriesCommand() *cobra.Command {
 	var f deliveriesFlags
 	c := &cobra.Command{Use: "deliveries [ID]", Short: "List deliveries, newest last; with an ID: what was sent, every attempt and answer", Args: cobra.MaximumNArgs(1),
 		Example: "  bellbuoy deliveries --webhook deploy --state dead --since 2h\n  bellbuoy deliveries 4711",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return runDelivery(c.Context(), a, args[0], f.json)
+				return a.delivery(c.Context(), args[0], f.json)
 			}
-			return runDeliveries(c.Context(), a, f)
+			return a.deliveries(c.Context(), f)
 		}}
 	c.Flags().StringVar(&f.webhook, "webhook", "", "only of this webhook")
 	c.Flags().StringSliceVar(&f.states, "state", nil, "only in this state: pending, delivered, dead or parked")
@@ -48,14 +48,14 @@ func newDeliveriesCommand(a *app) *cobra.Command {
 	return c
 }
 
-func runDeliveries(ctx context.Context, a *app, f deliveriesFlags) error {
+func (a *app) deliveries(ctx context.Context, f deliveriesFlags) error {
 	query := url.Values{"limit": {strconv.Itoa(f.limit)}, "state": f.states}
 	if err := f.span.add(query); err != nil {
 		return err
 	}
 	setIf(query, "webhook", f.webhook)
 	setIf(query, "event", f.event)
-	c, err := a.connect()
+	c, err := a.control()
 	if err != nil {
 		return err
 	}
@@ -67,13 +67,13 @@ func runDeliveries(ctx context.Context, a *app, f deliveriesFlags) error {
 	if f.json {
 		return lines(resp.Body, func(d deliveryLine) error { return json.NewEncoder(a.Stdout).Encode(d) })
 	}
-	if err := printDeliveries(a, resp.Body); err != nil {
+	if err := a.printDeliveries(resp.Body); err != nil {
 		return err
 	}
-	return printWaits(ctx, a, c, f.webhook)
+	return a.printWaits(ctx, c, f.webhook)
 }
 
-func printDeliveries(a *app, answer io.Reader) error {
+func (a *app) printDeliveries(answer io.Reader) error {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tWEBHOOK\tSTATE\tATTEMPTS\tLAST ANSWER\tTYPE\tWHAT\tCREATED\tNEXT ATTEMPT")
 	err := lines(answer, func(d deliveryLine) error {
@@ -93,14 +93,14 @@ func whatOf(d deliveryLine) string {
 }
 
 // printWaits says on stderr why deliveries of a webhook wait beyond the times in the list.
-func printWaits(ctx context.Context, a *app, c *controlClient, webhook string) error {
+func (a *app) printWaits(ctx context.Context, c *control, webhook string) error {
 	var waits []waitLine
 	if err := c.call(ctx, http.MethodGet, "/waits", nil, nil, &waits); err != nil {
 		return err
 	}
 	for _, w := range waits {
 		if webhook == "" || webhook == w.Webhook {
-			fmt.Fprintf(terminalWriter{a.Stderr}, "%s: %s\n", oneLine(w.Webhook), oneLine(whyWaiting(w)))
+			fmt.Fprintf(visible{a.Stderr}, "%s: %s\n", oneLine(w.Webhook), oneLine(whyWaiting(w)))
 		}
 	}
 	return nil
@@ -120,11 +120,11 @@ func whyWaiting(w waitLine) string {
 }
 
 // delivery shows one, with what was sent and every answer.
-func runDelivery(ctx context.Context, a *app, id string, asJSON bool) error {
+func (a *app) delivery(ctx context.Context, id string, asJSON bool) error {
 	if _, err := strconv.ParseInt(id, 10, 64); err != nil {
 		return fmt.Errorf("%q is not the id of a delivery; list them with: bellbuoy deliveries", id)
 	}
-	c, err := a.connect()
+	c, err := a.control()
 	if err != nil {
 		return err
 	}
@@ -147,12 +147,12 @@ func runDelivery(ctx context.Context, a *app, id string, asJSON bool) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	printSent(a, d.Sent)
-	printAttempts(a, d.Log)
+	a.printSent(d.Sent)
+	a.printAttempts(d.Log)
 	return nil
 }
 
-func printSent(a *app, s *sentRequest) {
+func (a *app) printSent(s *sentRequest) {
 	if s == nil {
 		fmt.Fprintln(a.Stdout, "\nsent: nothing yet")
 		return
@@ -168,7 +168,7 @@ func printSent(a *app, s *sentRequest) {
 	fmt.Fprintf(a.Stdout, "\n  %s\n", inset(s.Body))
 }
 
-func printAttempts(a *app, log []attemptLine) {
+func (a *app) printAttempts(log []attemptLine) {
 	for _, at := range log {
 		fmt.Fprintf(a.Stdout, "\n%s  %s  %.1f ms  %s\n", fullTime(at.At), statusText(at.Status), at.Millis, oneLine(strings.TrimSpace(at.Error)))
 		if at.Response != "" {

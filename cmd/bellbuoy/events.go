@@ -24,13 +24,13 @@ type eventsFlags struct {
 	span
 }
 
-func newEventsCommand(a *app) *cobra.Command {
+func (a *app) eventsCommand() *cobra.Command {
 	var f eventsFlags
 	c := &cobra.Command{Use: "events", Short: "List or follow events, newest last", Args: cobra.NoArgs,
 		Long: "List or follow events, newest last. Filters of different flags must all match; of one flag given twice, one must.\n" +
 			"G is a glob as in match: * stays within a segment of a repository and ** crosses /; {a,b}, [0-9] and ? work too.",
 		Example: "  bellbuoy events --since 09:00 --repository 'team/**' --tag 'v*'\n  bellbuoy events -f --type PUSH_ARTIFACT",
-		RunE:    func(c *cobra.Command, _ []string) error { return runEvents(c.Context(), a, f) }}
+		RunE:    func(c *cobra.Command, _ []string) error { return a.events(c.Context(), f) }}
 	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with those that come, until interrupted")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON lines")
 	c.Flags().IntVarP(&f.limit, "limit", "n", 20, "how many to list")
@@ -48,7 +48,7 @@ func addSpan(c *cobra.Command, s *span) {
 	c.Flags().StringVar(&s.until, "until", "", "only those before `T`; a date is included")
 }
 
-func runEvents(ctx context.Context, a *app, f eventsFlags) error {
+func (a *app) events(ctx context.Context, f eventsFlags) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE)
 	defer stop()
 	if f.follow && f.until != "" {
@@ -61,7 +61,7 @@ func runEvents(ctx context.Context, a *app, f eventsFlags) error {
 	if f.follow {
 		query.Set("follow", "1")
 	}
-	c, err := a.connect()
+	c, err := a.control()
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func runEvents(ctx context.Context, a *app, f eventsFlags) error {
 	if !f.json && !f.follow {
 		fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
 	}
-	err = lines(resp.Body, func(e eventLine) error { return printEvent(a, e, f.json) })
+	err = lines(resp.Body, func(e eventLine) error { return a.printEvent(e, f.json) })
 	if at, stopped := time.Parse(time.RFC3339Nano, resp.Header.Get(stoppedAt)); stopped == nil {
 		fmt.Fprintf(a.Stderr, "looked back to %s; for what was before: --until %s\n", fullTime(at), at.Format(time.RFC3339))
 	}
@@ -85,7 +85,7 @@ func runEvents(ctx context.Context, a *app, f eventsFlags) error {
 
 const eventColumns = "%-23s  %-36s  %-18s  %-12s  %s\n"
 
-func printEvent(a *app, e eventLine, asJSON bool) error {
+func (a *app) printEvent(e eventLine, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(a.Stdout).Encode(e)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy"
 )
 
-func newExplainCommand(a *app) *cobra.Command {
+func (a *app) explainCommand() *cobra.Command {
 	var client detect.Client
 	c := &cobra.Command{
 		Use:   "explain EVENT-ID | METHOD URL",
@@ -33,9 +33,9 @@ func newExplainCommand(a *app) *cobra.Command {
 		Args: eventOrRequest,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return runExplainEvent(c.Context(), a, args[0])
+				return a.explainEvent(c.Context(), args[0])
 			}
-			return runExplainRequest(c.Context(), a, args[0], args[1], client)
+			return a.explain(c.Context(), args[0], args[1], client)
 		},
 	}
 	c.Flags().StringVar(&client.Operator, "operator", "", "who asks; default: anonymous")
@@ -55,8 +55,8 @@ func eventOrRequest(c *cobra.Command, args []string) error {
 }
 
 // explainEvent says what every webhook made of an event.
-func runExplainEvent(ctx context.Context, a *app, id string) error {
-	c, err := a.connect()
+func (a *app) explainEvent(ctx context.Context, id string) error {
+	c, err := a.control()
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func runExplainEvent(ctx context.Context, a *app, id string) error {
 		return err
 	}
 	fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
-	if err := printEvent(a, got.Event, false); err != nil {
+	if err := a.printEvent(got.Event, false); err != nil {
 		return err
 	}
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
@@ -110,7 +110,7 @@ func deliveryText(d deliveryLine) string {
 	return text + ", " + plural(d.Attempts, "attempt") + ", last answer " + lastOf(d)
 }
 
-func runExplainRequest(ctx context.Context, a *app, method, rawURL string, client detect.Client) error {
+func (a *app) explain(ctx context.Context, method, rawURL string, client detect.Client) error {
 	_, c, _, err := a.load()
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func runExplainRequest(ctx context.Context, a *app, method, rawURL string, clien
 	if err != nil {
 		return err
 	}
-	handler, err := proxy.New(w.proxyOptions(dataPlaneParts{}))
+	handler, err := proxy.New(w.proxyOptions(data{}))
 	if err != nil {
 		return err
 	}
@@ -144,18 +144,22 @@ func runExplainRequest(ctx context.Context, a *app, method, rawURL string, clien
 		return nil
 	}
 	fmt.Fprintf(a.Stdout, "event:     %s, %s\n", m.event, m.because)
-	verdicts, err := explainRequest(c, &request, sampleOf(&request, m.event, upstream, client))
+	if rule := quotaRule(c.Projects)(projectOf(request.Repository)); m.event == detect.PushArtifact && rule.Limit > 0 {
+		fmt.Fprintf(a.Stdout, "           QUOTA_WARNING or QUOTA_EXCEED besides, where it raises the project %s over a level of its quota of %s\n",
+			oneLine(projectOf(request.Repository)), bytesText(rule.Limit))
+	}
+	verdicts, err := foresee(c, &request, sampleOf(&request, m.event, upstream, client))
 	if err != nil {
 		return err
 	}
-	printVerdicts(a, verdicts, notDelivered(ctx, a))
+	a.printVerdicts(verdicts, a.notDelivered(ctx))
 	return nil
 }
 
 // notDelivered are the webhooks to which a running bellbuoy does not deliver, by name; none where none runs.
-func notDelivered(ctx context.Context, a *app) map[string]waitLine {
+func (a *app) notDelivered(ctx context.Context) map[string]waitLine {
 	var waits []waitLine
-	c, err := a.connect()
+	c, err := a.control()
 	if err != nil || c.call(ctx, http.MethodGet, "/waits", nil, nil, &waits) != nil {
 		return nil
 	}
@@ -178,53 +182,53 @@ func explained(method, rawURL string) (*http.Request, error) {
 }
 
 // meaning is what comes of a request that the upstream answers with success.
-type requestMeaning struct {
+type meaning struct {
 	event   detect.Type // "": none
 	because string
 }
 
 // meaningOf follows the tables of the documentation as far as one request alone tells.
-func meaningOf(r *detect.Request) requestMeaning {
+func meaningOf(r *detect.Request) meaning {
 	_, _, fallback := detect.FallbackTag(r.Reference)
 	byDigest := detect.IsDigest(r.Reference)
 	switch r.Action {
 	case detect.ManifestPut:
 		switch {
 		case fallback:
-			return requestMeaning{detect.PushArtifact, "of an accessory; an index put here is bookkeeping and no event"}
+			return meaning{detect.PushArtifact, "of an accessory; an index put here is bookkeeping and no event"}
 		case byDigest && len(r.Tags) == 0:
-			return requestMeaning{detect.PushArtifact, "unless an index that lists it or a tag follows: then it belongs to that push"}
+			return meaning{detect.PushArtifact, "unless an index that lists it or a tag follows: then it belongs to that push"}
 		}
-		return requestMeaning{detect.PushArtifact, "when the upstream answers 2xx"}
+		return meaning{detect.PushArtifact, "when the upstream answers 2xx"}
 	case detect.ManifestGet:
 		switch {
 		case fallback:
-			return requestMeaning{"", "reading an accessory's tag is no pull"}
+			return meaning{"", "reading an accessory's tag is no pull"}
 		case byDigest:
-			return requestMeaning{detect.PullArtifact, "of the tag that the client resolved to it by HEAD, else by digest; a child of an index that it reads is part of that pull"}
+			return meaning{detect.PullArtifact, "of the tag that the client resolved to it by HEAD, else by digest; a child of an index that it reads is part of that pull"}
 		}
-		return requestMeaning{detect.PullArtifact, "when a blob follows; without one it is a read of the manifest only"}
+		return meaning{detect.PullArtifact, "when a blob follows; without one it is a read of the manifest only"}
 	case detect.ManifestHead:
-		return requestMeaning{"", "a HEAD is a check and no pull; it tells which tag a GET by digest belongs to"}
+		return meaning{"", "a HEAD is a check and no pull; it tells which tag a GET by digest belongs to"}
 	case detect.ManifestDelete:
 		if byDigest {
-			return requestMeaning{detect.DeleteArtifact, "with all tags that stand on it"}
+			return meaning{detect.DeleteArtifact, "with all tags that stand on it"}
 		}
-		return requestMeaning{detect.DeleteTag, "the artifact stays"}
+		return meaning{detect.DeleteTag, "the artifact stays"}
 	case detect.ChartPost:
-		return requestMeaning{detect.UploadChart, "name and version are read from the archive"}
+		return meaning{detect.UploadChart, "name and version are read from the archive"}
 	case detect.ChartGet:
-		return requestMeaning{detect.DownloadChart, "when the upstream answers 200"}
+		return meaning{detect.DownloadChart, "when the upstream answers 200"}
 	case detect.ChartDelete:
-		return requestMeaning{detect.DeleteChart, "when the upstream answers 200"}
+		return meaning{detect.DeleteChart, "when the upstream answers 200"}
 	case detect.ProvenancePost, detect.ProvenanceGet:
-		return requestMeaning{"", "a provenance file alone is no event"}
+		return meaning{"", "a provenance file alone is no event"}
 	case detect.BlobGet, detect.BlobHead:
-		return requestMeaning{"", "a blob is part of the pull of a manifest that lists it"}
+		return meaning{"", "a blob is part of the pull of a manifest that lists it"}
 	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd, detect.UploadInfo, detect.UploadCancel:
-		return requestMeaning{"", "a blob's upload is no push until a manifest lists it"}
+		return meaning{"", "a blob's upload is no push until a manifest lists it; refused for the upstream's own quota it is a QUOTA_EXCEED"}
 	}
-	return requestMeaning{"", "this request means nothing for events"}
+	return meaning{"", "this request means nothing for events"}
 }
 
 // sampleOf is the event that would come, with what the request alone tells.
@@ -270,7 +274,7 @@ func describe(r *detect.Request) string {
 }
 
 // foreseen is what is known of a webhook before a request was made.
-type requestVerdict struct {
+type foreseen struct {
 	notify.Verdict
 	depends []string // keys that only a body or an answer decides
 }
@@ -297,7 +301,7 @@ func undecided(r *detect.Request) []string {
 }
 
 // foresee explains an event of which only the request is known: a key that this does not decide keeps no webhook silent.
-func explainRequest(c *config.Config, r *detect.Request, e detect.Event) ([]requestVerdict, error) {
+func foresee(c *config.Config, r *detect.Request, e detect.Event) ([]foreseen, error) {
 	open := undecided(r)
 	decided := *c
 	decided.Webhooks = slices.Clone(c.Webhooks)
@@ -318,14 +322,14 @@ func explainRequest(c *config.Config, r *detect.Request, e detect.Event) ([]requ
 		return nil, err
 	}
 	defer w.close()
-	var all []requestVerdict
+	var all []foreseen
 	for _, v := range w.set.Explain(e) {
-		all = append(all, requestVerdict{v, depends[v.Webhook]})
+		all = append(all, foreseen{v, depends[v.Webhook]})
 	}
 	return all, nil
 }
 
-func printVerdicts(a *app, verdicts []requestVerdict, waits map[string]waitLine) {
+func (a *app) printVerdicts(verdicts []foreseen, waits map[string]waitLine) {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	defer t.Flush()
 	fmt.Fprintln(t, "\nWEBHOOK\tFIRES\tBECAUSE")

@@ -16,7 +16,7 @@ type readiness struct {
 	draining atomic.Bool
 	refuse   atomic.Bool // store.on_failure: refuse
 	store    func() error
-	deferred func() int // events that wait in memory
+	kept     func() int // events that wait in memory
 }
 
 func (h *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -28,8 +28,8 @@ func (h *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "pushes and deletes are refused, the store fails: "+err.Error(), http.StatusServiceUnavailable)
 	case err != nil:
 		fmt.Fprintf(w, "ok, but the store fails and events wait in memory: %v\n", err)
-	case h.deferred() > 0:
-		fmt.Fprintf(w, "ok, but the store fails now and then: %d events wait in memory\n", h.deferred())
+	case h.kept() > 0:
+		fmt.Fprintf(w, "ok, but the store fails now and then: %d events wait in memory\n", h.kept())
 	default:
 		fmt.Fprintln(w, "ok")
 	}

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func newIndexCommand(a *app) *cobra.Command {
+func (a *app) indexCommand() *cobra.Command {
 	var r indexRequest
 	c := &cobra.Command{Use: "index [UPSTREAM [REPOSITORY…]]", Short: "Read an existing registry (catalog, tags, manifests) into the tag index",
 		Long: "Read an existing registry into the tag index, so that bellbuoy knows the tags of what is deleted and what a moved tag stood on before,\n" +
@@ -23,14 +23,14 @@ func newIndexCommand(a *app) *cobra.Command {
 			if len(args) > 0 {
 				r.Upstream, r.Repositories = args[0], args[1:]
 			}
-			return runIndex(c.Context(), a, r)
+			return a.index(c.Context(), r)
 		}}
 	c.Flags().BoolVar(&r.Heads, "heads", false, "tags and digests only (a manifest GET counts as a pull at some registries)")
 	return c
 }
 
-func runIndex(ctx context.Context, a *app, r indexRequest) error {
-	c, err := a.connect()
+func (a *app) index(ctx context.Context, r indexRequest) error {
+	c, err := a.control()
 	if err != nil {
 		return err
 	}
@@ -39,11 +39,11 @@ func runIndex(ctx context.Context, a *app, r indexRequest) error {
 		return err
 	}
 	defer resp.Body.Close()
-	show := newProgress(a)
+	show := a.progress()
 	var last indexLine
 	err = lines(resp.Body, func(l indexLine) error {
 		if l.Skip != "" {
-			fmt.Fprintln(terminalWriter{a.Stderr}, "skipped:", l.Skip)
+			fmt.Fprintln(visible{a.Stderr}, "skipped:", l.Skip)
 			return nil
 		}
 		last = l
@@ -70,7 +70,7 @@ type progress struct {
 	last atomic.Pointer[indexLine] // the bar draws itself from a goroutine of its own
 }
 
-func newProgress(a *app) *progress {
+func (a *app) progress() *progress {
 	p := &progress{}
 	p.last.Store(&indexLine{})
 	if !terminal(a.Stderr) {

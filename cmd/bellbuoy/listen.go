@@ -15,7 +15,7 @@ import (
 // listeners are the sockets that bellbuoy answers on; nil where one is turned off.
 type listeners struct {
 	proxy, health, admin net.Listener
-	bySystemd            bool // the proxy's is systemd's, which keeps it open: what connects waits for the next bellbuoy
+	handed               bool // the proxy's is systemd's, which keeps it open: what connects waits for the next bellbuoy
 }
 
 // openListeners takes the sockets that systemd hands over (by FileDescriptorName proxy, health
@@ -25,7 +25,7 @@ func openListeners(c *config.Config) (l listeners, err error) {
 	if err != nil {
 		return l, err
 	}
-	_, l.bySystemd = handed["proxy"]
+	_, l.handed = handed["proxy"]
 	defer func() {
 		if err != nil {
 			l.close()

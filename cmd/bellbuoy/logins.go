@@ -31,7 +31,7 @@ const (
 // not ready; newLogins makes one.
 type logins struct {
 	mu        sync.Mutex
-	addresses *lru.Cache[netip.Addr, *clientLogins]
+	addresses *lru.Cache[netip.Addr, *tries]
 	busy      int // passwords being checked
 	waiting   waiters
 	came      int // waiters so far
@@ -42,13 +42,13 @@ type logins struct {
 }
 
 // tries are an address's logins.
-type clientLogins struct {
+type tries struct {
 	failed  []time.Time // in the last minute, oldest first
 	pending int
 }
 
 func newLogins() *logins {
-	addresses, _ := lru.New[netip.Addr, *clientLogins](knownAddresses) // errs for sizes below one only
+	addresses, _ := lru.New[netip.Addr, *tries](knownAddresses) // errs for sizes below one only
 	right, _ := lru.New[[sha256.Size]byte, struct{}](knownPasswords)
 	return &logins{addresses: addresses, right: right, compare: bcrypt.CompareHashAndPassword, most: max(1, runtime.GOMAXPROCS(0)/4)}
 }
@@ -64,12 +64,12 @@ func (l *logins) try(client netip.Addr, check func(rank int) bool) (ok bool, aft
 	return check(rank), 0
 }
 
-func (l *logins) begin(client netip.Addr, now time.Time) (t *clientLogins, rank int, after time.Duration) {
+func (l *logins) begin(client netip.Addr, now time.Time) (t *tries, rank int, after time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t, ok := l.addresses.Get(client)
 	if !ok {
-		t = &clientLogins{}
+		t = &tries{}
 		l.addresses.Add(client, t)
 	}
 	for len(t.failed) > 0 && now.Sub(t.failed[0]) >= failuresFor {
@@ -86,7 +86,7 @@ func (l *logins) begin(client netip.Addr, now time.Time) (t *clientLogins, rank 
 	return t, rank, failuresFor - now.Sub(t.failed[0])
 }
 
-func (l *logins) end(t *clientLogins, ok bool, now time.Time) {
+func (l *logins) end(t *tries, ok bool, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t.pending--
@@ -100,11 +100,11 @@ func (l *logins) user(ctx context.Context, users []config.AdminUser, name, passw
 	dearest := 0
 	for _, u := range users {
 		dearest = max(dearest, costOf(u.PasswordHash.Reveal()))
-		if constantTimeEqual(name, u.Name) {
+		if same(name, u.Name) {
 			found = u
 		}
 	}
-	hash := cmp.Or(found.PasswordHash.Reveal(), dummyHash(dearest))
+	hash := cmp.Or(found.PasswordHash.Reveal(), nobodysHash(dearest))
 	sum := sha256.Sum256([]byte(hash + "\x00" + password))
 	if l.right.Contains(sum) {
 		return found, true
@@ -118,13 +118,13 @@ func (l *logins) user(ctx context.Context, users []config.AdminUser, name, passw
 		return found, true
 	}
 	for cost := costOf(hash); cost < dearest; cost++ { // 2ⁿ + 2ⁿ + 2ⁿ⁺¹ + … = 2 to the power of the dearest
-		_ = l.compare([]byte(dummyHash(cost)), []byte(password))
+		_ = l.compare([]byte(nobodysHash(cost)), []byte(password))
 	}
 	return config.AdminUser{}, false
 }
 
 // nobodysHash is a hash of a cost that no password is known for.
-func dummyHash(cost int) string { return fmt.Sprintf("$2a$%02d$", cost) + strings.Repeat(".", 53) }
+func nobodysHash(cost int) string { return fmt.Sprintf("$2a$%02d$", cost) + strings.Repeat(".", 53) }
 
 func costOf(hash string) int {
 	cost, _ := bcrypt.Cost([]byte(hash)) // config has checked it
@@ -132,7 +132,7 @@ func costOf(hash string) int {
 }
 
 // same compares in constant time, whatever the lengths.
-func constantTimeEqual(a, b string) bool {
+func same(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return b != "" && subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }

@@ -14,7 +14,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/spf13/cobra"
 )
 
@@ -48,8 +47,8 @@ var errSilent = errors.New("failed")
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, sys system) int {
 	began := false // a command's own code ran: its errors are failures, those before are usage
-	stdout, stderr := sys.Stdout, terminalWriter{sys.Stderr}
-	sys.Stdout = terminalWriter{stdout}
+	stdout, stderr := sys.Stdout, visible{sys.Stderr}
+	sys.Stdout = visible{stdout}
 	root := newRoot(sys, &began)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -77,22 +76,22 @@ func newRoot(sys system, began *bool) *cobra.Command {
 		SilenceUsage:     true,
 		PersistentPreRun: func(*cobra.Command, []string) { *began = true },
 		Version:          buildVersion(),
-		RunE:             func(c *cobra.Command, _ []string) error { return runServe(c.Context(), app) },
+		RunE:             func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) },
 	}
 	root.SetVersionTemplate("bellbuoy {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&app.configFlag, "config", "c", "", "configuration `file` (default: $BELLBUOY_CONFIG, ./bellbuoy.yaml, /etc/bellbuoy/bellbuoy.yaml)")
 	root.AddCommand(
 		&cobra.Command{Use: "serve", Short: "Run the proxy (the default command)", Args: cobra.NoArgs,
-			RunE: func(c *cobra.Command, _ []string) error { return runServe(c.Context(), app) }},
+			RunE: func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) }},
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
-		newCheckCommand(app), app.withDataDirFlag(newExplainCommand(app)), newPresetCommand(app), newSalvageCommand(app),
-		app.withDataDirFlag(newStatusCommand(app)), app.withDataDirFlag(newReloadCommand(app)), app.withDataDirFlag(newPingCommand(app)),
-		app.withDataDirFlag(newSwitchCommand(app, "enable", "Deliver to a webhook again (also one that answered 410)")),
-		app.withDataDirFlag(newSwitchCommand(app, "disable", "Stop delivering to a webhook; its deliveries wait")),
-		app.withDataDirFlag(newEventsCommand(app)), app.withDataDirFlag(newDeliveriesCommand(app)), app.withDataDirFlag(newRedeliverCommand(app)), app.withDataDirFlag(newReplayCommand(app)), app.withDataDirFlag(newBackupCommand(app)), app.withDataDirFlag(newIndexCommand(app)),
+		app.checkCommand(), app.talks(app.explainCommand()), app.presetCommand(), app.salvageCommand(),
+		app.talks(app.quotaCommand()), app.talks(app.statusCommand()), app.talks(app.reloadCommand()), app.talks(app.pingCommand()),
+		app.talks(app.switchCommand("enable", "Deliver to a webhook again (also one that answered 410)")),
+		app.talks(app.switchCommand("disable", "Stop delivering to a webhook; its deliveries wait")),
+		app.talks(app.eventsCommand()), app.talks(app.deliveriesCommand()), app.talks(app.redeliverCommand()), app.talks(app.replayCommand()), app.talks(app.backupCommand()), app.talks(app.indexCommand()),
 	)
-	root.AddCommand(newManCommand(app, root))
+	root.AddCommand(app.manCommand(root))
 	return root
 }
 
@@ -101,14 +100,4 @@ type app struct {
 	system
 	configFlag string
 	dataDir    string // --data-dir
-}
-
-// load finds and reads the configuration.
-func (a *app) load() (path string, c *config.Config, w config.Warnings, err error) {
-	path, err = config.Find(a.configFlag, a.LookupEnv)
-	if err != nil {
-		return "", nil, nil, err
-	}
-	c, w, err = config.Load(path, a.LookupEnv)
-	return path, c, w, err
 }

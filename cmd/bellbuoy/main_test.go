@@ -146,6 +146,10 @@ func TestExplain(t *testing.T) {
 			}
 		}
 	}
+	limited := smallConfig + "projects: [{match: team, quota: {limit: 50GiB}}]\n"
+	if _, stdout, _ := command(t, limited, "explain", "PUT", "/v2/team/app/manifests/v1"); !strings.Contains(stdout, "QUOTA_WARNING or QUOTA_EXCEED besides, where it raises the project team over a level of its quota of 50.0 GiB") {
+		t.Errorf("a push to a project with a quota:\n%s", stdout)
+	}
 	if code, _, stderr := command(t, smallConfig, "explain", "GET", "v2/x"); code != 1 || !strings.Contains(stderr, "begins with /") {
 		t.Errorf("%d %s", code, stderr)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // manCommand writes the manual pages, one for each command. It is for packagers: make man.
-func newManCommand(a *app, root *cobra.Command) *cobra.Command {
+func (a *app) manCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{Use: "man DIR", Short: "Write the manual pages into a directory", Args: cobra.ExactArgs(1), Hidden: true,
 		RunE: func(_ *cobra.Command, args []string) error { return writeManuals(root, args[0]) }}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
-func newPresetCommand(a *app) *cobra.Command {
+func (a *app) presetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "preset [NAME]",
 		Short: "List the presets, or show one as the YAML that it stands for, with a sample of what it sends",
@@ -61,7 +61,7 @@ func showPreset(w io.Writer, p presets.Preset) error {
 		return err
 	}
 	fmt.Fprintf(w, "# %s: %s\n# %s\n", p.Title, p.About, p.Link)
-	fmt.Fprintln(w, "# It needs external_url of the upstream: the consumer identifies images by that name.")
+	fmt.Fprintln(w, "# It needs external_url of the upstream: the consumer looks images up by that name.")
 	for _, need := range p.Needs {
 		fmt.Fprintf(w, "# It needs %s, as %s.\n", needText(need), need.Why)
 	}

@@ -39,7 +39,7 @@ func reachProblems(ctx context.Context, w *wiring) error {
 	for i := range c.Upstreams {
 		u := &c.Upstreams[i]
 		try(fmt.Sprintf("upstreams[%d].url", i), func(ctx context.Context) error {
-			err := w.lookupClients[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum)
+			err := w.askers[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum)
 			if errors.Is(err, upstream.ErrNoLogin) {
 				return nil // it may be meant to have none
 			}

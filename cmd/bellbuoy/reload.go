@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -32,40 +33,40 @@ func catchHangups() (hup chan os.Signal, stop func()) {
 }
 
 // watch reloads on SIGHUP, when a command asks, and when the configuration, or a file that it names, is another than seen. It returns when ctx ends.
-func (d *daemon) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
+func (b *buoy) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
 	var events <-chan fsnotify.Event // without a watcher nothing ever comes
 	var failures <-chan error
 	files, err := fsnotify.NewWatcher()
 	if err != nil {
-		d.log.Warn("files are not watched; SIGHUP reloads", zap.Error(err))
+		b.log.Warn("files are not watched; SIGHUP reloads", zap.Error(err))
 		files = nil
 	} else {
 		defer files.Close()
 		events, failures = files.Events, files.Errors
 	}
-	d.watchFiles(files)
+	b.watchFiles(files)
 	soon := time.NewTimer(0) // a change since the start shows no event
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			seen = d.fingerprint() // before they are read: what changes meanwhile is seen again
-			_, _ = d.reload()
-			d.watchFiles(files)
-		case done := <-d.reloadRequests:
-			seen = d.fingerprint()
-			done <- d.answerOf(d.reload())
-			d.watchFiles(files)
+			seen = b.fingerprint() // before they are read: what changes meanwhile is seen again
+			_, _ = b.reload()
+			b.watchFiles(files)
+		case done := <-b.asked:
+			seen = b.fingerprint()
+			done <- b.answerOf(b.reload())
+			b.watchFiles(files)
 		case <-events:
 			soon.Reset(settle)
 		case err := <-failures:
-			d.log.Warn("watching files", zap.Error(err))
+			b.log.Warn("watching files", zap.Error(err))
 		case <-soon.C:
-			if now := d.fingerprint(); now != seen {
+			if now := b.fingerprint(); now != seen {
 				seen = now
-				_, _ = d.reload()
-				d.watchFiles(files)
+				_, _ = b.reload()
+				b.watchFiles(files)
 			}
 		}
 	}
@@ -73,11 +74,11 @@ func (d *daemon) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
 
 // watchFiles watches the directories of all files that matter: a file may be replaced, and in Kubernetes a directory of links is. A nil
 // watcher watches nothing.
-func (d *daemon) watchFiles(w *fsnotify.Watcher) {
+func (b *buoy) watchFiles(w *fsnotify.Watcher) {
 	if w == nil {
 		return
 	}
-	for _, file := range d.files() {
+	for _, file := range b.files() {
 		dir := filepath.Dir(file)
 		if !slices.Contains(w.WatchList(), dir) {
 			_ = w.Add(dir) // a directory that is not there holds nothing that could change
@@ -85,11 +86,11 @@ func (d *daemon) watchFiles(w *fsnotify.Watcher) {
 	}
 }
 
-func (d *daemon) files() []string { return filesOf(d.path, d.wiring.Load().config) }
+func (b *buoy) files() []string { return filesOf(b.path, b.wiring.Load().config) }
 
 func filesOf(path string, c *config.Config) []string { return append([]string{path}, c.Files()...) }
 
-func (d *daemon) fingerprint() string { return fingerprintOf(d.files()) }
+func (b *buoy) fingerprint() string { return fingerprintOf(b.files()) }
 
 // fingerprintOf tells whether a file is another than before.
 func fingerprintOf(files []string) string {
@@ -103,39 +104,39 @@ func fingerprintOf(files []string) string {
 }
 
 // reload takes a new configuration, or keeps the old one running. It returns what is wrong with the file, or doubtful.
-func (d *daemon) reload() (config.Warnings, error) {
-	warnings, err := d.loadNext()
-	d.reloads.note(err == nil)
+func (b *buoy) reload() (config.Warnings, error) {
+	warnings, err := b.takeNext()
+	b.reloads.note(err == nil)
 	if err != nil {
-		d.log.Error("configuration not reloaded: the old one stays", zap.Strings("problems", strings.Split(err.Error(), "\n")))
+		b.log.Error("configuration not reloaded: the old one stays", zap.Strings("problems", strings.Split(err.Error(), "\n")))
 		return warnings, err
 	}
 	for _, w := range warnings {
-		d.log.Warn("configuration", zap.String("warning", w.String()))
+		b.log.Warn("configuration", zap.String("warning", w.String()))
 	}
-	c := d.wiring.Load().config
-	d.log.Info("configuration reloaded", zap.Int("upstreams", len(c.Upstreams)), zap.Int("webhooks", len(c.Webhooks)))
+	c := b.wiring.Load().config
+	b.log.Info("configuration reloaded", zap.Int("upstreams", len(c.Upstreams)), zap.Int("webhooks", len(c.Webhooks)))
 	return warnings, nil
 }
 
-func (d *daemon) loadNext() (config.Warnings, error) {
-	_, next, warnings, err := d.load()
+func (b *buoy) takeNext() (config.Warnings, error) {
+	_, next, warnings, err := b.load()
 	if err != nil {
 		return warnings, err
 	}
-	old := d.wiring.Load()
+	old := b.wiring.Load()
 	warnings = slices.Concat(warnings, config.KeepUntilRestart(old.config, next))
-	w, err := wire(next, d.listeners.addresses)
+	w, err := wire(next, b.listeners.addresses)
 	if err != nil {
 		return warnings, err
 	}
-	if err := d.handler.Configure(w.proxyOptions(d.data)); err != nil {
+	if err := b.handler.Configure(w.proxyOptions(b.data)); err != nil {
 		w.close()
 		return warnings, err
 	}
-	d.use(w)
+	b.use(w)
 	old.close()
-	return warnings, d.logging.follow(next.Log)
+	return warnings, b.logging.follow(next.Log)
 }
 
 // reloadMetrics show how the last reload went. A start counts as one.
@@ -169,28 +170,39 @@ func (m *reloadMetrics) note(taken bool) {
 // reloadRequest is a command's: the answer comes when the reload is over.
 type reloadRequest chan<- reloadAnswer
 
+// controlReload has watch reload, so that two reloads never meet.
+func (b *buoy) controlReload(w http.ResponseWriter, r *http.Request) error {
+	done := make(chan reloadAnswer, 1)
+	select {
+	case b.asked <- done:
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+	return json.NewEncoder(w).Encode(<-done)
+}
+
 // answerOf is what a reload has to say, in the order of the file.
-func (d *daemon) answerOf(warnings config.Warnings, err error) reloadAnswer {
-	answer := reloadAnswer{File: d.path, Taken: err == nil}
+func (b *buoy) answerOf(warnings config.Warnings, err error) reloadAnswer {
+	answer := reloadAnswer{File: b.path, Taken: err == nil}
 	problems, inFile := errors.AsType[config.Problems](err)
 	if err != nil && !inFile {
 		answer.Said = append(answer.Said, err.Error())
 	}
-	for _, p := range byLine(problems, warnings) {
+	for _, p := range inOrder(problems, warnings) {
 		answer.Said = append(answer.Said, p.String())
 	}
-	c := d.wiring.Load().config
+	c := b.wiring.Load().config
 	answer.Upstreams, answer.Webhooks = len(c.Upstreams), len(c.Webhooks)
 	return answer
 }
 
-func newReloadCommand(a *app) *cobra.Command {
+func (a *app) reloadCommand() *cobra.Command {
 	return &cobra.Command{Use: "reload", Short: "Have the running bellbuoy read its file again; print the problems", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runReload(c.Context(), a) }}
+		RunE: func(c *cobra.Command, _ []string) error { return a.askForReload(c.Context()) }}
 }
 
-func runReload(ctx context.Context, a *app) error {
-	c, err := a.connect()
+func (a *app) askForReload(ctx context.Context) error {
+	c, err := a.control()
 	if err != nil {
 		return err
 	}

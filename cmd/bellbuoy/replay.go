@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/notify"
 )
 
 // replayAnswer is what a replay is about, or was.
@@ -19,7 +23,7 @@ type replayAnswer struct {
 	Deliveries int `json:"deliveries"`
 }
 
-func newReplayCommand(a *app) *cobra.Command {
+func (a *app) replayCommand() *cobra.Command {
 	var since string
 	var yes bool
 	c := &cobra.Command{Use: "replay WEBHOOK --since T", Short: "Send a webhook what was recorded before it was there or enabled", ValidArgsFunction: a.completeWebhook,
@@ -27,7 +31,7 @@ func newReplayCommand(a *app) *cobra.Command {
 			"it was not in the file, not enabled, or had other filters. Prints how many, and asks.",
 		Example: "  bellbuoy replay deploy --since 2h",
 		RunE: func(c *cobra.Command, args []string) error {
-			return runReplay(c.Context(), a, args[0], since, yes)
+			return a.replay(c.Context(), args[0], since, yes)
 		}}
 	c.Flags().StringVar(&since, "since", "", "recorded since then: "+timeHelp)
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -40,12 +44,12 @@ func newReplayCommand(a *app) *cobra.Command {
 	return c
 }
 
-func runReplay(ctx context.Context, a *app, webhook, since string, yes bool) error {
+func (a *app) replay(ctx context.Context, webhook, since string, yes bool) error {
 	from, err := timeOf(since, time.Now(), false)
 	if err != nil {
 		return fmt.Errorf("--since %w", err)
 	}
-	c, err := a.connect()
+	c, err := a.control()
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func runReplay(ctx context.Context, a *app, webhook, since string, yes bool) err
 		return nil
 	}
 	fmt.Fprintf(a.Stdout, "%s has missed %s since %s: %s\n", webhook, plural(missed.Events, "event"), from.Local().Format(time.RFC1123Z), deliveriesText(missed.Deliveries))
-	if !yes && !confirm(a, "Send them?") {
+	if !yes && !a.agreed("Send them?") {
 		return errors.New("nothing was sent")
 	}
 	if err := c.call(ctx, http.MethodPost, "/replay", query, nil, &sent); err != nil {
@@ -70,7 +74,7 @@ func runReplay(ctx context.Context, a *app, webhook, since string, yes bool) err
 }
 
 // agreed asks a question, and reports whether the answer is yes.
-func confirm(a *app, question string) bool {
+func (a *app) agreed(question string) bool {
 	fmt.Fprintf(a.Stdout, "%s [y/N] ", question)
 	if a.Stdin == nil {
 		return false
@@ -81,4 +85,24 @@ func confirm(a *app, question string) bool {
 		return true
 	}
 	return false
+}
+
+// controlReplay answers GET, which counts, and POST, which plans.
+func (b *buoy) controlReplay(w http.ResponseWriter, r *http.Request) error {
+	since, err := time.Parse(time.RFC3339Nano, r.URL.Query().Get("since"))
+	if err != nil {
+		return fmt.Errorf("%w: since: %w", errBad, err)
+	}
+	webhook, plan := r.URL.Query().Get("webhook"), r.Method == http.MethodPost
+	done, err := b.dispatcher.Replay(r.Context(), webhook, since, plan)
+	if plan && done.Deliveries > 0 {
+		b.log.Info("webhook gets by command what it has missed", zap.String("webhook", webhook), zap.Time("since", since), zap.Int("deliveries", done.Deliveries))
+	}
+	switch {
+	case errors.Is(err, notify.ErrNotEnabled):
+		return fmt.Errorf("%w: %w", errBad, err)
+	case err != nil:
+		return err
+	}
+	return json.NewEncoder(w).Encode(replayAnswer(done))
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 )
 
-func newSalvageCommand(a *app) *cobra.Command {
+func (a *app) salvageCommand() *cobra.Command {
 	c := &cobra.Command{Use: "salvage", Short: "Check the SQLite file of a bellbuoy that is stopped, and save what can be read of a damaged one", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runSalvage(c.Context(), a) }}
+		RunE: func(c *cobra.Command, _ []string) error { return a.salvage(c.Context()) }}
 	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`directory` of bellbuoy's data; default: data_dir of the configuration, of which nothing else is needed")
 	_ = c.MarkFlagDirname("data-dir") // fails only without the flag
 	return c
 }
 
-func runSalvage(ctx context.Context, a *app) error {
+func (a *app) salvage(ctx context.Context) error {
 	dir, _, err := a.findDataDir()
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 
 // errLoop is what an upstream's url is when bellbuoy itself answers there: each request would come back, again and again, until no
 // connection is left.
-var errSelfLoop = errors.New("is where bellbuoy itself listens; it must be the registry's own address")
+var errLoop = errors.New("is where bellbuoy itself listens; it must be the registry's own address")
 
 // checkAddresses refuses upstreams at addresses that bellbuoy listens on, and addresses that its guard lets nobody call.
 // Only addresses that are written as such are looked at: what a name stands for can change.
@@ -22,7 +22,7 @@ func checkAddresses(c *config.Config, guard *webhook.Guard, own []netip.AddrPort
 	var found config.Problems
 	for i := range c.Upstreams {
 		if loops(c.Upstreams[i].URL, own) {
-			found = append(found, c.Problem(fmt.Sprintf("upstreams[%d].url", i), errSelfLoop.Error()))
+			found = append(found, c.Problem(fmt.Sprintf("upstreams[%d].url", i), errLoop.Error()))
 		}
 	}
 	check := func(path, target string) {

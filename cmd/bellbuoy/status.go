@@ -13,19 +13,20 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-func newStatusCommand(a *app) *cobra.Command {
+func (a *app) statusCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{Use: "status", Short: "How webhooks, upstreams and the store are doing; exit code 1 when something needs attention", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), a, asJSON) }}
+		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context(), asJSON) }}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-func runStatus(ctx context.Context, a *app, asJSON bool) error {
-	c, err := a.connect()
+func (a *app) status(ctx context.Context, asJSON bool) error {
+	c, err := a.control()
 	if err != nil {
 		return err
 	}
@@ -40,7 +41,7 @@ func runStatus(ctx context.Context, a *app, asJSON bool) error {
 			return err
 		}
 	} else {
-		printStatus(a, &s, time.Now())
+		a.printStatus(&s, time.Now())
 	}
 	if len(s.Attention) > 0 {
 		return errSilent
@@ -48,7 +49,7 @@ func runStatus(ctx context.Context, a *app, asJSON bool) error {
 	return nil
 }
 
-func printStatus(a *app, s *statusAnswer, now time.Time) {
+func (a *app) printStatus(s *statusAnswer, now time.Time) {
 	fmt.Fprintf(a.Stdout, "bellbuoy %s, up %s, configuration %s, %s\n\n", s.Version, lengthOf(now.Sub(s.Started)), s.Config, fullTime(now))
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "WEBHOOK\tSTATE\tSINCE\tSUCCESS\tPENDING\tOLDEST\tDEAD\tCIRCUIT\tNEXT ATTEMPT\tLAST FIRED")
@@ -68,7 +69,7 @@ func printStatus(a *app, s *statusAnswer, now time.Time) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", u.Name, u.Type, u.URL, state)
 	}
 	_ = t.Flush()
-	printStore(a, &s.Store)
+	a.printStore(&s.Store)
 	if len(s.Attention) == 0 {
 		fmt.Fprintln(a.Stdout, "\nnothing needs attention")
 		return
@@ -79,7 +80,7 @@ func printStatus(a *app, s *statusAnswer, now time.Time) {
 	}
 }
 
-func printStore(a *app, s *storeStatus) {
+func (a *app) printStore(s *storeStatus) {
 	limit := "no limit"
 	if s.MaxSize > 0 {
 		limit = "of " + bytesText(s.MaxSize)
@@ -136,4 +137,21 @@ func bytesText(n int64) string {
 		value, unit = value/(1<<10), u
 	}
 	return fmt.Sprintf("%.1f %s", value, unit)
+}
+
+// webhookNames are those of the running bellbuoy, or else of the file: what a shell completes.
+func (a *app) webhookNames(ctx context.Context) (names []string) {
+	if c, err := a.control(); err == nil && c.call(ctx, http.MethodGet, "/webhooks", nil, nil, &names) == nil {
+		return names
+	}
+	path, err := config.Find(a.configFlag, a.LookupEnv)
+	if err != nil {
+		return nil
+	}
+	if c, _, err := config.Load(path, a.LookupEnv); err == nil {
+		for i := range c.Webhooks {
+			names = append(names, c.Webhooks[i].Name)
+		}
+	}
+	return names
 }

@@ -9,7 +9,7 @@ import (
 
 // tellWarnings logs what a store has to say to the operator, and what it adds while ctx lasts: a file can be found damaged while it is in use.
 // The first ones are logged before it returns.
-func logStoreWarnings(ctx context.Context, log *zap.Logger, warnings func() []string) {
+func tellWarnings(ctx context.Context, log *zap.Logger, warnings func() []string) {
 	told := 0
 	tell := func() {
 		for _, text := range warnings()[told:] {

@@ -8,15 +8,15 @@ import (
 
 // visible writes text of strangers (a receiver's answer, names in a request) so that a terminal shows it and obeys none of it: characters that
 // control it, or that turn the direction of the text, become \u001b and the like, as in JSON. Line ends and tabs stay.
-type terminalWriter struct{ io.Writer }
+type visible struct{ io.Writer }
 
-func (v terminalWriter) Write(p []byte) (int, error) {
+func (v visible) Write(p []byte) (int, error) {
 	out := make([]byte, 0, len(p)+16)
 	for rest := p; len(rest) > 0; {
 		r, size := utf8.DecodeRune(rest)
 		switch {
 		case r == '\r' && size < len(rest) && rest[size] == '\n': // a line's end
-		case isControl(r):
+		case obeyed(r):
 			out = fmt.Appendf(out, `\u%04x`, r)
 		case r == utf8.RuneError && size == 1:
 			out = fmt.Appendf(out, `\x%02x`, rest[0])
@@ -32,7 +32,7 @@ func (v terminalWriter) Write(p []byte) (int, error) {
 }
 
 // obeyed reports whether a terminal does not show a character but does something.
-func isControl(r rune) bool {
+func obeyed(r rune) bool {
 	switch {
 	case r == '\n', r == '\t':
 		return false

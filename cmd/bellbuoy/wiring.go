@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect/quota"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
@@ -19,18 +20,19 @@ import (
 
 // wiring is a configuration translated into the options of every package: all that a reload replaces. Making one touches nothing outside but files.
 type wiring struct {
-	config        *config.Config
-	set           *notify.Set
-	clients       []*webhook.Client // of the set's webhooks; closed with the wiring
-	upstreams     []proxy.Upstream
-	lookupClients map[string]*upstream.Client
-	verifier      *proxy.Verifier
-	tls           *listen.Certificates // nil: plain HTTP
+	config    *config.Config
+	set       *notify.Set
+	clients   []*webhook.Client // of the set's webhooks; closed with the wiring
+	upstreams []proxy.Upstream
+	askers    map[string]*upstream.Client
+	verifier  *proxy.Verifier
+	quotas    *quota.Quotas        // nil: no project has one
+	tls       *listen.Certificates // nil: plain HTTP
 }
 
 // wire translates c. own are the addresses that bellbuoy listens on, which no webhook may call and which no upstream can be; nil: none.
 func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
-	w := &wiring{config: c, lookupClients: map[string]*upstream.Client{}}
+	w := &wiring{config: c, askers: map[string]*upstream.Client{}}
 	guard := newGuard(c, own)
 	if own != nil {
 		if err := checkAddresses(c, guard, own()); err != nil {
@@ -46,6 +48,7 @@ func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
 		w.close()
 		return nil, problemAt(c, "webhooks", err)
 	}
+	w.quotas = newQuotas(c.Projects)
 	if err := w.wireUpstreams(guard); err != nil {
 		w.close()
 		return nil, err
@@ -67,7 +70,7 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 			return problemAt(w.config, fmt.Sprintf("upstreams[%d]", i), err)
 		}
 		w.upstreams = append(w.upstreams, target)
-		w.lookupClients[u.Name] = asker
+		w.askers[u.Name] = asker
 	}
 	verifier, err := newVerifier(w.config.Identity.Verify, guard)
 	if err != nil {
@@ -81,14 +84,14 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 func (w *wiring) close() { closeAll(w.clients) }
 
 // data are the running parts that the data plane is connected to. Its zero value is for a handler that only classifies.
-type dataPlaneParts struct {
-	tracker *track.Tracker
+type data struct {
+	tracker proxy.Tracker // nil: nothing is observed
 	healthy func() error
 	log     *zap.Logger
 	metrics *proxy.Metrics
 }
 
-func (w *wiring) proxyOptions(d dataPlaneParts) proxy.Options {
+func (w *wiring) proxyOptions(d data) proxy.Options {
 	c := w.config
 	o := proxy.Options{
 		Upstreams:      w.upstreams,

@@ -37,8 +37,8 @@ func newUpstream(u *config.Upstream, c *config.Config, guard *webhook.Guard) (pr
 		}
 	}
 	asker := upstream.New(upstream.Options{
-		URL: target, Host: lookupHost(u, external), PathPrefix: u.PathPrefix, Paths: u.Paths, External: external,
-		Transport: lookupTransport(tlsConfig, c), RealmTransport: realmTransport(guard),
+		URL: target, Host: askedHost(u, external), PathPrefix: u.PathPrefix, Paths: u.Paths, External: external,
+		Transport: askTransport(tlsConfig, c), RealmTransport: realmTransport(guard),
 		Username: u.Credentials.Username, Password: u.Credentials.Password.Reveal(), Realms: u.Credentials.Realms,
 		UserAgent: userAgent(),
 	})
@@ -49,14 +49,14 @@ func newUpstream(u *config.Upstream, c *config.Config, guard *webhook.Guard) (pr
 }
 
 // askedHost is the Host of bellbuoy's own questions: as users name the upstream, so that token scopes and virtual hosts are the same.
-func lookupHost(u *config.Upstream, external *url.URL) string {
+func askedHost(u *config.Upstream, external *url.URL) string {
 	if external == nil || u.Host == config.HostUpstream {
 		return ""
 	}
 	return external.Host
 }
 
-func lookupTransport(t *tls.Config, c *config.Config) *http.Transport {
+func askTransport(t *tls.Config, c *config.Config) *http.Transport {
 	return &http.Transport{
 		TLSClientConfig: t, DisableCompression: true, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second,
 		TLSHandshakeTimeout: time.Duration(c.Limits.UpstreamConnect), ResponseHeaderTimeout: 30 * time.Second,

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) quotaCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{Use: "quota [PROJECT]", Short: "What projects use of their quotas", Args: cobra.MaximumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		Long: "What the projects that have a quota use of each upstream: the bytes of their manifests and of the blobs that these name,\n" +
+			"each counted once. What was pushed before the quota was configured, or deleted past bellbuoy, is counted by bellbuoy index.",
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.quota(c.Context(), strings.Join(args, ""), asJSON)
+		}}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (a *app) quota(ctx context.Context, project string, asJSON bool) error {
+	c, err := a.control()
+	if err != nil {
+		return err
+	}
+	q := url.Values{}
+	setIf(q, "project", project)
+	var lines []quotaLine
+	if err := c.call(ctx, http.MethodGet, "/quota", q, nil, &lines); err != nil {
+		return err
+	}
+	if asJSON {
+		out := json.NewEncoder(a.Stdout)
+		out.SetIndent("", "  ")
+		return out.Encode(lines)
+	}
+	if len(lines) == 0 {
+		fmt.Fprintln(a.Stdout, "nothing has been counted yet: bellbuoy index counts what is there")
+		return nil
+	}
+	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "UPSTREAM\tPROJECT\tUSAGE\t\tUSED\tLIMIT\tMANIFESTS\tCOUNTED SINCE")
+	for i := range lines {
+		l := &lines[i]
+		used := bytesText(l.Used)
+		if l.Inexact > 0 {
+			used = "at least " + used
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.0f%%\t%s\t%s\t%d\t%s\n", oneLine(l.Upstream), oneLine(l.Project), bar(l.percent()), l.percent(), used,
+			bytesText(l.Limit), l.Manifests, fullTime(l.Since))
+	}
+	return t.Flush()
+}
+
+const barWidth = 20
+
+// bar draws a share of a hundred. What is over is full, and what is not nothing is not empty.
+func bar(percent float64) string {
+	n := min(max(int(math.Round(percent*barWidth/100)), 0), barWidth)
+	if percent > 0 {
+		n = max(n, 1)
+	}
+	return "[" + strings.Repeat("#", n) + strings.Repeat("-", barWidth-n) + "]"
+}

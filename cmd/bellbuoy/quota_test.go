@@ -1,0 +1,31 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/config"
+)
+
+func TestBar(t *testing.T) {
+	for percent, want := range map[float64]string{
+		0: "[--------------------]", 0.1: "[#-------------------]", 50: "[##########----------]",
+		97: "[###################-]", 100: "[####################]", 1000: "[####################]",
+	} {
+		if got := bar(percent); got != want {
+			t.Errorf("%v%%: %s, want %s", percent, got, want)
+		}
+	}
+}
+
+// TestQuotaRule: the first entry that matches a project decides, also where it has no quota.
+func TestQuotaRule(t *testing.T) {
+	rule := quotaRule([]config.Project{{Match: "team-free"}, {Match: "team-*", Quota: config.Quota{Limit: 10, WarnAt: []config.Percent{85}}}, {Match: "team-b", Quota: config.Quota{Limit: 99}}})
+	for project, want := range map[string]int64{"team-free": 0, "team-b": 10, "other": 0} {
+		if got := rule(project); got.Limit != want || want > 0 && (len(got.WarnAt) != 1 || got.WarnAt[0] != 85) {
+			t.Errorf("%s has %+v, want a limit of %d", project, got, want)
+		}
+	}
+	if newQuotas([]config.Project{{Match: "*"}}) != nil {
+		t.Error("quotas without a limit")
+	}
+}

@@ -1,0 +1,99 @@
+package quota
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+const (
+	together   = 30 * time.Second // refusals of one client in one repository, without a longer pause, are one push
+	maxRefused = 4096             // clients in repositories that memory holds
+)
+
+// Refusals tells of pushes that an upstream refuses for a quota of its own: one QUOTA_EXCEED for each push and client, however
+// many blobs are refused and however often the client tries each.
+type Refusals struct {
+	ledger     detect.Ledger
+	visibility atomic.Pointer[func(repository string) string]
+	last       *lru.Cache[detect.Key, time.Time]
+}
+
+// NewRefusals makes Refusals that tell the ledger.
+func NewRefusals(l detect.Ledger) *Refusals {
+	last, err := lru.New[detect.Key, time.Time](maxRefused)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	r := &Refusals{ledger: l, last: last}
+	r.Configure(func(string) string { return "private" })
+	return r
+}
+
+// Configure makes visibility say which repositories are private.
+func (r *Refusals) Configure(visibility func(repository string) string) {
+	r.visibility.Store(&visibility)
+}
+
+// Note tells of an answered request if it was refused for a quota. op's answer, its body and its client are known. The error is
+// the ledger's, which will tell later, or has no room.
+func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
+	details, refused := Refused(op)
+	if !refused {
+		return nil
+	}
+	now := time.Now()
+	k := key(rowRefused, op.Upstream, op.Repository, clientID(&op.Client))
+	last, known := r.last.Get(k)
+	r.last.Add(k, now)
+	if known && now.Sub(last) < together {
+		return nil
+	}
+	e := r.event(op, details)
+	err := r.ledger.CommitLater(ctx, op.Upstream+"/"+op.Repository, false, func(v detect.View) (detect.Changes, error) {
+		row, ok, err := v.Get(k)
+		if err != nil || ok && now.Sub(row.Seen) < together {
+			return detect.Changes{}, err // another replica has told it
+		}
+		return detect.Changes{Events: []detect.Event{e}, Put: []detect.Row{{Key: k, Value: []byte("{}"), Seen: now}}}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("telling of a push that was refused for a quota: %w", err)
+	}
+	return nil
+}
+
+// event is QUOTA_EXCEED of a refused push. Only a refused manifest has a tag or a digest.
+func (r *Refusals) event(op *detect.Operation, details string) detect.Event {
+	e := detect.Event{
+		ID: newID(), Type: detect.QuotaExceed, At: op.At, Upstream: op.Upstream, External: op.External,
+		Repository: op.Repository, Hint: op.Hint, Visibility: (*r.visibility.Load())(op.Repository),
+		Client: op.Client, RequestID: op.ID, Quota: &detect.Quota{Project: Project(op.Repository), Details: details},
+	}
+	if op.Action == detect.ManifestPut {
+		e.Digest, e.Tags = op.Sent.Digest, op.Tags
+		if detect.IsDigest(op.Reference) {
+			e.Digest = op.Reference
+		} else {
+			e.Tags = []string{op.Reference}
+		}
+	}
+	return e
+}
+
+// clientID is a client's name in rows: the same in every replica, and no address or name in the database's keys.
+func clientID(c *detect.Client) string {
+	name := c.Operator
+	if name == "" {
+		name = c.Claimed
+	}
+	sum := sha256.Sum256([]byte(name + "\x00" + c.Address + "\x00" + c.UserAgent))
+	return hex.EncodeToString(sum[:12])
+}
