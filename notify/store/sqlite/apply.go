@@ -22,7 +22,12 @@ type session struct {
 }
 
 func (s *session) Exec(_ context.Context, sql string, args ...any) (int64, error) {
-	return s.conn.Exec(sql, args...)
+	n, err := s.conn.Exec(sql, args...)
+	return n, nameDamage(err)
+}
+
+func (s *session) Query(ctx context.Context, sql string, args []any, each func(engine.Scanner) error) error {
+	return nameDamage(s.conn.Query(ctx, sql, args, each))
 }
 
 // NextDelivery writes down at once where the ids stand: Apply does so for its own only.
@@ -48,7 +53,7 @@ func (s *session) Commit() error {
 		// The frames may have reached the disk although the call failed.
 		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
 	}
-	return err
+	return nameDamage(err)
 }
 
 func (s *session) Rollback() { _, _ = s.conn.Exec("ROLLBACK") }
@@ -57,7 +62,7 @@ func (s *session) Apply(_ context.Context, g *engine.Group) error {
 	seq, id := s.e.nextSeq, s.e.nextID
 	for _, step := range []func(*engine.Group) error{s.putRows, s.insertEvents, s.insertPacks, s.finish, s.addDepths} {
 		if err := step(g); err != nil {
-			return err
+			return nameDamage(err)
 		}
 	}
 	if seq != s.e.nextSeq || id != s.e.nextID {

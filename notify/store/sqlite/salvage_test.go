@@ -165,19 +165,23 @@ func TestDamageIsFoundWhileRunning(t *testing.T) {
 	all := fill(t, w)
 	w = w.reopenFile(t)
 	damage(t, w.sqlite.e.path, 0.45, 0.55)
+	var err error
 	for i := 0; len(w.Warnings()) == 0 && i < 2000; i++ {
-		err := w.Update(ctx, nil, func(tx store.Tx) error { _, err := tx.Scan("k", "", 0); storetest.Put(tx); return err })
+		err = w.Update(ctx, nil, func(tx store.Tx) error { _, err := tx.Scan("k", "", 0); storetest.Put(tx); return err })
 		if err == nil {
 			_, err = w.Redeliver(ctx, store.DeliveryQuery{IDs: []int64{int64(i)}})
 		}
 		if err == nil {
-			_ = w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error {
+			err = w.Core.Alone(ctx, func(s engine.Session, _ *engine.Group) error {
 				_, err := s.Exec(ctx, "UPDATE events SET matched = 1 WHERE seq = $1", i)
 				return err
 			})
 		}
 	}
 	told(t, w)
+	if !errors.Is(err, ErrDamaged) { // it is what the log has
+		t.Errorf("a transaction ended with %v", err)
+	}
 	w.Close()
 	salvagedWell(t, w.dir, all)
 }
@@ -190,7 +194,7 @@ func TestDamageIsFoundByReaders(t *testing.T) {
 	damage(t, w.sqlite.e.path, 0.45, 0.55)
 	_, err := w.Events(ctx, store.EventQuery{Ascending: true, Limit: 100_000})
 	_, dueErr := w.Deliveries(ctx, store.DeliveryQuery{Limit: 100_000})
-	if !isCorrupt(err) && !isCorrupt(dueErr) {
+	if !errors.Is(err, ErrDamaged) && !errors.Is(dueErr, ErrDamaged) {
 		t.Fatalf("%v, %v", err, dueErr)
 	}
 	told(t, w)

@@ -89,10 +89,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if err := e.connect(ctx); err != nil {
 		e.disconnect()
 		lock.Close()
-		if isCorrupt(err) {
-			err = fmt.Errorf("%w (%w)", ErrDamaged, err)
-		}
-		return nil, err
+		return nil, nameDamage(err)
 	}
 	return newStore(ctx, e)
 }
@@ -260,7 +257,7 @@ func (e *database) reading(ctx context.Context, fn func(*conn) error) error {
 		defer func() { e.read <- c }()
 		err := fn(c)
 		e.note(err)
-		return err
+		return nameDamage(err)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-e.closed:
@@ -279,7 +276,7 @@ func (e *database) Begin(ctx context.Context, _ []string) (engine.Session, error
 		e.write = c
 	}
 	if _, err := e.write.Exec("BEGIN IMMEDIATE"); err != nil {
-		return nil, err
+		return nil, nameDamage(err)
 	}
 	return &session{conn: e.write, e: e}, nil
 }
@@ -302,8 +299,16 @@ func (e *database) note(err error) {
 	if isCorrupt(err) && !e.damaged.Swap(true) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.warnings = append(e.warnings, fmt.Sprintf("%v (%v)", ErrDamaged, err))
+		e.warnings = append(e.warnings, nameDamage(err).Error())
 	}
+}
+
+// nameDamage adds what to do to an error that says that the file is damaged.
+func nameDamage(err error) error {
+	if isCorrupt(err) && !errors.Is(err, ErrDamaged) {
+		return fmt.Errorf("%w (%w)", ErrDamaged, err)
+	}
+	return err
 }
 
 func (e *database) warned() []string {
