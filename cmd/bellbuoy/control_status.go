@@ -123,7 +123,10 @@ func (b *buoy) webhookStatus(ctx context.Context, s notify.WebhookState) (webhoo
 		w.SuccessRate = &rate
 	}
 	w.State, w.Since, w.Why = stateOfWebhook(s)
-	if s.Open {
+	switch {
+	case w.State == stateGone || w.State == stateDisabled:
+		w.NextAttempt = time.Time{} // none before it is enabled
+	case s.Open:
 		w.Circuit, w.NextAttempt = "open", s.ProbeAt
 	}
 	return w, nil
