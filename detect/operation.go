@@ -46,14 +46,20 @@ const (
 	ChartInfo // GET or HEAD below /api/…/charts
 )
 
-// String is the action in words; it labels metrics and the access log.
+// String labels metrics and the access log.
 func (a Action) String() string { return actionNames[a] }
 
+// Actions is how many actions there are.
+const Actions = len(actionNames)
+
 var actionNames = [...]string{
-	Other: "other", Ping: "ping", ManifestHead: "manifest head", ManifestGet: "manifest get", ManifestPut: "manifest put", ManifestDelete: "manifest delete",
-	BlobHead: "blob head", BlobGet: "blob get", BlobDelete: "blob delete", UploadStart: "upload start", UploadChunk: "upload chunk", UploadEnd: "upload end",
-	UploadInfo: "upload info", UploadCancel: "upload cancel", TagsList: "tags list", Referrers: "referrers", Catalog: "catalog", ChartPost: "chart post",
-	ProvenancePost: "provenance post", ChartGet: "chart get", ProvenanceGet: "provenance get", ArchiveGet: "archive get", ChartIndex: "chart index", ChartDelete: "chart delete", ChartInfo: "chart info",
+	Other: "other", Ping: "ping", ManifestHead: "manifest_head", ManifestGet: "manifest_get",
+	ManifestPut: "manifest_put", ManifestDelete: "manifest_delete", BlobHead: "blob_head", BlobGet: "blob_get",
+	BlobDelete: "blob_delete", UploadStart: "upload_start", UploadChunk: "upload_chunk", UploadEnd: "upload_end",
+	UploadInfo: "upload_info", UploadCancel: "upload_cancel", TagsList: "tags_list", Referrers: "referrers",
+	Catalog: "catalog", ChartPost: "chart_post", ProvenancePost: "provenance_post", ChartGet: "chart_get",
+	ProvenanceGet: "provenance_get", ArchiveGet: "archive_get", ChartIndex: "chart_index",
+	ChartDelete: "chart_delete", ChartInfo: "chart_info",
 }
 
 // WholeAnswer reports whether the answer is all of what was asked for.

@@ -9,7 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// logAccess writes one line for a finished exchange: no credentials, and of the query only the names.
+// logAccess writes one line for a finished exchange: no credentials, and of the query only the
+// names.
 func (x *exchange) logAccess() {
 	if x.g.Access == nil {
 		return
@@ -22,11 +23,11 @@ func (x *exchange) logAccess() {
 		zap.String("host", bounded(x.fwd.host, 255)),
 		zap.String("path", x.loggedPath()),
 		zap.Int("status", x.status()),
-		zap.Int64("bytes_in", x.received.Load()),
-		zap.Int64("bytes_out", x.answer.sent),
+		zap.Int64("bytes_in", x.wire.Received()),
+		zap.Int64("bytes_out", x.wire.Answer.Sent()),
 		zap.Duration("duration", time.Since(x.start)),
 		zap.String("upstream", x.op.Upstream),
-		zap.String("operation", operations[x.op.Action]),
+		zap.String("operation", x.op.Action.String()),
 		zap.String("user_agent", x.op.Client.UserAgent),
 	}
 	if x.in.URL.RawQuery != "" {

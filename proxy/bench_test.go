@@ -25,8 +25,9 @@ type forgetful struct{ detect.Ledger }
 
 func (forgetful) Record(...detect.Event) {}
 
-// BenchmarkManifestGet is a manifest's way through net/http's server, the proxy and detect, each time of another client. Client and upstream are in
-// this process too, but allocate nothing.
+// BenchmarkManifestGet is a manifest's way through net/http's server, the proxy and detect,
+// each time of another client. Client and upstream are in this process too, but allocate
+// nothing.
 func BenchmarkManifestGet(b *testing.B) {
 	manifest := manifestOf(5)
 	h, err := New(Options{

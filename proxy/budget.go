@@ -74,8 +74,8 @@ func (p *pool) give(client string, size int64) {
 	}
 }
 
-// shareOf is whose part of a budget a client uses: that of its address, of IPv6 that of its network,
-// because one host has as many addresses there as it likes.
+// shareOf is whose part of a budget a client uses: that of its address, of IPv6 that of its
+// network, because one host has as many addresses there as it likes.
 func shareOf(address string) string {
 	if !strings.Contains(address, ":") {
 		return address

@@ -9,8 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestOneClientLeavesRoom: a client that sends many long bodies, packed or not, takes its part of the memory and no more, by capacity; others
-// have theirs, and small bodies have their own.
+// TestOneClientLeavesRoom: a client that sends many long bodies, packed or not, takes its part
+// of the memory and no more, by capacity; others have theirs, and small bodies have their own.
 func TestOneClientLeavesRoom(t *testing.T) {
 	h := &Handler{kept: newBudget()}
 	h.kept.large.most, h.kept.large.mostOfClient = 12<<20, 4<<20

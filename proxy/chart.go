@@ -9,20 +9,22 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// chartReading reads a chart's upload while it passes by, in a goroutine of its own. It keeps no copy of it.
+// chartReading reads a chart's upload while it passes by, in a goroutine of its own. It keeps
+// no copy of it.
 type chartReading struct {
 	body *io.PipeWriter
 	done chan struct{}
 	up   detect.Upload // once done is closed
 }
 
-// chartCost is the memory that the reading of one upload takes: what unpacks it, and a Chart.yaml understood.
+// chartCost is the memory that the reading of one upload takes: what unpacks it, and a
+// Chart.yaml understood.
 const chartCost = 1 << 20
 
 var errAbandoned = errors.New("the upload broke off")
 
-// readChart begins the reading of the exchange's upload.
-func (x *exchange) readChart() *chartReading {
+// readChart begins the reading of an exchange's upload.
+func readChart(x *exchange) *chartReading {
 	body, w := io.Pipe()
 	c := &chartReading{body: w, done: make(chan struct{})}
 	contentType := x.in.Header.Get("Content-Type")
@@ -55,21 +57,21 @@ func (c *chartReading) abandon() {
 	}
 }
 
-// takeChart takes what a chart's upload holds. Where there was no memory to read it, its digest is all.
-func (g *gate) takeChart() {
-	op := &g.x.op
+// upload is what a chart's upload holds. Where there was no memory to read it, its digest is
+// all. mu is held.
+func (g *gate) upload() detect.Upload {
 	if g.chart == nil {
 		sent := g.sent.body("")
-		op.Upload = detect.Upload{Chart: &detect.Chart{Digest: sent.Digest, Size: sent.Size}, Err: errNoRoom}
-		return
+		return detect.Upload{Chart: &detect.Chart{Digest: sent.Digest, Size: sent.Size}, Err: errNoRoom}
 	}
-	op.Upload = g.chart.end()
+	return g.chart.end()
 }
 
 var errNoRoom = errors.New("too many charts were uploaded at the same time")
 
 // warnUnread warns of a chart that the upstream took and bellbuoy could not read.
-func (x *exchange) warnUnread(success bool) {
+func (w *write) warnUnread(success bool) {
+	x := w.x
 	err := x.op.Upload.Err
 	if !success || err == nil || !x.g.h.warned.first("chart "+x.route.Name, x.start) {
 		return

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// An upstream whose answer has no end where it should have one is given up: at once, and without memory for what it sends. The client gets an
-// error, or an answer that is cut, and never one that looks whole.
+// An upstream whose answer has no end where it should have one is given up: at once, and
+// without memory for what it sends. The client gets an error, or an answer that is cut, and
+// never one that looks whole.
 func TestEndlessUpstreams(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for _, tc := range []struct{ name, first, endless string }{
@@ -34,7 +35,7 @@ func TestEndlessUpstreams(t *testing.T) {
 					sent := make(chan int, 1)
 					s := newRawStand(t, serveRaw(t, func(c net.Conn) { sent <- tell(c, tc.first, tc.endless) }), nil)
 					if way == "plain" {
-						s.handler.now.Load().routes[0].fast = nil
+						s.handler.now.Load().routes[0].carriers.Fast = nil
 					}
 					whole, err := try(s, method)
 					if err == nil && whole.StatusCode < 500 {

@@ -23,7 +23,8 @@ import (
 // patience is for what comes soon: far more than anything takes, also on a busy machine.
 const patience = time.Minute
 
-// tracker is a fake that notes what it is told and checks the order: Start before End, Intend before Settle, each once.
+// tracker is a fake that notes what it is told and checks the order: Start before End, Intend
+// before Settle, each once.
 type tracker struct {
 	t *testing.T
 
@@ -341,7 +342,8 @@ func (s *stand) dial() net.Conn {
 	return c
 }
 
-// recorder is an upstream that notes the raw bytes of each request and gives its answer and closes the connection.
+// recorder is an upstream that notes the raw bytes of each request and gives its answer and
+// closes the connection.
 type recorder struct {
 	net.Listener
 	mu   sync.Mutex

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -24,7 +23,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
-// scripted is an upstream that answers /odd with given bytes, whatever they are, and everything else with the path that was asked for.
+// scripted is an upstream that answers /odd with given bytes, whatever they are, and everything
+// else with the path that was asked for.
 type scripted struct {
 	address string
 	mu      sync.Mutex
@@ -111,7 +111,7 @@ func pair(t testing.TB, address string) (fast, plain *Handler) {
 		}
 		made[i] = h
 	}
-	made[1].now.Load().routes[0].fast = nil
+	made[1].now.Load().routes[0].carriers.Fast = nil
 	return made[0], made[1]
 }
 
@@ -190,7 +190,8 @@ var oddAnswers = []string{
 	"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("y", 100001),
 }
 
-// compare asks for the odd answer by both ways, and then for something else, which must not be a leftover.
+// compare asks for the odd answer by both ways, and then for something else, which must not be
+// a leftover.
 func compare(t *testing.T, s *scripted, fast, plain *Handler, method string, answer []byte, end bool) {
 	t.Helper()
 	s.mu.Lock()
@@ -244,41 +245,6 @@ func TestFastReusesConnections(t *testing.T) {
 	}
 	if n := s.conns.Load(); n != 1 {
 		t.Errorf("%d connections for ten requests", n)
-	}
-}
-
-// Connections that nobody uses do not stay open for ever.
-func TestFastReapsIdleConnections(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	p := newFastPool(l.Addr().String(), patience)
-	defer p.close()
-	var conns []*fastConn
-	for range 3 {
-		c, err := p.get(t.Context(), true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, c)
-	}
-	for _, c := range conns {
-		p.put(c)
-	}
-	conns[0].idleSince, conns[1].idleSince = time.Now().Add(-keepIdle), time.Now().Add(-keepIdle)
-	p.reap()
-	if len(p.idle) != 1 || p.idle[0] != conns[2] || !p.reaping {
-		t.Errorf("%d stay, reaping %t", len(p.idle), p.reaping)
-	}
-	conns[2].idleSince = time.Now().Add(-keepIdle)
-	p.reap()
-	if len(p.idle) != 0 || p.reaping {
-		t.Errorf("%d stay, reaping %t", len(p.idle), p.reaping)
-	}
-	if _, err := conns[1].Conn.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("writing to a connection that was reaped: %v", err)
 	}
 }
 

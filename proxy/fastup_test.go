@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,11 +18,12 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
+	"github.com/bellbuoy/bellbuoy/proxy/carry"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// taker is an upstream that takes uploads. To /odd it gives an answer of given bytes when it has read so many of the body; to all others one that
-// tells what has come.
+// taker is an upstream that takes uploads. To /odd it gives an answer of given bytes when it
+// has read so many of the body; to all others one that tells what has come.
 type taker struct {
 	address string
 	conns   atomic.Int32
@@ -32,10 +32,10 @@ type taker struct {
 
 	mu     sync.Mutex
 	answer []byte
-	after  int64     // bytes of the body before the answer; negative: all
-	close  bool      // the connection after the answer, whatever is still to come
-	seen   string    // the last request for /odd that was read to its end
-	pool   *fastPool // of the handler in front
+	after  int64       // bytes of the body before the answer; negative: all
+	close  bool        // the connection after the answer, whatever is still to come
+	seen   string      // the last request for /odd that was read to its end
+	fast   *carry.Fast // of the handler in front
 }
 
 func newTaker(t testing.TB) *taker {
@@ -68,8 +68,9 @@ func (k *taker) serve(c net.Conn) {
 	}
 }
 
-// goesOn tells, after an odd answer, whether another request comes. Half an answer is waited for in vain; that it was a whole one shows where the
-// connection is kept for the next request: closing it then might cost that one.
+// goesOn tells, after an odd answer, whether another request comes. Half an answer is waited
+// for in vain; that it was a whole one shows where the connection is kept for the next request:
+// closing it then might cost that one.
 func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
@@ -77,7 +78,7 @@ func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
 		if err == nil {
 			return c.SetReadDeadline(time.Time{}) == nil
 		}
-		if !timedOut(err) || !k.kept(c.RemoteAddr()) {
+		if !carry.TimedOut(err) || !k.kept(c.RemoteAddr()) {
 			return false
 		}
 	}
@@ -86,14 +87,9 @@ func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
 // kept tells whether a connection waits for its next request.
 func (k *taker) kept(address net.Addr) bool {
 	k.mu.Lock()
-	pool := k.pool
+	fast := k.fast
 	k.mu.Unlock()
-	if pool == nil {
-		return false
-	}
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	return slices.ContainsFunc(pool.idle, func(f *fastConn) bool { return f.Conn.LocalAddr().String() == address.String() })
+	return fast != nil && fast.Idle(address)
 }
 
 // odd gives the odd answer, and tells whether the connection goes on.
@@ -136,9 +132,9 @@ func (k *taker) give(h *Handler, path string, body []byte, chunked bool) outcome
 		r = httptest.NewRequest(methodOf(path), path, unsized{bytes.NewReader(body)})
 	}
 	r.Header.Set("Content-Type", "application/octet-stream")
-	if fast := h.now.Load().routes[0].fast; fast != nil {
+	if fast := h.now.Load().routes[0].carriers.Fast; fast != nil {
 		k.mu.Lock()
-		k.pool = &fast.pool
+		k.fast = fast
 		k.mu.Unlock()
 	}
 	got := handle(h, r)
@@ -151,16 +147,15 @@ func (k *taker) give(h *Handler, path string, body []byte, chunked bool) outcome
 	return got
 }
 
-// awaitClosed waits until a connection that the upstream has closed is seen to be: the next upload would not be sent twice.
+// awaitClosed waits until a connection that the upstream has closed is seen to be: the next
+// upload would not be sent twice.
 func awaitClosed(h *Handler, address net.Addr) {
-	fast := h.now.Load().routes[0].fast
+	fast := h.now.Load().routes[0].carriers.Fast
 	if fast == nil {
 		return
 	}
-	for _, c := range fast.pool.idle {
-		for c.Conn.LocalAddr().String() == address.String() && c.silent() {
-			time.Sleep(time.Millisecond)
-		}
+	for fast.Idle(address) {
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -176,7 +171,8 @@ func methodOf(path string) string {
 	return "PATCH"
 }
 
-// compareUploads uploads to a place by both ways, and then uploads something else, whose answer must not be a leftover.
+// compareUploads uploads to a place by both ways, and then uploads something else, whose answer
+// must not be a leftover.
 func compareUploads(t *testing.T, k *taker, fast, plain *Handler, place string, body []byte, chunked bool, answer []byte, end bool) {
 	t.Helper()
 	k.mu.Lock()
@@ -230,7 +226,8 @@ func FuzzUploadEqualsPlain(f *testing.F) {
 	})
 }
 
-// An answer that comes before the end of the body is the client's, also where the upstream closes its connection at once.
+// An answer that comes before the end of the body is the client's, also where the upstream
+// closes its connection at once.
 func TestEarlyAnswersToUploads(t *testing.T) {
 	k := newTaker(t)
 	fast, _ := pair(t, k.address)
@@ -259,7 +256,8 @@ func TestEarlyAnswersToUploads(t *testing.T) {
 	}
 }
 
-// hasAll tells whether all of a body came after an odd answer: a busy machine may be through with it before it sees the answer.
+// hasAll tells whether all of a body came after an odd answer: a busy machine may be through
+// with it before it sees the answer.
 func (k *taker) hasAll() bool {
 	for until := time.Now().Add(patience); !k.all.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
@@ -281,7 +279,8 @@ func TestUploadsReuseConnections(t *testing.T) {
 	}
 }
 
-// frontOf starts a Server in front of a Handler: its connections are those that uploads come on in earnest.
+// frontOf starts a Server in front of a Handler: its connections are those that uploads come on
+// in earnest.
 func frontOf(t *testing.T, h http.Handler) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

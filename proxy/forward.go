@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/carry"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// forwarded is what is known of the client's end of the connection: by bellbuoy itself and, where the peer is a trusted proxy, by its word.
+// forwarded is what is known of the client's end of the connection: by bellbuoy itself and,
+// where the peer is a trusted proxy, by its word.
 type forwarded struct {
 	peer    netip.Addr // who connected; zero where it is no IP address (a Unix socket)
 	behind  bool       // peer is the source that a PROXY header names
@@ -46,7 +48,8 @@ func (g *generation) seen(r *http.Request) forwarded {
 	return f
 }
 
-// believe takes a trusted proxy's word. X-Forwarded-* goes before Forwarded: proxies that send both keep the former up to date.
+// believe takes a trusted proxy's word. X-Forwarded-* goes before Forwarded: proxies that send
+// both keep the former up to date.
 func (f *forwarded) believe(h http.Header, trusted []netip.Prefix) {
 	element := firstElement(h.Get("Forwarded"))
 	if list := h.Values("X-Forwarded-For"); len(list) > 0 {
@@ -70,9 +73,9 @@ func (f *forwarded) believe(h http.Header, trusted []netip.Prefix) {
 	}
 }
 
-// ClientNetwork is the address under which the client of a request is counted: the peer's, or where
-// the peer is a trusted proxy the one that its headers name; of IPv6 the network of 64 bits. The zero
-// one where that is no IP address.
+// ClientNetwork is the address under which the client of a request is counted: the peer's, or
+// where the peer is a trusted proxy the one that its headers name; of IPv6 the network of 64
+// bits. The zero one where that is no IP address.
 func ClientNetwork(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	g := generation{Options: Options{TrustedProxies: trusted}}
 	client, err := netip.ParseAddr(g.seen(r).address)
@@ -82,7 +85,8 @@ func ClientNetwork(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	return listen.Network(client)
 }
 
-// clientAddress is the last address of the list that is not a trusted proxy: whatever stands before it was written by somebody who is not trusted.
+// clientAddress is the last address of the list that is not a trusted proxy: whatever stands
+// before it was written by somebody who is not trusted.
 func clientAddress(list []string, trusted []netip.Prefix, otherwise string) string {
 	found := otherwise
 	for _, entry := range slices.Backward(list) {
@@ -109,8 +113,8 @@ func addressIn(s string) netip.Addr {
 	return netip.Addr{}
 }
 
-// schemeFor is the scheme that the client sees (DESIGN §4.3): a trusted peer's word; else https where this connection is TLS or the host is that of an
-// external_url with https; else http.
+// schemeFor is the scheme that the client sees (DESIGN §4.3): a trusted peer's word; else https
+// where this connection is TLS or the host is that of an external_url with https; else http.
 func (f *forwarded) schemeFor(rt *route, r *http.Request) string {
 	switch {
 	case f.scheme != "":
@@ -145,25 +149,24 @@ func (f *forwarded) namesUpstream(rt *route) bool {
 	return f.peer.IsLoopback() && !f.behind && f.silent
 }
 
-// dress gives an upstream's request its forwarding headers. out has the client's own, as they came.
-func (f *forwarded) dress(out http.Header, scheme, identityHeader string) {
-	if !f.trusted {
-		dropForwarding(out, identityHeader)
-	}
+// headers appends the forwarding headers that the upstream gets to fields, which replace the
+// client's own. in is the client's header, of which a trusted proxy's lists are continued.
+func (f *forwarded) headers(fields []carry.Field, in http.Header, scheme string) []carry.Field {
 	peer := f.peerName()
-	if prior := out["X-Forwarded-For"]; len(prior) > 0 {
+	if prior := in["X-Forwarded-For"]; f.trusted && len(prior) > 0 {
 		peer = strings.Join(prior, ", ") + ", " + peer
 	}
-	out["X-Forwarded-For"] = []string{peer}
-	out["X-Forwarded-Proto"] = []string{scheme}
+	fields = append(fields, carry.Field{Name: "X-Forwarded-For", Value: peer}, carry.Field{Name: "X-Forwarded-Proto", Value: scheme})
 	if f.host != "" {
-		out["X-Forwarded-Host"] = []string{f.host}
+		fields = append(fields, carry.Field{Name: "X-Forwarded-Host", Value: f.host})
 	}
-	if prior := out["Forwarded"]; len(prior) > 0 {
-		out["Forwarded"] = []string{strings.Join(prior, ", ") + ", for=" + forwardedNode(f.peer)}
+	if prior := in["Forwarded"]; f.trusted && len(prior) > 0 {
+		fields = append(fields, carry.Field{Name: "Forwarded", Value: strings.Join(prior, ", ") + ", for=" + forwardedNode(f.peer)})
 	}
+	return fields
 }
 
+// peerName is how the upstream's X-Forwarded-For names the peer.
 func (f *forwarded) peerName() string {
 	switch {
 	case !f.peer.IsValid():
@@ -184,29 +187,13 @@ func forwardedNode(a netip.Addr) string {
 	return a.String()
 }
 
-// forwardingHeader tells whether a header speaks for somebody in front. name is canonical.
-func forwardingHeader(name string) bool {
-	return name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-")
-}
-
 func anyForwarding(h http.Header, identityHeader string) bool {
 	for name := range h {
-		if forwardingHeader(name) {
+		if carry.IsForwarding(name) {
 			return true
 		}
 	}
 	return identityHeader != "" && h.Get(identityHeader) != ""
-}
-
-func dropForwarding(h http.Header, identityHeader string) {
-	for name := range h {
-		if forwardingHeader(name) {
-			delete(h, name)
-		}
-	}
-	if identityHeader != "" {
-		h.Del(identityHeader)
-	}
 }
 
 // firstElement are the parameters of the first element of a Forwarded header.
@@ -234,7 +221,8 @@ func firstOf(list string) string {
 	return strings.TrimSpace(first)
 }
 
-// plausibleHost tells whether s may be a host with or without port: it will stand in headers and payloads.
+// plausibleHost tells whether s may be a host with or without port: it will stand in headers
+// and payloads.
 func plausibleHost(s string) bool {
 	return s != "" && len(s) <= 255 && strings.IndexFunc(s, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(".-_:[]", c)

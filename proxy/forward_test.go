@@ -252,7 +252,8 @@ func TestLocations(t *testing.T) {
 	}
 }
 
-// Where an upstream's Location leads to another upstream, or nowhere, bellbuoy warns once and names the key that mends it.
+// Where an upstream's Location leads to another upstream, or nowhere, bellbuoy warns once and
+// names the key that mends it.
 func TestLocationAstray(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	paths := []string(nil)
@@ -280,7 +281,8 @@ func TestLocationAstray(t *testing.T) {
 	}
 }
 
-// A registry whose API lies below a path: what clients ask for is put below it, except for paths and what lies below it already.
+// A registry whose API lies below a path: what clients ask for is put below it, except for
+// paths and what lies below it already.
 func TestURLWithPath(t *testing.T) {
 	for _, fast := range []bool{true, false} {
 		for _, c := range []struct{ sent, want, repository string }{
@@ -297,7 +299,7 @@ func TestURLWithPath(t *testing.T) {
 				o.Upstreams[0].URL.Path, o.Upstreams[0].Paths = "/artifactory/api/docker/hub", []string{"/further"}
 			})
 			if !fast {
-				s.handler.now.Load().routes[0].fast = nil
+				s.handler.now.Load().routes[0].carriers.Fast = nil
 			}
 			s.raw("GET " + c.sent + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 			line, _, _ := strings.Cut(rec.requests()[0], "\r\n")

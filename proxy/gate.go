@@ -10,57 +10,58 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/track"
+	"github.com/bellbuoy/bellbuoy/proxy/carry"
 )
 
 var (
-	// errWithheld ends a write whose intent could not be committed: its last byte did not go upstream.
-	errWithheld = errors.New("the store cannot keep the event: the write was not forwarded")
-	// errAnswered ends the body of a write that the upstream answered before it had all of it.
-	errAnswered = errors.New("the upstream has answered")
 	// errEarly is why a chart is not known that the upstream took before it had all of it.
 	errEarly = errors.New("the upstream answered before it had all of the upload")
 	// errWriteTimeout is the cause when a detached write took longer than limits.write_timeout.
 	errWriteTimeout = errors.New("the upstream did not answer the write in time")
 )
 
-// gate is a write's body on its way to the upstream. It keeps a copy for reading, and withholds the end (the last byte of a body of known
-// length, the end of one without) until the intent is committed. A body that breaks off never gets that far.
+// gate is a write's body on its way to the upstream. It keeps a copy for reading, and withholds the
+// end (the last byte of a body of known length, the end of one without) until the intent is
+// committed. A body that breaks off never gets that far.
 //
-// The transport reads it in a goroutine of its own, and the upstream may answer at any time: mu decides which came first.
-// Until close, the exchange's op belongs to whoever holds mu.
+// The carrier reads it in a goroutine of its own, and the upstream may answer at any time: mu
+// decides which came first. Until close, the gate owns the exchange's Operation and the copy,
+// and the goroutine that holds mu may use them; close hands both to the handler. What is read
+// after that goes upstream and is looked at no more.
 type gate struct {
 	x      *exchange
 	cancel context.CancelCauseFunc
 	body   io.ReadCloser
-	left   int64 // bytes to come; negative: unknown
-	sent   kept
-	chart  *chartReading // of a chart's upload; nil: there is no memory for it
+	left   int64         // bytes to come; negative: unknown
 	held   []byte        // the last byte, withheld
-	before <-chan *found // what stands there now; nil: nobody asks
 	err    error         // why no more is read
+	before <-chan *found // what stands there now; nil: nothing is looked up
 
 	mu      sync.Mutex
-	told    bool // the Tracker was told of the intent
-	closed  bool // there is an answer, or there will be none
-	settled bool // the intent was handed over
+	op      *detect.Operation // nil once closed
+	sent    kept
+	chart   *chartReading // of a chart's upload; nil: there is no memory for it
+	told    bool          // the Tracker was told of the intent
 	intent  *track.Intent
 	timeout *time.Timer // of the detached write
 }
 
-func newGate(x *exchange, cancel context.CancelCauseFunc) *gate {
-	g := &gate{x: x, cancel: cancel, body: x.upload(), left: x.in.ContentLength}
-	if x.op.Action == detect.ChartPost {
-		g.sent = x.g.h.keeping(0, x.in.ContentLength, "", x.op.Client.Address)
+// open makes the gate the owner of the exchange's Operation. cancel ends the request.
+func (g *gate) open(x *exchange, cancel context.CancelCauseFunc) {
+	g.x, g.cancel, g.body, g.left = x, cancel, x.wire.Upload(), x.in.ContentLength
+	g.op, x.op = x.op, nil
+	address := g.op.Client.Address
+	if g.op.Action == detect.ChartPost {
+		g.sent = x.g.h.keeping(0, x.in.ContentLength, "", address)
 		if g.sent.afford(chartCost) {
-			g.chart = x.readChart()
+			g.chart = readChart(x)
 		} else {
 			g.sent.limit, g.sent.over, g.sent.sum = 1, true, sha256.New()
 		}
 	} else {
-		g.sent = x.g.h.keeping(maxManifest, x.in.ContentLength, x.in.Header.Get("Content-Encoding"), x.op.Client.Address)
+		g.sent = x.g.h.keeping(maxManifest, x.in.ContentLength, x.in.Header.Get("Content-Encoding"), address)
 	}
-	g.before = x.lookBefore()
-	return g
+	g.before = lookup{x, g.op}.begin()
 }
 
 // Read passes the next piece on, and the last one only after the commit.
@@ -72,8 +73,7 @@ func (g *gate) Read(p []byte) (int, error) {
 		return g.last(p)
 	}
 	n, err := g.body.Read(p)
-	g.sent.write(p[:n])
-	g.chart.write(p[:n])
+	g.keep(p[:n])
 	if g.left > 0 {
 		g.left -= int64(n)
 	}
@@ -84,7 +84,7 @@ func (g *gate) Read(p []byte) (int, error) {
 	case err == io.EOF && n > 0:
 		return n, nil // a body without length: its end is withheld
 	case err == io.EOF && g.left > 0:
-		g.err = clientError{io.ErrUnexpectedEOF}
+		g.err = carry.Incomplete()
 	case err == io.EOF:
 		g.err = io.EOF
 		if err := g.commit(); err != nil {
@@ -96,6 +96,17 @@ func (g *gate) Read(p []byte) (int, error) {
 	return n, g.err
 }
 
+// keep looks at a piece of the body, unless the gate is closed.
+func (g *gate) keep(piece []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.op != nil {
+		g.sent.write(piece)
+		g.chart.write(piece)
+	}
+}
+
+// last commits, and then passes on the last byte.
 func (g *gate) last(p []byte) (int, error) {
 	if g.err = g.commit(); g.err != nil {
 		return 0, g.err
@@ -107,27 +118,28 @@ func (g *gate) last(p []byte) (int, error) {
 // Close ends the watching of the body.
 func (g *gate) Close() error { return g.body.Close() }
 
-// commit commits the intent, and starts the time that a detached write has. An error means that the end must not go upstream.
+// commit commits the intent, and starts the time that a detached write has. After an error the end
+// must not go upstream.
 func (g *gate) commit() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed {
-		return errAnswered
+	if g.op == nil {
+		return carry.ErrAnswered
 	}
 	if g.told {
 		return nil
 	}
-	g.x.up.pause(true) // the store has a limit of its own
-	defer g.x.up.pause(false)
-	g.read()
+	g.x.wire.PauseUpload(true) // the store has a limit of its own
+	defer g.x.wire.PauseUpload(false)
+	g.understand()
 	g.told = true
-	if g.x.op.Action == detect.ChartPost && g.x.op.Upload.Empty() {
+	if g.op.Action == detect.ChartPost && g.op.Upload.Empty() {
 		return nil
 	}
-	g.awaitFound()
+	g.awaitFound(g.op)
 	var err error
-	if g.intent, err = g.x.intend(); err != nil && g.x.g.Refuse {
-		return errWithheld
+	if g.intent, err = g.intend(g.op); err != nil && g.x.g.Refuse {
+		return carry.ErrWithheld
 	}
 	if limit := g.x.g.Limits.WriteTimeout; limit > 0 {
 		g.timeout = time.AfterFunc(limit, func() { g.cancel(errWriteTimeout) })
@@ -135,63 +147,67 @@ func (g *gate) commit() error {
 	return nil
 }
 
-// read understands the body as far as it was kept.
-func (g *gate) read() {
-	op := &g.x.op
-	switch op.Action {
+// understand reads the body as far as it was kept. mu is held.
+func (g *gate) understand() {
+	switch g.op.Action {
 	case detect.ManifestPut:
-		op.Sent = g.sent.body(mediaType(g.x.in.Header))
+		g.op.Sent = g.sent.body(mediaType(g.x.in.Header))
 	case detect.ChartPost:
-		g.takeChart()
+		g.op.Upload = g.upload()
 	}
 }
 
-// awaitFound takes what the look-up found, which has a limit of its own. What a chart's upload would replace can be asked only now.
-func (g *gate) awaitFound() {
-	if g.before == nil && g.x.op.Upload.Chart != nil {
-		g.before = g.x.lookBefore()
+// awaitFound takes the result of the look-up, which has a limit of its own. What an upload of a
+// chart would replace can be looked up only now.
+func (g *gate) awaitFound(op *detect.Operation) {
+	if g.before == nil && op.Upload.Chart != nil {
+		g.before = lookup{g.x, op}.begin()
 	}
 	if g.before != nil {
-		g.x.op.Before = <-g.before
+		op.Before = <-g.before
 	}
 }
 
-// close ends the gate: no intent is made after it. It returns the one that was made, for the caller to settle, leave or drop, and whether the Tracker was told at all.
+// close hands the Operation and the copy of the body to the handler: no intent is made after
+// it. The first call returns the intent that was made, for the caller to settle, leave or drop,
+// and whether the Tracker was told at all; later calls return no intent.
 func (g *gate) close() (intent *track.Intent, told bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.closed && g.timeout != nil {
-		g.timeout.Stop()
-	}
-	g.closed = true
-	if g.settled {
+	if g.op == nil {
 		return nil, g.told
 	}
-	g.settled = true
+	if g.timeout != nil {
+		g.timeout.Stop()
+	}
+	g.x.op, g.op = g.op, nil
 	return g.intent, g.told
 }
 
-// late makes the intent of a write that the upstream took before it had all of the body.
+// late makes the intent of a write that the upstream took before it had all of the body. The
+// gate is closed.
 func (g *gate) late() *track.Intent {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.awaitFound()
-	g.told = true
-	if g.x.op.Action == detect.ChartPost {
-		g.x.op.Upload = detect.Upload{Chart: &detect.Chart{}, Err: errEarly}
+	op := g.x.op
+	g.awaitFound(op)
+	if op.Action == detect.ChartPost {
+		op.Upload = detect.Upload{Chart: &detect.Chart{}, Err: errEarly}
 	}
-	g.intent, _ = g.x.intend()
-	return g.intent
+	intent, _ := g.intend(op)
+	return intent
 }
 
-// abandon leaves an intent that nobody took charge of, and gives memory back. A nil gate has none.
-func (g *gate) abandon() {
-	if g == nil {
-		return
+// intend commits the intent of a write whose body has arrived. The caller owns op.
+func (g *gate) intend(op *detect.Operation) (in *track.Intent, err error) {
+	x := g.x
+	x.name.vouch(op)
+	done := x.guarded("Intend", func() { in, err = x.g.Tracker.Intend(x.wire.Context(), op) })
+	if !done {
+		in, err = nil, errObserver
 	}
-	if intent, _ := g.close(); intent != nil {
-		g.x.guarded("LeaveOpen", func() { g.x.g.Tracker.LeaveOpen(intent) })
+	if err != nil {
+		x.g.warnStore("committing an intent failed", err)
 	}
-	g.chart.abandon()
-	g.sent.release()
+	return in, err
 }
+
+var errObserver = errors.New("observing failed")

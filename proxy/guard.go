@@ -10,7 +10,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// guarded runs observing code. A panic in it is counted and logged, and the request goes on; guarded then returns false.
+// guarded runs observing code. A panic in it is counted and logged, and the request goes on;
+// guarded then returns false.
 func (x *exchange) guarded(where string, observe func()) (ok bool) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -31,7 +32,8 @@ func (g *generation) panicked(where string, v any) {
 	}
 }
 
-// warnSpoofed counts forwarding headers of peers that are not trusted, and warns of them now and then.
+// warnSpoofed counts forwarding headers of peers that are not trusted, and warns of them now
+// and then.
 func (g *generation) warnSpoofed(peer netip.Addr) {
 	g.Metrics.spoofed.Inc()
 	if g.h.warned.first("spoofed", time.Now()) {

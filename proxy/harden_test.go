@@ -85,7 +85,8 @@ func TestIncompleteChunksAreNoWholeBody(t *testing.T) {
 	}
 }
 
-// What stands behind a broken body is no request: with the connection kept, it would be read as one.
+// What stands behind a broken body is no request: with the connection kept, it would be read as
+// one.
 func TestNothingFollowsABrokenBody(t *testing.T) {
 	for _, method := range []string{"PUT /v2/a/manifests/v1", "PATCH /v2/a/blobs/uploads/1", "GET /v2/a/tags/list"} {
 		rec := newRecorder(t, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")

@@ -16,8 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// A blob's PUT, or its POST in one piece, that the registry hashes for half an hour is not cut by any of the limits as they are by default; other
-// requests are, in their time.
+// A blob's PUT, or its POST in one piece, that the registry hashes for half an hour is not cut
+// by any of the limits as they are by default; other requests are, in their time.
 func TestHashingTakesItsTime(t *testing.T) {
 	const hashing = 30 * time.Minute
 	for _, tc := range []struct {
@@ -41,8 +41,8 @@ func TestHashingTakesItsTime(t *testing.T) {
 				defer synctest.Wait()
 				defer cancel()
 				rt := h.now.Load().routes[0]
-				rt.fast = nil // its connections are the kernel's, whose time is not virtual
-				rt.carrier.DialContext, rt.patient.DialContext = hasher(ctx, hashing), hasher(ctx, hashing)
+				rt.carriers.Fast = nil // its connections are the kernel's, whose time is not virtual
+				rt.carriers.Reverse.Transport.DialContext, rt.carriers.Reverse.Patient.DialContext = hasher(ctx, hashing), hasher(ctx, hashing)
 				if tc.method == "GET" {
 					body = nil
 				}
@@ -88,7 +88,7 @@ func TestHashingOnTheFastPath(t *testing.T) {
 		time.Sleep(4 * limit)
 		w.WriteHeader(http.StatusCreated)
 	}), func(o *Options) { o.Limits.UpstreamResponseHeader, o.Limits.StalledBody = limit, limit })
-	if s.handler.now.Load().routes[0].fast == nil {
+	if s.handler.now.Load().routes[0].carriers.Fast == nil {
 		t.Skip("there is none")
 	}
 	for _, target := range []string{"PUT /v2/a/blobs/uploads/1?digest=sha256:aa", "POST /v2/a/blobs/uploads/?digest=sha256:aa"} {

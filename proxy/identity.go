@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/x509"
+	"hash/maphash"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,8 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Identity says where the operator's name comes from; the first source that yields a name counts: the trusted header, the token's claims, the
-// Basic user, the client certificate.
+// Identity says where the operator's name comes from; the first source that yields a name
+// counts: the trusted header, the token's claims, the Basic user, the client certificate.
 type Identity struct {
 	// Header holds the name, if a trusted proxy sets it. "": none.
 	Header string
@@ -26,39 +27,55 @@ type Identity struct {
 	TrustClaims bool
 }
 
-// identify finds the name of the client. A name that nothing vouches for is Claimed. Where the upstream's word is not known it is
-// asked for: about a write meanwhile, about a read once that has succeeded (the name in any other does not matter). vouch takes it.
-func (x *exchange) identify() {
-	name, vouched := x.name()
+// identification finds the operator's name in a request, and what vouches for it. The goroutine
+// that owns the Operation uses it.
+type identification struct {
+	x         *exchange
+	asking    *probe        // asks the upstream whether it vouches for the name; nil: it is not asked
+	through   *probe        // of the token server, with a made-up login; nil: the name does not come from the login that fetched a token
+	fetches   *fetchedToken // what is known of the token that the answer holds; nil: the request fetches none
+	unsure    bool          // it is not known whether the upstream vouches for the name
+	forbidden bool          // the upstream vouches for the name if it answers 2xx
+}
+
+// identify finds the name of the client. A name that nothing vouches for is Claimed. Where it
+// is not known whether the upstream vouches for names, the upstream is asked: about a write
+// meanwhile, about a read once that has succeeded (in any other the name does not matter).
+// vouch takes the answer.
+func (n *identification) identify(op *detect.Operation) {
+	name, vouched := n.name(op)
 	if name == "" {
 		return
 	}
 	if !vouched {
-		word := x.word()
-		vouched = word == detect.Asks && x.through.refused()
-		x.unsure = word == detect.Unheard
-		x.forbidden = word == detect.Forbids
+		word := n.word(op)
+		vouched = word == detect.Asks && n.through.refused()
+		n.unsure = word == detect.Unheard
+		n.forbidden = word == detect.Forbids
 	}
-	x.setName(name, vouched)
-	if x.unsure && x.op.Action.Writes() {
-		x.asking = x.ask()
+	setName(op, name, vouched)
+	if n.unsure && op.Action.Writes() {
+		n.asking = n.ask(op)
 	}
 }
 
-func (x *exchange) setName(name string, vouched bool) {
+func setName(op *detect.Operation, name string, vouched bool) {
 	if vouched {
-		x.op.Client.Operator, x.op.Client.Claimed = name, ""
+		op.Client.Operator, op.Client.Claimed = name, ""
 	} else {
-		x.op.Client.Operator, x.op.Client.Claimed = "", name
+		op.Client.Operator, op.Client.Claimed = "", name
 	}
 }
 
-func (x *exchange) word() detect.Word {
-	return x.g.h.evidence.Word(x.op.Upstream, x.op.Repository, x.op.Action.Access(), time.Now())
+// word is what is known of whether the upstream vouches for names.
+func (n *identification) word(op *detect.Operation) detect.Word {
+	return n.x.g.h.evidence.Word(op.Upstream, op.Repository, op.Action.Access(), time.Now())
 }
 
-// name is the first name that the request yields, and whether something but the upstream vouches for it.
-func (x *exchange) name() (name string, vouched bool) {
+// name is the first name that the request yields, and whether something but the upstream
+// vouches for it.
+func (n *identification) name(op *detect.Operation) (name string, vouched bool) {
+	x := n.x
 	id := &x.g.Identity
 	if id.Header != "" && x.fwd.trusted {
 		if name = bounded(strings.TrimSpace(x.in.Header.Get(id.Header)), detect.MaxOperator); name != "" {
@@ -70,7 +87,7 @@ func (x *exchange) name() (name string, vouched bool) {
 			return name, vouched || id.TrustClaims
 		}
 		if token, ok := detect.BearerToken(authorization); ok && id.Verify == nil {
-			if name = x.fetchedBy(token); name != "" {
+			if name = n.fetchedBy(token); name != "" {
 				return name, false
 			}
 		}
@@ -109,7 +126,8 @@ type probe struct {
 	refuses bool // of a token server: it refuses a made-up login; read after done
 }
 
-// refused reports whether a token server has refused a made-up login. A nil probe is of a name that came without one.
+// refused reports whether a token server has refused a made-up login. A nil probe is of a name
+// that came without one.
 func (p *probe) refused() bool { return p == nil || !p.pending() && p.refuses }
 
 // await waits for the answer, within its time. A nil probe has none.
@@ -146,101 +164,130 @@ const (
 	probeTime  = 2 * time.Second
 )
 
-// ask asks the upstream without credentials what the client asks with them, unless it was asked lately or the client has caused
-// too many look-ups. It returns nil where there is nothing to wait for.
-func (x *exchange) ask() *probe {
-	method, uri, as := x.anonymously()
+// ask asks the upstream without credentials what the client asks with them, unless it was asked
+// lately or the client has caused too many look-ups. It returns nil where there is nothing to
+// wait for.
+func (n *identification) ask(op *detect.Operation) *probe {
+	x := n.x
+	method, uri, as := n.anonymously(op)
 	if method == "" || x.route.Asker == nil {
 		return nil
 	}
-	key := probeKey{x.op.Upstream, x.op.Repository, as.Access()}
+	key := probeKey{op.Upstream, op.Repository, as.Access()}
 	x.g.h.probing.Lock()
 	defer x.g.h.probing.Unlock()
 	if p, ok := x.g.h.probed.Get(key); ok && x.start.Sub(p.at) < probeEvery {
 		return p
 	}
-	if !x.g.h.lookups.AllowN(x.op.Client.Address, dearLookup) {
+	if !x.g.h.lookups.AllowN(op.Client.Address, dearLookup) {
 		return nil
 	}
 	p := &probe{done: make(chan struct{}), at: x.start}
 	x.g.h.probed.Add(key, p)
-	go x.probe(p, method, uri, as)
+	go n.probe(p, key, method, uri, as)
 	return p
 }
 
-func (x *exchange) probe(p *probe, method, uri string, as detect.Action) {
+// probe asks the upstream. as is the action that its answer tells of.
+func (n *identification) probe(p *probe, key probeKey, method, uri string, as detect.Action) {
+	x := n.x
 	defer close(p.done)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.in.Context()), probeTime)
 	defer cancel()
 	x.guarded("Probe", func() {
 		if status, err := x.route.Asker.Probe(ctx, method, uri); err == nil {
-			x.g.h.evidence.Probed(x.op.Upstream, x.op.Repository, as, status, time.Now())
+			x.g.h.evidence.Probed(key.upstream, key.repository, as, status, time.Now())
 		}
 	})
 }
 
-// anonymously is the question that tells whether anybody might have done what the client does: a read as HEAD of the same (a chart's
-// as GET); a chart's write as POST of nothing; a write to a repository as the end of an upload that nobody began, without body and
-// digest: it can complete nothing and creates nothing, whoever lets it in. method "" is no question.
-func (x *exchange) anonymously() (method, uri string, as detect.Action) {
-	switch a := x.op.Action; a {
+// anonymously is the question that tells whether anybody might have done what the client does:
+// a read as HEAD of the same (a chart's as GET); a chart's write as POST of nothing; a write to
+// a repository as the end of an upload that nobody began, without body and digest: it can
+// complete nothing and creates nothing, whoever lets it in. method "" is no question.
+func (n *identification) anonymously(op *detect.Operation) (method, uri string, as detect.Action) {
+	x := n.x
+	switch a := op.Action; a {
 	case detect.ManifestHead, detect.ManifestGet, detect.BlobHead, detect.BlobGet:
 		return http.MethodHead, x.target, a
 	case detect.ChartGet, detect.ArchiveGet:
 		return http.MethodGet, x.target, a // ChartMuseum answers every HEAD with 404; the body is not read
 	case detect.ManifestPut, detect.ManifestDelete, detect.UploadStart, detect.UploadEnd:
-		path := url.URL{Path: x.route.PathPrefix + "/v2/" + x.op.Repository + "/blobs/uploads/" + uuid.NewString()}
+		path := url.URL{Path: x.route.PathPrefix + "/v2/" + op.Repository + "/blobs/uploads/" + uuid.NewString()}
 		return http.MethodPut, path.EscapedPath(), detect.UploadEnd
 	case detect.ChartPost:
 		path, _, _ := strings.Cut(x.target, "?")
 		return http.MethodPost, path, a
 	case detect.ChartDelete:
-		head, _, _ := strings.Cut(x.target, "/charts/"+x.op.Chart)
+		head, _, _ := strings.Cut(x.target, "/charts/"+op.Chart)
 		return http.MethodPost, head + "/charts", detect.ChartPost
 	}
 	return "", "", detect.Other
 }
 
+// answered learns from the upstream's answer. op has its status.
+func (n *identification) answered(op *detect.Operation, res *http.Response) {
+	if n.x.in.Header.Get("Authorization") == "" {
+		n.noteAnonymous(op)
+	}
+	if res.StatusCode == http.StatusUnauthorized {
+		n.noteRealm(res.Header)
+	}
+	if res.StatusCode < 400 {
+		n.succeeded(op)
+	}
+}
+
 // noteAnonymous remembers how the upstream answered a client without credentials.
-func (x *exchange) noteAnonymous(action detect.Action, status int) {
-	switch action {
+func (n *identification) noteAnonymous(op *detect.Operation) {
+	switch op.Action {
 	case detect.Other, detect.Catalog:
 		return
 	}
-	x.g.h.evidence.Anonymous(x.op.Upstream, x.op.Repository, action, status, time.Now())
+	n.x.g.h.evidence.Anonymous(op.Upstream, op.Repository, op.Action, op.Status, time.Now())
 }
 
 // succeeded is told that the upstream has done, or is about to do, what the client asked for.
-func (x *exchange) succeeded(status int) {
-	if x.unsure && x.asking == nil && x.op.Client.Claimed != "" {
-		x.asking = x.ask()
+func (n *identification) succeeded(op *detect.Operation) {
+	if n.unsure && n.asking == nil && op.Client.Claimed != "" {
+		n.asking = n.ask(op)
 	}
-	x.unsure = false
-	if status >= 300 {
+	n.unsure = false
+	if op.Status >= 300 {
 		return
 	}
-	if x.forbidden && x.op.Client.Claimed != "" && x.through.refused() {
-		x.setName(x.op.Client.Claimed, true)
+	if n.forbidden && op.Client.Claimed != "" && n.through.refused() {
+		setName(op, op.Client.Claimed, true)
 	}
-	if x.op.Action.Writes() {
-		x.g.h.proven.Add(x.login(), struct{}{})
+	if op.Action.Writes() {
+		n.x.g.h.proven.Add(n.login(op), struct{}{})
 	}
 }
 
 // vouch waits for the upstream's word about the name, if it is still out, and takes it.
-func (x *exchange) vouch() {
-	if x.op.Client.Claimed == "" || x.asking == nil && x.through == nil {
+func (n *identification) vouch(op *detect.Operation) {
+	if op.Client.Claimed == "" || n.asking == nil && n.through == nil {
 		return
 	}
-	x.asking.await()
-	x.through.await()
-	x.asking = nil
-	word := x.word()
-	x.forbidden = word == detect.Forbids
-	if word.Vouches(x.op.Status >= 200 && x.op.Status < 300) && x.through.refused() {
-		x.setName(x.op.Client.Claimed, true)
+	n.asking.await()
+	n.through.await()
+	n.asking = nil
+	word := n.word(op)
+	n.forbidden = word == detect.Forbids
+	if word.Vouches(op.Status >= 200 && op.Status < 300) && n.through.refused() {
+		setName(op, op.Client.Claimed, true)
 	}
 }
 
 // unheard reports whether vouch would wait.
-func (x *exchange) unheard() bool { return x.asking.pending() || x.through.pending() }
+func (n *identification) unheard() bool { return n.asking.pending() || n.through.pending() }
+
+// login stands for a client's address and credentials.
+func (n *identification) login(op *detect.Operation) uint64 {
+	var h maphash.Hash
+	h.SetSeed(loginSeed)
+	_, _ = h.WriteString(op.Client.Address + " " + n.x.in.Header.Get("Authorization"))
+	return h.Sum64()
+}
+
+var loginSeed = maphash.MakeSeed()

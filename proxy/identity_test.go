@@ -135,8 +135,8 @@ func TestReadsOpenWritesByLogin(t *testing.T) {
 
 var uploadNobodyBegan = regexp.MustCompile(`^PUT /v2/b/blobs/uploads/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// A stranger with many made-up logins does not multiply his requests: those that the upstream refuses cause no question about
-// reads, and few look-ups and questions about writes.
+// A stranger with many made-up logins does not multiply his requests: those that the upstream
+// refuses cause no question about reads, and few look-ups and questions about writes.
 func TestMadeUpLogins(t *testing.T) {
 	for _, method := range []string{"GET", "PUT", "DELETE"} {
 		for _, status := range []int{200, 401} {

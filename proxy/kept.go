@@ -140,8 +140,8 @@ func (k *kept) body(mediaType string) detect.Body {
 	return b
 }
 
-// unpack fills in a gzipped body. One that is longer than was kept, or broken, stays unknown; of one
-// that there is no room for, the digest is known.
+// unpack fills in a gzipped body. One that is longer than was kept, or broken, stays unknown;
+// of one that there is no room for, the digest is known.
 func (k *kept) unpack(b *detect.Body) {
 	if k.over {
 		return

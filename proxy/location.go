@@ -8,7 +8,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// keepInFront rewrites the addresses in an answer that would lead the client around bellbuoy: those that name the upstream itself.
+// keepInFront rewrites the addresses in an answer that would lead the client around bellbuoy:
+// those that name the upstream itself.
 func (x *exchange) keepInFront(h http.Header) {
 	if location := h.Get("Location"); location != "" {
 		h.Set("Location", x.inFront(location, true))
@@ -18,10 +19,11 @@ func (x *exchange) keepInFront(h http.Header) {
 	}
 }
 
-// inFront is an address of the upstream as the client reaches it: under the scheme and host that the client uses, and without the path
-// of the upstream's URL. It stays as it is where it names another host, where its query is signed for the host that it names, and
-// where its path would not be routed to the same upstream, of which bellbuoy then warns if it is told to. Everything behind the host
-// and that path stays, byte for byte.
+// inFront is an address of the upstream as the client reaches it: under the scheme and host
+// that the client uses, and without the path of the upstream's URL. It stays as it is where it
+// names another host, where its query is signed for the host that it names, and where its path
+// would not be routed to the same upstream, of which bellbuoy then warns if it is told to.
+// Everything behind the host and that path stays, byte for byte.
 func (x *exchange) inFront(address string, warn bool) string {
 	scheme, host, target, absolute := cutAddress(address)
 	switch {
@@ -56,8 +58,9 @@ func cutAddress(address string) (scheme, host, target string, absolute bool) {
 	return scheme, rest, "", true
 }
 
-// upstreamItself reports whether a scheme and host in an answer are the upstream's own, or the host is that by which the client called
-// it: an upstream may not know by which scheme clients come.
+// upstreamItself reports whether a scheme and host in an answer are the upstream's own, or the
+// host is that by which the client called it: an upstream may not know by which scheme clients
+// come.
 func (x *exchange) upstreamItself(scheme, host string) bool {
 	own := x.route.URL
 	if (scheme == "" || scheme == own.Scheme) && strings.EqualFold(bare(host, portOf(own.Scheme)), bare(own.Host, portOf(own.Scheme))) {
@@ -85,7 +88,8 @@ func portOf(scheme string) string {
 	return ""
 }
 
-// signed reports whether a target's query is signed, and so good for the host that it was made for only.
+// signed reports whether a target's query is signed, and so good for the host that it was made
+// for only.
 func signed(target string) bool {
 	_, query, ok := strings.Cut(target, "?")
 	if !ok {
@@ -113,7 +117,8 @@ func (x *exchange) routedHere(target string) bool {
 	return x.g.find(x.fwd.host, path) == x.route
 }
 
-// warnAstray warns, once for each upstream, of an address in its answers that leads to another one, or nowhere.
+// warnAstray warns, once for each upstream, of an address in its answers that leads to another
+// one, or nowhere.
 func (x *exchange) warnAstray(target string) {
 	if x.route.astray.Swap(true) {
 		return

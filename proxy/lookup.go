@@ -3,7 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
-	"hash/maphash"
+	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
@@ -11,15 +11,24 @@ import (
 
 type found = detect.Found
 
-// lookBefore asks what a write will remove or replace. It returns where the answer will be, nil if nothing is asked.
-// What was found counts only if the client's own request is then answered 2xx; the Tracker sees to that.
-func (x *exchange) lookBefore() <-chan *found {
-	ask := x.question()
+// lookupTime bounds all that is asked on behalf of one write.
+const lookupTime = 2 * time.Second
+
+// lookup asks what a write will remove or replace. Its caller owns op.
+type lookup struct {
+	x  *exchange
+	op *detect.Operation
+}
+
+// begin returns where the answer will be; nil if nothing is asked. What was found counts only
+// if the client's own request is then answered 2xx; the Tracker sees to that.
+func (l lookup) begin() <-chan *found {
+	ask, x := l.question(), l.x
 	if ask == nil {
 		return nil
 	}
 	answer := make(chan *found, 1)
-	ctx, cancel := context.WithTimeout(x.ctx, lookupTime)
+	ctx, cancel := context.WithTimeout(x.wire.Context(), lookupTime)
 	go func() {
 		defer cancel()
 		var f *found
@@ -29,16 +38,18 @@ func (x *exchange) lookBefore() <-chan *found {
 	return answer
 }
 
-// question is what to ask before a write goes upstream, nil for nothing.
-func (x *exchange) question() func(context.Context) *found {
+// question is what to ask before a write goes upstream; nil for nothing. It is asked in a
+// goroutine of its own, and so keeps no pointer to op.
+func (l lookup) question() func(context.Context) *found {
+	x := l.x
 	asker, as := x.route.Asker, upstream.As{Authorization: x.in.Header.Get("Authorization")}
 	if asker == nil {
 		return nil
 	}
-	r := x.op.Request
+	r, name, hint := l.op.Request, l.op.Upstream, l.op.Hint
 	switch r.Action {
 	case detect.ManifestPut:
-		if detect.IsDigest(r.Reference) || x.g.h.lookups.Spent(x.op.Client.Address) || x.standingKnown() || !x.mayAsk(1) {
+		if detect.IsDigest(r.Reference) || x.g.h.lookups.Spent(l.op.Client.Address) || l.standingKnown() || !l.mayAsk(1) {
 			return nil
 		}
 		return func(ctx context.Context) *found {
@@ -46,28 +57,28 @@ func (x *exchange) question() func(context.Context) *found {
 			return foundManifest(upstream.Deleted{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size}, err)
 		}
 	case detect.ManifestDelete:
-		tags, sized := x.known()
-		if !x.mayAsk(1 + len(tags)) {
+		tags, sized := l.known()
+		if !l.mayAsk(1 + len(tags)) {
 			return nil
 		}
 		return func(ctx context.Context) *found {
 			f := foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, !sized, as))
 			if f != nil {
-				f.TagsComplete = f.TagsComplete && x.g.Tracker.Indexed(ctx, x.op.Upstream, x.op.Hint, r.Repository)
+				f.TagsComplete = f.TagsComplete && x.g.Tracker.Indexed(ctx, name, hint, r.Repository)
 			}
 			return f
 		}
 	case detect.ChartPost:
-		c := x.op.Upload.Chart
-		if c == nil || !c.Named() || !x.mayAsk(1) {
+		c := l.op.Upload.Chart
+		if c == nil || !c.Named() || !l.mayAsk(1) {
 			return nil
 		}
-		name, version := c.Name, c.Version
+		chart, version := c.Name, c.Version
 		return func(ctx context.Context) *found {
-			return foundChart(asker.BeforeChartDelete(ctx, r.Repository, name, version, as))
+			return foundChart(asker.BeforeChartDelete(ctx, r.Repository, chart, version, as))
 		}
 	case detect.ChartDelete:
-		if !x.mayAsk(1) {
+		if !l.mayAsk(1) {
 			return nil
 		}
 		return func(ctx context.Context) *found {
@@ -77,19 +88,22 @@ func (x *exchange) question() func(context.Context) *found {
 	return nil
 }
 
-func (x *exchange) standingKnown() (known bool) {
-	x.guarded("Standing", func() {
-		_, _, known = x.g.Tracker.Standing(x.op.Upstream, x.op.Hint, x.op.Repository, x.op.Reference)
+// standingKnown reports whether the Tracker knows what a tag names.
+func (l lookup) standingKnown() (known bool) {
+	l.x.guarded("Standing", func() {
+		_, _, known = l.x.g.Tracker.Standing(l.op.Upstream, l.op.Hint, l.op.Repository, l.op.Reference)
 	})
 	return known
 }
 
-// known is what the Tracker knows of what a delete removes: its tags, if it is named by digest, and whether its size is known.
-func (x *exchange) known() (tags []string, sized bool) {
-	ctx, cancel := context.WithTimeout(x.ctx, lookupTime)
+// known is what the Tracker knows of the thing that a delete removes: its tags, if it is named by
+// digest, and whether its size is known.
+func (l lookup) known() (tags []string, sized bool) {
+	x := l.x
+	ctx, cancel := context.WithTimeout(x.wire.Context(), lookupTime)
 	defer cancel()
 	x.guarded("TagsOf", func() {
-		t, o := x.g.Tracker, &x.op
+		t, o := x.g.Tracker, l.op
 		digest := o.Reference
 		if detect.IsDigest(digest) {
 			tags = t.TagsOf(ctx, o.Upstream, o.Hint, o.Repository, digest)
@@ -103,28 +117,20 @@ func (x *exchange) known() (tags []string, sized bool) {
 	return tags, sized
 }
 
-// dearLookup is what a look-up costs that a made-up login may have caused: without that, each request of a stranger would
-// make two at the upstream.
+// dearLookup is the cost of a look-up that a made-up login may have caused: without that, each
+// request of a stranger would make two at the upstream.
 const dearLookup = 10
 
-// mayAsk limits the look-ups that one client causes: n of them, of which all but the first are made only where the upstream has
-// let the login in. The first of a login with which the client has written nothing lately is dear.
-func (x *exchange) mayAsk(n int) bool {
-	if !x.g.h.proven.Contains(x.login()) {
+// mayAsk limits the look-ups that one client causes: n of them, of which all but the first are
+// made only where the upstream has let the login in. The first of a login with which the client
+// has written nothing lately is dear.
+func (l lookup) mayAsk(n int) bool {
+	h := l.x.g.h
+	if !h.proven.Contains(l.x.name.login(l.op)) {
 		n += dearLookup - 1
 	}
-	return x.g.h.lookups.AllowN(x.op.Client.Address, n)
+	return h.lookups.AllowN(l.op.Client.Address, n)
 }
-
-// login stands for a client's address and credentials.
-func (x *exchange) login() uint64 {
-	var h maphash.Hash
-	h.SetSeed(loginSeed)
-	_, _ = h.WriteString(x.op.Client.Address + " " + x.in.Header.Get("Authorization"))
-	return h.Sum64()
-}
-
-var loginSeed = maphash.MakeSeed()
 
 func foundManifest(d upstream.Deleted, err error) *found {
 	switch {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,7 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Metrics count requests, bytes and failures. Their labels are bounded: configured upstreams, detect's actions, status classes, kinds of failure.
+// Metrics count requests, bytes and failures. Their labels are bounded: configured upstreams,
+// detect's actions, status classes, kinds of failure.
 type Metrics struct {
 	requests, requestBytes, responseBytes, failures *prometheus.CounterVec
 	inFlight                                        *prometheus.GaugeVec
@@ -60,7 +62,7 @@ type meters struct {
 	m        *Metrics
 	upstream string
 	inFlight prometheus.Gauge
-	at       [len(operations)][classes]atomic.Pointer[meter]
+	at       [detect.Actions][classes]atomic.Pointer[meter]
 }
 
 // meter is that of one operation and status class.
@@ -85,14 +87,11 @@ func (s *meters) of(action detect.Action, status int) *meter {
 	if class < 0 || class >= classes {
 		class = 0
 	}
-	if int(action) >= len(operations) {
-		action = detect.Other
-	}
 	at := &s.at[action][class]
 	if found := at.Load(); found != nil {
 		return found
 	}
-	operation, label := operations[action], strconv.Itoa(class)+"xx"
+	operation, label := action.String(), strconv.Itoa(class)+"xx"
 	made := &meter{
 		requests:      s.m.requests.WithLabelValues(s.upstream, operation, label),
 		requestBytes:  s.m.requestBytes.WithLabelValues(s.upstream, operation),
@@ -112,11 +111,11 @@ func (x *exchange) count() {
 	}
 	m := s.of(x.op.Action, x.status())
 	m.requests.Inc()
-	m.requestBytes.Add(float64(x.received.Load()))
-	m.responseBytes.Add(float64(x.answer.sent))
+	m.requestBytes.Add(float64(x.wire.Received()))
+	m.responseBytes.Add(float64(x.wire.Answer.Sent()))
 	m.duration.Observe(time.Since(x.start).Seconds())
-	if !x.answer.first.IsZero() {
-		m.firstByte.Observe(x.answer.first.Sub(x.start).Seconds())
+	if began := x.wire.Answer.Began(); !began.IsZero() {
+		m.firstByte.Observe(began.Sub(x.start).Seconds())
 	}
 	if x.failure != "" {
 		s.m.failures.WithLabelValues(s.upstream, x.failure).Inc()
@@ -125,18 +124,5 @@ func (x *exchange) count() {
 
 // status is that which the client got, or 499 where it was gone.
 func (x *exchange) status() int {
-	if x.answer.status == 0 {
-		return statusClientGone
-	}
-	return x.answer.status
-}
-
-// operations are the labels of detect's actions, in their order.
-var operations = [...]string{
-	detect.Other: "other", detect.Ping: "ping", detect.ManifestHead: "manifest_head", detect.ManifestGet: "manifest_get",
-	detect.ManifestPut: "manifest_put", detect.ManifestDelete: "manifest_delete", detect.BlobHead: "blob_head", detect.BlobGet: "blob_get",
-	detect.BlobDelete: "blob_delete", detect.UploadStart: "upload_start", detect.UploadChunk: "upload_chunk", detect.UploadEnd: "upload_end",
-	detect.UploadInfo: "upload_info", detect.UploadCancel: "upload_cancel", detect.TagsList: "tags_list", detect.Referrers: "referrers",
-	detect.Catalog: "catalog", detect.ChartPost: "chart_post", detect.ProvenancePost: "provenance_post", detect.ChartGet: "chart_get", detect.ArchiveGet: "archive_get",
-	detect.ProvenanceGet: "provenance_get", detect.ChartIndex: "chart_index", detect.ChartDelete: "chart_delete", detect.ChartInfo: "chart_info",
+	return cmp.Or(x.wire.Answer.Status(), statusClientGone)
 }

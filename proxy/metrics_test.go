@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// series are all series of a stand's metrics with what they count, but for the times themselves; those at zero are left out.
+// series are all series of a stand's metrics with what they count, but for the times
+// themselves; those at zero are left out.
 func series(t *testing.T, s *stand) (all []string) {
 	t.Helper()
 	families, err := s.metrics.Gather()
@@ -35,7 +36,8 @@ func series(t *testing.T, s *stand) (all []string) {
 	return all
 }
 
-// What is counted, by upstream, operation and class of status; failures by their kind; and what is under way.
+// What is counted, by upstream, operation and class of status; failures by their kind; and what
+// is under way.
 func TestMetricsByLabel(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

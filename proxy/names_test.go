@@ -12,7 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestNamesBeyondTheLimits: a write with a name that no registry takes is answered 400; a read passes, and is no operation.
+// TestNamesBeyondTheLimits: a write with a name that no registry takes is answered 400; a read
+// passes, and is no operation.
 func TestNamesBeyondTheLimits(t *testing.T) {
 	reached := 0
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached++; registry(w, r) }), nil)
@@ -39,7 +40,8 @@ func TestNamesBeyondTheLimits(t *testing.T) {
 	}
 }
 
-// TestUncleanPaths: what an upstream acknowledges under any spelling of a path has its event; the path is forwarded as it came.
+// TestUncleanPaths: what an upstream acknowledges under any spelling of a path has its event;
+// the path is forwarded as it came.
 func TestUncleanPaths(t *testing.T) {
 	for _, target := range []string{
 		"/v2/team/./app/manifests/v1", "/v2/team//app/manifests/v1", "/v2/team/x/../app/manifests/v1", "//v2/team/app/manifests/v1",

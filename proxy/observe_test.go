@@ -297,8 +297,12 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
-	if len(operations) != int(detect.ChartInfo)+1 {
-		t.Error("an action has no name")
+	labels := map[string]bool{}
+	for action := range detect.Actions {
+		labels[detect.Action(action).String()] = true
+	}
+	if labels[""] || len(labels) != int(detect.ChartInfo)+1 {
+		t.Errorf("the actions are labelled %v", labels)
 	}
 }
 

@@ -1,19 +1,22 @@
-// Package proxy is the data plane: it carries clients' requests to the upstreams, and tells detect what it sees.
+// Package proxy is the data plane: it carries clients' requests to the upstreams, and tells
+// detect what it sees.
 //
 // A request's way through the package:
 //
-//	Handler.ServeHTTP   finds the route (route.go), says who is in front (forward.go) and who asks (identity.go)
-//	exchange            is that request from here on: its detect.Operation is filled in as the transfer goes on
-//	  read.go           requests that change nothing an event tells of: carried, observed, never held
-//	  write.go          manifest PUT and DELETE, chart POST and DELETE: gate.go withholds the last byte until the intent is
-//	                    committed, and the answer waits until its event is
-//	  fast*.go          downloads from a plaintext upstream, where the kernel moves the bytes, and uploads of blobs to one
-//	reply.go            what bellbuoy answers itself when the upstream does not
+//	Handler.ServeHTTP   finds the route (route.go), the client's end of the connection (forward.go) and
+//	                    what the request means (detect.Classify)
+//	exchange            is that request from here on (exchange.go); its bytes are proxy/carry's
+//	  identification    finds the operator, and what vouches for the name (identity.go, tokens.go)
+//	  read              a request that changes nothing an event tells of: observed, never held (read.go)
+//	  write             PUT and DELETE of manifests, POST and DELETE of charts (write.go): its gate
+//	                    withholds the last byte until the intent is committed (gate.go), a lookup asks
+//	                    what stands there now (lookup.go), and the answer waits until the event is there
+//	refusal             what bellbuoy answers itself when the upstream does not (refusal.go)
 //
-// One rule stands above the rest: observing never breaks or delays a transfer. Every call into detect is guarded
-// (guard.go): a panic there is counted and logged, and the request goes on.
+// One rule stands above the rest: observing never breaks or delays a transfer. Every call into
+// detect is guarded (guard.go): a panic there is counted and logged, and the request goes on.
 //
-// The server in front of the Handler is proxy/listen's.
+// proxy/listen is the server in front of the Handler, proxy/upstream asks bellbuoy's own questions.
 package proxy
 
 import (
@@ -207,12 +210,13 @@ func newGeneration(h *Handler, o Options) (*generation, error) {
 // retire lets idle connections go; those in use are closed when their requests are done.
 func (g *generation) retire() {
 	for _, rt := range g.routes {
-		rt.close()
+		rt.carriers.Close()
 	}
 }
 
-// Leave has every answer from now on end its connection: clients come back on a new one, which somebody else accepts. Called some time before
-// Server.Shutdown, it leaves few connections on which a request may be coming just when they are closed.
+// Leave has every answer from now on end its connection: clients come back on a new one, which
+// another bellbuoy accepts. Called some time before the server's Shutdown, it leaves few
+// connections on which a request may be coming just when they are closed.
 func (h *Handler) Leave() { h.leaving.Store(true) }
 
 // ServeHTTP carries one request.
@@ -228,8 +232,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case x.op.TooLong != "":
 		x.refuse(http.StatusBadRequest, codeInvalidName, x.op.TooLong)
 	case x.op.Action.Writes():
-		x.write()
+		(&write{x: x}).carry()
 	default:
-		x.read()
+		x.read.carry()
 	}
 }

@@ -75,7 +75,8 @@ func TestManifestEndIsToldBeforeTheLastByte(t *testing.T) {
 	}
 }
 
-// TestWholeRange: a manifest answered 206 with all of its bytes is kept as one answered 200 is; a part of one is not.
+// TestWholeRange: a manifest answered 206 with all of its bytes is kept as one answered 200 is;
+// a part of one is not.
 func TestWholeRange(t *testing.T) {
 	for contentRange, whole := range map[string]bool{
 		fmt.Sprintf("bytes 0-%d/%d", len(manifest)-1, len(manifest)):   true,

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"path"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/carry"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
@@ -23,8 +22,9 @@ type Upstream struct {
 	// Name is the configured name; it labels metrics and events. Unique.
 	Name string
 	Kind detect.Kind
-	// URL has a scheme, a host, perhaps a port, and the path below which the upstream's API lies, if that is not its root: the
-	// path is put before what clients ask for, other than Paths and what lies below it already.
+	// URL has a scheme, a host, perhaps a port, and the path below which the upstream's API
+	// lies, if that is not its root: the path is put before what clients ask for, other than
+	// Paths and what lies below it already.
 	URL *url.URL
 	// External is how users name the upstream. Nil: see External in forward.go.
 	External *url.URL
@@ -45,14 +45,11 @@ type Upstream struct {
 // route is an upstream with what carries requests to it.
 type route struct {
 	Upstream
-	base    string      // the URL's path: "" or "/x"
-	lone    bool        // it is the only one and gets everything
-	astray  atomic.Bool // a Location that leads to another upstream was warned of
-	carrier *http.Transport
-	patient *http.Transport // for requests that an upstream may answer late
-	proxy   *httputil.ReverseProxy
-	meters  *meters
-	fast    *fastUpstream // nil where there is no fast path
+	base     string      // the URL's path: "" or "/x"
+	lone     bool        // it is the only one and gets everything
+	astray   atomic.Bool // a Location that leads to another upstream was warned of
+	carriers *carry.Carriers
+	meters   *meters
 }
 
 func newRoute(u Upstream, o Options) (*route, error) {
@@ -61,22 +58,14 @@ func newRoute(u Upstream, o Options) (*route, error) {
 	}
 	u.PathPrefix = strings.TrimRight(u.PathPrefix, "/")
 	rt := &route{Upstream: u, base: strings.TrimRight(u.URL.EscapedPath(), "/"), lone: len(o.Upstreams) == 1, meters: o.Metrics.of(u.Name)}
-	rt.carrier = newTransport(u, o.Limits, o.Limits.UpstreamResponseHeader)
-	rt.patient = newTransport(u, o.Limits, 0)
-	rt.proxy = newReverseProxy(rt)
-	rt.fast = newFastUpstream(u, o.Limits)
+	rt.carriers = carry.New(carry.Options{URL: u.URL, TLS: u.TLS, Connect: o.Limits.UpstreamConnect, ResponseHeader: o.Limits.UpstreamResponseHeader})
 	return rt, nil
 }
 
 var errURL = errors.New("its URL needs a scheme (http or https) and a host, and nothing else")
 
-func (rt *route) close() {
-	rt.carrier.CloseIdleConnections()
-	rt.patient.CloseIdleConnections()
-	rt.fast.close()
-}
-
-// find returns the route of a request, nil where there is none (DESIGN §3 Routing). host is as the client named it, path is decoded.
+// find returns the route of a request, nil where there is none (DESIGN §3 Routing). host is as
+// the client named it, path is decoded.
 func (g *generation) find(host, path string) *route {
 	if len(g.routes) == 1 {
 		return g.routes[0]
@@ -169,7 +158,8 @@ func (rt *route) sends(target, path string) string {
 	return rt.base + target
 }
 
-// reaches is the raw target that a client must send for the upstream to get target; false where there is none.
+// reaches is the raw target that a client must send for the upstream to get target; false where
+// there is none.
 func (rt *route) reaches(target string) (string, bool) {
 	if rt.base == "" {
 		return target, true

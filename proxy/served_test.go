@@ -1,23 +1,16 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
-	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
 // serving starts a server and returns its address. It is shut down, at once, when the test ends.
@@ -81,55 +74,4 @@ func TestProxyHeaderTrustsNobody(t *testing.T) {
 			t.Errorf("%q: payloads name the upstream by the Host of somebody behind the load balancer", header)
 		}
 	}
-}
-
-// A crowd that downloads over TLS, at any pace, gets every byte: fast ones with large buffers, all with small ones and whenever there is room.
-func TestCrowdOverTLS(t *testing.T) {
-	content := make([]byte, 3<<20)
-	_, _ = rand.Read(content)
-	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-		_, _ = w.Write(content)
-	}), nil)
-	trusted, client := certificates(t)
-	_, address := serving(t, listen.Options{Handler: s.handler, TLS: trusted, HeaderRead: patience})
-	var crowd sync.WaitGroup
-	for i := range 3 * longMany {
-		transport := client.Clone()
-		transport.ForceAttemptHTTP2, transport.DisableKeepAlives = i%2 == 0, true
-		crowd.Go(func() {
-			res, err := (&http.Client{Transport: transport}).Get("https://" + address + "/v2/a/blobs/sha256:" + strings.Repeat("ab", 32))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer res.Body.Close()
-			if i%3 == 0 {
-				time.Sleep(time.Duration(i) * time.Millisecond) // until all that can be is on its way
-			}
-			got, err := io.ReadAll(res.Body)
-			if err != nil || !bytes.Equal(got, content) {
-				t.Errorf("%d bytes of %d, %v", len(got), len(content), err)
-			}
-		})
-	}
-	crowd.Wait()
-	if n := longCopies.Load(); n != 0 {
-		t.Errorf("%d transfers are still counted", n)
-	}
-	if n := buffers.Bulk.Lent() + buffers.Long.Lent(); n != 0 {
-		t.Errorf("%d buffers are still lent", n)
-	}
-}
-
-// certificates are a server's, and the transport of a client that trusts them.
-func certificates(t *testing.T) (*listen.Certificates, *http.Transport) {
-	t.Helper()
-	a := authority.New(t)
-	a.Issue("server")
-	c, err := listen.LoadCertificates(a.File("server.pem"), a.File("server.key"), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, &http.Transport{TLSClientConfig: a.Trusting("")}
 }

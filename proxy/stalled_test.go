@@ -38,7 +38,7 @@ func TestStalledBodies(t *testing.T) {
 			})
 			s := newRawStand(t, address, func(o *Options) { o.Limits.StalledBody = limit })
 			if !c.fast {
-				s.handler.now.Load().routes[0].fast = nil
+				s.handler.now.Load().routes[0].carriers.Fast = nil
 			}
 			conn := s.dial()
 			defer conn.Close()
@@ -72,7 +72,7 @@ func TestSlowBodies(t *testing.T) {
 			})
 			s := newRawStand(t, address, func(o *Options) { o.Limits.StalledBody = limit })
 			if !fast {
-				s.handler.now.Load().routes[0].fast = nil
+				s.handler.now.Load().routes[0].carriers.Fast = nil
 			}
 			if _, body := s.do("GET", "/v2/a/blobs/sha256:aa", nil); len(body) != 100000 {
 				t.Errorf("%d bytes", len(body))
@@ -110,7 +110,8 @@ func TestUpstreamThatTakesNoUpload(t *testing.T) {
 	}
 }
 
-// An upstream that takes all but the end of a body is waited for no longer: the client has nothing more to send, but there are bytes that stand still.
+// An upstream that takes all but the end of a body is waited for no longer: the client has
+// nothing more to send, but there are bytes that stand still.
 func TestUpstreamThatTakesNoEnd(t *testing.T) {
 	stop := make(chan struct{})
 	address := serveRaw(t, func(c net.Conn) { <-stop })
@@ -151,7 +152,8 @@ func socketsHold(t *testing.T, address string) (n int) {
 	return n
 }
 
-// An upload that moves slowly is not cut, whichever side is slow: neither for standing still nor because the answer comes late after its beginning.
+// An upload that moves slowly is not cut, whichever side is slow: neither for standing still
+// nor because the answer comes late after its beginning.
 func TestSlowUploads(t *testing.T) {
 	const limit = 300 * time.Millisecond
 	for _, tc := range []struct {
@@ -177,7 +179,7 @@ func TestSlowUploads(t *testing.T) {
 				}
 			})
 			if !tc.fast {
-				s.handler.now.Load().routes[0].fast = nil
+				s.handler.now.Load().routes[0].carriers.Fast = nil
 			}
 			body := io.Reader(strings.NewReader(strings.Repeat("x", 16<<20)))
 			if tc.client {

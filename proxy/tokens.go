@@ -17,9 +17,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// tokens remember for which login a token was fetched, where the token names nobody itself (it is opaque, or its claims are of
-// no use). They are kept by hash. A token server is known by the 401 of an upstream that sends clients there by bellbuoy's own
-// name; what was fetched there is good for the upstreams that do. Safe for concurrent use; bounded.
+// tokens remember for which login a token was fetched, where the token names nobody itself (it
+// is opaque, or its claims are of no use). They are kept by hash. A token server is known by
+// the 401 of an upstream that sends clients there by bellbuoy's own name; what was fetched
+// there is good for the upstreams that do. Safe for concurrent use; bounded.
 type tokens struct {
 	mu     sync.Mutex
 	realms *lru.Cache[realmKey, *tokenServer]
@@ -58,9 +59,10 @@ func newTokens() *tokens {
 }
 
 // noteRealm remembers where an upstream sends clients for tokens, if that leads through bellbuoy.
-func (x *exchange) noteRealm(h http.Header) {
+func (n *identification) noteRealm(h http.Header) {
+	x := n.x
 	realm, err := url.Parse(upstream.TokenRealm(h))
-	if err != nil || realm.Path == "" || len(realm.Path) > 256 || !x.leadsHere(realm) {
+	if err != nil || realm.Path == "" || len(realm.Path) > 256 || !n.leadsHere(realm) {
 		return
 	}
 	rt := x.g.find(x.fwd.host, realm.Path)
@@ -82,7 +84,8 @@ func (x *exchange) noteRealm(h http.Header) {
 }
 
 // leadsHere reports whether an address names bellbuoy as the client, or everybody, does.
-func (x *exchange) leadsHere(u *url.URL) bool {
+func (n *identification) leadsHere(u *url.URL) bool {
+	x := n.x
 	if u.Host == "" {
 		return true
 	}
@@ -95,10 +98,11 @@ func (x *exchange) leadsHere(u *url.URL) bool {
 	})
 }
 
-// beginExchange has the token server asked whether it refuses a made-up login, while it answers a client's: only then does a token
-// stand for the login that it was fetched with.
-func (x *exchange) beginFetch() {
-	if x.op.Action != detect.Other || x.in.Method != http.MethodGet || x.g.Identity.Verify != nil || x.route.Asker == nil {
+// beginFetch has the token server asked whether it refuses a made-up login, while it answers a
+// client's: only then does a token stand for the login that it was fetched with.
+func (n *identification) beginFetch(op *detect.Operation) {
+	x := n.x
+	if op.Action != detect.Other || x.in.Method != http.MethodGet || x.g.Identity.Verify != nil || x.route.Asker == nil {
 		return
 	}
 	if name, _ := detect.BasicUser(x.in.Header.Get("Authorization")); name == "" {
@@ -112,16 +116,18 @@ func (x *exchange) beginFetch() {
 		return
 	}
 	if server.asked == nil || x.start.Sub(server.asked.at) >= probeEvery {
-		if !x.g.h.lookups.AllowN(x.op.Client.Address, dearLookup) {
+		if !x.g.h.lookups.AllowN(op.Client.Address, dearLookup) {
 			return
 		}
 		server.asked = &probe{done: make(chan struct{}), at: x.start}
-		go x.askServer(server.asked, x.route.Asker, x.target)
+		go n.askServer(server.asked, x.route.Asker, x.target)
 	}
-	x.fetches = &fetchedToken{serves: server.serves, server: server.asked}
+	n.fetches = &fetchedToken{serves: server.serves, server: server.asked}
 }
 
-func (x *exchange) askServer(p *probe, asker Asker, uri string) {
+// askServer asks a token server with a made-up login.
+func (n *identification) askServer(p *probe, asker Asker, uri string) {
+	x := n.x
 	defer close(p.done)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.in.Context()), probeTime)
 	defer cancel()
@@ -132,7 +138,8 @@ func (x *exchange) askServer(p *probe, asker Asker, uri string) {
 }
 
 // keepToken remembers the token in a token server's answer, if it names nobody itself.
-func (x *exchange) keepToken(body []byte) {
+func (n *identification) keepToken(body []byte) {
+	x := n.x
 	var answer struct {
 		Token       string  `json:"token"`
 		AccessToken string  `json:"access_token"`
@@ -149,7 +156,7 @@ func (x *exchange) keepToken(body []byte) {
 		if _, named := detect.TokenName(token, x.g.Identity.Claims); named {
 			continue
 		}
-		kept := *x.fetches
+		kept := *n.fetches
 		kept.name, kept.until = strings.Clone(name), time.Now().Add(tokenLife(token, answer.ExpiresIn))
 		x.g.h.tokens.byHash.Add(sha256.Sum256([]byte(token)), kept)
 	}
@@ -166,12 +173,14 @@ func tokenLife(token string, seconds float64) time.Duration {
 	return min(life, longestToken)
 }
 
-// fetchedBy is the login that a token was fetched with for this upstream; "" where that is not known.
-func (x *exchange) fetchedBy(token string) string {
+// fetchedBy is the login that a token was fetched with for this upstream; "" where that is not
+// known.
+func (n *identification) fetchedBy(token string) string {
+	x := n.x
 	kept, ok := x.g.h.tokens.byHash.Get(sha256.Sum256([]byte(token)))
 	if !ok || !x.start.Before(kept.until) || !slices.Contains(kept.serves, x.route.Name) {
 		return ""
 	}
-	x.through = kept.server
+	n.through = kept.server
 	return kept.name
 }

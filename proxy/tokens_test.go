@@ -26,7 +26,8 @@ func (r *tokenRegistry) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 }
 
-// A token that names nobody stands for the login that fetched it through bellbuoy, where the token server refuses others.
+// A token that names nobody stands for the login that fetched it through bellbuoy, where the
+// token server refuses others.
 func TestTokensThatNameNobody(t *testing.T) {
 	gitea := "e30." + segment(map[string]any{"UserID": 2, "exp": time.Now().Add(time.Hour).Unix()}) + ".AAAA"
 	named := "e30." + segment(map[string]any{"sub": "robot"}) + ".AAAA"
@@ -87,7 +88,8 @@ func TestTokensThatNameNobody(t *testing.T) {
 	}
 }
 
-// A path that no upstream names as its token server is none, whatever it answers; and a token is good for no other upstream.
+// A path that no upstream names as its token server is none, whatever it answers; and a token
+// is good for no other upstream.
 func TestTokensOfStrangers(t *testing.T) {
 	a := &asker{refuses: true}
 	r := &tokenRegistry{`{"token":"opaque"}`, "opaque"}
@@ -132,11 +134,12 @@ func TestTokensEnd(t *testing.T) {
 			}
 		}
 		x := &exchange{g: &generation{h: &Handler{tokens: newTokens()}}, in: &http.Request{Header: http.Header{"Authorization": {basic("ann")}}}, route: &route{Upstream: Upstream{Name: "r"}}, start: time.Now()}
-		x.fetches = &fetchedToken{serves: []string{"r"}}
-		x.keepToken([]byte(`{"token":"opaque","expires_in":300}`))
+		x.name = identification{x: x}
+		x.name.fetches = &fetchedToken{serves: []string{"r"}}
+		x.name.keepToken([]byte(`{"token":"opaque","expires_in":300}`))
 		for after, want := range map[time.Duration]string{299 * time.Second: "ann", 300 * time.Second: ""} {
 			x.start = time.Now().Add(after)
-			if got := x.fetchedBy("opaque"); got != want {
+			if got := x.name.fetchedBy("opaque"); got != want {
 				t.Errorf("after %v it stands for %q, want %q", after, got, want)
 			}
 		}

@@ -21,8 +21,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// toxic passes connections on to an address, in pieces of any length and with rests of any length in between, and cuts some of them anywhere. The
-// rests go over the haste with which an answer is first waited for.
+// toxic passes connections on to an address, in pieces of any length and with rests of any
+// length in between, and cuts some of them anywhere. The rests go over the haste with which an
+// answer is first waited for.
 func toxic(t *testing.T, address string, cut func() bool) string {
 	return serveRaw(t, func(c net.Conn) {
 		up, err := net.Dial("tcp", address)
@@ -64,11 +65,12 @@ func passOn(to, from net.Conn, cut func() bool) {
 	}
 }
 
-// contentOf is what stands under a path: other bytes for each, of lengths around those at which bellbuoy takes another way.
+// contentOf is what stands under a path: other bytes for each, of lengths around those at which
+// bellbuoy takes another way.
 func contentOf(path string) []byte {
 	h := fnv.New32a()
 	_, _ = io.WriteString(h, path)
-	lengths := []int{0, 1, 100, buffers.ReaderSize, buffers.RecordSize - 1, buffers.RecordSize, spliceFrom - 1, spliceFrom, spliceFrom + 1, 300 << 10}
+	lengths := []int{0, 1, 100, buffers.ReaderSize, buffers.RecordSize - 1, buffers.RecordSize, spliced - 1, spliced, spliced + 1, 300 << 10}
 	return bytes.Repeat([]byte(path+"\n"), 1+300<<10/len(path))[:lengths[h.Sum32()%uint32(len(lengths))]]
 }
 
@@ -90,7 +92,13 @@ func faithful(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// Through connections that are slow, come in pieces and are cut anywhere, on both sides, nobody gets what is not his, or half of it for all.
+// Through connections that are slow, come in pieces and are cut anywhere, on both sides, nobody
+// gets what is not his, or half of it for all.
+const (
+	haste   = 250 * time.Millisecond // for which carry does not watch whether the client is there
+	spliced = 64 << 10               // bytes from which the kernel moves a body
+)
+
 func TestNothingIsMistaken(t *testing.T) {
 	t.Parallel()
 	var calm atomic.Bool

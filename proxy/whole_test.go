@@ -21,8 +21,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
-// FuzzWholeRequests sends requests of every kind, with bodies of every kind, through a Handler and a Tracker to an upstream that takes them all.
-// What a request costs is bounded, nothing of it stays but what the limits allow, and a write has an intent exactly where Classify calls it one.
+// FuzzWholeRequests sends requests of every kind, with bodies of every kind, through a Handler
+// and a Tracker to an upstream that takes them all. What a request costs is bounded, nothing of
+// it stays but what the limits allow, and a write has an intent exactly where Classify calls it
+// one.
 func FuzzWholeRequests(f *testing.F) {
 	image := `{"schemaVersion":2,"layers":[{"digest":"sha256:aa","size":1}]}`
 	for _, target := range []string{"/v2/a/manifests/v1", "/v2/a//b/./manifests/sha256:ab?tag=x&tag=y&ns=z", "/v2/a/blobs/uploads/?mount=sha256:ab&from=b", "/v2/a/referrers/sha256:ab"} {

@@ -11,80 +11,129 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/track"
+	"github.com/bellbuoy/bellbuoy/proxy/carry"
 )
 
-// lookupTime bounds all that is asked on behalf of one write.
-const lookupTime = 2 * time.Second
-
-// write carries a request that changes what stands at the upstream. Its body streams through a gate that commits the intent before the last
-// byte passes. From then on the client's connection decides nothing: what was sent goes on although the client hangs up.
+// write is a request that changes what stands at the upstream. Its body streams through a gate that
+// commits the intent before the last byte passes. From then on the client's connection decides
+// nothing: what was sent goes on although the client hangs up.
 //
-// The context is detached from the beginning: while the body arrives, a client that goes away is noticed by reading it.
-func (x *exchange) write() {
-	if x.g.Refuse {
-		if err := x.g.StoreHealthy(); err != nil {
-			x.unavailable()
-			return
-		}
-	}
-	x.identify()
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(x.in.Context()))
-	defer cancel(nil)
-	x.ctx = cancellable(ctx, cancel)
-	x.gate = newGate(x, cancel)
-	if x.in.ContentLength == 0 {
-		if err := x.gate.commit(); err != nil {
-			x.failed(err)
-			return
-		}
-	}
-	if x.route.fast.uploads(x) {
-		x.pumpUp(x.gate, nil)
-		return
-	}
-	x.carry(x.gate)
+// It is detached from its client from the beginning: while the body arrives, a client that goes
+// away is noticed by reading the body.
+type write struct {
+	x       *exchange
+	gate    gate
+	settled *track.Intent // after a clear answer, to a client that was still there
 }
 
-// settle makes a write's answer true before the client gets it.
-func (x *exchange) settle(res *http.Response) {
-	intent, told := x.gate.close() // first: until then op is the gate's
+// carry carries the write, unless its event cannot be kept and such writes are to be refused.
+func (w *write) carry() {
+	x := w.x
+	if x.g.Refuse {
+		if err := x.g.StoreHealthy(); err != nil {
+			x.apologize(carry.ErrWithheld)
+			return
+		}
+	}
+	x.name.identify(x.op)
+	cancel := x.wire.Detach()
+	defer cancel(nil)
+	x.write = w
+	w.gate.open(x, cancel)
+	x.wire.Body = &w.gate
+	if x.in.ContentLength == 0 {
+		if err := w.gate.commit(); err != nil {
+			x.wire.Observer = w
+			x.wire.Fail(err)
+			return
+		}
+	}
+	x.carry(w)
+}
+
+// Answered is carry.Observer's: it settles the write before the client gets the answer.
+func (w *write) Answered(res *http.Response) carry.Reader {
+	x := w.x
+	intent, told := w.gate.close() // first: until then the gate owns op
 	x.note(res)
 	success := res.StatusCode >= 200 && res.StatusCode < 300
 	if success {
-		x.vouch()
+		x.name.vouch(x.op)
 	}
 	if !told && success {
-		intent = x.gate.late() // the upstream did not need the rest of the body
+		intent = w.gate.late() // the upstream did not need the rest of the body
 	}
 	switch {
 	case intent == nil:
-	case res.StatusCode >= 500 && res.StatusCode != http.StatusInsufficientStorage: // that one says that there was no room
-		x.guarded("LeaveOpen", func() { x.g.Tracker.LeaveOpen(intent) })
+	case res.StatusCode >= 500 && res.StatusCode != http.StatusInsufficientStorage: // 507 is clear: there was no room
+		w.leave(intent)
 	default:
-		x.warnMismatch(success)
-		x.warnUnread(success)
-		x.op.Got = x.refusal(res)
-		x.guarded("Settle", func() {
-			if err := x.g.Tracker.Settle(x.ctx, intent, &x.op); err != nil {
-				x.g.warnStore("settling an intent failed", err)
-			}
-		})
-		if x.in.Context().Err() == nil { // asked before the answer goes out: with it in hand, clients hang up at once
-			x.settled = intent
+		w.settle(intent, res, success)
+	}
+	x.keepInFront(res.Header)
+	return nil
+}
+
+// settle has the Tracker settle an intent that the upstream has answered clearly.
+func (w *write) settle(intent *track.Intent, res *http.Response, success bool) {
+	x := w.x
+	w.warnMismatch(success)
+	w.warnUnread(success)
+	x.op.Got = x.refusal(res)
+	x.guarded("Settle", func() {
+		if err := x.g.Tracker.Settle(x.wire.Context(), intent, x.op); err != nil {
+			x.g.warnStore("settling an intent failed", err)
 		}
+	})
+	if x.in.Context().Err() == nil { // looked at before the answer goes out: clients hang up right after it
+		w.settled = intent
 	}
 }
 
-// handed tells the Tracker that the client has its answer. What is written may wait in a buffer until the handler has returned; that is soon.
-func (x *exchange) handed(complete bool) {
-	if x.settled == nil || !complete {
+// leave tells the Tracker that the outcome of a write is unknown.
+func (w *write) leave(intent *track.Intent) {
+	w.x.guarded("LeaveOpen", func() { w.x.g.Tracker.LeaveOpen(intent) })
+}
+
+// Failed is carry.Observer's: it says what a write's intent is worth after a failure.
+func (w *write) Failed(err error) {
+	intent, _ := w.gate.close()
+	var unreached carry.DialError
+	switch {
+	case intent == nil:
+	case errors.As(err, &unreached) || errors.Is(err, carry.ErrWithheld):
+		w.x.guarded("Drop", func() {
+			if err := w.x.g.Tracker.Drop(w.x.wire.Context(), intent); err != nil {
+				w.x.g.warnStore("dropping an intent failed", err)
+			}
+		})
+	default:
+		w.leave(intent)
+	}
+	w.x.apologize(err)
+}
+
+// abandon leaves an intent that was neither settled nor dropped, and gives memory back.
+func (w *write) abandon() {
+	if intent, _ := w.gate.close(); intent != nil {
+		w.leave(intent)
+	}
+	w.gate.chart.abandon()
+	w.gate.sent.release()
+}
+
+// finish tells the Tracker that the client has its answer. What is written may wait in a buffer
+// until the handler has returned; that is soon.
+func (w *write) finish(complete bool) {
+	if w.settled == nil || !complete {
 		return
 	}
-	x.guarded("Acknowledged", func() { x.g.Tracker.Acknowledged(x.settled) })
+	w.x.guarded("Acknowledged", func() { w.x.g.Tracker.Acknowledged(w.settled) })
 }
 
 // warnMismatch warns of an upstream that names another digest than that of the bytes it took.
-func (x *exchange) warnMismatch(success bool) {
+func (w *write) warnMismatch(success bool) {
+	x := w.x
 	named, sent := x.op.ContentDigest, x.op.Sent.Digest
 	algorithm, _, _ := strings.Cut(sent, ":")
 	if !success || x.op.Action != detect.ManifestPut || sent == "" || named == sent || !strings.HasPrefix(named, algorithm+":") {
@@ -96,57 +145,10 @@ func (x *exchange) warnMismatch(success bool) {
 	}
 }
 
-// failed is told why there is no answer from the upstream.
-func (x *exchange) failed(err error) {
-	if cause := context.Cause(x.ctx); cause != nil {
-		err = cause
-	}
-	if c := x.cutOff.Load(); c != nil {
-		err = *c // net/http then cancels the request, which is only the consequence
-	}
-	if x.gate != nil {
-		x.unsettled(err)
-	}
-	x.apologize(err)
-}
-
-// unsettled says what a write's intent is worth after a failure.
-func (x *exchange) unsettled(err error) {
-	intent, _ := x.gate.close()
-	if intent == nil {
-		return
-	}
-	var unreached dialError
-	if errors.As(err, &unreached) || errors.Is(err, errWithheld) {
-		x.guarded("Drop", func() {
-			if err := x.g.Tracker.Drop(x.ctx, intent); err != nil {
-				x.g.warnStore("dropping an intent failed", err)
-			}
-		})
-		return
-	}
-	x.guarded("LeaveOpen", func() { x.g.Tracker.LeaveOpen(intent) })
-}
-
-// warnStore logs, now and then, that the store fails; what becomes of the events is the Tracker's to count and to alarm.
+// warnStore logs, now and then, that the store fails. The Tracker counts and alarms.
 func (g *generation) warnStore(what string, err error) {
 	if errors.Is(err, context.Canceled) || !g.h.warned.first(what, time.Now()) {
 		return
 	}
 	g.Log.Warn(what, zap.Error(err))
 }
-
-// intend commits the intent of a write whose body has arrived.
-func (x *exchange) intend() (in *track.Intent, err error) {
-	x.vouch()
-	done := x.guarded("Intend", func() { in, err = x.g.Tracker.Intend(x.ctx, &x.op) })
-	if !done {
-		in, err = nil, errObserver
-	}
-	if err != nil {
-		x.g.warnStore("committing an intent failed", err)
-	}
-	return in, err
-}
-
-var errObserver = errors.New("observing failed")

@@ -41,7 +41,8 @@ func TestPut(t *testing.T) {
 	}
 }
 
-// The intent is committed before the upstream has the end of the body, and the event before the client has the answer.
+// The intent is committed before the upstream has the end of the body, and the event before the
+// client has the answer.
 func TestOrderOfAWrite(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		var arrived, settled atomic.Bool

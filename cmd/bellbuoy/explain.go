@@ -270,7 +270,7 @@ func describe(r *detect.Request) string {
 	add("mount of", r.Mount)
 	add("from", r.From)
 	add("namespace hint", r.Hint)
-	return strings.TrimSuffix(r.Action.String()+": "+strings.Join(parts, ", "), ": ")
+	return strings.TrimSuffix(strings.ReplaceAll(r.Action.String(), "_", " ")+": "+strings.Join(parts, ", "), ": ")
 }
 
 // foreseen is what is known of a webhook before a request was made.

@@ -1,8 +1,9 @@
 // Package buffers lends the memory through which bytes travel, and holds every pool of the proxy.
 //
-// A transfer borrows a buffer for as long as it has bytes to pass on, and returns it while it waits.
-// Large buffers save calls of the kernel, so a few transfers get them; of each large size only so
-// many are lent at a time, so that memory stays bounded however many clients there are.
+// A transfer borrows a buffer for as long as it has bytes to pass on, and returns it while it
+// waits. Large buffers save calls of the kernel, so a few transfers get them; of each large
+// size only so many are lent at a time, so that memory stays bounded however many clients there
+// are.
 package buffers
 
 import (
@@ -28,8 +29,9 @@ const (
 var (
 	// Heads are for the heads of requests to an upstream. They grow; long ones are not kept.
 	Heads = Pool{size: 2 << 10, longest: 16 << 10}
-	// Crowd is for HTTP/2 streams while many transfers are under way. It is as long as what net/http
-	// buffers for a stream: with that flushed on its own, nothing is lent while the stream waits.
+	// Crowd is for HTTP/2 streams while many transfers are under way. It is as long as what
+	// net/http buffers for a stream: with that flushed on its own, nothing is lent while the
+	// stream waits.
 	Crowd = Pool{size: 4 << 10}
 	// Some is for transfers while many are under way, and for short uploads.
 	Some = Pool{size: SomeSize}
@@ -40,12 +42,13 @@ var (
 	Copy = Pool{size: CopySize, most: 128}
 	// Long is for long downloads while not many are under way.
 	Long = Pool{size: 64 << 10, most: 32}
-	// Ahead is for reading ahead of an upload in chunks. A client may leave its own unread for long.
+	// Ahead is for reading ahead of an upload in chunks. A client may leave its own unread for
+	// long.
 	Ahead = Pool{size: 64 << 10, most: 32}
 	// Upload is for a piece of an upload: as much as the client has sent by then.
 	Upload = Pool{size: 256 << 10, most: 32}
-	// Bulk is for long downloads while few are under way: fewer calls of the kernel, fewer waits and
-	// fewer turns of HTTP/2's scheduler.
+	// Bulk is for long downloads while few are under way: fewer calls of the kernel, fewer
+	// waits and fewer turns of HTTP/2's scheduler.
 	Bulk = Pool{size: 512 << 10, most: 8}
 )
 

@@ -86,7 +86,8 @@ func called(name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.Subject.CommonName = name }
 }
 
-// trusting is a client that trusts an authority, with the client certificate of a name if it is not "".
+// trusting is a client that trusts an authority, with the client certificate of a name if it is
+// not "".
 func trusting(a *authority.Authority, name string) *http.Client {
 	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, DisableKeepAlives: true, TLSClientConfig: a.Trusting(name)}}
 }

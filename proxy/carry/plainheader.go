@@ -1,4 +1,4 @@
-package proxy
+package carry
 
 import (
 	"bufio"
@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// readPlain reads the header of an answer in the form that registries give nearly all of theirs: of one length, each header once, on one line. header
-// is the part before the empty line. Whatever else there may be is http.ReadResponse's to read, and readPlain returns nil for it; what it does read
-// it reads to the same result, in a quarter of the time.
+// readPlain reads the header of an answer in the form of nearly all answers of registries: with
+// one length, and each header once and on one line. header is the part before the empty line.
+// readPlain returns nil for any other form, which is left to http.ReadResponse; what it does
+// read, it reads to the same result in a quarter of the time.
 func readPlain(header []byte, br *bufio.Reader, r *http.Request) *http.Response {
 	text := string(header)
 	first, rest, whole := strings.Cut(text, "\r\n")
@@ -90,7 +91,7 @@ func printable(s string) bool {
 	return true
 }
 
-// framing tells the headers that decide how an answer is read on. name is canonical.
+// framing reports whether a header decides how the rest of an answer is read. name is canonical.
 func framing(name string) bool {
 	switch name {
 	case "Connection", "Transfer-Encoding", "Trailer", "Upgrade", "Pragma":
@@ -113,7 +114,8 @@ type exactBody struct {
 	left int64
 }
 
-// Read gives io.EOF with the last byte, and io.ErrUnexpectedEOF where the connection ends before it.
+// Read returns io.EOF with the last byte, and io.ErrUnexpectedEOF where the connection ends before
+// it.
 func (b *exactBody) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, io.EOF

@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/proxy/carry"
 )
 
 // Codes of the errors that bellbuoy itself answers with below /v2/.
@@ -25,7 +25,8 @@ const (
 
 const retryAfter = "5" // seconds
 
-// failure is what bellbuoy answers when the upstream does not. Its message says nothing of addresses, credentials or bellbuoy's inside.
+// failure is what bellbuoy answers when the upstream does not. Its message says nothing of
+// addresses, credentials or bellbuoy's inside.
 type failure struct {
 	kind    string // metric label
 	status  int
@@ -35,24 +36,24 @@ type failure struct {
 
 // failureOf is the flat list of what can go wrong.
 func failureOf(err error) failure {
-	var client clientError
-	var dial dialError
+	var client carry.ClientError
+	var dial carry.DialError
 	switch {
-	case errors.Is(err, errWithheld):
+	case errors.Is(err, carry.ErrWithheld):
 		return failure{"store", http.StatusServiceUnavailable, codeUnavailable, "events cannot be kept at the moment; nothing was changed"}
-	case errors.As(err, &client) && client.timeout():
+	case errors.As(err, &client) && client.Timeout():
 		return failure{"client_stalled", http.StatusRequestTimeout, codeUnknown, "the request's body stopped arriving"}
 	case errors.As(err, &client):
 		return failure{"client_gone", http.StatusBadRequest, codeUnknown, "the request's body is incomplete"}
 	case errors.Is(err, context.Canceled):
 		return failure{"client_gone", statusClientGone, codeUnknown, "the client went away"}
-	case errors.Is(err, errStalled):
+	case errors.Is(err, carry.ErrStalled):
 		return failure{"stalled", http.StatusGatewayTimeout, codeUnavailable, "the upstream stopped taking the request"}
-	case errors.As(err, &dial) && timedOut(err):
+	case errors.As(err, &dial) && carry.TimedOut(err):
 		return failure{"connect_timeout", http.StatusGatewayTimeout, codeUnavailable, "the upstream cannot be reached in time"}
 	case errors.As(err, &dial):
 		return failure{"connect", http.StatusBadGateway, codeUnavailable, "the upstream cannot be reached"}
-	case errors.Is(err, errWriteTimeout) || timedOut(err):
+	case errors.Is(err, errWriteTimeout) || carry.TimedOut(err):
 		return failure{"timeout", http.StatusGatewayTimeout, codeUnavailable, "the upstream did not answer in time"}
 	}
 	return failure{"broken", http.StatusBadGateway, codeUnavailable, "the upstream's answer cannot be used"}
@@ -72,11 +73,6 @@ func (f failure) event() string {
 // statusClientGone stands in logs and metrics; nobody is there to read it.
 const statusClientGone = 499
 
-func timedOut(err error) bool {
-	var t net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
-}
-
 // apologize answers for an upstream that failed.
 func (x *exchange) apologize(err error) {
 	f := failureOf(err)
@@ -87,20 +83,18 @@ func (x *exchange) apologize(err error) {
 			zap.String("method", x.loggedMethod()), zap.String("path", x.loggedPath()), zap.Error(err))
 	}
 	if f.status == http.StatusServiceUnavailable {
-		x.answer.Header().Set("Retry-After", retryAfter)
+		x.wire.Answer.Header().Set("Retry-After", retryAfter)
 	}
 	x.refuse(f.status, f.code, f.message)
 }
 
-// unavailable refuses a write whose event could not be kept.
-func (x *exchange) unavailable() { x.apologize(errWithheld) }
-
-// refuse answers in the shape that the client's protocol has for errors. Where an answer has begun, it is cut instead.
+// refuse answers in the shape that the client's protocol has for errors. Where an answer has
+// begun, it is cut instead.
 func (x *exchange) refuse(status int, code, message string) {
-	if x.answer.status != 0 {
+	if x.wire.Answer.Status() != 0 {
 		panic(http.ErrAbortHandler)
 	}
-	h := x.answer.Header()
+	h := x.wire.Answer.Header()
 	body := []byte(message + "\n")
 	if x.speaksOCI() {
 		h.Set("Content-Type", "application/json")
@@ -110,11 +104,11 @@ func (x *exchange) refuse(status int, code, message string) {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	if x.body != nil && x.early() {
+	if x.wire.Early() {
 		h.Set("Connection", "close")
 	}
-	x.answer.WriteHeader(status)
-	_, _ = x.answer.Write(body)
+	x.wire.Answer.WriteHeader(status)
+	_, _ = x.wire.Answer.Write(body)
 }
 
 // speaksOCI tells whether the client expects an error as JSON.
@@ -135,7 +129,8 @@ func ociError(code, message string) []byte {
 	return b
 }
 
-// refusal is the beginning of what an upstream says when it refuses a write, for the reason may be an event (a quota). The body stays whole.
+// refusal is the beginning of what an upstream says when it refuses a write, for the reason may
+// be an event (a quota). The body stays whole.
 func (x *exchange) refusal(res *http.Response) detect.Body {
 	if res.StatusCode < 400 || res.ContentLength > maxRefusal || res.ContentLength < 0 || res.Body == nil || x.in.Method == http.MethodHead {
 		return detect.Body{}

@@ -1,4 +1,4 @@
-package proxy
+package carry
 
 import (
 	"io"
@@ -10,10 +10,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// fastSupported: the fast path asks the kernel for things that are Linux's own.
+// fastSupported: the fast path uses calls of the kernel that only Linux has.
 const fastSupported = true
 
-// silent tells whether nothing waits on an idle connection: neither its end nor bytes that nobody asked for, which would be taken for the next answer.
+// silent reports whether nothing waits on an idle connection: neither its end, nor bytes that would
+// be taken for the next answer.
 func (c *fastConn) silent() bool {
 	g := &c.glance
 	if g.look == nil {
@@ -22,7 +23,7 @@ func (c *fastConn) silent() bool {
 	return c.raw.Control(g.look) == nil && g.quiet
 }
 
-// glance looks at a connection without reading from it, and without making garbage.
+// glance looks at a connection without reading from it, and without allocating.
 type glance struct {
 	look  func(fd uintptr)
 	fds   [1]unix.PollFd
@@ -35,16 +36,16 @@ func (g *glance) poll(fd uintptr) {
 	g.quiet = err == nil && n == 0
 }
 
-// next returns the next piece of a body, no longer than limit, in a buffer that the
-// caller returns. While nothing has arrived, none is borrowed.
-func (c *fastConn) next(limit int64, lend func() *buffers.Buffer) (*buffers.Buffer, int, error) {
+// next returns the next piece of a body, no longer than limit, in a buffer that is the caller's
+// to give back. While nothing has arrived, none is held.
+func (c *fastConn) next(limit int64, borrow func() *buffers.Buffer) (*buffers.Buffer, int, error) {
 	if c.buffered() > 0 {
-		buf := lend()
+		buf := borrow()
 		n, err := c.br.Read(buf.Bytes[:min(limit, int64(len(buf.Bytes)))])
 		return buf, n, err
 	}
 	c.lendBack()
-	c.limit, c.lend = limit, lend
+	c.limit, c.borrow = limit, borrow
 	if c.tryNow == nil {
 		c.tryNow = c.try
 	}
@@ -58,9 +59,9 @@ func (c *fastConn) next(limit int64, lend func() *buffers.Buffer) (*buffers.Buff
 	return buf, n, err
 }
 
-// try reads without waiting; false when there is nothing.
+// try reads without waiting; it reports false when there is nothing.
 func (c *fastConn) try(fd uintptr) bool {
-	c.got = c.lend()
+	c.got = c.borrow()
 	for {
 		n, err := unix.Read(int(fd), c.got.Bytes[:min(c.limit, int64(len(c.got.Bytes)))])
 		switch {
@@ -81,14 +82,14 @@ func (c *fastConn) try(fd uintptr) bool {
 	}
 }
 
-// hasRoom tells whether a socket takes some bytes at once, or will never take any.
+// hasRoom reports whether a socket takes some bytes at once, or will never take any.
 func hasRoom(fd uintptr) bool {
 	ask := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	n, err := unix.Poll(ask[:], 0)
 	return n > 0 || err != nil && err != unix.EINTR
 }
 
-// bytesReceived is what has arrived on a connection in all.
+// bytesReceived is how many bytes have arrived on a connection in all.
 func bytesReceived(c *net.TCPConn) uint64 {
 	if info := tcpInfo(c); info != nil {
 		return info.Bytes_received
@@ -96,7 +97,7 @@ func bytesReceived(c *net.TCPConn) uint64 {
 	return 0
 }
 
-// bytesAcknowledged is what the other side has of what was sent on a connection.
+// bytesAcknowledged is how many of the bytes sent on a connection the other side has.
 func bytesAcknowledged(c *net.TCPConn) uint64 {
 	if info := tcpInfo(c); info != nil {
 		return info.Bytes_acked
@@ -116,7 +117,8 @@ func tcpInfo(c *net.TCPConn) (info *unix.TCPInfo) {
 	return info
 }
 
-// writeAll writes b, and calls moved whenever some of it has gone: that a long piece moves slowly is not that it stands still.
+// writeAll writes b, and calls moved whenever some of it has gone: a long piece that moves
+// slowly does not stand still.
 func (c *fastConn) writeAll(b []byte, moved func()) (err error) {
 	waited := c.raw.Write(func(fd uintptr) bool {
 		for len(b) > 0 {

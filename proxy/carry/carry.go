@@ -1,0 +1,175 @@
+// Package carry moves the bytes of one request to its upstream, and those of the answer back to its
+// client. It knows nothing of routes, operators or events.
+//
+//	Exchange    a request and its answer: what goes upstream, and who observes it
+//	Carriers    the carriers of one upstream; For chooses one for each request
+//	  Fast      the fast path, for HTTP/1.1 to a plaintext upstream: requests without a body
+//	            (fast.go), blobs and manifests on their way up (fastupload.go)
+//	  Reverse   httputil.ReverseProxy, for everything else (reverse.go)
+//	Observer    learns of the answer before the client gets it, or of the failure
+//
+// Both carriers share the rest: the client's body (requestbody.go), the answer's body
+// (answerbody.go), the loop that copies long bodies (longbody.go), the writer to the client
+// (responsewriter.go), the headers that are replaced (header.go), the watch over bodies that stand
+// still (stall.go) and deadlines that move with the bytes (allowance.go).
+package carry
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+// Carrier moves one request and its answer. It returns when the answer has gone to the client, or
+// panics with http.ErrAbortHandler where an answer that has begun must be cut.
+type Carrier interface {
+	Carry(*Exchange)
+}
+
+// Observer is told what becomes of an exchange, in the handler's goroutine.
+type Observer interface {
+	// Answered is told of the upstream's answer before the client gets its header. It may
+	// change the header. It returns who reads the body on the way; nil: nobody does, and the
+	// kernel may move it.
+	Answered(*http.Response) Reader
+	// Failed is told why there is no answer, and answers the client.
+	Failed(error)
+}
+
+// Reader reads an answer's body as it passes by.
+type Reader interface {
+	// Piece is the next piece.
+	Piece([]byte)
+	// End is called when all of the body has come, and before its last piece goes to the client.
+	End()
+}
+
+// Exchange is one request on its way to the upstream, and its answer on the way back. The handler's
+// goroutine owns it, except for the fields that are atomic.
+type Exchange struct {
+	In       *http.Request  // the client's
+	Answer   ResponseWriter // to the client
+	Target   string         // raw path and query that the upstream gets
+	Header   Header         // how the upstream's header differs from the client's
+	Stalled  time.Duration  // a body that moves no byte for this long is cut; 0: none is
+	Observer Observer
+
+	Bulk   bool // the body is one for the fast path: a blob's or a manifest's
+	Whole  bool // the body goes upstream in one piece, where it fits
+	Hashes bool // the upstream may work for long before it answers: that has no limit
+
+	// Body is what the upstream gets instead of Upload, made of it. Nil: Upload.
+	Body io.ReadCloser
+
+	ctx      context.Context
+	cancel   context.CancelCauseFunc // of ctx; nil: nothing but the client ends the request
+	upload   *requestBody            // nil: none, or net/http's to read
+	received atomic.Int64            // bytes of the request's body
+	arrived  atomic.Bool             // all of it
+	cutOff   atomic.Pointer[ClientError]
+	up, down *stallWatch // of the bodies
+	rest     *answerBody // a long body that the reverse proxy has not passed on; nil: it has
+}
+
+// Detach has nothing that the client does end the request from now on. cancel ends it.
+func (x *Exchange) Detach() (cancel context.CancelCauseFunc) {
+	x.ctx, x.cancel = context.WithCancelCause(context.WithoutCancel(x.In.Context()))
+	return x.cancel
+}
+
+// Context is that of the upstream's request.
+func (x *Exchange) Context() context.Context {
+	if x.ctx == nil {
+		return x.In.Context()
+	}
+	return x.ctx
+}
+
+// Received is how many bytes of the request's body have come.
+func (x *Exchange) Received() int64 { return x.received.Load() }
+
+// Fail tells the Observer why there is no answer.
+func (x *Exchange) Fail(err error) {
+	if cause := context.Cause(x.Context()); cause != nil {
+		err = cause
+	}
+	if c := x.cutOff.Load(); c != nil {
+		err = *c // net/http then cancels the request, which is only the consequence
+	}
+	x.Observer.Failed(err)
+}
+
+// Early reports whether an answer now would come before all of the body did. The rest of the body
+// must not be read as the next request: such an answer ends its connection. (HTTP/2 ends a stream,
+// not a connection.)
+func (x *Exchange) Early() bool {
+	length := x.In.ContentLength
+	return x.upload != nil && x.In.ProtoMajor == 1 && !x.arrived.Load() && (length < 0 || x.received.Load() < length)
+}
+
+// Finish ends what watches the bodies. The handler calls it when it is through.
+func (x *Exchange) Finish() {
+	x.upload.leave()
+	x.up.stop()
+	x.down.stop()
+}
+
+// answered tells the Observer of an answer, and puts what watches the body around it.
+func (x *Exchange) answered(res *http.Response) error {
+	if res.StatusCode < 200 {
+		return errStatus // 101, which was not asked for, or no status at all
+	}
+	reader := x.Observer.Answered(res)
+	x.up.stop()
+	if x.Early() {
+		res.Header.Set("Connection", "close")
+	}
+	if !hasBody(x.In, res) {
+		x.Answer.clean = true
+		return nil
+	}
+	x.down = x.watch()
+	res.Body = &answerBody{x: x, body: res.Body, left: res.ContentLength, watch: x.down, reader: reader}
+	return nil
+}
+
+func hasBody(r *http.Request, res *http.Response) bool {
+	return r.Method != http.MethodHead && res.Body != nil && res.Body != http.NoBody
+}
+
+// Options say where an upstream is and how long it may take. Zero limits are none.
+type Options struct {
+	URL            *url.URL
+	TLS            *tls.Config   // of an https upstream; nil: the system's roots
+	Connect        time.Duration // until there is a connection
+	ResponseHeader time.Duration // until the header of an answer
+}
+
+// Carriers are the carriers of one upstream.
+type Carriers struct {
+	Fast    *Fast // nil: there is no fast path
+	Reverse *Reverse
+}
+
+// New returns the carriers of an upstream.
+func New(o Options) *Carriers {
+	return &Carriers{Fast: newFast(o), Reverse: newReverse(o)}
+}
+
+// For chooses the carrier of a request.
+func (c *Carriers) For(x *Exchange) Carrier {
+	if c.Fast.takes(x) {
+		return c.Fast
+	}
+	return c.Reverse
+}
+
+// Close closes idle connections; those in use are closed when their requests are done.
+func (c *Carriers) Close() {
+	c.Fast.close()
+	c.Reverse.close()
+}
