@@ -179,3 +179,21 @@ func TestNobodyAnswers(t *testing.T) {
 		}
 	}
 }
+
+func TestNextAttempt(t *testing.T) {
+	due, probe := time.Unix(1000, 0), time.Unix(2000, 0)
+	for name, c := range map[string]struct {
+		state notify.WebhookState
+		want  time.Time
+	}{
+		"works":             {notify.WebhookState{Enabled: true}, due},
+		"fails":             {notify.WebhookState{Enabled: true, Open: true, ProbeAt: probe}, probe},
+		"answered 410":      {notify.WebhookState{Enabled: true, Off: notify.SwitchedByGone}, time.Time{}},
+		"disabled":          {notify.WebhookState{Enabled: true, Off: notify.SwitchedByOperator, Open: true, ProbeAt: probe}, time.Time{}},
+		"off in the config": {notify.WebhookState{}, time.Time{}},
+	} {
+		if got := nextAttempt(c.state, due); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

@@ -123,13 +123,22 @@ func (b *buoy) webhookStatus(ctx context.Context, s notify.WebhookState) (webhoo
 		w.SuccessRate = &rate
 	}
 	w.State, w.Since, w.Why = stateOfWebhook(s)
-	switch {
-	case w.State == stateGone || w.State == stateDisabled:
-		w.NextAttempt = time.Time{} // none before it is enabled
-	case s.Open:
-		w.Circuit, w.NextAttempt = "open", s.ProbeAt
+	if s.Open {
+		w.Circuit = "open"
 	}
+	w.NextAttempt = nextAttempt(s, w.NextAttempt)
 	return w, nil
+}
+
+// nextAttempt is when a webhook's next POST may begin; due is when its first waiting delivery is.
+func nextAttempt(s notify.WebhookState, due time.Time) time.Time {
+	switch {
+	case !s.Enabled || s.Off != "":
+		return time.Time{} // none before it is enabled
+	case s.Open:
+		return s.ProbeAt
+	}
+	return due
 }
 
 func (b *buoy) storeStatus(ctx context.Context, c *config.Config) storeStatus {
