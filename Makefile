@@ -55,7 +55,7 @@ pgo: ## take the profile that go build optimises by
 	go tool pprof -proto "$$dir"/*.pprof > cmd/bellbuoy/default.pgo
 
 chaos: ## kills and full disks for CHAOS=20m
-	BELLBUOY_CHAOS=$(CHAOS) go test -count=1 -v -timeout 0 ./test/chaos
+	BELLBUOY_CHAOS=$(CHAOS) go test -count=1 -v -timeout 0 -run '^TestChaos' ./test/faults
 
 soak: ## real clients, failing receivers and reloads for SOAK=30m
 	BELLBUOY_SOAK=$(SOAK) go test -count=1 -v -timeout 0 ./test/soak

@@ -105,7 +105,7 @@ func TestTheArrowsCatchViolations(t *testing.T) {
 		{"an arrow too many", listed{"detect", []string{module + "notify"}}, "detect must not import notify"},
 		{"a package nobody knows", listed{"util", nil}, "util is not in the table"},
 		{"products do not need tests", listed{"cmd/bellbuoy", []string{module + "test/harness"}}, "cmd/bellbuoy must not import test/harness"},
-		{"tests may import what they need", listed{"test/e2e", []string{module + "detect"}}, ""},
+		{"tests may import what they need", listed{"test/events", []string{module + "detect"}}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := check(tc.p); !strings.HasPrefix(got, tc.want) || (tc.want == "") != (got == "") {

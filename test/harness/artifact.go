@@ -118,7 +118,7 @@ func (a Artifact) Layout(t T, ref string) string {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatalf("%v", err)
 		}
-		writeFile(t, path, string(content))
+		WriteFile(t, path, string(content))
 	}
 	return dir
 }
@@ -127,7 +127,7 @@ func (a Artifact) Layout(t T, ref string) string {
 func (a Artifact) Archive(t T, ref string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.tar")
-	writeFile(t, path, string(tarOf(a.layoutFiles(ref))))
+	WriteFile(t, path, string(tarOf(a.layoutFiles(ref))))
 	return path
 }
 
@@ -135,7 +135,7 @@ func (a Artifact) Archive(t T, ref string) string {
 func (a Artifact) DockerArchive(t T, ref string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.tar")
-	writeFile(t, path, string(tarOf(a.dockerFiles(ref))))
+	WriteFile(t, path, string(tarOf(a.dockerFiles(ref))))
 	return path
 }
 

@@ -85,7 +85,7 @@ func (b *Buoy) Kill9() { b.Kill() }
 func (b *Buoy) WriteConfig(yaml string) {
 	b.t.Helper()
 	next := b.Config + ".next"
-	writeFile(b.t, next, b.complete(yaml))
+	WriteFile(b.t, next, b.complete(yaml))
 	if err := os.Rename(next, b.Config); err != nil {
 		b.t.Fatalf("replacing the configuration: %v", err)
 	}

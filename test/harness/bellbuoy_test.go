@@ -30,7 +30,7 @@ func TestSweepRemovesOnlyBinariesOfTheDead(t *testing.T) {
 	dead := filepath.Join(dir, "bellbuoy-4194999") // above the kernel's largest process id
 	other := filepath.Join(dir, "bellbuoy-notes")
 	for _, path := range []string{mine, dead, other} {
-		writeFile(t, path, "")
+		WriteFile(t, path, "")
 	}
 	sweep(dir)
 	for path, want := range map[string]bool{mine: true, dead: false, other: true} {

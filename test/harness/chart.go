@@ -42,6 +42,6 @@ func NewChart(name, version string, opts ChartOptions) []byte {
 func ChartFile(t T, name, version string, opts ChartOptions) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+"-"+version+".tgz")
-	writeFile(t, path, string(NewChart(name, version, opts)))
+	WriteFile(t, path, string(NewChart(name, version, opts)))
 	return path
 }

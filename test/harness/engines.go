@@ -42,7 +42,7 @@ func Dockerd(t Skipper, flags ...string) *Engine {
 	dir := engineDir(t, "dockerd")
 	socket := filepath.Join(dir, "docker.sock")
 	config := filepath.Join(dir, "daemon.json") // in place of the machine's own
-	writeFile(t, config, "{}")
+	WriteFile(t, config, "{}")
 	e := &Engine{Socket: socket, client: Part(t, "docker"), args: []string{"-H", "unix://" + socket}}
 	e.Daemon = Daemon{
 		name: "dockerd", path: Part(t, "dockerd"), dir: dir, env: engineEnv(dir), kill: syscall.SIGTERM,
@@ -63,7 +63,7 @@ func Containerd(t Skipper) *Engine {
 	dir := engineDir(t, "containerd")
 	socket := filepath.Join(dir, "containerd.sock")
 	config := filepath.Join(dir, "config.toml")
-	writeFile(t, config, strings.NewReplacer("DIR", dir, "SOCKET", socket).Replace(`version = 2
+	WriteFile(t, config, strings.NewReplacer("DIR", dir, "SOCKET", socket).Replace(`version = 2
 root = "DIR/root"
 state = "DIR/state"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]

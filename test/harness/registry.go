@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -39,7 +38,7 @@ func Registry(t T, opts RegistryOptions) *RegistryServer {
 	host := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 	config := filepath.Join(dir, "config.yml")
 	r := &RegistryServer{URL: "http://" + host, Host: host, Dir: filepath.Join(dir, "storage")}
-	writeFile(t, config, registryConfig(t, opts, host, r.Dir, dir))
+	WriteFile(t, config, registryConfig(t, opts, host, r.Dir, dir))
 	r.Daemon = Daemon{
 		name: "registry", path: path, args: []string{"serve", config},
 		env:   []string{"HOME=" + dir, "OTEL_TRACES_EXPORTER=none"}, // REGISTRY_* of the caller would change its configuration
@@ -73,12 +72,12 @@ func registryConfig(t T, opts RegistryOptions, host, storage, dir string) string
 	switch {
 	case opts.Token != nil:
 		jwks := filepath.Join(dir, "jwks.json")
-		writeFile(t, jwks, opts.Token.JWKS())
+		WriteFile(t, jwks, opts.Token.JWKS())
 		fmt.Fprintf(&b, "auth: {token: {%s, service: %q, issuer: %q, jwks: %q}}\n",
 			realm(opts), opts.Token.Service, opts.Token.Issuer, jwks)
 	case opts.Htpasswd != nil:
 		users := filepath.Join(dir, "htpasswd")
-		writeFile(t, users, htpasswd(t, opts.Htpasswd))
+		WriteFile(t, users, htpasswd(t, opts.Htpasswd))
 		fmt.Fprintf(&b, "auth: {htpasswd: {realm: registry, path: %q}}\n", users)
 	}
 	return b.String()
@@ -105,11 +104,4 @@ func htpasswd(t T, users map[string]string) string {
 		fmt.Fprintf(&b, "%s:%s\n", user, hash)
 	}
 	return b.String()
-}
-
-func writeFile(t T, path, content string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatalf("%v", err)
-	}
 }

@@ -49,15 +49,15 @@ func TestTally(t *testing.T) {
 		{
 			name: "skips say why",
 			events: []string{
-				`{"Action":"output","Package":"` + module + `test/e2e","Test":"TestD","Output":"=== RUN   TestD\n"}`,
-				`{"Action":"output","Package":"` + module + `test/e2e","Test":"TestD","Output":"    d_test.go:9: no dockerd here\n"}`,
-				`{"Action":"skip","Package":"` + module + `test/e2e","Test":"TestD"}`,
-				`{"Action":"output","Package":"` + module + `test/e2e","Test":"TestE","Output":"    e_test.go:3: no dockerd here\n"}`,
-				`{"Action":"skip","Package":"` + module + `test/e2e","Test":"TestE"}`,
-				`{"Action":"skip","Package":"` + module + `test/e2e"}`,
+				`{"Action":"output","Package":"` + module + `test/events","Test":"TestD","Output":"=== RUN   TestD\n"}`,
+				`{"Action":"output","Package":"` + module + `test/events","Test":"TestD","Output":"    d_test.go:9: no dockerd here\n"}`,
+				`{"Action":"skip","Package":"` + module + `test/events","Test":"TestD"}`,
+				`{"Action":"output","Package":"` + module + `test/events","Test":"TestE","Output":"    e_test.go:3: no dockerd here\n"}`,
+				`{"Action":"skip","Package":"` + module + `test/events","Test":"TestE"}`,
+				`{"Action":"skip","Package":"` + module + `test/events"}`,
 			},
 			summary: "0 passed, 0 failed, 2 skipped",
-			prints:  []string{"skip  test/e2e TestD, TestE: no dockerd here\n", "ok    test/e2e 0.0s (0 passed, 2 skipped)\n"},
+			prints:  []string{"skip  test/events TestD, TestE: no dockerd here\n", "ok    test/events 0.0s (0 passed, 2 skipped)\n"},
 		},
 		{
 			name: "a package that does not build is a failure",
@@ -133,11 +133,11 @@ func TestHeartbeatNamesTheTestThatRunsLong(t *testing.T) {
 		var out bytes.Buffer
 		tl := newTally(&out)
 		stop := tl.heartbeat()
-		tl.line([]byte(`{"Action":"run","Package":"` + module + `test/e2e","Test":"TestSlow"}`))
+		tl.line([]byte(`{"Action":"run","Package":"` + module + `test/events","Test":"TestSlow"}`))
 		time.Sleep(35 * time.Second) // virtual
 		stop()
 		synctest.Wait()
-		if want := "…     test/e2e TestSlow (30 s)\n"; !strings.HasPrefix(out.String(), want) {
+		if want := "…     test/events TestSlow (30 s)\n"; !strings.HasPrefix(out.String(), want) {
 			t.Errorf("printed %q, want %q", out.String(), want)
 		}
 	})

@@ -1,0 +1,63 @@
+package dataplane
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// The OCI conformance program counts the same through bellbuoy as against the registry itself. That alone proves nothing: with a Location
+// that leads around bellbuoy it passes as well. So every request that reached the registry has to be one that bellbuoy carried.
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name     string
+		upstream string
+		settings []string
+	}{
+		{"everything", "", nil},
+		{"with the upstream's own host", ", host: upstream", harness.DistributionLacks},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			direct := harness.Conformance(t, harness.Registry(t, harness.RegistryOptions{Delete: true}).Host, tc.settings...)
+			registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
+			h := harness.NewFaultProxy(t, registry.URL)
+			b := harness.Bellbuoy(t, harness.RegistryUpstream(h.URL, tc.upstream))
+			through := harness.Conformance(t, b.Host, tc.settings...)
+			if through.Passed != direct.Passed || through.Failed != direct.Failed || through.Skipped != direct.Skipped || through.Disabled != direct.Disabled {
+				t.Errorf("passed, failed, skipped, disabled: %d %d %d %d through bellbuoy, %d %d %d %d directly", through.Passed, through.Failed,
+					through.Skipped, through.Disabled, direct.Passed, direct.Failed, direct.Skipped, direct.Disabled)
+			}
+			if direct.Passed < 300 {
+				t.Errorf("only %d passed: is this the program?", direct.Passed)
+			}
+			wantAllSeen(t, b, h)
+		})
+	}
+}
+
+func wantAllSeen(t *testing.T, b *harness.Buoy, h *harness.FaultProxy) {
+	t.Helper()
+	around, reached := 0, 0
+	for _, r := range h.Requests() {
+		reached++
+		if r.ForwardedFor == "" {
+			around++
+		}
+	}
+	if around > 0 {
+		t.Errorf("%d of %d requests went around bellbuoy", around, reached)
+	}
+	seen := int(b.Metric("bellbuoy_requests_total"))
+	if seen < reached || reached < 300 {
+		t.Errorf("bellbuoy counted %d requests, %d reached the registry", seen, reached)
+	}
+	if n := b.Metric("bellbuoy_panics_total"); n != 0 {
+		t.Errorf("%v panics", n)
+	}
+	if logs := b.Logs(); strings.Contains(logs, `"level":"error"`) {
+		t.Error("bellbuoy logged an error")
+	}
+}

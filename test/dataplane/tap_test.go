@@ -1,0 +1,192 @@
+package dataplane
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// A tap passes bytes between bellbuoy and an upstream, and keeps those that bellbuoy sends.
+type tap struct {
+	URL, Host string
+
+	mu    sync.Mutex
+	conns []*tapped
+}
+
+// tapped is one connection from bellbuoy.
+type tapped struct {
+	sent   []byte
+	taken  int  // of sent
+	closed bool // by bellbuoy
+}
+
+// arrived is a request as it reached the upstream.
+type arrived struct {
+	Raw    string // its head
+	Method string
+	Target string
+	Header http.Header
+	Host   string
+	Body   string
+	Broken bool // bellbuoy closed the connection in the middle of it
+}
+
+func newTap(t testing.TB, upstream string) *tap {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	p := &tap{Host: l.Addr().String(), URL: "http://" + l.Addr().String()}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.carry(c, strings.TrimPrefix(upstream, "http://"))
+		}
+	}()
+	return p
+}
+
+func (p *tap) carry(c net.Conn, upstream string) {
+	defer c.Close()
+	up, err := net.Dial("tcp", upstream)
+	if err != nil {
+		return
+	}
+	defer up.Close()
+	kept := &tapped{}
+	p.mu.Lock()
+	p.conns = append(p.conns, kept)
+	p.mu.Unlock()
+	go func() {
+		_, _ = io.Copy(c, up)
+		c.Close()
+	}()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := c.Read(buf)
+		p.mu.Lock()
+		kept.sent = append(kept.sent, buf[:n]...)
+		kept.closed = err != nil
+		p.mu.Unlock()
+		if n > 0 {
+			if _, err := up.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// take returns the clients' requests that arrived since the last call; bellbuoy's own questions are left out. What is not a sequence of
+// well-formed requests fails the test.
+func (p *tap) take(t testing.TB) (all []arrived) {
+	t.Helper()
+	harness.Eventually(soon, p.whole)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		for c.taken < len(c.sent) {
+			r, n, err := parse(c.sent[c.taken:])
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				if !c.closed {
+					t.Errorf("half a request stands at the upstream: %q", c.sent[c.taken:])
+				}
+				r.Broken, n, err = true, len(c.sent)-c.taken, nil
+			}
+			if err != nil {
+				t.Errorf("not a request at the upstream: %v: %q", err, c.sent[c.taken:])
+				n = len(c.sent) - c.taken
+			}
+			c.taken += n
+			if r.Raw != "" && !strings.HasPrefix(r.Header.Get("User-Agent"), "bellbuoy/") {
+				all = append(all, r)
+			}
+		}
+	}
+	p.conns = slices.DeleteFunc(p.conns, func(c *tapped) bool { return c.closed && c.taken == len(c.sent) })
+	return all
+}
+
+// whole tells whether no request is under way.
+func (p *tap) whole() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		for at := c.taken; at < len(c.sent) && !c.closed; {
+			_, n, err := parse(c.sent[at:])
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				return false
+			}
+			if at += n; err != nil {
+				break
+			}
+		}
+	}
+	return true
+}
+
+// parse reads one request strictly: what net/http would mend is an error.
+func parse(b []byte) (r arrived, n int, err error) {
+	head, _, whole := bytes.Cut(b, []byte("\r\n\r\n"))
+	if !whole {
+		return r, 0, io.ErrUnexpectedEOF
+	}
+	r.Raw = string(head)
+	if err := strict(r.Raw); err != nil {
+		return r, 0, err
+	}
+	source := bytes.NewReader(b)
+	br := bufio.NewReader(source)
+	req, err := http.ReadRequest(br)
+	if err != nil {
+		return r, 0, err
+	}
+	r.Method, r.Target, r.Header, r.Host = req.Method, req.RequestURI, req.Header, req.Host
+	body, err := io.ReadAll(req.Body)
+	r.Body = string(body)
+	for name, values := range req.Trailer {
+		r.Header["Trailer: "+name] = values
+	}
+	return r, len(b) - source.Len() - br.Buffered(), err
+}
+
+// strict finds in a request's head what two readers could understand differently.
+func strict(head string) error {
+	lines := strings.Split(head, "\r\n")
+	if f := strings.Split(lines[0], " "); len(f) != 3 || f[2] != "HTTP/1.1" || !strings.HasPrefix(f[1], "/") {
+		return fmt.Errorf("request line %q", lines[0])
+	}
+	seen := map[string]int{}
+	for _, line := range lines[1:] {
+		name, _, ok := strings.Cut(line, ":")
+		if !ok || name == "" || strings.ContainsAny(name, " \t") || strings.ContainsFunc(line, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+			return fmt.Errorf("header line %q", line)
+		}
+		seen[strings.ToLower(name)]++
+	}
+	switch {
+	case seen["host"] != 1:
+		return fmt.Errorf("%d Hosts", seen["host"])
+	case seen["content-length"]+seen["transfer-encoding"] > 1:
+		return errors.New("its length is told twice")
+	}
+	return nil
+}

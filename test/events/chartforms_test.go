@@ -1,0 +1,215 @@
+package events
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// packed is a chart archive of files, given as path and content in turn.
+func packed(t *testing.T, files ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	zw := gzip.NewWriter(&b)
+	tw := tar.NewWriter(zw)
+	for i := 0; i < len(files); i += 2 {
+		if err := tw.WriteHeader(&tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write([]byte(files[i+1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func chartYAML(name, version string) string {
+	return "apiVersion: v2\nname: " + name + "\nversion: " + version + "\n"
+}
+
+// TestChartForms: what curl uploads in forms, with every flag of ChartMuseum that moves paths or renames fields, and archives that other tools than helm
+// have packed. What ChartMuseum stores is an event, and nothing else is.
+func TestChartForms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a real ChartMuseum")
+	}
+	renamed := []string{"--chart-post-form-field-name", "mychart", "--prov-post-form-field-name", "myprov"}
+	for name, tc := range map[string]struct {
+		museum harness.ChartMuseumOptions
+		tenant string
+	}{
+		"plain":                  {},
+		"depth 2":                {harness.ChartMuseumOptions{Depth: 2}, "org/team"},
+		"dynamic context path":   {harness.ChartMuseumOptions{DepthDynamic: true, ContextPath: "/charts/museum"}, "a/b/c"},
+		"renamed fields":         {harness.ChartMuseumOptions{Flags: renamed}, ""},
+		"renamed fields depth":   {harness.ChartMuseumOptions{Depth: 1, ContextPath: "/x", Flags: renamed}, "api"},
+		"overwriting is allowed": {harness.ChartMuseumOptions{Flags: []string{"--allow-overwrite"}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			museum := harness.ChartMuseum(t, tc.museum)
+			s := &stage{login: "anonymous", hooks: harness.NewReceiver(t)}
+			s.buoy = harness.Bellbuoy(t, "upstreams: [{name: charts, type: chartmuseum, url: "+museum.URL+", path_prefix: '"+tc.museum.ContextPath+"'}]\n"+
+				s.webhook("format: bellbuoy, events: ['*']"))
+			c := charts{t: t, s: s, caller: call(t, s.buoy.ProxyURL, "127.0.0.1", "curl/7.88.1"), prefix: tc.museum.ContextPath, tenant: tc.tenant}
+			c.forms(len(tc.museum.Flags) > 1)
+			c.archives()
+			c.settle()
+		})
+	}
+}
+
+// file writes a file for curl.
+func (c *charts) file(name string, content []byte) string {
+	path := filepath.Join(c.t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return path
+}
+
+// curl uploads with curl and returns the status.
+func (c *charts) curl(args ...string) string {
+	c.t.Helper()
+	url := c.s.buoy.ProxyURL + c.path("/api", "/charts")
+	return harness.Run(c.t, nil, "curl", append([]string{"-s", "-o", "/dev/null", "-w", "%{http_code}", url}, args...)...)
+}
+
+func (c *charts) form(status string, args ...string) {
+	c.t.Helper()
+	var form []string
+	for _, a := range args {
+		form = append(form, "-F", a)
+	}
+	if got := c.curl(form...); got != status {
+		c.t.Errorf("%q: %s, want %s", args, got, status)
+	}
+}
+
+// forms are curl's. renamed: ChartMuseum takes the parts mychart and myprov too.
+func (c *charts) forms(renamed bool) {
+	chart := func(name string) string {
+		return "@" + c.file(name+"-1.0.0.tgz", harness.NewChart(name, "1.0.0", harness.ChartOptions{}))
+	}
+	prov := func(name string) string {
+		return "@" + c.file(name+"-1.0.0.tgz.prov", []byte("-----BEGIN PGP SIGNED MESSAGE-----\n\nname: "+name+"\nversion: 1.0.0\n"))
+	}
+	c.form("201", "chart="+chart("one"), "prov="+prov("one"))
+	c.tells("upload", "one", "1.0.0")
+	c.form("201", "prov="+prov("alone"))
+	c.form("201", "file="+chart("claimed"), "chart="+chart("stored"))
+	c.tells("upload", "stored", "1.0.0")
+	c.form("201", "chart="+chart("first"), "chart="+chart("second"))
+	c.tells("upload", "first", "1.0.0")
+	c.form("400", "file="+chart("claimed"))
+	if !renamed {
+		c.form("400", "mychart="+chart("claimed"))
+		return
+	}
+	c.form("201", "mychart="+chart("mine"), "myprov="+prov("mine"))
+	c.tells("upload", "mine", "1.0.0")
+	c.form("201", "mychart="+chart("both-mine"), "chart="+chart("both"))
+	c.tells("upload", "both-mine", "1.0.0")
+	c.tells("upload", "both", "1.0.0")
+	c.form("201", "myprov="+prov("alone-too"))
+	c.form("201", "mychart="+chart("kept"), "file="+chart("claimed"))
+	c.tells("upload", "kept", "1.0.0")
+}
+
+// archives are strange ones, as body and in a form.
+func (c *charts) archives() {
+	t := c.t
+	padding := "# " + strings.Repeat("x", 70_000) + "\n"
+	for name, archive := range map[string][]byte{
+		"windows":  packed(t, `b\values.yaml`, "a: 1\n", `b\Chart.yaml`, chartYAML("windows", "1.0.0"), `b\templates\x.yaml`, ""),
+		"twice":    packed(t, "b/Chart.yaml", chartYAML("before", "0.0.1"), "b/Chart.yaml", chartYAML("twice", "1.0.0")),
+		"key":      packed(t, "b/Chart.yaml", chartYAML("key", "1.0.0")+"deprecated: true\ndeprecated: true\n"),
+		"unread":   packed(t, "b/Chart.yaml", padding+chartYAML("unread", "1.0.0")), // longer than bellbuoy reads: the index tells
+		"required": packed(t, "b/requirements.yaml", "name: required\n", "b/Chart.yaml", chartYAML("before", "1.0.0")),
+	} {
+		if got := c.curl("--data-binary", "@"+c.file(name+".tgz", archive)); got != "201" {
+			t.Errorf("%s: %s", name, got)
+		}
+		c.tells("upload", name, "1.0.0")
+	}
+	c.form("201", "chart=@"+c.file("x.tgz", packed(t, `b\Chart.yaml`, chartYAML("windows", "2.0.0"))))
+	c.tells("upload", "windows", "2.0.0")
+	number := packed(t, "b/Chart.yaml", "apiVersion: v2\nname: number\nversion: 1.10\n")
+	c.form("201", "chart=@"+c.file("number.tgz", number))
+	c.tells("upload", "number", "1.1")
+	deep := packed(t, "b/Chart.yaml", strings.Repeat("[", 100_000))
+	if got := c.curl("--data-binary", "@"+c.file("deep.tgz", deep)); got != "500" && got != "400" && got != "502" {
+		t.Errorf("brackets without end: %s", got)
+	}
+	c.expect(c.caller, http.StatusOK, http.MethodGet, c.path("", "/charts/number-1.1.tgz"), nil)
+	c.tells("download", "number", "1.1")
+}
+
+// settle compares what was told with what should be.
+func (c *charts) settle() {
+	posts := c.s.hooks.Wait(len(c.want), time.Minute)
+	c.s.hooks.Quiet(500 * time.Millisecond)
+	var got []string
+	for _, e := range decode(c.t, posts) {
+		got = append(got, line(&e))
+	}
+	if missing, extra := differ(c.want, got); len(missing)+len(extra) > 0 {
+		c.t.Errorf("missing\n  %s\nextra\n  %s", strings.Join(missing, "\n  "), strings.Join(extra, "\n  "))
+	}
+}
+
+// TestStaticCharts: helm pulls from a directory of files, whose archives lie beside its index.yaml, through nginx's kind of answers too.
+func TestStaticCharts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs helm")
+	}
+	dir := t.TempDir()
+	for _, version := range []string{"1.0.0", "1.0.0-2"} {
+		if err := os.WriteFile(filepath.Join(dir, "demo-"+version+".tgz"), harness.NewChart("demo", version, harness.ChartOptions{}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "other.tgz"), []byte("no chart"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	harness.Run(t, nil, "helm3", "repo", "index", dir)
+	files := httptest.NewServer(http.StripPrefix("/stable", http.FileServer(http.Dir(dir))))
+	t.Cleanup(files.Close)
+	s := &stage{login: "anonymous", hooks: harness.NewReceiver(t)}
+	s.buoy = harness.Bellbuoy(t, "upstreams: [{name: charts, type: chartmuseum, url: "+files.URL+"}]\n"+s.webhook("format: bellbuoy, events: ['*']"))
+	c := charts{t: t, s: s, caller: call(t, s.buoy.ProxyURL, "127.0.0.1", "curl/7.88.1"), tenant: "stable"}
+	for _, client := range []string{"helm3", "helm4"} {
+		env := harness.HelmEnv(t)
+		harness.Run(t, env, client, "repo", "add", "files", s.buoy.ProxyURL+"/stable")
+		harness.Run(t, env, client, "pull", "files/demo", "--version", "1.0.0", "-d", t.TempDir())
+		c.tells("download", "demo", "1.0.0")
+		harness.Run(t, env, client, "pull", "files/demo", "--version", "1.0.0-2", "-d", t.TempDir())
+		c.tells("download", "demo", "1.0.0-2")
+	}
+	c.expect(c.caller, http.StatusOK, http.MethodGet, "/stable/other.tgz", nil)
+	c.expect(c.caller.with("Range", "bytes=0-"), http.StatusPartialContent, http.MethodGet, "/stable/demo-1.0.0.tgz", nil)
+	c.tells("download", "demo", "1.0.0")
+	c.expect(c.caller.with("Range", "bytes=10-"), http.StatusPartialContent, http.MethodGet, "/stable/demo-1.0.0.tgz", nil)
+	c.settle()
+	if posts := s.hooks.Posts(""); !slices.ContainsFunc(posts, func(p harness.Post) bool {
+		return strings.Contains(string(p.Body), "/stable/demo-1.0.0.tgz") && !strings.Contains(string(p.Body), "/charts/")
+	}) {
+		t.Error("no event says where the archive lies")
+	}
+}

@@ -1,0 +1,133 @@
+package events
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// repositories are those that tokens made by hand are good for.
+var repositories = func() (names []string) {
+	for i := range 6 {
+		names = append(names, fmt.Sprintf("index/r%02d", i))
+	}
+	return append(names, "seen/app")
+}()
+
+// TestIndex: what stood there before bellbuoy came is known after `bellbuoy index`: every tag of a deleted digest, what a moved tag
+// stood on, that a push changed nothing. Indexing itself is told to nobody.
+func TestIndex(t *testing.T) {
+	for _, login := range logins {
+		for _, heads := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/heads=%t", login, heads), func(t *testing.T) {
+				t.Parallel()
+				s := raiseWith(t, login, true, "")
+				old := s.fill(t, 6, 130)
+				args := []string{"index", "registry"}
+				if heads {
+					args = append(args, "--heads")
+				}
+				if login == "token" { // a token lists no catalog here: the repositories are named
+					args = append(args, repositories[:6]...)
+				}
+				if out, err := s.buoy.Command(args...); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				s.hooks.Quiet(time.Second)
+				s.afterwards(t, old)
+				s.keepsSecrets(t)
+			})
+		}
+	}
+}
+
+// fill pushes past bellbuoy: in each repository two images, of which one has many tags.
+func (s *stage) fill(t *testing.T, n, tags int) (old []harness.Artifact) {
+	t.Helper()
+	c := call(t, s.registry.URL, "127.0.0.1", "filler")
+	if a := s.authorization(); a != "" {
+		c = c.with("Authorization", a)
+	}
+	for i := range n {
+		one, two := image(), multi()
+		c.push(repositories[i], "latest", two)
+		c.push(repositories[i], "t000", one)
+		if i > 0 {
+			c.put(repositories[i], "t001", one)
+		} else {
+			for j := 1; j < tags; j++ {
+				c.put(repositories[i], fmt.Sprintf("t%03d", j), one)
+			}
+		}
+		old = append(old, one, two)
+	}
+	return old
+}
+
+// afterwards deletes and pushes through bellbuoy what it can know from the index alone.
+func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
+	t.Helper()
+	c := call(t, s.buoy.ProxyURL, "127.0.0.1", "crane/1")
+	if a := s.authorization(); a != "" {
+		c = c.with("Authorization", a)
+	}
+	c.want(http.StatusAccepted, http.MethodDelete, "/v2/index/r00/manifests/"+string(old[0].Digest))
+	c.want(http.StatusAccepted, http.MethodDelete, "/v2/index/r01/manifests/t001")
+	moved := image()
+	c.push("index/r02", "latest", moved)
+	c.put("index/r03", "latest", old[7])
+	events := decode(t, s.hooks.Wait(4, time.Minute))
+	for _, e := range events {
+		if e.Operator != s.operator {
+			t.Errorf("%s by %q, want %q", e.Type, e.Operator, s.operator)
+		}
+		switch e.Repository {
+		case "index/r00":
+			if e.Type != detect.DeleteArtifact || len(e.Tags) != 130 || !slices.Contains(e.Tags, "t129") || e.TagsComplete == nil || !*e.TagsComplete {
+				t.Errorf("the delete tells of %d tags, complete %v: %s", len(e.Tags), e.TagsComplete, strings.Join(e.Tags, " "))
+			}
+			if e.Size != old[0].TotalSize() {
+				t.Errorf("size %d, want %d", e.Size, old[0].TotalSize())
+			}
+		case "index/r01":
+			if e.Type != detect.DeleteTag || e.Digest != string(old[2].Digest) {
+				t.Errorf("%s of %s, want a tag's delete of %s", e.Type, e.Digest, old[2].Digest)
+			}
+		case "index/r02":
+			if e.PreviousDigest != string(old[5].Digest) || e.Changed == nil || !*e.Changed {
+				t.Errorf("latest stood on %q before (changed %v), want %s", e.PreviousDigest, e.Changed, old[5].Digest)
+			}
+		case "index/r03":
+			if e.Changed == nil || *e.Changed {
+				t.Error("a push of what stood there is said to have changed it")
+			}
+		}
+	}
+	s.hooks.Quiet(time.Second)
+}
+
+// TestIndexGoesOn: an index run that is broken off goes on where it stopped.
+func TestIndexGoesOn(t *testing.T) {
+	t.Parallel()
+	s := raise(t, "anonymous", "")
+	old := s.fill(t, 6, 130)
+	started := make(chan struct{})
+	go func() {
+		close(started)
+		s.buoy.Command("index", "registry") // broken off: whether it fails does not matter
+	}()
+	<-started
+	time.Sleep(300 * time.Millisecond)
+	s.buoy.Kill9()
+	s.buoy.Start()
+	if out, err := s.buoy.Command("index", "registry"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s.afterwards(t, old)
+}

@@ -1,0 +1,149 @@
+package events
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// TestOtherRegistries runs clients against registries that do some things in another way: distribution 2.8 refuses to delete a tag
+// with 400, go-containerregistry's has no referrers API and no upload that it checks.
+func TestOtherRegistries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts real registries and clients")
+	}
+	t.Run("distribution-2.8", func(t *testing.T) {
+		t.Parallel()
+		registry := harness.Registry(t, harness.RegistryOptions{Part: "docker-registry", Delete: true})
+		raiseOn(t, "anonymous", registry, registry.URL).play(t, []part{
+			{"skopeo", skopeo}, {"regctl", regctl}, {"oras", oras}, {"helm3", helm}, {"attested", attested}, {"inspected", inspected},
+		})
+	})
+	t.Run("go-containerregistry", func(t *testing.T) {
+		t.Parallel()
+		registry := harness.CraneRegistry(t)
+		s := raiseOn(t, "anonymous", registry, registry.URL)
+		s.shared = true
+		s.play(t, []part{
+			{"crane", crane}, {"helm3", helm}, {"attested", attested}, {"inspected", inspected},
+		})
+	})
+}
+
+// TestOpenReads: who reads needs no login, who writes does; one operation is then half anonymous.
+func TestOpenReads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts real registries and clients")
+	}
+	t.Parallel()
+	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
+	s := raiseOn(t, "basic", registry, openReads(t, registry.URL))
+	s.direct = registry.Host
+	s.play(t, []part{{"regctl-half", regctlHalf}, {"oras-half", orasHalf}})
+}
+
+// openReads is a front of a registry that asks for a login where something is written.
+func openReads(t *testing.T, registry string) string {
+	t.Helper()
+	u, err := url.Parse(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(u)
+		r.Out.Host = r.In.Host
+	}}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, word, _ := r.BasicAuth()
+		known := name == user && subtle.ConstantTimeCompare([]byte(word), []byte(password)) == 1
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && !known {
+			w.Header().Set("WWW-Authenticate", `Basic realm="writers"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		behind.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+func regctlHalf(s *script) {
+	one, many := image(), multi()
+	s.seed("src:v1", one)
+	s.seed("many:v1", many)
+	reg := func(args ...string) {
+		s.t.Helper()
+		s.run("regctl", append([]string{"--host", "reg=" + s.buoy.Host + ",tls=disabled"}, args...)...)
+	}
+	reg("image", "copy", s.ref("src:v1"), s.ref("dst:v1"))
+	s.tells("pull", "src:v1", string(one.Digest))
+	s.tells("push", "dst:v1", string(one.Digest))
+	reg("image", "copy", s.ref("many:v1"), s.ref("copy:v1"))
+	s.tells("pull", "many:v1", string(many.Digest))
+	s.tells("push", "copy:v1", string(many.Digest))
+	reg("image", "copy", s.ref("dst:v1"), s.ref("dst:v2"))
+	s.tells("push", "dst:v2", string(one.Digest))
+	reg("tag", "delete", s.ref("dst:v2"))
+	s.tells("untag", "dst:v2", string(one.Digest))
+}
+
+func orasHalf(s *script) {
+	one := image()
+	s.run("oras", "cp", "--to-plain-http", "--from-oci-layout", one.Layout(s.t, "x")+":x", s.ref("app:v1"))
+	s.tells("push", "app:v1", string(one.Digest))
+	s.run("oras", "tag", "--plain-http", s.ref("app:v1"), "v2")
+	s.tells("push", "app:v2", string(one.Digest))
+	s.run("oras", "manifest", "delete", "-f", "--plain-http", s.ref("app:v2"))
+	s.tells("delete", "app:v1,v2", string(one.Digest))
+}
+
+// attested: what buildx builds is an index with an attestation beside the image, which has the image for its subject.
+func attested(s *script) {
+	img := harness.NewImage(harness.ImageOptions{Layers: 2})
+	index := func() harness.Artifact {
+		return harness.NewIndex(img, harness.NewImage(harness.ImageOptions{
+			ArtifactType: "application/vnd.docker.attestation.manifest.v1+json", Subject: &img.Descriptor, Platform: "unknown/unknown",
+		}))
+	}
+	first, second := index(), index()
+	s.seed("src:v1", first)
+	s.run("crane", "copy", "--insecure", s.ref("src:v1"), s.ref("crane:v1"))
+	s.tellsCopied("src:v1", string(first.Digest))
+	s.tells("push", "crane:v1", string(first.Digest))
+	s.run("oras", "cp", "--from-plain-http", "--to-plain-http", s.ref("src:v1"), s.ref("oras:v1"))
+	s.tellsCopied("src:v1", string(first.Digest))
+	s.tells("push", "oras:v1", string(first.Digest))
+	s.run("regctl", "--host", "reg="+s.buoy.Host+",tls=disabled", "image", "copy", s.ref("src:v1"), s.ref("regctl:v1"))
+	s.tellsCopied("src:v1", string(first.Digest))
+	s.tells("push", "regctl:v1", string(first.Digest))
+
+	b := s.call("127.0.0.1", "buildkit/v0.34") // builds again: the image is unchanged, what it attests is new
+	repo := s.name + "/src"
+	b.head(repo, string(img.Digest))
+	att := second.Children[1]
+	b.upload(repo, att)
+	b.put(repo, string(att.Digest), att)
+	b.put(repo, "v1", second)
+	s.tells("push", "src:v1", string(second.Digest))
+}
+
+// inspected: reads that move no layer, and are told to nobody who has not asked for them.
+func inspected(s *script) {
+	one, many := image(), multi()
+	s.seed("app:v1", one)
+	s.seed("many:v1", many)
+	reg := []string{"--host", "reg=" + s.buoy.Host + ",tls=disabled"}
+	s.run("crane", "config", "--insecure", s.ref("app:v1"))
+	s.run("crane", "config", "--insecure", "--platform", "linux/arm64", s.ref("many:v1"))
+	s.run("crane", "manifest", "--insecure", s.ref("many:v1"))
+	s.run("regctl", append(slices.Clone(reg), "image", "inspect", s.ref("app:v1"))...)
+	s.run("oras", "manifest", "fetch-config", "--plain-http", s.ref("app:v1"))
+	s.run("regctl", append(slices.Clone(reg), "index", "create", "--ref", s.ref("app@"+string(one.Digest)), s.ref("app:list"))...)
+	s.tells("push", "app:list", s.digest("app:list"))
+}

@@ -1,0 +1,114 @@
+package faults
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The things a client does.
+const (
+	push   = "PUSH_ARTIFACT"
+	untag  = "DELETE_TAG"
+	remove = "DELETE_ARTIFACT"
+	upload = "UPLOAD_CHART"
+	unload = "DELETE_CHART"
+)
+
+// A deed is one thing that a client did or tried to do, once or several times. Each try is a request whose id is the deed's and the try's number, so
+// that what arrives can be traced to what was done.
+type deed struct {
+	id         string
+	do         string // the event's type
+	host       string // of the upstream, as the client names it
+	repository string // of a chart: its name
+	reference  string // tag, digest or a chart's version
+	digest     string // "": not known
+	body       []byte
+
+	worker  int
+	number  int // in the worker's order
+	tries   int
+	began   time.Time
+	ended   time.Time
+	acked   bool // a try was answered 2xx
+	written bool // the reference was written again although nobody knew what had become of this
+}
+
+func (d *deed) String() string {
+	return fmt.Sprintf("%s %s %s %s@%.19s (%d tries, acknowledged %t, written again %t)", d.id, d.do, d.repository, d.reference, d.digest, d.tries, d.acked, d.written)
+}
+
+// place is what is written, and what order: tag keeps in order.
+func (d *deed) place() string { return d.host + " " + d.repository + " " + d.reference }
+
+func (d *deed) request(try int) string { return fmt.Sprintf("%s.%d", d.id, try) }
+
+// deeds are all that was done, by id.
+type deeds struct {
+	mu  sync.Mutex
+	all []*deed
+}
+
+func (l *deeds) add(d *deed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, d)
+}
+
+func (l *deeds) list() []*deed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*deed(nil), l.all...)
+}
+
+// An arrival is an event as a webhook got it: the first POST of its id that was accepted.
+type arrival struct {
+	id, kind, repository, digest, request string
+	tags                                  []string
+	inferred                              bool
+	order                                 int // among the webhook's first arrivals
+	count                                 int // how often it was accepted
+	at                                    time.Time
+}
+
+// deedOf is the id of the deed whose request it was.
+func (a arrival) deedOf() string {
+	id, _, _ := strings.Cut(a.request, ".")
+	return id
+}
+
+// tells is an error where an arrival does not tell of a deed what happened.
+func (a arrival) tells(d *deed) error {
+	switch {
+	case a.kind != d.do:
+		return fmt.Errorf("its type is %s", a.kind)
+	case a.repository != d.repository && a.repository != "library/"+d.repository:
+		return fmt.Errorf("its repository is %s", a.repository)
+	case d.digest != "" && a.digest != d.digest && !(a.digest == "" && (d.do == unload || d.do == untag)):
+		return fmt.Errorf("its digest is %q", a.digest)
+	case d.do != remove && (len(a.tags) != 1 || a.tags[0] != d.reference):
+		return fmt.Errorf("its tags are %v", a.tags)
+	}
+	return nil
+}
+
+// figures are what a run comes to.
+type figures struct {
+	deeds, acked, done int // things tried, acknowledged, and done by the upstream
+	unknown            int // done, and the client never heard so
+	exempt             int // of those, written again before bellbuoy could ask, and not told of
+	events, inferred   int
+	repeated           int // events beyond the first of a deed that the upstream did more than once
+	posts, duplicates  int
+	inOrder            int
+}
+
+func (f figures) String() string {
+	return fmt.Sprintf("%d things tried, %d acknowledged, %d done by the upstream (%d of them unknown to the client, %d of those written again and not told of); "+
+		"%d events (%d inferred, %d of repeated writes), %d webhooks accepted, %d twice (%.2f %%); %d pairs in order",
+		f.deeds, f.acked, f.done, f.unknown, f.exempt, f.events, f.inferred, f.repeated, f.posts, f.duplicates, f.share(), f.inOrder)
+}
+
+func (f figures) share() float64 { return 100 * float64(f.duplicates) / float64(max(f.posts, 1)) }

@@ -1,0 +1,261 @@
+package faults
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// A push: killed between the intent and the upstream's commit.
+func TestKilledBeforeTheUpstreamCommits(t *testing.T) {
+	t.Parallel()
+	s := harness.NewFaultStage(t)
+	for name, arrives := range map[string]bool{"kill/arrives": true, "kill/lost": false} {
+		a := harness.NewImage(harness.ImageOptions{})
+		harness.PutBlobs(s, s.Buoy.ProxyURL, name, a)
+		hold := s.Proxy.Swallow
+		if arrives {
+			hold = s.Proxy.HoldBefore
+		}
+		s.Killed(hold(http.MethodPut, name+"/manifests"), func() (*http.Response, error) { return harness.PutManifest(s.Buoy.ProxyURL, name, "v1", a) })
+		if arrives {
+			s.Expect(name, harness.Pushed(name, a, "v1").AsInferred())
+		} else {
+			s.Still(name)
+			s.Settled()
+		}
+	}
+	s.End()
+}
+
+// Every write: killed between the upstream's commit and ours. A retry of the client joins what is told.
+func TestKilledBeforeOurCommit(t *testing.T) {
+	t.Parallel()
+	s := harness.NewFaultStage(t)
+	repo, a := "kill/after", harness.NewImage(harness.ImageOptions{})
+	base := s.Buoy.ProxyURL
+	manifest := func(reference string) string { return base + "/v2/" + repo + "/manifests/" + reference }
+	remove := func(reference string) func() (*http.Response, error) {
+		return func() (*http.Response, error) { return harness.Send(http.MethodDelete, manifest(reference), nil) }
+	}
+
+	harness.PutBlobs(s, base, repo, a)
+	put := func() (*http.Response, error) { return harness.PutManifest(base, repo, "v1", a) }
+	s.Killed(s.Proxy.HoldAfter(http.MethodPut, repo+"/manifests"), put)
+	s.Expect(repo, harness.Pushed(repo, a, "v1").AsInferred())
+	if resp, err := put(); err != nil || resp.StatusCode != http.StatusCreated { // the client's retry
+		t.Fatalf("%v %v", resp, err)
+	}
+	harness.Push(s, base, repo, "v2", a)
+	s.Expect(repo, harness.Pushed(repo, a, "v2"))
+
+	s.Killed(s.Proxy.HoldAfter(http.MethodDelete, repo+"/manifests/v2"), remove("v2"))
+	s.Expect(repo, harness.Untagged(repo, a, "v2").AsInferred())
+	harness.Must(s, http.StatusNotFound, http.MethodDelete, manifest("v2"), nil)
+	s.Killed(s.Proxy.HoldAfter(http.MethodDelete, repo+"/manifests/sha256"), remove(a.Digest.String()))
+	s.Expect(repo, harness.Deleted(repo, a, "v1").AsInferred())
+	harness.Must(s, http.StatusNotFound, http.MethodDelete, manifest(a.Digest.String()), nil)
+	s.End()
+}
+
+// A tag that moves: the client's push is killed after the upstream's commit, and the tag moves on before bellbuoy is back.
+func TestKilledAndOvertaken(t *testing.T) {
+	t.Parallel()
+	s := harness.NewFaultStage(t)
+	repo := "kill/moved"
+	old, lost, next := harness.NewImage(harness.ImageOptions{}), harness.NewImage(harness.ImageOptions{}), harness.NewImage(harness.ImageOptions{})
+	harness.Push(s, s.Buoy.ProxyURL, repo, "v1", old)
+	s.Expect(repo, harness.Pushed(repo, old, "v1"))
+	harness.PutBlobs(s, s.Buoy.ProxyURL, repo, lost)
+	p := s.Proxy.HoldAfter(http.MethodPut, repo+"/manifests")
+	done := harness.Background(func() { harness.PutManifest(s.Buoy.ProxyURL, repo, "v1", lost) })
+	p.Await(t)
+	s.Kill9()
+	<-done
+	p.Release()
+	harness.Push(s, s.Direct, repo, "v1", next) // by somebody who goes around
+	s.Buoy.Start()
+	s.Expect(repo, harness.Pushed(repo, lost, "v1").AsInferred().With(func(e *harness.Event) { e.Previous = old.Digest.String() }))
+	s.End()
+}
+
+// A push of what stood there already, killed: nothing changed, and nothing is told.
+func TestKilledUnchangedPush(t *testing.T) {
+	t.Parallel()
+	s := harness.NewFaultStage(t)
+	repo, a := "kill/same", harness.NewImage(harness.ImageOptions{})
+	harness.Push(s, s.Buoy.ProxyURL, repo, "v1", a)
+	s.Expect(repo, harness.Pushed(repo, a, "v1"))
+	s.Killed(s.Proxy.HoldAfter(http.MethodPut, repo+"/manifests"), func() (*http.Response, error) { return harness.PutManifest(s.Buoy.ProxyURL, repo, "v1", a) })
+	s.Settled()
+	s.End()
+}
+
+// Killed between our commit and the client's answer: the client did not read on, and the webhook has not been taken by its receiver yet.
+func TestKilledBeforeTheClientsAnswer(t *testing.T) {
+	t.Parallel()
+	s := harness.NewFaultStage(t)
+	repo, a := "kill/unread", harness.NewImage(harness.ImageOptions{})
+	harness.PutBlobs(s, s.Buoy.ProxyURL, repo, a)
+	killed := make(chan struct{})
+	s.Hooks.Answer("/full", func(http.ResponseWriter, *http.Request) { // the event is committed as soon as this comes
+		s.Kill9()
+		s.Hooks.Answer("/full", nil)
+		close(killed)
+	})
+	conn, err := net.Dial("tcp", s.Buoy.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	req, _ := http.NewRequest(http.MethodPut, s.Buoy.ProxyURL+"/v2/"+repo+"/manifests/v1", strings.NewReader(string(a.Manifest)))
+	req.Header.Set("Content-Type", a.MediaType)
+	if err := req.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	select { // and reads nothing
+	case <-killed:
+	case <-time.After(harness.Soon):
+		t.Fatal("no webhook came")
+	}
+	s.Buoy.Start()
+	s.Expect(repo, harness.Pushed(repo, a, "v1"))
+	harness.Eventually(harness.Soon, func() bool { return len(s.Hooks.Posts("/full")) >= 2 })
+	posts := s.Hooks.Posts("/full")
+	if len(posts) < 2 || posts[0].ID() != posts[1].ID() || string(posts[0].Body) != string(posts[1].Body) {
+		t.Errorf("the POST that was cut was not made again, the same")
+	}
+	s.End()
+}
+
+// Killed before the POST: the receiver is not there when the push is acknowledged.
+func TestKilledBeforeThePost(t *testing.T) {
+	t.Parallel()
+	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
+	receiver := newLateReceiver(t)
+	b := harness.Bellbuoy(t, harness.RegistryUpstream(registry.URL)+"webhooks: [{name: late, url: "+receiver.url+", retry: [0s"+strings.Repeat(", 1s", 90)+"]}]\n")
+	a, digest := harness.NewImage(harness.ImageOptions{}), make(chan string, 10)
+	harness.Push(t, b.ProxyURL, "kill/late", "v1", a)
+	b.Kill9()
+	receiver.open(t, func(p harness.Post) { digest <- p.Text("event_data.resources.0.digest") })
+	b.Start()
+	select {
+	case got := <-digest:
+		if got != a.Digest.String() {
+			t.Errorf("the webhook tells of %s", got)
+		}
+	case <-time.After(harness.Soon):
+		t.Fatal("no webhook came")
+	}
+	time.Sleep(harness.Strays)
+	if len(digest) > 0 {
+		t.Errorf("%d webhooks more", len(digest))
+	}
+}
+
+// A manifest put by digest waits for its tag across a crash; and so does one that no tag follows.
+func TestKilledWhileAPushWaits(t *testing.T) {
+	t.Parallel()
+	s := harness.NewFaultStage(t)
+	tagged, lone := harness.NewImage(harness.ImageOptions{}), harness.NewImage(harness.ImageOptions{})
+	index := harness.NewMultiArch(harness.ImageOptions{}, "linux/amd64", "linux/arm64")
+	harness.Push(s, s.Buoy.ProxyURL, "wait/helm", tagged.Digest.String(), tagged)
+	harness.Push(s, s.Buoy.ProxyURL, "wait/lone", lone.Digest.String(), lone)
+	for _, child := range index.Children {
+		harness.Push(s, s.Buoy.ProxyURL, "wait/index", child.Digest.String(), child)
+	}
+	s.Kill9()
+	s.Buoy.Start()
+	harness.Push(s, s.Buoy.ProxyURL, "wait/helm", "v1", tagged)
+	harness.Push(s, s.Buoy.ProxyURL, "wait/index", "v1", index)
+	s.Expect("wait/helm", harness.Pushed("wait/helm", tagged, "v1"))
+	s.Expect("wait/index", harness.Pushed("wait/index", index, "v1"))
+	s.Expect("wait/lone", harness.Pushed("wait/lone", lone))
+	s.End()
+}
+
+// Charts: killed on both sides of ChartMuseum's commit.
+func TestKilledCharts(t *testing.T) {
+	t.Parallel()
+	museum := harness.ChartMuseum(t, harness.ChartMuseumOptions{})
+	h := harness.NewFaultProxy(t, museum.URL)
+	s := harness.FaultStage{Stage: harness.NewStage(t, harness.ChartUpstream(h.URL)), Proxy: h}
+	archive, charts := harness.NewChart("app", "1.0.0", harness.ChartOptions{}), s.Buoy.ProxyURL+"/api/charts"
+	upload := func(body []byte) func() (*http.Response, error) {
+		return func() (*http.Response, error) { return harness.Send(http.MethodPost, charts, body) }
+	}
+	repo := "library/app"
+	s.Killed(h.Swallow(http.MethodPost, "/api/charts"), upload(archive))
+	s.Settled()
+	s.Killed(h.HoldAfter(http.MethodPost, "/api/charts"), upload(archive))
+	s.Expect(repo, harness.Charted("UPLOAD_CHART", "", "app", "1.0.0", archive).AsInferred())
+	harness.Must(s, http.StatusConflict, http.MethodPost, charts, archive) // the client's retry
+	s.Killed(h.HoldAfter(http.MethodDelete, "/api/charts/app"), func() (*http.Response, error) { return harness.Send(http.MethodDelete, charts+"/app/1.0.0", nil) })
+	s.Expect(repo, harness.Charted("DELETE_CHART", "", "app", "1.0.0", archive).AsInferred())
+	harness.Must(s, http.StatusNotFound, http.MethodDelete, charts+"/app/1.0.0", nil)
+	s.End()
+}
+
+// A lateReceiver is an address at which nobody listens yet.
+type lateReceiver struct{ url, address string }
+
+func newLateReceiver(t *testing.T) lateReceiver {
+	t.Helper()
+	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(harness.FreePort(t)))
+	return lateReceiver{"http://" + address, address}
+}
+
+func (r lateReceiver) open(t *testing.T, got func(harness.Post)) {
+	t.Helper()
+	l, err := net.Listen("tcp", r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		if err == nil {
+			got(harness.Post{Path: req.URL.Path, Header: req.Header, Body: body})
+		}
+	})}
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close() })
+}
+
+// Killed in front of a registry that asks for a login: with credentials bellbuoy finds out what became of the push; without, it says so at
+// start, keeps the question open, and the client's retry answers it. Either way there is one event.
+func TestKilledBehindALogin(t *testing.T) {
+	t.Parallel()
+	for name, credentials := range map[string]string{"with": ", credentials: {username: ann, password: pw}", "without": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			registry := harness.Registry(t, harness.RegistryOptions{Delete: true, Htpasswd: harness.Users})
+			h := harness.NewFaultProxy(t, registry.URL)
+			s := harness.FaultStage{Stage: harness.NewStage(t, harness.RegistryUpstream(h.URL, credentials)), Proxy: h, Registry: registry}
+			ann, repo, a := harness.Login{User: "ann", Password: "pw"}.Header(), "login/app", harness.NewImage(harness.ImageOptions{})
+			harness.Push(s, s.Buoy.ProxyURL, repo, "v0", a, ann...)
+			s.Expect(repo, harness.Pushed(repo, a, "v0").By("ann"))
+			put := func() (*http.Response, error) { return harness.PutManifest(s.Buoy.ProxyURL, repo, "v1", a, ann...) }
+			s.Killed(h.HoldAfter(http.MethodPut, repo+"/manifests"), put)
+			want := harness.Pushed(repo, a, "v1").By("ann")
+			if credentials != "" {
+				s.Expect(repo, want.AsInferred())
+			} else {
+				s.Buoy.WaitLog("asks for a login", harness.Soon)
+			}
+			if resp, err := put(); err != nil || resp.StatusCode != http.StatusCreated {
+				t.Fatalf("%v %v", resp, err)
+			}
+			if credentials == "" {
+				s.Expect(repo, want)
+			}
+			s.Settled()
+			s.End()
+		})
+	}
+}

@@ -1,0 +1,61 @@
+package harness
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+)
+
+// ResidentMiB is the resident memory of a process.
+func ResidentMiB(t *testing.T, pid int) (mib int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	fmt.Sscan(rest, &mib)
+	return mib >> 10
+}
+
+// A Delivery is what bellbuoy deliveries --json prints.
+type Delivery struct {
+	ID       int64  `json:"id"`
+	Webhook  string `json:"webhook"`
+	State    string `json:"state"`
+	Tag      string `json:"tag"`
+	Attempts int    `json:"attempts"`
+	Status   int    `json:"status"`
+	Reason   string `json:"reason"`
+}
+
+// Deliveries asks the running bellbuoy, newest first.
+func Deliveries(t testing.TB, b *Buoy, args ...string) (all []Delivery) {
+	t.Helper()
+	out, err := b.Command(append([]string{"deliveries", "--json"}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dec := json.NewDecoder(strings.NewReader(out)); ; {
+		var d Delivery
+		if err := dec.Decode(&d); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatalf("%v in %s", err, out)
+		}
+		all = append(all, d)
+	}
+}
+
+// FirstDelivery is the oldest of a webhook.
+func FirstDelivery(t testing.TB, b *Buoy, webhook string) Delivery {
+	t.Helper()
+	all := Deliveries(t, b, "--webhook", webhook)
+	if len(all) == 0 {
+		return Delivery{}
+	}
+	return all[0] // the newest is the last
+}

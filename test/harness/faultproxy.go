@@ -1,0 +1,205 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A FaultProxy stands between bellbuoy and an upstream. It passes everything on as it is, except
+// where a test holds, cuts or falsifies what clients send.
+type FaultProxy struct {
+	t    testing.TB
+	URL  string
+	Host string
+
+	next http.Handler
+	gone chan struct{} // closed when the test ends: whoever holds, lets go
+
+	mu     sync.Mutex
+	twists []*twist
+	seen   []SeenRequest
+}
+
+// A SeenRequest is a request as it reached the proxy.
+type SeenRequest struct {
+	Method, Path, UserAgent string
+	ForwardedFor            string
+}
+
+// A twist treats requests of one method whose path contains something. pass hands the request to the
+// upstream.
+type twist struct {
+	method, path string
+	left         int // how many requests it takes; negative: all
+	do           func(w http.ResponseWriter, r *http.Request, pass http.Handler)
+}
+
+// NewFaultProxy starts a proxy in front of an upstream.
+func NewFaultProxy(t testing.TB, upstream string) *FaultProxy {
+	t.Helper()
+	target, err := url.Parse(upstream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &FaultProxy{t: t, gone: make(chan struct{})}
+	h.next = &httputil.ReverseProxy{
+		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8},
+		ErrorLog:  log.New(io.Discard, "", 0), // connections break here: that is what a FaultProxy is for
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host = target.Scheme, target.Host
+			for name, values := range p.In.Header { // also the forwarded ones: nobody shall notice the proxy
+				p.Out.Header[name] = values
+			}
+		},
+	}
+	srv := httptest.NewServer(h)
+	t.Cleanup(func() {
+		close(h.gone)
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	h.URL, h.Host = srv.URL, strings.TrimPrefix(srv.URL, "http://")
+	return h
+}
+
+func (h *FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	h.seen = append(h.seen, SeenRequest{r.Method, r.URL.Path, r.UserAgent(), r.Header.Get("X-Forwarded-For")})
+	found := h.take(r)
+	h.mu.Unlock()
+	if found == nil {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	found.do(w, r, h.next)
+}
+
+func (h *FaultProxy) take(r *http.Request) *twist {
+	for _, t := range h.twists {
+		if t.left != 0 && t.method == r.Method && strings.Contains(r.URL.Path, t.path) && !strings.HasPrefix(r.UserAgent(), "bellbuoy/") {
+			t.left--
+			return t
+		}
+	}
+	return nil
+}
+
+// Twist lets do treat the next requests of clients, as many as times says (-1: all), that have the
+// method and whose path contains path. bellbuoy's own questions pass.
+func (h *FaultProxy) Twist(times int, method, path string, do func(w http.ResponseWriter, r *http.Request, pass http.Handler)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.twists = append(h.twists, &twist{method, path, times, do})
+}
+
+// A Held is a request that waits at a FaultProxy.
+type Held struct {
+	Reached chan struct{}
+	release chan struct{}
+	once    sync.Once
+}
+
+func newHeld() *Held { return &Held{Reached: make(chan struct{}), release: make(chan struct{})} }
+
+// Release lets the request go on.
+func (p *Held) Release() { p.once.Do(func() { close(p.release) }) }
+
+// Await waits until the request has come.
+func (p *Held) Await(t testing.TB) {
+	t.Helper()
+	select {
+	case <-p.Reached:
+	case <-time.After(Soon):
+		t.Fatal("the request did not come to the point where it was to be held")
+	}
+}
+
+func (h *FaultProxy) wait(p *Held) {
+	close(p.Reached)
+	select {
+	case <-p.release:
+	case <-h.gone:
+	}
+}
+
+// HoldBefore holds the next such request, its body complete, before the upstream gets it. What then
+// happens at the upstream happens whether bellbuoy is still there or not.
+func (h *FaultProxy) HoldBefore(method, path string) *Held {
+	p := newHeld()
+	h.Twist(1, method, path, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		h.Detach(r)
+		h.wait(p)
+		WriteAnswer(w, Forward(r, pass))
+	})
+	return p
+}
+
+// HoldAfter holds the answer to the next such request after the upstream has done it.
+func (h *FaultProxy) HoldAfter(method, path string) *Held {
+	p := newHeld()
+	h.Twist(1, method, path, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		h.Detach(r)
+		got := Forward(r, pass)
+		h.wait(p)
+		WriteAnswer(w, got)
+	})
+	return p
+}
+
+// Swallow takes the next such request and never passes it on. Released, it cuts the connection.
+func (h *FaultProxy) Swallow(method, path string) *Held {
+	p := newHeld()
+	h.Twist(1, method, path, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		h.Detach(r)
+		h.wait(p)
+		panic(http.ErrAbortHandler)
+	})
+	return p
+}
+
+// Detach reads a request's body and lets the request outlive its connection.
+func (h *FaultProxy) Detach(r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler) // it never arrived
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	*r = *r.WithContext(context.WithoutCancel(r.Context()))
+}
+
+// Forward lets the upstream do it, and keeps the answer.
+func Forward(r *http.Request, pass http.Handler) *httptest.ResponseRecorder {
+	rec := httptest.NewRecorder()
+	pass.ServeHTTP(rec, r)
+	return rec
+}
+
+// WriteAnswer hands a kept answer on.
+func WriteAnswer(w http.ResponseWriter, rec *httptest.ResponseRecorder) {
+	maps.Copy(w.Header(), rec.Header())
+	w.WriteHeader(rec.Code)
+	w.Write(rec.Body.Bytes())
+}
+
+// Requests are those seen so far, bellbuoy's own questions left out.
+func (h *FaultProxy) Requests() (found []SeenRequest) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.seen {
+		if !strings.HasPrefix(r.UserAgent, "bellbuoy/") {
+			found = append(found, r)
+		}
+	}
+	return found
+}

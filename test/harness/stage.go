@@ -1,0 +1,272 @@
+package harness
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+)
+
+const (
+	// Strays is how long strays are waited for: longer than any correlation time of Quick.
+	Strays = 5500 * time.Millisecond
+)
+
+// Quick are correlation times that a test can wait for, and that clients on a busy machine keep.
+const Quick = "correlation: {untagged_push: 4s, pull: 4s, repeat: 1s}\n"
+
+// Pause waits for longer than the repeat of Quick: the next read of a reference is the next pull.
+func (s *Stage) Pause() { time.Sleep(1200 * time.Millisecond) }
+
+// A Stage is bellbuoy in front of an upstream, with a receiver that gets every event in two formats.
+// A test plays clients on it and says which events must come of that: Expect waits and compares,
+// byte for byte in Harbor's format and field by field in bellbuoy's own. Each operation has a
+// repository of its own, so that a stray webhook is traced to its cause; End waits for strays.
+type Stage struct {
+	*testing.T
+	Hooks  *Receiver
+	Buoy   *Buoy
+	Direct string // the upstream's own URL, where a test looks past bellbuoy
+
+	mu   sync.Mutex
+	want map[string][]Event // by repository, in all
+}
+
+// Webhooks is the configuration of the two webhooks that every stage has.
+func Webhooks(hooks *Receiver, more ...string) string {
+	return fmt.Sprintf(`webhooks:
+  - {name: harbor, url: %q, events: ["*"]}
+  - {name: full, url: %q, events: ["*"], format: bellbuoy, manifest_reads: true}
+`, hooks.URL("/harbor"), hooks.URL("/full")) + strings.Join(more, "")
+}
+
+// NewStage starts bellbuoy with upstreams and other settings; Quick and Webhooks are added.
+func NewStage(t *testing.T, config string) *Stage {
+	t.Helper()
+	hooks := NewReceiver(t)
+	return StageOn(t, hooks, Bellbuoy(t, config+Quick+Webhooks(hooks)))
+}
+
+// StageOn is a stage of a bellbuoy that runs already, with Quick and Webhooks in its configuration.
+func StageOn(t *testing.T, hooks *Receiver, b *Buoy) *Stage {
+	return &Stage{T: t, Hooks: hooks, Buoy: b, want: map[string][]Event{}}
+}
+
+// RegistryUpstream is the configuration of a registry. Each of more is a setting, with its comma.
+func RegistryUpstream(url string, more ...string) string {
+	return "upstreams: [{type: registry, url: " + url + strings.Join(more, "") + "}]\n"
+}
+
+// ChartUpstream is the configuration of a ChartMuseum. Each of more is a setting, with its comma.
+func ChartUpstream(url string, more ...string) string {
+	return "upstreams: [{type: chartmuseum, name: charts, url: " + url + strings.Join(more, "") + "}]\n"
+}
+
+// Ref is how a client names something at bellbuoy.
+func (s *Stage) Ref(repository, reference string) string {
+	if strings.Contains(reference, ":") {
+		return s.Buoy.Host + "/" + repository + "@" + reference
+	}
+	return s.Buoy.Host + "/" + repository + ":" + reference
+}
+
+// An Event is what a test expects, and what it reads out of a webhook of the bellbuoy format.
+type Event struct {
+	Type       string   `json:"type"`
+	Repository string   `json:"repository"`
+	Namespace  string   `json:"namespace"`
+	Name       string   `json:"name"`
+	Tags       []string `json:"tags"`
+	TagAsked   string   `json:"tag_asked"`
+	Digest     string   `json:"digest"`
+	Previous   string   `json:"previous_digest"`
+	Mismatch   bool     `json:"digest_mismatch"`
+	Kind       string   `json:"kind"`
+	Size       int64    `json:"size"`
+	Subject    string   `json:"subject"`
+	Platforms  []string `json:"platforms"`
+	Operator   string   `json:"operator"`
+	Claimed    string   `json:"operator_claimed"`
+	Changed    *bool    `json:"changed"`
+	Moved      string   `json:"moved"`
+	Inferred   bool     `json:"inferred"`
+	Complete   *bool    `json:"tags_complete"`
+	Chart      *Chart   `json:"chart"`
+}
+
+// A Chart is what an Event says of a chart.
+type Chart struct {
+	Name       string `json:"name"`
+	Version    string `json:"version"`
+	Type       string `json:"type"`
+	AppVersion string `json:"app_version"`
+}
+
+// inspection reports whether the event is only for webhooks with manifest_reads.
+func (e Event) inspection() bool { return e.Moved != "" && e.Moved != "layers" }
+
+// Expect adds events to what a repository's webhooks have to be in all, waits for them, and compares.
+func (s *Stage) Expect(repository string, events ...Event) {
+	s.Helper()
+	s.mu.Lock()
+	s.want[repository] = append(s.want[repository], events...)
+	want := s.want[repository]
+	s.mu.Unlock()
+	Eventually(Soon, func() bool {
+		full, plain := s.Arrived(repository)
+		return len(full) >= len(want) && len(plain) >= len(s.bodies(want))
+	})
+	if !s.compare(repository) {
+		s.FailNow()
+	}
+}
+
+// Still says that what was done in a repository yields nothing more. End finds out.
+func (s *Stage) Still(repository string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want[repository] = append(s.want[repository], nil...)
+}
+
+// End waits for strays, and compares all that came with all that was expected.
+func (s *Stage) End() {
+	s.Helper()
+	time.Sleep(Strays)
+	seen := map[string]bool{}
+	for _, p := range s.Hooks.Posts("/full") {
+		seen[p.Text("repository")] = true
+	}
+	for repository := range s.want {
+		seen[repository] = true
+	}
+	for repository := range seen {
+		s.compare(repository)
+	}
+	if lost := s.Buoy.Metric("bellbuoy_events_lost_total"); lost != 0 {
+		s.Errorf("bellbuoy says that it lost %v events", lost)
+	}
+	if n := s.Buoy.Metric("bellbuoy_panics_total"); n != 0 {
+		s.Errorf("bellbuoy panicked %v times", n)
+	}
+}
+
+// compare holds what arrived of a repository against what was expected, in both formats.
+func (s *Stage) compare(repository string) (same bool) {
+	s.Helper()
+	same = true
+	s.mu.Lock()
+	want := slices.Clone(s.want[repository])
+	s.mu.Unlock()
+	full, plain := s.Arrived(repository)
+	if diff := gocmp.Diff(sorted(want), sorted(full)); diff != "" {
+		s.Errorf("events of %s (-want +got):\n%s", repository, diff)
+		same = false
+	}
+	if diff := gocmp.Diff(s.bodies(want), plain); diff != "" {
+		s.Errorf("Harbor's bodies of %s (-want +got):\n%s", repository, diff)
+		same = false
+	}
+	return same
+}
+
+// Arrived is what came of a repository, each webhook-id once: in bellbuoy's format and, sorted, in
+// Harbor's.
+func (s *Stage) Arrived(repository string) (full []Event, plain []string) {
+	ids := map[string]bool{}
+	for _, p := range s.Hooks.Posts("") {
+		if ids[p.Path+p.ID()] {
+			continue
+		}
+		ids[p.Path+p.ID()] = true
+		switch {
+		case p.Path == "/full" && p.Text("repository") == repository:
+			full = append(full, eventOf(s, p))
+		case p.Path == "/harbor" && p.Text("event_data.repository.repo_full_name") == repository:
+			plain = append(plain, timeless(string(p.Body)))
+		}
+	}
+	slices.Sort(plain)
+	return full, plain
+}
+
+func eventOf(t testing.TB, p Post) Event {
+	var e Event
+	if err := json.Unmarshal(p.Body, &e); err != nil {
+		t.Errorf("the webhook is no JSON: %v: %s", err, p.Body)
+	}
+	slices.Sort(e.Tags)
+	slices.Sort(e.Platforms)
+	return e
+}
+
+func sorted(events []Event) []Event {
+	out := slices.Clone(events)
+	key := func(e Event) string { return fmt.Sprint(e.Type, e.Tags, e.TagAsked, e.Digest, e.Operator, e.Chart) }
+	slices.SortStableFunc(out, func(a, b Event) int { return cmp.Compare(key(a), key(b)) })
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+var times = regexp.MustCompile(`"(occur_at|date_created)":\d{10}\b`)
+
+// timeless replaces the times of a Harbor body.
+func timeless(body string) string { return times.ReplaceAllString(body, `"$1":TIME`) }
+
+// bodies are Harbor's for the given events: one for each tag, because Harbor's consumers read the
+// first resource only.
+func (s *Stage) bodies(events []Event) (all []string) {
+	for _, e := range events {
+		switch {
+		case e.inspection():
+		case e.Chart != nil:
+			all = append(all, s.chartBody(e))
+		case e.Type == "PULL_ARTIFACT":
+			all = append(all, s.body(e, e.TagAsked))
+		case len(e.Tags) == 0:
+			all = append(all, s.body(e, ""))
+		default:
+			for _, tag := range e.Tags {
+				all = append(all, s.body(e, tag))
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (s *Stage) body(e Event, tag string) string {
+	url := s.Ref(e.Repository, cmp.Or(tag, e.Digest))
+	return fmt.Sprintf(`{"type":%q,"occur_at":TIME,"operator":%q,"event_data":{"resources":[{"digest":%q,"tag":%q,"resource_url":%q}],`+
+		`"repository":{"date_created":TIME,"name":%q,"namespace":%q,"repo_full_name":%q,"repo_type":"private"}}}`,
+		e.Type, e.Operator, e.Digest, cmp.Or(tag, e.Digest), url, e.Name, e.Namespace, e.Repository)
+}
+
+func (s *Stage) chartBody(e Event) string {
+	tenant := strings.TrimSuffix(strings.TrimSuffix(e.Repository, e.Name), "/")
+	base := s.Buoy.ProxyURL
+	if tenant != "library" {
+		base += "/" + tenant
+	}
+	url := fmt.Sprintf("%s/charts/%s-%s.tgz", base, e.Chart.Name, e.Chart.Version)
+	return fmt.Sprintf(`{"type":%q,"occur_at":TIME,"operator":%q,"event_data":{"resources":[{"tag":%q,"resource_url":%q}],`+
+		`"repository":{"name":%q,"namespace":%q,"repo_full_name":%q,"repo_type":"private"}}}`,
+		e.Type, e.Operator, e.Chart.Version, url, e.Name, e.Namespace, e.Repository)
+}
+
+// Adopt takes over what a stage on the same bellbuoy expects.
+func (s *Stage) Adopt(o *Stage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for repository, events := range o.want {
+		s.want[repository] = append(s.want[repository], events...)
+	}
+}
