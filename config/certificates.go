@@ -11,10 +11,12 @@ import (
 	"time"
 )
 
-// maxPEM bounds what is read of a file with certificates: the bundles of whole systems have a quarter of a megabyte.
+// maxPEM bounds the size of a file with certificates. A system's CA bundle has a quarter of a
+// megabyte.
 const maxPEM = 4 << 20
 
-// pair checks that a certificate and its key are both there and belong together, and warns of one whose time is over.
+// pair checks that a certificate and its key are both given and belong together. It warns of an
+// expired certificate.
 func (v *validator) pair(path, cert, key string) {
 	certAt, keyAt := join(path, "cert_file"), join(path, "key_file")
 	if cert != "" && key == "" {
@@ -41,7 +43,7 @@ func (v *validator) pair(path, cert, key string) {
 	}
 }
 
-// authorities checks a file of CA certificates, and warns when the time of all of them is over.
+// authorities checks a file of CA certificates. It warns if all of them have expired.
 func (v *validator) authorities(path, file string) {
 	bundle, read := v.pem(path, file, "CERTIFICATE", "no certificate")
 	if !read {
@@ -55,13 +57,14 @@ func (v *validator) authorities(path, file string) {
 	}
 	switch {
 	case last.IsZero():
-		v.wrong(path, "%s holds no certificate that can be read", v.show(path))
+		v.wrong(path, "%s contains no valid certificate", v.show(path))
 	case time.Now().After(last):
 		v.doubt(path, "every certificate in it has expired, the last one on %s", day(last))
 	}
 }
 
-// pem is the content of a file, if it holds a block of that kind. A file that cannot be read is told of by files.
+// pem returns the content of a file that holds a PEM block of that kind. files reports a file that
+// cannot be read.
 func (v *validator) pem(path, name, kind, none string) (content []byte, ok bool) {
 	if name == "" {
 		return nil, false
@@ -77,7 +80,7 @@ func (v *validator) pem(path, name, kind, none string) (content []byte, ok bool)
 		return nil, false
 	}
 	if !holds(content, kind) {
-		v.wrong(path, "%s holds %s (PEM)", v.show(path), none)
+		v.wrong(path, "%s contains %s (PEM)", v.show(path), none)
 		return nil, false
 	}
 	return content, true

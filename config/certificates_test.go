@@ -34,10 +34,10 @@ func TestCertificates(t *testing.T) {
 	for name, tt := range map[string]struct{ tls, want string }{
 		"good":            {tls: "{cert_file: good.pem, key_file: good.key, client_ca_file: other.pem}"},
 		"of another key":  {"{cert_file: good.pem, key_file: other.key}", "tls.cert_file: cannot be used with key_file: private key does not match public key"},
-		"swapped":         {"{cert_file: good.key, key_file: good.pem}", "tls.cert_file: \"good.key\" holds no certificate (PEM)\ntls.key_file: \"good.pem\" holds no private key (PEM)"},
-		"no PEM":          {"{cert_file: text, key_file: good.key}", `tls.cert_file: "text" holds no certificate (PEM)`},
-		"CA without":      {"{cert_file: good.pem, key_file: good.key, client_ca_file: good.key}", `tls.client_ca_file: "good.key" holds no certificate (PEM)`},
-		"broken CA":       {"{cert_file: good.pem, key_file: good.key, client_ca_file: broken}", `tls.client_ca_file: "broken" holds no certificate that can be read`},
+		"swapped":         {"{cert_file: good.key, key_file: good.pem}", "tls.cert_file: \"good.key\" contains no certificate (PEM)\ntls.key_file: \"good.pem\" contains no private key (PEM)"},
+		"no PEM":          {"{cert_file: text, key_file: good.key}", `tls.cert_file: "text" contains no certificate (PEM)`},
+		"CA without":      {"{cert_file: good.pem, key_file: good.key, client_ca_file: good.key}", `tls.client_ca_file: "good.key" contains no certificate (PEM)`},
+		"broken CA":       {"{cert_file: good.pem, key_file: good.key, client_ca_file: broken}", `tls.client_ca_file: "broken" contains no valid certificate`},
 		"expired":         {"{cert_file: old.pem, key_file: old.key}", "warning: tls.cert_file: the certificate has expired: it was valid until 2021-02-03"},
 		"not valid yet":   {"{cert_file: early.pem, key_file: early.key}", "warning: tls.cert_file: the certificate is not valid before 2220-01-01"},
 		"expired CA":      {"{cert_file: good.pem, key_file: good.key, client_ca_file: old.pem}", "warning: tls.client_ca_file: every certificate in it has expired, the last one on 2021-02-03"},
@@ -60,7 +60,7 @@ func TestCertificatesEverywhere(t *testing.T) {
 	for add, want := range map[string]string{
 		"admin: {tls: {cert_file: a.pem, key_file: b.key}}":      "admin.tls.cert_file: cannot be used with key_file: private key does not match public key",
 		"    tls: {cert_file: a.pem, key_file: b.key}":           "webhooks[0].tls.cert_file: cannot be used with key_file: private key does not match public key",
-		"    tls: {ca_file: a.key}":                              `webhooks[0].tls.ca_file: "a.key" holds no certificate (PEM)`,
+		"    tls: {ca_file: a.key}":                              `webhooks[0].tls.ca_file: "a.key" contains no certificate (PEM)`,
 		"    tls: {ca_file: a.pem, insecure_skip_verify: false}": "",
 	} {
 		if diff := cmp.Diff(want, found(add)); diff != "" {
@@ -87,12 +87,12 @@ func TestWhatIsThere(t *testing.T) {
 	for add, want := range map[string]string{
 		"data_dir: file": "data_dir: is not a directory",
 		"data_dir: .":    "",
-		"shutdown_grace: 5s\ndatabase: postgres://db/x": "warning: shutdown_delay: leaves nothing of shutdown_grace (5s) to what is then still in flight",
+		"shutdown_grace: 5s\ndatabase: postgres://db/x": "warning: shutdown_delay: leaves no time of shutdown_grace (5s) for requests in flight",
 		"shutdown_grace: 5s":                            "",
-		"store: {retention: {max_size: 10}}":            "warning: store.retention.max_size: is 10 bytes: next to nothing that was delivered is kept; a number without a unit is bytes",
+		"store: {retention: {max_size: 10}}":            "warning: store.retention.max_size: is 10 bytes, which keeps almost no delivered events; a number without a unit is bytes",
 		"store: {retention: {max_size: 1MiB}}":          "",
-		"listen: ':5081'":                               "listen: is taken by health.listen, whose default is :5081",
-		"health: {listen: ':5080'}":                     "health.listen: is taken by listen",
+		"listen: ':5081'":                               "listen: is used by health.listen, whose default is :5081",
+		"health: {listen: ':5080'}":                     "health.listen: is used by listen",
 	} {
 		if diff := cmp.Diff(want, found(add)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", add, diff)

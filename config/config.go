@@ -1,86 +1,94 @@
-// Package config reads bellbuoy's one YAML file and says everything that is wrong with it.
+// Package config reads bellbuoy's YAML file and reports everything that is wrong with it.
 //
-// Start at Load (a file) or Parse (bytes). Both go the same way:
+// Load reads a file, Parse reads bytes. Both do the same steps:
 //
-//	bytes → tree (tree.go) → Config (decode.go, expanding ${…} as it goes) → checked Config (validate*.go)
+//	bytes → tree (tree.go) → Config (decode.go, which expands ${…}) → checks (validate*.go)
 //
-// The type tree below Config is the documentation of the file: the comment of a field is its description in the
-// JSON Schema (schema.json), and its tags are the rest of it:
+// The types below Config document the file. The comment of a field is its description in the JSON
+// Schema (schema.json). Its tags are:
 //
 //	yaml:"key"        the key in the file
-//	default:"value"   what stands when the key is absent, written as in the file; a list is separated by commas
+//	default:"value"   the value if the key is absent, as in the file; a list is separated by commas
 //	enum:"a|b"        the only values, besides the default
-//	role:"file"       names a file that serve watches; it must be readable when the configuration is loaded
+//	role:"file"       names a file that serve watches; it must be readable at load
 //
-// After Load every default is filled in, so that consumers read plain values and never ask whether a key was there.
-// Keys whose feature does not exist yet are listed in support.go and refused: a key is never ignored in silence.
+// After Load every default is filled in. Keys of features that do not exist yet are listed in
+// support.go and refused, so no key is ignored silently.
 //
-// Whatever may hold a credential has the type Secret or URL. Both print themselves redacted, everywhere, and no error
-// of this package shows what ${…} expanded to.
+// A value that may hold a credential has the type Secret or URL. Both print themselves redacted,
+// and no error of this package shows the value of a ${…}.
 package config
 
 import "net/netip"
 
-// Config is the whole file. Its values are read-only once loaded: a reload makes a new one.
+// Config is the whole file. It is read-only once loaded: a reload makes a new one.
 type Config struct {
-	// Address on which clients connect. Needs a restart to change.
+	// Address on which clients connect. Changing it needs a restart.
 	Listen string `yaml:"listen" default:":5080"`
-	// Certificate that clients see. Its files are read again when they change; turning TLS on or off needs a restart.
+	// Certificate that clients see. Its files are read again when they change. Turning TLS on
+	// or off needs a restart.
 	TLS ServerTLS `yaml:"tls"`
-	// Connections from trusted_proxies begin with a PROXY protocol v1 or v2 header; one without it is closed.
+	// Connections from trusted_proxies must begin with a PROXY protocol v1 or v2 header; others
+	// are closed.
 	ProxyProtocol bool `yaml:"proxy_protocol" default:"false"`
-	// CIDRs whose X-Forwarded-* and Forwarded headers and identity header are believed.
+	// CIDRs of proxies whose X-Forwarded-*, Forwarded and identity headers are trusted.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
-	// Directory of the SQLite file, its lock, admin.sock and admin.token. $STATE_DIRECTORY is the default when it is set. Needs a restart to change.
+	// Directory of the SQLite file, its lock, admin.sock and admin.token. $STATE_DIRECTORY is
+	// the default if it is set. Changing it needs a restart.
 	DataDir string `yaml:"data_dir" default:"./data"`
-	// URL of a PostgreSQL database (postgres://…) that several replicas share; empty for the embedded SQLite. Needs a restart to change.
+	// URL of a PostgreSQL database (postgres://…) that several replicas share. Empty: embedded
+	// SQLite. Changing it needs a restart.
 	Database Secret `yaml:"database"`
-	// What is logged, and how.
+	// What is logged, and in which format.
 	Log Log `yaml:"log"`
 	// How long a stop waits for requests and deliveries in flight.
 	ShutdownGrace Duration `yaml:"shutdown_grace" default:"25s"`
-	// How much of shutdown_grace bellbuoy goes on accepting connections for, with /readyz at 503, until load balancers send theirs to another replica. Only with a database: without one nobody could take over.
+	// Part of shutdown_grace in which connections are still accepted while /readyz says 503, so
+	// that load balancers switch to another replica. It applies only with a database, because
+	// only then another replica can take over.
 	ShutdownDelay Duration `yaml:"shutdown_delay" default:"8s"`
-	// Limits of the data plane; 0 is none.
+	// Limits of the proxy; 0 means no limit.
 	Limits Limits `yaml:"limits"`
-	// The registries and ChartMuseums that bellbuoy stands in front of; at least one.
+	// The registries and ChartMuseums behind bellbuoy; at least one.
 	Upstreams []Upstream `yaml:"upstreams"`
-	// Who the operator of a request is.
+	// How the operator of a request is determined.
 	Identity Identity `yaml:"identity"`
-	// How events are kept.
+	// How events are stored.
 	Store Store `yaml:"store"`
 	// What counts as an event.
 	Detection Detection `yaml:"detection"`
-	// How long a client's doings in a repository count as one. All are quiet time, and a transfer in flight is not quiet.
+	// How long requests of one client in one repository count as one operation. All times are
+	// quiet times; a transfer in flight is not quiet.
 	Correlation Correlation `yaml:"correlation"`
-	// Settings by project: the first path segment of a repository. The first entry whose glob matches wins.
+	// Settings of projects. A project is the first path segment of a repository. The first
+	// entry whose glob matches applies.
 	Projects []Project `yaml:"projects"`
-	// Scanner adapters that are asked to scan what is pushed.
+	// Scanner adapters that scan pushed artifacts.
 	Scanners []Scanner `yaml:"scanners"`
-	// Whose pushes or pulls are a replication.
+	// Which pushes or pulls belong to a replication.
 	Replication []Replication `yaml:"replication"`
-	// Switches deliveries as a whole.
+	// Turns all deliveries on or off.
 	Notifications Notifications `yaml:"notifications"`
-	// Who is told about what.
+	// The receivers of events.
 	Webhooks []Webhook `yaml:"webhooks"`
-	// Where outbound calls may go; upstreams[].url is always allowed.
+	// Addresses that outbound calls may reach; upstreams[].url is always allowed.
 	Egress Egress `yaml:"egress"`
-	// Health and metrics address.
+	// Address of health checks and metrics.
 	Health Health `yaml:"health"`
-	// Console and API address.
+	// Address of the profiles; the console and API will use it too.
 	Admin Admin `yaml:"admin"`
 
 	source source
 }
 
-// source is where a Config came from.
+// source holds the origin of a Config's values.
 type source struct {
 	file        string
-	places      map[string]place // of every value that the file has
-	secretFiles []string         // what ${file:…} named
+	places      map[string]place // of every value in the file
+	secretFiles []string         // files of ${file:…}
 }
 
-// place is where the value at path stands, or what it would lie in.
+// place returns the place of the value at path, or of the nearest value that contains it.
 func (s source) place(path string) place {
 	for path != "" {
 		if at, ok := s.places[path]; ok {
@@ -91,22 +99,22 @@ func (s source) place(path string) place {
 	return place{1, 1}
 }
 
-// ServerTLS is a listener's certificate. TLS is on when cert_file is set.
+// ServerTLS is a listener's certificate. TLS is on if cert_file is set.
 type ServerTLS struct {
 	// PEM file with the certificate chain.
 	CertFile string `yaml:"cert_file" role:"file"`
 	// PEM file with the private key.
 	KeyFile string `yaml:"key_file" role:"file"`
-	// PEM file with CAs: every client must then have a certificate of one of them.
+	// PEM file with CAs. Every client must then present a certificate of one of them.
 	ClientCAFile string `yaml:"client_ca_file" role:"file"`
 }
 
-// On says whether the listener speaks TLS.
+// On reports whether the listener uses TLS.
 func (t ServerTLS) On() bool { return t.CertFile != "" }
 
-// ClientTLS is how a TLS server is called.
+// ClientTLS configures TLS to a server.
 type ClientTLS struct {
-	// PEM file with the CAs that the server's certificate may come from; the system's CAs by default.
+	// PEM file with the CAs of the server's certificate; the system's CAs by default.
 	CAFile string `yaml:"ca_file" role:"file"`
 	// PEM file with the client certificate.
 	CertFile string `yaml:"cert_file" role:"file"`
@@ -114,76 +122,81 @@ type ClientTLS struct {
 	KeyFile string `yaml:"key_file" role:"file"`
 	// Name that the server's certificate must have; the URL's host by default.
 	ServerName string `yaml:"server_name"`
-	// Accepts any certificate.
+	// Accept any certificate.
 	InsecureSkipVerify bool `yaml:"insecure_skip_verify" default:"false"`
 }
 
-// Log is what is logged, and how.
+// Log configures the log.
 type Log struct {
 	// Least severe level that is logged.
 	Level string `yaml:"level" default:"info" enum:"debug|info|warn|error"`
-	// Lines as JSON, or for a person's eyes.
+	// json for programs, console for people.
 	Format string `yaml:"format" default:"json" enum:"json|console"`
-	// One line for each request.
+	// Log one line for each request.
 	Access bool `yaml:"access" default:"false"`
 }
 
-// Limits are the data plane's limits; 0 is none.
+// Limits are the limits of the proxy; 0 means no limit.
 type Limits struct {
 	// How long a client may take to send a request's header.
 	HeaderRead Duration `yaml:"header_read" default:"10s"`
-	// How long an idle client connection is kept.
+	// How long an idle client connection is kept open.
 	Idle Duration `yaml:"idle" default:"2m"`
 	// How long connecting to an upstream may take.
 	UpstreamConnect Duration `yaml:"upstream_connect" default:"10s"`
-	// How long an upstream may take to answer; not for a blob PUT, which a registry may hash for long.
+	// How long an upstream may take to answer. It does not apply to a blob PUT, which a
+	// registry may hash for a long time.
 	UpstreamResponseHeader Duration `yaml:"upstream_response_header" default:"15m"`
-	// A body that moves no byte for this long is cut.
+	// A body that moves no byte for this long is aborted.
 	StalledBody Duration `yaml:"stalled_body" default:"2m"`
-	// A detached manifest or chart write is given up after this; its outcome is then unknown.
+	// A manifest or chart write is given up after this time. Its outcome is then unknown and
+	// looked up.
 	WriteTimeout Duration `yaml:"write_timeout" default:"15m"`
-	// Largest request header.
+	// Largest header of a request.
 	HeaderSize Size `yaml:"header_size" default:"64KiB"`
 	// Most client connections at a time.
 	Connections int `yaml:"connections" default:"0"`
-	// Most connections of one client's address at a time; more are closed. trusted_proxies are not limited: their connections are many clients'.
+	// Most connections of one client address at a time; further ones are closed. It does not
+	// apply to trusted_proxies, which carry connections of many clients.
 	ConnectionsPerClient int `yaml:"connections_per_client" default:"0"`
 }
 
-// Identity is who the operator of a request is: the header, then the token's claims, then the Basic user name, then
-// the client certificate's CN, then nobody.
+// Identity determines the operator of a request: the header, else a claim of the token, else the
+// Basic user name, else the CN of the client certificate, else nobody.
 type Identity struct {
-	// Header that names the operator, such as X-Forwarded-User; believed only from trusted_proxies.
+	// Header that names the operator, such as X-Forwarded-User. It is trusted only from
+	// trusted_proxies.
 	Header string `yaml:"header"`
 	// Claims of a Bearer token that may name the operator, in this order.
 	JWTClaims []string `yaml:"jwt_claims" default:"sub"`
-	// Which tokens are good: names from others are not reported.
+	// Keys that verify tokens. Without them, a token counts if the upstream accepts it.
 	Verify Verify `yaml:"verify"`
-	// Believes a name although the upstream asks nobody for credentials: a proxy in front has checked it.
+	// Trust a name even if the upstream asks nobody for credentials, because a proxy in front
+	// has checked it.
 	TrustClaims bool `yaml:"trust_claims" default:"false"`
 }
 
-// Verify says which tokens are good: their signature is of one of the keys, they have exp, and that is not over. The keys
-// come from a file or a URL, not both.
+// Verify says which tokens are valid: they are signed by one of the keys and have an exp in the
+// future. The keys come from a file or from a URL.
 type Verify struct {
 	// JWKS file.
 	JWKSFile string `yaml:"jwks_file" role:"file"`
 	// JWKS URL.
 	JWKSURL URL `yaml:"jwks_url"`
-	// A token's aud has one of these; whatever it is when empty.
+	// A token's aud must contain one of these; empty: any.
 	Audience []string `yaml:"audience"`
-	// A token's iss is this; whatever it is when empty.
+	// A token's iss must be this; empty: any.
 	Issuer string `yaml:"issuer"`
 }
 
-// Store is how events are kept.
+// Store configures how events are stored.
 type Store struct {
-	// What happens when an event cannot be stored. pass: traffic flows, the event is kept in memory and retried.
-	// refuse: pushes and deletes get 503 and do not reach the upstream.
+	// What happens if an event cannot be stored. pass: traffic continues, and the event is kept
+	// in memory and retried. refuse: pushes and deletes get 503 and do not reach the upstream.
 	OnFailure string `yaml:"on_failure" default:"pass" enum:"pass|refuse"`
-	// A commit that takes longer counts as a failure.
+	// A commit that takes longer has failed.
 	Timeout Duration `yaml:"timeout" default:"2s"`
-	// How long what is kept.
+	// How long events and deliveries are kept.
 	Retention Retention `yaml:"retention"`
 }
 
@@ -199,38 +212,40 @@ type Retention struct {
 	Dead Duration `yaml:"dead" default:"30d"`
 	// The attempt log.
 	Attempts Duration `yaml:"attempts" default:"7d"`
-	// Past this size the oldest delivered events go first, pending ones never; 0 is no limit.
+	// Above this size the oldest delivered events are removed first. Pending ones are never
+	// removed. 0: no limit.
 	MaxSize Size `yaml:"max_size" default:"10GiB"`
 }
 
 // Detection is what counts as an event.
 type Detection struct {
-	// Signatures, attestations, SBOMs and referrers are events of their own; false mutes their pushes, pulls and deletes.
+	// Signatures, attestations, SBOMs and referrers raise events. false: their pushes, pulls
+	// and deletes raise none.
 	Accessories bool `yaml:"accessories" default:"true"`
 }
 
-// Correlation is how long a client's doings in a repository count as one.
+// Correlation says how long requests of one client in one repository count as one operation.
 type Correlation struct {
-	// A manifest put by digest waits this long for its index or its tag.
+	// How long a manifest that was put by digest waits for its index or tag.
 	UntaggedPush Duration `yaml:"untagged_push" default:"30s"`
-	// And at most this long in all.
+	// How long it waits at most, while the client goes on.
 	UntaggedPushMax Duration `yaml:"untagged_push_max" default:"24h"`
-	// A HEAD's tag waits this long for its GET, and a manifest read for its first blob.
+	// How long the tag of a HEAD waits for its GET, and a manifest read for its first blob.
 	Pull Duration `yaml:"pull" default:"30s"`
-	// The same reference read again by the same client within this time is the same pull.
+	// A client that reads the same reference again within this time continues the same pull.
 	Repeat Duration `yaml:"repeat" default:"5s"`
 }
 
-// Notifications switches deliveries as a whole.
+// Notifications turns all deliveries on or off.
 type Notifications struct {
-	// With false, events are recorded and nothing is delivered.
+	// false: events are recorded and nothing is delivered.
 	Enabled bool `yaml:"enabled" default:"true"`
 }
 
-// Egress is where outbound calls may go, checked when they are dialled. Link-local, cloud metadata and bellbuoy's own
-// listeners are always denied.
+// Egress restricts outbound calls. Addresses are checked when they are dialled. Link-local
+// addresses, cloud metadata and bellbuoy's own listeners are always denied.
 type Egress struct {
-	// CIDRs that may be called; any when empty.
+	// CIDRs that may be called; empty: all.
 	Allow []netip.Prefix `yaml:"allow"`
 	// CIDRs that may not be called.
 	Deny []netip.Prefix `yaml:"deny"`
@@ -238,13 +253,15 @@ type Egress struct {
 
 // Health is the address of /healthz, /readyz and /metrics.
 type Health struct {
-	// Address without a login, for kubelets and Prometheus; "" turns it off. Needs a restart to change.
+	// Address without a login, for kubelets and Prometheus; "" turns it off. Needs a restart to
+	// change.
 	Listen string `yaml:"listen" default:":5081"`
 }
 
-// Admin is the address of console, API and profiles.
+// Admin is the address of profiles, and later of console and API.
 type Admin struct {
-	// Address; "" turns it off. One that is not loopback needs users or tokens. Needs a restart to change.
+	// Address; "" turns it off. An address that is not loopback needs users or tokens. Changing
+	// it needs a restart.
 	Listen string `yaml:"listen" default:"127.0.0.1:5082"`
 	// Certificate of the admin address.
 	TLS ServerTLS `yaml:"tls"`
@@ -254,22 +271,22 @@ type Admin struct {
 	Tokens []AdminToken `yaml:"tokens"`
 }
 
-// AdminUser is somebody who may log in.
+// AdminUser is a person who may log in.
 type AdminUser struct {
 	// Unique name.
 	Name string `yaml:"name"`
 	// bcrypt hash of the password.
 	PasswordHash Secret `yaml:"password_hash"`
-	// Projects whose webhooks this user manages; all, and everything else, when empty.
+	// Projects whose webhooks this user manages; empty: everything.
 	Projects []string `yaml:"projects"`
 }
 
-// AdminToken is a program's access.
+// AdminToken is the token of a program.
 type AdminToken struct {
 	// Unique name.
 	Name string `yaml:"name"`
 	// The token itself.
 	Token Secret `yaml:"token"`
-	// Projects whose webhooks this token manages; all, and everything else, when empty.
+	// Projects whose webhooks this token manages; empty: everything.
 	Projects []string `yaml:"projects"`
 }

@@ -7,8 +7,9 @@ import (
 	"regexp"
 )
 
-// DataDir is the data_dir of the configuration file at path, and whether the file itself names it. Nothing else of the
-// file is evaluated: its other values may be wrong, and their variables unset.
+// DataDir returns the data_dir of the configuration file at path, and whether the file itself names
+// it. It evaluates nothing else of the file, whose other values may be wrong and whose variables
+// may be unset.
 func DataDir(path string, env func(string) (string, bool)) (dir string, named bool, err error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -32,7 +33,8 @@ func DataDir(path string, env func(string) (string, bool)) (dir string, named bo
 
 var dataDirLine = regexp.MustCompile(`(?m)^data_dir[ \t]*:.*$`)
 
-// dataDirOf is the key data_dir of a file. Of one that is not YAML it is the line that begins with it.
+// dataDirOf returns the key data_dir of a file. If the file is not YAML, it returns the line that
+// begins with that key.
 func dataDirOf(data []byte) []key {
 	ignored := &findings{bad: map[string]bool{}}
 	root := readTree(data, ignored)

@@ -20,7 +20,7 @@ func TestDataDir(t *testing.T) {
 		"flow":                {"{data_dir: /data, listen: 7}", "/data", true, ""},
 		"none":                {"listen: :80\n", "./data", false, ""},
 		"empty":               {"", "./data", false, ""},
-		"its own variable":    {"data_dir: ${UNSET}\n", "", false, "data_dir: the environment has no UNSET"},
+		"its own variable":    {"data_dir: ${UNSET}\n", "", false, "data_dir: the environment variable UNSET is not set"},
 		"a list":              {"data_dir: [a]\n", "", false, "data_dir: must be a string"},
 	} {
 		path := filepath.Join(t.TempDir(), "bellbuoy.yaml")

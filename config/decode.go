@@ -12,7 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
-// decoder fills a Config from the tree and remembers where every value stood.
+// decoder decodes the tree into a Config and records the place of every value.
 type decoder struct {
 	findings *findings
 	expander *expander
@@ -21,9 +21,9 @@ type decoder struct {
 	spots    map[string]spot  // of every scalar
 }
 
-// spot is how a scalar was written.
+// spot records how a scalar is written in the file.
 type spot struct {
-	raw      string // before ${…} was expanded
+	raw      string // before expansion
 	expanded bool
 }
 
@@ -35,7 +35,7 @@ type field struct {
 	index    int
 }
 
-// config is the decoded root, with defaults where the file says nothing.
+// config decodes the root and fills in defaults.
 func (d *decoder) config(root *node) *Config {
 	cfg := &Config{}
 	v := reflect.ValueOf(cfg).Elem()
@@ -44,7 +44,7 @@ func (d *decoder) config(root *node) *Config {
 	return cfg
 }
 
-// fieldsOf are the keys of a block, in the order of the type.
+// fieldsOf returns the keys of a block, in the order of the type.
 func fieldsOf(t reflect.Type) []field {
 	var out []field
 	for i := range t.NumField() {
@@ -83,7 +83,7 @@ func (d *decoder) block(n *node, v reflect.Value, path string) {
 	}
 }
 
-// offered are the keys of the block at path, without those that would be refused.
+// offered returns the keys of the block at path, without those of features that do not exist yet.
 func (d *decoder) offered(fields []field, path string) []string {
 	var out []string
 	for _, f := range fields {
@@ -95,7 +95,7 @@ func (d *decoder) offered(fields []field, path string) []string {
 	return out
 }
 
-// entry decodes the value of one key. A null stands for an absent key.
+// entry decodes the value of one key. A null is an absent key.
 func (d *decoder) entry(f field, n *node, v reflect.Value, path string) {
 	if n.kind == broken || n.kind == null {
 		return
@@ -151,13 +151,13 @@ func (d *decoder) list(f field, n *node, v reflect.Value, path string) {
 	v.Set(out)
 }
 
-// table decodes a mapping whose keys are the user's own.
+// table decodes a mapping whose keys are chosen by the user.
 func (d *decoder) table(f field, n *node, v reflect.Value, path string) {
 	if !d.is(n, mapping, path) {
 		return
 	}
 	out := reflect.MakeMap(v.Type())
-	for name, value := range v.Seq2() { // of a preset
+	for name, value := range v.Seq2() { // in a preset
 		out.SetMapIndex(name, value)
 	}
 	for _, k := range n.keys {
@@ -173,7 +173,7 @@ func (d *decoder) table(f field, n *node, v reflect.Value, path string) {
 	v.Set(out)
 }
 
-// scalar expands a scalar and decodes it by the type of v.
+// scalar expands a scalar and decodes it into the type of v.
 func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
 	if n.kind == list || n.kind == mapping || n.kind == null {
 		d.findings.problem(n.at, path, "must be "+wants(v)+", not "+n.kind.String()+colonHint(n, v))
@@ -196,7 +196,7 @@ func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
 	d.checkEnum(f, v, path)
 }
 
-// colonHint helps where the parser takes a text for a mapping, as it does with {hosts: [a.example.com:5000]}.
+// colonHint returns a hint if YAML read a text as a mapping, as in {hosts: [a.example.com:5000]}.
 func colonHint(n *node, v reflect.Value) string {
 	if n.kind == mapping && v.Kind() == reflect.String {
 		return "; a text with a colon, or with { }, needs quotes"
@@ -204,7 +204,7 @@ func colonHint(n *node, v reflect.Value) string {
 	return ""
 }
 
-// setScalar sets v from an expanded value, or says why it cannot.
+// setScalar sets v to an expanded value. It returns the problem, or "".
 func setScalar(v reflect.Value, k kind, value string, s spot) string {
 	asText := k == text && !s.expanded
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok && !isPrefix(v) {
@@ -243,7 +243,7 @@ func setScalar(v reflect.Value, k kind, value string, s spot) string {
 	return ""
 }
 
-// setPrefix reads a CIDR; a bare address stands for itself.
+// setPrefix parses a CIDR. A bare address is a CIDR of one address.
 func setPrefix(v reflect.Value, value string, s spot) string {
 	if addr, err := netip.ParseAddr(value); err == nil && addr.Zone() == "" {
 		v.Set(reflect.ValueOf(netip.PrefixFrom(addr, addr.BitLen())))
@@ -257,7 +257,7 @@ func setPrefix(v reflect.Value, value string, s spot) string {
 	return ""
 }
 
-// checkEnum refuses a text that is not one of the field's. The default is always one of them.
+// checkEnum rejects a text that is not one of the field's values. The default is always allowed.
 func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
 	if len(f.enum) == 0 || v.Kind() != reflect.String {
 		return
@@ -266,19 +266,19 @@ func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
 	if value == f.fallback || slices.Contains(f.enum, value) {
 		return
 	}
-	// Nothing that is checked later may show what it expanded to.
+	// Later messages must not show the expanded value.
 	v.SetString(f.fallback)
 	s := d.spots[path]
 	d.findings.problem(d.places[path], path, s.show()+" is not known"+oneOf(s.raw, d.offeredValues(f.enum, path)))
 }
 
-// offeredValues are those of an enum that would not be refused.
+// offeredValues returns the values of an enum without those of features that do not exist yet.
 func (d *decoder) offeredValues(enum []string, path string) []string {
 	pattern := pathPattern(path)
 	return slices.DeleteFunc(slices.Clone(enum), func(value string) bool { return slices.Contains(d.refused, feature{pattern, value}) })
 }
 
-// is reports a node of the wrong kind.
+// is reports whether a node has the wanted kind, and adds a problem if it does not.
 func (d *decoder) is(n *node, want kind, path string) bool {
 	if n.kind == want {
 		return true
@@ -289,7 +289,7 @@ func (d *decoder) is(n *node, want kind, path string) bool {
 	return false
 }
 
-// show quotes a value as it was written: what it expanded to may be secret.
+// show quotes a value as it is written: its expanded form may be secret.
 func (s spot) show() string {
 	const most = 80
 	raw := s.raw
@@ -299,7 +299,7 @@ func (s spot) show() string {
 	return strconv.Quote(raw)
 }
 
-// wants names what a scalar of v's type must be.
+// wants describes the scalars that v accepts.
 func wants(v reflect.Value) string {
 	switch v.Addr().Interface().(type) {
 	case *Size:
@@ -322,7 +322,7 @@ func wants(v reflect.Value) string {
 
 func isPrefix(v reflect.Value) bool { return v.Type() == reflect.TypeFor[netip.Prefix]() }
 
-// isBlock says whether t is a mapping with keys of its own in the file.
+// isBlock reports whether t is a mapping with fixed keys.
 func isBlock(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct || t == reflect.TypeFor[URL]() {
 		return false

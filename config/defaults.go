@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// setDefaults fills a block from its default tags. A default that does not parse is a mistake in a tag of this
-// package; a test sets them all.
+// setDefaults fills a block from its default tags. A default that does not parse is an error of
+// this package; a test sets all of them.
 func setDefaults(v reflect.Value) {
 	for _, f := range fieldsOf(v.Type()) {
 		target := v.Field(f.index)
@@ -33,13 +33,13 @@ func setDefaultList(v reflect.Value, texts []string) {
 }
 
 func setDefault(v reflect.Value, value string) {
-	// As if it had come from ${…}: a text that any type may be read from.
+	// As an expanded value, the text may become any type.
 	if problem := setScalar(v, text, value, spot{raw: value, expanded: true}); problem != "" {
 		panic(fmt.Sprintf("default %q of a %s: %s", value, v.Type(), problem))
 	}
 }
 
-// complete fills in the defaults that depend on something else.
+// complete fills in the defaults that depend on other values.
 func (d *decoder) complete(cfg *Config) {
 	if _, set := d.places["data_dir"]; !set {
 		if dir := d.stateDirectory(); dir != "" {
@@ -54,7 +54,7 @@ func (d *decoder) complete(cfg *Config) {
 	}
 }
 
-// stateDirectory is the first of the directories that systemd made for the service.
+// stateDirectory returns the first of the directories that systemd made for the service.
 func (d *decoder) stateDirectory() string {
 	dirs, _ := d.expander.env("STATE_DIRECTORY")
 	for _, dir := range filepath.SplitList(dirs) {
@@ -95,7 +95,8 @@ func (w *Webhook) complete() {
 	}
 }
 
-// completeEvents spells out what no list and a "*" stand for, among the types that the format has a body for.
+// completeEvents returns the types that an empty list or "*" stands for, among those that the
+// format can render.
 func completeEvents(events, says []string) []string {
 	if slices.Contains(events, "*") {
 		return says
@@ -106,7 +107,7 @@ func completeEvents(events, says []string) []string {
 	return slices.DeleteFunc(says, func(e string) bool { return quietEvents[e] })
 }
 
-// EventTypes are all types of events, in the order of the documentation.
+// EventTypes returns all types of events, in the order of the documentation.
 func EventTypes() []string {
 	f, _ := reflect.TypeFor[Webhook]().FieldByName("Events")
 	types := strings.Split(f.Tag.Get("enum"), "|")

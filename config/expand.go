@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// maxSecretFile bounds what ${file:…} reads.
+// maxSecretFile bounds the size of a ${file:…}.
 const maxSecretFile = 1 << 20
 
 var (
@@ -20,14 +20,14 @@ var (
 	expansion    = regexp.MustCompile(`\$\$\{|\$\{[^}]*\}?`)
 )
 
-// expander replaces ${VAR}, ${VAR:-default} and ${file:/path} in the strings of a file. What it puts in is not looked
-// at again, so that a value can be any text.
+// expander replaces ${VAR}, ${VAR:-default} and ${file:/path} in strings of the file. It does not
+// expand the results again, so a value can be any text.
 type expander struct {
 	env   func(string) (string, bool)
-	files []string // every path of a ${file:…}, for whoever watches them
+	files []string // every path of a ${file:…}, for watching
 }
 
-// expand returns text with everything replaced. Errors name variables and files, never values.
+// expand replaces everything in text. Its errors name variables and files, never values.
 func (e *expander) expand(text string) (string, error) {
 	var errs []error
 	out := expansion.ReplaceAllStringFunc(text, func(found string) string {
@@ -54,23 +54,24 @@ func (e *expander) value(found string) (string, error) {
 	return e.variable(inner)
 }
 
-// variable is the value of VAR or VAR:-default. As in a shell, the default also stands in for an empty variable.
+// variable returns the value of VAR or VAR:-default. As in a shell, the default also replaces an
+// empty variable.
 func (e *expander) variable(inner string) (string, error) {
 	name, fallback, hasFallback := strings.Cut(inner, ":-")
 	if !variableName.MatchString(name) {
-		return "", fmt.Errorf(`"${%s}" is none of ${VAR}, ${VAR:-default} and ${file:/path}; write "$${" for a literal "${"`, inner)
+		return "", fmt.Errorf(`"${%s}" is not ${VAR}, ${VAR:-default} or ${file:/path}; write "$${" for a literal "${"`, inner)
 	}
 	value, set := e.env(name)
 	if hasFallback && value == "" {
 		return fallback, nil
 	}
 	if !set {
-		return "", fmt.Errorf("the environment has no %s; ${%s:-default} would give it a default", name, name)
+		return "", fmt.Errorf("the environment variable %s is not set; ${%s:-default} gives it a default", name, name)
 	}
 	return value, nil
 }
 
-// readSecret is the content of a file without one newline at its end.
+// readSecret returns the content of a file without one newline at its end.
 func (e *expander) readSecret(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("${file:} names no file")
@@ -84,7 +85,8 @@ func (e *expander) readSecret(path string) (string, error) {
 	return strings.TrimSuffix(text, "\r"), nil
 }
 
-// readBounded reads a regular file of at most limit bytes; a pipe or a device could block or never end.
+// readBounded reads a regular file of at most limit bytes. A pipe or a device could block or never
+// end.
 func readBounded(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -108,8 +110,8 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// withoutPath leaves the cause of a file's error: the caller has already named the path, as the user wrote it.
-// Where reading is not allowed it names the user, which is seldom the one who asks.
+// withoutPath removes the path from a file's error, because the caller has named it as the user
+// wrote it. If permission is denied, it adds the user of the process.
 func withoutPath(err error) error {
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		err = pathErr.Err
@@ -120,7 +122,7 @@ func withoutPath(err error) error {
 	return err
 }
 
-// whoReads is the user that this process runs as.
+// whoReads describes the user of this process.
 func whoReads() string {
 	id := strconv.Itoa(os.Geteuid())
 	if u, err := user.LookupId(id); err == nil {
@@ -129,10 +131,10 @@ func whoReads() string {
 	return "uid " + id
 }
 
-// expands says whether text has anything to replace.
+// expands reports whether text has anything to expand.
 func expands(text string) bool { return strings.Contains(text, "${") }
 
-// maskExpansions writes NUL, which no URL has, for everything in text that would be replaced.
+// maskExpansions replaces every ${…} in text by NUL, which no URL contains.
 func maskExpansions(text string) string {
 	return expansion.ReplaceAllLiteralString(text, "\x00")
 }

@@ -43,9 +43,9 @@ func TestExpand(t *testing.T) {
 		{text: "${file:" + two + "}", want: "s3cret\n"},
 		{text: "${file:" + crlf + "}", want: "s3cret"},
 		{text: "Bearer ${file:" + plain + "}!", want: "Bearer s3cret!"},
-		{text: "${NONE}", problem: "the environment has no NONE; ${NONE:-default} would give it a default"},
-		{text: "${}", problem: `"${}" is none of ${VAR}, ${VAR:-default} and ${file:/path}; write "$${" for a literal "${"`},
-		{text: "${2B}", problem: `"${2B}" is none of ${VAR}, ${VAR:-default} and ${file:/path}; write "$${" for a literal "${"`},
+		{text: "${NONE}", problem: "the environment variable NONE is not set; ${NONE:-default} gives it a default"},
+		{text: "${}", problem: `"${}" is not ${VAR}, ${VAR:-default} or ${file:/path}; write "$${" for a literal "${"`},
+		{text: "${2B}", problem: `"${2B}" is not ${VAR}, ${VAR:-default} or ${file:/path}; write "$${" for a literal "${"`},
 		{text: "${A", problem: `"${" without "}"; write "$${" for a literal "${"`},
 		{text: "${file:}", problem: "${file:} names no file"},
 		{text: "${file:" + dir + "/none}", problem: "${file:" + dir + "/none}: no such file or directory"},
@@ -63,7 +63,8 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-// TestExpansionKeepsStructure puts texts that mean something to YAML into a value of every kind of type.
+// TestExpansionKeepsStructure puts texts that mean something to YAML into a value of every kind of
+// type.
 func TestExpansionKeepsStructure(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("a: b\n- c # \"d\"\n"), 0o600); err != nil {

@@ -19,8 +19,8 @@ import (
 // canary is what a secret expands to: no error may show it.
 const canary = "cAnArY-5ecret"
 
-// FuzzParse holds that Parse never panics, that what it refuses has a place and shows no secret, and that what it
-// accepts means the same when it is written out with every key and read again.
+// FuzzParse holds that Parse never panics, that what it refuses has a place and shows no secret,
+// and that what it accepts means the same when it is written out with every key and read again.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(smallest))
 	f.Add(reference)

@@ -6,20 +6,20 @@ import (
 	"unicode/utf8"
 )
 
-// advice is what to do about a text that YAML takes for something else. It shows nothing of the line, which may hold
-// a secret.
+// advice is a hint for a line that YAML does not read as the user meant it. It shows nothing of the
+// line, which may hold a secret.
 type advice struct {
 	pattern *regexp.Regexp // its first group begins at the text
 	say     string
 }
 
-// valueBegins matches what stands before a value that is not quoted.
+// valueBegins matches the text before an unquoted value.
 const valueBegins = `(?:^\s*|[\[{,:-]\s*)`
 
-// advices are tried in this order: the first that matches is the likeliest.
+// advices are tried in this order, the likeliest first.
 var advices = []advice{
-	{regexp.MustCompile(`(\{\{)`), "{{ }} is a template that nothing has filled in; write ${VAR} or ${file:/path}, in quotes"},
-	{regexp.MustCompile(`[\[{].*?(\$\{[^}]*\}?)`), `quote it, as in "${TOKEN}": inside [ ] and { } the braces of ${…} are YAML's own`},
+	{regexp.MustCompile(`(\{\{)`), "{{ }} is a template that was not rendered; write ${VAR} or ${file:/path}, in quotes"},
+	{regexp.MustCompile(`[\[{].*?(\$\{[^}]*\}?)`), `quote it, as in "${TOKEN}": inside [ ] and { } YAML reads the braces of ${…}`},
 	{regexp.MustCompile(valueBegins + `(\*)(?:[\s,\]}]|$)`), `quote it: "*"`},
 	{regexp.MustCompile(valueBegins + `(\*)`), "a text that begins with * needs quotes"},
 	{regexp.MustCompile(valueBegins + `(!)`), "a text that begins with ! needs quotes"},
@@ -27,8 +27,8 @@ var advices = []advice{
 	{regexp.MustCompile(`:\s+([A-Za-z][A-Za-z0-9-]*: )`), "a text with a colon needs quotes"},
 }
 
-// syntaxAdvice says what is likely meant by a line that is not YAML, and the column of the text that it is about.
-// Its second value is "" where it has nothing to say.
+// syntaxAdvice returns a hint for a line that is not YAML, and the column that it is about. The
+// hint is "" if there is none.
 func syntaxAdvice(line string) (column int, say string) {
 	line = maskQuoted(line)
 	for _, a := range advices {
@@ -39,7 +39,7 @@ func syntaxAdvice(line string) (column int, say string) {
 	return 0, ""
 }
 
-// maskQuoted writes spaces for what stands in quotes or in a comment, so that what is left stands where it stood.
+// maskQuoted replaces quoted text and comments by spaces, so that columns stay the same.
 func maskQuoted(line string) string {
 	out := []rune(line)
 	var quote, before rune
@@ -61,7 +61,7 @@ func maskQuoted(line string) string {
 	return string(out)
 }
 
-// lineOf is a line of data, counted from 1, without its end.
+// lineOf returns a line of data, counted from 1, without its line ending.
 func lineOf(data string, number int) string {
 	for range number - 1 {
 		_, rest, more := strings.Cut(data, "\n")

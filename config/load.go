@@ -11,14 +11,15 @@ import (
 	"strings"
 )
 
-// Load reads the configuration file at path; env looks up environment variables, as os.LookupEnv does. See Parse.
+// Load reads the configuration file at path. env looks up environment variables, as os.LookupEnv
+// does. See Parse.
 func Load(path string, env func(string) (string, bool)) (*Config, Warnings, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading configuration: %s: %w", path, withoutPath(err))
 	}
 	defer file.Close()
-	// Parse refuses what is longer.
+	// Parse refuses a longer file.
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading configuration: %s: %w", path, withoutPath(err))
@@ -26,12 +27,12 @@ func Load(path string, env func(string) (string, bool)) (*Config, Warnings, erro
 	return Parse(path, data, env)
 }
 
-// ErrNotFound is wrapped by Find's error when no configuration file is in any of the places it looked.
+// ErrNotFound is wrapped by Find's error if none of the places has a configuration file.
 var ErrNotFound = errors.New("no configuration file")
 
-// Find is the path of the configuration file: flag when it is set, else $BELLBUOY_CONFIG, else the first that exists of
-// ./bellbuoy.yaml and /etc/bellbuoy/bellbuoy.yaml. A path that the user names is returned without a look at it: Load says
-// what is wrong with it.
+// Find returns the path of the configuration file: flag if it is set, else $BELLBUOY_CONFIG, else
+// the first that exists of ./bellbuoy.yaml and /etc/bellbuoy/bellbuoy.yaml. It does not check a
+// path that the user names; Load does.
 func Find(flag string, env func(string) (string, bool)) (string, error) {
 	if flag != "" {
 		return flag, nil
@@ -44,7 +45,7 @@ func Find(flag string, env func(string) (string, bool)) (string, error) {
 
 func firstExisting(paths ...string) (string, error) {
 	for _, path := range paths {
-		// One that is there and cannot be read is the one that was meant.
+		// A file that exists and cannot be read is the one that the user meant.
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			return path, nil
 		}
@@ -52,8 +53,8 @@ func firstExisting(paths ...string) (string, error) {
 	return "", fmt.Errorf("%w: -c and $BELLBUOY_CONFIG are not set, and there is no %s", ErrNotFound, strings.Join(paths, " and no "))
 }
 
-// Files are the files that the configuration names besides itself, sorted: those of ${file:…}, certificates, keys.
-// A change of one of them is a change of the configuration.
+// Files returns the files that the configuration names, sorted: those of ${file:…}, certificates
+// and keys. A change of any of them is a change of the configuration.
 func (c *Config) Files() []string {
 	files := slices.Clone(c.source.secretFiles)
 	eachFile(reflect.ValueOf(c).Elem(), "", func(_, file string) { files = append(files, file) })
@@ -61,7 +62,7 @@ func (c *Config) Files() []string {
 	return slices.Compact(files)
 }
 
-// eachFile calls do with the path in the configuration and the name of every file below v.
+// eachFile calls do for every file below v, with its path in the configuration and its name.
 func eachFile(v reflect.Value, path string, do func(path, file string)) {
 	if v.Kind() == reflect.Slice {
 		for i := range v.Len() {
@@ -82,28 +83,29 @@ func eachFile(v reflect.Value, path string, do func(path, file string)) {
 	}
 }
 
-// Warning is a warning about the value at path, such as webhooks[0].url, with its place in the file: for those who
-// find out more than the file itself says.
+// Warning returns a warning about the value at path, such as webhooks[0].url, with its place in the
+// file. It is for checks outside this package.
 func (c *Config) Warning(path, message string) Problem {
 	w := c.Problem(path, message)
 	w.Warning = true
 	return w
 }
 
-// Problem is a problem with the value at path; see Warning.
+// Problem returns a problem with the value at path; see Warning.
 func (c *Config) Problem(path, message string) Problem {
 	at := c.source.place(path)
 	return Problem{File: c.source.file, Line: at.line, Column: at.column, Path: path, Message: message}
 }
 
-// Names tells whether the file itself has a value at path, such as data_dir; without one it is a default.
+// Names reports whether the file itself has a value at path, such as data_dir. Otherwise the value
+// is a default.
 func (c *Config) Names(path string) bool {
 	_, ok := c.source.places[path]
 	return ok
 }
 
-// KeepUntilRestart gives next the running configuration's values of the keys that a reload cannot change, and returns
-// a warning for each that differs.
+// KeepUntilRestart copies the values that a reload cannot change from the running configuration to
+// next. It returns a warning for each that differs.
 func KeepUntilRestart(running, next *Config) Warnings {
 	var kept Warnings
 	keep(next, &kept, "listen", running.Listen, &next.Listen)

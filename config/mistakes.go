@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// secrets checks the texts that may hold a credential: what is written for expansion but never expanded, and what
-// expands to nothing. Its messages show nothing of them.
+// secrets checks texts that may hold a credential: expressions that are never expanded, and
+// expansions that are empty. Its messages show nothing of the texts.
 func (v *validator) secrets() {
 	eachScalar(reflect.ValueOf(v.cfg).Elem(), "", func(path string, value reflect.Value) {
 		s, written := v.spots[path]
@@ -34,13 +34,13 @@ var (
 func (v *validator) secret(path string, s spot, value string, bare *regexp.Regexp) {
 	switch {
 	case strings.Contains(s.raw, "{{"):
-		v.wrong(path, "has {{ }}, which is not expanded here; write ${VAR} or ${file:/path}, or have the template filled in first")
+		v.wrong(path, "has {{ }}, which bellbuoy does not expand; write ${VAR} or ${file:/path}, or render the template first")
 	case bare.MatchString(s.raw):
 		v.wrong(path, "has a variable that is not expanded; write it as ${VAR}")
 	case s.expanded && value == "" && !strings.Contains(s.raw, ":-"):
-		v.wrong(path, "%s expands to nothing", v.show(path))
+		v.wrong(path, "%s expands to an empty value", v.show(path))
 	case onlyScheme.MatchString(value):
-		v.wrong(path, "names a scheme and has nothing after it")
+		v.wrong(path, "has a scheme and no value after it")
 	}
 }
 
@@ -64,7 +64,7 @@ func eachScalar(v reflect.Value, path string, do func(path string, value reflect
 	}
 }
 
-// chats are the services whose webhooks read one body only, by their hosts.
+// chats are the services whose webhooks read only one format, by host.
 var chats = []struct{ host, path, format string }{
 	{"hooks.slack.com", "", "slack"},
 	{"hooks.slack-gov.com", "", "slack"},
@@ -74,7 +74,7 @@ var chats = []struct{ host, path, format string }{
 	{"outlook.office.com", "/webhook", "teams"},
 }
 
-// chat refuses a format that the service at the webhook's host does not read.
+// chat rejects a format that the service at the webhook's host does not read.
 func (v *validator) chat(at string, w Webhook) {
 	u, problem := parseHTTP(w.URL.Reveal())
 	if problem != "" || w.Format == "template" {
@@ -84,17 +84,17 @@ func (v *validator) chat(at string, w Webhook) {
 		if !isHostOf(u.Hostname(), c.host) || !strings.HasPrefix(u.Path, c.path) || w.Format == c.format || readsOther(u, w.Format) {
 			continue
 		}
-		v.wrong(at+".url", "%s reads no body of the format %s; set format: %s", c.host, w.Format, c.format)
+		v.wrong(at+".url", "%s does not read the format %s; set format: %s", c.host, w.Format, c.format)
 		return
 	}
-	// A flow may read any JSON: only its author knows.
+	// A flow may read any JSON; only its author knows.
 	flow := isHostOf(u.Hostname(), "logic.azure.com") || isHostOf(u.Hostname(), "powerplatform.com")
 	if flow && w.Format != "teams" {
 		v.doubt(at+".url", "is a Power Automate flow; one that posts to a Teams channel reads only format: teams")
 	}
 }
 
-// readsOther reports whether the path asks for another service's body, as Discord's do.
+// readsOther reports whether the path selects another service's format, as Discord's paths can.
 func readsOther(u *url.URL, format string) bool {
 	return format == "slack" && isHostOf(u.Hostname(), "discord.com") && strings.HasSuffix(u.Path, "/slack")
 }
@@ -104,32 +104,32 @@ func isHostOf(host, domain string) bool {
 	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
-// authHeader refuses a value that has the header's name before it.
+// authHeader rejects a value that includes the name of the header.
 func (v *validator) authHeader(at string, w Webhook) {
 	name, _, named := strings.Cut(w.AuthHeader.Reveal(), ":")
 	if named && strings.EqualFold(strings.TrimSpace(name), "Authorization") {
-		v.wrong(at+".auth_header", `is the value alone: leave out "Authorization:"`)
+		v.wrong(at+".auth_header", `must be the value alone; remove "Authorization:"`)
 	}
 }
 
-// signaturePrefixes is what receivers expect before the signature, by header.
+// signaturePrefixes maps headers to the prefix that their receivers expect.
 var signaturePrefixes = map[string]string{
 	"X-Hub-Signature-256": "sha256=",
 	"X-Hub-Signature":     "sha1=",
 }
 
-// unusedTLS refuses settings of TLS beside a URL without it.
+// unusedTLS rejects TLS settings for a URL without TLS.
 func (v *validator) unusedTLS(path, address string, t ClientTLS) {
 	if strings.HasPrefix(strings.ToLower(address), "http://") && t != (ClientTLS{}) {
-		v.wrong(path, "is not used: url is http://, which encrypts nothing; write https:// there, or leave this out")
+		v.wrong(path, "has no effect: url is http://; write https://, or remove this key")
 	}
 }
 
-// everybodyTrusted warns of trusted_proxies that take in everybody.
+// everybodyTrusted warns if trusted_proxies includes every address.
 func (v *validator) everybodyTrusted() {
 	for i, p := range v.cfg.TrustedProxies {
 		if p.Bits() == 0 {
-			v.doubt(indexed("trusted_proxies", i), "%s trusts everybody: any client may then say where it comes from%s; name the addresses of your proxies",
+			v.doubt(indexed("trusted_proxies", i), "%s trusts every address: any client can then claim another address%s; name the addresses of your proxies",
 				p, v.andWho())
 		}
 	}
@@ -139,7 +139,7 @@ func (v *validator) andWho() string {
 	if v.cfg.Identity.Header == "" {
 		return ""
 	}
-	return " and who it is (identity.header)"
+	return " and operator (identity.header)"
 }
 
 // throughBellbuoy warns of a webhook at the host under which clients reach bellbuoy.
@@ -152,6 +152,6 @@ func (v *validator) throughBellbuoy(at string, w Webhook) {
 		ext, problem := parseHTTP(up.ExternalURL)
 		return problem == "" && strings.EqualFold(ext.Host, u.Host)
 	}) {
-		v.doubt(at+".url", "is at the host of an upstream's external_url: unless something before bellbuoy takes this path elsewhere, deliveries come back to bellbuoy")
+		v.doubt(at+".url", "is at the host of an upstream's external_url: deliveries come back to bellbuoy unless a proxy in front of it routes this path elsewhere")
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// didYouMean ends a message about an unknown word: with the nearest of the valid ones, or with all of them when none
-// is near. It quotes nothing of the unknown word itself.
+// didYouMean returns the end of a message about an unknown word: the nearest valid word, or all of
+// them if none is near. It quotes nothing of the unknown word.
 func didYouMean(word string, valid []string) string {
 	if len(valid) == 0 {
 		return ""
@@ -18,7 +18,8 @@ func didYouMean(word string, valid []string) string {
 	return "; want one of " + strings.Join(valid, ", ")
 }
 
-// oneOf ends a message about an unknown value: with all valid ones, and the nearest before them.
+// oneOf returns the end of a message about an unknown value: the nearest valid value, and all of
+// them.
 func oneOf(word string, valid []string) string {
 	all := "; want one of " + strings.Join(valid, ", ")
 	if near, ok := nearest(word, valid); ok {
@@ -27,7 +28,8 @@ func oneOf(word string, valid []string) string {
 	return all
 }
 
-// nearest is the valid word with the fewest edits from word, if they are few enough for a typing error.
+// nearest returns the valid word with the fewest edits from word, if they are few enough for a
+// typing error.
 func nearest(word string, valid []string) (string, bool) {
 	if len(word) > 64 {
 		return "", false
@@ -42,12 +44,13 @@ func nearest(word string, valid []string) (string, bool) {
 	return best, best != ""
 }
 
-// normal forgives the differences between camelCase, kebab-case and snake_case.
+// normal removes the differences between camelCase, kebab-case and snake_case.
 func normal(word string) string {
 	return strings.ToLower(strings.NewReplacer("-", "", "_", "", " ", "").Replace(word))
 }
 
-// distance is how many edits lead from a to b: a byte more, less or changed, or two neighbours exchanged.
+// distance counts the edits from a to b: an added, removed or changed byte, or two exchanged
+// neighbours.
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

@@ -18,14 +18,14 @@ const (
 	maxDepth = 64
 )
 
-// Parse reads a configuration from data; name is what problems call the file, env looks up environment variables.
-// Where the configuration is wrong, the error is a Problems with everything that is wrong with it, and the Config is
-// nil. Parse reads the files that data names, and changes nothing.
+// Parse reads a configuration from data. name is the file's name in problems, env looks up
+// environment variables. If the configuration is wrong, the error is a Problems with everything
+// that is wrong, and the Config is nil. Parse reads the files that data names and changes nothing.
 func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, Warnings, error) {
 	return parse(name, data, env, notYet)
 }
 
-// parse is Parse with its own idea of what is not supported yet.
+// parse is Parse with a given list of features that do not exist yet.
 func parse(name string, data []byte, env func(string) (string, bool), refused []feature) (*Config, Warnings, error) {
 	found := &findings{file: name, bad: map[string]bool{}}
 	root := readTree(data, found)
@@ -45,7 +45,7 @@ func parse(name string, data []byte, env func(string) (string, bool), refused []
 	return cfg, warnings, nil
 }
 
-// readTree is the file's root, or nil when it is not YAML.
+// readTree returns the file's root, or nil if the file is not YAML.
 func readTree(data []byte, found *findings) *node {
 	if len(data) > maxFile {
 		found.problem(place{}, "", "larger than "+Size(maxFile).String())
@@ -55,7 +55,8 @@ func readTree(data []byte, found *findings) *node {
 		found.problem(place{}, "", "not UTF-8")
 		return nil
 	}
-	file, at, err := parseYAML(strings.TrimPrefix(string(data), "\ufeff")) // editors of Windows begin a file with it
+	// Editors on Windows add a byte order mark.
+	file, at, err := parseYAML(strings.TrimPrefix(string(data), "\ufeff"))
 	if err != nil {
 		found.problem(at, "", err.Error())
 		return nil
@@ -69,10 +70,10 @@ func readTree(data []byte, found *findings) *node {
 	return b.build(body, place{1, 1}, "")
 }
 
-// parseYAML returns the syntax tree, or where and why there is none. Duplicate keys are let through: the builder
-// reports all of them.
+// parseYAML returns the syntax tree, or the place and cause of an error. It accepts duplicate keys:
+// the builder reports all of them.
 func parseYAML(data string) (file *ast.File, at place, err error) {
-	// The parser is a library that reads what a user wrote: should it stumble, that is a file that cannot be read.
+	// A panic of the parser is reported as a file that cannot be read.
 	defer func() {
 		if recover() != nil {
 			file, at, err = nil, place{}, errors.New("not valid YAML")
@@ -86,7 +87,7 @@ func parseYAML(data string) (file *ast.File, at place, err error) {
 	if err == nil {
 		return file, place{}, nil
 	}
-	// Error() would print the lines around it, and with them what may be secret.
+	// Error() would print the surrounding lines, which may be secret.
 	if syntax, ok := errors.AsType[yaml.Error](err); ok {
 		at, message := tokenPlace(syntax.GetToken()), plainer(syntax.GetMessage())
 		if column, say := syntaxAdvice(lineOf(data, at.line)); say != "" {
@@ -97,7 +98,7 @@ func parseYAML(data string) (file *ast.File, at place, err error) {
 	return nil, place{}, errors.New("not valid YAML")
 }
 
-// plainer says in other words what the parser says of the two errors that people make most.
+// plainer replaces the parser's messages for the two most common errors.
 func plainer(message string) string {
 	switch {
 	case strings.HasPrefix(message, "found character '\t'"):
@@ -108,7 +109,7 @@ func plainer(message string) string {
 	return message
 }
 
-// tooDeep looks for nesting that takes no new line, which is how a small file could exhaust the parser's stack.
+// tooDeep finds deep nesting within lines, by which a small file could exhaust the parser's stack.
 func tooDeep(tokens token.Tokens) (place, bool) {
 	open, run := 0, 0
 	for _, t := range tokens {
@@ -139,7 +140,7 @@ func tokenPlace(t *token.Token) place {
 	return place{line: t.Position.Line, column: t.Position.Column}
 }
 
-// onlyDocument is the body of the one document in file; nil for an empty one.
+// onlyDocument returns the body of the only document in file; nil if it is empty.
 func onlyDocument(file *ast.File) (ast.Node, place, error) {
 	var body ast.Node
 	for _, doc := range file.Docs {
@@ -160,7 +161,7 @@ func onlyDocument(file *ast.File) (ast.Node, place, error) {
 	return body, place{}, nil
 }
 
-// beginningOf is the line that separates a document from the one before it.
+// beginningOf returns the place of the line that separates a document from the one before it.
 func beginningOf(doc *ast.DocumentNode) place {
 	if doc.Start != nil {
 		return tokenPlace(doc.Start)

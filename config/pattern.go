@@ -11,11 +11,12 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// globs are patterns of one property of events. The words in its texts follow the pattern in a message.
+// globs describes the patterns of one property of events. Its texts follow the pattern in a
+// message.
 type globs struct {
-	letters func(r rune) bool                   // that the property can have; nil: any
+	letters func(r rune) bool                   // characters of the property; nil: any
 	of      string                              // the property, as in "a tag"
-	more    func(v *validator, p string) string // what else is wrong with a pattern; nil: nothing
+	more    func(v *validator, p string) string // a further check of a pattern; nil: none
 }
 
 const (
@@ -47,7 +48,7 @@ func (v *validator) globs(at, key string, kind globs, patterns []string) {
 	}
 }
 
-// pattern says what is wrong with a pattern, "" for nothing.
+// pattern returns the problem of a pattern, or "".
 func (v *validator) pattern(kind globs, pattern string) string {
 	switch {
 	case strings.HasPrefix(pattern, "!"):
@@ -81,17 +82,18 @@ var (
 	metaOfGlob    = regexp.MustCompile(`\[[^\]]*\]|[*?{},]`)
 )
 
-// literals is a pattern without what has a meaning in globs.
+// literals returns a pattern without its special characters.
 func literals(pattern string) string {
 	return strings.ReplaceAll(metaOfGlob.ReplaceAllString(pattern, ""), `\`, "")
 }
 
-// isTagLetter reports whether tags of images, or versions of charts, can have r.
+// isTagLetter reports whether r may be in a tag of an image or in a chart's version.
 func isTagLetter(r rune) bool {
 	return r <= unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-+", r))
 }
 
-// isPathLetter reports whether repositories can have r. Capitals are looked at elsewhere: charts have them.
+// isPathLetter reports whether r may be in a repository. capitals checks capitals, which charts may
+// have.
 func isPathLetter(r rune) bool { return isTagLetter(r) && r != '+' || r == '/' }
 
 func (v *validator) tagPattern(p string) string {
@@ -130,7 +132,8 @@ func (v *validator) repositoryPattern(p string) string {
 	return v.capitals(p)
 }
 
-// capitals refuses a pattern with capitals where only registries are configured, whose repositories have none.
+// capitals rejects a pattern with capitals if only registries are configured, whose repositories
+// have none.
 func (v *validator) capitals(p string) string {
 	charts := slices.ContainsFunc(v.cfg.Upstreams, func(u Upstream) bool { return u.Type == TypeChartMuseum })
 	if !charts && strings.ContainsFunc(literals(p), unicode.IsUpper) {
@@ -139,7 +142,8 @@ func (v *validator) capitals(p string) string {
 	return ""
 }
 
-// isKnownHost reports whether the first segment of a pattern is a host: one with a port, or one that an upstream has.
+// isKnownHost reports whether the first segment of a pattern is a host: it has a port, or an
+// upstream has that host.
 func (v *validator) isKnownHost(segment string) bool {
 	host, _, err := net.SplitHostPort(segment)
 	if err == nil && isHost(host) {

@@ -9,8 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
-// applyPreset sets what the preset of a webhook stands for, before the webhook's own keys are
-// decoded over it.
+// applyPreset sets the values of a webhook's preset, before the webhook's own keys are decoded.
 func (d *decoder) applyPreset(n *node, w *Webhook, at string) {
 	if n.kind != mapping {
 		return
@@ -21,18 +20,19 @@ func (d *decoder) applyPreset(n *node, w *Webhook, at string) {
 	}
 	p, ok := presets.Get(d.plain(n.keys[i].value))
 	if !ok {
-		return // the key itself is decoded later, and says so
+		return // the key itself is decoded later and reports the problem
 	}
 	found := &findings{file: p.Name + ".yaml", bad: map[string]bool{}}
 	own := &decoder{findings: found, expander: d.expander, places: map[string]place{}, spots: map[string]spot{}}
 	own.block(readTree([]byte(p.Webhook), found), reflect.ValueOf(w).Elem(), at)
 	if _, err := found.result(); err != nil {
-		panic(fmt.Sprintf("preset %s: %v", p.Name, err)) // a test decodes them all
+		// A test decodes all presets.
+		panic(fmt.Sprintf("preset %s: %v", p.Name, err))
 	}
 }
 
-// preset checks that the user gives what the preset needs, and how users name the registry: the
-// consumers look images up by that name.
+// preset checks that the webhook has the keys that its preset needs, and that external_url is set,
+// because consumers look images up by that name.
 func (v *validator) preset(at string, w Webhook) {
 	if w.Preset == "" {
 		return
@@ -40,7 +40,7 @@ func (v *validator) preset(at string, w Webhook) {
 	for i, u := range v.cfg.Upstreams {
 		sends := len(w.Match.Upstreams) == 0 || slices.Contains(w.Match.Upstreams, u.Name)
 		if sends && u.ExternalURL == "" {
-			v.wrong(at+".preset", "needs external_url of upstreams[%d]: the consumer looks images up by that name", i)
+			v.wrong(at+".preset", "needs external_url of upstreams[%d]: the consumer identifies images by that name", i)
 		}
 	}
 	p, _ := presets.Get(w.Preset)
@@ -55,7 +55,7 @@ func (v *validator) preset(at string, w Webhook) {
 	}
 }
 
-// presetValue is what a webhook has at a key that presets may need.
+// presetValue returns the webhook's value of a key that presets may need.
 func presetValue(w Webhook, key string) string {
 	switch key {
 	case "auth_header":

@@ -78,7 +78,7 @@ func TestPresetNeeds(t *testing.T) {
 	}
 	unnamed := strings.Replace(smallUpstream, ", external_url: 'https://registry.example.com'", "", 1)
 	_, _, err := Parse("f", []byte(unnamed+"webhooks: [{name: w, url: http://w, preset: flux, auth_header: x}]"), noEnv)
-	if want := "webhooks[0].preset: needs external_url of upstreams[0]: the consumer looks images up by that name"; messages(err) != want {
+	if want := "webhooks[0].preset: needs external_url of upstreams[0]: the consumer identifies images by that name"; messages(err) != want {
 		t.Errorf("%v", err)
 	}
 }
@@ -108,10 +108,10 @@ webhooks:
 func TestGroup(t *testing.T) {
 	for webhook, want := range map[string]string{
 		"format: slack, group: {wait: 30s}":                                                 "",
-		"group: {wait: 30s}":                                                                "webhooks[0].group: is for the formats slack, teams and discord, and for templates that write .message or .events",
-		"format: slack, url: 'http://w/?t={tag}', group: {wait: 30s}":                       "webhooks[0].group.wait: a message of several events has no one value for a placeholder of url",
+		"group: {wait: 30s}":                                                                "webhooks[0].group: works only with slack, teams, discord, and templates that use .message or .events",
+		"format: slack, url: 'http://w/?t={tag}', group: {wait: 30s}":                       "webhooks[0].group.wait: cannot be combined with placeholders in url",
 		"format: slack, group: {most: 0}":                                                   "webhooks[0].group.most: must be from 1 to 100",
-		"format: template, format_options: {text: '{{json .type}}'}, group: {wait: 30s}":    "webhooks[0].group: is for the formats slack, teams and discord, and for templates that write .message or .events",
+		"format: template, format_options: {text: '{{json .type}}'}, group: {wait: 30s}":    "webhooks[0].group: works only with slack, teams, discord, and templates that use .message or .events",
 		"format: template, format_options: {text: '{{json .message}}'}, group: {wait: 30s}": "",
 	} {
 		if !strings.Contains(webhook, "url: ") {

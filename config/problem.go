@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong with a file, and where.
+// Problem is one thing that is wrong with a file, and its place.
 type Problem struct {
 	File         string
 	Line, Column int    // both count from 1
-	Path         string // webhooks[0].url; "" is the file as a whole
+	Path         string // webhooks[0].url; "" is the whole file
 	Message      string
-	Warning      bool // the configuration is used all the same
+	Warning      bool // the configuration is used nevertheless
 }
 
-// String is one line: bellbuoy.yaml:12:5: webhooks[0].urll: unknown key; did you mean "url"?
+// String returns one line: bellbuoy.yaml:12:5: webhooks[0].urll: unknown key; did you mean "url"?
 func (p Problem) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Column)
@@ -30,17 +30,17 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems is everything that is wrong with a file, in the order of the file. It is the error of Load and Parse, and
-// never empty there.
+// Problems lists everything that is wrong with a file, in the order of the file. As the error of
+// Load and Parse it is never empty.
 type Problems []Problem
 
-// Error has one line for each problem.
+// Error returns one line for each problem.
 func (ps Problems) Error() string { return joinLines(ps) }
 
-// Warnings is what Load and Parse found doubtful, in the order of the file.
+// Warnings lists doubtful settings, in the order of the file.
 type Warnings []Problem
 
-// String has one line for each warning.
+// String returns one line for each warning.
 func (ws Warnings) String() string { return joinLines(ws) }
 
 func joinLines(ps []Problem) string {
@@ -77,7 +77,8 @@ func (f *findings) at(at place, path, message string) Problem {
 	return Problem{File: f.file, Line: max(at.line, 1), Column: max(at.column, 1), Path: path, Message: message}
 }
 
-// spoiled says whether path, or what it lies in, already has a problem: a second one would only follow from it.
+// spoiled reports whether path, or a value that contains it, already has a problem. A second one
+// would only be a consequence.
 func (f *findings) spoiled(path string) bool {
 	for {
 		if f.bad[path] {
@@ -106,7 +107,7 @@ func parentPath(path string) string {
 	return path[:max(strings.LastIndexAny(path, ".["), 0)]
 }
 
-// result sorts what was found. Its error is nil or a Problems.
+// result returns the sorted findings. Its error is nil or a Problems.
 func (f *findings) result() (Warnings, error) {
 	sortProblems(f.problems)
 	sortProblems(f.warnings)

@@ -8,5 +8,5 @@ import (
 //go:embed reference.yaml
 var reference []byte
 
-// Reference is a file with every key that is supported, its default, and a comment.
+// Reference returns a file with every supported key, its default, and a comment.
 func Reference() []byte { return slices.Clone(reference) }

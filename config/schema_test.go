@@ -53,7 +53,8 @@ func TestSchemaDescribesEveryKey(t *testing.T) {
 	}
 }
 
-// TestSchemaAgrees holds that the schema takes what Parse takes, and refuses what an editor can know to be wrong.
+// TestSchemaAgrees holds that the schema takes what Parse takes, and refuses what an editor can
+// know to be wrong.
 func TestSchemaAgrees(t *testing.T) {
 	schema := compileSchema(t)
 	for name, file := range map[string]string{
@@ -118,8 +119,8 @@ func yamlValue(t *testing.T, file string) any {
 	return value
 }
 
-// makeSchema takes structure and descriptions from the Go types, and defaults, enums and what is supported from tags
-// and table.
+// makeSchema takes structure and descriptions from the Go types, and defaults, enums and what is
+// supported from tags and table.
 func makeSchema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	r := &jsonschema.Reflector{

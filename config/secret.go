@@ -10,14 +10,14 @@ import (
 
 const redacted = "***"
 
-// Secret is a text that prints as ***, whatever prints it: fmt with any verb, JSON, YAML, zap. Reveal has the text.
-// An empty Secret prints as nothing, so that one can see that it is not set.
+// Secret is a text that prints as ***, with fmt and any verb, JSON, YAML and zap. Reveal returns
+// the text. An empty Secret prints as "", to show that it is not set.
 type Secret string
 
-// Reveal is the secret itself.
+// Reveal returns the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 
-// String is *** or, for an empty secret, "".
+// String returns ***, or "" for an empty secret.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -25,38 +25,39 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// GoString is what String is, quoted.
+// GoString returns String, quoted.
 func (s Secret) GoString() string { return fmt.Sprintf("%q", s.String()) }
 
-// Format writes what String is: also for verbs that have no meaning for a text, which would print it raw.
+// Format writes String for every verb, also for those that would print the text raw.
 func (s Secret) Format(f fmt.State, verb rune) { formatRedacted(f, verb, s.String()) }
 
-// MarshalText is what String is.
+// MarshalText returns String.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// MarshalJSON is what String is, as a JSON string.
+// MarshalJSON returns String as a JSON string.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + s.String() + `"`), nil }
 
 func formatRedacted(f fmt.State, verb rune, text string) {
 	if verb == 'q' || verb == 'v' && f.Flag('#') {
 		text = fmt.Sprintf("%q", text)
 	}
-	// The writer is fmt's own buffer: it cannot fail.
+	// Writing to fmt's buffer cannot fail.
 	_, _ = io.WriteString(f, text)
 }
 
-// URL is an address that may hold a secret: a password, a query value, or a path that is itself the key, as the
-// webhooks of Slack, Teams and Discord have. It prints without them. The zero URL is no address. URLs compare with ==.
+// URL is an address that may hold a secret: a password, a query value, or a path that is a key, as
+// in webhooks of Slack, Teams and Discord. It prints without them. The zero URL is no address. URLs
+// compare with ==.
 type URL struct {
 	full string
 	safe string
 }
 
-// NewURL is the URL of a text that was not expanded from ${…}.
+// NewURL returns the URL of a text without ${…}.
 func NewURL(text string) URL { return expandedURL(text, text) }
 
-// expandedURL is the URL of text, which was written as raw: what came in through ${…} is taken for secret, but for
-// scheme and host.
+// expandedURL returns the URL of text, which the file has as raw. Everything that was expanded is
+// treated as secret, except scheme and host.
 func expandedURL(text, raw string) URL {
 	if text == "" {
 		return URL{}
@@ -64,33 +65,34 @@ func expandedURL(text, raw string) URL {
 	return URL{full: text, safe: redactURL(text, literalSegments(raw))}
 }
 
-// Reveal is the whole address.
+// Reveal returns the whole address.
 func (u URL) Reveal() string { return u.full }
 
-// IsZero says whether there is no address.
+// IsZero reports whether there is no address.
 func (u URL) IsZero() bool { return u.full == "" }
 
-// String is the address without what may be secret.
+// String returns the address without the parts that may be secret.
 func (u URL) String() string { return u.safe }
 
-// GoString is what String is, quoted.
+// GoString returns String, quoted.
 func (u URL) GoString() string { return fmt.Sprintf("%q", u.safe) }
 
-// Format writes what String is, for every verb.
+// Format writes String for every verb.
 func (u URL) Format(f fmt.State, verb rune) { formatRedacted(f, verb, u.safe) }
 
-// MarshalText is what String is.
+// MarshalText returns String.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.safe), nil }
 
-// redactURL writes text without user and password, query values, fragment, and the path segments that are not in
-// literal or look like a key.
+// redactURL returns text without user and password, query values, fragment, and the path segments
+// that are not in literal or look like a key.
 func redactURL(text string, literal map[string]bool) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Opaque != "" {
 		return redacted
 	}
 	if strings.Contains(u.Path+u.RawQuery, "@") && !isChatHost(u.Hostname()) {
-		return redacted // http://user:12/34@host: what looks like the host is a name and half a password
+		// in http://user:12/34@host, a part of the password looks like the host
+		return redacted
 	}
 	var b strings.Builder
 	b.WriteString(u.Scheme + "://")
@@ -119,7 +121,7 @@ func redactPath(u *url.URL, literal map[string]bool) string {
 	return strings.Join(segments, "/")
 }
 
-// isChatHost knows the services whose webhook paths are keys.
+// isChatHost reports whether the paths of webhooks at host are keys.
 func isChatHost(host string) bool {
 	for _, known := range []string{
 		"slack.com", "discord.com", "discordapp.com", "office.com", "office365.com", "logic.azure.com",
@@ -132,8 +134,8 @@ func isChatHost(host string) bool {
 	return false
 }
 
-// looksSecret guesses whether a path segment is a key: a long one with letters and digits, as tokens, UUIDs and
-// hashes are, and words are not.
+// looksSecret guesses whether a path segment is a key. Tokens, UUIDs and hashes are long and have
+// letters and digits; words are not like that.
 func looksSecret(segment string) bool {
 	if len(segment) < 12 {
 		return false
@@ -141,7 +143,7 @@ func looksSecret(segment string) bool {
 	return strings.ContainsFunc(segment, unicode.IsDigit) && strings.ContainsFunc(segment, unicode.IsLetter) || len(segment) >= 32
 }
 
-// literalSegments are the path segments that raw spells out itself, without ${…}.
+// literalSegments returns the path segments that raw contains without ${…}.
 func literalSegments(raw string) map[string]bool {
 	segments := map[string]bool{}
 	for s := range strings.SplitSeq(maskExpansions(raw), "/") {

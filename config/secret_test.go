@@ -12,7 +12,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// TestSecretsPrintRedacted prints a configuration that is full of secrets in every way that code may print it.
+// TestSecretsPrintRedacted prints a configuration that is full of secrets in every way that code
+// may print it.
 func TestSecretsPrintRedacted(t *testing.T) {
 	cfg := mustParse(t, `
 database: postgres://bellbuoy:hunter2@db/bellbuoy

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// feature is something that the file may ask for and that does not exist yet.
+// feature is a setting of the file that does not exist yet.
 type feature struct {
 	path  string // with [] for every index
-	value string // only this value is refused; "" is any that asks for something
+	value string // only this value is refused; "": every value that is not a default
 }
 
-// notYet is everything that is refused today. To switch a feature on, delete its lines: the JSON Schema then names its
-// keys, and a test asks for them in reference.yaml.
+// notYet lists what is refused today. To turn a feature on, delete its lines: the JSON Schema then
+// contains its keys, and a test requires them in reference.yaml.
 var notYet = []feature{
 	{path: "scanners"},
 	{path: "replication"},
@@ -22,10 +22,11 @@ var notYet = []feature{
 
 var indexes = regexp.MustCompile(`\[\d+\]`)
 
-// pathPattern is a path as a feature names it.
+// pathPattern returns a path in the form of feature.path.
 func pathPattern(path string) string { return indexes.ReplaceAllString(path, "[]") }
 
-// refuses says whether a value asks for a feature that does not exist yet, and names it as a message begins.
+// refuses reports whether a value uses a feature that does not exist yet, and returns the beginning
+// of the message.
 func (d *decoder) refuses(n *node, path string) (string, bool) {
 	pattern := pathPattern(path)
 	for _, f := range d.refused {
@@ -43,7 +44,7 @@ func (d *decoder) refuses(n *node, path string) (string, bool) {
 	return "", false
 }
 
-// asksNothing says whether a value is as good as absent.
+// asksNothing reports whether a value is equivalent to an absent one.
 func (d *decoder) asksNothing(n *node) bool {
 	switch n.kind {
 	case list:
@@ -57,7 +58,7 @@ func (d *decoder) asksNothing(n *node) bool {
 	return n.kind == null
 }
 
-// plain is a scalar's value, expanded where that is possible: where it is not, decoding says so.
+// plain returns a scalar's expanded value. Decoding reports a value that cannot be expanded.
 func (d *decoder) plain(n *node) string {
 	if n.kind == text && expands(n.value) {
 		if value, err := (&expander{env: d.expander.env}).expand(n.value); err == nil {

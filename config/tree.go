@@ -10,11 +10,11 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// kind is what a node of the file is.
+// kind is the kind of a node.
 type kind int
 
 const (
-	broken kind = iota // a problem was reported for it
+	broken kind = iota // its problem has been reported
 	null
 	boolean
 	number
@@ -23,7 +23,7 @@ const (
 	mapping
 )
 
-// String names the kind for a user.
+// String returns the kind in words.
 func (k kind) String() string {
 	return [...]string{"broken", "nothing", "true or false", "a number", "a string", "a list", "a mapping"}[k]
 }
@@ -44,18 +44,19 @@ type key struct {
 	value *node
 }
 
-// maxNodes bounds a file after its aliases are resolved, so that a few lines of them cannot fill the memory.
+// maxNodes bounds a file after its aliases are resolved, so that a few lines of aliases cannot fill
+// the memory.
 const maxNodes = 200_000
 
-// builder turns goccy's syntax tree into nodes.
+// builder converts goccy's syntax tree to nodes.
 type builder struct {
 	findings *findings
 	anchors  map[string]*node
-	sizes    map[*node]int // nodes below each anchor, itself included
+	sizes    map[*node]int // nodes below each anchor, including itself
 	count    int
 }
 
-// build returns a broken node where it reported a problem.
+// build returns a broken node after it reported a problem.
 func (b *builder) build(n ast.Node, at place, path string) *node {
 	if b.count++; b.count > maxNodes {
 		return b.tooLarge(at)
@@ -125,7 +126,7 @@ func (b *builder) buildMapping(values []*ast.MappingValueNode, at place, path st
 	return out
 }
 
-// buildMerge is the mappings that << names: one or a list.
+// buildMerge returns the mappings that << names: one or a list.
 func (b *builder) buildMerge(v ast.Node, at place, path string) []*node {
 	n := b.build(v, at, join(path, "<<"))
 	sources := []*node{n}
@@ -158,7 +159,8 @@ func (b *builder) buildAnchor(n *ast.AnchorNode, at place, path string) *node {
 	before := b.count
 	value := b.build(n.Value, placeOf(n, at), path)
 	if n.Name != nil {
-		// Known only from here on: a value that contains its own alias would have no end.
+		// The anchor is known only from here on: a value that contained its own alias would
+		// be infinite.
 		b.anchors[n.Name.GetToken().Value] = value
 		b.sizes[value] = b.count - before
 	}
@@ -188,7 +190,7 @@ func (b *builder) tooLarge(at place) *node {
 	return &node{kind: broken, at: at}
 }
 
-// keyName is the key as written; every scalar is one.
+// keyName returns the key as written; every scalar can be one.
 func keyName(k ast.MapKeyNode) string {
 	if s, ok := k.(*ast.StringNode); ok {
 		return s.Value
@@ -199,7 +201,7 @@ func keyName(k ast.MapKeyNode) string {
 	return k.GetToken().Value
 }
 
-// placeOf is where n begins, or fallback for a node that stands nowhere, as an absent value does.
+// placeOf returns the place of n, or fallback for a node without a place, such as an absent value.
 func placeOf(n ast.Node, fallback place) place {
 	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
 		return fallback
@@ -211,7 +213,7 @@ func placeOf(n ast.Node, fallback place) place {
 	return place{line: p.Line, column: p.Column}
 }
 
-// nullPlace is where a null is written. The token of an absent value stands anywhere.
+// nullPlace returns the place of a null. The token of an absent value has no useful place.
 func nullPlace(n *ast.NullNode, fallback place) place {
 	if n.Token == nil || n.Token.Type != token.NullType {
 		return fallback
@@ -219,7 +221,7 @@ func nullPlace(n *ast.NullNode, fallback place) place {
 	return placeOf(n, fallback)
 }
 
-// mappingPlace is where a mapping begins: its brace, or its first key.
+// mappingPlace returns the place of a mapping: its brace, or its first key.
 func mappingPlace(n *ast.MappingNode, fallback place) place {
 	if !n.IsFlowStyle && len(n.Values) > 0 {
 		return placeOf(n.Values[0].Key, fallback)
@@ -227,7 +229,7 @@ func mappingPlace(n *ast.MappingNode, fallback place) place {
 	return placeOf(n, fallback)
 }
 
-// join is the path of the key name in what path leads to, printable whatever the key is.
+// join returns the path of the key name below path. The result is printable.
 func join(path, name string) string {
 	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		name = strconv.Quote(name)

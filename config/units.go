@@ -15,10 +15,10 @@ type Size int64
 // Duration is a length of time, written like 30s, 5m, 1h30m or 7d.
 type Duration time.Duration
 
-// Percent is a share of a hundred, written like 85%.
+// Percent is a percentage, written like 85%.
 type Percent float64
 
-// Rate is so many Events in each Per, written like 1/s or 30/m. The zero Rate is no limit.
+// Rate is a number of Events in each Per, written like 1/s or 30/m. The zero Rate is no limit.
 type Rate struct {
 	Events int
 	Per    time.Duration
@@ -51,7 +51,7 @@ var (
 	errRate     = errors.New("is not a rate; write it like 1/s, 30/m or 100/h")
 )
 
-// UnmarshalText reads a size.
+// UnmarshalText parses a size.
 func (s *Size) UnmarshalText(text []byte) error {
 	number, rest := cutNumber(string(text))
 	size, ok := findUnit(sizeUnits, rest)
@@ -69,7 +69,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String writes the size with the largest binary unit that divides it.
+// String returns the size in the largest binary unit that divides it.
 func (s Size) String() string {
 	for _, u := range sizeUnits[:5] {
 		if s != 0 && int64(s)%u.size == 0 {
@@ -79,10 +79,10 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// MarshalText writes the size as String does.
+// MarshalText returns String.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads a duration: one or more numbers, each with its unit, or a bare 0.
+// UnmarshalText parses a duration: one or more numbers, each with its unit, or 0.
 func (d *Duration) UnmarshalText(text []byte) error {
 	rest := string(text)
 	if rest == "0" {
@@ -105,7 +105,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// nextDuration reads the first number and unit of text and returns what follows them.
+// nextDuration parses the first number and unit of text and returns the rest.
 func nextDuration(text string) (n int64, rest string, err error) {
 	number, rest := cutNumber(text)
 	end := strings.IndexFunc(rest, func(r rune) bool { return r >= '0' && r <= '9' || r == '.' })
@@ -120,7 +120,8 @@ func nextDuration(text string) (n int64, rest string, err error) {
 	return n, rest[end:], err
 }
 
-// String writes whole days as days, and everything else as time.Duration does, without trailing zero units.
+// String returns whole days as days, and everything else as time.Duration does, without trailing
+// zero units.
 func (d Duration) String() string {
 	const day = Duration(24 * time.Hour)
 	if d != 0 && d%day == 0 {
@@ -136,10 +137,10 @@ func (d Duration) String() string {
 	return text
 }
 
-// MarshalText writes the duration as String does.
+// MarshalText returns String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads a percentage from 0% to 100%.
+// UnmarshalText parses a percentage from 0% to 100%.
 func (p *Percent) UnmarshalText(text []byte) error {
 	number, found := strings.CutSuffix(string(text), "%")
 	if digits, rest := cutNumber(number); !found || digits == "" || rest != "" {
@@ -153,13 +154,13 @@ func (p *Percent) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String writes the percentage as it is written in the file.
+// String returns the percentage as it is written in the file.
 func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', -1, 64) + "%" }
 
-// MarshalText writes the percentage as String does.
+// MarshalText returns String.
 func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText reads a rate; an empty text is no limit.
+// UnmarshalText parses a rate; an empty text is no limit.
 func (r *Rate) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*r = Rate{}
@@ -175,7 +176,7 @@ func (r *Rate) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String writes the rate as it is written in the file, "" for no limit.
+// String returns the rate as it is written in the file, or "" for no limit.
 func (r Rate) String() string {
 	for _, u := range rateUnits {
 		if r.Events > 0 && int64(r.Per) == u.size {
@@ -185,10 +186,10 @@ func (r Rate) String() string {
 	return ""
 }
 
-// MarshalText writes the rate as String does.
+// MarshalText returns String.
 func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// PerSecond is the rate in events a second; 0 is no limit.
+// PerSecond returns the rate in events per second; 0 is no limit.
 func (r Rate) PerSecond() float64 {
 	if r.Per <= 0 {
 		return 0
@@ -214,7 +215,8 @@ func findUnit(units []unit, name string) (int64, bool) {
 	return 0, false
 }
 
-// scale multiplies a decimal number by size, exactly: a result that is not whole or too large is an error.
+// scale multiplies a decimal number by size exactly. A result that is not whole or too large is an
+// error.
 func scale(number string, size int64) (int64, error) {
 	whole, fraction, _ := strings.Cut(number, ".")
 	if whole == "" || len(fraction) > 3 {
@@ -231,7 +233,7 @@ func scale(number string, size int64) (int64, error) {
 	return int64(n)*size + part, nil
 }
 
-// scaleFraction is the part of size that at most three digits after the point stand for.
+// scaleFraction returns the part of size for at most three digits after the point.
 func scaleFraction(digits string, size int64) (int64, error) {
 	if digits == "" {
 		return 0, nil
@@ -241,7 +243,7 @@ func scaleFraction(digits string, size int64) (int64, error) {
 		return 0, err
 	}
 	div := int64(math.Pow10(len(digits)))
-	// size is at most 2^50: the product with three digits fits.
+	// size is at most 2^50, so the product with three digits fits.
 	if int64(n)*size%div != 0 {
 		return 0, strconv.ErrRange
 	}

@@ -14,13 +14,14 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// validator checks what a value means, after it was decoded. It says nothing about a value that already has a problem.
+// validator checks decoded values. It reports nothing about a value that already has a problem.
 type validator struct {
 	*decoder
 	cfg *Config
 }
 
-// wrong reports a problem at path, where path stands in the file, or else what it would lie in.
+// wrong reports a problem at path, at its place in the file or at the nearest value that contains
+// it.
 func (v *validator) wrong(path, format string, args ...any) {
 	if !v.findings.spoiled(path) {
 		v.findings.problem(v.place(path), path, fmt.Sprintf(format, args...))
@@ -35,7 +36,7 @@ func (v *validator) doubt(path, format string, args ...any) {
 
 func (v *validator) place(path string) place { return source{places: v.places}.place(path) }
 
-// show is the value at path as the file has it: unexpanded.
+// show returns the value at path as written in the file.
 func (v *validator) show(path string) string { return v.spots[path].show() }
 
 func (v *validator) config() {
@@ -43,7 +44,7 @@ func (v *validator) config() {
 	v.listeners()
 	v.serverTLS("tls", c.TLS)
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
-		v.wrong("proxy_protocol", "needs trusted_proxies: the header is believed from nobody else")
+		v.wrong("proxy_protocol", "needs trusted_proxies: the header is trusted only from them")
 	}
 	v.everybodyTrusted()
 	v.dataDir()
@@ -61,7 +62,7 @@ func (v *validator) config() {
 	v.files()
 }
 
-// listeners checks the addresses, and that no two are the same.
+// listeners checks the addresses, and that they differ.
 func (v *validator) listeners() {
 	c := v.cfg
 	if c.Listen == "" {
@@ -92,16 +93,17 @@ func (v *validator) listeners() {
 	}
 }
 
-// taken reports an address that another listener has. Where it is only a default, the file says nothing of it but the other's.
+// taken reports an address that another listener has. If that address is a default, the problem is
+// reported at the key that the file has.
 func (v *validator) taken(path, addr, other string) {
 	if _, written := v.places[path]; written {
-		v.wrong(path, "is taken by %s", other)
+		v.wrong(path, "is used by %s", other)
 		return
 	}
-	v.wrong(other, "is taken by %s, whose default is %s", path, addr)
+	v.wrong(other, "is used by %s, whose default is %s", path, addr)
 }
 
-// overlap says whether listeners on the same port of two hosts are in each other's way.
+// overlap reports whether two hosts conflict on the same port.
 func overlap(a, b string) bool { return a == b || isAnyAddress(a) || isAnyAddress(b) }
 
 func isAnyAddress(host string) bool {
@@ -109,7 +111,7 @@ func isAnyAddress(host string) bool {
 	return host == "" || err == nil && ip.IsUnspecified()
 }
 
-// splitAddress takes host:port apart; its errors do not show the address.
+// splitAddress splits host:port. Its errors do not show the address.
 func splitAddress(addr string) (host string, port int, err error) {
 	host, digits, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -125,7 +127,7 @@ func splitAddress(addr string) (host string, port int, err error) {
 	return host, int(n), nil
 }
 
-// isHost accepts IP addresses, with a zone too, and host names.
+// isHost reports whether host is a host name or an IP address, which may have a zone.
 func isHost(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
@@ -151,7 +153,7 @@ func (v *validator) clientTLS(path string, t ClientTLS) {
 	v.authorities(join(path, "ca_file"), t.CAFile)
 }
 
-// files checks that what the configuration names can be read.
+// files checks that the files of the configuration can be read.
 func (v *validator) files() {
 	eachFile(reflect.ValueOf(v.cfg).Elem(), "", func(path, name string) {
 		file, err := os.Open(name)
@@ -177,7 +179,7 @@ func (v *validator) database() {
 		return
 	}
 	if c := v.cfg; c.ShutdownDelay >= c.ShutdownGrace {
-		v.doubt("shutdown_delay", "leaves nothing of shutdown_grace (%s) to what is then still in flight", c.ShutdownGrace)
+		v.doubt("shutdown_delay", "leaves no time of shutdown_grace (%s) for requests in flight", c.ShutdownGrace)
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
@@ -185,7 +187,7 @@ func (v *validator) database() {
 	}
 }
 
-// limits checks every length of time and size that has one.
+// limits checks durations and sizes that have bounds.
 func (v *validator) limits() {
 	if v.cfg.Limits.Connections < 0 {
 		v.wrong("limits.connections", "must not be negative")
@@ -211,10 +213,10 @@ func (v *validator) positive(path string, d Duration) {
 func (v *validator) identity() {
 	id := v.cfg.Identity
 	if id.Header != "" && !httpguts.ValidHeaderFieldName(id.Header) {
-		v.wrong("identity.header", "%s is not a header's name", v.show("identity.header"))
+		v.wrong("identity.header", "%s is not a valid header name", v.show("identity.header"))
 	}
 	if id.Header != "" && len(v.cfg.TrustedProxies) == 0 {
-		v.wrong("identity.header", "needs trusted_proxies: the header is believed from nobody else")
+		v.wrong("identity.header", "needs trusted_proxies: the header is trusted only from them")
 	}
 	for i, claim := range id.JWTClaims {
 		if claim == "" {
@@ -231,7 +233,7 @@ func (v *validator) identity() {
 		}
 	}
 	if keys := id.Verify.JWKSFile != "" || !id.Verify.JWKSURL.IsZero(); !keys && (len(id.Verify.Audience) > 0 || id.Verify.Issuer != "") {
-		v.wrong("identity.verify", "needs jwks_file or jwks_url: without keys no token is checked")
+		v.wrong("identity.verify", "needs jwks_file or jwks_url: without keys no token can be verified")
 	}
 }
 
@@ -239,7 +241,7 @@ func (v *validator) store() {
 	s := v.cfg.Store
 	v.positive("store.timeout", s.Timeout)
 	if most := s.Retention.MaxSize; most > 0 && most < 1<<20 {
-		v.doubt("store.retention.max_size", "is %d bytes: next to nothing that was delivered is kept; a number without a unit is bytes", int64(most))
+		v.doubt("store.retention.max_size", "is %d bytes, which keeps almost no delivered events; a number without a unit is bytes", int64(most))
 	}
 	for path, d := range map[string]Duration{
 		"delivered": s.Retention.Delivered, "pulls": s.Retention.Pulls, "unmatched": s.Retention.Unmatched,
@@ -249,7 +251,7 @@ func (v *validator) store() {
 	}
 }
 
-// httpURL checks an address that is called; an absent one is fine.
+// httpURL checks a URL; it may be absent.
 func (v *validator) httpURL(path string, address URL) {
 	if address.IsZero() {
 		return
@@ -263,7 +265,8 @@ func (v *validator) httpURL(path string, address URL) {
 	}
 }
 
-// parseHTTP reads an http or https URL. What it says is wrong never shows the URL, which may hold secrets.
+// parseHTTP parses an http or https URL. It returns the problem, or "". The problem never shows the
+// URL, which may hold secrets.
 func parseHTTP(text string) (*url.URL, string) {
 	u, err := url.Parse(text)
 	switch {
@@ -287,13 +290,13 @@ func validPort(u *url.URL) bool {
 	return err == nil && n > 0
 }
 
-// unique checks that names are there and that no two are the same.
+// unique checks that names are given and differ.
 func (v *validator) unique(block string, names []string) {
 	seen := map[string]int{}
 	for i, name := range names {
 		path := fmt.Sprintf("%s[%d].name", block, i)
 		if name == "" && block == "upstreams" {
-			continue // its type is missing, and that is told
+			continue // its type is missing, which is reported
 		}
 		if problem := checkName(name); problem != "" {
 			v.wrong(path, "%s", problem)

@@ -32,7 +32,7 @@ func (v *validator) match(at string, m Match) {
 	v.likeHosts(at, m.Repositories)
 }
 
-// onlyOneSegment warns of patterns of repositories whose * is likely thought to cross /.
+// onlyOneSegment warns of patterns of repositories whose * the user probably expects to cross /.
 func (v *validator) onlyOneSegment(at string, patterns []string) {
 	for i, p := range patterns {
 		if !strings.Contains(p, "*") || strings.Contains(p, "/") || strings.Contains(p, "**") || alsoDeeper(p, patterns) {
@@ -43,41 +43,42 @@ func (v *validator) onlyOneSegment(at string, patterns []string) {
 		if p == "*" {
 			deeper = "**"
 		}
-		v.doubt(path, `%s matches repositories of one segment only, not a/b: * stays within a segment; write %q for all below too, or %q for those of one segment`,
+		v.doubt(path, `%s matches repositories of one segment only, not a/b: * stays within a segment; write %q to include all below, or %q for those of one segment`,
 			v.show(path), deeper, "library/"+p)
 	}
 }
 
-// alsoDeeper reports whether patterns has one for what lies below those that p matches.
+// alsoDeeper reports whether patterns has one for repositories below those that p matches.
 func alsoDeeper(p string, patterns []string) bool {
 	return slices.Contains(patterns, "**") || slices.Contains(patterns, p+"/**") || slices.Contains(patterns, p+"/*")
 }
 
-// likeHosts warns of patterns whose first segment looks like a host. A cache may have repositories that are named so.
+// likeHosts warns of patterns whose first segment looks like a host. Repositories of a cache may
+// have such names.
 func (v *validator) likeHosts(at string, patterns []string) {
 	for i, p := range patterns {
 		first, _, more := strings.Cut(p, "/")
 		if more && strings.Contains(first, ".") && !strings.ContainsAny(first, `*?[{\`) {
 			path := fmt.Sprintf("%s.repositories[%d]", at, i)
-			v.doubt(path, "%s begins with what looks like a host; repositories are named without theirs", v.show(path))
+			v.doubt(path, "%s begins with a host, it seems; repositories are named without it", v.show(path))
 		}
 	}
 }
 
-// contradictions reports filters of a webhook that let no event through.
+// contradictions reports filters of a webhook that reject every event.
 func (v *validator) contradictions(at string, w Webhook) {
 	if v.findings.below(at+".match") || v.findings.below(at+".exclude") {
 		return
 	}
 	m, x := w.Match, w.Exclude
 	if len(m.Projects) > 0 && len(m.Repositories) > 0 && !shareRepositories(m.Projects, m.Repositories) {
-		v.wrong(at+".match.repositories", "no repository matches both these and projects; a project is the first segment of a repository")
+		v.wrong(at+".match.repositories", "no repository matches both repositories and projects; a project is the first segment of a repository")
 	}
 	if m.Tagged != nil && !*m.Tagged && m.Semver != "" {
-		v.wrong(at+".match.semver", "what has no tag lies in no range of versions, and tagged is false")
+		v.wrong(at+".match.semver", "no event matches both semver and tagged: false")
 	}
 	if m.Tagged != nil && !*m.Tagged && len(m.Tags) > 0 {
-		v.wrong(at+".match.tags", "nothing matches both tags and tagged: false")
+		v.wrong(at+".match.tags", "no event matches both tags and tagged: false")
 	}
 	for _, list := range []struct {
 		key            string
@@ -95,9 +96,9 @@ func (v *validator) contradictions(at string, w Webhook) {
 		key := at + ".exclude." + list.key
 		switch {
 		case slices.ContainsFunc(list.exclude, func(p string) bool { return slices.Contains(list.everything, p) }):
-			v.wrong(key, "excludes every event; leave it out, or name what this webhook is not to get")
+			v.wrong(key, "excludes every event; remove it, or name the events that this webhook must not get")
 		case len(list.match) > 0 && isSubset(list.match, list.exclude):
-			v.wrong(key, "excludes all that match.%s lets through", list.key)
+			v.wrong(key, "excludes everything that match.%s selects", list.key)
 		}
 	}
 	if slices.Contains(x.Tags, "*") || slices.Contains(x.Tags, "**") {
@@ -105,14 +106,14 @@ func (v *validator) contradictions(at string, w Webhook) {
 	}
 }
 
-// allTagsExcluded says what exclude: {tags: ["*"]} leaves.
+// allTagsExcluded explains the effect of exclude: {tags: ["*"]}.
 func (v *validator) allTagsExcluded(at string, m Match) {
 	key := at + ".exclude.tags"
 	if len(m.Tags) > 0 || m.Tagged != nil && *m.Tagged {
-		v.wrong(key, "excludes every event that match lets through")
+		v.wrong(key, "excludes every event that match selects")
 		return
 	}
-	v.doubt(key, "excludes everything that has a tag; for what has none write match: {tagged: false}, for everything leave it out")
+	v.doubt(key, "excludes every event with a tag; write match: {tagged: false} to get only events without a tag")
 }
 
 func isSubset(part, whole []string) bool {
@@ -124,7 +125,7 @@ func shareRepositories(projects, repositories []string) bool {
 	for _, r := range repositories {
 		first, _, more := strings.Cut(r, "/")
 		if !more && first != "**" {
-			first = "library" // where repositories of one segment are
+			first = "library" // the project of repositories with one segment
 		}
 		if slices.ContainsFunc(projects, func(p string) bool { return mayMeet(p, first) }) {
 			return true
@@ -133,7 +134,8 @@ func shareRepositories(projects, repositories []string) bool {
 	return false
 }
 
-// mayMeet reports whether two patterns of one segment can match the same text. Where both have wildcards it says yes.
+// mayMeet reports whether two patterns of one segment can match the same text. It returns true if
+// both have wildcards.
 func mayMeet(a, b string) bool {
 	const meta = `*?[{\`
 	switch {
@@ -145,7 +147,7 @@ func mayMeet(a, b string) bool {
 	return true
 }
 
-// unraisable warns of types of events that a webhook names and that nothing in the file can raise.
+// unraisable warns of event types that a webhook names and that nothing in the file can cause.
 func (v *validator) unraisable(at string, w Webhook) {
 	if _, named := v.places[at+".events"]; !named {
 		return
@@ -153,15 +155,16 @@ func (v *validator) unraisable(at string, w Webhook) {
 	for i, event := range w.Events {
 		p := fmt.Sprintf("%s.events[%d]", at, i)
 		if v.spots[p].raw != event {
-			return // "*", which stands for all that can be
+			return // "*" stands for all types that can occur
 		}
 		if because := v.neverRaised(event, w.Match.Upstreams); because != "" {
-			v.doubt(p, "%s never comes: %s", event, because)
+			v.doubt(p, "%s cannot occur: %s", event, because)
 		}
 	}
 }
 
-// neverRaised says why no event of a type can come from the named upstreams, or from any where none is named.
+// neverRaised explains why no event of a type can come from the named upstreams, or from any if
+// none is named.
 func (v *validator) neverRaised(event string, upstreams []string) string {
 	has := func(kind string) bool {
 		return slices.ContainsFunc(v.cfg.Upstreams, func(u Upstream) bool {
@@ -179,7 +182,7 @@ func (v *validator) neverRaised(event string, upstreams []string) string {
 	case event == "QUOTA_WARNING" && !quotas:
 		return "no entry of projects has a quota"
 	case event == "QUOTA_EXCEED" && !quotas && !has(TypeRegistry):
-		return "no entry of projects has a quota, and no registry can refuse a push for its own"
+		return "no entry of projects has a quota, and registries have none of their own"
 	case event == "REPLICATION" && len(v.cfg.Replication) == 0:
 		return "replication is empty"
 	}

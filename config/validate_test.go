@@ -12,7 +12,8 @@ import (
 // bcryptHash is of the password "x".
 const bcryptHash = "$2y$05$abcdefghijklmnopqrstuuWzC7DHiJ6gWQRFKX.fjdwM2/q1h8.QS"
 
-// TestLaterFeatures checks what is not supported yet as if it were: the rules are there before the feature is.
+// TestLaterFeatures checks what is not supported yet as if it were: the rules are there before the
+// feature is.
 func TestLaterFeatures(t *testing.T) {
 	for name, tt := range map[string]struct{ add, want string }{
 		"quota":           {add: "projects: [{match: team-*, quota: {limit: 50GiB, warn_at: [85%]}}]"},
@@ -25,17 +26,17 @@ func TestLaterFeatures(t *testing.T) {
 		"scanner twice":   {"scanners: [{name: a, url: http://t}, {name: a, url: http://t}]", "scanners[1].name: the same name as scanners[0] in line 8; names are unique"},
 		"replication":     {add: "replication: [{name: dr, match: {user_agents: [regsync*], source_cidrs: [10.0.0.0/8]}, also_push_events: false}]"},
 		"hides pushes": {"replication: [{name: dr, match: {user_agents: [regsync*]}, also_push_events: false}]",
-			"replication[0].also_push_events: false needs operators or source_cidrs in match: anybody can send a user agent, and so hide pushes"},
+			"replication[0].also_push_events: false needs operators or source_cidrs in match: any client can send a user agent and so hide its pushes"},
 		"matches all":     {"replication: [{name: dr}]", "replication[0].match: needs at least one of user_agents, operators and source_cidrs"},
 		"admin":           {add: "admin: {listen: ':5082', users: [{name: ops, password_hash: " + bcryptHash + "}], tokens: [{name: ci, token: 0123456789abcdef, projects: [team-*]}]}"},
 		"admin open":      {"admin: {listen: ':5082'}", "admin.listen: an address that is not loopback needs admin.users or admin.tokens"},
 		"admin open IPv6": {"admin: {listen: '[::]:5082'}", "admin.listen: an address that is not loopback needs admin.users or admin.tokens"},
 		"admin loopback":  {add: "admin: {listen: '[::1]:6000'}"},
 		"admin localhost": {add: "admin: {listen: 'localhost:6000'}"},
-		"password":        {"admin: {users: [{name: 'o:ps', password_hash: hunter2}]}", "admin.users[0].name: must have no colon: HTTP Basic ends the name there\nadmin.users[0].password_hash: must be a bcrypt hash, as made by: htpasswd -nB NAME"},
+		"password":        {"admin: {users: [{name: 'o:ps', password_hash: hunter2}]}", "admin.users[0].name: must have no colon: HTTP Basic separates name and password by one\nadmin.users[0].password_hash: must be a bcrypt hash, as made by: htpasswd -nB NAME"},
 		"token":           {"admin: {tokens: [{name: ci, token: hunter2}]}", "admin.tokens[0].token: must have at least 16 characters"},
 		"verify":          {add: "identity: {verify: {jwks_url: https://auth.example.com/keys, audience: [registry], issuer: https://auth.example.com}}"},
-		"verify without":  {"identity: {verify: {issuer: x, audience: ['']}}", "identity.verify: needs jwks_file or jwks_url: without keys no token is checked\nidentity.verify.audience[0]: must not be empty"},
+		"verify without":  {"identity: {verify: {issuer: x, audience: ['']}}", "identity.verify: needs jwks_file or jwks_url: without keys no token can be verified\nidentity.verify.audience[0]: must not be empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := `upstreams:

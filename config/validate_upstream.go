@@ -12,7 +12,7 @@ import (
 
 func (v *validator) upstreams() {
 	if len(v.cfg.Upstreams) == 0 {
-		v.wrong("upstreams", "is missing: there is nothing to stand in front of")
+		v.wrong("upstreams", "is missing: at least one upstream is required")
 	}
 	v.unique("upstreams", v.upstreamNames())
 	for i, u := range v.cfg.Upstreams {
@@ -30,7 +30,7 @@ func (v *validator) upstreamNames() []string {
 	return names
 }
 
-// writtenNames are the names of upstreams that a message may show: those that were not expanded.
+// writtenNames returns the names of upstreams that a message may show: those without ${…}.
 func (v *validator) writtenNames() []string {
 	var names []string
 	for i, name := range v.upstreamNames() {
@@ -66,7 +66,7 @@ func (v *validator) upstream(at string, u Upstream) {
 	v.unusedTLS(at+".tls", u.URL, u.TLS)
 }
 
-// upstreamURL wants scheme, host and port, and a path only where one may be.
+// upstreamURL checks scheme, host and port, and a path if one is allowed.
 func (v *validator) upstreamURL(at, text string, path bool) {
 	if text == "" {
 		v.wrong(at, "is missing")
@@ -82,21 +82,22 @@ func (v *validator) upstreamURL(at, text string, path bool) {
 	case u.Path != "" && !path:
 		problem = "must be scheme, host and port only"
 	case strings.HasSuffix(u.Path, "/v2"):
-		problem = "must not end in /v2: clients' own paths begin with that"
+		problem = "must not end in /v2, with which clients' paths begin"
 	case u.Path != "" && (!isPathPrefix(u.Path) || u.RawPath != ""):
-		problem = "its path must be clean and have no escapes: /artifactory/api/docker/local"
+		problem = "must have a clean path without escapes, like /artifactory/api/docker/local"
 	}
 	if problem != "" {
 		v.wrong(at, "%s", problem)
 	}
 }
 
-// externalURL wants a name that image consumers read as a registry's: others they read as Docker Hub's.
+// externalURL checks that image consumers read the host as a registry; they read other names as
+// Docker Hub's.
 func (v *validator) externalURL(at string, u Upstream) {
 	if u.ExternalURL == "" {
-		// Where the URL is wrong, its own problem says enough.
+		// A wrong URL has its own problem.
 		if own, problem := parseHTTP(u.URL); problem == "" {
-			v.doubt(parentPath(at), "external_url is not set: payloads name the upstream's own host%s where a request's Host does not count", v.hostOf(own, parentPath(at)))
+			v.doubt(parentPath(at), "external_url is not set: payloads name the upstream's own host%s", v.hostOf(own, parentPath(at)))
 		}
 		return
 	}
@@ -106,16 +107,16 @@ func (v *validator) externalURL(at string, u Upstream) {
 	case ext.User != nil || ext.RawQuery != "" || ext.Fragment != "":
 		problem = "must have no user, query or fragment"
 	case !looksLikeRegistry(ext):
-		problem = "its host must have a dot or a port, or be localhost; consumers read other names as Docker Hub's"
+		problem = "must have a host with a dot or a port, or localhost; consumers read other names as Docker Hub's"
 	case u.Type == TypeRegistry && strings.Trim(ext.Path, "/") != "":
-		problem = "must have no path: clients ask for /v2/ right after the host; a path in front of repositories is a part of their names"
+		problem = "must have no path: clients request /v2/ right after the host, and a path before repositories is part of their names"
 	}
 	if problem != "" {
 		v.wrong(at, "%s", problem)
 	}
 }
 
-// hostOf is the host of an upstream's URL for a message: nothing where it was expanded.
+// hostOf returns the host of an upstream's URL for a message, or "" if it was expanded.
 func (v *validator) hostOf(u *url.URL, at string) string {
 	if v.spots[at+".url"].expanded {
 		return ""
@@ -127,7 +128,7 @@ func looksLikeRegistry(u *url.URL) bool {
 	return strings.ContainsAny(u.Host, ".:") || u.Host == "localhost"
 }
 
-// reachable refuses an upstream that an earlier one of the same type hides.
+// reachable rejects an upstream that an earlier one of the same type hides.
 func (v *validator) reachable(i int, at string) {
 	u := v.cfg.Upstreams[i]
 	for j, other := range v.cfg.Upstreams[:i] {
@@ -138,7 +139,7 @@ func (v *validator) reachable(i int, at string) {
 	}
 }
 
-// takesHosts says whether an earlier upstream's hosts leave nothing of a later one's.
+// takesHosts reports whether an earlier upstream's hosts include all of a later one's.
 func takesHosts(earlier, later []string) bool {
 	if len(later) == 0 || len(earlier) == 0 {
 		return len(later) == len(earlier)
@@ -252,13 +253,13 @@ func (v *validator) replications() {
 		if who+len(r.Match.UserAgents) == 0 {
 			v.wrong(at+".match", "needs at least one of user_agents, operators and source_cidrs")
 		} else if !r.AlsoPushEvents && who == 0 {
-			v.wrong(at+".also_push_events", "false needs operators or source_cidrs in match: anybody can send a user agent, and so hide pushes")
+			v.wrong(at+".also_push_events", "false needs operators or source_cidrs in match: any client can send a user agent and so hide its pushes")
 		}
 	}
 	v.unique("replication", names)
 }
 
-// isLoopback says whether only this machine can reach a listener's address.
+// isLoopback reports whether only this machine can reach a listener's address.
 func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

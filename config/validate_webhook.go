@@ -62,26 +62,26 @@ func (v *validator) webhook(at string, w Webhook) {
 	}
 }
 
-// group checks what one message can hold of several events.
+// group checks that the format can combine events, and the bounds of a message.
 func (v *validator) group(at string, w Webhook) {
 	template := w.Format == "template" && (w.FormatOptions.File != "" || strings.Contains(w.FormatOptions.Text, ".message") || strings.Contains(w.FormatOptions.Text, ".events"))
 	if w.Group.Wait > 0 && !chatFormats[w.Format] && !template {
-		v.wrong(at, "is for the formats slack, teams and discord, and for templates that write .message or .events")
+		v.wrong(at, "works only with slack, teams, discord, and templates that use .message or .events")
 	}
 	if w.Group.Wait > 0 && strings.Contains(w.URL.Reveal(), "{") {
-		v.wrong(at+".wait", "a message of several events has no one value for a placeholder of url")
+		v.wrong(at+".wait", "cannot be combined with placeholders in url")
 	}
 	if w.Group.Most < 1 || w.Group.Most > 100 {
 		v.wrong(at+".most", "must be from 1 to 100")
 	}
 }
 
-// events refuses types that the format has no body for.
+// events rejects types that the format cannot render.
 func (v *validator) events(at string, w Webhook) {
 	says := FormatEvents(w.Format)
 	for i, e := range w.Events {
 		if !slices.Contains(says, e) {
-			v.wrong(fmt.Sprintf("%s[%d]", at, i), "the format %s has no body for it; it has for %s", w.Format, strings.Join(says, ", "))
+			v.wrong(fmt.Sprintf("%s[%d]", at, i), "the format %s does not support it; it supports %s", w.Format, strings.Join(says, ", "))
 		}
 	}
 }
@@ -102,14 +102,14 @@ func (v *validator) formatOptions(at string, w Webhook) {
 	case o.File == "" && o.Text == "":
 		v.wrong(at+".file", "is missing: the format template needs it, or text")
 	case o.File != "" && o.Text != "":
-		v.wrong(at+".text", "is there beside file: a webhook has one template")
+		v.wrong(at+".text", "cannot be combined with file")
 	}
 	if !httpguts.ValidHeaderFieldValue(o.ContentType) {
 		v.wrong(at+".content_type", "has characters that a header cannot have")
 	}
 }
 
-// ownHeaders are those that only bellbuoy or the connection itself may set.
+// ownHeaders are set by bellbuoy or by the connection.
 var ownHeaders = []string{
 	"Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
@@ -129,7 +129,7 @@ func (v *validator) headers(at string, w Webhook) {
 		canonical := http.CanonicalHeaderKey(name)
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
-			v.wrong(p, "is not a header's name")
+			v.wrong(p, "is not a valid header name")
 		case value == "" && !v.spots[p].expanded:
 			v.wrong(p, "is empty; leave it out")
 		case !httpguts.ValidHeaderFieldValue(value.Reveal()):
@@ -139,14 +139,14 @@ func (v *validator) headers(at string, w Webhook) {
 		case canonical == "Authorization" && w.AuthHeader != "":
 			v.wrong(p, "is set by auth_header already")
 		case seen[canonical]:
-			v.wrong(p, "is there twice: upper and lower case are the same")
+			v.wrong(p, "is a duplicate: names of headers ignore case")
 		}
 		seen[canonical] = true
 	}
 }
 
-// checkSigningSecret wants what Standard Webhooks says: whsec_ and the base64 of 24 to 64 bytes, or whsk_ and that of
-// an ed25519 key. It shows nothing of it.
+// checkSigningSecret checks the form of Standard Webhooks: whsec_ and the base64 of 24 to 64 bytes,
+// or whsk_ and the base64 of an ed25519 key. It shows nothing of the secret.
 func checkSigningSecret(secret string) string {
 	prefix, encoded, _ := strings.Cut(secret, "_")
 	if prefix != "whsec" && prefix != "whsk" {
@@ -154,13 +154,13 @@ func checkSigningSecret(secret string) string {
 	}
 	key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
 	if err != nil {
-		return "what follows its prefix must be base64"
+		return "must have base64 after its prefix"
 	}
 	if prefix == "whsk" && len(key) != 32 && len(key) != 64 {
 		return "is not an ed25519 key of 32 or 64 bytes"
 	}
 	if len(key) < 24 || len(key) > 64 {
-		return fmt.Sprintf("holds %d bytes; Standard Webhooks asks for 24 to 64, as in: echo whsec_$(openssl rand -base64 32)", len(key))
+		return fmt.Sprintf("has %d bytes; Standard Webhooks requires 24 to 64, as in: echo whsec_$(openssl rand -base64 32)", len(key))
 	}
 	return ""
 }
@@ -170,7 +170,7 @@ func (v *validator) signature(at string, s Signature) {
 	case s.Header == "":
 		v.wrong(at+".header", "is missing")
 	case !httpguts.ValidHeaderFieldName(s.Header):
-		v.wrong(at+".header", "is not a header's name")
+		v.wrong(at+".header", "is not a valid header name")
 	case isOwnHeader(canonical):
 		v.wrong(at+".header", "is set by bellbuoy itself")
 	}
@@ -195,7 +195,7 @@ func (v *validator) proxy(at string, p URL) {
 	}
 }
 
-// admin checks who may use console and API, and that not everybody on the network may.
+// admin checks the users and tokens, and that an address open to the network has some.
 func (v *validator) admin() {
 	a := v.cfg.Admin
 	v.serverTLS("admin.tls", a.TLS)
@@ -204,7 +204,7 @@ func (v *validator) admin() {
 		users = append(users, u.Name)
 		at := fmt.Sprintf("admin.users[%d]", i)
 		if strings.Contains(u.Name, ":") {
-			v.wrong(at+".name", "must have no colon: HTTP Basic ends the name there")
+			v.wrong(at+".name", "must have no colon: HTTP Basic separates name and password by one")
 		}
 		if _, err := bcrypt.Cost([]byte(u.PasswordHash.Reveal())); err != nil {
 			v.wrong(at+".password_hash", "must be a bcrypt hash, as made by: htpasswd -nB %s", "NAME")

@@ -4,66 +4,71 @@ import "reflect"
 
 import "slices"
 
-// Webhook is who is told about what, and how.
+// Webhook configures one receiver.
 type Webhook struct {
-	// Unique name; the stable identity of the webhook.
+	// Unique name. Deliveries are stored under it.
 	Name string `yaml:"name"`
 	// Free text for people.
 	Description string `yaml:"description"`
-	// With false, nothing is queued for it.
+	// false: no deliveries are planned for it.
 	Enabled bool `yaml:"enabled" default:"true"`
-	// Where to POST.
+	// URL of the receiver.
 	URL URL `yaml:"url"`
-	// What the body looks like.
+	// Format of the body.
 	Format string `yaml:"format" default:"harbor" enum:"harbor|cloudevents|bellbuoy|slack|teams|discord|distribution|cdevents|acr|dockerhub|quay|template"`
-	// A consumer whose format, events, filters and headers are taken; keys that are given override them. bellbuoy preset shows what each
-	// stands for.
+	// A consumer whose format, events, filters and headers are used; given keys replace them.
+	// bellbuoy preset shows each preset.
 	Preset string `yaml:"preset" enum:"@presets"`
 	// Settings of the format.
 	FormatOptions FormatOptions `yaml:"format_options"`
-	// Event types that the format has a body for. By default all of these but PULL_ARTIFACT, DOWNLOAD_CHART and DELETE_TAG; "*" is all.
+	// Event types, which the format must support. By default all that it supports except
+	// PULL_ARTIFACT, DOWNLOAD_CHART and DELETE_TAG; "*" means all.
 	Events []string `yaml:"events" enum:"*|PUSH_ARTIFACT|PULL_ARTIFACT|DELETE_ARTIFACT|DELETE_TAG|UPLOAD_CHART|DOWNLOAD_CHART|DELETE_CHART|SCANNING_COMPLETED|SCANNING_FAILED|QUOTA_EXCEED|QUOTA_WARNING|REPLICATION"`
-	// Also inspections: pulls that move no layer (inspect, verify, a poll).
+	// Also send inspections: pulls that move no layer (inspect, verify, a poll).
 	ManifestReads bool `yaml:"manifest_reads" default:"false"`
-	// All given keys must match. A key constrains every event of a type that can have that property: one without a tag does not match tags.
-	// Types that never have it pass, such as quotas, which have no tag.
+	// All given keys must match. A key constrains every event of a type that can have that
+	// property: an event without a tag does not match tags. Types that never have it pass, such
+	// as quotas, which have no tag.
 	Match Match `yaml:"match"`
-	// An event that has any of these is not for this webhook.
+	// Events that match any of these keys are not sent to this webhook.
 	Exclude Match `yaml:"exclude"`
 	// Sent verbatim as Authorization.
 	AuthHeader Secret `yaml:"auth_header"`
 	// Further headers.
 	Headers map[string]Secret `yaml:"headers"`
-	// Standard Webhooks secrets (whsec_…); all sign, which is how they are rotated.
+	// Standard Webhooks secrets (whsec_…). All of them sign, so that they can be rotated.
 	SigningSecrets []Secret `yaml:"signing_secrets"`
 	// Further signatures.
 	Signatures []Signature `yaml:"signatures"`
-	// How the receiver is called when its URL is https.
+	// TLS to a receiver with an https URL.
 	TLS ClientTLS `yaml:"tls"`
-	// Proxy that is used; by default what HTTPS_PROXY and NO_PROXY of the environment say.
+	// Proxy to the receiver; by default HTTPS_PROXY and NO_PROXY of the environment apply.
 	Proxy URL `yaml:"proxy"`
 	// How long one attempt may take.
 	Timeout Duration `yaml:"timeout" default:"15s"`
 	// Most POSTs in flight.
 	Concurrency int `yaml:"concurrency" default:"8"`
-	// tag: one POST in flight for each tag of a repository. repository: strictly one after the other for each
-	// repository. none: any order.
+	// tag: one POST in flight for each tag of a repository. repository: one after the other for
+	// each repository. none: any order.
 	Order string `yaml:"order" default:"tag" enum:"tag|repository|none"`
-	// What becomes of a push or delete of a tag whose newer one was delivered meanwhile: delivered, or dropped as a dead letter.
+	// What happens to a push or delete of a tag after a newer one was delivered: it is
+	// delivered, or dropped as a dead letter.
 	Overtaken string `yaml:"overtaken" default:"deliver" enum:"deliver|drop"`
 	// Most POSTs in a time, such as 1/s; slack, teams and discord default to 1/s.
 	RateLimit Rate `yaml:"rate_limit"`
-	// slack, teams, discord and chat presets: several events in one message.
+	// Several events in one message; for slack, teams, discord and chat presets.
 	Group Group `yaml:"group"`
-	// Time before each attempt, as many as there are entries; after the last it is a dead letter.
+	// Wait before each attempt; the number of entries is the number of attempts. After the last
+	// one the delivery is a dead letter.
 	Retry []Duration `yaml:"retry" default:"0s,5s,5m,30m,2h,5h,10h,14h,20h,24h"`
 }
 
-// Group gathers events into messages.
+// Group combines events into messages.
 type Group struct {
-	// What comes within this time after a message goes into the next one together; 0: each event is a message of its own.
+	// Events that occur within this time after a message are combined into the next one; 0:
+	// each event is its own message.
 	Wait Duration `yaml:"wait" default:"0s"`
-	// Most events that a message lists; the rest is counted.
+	// Most events that a message lists; the others are counted.
 	Most int `yaml:"most" default:"20"`
 }
 
@@ -71,21 +76,22 @@ type Group struct {
 type FormatOptions struct {
 	// cloudevents: one JSON body, or attributes as headers; structured by default.
 	Mode string `yaml:"mode" enum:"structured|binary"`
-	// cloudevents: type instead of the event's own.
+	// cloudevents: type that replaces the event's own.
 	Type string `yaml:"type"`
-	// cloudevents: subject instead of the event's own.
+	// cloudevents: subject; none by default.
 	Subject string `yaml:"subject"`
-	// cdevents: version of the specification; 0.4.1 by default, which is what Flux reads.
+	// cdevents: version of the specification; 0.4.1 by default, which Flux reads.
 	Spec string `yaml:"spec" enum:"0.4.1|0.5.1"`
 	// template: file with the template.
 	File string `yaml:"file" role:"file"`
 	// template: the template itself, instead of a file.
 	Text string `yaml:"text"`
-	// template: Content-Type of what it makes; application/json by default, which is then checked to be JSON.
+	// template: Content-Type of the output; application/json by default, for which the output
+	// is checked to be JSON.
 	ContentType string `yaml:"content_type"`
 }
 
-// Match is a filter of events. An empty key says nothing.
+// Match is a filter of events. An empty key constrains nothing.
 type Match struct {
 	// Names of upstreams.
 	Upstreams []string `yaml:"upstreams"`
@@ -93,25 +99,27 @@ type Match struct {
 	Projects []string `yaml:"projects"`
 	// Globs of repositories, in which * stays within a segment and ** crosses /.
 	Repositories []string `yaml:"repositories"`
-	// Globs of tags, in which * matches any characters, ? one, [0-9] one of these, {a,b} either.
+	// Globs of tags, in which * matches any characters, ? one, [0-9] one of these, {a,b}
+	// either.
 	Tags []string `yaml:"tags"`
-	// Globs of operators, as of tags.
+	// Globs of operators, as for tags.
 	Operators []string `yaml:"operators"`
-	// Globs of user agents, as of tags.
+	// Globs of user agents, as for tags.
 	UserAgents []string `yaml:"user_agents"`
 	// Kinds of artifacts.
 	Kinds []string `yaml:"kinds" enum:"image|index|chart|signature|attestation|sbom|referrer|other"`
-	// Only events with a tag (true) or without one (false); nil says nothing.
+	// Only events with a tag (true) or without one (false); null: both.
 	Tagged *bool `yaml:"tagged"`
-	// Only tags, and versions of charts, that are versions within this range, such as >=1.2 <2.
+	// Only tags, and versions of charts, that are versions in this range, such as >=1.2 <2.
 	Semver string `yaml:"semver"`
-	// Only pushes that changed what the tag stands on (true) or did not (false); nil says nothing.
+	// Only pushes that changed (true) or did not change (false) the digest of the tag; null:
+	// both.
 	Changed *bool `yaml:"changed"`
-	// Scans whose worst finding is at least this.
+	// Scans whose worst finding is at least this severe.
 	MinSeverity string `yaml:"min_severity" enum:"None|Unknown|Negligible|Low|Medium|High|Critical"`
 }
 
-// Clear takes a key out of the filter, and reports whether it was there.
+// Clear removes a key from the filter and reports whether it was set.
 func (m *Match) Clear(key string) bool {
 	v := reflect.ValueOf(m).Elem()
 	for _, f := range fieldsOf(v.Type()) {
@@ -124,34 +132,35 @@ func (m *Match) Clear(key string) bool {
 	return false
 }
 
-// Empty says whether the filter says nothing at all.
+// Empty reports whether the filter constrains nothing.
 func (m Match) Empty() bool {
 	lists := len(m.Upstreams) + len(m.Projects) + len(m.Repositories) + len(m.Tags) +
 		len(m.Operators) + len(m.UserAgents) + len(m.Kinds)
 	return lists == 0 && m.Tagged == nil && m.Semver == "" && m.Changed == nil && m.MinSeverity == ""
 }
 
-// Signature is one further signature of the body, in a header of its own.
+// Signature is a further signature of the body, in its own header.
 type Signature struct {
 	// Header that carries it, such as X-Hub-Signature-256.
 	Header string `yaml:"header"`
-	// Hash of the HMAC; token sends the secret itself, as GitLab's receivers want it.
+	// Hash of the HMAC; token sends the secret itself, as GitLab's receivers expect.
 	Algorithm string `yaml:"algorithm" default:"sha256" enum:"sha1|sha256|sha512|token"`
-	// Written before the signature.
+	// Text before the signature.
 	Prefix string `yaml:"prefix"`
-	// How the signature is written; a token is sent as it is.
+	// Encoding of the signature; a token is sent unchanged.
 	Encoding string `yaml:"encoding" default:"hex" enum:"hex|base64"`
 	// Key of the HMAC.
 	Secret Secret `yaml:"secret"`
 }
 
-// quietEvents are the types that a webhook gets only when it asks: a consumer that pulls would ring its own bell.
+// quietEvents are the types that a webhook gets only if it names them: a consumer that pulls in
+// answer to an event would otherwise cause its own events.
 var quietEvents = map[string]bool{"PULL_ARTIFACT": true, "DOWNLOAD_CHART": true, "DELETE_TAG": true}
 
-// chatFormats are sent at most once a second unless the webhook says otherwise.
+// chatFormats are sent at most once a second, unless the webhook sets another rate.
 var chatFormats = map[string]bool{"slack": true, "teams": true, "discord": true}
 
-// formatEvents are the types that a format has a body for; a format that is not here has one for all.
+// formatEvents maps formats to the types that they can render; others can render all.
 var formatEvents = map[string][]string{
 	"distribution": {"PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "DELETE_TAG"},
 	"cdevents":     {"PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT"},
@@ -160,7 +169,7 @@ var formatEvents = map[string][]string{
 	"quay":         {"PUSH_ARTIFACT"},
 }
 
-// FormatEvents are the types of events that a format has a body for, in the order of the documentation.
+// FormatEvents returns the types that a format can render, in the order of the documentation.
 func FormatEvents(format string) []string {
 	if some, ok := formatEvents[format]; ok {
 		return slices.Clone(some)
@@ -168,5 +177,5 @@ func FormatEvents(format string) []string {
 	return EventTypes()
 }
 
-// tagFormats have no word for an artifact without a tag.
+// tagFormats cannot render an artifact without a tag.
 var tagFormats = map[string]bool{"dockerhub": true, "quay": true}

@@ -11,7 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files and schema.json")
 
-// TestWrongFiles holds what a user reads about every file in testdata/wrong: each message, exactly, and its place.
+// TestWrongFiles holds what a user reads about every file in testdata/wrong: each message, exactly,
+// and its place.
 func TestWrongFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/wrong/*.yaml")
 	if err != nil || len(files) < 10 {

@@ -64,14 +64,40 @@ func (d *Dispatcher) States(ctx context.Context) ([]WebhookState, error) {
 	return out, nil
 }
 
-// Redeliver makes delivered or dead deliveries pending again and due now. It returns how many.
+// Redeliver makes deliveries due now, in any state but parked. It returns how many. Where the
+// circuit of their webhook is open, the next probe is due now too.
 func (d *Dispatcher) Redeliver(ctx context.Context, q store.DeliveryQuery) (int, error) {
 	n, err := d.store.Redeliver(ctx, q)
 	d.wake(store.Wake{Webhook: q.Webhook})
 	if err != nil {
 		return n, fmt.Errorf("redelivering: %w", err)
 	}
-	return n, nil
+	if n == 0 {
+		return 0, nil
+	}
+	return n, d.probeNow(ctx, q)
+}
+
+// probeNow makes the next probe due of all webhooks of the deliveries that q selects.
+func (d *Dispatcher) probeNow(ctx context.Context, q store.DeliveryQuery) error {
+	names := map[string]bool{q.Webhook: true}
+	if q.Webhook == "" {
+		q.Limit = max(q.Limit, len(q.IDs))
+		q.States = nil // they are pending now
+		found, err := d.store.Deliveries(ctx, q)
+		if err != nil {
+			return fmt.Errorf("reading what is redelivered: %w", err)
+		}
+		for _, f := range found {
+			names[f.Webhook] = true
+		}
+	}
+	for name := range names {
+		if l := d.laneOf(name); l != nil {
+			l.probeNow()
+		}
+	}
+	return nil
 }
 
 // Ping sends a sample event to a webhook at once. It bypasses the lane, the circuit and the

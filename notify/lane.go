@@ -246,6 +246,16 @@ func (l *lane) switchTo(t switchState) {
 	l.refetch()
 }
 
+// probeNow makes the next probe of an open circuit due now, because an operator asked for it.
+func (l *lane) probeNow() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.circuit.open {
+		l.circuit.retryAt = time.Now()
+		l.refetch()
+	}
+}
+
 // stop prevents further POSTs.
 func (l *lane) stop() {
 	l.mu.Lock()

@@ -127,3 +127,41 @@ func TestRedeliverTakesPendingOnes(t *testing.T) {
 		}
 	})
 }
+
+// TestRedeliverUnderAnOpenCircuit: it does not wait for the next probe, and where the receiver
+// works again all that waits follows.
+func TestRedeliverUnderAnOpenCircuit(t *testing.T) {
+	for name, q := range map[string]store.DeliveryQuery{
+		"by id":      {IDs: []int64{15}},
+		"by webhook": {Webhook: "w", States: []store.State{store.Pending}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sink{answer: fails(500, webhook.Retry, 0)}
+				r := newRig(t, newStore(t), to("w", s))
+				defer r.stop()
+				for i := range 20 {
+					r.commit(push(fmt.Sprint("team/app", i), "v1"))
+				}
+				time.Sleep(time.Hour) // the probes are minutes apart now
+				before := s.count()
+				redeliver := func() {
+					t.Helper()
+					if n, err := r.dispatcher.Redeliver(t.Context(), q); n == 0 || err != nil {
+						t.Fatal(n, err)
+					}
+					time.Sleep(time.Second)
+				}
+				redeliver()
+				if n := s.count() - before; n != 1 {
+					t.Errorf("%d posts at a receiver that still fails; want 1", n)
+				}
+				s.set(nil)
+				redeliver()
+				if want := strings.TrimSpace(strings.Repeat("delivered ", 20)); r.states() != want {
+					t.Errorf("a second later: %s", r.states())
+				}
+			})
+		})
+	}
+}

@@ -21,11 +21,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// adminGate lets in who may use the admin address: a user or a token of the configuration; without any, on loopback, the token in data_dir/admin.token.
-// It also refuses what a web page in somebody's browser could send here: foreign Hosts (DNS rebinding) and foreign Origins (CSRF).
+// adminGate authorises requests to the admin address. It accepts the users and tokens of the
+// configuration; on loopback without any, the token in data_dir/admin.token. It refuses foreign
+// Hosts (DNS rebinding) and foreign Origins (CSRF), so that a web page cannot use somebody's
+// browser to send requests.
 type adminGate struct {
 	next     http.Handler
-	token    string // of data_dir/admin.token
+	token    string // content of data_dir/admin.token
 	loopback bool
 	config   atomic.Pointer[config.Config]
 	logins   *logins
@@ -34,7 +36,7 @@ type adminGate struct {
 func (g *adminGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case g.loopback && !localName(r.Host):
-		http.Error(w, "Host: this address answers to localhost and IP addresses only", http.StatusForbidden)
+		http.Error(w, "Host: only localhost and IP addresses are accepted here", http.StatusForbidden)
 		return
 	case foreignOrigin(r):
 		http.Error(w, "Origin: requests of other sites are refused", http.StatusForbidden)
@@ -44,17 +46,18 @@ func (g *adminGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case after > 0:
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-		http.Error(w, "too many failed logins of this address within a minute", http.StatusTooManyRequests)
+		http.Error(w, "too many failed logins from this address; try again later", http.StatusTooManyRequests)
 	case !allowed:
 		w.Header().Set("WWW-Authenticate", `Basic realm="bellbuoy"`)
-		http.Error(w, "a user or token of admin.users and admin.tokens is needed; without them, as bearer token what "+tokenName+" in data_dir holds", http.StatusUnauthorized)
+		http.Error(w, "a user of admin.users or a token of admin.tokens is required; without them, the content of "+tokenName+" in data_dir as bearer token", http.StatusUnauthorized)
 	default:
 		g.next.ServeHTTP(w, r)
 	}
 }
 
-// allowed reports whether a request's login is right and not limited to projects: what is served here today shows all of
-// them. after is when its address may try again, where it has failed too often.
+// allowed reports whether a request has a valid login that is not limited to projects: everything
+// served here today shows all projects. If its address has failed too often, after is when it may
+// try again.
 func (g *adminGate) allowed(r *http.Request) (ok bool, after time.Duration) {
 	if r.Header.Get("Authorization") == "" {
 		return false, 0
@@ -68,14 +71,15 @@ func (g *adminGate) allowed(r *http.Request) (ok bool, after time.Duration) {
 	return right && len(projects) == 0, after
 }
 
-// account is whose login a request has: the projects to which it is limited, and whether it is anybody's.
+// account returns the projects to which a request's login is limited, and whether the login is
+// valid.
 func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (projects []string, ok bool) {
 	if bearer, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); isBearer {
 		if len(a.Users)+len(a.Tokens) == 0 {
-			return nil, g.loopback && same(bearer, g.token)
+			return nil, g.loopback && constantTimeEqual(bearer, g.token)
 		}
 		for _, t := range a.Tokens {
-			if same(bearer, t.Token.Reveal()) {
+			if constantTimeEqual(bearer, t.Token.Reveal()) {
 				projects, ok = t.Projects, true
 			}
 		}
@@ -89,7 +93,7 @@ func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (project
 	return user.Projects, ok
 }
 
-// localName reports whether a Host is one that only this machine's own users can mean.
+// localName reports whether a Host names this machine only for its own users.
 func localName(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -107,7 +111,7 @@ func foreignOrigin(r *http.Request) bool {
 	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }
 
-// newAdmin is what the admin address serves. Profiles are all there is yet.
+// newAdmin returns the handler of the admin address. It serves only profiles yet.
 func newAdmin(c *config.Config, loopback bool, log *zap.Logger) (*adminGate, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -124,7 +128,7 @@ func newAdmin(c *config.Config, loopback bool, log *zap.Logger) (*adminGate, err
 	return g, nil
 }
 
-// loopback reports whether only this machine reaches a listener.
+// loopback reports whether only this machine can reach a listener.
 func loopback(l net.Listener) bool {
 	a, ok := l.Addr().(*net.TCPAddr)
 	return ok && a.IP.IsLoopback()

@@ -130,7 +130,8 @@ func TestAdminToken(t *testing.T) {
 
 func writeMode(text string, mode os.FileMode) func(string) error {
 	return func(path string) error {
-		return errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode)) // whatever the umask is
+		// whatever the umask is
+		return errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode))
 	}
 }
 
@@ -141,7 +142,7 @@ func TestPlaceWarnings(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, database := range []config.Secret{"", "postgres://h/d"} {
-			text := placeWarnings(&config.Config{DataDir: dir, Database: database}).String()
+			text := dataDirWarnings(&config.Config{DataDir: dir, Database: database}).String()
 			if warned := strings.Contains(text, "everybody may write"); warned != want {
 				t.Errorf("mode %v, database %t: %q", mode, database != "", text)
 			}

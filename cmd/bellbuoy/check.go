@@ -18,28 +18,28 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-func (a *app) checkCommand() *cobra.Command {
+func newCheckCommand(a *app) *cobra.Command {
 	var online, asJSON bool
 	c := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Validate the configuration: every problem at once, with line and column",
-		Long: "Validate the configuration: every problem at once, with line and column. Nothing outside the file and those that it names is\n" +
-			"touched, but for --online: then every upstream is asked whether it answers and takes the login, and every webhook's host\n" +
-			"whether it can be reached. Nothing is sent to a webhook.",
+		Long: "Validate the configuration: every problem at once, with line and column. It reads only the file and the files that it names.\n" +
+			"With --online it also tests whether every upstream answers and accepts the login, and whether every webhook's host can be\n" +
+			"reached. It sends nothing to a webhook.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				a.configFlag = args[0]
 			}
-			return a.check(c.Context(), online, asJSON)
+			return runCheck(c.Context(), a, online, asJSON)
 		},
 	}
-	c.Flags().BoolVar(&online, "online", false, "also reach every upstream and every webhook's host, sending nothing")
+	c.Flags().BoolVar(&online, "online", false, "also connect to every upstream and to every webhook's host")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-// checkAnswer is what check has to say, in JSON.
+// checkAnswer is the JSON output of check.
 type checkAnswer struct {
 	File     string         `json:"file"`
 	OK       bool           `json:"ok"`
@@ -47,19 +47,19 @@ type checkAnswer struct {
 }
 
 type checkProblem struct {
-	Line    int    `json:"line,omitempty"` // none: it is about no place in the file
+	Line    int    `json:"line,omitempty"` // 0: it is about no place in the file
 	Column  int    `json:"column,omitempty"`
 	Path    string `json:"path,omitempty"`
 	Message string `json:"message"`
 	Warning bool   `json:"warning"`
 }
 
-// check reads the file as serve would, and builds what serve would build of it, without touching anything outside. Warnings are told
-// beside problems too: whoever mends the file wants to do it once.
-func (a *app) check(ctx context.Context, online, asJSON bool) error {
+// runCheck loads the file as serve does and builds the same parts, without touching anything
+// outside. It prints warnings together with problems, so that the user can fix all of them at once.
+func runCheck(ctx context.Context, a *app, online, asJSON bool) error {
 	path, c, warnings, err := a.load()
 	if err == nil {
-		warnings = slices.Concat(warnings, placeWarnings(c))
+		warnings = slices.Concat(warnings, dataDirWarnings(c))
 		var w *wiring
 		if w, err = wire(c, func() []netip.AddrPort { return declaredBy(c) }); err == nil {
 			if online {
@@ -70,13 +70,13 @@ func (a *app) check(ctx context.Context, online, asJSON bool) error {
 	}
 	problems, inFile := errors.AsType[config.Problems](err)
 	if asJSON {
-		return a.printCheck(path, problems, warnings, err)
+		return printCheck(a, path, problems, warnings, err)
 	}
 	if err != nil && !inFile {
-		fmt.Fprintln(a.Stdout, err) // there is no file to speak of
+		fmt.Fprintln(a.Stdout, err) // there is no file to name
 		return errSilent
 	}
-	for _, p := range inOrder(problems, warnings) {
+	for _, p := range byLine(problems, warnings) {
 		fmt.Fprintln(a.Stdout, oneLine(p.String()))
 	}
 	if err != nil {
@@ -84,14 +84,14 @@ func (a *app) check(ctx context.Context, online, asJSON bool) error {
 		return errSilent
 	}
 	for i := range c.Webhooks {
-		a.showFilled(&c.Webhooks[i])
+		printFilledURL(a, &c.Webhooks[i])
 	}
 	fmt.Fprintf(a.Stdout, "%s: ok (%s, %s)\n", path, plural(len(c.Upstreams), "upstream"), plural(len(c.Webhooks), "webhook"))
 	return nil
 }
 
-// showFilled shows where the POST of a sample event goes, where the webhook's URL has placeholders.
-func (a *app) showFilled(w *config.Webhook) {
+// printFilledURL prints the URL of a sample event's POST if the webhook's URL has placeholders.
+func printFilledURL(a *app, w *config.Webhook) {
 	names, err := webhook.Placeholders(w.URL.Reveal())
 	if err != nil || len(names) == 0 {
 		return
@@ -100,12 +100,12 @@ func (a *app) showFilled(w *config.Webhook) {
 	fmt.Fprintf(a.Stdout, "webhook %s: %s of %s:%s goes to %s\n", w.Name, e.Type, e.Repository, strings.Join(e.Tags, ","), webhook.Filled(w.URL.Reveal(), format.Values(e, 0)))
 }
 
-func (a *app) printCheck(path string, problems config.Problems, warnings config.Warnings, err error) error {
+func printCheck(a *app, path string, problems config.Problems, warnings config.Warnings, err error) error {
 	answer := checkAnswer{File: path, OK: err == nil, Problems: []checkProblem{}}
 	if err != nil && len(problems) == 0 {
 		answer.Problems = append(answer.Problems, checkProblem{Message: err.Error()})
 	}
-	for _, p := range inOrder(problems, warnings) {
+	for _, p := range byLine(problems, warnings) {
 		answer.Problems = append(answer.Problems, checkProblem{Line: p.Line, Column: p.Column, Path: p.Path, Message: p.Message, Warning: p.Warning})
 	}
 	out := json.NewEncoder(a.Stdout)
@@ -119,8 +119,8 @@ func (a *app) printCheck(path string, problems config.Problems, warnings config.
 	return nil
 }
 
-// inOrder is what there is to say about a file, from its first line to its last.
-func inOrder(problems config.Problems, warnings config.Warnings) []config.Problem {
+// byLine returns problems and warnings in the order of the file.
+func byLine(problems config.Problems, warnings config.Warnings) []config.Problem {
 	all := slices.Concat(problems, config.Problems(warnings))
 	slices.SortStableFunc(all, func(a, b config.Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -128,19 +128,9 @@ func inOrder(problems config.Problems, warnings config.Warnings) []config.Proble
 	return all
 }
 
-// problemAt is an error about the value at path, with its place in the file.
+// problemAt returns an error about the value at path, with its place in the file.
 func problemAt(c *config.Config, path string, err error) error {
 	return config.Problems{c.Problem(path, err.Error())}
-}
-
-// load finds and reads the configuration.
-func (a *app) load() (path string, c *config.Config, w config.Warnings, err error) {
-	path, err = config.Find(a.configFlag, a.LookupEnv)
-	if err != nil {
-		return "", nil, nil, err
-	}
-	c, w, err = config.Load(path, a.LookupEnv)
-	return path, c, w, err
 }
 
 func plural(n int, noun string) string {

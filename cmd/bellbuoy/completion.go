@@ -1,17 +1,20 @@
 package main
 
 import (
+	"context"
+	"net/http"
+
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/config"
 )
 
-// completeWebhooks offers the names of webhooks to a shell.
+// completeWebhooks completes names of webhooks.
 func (a *app) completeWebhooks(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return a.webhookNames(c.Context()), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeWebhook is completeWebhooks for a command that takes one.
+// completeWebhook completes the name of a command's only webhook.
 func (a *app) completeWebhook(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -25,4 +28,22 @@ func completeStates(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 
 func completeTypes(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return config.EventTypes(), cobra.ShellCompDirectiveNoFileComp
+}
+
+// webhookNames returns the names of webhooks for completion, from the running bellbuoy or else from
+// the file.
+func (a *app) webhookNames(ctx context.Context) (names []string) {
+	if c, err := a.connect(); err == nil && c.call(ctx, http.MethodGet, "/webhooks", nil, nil, &names) == nil {
+		return names
+	}
+	path, err := config.Find(a.configFlag, a.LookupEnv)
+	if err != nil {
+		return nil
+	}
+	if c, _, err := config.Load(path, a.LookupEnv); err == nil {
+		for i := range c.Webhooks {
+			names = append(names, c.Webhooks[i].Name)
+		}
+	}
+	return names
 }

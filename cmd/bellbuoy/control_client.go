@@ -23,8 +23,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// The commands talk to the running bellbuoy over data_dir/admin.sock, in JSON over HTTP: who may read the data may use it.
-// Lists come as JSON lines. These are the shapes of both sides; control_server.go is the other one.
+// The commands talk to the running bellbuoy over data_dir/admin.sock, in JSON over HTTP. Whoever
+// may read the data may use it. Lists are JSON lines. These types are used by both sides;
+// control_server.go has the server.
 
 const socketName = "admin.sock"
 
@@ -36,7 +37,7 @@ type (
 	deliveryLine struct {
 		ID         int64         `json:"id"`
 		Webhook    string        `json:"webhook"`
-		State      string        `json:"state"` // pending, delivered, dead, parked
+		State      string        `json:"state"` // pending, delivered, dead or parked
 		EventID    string        `json:"event_id"`
 		Type       string        `json:"type"`
 		Repository string        `json:"repository"`
@@ -47,14 +48,14 @@ type (
 		CreatedAt  time.Time     `json:"created_at"`
 		NextAt     time.Time     `json:"next_at,omitzero"`
 		FinishedAt time.Time     `json:"finished_at,omitzero"`
-		Sent       *sentRequest  `json:"sent,omitempty"` // when one delivery was asked for
+		Sent       *sentRequest  `json:"sent,omitempty"` // only if one delivery was requested
 		Log        []attemptLine `json:"log,omitempty"`  // its attempts
 	}
 	sentRequest struct {
 		URL    string      `json:"url,omitempty"` // without secrets
-		Header http.Header `json:"header"`        // secrets masked
+		Header http.Header `json:"header"`        // secrets are masked
 		Body   string      `json:"body"`
-		Binary []byte      `json:"binary,omitempty"` // the body where it is no text
+		Binary []byte      `json:"binary,omitempty"` // the body, if it is not text
 	}
 	attemptLine struct {
 		At       time.Time `json:"at"`
@@ -77,7 +78,7 @@ type (
 	reloadAnswer struct {
 		File      string   `json:"file"`
 		Taken     bool     `json:"taken"`
-		Said      []string `json:"said,omitempty"` // problems and warnings, a line each
+		Said      []string `json:"said,omitempty"` // problems and warnings, one per line
 		Upstreams int      `json:"upstreams"`
 		Webhooks  int      `json:"webhooks"`
 	}
@@ -106,22 +107,23 @@ type (
 	}
 )
 
-// control is the client side.
-type control struct {
+// controlClient is the client of admin.sock.
+type controlClient struct {
 	http   http.Client
 	socket string
-	hint   string // where else a bellbuoy may have its socket; "": nowhere
+	hint   string // where another bellbuoy may have its socket; "": nowhere
 }
 
-// talks gives a command that asks the running bellbuoy its flag.
-func (a *app) talks(c *cobra.Command) *cobra.Command {
-	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`directory` of the running bellbuoy's data; default: data_dir of the configuration, of which nothing else is needed")
-	_ = c.MarkFlagDirname("data-dir") // fails only without the flag
+// withDataDirFlag adds --data-dir to a command that talks to the running bellbuoy.
+func (a *app) withDataDirFlag(c *cobra.Command) *cobra.Command {
+	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`directory` of the running bellbuoy's data; default: data_dir of the configuration")
+	_ = c.MarkFlagDirname("data-dir") // fails only if the flag is missing
 	return c
 }
 
-// control finds the socket of the running bellbuoy: in --data-dir, else in data_dir of the configuration.
-func (a *app) control() (*control, error) {
+// connect finds the socket of the running bellbuoy: in --data-dir, else in data_dir of the
+// configuration.
+func (a *app) connect() (*controlClient, error) {
 	dir, hint, err := a.findDataDir()
 	if err != nil {
 		return nil, err
@@ -131,30 +133,32 @@ func (a *app) control() (*control, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &control{socket: socket, hint: hint, http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+	return &controlClient{socket: socket, hint: hint, http: http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
 }
 
-// findDataDir is where a running bellbuoy keeps its data, and a hint for the case that there is none.
+// findDataDir returns the directory of the running bellbuoy's data, and a hint for an error if none
+// runs there.
 func (a *app) findDataDir() (dir, hint string, err error) {
 	if a.dataDir != "" {
 		return a.dataDir, "", nil
 	}
 	path, err := config.Find(a.configFlag, a.LookupEnv)
 	if err != nil {
-		return "", "", fmt.Errorf("%w; name the directory of its data with --data-dir", err)
+		return "", "", fmt.Errorf("%w; give the directory of its data with --data-dir", err)
 	}
 	dir, named, err := config.DataDir(path, a.LookupEnv)
 	if err != nil {
-		return "", "", fmt.Errorf("%w\nname the directory of its data with --data-dir", err)
+		return "", "", fmt.Errorf("%w\ngive the directory of its data with --data-dir", err)
 	}
 	if _, set := a.LookupEnv("STATE_DIRECTORY"); !set && !named {
-		hint = "; one that systemd or a container runs without data_dir in the file has its data in $STATE_DIRECTORY: name that here, such as --data-dir /var/lib/bellbuoy"
+		hint = "; if systemd or a container runs it without data_dir in the file, its data is in $STATE_DIRECTORY: give that, such as --data-dir /var/lib/bellbuoy"
 	}
 	return dir, hint, nil
 }
 
-// do sends one request; body nil sends none. Every answer but a 2xx is an error that says what the server said.
-func (c *control) do(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
+// do sends one request; a nil body sends none. Every answer except 2xx becomes an error with the
+// server's text.
+func (c *controlClient) do(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
 	var payload io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -170,9 +174,9 @@ func (c *control) do(ctx context.Context, method, path string, query url.Values,
 	resp, err := c.http.Do(r)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no bellbuoy is running there (nobody answers on %s)%s", c.socket, c.hint)
+		return nil, fmt.Errorf("no bellbuoy is running there (nothing answers on %s)%s", c.socket, c.hint)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s: not allowed; run this as the user that bellbuoy runs as, or as root", c.socket)
+		return nil, fmt.Errorf("%s: permission denied; run this as the user of the running bellbuoy, or as root", c.socket)
 	case err != nil:
 		return nil, err
 	case resp.StatusCode/100 != 2:
@@ -183,8 +187,8 @@ func (c *control) do(ctx context.Context, method, path string, query url.Values,
 	return resp, nil
 }
 
-// call does one question with one answer.
-func (c *control) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+// call sends one request and decodes its answer.
+func (c *controlClient) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
 	resp, err := c.do(ctx, method, path, query, body)
 	if err != nil {
 		return err
@@ -196,7 +200,7 @@ func (c *control) call(ctx context.Context, method, path string, query url.Value
 	return json.NewDecoder(resp.Body).Decode(answer)
 }
 
-// lines reads an answer of JSON lines, one after the other as they come.
+// lines calls each for every JSON line of an answer, as the lines arrive.
 func lines[T any](answer io.Reader, each func(T) error) error {
 	in := bufio.NewScanner(answer)
 	in.Buffer(nil, 16<<20)

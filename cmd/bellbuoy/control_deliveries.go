@@ -3,12 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -29,33 +33,34 @@ func stateOf(name string) (store.State, error) {
 	return 0, fmt.Errorf("%w: %q is not a state: pending, delivered, dead or parked", errBad, name)
 }
 
-// knowsWebhook refuses a name that neither the configuration has nor a recorded delivery.
-func (b *buoy) knowsWebhook(ctx context.Context, name string) error {
-	hooks := b.wiring.Load().config.Webhooks
+// knowsWebhook returns an error for a name that neither the configuration nor a recorded delivery
+// has.
+func (api controlAPI) knowsWebhook(ctx context.Context, name string) error {
+	hooks := api.wiring.Load().config.Webhooks
 	if name == "" || slices.ContainsFunc(hooks, func(w config.Webhook) bool { return w.Name == name }) {
 		return nil
 	}
-	left, err := b.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: name, Limit: 1})
+	left, err := api.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: name, Limit: 1})
 	if err != nil || len(left) > 0 {
 		return err
 	}
-	return fmt.Errorf("%q: %w; there are %s", name, notify.ErrNoWebhook, strings.Join(b.webhookNames(), ", "))
+	return fmt.Errorf("%q: %w; there are %s", name, notify.ErrNoWebhook, strings.Join(api.webhookNames(), ", "))
 }
 
-func (b *buoy) webhookNames() (names []string) {
-	for _, w := range b.wiring.Load().config.Webhooks {
+func (api controlAPI) webhookNames() (names []string) {
+	for _, w := range api.wiring.Load().config.Webhooks {
 		names = append(names, w.Name)
 	}
 	return names
 }
 
-// controlWebhooks is the names of the configured webhooks.
-func (b *buoy) controlWebhooks(w http.ResponseWriter, _ *http.Request) error {
-	return json.NewEncoder(w).Encode(b.webhookNames())
+// webhooks returns the names of the configured webhooks.
+func (api controlAPI) webhooks(w http.ResponseWriter, _ *http.Request) error {
+	return json.NewEncoder(w).Encode(api.webhookNames())
 }
 
-// controlDeliveries lists deliveries, oldest first.
-func (b *buoy) controlDeliveries(w http.ResponseWriter, r *http.Request) error {
+// deliveries lists deliveries, oldest first.
+func (api controlAPI) deliveries(w http.ResponseWriter, r *http.Request) error {
 	form := r.URL.Query()
 	q := store.DeliveryQuery{Webhook: form.Get("webhook"), EventID: form.Get("event")}
 	var err error
@@ -72,16 +77,16 @@ func (b *buoy) controlDeliveries(w http.ResponseWriter, r *http.Request) error {
 		}
 		q.States = append(q.States, state)
 	}
-	if err := b.knowsWebhook(r.Context(), q.Webhook); err != nil {
+	if err := api.knowsWebhook(r.Context(), q.Webhook); err != nil {
 		return err
 	}
-	found, err := b.dispatcher.Deliveries(r.Context(), q)
+	found, err := api.dispatcher.Deliveries(r.Context(), q)
 	if err != nil {
 		return err
 	}
 	slices.Reverse(found)
 	out := json.NewEncoder(w)
-	about := b.subjects()
+	about := api.subjects()
 	for _, d := range found {
 		line, err := about(r.Context(), d)
 		if err != nil {
@@ -94,25 +99,25 @@ func (b *buoy) controlDeliveries(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// controlDelivery shows one delivery with what was sent and every answer.
-func (b *buoy) controlDelivery(w http.ResponseWriter, r *http.Request) error {
+// delivery returns one delivery with its request and all attempts.
+func (api controlAPI) delivery(w http.ResponseWriter, r *http.Request) error {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil {
 		return fmt.Errorf("%w: the id of a delivery is a number", errBad)
 	}
-	found, err := b.dispatcher.Deliveries(r.Context(), store.DeliveryQuery{IDs: []int64{id}})
+	found, err := api.dispatcher.Deliveries(r.Context(), store.DeliveryQuery{IDs: []int64{id}})
 	if err != nil {
 		return err
 	}
 	if len(found) == 0 {
 		return fmt.Errorf("there is no delivery %d: %w", id, store.ErrNotFound)
 	}
-	line, err := b.subjects()(r.Context(), found[0])
+	line, err := api.subjects()(r.Context(), found[0])
 	if err != nil {
 		return err
 	}
-	line.Sent = b.sentBy(&found[0])
-	attempts, err := b.dispatcher.Attempts(r.Context(), id)
+	line.Sent = api.sentBy(&found[0])
+	attempts, err := api.dispatcher.Attempts(r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -123,8 +128,9 @@ func (b *buoy) controlDelivery(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(line)
 }
 
-// sentBy is the request of a delivery as its webhook is configured now, secrets masked. nil: none was made yet.
-func (b *buoy) sentBy(d *store.Delivery) *sentRequest {
+// sentBy returns the request of a delivery, with the webhook's current settings and masked secrets;
+// nil if no attempt was made.
+func (api controlAPI) sentBy(d *store.Delivery) *sentRequest {
 	if d.Payload == nil {
 		return nil
 	}
@@ -132,7 +138,7 @@ func (b *buoy) sentBy(d *store.Delivery) *sentRequest {
 	if !utf8.Valid(d.Payload.Body) {
 		sent.Body, sent.Binary = "", d.Payload.Body
 	}
-	w := b.wiring.Load()
+	w := api.wiring.Load()
 	for i := range w.config.Webhooks {
 		if w.config.Webhooks[i].Name == d.Webhook {
 			m := notify.MessageOf(*d)
@@ -146,14 +152,14 @@ func (b *buoy) sentBy(d *store.Delivery) *sentRequest {
 	return sent
 }
 
-// subjects returns a function that makes the line of a delivery with what its event is about. It reads an event once for all of
-// its deliveries that follow each other.
-func (b *buoy) subjects() func(context.Context, store.Delivery) (deliveryLine, error) {
+// subjects returns a function that makes the line of a delivery, including its event. It reads an
+// event only once for consecutive deliveries.
+func (api controlAPI) subjects() func(context.Context, store.Delivery) (deliveryLine, error) {
 	var last *detect.Event
 	return func(ctx context.Context, d store.Delivery) (deliveryLine, error) {
 		line := lineOf(d)
 		if last == nil || last.ID != d.EventID {
-			events, err := b.dispatcher.Events(ctx, store.EventQuery{ID: d.EventID, Limit: 1})
+			events, err := api.dispatcher.Events(ctx, store.EventQuery{ID: d.EventID, Limit: 1})
 			if err != nil || len(events) == 0 {
 				return line, err
 			}
@@ -165,7 +171,8 @@ func (b *buoy) subjects() func(context.Context, store.Delivery) (deliveryLine, e
 	}
 }
 
-// tagOf is what a delivery is about: the tag of its number, which counts from 1; all of them where its format names them together (0).
+// tagOf returns the tags of a delivery: the one of its number, which counts from 1, or all for
+// number 0.
 func tagOf(e *detect.Event, number int) string {
 	switch {
 	case e.Chart != nil:
@@ -174,4 +181,54 @@ func tagOf(e *detect.Event, number int) string {
 		return strings.Join(e.Tags, ",")
 	}
 	return e.Tags[number-1]
+}
+
+// replay answers GET, which counts, and POST, which plans.
+func (api controlAPI) replay(w http.ResponseWriter, r *http.Request) error {
+	since, err := time.Parse(time.RFC3339Nano, r.URL.Query().Get("since"))
+	if err != nil {
+		return fmt.Errorf("%w: since: %w", errBad, err)
+	}
+	webhook, plan := r.URL.Query().Get("webhook"), r.Method == http.MethodPost
+	done, err := api.dispatcher.Replay(r.Context(), webhook, since, plan)
+	if plan && done.Deliveries > 0 {
+		api.log.Info("missed events planned for a webhook by command", zap.String("webhook", webhook), zap.Time("since", since), zap.Int("deliveries", done.Deliveries))
+	}
+	switch {
+	case errors.Is(err, notify.ErrNotEnabled):
+		return fmt.Errorf("%w: %w", errBad, err)
+	case err != nil:
+		return err
+	}
+	return json.NewEncoder(w).Encode(replayAnswer(done))
+}
+
+func (api controlAPI) redeliver(w http.ResponseWriter, r *http.Request) error {
+	var in redeliverRequest
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		return fmt.Errorf("%w: %w", errBad, err)
+	}
+	q := store.DeliveryQuery{IDs: in.IDs, Webhook: in.Webhook, Since: in.Since}
+	for _, name := range in.States {
+		state, err := stateOf(name)
+		if err != nil {
+			return err
+		}
+		if state == store.Parked {
+			return fmt.Errorf("%w: parked deliveries cannot be delivered: their webhook is not configured or not enabled", errBad)
+		}
+		q.States = append(q.States, state)
+	}
+	if len(q.IDs) == 0 && q.Webhook == "" {
+		return fmt.Errorf("%w: give deliveries or a webhook", errBad)
+	}
+	hooks := api.wiring.Load().config.Webhooks
+	if q.Webhook != "" && !slices.ContainsFunc(hooks, func(w config.Webhook) bool { return w.Name == q.Webhook }) {
+		return fmt.Errorf("%q: %w", q.Webhook, notify.ErrNoWebhook)
+	}
+	n, err := api.dispatcher.Redeliver(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(w).Encode(countAnswer{Count: n})
 }

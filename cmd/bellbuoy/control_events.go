@@ -18,22 +18,22 @@ import (
 )
 
 const (
-	eventsPage = 500     // events that are read at a time
-	eventsMost = 100_000 // events that are looked at for one question
+	eventsPage = 500     // events read at a time
+	eventsMost = 100_000 // events tested for one request
 	mostListed = 10_000  // lines of one answer
 )
 
-// stoppedAt names the time back to which was looked, where that is not the end.
+// stoppedAt is the header with the time at which a search stopped before the end.
 const stoppedAt = "Bellbuoy-Stopped-At"
 
-// eventSearch is what a command asks of the recorded events.
+// eventSearch is a search for recorded events.
 type eventSearch struct {
-	query store.EventQuery // what the store can answer
+	query store.EventQuery // the part that the store can answer
 	match func(*detect.Event) bool
 	limit int
 }
 
-// searchOf reads a search from a command's query.
+// searchOf parses a search from a command's query.
 func searchOf(form url.Values) (s eventSearch, err error) {
 	for _, kind := range form["type"] {
 		if !slices.Contains(notify.Types(), detect.Type(kind)) {
@@ -54,13 +54,13 @@ func searchOf(form url.Values) (s eventSearch, err error) {
 	return s, nil
 }
 
-// newest are the latest events that match, oldest first. looked is the time of the last one that was looked at, where that
-// is as far as one question goes; else zero.
-func (b *buoy) newest(ctx context.Context, s eventSearch) (found []detect.Event, looked time.Time, err error) {
+// newest returns the latest events that match, oldest first. If the search stopped before the end,
+// looked is the time of the last event that was tested; else zero.
+func (api controlAPI) newest(ctx context.Context, s eventSearch) (found []detect.Event, looked time.Time, err error) {
 	q := s.query
 	for seen := 0; len(found) < s.limit; {
 		q.Limit = eventsPage
-		page, err := b.dispatcher.Events(ctx, q)
+		page, err := api.dispatcher.Events(ctx, q)
 		if err != nil {
 			return nil, looked, err
 		}
@@ -82,22 +82,23 @@ func (b *buoy) newest(ctx context.Context, s eventSearch) (found []detect.Event,
 	return found, looked, nil
 }
 
-func (b *buoy) controlEvents(w http.ResponseWriter, r *http.Request) error {
+func (api controlAPI) events(w http.ResponseWriter, r *http.Request) error {
 	s, err := searchOf(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	appended := b.dispatcher.EventAppended()
-	top, err := b.dispatcher.Events(r.Context(), store.EventQuery{Limit: 1})
+	appended := api.dispatcher.EventAppended()
+	top, err := api.dispatcher.Events(r.Context(), store.EventQuery{Limit: 1})
 	if err != nil {
 		return err
 	}
-	found, looked, err := b.newest(r.Context(), s)
+	found, looked, err := api.newest(r.Context(), s)
 	if err != nil {
 		return err
 	}
 	for i := range top {
-		s.query.After = top[i].Seq // followers go on behind what was there, also where nothing of it matched
+		// followers continue from here, even if none of it matched
+		s.query.After = top[i].Seq
 	}
 	if !looked.IsZero() {
 		w.Header().Set(stoppedAt, looked.Format(time.RFC3339Nano))
@@ -106,23 +107,24 @@ func (b *buoy) controlEvents(w http.ResponseWriter, r *http.Request) error {
 	for i := range found {
 		s.query.After = max(s.query.After, found[i].Seq)
 		if out.Encode(lineOfEvent(&found[i])) != nil {
-			return nil // nobody reads any more
+			return nil // the client has disconnected
 		}
 	}
 	if r.URL.Query().Get("follow") != "" {
-		b.followEvents(w, r, s, appended)
+		api.followEvents(w, r, s, appended)
 	}
 	return nil
 }
 
-// followEvents writes what comes after s.query.After until nobody reads any more. appended was taken before that was read.
-func (b *buoy) followEvents(w http.ResponseWriter, r *http.Request, s eventSearch, appended <-chan struct{}) {
+// followEvents writes events after s.query.After until the client disconnects. appended must have
+// been taken before the last read.
+func (api controlAPI) followEvents(w http.ResponseWriter, r *http.Request, s eventSearch, appended <-chan struct{}) {
 	out, flush := json.NewEncoder(w), http.NewResponseController(w)
 	q := s.query
 	q.Ascending, q.Limit = true, eventsPage
 	for {
-		next := b.dispatcher.EventAppended()
-		found, err := b.dispatcher.Events(r.Context(), q)
+		next := api.dispatcher.EventAppended()
+		found, err := api.dispatcher.Events(r.Context(), q)
 		if err != nil {
 			return
 		}
@@ -148,7 +150,7 @@ func lineOfEvent(e *detect.Event) eventLine {
 	return eventLine{Seq: e.Seq, BellbuoyEvent: format.NewBellbuoyEvent(e)}
 }
 
-// limitOf is how many lines are asked for.
+// limitOf returns the requested number of lines.
 func limitOf(form url.Values, usual int) (int, error) {
 	text := form.Get("limit")
 	if text == "" {

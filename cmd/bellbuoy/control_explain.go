@@ -21,31 +21,31 @@ type (
 	}
 	explainLine struct {
 		Webhook    string         `json:"webhook"`
-		Fires      bool           `json:"fires"`             // by its filters, as they are now
-		Because    string         `json:"because,omitempty"` // the key that keeps it silent
-		Value      string         `json:"value,omitempty"`   // of the event
-		Wanted     string         `json:"wanted,omitempty"`  // by the key
+		Fires      bool           `json:"fires"`             // by its current filters
+		Because    string         `json:"because,omitempty"` // the key that rejects the event
+		Value      string         `json:"value,omitempty"`   // the event's value
+		Wanted     string         `json:"wanted,omitempty"`  // the key's value
 		Deliveries []deliveryLine `json:"deliveries,omitempty"`
 	}
 )
 
-// controlExplain says what every webhook made of an event.
-func (b *buoy) controlExplain(w http.ResponseWriter, r *http.Request) error {
+// explain says what every webhook made of an event.
+func (api controlAPI) explain(w http.ResponseWriter, r *http.Request) error {
 	id := r.URL.Query().Get("event")
-	events, err := b.dispatcher.Events(r.Context(), store.EventQuery{ID: id, Limit: 1})
+	events, err := api.dispatcher.Events(r.Context(), store.EventQuery{ID: id, Limit: 1})
 	if err != nil {
 		return err
 	}
 	if id == "" || len(events) == 0 {
 		return fmt.Errorf("there is no event %q (any more): %w; bellbuoy events lists them", id, store.ErrNotFound)
 	}
-	made, err := b.dispatcher.Deliveries(r.Context(), store.DeliveryQuery{EventID: id, Limit: mostListed})
+	made, err := api.dispatcher.Deliveries(r.Context(), store.DeliveryQuery{EventID: id, Limit: mostListed})
 	if err != nil {
 		return err
 	}
 	answer := explainAnswer{Event: lineOfEvent(&events[0])}
-	hooks := b.wiring.Load().config.Webhooks
-	for _, v := range b.dispatcher.Explain(events[0]) {
+	hooks := api.wiring.Load().config.Webhooks
+	for _, v := range api.dispatcher.Explain(events[0]) {
 		line := explainLine{Webhook: v.Webhook, Fires: v.Fires, Because: v.Because}
 		for i := range hooks {
 			if hooks[i].Name == v.Webhook && !v.Fires {
@@ -62,7 +62,7 @@ func (b *buoy) controlExplain(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(answer)
 }
 
-// lineOf is a delivery without what its event says.
+// lineOf returns a delivery without the data of its event.
 func lineOf(d store.Delivery) deliveryLine {
 	line := deliveryLine{ID: d.ID, Webhook: d.Webhook, State: stateNames[d.State], EventID: d.EventID, Attempts: d.Attempts, Status: d.Status, Reason: d.Reason,
 		CreatedAt: d.CreatedAt, FinishedAt: d.FinishedAt}
@@ -72,7 +72,8 @@ func lineOf(d store.Delivery) deliveryLine {
 	return line
 }
 
-// whyNot is the value of an event that a key of a webhook's filter refuses, and what the key asks for.
+// whyNot returns the event's value that a key of a webhook's filter rejects, and the value that the
+// key wants.
 func whyNot(because string, e *detect.Event, w *config.Webhook) (value, wanted string) {
 	under, key, _ := strings.Cut(because, ".")
 	match := w.Match
@@ -108,9 +109,9 @@ func whyNot(because string, e *detect.Event, w *config.Webhook) (value, wanted s
 	case "enabled":
 		return "", "true"
 	case "manifest_reads":
-		return "a read of the manifest and no layer", "true"
+		return "a read of the manifest without a layer", "true"
 	case notify.Unnamed:
-		return "nobody could tell the chart's name", "a name"
+		return "a chart whose name is unknown", "a name"
 	}
 	return "", ""
 }
@@ -148,9 +149,9 @@ func orNone(text string) string {
 	return text
 }
 
-// controlWaits are the webhooks that are not delivered to.
-func (b *buoy) controlWaits(w http.ResponseWriter, r *http.Request) error {
-	states, err := b.dispatcher.States(r.Context())
+// waits are the webhooks that are not delivered to.
+func (api controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
+	states, err := api.dispatcher.States(r.Context())
 	if err != nil {
 		return err
 	}
@@ -165,16 +166,16 @@ func (b *buoy) controlWaits(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(waits)
 }
 
-// The states of a webhook.
+// States of a webhook.
 const (
 	stateOK       = "ok"
 	stateFailing  = "failing"
 	stateDisabled = "disabled" // by command
-	stateGone     = "gone"     // its receiver answered 410
+	stateGone     = "gone"     // the receiver answered 410
 	stateOff      = "off"      // in the configuration
 )
 
-// stateOfWebhook is how a webhook is doing, since when and why.
+// stateOfWebhook returns the state of a webhook, since when, and why.
 func stateOfWebhook(s notify.WebhookState) (state string, since time.Time, why string) {
 	switch {
 	case !s.Enabled:

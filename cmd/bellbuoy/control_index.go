@@ -15,27 +15,29 @@ import (
 )
 
 const (
-	rowCursor  detect.RowKind = "index.cursor" // upstream/mode: how far an index walk is, so that an interrupted one goes on there
+	rowCursor  detect.RowKind = "index.cursor" // upstream/mode: the cursor of a walk, from which an interrupted one continues
 	learnBatch                = 200
 	lineEvery                 = 200 * time.Millisecond
-	// askedBefore is how long ago, at most, the upstream was asked for what arrives now: a write since then knows better.
+	// askedBefore bounds how long ago the upstream was asked about data that arrives now. A
+	// later write has newer data.
 	askedBefore = time.Minute
 )
 
-// controlIndex walks an upstream into the tag index and tells how far it is, line by line. It ends when the command does.
-func (b *buoy) controlIndex(w http.ResponseWriter, r *http.Request) error {
+// indexUpstreams walks an upstream into the tag index and tells how far it is, line by line. It
+// ends when the command does.
+func (api controlAPI) indexUpstreams(w http.ResponseWriter, r *http.Request) error {
 	var in indexRequest
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		return fmt.Errorf("%w: %w", errBad, err)
 	}
-	names, err := b.indexed(in.Upstream)
+	names, err := api.indexed(in.Upstream)
 	if err != nil {
 		return err
 	}
 	out := json.NewEncoder(w)
 	var sum indexLine
 	for _, name := range names {
-		walk := &indexWalk{buoy: b, upstream: name, out: out, flush: http.NewResponseController(w).Flush, before: sum}
+		walk := &indexWalk{daemon: api.daemon, upstream: name, out: out, flush: http.NewResponseController(w).Flush, before: sum}
 		walk.cursor = detect.Key{Kind: rowCursor, ID: fmt.Sprintf("%s/%v", name, in.Heads)}
 		last, err := walk.run(r.Context(), in)
 		sum = walk.lineOf(last)
@@ -50,15 +52,15 @@ func (b *buoy) controlIndex(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// indexed are the upstreams that the command means: the one named, or every registry.
-func (b *buoy) indexed(name string) (names []string, err error) {
-	for _, u := range b.wiring.Load().config.Upstreams {
+// indexed returns the upstreams of a request: the named one, or every registry.
+func (api controlAPI) indexed(name string) (names []string, err error) {
+	for _, u := range api.wiring.Load().config.Upstreams {
 		switch {
 		case name != "" && u.Name != name:
 		case u.Type == config.TypeRegistry:
 			names = append(names, u.Name)
 		case name != "":
-			return nil, fmt.Errorf("%w: %s is a %s: what its charts are is read from their archives and its index.yaml as they pass; there is nothing to index", errBad, name, u.Type)
+			return nil, fmt.Errorf("%w: %s is a %s: charts are identified by their archives and by index.yaml, so there is nothing to index", errBad, name, u.Type)
 		}
 	}
 	switch {
@@ -70,27 +72,28 @@ func (b *buoy) indexed(name string) (names []string, err error) {
 	return names, nil
 }
 
-// indexWalk is one run. It is upstream's Sink; its methods are called one at a time.
+// indexWalk is one walk of an upstream. It implements upstream.Sink; its methods are called one at
+// a time.
 type indexWalk struct {
-	*buoy
+	*daemon
 	upstream string
 	cursor   detect.Key
 	out      *json.Encoder
 	flush    func() error
-	before   indexLine // of the upstreams that are done
+	before   indexLine // sum of the upstreams that are done
 	told     time.Time
 	waiting  []track.Learned
 	recount  recount
 }
 
 func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress, error) {
-	client, err := x.asker.of(x.upstream)
+	client, err := x.lookups.of(x.upstream)
 	if err != nil {
 		return upstream.Progress{}, err
 	}
 	walk := upstream.Walk{
 		Repositories: in.Repositories, Heads: in.Heads, Children: !in.Heads, Sink: x, Child: x.Tag,
-		Progress: x.progress, Whole: x.whole,
+		Progress: x.progress, Whole: x.markComplete,
 		Skipped: func(repository, tag string, err error) {
 			if tag != "" {
 				repository += ":" + tag
@@ -99,10 +102,10 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 		},
 	}
 	if len(in.Repositories) == 0 {
-		if walk.Resume, err = x.resume(ctx); err != nil {
+		if walk.Resume, err = x.loadCursor(ctx); err != nil {
 			return upstream.Progress{}, err
 		}
-		walk.Reached = x.reached
+		walk.Reached = x.saveCursor
 	}
 	last, err := client.Walk(ctx, walk)
 	if errors.Is(err, upstream.ErrNoCatalog) {
@@ -122,16 +125,16 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 	})
 }
 
-// adviceWithoutCatalog is what to do where the registry does not list its repositories.
+// adviceWithoutCatalog returns advice if the registry does not list its repositories.
 func adviceWithoutCatalog(err error, client *upstream.Client, name string) string {
 	if errors.Is(err, upstream.ErrUnauthorized) && !client.HasCredentials() {
-		return "it asks for a login: set upstreams[].credentials, or name the repositories: bellbuoy index " + name + " REPOSITORY…"
+		return "it requires a login: set upstreams[].credentials, or give the repositories: bellbuoy index " + name + " REPOSITORY…"
 	}
-	return "name the repositories: bellbuoy index " + name + " REPOSITORY…"
+	return "give the repositories: bellbuoy index " + name + " REPOSITORY…"
 }
 
-// whole stores that every tag of a repository is known.
-func (x *indexWalk) whole(ctx context.Context, repository string) error {
+// markComplete records that every tag of a repository is known.
+func (x *indexWalk) markComplete(ctx context.Context, repository string) error {
 	if err := x.learn(ctx); err != nil {
 		return err
 	}
@@ -148,7 +151,7 @@ func (x *indexWalk) Tag(ctx context.Context, f upstream.Found) error {
 		l.Size = int64(len(f.Body))
 		if m, err := detect.ReadManifest(f.Body, f.MediaType); err == nil {
 			if f.Size > 0 {
-				m.Size = f.Size // with its children's
+				m.Size = f.Size // including its children's
 			}
 			l.Manifest = m
 		}
@@ -172,7 +175,7 @@ func (x *indexWalk) learn(ctx context.Context) error {
 	return err
 }
 
-func (x *indexWalk) resume(ctx context.Context) (cursor string, err error) {
+func (x *indexWalk) loadCursor(ctx context.Context) (cursor string, err error) {
 	err = x.outbox.View(ctx, func(v detect.View) error {
 		row, _, err := v.Get(x.cursor)
 		cursor = string(row.Value)
@@ -181,8 +184,8 @@ func (x *indexWalk) resume(ctx context.Context) (cursor string, err error) {
 	return cursor, err
 }
 
-// reached stores the cursor behind what it stands for.
-func (x *indexWalk) reached(ctx context.Context, cursor string) error {
+// saveCursor stores the cursor after the tags before it.
+func (x *indexWalk) saveCursor(ctx context.Context, cursor string) error {
 	if err := x.learn(ctx); err != nil {
 		return err
 	}

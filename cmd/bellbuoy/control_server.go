@@ -5,34 +5,35 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// maxSocketPath is the longest path that the system takes for a socket (sockaddr_un without its final zero).
+// maxSocketPath is the longest path of a Unix socket (sockaddr_un without its final zero).
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-// listenControl opens data_dir/admin.sock with mode 0600. The store has been opened before, so that nobody else's socket is taken away.
+// listenControl opens data_dir/admin.sock with mode 0600. The store must be open, whose lock
+// ensures that no other bellbuoy uses the socket.
 func listenControl(dir string) (net.Listener, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making it: %w", err)
+		return nil, fmt.Errorf("creating the directory: %w", err)
 	}
 	path := filepath.Join(dir, socketName)
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("the path of %s has %d bytes, and the system allows a socket %d: choose a shorter data_dir", path, len(path), maxSocketPath)
+		return nil, fmt.Errorf("the path of %s has %d bytes, and a socket may have %d: choose a shorter data_dir", path, len(path), maxSocketPath)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing an old socket: %w", err)
@@ -46,8 +47,10 @@ func listenControl(dir string) (net.Listener, error) {
 	return l, nil
 }
 
-// controlServer answers the commands. Requests end with ctx, so that followers do not hold up a stop.
-func (b *buoy) controlServer(ctx context.Context) *http.Server {
+// newControlServer returns the server of the commands. Requests end with ctx, so that followers do
+// not hold up a stop.
+func newControlServer(ctx context.Context, d *daemon) *http.Server {
+	api := controlAPI{d}
 	mux := http.NewServeMux()
 	answer := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -56,23 +59,23 @@ func (b *buoy) controlServer(ctx context.Context) *http.Server {
 			}
 		})
 	}
-	answer("POST /ping", b.controlPing)
-	answer("POST /enable", b.controlSwitch("webhook enabled by command", b.dispatcher.Enable))
-	answer("POST /disable", b.controlSwitch("webhook disabled by command: its deliveries wait", b.dispatcher.Disable))
-	answer("GET /events", b.controlEvents)
-	answer("GET /deliveries", b.controlDeliveries)
-	answer("GET /deliveries/{id}", b.controlDelivery)
-	answer("GET /webhooks", b.controlWebhooks)
-	answer("GET /status", b.controlStatus)
-	answer("GET /waits", b.controlWaits)
-	answer("GET /explain", b.controlExplain)
-	answer("POST /redeliver", b.controlRedeliver)
-	answer("GET /replay", b.controlReplay)
-	answer("POST /replay", b.controlReplay)
-	answer("POST /backup", b.controlBackup)
-	answer("POST /index", b.controlIndex)
-	answer("GET /quota", b.controlQuota)
-	answer("POST /reload", b.controlReload)
+	answer("POST /ping", api.ping)
+	answer("POST /enable", api.switchWebhook("webhook enabled by command", api.dispatcher.Enable))
+	answer("POST /disable", api.switchWebhook("webhook disabled by command: its deliveries wait", api.dispatcher.Disable))
+	answer("GET /events", api.events)
+	answer("GET /deliveries", api.deliveries)
+	answer("GET /deliveries/{id}", api.delivery)
+	answer("GET /webhooks", api.webhooks)
+	answer("GET /status", api.status)
+	answer("GET /waits", api.waits)
+	answer("GET /explain", api.explain)
+	answer("POST /redeliver", api.redeliver)
+	answer("GET /replay", api.replay)
+	answer("POST /replay", api.replay)
+	answer("POST /backup", api.backup)
+	answer("POST /index", api.indexUpstreams)
+	answer("GET /quota", api.quota)
+	answer("POST /reload", api.reload)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 }
 
@@ -88,20 +91,20 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-// controlSwitch turns a webhook on or off, and has the log tell it to those who were not there.
-func (b *buoy) controlSwitch(told string, turn func(ctx context.Context, webhook string) error) func(http.ResponseWriter, *http.Request) error {
+// switchWebhook turns a webhook on or off, and has the log tell it to those who were not there.
+func (api controlAPI) switchWebhook(told string, turn func(ctx context.Context, webhook string) error) func(http.ResponseWriter, *http.Request) error {
 	return func(_ http.ResponseWriter, r *http.Request) error {
 		name := r.FormValue("webhook")
 		if err := turn(r.Context(), name); err != nil {
 			return err
 		}
-		b.log.Info(told, zap.String("webhook", name))
+		api.log.Info(told, zap.String("webhook", name))
 		return nil
 	}
 }
 
-func (b *buoy) controlPing(w http.ResponseWriter, r *http.Request) error {
-	got, err := b.dispatcher.Ping(r.Context(), r.FormValue("webhook"))
+func (api controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
+	got, err := api.dispatcher.Ping(r.Context(), r.FormValue("webhook"))
 	if err != nil {
 		return err
 	}
@@ -110,32 +113,46 @@ func (b *buoy) controlPing(w http.ResponseWriter, r *http.Request) error {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func (b *buoy) controlRedeliver(w http.ResponseWriter, r *http.Request) error {
-	var in redeliverRequest
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-		return fmt.Errorf("%w: %w", errBad, err)
+// backupStore is a store that can copy itself; SQLite's can.
+type backupStore interface {
+	Backup(ctx context.Context, send func(copy io.Reader, size int64) error) error
+}
+
+func (api controlAPI) backup(w http.ResponseWriter, r *http.Request) error {
+	if api.backupStore == nil {
+		return fmt.Errorf("%w: the events are in PostgreSQL; back it up with its own tools, such as pg_dump", errBad)
 	}
-	q := store.DeliveryQuery{IDs: in.IDs, Webhook: in.Webhook, Since: in.Since}
-	for _, name := range in.States {
-		state, err := stateOf(name)
-		if err != nil {
-			return err
-		}
-		if state == store.Parked {
-			return fmt.Errorf("%w: those that are parked are not delivered: their webhook is not configured or not enabled", errBad)
-		}
-		q.States = append(q.States, state)
-	}
-	if len(q.IDs) == 0 && q.Webhook == "" {
-		return fmt.Errorf("%w: name deliveries or a webhook", errBad)
-	}
-	hooks := b.wiring.Load().config.Webhooks
-	if q.Webhook != "" && !slices.ContainsFunc(hooks, func(w config.Webhook) bool { return w.Name == q.Webhook }) {
-		return fmt.Errorf("%q: %w", q.Webhook, notify.ErrNoWebhook)
-	}
-	n, err := b.dispatcher.Redeliver(r.Context(), q)
+	begun := false
+	err := api.backupStore.Backup(r.Context(), func(copy io.Reader, size int64) error {
+		begun = true
+		w.Header().Set("Content-Type", "application/vnd.sqlite3")
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+		_, err := io.Copy(w, copy)
+		return err
+	})
 	if err != nil {
+		api.log.Warn("backup failed", zap.Error(err))
+		if begun {
+			// end the answer early instead of appending an error
+			panic(http.ErrAbortHandler)
+		}
 		return err
 	}
-	return json.NewEncoder(w).Encode(countAnswer{Count: n})
+	api.log.Info("backup made by command")
+	return nil
 }
+
+// reload has watch reload, so that two reloads never meet.
+func (api controlAPI) reload(w http.ResponseWriter, r *http.Request) error {
+	done := make(chan reloadAnswer, 1)
+	select {
+	case api.reloadRequests <- done:
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+	return json.NewEncoder(w).Encode(<-done)
+}
+
+// controlAPI answers the requests of the commands. Each method is a handler of newControlServer, or
+// helps one; control_*.go has them by subject.
+type controlAPI struct{ *daemon }

@@ -14,7 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 )
 
-// running is a bellbuoy that serves on a free port; the commands given to it are those of its configuration. Its log comes line by line.
+// running is a bellbuoy that serves on a free port; the commands given to it are those of its
+// configuration. Its log comes line by line.
 type running struct {
 	path  string
 	log   chan string
@@ -47,7 +48,8 @@ func startFrom(t *testing.T, config, database string) *running {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	read, write := io.Pipe()
-	r := &running{path: path, log: make(chan string, 1000), stop: stop, ended: make(chan int, 1)} // more lines than a test makes: who serves must not wait for who reads
+	// more lines than a test makes: who serves must not wait for who reads
+	r := &running{path: path, log: make(chan string, 1000), stop: stop, ended: make(chan int, 1)}
 	go func() {
 		defer close(r.ended)
 		r.ended <- run(ctx, []string{"serve", "-c", path}, system{Stdout: io.Discard, Stderr: write, LookupEnv: func(string) (string, bool) { return "", false }})
@@ -143,7 +145,7 @@ func TestWhyWaiting(t *testing.T) {
 		"not enabled in the configuration; its deliveries wait":                                                  {Name: "w", Off: notify.SwitchedByGone},
 		"disabled since its receiver answered 410 (" + since + "); its deliveries wait until: bellbuoy enable w": {Name: "w", Enabled: true, Off: notify.SwitchedByGone, OffSince: at, Open: true},
 		"disabled by command (" + since + "); its deliveries wait until: bellbuoy enable w":                      {Name: "w", Enabled: true, Off: notify.SwitchedByOperator, OffSince: at},
-		"its receiver fails since " + since + " (503 Service Unavailable); one delivery tries at " + since + ", and the others wait until one gets through": {
+		"its receiver has failed since " + since + " (503 Service Unavailable); one delivery probes at " + since + ", and the others wait until one succeeds": {
 			Name: "w", Enabled: true, Open: true, Failing: at, Why: "503 Service Unavailable", ProbeAt: at},
 	} {
 		state, from, why := stateOfWebhook(s)
@@ -166,8 +168,8 @@ func TestNobodyAnswers(t *testing.T) {
 		state string
 		want  string
 	}{
-		{"", "data/admin.sock); one that systemd or a container runs without data_dir in the file has its data in $STATE_DIRECTORY"},
-		{"/nonexistent/state", "(nobody answers on /nonexistent/state/admin.sock)\n"},
+		{"", "data/admin.sock); if systemd or a container runs it without data_dir in the file, its data is in $STATE_DIRECTORY"},
+		{"/nonexistent/state", "(nothing answers on /nonexistent/state/admin.sock)\n"},
 	} {
 		var errs bytes.Buffer
 		env := func(name string) (string, bool) {

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	rateOf       = 100 // of the last deliveries of a day, for the success rate
+	rateOf       = 100 // deliveries of the last day for the success rate
 	reachTimeout = 5 * time.Second
 )
 
@@ -32,17 +32,17 @@ type (
 		Webhooks  []webhookStatus  `json:"webhooks"`
 		Upstreams []upstreamStatus `json:"upstreams"`
 		Store     storeStatus      `json:"store"`
-		Attention []string         `json:"attention"` // what somebody should look at; empty: nothing
+		Attention []string         `json:"attention"` // what an operator should look at; empty: nothing
 	}
 	webhookStatus struct {
 		Name        string                    `json:"name"`
-		State       string                    `json:"state"` // ok, failing, disabled, gone, off
+		State       string                    `json:"state"` // ok, failing, disabled, gone or off
 		Since       time.Time                 `json:"since,omitzero"`
 		Why         string                    `json:"why,omitempty"`
-		Circuit     string                    `json:"circuit"` // closed, open
+		Circuit     string                    `json:"circuit"` // closed or open
 		NextAttempt time.Time                 `json:"next_attempt,omitzero"`
-		SuccessRate *float64                  `json:"success_rate,omitempty"` // of the last deliveries of 24 h that were tried; none: nothing was
-		Tried       int                       `json:"tried"`                  // how many these are, at most 100
+		SuccessRate *float64                  `json:"success_rate,omitempty"` // of the tried deliveries of 24 h; absent: none was tried
+		Tried       int                       `json:"tried"`                  // how many deliveries that are, at most 100
 		Pending     int64                     `json:"pending"`
 		Oldest      time.Time                 `json:"oldest,omitzero"`
 		Dead        int64                     `json:"dead"`
@@ -57,41 +57,41 @@ type (
 		Millis float64 `json:"milliseconds"`
 	}
 	storeStatus struct {
-		Kind        string   `json:"kind"` // sqlite, postgres
+		Kind        string   `json:"kind"` // sqlite or postgres
 		Dir         string   `json:"data_dir,omitempty"`
 		Size        int64    `json:"size"`      // bytes of the files in data_dir
-		MaxSize     int64    `json:"max_size"`  // store.retention.max_size; 0: none
-		DiskFree    int64    `json:"disk_free"` // bytes that bellbuoy may still use
+		MaxSize     int64    `json:"max_size"`  // store.retention.max_size; 0: no limit
+		DiskFree    int64    `json:"disk_free"` // bytes that bellbuoy may use
 		DiskSize    int64    `json:"disk_size"`
 		Error       string   `json:"error,omitempty"` // why it cannot be written
-		InMemory    int      `json:"in_memory"`       // events that wait for the store
-		OpenIntents int      `json:"open_intents"`    // writes whose outcome the upstream has not told
-		Lost        int64    `json:"lost"`            // events, since the start
+		InMemory    int      `json:"in_memory"`       // commits that wait for the store
+		OpenIntents int      `json:"open_intents"`    // writes whose outcome is unknown
+		Lost        int64    `json:"lost"`            // events lost since the start
 		Warnings    []string `json:"warnings,omitempty"`
 	}
 )
 
-func (b *buoy) controlStatus(w http.ResponseWriter, r *http.Request) error {
-	c := b.wiring.Load().config
-	answer := statusAnswer{Version: buildVersion(), Config: b.path, Started: b.started, Attention: []string{}}
+func (api controlAPI) status(w http.ResponseWriter, r *http.Request) error {
+	c := api.wiring.Load().config
+	answer := statusAnswer{Version: buildVersion(), Config: api.path, Started: api.started, Attention: []string{}}
 	upstreams := make(chan []upstreamStatus, 1)
-	go func() { upstreams <- reachAll(r.Context(), b.wiring.Load()) }()
-	states, err := b.dispatcher.States(r.Context())
+	go func() { upstreams <- reachAll(r.Context(), api.wiring.Load()) }()
+	states, err := api.dispatcher.States(r.Context())
 	if err != nil {
 		return err
 	}
 	for _, s := range states {
-		status, err := b.webhookStatus(r.Context(), s)
+		status, err := api.webhookStatus(r.Context(), s)
 		if err != nil {
 			return err
 		}
 		answer.Webhooks = append(answer.Webhooks, status)
 	}
-	answer.Store = b.storeStatus(r.Context(), c)
+	answer.Store = api.storeStatus(r.Context(), c)
 	answer.Upstreams = <-upstreams
 	answer.Attention = append(answer.Attention, attention(&answer)...)
-	if !b.reloads.taken.Load() {
-		answer.Attention = append(answer.Attention, "the configuration file has problems and was not taken: bellbuoy check")
+	if !api.reloads.taken.Load() {
+		answer.Attention = append(answer.Attention, "the configuration file has problems and was not loaded: bellbuoy check")
 	}
 	if !c.Notifications.Enabled {
 		answer.Attention = append(answer.Attention, "notifications.enabled is false: nothing is delivered")
@@ -99,10 +99,10 @@ func (b *buoy) controlStatus(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(answer)
 }
 
-// webhookStatus is a webhook's state with what its last deliveries say.
-func (b *buoy) webhookStatus(ctx context.Context, s notify.WebhookState) (webhookStatus, error) {
+// webhookStatus returns a webhook's state with statistics of its last deliveries.
+func (api controlAPI) webhookStatus(ctx context.Context, s notify.WebhookState) (webhookStatus, error) {
 	w := webhookStatus{Name: s.Name, Circuit: "closed", Pending: s.Pending, Oldest: s.Oldest, Dead: s.Dead, Parked: s.Parked, LastFired: s.Fired}
-	last, err := b.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, Since: time.Now().Add(-24 * time.Hour), Limit: rateOf})
+	last, err := api.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, Since: time.Now().Add(-24 * time.Hour), Limit: rateOf})
 	if err != nil {
 		return w, err
 	}
@@ -130,7 +130,8 @@ func (b *buoy) webhookStatus(ctx context.Context, s notify.WebhookState) (webhoo
 	return w, nil
 }
 
-// nextAttempt is when a webhook's next POST may begin; due is when its first waiting delivery is.
+// nextAttempt returns when the next POST of a webhook may begin. due is when its first pending
+// delivery is due.
 func nextAttempt(s notify.WebhookState, due time.Time) time.Time {
 	switch {
 	case !s.Enabled || s.Off != "":
@@ -141,20 +142,20 @@ func nextAttempt(s notify.WebhookState, due time.Time) time.Time {
 	return due
 }
 
-func (b *buoy) storeStatus(ctx context.Context, c *config.Config) storeStatus {
-	s := storeStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: b.outbox.Deferred(), Lost: b.outbox.Lost(),
-		OpenIntents: b.tracker.Stats().OpenIntents, Warnings: b.store.Warnings()}
-	if err := b.outbox.Healthy(); err != nil {
+func (api controlAPI) storeStatus(ctx context.Context, c *config.Config) storeStatus {
+	s := storeStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: api.outbox.Deferred(), Lost: api.outbox.Lost(),
+		OpenIntents: api.tracker.Stats().OpenIntents, Warnings: api.store.Warnings()}
+	if err := api.outbox.Healthy(); err != nil {
 		s.Error = err.Error()
 	}
 	if c.Database != "" {
 		s.Kind, s.Dir = "postgres", ""
-		held, err := b.store.Size(ctx)
+		held, err := api.store.Size(ctx)
 		if err != nil && s.Error == "" {
 			s.Error = err.Error()
 		}
 		s.Size = held
-		return s // its disk is another machine's
+		return s // the database's disk is on another machine
 	}
 	s.Size = sizeOf(c.DataDir)
 	var fs unix.Statfs_t
@@ -164,9 +165,9 @@ func (b *buoy) storeStatus(ctx context.Context, c *config.Config) storeStatus {
 	return s
 }
 
-// sizeOf is how much the files of a directory hold.
+// sizeOf returns the total size of the files in a directory.
 func sizeOf(dir string) (total int64) {
-	entries, _ := os.ReadDir(dir) // what cannot be read has no size to tell
+	entries, _ := os.ReadDir(dir) // files that cannot be read count as 0
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
 			total += info.Size()
@@ -175,7 +176,7 @@ func sizeOf(dir string) (total int64) {
 	return total
 }
 
-// reachAll asks every upstream at once whether it answers.
+// reachAll tests every upstream at the same time.
 func reachAll(ctx context.Context, w *wiring) []upstreamStatus {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
@@ -186,7 +187,7 @@ func reachAll(ctx context.Context, w *wiring) []upstreamStatus {
 		all[i] = upstreamStatus{Name: u.Name, Type: u.Type, URL: u.URL}
 		asking.Go(func() {
 			begun := time.Now()
-			if err := w.askers[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum); err != nil {
+			if err := w.lookupClients[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum); err != nil {
 				all[i].Error = err.Error()
 			}
 			all[i].Millis = millis(time.Since(begun))
@@ -196,7 +197,7 @@ func reachAll(ctx context.Context, w *wiring) []upstreamStatus {
 	return all
 }
 
-// attention is what somebody should look at, the worst first.
+// attention returns what an operator should look at, the worst first.
 func attention(a *statusAnswer) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	s := &a.Store
@@ -210,7 +211,7 @@ func attention(a *statusAnswer) (all []string) {
 		say("the disk of data_dir is nearly full")
 	}
 	if s.OpenIntents > 0 {
-		say("%s: a push or delete of which the upstream has not said what became", plural(s.OpenIntents, "open intent"))
+		say("%s: pushes or deletes whose outcome is unknown", plural(s.OpenIntents, "open intent"))
 	}
 	for _, u := range a.Upstreams {
 		if u.Error != "" {
@@ -228,4 +229,29 @@ func attention(a *statusAnswer) (all []string) {
 		}
 	}
 	return all
+}
+
+// quota returns the usage of the requested project, or of all.
+func (api controlAPI) quota(w http.ResponseWriter, r *http.Request) error {
+	if api.wiring.Load().quotas == nil {
+		return fmt.Errorf("%w: no entry of projects has a quota", errBad)
+	}
+	lines, err := api.quotaLines(r.Context(), mostProjects)
+	if err != nil {
+		return err
+	}
+	project := r.URL.Query().Get("project")
+	found := []quotaLine{}
+	for _, l := range lines {
+		if project == "" || l.Project == project {
+			found = append(found, l)
+		}
+	}
+	if project != "" && len(found) == 0 {
+		if quotaRule(api.wiring.Load().config.Projects)(project).Limit > 0 {
+			return fmt.Errorf("nothing of the project %q has been counted yet: %w; bellbuoy index counts what is there", project, store.ErrNotFound)
+		}
+		return fmt.Errorf("the project %q has no quota: %w", project, store.ErrNotFound)
+	}
+	return json.NewEncoder(w).Encode(found)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// deliveriesFlags select deliveries on the command line.
+// deliveriesFlags selects deliveries.
 type deliveriesFlags struct {
 	webhook, event string
 	states         []string
@@ -27,20 +27,20 @@ type deliveriesFlags struct {
 	span
 }
 
-func (a *app) deliveriesCommand() *cobra.Command {
+func newDeliveriesCommand(a *app) *cobra.Command {
 	var f deliveriesFlags
 	c := &cobra.Command{Use: "deliveries [ID]", Short: "List deliveries, newest last; with an ID: what was sent, every attempt and answer", Args: cobra.MaximumNArgs(1),
 		Example: "  bellbuoy deliveries --webhook deploy --state dead --since 2h\n  bellbuoy deliveries 4711",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return a.delivery(c.Context(), args[0], f.json)
+				return runDelivery(c.Context(), a, args[0], f.json)
 			}
-			return a.deliveries(c.Context(), f)
+			return runDeliveries(c.Context(), a, f)
 		}}
-	c.Flags().StringVar(&f.webhook, "webhook", "", "only of this webhook")
-	c.Flags().StringSliceVar(&f.states, "state", nil, "only in this state: pending, delivered, dead or parked")
-	c.Flags().StringVar(&f.event, "event", "", "only of the event with this `ID`")
-	c.Flags().IntVarP(&f.limit, "limit", "n", 50, "how many to list")
+	c.Flags().StringVar(&f.webhook, "webhook", "", "only deliveries of this webhook")
+	c.Flags().StringSliceVar(&f.states, "state", nil, "only deliveries in this state: pending, delivered, dead or parked")
+	c.Flags().StringVar(&f.event, "event", "", "only deliveries of the event with this `ID`")
+	c.Flags().IntVarP(&f.limit, "limit", "n", 50, "number of lines")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON lines")
 	addSpan(c, &f.span)
 	_ = c.RegisterFlagCompletionFunc("webhook", a.completeWebhooks)
@@ -48,14 +48,14 @@ func (a *app) deliveriesCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) deliveries(ctx context.Context, f deliveriesFlags) error {
+func runDeliveries(ctx context.Context, a *app, f deliveriesFlags) error {
 	query := url.Values{"limit": {strconv.Itoa(f.limit)}, "state": f.states}
 	if err := f.span.add(query); err != nil {
 		return err
 	}
 	setIf(query, "webhook", f.webhook)
 	setIf(query, "event", f.event)
-	c, err := a.control()
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -67,13 +67,13 @@ func (a *app) deliveries(ctx context.Context, f deliveriesFlags) error {
 	if f.json {
 		return lines(resp.Body, func(d deliveryLine) error { return json.NewEncoder(a.Stdout).Encode(d) })
 	}
-	if err := a.printDeliveries(resp.Body); err != nil {
+	if err := printDeliveries(a, resp.Body); err != nil {
 		return err
 	}
-	return a.printWaits(ctx, c, f.webhook)
+	return printWaits(ctx, a, c, f.webhook)
 }
 
-func (a *app) printDeliveries(answer io.Reader) error {
+func printDeliveries(a *app, answer io.Reader) error {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tWEBHOOK\tSTATE\tATTEMPTS\tLAST ANSWER\tTYPE\tWHAT\tCREATED\tNEXT ATTEMPT")
 	err := lines(answer, func(d deliveryLine) error {
@@ -84,7 +84,7 @@ func (a *app) printDeliveries(answer io.Reader) error {
 	return errors.Join(err, t.Flush())
 }
 
-// whatOf is what a delivery is about.
+// whatOf returns the subject of a delivery.
 func whatOf(d deliveryLine) string {
 	if d.Tag == "" {
 		return oneLine(d.Repository)
@@ -92,21 +92,21 @@ func whatOf(d deliveryLine) string {
 	return oneLine(d.Repository + ":" + d.Tag)
 }
 
-// printWaits says on stderr why deliveries of a webhook wait beyond the times in the list.
-func (a *app) printWaits(ctx context.Context, c *control, webhook string) error {
+// printWaits explains on stderr why deliveries of a webhook wait longer than the list says.
+func printWaits(ctx context.Context, a *app, c *controlClient, webhook string) error {
 	var waits []waitLine
 	if err := c.call(ctx, http.MethodGet, "/waits", nil, nil, &waits); err != nil {
 		return err
 	}
 	for _, w := range waits {
 		if webhook == "" || webhook == w.Webhook {
-			fmt.Fprintf(visible{a.Stderr}, "%s: %s\n", oneLine(w.Webhook), oneLine(whyWaiting(w)))
+			fmt.Fprintf(terminalWriter{a.Stderr}, "%s: %s\n", oneLine(w.Webhook), oneLine(whyWaiting(w)))
 		}
 	}
 	return nil
 }
 
-// whyWaiting is what a person wants to know of a webhook that is not delivered to.
+// whyWaiting explains why a webhook's deliveries wait.
 func whyWaiting(w waitLine) string {
 	switch w.State {
 	case stateOff:
@@ -116,15 +116,15 @@ func whyWaiting(w waitLine) string {
 	case stateDisabled:
 		return fmt.Sprintf("disabled by command (%s); its deliveries wait until: bellbuoy enable %s", fullTime(w.Since), w.Webhook)
 	}
-	return fmt.Sprintf("its receiver fails since %s (%s); one delivery tries at %s, and the others wait until one gets through", fullTime(w.Since), w.Why, fullTime(w.NextTry))
+	return fmt.Sprintf("its receiver has failed since %s (%s); one delivery probes at %s, and the others wait until one succeeds", fullTime(w.Since), w.Why, fullTime(w.NextTry))
 }
 
-// delivery shows one, with what was sent and every answer.
-func (a *app) delivery(ctx context.Context, id string, asJSON bool) error {
+// runDelivery prints one delivery with its request and all attempts.
+func runDelivery(ctx context.Context, a *app, id string, asJSON bool) error {
 	if _, err := strconv.ParseInt(id, 10, 64); err != nil {
 		return fmt.Errorf("%q is not the id of a delivery; list them with: bellbuoy deliveries", id)
 	}
-	c, err := a.control()
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -147,12 +147,12 @@ func (a *app) delivery(ctx context.Context, id string, asJSON bool) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	a.printSent(d.Sent)
-	a.printAttempts(d.Log)
+	printSent(a, d.Sent)
+	printAttempts(a, d.Log)
 	return nil
 }
 
-func (a *app) printSent(s *sentRequest) {
+func printSent(a *app, s *sentRequest) {
 	if s == nil {
 		fmt.Fprintln(a.Stdout, "\nsent: nothing yet")
 		return
@@ -162,13 +162,13 @@ func (a *app) printSent(s *sentRequest) {
 		fmt.Fprintf(a.Stdout, "  %s: %s\n", oneLine(name), oneLine(strings.Join(s.Header[name], ", ")))
 	}
 	if s.Binary != nil {
-		fmt.Fprintf(a.Stdout, "\n  (%d bytes that are no text)\n", len(s.Binary))
+		fmt.Fprintf(a.Stdout, "\n  (%d bytes of binary data)\n", len(s.Binary))
 		return
 	}
 	fmt.Fprintf(a.Stdout, "\n  %s\n", inset(s.Body))
 }
 
-func (a *app) printAttempts(log []attemptLine) {
+func printAttempts(a *app, log []attemptLine) {
 	for _, at := range log {
 		fmt.Fprintf(a.Stdout, "\n%s  %s  %.1f ms  %s\n", fullTime(at.At), statusText(at.Status), at.Millis, oneLine(strings.TrimSpace(at.Error)))
 		if at.Response != "" {
@@ -177,12 +177,12 @@ func (a *app) printAttempts(log []attemptLine) {
 	}
 }
 
-// inset is a text with all its lines two columns in.
+// inset indents all lines of a text by two spaces.
 func inset(text string) string {
 	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
 }
 
-// oneLine is a text for a place where one line is expected.
+// oneLine replaces line breaks and tabs.
 func oneLine(text string) string { return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(text) }
 
 func lastOf(d deliveryLine) string {
@@ -197,7 +197,7 @@ func lastOf(d deliveryLine) string {
 	return "-"
 }
 
-// waitLine is a webhook that is not delivered to.
+// waitLine describes a webhook whose deliveries wait.
 type waitLine struct {
 	Webhook string    `json:"webhook"`
 	State   string    `json:"state"`

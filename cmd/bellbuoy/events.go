@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// eventsFlags select events on the command line.
+// eventsFlags selects events.
 type eventsFlags struct {
 	follow, json                        bool
 	limit                               int
@@ -24,20 +24,20 @@ type eventsFlags struct {
 	span
 }
 
-func (a *app) eventsCommand() *cobra.Command {
+func newEventsCommand(a *app) *cobra.Command {
 	var f eventsFlags
 	c := &cobra.Command{Use: "events", Short: "List or follow events, newest last", Args: cobra.NoArgs,
-		Long: "List or follow events, newest last. Filters of different flags must all match; of one flag given twice, one must.\n" +
+		Long: "List or follow events, newest last. Different flags must all match. If a flag is given twice, one of its values must match.\n" +
 			"G is a glob as in match: * stays within a segment of a repository and ** crosses /; {a,b}, [0-9] and ? work too.",
 		Example: "  bellbuoy events --since 09:00 --repository 'team/**' --tag 'v*'\n  bellbuoy events -f --type PUSH_ARTIFACT",
-		RunE:    func(c *cobra.Command, _ []string) error { return a.events(c.Context(), f) }}
-	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with those that come, until interrupted")
+		RunE:    func(c *cobra.Command, _ []string) error { return runEvents(c.Context(), a, f) }}
+	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "print new events too, until interrupted")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON lines")
-	c.Flags().IntVarP(&f.limit, "limit", "n", 20, "how many to list")
-	c.Flags().StringSliceVar(&f.types, "type", nil, "only of this type, e.g. PUSH_ARTIFACT")
-	c.Flags().StringArrayVar(&f.repositories, "repository", nil, "only of repositories that match `G`")
-	c.Flags().StringArrayVar(&f.tags, "tag", nil, "only of tags, or versions of charts, that match `G`")
-	c.Flags().StringArrayVar(&f.operator, "operator", nil, "only of operators that match `G`")
+	c.Flags().IntVarP(&f.limit, "limit", "n", 20, "number of lines")
+	c.Flags().StringSliceVar(&f.types, "type", nil, "only events of this type, e.g. PUSH_ARTIFACT")
+	c.Flags().StringArrayVar(&f.repositories, "repository", nil, "only events of repositories that match `G`")
+	c.Flags().StringArrayVar(&f.tags, "tag", nil, "only events of tags, or versions of charts, that match `G`")
+	c.Flags().StringArrayVar(&f.operator, "operator", nil, "only events of operators that match `G`")
 	addSpan(c, &f.span)
 	_ = c.RegisterFlagCompletionFunc("type", completeTypes)
 	return c
@@ -48,11 +48,11 @@ func addSpan(c *cobra.Command, s *span) {
 	c.Flags().StringVar(&s.until, "until", "", "only those before `T`; a date is included")
 }
 
-func (a *app) events(ctx context.Context, f eventsFlags) error {
+func runEvents(ctx context.Context, a *app, f eventsFlags) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE)
 	defer stop()
 	if f.follow && f.until != "" {
-		return errors.New("--follow has no end: leave out --until")
+		return errors.New("--follow and --until cannot be combined")
 	}
 	query := url.Values{"limit": {strconv.Itoa(f.limit)}, "type": f.types, "repository": f.repositories, "tag": f.tags, "operator": f.operator}
 	if err := f.span.add(query); err != nil {
@@ -61,7 +61,7 @@ func (a *app) events(ctx context.Context, f eventsFlags) error {
 	if f.follow {
 		query.Set("follow", "1")
 	}
-	c, err := a.control()
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -73,9 +73,9 @@ func (a *app) events(ctx context.Context, f eventsFlags) error {
 	if !f.json && !f.follow {
 		fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
 	}
-	err = lines(resp.Body, func(e eventLine) error { return a.printEvent(e, f.json) })
+	err = lines(resp.Body, func(e eventLine) error { return printEvent(a, e, f.json) })
 	if at, stopped := time.Parse(time.RFC3339Nano, resp.Header.Get(stoppedAt)); stopped == nil {
-		fmt.Fprintf(a.Stderr, "looked back to %s; for what was before: --until %s\n", fullTime(at), at.Format(time.RFC3339))
+		fmt.Fprintf(a.Stderr, "searched back to %s; to search earlier events: --until %s\n", fullTime(at), at.Format(time.RFC3339))
 	}
 	if f.follow && ctx.Err() != nil {
 		return nil
@@ -85,7 +85,7 @@ func (a *app) events(ctx context.Context, f eventsFlags) error {
 
 const eventColumns = "%-23s  %-36s  %-18s  %-12s  %s\n"
 
-func (a *app) printEvent(e eventLine, asJSON bool) error {
+func printEvent(a *app, e eventLine, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(a.Stdout).Encode(e)
 	}

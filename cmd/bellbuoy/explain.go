@@ -19,27 +19,27 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy"
 )
 
-func (a *app) explainCommand() *cobra.Command {
+func newExplainCommand(a *app) *cobra.Command {
 	var client detect.Client
 	c := &cobra.Command{
 		Use:   "explain EVENT-ID | METHOD URL",
-		Short: "Why webhooks fired or not: for an event that happened, or for a request that might",
-		Long: "With an EVENT-ID: for each webhook when the event was delivered, or which key of its filter kept it silent.\n" +
-			"With METHOD and URL: what the request would be classified as, which webhooks would fire, and for the others the first\n" +
-			"filter that says no. URL is one at bellbuoy, or a path: /v2/team/app/manifests/v1. Nothing is sent anywhere; where only\n" +
-			"a body or an answer decides (kind, a chart's version, whether a push changes anything), it says so.",
+		Short: "Explain why webhooks fire or not, for a recorded event or a request",
+		Long: "With an EVENT-ID: for each webhook, when the event was delivered, or which key of its filter rejected it.\n" +
+			"With METHOD and URL: how the request is classified, which webhooks would fire, and for the others the first\n" +
+			"filter that rejects it. URL is a URL of bellbuoy, or a path: /v2/team/app/manifests/v1. Nothing is sent. If only\n" +
+			"a body or an answer decides (kind, a chart's version, whether a push changes anything), the output says so.",
 		Example: "  bellbuoy explain 01a21fe2-db06-73dd-bfb2-8128bb9ca434\n  bellbuoy explain PUT /v2/team/app/manifests/v1\n" +
 			"  bellbuoy explain --operator alice DELETE https://registry.example.com/v2/team/app/manifests/v1",
 		Args: eventOrRequest,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return a.explainEvent(c.Context(), args[0])
+				return runExplainEvent(c.Context(), a, args[0])
 			}
-			return a.explain(c.Context(), args[0], args[1], client)
+			return runExplainRequest(c.Context(), a, args[0], args[1], client)
 		},
 	}
-	c.Flags().StringVar(&client.Operator, "operator", "", "who asks; default: anonymous")
-	c.Flags().StringVar(&client.UserAgent, "user-agent", "", "with which client")
+	c.Flags().StringVar(&client.Operator, "operator", "", "the operator; default: anonymous")
+	c.Flags().StringVar(&client.UserAgent, "user-agent", "", "the client's user agent")
 	return c
 }
 
@@ -49,14 +49,14 @@ func eventOrRequest(c *cobra.Command, args []string) error {
 		return cobra.RangeArgs(1, 2)(c, args)
 	}
 	if _, err := uuid.Parse(args[0]); err != nil {
-		return fmt.Errorf("%q is not the id of an event; bellbuoy events lists them. For a request name METHOD and URL", args[0])
+		return fmt.Errorf("%q is not the id of an event; bellbuoy events lists them. For a request, give METHOD and URL", args[0])
 	}
 	return nil
 }
 
-// explainEvent says what every webhook made of an event.
-func (a *app) explainEvent(ctx context.Context, id string) error {
-	c, err := a.control()
+// runExplainEvent explains what every webhook did with an event.
+func runExplainEvent(ctx context.Context, a *app, id string) error {
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (a *app) explainEvent(ctx context.Context, id string) error {
 		return err
 	}
 	fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
-	if err := a.printEvent(got.Event, false); err != nil {
+	if err := printEvent(a, got.Event, false); err != nil {
 		return err
 	}
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
@@ -77,7 +77,7 @@ func (a *app) explainEvent(ctx context.Context, id string) error {
 	return t.Flush()
 }
 
-// whatBecame is what a webhook made of an event, and why.
+// whatBecame returns what a webhook did with an event, and why.
 func whatBecame(w explainLine) (fired, because string) {
 	if len(w.Deliveries) > 0 {
 		var parts []string
@@ -87,7 +87,7 @@ func whatBecame(w explainLine) (fired, because string) {
 		return "yes", strings.Join(parts, "; ")
 	}
 	if w.Fires {
-		return "no", "its filters match now, but did not then, or it was not there or not enabled; bellbuoy replay " + w.Webhook + " would send it"
+		return "no", "its filters match now; then they did not, or it was not configured or not enabled; bellbuoy replay " + w.Webhook + " would send it"
 	}
 	because = w.Because
 	if w.Wanted != "" {
@@ -110,7 +110,7 @@ func deliveryText(d deliveryLine) string {
 	return text + ", " + plural(d.Attempts, "attempt") + ", last answer " + lastOf(d)
 }
 
-func (a *app) explain(ctx context.Context, method, rawURL string, client detect.Client) error {
+func runExplainRequest(ctx context.Context, a *app, method, rawURL string, client detect.Client) error {
 	_, c, _, err := a.load()
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (a *app) explain(ctx context.Context, method, rawURL string, client detect.
 	if err != nil {
 		return err
 	}
-	handler, err := proxy.New(w.proxyOptions(data{}))
+	handler, err := proxy.New(w.proxyOptions(dataPlaneParts{}))
 	if err != nil {
 		return err
 	}
@@ -145,21 +145,21 @@ func (a *app) explain(ctx context.Context, method, rawURL string, client detect.
 	}
 	fmt.Fprintf(a.Stdout, "event:     %s, %s\n", m.event, m.because)
 	if rule := quotaRule(c.Projects)(projectOf(request.Repository)); m.event == detect.PushArtifact && rule.Limit > 0 {
-		fmt.Fprintf(a.Stdout, "           QUOTA_WARNING or QUOTA_EXCEED besides, where it raises the project %s over a level of its quota of %s\n",
+		fmt.Fprintf(a.Stdout, "           also QUOTA_WARNING or QUOTA_EXCEED, if the project %s rises over a level of its quota of %s\n",
 			oneLine(projectOf(request.Repository)), bytesText(rule.Limit))
 	}
-	verdicts, err := foresee(c, &request, sampleOf(&request, m.event, upstream, client))
+	verdicts, err := explainRequest(c, &request, sampleOf(&request, m.event, upstream, client))
 	if err != nil {
 		return err
 	}
-	a.printVerdicts(verdicts, a.notDelivered(ctx))
+	printVerdicts(a, verdicts, notDelivered(ctx, a))
 	return nil
 }
 
-// notDelivered are the webhooks to which a running bellbuoy does not deliver, by name; none where none runs.
-func (a *app) notDelivered(ctx context.Context) map[string]waitLine {
+// notDelivered returns the webhooks whose deliveries wait, by name; none if no bellbuoy runs.
+func notDelivered(ctx context.Context, a *app) map[string]waitLine {
 	var waits []waitLine
-	c, err := a.control()
+	c, err := a.connect()
 	if err != nil || c.call(ctx, http.MethodGet, "/waits", nil, nil, &waits) != nil {
 		return nil
 	}
@@ -170,7 +170,7 @@ func (a *app) notDelivered(ctx context.Context) map[string]waitLine {
 	return by
 }
 
-// explained is the request that the arguments describe.
+// explained returns the request that the arguments describe.
 func explained(method, rawURL string) (*http.Request, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || !strings.HasPrefix(u.Path, "/") {
@@ -181,57 +181,57 @@ func explained(method, rawURL string) (*http.Request, error) {
 	return r, nil
 }
 
-// meaning is what comes of a request that the upstream answers with success.
-type meaning struct {
+// requestMeaning is the effect of a request that the upstream answers with success.
+type requestMeaning struct {
 	event   detect.Type // "": none
 	because string
 }
 
-// meaningOf follows the tables of the documentation as far as one request alone tells.
-func meaningOf(r *detect.Request) meaning {
+// meaningOf applies the tables of the documentation, as far as one request alone allows.
+func meaningOf(r *detect.Request) requestMeaning {
 	_, _, fallback := detect.FallbackTag(r.Reference)
 	byDigest := detect.IsDigest(r.Reference)
 	switch r.Action {
 	case detect.ManifestPut:
 		switch {
 		case fallback:
-			return meaning{detect.PushArtifact, "of an accessory; an index put here is bookkeeping and no event"}
+			return requestMeaning{detect.PushArtifact, "of an accessory; an index at this tag is bookkeeping and no event"}
 		case byDigest && len(r.Tags) == 0:
-			return meaning{detect.PushArtifact, "unless an index that lists it or a tag follows: then it belongs to that push"}
+			return requestMeaning{detect.PushArtifact, "unless an index that lists it, or a tag, follows; then it is part of that push"}
 		}
-		return meaning{detect.PushArtifact, "when the upstream answers 2xx"}
+		return requestMeaning{detect.PushArtifact, "if the upstream answers 2xx"}
 	case detect.ManifestGet:
 		switch {
 		case fallback:
-			return meaning{"", "reading an accessory's tag is no pull"}
+			return requestMeaning{"", "a read of an accessory's tag is no pull"}
 		case byDigest:
-			return meaning{detect.PullArtifact, "of the tag that the client resolved to it by HEAD, else by digest; a child of an index that it reads is part of that pull"}
+			return requestMeaning{detect.PullArtifact, "of the tag that the client resolved to it by HEAD, else by digest; a child of an index is part of the pull of the index"}
 		}
-		return meaning{detect.PullArtifact, "when a blob follows; without one it is a read of the manifest only"}
+		return requestMeaning{detect.PullArtifact, "if a blob follows; otherwise only a read of the manifest"}
 	case detect.ManifestHead:
-		return meaning{"", "a HEAD is a check and no pull; it tells which tag a GET by digest belongs to"}
+		return requestMeaning{"", "a HEAD is a check and no pull; it says which tag a later GET by digest belongs to"}
 	case detect.ManifestDelete:
 		if byDigest {
-			return meaning{detect.DeleteArtifact, "with all tags that stand on it"}
+			return requestMeaning{detect.DeleteArtifact, "with all tags that have this digest"}
 		}
-		return meaning{detect.DeleteTag, "the artifact stays"}
+		return requestMeaning{detect.DeleteTag, "the artifact stays"}
 	case detect.ChartPost:
-		return meaning{detect.UploadChart, "name and version are read from the archive"}
+		return requestMeaning{detect.UploadChart, "name and version are read from the archive"}
 	case detect.ChartGet:
-		return meaning{detect.DownloadChart, "when the upstream answers 200"}
+		return requestMeaning{detect.DownloadChart, "if the upstream answers 200"}
 	case detect.ChartDelete:
-		return meaning{detect.DeleteChart, "when the upstream answers 200"}
+		return requestMeaning{detect.DeleteChart, "if the upstream answers 200"}
 	case detect.ProvenancePost, detect.ProvenanceGet:
-		return meaning{"", "a provenance file alone is no event"}
+		return requestMeaning{"", "a provenance file alone is no event"}
 	case detect.BlobGet, detect.BlobHead:
-		return meaning{"", "a blob is part of the pull of a manifest that lists it"}
+		return requestMeaning{"", "a blob is part of the pull of a manifest that lists it"}
 	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd, detect.UploadInfo, detect.UploadCancel:
-		return meaning{"", "a blob's upload is no push until a manifest lists it; refused for the upstream's own quota it is a QUOTA_EXCEED"}
+		return requestMeaning{"", "an uploaded blob is part of a push when a manifest lists it; refused for the upstream's own quota, it is a QUOTA_EXCEED"}
 	}
-	return meaning{"", "this request means nothing for events"}
+	return requestMeaning{"", "this request raises no event"}
 }
 
-// sampleOf is the event that would come, with what the request alone tells.
+// sampleOf returns the event that the request would cause, with the data that the request contains.
 func sampleOf(r *detect.Request, kind detect.Type, upstream string, client detect.Client) detect.Event {
 	e := detect.Event{ID: "00000000-0000-7000-8000-000000000000", Type: kind, At: time.Now(), Upstream: upstream, Repository: r.Repository, Client: client}
 	switch r.Action {
@@ -273,13 +273,13 @@ func describe(r *detect.Request) string {
 	return strings.TrimSuffix(strings.ReplaceAll(r.Action.String(), "_", " ")+": "+strings.Join(parts, ", "), ": ")
 }
 
-// foreseen is what is known of a webhook before a request was made.
-type foreseen struct {
+// requestVerdict is what is known about a webhook before a request is made.
+type requestVerdict struct {
 	notify.Verdict
 	depends []string // keys that only a body or an answer decides
 }
 
-// undecided are the keys of a filter that a request alone does not decide.
+// undecided returns the keys of a filter that a request alone cannot decide.
 func undecided(r *detect.Request) []string {
 	switch r.Action {
 	case detect.ChartPost:
@@ -300,8 +300,9 @@ func undecided(r *detect.Request) []string {
 	return nil
 }
 
-// foresee explains an event of which only the request is known: a key that this does not decide keeps no webhook silent.
-func foresee(c *config.Config, r *detect.Request, e detect.Event) ([]foreseen, error) {
+// explainRequest explains an event of which only the request is known. A key that the request
+// cannot decide rejects nothing.
+func explainRequest(c *config.Config, r *detect.Request, e detect.Event) ([]requestVerdict, error) {
 	open := undecided(r)
 	decided := *c
 	decided.Webhooks = slices.Clone(c.Webhooks)
@@ -322,14 +323,14 @@ func foresee(c *config.Config, r *detect.Request, e detect.Event) ([]foreseen, e
 		return nil, err
 	}
 	defer w.close()
-	var all []foreseen
+	var all []requestVerdict
 	for _, v := range w.set.Explain(e) {
-		all = append(all, foreseen{v, depends[v.Webhook]})
+		all = append(all, requestVerdict{v, depends[v.Webhook]})
 	}
 	return all, nil
 }
 
-func (a *app) printVerdicts(verdicts []foreseen, waits map[string]waitLine) {
+func printVerdicts(a *app, verdicts []requestVerdict, waits map[string]waitLine) {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	defer t.Flush()
 	fmt.Fprintln(t, "\nWEBHOOK\tFIRES\tBECAUSE")

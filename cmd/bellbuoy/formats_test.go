@@ -37,7 +37,7 @@ func TestCheckOfFormats(t *testing.T) {
 		"format: template, format_options: {text: '{{.type}}'}":                                                                  "text: its output is not JSON: line 1: ",
 		"url: 'https://h.example.com/secret-0123456789/{repository}?tag={tag}', preset: portainer, match: {repositories: [a/b]}": "webhook w: PUSH_ARTIFACT of bellbuoy/ping:v1.0.0 goes to https://h.example.com/…/bellbuoy%2Fping?tag=v1.0.0",
 		"url: 'https://h.example.com/{image}'":                                                                                   "url: has the placeholder {image}; there are {tag} {digest} {repository} {namespace} {name} {type}",
-		"format: quay, events: [DELETE_ARTIFACT]":                                                                                "webhooks[0].events[0]: the format quay has no body for it; it has for PUSH_ARTIFACT",
+		"format: quay, events: [DELETE_ARTIFACT]":                                                                                "webhooks[0].events[0]: the format quay does not support it; it supports PUSH_ARTIFACT",
 	} {
 		if !strings.HasPrefix(webhook, "url") {
 			webhook = "url: 'https://h.example.com/', " + webhook

@@ -9,49 +9,54 @@ import (
 )
 
 const (
-	lateGarbage = 400      // percent of what is alive that may be garbage …
-	littleTotal = 64 << 20 // … as long as all memory stays below this, or below what limitFor says
-	fewStacks   = 3 << 20  // of stacks: beyond, there are many connections, …
-	crowded     = 8        // … and for each of their stacks' bytes so many less are free to be garbage, which leaves holes between what lives on
-	leastRoom   = 3 << 20  // for garbage, however much is alive
-	marked      = 8        // MiB that may be marked in a second: a percent or two of a core …
-	markedMany  = 40       // … or, with many connections, a few percent
+	gcPercent  = 400      // GOGC: garbage may be this percentage of the live heap …
+	limitLeast = 64 << 20 // … while all memory stays below this, or below limitFor
+	stacksFew  = 3 << 20  // more stack memory than this means many connections
+	// bytes that the limit shrinks for each byte of their stacks, because garbage would
+	// fragment the heap
+	stackWeight          = 8
+	garbageLeast         = 3 << 20 // least room for garbage
+	markPerSecond        = 8       // MiB to mark per second: one or two percent of a core
+	markPerSecondCrowded = 40      // with many connections: a few percent of a core
 )
 
-// collectLate lets garbage lie for longer than Go does by itself where there is room for it: with little alive, Go's own measure has a collection
-// for every few megabytes, which under load is a sixth of all CPU time. A limit keeps the sum low, and moves up with what is alive, so that memory
-// that is needed is never fought for. GOGC and GOMEMLIMIT of the environment go first.
-func collectLate() {
+// tuneGC makes collections rarer than Go's default while little memory is used. With a small live
+// heap, Go's default collects every few megabytes, which takes a sixth of the CPU under load. A
+// memory limit bounds the total. It follows the live heap, so that needed memory never causes
+// constant collections. GOGC and GOMEMLIMIT in the environment disable the tuning. docs/decisions
+// has the measurements.
+func tuneGC() {
 	_, percent := os.LookupEnv("GOGC")
 	_, limit := os.LookupEnv("GOMEMLIMIT")
 	if percent || limit {
 		return
 	}
-	debug.SetMemoryLimit(littleTotal)
-	debug.SetGCPercent(lateGarbage)
-	g := &garbage{limit: littleTotal, at: time.Now(), allocated: inUse().allocated}
+	debug.SetMemoryLimit(limitLeast)
+	debug.SetGCPercent(gcPercent)
+	g := &memoryLimit{limit: limitLeast, at: time.Now(), allocated: readMemoryUse().allocated}
 	g.afterNext()
 }
 
-// garbage moves the limit of memory after each collection. The goroutine of finalizers owns it.
-type garbage struct {
+// memoryLimit adjusts the memory limit after each collection. Only the goroutine of finalizers uses
+// it.
+type memoryLimit struct {
 	limit     int64
-	at        time.Time // of the last collection
-	allocated int64     // since the start, then
+	at        time.Time // when the last collection ended
+	allocated int64     // bytes allocated by then, since the start
 }
 
-// cycle dies with the next collection.
-type cycle struct{ g *garbage }
+// gcCycle is collected by the next cycle, which runs its finalizer.
+type gcCycle struct{ g *memoryLimit }
 
-func (g *garbage) afterNext() {
-	runtime.SetFinalizer(&cycle{g}, func(c *cycle) {
-		c.g.collected(inUse(), time.Now())
+func (g *memoryLimit) afterNext() {
+	runtime.SetFinalizer(&gcCycle{g}, func(c *gcCycle) {
+		c.g.collected(readMemoryUse(), time.Now())
 		c.g.afterNext()
 	})
 }
 
-// collected moves the limit, some distance behind what it should be: moving stops the world for a moment.
-func (g *garbage) collected(m memory, now time.Time) {
+// collected adjusts the limit if it is clearly wrong: setting it stops the world for a moment.
+func (g *memoryLimit) collected(m memoryUse, now time.Time) {
 	rate := float64(m.allocated-g.allocated) / max(now.Sub(g.at).Seconds(), 0.001)
 	g.at, g.allocated = now, m.allocated
 	want := limitFor(m, rate)
@@ -61,27 +66,28 @@ func (g *garbage) collected(m memory, now time.Time) {
 	}
 }
 
-// limitFor leaves what is alive room for as much garbage as is made until marking it all anew is worth it. Where there are many connections, all
-// that is less: they hold much and, once they are there, make little garbage.
-func limitFor(m memory, rate float64) int64 {
-	crowd := max(m.stacks-fewStacks, 0)
-	pace := float64(marked << 20)
+// limitFor returns a limit that leaves room for the garbage of some seconds, so that the cost of
+// marking stays small. With many connections the room is smaller, because they hold much memory and
+// make little garbage.
+func limitFor(m memoryUse, rate float64) int64 {
+	crowd := max(m.stacks-stacksFew, 0)
+	pace := float64(markPerSecond << 20)
 	if crowd > 0 {
-		pace = markedMany << 20
+		pace = markPerSecondCrowded << 20
 	}
-	room := int64(rate*float64(m.alive)/pace) - 2*crowded*crowd
-	return max(littleTotal-crowded*crowd, m.alive+m.beside+min(max(room, leastRoom), 2*m.alive))
+	room := int64(rate*float64(m.alive)/pace) - 2*stackWeight*crowd
+	return max(limitLeast-stackWeight*crowd, m.alive+m.overhead+min(max(room, garbageLeast), 2*m.alive))
 }
 
-// memory is what the runtime holds, in bytes.
-type memory struct {
-	alive     int64 // objects that the last collection found in use
-	beside    int64 // what is not for objects, and what of their pages is lost between them
-	stacks    int64 // of beside
-	allocated int64 // objects, since the start
+// memoryUse is the memory of the runtime, in bytes.
+type memoryUse struct {
+	alive     int64 // objects in use at the last collection
+	overhead  int64 // memory that is not for objects, and fragmentation
+	stacks    int64 // part of overhead
+	allocated int64 // bytes of objects, since the start
 }
 
-func inUse() memory {
+func readMemoryUse() memoryUse {
 	read := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/total:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
@@ -89,5 +95,5 @@ func inUse() memory {
 	}
 	metrics.Read(read)
 	value := func(i int) int64 { return int64(read[i].Value.Uint64()) }
-	return memory{alive: value(0), allocated: value(1), beside: value(2) - value(3) - value(4) - value(5), stacks: value(6)}
+	return memoryUse{alive: value(0), allocated: value(1), overhead: value(2) - value(3) - value(4) - value(5), stacks: value(6)}
 }

@@ -11,12 +11,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// readiness is what /readyz tells. It is ready while traffic can flow: under store.on_failure pass also when the store fails.
+// readiness answers /readyz. bellbuoy is ready while traffic can pass; with store.on_failure pass
+// this includes a failing store.
 type readiness struct {
 	draining atomic.Bool
-	refuse   atomic.Bool // store.on_failure: refuse
+	refuse   atomic.Bool // store.on_failure is refuse
 	store    func() error
-	kept     func() int // events that wait in memory
+	deferred func() int // commits that wait in memory
 }
 
 func (h *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -28,14 +29,14 @@ func (h *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "pushes and deletes are refused, the store fails: "+err.Error(), http.StatusServiceUnavailable)
 	case err != nil:
 		fmt.Fprintf(w, "ok, but the store fails and events wait in memory: %v\n", err)
-	case h.kept() > 0:
-		fmt.Fprintf(w, "ok, but the store fails now and then: %d events wait in memory\n", h.kept())
+	case h.deferred() > 0:
+		fmt.Fprintf(w, "ok, but the store fails now and then: %d events wait in memory\n", h.deferred())
 	default:
 		fmt.Fprintln(w, "ok")
 	}
 }
 
-// healthServer answers /healthz, /readyz and /metrics, for kubelets and Prometheus: without a login.
+// healthServer serves /healthz, /readyz and /metrics for kubelets and Prometheus, without a login.
 func healthServer(ready *readiness, metrics *prometheus.Registry) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

@@ -14,23 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (a *app) indexCommand() *cobra.Command {
+func newIndexCommand(a *app) *cobra.Command {
 	var r indexRequest
 	c := &cobra.Command{Use: "index [UPSTREAM [REPOSITORY…]]", Short: "Read an existing registry (catalog, tags, manifests) into the tag index",
-		Long: "Read an existing registry into the tag index, so that bellbuoy knows the tags of what is deleted and what a moved tag stood on before,\n" +
-			"also of what was pushed before it came. Raises no events. An interrupted run goes on where it stopped.",
+		Long: "Read an existing registry into the tag index, so that events name the tags of deleted artifacts and the earlier digest of a moved tag,\n" +
+			"also for artifacts that were pushed before bellbuoy was installed. Raises no events. An interrupted run continues where it stopped.",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				r.Upstream, r.Repositories = args[0], args[1:]
 			}
-			return a.index(c.Context(), r)
+			return runIndex(c.Context(), a, r)
 		}}
 	c.Flags().BoolVar(&r.Heads, "heads", false, "tags and digests only (a manifest GET counts as a pull at some registries)")
 	return c
 }
 
-func (a *app) index(ctx context.Context, r indexRequest) error {
-	c, err := a.control()
+func runIndex(ctx context.Context, a *app, r indexRequest) error {
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -39,11 +39,11 @@ func (a *app) index(ctx context.Context, r indexRequest) error {
 		return err
 	}
 	defer resp.Body.Close()
-	show := a.progress()
+	show := newProgress(a)
 	var last indexLine
 	err = lines(resp.Body, func(l indexLine) error {
 		if l.Skip != "" {
-			fmt.Fprintln(visible{a.Stderr}, "skipped:", l.Skip)
+			fmt.Fprintln(terminalWriter{a.Stderr}, "skipped:", l.Skip)
 			return nil
 		}
 		last = l
@@ -57,20 +57,20 @@ func (a *app) index(ctx context.Context, r indexRequest) error {
 	case last.Error != "":
 		return errors.New(last.Error)
 	case !last.Done:
-		return errors.New("bellbuoy stopped in the middle; run this again and it goes on from there")
+		return errors.New("bellbuoy stopped; run this again to continue")
 	}
 	fmt.Fprintf(a.Stdout, "repositories: %d, tags read: %d, skipped: %d\n", last.RepositoriesDone, last.Tags, last.Skipped)
 	return nil
 }
 
-// progress is a bar on a terminal, and nothing elsewhere.
+// progress is a progress bar on a terminal, and does nothing elsewhere.
 type progress struct {
 	all  *mpb.Progress
 	bar  *mpb.Bar
-	last atomic.Pointer[indexLine] // the bar draws itself from a goroutine of its own
+	last atomic.Pointer[indexLine] // the bar is drawn by its own goroutine
 }
 
-func (a *app) progress() *progress {
+func newProgress(a *app) *progress {
 	p := &progress{}
 	p.last.Store(&indexLine{})
 	if !terminal(a.Stderr) {

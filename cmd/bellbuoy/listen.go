@@ -12,20 +12,21 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 )
 
-// listeners are the sockets that bellbuoy answers on; nil where one is turned off.
+// listeners are bellbuoy's sockets; nil if turned off.
 type listeners struct {
 	proxy, health, admin net.Listener
-	handed               bool // the proxy's is systemd's, which keeps it open: what connects waits for the next bellbuoy
+	// systemd keeps the proxy's socket open, so new connections wait for the next bellbuoy
+	bySystemd bool
 }
 
-// openListeners takes the sockets that systemd hands over (by FileDescriptorName proxy, health
-// and admin; any other name is the proxy's), and opens the others.
+// openListeners uses the sockets that systemd passes (named proxy, health and admin by
+// FileDescriptorName; any other name is the proxy's) and opens the others.
 func openListeners(c *config.Config) (l listeners, err error) {
 	handed, err := handedOver()
 	if err != nil {
 		return l, err
 	}
-	_, l.handed = handed["proxy"]
+	_, l.bySystemd = handed["proxy"]
 	defer func() {
 		if err != nil {
 			l.close()
@@ -49,7 +50,7 @@ func openListeners(c *config.Config) (l listeners, err error) {
 	return l, nil
 }
 
-// all are those that are open.
+// all returns the open listeners.
 func (l listeners) all() []net.Listener {
 	return slices.DeleteFunc([]net.Listener{l.proxy, l.health, l.admin}, func(l net.Listener) bool { return l == nil })
 }
@@ -60,7 +61,7 @@ func (l listeners) close() {
 	}
 }
 
-// addresses are where bellbuoy listens.
+// addresses returns the addresses of the open listeners.
 func (l listeners) addresses() []netip.AddrPort {
 	var all []netip.AddrPort
 	for _, one := range l.all() {
@@ -76,7 +77,7 @@ type sockets map[string]net.Listener
 func handedOver() (sockets, error) {
 	named, err := activation.ListenersWithNames()
 	if err != nil {
-		return nil, fmt.Errorf("taking the sockets of systemd: %w", err)
+		return nil, fmt.Errorf("using the sockets of systemd: %w", err)
 	}
 	s := sockets{}
 	for name, list := range named {
@@ -86,13 +87,13 @@ func handedOver() (sockets, error) {
 			case (name == "health" || name == "admin") && i == 0:
 				s[name] = l
 			case s["proxy"] == nil:
-				s["proxy"] = l // whatever systemd calls it: by default the name of the unit
+				s["proxy"] = l // any other name, by default that of the unit
 			default:
-				return nil, fmt.Errorf("taking the sockets of systemd: %s is one too many; name them proxy, health and admin (FileDescriptorName=)", name)
+				return nil, fmt.Errorf("using the sockets of systemd: %s is one too many; name them proxy, health and admin (FileDescriptorName=)", name)
 			}
 		}
 	}
-	_ = os.Unsetenv("LISTEN_PID") // they are ours, not a child's
+	_ = os.Unsetenv("LISTEN_PID") // a child must not use them
 	_ = os.Unsetenv("LISTEN_FDS")
 	_ = os.Unsetenv("LISTEN_FDNAMES")
 	return s, nil

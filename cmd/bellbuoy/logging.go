@@ -11,13 +11,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 )
 
-// logSettings are what a reload can change of a logger and of all that are derived from it.
+// logSettings are the settings of all loggers that a reload can change.
 type logSettings struct {
 	level   zap.AtomicLevel
-	console atomic.Bool // lines for a person's eyes, not JSON
+	console atomic.Bool // lines for people instead of JSON
 }
 
-// follow takes the settings of c, whose values config has checked.
+// follow applies the settings of c, which config has checked.
 func (s *logSettings) follow(c config.Log) error {
 	s.console.Store(c.Format == "console")
 	if err := s.level.UnmarshalText([]byte(c.Level)); err != nil {
@@ -26,7 +26,7 @@ func (s *logSettings) follow(c config.Log) error {
 	return nil
 }
 
-// newLogger writes to w.
+// newLogger returns a logger that writes to w.
 func newLogger(c config.Log, w io.Writer) (*zap.Logger, *logSettings, error) {
 	settings := &logSettings{level: zap.NewAtomicLevel()}
 	if err := settings.follow(c); err != nil {
@@ -46,7 +46,7 @@ func newLogger(c config.Log, w io.Writer) (*zap.Logger, *logSettings, error) {
 	}), settings, nil
 }
 
-// logCore writes each entry in the format that the settings name at that time.
+// logCore writes each entry in the current format.
 type logCore struct {
 	settings      *logSettings
 	json, console zapcore.Core

@@ -26,35 +26,37 @@ const (
 	knownPasswords = 64
 )
 
-// logins bounds what guesses of names, passwords and tokens cost and learn: ten failures of an address within a minute,
-// then it has to wait; and few passwords are checked at a time, those of addresses without failures first. Its zero value is
-// not ready; newLogins makes one.
+// logins limits guesses of passwords and tokens. After ten failures within a minute an address has
+// to wait. Only a few passwords are checked at a time, those of addresses without failures first.
+// newLogins makes one.
 type logins struct {
 	mu        sync.Mutex
-	addresses *lru.Cache[netip.Addr, *tries]
+	addresses *lru.Cache[netip.Addr, *clientLogins]
 	busy      int // passwords being checked
 	waiting   waiters
 	came      int // waiters so far
 
-	compare func(hash, password []byte) error       // bcrypt's
-	most    int                                     // passwords checked at a time
-	right   *lru.Cache[[sha256.Size]byte, struct{}] // hash and password that matched: bcrypt takes long on purpose
+	compare func(hash, password []byte) error // bcrypt's
+	most    int                               // passwords checked at a time
+	// matching hashes and passwords, because bcrypt is slow by design
+	right *lru.Cache[[sha256.Size]byte, struct{}]
 }
 
-// tries are an address's logins.
-type tries struct {
-	failed  []time.Time // in the last minute, oldest first
+// clientLogins are the logins of an address.
+type clientLogins struct {
+	failed  []time.Time // of the last minute, oldest first
 	pending int
 }
 
 func newLogins() *logins {
-	addresses, _ := lru.New[netip.Addr, *tries](knownAddresses) // errs for sizes below one only
+	// fails only for sizes below one
+	addresses, _ := lru.New[netip.Addr, *clientLogins](knownAddresses)
 	right, _ := lru.New[[sha256.Size]byte, struct{}](knownPasswords)
 	return &logins{addresses: addresses, right: right, compare: bcrypt.CompareHashAndPassword, most: max(1, runtime.GOMAXPROCS(0)/4)}
 }
 
-// try runs check for a client, unless the client has failed too often: then it says after which time it may try again.
-// Logins that are being checked count as failures until it is known that they are none.
+// try runs check for a client, unless the client has failed too often; after is then when it may
+// try again. A login counts as a failure until its check succeeds.
 func (l *logins) try(client netip.Addr, check func(rank int) bool) (ok bool, after time.Duration) {
 	t, rank, after := l.begin(client, time.Now())
 	if after > 0 {
@@ -64,12 +66,12 @@ func (l *logins) try(client netip.Addr, check func(rank int) bool) (ok bool, aft
 	return check(rank), 0
 }
 
-func (l *logins) begin(client netip.Addr, now time.Time) (t *tries, rank int, after time.Duration) {
+func (l *logins) begin(client netip.Addr, now time.Time) (t *clientLogins, rank int, after time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t, ok := l.addresses.Get(client)
 	if !ok {
-		t = &tries{}
+		t = &clientLogins{}
 		l.addresses.Add(client, t)
 	}
 	for len(t.failed) > 0 && now.Sub(t.failed[0]) >= failuresFor {
@@ -86,7 +88,7 @@ func (l *logins) begin(client netip.Addr, now time.Time) (t *tries, rank int, af
 	return t, rank, failuresFor - now.Sub(t.failed[0])
 }
 
-func (l *logins) end(t *tries, ok bool, now time.Time) {
+func (l *logins) end(t *clientLogins, ok bool, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t.pending--
@@ -95,16 +97,17 @@ func (l *logins) end(t *tries, ok bool, now time.Time) {
 	}
 }
 
-// user is the one with a name and password. It takes as long for names that nobody has as for those that somebody has.
+// user returns the user with a name and password. It takes as long for unknown names as for known
+// ones.
 func (l *logins) user(ctx context.Context, users []config.AdminUser, name, password string, rank int) (found config.AdminUser, ok bool) {
 	dearest := 0
 	for _, u := range users {
 		dearest = max(dearest, costOf(u.PasswordHash.Reveal()))
-		if same(name, u.Name) {
+		if constantTimeEqual(name, u.Name) {
 			found = u
 		}
 	}
-	hash := cmp.Or(found.PasswordHash.Reveal(), nobodysHash(dearest))
+	hash := cmp.Or(found.PasswordHash.Reveal(), dummyHash(dearest))
 	sum := sha256.Sum256([]byte(hash + "\x00" + password))
 	if l.right.Contains(sum) {
 		return found, true
@@ -117,33 +120,34 @@ func (l *logins) user(ctx context.Context, users []config.AdminUser, name, passw
 		l.right.Add(sum, struct{}{})
 		return found, true
 	}
-	for cost := costOf(hash); cost < dearest; cost++ { // 2ⁿ + 2ⁿ + 2ⁿ⁺¹ + … = 2 to the power of the dearest
-		_ = l.compare([]byte(nobodysHash(cost)), []byte(password))
+	// 2ⁿ + 2ⁿ + 2ⁿ⁺¹ + … is 2 to the power of the dearest
+	for cost := costOf(hash); cost < dearest; cost++ {
+		_ = l.compare([]byte(dummyHash(cost)), []byte(password))
 	}
 	return config.AdminUser{}, false
 }
 
-// nobodysHash is a hash of a cost that no password is known for.
-func nobodysHash(cost int) string { return fmt.Sprintf("$2a$%02d$", cost) + strings.Repeat(".", 53) }
+// dummyHash returns a hash of a cost that matches no known password.
+func dummyHash(cost int) string { return fmt.Sprintf("$2a$%02d$", cost) + strings.Repeat(".", 53) }
 
 func costOf(hash string) int {
 	cost, _ := bcrypt.Cost([]byte(hash)) // config has checked it
 	return cost
 }
 
-// same compares in constant time, whatever the lengths.
-func same(a, b string) bool {
+// constantTimeEqual compares in constant time, even if the lengths differ.
+func constantTimeEqual(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return b != "" && subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// waiter waits for its turn to have a password checked.
+// waiter waits until a password may be checked.
 type waiter struct {
 	rank, number int
-	turn         chan struct{} // closed when it has its turn
+	turn         chan struct{} // closed when its turn comes
 }
 
-// waiters is a heap: the lowest rank comes first, among equals who came first.
+// waiters is a heap: the lowest rank first, among equals the oldest.
 type waiters []*waiter
 
 func (w waiters) Len() int { return len(w) }
@@ -154,17 +158,17 @@ func (w waiters) Less(i, j int) bool {
 
 func (w waiters) Swap(i, j int) { w[i], w[j] = w[j], w[i] }
 
-// Push is heap.Interface's.
+// Push implements heap.Interface.
 func (w *waiters) Push(x any) { *w = append(*w, x.(*waiter)) }
 
-// Pop is heap.Interface's.
+// Pop implements heap.Interface.
 func (w *waiters) Pop() any {
 	last := (*w)[len(*w)-1]
 	*w = (*w)[:len(*w)-1]
 	return last
 }
 
-// acquire waits for a turn; false when ctx ended first.
+// acquire waits for a turn; false if ctx ended first.
 func (l *logins) acquire(ctx context.Context, rank int) bool {
 	l.mu.Lock()
 	if l.busy < l.most {
@@ -190,11 +194,11 @@ func (l *logins) acquire(ctx context.Context, rank int) bool {
 		}
 	}
 	l.mu.Unlock()
-	l.release() // the turn came just now
+	l.release() // the turn came at the same time
 	return false
 }
 
-// release gives the turn to who waits first.
+// release passes the turn to the first waiter.
 func (l *logins) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

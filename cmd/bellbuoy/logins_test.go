@@ -37,7 +37,8 @@ func basicAuth(name, password string) string {
 
 const bearer = "Bearer 0123456789012345678901234567890123456789"
 
-// newGate has the users ops (password right, at a cost) and cheap (bcrypt's least cost), and a token.
+// newGate has the users ops (password right, at a cost) and cheap (bcrypt's least cost), and a
+// token.
 func newGate(t *testing.T, cost int) *adminGate {
 	t.Helper()
 	hash := func(cost int) config.Secret {
@@ -61,7 +62,8 @@ func newGate(t *testing.T, cost int) *adminGate {
 	return g
 }
 
-// Ten failures of an address within a minute, by whatever scheme, and it has to wait; others have not.
+// Ten failures of an address within a minute, by whatever scheme, and it has to wait; others have
+// not.
 func TestFailedLogins(t *testing.T) {
 	g := newGate(t, bcrypt.MinCost)
 	synctest.Test(t, func(t *testing.T) {
@@ -105,7 +107,8 @@ func TestFailedLoginsOfANetwork(t *testing.T) {
 	}
 }
 
-// A name that nobody has takes as much work to refuse as one that somebody has, whatever the cost of that one's hash.
+// A name that nobody has takes as much work to refuse as one that somebody has, whatever the cost
+// of that one's hash.
 func TestRefusalsTakeEqualWork(t *testing.T) {
 	g := newGate(t, 9)
 	work := 0
@@ -122,7 +125,8 @@ func TestRefusalsTakeEqualWork(t *testing.T) {
 	}
 }
 
-// The right password has its turn before the guesses of addresses that have failed, however many of them wait.
+// The right password has its turn before the guesses of addresses that have failed, however many of
+// them wait.
 func TestGuessesHoldNobodyUp(t *testing.T) {
 	l := newLogins()
 	l.most = 1
@@ -159,8 +163,8 @@ func (l *logins) waits() int {
 	return len(l.waiting)
 }
 
-// Forty guesses at once from few addresses, and a right password beside them, from an address that has not failed: it waits for
-// few of them, whatever a check takes.
+// Forty guesses at once from few addresses, and a right password beside them, from an address that
+// has not failed: it waits for few of them, whatever a check takes.
 func TestRightPasswordAmongGuesses(t *testing.T) {
 	g := newGate(t, 6)
 	g.logins.most = 1

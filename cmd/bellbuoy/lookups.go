@@ -10,22 +10,24 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// askers is track.Asker on the clients of the configured upstreams. A reload replaces them.
-type askers struct {
+// lookups implements track.Asker with the clients of the configured upstreams. A reload replaces
+// them.
+type lookups struct {
 	byName atomic.Pointer[map[string]*upstream.Client]
 }
 
-func (a *askers) configure(byName map[string]*upstream.Client) { a.byName.Store(&byName) }
+func (a *lookups) configure(byName map[string]*upstream.Client) { a.byName.Store(&byName) }
 
-func (a *askers) of(name string) (*upstream.Client, error) {
+func (a *lookups) of(name string) (*upstream.Client, error) {
 	if c, ok := (*a.byName.Load())[name]; ok {
 		return c, nil
 	}
 	return nil, fmt.Errorf("upstream %s is not configured any more", name)
 }
 
-// Manifest implements track.Asker. The hint of a mirror is not asked with: nobody writes through one.
-func (a *askers) Manifest(ctx context.Context, name, _, repository, reference string) (detect.Found, error) {
+// Manifest implements track.Asker. It ignores the hint of a mirror, because nobody writes through
+// one.
+func (a *lookups) Manifest(ctx context.Context, name, _, repository, reference string) (detect.Found, error) {
 	c, err := a.of(name)
 	if err != nil {
 		return detect.Found{}, err
@@ -41,7 +43,7 @@ func (a *askers) Manifest(ctx context.Context, name, _, repository, reference st
 }
 
 // Read implements track.Asker.
-func (a *askers) Read(ctx context.Context, name, _, repository, digest string) (detect.Found, error) {
+func (a *lookups) Read(ctx context.Context, name, _, repository, digest string) (detect.Found, error) {
 	c, err := a.of(name)
 	if err != nil {
 		return detect.Found{}, err
@@ -57,7 +59,7 @@ func (a *askers) Read(ctx context.Context, name, _, repository, digest string) (
 }
 
 // Chart implements track.Asker.
-func (a *askers) Chart(ctx context.Context, name, tenant, chart, version string) (detect.Found, error) {
+func (a *lookups) Chart(ctx context.Context, name, tenant, chart, version string) (detect.Found, error) {
 	c, err := a.of(name)
 	if err != nil {
 		return detect.Found{}, err
@@ -77,7 +79,7 @@ func (a *askers) Chart(ctx context.Context, name, tenant, chart, version string)
 }
 
 // ChartIndex implements track.Asker.
-func (a *askers) ChartIndex(ctx context.Context, name, tenant string) (io.ReadCloser, error) {
+func (a *lookups) ChartIndex(ctx context.Context, name, tenant string) (io.ReadCloser, error) {
 	c, err := a.of(name)
 	if err != nil {
 		return nil, err

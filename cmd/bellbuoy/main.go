@@ -1,8 +1,24 @@
-// Command bellbuoy stands in front of registries and ChartMuseums and rings when traffic moves past it: it carries requests through
-// unchanged, works out who pushed, pulled or deleted what, and delivers a webhook for it.
+// Command bellbuoy is a reverse proxy in front of registries and ChartMuseums. It forwards requests
+// unchanged, detects pushes, pulls and deletes, and delivers webhooks for them.
 //
-// main does signals and the exit code; run parses the command line; serve builds everything in one straight line (serve.go).
-// Only this package knows all the others: wiring.go translates the configuration into the options of each.
+// Where things are:
+//
+//	main.go            signals, exit codes, the list of commands, and what commands share (app)
+//	serve.go           the command serve: builds everything in one straight line
+//	daemon.go          what serve built, running: start, reload of its parts, drain
+//	reload.go          the command reload, and watching of the configuration's files
+//	wiring*.go         options of each package, made from the configuration
+//	listen.go health.go metrics.go logging.go    listeners, health checks, metrics, the log
+//	admin.go logins.go token.go                  the admin address and its logins
+//	lookups.go selfloop.go datadir.go storewarnings.go gctuning.go    helpers of serve
+//	control_client.go  the client of admin.sock, by which commands talk to the running bellbuoy
+//	control_*.go       the server of admin.sock, by subject
+//	NAME.go            the command NAME: backup, check, deliveries, enable (and disable), events,
+//	                   explain, index, man, ping, preset, redeliver, replay, salvage, status, version
+//	reach.go           check --online
+//	completion.go terminal.go text.go times.go   helpers of commands
+//
+// Only this package imports all others.
 package main
 
 import (
@@ -15,12 +31,14 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/config"
 )
 
 // version is set by the linker (-X main.version=…).
 var version = "dev"
 
-// Exit codes (DESIGN §2).
+// Exit codes.
 const (
 	exitDone   = 0
 	exitFailed = 1
@@ -34,21 +52,21 @@ func main() {
 	os.Exit(code)
 }
 
-// system is what the process has from outside; tests bring their own.
+// system is the process's environment; tests replace it.
 type system struct {
-	Stdin          io.Reader // nil: nobody is there to answer
+	Stdin          io.Reader // nil: there is no input
 	Stdout, Stderr io.Writer
 	LookupEnv      func(string) (string, bool)
 }
 
-// errSilent ends a command with exit code 1 when everything has been said already.
+// errSilent makes a command exit with 1 without another message.
 var errSilent = errors.New("failed")
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, sys system) int {
-	began := false // a command's own code ran: its errors are failures, those before are usage
-	stdout, stderr := sys.Stdout, visible{sys.Stderr}
-	sys.Stdout = visible{stdout}
+	began := false // the command has started: an earlier error is one of usage
+	stdout, stderr := sys.Stdout, terminalWriter{sys.Stderr}
+	sys.Stdout = terminalWriter{stdout}
 	root := newRoot(sys, &began)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -70,34 +88,44 @@ func newRoot(sys system, began *bool) *cobra.Command {
 	app := &app{system: sys}
 	root := &cobra.Command{
 		Use:              "bellbuoy",
-		Short:            "Webhooks for any container registry and ChartMuseum: a reverse proxy that tells what passes",
+		Short:            "Webhooks for any container registry and ChartMuseum, by a reverse proxy",
 		Args:             cobra.NoArgs,
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		PersistentPreRun: func(*cobra.Command, []string) { *began = true },
 		Version:          buildVersion(),
-		RunE:             func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) },
+		RunE:             func(c *cobra.Command, _ []string) error { return runServe(c.Context(), app) },
 	}
 	root.SetVersionTemplate("bellbuoy {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&app.configFlag, "config", "c", "", "configuration `file` (default: $BELLBUOY_CONFIG, ./bellbuoy.yaml, /etc/bellbuoy/bellbuoy.yaml)")
 	root.AddCommand(
 		&cobra.Command{Use: "serve", Short: "Run the proxy (the default command)", Args: cobra.NoArgs,
-			RunE: func(c *cobra.Command, _ []string) error { return app.serve(c.Context()) }},
+			RunE: func(c *cobra.Command, _ []string) error { return runServe(c.Context(), app) }},
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
-		app.checkCommand(), app.talks(app.explainCommand()), app.presetCommand(), app.salvageCommand(),
-		app.talks(app.quotaCommand()), app.talks(app.statusCommand()), app.talks(app.reloadCommand()), app.talks(app.pingCommand()),
-		app.talks(app.switchCommand("enable", "Deliver to a webhook again (also one that answered 410)")),
-		app.talks(app.switchCommand("disable", "Stop delivering to a webhook; its deliveries wait")),
-		app.talks(app.eventsCommand()), app.talks(app.deliveriesCommand()), app.talks(app.redeliverCommand()), app.talks(app.replayCommand()), app.talks(app.backupCommand()), app.talks(app.indexCommand()),
+		newCheckCommand(app), app.withDataDirFlag(newExplainCommand(app)), newPresetCommand(app), newSalvageCommand(app),
+		app.withDataDirFlag(newQuotaCommand(app)), app.withDataDirFlag(newStatusCommand(app)), app.withDataDirFlag(newReloadCommand(app)), app.withDataDirFlag(newPingCommand(app)),
+		app.withDataDirFlag(newSwitchCommand(app, "enable", "Enable a webhook that was disabled by command or by a 410 of its receiver")),
+		app.withDataDirFlag(newSwitchCommand(app, "disable", "Disable a webhook; its deliveries wait until it is enabled")),
+		app.withDataDirFlag(newEventsCommand(app)), app.withDataDirFlag(newDeliveriesCommand(app)), app.withDataDirFlag(newRedeliverCommand(app)), app.withDataDirFlag(newReplayCommand(app)), app.withDataDirFlag(newBackupCommand(app)), app.withDataDirFlag(newIndexCommand(app)),
 	)
-	root.AddCommand(app.manCommand(root))
+	root.AddCommand(newManCommand(app, root))
 	return root
 }
 
-// app is what the commands share.
+// app is shared by all commands.
 type app struct {
 	system
 	configFlag string
-	dataDir    string // --data-dir
+	dataDir    string // the flag --data-dir
+}
+
+// load finds and reads the configuration.
+func (a *app) load() (path string, c *config.Config, w config.Warnings, err error) {
+	path, err = config.Find(a.configFlag, a.LookupEnv)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	c, w, err = config.Load(path, a.LookupEnv)
+	return path, c, w, err
 }

@@ -78,7 +78,7 @@ func TestCommandLine(t *testing.T) {
 		{"check finds all", smallConfig + "  - {name: ci, urll: x}\n", []string{"check"}, 1, []string{`did you mean "url"?`, "bellbuoy.yaml:16:"}, nil},
 		{"check tells warnings beside problems", strings.Replace(smallConfig, "    external_url: https://registry.example.com\n", "", 1) + "  - {name: ci, urll: x}\n", []string{"check"}, 1,
 			[]string{"bellbuoy.yaml:3:5: warning: upstreams[0]: external_url is not set", `did you mean "url"?`, "bellbuoy.yaml: not ok (3 problems, 1 warning)\n"}, nil},
-		{"check of a loop", strings.Replace(smallConfig, ":5000", ":5080", 1), []string{"check"}, 1, []string{"bellbuoy.yaml:4:10: upstreams[0].url: is where bellbuoy itself listens"}, nil},
+		{"check of a loop", strings.Replace(smallConfig, ":5000", ":5080", 1), []string{"check"}, 1, []string{"bellbuoy.yaml:4:10: upstreams[0].url: is an address on which bellbuoy itself listens"}, nil},
 		{"check of addresses", smallConfig + `  - {name: self, url: "http://localhost:5081/x"}
   - {name: metadata, url: "http://169.254.169.254/x"}
   - {name: denied, url: "http://10.1.2.3/x"}
@@ -147,7 +147,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	limited := smallConfig + "projects: [{match: team, quota: {limit: 50GiB}}]\n"
-	if _, stdout, _ := command(t, limited, "explain", "PUT", "/v2/team/app/manifests/v1"); !strings.Contains(stdout, "QUOTA_WARNING or QUOTA_EXCEED besides, where it raises the project team over a level of its quota of 50.0 GiB") {
+	if _, stdout, _ := command(t, limited, "explain", "PUT", "/v2/team/app/manifests/v1"); !strings.Contains(stdout, "also QUOTA_WARNING or QUOTA_EXCEED, if the project team rises over a level of its quota of 50.0 GiB") {
 		t.Errorf("a push to a project with a quota:\n%s", stdout)
 	}
 	if code, _, stderr := command(t, smallConfig, "explain", "GET", "v2/x"); code != 1 || !strings.Contains(stderr, "begins with /") {

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// manCommand writes the manual pages, one for each command. It is for packagers: make man.
-func (a *app) manCommand(root *cobra.Command) *cobra.Command {
+// newManCommand writes manual pages, one for each command, for packagers: make man.
+func newManCommand(a *app, root *cobra.Command) *cobra.Command {
 	return &cobra.Command{Use: "man DIR", Short: "Write the manual pages into a directory", Args: cobra.ExactArgs(1), Hidden: true,
 		RunE: func(_ *cobra.Command, args []string) error { return writeManuals(root, args[0]) }}
 }
@@ -35,7 +35,7 @@ func writeManuals(c *cobra.Command, dir string) error {
 	return nil
 }
 
-// writeManual writes the page of one command in man(7).
+// writeManual writes a command's page in man(7) format.
 func writeManual(w io.Writer, c *cobra.Command) {
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
 	fmt.Fprintf(w, ".TH %s 1 \"\" \"bellbuoy %s\"\n.SH NAME\n%s \\- %s\n", roff(strings.ToUpper(name)), roff(buildVersion()), roff(name), roff(c.Short))
@@ -79,7 +79,7 @@ func orText(text, otherwise string) string {
 	return text
 }
 
-// roff is a text in which nothing means anything to troff.
+// roff escapes a text for troff.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
 	lines := strings.Split(text, "\n")

@@ -17,10 +17,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
-func (a *app) presetCommand() *cobra.Command {
+func newPresetCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "preset [NAME]",
-		Short: "List the presets, or show one as the YAML that it stands for, with a sample of what it sends",
+		Short: "List the presets, or show one as YAML with a sample of its POST",
 		Args:  cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -43,7 +43,7 @@ func (a *app) presetCommand() *cobra.Command {
 
 func listPresets(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PRESET\tFOR\tWHAT IT DOES")
+	fmt.Fprintln(t, "PRESET\tFOR\tDESCRIPTION")
 	for _, name := range presets.Names() {
 		p, _ := presets.Get(name)
 		fmt.Fprintf(t, "%s\t%s\t%s\n", name, p.Title, p.About)
@@ -61,11 +61,11 @@ func showPreset(w io.Writer, p presets.Preset) error {
 		return err
 	}
 	fmt.Fprintf(w, "# %s: %s\n# %s\n", p.Title, p.About, p.Link)
-	fmt.Fprintln(w, "# It needs external_url of the upstream: the consumer looks images up by that name.")
+	fmt.Fprintln(w, "# It needs external_url of the upstream: the consumer identifies images by that name.")
 	for _, need := range p.Needs {
 		fmt.Fprintf(w, "# It needs %s, as %s.\n", needText(need), need.Why)
 	}
-	fmt.Fprintf(w, "%s\n# A sample of what it sends:\n\n%s", written, sample)
+	fmt.Fprintf(w, "%s\n# A sample of its POST:\n\n%s", written, sample)
 	return nil
 }
 
@@ -76,7 +76,7 @@ func needText(n presets.Need) string {
 	return n.Key + " with " + n.Contains
 }
 
-// presetYAML is a webhook that does without the preset what its example does with it.
+// presetYAML returns the webhook of a preset's example, without the preset.
 func presetYAML(p presets.Preset) (string, error) {
 	var webhook, example yaml.MapSlice
 	if err := yaml.Unmarshal([]byte(p.Webhook), &webhook); err != nil {
@@ -93,7 +93,7 @@ func presetYAML(p presets.Preset) (string, error) {
 	return string(out), err
 }
 
-// overlaid is base with the keys of over, also within mappings that both have.
+// overlaid returns base with the keys of over, also within mappings that both have.
 func overlaid(base, over yaml.MapSlice) yaml.MapSlice {
 	out := slices.Clone(base)
 	for _, item := range over {
@@ -113,8 +113,8 @@ func overlaid(base, over yaml.MapSlice) yaml.MapSlice {
 	return out
 }
 
-// presetSample is the POST that the example of a preset makes of a sample event, as far as the
-// format decides it.
+// presetSample returns the POST of a sample event with a preset's example, as far as the format
+// decides it.
 func presetSample(p presets.Preset) (string, error) {
 	w, err := presetWebhook(p)
 	if err != nil {
@@ -137,7 +137,7 @@ func presetSample(p presets.Preset) (string, error) {
 	return out.String(), nil
 }
 
-// presetWebhook is the webhook of a preset's example.
+// presetWebhook returns the webhook of a preset's example.
 func presetWebhook(p presets.Preset) (*config.Webhook, error) {
 	file := "upstreams: [{type: registry, url: 'http://127.0.0.1:5000', external_url: 'https://registry.example.com'}]\n" +
 		"webhooks:\n  - name: " + p.Name + "\n    preset: " + p.Name + "\n    " + strings.ReplaceAll(strings.TrimSpace(p.Example), "\n", "\n    ") + "\n"

@@ -111,7 +111,7 @@ func presetPage(t *testing.T, p presets.Preset) string {
 	for line := range strings.Lines(p.Example) {
 		out.WriteString("    " + line)
 	}
-	out.WriteString("```\n\n- The upstream needs `external_url`: the consumer looks images up by that name.\n")
+	out.WriteString("```\n\n- The upstream needs `external_url`: the consumer identifies images by that name.\n")
 	for _, need := range p.Needs {
 		text := "`" + need.Key + "`"
 		if need.Contains != "" {

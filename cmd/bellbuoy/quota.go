@@ -13,20 +13,20 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) quotaCommand() *cobra.Command {
+func newQuotaCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{Use: "quota [PROJECT]", Short: "What projects use of their quotas", Args: cobra.MaximumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		Long: "What the projects that have a quota use of each upstream: the bytes of their manifests and of the blobs that these name,\n" +
 			"each counted once. What was pushed before the quota was configured, or deleted past bellbuoy, is counted by bellbuoy index.",
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.quota(c.Context(), strings.Join(args, ""), asJSON)
+			return runQuota(c.Context(), a, strings.Join(args, ""), asJSON)
 		}}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-func (a *app) quota(ctx context.Context, project string, asJSON bool) error {
-	c, err := a.control()
+func runQuota(ctx context.Context, a *app, project string, asJSON bool) error {
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,8 @@ import (
 
 const reachHostTimeout = 10 * time.Second
 
-// reachProblems asks every upstream whether it answers and takes the login, and connects to every webhook's host, all at once.
-// It sends nothing to a webhook. nil: all can be reached.
+// reachProblems tests all upstreams (including the login) and connects to the hosts of all
+// webhooks, at the same time. It sends nothing to a webhook. nil: all can be reached.
 func reachProblems(ctx context.Context, w *wiring) error {
 	c := w.config
 	var mu sync.Mutex
@@ -39,9 +39,9 @@ func reachProblems(ctx context.Context, w *wiring) error {
 	for i := range c.Upstreams {
 		u := &c.Upstreams[i]
 		try(fmt.Sprintf("upstreams[%d].url", i), func(ctx context.Context) error {
-			err := w.askers[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum)
+			err := w.lookupClients[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum)
 			if errors.Is(err, upstream.ErrNoLogin) {
-				return nil // it may be meant to have none
+				return nil // an upstream may need no login
 			}
 			return err
 		})
@@ -60,7 +60,8 @@ func reachProblems(ctx context.Context, w *wiring) error {
 	return found
 }
 
-// reachText is what is wrong, with the key that likely mends it. It never shows a URL, whose path may be a secret.
+// reachText describes an error, with the key that likely fixes it. It never shows a URL, whose path
+// may be a secret.
 func reachText(err error) string {
 	text := err.Error()
 	if inURL, ok := errors.AsType[*url.Error](err); ok {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestStartTellsWhatIsWrongWithUpstreams: of a registry and of a ChartMuseum, with credentials and without.
+// TestStartTellsWhatIsWrongWithUpstreams: of a registry and of a ChartMuseum, with credentials and
+// without.
 func TestStartTellsWhatIsWrongWithUpstreams(t *testing.T) {
 	guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, password, _ := r.BasicAuth(); password != "right" {
@@ -25,7 +26,7 @@ func TestStartTellsWhatIsWrongWithUpstreams(t *testing.T) {
 	down := strings.Replace(secure.URL, "https:", "http:", 1)
 	for _, kind := range []string{"registry", "chartmuseum"} {
 		for name, test := range map[string]struct{ url, login, want string }{
-			"no login":    {plain.URL, "", "asks for a login and bellbuoy has none"},
+			"no login":    {plain.URL, "", "asks for a login and upstreams[].credentials is not set"},
 			"wrong login": {plain.URL, "wrong", "the login (credentials) is refused"},
 			"no CA":       {secure.URL, "right", "tls.ca_file names the CA"},
 			"https":       {down, "right", "it speaks https, and url says http"},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,74 +24,76 @@ import (
 
 const settle = 300 * time.Millisecond // editors and kubelets write in several steps
 
-// catchHangups has SIGHUP wait for watch from now on: until then it would end the process.
+// catchHangups queues SIGHUP for watch. Without it, the signal would end the process.
 func catchHangups() (hup chan os.Signal, stop func()) {
 	hup = make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	return hup, func() { signal.Stop(hup) }
 }
 
-// watch reloads on SIGHUP, when a command asks, and when the configuration, or a file that it names, is another than seen. It returns when ctx ends.
-func (b *buoy) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
-	var events <-chan fsnotify.Event // without a watcher nothing ever comes
+// watch reloads on SIGHUP, on request of a command, and when the configuration's files differ from
+// the fingerprint seen. It returns when ctx ends.
+func (d *daemon) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
+	var events <-chan fsnotify.Event // without a watcher it never receives
 	var failures <-chan error
 	files, err := fsnotify.NewWatcher()
 	if err != nil {
-		b.log.Warn("files are not watched; SIGHUP reloads", zap.Error(err))
+		d.log.Warn("files are not watched; SIGHUP reloads", zap.Error(err))
 		files = nil
 	} else {
 		defer files.Close()
 		events, failures = files.Events, files.Errors
 	}
-	b.watchFiles(files)
-	soon := time.NewTimer(0) // a change since the start shows no event
+	d.watchFiles(files)
+	soon := time.NewTimer(0) // a change since the start causes no event
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			seen = b.fingerprint() // before they are read: what changes meanwhile is seen again
-			_, _ = b.reload()
-			b.watchFiles(files)
-		case done := <-b.asked:
-			seen = b.fingerprint()
-			done <- b.answerOf(b.reload())
-			b.watchFiles(files)
+			// taken before the files are read, so that a later change is noticed
+			seen = d.fingerprint()
+			_, _ = d.reload()
+			d.watchFiles(files)
+		case done := <-d.reloadRequests:
+			seen = d.fingerprint()
+			done <- d.answerOf(d.reload())
+			d.watchFiles(files)
 		case <-events:
 			soon.Reset(settle)
 		case err := <-failures:
-			b.log.Warn("watching files", zap.Error(err))
+			d.log.Warn("watching files", zap.Error(err))
 		case <-soon.C:
-			if now := b.fingerprint(); now != seen {
+			if now := d.fingerprint(); now != seen {
 				seen = now
-				_, _ = b.reload()
-				b.watchFiles(files)
+				_, _ = d.reload()
+				d.watchFiles(files)
 			}
 		}
 	}
 }
 
-// watchFiles watches the directories of all files that matter: a file may be replaced, and in Kubernetes a directory of links is. A nil
-// watcher watches nothing.
-func (b *buoy) watchFiles(w *fsnotify.Watcher) {
+// watchFiles watches the directories of all files, because a file may be replaced, and in
+// Kubernetes a directory of links is. It does nothing if the watcher is nil.
+func (d *daemon) watchFiles(w *fsnotify.Watcher) {
 	if w == nil {
 		return
 	}
-	for _, file := range b.files() {
+	for _, file := range d.files() {
 		dir := filepath.Dir(file)
 		if !slices.Contains(w.WatchList(), dir) {
-			_ = w.Add(dir) // a directory that is not there holds nothing that could change
+			_ = w.Add(dir) // a missing directory has nothing that could change
 		}
 	}
 }
 
-func (b *buoy) files() []string { return filesOf(b.path, b.wiring.Load().config) }
+func (d *daemon) files() []string { return filesOf(d.path, d.wiring.Load().config) }
 
 func filesOf(path string, c *config.Config) []string { return append([]string{path}, c.Files()...) }
 
-func (b *buoy) fingerprint() string { return fingerprintOf(b.files()) }
+func (d *daemon) fingerprint() string { return fingerprintOf(d.files()) }
 
-// fingerprintOf tells whether a file is another than before.
+// fingerprintOf returns a hash of the files' contents.
 func fingerprintOf(files []string) string {
 	var s strings.Builder
 	for _, file := range files {
@@ -103,43 +104,44 @@ func fingerprintOf(files []string) string {
 	return s.String()
 }
 
-// reload takes a new configuration, or keeps the old one running. It returns what is wrong with the file, or doubtful.
-func (b *buoy) reload() (config.Warnings, error) {
-	warnings, err := b.takeNext()
-	b.reloads.note(err == nil)
+// reload loads the configuration and applies it, or keeps the old one. It returns the warnings and
+// problems.
+func (d *daemon) reload() (config.Warnings, error) {
+	warnings, err := d.loadNext()
+	d.reloads.note(err == nil)
 	if err != nil {
-		b.log.Error("configuration not reloaded: the old one stays", zap.Strings("problems", strings.Split(err.Error(), "\n")))
+		d.log.Error("configuration not reloaded: the old one stays in use", zap.Strings("problems", strings.Split(err.Error(), "\n")))
 		return warnings, err
 	}
 	for _, w := range warnings {
-		b.log.Warn("configuration", zap.String("warning", w.String()))
+		d.log.Warn("configuration", zap.String("warning", w.String()))
 	}
-	c := b.wiring.Load().config
-	b.log.Info("configuration reloaded", zap.Int("upstreams", len(c.Upstreams)), zap.Int("webhooks", len(c.Webhooks)))
+	c := d.wiring.Load().config
+	d.log.Info("configuration reloaded", zap.Int("upstreams", len(c.Upstreams)), zap.Int("webhooks", len(c.Webhooks)))
 	return warnings, nil
 }
 
-func (b *buoy) takeNext() (config.Warnings, error) {
-	_, next, warnings, err := b.load()
+func (d *daemon) loadNext() (config.Warnings, error) {
+	_, next, warnings, err := d.load()
 	if err != nil {
 		return warnings, err
 	}
-	old := b.wiring.Load()
+	old := d.wiring.Load()
 	warnings = slices.Concat(warnings, config.KeepUntilRestart(old.config, next))
-	w, err := wire(next, b.listeners.addresses)
+	w, err := wire(next, d.listeners.addresses)
 	if err != nil {
 		return warnings, err
 	}
-	if err := b.handler.Configure(w.proxyOptions(b.data)); err != nil {
+	if err := d.handler.Configure(w.proxyOptions(d.data)); err != nil {
 		w.close()
 		return warnings, err
 	}
-	b.use(w)
+	d.use(w)
 	old.close()
-	return warnings, b.logging.follow(next.Log)
+	return warnings, d.logging.follow(next.Log)
 }
 
-// reloadMetrics show how the last reload went. A start counts as one.
+// reloadMetrics reports the last reload. A start counts as one.
 type reloadMetrics struct {
 	ok, at prometheus.Gauge
 	taken  atomic.Bool
@@ -148,9 +150,9 @@ type reloadMetrics struct {
 func newReloadMetrics(registry prometheus.Registerer) *reloadMetrics {
 	m := &reloadMetrics{
 		ok: prometheus.NewGauge(prometheus.GaugeOpts{Name: "bellbuoy_config_reload_success",
-			Help: "Whether the last read of the configuration was taken (1), or the one before stays in use (0)."}),
+			Help: "1 if the last configuration was loaded, 0 if the one before is still in use."}),
 		at: prometheus.NewGauge(prometheus.GaugeOpts{Name: "bellbuoy_config_reload_success_timestamp_seconds",
-			Help: "When a configuration was last taken."}),
+			Help: "When a configuration was last loaded."}),
 	}
 	registry.MustRegister(m.ok, m.at)
 	m.note(true)
@@ -167,42 +169,31 @@ func (m *reloadMetrics) note(taken bool) {
 	m.at.SetToCurrentTime()
 }
 
-// reloadRequest is a command's: the answer comes when the reload is over.
+// reloadRequest is a command's request. The answer is sent when the reload is over.
 type reloadRequest chan<- reloadAnswer
 
-// controlReload has watch reload, so that two reloads never meet.
-func (b *buoy) controlReload(w http.ResponseWriter, r *http.Request) error {
-	done := make(chan reloadAnswer, 1)
-	select {
-	case b.asked <- done:
-	case <-r.Context().Done():
-		return r.Context().Err()
-	}
-	return json.NewEncoder(w).Encode(<-done)
-}
-
-// answerOf is what a reload has to say, in the order of the file.
-func (b *buoy) answerOf(warnings config.Warnings, err error) reloadAnswer {
-	answer := reloadAnswer{File: b.path, Taken: err == nil}
+// answerOf returns the result of a reload, in the order of the file.
+func (d *daemon) answerOf(warnings config.Warnings, err error) reloadAnswer {
+	answer := reloadAnswer{File: d.path, Taken: err == nil}
 	problems, inFile := errors.AsType[config.Problems](err)
 	if err != nil && !inFile {
 		answer.Said = append(answer.Said, err.Error())
 	}
-	for _, p := range inOrder(problems, warnings) {
+	for _, p := range byLine(problems, warnings) {
 		answer.Said = append(answer.Said, p.String())
 	}
-	c := b.wiring.Load().config
+	c := d.wiring.Load().config
 	answer.Upstreams, answer.Webhooks = len(c.Upstreams), len(c.Webhooks)
 	return answer
 }
 
-func (a *app) reloadCommand() *cobra.Command {
-	return &cobra.Command{Use: "reload", Short: "Have the running bellbuoy read its file again; print the problems", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.askForReload(c.Context()) }}
+func newReloadCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "reload", Short: "Make the running bellbuoy reload its configuration; print the problems", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runReload(c.Context(), a) }}
 }
 
-func (a *app) askForReload(ctx context.Context) error {
-	c, err := a.control()
+func runReload(ctx context.Context, a *app) error {
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -214,7 +205,7 @@ func (a *app) askForReload(ctx context.Context) error {
 		fmt.Fprintln(a.Stdout, line)
 	}
 	if !got.Taken {
-		fmt.Fprintf(a.Stdout, "%s: not reloaded; bellbuoy goes on with the configuration that it had\n", got.File)
+		fmt.Fprintf(a.Stdout, "%s: not reloaded; the old configuration stays in use\n", got.File)
 		return errSilent
 	}
 	fmt.Fprintf(a.Stdout, "%s: reloaded (%s, %s)\n", got.File, plural(got.Upstreams, "upstream"), plural(got.Webhooks, "webhook"))

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestReplayAndBackup: a push that happened before its webhook was there reaches it by replay; a backup that was made while bellbuoy ran is what
-// another one starts from.
+// TestReplayAndBackup: a push that happened before its webhook was there reaches it by replay; a
+// backup that was made while bellbuoy ran is what another one starts from.
 func TestReplayAndBackup(t *testing.T) {
 	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -69,7 +69,7 @@ func TestReplayAndBackup(t *testing.T) {
 		{"", []string{"replay", "late", "--since", "1h"}, 1, "Send them? [y/N]", "nothing was sent"},
 		{"no\n", []string{"replay", "late", "--since", "1h"}, 1, "late has missed 1 event since", "nothing was sent"},
 		{"y\n", []string{"replay", "late", "--since", "1h"}, 0, "1 delivery to be sent", ""},
-		{"", []string{"replay", "late", "--since", "1h", "--yes"}, 0, "late has missed nothing", ""},
+		{"", []string{"replay", "late", "--since", "1h", "--yes"}, 0, "late has missed no recorded event", ""},
 	} {
 		var out, errs bytes.Buffer
 		code := run(t.Context(), append(step.args, "-c", r.path), system{Stdin: strings.NewReader(step.answer), Stdout: &out, Stderr: &errs,

@@ -34,10 +34,10 @@ func TestSalvage(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	salvage(0, "The database file is sound.")
+	salvage(0, "The database file is intact.")
 	if err := os.WriteFile(filepath.Join(dir, "bellbuoy.db"), bytes.Repeat([]byte("not a database "), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	salvage(0, "was damaged. 0 rows", "bellbuoy.db.corrupt-", "Some rows are lost of")
-	salvage(0, "The database file is sound.")
+	salvage(0, "was damaged. 0 rows", "bellbuoy.db.corrupt-", "Some rows are lost: ")
+	salvage(0, "The database file is intact.")
 }

@@ -12,17 +12,18 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// errLoop is what an upstream's url is when bellbuoy itself answers there: each request would come back, again and again, until no
-// connection is left.
-var errLoop = errors.New("is where bellbuoy itself listens; it must be the registry's own address")
+// errSelfLoop is the problem of an upstream's url at which bellbuoy itself answers: each request
+// would come back until no connection is left.
+var errSelfLoop = errors.New("is an address on which bellbuoy itself listens; it must be the registry's address")
 
-// checkAddresses refuses upstreams at addresses that bellbuoy listens on, and addresses that its guard lets nobody call.
-// Only addresses that are written as such are looked at: what a name stands for can change.
+// checkAddresses refuses upstreams at addresses that bellbuoy listens on, and webhooks at addresses
+// that the guard denies. It checks only IP addresses and localhost, because the address of a name
+// can change.
 func checkAddresses(c *config.Config, guard *webhook.Guard, own []netip.AddrPort) error {
 	var found config.Problems
 	for i := range c.Upstreams {
 		if loops(c.Upstreams[i].URL, own) {
-			found = append(found, c.Problem(fmt.Sprintf("upstreams[%d].url", i), errLoop.Error()))
+			found = append(found, c.Problem(fmt.Sprintf("upstreams[%d].url", i), errSelfLoop.Error()))
 		}
 	}
 	check := func(path, target string) {
@@ -45,12 +46,12 @@ func checkAddresses(c *config.Config, guard *webhook.Guard, own []netip.AddrPort
 	return found
 }
 
-// declaredBy are the addresses that a configuration says bellbuoy listens on. systemd may hand over others.
+// declaredBy returns the configured addresses on which bellbuoy listens. systemd may pass others.
 func declaredBy(c *config.Config) []netip.AddrPort {
 	return declared(c.Listen, c.Health.Listen, c.Admin.Listen)
 }
 
-// declared are the addresses of the file that are written as IP addresses, or as a port alone.
+// declared returns the addresses that are written as an IP address or as a port alone.
 func declared(listen ...string) (all []netip.AddrPort) {
 	for _, text := range listen {
 		host, digits, err := net.SplitHostPort(text)
@@ -68,7 +69,8 @@ func declared(listen ...string) (all []netip.AddrPort) {
 	return all
 }
 
-// addressOf is where a URL leads; false: its host is a name other than localhost, or there is no URL.
+// addressOf returns the address of a URL; false if the host is a name other than localhost, or if
+// there is no URL.
 func addressOf(target string) (netip.AddrPort, bool) {
 	u, err := url.Parse(target)
 	if err != nil {
@@ -86,7 +88,8 @@ func addressOf(target string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(ip, uint16(port)), ipErr == nil && portErr == nil
 }
 
-// loops reports whether a URL leads to one of the addresses. A name other than localhost is taken for somebody else's.
+// loops reports whether a URL leads to one of the addresses. It treats a name other than localhost
+// as another machine.
 func loops(target string, own []netip.AddrPort) bool {
 	to, ok := addressOf(target)
 	if !ok {

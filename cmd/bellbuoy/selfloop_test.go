@@ -15,8 +15,8 @@ func TestLoopIsRefused(t *testing.T) {
 	}
 	for address, want := range map[string]string{
 		"[::]:5080":      "",
-		"127.0.0.1:5000": "bellbuoy.yaml:4:10: upstreams[0].url: is where bellbuoy itself listens; it must be the registry's own address",
-		"[::]:8081":      "bellbuoy.yaml:7:10: upstreams[1].url: is where bellbuoy itself listens; it must be the registry's own address",
+		"127.0.0.1:5000": "bellbuoy.yaml:4:10: upstreams[0].url: is an address on which bellbuoy itself listens; it must be the registry's address",
+		"[::]:8081":      "bellbuoy.yaml:7:10: upstreams[1].url: is an address on which bellbuoy itself listens; it must be the registry's address",
 	} {
 		got := ""
 		w, err := wire(c, func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort(address)} })

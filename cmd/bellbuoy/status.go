@@ -13,20 +13,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-func (a *app) statusCommand() *cobra.Command {
+func newStatusCommand(a *app) *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "status", Short: "How webhooks, upstreams and the store are doing; exit code 1 when something needs attention", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context(), asJSON) }}
+	c := &cobra.Command{Use: "status", Short: "Show webhooks, upstreams and the store; exit code 1 if something needs attention", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), a, asJSON) }}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-func (a *app) status(ctx context.Context, asJSON bool) error {
-	c, err := a.control()
+func runStatus(ctx context.Context, a *app, asJSON bool) error {
+	c, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -41,7 +40,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 			return err
 		}
 	} else {
-		a.printStatus(&s, time.Now())
+		printStatus(a, &s, time.Now())
 	}
 	if len(s.Attention) > 0 {
 		return errSilent
@@ -49,7 +48,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	return nil
 }
 
-func (a *app) printStatus(s *statusAnswer, now time.Time) {
+func printStatus(a *app, s *statusAnswer, now time.Time) {
 	fmt.Fprintf(a.Stdout, "bellbuoy %s, up %s, configuration %s, %s\n\n", s.Version, lengthOf(now.Sub(s.Started)), s.Config, fullTime(now))
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "WEBHOOK\tSTATE\tSINCE\tSUCCESS\tPENDING\tOLDEST\tDEAD\tCIRCUIT\tNEXT ATTEMPT\tLAST FIRED")
@@ -69,7 +68,7 @@ func (a *app) printStatus(s *statusAnswer, now time.Time) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", u.Name, u.Type, u.URL, state)
 	}
 	_ = t.Flush()
-	a.printStore(&s.Store)
+	printStore(a, &s.Store)
 	if len(s.Attention) == 0 {
 		fmt.Fprintln(a.Stdout, "\nnothing needs attention")
 		return
@@ -80,7 +79,7 @@ func (a *app) printStatus(s *statusAnswer, now time.Time) {
 	}
 }
 
-func (a *app) printStore(s *storeStatus) {
+func printStore(a *app, s *storeStatus) {
 	limit := "no limit"
 	if s.MaxSize > 0 {
 		limit = "of " + bytesText(s.MaxSize)
@@ -110,7 +109,7 @@ func success(w webhookStatus) string {
 	return fmt.Sprintf("%.0f%% of %d", *w.SuccessRate*100, w.Tried)
 }
 
-// fired is when each trigger last fired, the latest first.
+// fired returns when the webhook last got an event of each type, the latest first.
 func fired(last map[detect.Type]time.Time, now time.Time) string {
 	types := slices.SortedFunc(maps.Keys(last), func(x, y detect.Type) int { return last[y].Compare(last[x]) })
 	var parts []string
@@ -123,7 +122,7 @@ func fired(last map[detect.Type]time.Time, now time.Time) string {
 	return strings.Join(parts, ", ")
 }
 
-// bytesText is a number of bytes with one digit behind the point.
+// bytesText formats a number of bytes with one decimal.
 func bytesText(n int64) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%d B", n)
@@ -137,21 +136,4 @@ func bytesText(n int64) string {
 		value, unit = value/(1<<10), u
 	}
 	return fmt.Sprintf("%.1f %s", value, unit)
-}
-
-// webhookNames are those of the running bellbuoy, or else of the file: what a shell completes.
-func (a *app) webhookNames(ctx context.Context) (names []string) {
-	if c, err := a.control(); err == nil && c.call(ctx, http.MethodGet, "/webhooks", nil, nil, &names) == nil {
-		return names
-	}
-	path, err := config.Find(a.configFlag, a.LookupEnv)
-	if err != nil {
-		return nil
-	}
-	if c, _, err := config.Load(path, a.LookupEnv); err == nil {
-		for i := range c.Webhooks {
-			names = append(names, c.Webhooks[i].Name)
-		}
-	}
-	return names
 }

@@ -7,9 +7,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// tellWarnings logs what a store has to say to the operator, and what it adds while ctx lasts: a file can be found damaged while it is in use.
-// The first ones are logged before it returns.
-func tellWarnings(ctx context.Context, log *zap.Logger, warnings func() []string) {
+// logStoreWarnings logs the store's warnings, and new ones while ctx lasts. It logs the first ones
+// before it returns.
+func logStoreWarnings(ctx context.Context, log *zap.Logger, warnings func() []string) {
 	told := 0
 	tell := func() {
 		for _, text := range warnings()[told:] {

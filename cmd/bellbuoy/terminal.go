@@ -6,17 +6,19 @@ import (
 	"unicode/utf8"
 )
 
-// visible writes text of strangers (a receiver's answer, names in a request) so that a terminal shows it and obeys none of it: characters that
-// control it, or that turn the direction of the text, become \u001b and the like, as in JSON. Line ends and tabs stay.
-type visible struct{ io.Writer }
+// terminalWriter makes text from others (a receiver's answer, names in a request) safe for a
+// terminal. It writes control characters, and those that change the direction of text, as \u001b
+// and the like. Line ends and tabs stay.
+type terminalWriter struct{ io.Writer }
 
-func (v visible) Write(p []byte) (int, error) {
+func (v terminalWriter) Write(p []byte) (int, error) {
 	out := make([]byte, 0, len(p)+16)
 	for rest := p; len(rest) > 0; {
 		r, size := utf8.DecodeRune(rest)
 		switch {
-		case r == '\r' && size < len(rest) && rest[size] == '\n': // a line's end
-		case obeyed(r):
+		// A line end of Windows.
+		case r == '\r' && size < len(rest) && rest[size] == '\n':
+		case isControl(r):
 			out = fmt.Appendf(out, `\u%04x`, r)
 		case r == utf8.RuneError && size == 1:
 			out = fmt.Appendf(out, `\x%02x`, rest[0])
@@ -31,8 +33,8 @@ func (v visible) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// obeyed reports whether a terminal does not show a character but does something.
-func obeyed(r rune) bool {
+// isControl reports whether a character controls the terminal or the direction of text.
+func isControl(r rune) bool {
 	switch {
 	case r == '\n', r == '\t':
 		return false

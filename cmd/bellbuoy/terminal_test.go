@@ -12,7 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// TestTerminalObeysNoStranger: what a receiver answers, and what a client is called, is shown and never obeyed.
+// TestTerminalObeysNoStranger: what a receiver answers, and what a client is called, is shown and
+// never obeyed.
 func TestTerminalObeysNoStranger(t *testing.T) {
 	const evil = "\x1b]0;owned\x07\x1b[2J\u009b31mred\u202egnp.exe\r\x7f"
 	dir := t.TempDir()
@@ -38,7 +39,7 @@ func TestTerminalObeysNoStranger(t *testing.T) {
 		var out, errs strings.Builder
 		run(t.Context(), append(args, "--data-dir", dir), system{Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
 		said := out.String() + errs.String()
-		if strings.ContainsFunc(said, obeyed) {
+		if strings.ContainsFunc(said, isControl) {
 			t.Errorf("%q says %q", args, said)
 		}
 		if !strings.Contains(said, `\u001b]0;owned\u0007`) || !strings.Contains(said, `\u202egnp`) {
@@ -55,7 +56,7 @@ func TestTerminalObeysNoStranger(t *testing.T) {
 
 func TestVisible(t *testing.T) {
 	var out strings.Builder
-	n, err := visible{&out}.Write([]byte("a\tb\r\nü€ \xff\x9b \x1b[0m"))
+	n, err := terminalWriter{&out}.Write([]byte("a\tb\r\nü€ \xff\x9b \x1b[0m"))
 	if want := "a\tb\nü€ \\xff\\x9b \\u001b[0m"; out.String() != want || n != 18 || err != nil {
 		t.Errorf("%q, %d, %v", out.String(), n, err)
 	}

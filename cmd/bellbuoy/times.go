@@ -8,10 +8,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 )
 
-// span is a stretch of time as two flags give it.
+// span is a time span from two flags.
 type span struct{ since, until string }
 
-// add puts the span into a query.
+// add adds the span to a query.
 func (s span) add(q url.Values) error {
 	now := time.Now()
 	for _, end := range []struct{ key, text string }{{"since", s.since}, {"until", s.until}} {
@@ -27,10 +27,10 @@ func (s span) add(q url.Values) error {
 	return nil
 }
 
-const timeHelp = "a time of day (15:04), a date (2006-01-02), both, RFC 3339, or a duration that is counted back (2h, 3d)"
+const timeHelp = "a time of day (15:04), a date (2006-01-02), both, RFC 3339, or a duration before now (2h, 3d)"
 
-// timeOf reads a time in the zone of now. A time of day is the last one that has been; a date is its beginning, or its end
-// where the last moment of a stretch is asked for.
+// timeOf parses a time in the zone of now. A time of day is the last such time in the past. A date
+// is its beginning, or its end if last is set.
 func timeOf(text string, now time.Time, last bool) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return t, nil
@@ -57,12 +57,12 @@ func timeOf(text string, now time.Time, last bool) (time.Time, error) {
 	}
 	var d config.Duration
 	if err := d.UnmarshalText([]byte(text)); err != nil {
-		return time.Time{}, fmt.Errorf("%q is no time: write %s", text, timeHelp)
+		return time.Time{}, fmt.Errorf("%q is not a time: write %s", text, timeHelp)
 	}
 	return now.Add(-time.Duration(d)), nil
 }
 
-// fullTime is a time with its zone; "-" for none.
+// fullTime formats a time with its zone; "-" for none.
 func fullTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -70,7 +70,7 @@ func fullTime(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05 MST")
 }
 
-// ago is how long ago something was, in one unit.
+// ago formats how long ago t was, in one unit.
 func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -78,7 +78,7 @@ func ago(t, now time.Time) string {
 	return lengthOf(now.Sub(t)) + " ago"
 }
 
-// lengthOf is a duration in its largest unit.
+// lengthOf formats a duration in its largest unit.
 func lengthOf(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:

@@ -20,8 +20,8 @@ const (
 	longestToken  = 4 << 10
 )
 
-// adminToken returns the token in data_dir/admin.token. It makes a new one where there is none, and where
-// others may have read or chosen it: the file is another user's, or everybody may read or write it.
+// adminToken returns the token in data_dir/admin.token. It makes a new one if there is none, or if
+// others may have read or written the file: another user owns it, or everybody may access it.
 func adminToken(dir string, log *zap.Logger) (string, error) {
 	path := filepath.Join(dir, tokenName)
 	token, known, err := readToken(path)
@@ -32,17 +32,17 @@ func adminToken(dir string, log *zap.Logger) (string, error) {
 	case len(token) >= shortestToken && known == "":
 		return token, nil
 	case known != "":
-		log.Warn("admin.token is replaced by a new one", zap.String("file", path), zap.String("reason", known))
+		log.Warn("admin.token replaced", zap.String("file", path), zap.String("reason", known))
 	}
 	return newToken(path)
 }
 
-// readToken reads a token's file, and says why its content must be taken for known to others; "" where nothing
-// says so. It takes the group's permissions away: in a Kubernetes volume with fsGroup files get them.
+// readToken reads a token's file. known says why others may know the token; "" if there is no such
+// reason. It removes the group's permissions, which a Kubernetes volume with fsGroup adds.
 func readToken(path string) (token, known string, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
-		return "", "", errors.New("it is a symbolic link; remove it, and bellbuoy makes a file")
+		return "", "", errors.New("it is a symbolic link; remove it, and bellbuoy creates a file")
 	}
 	if err != nil {
 		return "", "", err

@@ -2,7 +2,8 @@ package main
 
 import "runtime/debug"
 
-// buildVersion is what the linker was told, else the module's version or the commit that Go recorded.
+// buildVersion returns the version set by the linker, else the module's version or commit that Go
+// recorded.
 func buildVersion() string {
 	if version != "dev" {
 		return version

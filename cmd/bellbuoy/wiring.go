@@ -18,21 +18,23 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// wiring is a configuration translated into the options of every package: all that a reload replaces. Making one touches nothing outside but files.
+// wiring holds the options of every package for one configuration. A reload replaces it. Making one
+// reads files and changes nothing.
 type wiring struct {
-	config    *config.Config
-	set       *notify.Set
-	clients   []*webhook.Client // of the set's webhooks; closed with the wiring
-	upstreams []proxy.Upstream
-	askers    map[string]*upstream.Client
-	verifier  *proxy.Verifier
-	quotas    *quota.Quotas        // nil: no project has one
-	tls       *listen.Certificates // nil: plain HTTP
+	config        *config.Config
+	set           *notify.Set
+	clients       []*webhook.Client // of the set's webhooks; closed with the wiring
+	upstreams     []proxy.Upstream
+	lookupClients map[string]*upstream.Client
+	verifier      *proxy.Verifier
+	quotas        *quota.Quotas        // nil: no project has one
+	tls           *listen.Certificates // nil: plain HTTP
 }
 
-// wire translates c. own are the addresses that bellbuoy listens on, which no webhook may call and which no upstream can be; nil: none.
+// wire makes the wiring of c. own returns the addresses on which bellbuoy listens, which no webhook
+// and no upstream may use; nil: none.
 func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
-	w := &wiring{config: c, askers: map[string]*upstream.Client{}}
+	w := &wiring{config: c, lookupClients: map[string]*upstream.Client{}}
 	guard := newGuard(c, own)
 	if own != nil {
 		if err := checkAddresses(c, guard, own()); err != nil {
@@ -70,7 +72,7 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 			return problemAt(w.config, fmt.Sprintf("upstreams[%d]", i), err)
 		}
 		w.upstreams = append(w.upstreams, target)
-		w.askers[u.Name] = asker
+		w.lookupClients[u.Name] = asker
 	}
 	verifier, err := newVerifier(w.config.Identity.Verify, guard)
 	if err != nil {
@@ -80,18 +82,19 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 	return nil
 }
 
-// close lets go of what only this wiring uses. POSTs in flight end by themselves.
+// close releases what only this wiring uses. POSTs in flight continue.
 func (w *wiring) close() { closeAll(w.clients) }
 
-// data are the running parts that the data plane is connected to. Its zero value is for a handler that only classifies.
-type data struct {
+// dataPlaneParts are the running parts that the proxy uses. The zero value is for a handler that
+// only classifies.
+type dataPlaneParts struct {
 	tracker proxy.Tracker // nil: nothing is observed
 	healthy func() error
 	log     *zap.Logger
 	metrics *proxy.Metrics
 }
 
-func (w *wiring) proxyOptions(d data) proxy.Options {
+func (w *wiring) proxyOptions(d dataPlaneParts) proxy.Options {
 	c := w.config
 	o := proxy.Options{
 		Upstreams:      w.upstreams,
@@ -133,7 +136,7 @@ func (w *wiring) trackerConfig(log *zap.Logger) track.Config {
 		Pull: time.Duration(c.Pull), Repeat: time.Duration(c.Repeat),
 		Visibility: visibility(w.config.Projects),
 		GivenUp: func(upstream, repository, reference string) {
-			log.Warn("intent given up: for 7 days the upstream did not say what became of a push or a delete, and so there is no event of it",
+			log.Warn("intent given up: the outcome of a push or delete stayed unknown for 7 days, so it has no event",
 				zap.String("upstream", upstream), zap.String("repository", repository), zap.String("reference", reference))
 		},
 	}

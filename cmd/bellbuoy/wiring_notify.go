@@ -17,12 +17,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// newGuard is the egress guard of every outbound call but those to upstreams. own are the addresses that bellbuoy listens on; nil: none.
+// newGuard returns the egress guard of all outbound calls except those to upstreams. own returns
+// the addresses on which bellbuoy listens; nil: none.
 func newGuard(c *config.Config, own func() []netip.AddrPort) *webhook.Guard {
 	return webhook.NewGuard(webhook.GuardOptions{Allow: c.Egress.Allow, Deny: c.Egress.Deny, Own: own})
 }
 
-// newWebhooks makes the configured webhooks ready, and the clients that post for them, which the caller closes when they are no longer used.
+// newWebhooks returns the configured webhooks and their clients. The caller closes the clients when
+// they are no longer used.
 func newWebhooks(c *config.Config, guard *webhook.Guard) ([]notify.Webhook, []*webhook.Client, error) {
 	var hooks []notify.Webhook
 	var clients []*webhook.Client
@@ -44,7 +46,8 @@ func newWebhooks(c *config.Config, guard *webhook.Guard) ([]notify.Webhook, []*w
 	return hooks, clients, nil
 }
 
-// newFormat makes a webhook's format ready. A template is tried with a sample of each type that the webhook gets.
+// newFormat returns a webhook's format. A template is tested with a sample of each type that the
+// webhook gets.
 func newFormat(w *config.Webhook) (format.Format, error) {
 	o := w.FormatOptions
 	options := format.Options{Mode: o.Mode, Type: o.Type, Subject: o.Subject, Spec: o.Spec, Template: o.Text, TemplateName: "text", ContentType: o.ContentType}
@@ -76,7 +79,7 @@ func notifyWebhook(w *config.Webhook, f format.Format, client *webhook.Client) n
 		RateLimit: rate.Limit(w.RateLimit.PerSecond()),
 		Group:     notify.Group{Wait: time.Duration(w.Group.Wait), Most: w.Group.Most},
 	}
-	hook.Placeholders, _ = webhook.Placeholders(w.URL.Reveal()) // the client has refused wrong ones
+	hook.Placeholders, _ = webhook.Placeholders(w.URL.Reveal()) // New has refused invalid ones
 	for _, d := range w.Retry {
 		hook.Retry = append(hook.Retry, time.Duration(d))
 	}
@@ -111,7 +114,7 @@ func webhookOptions(w *config.Webhook, guard *webhook.Guard) webhook.Options {
 	for _, s := range w.Signatures {
 		signature := webhook.Signature{Header: s.Header, Algorithm: s.Algorithm, Prefix: s.Prefix, Encoding: s.Encoding, Secret: s.Secret.Reveal()}
 		if s.Algorithm == "token" {
-			signature.Encoding = "" // nothing is encoded
+			signature.Encoding = "" // a token is not encoded
 		}
 		o.Signatures = append(o.Signatures, signature)
 	}

@@ -20,7 +20,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// newUpstream translates one upstream: where the proxy sends requests, and the client of bellbuoy's own questions.
+// newUpstream translates one upstream: the proxy's options, and the client of bellbuoy's own
+// look-ups.
 func newUpstream(u *config.Upstream, c *config.Config, guard *webhook.Guard) (proxy.Upstream, *upstream.Client, error) {
 	target, err := url.Parse(u.URL)
 	if err != nil {
@@ -37,8 +38,8 @@ func newUpstream(u *config.Upstream, c *config.Config, guard *webhook.Guard) (pr
 		}
 	}
 	asker := upstream.New(upstream.Options{
-		URL: target, Host: askedHost(u, external), PathPrefix: u.PathPrefix, Paths: u.Paths, External: external,
-		Transport: askTransport(tlsConfig, c), RealmTransport: realmTransport(guard),
+		URL: target, Host: lookupHost(u, external), PathPrefix: u.PathPrefix, Paths: u.Paths, External: external,
+		Transport: lookupTransport(tlsConfig, c), RealmTransport: realmTransport(guard),
 		Username: u.Credentials.Username, Password: u.Credentials.Password.Reveal(), Realms: u.Credentials.Realms,
 		UserAgent: userAgent(),
 	})
@@ -48,22 +49,24 @@ func newUpstream(u *config.Upstream, c *config.Config, guard *webhook.Guard) (pr
 	}, asker, nil
 }
 
-// askedHost is the Host of bellbuoy's own questions: as users name the upstream, so that token scopes and virtual hosts are the same.
-func askedHost(u *config.Upstream, external *url.URL) string {
+// lookupHost returns the Host of bellbuoy's own look-ups. It is the one that users use, so that
+// token scopes and virtual hosts are the same.
+func lookupHost(u *config.Upstream, external *url.URL) string {
 	if external == nil || u.Host == config.HostUpstream {
 		return ""
 	}
 	return external.Host
 }
 
-func askTransport(t *tls.Config, c *config.Config) *http.Transport {
+func lookupTransport(t *tls.Config, c *config.Config) *http.Transport {
 	return &http.Transport{
 		TLSClientConfig: t, DisableCompression: true, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second,
 		TLSHandshakeTimeout: time.Duration(c.Limits.UpstreamConnect), ResponseHeaderTimeout: 30 * time.Second,
 	}
 }
 
-// realmTransport carries questions to token servers that are not the upstream's own host: they pass the egress guard.
+// realmTransport connects to token servers that are not on the upstream's host. It uses the egress
+// guard.
 func realmTransport(guard *webhook.Guard) *http.Transport {
 	return &http.Transport{
 		DialContext: guard.DialContext, Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second,
@@ -71,7 +74,7 @@ func realmTransport(guard *webhook.Guard) *http.Transport {
 	}
 }
 
-// clientTLS is nil where nothing is configured: the system's roots.
+// clientTLS returns nil if nothing is configured, which means the system's roots.
 func clientTLS(t config.ClientTLS) (*tls.Config, error) {
 	if t == (config.ClientTLS{}) {
 		return nil, nil
@@ -84,7 +87,7 @@ func clientTLS(t config.ClientTLS) (*tls.Config, error) {
 		}
 		out.RootCAs = x509.NewCertPool()
 		if !out.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: %s holds no certificate", t.CAFile)
+			return nil, fmt.Errorf("ca_file: %s contains no certificate", t.CAFile)
 		}
 	}
 	if t.CertFile != "" {
@@ -97,12 +100,14 @@ func clientTLS(t config.ClientTLS) (*tls.Config, error) {
 	return out, nil
 }
 
-// visibility is repo_type of a repository's payloads: that of the first project that matches its first segment, else private.
+// visibility returns the repo_type of a repository: that of the first matching project, else
+// private.
 func visibility(projects []config.Project) func(repository string) string {
 	return func(repository string) string {
 		project := projectOf(repository)
 		for _, p := range projects {
-			if ok, _ := doublestar.Match(p.Match, project); ok { // patterns were checked by config
+			// config has checked the patterns
+			if ok, _ := doublestar.Match(p.Match, project); ok {
 				return p.Visibility
 			}
 		}
@@ -110,7 +115,8 @@ func visibility(projects []config.Project) func(repository string) string {
 	}
 }
 
-// newVerifier checks tokens; nil where none are to be checked. Keys in a file must be there; those of a URL are fetched when the first token comes.
+// newVerifier returns a verifier of tokens; nil if none are configured. A file of keys must exist;
+// keys of a URL are fetched with the first token.
 func newVerifier(v config.Verify, guard *webhook.Guard) (*proxy.Verifier, error) {
 	o := proxy.VerifierOptions{File: v.JWKSFile, Audience: v.Audience, Issuer: v.Issuer}
 	switch {

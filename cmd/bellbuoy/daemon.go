@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/quota"
+	"github.com/bellbuoy/bellbuoy/detect/track"
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/proxy"
+	"github.com/bellbuoy/bellbuoy/proxy/listen"
+	"github.com/bellbuoy/bellbuoy/proxy/upstream"
+)
+
+// daemon is a running bellbuoy. A reload changes wiring and the parts that use configures; all else
+// stays.
+type daemon struct {
+	*app
+	path             string
+	log              *zap.Logger
+	logging          *logSettings
+	started          time.Time
+	reloads          *reloadMetrics
+	reloadRequests   chan reloadRequest // from commands
+	listeners        listeners
+	socket           net.Listener
+	hup              <-chan os.Signal       // SIGHUP
+	startFingerprint string                 // fingerprint of the files that the start read
+	wiring           atomic.Pointer[wiring] // written only by use
+
+	backupStore backupStore // nil: the store is PostgreSQL
+	outbox      *notify.Outbox
+	dispatcher  *notify.Dispatcher
+	tracker     *track.Tracker
+	refusals    *quota.Refusals
+	lookups     *lookups
+	data        dataPlaneParts
+	handler     *proxy.Handler
+	server      *listen.Server
+	health      *http.Server
+	admin       *adminGate // nil: turned off
+	ready       *readiness
+	store       eventStore
+}
+
+// use applies w to the running parts. The handler is configured before that, because that can fail.
+func (d *daemon) use(w *wiring) {
+	d.lookups.configure(w.lookupClients)
+	d.tracker.Configure(w.trackerConfig(d.log))
+	d.refusals.Configure(visibility(w.config.Projects))
+	d.outbox.Configure(w.set)
+	d.outbox.Derive(w.derivers()...)
+	d.dispatcher.Configure(w.set)
+	d.dispatcher.Retain(w.retention(), trims())
+	d.server.Configure(w.serverOptions(d.handler, d.log))
+	d.ready.refuse.Store(w.config.Store.OnFailure == "refuse")
+	if d.admin != nil {
+		d.admin.config.Store(w.config)
+	}
+	d.wiring.Store(w)
+}
+
+// run serves until ctx ends or an essential part fails. Then it drains: /readyz fails, new
+// connections are refused, requests finish, lanes stop after their POSTs, and events in memory are
+// stored. The function is one straight line because this order matters.
+func (d *daemon) run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	decisions, stopDecisions := context.WithCancel(background)
+	defer stopDecisions()
+	lanes, stopLanes := context.WithCancel(background)
+	defer stopLanes()
+
+	var serving, deciding, delivering errgroup.Group
+	must := func(name string, do func() error) func() error {
+		return func() error {
+			err := do()
+			if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, context.Canceled) {
+				stop(fmt.Errorf("%s: %w", name, err))
+				return err
+			}
+			return nil
+		}
+	}
+	delivering.Go(must("storing events", func() error { return d.outbox.Run(background) }))
+	delivering.Go(must("delivering", func() error { return d.dispatcher.Run(lanes) }))
+	deciding.Go(must("deciding events", func() error { return d.tracker.Run(decisions) }))
+	control := newControlServer(background, d)
+	serving.Go(must("serving commands", func() error { return control.Serve(d.socket) }))
+	if d.listeners.health != nil {
+		serving.Go(must("serving health", func() error { return d.health.Serve(d.listeners.health) }))
+	}
+	if d.admin != nil {
+		admin := d.admin.server()
+		defer admin.Close()
+		serving.Go(must("serving admin", func() error { return serveAdmin(admin, d.listeners.admin, d.wiring.Load().config.Admin.TLS) }))
+	}
+	serving.Go(must("serving", func() error { return d.server.Serve(d.listeners.proxy) }))
+	serving.Go(func() error { d.watch(ctx, d.hup, d.startFingerprint); return nil })
+	d.warnUnreachable(ctx)
+	d.log.Info("bellbuoy serves", d.startFields()...)
+
+	<-ctx.Done()
+	failure := context.Cause(ctx)
+	d.ready.draining.Store(true)
+	d.log.Info("bellbuoy drains", zap.Duration("grace", time.Duration(d.wiring.Load().config.ShutdownGrace)))
+	grace, cancel := context.WithTimeout(background, time.Duration(d.wiring.Load().config.ShutdownGrace))
+	defer cancel()
+	// part of the same grace
+	defer time.AfterFunc(time.Duration(d.wiring.Load().config.ShutdownGrace)-lanesGrace, stopLanes).Stop()
+	d.handler.Leave()
+	select {
+	case <-time.After(d.drainDelay()):
+	case <-grace.Done():
+	}
+	if err := d.server.Shutdown(grace); err != nil {
+		d.log.Warn("requests aborted at the end of the grace", zap.Error(err))
+	}
+	stopDecisions()
+	_ = deciding.Wait()
+	stopBackground()
+	_ = delivering.Wait()
+	_ = control.Close()
+	_ = d.health.Close()
+	d.listeners.close() // this ends the remaining servers
+	_ = serving.Wait()
+	d.log.Info("bellbuoy ends")
+	if errors.Is(failure, context.Canceled) {
+		return nil
+	}
+	return failure
+}
+
+// startFields returns the fields of the first log line: the version, and where everything is.
+func (d *daemon) startFields() []zap.Field {
+	c := d.wiring.Load().config
+	fields := []zap.Field{zap.String("version", buildVersion()), zap.String("config", d.path), zap.Stringer("listen", d.listeners.proxy.Addr())}
+	if l := d.listeners.health; l != nil {
+		fields = append(fields, zap.Stringer("health", l.Addr()))
+	}
+	if l := d.listeners.admin; l != nil {
+		fields = append(fields, zap.Stringer("admin", l.Addr()))
+	}
+	return append(fields, zap.String("data_dir", c.DataDir), zap.Bool("tls", c.TLS.On()), zap.Bool("shared_database", c.Database != ""),
+		zap.Int("upstreams", len(c.Upstreams)), zap.Int("webhooks", len(c.Webhooks)))
+}
+
+// drainDelay returns how long connections are still accepted after the stop began. In that time
+// /readyz says 503, and each answer closes its connection.
+func (d *daemon) drainDelay() time.Duration {
+	c := d.wiring.Load().config
+	switch {
+	case d.listeners.bySystemd:
+		return handOver
+	case c.Database == "": // no other replica can take over
+		return 0
+	}
+	return time.Duration(c.ShutdownDelay)
+}
+
+// warnUnreachable warns of each upstream that bellbuoy cannot ask. Its look-ups of unknown outcomes
+// and its index walks need that.
+func (d *daemon) warnUnreachable(ctx context.Context) {
+	w := d.wiring.Load()
+	for i := range w.upstreams {
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, reachHostTimeout)
+			defer cancel()
+			name := w.upstreams[i].Name
+			err := w.lookupClients[name].Reach(ctx, w.upstreams[i].Kind == detect.ChartMuseum)
+			switch {
+			case err == nil || errors.Is(ctx.Err(), context.Canceled):
+			case errors.Is(err, upstream.ErrNoLogin):
+				d.log.Warn("upstream asks for a login and upstreams[].credentials is not set: after a crash bellbuoy cannot look up whether a push or delete happened",
+					zap.String("upstream", name))
+			default:
+				d.log.Warn("upstream cannot be reached for look-ups", zap.String("upstream", name), zap.String("why", reachText(err)))
+			}
+		}()
+	}
+}

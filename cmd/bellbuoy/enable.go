@@ -1,0 +1,24 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
+
+func newSwitchCommand(a *app, name, short string) *cobra.Command {
+	return &cobra.Command{Use: name + " WEBHOOK", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeWebhook,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			if err := c.call(cmd.Context(), http.MethodPost, "/"+name, url.Values{"webhook": {args[0]}}, nil, nil); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.Stdout, "%s: %sd\n", args[0], name)
+			return nil
+		}}
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func newPingCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "ping WEBHOOK", Short: "Send a sample event to one webhook; print status, latency and response", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeWebhook,
+		RunE: func(c *cobra.Command, args []string) error { return runPing(c.Context(), a, args[0]) }}
+}
+
+func runPing(ctx context.Context, a *app, webhook string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	var got pingAnswer
+	if err := c.call(ctx, http.MethodPost, "/ping", url.Values{"webhook": {webhook}}, nil, &got); err != nil {
+		return err
+	}
+	if got.Status != 0 {
+		fmt.Fprintf(a.Stdout, "%d %s in %.1f ms\n", got.Status, http.StatusText(got.Status), got.Millis)
+	}
+	if got.Response != "" {
+		fmt.Fprintln(a.Stdout, strings.TrimRight(got.Response, "\n"))
+	}
+	if !got.OK {
+		if got.Error == "" {
+			return fmt.Errorf("%s did not accept the event", webhook)
+		}
+		return errors.New(oneLine(got.Error))
+	}
+	return nil
+}

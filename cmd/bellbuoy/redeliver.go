@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newRedeliverCommand(a *app) *cobra.Command {
+	var webhook, since string
+	var states []string
+	c := &cobra.Command{Use: "redeliver [ID…]", Short: "Deliver again: single deliveries, or those of a webhook",
+		Example: "  bellbuoy redeliver 4711\n  bellbuoy redeliver --webhook deploy --since 2h --state dead",
+		RunE: func(c *cobra.Command, args []string) error {
+			return runRedeliver(c.Context(), a, args, webhook, since, states)
+		}}
+	c.Flags().StringVar(&webhook, "webhook", "", "deliveries of this webhook")
+	c.Flags().StringVar(&since, "since", "", "deliveries created since then: "+timeHelp)
+	c.Flags().StringSliceVar(&states, "state", []string{"dead"}, "deliveries in these states: dead, delivered, pending")
+	_ = c.RegisterFlagCompletionFunc("webhook", a.completeWebhooks)
+	_ = c.RegisterFlagCompletionFunc("state", completeStates)
+	return c
+}
+
+func runRedeliver(ctx context.Context, a *app, ids []string, webhook, since string, states []string) error {
+	var r redeliverRequest
+	for _, text := range ids {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not the id of a delivery", text)
+		}
+		r.IDs = append(r.IDs, id)
+	}
+	if len(r.IDs) == 0 {
+		if webhook == "" {
+			return errors.New("give ids of deliveries, or --webhook")
+		}
+		r.Webhook, r.States = webhook, states
+		if since != "" {
+			t, err := timeOf(since, time.Now(), false)
+			if err != nil {
+				return fmt.Errorf("--since %w", err)
+			}
+			r.Since = t
+		}
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	var got countAnswer
+	if err := c.call(ctx, http.MethodPost, "/redeliver", nil, r, &got); err != nil {
+		return err
+	}
+	if len(r.IDs) > 0 && got.Count < len(r.IDs) {
+		return fmt.Errorf("%s to be delivered again; the others do not exist or are parked", deliveriesText(got.Count))
+	}
+	fmt.Fprintf(a.Stdout, "%s to be delivered again\n", deliveriesText(got.Count))
+	return nil
+}
+
+func deliveriesText(n int) string {
+	if n == 1 {
+		return "1 delivery"
+	}
+	return fmt.Sprintf("%d deliveries", n)
+}
