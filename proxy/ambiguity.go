@@ -8,10 +8,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/carry"
 )
 
-// unambiguous tells whether a request means the same to every hop. RFC 9110 lets Connection
-// name any header as one to be dropped: one that decides what the request means must not be
-// (who dropped it would hand on another request than was sent). A target that is no path ("PRI
-// *" of HTTP/2 without TLS) means nothing here.
+// unambiguous reports whether a request means the same to every hop. RFC 9110 lets Connection
+// name any header as one to be dropped: it must not name a header that decides what the request
+// means, or the next hop would get another request. A target that is no path ("PRI *" of HTTP/2
+// without TLS) means nothing here.
 func unambiguous(r *http.Request, identityHeader string) bool {
 	if r.ProtoMajor > 1 && !wellFormed(r) {
 		return false
@@ -29,8 +29,8 @@ func unambiguous(r *http.Request, identityHeader string) bool {
 	return true
 }
 
-// wellFormed tells of an HTTP/2 request what net/http lets pass: hosts have a field of their
-// own there, so no target names one, and a length is told once and kept to.
+// wellFormed reports whether an HTTP/2 request has what net/http does not check: a target without a
+// host, which has a field of its own there, and at most one length, which is that of the body.
 func wellFormed(r *http.Request) bool {
 	if !strings.HasPrefix(r.RequestURI, "/") {
 		return false
@@ -39,13 +39,13 @@ func wellFormed(r *http.Request) bool {
 	return len(length) == 0 || len(length) == 1 && length[0] == strconv.FormatInt(r.ContentLength, 10)
 }
 
-// breaksLines tells whether a character would end a request's path early. HTTP/2 can carry some
+// breaksLines reports whether a character would end a request's path early. HTTP/2 can carry some
 // of these where HTTP/1.1 cannot.
 func breaksLines(c rune) bool { return c <= ' ' || c == 0x7f }
 
 func breaksHosts(c rune) bool { return breaksLines(c) || strings.ContainsRune(`/\?#@,"<>`, c) }
 
-// decisive tells whether a header decides what a request means. name is canonical.
+// decisive reports whether a header decides what a request means. name is canonical.
 func decisive(name string) bool {
 	switch name {
 	case "Accept", "Authorization", "Cookie", "Expect", "Host", "If-Match", "If-Modified-Since", "If-None-Match", "Range", "User-Agent", "X-Request-Id":

@@ -24,8 +24,8 @@ func wholeRange(s string) bool {
 	return ok && err == nil && err2 == nil && n >= 0 && of == n+1
 }
 
-// contentDigest is the digest that an answer names; "" where it names none, or what cannot be
-// one. Algorithms that bellbuoy cannot compute are digests all the same.
+// contentDigest is the digest that an answer names; "" where it names none, or a value that
+// cannot be one. Digests of algorithms that bellbuoy cannot compute are digests, too.
 func contentDigest(h http.Header) string {
 	d := h.Get("Docker-Content-Digest")
 	if plainDigest(d) {
@@ -38,8 +38,8 @@ func contentDigest(h http.Header) string {
 	return d
 }
 
-// plainDigest tells of nearly every digest that it is one, without the regular expressions of
-// all the others.
+// plainDigest reports whether a digest is a SHA-256. Nearly all are, and this takes no regular
+// expression.
 func plainDigest(d string) bool {
 	sum, ok := strings.CutPrefix(d, "sha256:")
 	if !ok || len(sum) != 64 {
@@ -53,7 +53,7 @@ func plainDigest(d string) bool {
 	return true
 }
 
-// maxContentType bounds a Content-Type that is looked at.
+// maxContentType is the length of the longest Content-Type that is read.
 const maxContentType = 512
 
 // mediaType is a Content-Type without its parameters; "" where it is too long to be one.
@@ -72,8 +72,8 @@ func mediaType(h http.Header) string {
 	return bounded(strings.TrimSpace(t), 255)
 }
 
-// plainType tells of nearly every Content-Type of a registry that it stands for itself: no
-// parameters, nothing that would be written in another way.
+// plainType reports whether a Content-Type is a media type as it should be written, without
+// parameters. Nearly all of a registry's are.
 func plainType(v string) bool {
 	if strings.Count(v, "/") != 1 {
 		return false

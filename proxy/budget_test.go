@@ -12,15 +12,15 @@ import (
 // TestOneClientLeavesRoom: a client that sends many long bodies, packed or not, takes its part
 // of the memory and no more, by capacity; others have theirs, and small bodies have their own.
 func TestOneClientLeavesRoom(t *testing.T) {
-	h := &Handler{kept: newBudget()}
-	h.kept.large.most, h.kept.large.mostOfClient = 12<<20, 4<<20
-	h.kept.small.most, h.kept.small.mostOfClient = 4<<20, 1<<20
+	h := &Handler{budget: newBudget()}
+	h.budget.large.most, h.budget.large.mostOfClient = 12<<20, 4<<20
+	h.budget.small.most, h.budget.small.mostOfClient = 4<<20, 1<<20
 	long, small := make([]byte, 1<<20), make([]byte, smallBody/2)
 	var packed bytes.Buffer
 	zw := gzip.NewWriter(&packed)
 	_, _ = zw.Write(long)
 	_ = zw.Close()
-	var all []*kept
+	var all []*bodyCopy
 	keep := func(address, encoding string, body []byte) detect.Body {
 		k := h.keeping(detect.MaxManifest, -1, encoding, address)
 		for piece := range slices.Chunk(body, 1000) {
@@ -69,7 +69,7 @@ func TestOneClientLeavesRoom(t *testing.T) {
 	for _, k := range all {
 		k.release()
 	}
-	if p := h.kept; p.large.used+p.small.used != 0 || len(p.large.byClient)+len(p.small.byClient) != 0 {
+	if p := h.budget; p.large.used+p.small.used != 0 || len(p.large.byClient)+len(p.small.byClient) != 0 {
 		t.Errorf("not given back: %+v %+v", p.large, p.small)
 	}
 }

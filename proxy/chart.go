@@ -14,7 +14,7 @@ import (
 type chartReading struct {
 	body *io.PipeWriter
 	done chan struct{}
-	up   detect.Upload // once done is closed
+	up   detect.Upload // to be read once done is closed
 }
 
 // chartCost is the memory that the reading of one upload takes: what unpacks it, and a
@@ -36,7 +36,7 @@ func readChart(x *exchange) *chartReading {
 	return c
 }
 
-// write hands on a piece, and returns when it was read. A nil chartReading reads nothing.
+// write passes on a piece, and returns when it was read. A nil chartReading reads nothing.
 func (c *chartReading) write(p []byte) {
 	if c != nil && len(p) > 0 {
 		_, _ = c.body.Write(p)

@@ -6,8 +6,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Classify says where a request would go and what it would be taken for, without sending it;
-// upstream "" where it would be answered with 404.
+// Classify returns where a request would go and what it means, without sending it. upstream is ""
+// where the answer would be 404.
 func (h *Handler) Classify(r *http.Request) (upstream string, request detect.Request) {
 	g := h.now.Load()
 	path := detect.CleanPath(r.URL.Path)

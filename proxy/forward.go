@@ -12,10 +12,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// forwarded is what is known of the client's end of the connection: by bellbuoy itself and,
-// where the peer is a trusted proxy, by its word.
+// forwarded is the client's end of the connection: as bellbuoy sees it and, where the peer is a
+// trusted proxy, as its headers say.
 type forwarded struct {
-	peer    netip.Addr // who connected; zero where it is no IP address (a Unix socket)
+	peer    netip.Addr // the other end of the connection; zero where it is no IP address (a Unix socket)
 	behind  bool       // peer is the source that a PROXY header names
 	trusted bool       // peer is one of the trusted proxies; never true where behind is
 	address string     // of the client, without port
@@ -48,8 +48,8 @@ func (g *generation) seen(r *http.Request) forwarded {
 	return f
 }
 
-// believe takes a trusted proxy's word. X-Forwarded-* goes before Forwarded: proxies that send
-// both keep the former up to date.
+// believe takes what a trusted proxy's headers say. X-Forwarded-* goes before Forwarded:
+// proxies that send both keep the former up to date.
 func (f *forwarded) believe(h http.Header, trusted []netip.Prefix) {
 	element := firstElement(h.Get("Forwarded"))
 	if list := h.Values("X-Forwarded-For"); len(list) > 0 {
@@ -85,8 +85,8 @@ func ClientNetwork(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	return listen.Network(client)
 }
 
-// clientAddress is the last address of the list that is not a trusted proxy: whatever stands
-// before it was written by somebody who is not trusted.
+// clientAddress is the last address of the list that is not a trusted proxy's: the entries
+// before it were not written by a trusted proxy.
 func clientAddress(list []string, trusted []netip.Prefix, otherwise string) string {
 	found := otherwise
 	for _, entry := range slices.Backward(list) {
@@ -113,8 +113,8 @@ func addressIn(s string) netip.Addr {
 	return netip.Addr{}
 }
 
-// schemeFor is the scheme that the client sees (DESIGN §4.3): a trusted peer's word; else https
-// where this connection is TLS or the host is that of an external_url with https; else http.
+// schemeFor is the scheme that the client sees: the one that a trusted peer names; else https where
+// this connection is TLS or the host is that of an external_url with https; else http.
 func (f *forwarded) schemeFor(rt *route, r *http.Request) string {
 	switch {
 	case f.scheme != "":
@@ -127,7 +127,7 @@ func (f *forwarded) schemeFor(rt *route, r *http.Request) string {
 	return "http"
 }
 
-// external is how payloads name the upstream (DESIGN §3 external_url).
+// external is how payloads name the upstream: external_url, or what the client called it.
 func (f *forwarded) external(rt *route, scheme string) detect.External {
 	switch {
 	case rt.External != nil:
@@ -196,7 +196,7 @@ func anyForwarding(h http.Header, identityHeader string) bool {
 	return identityHeader != "" && h.Get(identityHeader) != ""
 }
 
-// firstElement are the parameters of the first element of a Forwarded header.
+// firstElement returns the parameters of the first element of a Forwarded header.
 func firstElement(v string) map[string]string {
 	found := map[string]string{}
 	for _, pair := range strings.Split(firstOf(v), ";") {
@@ -207,7 +207,7 @@ func firstElement(v string) map[string]string {
 	return found
 }
 
-// forwardedFor are the for= nodes of a Forwarded header, in order.
+// forwardedFor returns the for= nodes of a Forwarded header, in order.
 func forwardedFor(v string) []string {
 	var nodes []string
 	for _, element := range strings.Split(v, ",") {
@@ -221,8 +221,8 @@ func firstOf(list string) string {
 	return strings.TrimSpace(first)
 }
 
-// plausibleHost tells whether s may be a host with or without port: it will stand in headers
-// and payloads.
+// plausibleHost reports whether s may be a host with or without port: it will stand in headers and
+// payloads.
 func plausibleHost(s string) bool {
 	return s != "" && len(s) <= 255 && strings.IndexFunc(s, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(".-_:[]", c)

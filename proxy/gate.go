@@ -39,7 +39,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	op      *detect.Operation // nil once closed
-	sent    kept
+	sent    bodyCopy
 	chart   *chartReading // of a chart's upload; nil: there is no memory for it
 	told    bool          // the Tracker was told of the intent
 	intent  *track.Intent

@@ -39,7 +39,7 @@ func TestAnAbandonedGateKeepsNothing(t *testing.T) {
 		if err != carry.ErrAnswered || string(rest) != body[first:len(body)-1] {
 			t.Errorf("after %d bytes: %q, %v", first, rest, err)
 		}
-		if used := x.g.h.kept.small.used; used != 0 || g.sent.size != int64(first) {
+		if used := x.g.h.budget.small.used; used != 0 || g.sent.size != int64(first) {
 			t.Errorf("after %d bytes: %d bytes of the budget are taken, %d were kept", first, used, g.sent.size)
 		}
 	}

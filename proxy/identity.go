@@ -21,9 +21,9 @@ type Identity struct {
 	Header string
 	// Claims of a Bearer token that may hold the name, in order; dots lead into objects.
 	Claims []string
-	// Verify checks tokens' signatures. Nil: a token's name needs the upstream's word.
+	// Verify checks tokens' signatures. Nil: a token's name counts if the upstream vouches for it.
 	Verify *Verifier
-	// TrustClaims believes names although the upstream asks nobody for credentials.
+	// TrustClaims believes names although the upstream asks for no credentials.
 	TrustClaims bool
 }
 
@@ -32,8 +32,8 @@ type Identity struct {
 type identification struct {
 	x         *exchange
 	asking    *probe        // asks the upstream whether it vouches for the name; nil: it is not asked
-	through   *probe        // of the token server, with a made-up login; nil: the name does not come from the login that fetched a token
-	fetches   *fetchedToken // what is known of the token that the answer holds; nil: the request fetches none
+	through   *probe        // asks the token server with a made-up login; nil: the name is not that of a login that fetched a token
+	fetches   *fetchedToken // of the token in the answer; nil: the request fetches none
 	unsure    bool          // it is not known whether the upstream vouches for the name
 	forbidden bool          // the upstream vouches for the name if it answers 2xx
 }
@@ -67,7 +67,7 @@ func setName(op *detect.Operation, name string, vouched bool) {
 	}
 }
 
-// word is what is known of whether the upstream vouches for names.
+// word is what is known about the upstream: whether it vouches for names.
 func (n *identification) word(op *detect.Operation) detect.Word {
 	return n.x.g.h.evidence.Word(op.Upstream, op.Repository, op.Action.Access(), time.Now())
 }
@@ -119,15 +119,15 @@ func certificateName(r *http.Request) string {
 
 func commonName(c *x509.Certificate) string { return c.Subject.CommonName }
 
-// probe is one question to an upstream: do you let anybody in?
+// probe is one question to an upstream: whether it lets a stranger in.
 type probe struct {
 	done    chan struct{}
 	at      time.Time
 	refuses bool // of a token server: it refuses a made-up login; read after done
 }
 
-// refused reports whether a token server has refused a made-up login. A nil probe is of a name
-// that came without one.
+// refused reports whether a token server has refused a made-up login, or none was involved: a nil
+// probe.
 func (p *probe) refused() bool { return p == nil || !p.pending() && p.refuses }
 
 // await waits for the answer, within its time. A nil probe has none.
@@ -188,7 +188,7 @@ func (n *identification) ask(op *detect.Operation) *probe {
 	return p
 }
 
-// probe asks the upstream. as is the action that its answer tells of.
+// probe asks the upstream. Its answer is evidence about the action as.
 func (n *identification) probe(p *probe, key probeKey, method, uri string, as detect.Action) {
 	x := n.x
 	defer close(p.done)
@@ -201,10 +201,11 @@ func (n *identification) probe(p *probe, key probeKey, method, uri string, as de
 	})
 }
 
-// anonymously is the question that tells whether anybody might have done what the client does:
-// a read as HEAD of the same (a chart's as GET); a chart's write as POST of nothing; a write to
-// a repository as the end of an upload that nobody began, without body and digest: it can
-// complete nothing and creates nothing, whoever lets it in. method "" is no question.
+// anonymously is the request that shows whether a stranger might have done what the client
+// does: for a read, HEAD of the same (GET of a chart); for a chart's write, POST of nothing;
+// for a write to a repository, the end of an upload that was never begun, without body and
+// digest: it completes nothing and creates nothing, even where it is let in. method "" is no
+// request.
 func (n *identification) anonymously(op *detect.Operation) (method, uri string, as detect.Action) {
 	x := n.x
 	switch a := op.Action; a {
@@ -264,7 +265,7 @@ func (n *identification) succeeded(op *detect.Operation) {
 	}
 }
 
-// vouch waits for the upstream's word about the name, if it is still out, and takes it.
+// vouch waits until it is known whether the upstream vouches for the name, and takes that.
 func (n *identification) vouch(op *detect.Operation) {
 	if op.Client.Claimed == "" || n.asking == nil && n.through == nil {
 		return

@@ -20,10 +20,10 @@ func (x *exchange) keepInFront(h http.Header) {
 }
 
 // inFront is an address of the upstream as the client reaches it: under the scheme and host
-// that the client uses, and without the path of the upstream's URL. It stays as it is where it
-// names another host, where its query is signed for the host that it names, and where its path
-// would not be routed to the same upstream, of which bellbuoy then warns if it is told to.
-// Everything behind the host and that path stays, byte for byte.
+// that the client uses, and without the path of the upstream's URL. An address stays as it is
+// if it names another host, if its query is signed for its host, or if its path would not be
+// routed to the same upstream; of the last bellbuoy warns where warn is set. Everything behind
+// the host and that path stays, byte for byte.
 func (x *exchange) inFront(address string, warn bool) string {
 	scheme, host, target, absolute := cutAddress(address)
 	switch {
@@ -59,8 +59,7 @@ func cutAddress(address string) (scheme, host, target string, absolute bool) {
 }
 
 // upstreamItself reports whether a scheme and host in an answer are the upstream's own, or the
-// host is that by which the client called it: an upstream may not know by which scheme clients
-// come.
+// host is the one that the client named: an upstream may not know which scheme clients use.
 func (x *exchange) upstreamItself(scheme, host string) bool {
 	own := x.route.URL
 	if (scheme == "" || scheme == own.Scheme) && strings.EqualFold(bare(host, portOf(own.Scheme)), bare(own.Host, portOf(own.Scheme))) {
@@ -117,8 +116,8 @@ func (x *exchange) routedHere(target string) bool {
 	return x.g.find(x.fwd.host, path) == x.route
 }
 
-// warnAstray warns, once for each upstream, of an address in its answers that leads to another
-// one, or nowhere.
+// warnAstray warns, once for each upstream, of an address in its answers that does not lead
+// back to it.
 func (x *exchange) warnAstray(target string) {
 	if x.route.astray.Swap(true) {
 		return
@@ -131,7 +130,7 @@ func (x *exchange) warnAstray(target string) {
 		zap.String("upstream", x.route.Name), zap.String("path", bounded(path, 256)), zap.String("key", "upstreams[].paths"))
 }
 
-// linksInFront does for each <address> of a Link header what inFront does.
+// linksInFront is a Link header with each <address> as inFront has it.
 func (x *exchange) linksInFront(link string) string {
 	var b strings.Builder
 	for {

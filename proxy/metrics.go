@@ -25,7 +25,7 @@ type Metrics struct {
 	by map[string]*meters // by upstream; they survive reloads
 }
 
-// NewMetrics registers the metrics. A nil Registerer keeps them to themselves.
+// NewMetrics registers the metrics. With a nil Registerer they are only counted.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	by := []string{"upstream", "operation"}
 	class := append(by[:2:2], "class")
@@ -57,7 +57,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 const classes = 6 // 1xx to 5xx; 0 is none
 
-// meters are one upstream's, found without hashing labels.
+// meters are the metrics of one upstream, found without hashing labels.
 type meters struct {
 	m        *Metrics
 	upstream string
@@ -65,7 +65,7 @@ type meters struct {
 	at       [detect.Actions][classes]atomic.Pointer[meter]
 }
 
-// meter is that of one operation and status class.
+// meter has the metrics of one operation and status class.
 type meter struct {
 	requests, requestBytes, responseBytes prometheus.Counter
 	duration, firstByte                   prometheus.Observer
@@ -122,7 +122,7 @@ func (x *exchange) count() {
 	}
 }
 
-// status is that which the client got, or 499 where it was gone.
+// status is the one that the client got, or 499 where it was gone.
 func (x *exchange) status() int {
 	return cmp.Or(x.wire.Answer.Status(), statusClientGone)
 }

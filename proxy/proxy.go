@@ -11,7 +11,7 @@
 //	  write             PUT and DELETE of manifests, POST and DELETE of charts (write.go): its gate
 //	                    withholds the last byte until the intent is committed (gate.go), a lookup asks
 //	                    what stands there now (lookup.go), and the answer waits until the event is there
-//	refusal             what bellbuoy answers itself when the upstream does not (refusal.go)
+//	failure             what bellbuoy answers itself when the upstream does not (errors.go)
 //
 // One rule stands above the rest: observing never breaks or delays a transfer. Every call into
 // detect is guarded (guard.go): a panic there is counted and logged, and the request goes on.
@@ -57,8 +57,8 @@ type Observer interface {
 
 // Intents are the writes that are on their way.
 type Intents interface {
-	// Intend commits what a write is about to do. On a failure of the store it returns an intent that is in memory
-	// only, and an error that wraps detect.ErrStore.
+	// Intend commits what a write is about to do. On a failure of the store it returns an
+	// intent that is in memory only, and an error that wraps detect.ErrStore.
 	Intend(ctx context.Context, op *detect.Operation) (*track.Intent, error)
 	// Settle turns an intent into its event or none, by a clear answer (2xx to 4xx).
 	Settle(ctx context.Context, in *track.Intent, op *detect.Operation) error
@@ -95,7 +95,8 @@ type Asker interface {
 type Options struct {
 	// Upstreams in the order of the configuration. At least one.
 	Upstreams []Upstream
-	// TrustedProxies are the peers whose X-Forwarded-*, Forwarded and identity headers are believed.
+	// TrustedProxies are the peers whose X-Forwarded-*, Forwarded and identity headers are
+	// believed.
 	TrustedProxies []netip.Prefix
 	// Identity says where the operator's name comes from.
 	Identity Identity
@@ -103,15 +104,16 @@ type Options struct {
 	Limits Limits
 	// Refuse answers writes with 503 where their event cannot be kept (store.on_failure: refuse).
 	Refuse bool
-	// StoreHealthy returns an error while the store is known to be down. It must not block. Nil: always healthy.
+	// StoreHealthy returns an error while the store is known to be down. It must not block.
+	// Nil: always healthy.
 	StoreHealthy func() error
-	// Tracker is told what happens. Required.
+	// Tracker gets what happens. Required.
 	Tracker Tracker
-	// Log gets warnings. Nil: nobody.
+	// Log gets warnings. Nil: nothing is logged.
 	Log *zap.Logger
-	// Access gets a line for each request. Nil: nobody.
+	// Access gets a line for each request. Nil: nothing is logged.
 	Access *zap.Logger
-	// Metrics count. Nil: nobody reads them.
+	// Metrics count. Nil: they are not shown.
 	Metrics *Metrics
 }
 
@@ -131,14 +133,15 @@ type Handler struct {
 	probing  sync.Mutex                   // guards get-or-add of probed
 	probed   *lru.Cache[probeKey, *probe] // upstreams asked without credentials, lately
 	tokens   *tokens
-	kept     *budget // of the copies of bodies that are kept for reading
+	budget   *budget // of the copies of bodies that are kept for reading
 	lookups  *upstream.Limiter
 	proven   *lru.Cache[uint64, struct{}] // logins that have written lately
 	warned   warnings
 	leaving  atomic.Bool
 }
 
-// generation is everything that a reload replaces. Requests finish with the one that they began with.
+// generation is everything that a reload replaces. Requests finish with the one that they began
+// with.
 type generation struct {
 	Options
 	h      *Handler
@@ -165,7 +168,7 @@ func New(o Options) (*Handler, error) {
 	}
 	h := &Handler{
 		evidence: detect.NewEvidence(),
-		kept:     newBudget(),
+		budget:   newBudget(),
 		proven:   proven,
 		tokens:   newTokens(),
 		probed:   probed,

@@ -15,7 +15,7 @@ type read struct {
 	transfer track.Transfer // the Tracker's, between Start and End
 	started  bool           // Tracker.Start was called, and End is still to be
 	ended    bool
-	got      kept // what is kept of the answer's body
+	got      bodyCopy // what is kept of the answer's body
 }
 
 // carry carries the request.
@@ -44,7 +44,7 @@ func (r *read) Answered(res *http.Response) carry.Reader {
 }
 
 // Failed is carry.Observer's.
-func (r *read) Failed(err error) { r.x.apologize(err) }
+func (r *read) Failed(err error) { r.x.answerFailure(err) }
 
 // Piece is carry.Reader's.
 func (r *read) Piece(p []byte) { r.got.write(p) }

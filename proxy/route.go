@@ -64,8 +64,8 @@ func newRoute(u Upstream, o Options) (*route, error) {
 
 var errURL = errors.New("its URL needs a scheme (http or https) and a host, and nothing else")
 
-// find returns the route of a request, nil where there is none (DESIGN §3 Routing). host is as
-// the client named it, path is decoded.
+// find returns the route of a request; nil where there is none. host is as the client named it,
+// path is decoded.
 func (g *generation) find(host, path string) *route {
 	if len(g.routes) == 1 {
 		return g.routes[0]
@@ -85,7 +85,7 @@ type rank struct {
 	path   int  // length of the entry in paths that matched
 	prefix int  // length of the path prefix
 	host   bool // the host is one of its own
-	kind   bool // what it speaks is what is asked: /v2/ of registries, the rest of ChartMuseums
+	kind   bool // the path is of its API: /v2/ of registries, the rest of ChartMuseums
 }
 
 func (a rank) compare(b rank) int {
@@ -102,7 +102,7 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// rank reports whether the route may have a request, and how good it is for it.
+// rank reports whether the route may get a request, and how well it fits.
 func (rt *route) rank(host, path string) (rank, bool) {
 	named := len(rt.Hosts) > 0
 	if named && !slices.ContainsFunc(rt.Hosts, func(h string) bool { return sameHost(h, host) }) {

@@ -17,10 +17,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// tokens remember for which login a token was fetched, where the token names nobody itself (it
-// is opaque, or its claims are of no use). They are kept by hash. A token server is known by
-// the 401 of an upstream that sends clients there by bellbuoy's own name; what was fetched
-// there is good for the upstreams that do. Safe for concurrent use; bounded.
+// tokens remember for which login a token was fetched, where the token has no name itself (it
+// is opaque, or its claims are of no use). They are kept by hash. A token server is found by
+// the 401 of an upstream that sends clients there by bellbuoy's own name; its tokens are good
+// for the upstreams that do. Safe for concurrent use; bounded.
 type tokens struct {
 	mu     sync.Mutex
 	realms *lru.Cache[realmKey, *tokenServer]
@@ -83,7 +83,7 @@ func (n *identification) noteRealm(h http.Header) {
 	}
 }
 
-// leadsHere reports whether an address names bellbuoy as the client, or everybody, does.
+// leadsHere reports whether an address names bellbuoy as this client does, or as external_url does.
 func (n *identification) leadsHere(u *url.URL) bool {
 	x := n.x
 	if u.Host == "" {
@@ -137,7 +137,7 @@ func (n *identification) askServer(p *probe, asker Asker, uri string) {
 	})
 }
 
-// keepToken remembers the token in a token server's answer, if it names nobody itself.
+// keepToken remembers the token in a token server's answer, if it has no name itself.
 func (n *identification) keepToken(body []byte) {
 	x := n.x
 	var answer struct {

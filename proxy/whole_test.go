@@ -67,7 +67,7 @@ func FuzzWholeRequests(f *testing.F) {
 		if spent := after.TotalAlloc - before.TotalAlloc; spent > 64<<20 {
 			t.Errorf("%d MiB for %s %.100q", spent>>20, method, target)
 		}
-		if p := h.kept; p.large.used+p.small.used != 0 {
+		if p := h.budget; p.large.used+p.small.used != 0 {
 			t.Errorf("%d bytes of the budget are not given back", p.large.used+p.small.used)
 		}
 		_, understood := h.Classify(r)

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -31,7 +33,7 @@ func (w *write) carry() {
 	x := w.x
 	if x.g.Refuse {
 		if err := x.g.StoreHealthy(); err != nil {
-			x.apologize(carry.ErrWithheld)
+			x.answerFailure(carry.ErrWithheld)
 			return
 		}
 	}
@@ -79,7 +81,7 @@ func (w *write) settle(intent *track.Intent, res *http.Response, success bool) {
 	x := w.x
 	w.warnMismatch(success)
 	w.warnUnread(success)
-	x.op.Got = x.refusal(res)
+	x.op.Got = w.refusal(res)
 	x.guarded("Settle", func() {
 		if err := x.g.Tracker.Settle(x.wire.Context(), intent, x.op); err != nil {
 			x.g.warnStore("settling an intent failed", err)
@@ -110,7 +112,7 @@ func (w *write) Failed(err error) {
 	default:
 		w.leave(intent)
 	}
-	w.x.apologize(err)
+	w.x.answerFailure(err)
 }
 
 // abandon leaves an intent that was neither settled nor dropped, and gives memory back.
@@ -152,3 +154,28 @@ func (g *generation) warnStore(what string, err error) {
 	}
 	g.Log.Warn(what, zap.Error(err))
 }
+
+// refusal is the body of an answer that refuses a write, if it is short: its reason may be an
+// event (a quota). The client still gets all of it.
+func (w *write) refusal(res *http.Response) detect.Body {
+	x := w.x
+	if res.StatusCode < 400 || res.ContentLength > maxRefusal || res.ContentLength < 0 || res.Body == nil || x.in.Method == http.MethodHead {
+		return detect.Body{}
+	}
+	b, err := io.ReadAll(res.Body)
+	rest := io.Reader(bytes.NewReader(b))
+	if err != nil {
+		rest = io.MultiReader(rest, broken{err})
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{rest, res.Body}
+	return detect.Body{Bytes: b, MediaType: x.op.MediaType, Size: int64(len(b))}
+}
+
+// broken is a body that ends with its error.
+type broken struct{ error }
+
+// Read returns the error.
+func (b broken) Read([]byte) (int, error) { return 0, b.error }

@@ -15,7 +15,7 @@ type answerBody struct {
 	conn   *fastConn // what the body comes on, for long bodies on the fast path; nil: it is read
 	left   int64     // bytes to come; negative: unknown
 	watch  *stallWatch
-	reader Reader // nil: nobody reads it
+	reader Reader // nil: none
 }
 
 // Read passes the next piece on. The Reader has all of the body before the last piece goes out: the

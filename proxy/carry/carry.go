@@ -33,7 +33,7 @@ type Carrier interface {
 // Observer is told what becomes of an exchange, in the handler's goroutine.
 type Observer interface {
 	// Answered is told of the upstream's answer before the client gets its header. It may
-	// change the header. It returns who reads the body on the way; nil: nobody does, and the
+	// change the header. It returns the reader of the body on its way; nil: none, and the
 	// kernel may move it.
 	Answered(*http.Response) Reader
 	// Failed is told why there is no answer, and answers the client.
@@ -92,7 +92,7 @@ func (x *Exchange) Context() context.Context {
 // Received is how many bytes of the request's body have come.
 func (x *Exchange) Received() int64 { return x.received.Load() }
 
-// Fail tells the Observer why there is no answer.
+// Fail reports to the Observer why there is no answer.
 func (x *Exchange) Fail(err error) {
 	if cause := context.Cause(x.Context()); cause != nil {
 		err = cause
@@ -118,7 +118,7 @@ func (x *Exchange) Finish() {
 	x.down.stop()
 }
 
-// answered tells the Observer of an answer, and puts what watches the body around it.
+// answered reports an answer to the Observer, and wraps its body in an answerBody.
 func (x *Exchange) answered(res *http.Response) error {
 	if res.StatusCode < 200 {
 		return errStatus // 101, which was not asked for, or no status at all

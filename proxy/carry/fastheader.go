@@ -84,7 +84,7 @@ func framedOnce(header []byte) bool {
 			lengths++
 		}
 		if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
-			return false // a folded line: nobody sends these in earnest
+			return false // a folded line: real servers do not send these
 		}
 	}
 	return lengths <= 1

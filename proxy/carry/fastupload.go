@@ -68,7 +68,7 @@ func readAhead(x *Exchange) *listen.ReadAhead {
 func (p *pump) ask() (*http.Response, error) {
 	p.c.watch(p.x.ctx)
 	head := buffers.Heads.Borrow()
-	head.Bytes = p.x.appendUpload(head.Bytes[:0])
+	head.Bytes = p.appendUpload(head.Bytes[:0])
 	p.c.begin(0, time.Now())
 	_, err := p.c.Conn.Write(head.Bytes)
 	head.Return()

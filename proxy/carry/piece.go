@@ -21,13 +21,13 @@ func borrowPiece(length int64) *buffers.Buffer {
 
 // appendUpload writes the head of the upstream's request with a body. Its framing is made here,
 // and is never the client's.
-func (x *Exchange) appendUpload(b []byte) []byte {
-	b = x.appendHead(b)
-	if x.In.ContentLength < 0 {
+func (p *pump) appendUpload(b []byte) []byte {
+	b = p.x.appendHead(b)
+	if p.x.In.ContentLength < 0 {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	} else {
 		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, x.In.ContentLength, 10)
+		b = strconv.AppendInt(b, p.x.In.ContentLength, 10)
 		b = append(b, "\r\n"...)
 	}
 	return append(b, "\r\n"...)

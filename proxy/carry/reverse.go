@@ -82,7 +82,7 @@ func (p *Reverse) RoundTrip(r *http.Request) (*http.Response, error) {
 	return p.Transport.RoundTrip(r)
 }
 
-// answered tells of an answer. A long body of known length is taken away from the reverse proxy,
+// answered handles an answer. A long body of known length is taken away from the reverse proxy,
 // which would hold a buffer for as long as the body takes, and half a stack.
 func answered(res *http.Response) error {
 	x := exchangeOf(res.Request)

@@ -18,7 +18,7 @@ type stallWatch struct {
 	moves  atomic.Int64            // pieces that have passed
 	cancel context.CancelCauseFunc // ends the request
 	kernel spliced                 // what moves the bytes, where they do not pass through bellbuoy
-	paused atomic.Bool             // somebody else is waited for, under a deadline of its own
+	paused atomic.Bool             // the transfer waits for something with a deadline of its own
 
 	seen, idle int64 // the timer's own
 
@@ -109,7 +109,7 @@ func (w *stallWatch) moved() {
 	}
 }
 
-// pause says that somebody else is waited for, or no longer.
+// pause says that the transfer waits for something with a deadline of its own, or no longer.
 func (w *stallWatch) pause(yes bool) {
 	if w != nil {
 		w.paused.Store(yes)
@@ -141,5 +141,6 @@ func (w *stallWatch) cause(err error) error {
 	return err
 }
 
-// PauseUpload says that the request's body waits for somebody else than the upstream, or no longer.
+// PauseUpload says that the request's body waits for something else than the upstream, or no
+// longer.
 func (x *Exchange) PauseUpload(yes bool) { x.up.pause(yes) }

@@ -12,37 +12,37 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// kept is a bounded copy of a body that passes by, and the digest of all of it.
-type kept struct {
+// bodyCopy is a bounded copy of a body that passes by, and the digest of all of it.
+type bodyCopy struct {
 	limit    int   // 0: nothing is kept, nothing is hashed
 	length   int64 // of the body, as announced; -1: unknown
 	encoding string
-	whole    bool   // nothing but a whole body is: one that is longer is not even hashed
+	whole    bool   // only a whole body is kept: one that is longer is not even hashed
 	bytes    []byte // the whole body; nothing when over
 	over     bool   // longer than the limit, or no memory was left for it
 	size     int64
 	sum      hash.Hash // of everything, once over
-	client   string    // whose part of the budget it takes
+	client   string    // its part of the budget is taken
 	held     int64     // bytes taken out of it
 	budget   *budget
-	plain    *kept // the decoded body, where that is another
+	plain    *bodyCopy // the decoded body, where that is another
 }
 
 const maxDecoded = 16 << 20 // bytes unpacked for their digest: a body may be a bomb
 
-// keeping returns a copy of up to limit bytes of a body of the given length (-1: unknown), which
-// somebody at an address sends or gets.
-func (h *Handler) keeping(limit int, length int64, encoding, address string) kept {
-	return kept{limit: limit, length: length, encoding: strings.ToLower(strings.TrimSpace(encoding)), client: shareOf(address), budget: h.kept}
+// keeping returns a copy of up to limit bytes of a body of the given length (-1: unknown).
+// address is that of the client that sends or gets it.
+func (h *Handler) keeping(limit int, length int64, encoding, address string) bodyCopy {
+	return bodyCopy{limit: limit, length: length, encoding: strings.ToLower(strings.TrimSpace(encoding)), client: shareOf(address), budget: h.budget}
 }
 
 // Write is write, for io.Copy.
-func (k *kept) Write(p []byte) (int, error) {
+func (k *bodyCopy) Write(p []byte) (int, error) {
 	k.write(p)
 	return len(p), nil
 }
 
-func (k *kept) write(p []byte) {
+func (k *bodyCopy) write(p []byte) {
 	if k.limit == 0 || len(p) == 0 || k.over && k.whole {
 		return
 	}
@@ -61,7 +61,7 @@ func (k *kept) write(p []byte) {
 
 // room makes room for n more bytes. What is counted is the memory taken, not the bytes in it. The
 // announced length is only a promise: the copy grows with what arrives.
-func (k *kept) room(n int) bool {
+func (k *bodyCopy) room(n int) bool {
 	const first = 4 << 10
 	need := len(k.bytes) + n
 	switch {
@@ -88,7 +88,7 @@ func (k *kept) room(n int) bool {
 }
 
 // overflow goes on without a copy.
-func (k *kept) overflow() {
+func (k *bodyCopy) overflow() {
 	k.over = true
 	if !k.whole {
 		k.sum = sha256.New()
@@ -99,7 +99,7 @@ func (k *kept) overflow() {
 }
 
 // afford takes memory for what reads the body as it passes.
-func (k *kept) afford(n int) bool {
+func (k *bodyCopy) afford(n int) bool {
 	if !k.budget.take(k.client, int64(n)) {
 		return false
 	}
@@ -107,15 +107,15 @@ func (k *kept) afford(n int) bool {
 	return true
 }
 
-func (k *kept) giveBack() {
+func (k *bodyCopy) giveBack() {
 	if k.held > 0 {
 		k.budget.give(k.client, k.held)
 		k.held = 0
 	}
 }
 
-// release gives the budget back. What Bodies were made of it stays valid.
-func (k *kept) release() {
+// release gives the budget back. Bodies that were made of the copy stay valid.
+func (k *bodyCopy) release() {
 	k.giveBack()
 	if k.plain != nil {
 		k.plain.giveBack()
@@ -123,7 +123,7 @@ func (k *kept) release() {
 }
 
 // body is what was kept, decoded.
-func (k *kept) body(mediaType string) detect.Body {
+func (k *bodyCopy) body(mediaType string) detect.Body {
 	b := detect.Body{MediaType: mediaType}
 	switch {
 	case k.over && k.whole:
@@ -142,7 +142,7 @@ func (k *kept) body(mediaType string) detect.Body {
 
 // unpack fills in a gzipped body. One that is longer than was kept, or broken, stays unknown;
 // of one that there is no room for, the digest is known.
-func (k *kept) unpack(b *detect.Body) {
+func (k *bodyCopy) unpack(b *detect.Body) {
 	if k.over {
 		return
 	}
@@ -151,7 +151,7 @@ func (k *kept) unpack(b *detect.Body) {
 		return
 	}
 	sum := sha256.New()
-	k.plain = &kept{limit: k.limit, length: -1, whole: true, client: k.client, budget: k.budget}
+	k.plain = &bodyCopy{limit: k.limit, length: -1, whole: true, client: k.client, budget: k.budget}
 	n, err := io.Copy(io.MultiWriter(sum, k.plain), io.LimitReader(zr, maxDecoded+1))
 	if err != nil || n > maxDecoded {
 		k.plain.overflow()

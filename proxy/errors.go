@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 
@@ -25,8 +23,8 @@ const (
 
 const retryAfter = "5" // seconds
 
-// failure is what bellbuoy answers when the upstream does not. Its message says nothing of
-// addresses, credentials or bellbuoy's inside.
+// failure is what bellbuoy answers when the upstream does not. Its message has no addresses, no
+// credentials and nothing of bellbuoy's inside.
 type failure struct {
 	kind    string // metric label
 	status  int
@@ -34,7 +32,7 @@ type failure struct {
 	message string
 }
 
-// failureOf is the flat list of what can go wrong.
+// failureOf is what bellbuoy answers after an error.
 func failureOf(err error) failure {
 	var client carry.ClientError
 	var dial carry.DialError
@@ -59,7 +57,7 @@ func failureOf(err error) failure {
 	return failure{"broken", http.StatusBadGateway, codeUnavailable, "the upstream's answer cannot be used"}
 }
 
-// event is what the log calls it.
+// event is the message of its line in the log.
 func (f failure) event() string {
 	switch f.kind {
 	case "store":
@@ -70,11 +68,11 @@ func (f failure) event() string {
 	return "upstream failed"
 }
 
-// statusClientGone stands in logs and metrics; nobody is there to read it.
+// statusClientGone stands in logs and metrics; no client gets it.
 const statusClientGone = 499
 
-// apologize answers for an upstream that failed.
-func (x *exchange) apologize(err error) {
+// answerFailure answers for an upstream that failed.
+func (x *exchange) answerFailure(err error) {
 	f := failureOf(err)
 	x.failure = f.kind
 	x.op.Status = f.status
@@ -111,7 +109,7 @@ func (x *exchange) refuse(status int, code, message string) {
 	_, _ = x.wire.Answer.Write(body)
 }
 
-// speaksOCI tells whether the client expects an error as JSON.
+// speaksOCI reports whether the client expects an error as JSON.
 func (x *exchange) speaksOCI() bool {
 	if x.route == nil {
 		return ociPath(x.path)
@@ -128,27 +126,3 @@ func ociError(code, message string) []byte {
 	b, _ := json.Marshal(map[string][]entry{"errors": {{code, message}}}) // strings always marshal
 	return b
 }
-
-// refusal is the beginning of what an upstream says when it refuses a write, for the reason may
-// be an event (a quota). The body stays whole.
-func (x *exchange) refusal(res *http.Response) detect.Body {
-	if res.StatusCode < 400 || res.ContentLength > maxRefusal || res.ContentLength < 0 || res.Body == nil || x.in.Method == http.MethodHead {
-		return detect.Body{}
-	}
-	b, err := io.ReadAll(res.Body)
-	rest := io.Reader(bytes.NewReader(b))
-	if err != nil {
-		rest = io.MultiReader(rest, broken{err})
-	}
-	res.Body = struct {
-		io.Reader
-		io.Closer
-	}{rest, res.Body}
-	return detect.Body{Bytes: b, MediaType: x.op.MediaType, Size: int64(len(b))}
-}
-
-// broken is a body that ends with its error.
-type broken struct{ error }
-
-// Read returns the error.
-func (b broken) Read([]byte) (int, error) { return 0, b.error }
