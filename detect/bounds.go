@@ -1,7 +1,7 @@
 package detect
 
-// The limits of what a client chooses and bellbuoy keeps, in bytes. A request whose names are
-// longer is no operation (Classify).
+// The limits of what a client chooses and bellbuoy keeps, in bytes. A request with a longer name is
+// no operation (see Classify).
 const (
 	MaxRepository = 255
 	MaxTag        = 128

@@ -17,25 +17,26 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// ErrNotChart: the bytes are no chart archive, or its Chart.yaml cannot be read.
+// ErrNotChart is returned for bytes that are no chart archive, or whose Chart.yaml cannot be read.
 var ErrNotChart = errors.New("not a chart")
 
 const (
-	maxUnpacked  = 128 << 20 // bytes unpacked of one upload; Helm refuses charts of more than 100 MiB
-	maxFetched   = 16 << 20  // bytes unpacked of a download: its name is mostly known without them
-	maxTarHeader = 16 << 10  // bytes of a file's header in an archive, with its extensions
+	// bytes unpacked of one upload; Helm refuses charts of more than 100 MiB
+	maxUnpacked  = 128 << 20
+	maxFetched   = 16 << 20 // bytes unpacked of a download; its name is mostly known without them
+	maxTarHeader = 16 << 10 // bytes of a file's header in an archive, with its extensions
 )
 
-// ReadChart reads a chart archive that was downloaded to its end, as Helm's loader does, and returns what its Chart.yaml says, its
-// digest and its size. With ErrNotChart the digest and the size are still there.
+// ReadChart reads a downloaded chart archive to its end, as Helm's loader does. It returns what the
+// Chart.yaml says, the digest and the size. The digest and the size are set with ErrNotChart too.
 func ReadChart(archive io.Reader) (*Chart, error) {
 	return unpackingOf(maxFetched).chart(archive)
 }
 
-// unpacking is what one upload may still cost, however many archives it holds.
+// unpacking is the budget of one upload, however many archives it holds.
 type unpacking struct {
-	bytes int64 // to be unpacked
-	files int64 // bytes of files; a sparse file is longer than what it is unpacked from
+	bytes int64 // bytes that may still be unpacked
+	files int64 // bytes of files; a sparse file is longer than what is unpacked for it
 }
 
 func unpackingOf(n int64) *unpacking { return &unpacking{bytes: n, files: n} }
@@ -55,7 +56,7 @@ func (u *unpacking) chart(archive io.Reader) (*Chart, error) {
 	return c, err
 }
 
-// named is the chart as the archive's metadata names it.
+// named returns the chart that the metadata of an archive names.
 func (u *unpacking) named(archive io.Reader) (*Chart, error) {
 	m, err := u.metadata(archive)
 	if err != nil {
@@ -68,8 +69,8 @@ func (u *unpacking) named(archive io.Reader) (*Chart, error) {
 	return c, nil
 }
 
-// metadata reads all of an archive, because of two files with the same name Helm takes the later one.
-// A requirements.yaml is read over Chart.yaml, wherever it stands.
+// metadata reads an archive to its end, because Helm takes the later of two files with the same
+// name. A requirements.yaml is read over Chart.yaml, wherever it stands.
 func (u *unpacking) metadata(archive io.Reader) (m metadata, err error) {
 	unzipped, err := gzip.NewReader(archive)
 	if err != nil {
@@ -125,8 +126,9 @@ func (m *metadata) read(h *tar.Header, file io.Reader) error {
 	return m.merge(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")))
 }
 
-// chartPath is where a file of an archive lies in its chart, by the rules of Helm's loader: the first
-// element is the chart's directory, whatever its name, and a name with a backslash is one of Windows.
+// chartPath returns where a file of an archive is in its chart, by the rules of Helm's loader: the
+// first element is the directory of the chart, whatever its name, and a name with a backslash is a
+// Windows path.
 func chartPath(name string) (string, error) {
 	delimiter := "/"
 	if strings.Contains(name, `\`) {
@@ -144,14 +146,14 @@ func chartPath(name string) (string, error) {
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
-// Named reports whether a chart has a name and a version that can be told apart and stand in a path.
+// Named reports whether a chart has a name and a version that can stand in a path.
 func (c *Chart) Named() bool {
 	both := c.Name + c.Version
 	return c.Name != "" && len(c.Name) <= MaxChart && c.Version != "" && len(c.Version) <= MaxChart &&
 		!hasControl(both) && !strings.ContainsAny(both, `/\`)
 }
 
-// bounded is s, or "" where it is longer than what is kept.
+// bounded returns s, or "" if it is longer than what is kept.
 func bounded(s string) string {
 	if len(s) > MaxChart {
 		return ""
@@ -159,10 +161,11 @@ func bounded(s string) string {
 	return s
 }
 
-// errNoArchive: the bytes are not even packed.
+// errNoArchive is the reason why bytes without gzip are no chart.
 var errNoArchive = errors.New("no gzip")
 
-// notChart is an ErrNotChart with its reason, in one line: the YAML parser has more to say.
+// notChart is an ErrNotChart with its reason in one line. The errors of the YAML parser have
+// several.
 type notChart struct{ reason error }
 
 func (e notChart) Error() string {
@@ -172,8 +175,8 @@ func (e notChart) Error() string {
 
 func (e notChart) Unwrap() []error { return []error{ErrNotChart, e.reason} }
 
-// SplitChartFile splits NAME-VERSION.tgz without knowing either: the longest name that leaves a full semantic version, else one
-// that begins with "v", else one that is not complete.
+// SplitChartFile splits NAME-VERSION.tgz without knowing either. It takes the longest name that
+// leaves a full semantic version, else one that begins with "v", else an incomplete one.
 func SplitChartFile(file string) (name, version string, ok bool) {
 	base := strings.TrimSuffix(strings.TrimSuffix(file, ".prov"), ".tgz")
 	if len(base) > 2*MaxChart+1 {
@@ -210,7 +213,7 @@ func (c *counter) Read(p []byte) (int, error) {
 
 var errUnpacked = errors.New("too much is packed in it, or in one header")
 
-// meter passes on what is unpacked while the upload's bytes last, and no more than most.
+// meter passes on what is unpacked, within the budget of the upload and no more than most.
 type meter struct {
 	r    io.Reader
 	u    *unpacking

@@ -45,8 +45,8 @@ func TestReadChart(t *testing.T) {
 	}
 }
 
-// TestStrangeCharts: an archive has the name and the version that Helm's loader reads, or none. Module
-// test/helm holds the corpus against that loader.
+// TestStrangeCharts: an archive has the name and the version that Helm's loader reads, or none.
+// Module test/helm holds the corpus against that loader.
 func TestStrangeCharts(t *testing.T) {
 	var all []struct {
 		About          string
@@ -287,7 +287,8 @@ func hostileYAML(size int) map[string]string {
 	}
 }
 
-// TestHostileChartYAML: no Chart.yaml costs more than a bounded amount of memory, whatever its length.
+// TestHostileChartYAML: no Chart.yaml costs more than a bounded amount of memory, whatever its
+// length.
 func TestHostileChartYAML(t *testing.T) {
 	for _, size := range []int{60_000, 100_000, 1 << 20} {
 		for name, text := range hostileYAML(size) {
@@ -370,7 +371,8 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// TestHostileIndex: an index.yaml of 4 MiB costs a bounded amount of work beside itself, and keeps nothing of it.
+// TestHostileIndex: an index.yaml of 4 MiB costs a bounded amount of work beside itself, and keeps
+// nothing of it.
 func TestHostileIndex(t *testing.T) {
 	indexes := hostileYAML(4 << 20)
 	for name, text := range indexes {
@@ -392,7 +394,8 @@ func TestHostileIndex(t *testing.T) {
 // mostKept is more than what may stay of an upload: four names, versions, types and the like.
 const mostKept = 8 << 10
 
-// FuzzReadUpload: whatever a client sends, it costs a bounded amount of memory, and only usable names are kept.
+// FuzzReadUpload: whatever a client sends, it costs a bounded amount of memory, and only usable
+// names are kept.
 func FuzzReadUpload(f *testing.F) {
 	f.Add(archive(f, "demo/Chart.yaml", demoYAML), "")
 	f.Add([]byte("no chart"), "multipart/form-data; boundary=x")

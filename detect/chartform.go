@@ -12,16 +12,16 @@ import (
 
 // Upload is what the body of a chart's upload holds.
 type Upload struct {
-	// Chart is the body itself, or the form's part "chart". Without a name it could not be read, and Err
-	// says why. Nil: there is none.
+	// Chart is the body itself, or the part "chart" of the form. A chart that could not be read has
+	// no name, and Err says why. Nil: there is none.
 	Chart *Chart
-	// Others are archives in parts of other names, which some ChartMuseums may be told to take. Those
-	// that could not be read have no name.
+	// Others are archives in parts of other names, which a ChartMuseum may be configured to accept.
+	// Those that could not be read have no name.
 	Others []Chart
 	Err    error
 }
 
-// Empty reports whether there is no chart in it: provenance alone.
+// Empty reports whether the upload holds no chart, but at most provenance.
 func (u *Upload) Empty() bool { return u.Chart == nil && len(u.Others) == 0 }
 
 const (
@@ -29,8 +29,8 @@ const (
 	maxPartHeader = 64 << 10 // bytes of a part's header
 )
 
-// ReadUpload reads the body of a chart's upload to its end, as ChartMuseum does: a form's first file of
-// the name "chart", and of other forms of body all of it. Provenance is nothing.
+// ReadUpload reads the body of an upload to its end, as ChartMuseum does: of a form, the first file
+// of the name "chart"; of another body, all of it. Provenance does not count.
 func ReadUpload(contentType string, body io.Reader) Upload {
 	up := unpackingOf(maxUnpacked).upload(contentType, body)
 	_, _ = io.Copy(io.Discard, body) // somebody may be writing it
@@ -57,7 +57,7 @@ func (u *unpacking) upload(contentType string, body io.Reader) (up Upload) {
 	}
 }
 
-// formBoundary reads a Content-Type as ChartMuseum does.
+// formBoundary returns the boundary of a form, read from the Content-Type as ChartMuseum does.
 func formBoundary(contentType string) (boundary string, form bool) {
 	if i := strings.IndexAny(contentType, " ;"); i < 0 || contentType[:i] != "multipart/form-data" {
 		return "", contentType == "multipart/form-data"
@@ -66,7 +66,7 @@ func formBoundary(contentType string) (boundary string, form bool) {
 	return params["boundary"], true
 }
 
-// part reads a part that is a file. A part without a file name is a field, for every server.
+// part reads a part that is a file. A part without a file name is a field.
 func (up *Upload) part(u *unpacking, part *multipart.Part) {
 	name := part.FormName()
 	switch {

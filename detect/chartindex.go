@@ -14,15 +14,16 @@ import (
 )
 
 const (
-	maxIndexEntries = 20_000   // versions of charts that are read
-	maxIndexLine    = 64 << 10 // bytes of a line of an index.yaml; a longer one is read as its beginning
-	maxIndexEntry   = 16 << 10 // bytes of what is read of one version of a chart
-	maxIndexURLs    = 16       // of one version of a chart
+	maxIndexEntries = 20_000 // versions of charts that are read
+	// bytes of a line of an index.yaml; a longer one is read as its beginning
+	maxIndexLine  = 64 << 10
+	maxIndexEntry = 16 << 10 // bytes of what is read of one version of a chart
+	maxIndexURLs  = 16       // of one version of a chart
 )
 
-// IndexedCharts reads an index.yaml, line by line, and calls each for every archive that it lists. It
-// keeps no more than one version of a chart at a time. It reads block style, as all programs write it,
-// and JSON; what is written in another way is not seen. An error means that r failed.
+// IndexedCharts reads an index.yaml, line by line, and calls each for every archive that it lists.
+// It keeps no more than one version of a chart at a time. It reads block style, as all programs
+// write it, and JSON, and skips everything else. An error means that r failed.
 func IndexedCharts(r io.Reader, each func(url string, c Chart)) error {
 	left := maxIndexEntries
 	x := indexReader{each: each, wants: func([]byte) bool { left--; return left >= 0 }}
@@ -74,7 +75,7 @@ func (x *indexReader) readAll(r io.Reader) error {
 //	    - charts/…
 type indexReader struct {
 	each  func(url string, c Chart)
-	wants func(entry []byte) bool // whether to read what is left of an entry
+	wants func(entry []byte) bool // reports whether to read an entry
 
 	entries bool // within "entries:"
 	item    int  // column of an item's dash; -1: no item has begun
@@ -83,7 +84,7 @@ type indexReader struct {
 	entry   []byte
 }
 
-// readJSON reads what "helm repo index --json" writes. It ends where that ends to be an index.
+// readJSON reads what "helm repo index --json" writes, up to the first part that is no index.
 func (x *indexReader) readJSON(d *json.Decoder) {
 	if !begins(d, '{') {
 		return
@@ -136,7 +137,7 @@ func begins(d *json.Decoder, with json.Delim) bool {
 	return err == nil && t == with
 }
 
-// line takes the next line in.
+// line takes in the next line.
 func (x *indexReader) line(line []byte) {
 	text := bytes.TrimLeft(line, " ")
 	column := len(line) - len(text)
@@ -162,7 +163,7 @@ func (x *indexReader) line(line []byte) {
 	}
 }
 
-// inItem takes a line of an item in, or what stands behind its dash.
+// inItem takes in a line of an item, or what stands behind its dash.
 func (x *indexReader) inItem(column int, text []byte) {
 	if x.field == 0 {
 		x.field = column
@@ -190,7 +191,7 @@ func isIndexField(text []byte) bool {
 	return false
 }
 
-// flush ends an item. What cannot be read is left out.
+// flush ends an item. An item that cannot be read is left out.
 func (x *indexReader) flush() {
 	if len(x.entry) == 0 {
 		return
@@ -205,7 +206,7 @@ func (x *indexReader) flush() {
 	}
 }
 
-// found hands on a version of a chart.
+// found calls each for a version of a chart.
 func (x *indexReader) found(c Chart, urls []string) {
 	if !c.Named() {
 		return
@@ -215,7 +216,7 @@ func (x *indexReader) found(c Chart, urls []string) {
 	}
 }
 
-// readEntry reads a version of a chart, of which only some fields are left.
+// readEntry reads a version of a chart from the fields that were kept of it.
 func readEntry(entry []byte) (c Chart, urls []string, err error) {
 	defer recovered(&err)
 	var fields map[string]lazy
@@ -236,7 +237,7 @@ func readEntry(entry []byte) (c Chart, urls []string, err error) {
 	return c, urls, err
 }
 
-// prefixedDigest is an index.yaml's bare hex as a digest.
+// prefixedDigest returns the bare hex of an index.yaml as a digest.
 func prefixedDigest(s string) string {
 	if s == "" || strings.Contains(s, ":") {
 		return s
@@ -244,7 +245,8 @@ func prefixedDigest(s string) string {
 	return "sha256:" + s
 }
 
-// ArchivePath is the path of what an index.yaml lists. at is its own path, and host what users call its server.
+// ArchivePath returns the path of an archive that an index.yaml lists. at is the path of the
+// index.yaml, host the server as users call it. ok is false for an archive on another server.
 func ArchivePath(at, host, listed string) (path string, ok bool) {
 	ref, err := url.Parse(listed)
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// maxChartYAML is how many bytes of a Chart.yaml are read. The parser's time and memory are linear in
+// maxChartYAML bounds the bytes of a Chart.yaml. The time and memory of the parser are linear in
 // them, and it refuses more than 10,000 levels.
 const maxChartYAML = 64 << 10
 
-// metadata is what bellbuoy needs of a Chart.yaml, under the keys that Helm gives it.
+// metadata is what bellbuoy reads of a Chart.yaml, under the keys of Helm.
 type metadata struct {
 	Name       string `json:"name"`
 	Version    string `json:"version"`
@@ -21,8 +21,8 @@ type metadata struct {
 	AppVersion string `json:"appVersion"`
 }
 
-// merge reads a Chart.yaml as Helm's loader does: YAML 1.1, of a key that stands twice the last,
-// numbers and booleans as text, keys in any case, and over what an earlier file said.
+// merge reads a Chart.yaml over what an earlier file said, as Helm's loader does: YAML 1.1, the
+// last of equal keys, numbers and booleans as text, keys in any case.
 func (m *metadata) merge(b []byte) (err error) {
 	defer recovered(&err)
 	fields, err := scalars(b, "name", "version", "type", "appVersion")
@@ -36,7 +36,7 @@ func (m *metadata) merge(b []byte) (err error) {
 	return json.Unmarshal(text, m) // Helm goes through JSON too
 }
 
-// over takes what another file says over what this one does.
+// over sets the fields that another file has.
 func (m *metadata) over(o metadata) {
 	for to, from := range map[*string]string{&m.Name: o.Name, &m.Version: o.Version, &m.Type: o.Type, &m.AppVersion: o.AppVersion} {
 		if from != "" {
@@ -45,15 +45,15 @@ func (m *metadata) over(o metadata) {
 	}
 }
 
-// recovered turns a panic of the YAML parser into ErrNotChart: what it reads comes from clients.
+// recovered turns a panic of the YAML parser into ErrNotChart: clients write what it reads.
 func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: reading YAML: %v", ErrNotChart, p)
 	}
 }
 
-// scalars are a YAML mapping's values under some keys, compared without regard to case. All other
-// values are left alone: aliases could make them as large as they like.
+// scalars returns the values of a YAML mapping under some keys, compared without regard to case.
+// All other values are not decoded, because aliases could make them as large as a client likes.
 func scalars(b []byte, keys ...string) (map[string]any, error) {
 	var fields map[string]lazy
 	if err := yaml.Unmarshal(b, &fields); err != nil {
@@ -75,7 +75,7 @@ func scalars(b []byte, keys ...string) (map[string]any, error) {
 	return found, nil
 }
 
-// lazy is a value that is not decoded yet. That of a null is the zero value.
+// lazy is a value that is not decoded yet. The zero value is null.
 type lazy struct{ decode func(any) error }
 
 // UnmarshalYAML keeps the value for later.
@@ -84,7 +84,7 @@ func (l *lazy) UnmarshalYAML(decode func(any) error) error {
 	return nil
 }
 
-// text is the value as sigs.k8s.io/yaml gives it to a field that is a string. nil is null.
+// text returns the value as sigs.k8s.io/yaml sets it in a field that is a string. nil is null.
 func (l lazy) text() (any, error) {
 	if l.decode == nil {
 		return nil, nil
@@ -96,7 +96,7 @@ func (l lazy) text() (any, error) {
 	return s.text, nil
 }
 
-// scalar is a scalar in words. Anything else is an error.
+// scalar is the text of a scalar. Anything else is an error.
 type scalar struct{ text any }
 
 // UnmarshalYAML refuses collections before they are decoded.

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Classify says what a request asks for. It is pure: kind and prefix are the upstream's
+// Classify returns what a request asks for. It is pure. kind and prefix are the upstream's
 // (path_prefix, "" or "/x"), p is the decoded path and rawQuery the query as it came. Paths are
 // read from the right, because repositories may be called "manifests" or "blobs". A path that is
 // not clean means what its clean form means: upstreams, and proxies in front of them, clean paths.
 //
 // Names and tags are taken as they come, also those that the specification forbids: the upstream
-// decides what exists. But a request with a name that is longer than the specification allows is no
-// operation; if it is a write, TooLong says why it must not be forwarded. What Classify returns
+// decides what exists. But a request with a name longer than the specification allows is no
+// operation. If it is a write, TooLong says why it must not be forwarded. What Classify returns
 // shares no memory with its arguments.
 func Classify(kind Kind, prefix, method, p, rawQuery string) Request {
 	rest, ok := strings.CutPrefix(CleanPath(p), prefix)
@@ -47,7 +47,7 @@ func Classify(kind Kind, prefix, method, p, rawQuery string) Request {
 // maxPath is longer than any path whose names are within the limits.
 const maxPath = 2048
 
-// tooLong says which of a request's names is longer than the limits; "" where none is.
+// tooLong returns which name of a request is longer than the limits; "" if none is.
 func (r *Request) tooLong() string {
 	reference := MaxTag
 	if IsDigest(r.Reference) {
@@ -72,7 +72,7 @@ func (r *Request) tooLong() string {
 	return ""
 }
 
-// CleanPath is a decoded path without empty, "." and ".." segments. A slash at its end stays.
+// CleanPath returns a decoded path without empty, "." and ".." segments. A slash at its end stays.
 func CleanPath(p string) string {
 	if !strings.HasPrefix(p, "/") || !strings.Contains(p, "//") && !strings.Contains(p, "/.") {
 		return p
@@ -104,7 +104,7 @@ func classifyRegistry(method, path, rawQuery string) Request {
 	return r
 }
 
-// registryResource reads what stands behind /v2/.
+// registryResource reads the path behind /v2/.
 func registryResource(method, path string) Request {
 	head, last := cutLast(path)
 	head, parent := cutLast(head)
@@ -177,7 +177,7 @@ func uploadAction(method string) Action {
 	return Other
 }
 
-// onRead is action for GET and HEAD.
+// onRead returns action for GET and HEAD, and Other for all other methods.
 func onRead(method string, action Action) Action {
 	if method == http.MethodGet || method == http.MethodHead {
 		return action
@@ -185,12 +185,13 @@ func onRead(method string, action Action) Action {
 	return Other
 }
 
-// addQuery reads the parameters that matter: ns anywhere, tag of a manifest PUT by digest, mount, from and digest of an upload's start.
+// addQuery reads the parameters that matter: ns of any request, tag of a manifest PUT by digest,
+// mount, from and digest of the start of an upload.
 func addQuery(r *Request, rawQuery string) {
 	if rawQuery == "" {
 		return
 	}
-	q, _ := url.ParseQuery(rawQuery) // what can be read of a broken query is what counts
+	q, _ := url.ParseQuery(rawQuery) // of a broken query, what can be read counts
 	r.Hint = clean(q.Get("ns"))
 	switch r.Action {
 	case ManifestPut:
@@ -210,7 +211,7 @@ func addQuery(r *Request, rawQuery string) {
 	}
 }
 
-// clean is a copy of s, or "" when it holds control characters.
+// clean returns a copy of s, or "" if it holds control characters.
 func clean(s string) string {
 	if hasControl(s) {
 		return ""
@@ -230,17 +231,19 @@ func isTag(s string) bool {
 	return s != ""
 }
 
-// classifyChart reads a ChartMuseum path without its leading slash. The tenant is what stands before /charts/, on writes after /api/.
+// classifyChart reads a ChartMuseum path without its leading slash. The tenant stands before
+// /charts/, and behind /api/ on writes.
 func classifyChart(method, prefix, path string) Request {
 	if method == http.MethodPost {
 		path = strings.TrimSuffix(path, "/")
 	}
 	head, last := cutLast(path)
 	whole := prefix + "/" + path
-	if last == "index.yaml" { // also below /api/: Gitea's
+	if last == "index.yaml" { // Gitea has it below /api/
 		return Request{Action: onRead(method, ChartIndex), Repository: head, File: whole}
 	}
-	if rest, ok := strings.CutPrefix(path, "api/"); ok && !(method == http.MethodGet && isChartFile(last)) { // a tenant may be called api
+	if rest, ok := strings.CutPrefix(path, "api/"); ok && !(method == http.MethodGet && isChartFile(last)) {
+		// a tenant may be called api
 		return classifyChartAPI(method, rest)
 	}
 	tenant, parent := cutLast(head)
@@ -298,14 +301,15 @@ func hasControl(s string) bool {
 	return false
 }
 
-// IsDigest tells a digest from a tag: tags hold no colon.
+// IsDigest reports whether a reference is a digest: tags hold no colon.
 func IsDigest(reference string) bool {
 	algorithm, hex, ok := strings.Cut(reference, ":")
 	return ok && algorithm != "" && hex != ""
 }
 
-// FallbackTag reads the tags that stand for another artifact's accessories where a registry has no referrers API: sha256-<64 hex>, or with
-// the suffix .sig, .att or .sbom. It returns the digest of the artifact they belong to.
+// FallbackTag reads the tags that stand for the accessories of an artifact where a registry has no
+// referrers API: sha256-<64 hex>, or the same with the suffix .sig, .att or .sbom. subject is the
+// digest of that artifact.
 func FallbackTag(reference string) (subject, suffix string, ok bool) {
 	const prefix, hexLen = "sha256-", 64
 	if len(reference) < len(prefix)+hexLen || !strings.HasPrefix(reference, prefix) {

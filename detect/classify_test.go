@@ -74,7 +74,8 @@ func TestClassifyRegistry(t *testing.T) {
 	}
 }
 
-// TestClassifyLimits: a name of just the longest length is one, and a longer one is none; a write of it is refused.
+// TestClassifyLimits: a name of just the longest length is one, and a longer one is none; a write
+// of it is refused.
 func TestClassifyLimits(t *testing.T) {
 	of := func(n int) string { return strings.Repeat("a", n) }
 	tags := func(n int) string { return strings.Repeat("&tag=v1", n) }

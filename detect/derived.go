@@ -6,16 +6,18 @@ import "time"
 
 // Scan is what a scanner found in an artifact, or why it found nothing.
 type Scan struct {
-	ReportID  string    `json:"report_id"`            // of the scanner's report; unique for each scan
-	MediaType string    `json:"media_type,omitempty"` // of the report
-	Status    string    `json:"status"`               // Success, Error
-	Reason    string    `json:"reason,omitempty"`     // of an Error
-	Severity  string    `json:"severity,omitempty"`   // the worst finding's: None, Unknown, Negligible, Low, Medium, High, Critical
-	Started   time.Time `json:"started"`              // when the scanner was asked
-	Ended     time.Time `json:"ended"`                // when its report came, or it was given up
-	Scanner   *Scanner  `json:"scanner,omitempty"`    // nil where it never answered
-	Summary   *Summary  `json:"summary,omitempty"`    // nil for an Error
-	Findings  []Finding `json:"findings,omitempty"`   // bounded by whoever fills it in
+	// of the scanner's report; unique for each scan
+	ReportID  string `json:"report_id"`
+	MediaType string `json:"media_type,omitempty"` // of the report
+	Status    string `json:"status"`               // Success, Error
+	Reason    string `json:"reason,omitempty"`     // of an Error
+	// the worst finding's: None, Unknown, Negligible, Low, Medium, High, Critical
+	Severity string    `json:"severity,omitempty"`
+	Started  time.Time `json:"started"`            // when the scanner was asked
+	Ended    time.Time `json:"ended"`              // when its report came, or it was given up
+	Scanner  *Scanner  `json:"scanner,omitempty"`  // nil where it never answered
+	Summary  *Summary  `json:"summary,omitempty"`  // nil for an Error
+	Findings []Finding `json:"findings,omitempty"` // bounded by whoever fills it in
 }
 
 // Scanner is the program that scanned.
@@ -27,9 +29,10 @@ type Scanner struct {
 
 // Summary counts the findings of a scan.
 type Summary struct {
-	Total      int            `json:"total"`       // of all severities
-	Fixable    int            `json:"fixable"`     // those with a fixed version
-	BySeverity map[string]int `json:"by_severity"` // as Scan.Severity names them; those of which there are none are absent
+	Total   int `json:"total"`   // of all severities
+	Fixable int `json:"fixable"` // those with a fixed version
+	// as Scan.Severity names them; those of which there are none are absent
+	BySeverity map[string]int `json:"by_severity"`
 }
 
 // Finding is one vulnerability of one package.
@@ -47,31 +50,34 @@ type Finding struct {
 
 // Quota is a project's usage against its limit at the time of the event. Sizes are bytes.
 type Quota struct {
-	Project string `json:"project"`           // its name
-	Limit   int64  `json:"limit"`             // what the project may use
-	Used    int64  `json:"used"`              // QUOTA_EXCEED: before what was refused
-	Added   int64  `json:"added,omitempty"`   // QUOTA_EXCEED: what the push adds
-	Level   int    `json:"level,omitempty"`   // QUOTA_WARNING: the level that was crossed, in percent
-	Details string `json:"details,omitempty"` // the upstream's words, where it refused a push for its own quota
+	Project string `json:"project"`         // its name
+	Limit   int64  `json:"limit"`           // what the project may use
+	Used    int64  `json:"used"`            // QUOTA_EXCEED: before what was refused
+	Added   int64  `json:"added,omitempty"` // QUOTA_EXCEED: what the push adds
+	// QUOTA_WARNING: the level that was crossed, in percent
+	Level int `json:"level,omitempty"`
+	// the upstream's words, where it refused a push for its own quota
+	Details string `json:"details,omitempty"`
 }
 
 // ReplicationRun is what one run of a replication moved.
 type ReplicationRun struct {
-	Name           string       `json:"name"`                     // of the configured replication
-	Description    string       `json:"description,omitempty"`    // of it
-	Status         string       `json:"status"`                   // Running, Success, Error
-	Trigger        string       `json:"trigger,omitempty"`        // MANUAL, SCHEDULE, EVENT
-	Creator        string       `json:"creator,omitempty"`        // who set it up
-	Authentication string       `json:"authentication,omitempty"` // basic, oauth, secret
-	Override       bool         `json:"override,omitempty"`       // it replaces what stands at the destination
-	ArtifactType   string       `json:"artifact_type,omitempty"`  // image, chart, artifact
-	Started        time.Time    `json:"started"`                  // of the run
-	Source         Endpoint     `json:"source"`                   // where the artifacts came from
-	Destination    Endpoint     `json:"destination"`              // where they went
-	Succeeded      []Replicated `json:"succeeded,omitempty"`      // those that arrived
-	Failed         []Replicated `json:"failed,omitempty"`         // those that did not
-	Execution      int64        `json:"execution,omitempty"`      // number of the run
-	Task           int64        `json:"task,omitempty"`           // number of its part
+	Name           string `json:"name"`                     // of the configured replication
+	Description    string `json:"description,omitempty"`    // of it
+	Status         string `json:"status"`                   // Running, Success, Error
+	Trigger        string `json:"trigger,omitempty"`        // MANUAL, SCHEDULE, EVENT
+	Creator        string `json:"creator,omitempty"`        // who set it up
+	Authentication string `json:"authentication,omitempty"` // basic, oauth, secret
+	// it replaces what stands at the destination
+	Override     bool         `json:"override,omitempty"`
+	ArtifactType string       `json:"artifact_type,omitempty"` // image, chart, artifact
+	Started      time.Time    `json:"started"`                 // of the run
+	Source       Endpoint     `json:"source"`                  // where the artifacts came from
+	Destination  Endpoint     `json:"destination"`             // where they went
+	Succeeded    []Replicated `json:"succeeded,omitempty"`     // those that arrived
+	Failed       []Replicated `json:"failed,omitempty"`        // those that did not
+	Execution    int64        `json:"execution,omitempty"`     // number of the run
+	Task         int64        `json:"task,omitempty"`          // number of its part
 }
 
 // Endpoint is one side of a replication.

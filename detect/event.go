@@ -2,7 +2,7 @@ package detect
 
 import "time"
 
-// Type is the type of an event, in Harbor's words (DESIGN §4.1).
+// Type is the type of an event, in the words of Harbor.
 type Type string
 
 // The types of events.
@@ -21,7 +21,8 @@ const (
 	Replication       Type = "REPLICATION"
 )
 
-// ArtifactKind tells artifacts apart (match.kinds). "" is an artifact whose bytes nobody has read yet.
+// ArtifactKind is the kind of an artifact (match.kinds). "" stands for an artifact whose bytes have
+// not been read.
 type ArtifactKind string
 
 // The kinds of artifact.
@@ -36,7 +37,7 @@ const (
 	OtherKind   ArtifactKind = "other"
 )
 
-// Accessory tells whether the kind belongs to another artifact (detection.accessories).
+// Accessory reports whether the kind belongs to another artifact (detection.accessories).
 func (k ArtifactKind) Accessory() bool {
 	switch k {
 	case Signature, Attestation, SBOM, Referrer:
@@ -45,32 +46,37 @@ func (k ArtifactKind) Accessory() bool {
 	return false
 }
 
-// Event is something that happened at an upstream. It is what the ledger keeps, as JSON; fields are only ever added.
-// The shapes that receivers see belong to notify/format.
+// Event is something that happened at an upstream. The ledger keeps it as JSON, to which fields are
+// only ever added. Package notify/format owns the shapes that receivers get.
 type Event struct {
 	ID       string    `json:"id"`            // UUIDv7
 	Seq      int64     `json:"seq,omitempty"` // the ledger's order; 0 until it is stored
 	Type     Type      `json:"type"`
-	At       time.Time `json:"at"` // of the request that did it; the first one where it was retried
+	At       time.Time `json:"at"` // when the request came; the first one where it was retried
 	Upstream string    `json:"upstream"`
 	External External  `json:"external"`
 
-	Repository string    `json:"repository"`           // registry: full name; chartmuseum: the tenant path
+	// registry: full name; chartmuseum: the tenant path
+	Repository string    `json:"repository"`
 	FirstSeen  time.Time `json:"first_seen,omitzero"`  // of the repository
 	Visibility string    `json:"visibility,omitempty"` // public | private
 	Hint       string    `json:"namespace_hint,omitempty"`
 
-	Tags         []string `json:"tags,omitempty"`          // pushes: put; pulls: [the one asked for] or none; deletes: all that went
+	// pushes: those put; pulls: the one asked for, or none; deletes: all that went
+	Tags         []string `json:"tags,omitempty"`
 	KnownTags    []string `json:"known_tags,omitempty"`    // pulls: every tag known for the digest
 	TagsComplete bool     `json:"tags_complete,omitempty"` // deletes: Tags is all of them
 	Digest       string   `json:"digest,omitempty"`
-	Previous     string   `json:"previous_digest,omitempty"` // what the tag stood on before, when another
-	Mismatch     bool     `json:"digest_mismatch,omitempty"` // the header's digest is not that of the bytes
+	// the digest on which the tag stood before, if another
+	Previous string `json:"previous_digest,omitempty"`
+	// the digest in the answer's header is not that of the bytes
+	Mismatch bool `json:"digest_mismatch,omitempty"`
 
 	Artifact *Artifact `json:"artifact,omitempty"`
 	Chart    *Chart    `json:"chart,omitempty"` // chartmuseum events
 
-	Scan        *Scan           `json:"scan,omitempty"`        // SCANNING_COMPLETED, SCANNING_FAILED
+	// SCANNING_COMPLETED, SCANNING_FAILED
+	Scan        *Scan           `json:"scan,omitempty"`
 	Quota       *Quota          `json:"quota,omitempty"`       // QUOTA_EXCEED, QUOTA_WARNING
 	Replication *ReplicationRun `json:"replication,omitempty"` // REPLICATION
 
@@ -79,15 +85,17 @@ type Event struct {
 
 	Unchanged bool  `json:"unchanged,omitempty"` // a push of what stood there already
 	Moved     Moved `json:"moved,omitempty"`     // pulls
-	Inferred  bool  `json:"inferred,omitempty"`  // its outcome was unknown and found out later
-	Unnamed   bool  `json:"unnamed,omitempty"`   // a chart whose name nobody could tell: it is sent to no webhook
+	// its outcome was unknown, and found out by asking the upstream
+	Inferred bool `json:"inferred,omitempty"`
+	// a chart whose name could not be found: it is sent to no webhook
+	Unnamed bool `json:"unnamed,omitempty"`
 }
 
-// Moved is the most that a pull moved. A pull that moves layers is a download, any other is an
-// inspection, of which only those webhooks hear that ask for it.
+// Moved is the most that a pull moved. A pull that moves layers is a download. Any other pull is an
+// inspection, which is only sent to webhooks that ask for inspections.
 type Moved string
 
-// What a pull can move. "" is no pull.
+// What a pull can move. "" stands for events that are no pulls.
 const (
 	MovedLayers   Moved = "layers"
 	MovedConfig   Moved = "config"
@@ -99,16 +107,19 @@ func (e *Event) Inspection() bool { return e.Moved == MovedConfig || e.Moved == 
 
 // Artifact describes a manifest.
 type Artifact struct {
-	Kind         ArtifactKind      `json:"kind"`
-	MediaType    string            `json:"media_type,omitempty"`
-	ArtifactType string            `json:"artifact_type,omitempty"`
-	ConfigType   string            `json:"config_type,omitempty"`
-	Size         int64             `json:"size,omitempty"`    // manifest + config + layers; an index: its own and its children's
-	Subject      string            `json:"subject,omitempty"` // digest that an accessory belongs to
-	Platforms    []string          `json:"platforms,omitempty"`
-	Children     []Child           `json:"children,omitempty"` // of an index; of its pull: those chosen
-	Annotations  map[string]string `json:"annotations,omitempty"`
-	Inexact      bool              `json:"inexact,omitempty"` // it lists more layers, children or platforms than are kept
+	Kind         ArtifactKind `json:"kind"`
+	MediaType    string       `json:"media_type,omitempty"`
+	ArtifactType string       `json:"artifact_type,omitempty"`
+	ConfigType   string       `json:"config_type,omitempty"`
+	// manifest + config + layers; an index: its own and its children's
+	Size      int64    `json:"size,omitempty"`
+	Subject   string   `json:"subject,omitempty"` // digest that an accessory belongs to
+	Platforms []string `json:"platforms,omitempty"`
+	// of an index; in its pull: those that were read
+	Children    []Child           `json:"children,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// it lists more layers, children or platforms than are kept
+	Inexact bool `json:"inexact,omitempty"`
 }
 
 // Child is a manifest that an index lists.

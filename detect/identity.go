@@ -15,7 +15,8 @@ import (
 // Tokens that stand for nobody: the subject of an anonymous Quay token.
 const quayAnonymous = "(anonymous)"
 
-// BasicUser is the user name of an Authorization header of the Basic scheme. The password is dropped at once.
+// BasicUser returns the user name of an Authorization header of the Basic scheme. The password is
+// dropped at once.
 func BasicUser(authorization string) (name string, ok bool) {
 	scheme, value, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Basic") {
@@ -29,10 +30,10 @@ func BasicUser(authorization string) (name string, ok bool) {
 	if !ok {
 		return "", false
 	}
-	return strings.Clone(usableName(name)), true // without the password behind it
+	return strings.Clone(usableName(name)), true // a copy without the password
 }
 
-// BearerToken is the token of an Authorization header of the Bearer scheme.
+// BearerToken returns the token of an Authorization header of the Bearer scheme.
 func BearerToken(authorization string) (token string, ok bool) {
 	scheme, value, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -41,13 +42,14 @@ func BearerToken(authorization string) (token string, ok bool) {
 	return strings.TrimSpace(value), true
 }
 
-// TokenName is the first of the claims (dots lead into objects) that a JWT's payload has as a non-empty string, or as a number. The
-// signature is not looked at: the name counts only when something vouches for it. Opaque tokens have none.
+// TokenName returns the first of the claims (dots lead into objects) that the payload of a JWT has
+// as a non-empty string or as a number. It does not check the signature: the name counts only if
+// something vouches for it. Opaque tokens have no name.
 func TokenName(token string, claims []string) (name string, ok bool) {
 	return ClaimName(payload(token), claims)
 }
 
-// TokenEnd is when a JWT says that it expires; the zero time where it does not say.
+// TokenEnd returns when a JWT expires, or the zero time if it does not say.
 func TokenEnd(token string) time.Time {
 	exp, ok := payload(token)["exp"].(float64)
 	if !ok || exp < 0 || exp > exactly {
@@ -56,7 +58,7 @@ func TokenEnd(token string) time.Time {
 	return time.Unix(int64(exp), 0)
 }
 
-// payload are the claims of a JWT; nil of what is none.
+// payload returns the claims of a JWT, or nil.
 func payload(token string) (all map[string]any) {
 	_, rest, _ := strings.Cut(token, ".")
 	encoded, _, found := strings.Cut(rest, ".")
@@ -70,10 +72,10 @@ func payload(token string) (all map[string]any) {
 	return all
 }
 
-// exactly is up to where a float64 tells one whole number from the next.
+// exactly is the largest number up to which a float64 holds every whole number.
 const exactly = 1 << 53
 
-// ClaimName is TokenName for claims that are decoded already.
+// ClaimName does the same as TokenName with claims that are decoded already.
 func ClaimName(all map[string]any, claims []string) (name string, ok bool) {
 	for _, path := range claims {
 		switch v := claim(all, path).(type) {
@@ -90,7 +92,8 @@ func ClaimName(all map[string]any, claims []string) (name string, ok bool) {
 	return "", false
 }
 
-// claim finds a claim by its whole name first (names may hold dots, such as https://example.com/name), then by its path.
+// claim returns a claim by its whole name, which may hold dots (https://example.com/name), or else
+// by its path.
 func claim(all map[string]any, path string) any {
 	if v, ok := all[path]; ok {
 		return v
@@ -103,7 +106,7 @@ func claim(all map[string]any, path string) any {
 	return claim(inner, rest)
 }
 
-// usableName is s, or "" when it is not one that may stand in an event.
+// usableName returns s, or "" if it must not stand in an event.
 func usableName(s string) string {
 	if len(s) > MaxOperator || hasControl(s) {
 		return ""
@@ -120,7 +123,7 @@ const (
 	Writing
 )
 
-// Access is the kind of access that the action needs.
+// Access returns the kind of access that the action needs.
 func (a Action) Access() Access {
 	switch a {
 	case ManifestPut, ManifestDelete, BlobDelete, UploadStart, UploadChunk, UploadEnd, UploadCancel, ChartPost, ProvenancePost, ChartDelete:
@@ -129,7 +132,8 @@ func (a Action) Access() Access {
 	return Reading
 }
 
-// Word is what an upstream has shown of those who come without credentials, and so of the names that it lets pass.
+// Word is what an upstream has shown of requests without credentials. It says whether the upstream
+// vouches for the names that it lets pass.
 type Word uint8
 
 // The words of an upstream.
@@ -140,15 +144,18 @@ const (
 	Open                // it lets anybody in: names are only claimed
 )
 
-// Vouches reports whether the upstream vouches for the name in a request; succeeded says whether that was answered 2xx.
+// Vouches reports whether the upstream vouches for the name in a request. succeeded means that the
+// request was answered 2xx.
 func (w Word) Vouches(succeeded bool) bool { return w == Asks || w == Forbids && succeeded }
 
-// Evidence remembers, for ten minutes, an upstream's word by repository and kind of access: a 401 without credentials on GET
-// /v2/ or on a read is for both kinds, on a write for writes; a 2xx without credentials revokes it for that kind in that
-// repository. Safe for concurrent use; bounded.
+// Evidence remembers for ten minutes what an upstream has shown, by repository and kind of access.
+// A 401 without credentials on GET /v2/ or on a read counts for both kinds, on a write for writes.
+// A 2xx without credentials revokes it for that kind in that repository. Evidence is bounded, and
+// safe for concurrent use.
 type Evidence struct {
-	mu   sync.Mutex
-	seen *lru.Cache[evidenceKey, evidence] // guarded by mu, so that a revocation and a vouching cannot cross
+	mu sync.Mutex
+	// guarded by mu, so that a revocation and a vouching cannot cross
+	seen *lru.Cache[evidenceKey, evidence]
 }
 
 type evidenceKey struct {
@@ -168,7 +175,7 @@ const (
 
 // NewEvidence returns an empty memory.
 func NewEvidence() *Evidence {
-	cache, _ := lru.New[evidenceKey, evidence](maxEvidence) // errs for sizes below one only
+	cache, _ := lru.New[evidenceKey, evidence](maxEvidence) // fails for sizes below 1 only
 	return &Evidence{seen: cache}
 }
 
@@ -182,7 +189,7 @@ func (e *Evidence) Anonymous(upstream, repository string, action Action, status 
 		e.note(upstream, "", Reading, Asks, now)
 		e.note(upstream, "", Writing, Asks, now)
 	case action == Ping:
-		// 2xx: an upstream may ask only where it matters
+		// a 2xx shows nothing: an upstream may ask for credentials only where it matters
 	case status == 401 && access == Reading:
 		e.note(upstream, repository, Reading, Asks, now)
 		e.note(upstream, repository, Writing, Asks, now)
@@ -193,8 +200,8 @@ func (e *Evidence) Anonymous(upstream, repository string, action Action, status 
 	}
 }
 
-// Probed records the answer to a question of bellbuoy's own, asked without credentials. What is neither 401, 403 nor 2xx says
-// nothing: it may be about the question.
+// Probed records the answer to a probe. An answer other than 401, 403 and 2xx shows nothing: it may
+// be about the probe itself.
 func (e *Evidence) Probed(upstream, repository string, action Action, status int, now time.Time) {
 	if status != 403 {
 		e.Anonymous(upstream, repository, action, status, now)
@@ -205,7 +212,8 @@ func (e *Evidence) Probed(upstream, repository string, action Action, status int
 	e.note(upstream, repository, action.Access(), Forbids, now)
 }
 
-// note remembers; what is known already is dated anew now and then: every read of an open registry says it again.
+// note remembers; what is known already is dated anew now and then: every read of an open registry
+// says it again.
 func (e *Evidence) note(upstream, repository string, access Access, word Word, now time.Time) {
 	k := evidenceKey{upstream, repository, access}
 	if got, ok := e.seen.Get(k); ok && got.word == word && now.Sub(got.at) < evidenceFor/100 {
@@ -214,7 +222,7 @@ func (e *Evidence) note(upstream, repository string, access Access, word Word, n
 	e.seen.Add(k, evidence{word, now})
 }
 
-// Word is the upstream's about one kind of access to a repository.
+// Word returns what the upstream has shown of one kind of access to a repository.
 func (e *Evidence) Word(upstream, repository string, access Access, now time.Time) Word {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -90,7 +90,8 @@ func TestEvidence(t *testing.T) {
 	}
 
 	e = NewEvidence()
-	for _, status := range []int{307, 400, 404, 405, 429, 500} { // of a question that was not good, or not understood
+	for _, status := range []int{307, 400, 404, 405, 429, 500} {
+		// of a question that was not good, or not understood
 		e.Probed("r", "a", UploadEnd, status, now)
 		check(e, now, "a", Writing, Unheard)
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // jsonReader reads a JSON text once, from its beginning to its end, and builds nothing but what its
-// caller keeps: the memory that it needs does not depend on what a client writes. The text must be
-// valid (json.Valid). The first error stays; after it every call returns zero values.
+// caller keeps, so that its memory does not depend on what a client writes. The text must be valid
+// (json.Valid). The first error stays; after it every call returns zero values.
 type jsonReader struct {
 	b   []byte
 	at  int
@@ -39,8 +39,8 @@ func (r *jsonReader) next() byte {
 	return 0
 }
 
-// enter moves behind an opening bracket. It returns false, and skips the value, where that is null
-// or of another type; the latter is an error.
+// enter moves behind an opening bracket and returns true. If the value is null or of another type,
+// it skips the value and returns false; another type is an error.
 func (r *jsonReader) enter(bracket byte) bool {
 	switch c := r.next(); {
 	case r.err != nil:
@@ -85,14 +85,14 @@ func (r *jsonReader) raw() []byte {
 	return s
 }
 
-// text reads a string, which is a copy. It is "" for null, and where the string is longer than
-// limit bytes.
+// text reads a string into a copy. It returns "" for null, and for a string longer than limit
+// bytes.
 func (r *jsonReader) text(limit int) string {
 	s, _ := r.textOrLonger(limit)
 	return s
 }
 
-// textOrLonger is text. It also reports whether the string is longer than limit.
+// textOrLonger does the same, and reports whether the string is longer than limit.
 func (r *jsonReader) textOrLonger(limit int) (s string, longer bool) {
 	switch c := r.next(); {
 	case r.err != nil:
@@ -127,7 +127,7 @@ func unquote(raw []byte) string {
 	return s
 }
 
-// integer reads a number; 0 for null.
+// integer reads a number. It returns 0 for null.
 func (r *jsonReader) integer() int64 {
 	c := r.next()
 	begin := r.at

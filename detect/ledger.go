@@ -6,33 +6,38 @@ import (
 	"time"
 )
 
-// ErrStore is wrapped by a Ledger's errors when the store failed or took too long, as opposed to decide failing.
+// ErrStore is wrapped by the errors of a Ledger if the store failed or took too long. Errors of the
+// caller's function do not wrap it.
 var ErrStore = errors.New("the store failed")
 
-// RowKind is the kind of a row of the ledger. Its value is detect's own business; the ledger knows bytes and keys.
+// RowKind is the kind of a row of the ledger. The ledger knows keys and bytes; the tracker knows
+// what they mean.
 type RowKind string
 
-// Key names a row. IDs of one kind sort and are scanned by prefix.
+// Key names a row. The IDs of one kind are ordered, and scanned by prefix.
 type Key struct {
 	Kind RowKind
 	ID   string
 }
 
-// Row is a piece of state that survives.
+// Row is a piece of state that survives a crash.
 type Row struct {
 	Key
 	Value []byte
-	Due   time.Time // when Ledger.Due shall return it; zero: never
-	Seen  time.Time // last use; the ledger may drop the least recently seen rows of kinds that it is told to bound
+	Due   time.Time // when Ledger.Due returns it; zero: never
+	// last use; the ledger may drop the least recently seen rows of some kinds
+	Seen time.Time
 }
 
-// View reads rows. In Commit they are those of one moment, without what Changes of the same call will put; outside, each call gives those of its own.
+// View reads rows. In Commit it shows the rows of one moment, without what the Changes of the same
+// call put. Outside of Commit, each call shows the rows of its own moment.
 type View interface {
 	Get(Key) (Row, bool, error)
 	Scan(kind RowKind, prefix string, limit int) ([]Row, error)
 }
 
-// Changes is what a decision makes true, all of it or nothing, in one transaction with the deliveries that its events cause.
+// Changes are what one commit makes durable, all or nothing, together with the deliveries that its
+// events cause.
 type Changes struct {
 	Events []Event
 	Put    []Row
@@ -59,19 +64,22 @@ type ManifestChange struct {
 	More  bool // it lists more layers than these
 }
 
-// Ledger keeps what must survive. Its owner is the outbox; cmd wires them.
+// Ledger keeps what must survive a crash. The outbox implements it.
 type Ledger interface {
-	// Commit runs decide in a transaction that excludes every other Commit of the same scope (an upstream's repository),
-	// also in other replicas, and returns when its changes are durable. decide may run more than once and must depend on nothing but its View.
-	// Where the store fails or takes longer than store.timeout, Commit returns an error that wraps ErrStore.
+	// Commit runs decide in a transaction and returns when its changes are durable. The transaction
+	// excludes every other Commit of the same scope (a repository of an upstream), also in other
+	// replicas. decide may run more than once and must depend on nothing but its View. If the store
+	// fails or takes longer than store.timeout, Commit returns an error that wraps ErrStore.
 	Commit(ctx context.Context, scope string, decide func(View) (Changes, error)) error
 
-	// CommitLater does the same without anybody waiting for it for longer than store.timeout: where the store fails, decide is kept
-	// in memory (bounded), tried until it succeeds, counted and alarmed; the error then wraps ErrStore and says so.
-	// fallback tells that a durable intent stands behind it, so that nothing is lost when memory is full.
+	// CommitLater does the same, and waits no longer than store.timeout. If the store fails, decide
+	// is kept in bounded memory and tried until it succeeds, which is counted and raises an alarm;
+	// the error then wraps ErrStore. fallback means that a durable intent stands behind it: nothing
+	// is lost if memory is full.
 	CommitLater(ctx context.Context, scope string, fallback bool, decide func(View) (Changes, error)) error
 
-	// Record stores events that nobody waits for (pulls). It never blocks; what it must drop it counts.
+	// Record stores events that no request waits for (pulls). It never blocks. It counts what it
+	// must drop.
 	Record(events ...Event)
 
 	// View reads outside any transaction.
@@ -80,7 +88,8 @@ type Ledger interface {
 	// Due returns rows of a kind whose Due has passed, oldest first.
 	Due(ctx context.Context, kind RowKind, now time.Time, limit int) ([]Row, error)
 
-	// Own returns rows of a kind (intents) that this replica put, or whose replica's lease has ended; it takes over the latter.
-	// They come in order of ID, from the first behind after, so that any number can be paged through.
+	// Own returns the rows of a kind (intents) that this replica put, and those of replicas whose
+	// lease has ended, which it takes over. They are ordered by ID and begin behind after, so that
+	// they can be paged through.
 	Own(ctx context.Context, kind RowKind, after string, limit int) ([]Row, error)
 }

@@ -81,7 +81,8 @@ func FuzzReadManifest(f *testing.F) {
 	})
 }
 
-// once is a JSON text without members that come twice, of which each reader may take another; nil where it is none.
+// once is a JSON text without members that come twice, of which each reader may take another; nil
+// where it is none.
 func once(b []byte) []byte {
 	var v any
 	d := json.NewDecoder(bytes.NewReader(b))

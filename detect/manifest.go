@@ -11,7 +11,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Manifest is what a manifest's bytes say, within fixed limits: whoever writes it may be a stranger.
+// Manifest is what the bytes of a manifest say, within fixed limits: a stranger may have written
+// them.
 type Manifest struct {
 	Artifact
 	Config string   // digest of the config; "" for an index
@@ -20,7 +21,7 @@ type Manifest struct {
 	Others []string // digests of the children that Children has no room for, sorted
 }
 
-// Errors of ReadManifest. Such a manifest is named by the upstream's digest alone.
+// Errors of ReadManifest. The event of such a manifest has the digest of the upstream and no more.
 var (
 	ErrSchema1     = errors.New("manifest of schema 1")
 	ErrNotManifest = errors.New("not a manifest")
@@ -31,9 +32,10 @@ const (
 	dockerManifest      = "application/vnd.docker.distribution.manifest.v2+json"
 	dockerSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
 	dockerSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-	ociArtifact         = "application/vnd.oci.artifact.manifest.v1+json" // withdrawn, still in registries
-	dockerImageConfig   = "application/vnd.docker.container.image.v1+json"
-	helmConfig          = "application/vnd.cncf.helm.config.v1+json"
+	// withdrawn, still in registries
+	ociArtifact       = "application/vnd.oci.artifact.manifest.v1+json"
+	dockerImageConfig = "application/vnd.docker.container.image.v1+json"
+	helmConfig        = "application/vnd.cncf.helm.config.v1+json"
 )
 
 // The limits of what is kept of one manifest.
@@ -52,11 +54,11 @@ const (
 // BuildKitAttestation is the artifact type of the attestations that BuildKit lists in an index.
 const BuildKitAttestation = "application/vnd.docker.attestation.manifest.v1+json"
 
-// ReadManifest reads a decoded manifest. mediaType is the Content-Type that came with it; the
-// bytes' own word goes before. Size is the manifest's, its config's and its layers' bytes together;
-// of an index, its own and those of the manifests that it lists.
+// ReadManifest reads a decoded manifest. mediaType is the Content-Type that came with it; a media
+// type in the bytes counts more. Size is the sum of the manifest, its config and its layers; of an
+// index, the sum of itself and the manifests that it lists.
 //
-// Of a manifest that lists more than the limits above, the rest is counted, and Inexact is set.
+// If a manifest lists more than the limits above, the rest is counted, and Inexact is set.
 func ReadManifest(b []byte, mediaType string) (*Manifest, error) {
 	if !json.Valid(b) {
 		return nil, fmt.Errorf("%w: it is no JSON", ErrNotManifest)
@@ -97,7 +99,7 @@ type descriptor struct {
 
 // blobList is what is kept of a list of blobs.
 type blobList struct {
-	there     bool // the list is there, be it empty
+	there     bool // the list is there, even if it is empty
 	digests   []string
 	sizes     []int64
 	firstType string // media type of the first one
@@ -116,7 +118,7 @@ type childList struct {
 }
 
 type annotations struct {
-	kept      map[string]string // nil when they are more or longer than an event should carry
+	kept      map[string]string // nil if they are more or longer than an event may carry
 	bytes     int
 	over      bool
 	predicate string // what a Sigstore bundle attests
@@ -152,13 +154,13 @@ func (w *wireManifest) read() {
 	}
 }
 
-// is compares a member's name as encoding/json does, which registries read manifests with.
+// is compares the name of a member as encoding/json does, with which registries read manifests.
 func is(name, field string) bool { return strings.EqualFold(name, field) }
 
-// typeName reads a media type; "" for what cannot be one.
+// typeName reads a media type. It returns "" for what cannot be one.
 func (w *wireManifest) typeName() string { return plainText(w.text(maxType)) }
 
-// plainText is s, or "" where it has characters that no type, platform or digest has.
+// plainText returns s, or "" if it has characters that no type, platform or digest has.
 func plainText(s string) string {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' || c == '"' || c == '\\' {
@@ -178,7 +180,7 @@ func (w *wireManifest) optional() *descriptor {
 	return &d
 }
 
-// descriptor reads one; without details its digest and size only.
+// descriptor reads a descriptor: all of it with details, else its digest and size.
 func (w *wireManifest) descriptor(d *descriptor, details bool) {
 	*d = descriptor{}
 	if !w.enter('{') {
@@ -204,7 +206,7 @@ func (w *wireManifest) descriptor(d *descriptor, details bool) {
 	}
 }
 
-// platform is os/arch[/variant].
+// platform returns os/arch[/variant].
 func (w *wireManifest) platform() string {
 	if !w.enter('{') {
 		return ""
@@ -275,7 +277,7 @@ func (w *wireManifest) readChildren() (l childList) {
 	return l
 }
 
-// readAnnotations keeps all of them, or none.
+// readAnnotations returns all annotations, or none.
 func (w *wireManifest) readAnnotations() (a annotations) {
 	if !w.enter('{') {
 		return a
@@ -299,7 +301,7 @@ func (w *wireManifest) readAnnotations() (a annotations) {
 	return a
 }
 
-// manifest is what the bytes say, once all of them are read.
+// manifest returns what the bytes say, once all of them are read.
 func (w *wireManifest) manifest() *Manifest {
 	m := &Manifest{Artifact: Artifact{
 		Kind:         kindOf(w),
@@ -358,7 +360,8 @@ func (m *Manifest) addBlobs(w *wireManifest) {
 	m.Inexact = len(m.Layers) < w.layers.count+w.blobs.count
 }
 
-// addSize adds a size to a sum; hostile ones neither shrink it nor overflow it.
+// addSize adds a size to a sum. Negative sizes do not shrink the sum, and large ones do not
+// overflow it.
 func addSize(sum, n int64) int64 {
 	switch {
 	case n <= 0:
@@ -369,8 +372,8 @@ func addSize(sum, n int64) int64 {
 	return sum + n
 }
 
-// kindOf tells artifacts apart by what they say of themselves, in this order: a type that names its
-// purpose, a subject, the config's type.
+// kindOf returns the kind of an artifact. What it says of itself counts in this order: a type that
+// names its purpose, a subject, the type of its config.
 func kindOf(w *wireManifest) ArtifactKind {
 	if k := purpose(w); k != "" {
 		return k
@@ -392,7 +395,8 @@ func kindOf(w *wireManifest) ArtifactKind {
 	return OtherKind
 }
 
-// purposes are the types that say that something is signed, attested or listed, as prefixes of artifact, config and layer types.
+// purposes are the types that say that something is signed, attested or listed, as prefixes of
+// artifact, config and layer types.
 var purposes = []struct {
 	prefix string
 	kind   ArtifactKind
@@ -433,7 +437,7 @@ func purpose(w *wireManifest) ArtifactKind {
 	return ""
 }
 
-// bundlePurpose reads a Sigstore bundle: a signature, unless its predicate says that it attests
+// bundlePurpose returns the kind of a Sigstore bundle: a signature, unless its predicate attests
 // something else.
 func bundlePurpose(w *wireManifest) ArtifactKind {
 	const bundle = "application/vnd.dev.sigstore.bundle"

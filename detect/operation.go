@@ -14,10 +14,10 @@ const (
 	ChartMuseum Kind = "chartmuseum"
 )
 
-// Action is what a request asks for, as far as its method and path tell.
+// Action is what a request asks for, by its method and path.
 type Action uint8
 
-// The actions. Everything that has no meaning for events is Other.
+// The actions. Other is everything that has no meaning for events.
 const (
 	Other Action = iota
 	Ping         // GET /v2/
@@ -28,7 +28,8 @@ const (
 	BlobHead
 	BlobGet
 	BlobDelete
-	UploadStart // POST …/blobs/uploads/, with Mount and From when it asks for a mount, Digest when monolithic
+	// POST …/blobs/uploads/, with Mount and From when it asks for a mount, Digest when monolithic
+	UploadStart
 	UploadChunk // PATCH
 	UploadEnd   // PUT
 	UploadInfo  // GET
@@ -40,16 +41,16 @@ const (
 	ProvenancePost
 	ChartGet
 	ProvenanceGet
-	ArchiveGet // GET of what may be a chart's archive elsewhere: an index.yaml tells
+	ArchiveGet // GET of an archive elsewhere that may be a chart: an index.yaml shows whether it is
 	ChartIndex // GET …/index.yaml
 	ChartDelete
 	ChartInfo // GET or HEAD below /api/…/charts
 )
 
-// String labels metrics and the access log.
+// String returns the action in words, as a label of metrics and in the access log.
 func (a Action) String() string { return actionNames[a] }
 
-// Actions is how many actions there are.
+// Actions is the number of actions.
 const Actions = len(actionNames)
 
 var actionNames = [...]string{
@@ -72,7 +73,7 @@ func (op *Operation) WholeBlob() bool {
 	return op.Whole || !op.Range && op.Status != http.StatusPartialContent
 }
 
-// Writes reports whether the action needs an intent before it is forwarded (DESIGN "Intents").
+// Writes reports whether the action needs an intent before it is forwarded.
 func (a Action) Writes() bool {
 	switch a {
 	case ManifestPut, ManifestDelete, ChartPost, ChartDelete:
@@ -81,10 +82,11 @@ func (a Action) Writes() bool {
 	return false
 }
 
-// Request is a request line understood; Classify makes it.
+// Request is what a request line means. Classify makes it.
 type Request struct {
-	Action     Action
-	Repository string   // registry: the name below /v2/; chartmuseum: the tenant path ("" where there is none)
+	Action Action
+	// registry: the name below /v2/; chartmuseum: the tenant path ("" where there is none)
+	Repository string
 	Reference  string   // tag or digest of a manifest; digest of a blob
 	Tags       []string // ?tag= of a manifest put by digest
 	Mount      string   // UploadStart: digest to mount
@@ -92,26 +94,32 @@ type Request struct {
 	Hint       string   // ?ns= of a containerd mirror
 	Chart      string   // ChartDelete, ChartInfo: name
 	Version    string   // ChartDelete, ChartInfo: version
-	File       string   // ChartGet, ProvenanceGet: file name with its ending; ArchiveGet, ChartIndex: the whole path
-	TooLong    string   // why a write must be refused: which of its names is too long; Action is Other
+	// ChartGet, ProvenanceGet: file name with its ending; ArchiveGet, ChartIndex: the whole path
+	File string
+	// why a write must be refused: one of its names is too long; Action is Other
+	TooLong string
 }
 
-// Client is who did something: DESIGN §4.3 counts operator, address and user agent as one client, per repository, never the connection.
+// Client is who did something. Operator, address and user agent are one client within a repository,
+// whatever connections it uses.
 type Client struct {
-	Operator  string `json:"operator,omitempty"` // vouched for; "" is anonymous
-	Claimed   string `json:"claimed,omitempty"`  // a name that nothing vouches for
-	Address   string `json:"address,omitempty"`  // without port; the trusted proxies' word where they have one
+	Operator string `json:"operator,omitempty"` // vouched for; "" is anonymous
+	Claimed  string `json:"claimed,omitempty"`  // a name that nothing vouches for
+	// without port; as trusted proxies name it
+	Address   string `json:"address,omitempty"`
 	UserAgent string `json:"user_agent,omitempty"`
 }
 
 // External is how users name the upstream in image references and chart URLs.
 type External struct {
 	Scheme string `json:"scheme,omitempty"`
-	Host   string `json:"host,omitempty"` // with port where it has one; with a path where external_url has one
+	// with port where it has one; with a path where external_url has one
+	Host string `json:"host,omitempty"`
 }
 
-// Operation is one request on its way through the proxy. The proxy owns it and fills it in as the transfer goes on;
-// the Tracker reads it inside its calls and keeps no pointer to it, but may keep what its fields point to.
+// Operation is one request on its way through the proxy. The proxy owns it and fills it in as the
+// transfer goes on. The tracker reads it within its calls and keeps no pointer to it, but may keep
+// what its fields point to.
 type Operation struct {
 	Request
 	Upstream  string // configured name
@@ -123,11 +131,11 @@ type Operation struct {
 	Range     bool // the client asked for a part
 	NotModify bool // the client sent If-None-Match or If-Modified-Since
 
-	// Put and post: known once the request's body has arrived.
+	// Of a put or post: known once the body of the request has arrived.
 	Sent   Body
 	Upload Upload // a chart's
 
-	// Deletes: what the look-up before forwarding found.
+	// Of a delete: what the look-up before forwarding found.
 	Before *Found
 
 	// The answer, known at Answered.
@@ -144,9 +152,10 @@ type Operation struct {
 	Whole    bool // a 206 that has all of the bytes, as some proxies and CDNs answer
 }
 
-// Body is a manifest or other small body as bellbuoy saw it.
+// Body is a manifest or another small body.
 type Body struct {
-	Bytes     []byte // decoded (Content-Encoding undone); nil when longer than the limit or undecodable
+	// decoded (Content-Encoding undone); nil when longer than the limit or undecodable
+	Bytes     []byte
 	Digest    string // sha256 of the decoded bytes; "" when it could not be decoded
 	MediaType string // Content-Type without parameters
 	Size      int64  // bytes decoded
@@ -160,10 +169,11 @@ type Chart struct {
 	AppVersion string `json:"app_version,omitempty"` // of the application that it installs
 	Digest     string `json:"digest,omitempty"`      // sha256 of the archive
 	Size       int64  `json:"size,omitempty"`        // bytes of the archive
-	Path       string `json:"path,omitempty"`        // where the archive lies, if not where ChartMuseum has it
+	// where the archive is, unless it is where ChartMuseum has it
+	Path string `json:"path,omitempty"`
 }
 
-// Found is what stood at a delete's (or a put's) reference before it was forwarded, as the upstream told.
+// Found is what an upstream says of a reference, before or after a write.
 type Found struct {
 	Absent       bool // the upstream says that nothing stands there
 	Digest       string
@@ -171,5 +181,5 @@ type Found struct {
 	Size         int64  // of the manifest, or of the chart archive
 	Manifest     []byte // its bytes, when they were read
 	Tags         []string
-	TagsComplete bool // every tag known was re-checked in time
+	TagsComplete bool // every known tag was checked in time
 }

@@ -8,25 +8,31 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// A push that was settled by a clear answer can still be tried again: bellbuoy, or the connection, may have ended before the client had that answer.
-// A row of kind answer says so from the commit of the push until its answer has been handed to the client; while it is there, the same client's same
-// push is a retry and has no event of its own. Rows are dropped in batches, moments after the fact: what counts until then is this memory. Should bellbuoy
-// be killed within these moments, a push that repeats the last one on purpose is taken for its retry.
+// A client may try a push again although it was settled by a clear answer: bellbuoy or the
+// connection may have ended before the client got that answer. A row of kind answer stands for
+// that, from the commit of the push until the client has the answer. While the row is there, the
+// same push by the same client is a retry and has no event of its own.
+//
+// Rows are removed in batches, a moment after the client got its answer. Until then the keys in
+// memory count. If bellbuoy is killed within that moment, a push that repeats the last one on
+// purpose is taken for its retry.
 
-// handed are pushes whose answers their clients have got, and whose rows are not dropped yet.
+// acknowledged are pushes whose clients have the answer, and whose rows are not removed yet.
 type acknowledged struct {
 	mu       sync.Mutex
 	keys     map[detect.Key]struct{}
-	notEmpty chan struct{} // there are keys
+	notEmpty chan struct{} // holds one element while there are keys
 }
 
-// handedPause is how long the first of a batch waits for company.
+// acknowledgedPause is how long the first key of a batch waits for others.
 const acknowledgedPause = 10 * time.Millisecond
 
-// maxHanded bounds the memory, should the store fail for long. Beyond it rows end by themselves, after joinWindow.
+// maxAcknowledged bounds the keys while the store fails. The rows beyond it end by themselves,
+// after joinWindow.
 const maxAcknowledged = 65_536
 
-// Handed is told that the client has got the answer of a write that was settled. Where that is not certain it must not be called.
+// Acknowledged takes in that the client has got the answer of a write that was settled. It must
+// only be called when that is certain.
 func (t *writes) Acknowledged(in *Intent) {
 	if !in.w.awaitsAnswer() {
 		return
@@ -45,7 +51,7 @@ func (t *writes) Acknowledged(in *Intent) {
 	}
 }
 
-// keepDropping drops rows as their pushes are handed over, until ctx ends.
+// dropAnswers removes the rows of acknowledged pushes, until ctx ends.
 func (t *writes) dropAnswers(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -65,7 +71,8 @@ func (t *writes) dropAnswers(ctx context.Context) {
 	}
 }
 
-// take tells whether a push's answer was handed over, and forgets it: its row is about to be that of the next one.
+// take reports whether a push was acknowledged, and removes its key: its row is about to be that of
+// the next push.
 func (h *acknowledged) take(k detect.Key) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -74,7 +81,7 @@ func (h *acknowledged) take(k detect.Key) bool {
 	return ok
 }
 
-// dropHanded drops the rows of pushes whose clients have their answers.
+// dropAnswerRows removes the rows of acknowledged pushes.
 func (t *writes) dropAnswerRows(ctx context.Context) {
 	t.acknowledged.mu.Lock()
 	keys := make([]detect.Key, 0, len(t.acknowledged.keys))
@@ -87,7 +94,7 @@ func (t *writes) dropAnswerRows(ctx context.Context) {
 		keys = keys[len(some):]
 		err := t.ledger.Commit(ctx, "", func(detect.View) (detect.Changes, error) { return detect.Changes{Delete: some}, nil })
 		if err != nil {
-			return // the next time
+			return // the next run tries again
 		}
 		t.acknowledged.mu.Lock()
 		for _, k := range some {
@@ -97,5 +104,5 @@ func (t *writes) dropAnswerRows(ctx context.Context) {
 	}
 }
 
-// lastWords is how long the end of Run may take to drop rows.
+// lastWords is how long the end of Run may take to remove rows.
 const lastWords = 2 * time.Second

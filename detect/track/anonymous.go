@@ -7,12 +7,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Where reads are open and writes need a login, many clients log in only when they are asked to:
-// one operation is then an anonymous half and a named one. An anonymous read belongs to the one
-// named client of the same address and user agent that goes on with it. From then on the anonymous
-// session has the named one as its owner, and what comes under it is the owner's doing.
+// Where reads are open and writes need a login, many clients log in only when they are asked to.
+// One operation then has an anonymous half and a named one. An anonymous read belongs to the one
+// named client of the same address and user agent that goes on with it. From then on the named
+// session owns the anonymous one, and requests of the anonymous one count for its owner.
 
-// self is the session that a request's doings count for; the caller holds the shard's lock.
+// self returns the session that requests count for: the owner, if there is one. The caller holds
+// the lock of the shard.
 func (s *session) self() *session {
 	if s.owner != nil && s.owner.gone {
 		s.owner = nil
@@ -23,14 +24,14 @@ func (s *session) self() *session {
 	return s
 }
 
-// follows reports whether an anonymous session's owner is not quiet.
+// follows reports whether the owner of an anonymous session has not been quiet.
 func (s *session) follows(now time.Time, quiet time.Duration) bool {
 	o := s.owner
 	return o != nil && !o.gone && (o.busy > 0 || now.Sub(o.last) < quiet)
 }
 
-// half is the anonymous session of a named client's address and user agent; nil where there is none
-// that this client could go on with.
+// half returns the anonymous session of a named client's address and user agent; nil if there is
+// none that this client could own.
 func (t *reads) half(k sessionKey) *session {
 	if k.who == "" {
 		return nil
@@ -44,14 +45,14 @@ func (t *reads) half(k sessionKey) *session {
 	return a
 }
 
-// goOn gives a named client the anonymous half of what it does, where that half knows what the
-// client goes on with. It reports whether it did.
+// adoptHalf makes a named client the owner of its anonymous half, if knows reports true of that. It
+// reports whether it did.
 func (t *reads) adoptHalf(s *session, knows func(*session) bool) bool {
 	a := t.half(s.key)
 	if a == nil || a.self() == s || !knows(a.self()) {
 		return false
 	}
-	if a.owner != nil { // another named client went on with it before: nobody can tell whose it is
+	if a.owner != nil { // another named client owned it before, so that it may be either's
 		a.owner, a.shared = nil, true
 		return false
 	}
@@ -59,10 +60,10 @@ func (t *reads) adoptHalf(s *session, knows func(*session) bool) bool {
 	return true
 }
 
-// adopt takes what an anonymous session knows.
+// adopt takes over what an anonymous session knows.
 func (s *session) adopt(a *session) {
 	for _, q := range a.pulls {
-		q.lull += s.lull - a.lull // as long ago as it was
+		q.lull += s.lull - a.lull // as long ago as before
 	}
 	s.pulls = append(a.pulls, s.pulls...)
 	s.heads = append(a.heads, s.heads...)
@@ -96,8 +97,8 @@ func (s *session) read(digest string) bool {
 		s.newest(func(q *pull) bool { return q.lives() && (q.digest == digest || q.parentOf(digest)) }) != nil
 }
 
-// goOnReading has a named read by digest go on with what was read, or resolved by HEAD, without a
-// name.
+// adoptHalfOf adopts the anonymous half for a named read by digest, if that half has read the
+// manifest's index or has resolved a tag to it.
 func (t *reads) adoptHalfOf(s *session, tr *Transfer, op *detect.Operation) {
 	if s.key.who == "" || !detect.IsDigest(op.Reference) || tr.head.tag != "" || s.read(op.Reference) {
 		return
@@ -112,7 +113,7 @@ func (s *session) reads(b blobID) bool {
 	return s.newest(func(q *pull) bool { return q.lists(b) }) != nil
 }
 
-// halfHasPut lets the anonymous half know what the named one put: it may read it back.
+// tellHalf adds what a named client has put to its anonymous half, which may read it back.
 func (t *reads) tellHalf(k sessionKey, digest string, limit int, now time.Time) {
 	if k.who == "" {
 		return

@@ -132,7 +132,8 @@ func TestHalves(t *testing.T) {
 	})
 }
 
-// TestClaimedHalf: a name that nothing vouches for is claimed in the event of what its client read without it.
+// TestClaimedHalf: a name that nothing vouches for is claimed in the event of what its client read
+// without it.
 func TestClaimedHalf(t *testing.T) {
 	var events []detect.Event
 	simulate(t, func(s *sim) {

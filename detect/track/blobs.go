@@ -6,13 +6,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// blobRead is a blob that was asked for, as far as it matters later.
+// blobRead is a blob that was asked for.
 type blobRead struct {
 	digest string
 	id     blobID
 }
 
-// blob decides what a blob's answer is: with a layer, the pull that it belongs to is a download.
+// blob takes in the answer to a blob. If it is a layer, the pull that it belongs to is a download.
 func (p *pass) blob(op *detect.Operation) {
 	b := blobRead{op.Reference, idOf(op.Reference)}
 	full := op.WholeBlob()
@@ -36,8 +36,8 @@ func (p *pass) blob(op *detect.Operation) {
 	}
 }
 
-// candidates are the readings that a blob may belong to, oldest first. To a download whose client
-// was quiet since belong late layers, unless its tag was resolved again.
+// candidates returns the pulls that a blob may belong to, oldest first. Late layers belong to a
+// download whose client was quiet since, unless its tag was resolved again.
 func (p *pass) candidates(b blobID) (found []*pull) {
 	for _, q := range p.s.pulls {
 		if q.lists(b) && !(q.rested && q.state == counted && p.s.headOf(q.digest) != nil) {
@@ -47,13 +47,13 @@ func (p *pass) candidates(b blobID) (found []*pull) {
 	return found
 }
 
-// unreadable is a reading whose manifest says nothing (too long, schema 1): any blob that belongs
-// to nothing else is taken for its own.
+// unreadable returns a pull whose manifest could not be read (too long, schema 1). It takes every
+// blob that belongs to nothing else.
 func (p *pass) unreadable() *pull {
 	return p.s.newest(func(q *pull) bool { return q.content == nil && q.state == undecided })
 }
 
-// belongs: a blob of what the client has read was answered.
+// belongs takes in a blob of the given pulls.
 func (p *pass) belongs(found []*pull, b blobID, full bool, op *detect.Operation) {
 	layers := downloading(found, b)
 	if len(layers) == 0 {
@@ -73,9 +73,9 @@ func (p *pass) belongs(found []*pull, b blobID, full bool, op *detect.Operation)
 	}
 }
 
-// mounted: a blob of what the client has read was taken over into another repository. A mount sends
-// nothing: it is a further pull only where the manifest was read again after the first mount. Who
-// pushes what it has pulled mounts too.
+// mounted takes in a blob that was mounted from this repository into another. A mount sends
+// nothing: it is a further pull only if the manifest was read again after the first mount. A client
+// that pushes what it has pulled mounts too.
 func (p *pass) mounted(b blobID) {
 	found := p.candidates(b)
 	for _, q := range found {
@@ -99,8 +99,8 @@ func (p *pass) mounted(b blobID) {
 	}
 }
 
-// downloading keeps the readings that a blob is a layer of. Where it is a layer of none, found is
-// as it was.
+// downloading returns the pulls that have the blob as a layer. If there are none, found is as it
+// was.
 func downloading(found []*pull, b blobID) (layers []*pull) {
 	layers = found[:0]
 	for _, q := range found {
@@ -111,8 +111,8 @@ func downloading(found []*pull, b blobID) (layers []*pull) {
 	return layers
 }
 
-// askedAgain is where row 2 ends: a layer asked for in full more often than there are pulls that
-// need it is the next pull, if its manifest was read again, or its tag resolved again (row 8).
+// askedAgain is the end of row 2: a layer that is asked for in full more often than there are pulls
+// for it begins the next pull, if its manifest was read again or its tag resolved again (row 8).
 func (p *pass) askedAgain(found []*pull, b blobID, op *detect.Operation, download bool) bool {
 	pulls := 0
 	for _, q := range found {
@@ -133,7 +133,7 @@ func (p *pass) askedAgain(found []*pull, b blobID, op *detect.Operation, downloa
 	return false
 }
 
-// readAnew reports whether a further pull of the same was begun, and takes what shows it.
+// readAnew reports whether a further pull of the same was begun, and uses up what shows it.
 func (p *pass) readAnew(q *pull, download bool) bool {
 	if q.again > 0 && (download || q.mounted) {
 		q.again--
@@ -146,7 +146,7 @@ func (p *pass) readAnew(q *pull, download bool) bool {
 	return false
 }
 
-// again tells the next pull of what has been pulled before.
+// again emits the next pull of what was pulled before.
 func (p *pass) again(q *pull, op *detect.Operation) {
 	q.times++
 	e := q.event(p.s)
@@ -158,7 +158,8 @@ func (p *pass) again(q *pull, op *detect.Operation) {
 }
 
 // platformAfter is row 8 while the index is remembered: its tag was resolved again, and a layer of
-// a platform not fetched before follows (containerd reads the manifests of all platforms at once).
+// another platform follows (containerd reads the manifests of all platforms at once). It reports
+// whether it was so.
 func (p *pass) platformAfter(found []*pull, b blobID) bool {
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
@@ -177,10 +178,10 @@ func (p *pass) platformAfter(found []*pull, b blobID) bool {
 	return false
 }
 
-// counted decides which of the readings that list a layer are downloads now: of each reference the
-// newest that are undecided, as many as have asked for the layer. What was asked for by digest
-// alone gives way to a tag of the same layers, and to an index that it was read of. Where none
-// lives, it is an inspection that a layer follows late.
+// counted decides which of the pulls that list a layer are downloads now. Of each reference these
+// are the newest undecided ones, as many as have asked for the layer. A pull by digest gives way to
+// a pull of a tag with the same layers, and to the index that it was read of. If the client has
+// been quiet since all of them, a late layer makes an inspection a download.
 func (p *pass) counted(found []*pull, b blobID, late bool) {
 	live, tagged := false, false
 	for _, q := range found {
@@ -204,7 +205,7 @@ func (p *pass) counted(found []*pull, b blobID, late bool) {
 	}
 }
 
-// pullsOf is how many downloads readings stand for: those of one's reference, or all.
+// pullsOf returns how many downloads there are: of one reference, or of all.
 func pullsOf(found []*pull, of *pull) (n int) {
 	for _, q := range found {
 		if q.state == counted && q.lives() && (of == nil || q.tag == of.tag && q.digest == of.digest) {
@@ -214,12 +215,12 @@ func pullsOf(found []*pull, of *pull) (n int) {
 	return n
 }
 
-// childOfAny reports whether what was read is a child of an index that was read too.
+// childOfAny reports whether a digest is a child of an index that was read too.
 func childOfAny(q *pull, among []*pull) bool {
 	return slices.ContainsFunc(among, func(o *pull) bool { return o != q && o.parentOf(q.digest) })
 }
 
-// settleStrays gives a manifest the blobs that were asked for before its last byte had been noted.
+// takeStrays gives a manifest the blobs that were asked for before its last byte had arrived.
 func (p *pass) takeStrays(q *pull) {
 	p.s.strays = slices.DeleteFunc(p.s.strays, func(b stray) bool {
 		if !q.lists(b.op.id) {

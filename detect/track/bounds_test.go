@@ -69,7 +69,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestOneClientIsBounded lets one client do everything there is in one repository, a hundred thousand times.
+// TestOneClientIsBounded lets one client do everything that there is in one repository, a hundred
+// thousand times.
 func TestOneClientIsBounded(t *testing.T) {
 	bounds := Bounds{Session: 32}
 	tracker, _ := newQuiet(t, Config{Accessories: true, Bounds: bounds})
@@ -92,7 +93,8 @@ func TestOneClientIsBounded(t *testing.T) {
 	}
 }
 
-// TestHugeRequestsAreForgotten: of request lines of 60 KB nothing stays but the names that a registry takes, and these are copies.
+// TestHugeRequestsAreForgotten: of request lines of 60 KB nothing stays but the names that a
+// registry takes, and these are copies.
 func TestHugeRequestsAreForgotten(t *testing.T) {
 	const requests = 1_700 // of six kinds
 	tracker, _ := newQuiet(t, Config{})
@@ -123,7 +125,8 @@ func TestHugeRequestsAreForgotten(t *testing.T) {
 	runtime.KeepAlive(evidence)
 }
 
-// BenchmarkManifestGet is what observing costs: a manifest and a layer read by a client that has not been seen before, and its pull's event.
+// BenchmarkManifestGet is the cost of observing: a manifest and a layer read by a client that has
+// not been seen before, and the event of its pull.
 func BenchmarkManifestGet(b *testing.B) {
 	tracker, l := newQuiet(b, Config{Accessories: true})
 	manifest := simImage("one", "l1", "l2", "l3", "l4", "l5")

@@ -10,7 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// endChart is a chart repository's read: each download is one event, and an index.yaml tells how files are to be read.
+// endChart takes in the end of a read from a chart repository. Each download is one event. An
+// index.yaml shows which charts files hold.
 func (t *reads) endChart(op *detect.Operation) {
 	if !op.WholeAnswer() || !op.Complete {
 		return
@@ -44,7 +45,7 @@ func (t *reads) downloaded(op *detect.Operation) {
 	t.emitChart(e, op)
 }
 
-// downloadOf is the event of a download, without the chart.
+// downloadOf returns the event of a download, without the chart.
 func downloadOf(op *detect.Operation) detect.Event {
 	at := op.At
 	if at.IsZero() {
@@ -71,7 +72,8 @@ func (t *reads) emitChart(e detect.Event, op *detect.Operation) {
 	look := func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		_, _ = t.view(ctx, func(v detect.View) error { // a store that fails leaves the file's name
+		_, _ = t.view(ctx, func(v detect.View) error {
+			// if the store fails, the name of the file counts
 			row, ok, err := read[chartRow](v, p.chartKey(op.File))
 			if ok {
 				nameChart(&e, row.Chart)
@@ -90,7 +92,8 @@ func (t *reads) emitChart(e detect.Event, op *detect.Operation) {
 	}
 }
 
-// nameChart gives a download the name that its file is known to have, and what its own bytes did not tell.
+// nameChart adds to a download the chart that its file is known to hold, and what its own bytes did
+// not show.
 func nameChart(e *detect.Event, known detect.Chart) {
 	if !known.Named() {
 		return
@@ -106,13 +109,14 @@ func nameChart(e *detect.Event, known detect.Chart) {
 	e.Chart, e.Digest, e.Tags = &c, c.Digest, []string{c.Version}
 }
 
-// maxIndexed bounds what one index.yaml may teach.
+// maxIndexed bounds the charts that are learned from one index.yaml.
 const maxIndexed = 10_000
 
-// maxIndexing bounds the bytes of index.yaml that wait to be read.
+// maxIndexing bounds the bytes of index.yaml files that wait to be read.
 const maxIndexing = 64 << 20
 
-// readIndex learns from an index.yaml which charts the files hold whose names leave a doubt, and which archives elsewhere are charts.
+// readIndex learns from an index.yaml which charts are in files whose names can be read in two
+// ways, and which archives elsewhere are charts.
 func (t *reads) readIndex(op *detect.Operation) {
 	if op.Got.Bytes == nil {
 		return
@@ -136,7 +140,7 @@ func (t *reads) readIndex(op *detect.Operation) {
 	t.index.rows.set(seen, op.Got.Digest)
 }
 
-// learnCharts stores what an index.yaml showed.
+// learnCharts stores the rows that an index.yaml has shown.
 func (t *reads) learnCharts(ctx context.Context, p place, rows []detect.Row) error {
 	if len(rows) == 0 {
 		return nil
@@ -153,11 +157,11 @@ func (t *reads) learnCharts(ctx context.Context, p place, rows []detect.Row) err
 	return err
 }
 
-// newCharts leaves out what is known: an upload has told more of it.
+// newCharts leaves out the rows of charts that are known: an upload has shown more of them.
 func newCharts(v detect.View, rows []detect.Row) (fresh []detect.Row, err error) {
 	for _, row := range rows {
 		var c chartRow
-		_ = json.Unmarshal(row.Value, &c) // made by newRow
+		_ = json.Unmarshal(row.Value, &c) // newRow has made it
 		known, ok, err := read[chartRow](v, row.Key)
 		if err != nil {
 			return nil, err
@@ -169,11 +173,13 @@ func newCharts(v detect.View, rows []detect.Row) (fresh []detect.Row, err error)
 	return fresh, nil
 }
 
-// chartRows are the charts of an index.yaml whose files' names would be read wrongly, or that lie where no ChartMuseum has them.
+// chartRows returns the rows of the charts of an index.yaml whose file names would be read wrongly,
+// or whose archives are not where ChartMuseum has them.
 func chartRows(p place, at, host string, body []byte) (rows []detect.Row) {
 	now := time.Now()
 	tenant := strings.TrimSuffix(at, "index.yaml")
-	_ = detect.IndexedCharts(bytes.NewReader(body), func(listed string, c detect.Chart) { // what could be read counts
+	_ = detect.IndexedCharts(bytes.NewReader(body), func(listed string, c detect.Chart) {
+		// what was read before an error counts
 		path, ok := detect.ArchivePath(at, host, listed)
 		if !ok || len(rows) >= maxIndexed {
 			return
@@ -190,7 +196,8 @@ func chartRows(p place, at, host string, body []byte) (rows []detect.Row) {
 	return rows
 }
 
-// fetched is the download of an archive that need not be a chart: it is one where an index.yaml has listed it.
+// fetched takes in the download of an archive that need not be a chart. It is one if an index.yaml
+// has listed it.
 func (t *reads) fetched(op *detect.Operation) {
 	e, k := downloadOf(op), placeOf(op).archiveKey(op.File)
 	told := func(row chartRow) {

@@ -6,10 +6,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// chartDecision is the part of a decision that concerns charts.
+// chartTransaction is the part of a transaction that concerns charts.
 type chartTransaction struct{ *transaction }
 
-// uploaded decides a chart POST that the upstream did.
+// uploaded decides a chart POST that the upstream has done.
 func (tx chartTransaction) uploaded() error {
 	if !tx.result.asked {
 		return tx.takes()
@@ -22,7 +22,7 @@ func (tx chartTransaction) uploaded() error {
 	return nil
 }
 
-// uploadedChart is the event of one chart, and what bellbuoy knows of it from now on.
+// uploadedChart emits the event of one chart, and adds its row.
 func (tx chartTransaction) uploadedChart(u upload) error {
 	e, err := tx.event(detect.UploadChart)
 	if err != nil {
@@ -48,7 +48,7 @@ func (tx chartTransaction) uploadedChart(u upload) error {
 	return nil
 }
 
-// removed decides a chart DELETE that the upstream did.
+// removed decides a chart DELETE that the upstream has done.
 func (tx chartTransaction) removed() error {
 	e, err := tx.event(detect.DeleteChart)
 	if err != nil {
@@ -73,7 +73,7 @@ func (tx chartTransaction) removed() error {
 	return nil
 }
 
-// takes is what an upload that the upstream took means.
+// takes decides an upload that the upstream has accepted and has not been asked about.
 func (tx chartTransaction) takes() error {
 	if tx.w.Chart.Named() {
 		if err := tx.uploadedChart(upload{*tx.w.Chart, tx.w.Event}); err != nil {

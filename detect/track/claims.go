@@ -9,10 +9,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// What an upload holds is known from its archive. Where that could not be read, or stands in a part of a
-// form that ChartMuseum need not take, the upload leaves claims: archives of which the upstream's own
-// index tells whether it holds them, and under which names. When the upstream has taken such an upload,
-// its intent is followed by one that asks.
+// The archive says which chart an upload holds. If the archive could not be read, or stands in a
+// part of a form that ChartMuseum need not accept, the upload has claims: archives of which the
+// index.yaml of the upstream shows whether it holds them, and under which names. When the upstream
+// has accepted such an upload, a second intent follows, which asks about the claims.
 
 // upload is a chart that was uploaded, with the ID of its event.
 type upload struct {
@@ -21,12 +21,12 @@ type upload struct {
 }
 
 const (
-	nameWithin  = 10 * time.Second // how long an index may be older than an upload
-	nameAnyhow  = 10 * time.Minute // how long an upstream that does not say is asked
+	nameWithin  = 10 * time.Second // how long after an upload an index.yaml may lack it
+	nameAnyhow  = 10 * time.Minute // how long an upstream that does not answer is asked
 	maxAskIndex = 64 << 20         // bytes of an index.yaml
 )
 
-// readUpload notes what an upload holds, and what it claims.
+// readUpload takes over the charts and the claims of an upload.
 func (w *write) readUpload(up detect.Upload) {
 	w.Chart = &detect.Chart{}
 	switch c := up.Chart; {
@@ -47,7 +47,7 @@ func (w *write) readUpload(up detect.Upload) {
 	w.Digest, w.Reference = first.Digest, first.Name+"/"+first.Version
 }
 
-// asking is the intent that follows an upload which the upstream took, and asks about its claims.
+// asking returns the intent that follows an accepted upload and asks about its claims.
 func (w write) asking(now time.Time) write {
 	w.ID, w.Event, w.Asks = w.Asks, w.Asks, ""
 	w.Took, w.Named, w.Chart = now, w.Chart.Named(), &detect.Chart{}
@@ -85,7 +85,7 @@ func (t *recovery) askClaims(ctx context.Context, w *write) (verdict, settlement
 	return done, out
 }
 
-// unknown are those of some charts that did not stand there before, as far as bellbuoy knows.
+// unknown returns the charts that did not stand there before, as far as bellbuoy knows.
 func (t *recovery) unknown(ctx context.Context, w *write, charts []detect.Chart) (unknown []detect.Chart, err error) {
 	err = t.ledger.View(ctx, func(v detect.View) error {
 		for _, c := range charts {
@@ -102,10 +102,10 @@ func (t *recovery) unknown(ctx context.Context, w *write, charts []detect.Chart)
 	return unknown, err
 }
 
-// errUnnamed: a chart that has no name cannot be asked for by it.
+// errUnnamed is the reason why a chart without a name cannot be asked for.
 var errUnnamed = errors.New("no name")
 
-// holding are the claims that the upstream holds, with their names.
+// holding returns the claims that the upstream holds, with their names.
 func (t *recovery) holding(ctx context.Context, w *write) (held []detect.Chart, err error) {
 	var unsure []detect.Chart
 	for _, c := range w.Claims {
@@ -127,7 +127,7 @@ func (t *recovery) holding(ctx context.Context, w *write) (held []detect.Chart, 
 	return append(held, listed...), err
 }
 
-// listed are those of some archives that the upstream's index.yaml lists.
+// listed returns the archives that the index.yaml of the upstream lists.
 func (t *recovery) listed(ctx context.Context, w *write, archives []detect.Chart) (found []detect.Chart, err error) {
 	index, err := t.ask.ChartIndex(ctx, w.Upstream, w.Repository)
 	if err != nil {
@@ -152,7 +152,8 @@ func (t *recovery) listed(ctx context.Context, w *write, archives []detect.Chart
 	return found, err
 }
 
-// lists reports whether the upstream's index.yaml lists an upload's chart. Repositories that are no ChartMuseum have nothing else to ask.
+// lists reports whether the index.yaml of the upstream lists the chart of an upload. A repository
+// that is no ChartMuseum has no other interface.
 func (t *recovery) lists(ctx context.Context, w *write) bool {
 	found, err := t.listed(ctx, w, []detect.Chart{*w.Chart})
 	return err == nil && len(found) > 0

@@ -7,8 +7,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// fromStore is row 8: a tag was resolved, its manifest was in the client's own store, and what is
-// missing of it is fetched.
+// fromStore is row 8: a tag was resolved, its manifest was in the client's own store, and the blobs
+// that the store lacks are fetched.
 func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 	if p.s.forgot.reads || p.s.forgot.children {
 		return false
@@ -36,9 +36,9 @@ func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 	return false
 }
 
-// ofLivePull reports whether a blob belongs to a pull that is going on: it is one of a child that
-// the client did not have to read, and no HEAD has begun another pull since (BuildKit sends one for
-// each platform).
+// ofLivePull reports whether a blob belongs to a pull that is under way: it is a blob of a child
+// that the client did not have to read, and no HEAD has begun another pull since (BuildKit sends
+// one for each platform).
 func (p *pass) ofLivePull(op *detect.Operation, b blobID, h head) bool {
 	q := p.s.newest(func(q *pull) bool { return q.lives() && q.tag == h.tag && q.digest == h.digest })
 	if q == nil || q.state == counted && h.at.After(q.countedAt) {
@@ -55,8 +55,8 @@ func (p *pass) ofLivePull(op *detect.Operation, b blobID, h head) bool {
 	return true
 }
 
-// pullFromStore begins a pull by one of its blobs. The HEAD is taken; an equal one that is older
-// stays for another client behind the same address.
+// pullFromStore begins a pull with one of its blobs. It takes the HEAD; an older equal one stays
+// for another client at the same address.
 func (p *pass) pullFromStore(op *detect.Operation, b blobID, h head, c *content) {
 	q := p.pullOf(op, h, c)
 	p.add(q)
@@ -84,7 +84,7 @@ func (p *pass) pullOf(op *detect.Operation, h head, c *content) *pull {
 	return q
 }
 
-// kidsWith are the children of an index that list a blob, as far as memory knows them.
+// kidsWith returns the children of an index that list a blob, as far as they are in memory.
 func (p *pass) kidsWith(c *content, blob string) (found []kid) {
 	if c == nil || !c.index {
 		return nil
@@ -111,7 +111,8 @@ func (p *pass) holds(c *content, b blobID) bool {
 	return false
 }
 
-// manifestAsBlob: registries give manifests through …/blobs/ too.
+// manifestAsBlob takes in a manifest that was read as a blob: registries serve manifests under
+// /blobs/ too.
 func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
 	c := p.t.index.contents.get(op.Reference)
 	m := manifestRead{op: op, digest: op.Reference, content: c, head: h}
@@ -122,9 +123,8 @@ func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
 	return true
 }
 
-// lookUpStored asks the ledger whether a tag that was resolved stands on an image that this blob
-// belongs to: what memory no longer holds is then there for the blobs that follow. It gives up
-// nothing but time.
+// lookUpStored looks up in the ledger whether a tag that was resolved stands on an image with this
+// blob. Then the blob is decided again, and what was found is in memory for the blobs that follow.
 func (t *reads) lookUpStored(s *session, op *detect.Operation) {
 	at, who := s.place(), s.key
 	var digests []string
@@ -148,11 +148,11 @@ func (t *reads) lookUpStored(s *session, op *detect.Operation) {
 	})
 }
 
-// maxLoaded bounds the manifests whose contents one look-up brings into memory.
+// maxLoaded bounds the manifests that one look-up brings into memory.
 const maxLoaded = 512
 
-// loadContents brings the contents of manifests from the ledger into memory; false when nothing
-// came.
+// loadContents brings the contents of manifests from the ledger into memory. It reports whether
+// there were any.
 func (t *reads) loadContents(ctx context.Context, at place, digests []string) (found bool) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -181,7 +181,7 @@ func (t *reads) loadContents(ctx context.Context, at place, digests []string) (f
 	return found
 }
 
-// blobAgain decides a blob once more, with what the ledger knew.
+// blobAgain decides a blob once more, with what the ledger has shown.
 func (t *reads) blobAgain(k sessionKey, op *detect.Operation) {
 	sh, id := t.sessions.find(k)
 	sh.mu.Lock()

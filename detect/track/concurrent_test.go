@@ -9,7 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestManyAtOnce runs clients in parallel, with real timers that are far too short, so that the race detector sees everything meet.
+// TestManyAtOnce runs clients in parallel, with real timers that are far too short, so that the
+// race detector sees everything meet.
 func TestManyAtOnce(t *testing.T) {
 	w := &world{t: t, db: newRows(), upstream: &fakeUpstream{}, cfg: Config{
 		Accessories: true, UntaggedPush: 50 * time.Millisecond, Pull: 50 * time.Millisecond, Repeat: 10 * time.Millisecond,

@@ -21,7 +21,8 @@ type contents struct {
 
 func newContents(b Bounds) *contents {
 	c := &contents{maxBytes: b.ContentBytes}
-	c.lru, _ = simplelru.NewLRU(b.Index, func(_ string, old *content) { c.bytes -= old.cost }) // fails for sizes below 1 only
+	// fails for sizes below 1 only
+	c.lru, _ = simplelru.NewLRU(b.Index, func(_ string, old *content) { c.bytes -= old.cost })
 	return c
 }
 
@@ -56,15 +57,16 @@ func (c *contents) keep(digest string, content *content) {
 	}
 }
 
-// blobID stands for a blob's digest where millions of them may be remembered. Two digests that share one would only confuse
-// which of two pulls a blob belongs to.
+// blobID stands for the digest of a blob where millions of them may be remembered. If two digests
+// have the same, a blob may be counted for the wrong one of two pulls.
 type blobID uint64
 
 var blobSeed = maphash.MakeSeed()
 
 func idOf(digest string) blobID { return blobID(maphash.String(blobSeed, digest)) }
 
-// content is what is remembered of a manifest's bytes, whatever repository it is in. It is shared and never changed.
+// content is what is remembered of the bytes of a manifest, whatever repository it is in. It is
+// shared and never changed.
 type content struct {
 	manifest *detect.Manifest
 	artifact *detect.Artifact // the manifest's
@@ -72,14 +74,14 @@ type content struct {
 	config   blobID
 	layers   []blobID
 	own      int64 // bytes of the manifest
-	noted    bool  // with its annotations: not from a row
+	noted    bool  // read from the bytes, with annotations; not from a row
 	cost     int   // bytes of memory, about
 }
 
 func (c *content) lists(b blobID) bool { return c.config == b && b != 0 || c.isLayer(b) }
 
-// downloads reports whether a pull of this content is a download once the blob moves: a layer does
-// that, and any blob of an artifact without layers.
+// downloads reports whether a pull of this content is a download once the blob moves. A layer makes
+// it one, and any blob of an artifact without layers.
 func (c *content) downloads(b blobID) bool {
 	return c.isLayer(b) || len(c.layers) == 0 && c.config == b && b != 0
 }
@@ -118,7 +120,8 @@ func contentOf(m *detect.Manifest, own int64) *content {
 		}
 	}
 	for i := range m.Children {
-		if child := &m.Children[i]; !detect.IsManifestType(child.MediaType) { // a blob, as BuildKit's caches list them
+		if child := &m.Children[i]; !detect.IsManifestType(child.MediaType) {
+			// a blob: the caches of BuildKit are indexes that list blobs
 			c.layers = append(c.layers, idOf(child.Digest))
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// deleted decides a manifest DELETE that the upstream did.
+// deleted decides a manifest DELETE that the upstream has done.
 func (tx *transaction) deleted() error {
 	if detect.IsDigest(tx.w.Reference) {
 		return tx.deletedDigest()
@@ -14,7 +14,7 @@ func (tx *transaction) deleted() error {
 	return tx.deletedTag()
 }
 
-// deletedTag: the tag went, its artifact stays.
+// deletedTag decides the delete of a tag. Its artifact stays.
 func (tx *transaction) deletedTag() error {
 	tag := tx.w.Reference
 	stood, err := tx.putTag(tag, "")
@@ -50,7 +50,7 @@ func (tx *transaction) deletedTag() error {
 	return nil
 }
 
-// stood is what bellbuoy knows of a manifest that a delete concerns.
+// stood returns what bellbuoy knows of a manifest that a delete concerns.
 func (tx *transaction) stood(digest string) (manifestRow, bool, error) {
 	if digest == "" {
 		return manifestRow{}, false, nil
@@ -67,7 +67,7 @@ func (tx *transaction) stood(digest string) (manifestRow, bool, error) {
 	return known, ok, nil
 }
 
-// goneArtifact describes what was deleted.
+// goneArtifact returns the description of what was deleted.
 func (tx *transaction) goneArtifact(known manifestRow, ok bool) *detect.Artifact {
 	b := &tx.w.Before
 	switch {
@@ -81,7 +81,7 @@ func (tx *transaction) goneArtifact(known manifestRow, ok bool) *detect.Artifact
 	return nil
 }
 
-// deletedDigest: the manifest went, and every tag on it.
+// deletedDigest decides the delete of a manifest with every tag on it.
 func (tx *transaction) deletedDigest() error {
 	digest := tx.w.Reference
 	dummy, err := tx.deletedDummy(digest)
@@ -127,7 +127,7 @@ func (tx *transaction) deletedDigest() error {
 	return nil
 }
 
-// onlyFallback tells whether there are tags, and all of them are bookkeeping.
+// onlyFallback reports whether there are tags, and all of them are fallback tags.
 func onlyFallback(tags []string) bool {
 	for _, tag := range tags {
 		if _, suffix, ok := detect.FallbackTag(tag); !ok || suffix != "" {
@@ -137,7 +137,7 @@ func onlyFallback(tags []string) bool {
 	return len(tags) > 0
 }
 
-// forget ends what is known of a manifest, and returns the tags that stood on it.
+// forget removes the rows of a manifest, and returns the tags that stood on it.
 func (tx *transaction) forget(digest string) (tags []string, err error) {
 	rows, err := tx.Scan(rowTagged, tx.w.taggedPrefix(digest).ID, maxTags)
 	if err != nil {
@@ -155,10 +155,12 @@ func (tx *transaction) forget(digest string) (tags []string, err error) {
 	return tags, nil
 }
 
-// maxTags bounds the tags that a delete lists.
+// maxTags bounds the tags in the event of a delete.
 const maxTags = 10_000
 
-// deletedDummy tells regctl's way of deleting a tag: the upstream refused the tag's DELETE, so a dummy was put there and is now deleted.
+// deletedDummy handles how regctl deletes a tag: the upstream has refused the DELETE of the tag, so
+// regctl puts a dummy there and deletes that by digest. It reports whether this delete was such a
+// one.
 func (tx *transaction) deletedDummy(digest string) (bool, error) {
 	held, keys, err := tx.dummies(digest)
 	if err != nil {

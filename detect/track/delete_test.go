@@ -181,7 +181,8 @@ func TestDeletedArtifact(t *testing.T) {
 	})
 }
 
-// TestTagsOfWhatWasJustRead: a tag's read is known to the delete that comes right after it (skopeo delete, oras manifest delete).
+// TestTagsOfWhatWasJustRead: a tag's read is known to the delete that comes right after it (skopeo
+// delete, oras manifest delete).
 func TestTagsOfWhatWasJustRead(t *testing.T) {
 	simulate(t, func(s *sim) {
 		c := s.client("skopeo")

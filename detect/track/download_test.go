@@ -140,7 +140,8 @@ func TestCrowds(t *testing.T) {
 	})
 }
 
-// TestHundredNodes: nodes behind one address, with one user agent, that each pull the same image within a second.
+// TestHundredNodes: nodes behind one address, with one user agent, that each pull the same image
+// within a second.
 func TestHundredNodes(t *testing.T) {
 	for name, pull := range map[string]func(c *client, d string){
 		"one after the other, by HEAD": func(c *client, d string) {

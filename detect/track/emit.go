@@ -8,7 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// tell records pulls. Nobody waits for it: what must be looked up in the ledger first is looked up by the worker.
+// emit records the events of pulls and downloads. No request waits for that: the worker looks up
+// what is not in memory.
 func (t *reads) emit(events []detect.Event) {
 	if len(events) == 0 {
 		return
@@ -30,7 +31,8 @@ func (t *reads) emit(events []detect.Event) {
 	}
 }
 
-// completeFromMemory adds what bellbuoy knows of a pulled digest and its repository; false when the ledger may know more.
+// completeFromMemory adds what the caches hold of a pulled digest and its repository. It reports
+// false if the ledger may hold more.
 func (t *reads) completeFromMemory(e *detect.Event) bool {
 	p := place{e.Upstream, e.Hint, e.Repository}
 	repository, _, ok := get[repositoryRow](t.index.rows, p.repositoryKey())
@@ -50,7 +52,7 @@ func (t *reads) completeFromMemory(e *detect.Event) bool {
 	return true
 }
 
-// knownTags are the tags known for a digest, and the one asked for.
+// knownTags returns the tags known for a digest, with those asked for.
 func knownTags(known, asked []string) []string {
 	tags := slices.Clone(known)
 	for _, tag := range asked {
@@ -61,7 +63,7 @@ func knownTags(known, asked []string) []string {
 	return tags
 }
 
-// sizeFromMemory gives the pull of an index the size of all that it holds, where that is known.
+// sizeFromMemory sets the size of a pulled index with all its children, if the cache has it.
 func (t *reads) sizeFromMemory(p place, e *detect.Event) {
 	if e.Artifact == nil || e.Artifact.Kind != detect.Index {
 		return
@@ -73,7 +75,7 @@ func (t *reads) sizeFromMemory(p place, e *detect.Event) {
 	}
 }
 
-// completing looks up what memory does not hold, and records the event.
+// completing returns the job that looks up what the caches do not hold, and records the event.
 func (t *reads) completing(e detect.Event) func(context.Context) {
 	return func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
@@ -85,7 +87,8 @@ func (t *reads) completing(e detect.Event) func(context.Context) {
 				return err
 			}
 			if !ok {
-				row.First = e.At // the first sign of it; what is learned from the same read says so too
+				// the repository was not seen before; the observation of the same read adds the row
+				row.First = e.At
 			}
 			t.index.rows.set(p.repositoryKey(), row)
 			if e.Type == detect.DownloadChart {

@@ -37,7 +37,8 @@ func (r *rows) count(kind detect.RowKind) (n int) {
 	return n
 }
 
-// fakeLedger is a Ledger in memory that checks the Tracker's side of the contract: decide is pure, and nothing comes after close.
+// fakeLedger is a Ledger in memory that checks the Tracker's side of the contract: decide is pure,
+// and nothing comes after close.
 type fakeLedger struct {
 	t      testing.TB
 	db     *rows
@@ -235,14 +236,16 @@ func (v fakeView) Scan(kind detect.RowKind, prefix string, limit int) (found []d
 	return found[:min(len(found), limit)], nil
 }
 
-// fakeUpstream is what an upstream says when it is asked: what stands at a reference, or why it does not say.
+// fakeUpstream is what an upstream says when it is asked: what stands at a reference, or why it
+// does not say.
 type fakeUpstream struct {
 	noAPI bool // it has no API of ChartMuseum
 	mu    sync.Mutex
 	down  error
 	found map[string]detect.Found // repository@reference; tenant/name/version
 	asked int
-	fails func(ctx context.Context, key string) error // why it does not say, if it does not; it may take its time
+	// why it does not say, if it does not; it may take its time
+	fails func(ctx context.Context, key string) error
 }
 
 var errDown = errors.New("connection refused")

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// forgotten says what of a session there was no room for. What may depend on it makes no event:
-// bounds make events fewer, never more.
+// forgotten says what a session had no room for. What may depend on that makes no event: bounds
+// make events fewer, never more.
 type forgotten struct {
-	reads       bool // what was read
-	some        bool // some of it: a read by digest may be part of that
+	reads       bool // what the client has read
+	some        bool // some of what it has read: a read by digest may be part of that
 	children    bool // children of an index that were read
 	puts        bool // what the client put
 	accessories bool // accessories that were listed to it
 }
 
-// with is what either of two sessions had no room for.
+// with returns what either of two sessions had no room for.
 func (f forgotten) with(o forgotten) forgotten {
 	return forgotten{
 		reads: f.reads || o.reads, some: f.some || o.some, children: f.children || o.children,
@@ -23,16 +23,17 @@ func (f forgotten) with(o forgotten) forgotten {
 	}
 }
 
-// dropped are the readings that made room for others, by what they may be asked for again.
+// forgottenPulls are the pulls that made room for others, by what a client would ask for to repeat
+// them.
 type forgottenPulls map[blobID]struct{}
 
-// maxDropped bounds the readings of a session that are remembered as dropped.
+// maxDropped bounds the forgottenPulls of a session.
 const maxDropped = 4096
 
 // droppedID stands for a tag ("" for a read by digest) and the digest that it stood on.
 func droppedID(tag, digest string) blobID { return idOf(tag + "@" + digest) }
 
-// has reports whether a read repeats a dropped one.
+// has reports whether a read repeats a forgotten pull.
 func (d forgottenPulls) has(tag, digest string) bool {
 	if len(d) == 0 {
 		return false
@@ -41,8 +42,8 @@ func (d forgottenPulls) has(tag, digest string) bool {
 	return ok
 }
 
-// drop forgets a reading, and with it whatever a layer of it could be taken for from now on: reads
-// by digest that are not decided, and inspections that wait for a layer.
+// drop removes a pull, and with it every pull that a layer of it could be counted for from now on:
+// undecided reads by digest, and inspections that wait for a layer.
 func (s *session) drop(i int) {
 	q := s.pulls[i]
 	s.pulls = slices.Delete(s.pulls, i, i+1)
@@ -66,17 +67,18 @@ func (s *session) drop(i int) {
 	s.dropped[droppedID("", q.digest)] = struct{}{}
 }
 
-// lost are sessions that were evicted before their clients were quiet.
+// lost are the sessions that were evicted before their clients were quiet.
 type lost struct {
 	ids map[uint64]forgotten
-	any bool      // too many to know them apart
+	any bool      // there were too many to tell them apart
 	at  time.Time // of the last one
 }
 
-// maxLost bounds the evicted sessions that a shard knows apart.
+// maxLost bounds the evicted sessions that a shard tells apart.
 const maxLost = 4096
 
-// add notes an evicted session, as far as what follows could be taken for something new.
+// add takes in an evicted session, if a later request could be taken for something new because of
+// it.
 func (l *lost) add(s *session, now time.Time) {
 	f := s.forgot
 	f.accessories = f.accessories || len(s.listed)+len(s.subjects) > 0
@@ -97,7 +99,7 @@ func (l *lost) add(s *session, now time.Time) {
 	l.ids[s.id] = f
 }
 
-// of is what a session that begins may have lost.
+// of returns what a session that begins may have lost.
 func (l *lost) of(id uint64) forgotten {
 	if l.any {
 		return forgotten{reads: true, accessories: true}
@@ -105,7 +107,7 @@ func (l *lost) of(id uint64) forgotten {
 	return l.ids[id]
 }
 
-// expire forgets the evicted sessions when all of their clients would have been quiet by now.
+// expire removes the evicted sessions once all of their clients would have been quiet.
 func (l *lost) expire(now time.Time, quiet time.Duration) {
 	if !l.at.IsZero() && now.Sub(l.at) >= quiet {
 		*l = lost{}

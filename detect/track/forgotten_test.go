@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestManyChildren: an index of more children than a client is remembered for, pushed and read back (oras), then pulled.
+// TestManyChildren: an index of more children than a client is remembered for, pushed and read back
+// (oras), then pulled.
 func TestManyChildren(t *testing.T) {
 	for _, bound := range []int{0, 8} {
 		t.Run(fmt.Sprint(bound), func(t *testing.T) {
@@ -43,8 +44,8 @@ func TestManyChildren(t *testing.T) {
 	}
 }
 
-// TestBoundsMakeFewer plays the same doings of a few clients with room for all of them and with hardly any: too little room
-// never makes more events.
+// TestBoundsMakeFewer plays the same doings of a few clients with room for all of them and with
+// hardly any: too little room never makes more events.
 func TestBoundsMakeFewer(t *testing.T) {
 	seeds := uint64(300)
 	if testing.Short() {

@@ -10,8 +10,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// FuzzTracker lets clients do anything in any order. It never panics or leaves its bounds, an event names a tag only where the upstream has shown
-// that tag on that digest, and what the upstream has done by a clear answer is told.
+// FuzzTracker lets clients do anything in any order. The Tracker never panics or leaves its bounds,
+// an event names a tag only where the upstream has shown that tag on that digest, and every write
+// that was clearly answered 2xx has its event.
 func FuzzTracker(f *testing.F) {
 	f.Add([]byte("\x00\x10\x20\x30\x01\x11\x21\x31\x02\x12\x22\x32"))
 	f.Add([]byte("push, pull, push, pull, delete, crash, pull, lose, crash, tag, untag"))
@@ -134,7 +135,7 @@ func (f *fuzzing) endRunning(i int) {
 	}
 }
 
-// TestTrackerAtRandom plays a few hundred scripts of FuzzTracker's, the same each time.
+// TestTrackerAtRandom plays a few hundred scripts of FuzzTracker, the same each time.
 func TestTrackerAtRandom(t *testing.T) {
 	for seed := range uint64(300) {
 		t.Run("", func(t *testing.T) {

@@ -15,32 +15,35 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// An intent is a write whose outcome is not known yet. It is a row from before the write's last byte goes upstream until its outcome
-// is, and it holds all that an event needs, so that another process can finish what this one began.
+// An intent stands for a write whose outcome is not known yet. It is a row from before the last byte
+// of the write goes upstream until the outcome is known. The row holds all that the event needs, so
+// that another process can finish what this one began.
 //
-//	          Intend                 Settle: a clear answer
-//	(nothing) ──────▶ in flight ───────────────────────────▶ settled: event or none, in one commit with the row's end
-//	                   │   │ ▲  │                                 ▲
-//	              Drop │   │ │  └── another's settling took its row: joined, no event of its own
-//	                   ▼   │ │                                    │
-//	               dropped │ └ a retry of it (same client, reference and digest) is an intent of its own
-//	                 Leave │ or a crash                           │ the upstream was asked, or somebody's read showed it,
-//	                       ▼                                      │ or a retry's 404, 409 or 412 did
-//	                      open ───────────────────────────────────┘ (event: then a retry joins for 10 min more)
-//	                      └──┘ the upstream does not say: asked again, with growing pauses
+//	        Intend             Settle: a clear answer
+//	nothing ─────▶ in flight ─────────────────────────▶ settled: the event or none,
+//	                 │   │ ▲ └─ another try took the       ▲     in one commit with
+//	            Drop │   │ │    row: joined, no event      │     the end of the row
+//	                 ▼   │ │                               │
+//	            dropped  │ └ a retry is an intent          │ the upstream was asked, a read
+//	                     │   of its own                    │ showed it, or a retry's 404,
+//	           LeaveOpen │ or a crash                      │ 409 or 412 proved it (event:
+//	                     ▼                                 │ retries join for 10 min more)
+//	                    open ──────────────────────────────┘
+//	                    └──┘ the upstream does not say: asked again, after growing pauses
 //
-// Whichever settling finds the row gone has been joined: it makes nothing. So there is one event, whatever crosses.
+// A settlement that finds the row gone makes no event: another try of the same write took the row,
+// and made the event. So there is one event, in whatever order things happen.
 
-// Intent is a write on its way. The proxy holds it between Intend and Settle, Leave or Drop.
+// Intent is a write on its way. The proxy holds it from Intend to Settle, LeaveOpen or Drop.
 type Intent struct {
 	ID       string // UUIDv7
 	w        write
 	key      detect.Key
 	durable  bool     // its row was committed
-	transfer Transfer // its own
+	transfer Transfer // the write makes its client busy
 }
 
-// The things a write does.
+// What a write does.
 const (
 	doPut    = "put"
 	doDelete = "delete"
@@ -48,7 +51,7 @@ const (
 	doRemove = "remove"
 )
 
-// write is what an intent's row holds, as JSON.
+// write is the content of the row of an intent, as JSON.
 type write struct {
 	ID        string    `json:"id"`
 	Event     string    `json:"event"` // the ID that its event will have
@@ -60,18 +63,22 @@ type write struct {
 	Digest    string    `json:"digest,omitempty"` // of the bytes put, or the one deleted
 	MediaType string    `json:"media_type,omitempty"`
 
-	// What the bytes of a put say. It is read when the upstream has taken them, and is no part of
-	// the row: until then their sender may be anybody.
+	// What the bytes of a put say. They are read when the upstream has accepted them, and are not
+	// part of the row: until then anybody may have sent them.
 	Manifest *manifestRow      `json:"-"`
 	Others   []string          `json:"-"` // digests of further children
 	Notes    map[string]string `json:"-"`
-	Opaque   bool              `json:"-"` // they were read, and are no manifest
+	Opaque   bool              `json:"-"` // the bytes were read, and are no manifest
 
-	Chart  *detect.Chart  `json:"chart,omitempty"`
-	Claims []detect.Chart `json:"claims,omitempty"` // upload: archives that only the upstream can tell about
-	Asks   string         `json:"asks,omitempty"`   // … the ID of the intent that will ask it
-	Took   time.Time      `json:"took,omitzero"`    // it asks: when the upstream had taken the upload
-	Named  bool           `json:"named,omitempty"`  // … and whether a chart of it has had its event
+	Chart *detect.Chart `json:"chart,omitempty"`
+	// upload: archives of which only the upstream can say whether it holds them
+	Claims []detect.Chart `json:"claims,omitempty"`
+	// the ID of the intent that asks about the claims
+	Asks string `json:"asks,omitempty"`
+	// in the intent that asks about claims: when the upstream accepted the upload
+	Took time.Time `json:"took,omitzero"`
+	// in the intent that asks about claims: whether a chart of the upload has had its event
+	Named bool `json:"named,omitempty"`
 
 	Client     detect.Client   `json:"client"`
 	External   detect.External `json:"external"`
@@ -80,7 +87,7 @@ type write struct {
 	Before     before          `json:"before"`
 }
 
-// before is what stood at the reference, as far as known, when the intent was made.
+// before is what stood at the reference when the intent was made, as far as it is known.
 type before struct {
 	Known        bool         `json:"known,omitempty"`
 	Absent       bool         `json:"absent,omitempty"`
@@ -90,7 +97,8 @@ type before struct {
 	Manifest     *manifestRow `json:"manifest,omitempty"`
 	Tags         []string     `json:"tags,omitempty"`
 	TagsComplete bool         `json:"tags_complete,omitempty"`
-	Present      bool         `json:"present,omitempty"` // put to a tag: the digest itself was there already
+	// put to a tag: the digest itself was there already
+	Present bool `json:"present,omitempty"`
 }
 
 // writes make intents and settle them.
@@ -98,19 +106,22 @@ type writes struct {
 	*services
 	index        *tagIndex
 	reads        *reads
-	inFlight     inFlight      // intents that the proxy holds
-	open         openIntents   // intents whose outcome is unknown
-	acknowledged acknowledged  // pushes whose clients have their answers
-	reading      chan struct{} // a place for each manifest that is being read back
-	nextUntagged atomic.Int64  // when the next held push is due, as far as this process knows, in Unix nanoseconds; 0: none is
+	inFlight     inFlight    // intents that the proxy holds
+	open         openIntents // intents whose outcome is unknown
+	acknowledged acknowledged
+	reading      chan struct{} // one element for each manifest that is being read back
+	// when the next untagged push is due, as far as this process knows, in Unix nanoseconds; 0:
+	// none waits
+	nextUntagged atomic.Int64
 	untagged     atomic.Int64
 	givenUp      atomic.Int64
 }
 
-// Intend commits an intent for a manifest PUT or DELETE or a chart POST or DELETE. Call it when the request's body is known (op.Sent or
-// op.Upload) and op.Before is filled in, before the last byte goes upstream. Where the store fails it returns an intent
-// that is only in memory, together with an error that wraps ErrStore; the caller decides whether to go on (store.on_failure).
-// Every Intent must end in exactly one of Settle, Leave and Drop.
+// Intend commits an intent for a manifest PUT or DELETE or a chart POST or DELETE. It must be
+// called before the last byte goes upstream, when the body of the request is known (op.Sent or
+// op.Upload) and op.Before is set. Where the store fails, Intend returns an intent that is only in
+// memory, and an error that wraps detect.ErrStore; the caller decides whether to go on
+// (store.on_failure). Every Intent ends in exactly one call of Settle, LeaveOpen or Drop.
 func (t *writes) Intend(ctx context.Context, op *detect.Operation) (*Intent, error) {
 	in := &Intent{w: t.newWrite(op)}
 	in.ID = in.w.ID
@@ -118,7 +129,8 @@ func (t *writes) Intend(ctx context.Context, op *detect.Operation) (*Intent, err
 	t.inFlight.add(in)
 	t.reads.busyWith(in, op)
 	var final commitResult[write]
-	seen := t.index.learned.takeScope(in.w.scope()) // what reads showed just before (a tag's HEAD) is what stood before
+	// an observation of just now (the HEAD of a tag) is what stood before
+	seen := t.index.learned.takeScope(in.w.scope())
 	made, now := in.w, time.Now()
 	err := t.ledger.Commit(ctx, made.scope(), func(v detect.View) (detect.Changes, error) {
 		tx := transaction{view: v, now: now}
@@ -130,7 +142,7 @@ func (t *writes) Intend(ctx context.Context, op *detect.Operation) (*Intent, err
 			return detect.Changes{}, err
 		}
 		final.set(w)
-		tx.put(w.row(in.key)) // nobody trims it
+		tx.put(w.row(in.key))
 		return tx.Changes, nil
 	})
 	if w, ok := final.get(); ok {
@@ -178,19 +190,19 @@ func (t *writes) newWrite(op *detect.Operation) write {
 	return w
 }
 
-// readManifest reads what was put. The caller knows that the upstream has taken it.
+// readManifest reads the bytes of a put. The caller knows that the upstream has accepted them.
 func (w *write) readManifest(b []byte, mediaType string) {
 	m, err := detect.ReadManifest(b, mediaType)
 	if err != nil {
-		w.Opaque = true // named by the upstream's digest alone
+		w.Opaque = true // its event has the upstream's digest and no more
 		return
 	}
 	w.Manifest, w.Others, w.Notes, w.MediaType = rowOf(m, int64(len(b))), m.Others, m.Annotations, m.MediaType
 	w.Manifest.Artifact.Annotations = nil
 }
 
-// row is the intent's row, which is at most MaxIntent bytes long. What is left out of a longer one
-// is lost only should this process end before the write is settled.
+// row returns the row of an intent, which is at most MaxIntent bytes long. What is left out of a
+// longer one is lost only if this process ends before the write is settled.
 func (w write) row(k detect.Key) detect.Row {
 	row := newRow(k, w, time.Time{})
 	if len(row.Value) <= detect.MaxIntent {
@@ -224,7 +236,7 @@ func foundBefore(f *detect.Found) before {
 	return b
 }
 
-// lookBefore completes what stood before from the tag index, where the look-up did not tell.
+// lookBefore completes what stood before from the tag index, where no look-up has shown it.
 func (w *write) lookBefore(v detect.View) error {
 	switch w.Do {
 	case doPut:
@@ -279,7 +291,7 @@ func (w *write) lookBeforeDelete(v detect.View) error {
 	return err
 }
 
-// same tells whether another write is a retry of this one, or this one of it.
+// same reports whether two writes may be tries of the same thing.
 func (w *write) same(o *write) bool {
 	return w.Do == o.Do && w.Reference == o.Reference && w.Digest == o.Digest && clientID(w.Client) == clientID(o.Client) && slices.Equal(w.Tags, o.Tags)
 }
@@ -292,19 +304,22 @@ func (w *write) doneKey() detect.Key {
 	return w.key(rowSettled, w.Reference, w.Digest, w.Do, clientID(w.Client))
 }
 
-// Settle ends an intent by a clear answer (2xx to 4xx): the event, its deliveries, what bellbuoy knows and the intent's end in one commit.
-// An error that wraps ErrStore says that the ledger will do it later; the client's answer need not wait for that.
+// Settle ends an intent by a clear answer (2xx to 4xx). One commit adds the event and its
+// deliveries, updates the tag index and removes the intent. An error that wraps detect.ErrStore
+// means that the ledger will do it later; the client's answer need not wait for that.
 func (t *writes) Settle(ctx context.Context, in *Intent, op *detect.Operation) error {
 	defer t.inFlight.remove(in)
 	out := in.w.answered(op)
-	if out.done || out.status == http.StatusConflict || out.status == http.StatusPreconditionFailed { // the latter prove an earlier try
+	if out.done || out.status == http.StatusConflict || out.status == http.StatusPreconditionFailed {
+		// 409 and 412 may prove that an earlier try was done
 		t.understand(ctx, &in.w, op.Sent, out.digest)
 	}
 	t.reads.doneWith(in, out)
 	return t.settle(ctx, in, out)
 }
 
-// Leave gives an intent up whose outcome is unknown (5xx, a reset, a timeout): the upstream is asked, at once and until it says.
+// LeaveOpen ends an intent whose outcome is unknown (5xx, a reset, a timeout). The upstream is
+// asked at once, and again until it shows the outcome.
 func (t *writes) LeaveOpen(in *Intent) {
 	t.reads.doneWith(in, settlement{})
 	t.inFlight.remove(in)
@@ -313,7 +328,8 @@ func (t *writes) LeaveOpen(in *Intent) {
 	}
 }
 
-// Drop ends an intent that never reached the upstream. Where the store fails the row stays, and the upstream's word ends it.
+// Drop ends an intent that never reached the upstream. Where the store fails the row stays, and
+// asking the upstream settles it.
 func (t *writes) Drop(ctx context.Context, in *Intent) error {
 	t.reads.doneWith(in, settlement{})
 	defer t.inFlight.remove(in)
@@ -329,7 +345,7 @@ func (t *writes) Drop(ctx context.Context, in *Intent) error {
 	return nil
 }
 
-// rowKey is the key of an intent's row; nil where none was stored.
+// rowKey returns the key of the row of an intent, or nil if none was stored.
 func (in *Intent) rowKey() *detect.Key {
 	if !in.durable {
 		return nil
@@ -360,7 +376,8 @@ func placeOf(op *detect.Operation) place {
 
 func chartFile(c *detect.Chart) string { return c.Name + "-" + c.Version + ".tgz" }
 
-// askSoon asks about claims at once. Should this process end first, the next one finds the intents.
+// askSoon opens the intents that ask about claims, so that the upstream is asked at once. If this
+// process ends before, the next one finds their rows.
 func (t *writes) askSoon(c detect.Changes) {
 	for _, row := range c.Put {
 		if row.Kind != rowIntent {

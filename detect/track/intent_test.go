@@ -10,7 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestIntents walks every edge of the state machine in Intent's comment, and what a client may do meanwhile.
+// TestIntents walks every edge of the state machine in the comment of intent.go, and what a client
+// may do meanwhile.
 func TestIntents(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"dropped: it never reached the upstream", func(s *sim) {
@@ -450,7 +451,8 @@ func TestIntents(t *testing.T) {
 	})
 }
 
-// TestIntentWithoutStore: what is only in memory is settled like the rest, and what CommitLater keeps makes its event once.
+// TestIntentWithoutStore: what is only in memory is settled like the rest, and what CommitLater
+// keeps makes its event once.
 func TestIntentWithoutStore(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"the store fails at the intent", func(s *sim) {

@@ -10,11 +10,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// tagRow: Digest "" says that nothing stands there.
+// tagRow is the value of a row of kind tag. Digest "" means that nothing stands there.
 type tagRow struct {
 	Digest string    `json:"d,omitempty"`
 	At     time.Time `json:"at"`         // when the upstream said so
-	Wrote  time.Time `json:"w,omitzero"` // the newest settled write's request
+	Wrote  time.Time `json:"w,omitzero"` // the time of the newest settled write
 }
 
 type manifestRow struct {
@@ -23,7 +23,7 @@ type manifestRow struct {
 	Layers   []string        `json:"l,omitempty"`
 	Sizes    []int64         `json:"ls,omitempty"`   // of Layers, then of Config
 	Own      int64           `json:"own,omitempty"`  // bytes of the manifest itself
-	Book     bool            `json:"book,omitempty"` // an index that only ever had fallback tags
+	Book     bool            `json:"book,omitempty"` // an index that only fallback tags have named
 }
 
 type repositoryRow struct {
@@ -35,8 +35,8 @@ type heldRow struct {
 	Event  detect.Event `json:"event"`
 	Client string       `json:"client"`
 	Since  time.Time    `json:"since"`
-	Tag    string       `json:"tag,omitempty"`   // regctl's dummy: the tag that it may be deleting
-	Stood  string       `json:"stood,omitempty"` // … and the digest that it stood on
+	Tag    string       `json:"tag,omitempty"`   // the tag that a dummy of regctl may be deleting
+	Stood  string       `json:"stood,omitempty"` // the digest on which that tag stood
 }
 
 type refusedRow struct {
@@ -47,16 +47,17 @@ type refusedRow struct {
 type settledRow struct {
 	Event string    `json:"event"`
 	At    time.Time `json:"at"`             // when it was settled
-	Wrote time.Time `json:"wrote,omitzero"` // of its request
+	Wrote time.Time `json:"wrote,omitzero"` // the time of its request
 }
 
 type chartRow struct {
-	Chart  detect.Chart `json:"chart"`
-	Tenant string       `json:"tenant,omitempty"` // of an archive that lies elsewhere: whose index.yaml lists it
+	Chart detect.Chart `json:"chart"`
+	// the tenant whose index.yaml lists an archive that lies elsewhere
+	Tenant string `json:"tenant,omitempty"`
 }
 
-// newRow encodes a value. The types above always encode. Characters that only HTML needs escaped
-// stay as they are: a row is not to be six times as long as what it was made of.
+// newRow encodes a value, which the types above always allow. Characters are not escaped for HTML,
+// so that a row is not six times as long as what it was made of.
 func newRow(k detect.Key, value any, seen time.Time) detect.Row {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -67,7 +68,8 @@ func newRow(k detect.Key, value any, seen time.Time) detect.Row {
 	return detect.Row{Key: k, Value: bytes.TrimSuffix(b.Bytes(), []byte("\n")), Seen: seen}
 }
 
-// read decodes a row; ok is false when there is none. A row that cannot be read counts as none: it is older or newer than this code.
+// read reads and decodes a row. ok is false if there is none. A row that cannot be decoded counts
+// as none: another version has written it.
 func read[T any](v detect.View, k detect.Key) (value T, ok bool, err error) {
 	row, ok, err := v.Get(k)
 	if err != nil || !ok {
@@ -80,23 +82,24 @@ func read[T any](v detect.View, k detect.Key) (value T, ok bool, err error) {
 	return value, true, nil
 }
 
-// rowOf is what is kept of a manifest: all but its annotations. ReadManifest has bounded it.
+// rowOf returns what is kept of a manifest: all but its annotations. ReadManifest has bounded it.
 func rowOf(m *detect.Manifest, own int64) *manifestRow {
 	return &manifestRow{Artifact: m.Artifact, Config: m.Config, Layers: m.Layers, Sizes: m.Sizes, Own: own}
 }
 
-// manifest is what a row says of one.
+// manifest returns the manifest in a row.
 func (r *manifestRow) manifest() *detect.Manifest {
 	return &detect.Manifest{Artifact: r.Artifact, Config: r.Config, Layers: r.Layers, Sizes: r.Sizes}
 }
 
-// clientID is a client's name in rows: the same in every replica, and no address or name in the database's keys.
+// clientID returns the name of a client in rows. It is the same in every replica, and puts neither
+// address nor name into the keys of the database.
 func clientID(c detect.Client) string {
 	sum := sha256.Sum256([]byte(clientName(c) + "\x00" + c.Address + "\x00" + c.UserAgent))
 	return hex.EncodeToString(sum[:12])
 }
 
-// clientName is the name that tells clients apart, vouched for or not.
+// clientName returns the name by which clients are told apart, vouched for or not.
 func clientName(c detect.Client) string {
 	if c.Operator != "" {
 		return c.Operator

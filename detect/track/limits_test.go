@@ -30,7 +30,8 @@ func hostileManifests() map[string]string {
 	}
 }
 
-// TestManifestsAreKeptSmall: what is kept of a manifest is bounded, in rows and in memory, whatever is in it.
+// TestManifestsAreKeptSmall: what is kept of a manifest is bounded, in rows and in memory, whatever
+// is in it.
 func TestManifestsAreKeptSmall(t *testing.T) {
 	for name, text := range hostileManifests() {
 		m, _ := detect.ReadManifest([]byte(text), "")
@@ -44,7 +45,8 @@ func TestManifestsAreKeptSmall(t *testing.T) {
 	}
 }
 
-// TestIntentIsSmall: until the upstream has taken a body, the store has no more of it than its digest, its size and its type.
+// TestIntentIsSmall: until the upstream has accepted a body, the store has no more of it than its
+// digest, its size and its type.
 func TestIntentIsSmall(t *testing.T) {
 	w := newWorld(t)
 	defer w.stop()
@@ -105,7 +107,8 @@ func TestChildrenWithoutNumber(t *testing.T) {
 	}
 }
 
-// TestReadBack: a manifest that there was no room for is read from the upstream once that has taken it; where it cannot be, its kind is unknown.
+// TestReadBack: a manifest for which there was no room is read from the upstream once that has
+// accepted it. If it cannot be read, its kind is unknown.
 func TestReadBack(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -8,11 +8,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// patience is how long a look-up in the ledger may hold up its caller, where the caller gave no bound.
+// patience is how long a look-up in the ledger may take, where the caller set no bound.
 const patience = 500 * time.Millisecond
 
-// tagIndex is what the upstreams' answers taught: which digests tags stand on, and what digests are.
-// The ledger's rows hold it; memory holds what was used lately.
+// tagIndex is what the answers of upstreams have shown: on which digests tags stand, and what
+// digests are. The rows of the ledger hold it; caches hold what was used lately.
 type tagIndex struct {
 	*services
 	rows     *rowCache
@@ -20,7 +20,8 @@ type tagIndex struct {
 	learned  observations // observations on their way into the ledger
 }
 
-// Standing tells what bellbuoy knows of a tag: the digest that it stands on, or that nothing stands there.
+// Standing returns the digest on which a tag stands, as far as bellbuoy knows. absent means that
+// nothing stands there.
 func (t *tagIndex) Standing(upstream, hint, repository, tag string) (digest string, absent, known bool) {
 	k := place{upstream, hint, repository}.tagKey(tag)
 	row, at, ok := get[tagRow](t.rows, k)
@@ -39,7 +40,8 @@ func (t *tagIndex) Standing(upstream, hint, repository, tag string) (digest stri
 	return row.Digest, row.Digest == "", true
 }
 
-// view reads the ledger. It tells whether it could; a failing store is no failure of the caller's.
+// view reads the ledger. It reports whether it could: callers go on without what a failing store
+// would have shown.
 func (t *services) view(ctx context.Context, look func(detect.View) error) (bool, error) {
 	if err := t.ledger.View(ctx, look); err != nil {
 		return false, err
@@ -47,7 +49,8 @@ func (t *services) view(ctx context.Context, look func(detect.View) error) (bool
 	return true, nil
 }
 
-// TagsOf are the tags that bellbuoy knows to stand on a digest, sorted: those stored, and those that reads have just shown.
+// TagsOf returns the tags that stand on a digest, as far as bellbuoy knows, sorted: those in the
+// ledger, and those that were observed just now.
 func (t *tagIndex) TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string {
 	p := place{upstream, hint, repository}
 	tags := t.tagsStored(ctx, p, digest)
@@ -82,7 +85,7 @@ func (t *tagIndex) tagsStored(ctx context.Context, p place, digest string) []str
 	return slices.Clone(tags)
 }
 
-// maxKnownTags bounds what a pull's event lists, and what is cached.
+// maxKnownTags bounds the tags in the event of a pull, and in an entry of the cache.
 const maxKnownTags = 100
 
 func tagsIn(v detect.View, prefix detect.Key, limit int) ([]string, error) {
@@ -98,7 +101,7 @@ func tagsIn(v detect.View, prefix detect.Key, limit int) ([]string, error) {
 	return tags, nil
 }
 
-// ManifestKnown tells whether bellbuoy has seen a manifest in a repository.
+// ManifestKnown reports whether bellbuoy has seen a manifest in a repository.
 func (t *tagIndex) ManifestKnown(ctx context.Context, upstream, hint, repository, digest string) bool {
 	k := place{upstream, hint, repository}.manifestKey(digest)
 	if _, _, ok := get[seenManifest](t.rows, k); ok {
@@ -108,7 +111,8 @@ func (t *tagIndex) ManifestKnown(ctx context.Context, upstream, hint, repository
 	return known
 }
 
-// SizeOf tells the size of an artifact where bellbuoy knows it, so that a delete needs no GET to tell it.
+// SizeOf returns the size of an artifact if bellbuoy knows it, so that a delete needs no GET for
+// it.
 func (t *tagIndex) SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool) {
 	k := place{upstream, hint, repository}.manifestKey(digest)
 	if m, _, ok := get[seenManifest](t.rows, k); ok && m.full {
@@ -132,7 +136,7 @@ func (t *tagIndex) manifestRow(ctx context.Context, k detect.Key) (row manifestR
 	return row, known
 }
 
-// subjectSeen tells whether the upstream has shown the manifest that an accessory belongs to.
+// subjectSeen reports whether the manifest that an accessory belongs to is in the cache.
 func (t *tagIndex) subjectSeen(w *write) bool {
 	if w.Manifest == nil || w.Manifest.Artifact.Subject == "" {
 		return false
@@ -141,7 +145,7 @@ func (t *tagIndex) subjectSeen(w *write) bool {
 	return ok
 }
 
-// childSizes are the sizes of an index's children, as far as memory knows them.
+// childSizes returns the sizes of the children of an index, as far as they are in the cache.
 func (t *tagIndex) childSizes(w *write) map[string]int64 {
 	if w.Manifest == nil || len(w.Manifest.Artifact.Children) == 0 {
 		return nil
@@ -164,8 +168,8 @@ func (t *tagIndex) MarkIndexed(ctx context.Context, upstream, repository string)
 	})
 }
 
-// Indexed reports whether bellbuoy index has read every tag of a repository: only then are the tags that are known all that
-// there are.
+// Indexed reports whether bellbuoy index has read every tag of a repository. Only then does TagsOf
+// return all tags that exist.
 func (t *tagIndex) Indexed(ctx context.Context, upstream, hint, repository string) (indexed bool) {
 	if hint != "" {
 		return false

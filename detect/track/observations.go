@@ -12,7 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Learned is something that an upstream showed: bellbuoy index hands them in, and reads give them.
+// Learned is what an upstream has shown of a tag or a digest, to a client or to bellbuoy index.
 type Learned struct {
 	Upstream, Hint, Repository string
 
@@ -20,24 +20,27 @@ type Learned struct {
 	Digest    string
 	MediaType string
 	Manifest  *detect.Manifest // nil where only the digest is known
-	Size      int64            // of the manifest's bytes, where they were read
-	At        time.Time        // when the upstream was asked: what it said before a later write does not undo that write
-	Read      bool             // a client's read: it never replaces an index by an image
+	Size      int64            // size of the manifest in bytes; 0 where it was not read
+	// when the upstream was asked; later writes win over what it said then
+	At   time.Time
+	Read bool // a client has read it: such an observation never replaces an index by an image
 }
 
 func (l *Learned) place() place { return place{l.Upstream, l.Hint, l.Repository} }
 
-// learned are observations of reads on their way into the ledger.
+// observations wait in bounded memory until they are stored.
 type observations struct {
 	mu      sync.Mutex
 	byScope map[string][]Learned
-	taken   map[string][]Learned // what the last flush took, and what writes took since: it may be on its way still
+	// what the last flush took, and what writes took since: it may not be stored yet
+	taken   map[string][]Learned
 	n       int
-	bytes   int // of what waits
+	bytes   int // of the observations that wait
 	dropped atomic.Int64
 }
 
-// Learn stores what an index walk found, without any event. Observations of one repository share a transaction.
+// Learn stores what an index walk has found, without any event. The observations of one repository
+// share a transaction.
 func (t *tagIndex) Learn(ctx context.Context, all ...Learned) error {
 	byScope := map[string][]Learned{}
 	for _, l := range all {
@@ -52,7 +55,7 @@ func (t *tagIndex) Learn(ctx context.Context, all ...Learned) error {
 	return nil
 }
 
-// observe notes what a read's answer showed, unless that is known already. It waits in bounded memory for the next flush.
+// observe adds what the answer to a read has shown, unless it is known already.
 func (t *tagIndex) observe(op *detect.Operation, tag, digest string, c *content) {
 	if digest == "" || len(digest) > detect.MaxDigest {
 		return
@@ -63,7 +66,8 @@ func (t *tagIndex) observe(op *detect.Operation, tag, digest string, c *content)
 	}
 	l := Learned{Upstream: p.Upstream, Hint: p.Hint, Repository: p.Repository, Tag: tag, Digest: digest, MediaType: op.MediaType, At: op.At, Read: true}
 	if c != nil && (digest == op.Got.Digest || digestAlgorithm(digest) != digestAlgorithm(op.Got.Digest)) {
-		l.Manifest, l.Size = c.manifest, c.own // only under the digest that its bytes have
+		// the content belongs to the digest of its bytes alone
+		l.Manifest, l.Size = c.manifest, c.own
 	}
 	if !t.learned.add(l, t.cfg.Load().Bounds) {
 		return
@@ -74,7 +78,8 @@ func (t *tagIndex) observe(op *detect.Operation, tag, digest string, c *content)
 	}
 }
 
-// fresh tells whether a read showed nothing new, or what a later write has overtaken.
+// fresh reports whether a read has shown nothing new, or something that a later write has
+// overtaken.
 func (t *tagIndex) fresh(p place, tag, digest string, op *detect.Operation, c *content) bool {
 	if tag != "" {
 		row, at, ok := get[tagRow](t.rows, p.tagKey(tag))
@@ -132,10 +137,11 @@ func (q *observations) take() map[string][]Learned {
 	return all
 }
 
-// maxTaken bounds what is remembered of what writes took, in repositories and in each of them.
+// maxTaken bounds what is remembered of the observations that are being stored: the repositories,
+// and the observations of each.
 const maxTaken = 4096
 
-// takeScope takes what was seen of one repository.
+// takeScope takes the observations of one repository.
 func (q *observations) takeScope(s string) []Learned {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -154,7 +160,7 @@ func (q *observations) takeScope(s string) []Learned {
 	return list
 }
 
-// withoutManifests is what of observations is remembered when they are on their way into the ledger.
+// withoutManifests returns what is remembered of observations while they are being stored.
 func withoutManifests(list []Learned) []Learned {
 	kept := slices.Clone(list)
 	for i := range kept {
@@ -163,7 +169,7 @@ func withoutManifests(list []Learned) []Learned {
 	return kept
 }
 
-// tagsOn are the tags that reads have shown on a digest and that may not be stored yet.
+// tagsOn returns the tags that were observed on a digest and may not be stored yet.
 func (q *observations) tagsOn(p place, digest string) (tags []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -177,7 +183,7 @@ func (q *observations) tagsOn(p place, digest string) (tags []string) {
 	return tags
 }
 
-// flush stores what reads taught. What the store refuses is dropped: the next read shows it again.
+// flush stores the observations. What the store refuses is dropped: the next read shows it again.
 func (t *tagIndex) flush(ctx context.Context) {
 	failed := false
 	for s, list := range t.learned.take() {
@@ -208,7 +214,7 @@ func (t *tagIndex) store(ctx context.Context, s string, list []Learned) error {
 	return nil
 }
 
-// lesson makes rows of the observations of one scope, within a decision.
+// lesson makes rows of the observations of one scope, within a transaction.
 type lesson struct {
 	*transaction
 	done map[detect.Key]bool // rows that an observation has decided
@@ -220,7 +226,8 @@ func learnAll(tx *transaction, list []Learned) error {
 	tx.learning = true
 	defer func() { tx.w.place, tx.learning = at, false }()
 	l := lesson{tx, map[detect.Key]bool{}}
-	for i := len(list) - 1; i >= 0; i-- { // the newest first: what it settles, older ones leave alone
+	for i := len(list) - 1; i >= 0; i-- {
+		// the newest first: it decides its rows, and older observations leave them alone
 		if err := l.learn(&list[i]); err != nil {
 			return err
 		}
@@ -264,7 +271,7 @@ func (tx lesson) tag(l *Learned) error {
 	if ok && l.Read && row.Digest != "" && row.Digest != l.Digest {
 		stood, known, err := read[manifestRow](tx, tx.w.manifestKey(row.Digest))
 		if err != nil || known && isIndexKind(&stood.Artifact) && !l.isIndex() {
-			return err // some registries answer an image for an index, by Accept
+			return err // some registries answer with an image instead of an index, by Accept
 		}
 	}
 	now := tx.now
@@ -296,7 +303,7 @@ func (tx lesson) manifest(l *Learned, k detect.Key) error {
 		row := rowOf(l.Manifest, l.Size)
 		row.Artifact.Annotations, row.Book = nil, book
 		known = *row
-	case ok && known.Artifact.Kind != "": // a sign of life
+	case ok && known.Artifact.Kind != "": // the row was used
 	default:
 		known = manifestRow{Artifact: detect.Artifact{MediaType: l.MediaType}, Book: book}
 	}

@@ -9,15 +9,16 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// reads follow what clients read, and what they are doing in a repository.
+// reads observe requests: what clients read, and when they are busy in a repository.
 type reads struct {
 	*services
 	index    *tagIndex
 	sessions sessions
-	indexing atomic.Int64 // bytes of the index.yaml that wait to be read
+	indexing atomic.Int64 // bytes of index.yaml files that wait to be read
 }
 
-// Start is called when a request is forwarded: from now on a transfer of this client in this repository is in flight.
+// Start begins a transfer: the request is about to be forwarded. The caller hands the Transfer to
+// Answered and End.
 func (t *reads) Start(op *detect.Operation) Transfer {
 	if !t.concerns(op) {
 		return Transfer{}
@@ -47,12 +48,13 @@ func (t *reads) Start(op *detect.Operation) Transfer {
 	return tr
 }
 
-// follows reports whether a request belongs to a client's doings in a registry's repository.
+// concerns reports whether a request is part of what a client does in a repository of a registry.
 func (t *reads) concerns(op *detect.Operation) bool {
 	return op.Kind != detect.ChartMuseum && op.Action != detect.Other && op.Repository != ""
 }
 
-// enter locks the shard of an operation's session and returns it. A session that was evicted meanwhile is begun again.
+// enter locks the shard of a transfer's session and returns the session. If the session was evicted
+// meanwhile, a new one is begun.
 func (t *reads) enter(tr *Transfer, op *detect.Operation, now time.Time) *session {
 	if s := tr.session; s != nil {
 		s.shard.mu.Lock()
@@ -70,7 +72,8 @@ func (t *reads) enter(tr *Transfer, op *detect.Operation, now time.Time) *sessio
 	return s
 }
 
-// Answered is called when the answer's status and headers are known. Blobs decide pulls here.
+// Answered takes in the answer's status and headers. The answer of a blob decides whether a pull is
+// a download.
 func (t *reads) Answered(tr *Transfer, op *detect.Operation) {
 	if !t.concerns(op) {
 		return
@@ -108,7 +111,7 @@ func redirects(status int) bool {
 	return false
 }
 
-// End is called when the answer's body is through, or broken off. op.Got and op.Complete are set.
+// End takes in the end of the answer's body, whole or broken off. op.Got and op.Complete are set.
 func (t *reads) End(tr *Transfer, op *detect.Operation) {
 	if op.Kind == detect.ChartMuseum {
 		t.endChart(op)
@@ -154,7 +157,7 @@ func (t *reads) End(tr *Transfer, op *detect.Operation) {
 	t.observeRead(op, c)
 }
 
-// observeRead learns from what the upstream answered.
+// observeRead adds an answer to the observations of the tag index.
 func (t *reads) observeRead(op *detect.Operation, c *content) {
 	if !op.WholeAnswer() || op.Action != detect.ManifestHead && (op.Action != detect.ManifestGet || !op.Complete) {
 		return
@@ -166,7 +169,7 @@ func (t *reads) observeRead(op *detect.Operation, c *content) {
 	t.index.observe(op, tag, digestRead(op), c)
 }
 
-// digestRead is the digest of the manifest that an answer shows.
+// digestRead returns the digest of the manifest that an answer shows, or "".
 func digestRead(op *detect.Operation) string {
 	switch {
 	case op.ContentDigest != "":
@@ -179,7 +182,8 @@ func digestRead(op *detect.Operation) string {
 	return ""
 }
 
-// contentOf is what a manifest read holds. Its bytes are read once, wherever they are read again.
+// contentOf returns the content of a manifest that was read, or nil. The bytes of a digest are
+// parsed once.
 func (t *reads) contentOf(op *detect.Operation) *content {
 	digest := op.Got.Digest
 	if digest == "" {
@@ -201,7 +205,7 @@ func (t *reads) contentOf(op *detect.Operation) *content {
 	return c
 }
 
-// mounted: a blob taken over from another repository is a download there.
+// mounted takes in the mount of a blob from another repository, which counts as a download there.
 func (t *reads) mounted(op *detect.Operation, now time.Time) {
 	k, b := sessionKeyOf(op, op.From), idOf(op.Mount)
 	sh, id := t.sessions.find(k)
@@ -221,7 +225,8 @@ func (t *reads) mounted(op *detect.Operation, now time.Time) {
 	t.emit(p.events)
 }
 
-// mounter is the session that has read what a blob is mounted of: the client's own, or its anonymous half.
+// mounter returns the session that has read the manifest of a mounted blob: the session of the
+// client itself or, where it knows the blob, that of its anonymous half.
 func (t *reads) mounter(sh *shard, k sessionKey, id uint64, b blobID, now time.Time) *session {
 	s, _ := sh.session(k, id)
 	if s != nil && (s.self().reads(b) || t.half(k) == nil) {
@@ -235,7 +240,7 @@ func (t *reads) mounter(sh *shard, k sessionKey, id uint64, b blobID, now time.T
 	return s
 }
 
-// begins makes a client busy while its write is on its way.
+// busyWith makes a client busy while its write is on its way.
 func (t *reads) busyWith(in *Intent, op *detect.Operation) {
 	if !t.concerns(op) {
 		return
@@ -255,7 +260,8 @@ func (t *reads) busyWith(in *Intent, op *detect.Operation) {
 	sh.mu.Unlock()
 }
 
-// ends is begins' end. What was done tells the client's reads what they were part of.
+// doneWith ends what busyWith began. If the write was done, reads that were part of it are no
+// pulls.
 func (t *reads) doneWith(in *Intent, out settlement) {
 	s := in.transfer.session
 	if s == nil {
@@ -278,7 +284,7 @@ func (t *reads) doneWith(in *Intent, out settlement) {
 	s.shard.weigh(s)
 }
 
-// keepPut remembers what was put: it will be read.
+// keepPut caches the content of a manifest that was put, because its client or others will read it.
 func (t *reads) keepPut(w *write) {
 	if w.Do != doPut || w.Manifest == nil || w.Digest == "" {
 		return
@@ -290,7 +296,7 @@ func (t *reads) keepPut(w *write) {
 	t.index.contents.keep(w.Digest, c)
 }
 
-// wrote tells a client's reads what it has just written (rows 4 and 5 of the pulls).
+// wrote removes the reads that were part of a write (rows 4 and 5 of the table of pulls).
 func (t *reads) wrote(s *session, w *write, out settlement, now time.Time) {
 	limit := t.cfg.Load().Bounds.Session
 	part := func(q *pull) bool { return q.digest == out.digest }

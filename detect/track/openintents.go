@@ -12,44 +12,48 @@ import (
 )
 
 const (
-	// maxOpen bounds the open intents in memory. The rows of the others wait in the ledger until there is room.
+	// maxOpen bounds the open intents in memory. The rows of all others wait in the ledger for
+	// room.
 	maxOpen = 1 << 14
-	// maxUnstored bounds those without a row, which the store did not take: what they hold is in memory.
+	// maxUnstored bounds the open intents that the store did not take, and that are only in memory.
 	maxUnstored = 1 << 10
-	// askers bounds the questions that wait for one upstream at once. Hopeless intents get half of them.
+	// askers bounds the questions to one upstream at a time. At most half of them are about
+	// hopeless intents.
 	askers = 8
-	// hopelessAfter is after how many questions in vain an intent counts as hopeless.
+	// hopelessAfter is after how many questions without an answer an intent counts as hopeless.
 	hopelessAfter = 5
-	// longestPause is how long an open intent waits for its next question at most.
+	// longestPause is the longest time between two questions about an intent.
 	longestPause = time.Hour
-	// giveUpAfter is how old an intent becomes that the upstream says nothing about, and giveUpTries how long this
-	// process has asked about it by then, be the intent as old as it may.
+	// giveUpAfter is the age at which an intent is given up, if this process has asked about it for
+	// at least giveUpTries.
 	giveUpAfter = 7 * 24 * time.Hour
 	giveUpTries = 10 * time.Minute
 )
 
-// open are the intents whose outcome is unknown, with when each is asked about next.
+// openIntents are the intents whose outcome is unknown, with the time of the next question about
+// each.
 type openIntents struct {
 	mu       sync.Mutex
 	byID     map[string]*openIntent
 	at       map[string][]*openIntent // by spot
 	unstored int
-	n        atomic.Int32  // len(byID), for readers that need no more
-	wake     chan struct{} // holds one
+	n        atomic.Int32  // len(byID), readable without the lock
+	wake     chan struct{} // buffers one element
 	once     sync.Once
 }
 
-// asked is an open intent and how asking about it goes. What its row holds is read when it is asked about.
+// openIntent is an open intent and the questions about it. Its row is read when the upstream is
+// asked.
 type openIntent struct {
 	id    string
 	key   detect.Key
-	in    *Intent // of an intent that has no row; nil: it has one
+	in    *Intent // the intent itself where it has no row; else nil
 	proof string  // the digest that a read of its tag shows if it was done; "": no read shows it
 	made  time.Time
 	since time.Time // when this process began to ask
 	next  time.Time
 	tries int
-	busy  bool // being asked about
+	busy  bool // a question is under way
 }
 
 func newAsked(in *Intent, now time.Time) *openIntent {
@@ -66,7 +70,7 @@ func newAsked(in *Intent, now time.Time) *openIntent {
 	return a
 }
 
-// madeAt is when an intent that cannot be read was made, as its ID says.
+// madeAt returns when an intent was made, by its ID.
 func madeAt(id string, otherwise time.Time) time.Time {
 	u, err := uuid.Parse(id)
 	if err != nil || u.Version() != 7 {
@@ -75,19 +79,19 @@ func madeAt(id string, otherwise time.Time) time.Time {
 	return time.Unix(u.Time().UnixTime())
 }
 
-// upstream is the first part of the row's ID.
+// upstream returns the first part of the ID of the row.
 func (a *openIntent) upstream() string {
 	name, _, _ := strings.Cut(a.key.ID, separator)
 	return name
 }
 
-// spot is the place and the reference that an intent's row is about.
+// spot returns the part of a key that names the place and the reference of an intent.
 func spot(k detect.Key) string {
 	id := k.ID[:max(strings.LastIndex(k.ID, separator), 0)]
 	return id[:strings.LastIndex(id, separator)+1]
 }
 
-// intentIDOf is the last part of a row's ID.
+// intentIDOf returns the last part of the ID of a row.
 func intentIDOf(k detect.Key) string { return k.ID[strings.LastIndex(k.ID, separator)+1:] }
 
 func (a *openIntent) hopeless() bool { return a.tries >= hopelessAfter }
@@ -98,7 +102,8 @@ func (o *openIntents) init() {
 	})
 }
 
-// add has an intent asked about from now on. It reports whether there was room: another one that has a row makes room if it must.
+// add opens an intent. It reports whether there was room; if it must, an open intent that has a row
+// makes room.
 func (o *openIntents) add(in *Intent, now time.Time) bool {
 	o.init()
 	a := newAsked(in, now)
@@ -121,7 +126,8 @@ func (o *openIntents) add(in *Intent, now time.Time) bool {
 	return true
 }
 
-// makeRoom drops the one that was asked about most often. Its row stays, and brings it back when it is its turn.
+// makeRoom removes the open intent about which most questions were asked. Its row stays, and is
+// adopted again later.
 func (o *openIntents) makeRoom() bool {
 	var most *openIntent
 	for _, a := range o.byID {
@@ -143,7 +149,7 @@ func (o *openIntents) awake() {
 	}
 }
 
-// remove ends an open intent; false when it has ended already.
+// remove ends an open intent. It reports whether the intent was open.
 func (o *openIntents) remove(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -181,8 +187,8 @@ func (o *openIntents) has(id string) bool {
 
 func (o *openIntents) len() int { return int(o.n.Load()) }
 
-// due takes intents that shall be asked about now: those that were asked about least often first, and of each upstream no more than it
-// may have questions at once. next is when another one shall be.
+// due takes the intents that are to be asked about now: those with the fewest questions first, and
+// no more of one upstream than it may be asked at a time. next is when another intent is due.
 func (o *openIntents) due(now time.Time) (take []*openIntent, next time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -221,7 +227,7 @@ func (o *openIntents) due(now time.Time) (take []*openIntent, next time.Time) {
 	return take, next
 }
 
-// slots counts the questions that upstreams are asked: all, and those about hopeless intents.
+// slots counts the questions under way by upstream: all, and those about hopeless intents.
 type slots struct{ all, hopeless map[string]int }
 
 func (s *slots) free(a *openIntent) bool {
@@ -239,7 +245,7 @@ func (s *slots) take(a *openIntent) {
 	}
 }
 
-// again puts off an intent whose upstream does not say.
+// again sets the time of the next question about an intent.
 func (o *openIntents) again(a *openIntent, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -248,9 +254,10 @@ func (o *openIntents) again(a *openIntent, now time.Time) {
 	a.next = now.Add(pause(a.tries, now.Sub(a.since), len(o.byID)))
 }
 
-// pause is how long an intent waits after a question in vain: a second at first, twice as long each time up to a minute, and from an hour on
-// a sixtieth of the time that it was asked about, so that what an upstream's outage has left open is settled soon after its end. Many that
-// are hopeless wait for each other: there are ten questions a second about them.
+// pause is how long an intent waits after a question without an answer: a second at first, then
+// twice as long each time up to a minute. After an hour it is a sixtieth of the time since the
+// first question, so that intents are settled soon after the end of an outage. Many hopeless
+// intents share ten questions a second.
 func pause(tries int, asked time.Duration, crowd int) time.Duration {
 	wait := max(min(time.Second<<min(tries-1, 10), time.Minute), asked/60)
 	if tries >= hopelessAfter {
@@ -259,12 +266,12 @@ func pause(tries int, asked time.Duration, crowd int) time.Duration {
 	return min(wait, longestPause)
 }
 
-// expired reports whether an intent that was asked about in vain is given up.
+// expired reports whether an intent is to be given up.
 func (a *openIntent) expired(now time.Time) bool {
 	return now.Sub(a.made) >= giveUpAfter && now.Sub(a.since) >= giveUpTries
 }
 
-// shownBy are the open intents that a read of a reference proves done.
+// shownBy returns the open intents that a read of a reference proves done.
 func (o *openIntents) shownBy(p place, reference, digest string, now time.Time) (found []*openIntent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -276,7 +283,7 @@ func (o *openIntents) shownBy(p place, reference, digest string, now time.Time) 
 	return found
 }
 
-// inFlight are the intents that the proxy holds between Intend and Settle, Leave or Drop.
+// inFlight are the intents that the proxy holds, from Intend to Settle, LeaveOpen or Drop.
 type inFlight struct {
 	mu  sync.Mutex
 	ids map[string]struct{}

@@ -31,7 +31,8 @@ func (s *sim) hopeless(n int) {
 	}
 }
 
-// TestHopelessIntentsKeepNobodyBack: a push that a crash cut is told of within seconds, behind more hopeless ones than a page of the ledger has.
+// TestHopelessIntentsKeepNobodyBack: a push that a crash cut has its event within seconds, behind
+// more hopeless intents than a page of the ledger has.
 func TestHopelessIntentsKeepNobodyBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
@@ -50,7 +51,8 @@ func TestHopelessIntentsKeepNobodyBack(t *testing.T) {
 	})
 }
 
-// TestOpenMakesRoom: where memory is full, what was asked about most often goes, and never what has no row to come back from.
+// TestOpenMakesRoom: where memory is full, the intent with the most questions is removed, and never
+// one without a row.
 func TestOpenMakesRoom(t *testing.T) {
 	var o openIntents
 	now := time.Now()
@@ -88,7 +90,8 @@ func TestOpenMakesRoom(t *testing.T) {
 	}
 }
 
-// TestHopelessIntentsAreAskedAboutSeldom: ten questions a second about all of them, fewer and fewer about each.
+// TestHopelessIntentsAreAskedAboutSeldom: ten questions a second about all of them, fewer and fewer
+// about each.
 func TestHopelessIntentsAreAskedAboutSeldom(t *testing.T) {
 	for _, p := range []struct {
 		tries int
@@ -99,7 +102,8 @@ func TestHopelessIntentsAreAskedAboutSeldom(t *testing.T) {
 		{1, 0, 1, time.Second},
 		{1, 0, maxOpen, time.Second},
 		{4, time.Minute, 1, 8 * time.Second},
-		{4, 24 * time.Hour, 1, 24 * time.Minute}, // an outage's intents are settled within a sixtieth of it
+		// an outage's intents are settled within a sixtieth of it
+		{4, 24 * time.Hour, 1, 24 * time.Minute},
 		{10, 5 * time.Minute, 1, time.Minute},
 		{10, 5 * time.Minute, 1100, 110 * time.Second},
 		{100, 7 * 24 * time.Hour, 1, time.Hour},
@@ -111,7 +115,8 @@ func TestHopelessIntentsAreAskedAboutSeldom(t *testing.T) {
 	}
 }
 
-// TestAnUpstreamThatHangsKeepsNobodyBack: neither another upstream's intents nor new ones of its own wait for it.
+// TestAnUpstreamThatHangsKeepsNobodyBack: the intents of other upstreams do not wait for it, nor do
+// its own new ones.
 func TestAnUpstreamThatHangsKeepsNobodyBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
@@ -162,7 +167,8 @@ func TestAnUpstreamThatHangsKeepsNobodyBack(t *testing.T) {
 	})
 }
 
-// TestIntentsEndAfterAWeek: not before, counted and told of, also where bellbuoy was not there for longer than that; then it asks first.
+// TestIntentsEndAfterAWeek: not before, and counted; a bellbuoy that was down for longer asks
+// first.
 func TestIntentsEndAfterAWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
@@ -206,7 +212,8 @@ func TestIntentsEndAfterAWeek(t *testing.T) {
 	})
 }
 
-// TestARetryJoinsBehindOthersOpenIntents: however many intents of the same reference others have left open.
+// TestARetryJoinsBehindOthersOpenIntents: a retry joins, however many intents of the same reference
+// other clients have left open.
 func TestARetryJoinsBehindOthersOpenIntents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)

@@ -6,22 +6,23 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// pull is one reading of an artifact by a client.
+// pull is one reading of an artifact by a client. What follows decides whether it is an inspection,
+// a download, or no pull.
 type pull struct {
 	tag, digest string
-	content     *content // nil where it could not be read
+	content     *content // nil if it could not be read
 	kids        []kid    // children read
 	state       pullState
-	config      bool      // a blob of it that is no layer was read
-	readBack    bool      // of what the client has just put: no pull unless a layer follows
+	config      bool      // a blob of it other than a layer was read
+	readBack    bool      // the client had just put it: no pull unless a layer follows
 	mounted     bool      // a layer of it was mounted elsewhere
 	rested      bool      // its client was quiet since
-	times       int       // how many pulls it stands for, each counted
-	again       int       // how often it was read again, without having become a further pull
-	reread      bool      // … also after one of its children was read
+	times       int       // how many pulls it stands for, each emitted
+	again       int       // how often it was read again without being a further pull
+	reread      bool      // it was read again after one of its children
 	readAt      time.Time // the last time
 	countedAt   time.Time // when it became a download
-	lull        int       // the session's when it was read
+	lull        int       // session.lull when it was read
 
 	at                time.Time
 	operator, claimed string // the client's; the rest of it is the session's
@@ -39,7 +40,7 @@ type pullState uint8
 
 const (
 	undecided pullState = iota
-	resolved            // quiet passed without a layer: told as an inspection
+	resolved            // its client was quiet before a layer: emitted as an inspection
 	counted             // it downloads: told
 )
 
@@ -69,7 +70,8 @@ func (p *pull) downloads(b blobID) bool {
 	return false
 }
 
-// unfetched is the child that a layer belongs to, where no layer of such a child was asked for yet.
+// unfetched returns the child that a layer belongs to, if no layer of such a child was asked for
+// yet.
 func (p *pull) unfetched(b blobID) (first *kid) {
 	if p.content != nil && p.content.downloads(b) {
 		return nil
@@ -89,7 +91,7 @@ func (p *pull) unfetched(b blobID) (first *kid) {
 	return first
 }
 
-// fetch notes that a layer was asked for.
+// fetch takes in that a layer was asked for.
 func (p *pull) fetch(b blobID) {
 	for i := range p.kids {
 		if k := &p.kids[i]; k.content != nil && k.content.downloads(b) {
@@ -98,7 +100,7 @@ func (p *pull) fetch(b blobID) {
 	}
 }
 
-// lives reports whether its client was not quiet since: then what follows may be part of it.
+// lives reports whether its client has not been quiet since. Then what follows may be part of it.
 func (p *pull) lives() bool { return !p.rested }
 
 // parentOf reports whether a digest is a child of what was read: of the index, or of an index
@@ -124,7 +126,7 @@ func (p *pull) hasRead(child string) bool {
 	return false
 }
 
-// moved is the most that it has moved.
+// moved returns the most that the pull has moved.
 func (p *pull) moved() detect.Moved {
 	switch {
 	case p.state == counted:
@@ -135,7 +137,7 @@ func (p *pull) moved() detect.Moved {
 	return detect.MovedManifest
 }
 
-// event is what is told of the pull.
+// event returns the event of the pull.
 func (p *pull) event(s *session) detect.Event {
 	at := s.place()
 	e := detect.Event{
@@ -152,7 +154,7 @@ func (p *pull) event(s *session) detect.Event {
 	return e
 }
 
-// artifact is what was read; of an index, with the children chosen.
+// artifact returns the description of what was read; of an index, with the children that were read.
 func (p *pull) artifact() *detect.Artifact {
 	if !p.content.index {
 		return p.content.artifact

@@ -7,7 +7,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// pass is one operation's way through its session, under the shard's lock.
+// pass takes one operation through its session, under the lock of the shard.
 type pass struct {
 	t      *reads
 	s      *session
@@ -16,7 +16,7 @@ type pass struct {
 	now    time.Time
 	cfg    *Config
 	events []detect.Event
-	last   bool // what memory does not hold has been looked up already
+	last   bool // the ledger was asked already for what memory does not hold
 }
 
 // manifestRead is a manifest that was read in full.
@@ -25,15 +25,15 @@ type manifestRead struct {
 	tag     string // as asked for; "" when asked for by digest
 	digest  string
 	content *content
-	head    head // the HEAD that it takes its tag from
+	head    head // the HEAD that names its tag
 }
 
 func (m *manifestRead) byDigest() bool { return m.tag == "" }
 
-// plain reports whether no tag at all is named, by no HEAD either.
+// plain reports whether no tag is named, not even by a HEAD.
 func (m *manifestRead) plain() bool { return m.byDigest() && m.head.tag == "" }
 
-// manifest decides what a manifest's read is.
+// manifest takes in a manifest that was read in full.
 func (p *pass) manifest(op *detect.Operation, c *content) {
 	m := manifestRead{op: op, digest: digestRead(op), content: c, head: p.head}
 	if !detect.IsDigest(op.Reference) {
@@ -52,13 +52,13 @@ func (p *pass) manifestRead(m *manifestRead) {
 	case p.isRepeat(m): // row 2
 	case p.isChild(m): // row 3
 	case p.s.forgot.reads, p.s.forgot.some && m.plain(), p.s.dropped.has(m.tag, m.digest):
-		// It may be part of what there was no room to remember.
+		// It may be part of what there was no room for.
 	default:
 		p.begin(m) // rows 4 to 9
 	}
 }
 
-// isAccessory is row 1: fallback tags, and what the client has found by listing referrers.
+// isAccessory is row 1: fallback tags, and what the client found by listing referrers.
 func (p *pass) isAccessory(m *manifestRead) bool {
 	limit := p.cfg.Bounds.Session
 	if p.s.showFallback(m.tag, m.digest, limit) || m.byDigest() && slices.Contains(p.s.listed, m.digest) {
@@ -77,19 +77,19 @@ func (p *pass) isAccessory(m *manifestRead) bool {
 		p.s.forgot.accessories && (a.Subject != "" || a.Kind.Accessory())
 }
 
-// isRepeat is row 2: the same reference, or the digest that it stands on, read again before the
-// client was quiet for `repeat`. What the read may still become (its index read for another child,
-// its layers asked for again) is decided by what follows.
+// isRepeat is row 2: the same reference, or the digest on which it stands, is read again before the
+// client was quiet for `repeat`. What follows decides what the read may still become: the read of
+// an index for another child, or a second download.
 func (p *pass) isRepeat(m *manifestRead) bool {
 	same := p.s.newest(func(q *pull) bool {
 		return q.lull == p.s.lull && (q.digest == m.digest && q.named(m) || m.plain() && q.lives() && q.parentOf(m.digest))
 	})
 	if same == nil || same.digest != m.digest {
-		return false // what an index lists that was read since, is read as its child
+		return false // a child of an index that was read since is read as a child
 	}
 	same.again++
 	if len(same.kids) > 0 {
-		same.reread = true // before any child was read, it is one client that reads twice, not two
+		same.reread = true // before any child was read, it is one client that reads twice
 	}
 	same.readAt = p.now
 	return true
@@ -107,9 +107,9 @@ func (q *pull) named(m *manifestRead) bool {
 	return true
 }
 
-// isChild is row 3: a child of an index that the client is reading. A HEAD that resolved a tag to
-// the child after the index was read makes it a pull of that tag; an older one was for something
-// else.
+// isChild is row 3: a child of an index that the client is reading. If a HEAD has resolved a tag to
+// the child after the index was read, the read is a pull of that tag; an older HEAD was for
+// something else.
 func (p *pass) isChild(m *manifestRead) bool {
 	if !m.byDigest() {
 		return false
@@ -120,7 +120,8 @@ func (p *pass) isChild(m *manifestRead) bool {
 	}
 	p.s.giveHeadBack(m.head, p.cfg.Bounds.Session)
 	full := len(parent.kids) >= p.maxKids()
-	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(q *pull) bool { // it was read before, and is part of this one now
+	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(q *pull) bool {
+		// it was read before, and is part of this pull now
 		return q.digest == m.digest && q.tag == "" && q.state == undecided && (q.readBack || full)
 	})
 	if !full && !parent.hasRead(m.digest) {
@@ -137,9 +138,9 @@ func (p *pass) isChild(m *manifestRead) bool {
 // maxKids bounds the children of an index that are remembered as read.
 func (p *pass) maxKids() int { return 8 * p.cfg.Bounds.Session }
 
-// chosenAnew reports whether a child not read before belongs to the next pull of its index: that
-// was read again meanwhile, or, with the index in the client's own store, its tag was resolved
-// again.
+// chosenAnew reports whether a child that was not read before begins the next pull of its index. It
+// does if the index was read again meanwhile, or, with the index in the client's own store, if its
+// tag was resolved again.
 func (p *pass) chosenAnew(parent *pull) bool {
 	return parent.again > 0 && parent.reread && len(parent.kids) > 0 || p.resolvedAnew(parent)
 }
@@ -158,7 +159,7 @@ func (p *pass) resolvedAnew(q *pull) bool {
 	return true
 }
 
-// next is a further pull of what has been pulled already.
+// next begins a further pull of what was pulled before.
 func (p *pass) next(of *pull) *pull {
 	if of.again > 0 {
 		of.again--
@@ -172,8 +173,8 @@ func (p *pass) next(of *pull) *pull {
 	return q
 }
 
-// begin is rows 4 to 9: a reading of its own. What follows decides what it was: the same client's
-// put or delete of it (row 5), a layer, or quiet.
+// begin is rows 4 to 9: a pull of its own. What follows decides what it is: a put or delete of the
+// same by the client (row 5), a layer, or quiet.
 func (p *pass) begin(m *manifestRead) {
 	q := &pull{
 		tag: m.tag, digest: m.digest, content: m.content, times: 1, readAt: p.now, lull: p.s.lull,
@@ -186,15 +187,15 @@ func (p *pass) begin(m *manifestRead) {
 		q.readBack = slices.Contains(p.s.puts, m.digest) || p.s.forgot.puts // row 4
 		q.tag = m.head.tag                                                  // row 7
 		if q.tag == "" {
-			p.viaKnownIndex(q, m) // row 8's case of an index
+			p.viaKnownIndex(q, m) // row 8, for an index
 		}
 	}
 	p.add(q)
 	p.takeStrays(q)
 }
 
-// viaKnownIndex: a tag was resolved to an index that is in the client's own store, and one of its
-// children is read.
+// viaKnownIndex handles a tag that was resolved to an index in the client's own store, and of which
+// a child is read.
 func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 	for i := len(p.s.heads) - 1; i >= 0; i-- {
 		h := p.s.heads[i]
@@ -208,9 +209,8 @@ func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 	}
 }
 
-// add remembers a reading. Where there is no room, the oldest is forgotten without a word: those
-// first that only wait for late layers, those of indexes last, whose children could be told from
-// nothing else.
+// add remembers a pull. Where there is no room, the oldest is dropped: first those that only wait
+// for late layers, last those of indexes, by which their children are recognised.
 func (p *pass) add(q *pull) {
 	if len(p.s.pulls) >= p.cfg.Bounds.Session {
 		if i := slices.IndexFunc(p.s.pulls, func(o *pull) bool { return !o.lives() }); i >= 0 {
@@ -226,8 +226,8 @@ func (p *pass) add(q *pull) {
 	p.s.pulls = append(p.s.pulls, q)
 }
 
-// count tells a pull that downloads. Inspections of the same that are remembered in case a layer
-// follows are no longer: this is the pull that the layers belong to.
+// count emits a pull that is a download. Inspections of the same that wait for a layer are removed:
+// the layers belong to this pull.
 func (p *pass) count(q *pull) {
 	q.state, q.countedAt, q.rested = counted, p.now, false
 	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(o *pull) bool {
@@ -241,12 +241,12 @@ func (p *pass) emit(e detect.Event) {
 		e.Client.Claimed = p.s.key.who // read without a name, by a client that has one
 	}
 	if e.Client.Operator == "" && e.Client.Claimed != "" && e.Client.Claimed == p.s.operator {
-		e.Client.Operator, e.Client.Claimed = e.Client.Claimed, "" // vouched for since
+		e.Client.Operator, e.Client.Claimed = e.Client.Claimed, "" // its name was vouched for since
 	}
 	p.events = append(p.events, e)
 }
 
-// tellQuiet tells an inspection, when its client has been quiet.
+// emitInspection emits a pull without a layer, when its client has been quiet.
 func (p *pass) emitInspection(q *pull) {
 	if q.state != undecided {
 		return
@@ -257,8 +257,8 @@ func (p *pass) emitInspection(q *pull) {
 	q.state = resolved
 }
 
-// rest is what a client's quiet means: what was undecided moved no layer, and what waited for the
-// next request waits no longer. Kept are inspections, whose layers may follow late, and beside them
+// endQuiet takes in that the client has been quiet: undecided pulls moved no layer, and nothing
+// waits for the next request. Inspections stay, because their layers may follow late, and with them
 // the downloads that late layers may belong to instead.
 func (s *session) endQuiet(told []detect.Event) []detect.Event {
 	p := pass{s: s, events: told}
@@ -279,5 +279,5 @@ func (s *session) endQuiet(told []detect.Event) []detect.Event {
 	return p.events
 }
 
-// restPulls is how many readings are kept of a client that is quiet.
+// restPulls is how many pulls are kept of a client that has been quiet.
 const restPulls = 8

@@ -10,13 +10,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// dummyHold is how long a tag's push waits for the delete that would show it to be regctl's dummy. With the timers' grain it stays below 10 s.
+// dummyHold is how long the push of a tag waits for the delete that shows it to be a dummy of
+// regctl. With the grain of the timers, it stays below 10 s.
 const dummyHold = 9 * time.Second
 
-// dummyWindow is how long after a refused DELETE of a tag a push to it may be such a dummy.
+// dummyWindow is how long after the refused DELETE of a tag a push to it may be such a dummy.
 const dummyWindow = time.Minute
 
-// pushed decides a manifest PUT that the upstream did (DESIGN §4.2, Pushes, in the order of its rows).
+// pushed decides a manifest PUT that the upstream has done, by the table of pushes in
+// docs/design.md, in the order of its rows.
 func (tx *transaction) pushed() error {
 	e, err := tx.event(detect.PushArtifact)
 	if err != nil {
@@ -35,7 +37,7 @@ func (tx *transaction) pushed() error {
 	return tx.pushedTagged(e)
 }
 
-// artifact describes what was put, as the event shall show it.
+// artifact returns the description of what was put.
 func (tx *transaction) artifact() (*detect.Artifact, error) {
 	m := tx.w.Manifest
 	switch {
@@ -45,7 +47,8 @@ func (tx *transaction) artifact() (*detect.Artifact, error) {
 	case tx.w.Opaque:
 		return tx.accessoryByTag(&detect.Artifact{Kind: detect.OtherKind, MediaType: tx.w.MediaType}), nil
 	default:
-		return tx.accessoryByTag(&detect.Artifact{MediaType: tx.w.MediaType}), nil // nobody has read it yet
+		// its bytes have not been read
+		return tx.accessoryByTag(&detect.Artifact{MediaType: tx.w.MediaType}), nil
 	}
 	a := m.Artifact
 	a.Annotations = tx.w.Notes
@@ -59,7 +62,7 @@ func (tx *transaction) artifact() (*detect.Artifact, error) {
 	return tx.accessoryByTag(&a), nil
 }
 
-// accessoryByTag gives what is put to sha256-<hex>.sig, .att or .sbom the kind and the subject that the tag names.
+// accessoryByTag sets kind and subject of what is put to a tag sha256-<hex>.sig, .att or .sbom.
 func (tx *transaction) accessoryByTag(a *detect.Artifact) *detect.Artifact {
 	for _, tag := range tx.result.tags {
 		subject, suffix, ok := detect.FallbackTag(tag)
@@ -81,7 +84,8 @@ func (tx *transaction) accessoryByTag(a *detect.Artifact) *detect.Artifact {
 	return a
 }
 
-// indexSize is an index's own size and its children's in full, as far as bellbuoy knows them; else their manifests'.
+// indexSize returns the size of an index with all its children. Of a child that bellbuoy does not
+// know, the size of its manifest counts.
 func (tx *transaction) indexSize(m *manifestRow) (int64, error) {
 	size := m.Own
 	for _, c := range m.Artifact.Children {
@@ -108,7 +112,8 @@ func (tx *transaction) childSize(c detect.Child) (int64, error) {
 	return row.Artifact.Size, nil
 }
 
-// bookkeeping tells whether this is an index under a fallback tag: what stands in for the referrers API.
+// bookkeeping reports whether this is an index put to a fallback tag, which stands in for the
+// referrers API.
 func (tx *transaction) bookkeeping() bool {
 	if len(tx.result.tags) != 1 || tx.w.Manifest == nil || !isIndexKind(&tx.w.Manifest.Artifact) {
 		return false
@@ -117,11 +122,12 @@ func (tx *transaction) bookkeeping() bool {
 	return ok && suffix == ""
 }
 
-// isIndexKind: an index that is an accessory by what it says of itself is an index still.
+// isIndexKind reports whether an artifact is an index, including one that calls itself an
+// accessory.
 func isIndexKind(a *detect.Artifact) bool { return a.Kind == detect.Index || len(a.Children) > 0 }
 
-// pushedBook gives no event of its own. What it lists goes on waiting: who copies an image built with
-// attestations puts such tags before the index that lists both.
+// pushedBook takes in an index put to a fallback tag. It has no event, and releases nothing that
+// waits: who copies an image with attestations puts such tags before the index that lists both.
 func (tx *transaction) pushedBook(e detect.Event) error {
 	known, ok, err := read[manifestRow](tx, tx.w.manifestKey(e.Digest))
 	if err != nil {
@@ -132,7 +138,8 @@ func (tx *transaction) pushedBook(e detect.Event) error {
 	return err
 }
 
-// pushedUntagged: the event waits for an index or a tag, durably, unless it is an accessory of something that stands on its own.
+// pushedUntagged makes the event of a put by digest wait for an index or a tag, durably. The event
+// of an accessory of something that stands on its own does not wait.
 func (tx *transaction) pushedUntagged(e detect.Event) error {
 	known, ok, err := read[manifestRow](tx, tx.w.manifestKey(e.Digest))
 	if err != nil {
@@ -166,8 +173,8 @@ func (tx *transaction) pushedUntagged(e detect.Event) error {
 	return nil
 }
 
-// waits reports whether a put by digest may still turn out to be part of something. What BuildKit attests
-// stands in an index, also where its image is known and unchanged.
+// waits reports whether a put by digest may still turn out to be part of something. The
+// attestations of BuildKit stand in an index even where their image is known and unchanged.
 func (tx *transaction) waits(a *detect.Artifact) (bool, error) {
 	if a == nil || a.Subject == "" || a.ArtifactType == detect.BuildKitAttestation {
 		return true, nil
@@ -180,7 +187,8 @@ func (tx *transaction) waits(a *detect.Artifact) (bool, error) {
 	return !known && !tx.subjectSeen, err
 }
 
-// pushedTagged: the children that waited for this index, and the same digest put without a tag before, are part of it.
+// pushedTagged emits the push of a tag. The children that waited for this index, and the same
+// digest put without a tag before, are part of it.
 func (tx *transaction) pushedTagged(e detect.Event) error {
 	if e.Artifact != nil {
 		if err := tx.absorb(e.Artifact.Children, tx.w.Others); err != nil {
@@ -201,7 +209,7 @@ func (tx *transaction) pushedTagged(e detect.Event) error {
 	return err
 }
 
-// moveTags notes where the tags stand now, and tells the event where they stood.
+// moveTags puts the tags on the digest of the push, and sets in the event where they stood before.
 func (tx *transaction) moveTags(e *detect.Event) error {
 	e.Unchanged = true
 	for i, tag := range e.Tags {
@@ -216,7 +224,7 @@ func (tx *transaction) moveTags(e *detect.Event) error {
 			}
 		}
 		if tx.result.overtaken {
-			continue // it stands elsewhere by now
+			continue // a later write has moved it
 		}
 		if _, err := tx.putTag(tag, e.Digest); err != nil {
 			return err
@@ -225,8 +233,8 @@ func (tx *transaction) moveTags(e *detect.Event) error {
 	return nil
 }
 
-// stoodBefore is where a tag stood before this push; "" where that is not known. What the index says may already be this push's
-// own doing, which somebody has read in the meantime.
+// stoodBefore returns the digest on which a tag stood before this push; "" where it is not known.
+// The tag index may already show this push, if somebody has read it meanwhile.
 func (tx *transaction) stoodBefore(i int, row tagRow, ok bool) string {
 	b, later := &tx.w.Before, tx.result.overtaken || row.At.After(tx.now)
 	switch {
@@ -238,8 +246,8 @@ func (tx *transaction) stoodBefore(i int, row tagRow, ok bool) string {
 	return row.Digest
 }
 
-// absorb ends the waiting of what has become part of this push: of children, and of further ones
-// that are known by digest only.
+// absorb ends the waiting of pushes that are part of this one: children, and further ones that are
+// known by digest only.
 func (tx *transaction) absorb(children []detect.Child, others []string) error {
 	waiting, err := tx.heldAmong(children, others)
 	for _, k := range waiting {
@@ -248,8 +256,8 @@ func (tx *transaction) absorb(children []detect.Child, others []string) error {
 	return err
 }
 
-// heldAmong are the keys of the children that wait. Where an index lists many, one look at all that
-// waits in the repository finds them. others are sorted.
+// heldAmong returns the keys of the children that wait. For an index with many children, one scan
+// of all that waits in the repository finds them. others are sorted.
 func (tx *transaction) heldAmong(children []detect.Child, others []string) (waiting []detect.Key, err error) {
 	const few, many = 4, 4096
 	if len(children)+len(others) > few {
@@ -278,7 +286,7 @@ func (tx *transaction) heldAmong(children []detect.Child, others []string) (wait
 	return waiting, nil
 }
 
-// listedAmong are the keys of the rows that wait under the digest of a child.
+// listedAmong returns the keys of the rows that wait under the digest of a child.
 func listedAmong(rows []detect.Row, prefix string, children []detect.Child, others []string) (found []detect.Key) {
 	listed := make(map[string]bool, len(children))
 	for _, c := range children {
@@ -293,7 +301,7 @@ func listedAmong(rows []detect.Row, prefix string, children []detect.Child, othe
 	return found
 }
 
-// releaseHeld gives the event of what waits under a key, now.
+// releaseHeld emits the event that waits under a key.
 func (tx *transaction) releaseHeld(k detect.Key) error {
 	held, ok, err := read[heldRow](tx, k)
 	if err != nil || !ok {
@@ -310,14 +318,16 @@ func (tx *transaction) hold(k detect.Key, held heldRow, due time.Time) {
 	tx.put(row)
 }
 
-// rememberRefusal notes that the upstream refused to delete a tag: what this client puts there next may be regctl's dummy.
+// rememberRefusal adds a row for a tag whose DELETE the upstream refused: the next push of this
+// client to it may be a dummy of regctl.
 func (tx *transaction) rememberRefusal() {
 	row := newRow(tx.w.key(rowRefused, tx.w.Reference, clientID(tx.w.Client)), refusedRow{Digest: tx.w.Before.Digest, At: tx.now}, tx.now)
 	row.Due = tx.now.Add(dummyWindow)
 	tx.put(row)
 }
 
-// maybeDummy holds the event of a push to a tag that the same client has just failed to delete.
+// maybeDummy makes the push to a tag wait if the same client has just failed to delete the tag. It
+// reports whether it did.
 func (tx *transaction) maybeDummy(e detect.Event) (bool, error) {
 	if len(e.Tags) != 1 || detect.IsDigest(tx.w.Reference) {
 		return false, nil
@@ -336,7 +346,7 @@ func (tx *transaction) maybeDummy(e detect.Event) (bool, error) {
 	return true, nil
 }
 
-// putTag notes that a tag stands on a digest, and tells where it stood.
+// putTag puts a tag on a digest, and returns the digest on which it stood.
 func (tx *transaction) putTag(tag, digest string) (stood string, err error) {
 	k := tx.w.tagKey(tag)
 	row, ok, err := read[tagRow](tx, k)
@@ -344,7 +354,8 @@ func (tx *transaction) putTag(tag, digest string) (stood string, err error) {
 		return "", err
 	}
 	if ok && row.At.After(tx.now) {
-		return "", nil // what waited for the store came later than what another replica was told since
+		// a delayed commit: another replica has been shown something newer
+		return "", nil
 	}
 	if ok && row.Digest != "" && row.Digest != digest {
 		tx.drop(tx.w.taggedKey(row.Digest, tag))
@@ -360,7 +371,7 @@ func (tx *transaction) putTag(tag, digest string) (stood string, err error) {
 	return row.Digest, nil
 }
 
-// putManifest notes that a manifest is there.
+// putManifest adds the row of a manifest.
 func (tx *transaction) putManifest(digest string, a *detect.Artifact, book bool) {
 	row := manifestRow{Book: book}
 	if tx.w.Manifest != nil {
@@ -375,7 +386,7 @@ func (tx *transaction) putManifest(digest string, a *detect.Artifact, book bool)
 	tx.stands(digest, &row, tx.now)
 }
 
-// dummies are the pushes that wait to be told from regctl's dummy, of one digest.
+// dummies returns the pushes of a digest that may be dummies of regctl.
 func (tx *transaction) dummies(digest string) (found []heldRow, keys []detect.Key, err error) {
 	rows, err := tx.Scan(rowHeld, tx.w.key(rowHeld, digest, "").ID, 16)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestPushes walks DESIGN §4.2's rows of pushes.
+// TestPushes walks the rows of the table of pushes in docs/design.md.
 func TestPushes(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"a tag", func(s *sim) {

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	// readers bounds the manifests that are being read back at once, and so their memory.
+	// readers bounds the manifests that are read back at a time, and so the memory for them.
 	readers = 2
-	// readBackTime is how long a client waits for its answer because its manifest is read back.
+	// readBackTime is how long a client waits for its answer while its manifest is read back.
 	readBackTime = time.Second
 )
 
-// understand reads a manifest that the upstream has taken. What could not be kept while it passed is
-// read back.
+// understand reads the manifest of a put that the upstream has accepted. Where the bytes could not
+// be kept, it reads them from the upstream.
 func (t *writes) understand(ctx context.Context, w *write, sent detect.Body, digest string) {
 	switch {
 	case w.Do != doPut:
@@ -28,7 +28,7 @@ func (t *writes) understand(ctx context.Context, w *write, sent detect.Body, dig
 	}
 }
 
-// readBack reads a manifest that was put from the upstream. Where it cannot, the artifact's kind
+// readBack reads a manifest that was put from the upstream. If it cannot, the kind of the artifact
 // stays unknown.
 func (t *writes) readBack(ctx context.Context, w *write, digest string) {
 	if w.Do != doPut || w.Manifest != nil || !detect.IsDigest(digest) {

@@ -10,17 +10,18 @@ import (
 )
 
 const (
-	// firm is for how long a write must not show at the upstream, before it counts as not done: a request that lost
-	// its connection may still be at work.
+	// firm is how long a write must be absent at the upstream until it counts as not done: a
+	// request that lost its connection may still be processed.
 	firm = 3 * time.Second
 	// askTimeout bounds one question.
 	askTimeout = 30 * time.Second
-	// adoptEvery is how often rows of other processes' intents are looked for, adoptPage how many at once …
+	// adoptEvery is how often intents of other processes are looked for, adoptPage how many are
+	// read at once …
 	adoptEvery = 3 * time.Second
 	adoptPage  = 1024
-	// … and adoptFew how many take the places of others where memory has no room.
+	// … and adoptFew how many replace others where memory has no room.
 	adoptFew = 32
-	// askRest is how long the end of a question waits for that of others.
+	// askRest is how long the end of a question waits for the ends of others.
 	askRest = 5 * time.Millisecond
 )
 
@@ -30,8 +31,9 @@ type recovery struct {
 	writes *writes
 }
 
-// askOpen asks the upstreams about open intents, at once and until they say, and takes over intents that nobody holds:
-// those of an earlier process at start, and other replicas' whose lease has ended.
+// askOpenIntents asks the upstreams about open intents, at once and until they answer. It takes
+// over intents that no process holds: those of an earlier process at the start, and those of other
+// replicas whose lease has ended.
 func (t *recovery) askOpenIntents(ctx context.Context) {
 	t.writes.open.init()
 	var running sync.WaitGroup
@@ -59,7 +61,7 @@ func (t *recovery) askOpenIntents(ctx context.Context) {
 	}
 }
 
-// askDue begins the questions that are due, and returns when the next one is.
+// askDue begins the questions that are due. next is when the next one will be.
 func (t *recovery) askDue(ctx context.Context, running *sync.WaitGroup, now time.Time) (next time.Time) {
 	take, next := t.writes.open.due(now)
 	for _, a := range take {
@@ -71,20 +73,21 @@ func (t *recovery) askDue(ctx context.Context, running *sync.WaitGroup, now time
 	return next
 }
 
-// adoption is how far the rows of intents have been looked through.
+// adoption is how far the rows of intents have been read.
 type adoption struct {
 	at    time.Time
 	after string // the last row of the last page; "": the next page is the first
 	first bool   // the first round is not over
 }
 
-// adopt opens the intents of this replica that the proxy does not hold: all of them at first, then a page each time.
+// adopt opens the intents of this replica that the proxy does not hold: all of them at first, then
+// one page each time.
 func (t *recovery) adopt(ctx context.Context, last *adoption) {
 	for {
 		room := min(max(maxOpen-t.writes.open.len(), adoptFew), adoptPage)
 		rows, err := t.ledger.Own(ctx, rowIntent, last.after, room)
 		if err != nil {
-			return // the next look finds them
+			return // the next run finds them
 		}
 		for _, row := range rows {
 			t.adoptRow(row)
@@ -107,12 +110,13 @@ func (t *recovery) adoptRow(row detect.Row) {
 	}
 	in, err := intentOf(row)
 	if err != nil {
-		in = &Intent{ID: id, key: row.Key, durable: true} // of another version: it ends when it is given up
+		// a row of another version: it ends when it is given up
+		in = &Intent{ID: id, key: row.Key, durable: true}
 	}
 	t.writes.open.add(in, time.Now())
 }
 
-// askAbout asks once.
+// askAbout asks once about an open intent.
 func (t *recovery) askAbout(ctx context.Context, a *openIntent) {
 	in, err := t.intent(ctx, a)
 	if ctx.Err() != nil || in == nil && err == nil {
@@ -138,7 +142,7 @@ func (t *recovery) askAbout(ctx context.Context, a *openIntent) {
 	}
 }
 
-// intent is the one that is asked about; nil: its row has been settled elsewhere meanwhile.
+// intent returns the intent that is asked about, or nil if its row was settled elsewhere meanwhile.
 func (t *recovery) intent(ctx context.Context, a *openIntent) (in *Intent, err error) {
 	if a.in != nil {
 		return a.in, nil
@@ -155,7 +159,7 @@ func (t *recovery) intent(ctx context.Context, a *openIntent) (in *Intent, err e
 	return in, err
 }
 
-// giveUp ends an intent that no upstream said anything about for too long.
+// giveUp ends an intent about which no upstream has said anything for too long.
 func (t *recovery) giveUp(ctx context.Context, a *openIntent) {
 	if a.in == nil {
 		err := t.ledger.Commit(ctx, scopeOf(a.key), func(detect.View) (detect.Changes, error) { return detect.Changes{Delete: []detect.Key{a.key}}, nil })
@@ -169,10 +173,10 @@ func (t *recovery) giveUp(ctx context.Context, a *openIntent) {
 	}
 }
 
-// close settles an intent by what the upstream showed.
+// settleAsked settles an intent by what the upstream has shown.
 func (t *recovery) settleAsked(ctx context.Context, a *openIntent, in *Intent, out settlement) {
 	if !t.writes.open.remove(a.id) {
-		return // settled by what somebody else was shown
+		return // another read has settled it
 	}
 	out.inferred = in.w.Took.IsZero()
 	if out.done {
@@ -183,16 +187,16 @@ func (t *recovery) settleAsked(ctx context.Context, a *openIntent, in *Intent, o
 	_ = t.writes.settle(ctx, in, out) // where the store fails the row stays, and is found again
 }
 
-// verdict is what the upstream says of a write.
+// verdict is what the upstream shows of a write.
 type verdict uint8
 
 const (
-	unsaid  verdict = iota // it is down, refuses to say, or is still at it
-	done                   // it did it
-	notDone                // it did not, or what stands there stood there before
+	unsaid verdict = iota // it is down, refuses to say, or is still at it
+	done
+	notDone // not done, or what stands there stood there before
 )
 
-// question asks what became of a write.
+// question asks the upstream what became of a write.
 func (t *recovery) question(ctx context.Context, w *write) (verdict, settlement) {
 	out := settlement{digest: w.Digest}
 	switch w.Do {
@@ -223,7 +227,8 @@ func (t *recovery) question(ctx context.Context, w *write) (verdict, settlement)
 	return done, out
 }
 
-// askUntag asks for what was to be deleted. Where a tag was written again meanwhile, that it is gone says nothing.
+// askUntag asks for what was to be deleted. If the tag was written again meanwhile, its absence
+// shows nothing.
 func (t *recovery) askUntag(ctx context.Context, w *write) (verdict, settlement) {
 	out := settlement{digest: w.Digest}
 	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Reference)
@@ -241,7 +246,7 @@ func (t *recovery) askUntag(ctx context.Context, w *write) (verdict, settlement)
 	return done, out
 }
 
-// tagRow is what the ledger says of the tag that a write names.
+// tagRow returns the row of the tag that a write names.
 func (t *recovery) tagRow(ctx context.Context, w *write) (row tagRow, err error) {
 	err = t.ledger.View(ctx, func(v detect.View) (err error) {
 		row, _, err = read[tagRow](v, w.tagKey(w.Reference))
@@ -250,7 +255,7 @@ func (t *recovery) tagRow(ctx context.Context, w *write) (row tagRow, err error)
 	return row, err
 }
 
-// askedDelete: was there before and is gone.
+// askedDelete decides a delete: it was done if what stood there before is gone.
 func (w *write) askedDelete(found detect.Found, err error, out *settlement) verdict {
 	switch {
 	case err != nil:
@@ -262,7 +267,7 @@ func (w *write) askedDelete(found detect.Found, err error, out *settlement) verd
 	return done
 }
 
-// askPut: stands there now and did not before.
+// askPut asks about a put: it was done if its manifest stands there now and did not before.
 func (t *recovery) askPut(ctx context.Context, w *write) (verdict, settlement) {
 	out := settlement{digest: w.Digest}
 	if detect.IsDigest(w.Reference) {
@@ -286,7 +291,8 @@ func (t *recovery) askPut(ctx context.Context, w *write) (verdict, settlement) {
 	return t.present(ctx, w)
 }
 
-// askedUnreadable: the bytes put could not be decoded, so that only the tag's move tells.
+// askedUnreadable decides a put whose bytes could not be decoded: only the move of the tag shows
+// whether it was done.
 func (w *write) askedUnreadable(found detect.Found) (verdict, settlement) {
 	if found.Absent || w.Before.Known && w.Before.Digest == found.Digest {
 		return notDone, settlement{}
@@ -294,7 +300,8 @@ func (w *write) askedUnreadable(found detect.Found) (verdict, settlement) {
 	return done, settlement{done: true, digest: found.Digest, tags: w.Tags}
 }
 
-// overwritten: the tag stands where it stood before, or nowhere. That is a later write's doing only where bellbuoy has seen one.
+// overwritten decides a put whose tag stands where it stood before, or nowhere. A later write may
+// have moved it there, but only if bellbuoy has seen one.
 func (t *recovery) overwritten(ctx context.Context, w *write, found detect.Found) (verdict, settlement) {
 	row, err := t.tagRow(ctx, w)
 	switch {
@@ -306,7 +313,8 @@ func (t *recovery) overwritten(ctx context.Context, w *write, found detect.Found
 	return notDone, settlement{}
 }
 
-// present: the tag stands elsewhere because of a later write, so that the digest's presence decides.
+// present decides a put whose tag a later write has moved: it was done if its digest is there and
+// was not before.
 func (t *recovery) present(ctx context.Context, w *write) (verdict, settlement) {
 	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Digest)
 	out := settlement{digest: w.Digest}
@@ -320,7 +328,7 @@ func (t *recovery) present(ctx context.Context, w *write) (verdict, settlement) 
 	return done, out
 }
 
-// askPutDigest asks for the digest, and for the tags that were put with it.
+// askPutDigest asks for the digest of a put, and for the tags that were put with it.
 func (t *recovery) askPutDigest(ctx context.Context, w *write) (verdict, settlement) {
 	out := settlement{digest: w.Digest}
 	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Digest)
@@ -346,8 +354,8 @@ func (t *recovery) askPutDigest(ctx context.Context, w *write) (verdict, settlem
 	return done, out
 }
 
-// shown: any client's read of a tag that shows what an open intent has put is what the upstream would say. That a read finds nothing shows
-// nothing: registries answer 404 to who accepts other types.
+// shown settles the open intents that the read of a tag proves done. A read that finds nothing
+// proves nothing: registries answer 404 to clients that accept other types.
 func (t *recovery) shown(op *detect.Operation) {
 	if t.writes.open.len() == 0 || op.Status != http.StatusOK || op.ContentDigest == "" || op.At.IsZero() || detect.IsDigest(op.Reference) {
 		return

@@ -76,7 +76,8 @@ type expected struct {
 	ClientError bool           `json:"client_failed"`
 }
 
-// TestReplay plays recordings of real clients and compares the events with what a person says happened, scenario by scenario.
+// TestReplay plays recordings of real clients and compares the events with what a person says
+// happened, scenario by scenario.
 func TestReplay(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(trafficDir, "*.jsonl"))
 	if err != nil || len(names) == 0 {
@@ -230,7 +231,8 @@ func (c *captured) operation(t *testing.T, want []expected) *detect.Operation {
 	return op
 }
 
-// lookedUp is what the registry would have said of a tag before its delete, which no request of the recording shows.
+// lookedUp is what the registry would have said of a tag before its delete, which no request of the
+// recording shows.
 func lookedUp(op *detect.Operation, want []expected) *detect.Found {
 	for _, e := range want {
 		if e.Type == "delete" && e.InRequest != nil && !*e.InRequest && slices.Contains(e.Tags, op.Reference) {
@@ -250,8 +252,8 @@ func body(text, b64 string, h http.Header) detect.Body {
 	return detect.Body{Bytes: b, Digest: "sha256:" + hex.EncodeToString(sum[:]), MediaType: mediaType, Size: int64(len(b))}
 }
 
-// compare explodes both sides by tag. Reads that a person may or may not call a pull (weak) may be there or not; inspections go to nobody
-// who has not asked for them.
+// compare explodes both sides by tag. Reads that a person may or may not call a pull (weak) may be
+// there or not; inspections go to nobody who has not asked for them.
 func compare(want []expected, got []detect.Event) (missing, extra []string) {
 	var may []string
 	for _, e := range want {

@@ -9,8 +9,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// retries tells whether this write can be a retry of an earlier one, by what stood at the reference before each: the same, or what the earlier one
-// made of it. Where something else stood there, something else has been written in between, and this write is a thing of its own.
+// retries reports whether this write may be a retry of an earlier one, by what stood at the
+// reference before each: the same, or what the earlier one has made of it. If something else stood
+// there, something else was written in between, and this write has an event of its own.
 func (w *write) retries(earlier *write) bool {
 	a, b := &earlier.Before, &w.Before
 	switch {
@@ -22,7 +23,7 @@ func (w *write) retries(earlier *write) bool {
 	return b.Digest == w.Digest && b.Digest != ""
 }
 
-// follows is retries for two writes of which either may be the earlier one.
+// follows reports whether one of two writes may be a retry of the other.
 func (w *write) follows(o *write) bool {
 	if w.At.Before(o.At) {
 		return o.retries(w)
@@ -30,8 +31,10 @@ func (w *write) follows(o *write) bool {
 	return w.retries(o)
 }
 
-// foundDone tells whether a write found what it does done already, or did not look. A retry of what is settled does; where something else stood there
-// (put by somebody whom bellbuoy did not see, or whose event another replica still keeps), it is a thing of its own.
+// foundDone reports whether a write found its work done already, or whether nothing is known of
+// that. A retry of a settled write finds it done. If something else stood there (put by a client
+// that bellbuoy did not see, or whose event another replica still holds), the write has an event of
+// its own.
 func (w *write) foundDone() bool {
 	b := &w.Before
 	switch {
@@ -43,15 +46,16 @@ func (w *write) foundDone() bool {
 	return b.Digest == w.Digest
 }
 
-// giveUp notes that the upstream was asked and has not done it. Should it do so after all, for a replica that was taken for dead and still waits
-// for the answer, then there is an event.
+// giveUp adds a row saying that the upstream was asked and has not done the write. If another
+// replica still waits for the answer, and the answer is that it was done, there is an event after
+// all.
 func (tx *transaction) giveUp() {
 	row := newRow(tx.w.undoneKey(), settledRow{At: tx.now}, tx.now)
 	row.Due = tx.now.Add(joinWindow)
 	tx.put(row)
 }
 
-// givenUp tells whether a write that is answered now had been given up.
+// givenUp reports whether a write that is answered now had been given up.
 func (tx *transaction) givenUp() bool {
 	_, ok, err := tx.Get(tx.w.undoneKey())
 	if err != nil || !ok || tx.result.inferred {
@@ -65,11 +69,12 @@ const undone = "undone"
 
 func (w *write) undoneKey() detect.Key { return w.key(rowSettled, w.Reference, w.Digest, undone, w.ID) }
 
-// maxDone bounds the settled writes of a repository that are looked at. There are any for 10 minutes after trouble only.
+// maxDone bounds the settled writes of a repository that are looked at. There are some only within
+// 10 minutes after trouble.
 const maxDone = 256
 
-// outdate ends the waiting for retries of what this write undoes: who does that again has something new to tell. tags are those that
-// went with a digest.
+// outdate removes the rows by which retries join, for everything that this write undoes: the same
+// write after it has an event of its own. tags are those that were deleted with a digest.
 func (tx *transaction) outdate(tags []string) error {
 	rows, err := tx.Scan(rowSettled, tx.w.key(rowSettled, "").ID, maxDone)
 	if err != nil {
@@ -81,11 +86,11 @@ func (tx *transaction) outdate(tags []string) error {
 	for _, row := range rows {
 		var done settledRow
 		if json.Unmarshal(row.Value, &done) != nil || row.Key == own || tx.w.At.Before(done.Wrote) {
-			continue // or older than what it would undo
+			continue // or this write is older than what it would undo
 		}
 		parts := strings.Split(strings.TrimPrefix(row.ID, tx.w.key(rowSettled, "").ID), separator)
 		if len(parts) != 4 || parts[2] == undone || parts[1] == tx.w.Digest && parts[2] == tx.w.Do {
-			continue // the last is another client's try of the same
+			continue // the last case is a try of the same by another client
 		}
 		if slices.Contains(touched, parts[0]) {
 			tx.drop(row.Key)
@@ -94,25 +99,27 @@ func (tx *transaction) outdate(tags []string) error {
 	return nil
 }
 
-// awaitsAnswer tells whether a retry of this write would make an event of its own: only a push to a tag does. What is put by digest waits for its tag
-// anyway, and a second delete is refused.
+// awaitsAnswer reports whether a retry of this write would have an event of its own if nothing
+// joined the two. Only a push to a tag would: a push by digest waits for its tag anyway, and a
+// second delete is refused.
 func (w *write) awaitsAnswer() bool { return w.Do == doPut && !detect.IsDigest(w.Reference) }
 
 func (w *write) answerKey() detect.Key {
 	return w.key(rowAnswer, w.Reference, w.Digest, clientID(w.Client))
 }
 
-// awaitAnswer notes a push whose client has yet to get the answer.
+// awaitAnswer adds the row of a push whose client has not got the answer yet.
 func (tx *transaction) awaitAnswer() {
 	if !tx.w.awaitsAnswer() || tx.result.inferred {
-		return // the latter is what doneRow is for
+		return // a settledRow serves inferred events
 	}
 	row := newRow(tx.w.answerKey(), settledRow{Event: tx.w.Event, At: tx.now, Wrote: tx.w.At}, time.Time{})
 	row.Due = tx.now.Add(joinWindow)
 	tx.put(row)
 }
 
-// unanswered tells whether this push is a retry of one whose answer its client never got, with nothing else written to the tag since.
+// unanswered reports whether this push is a retry of one whose client never got the answer, with
+// nothing else written to the tag in between.
 func (tx *transaction) unanswered() (bool, error) {
 	if !tx.w.awaitsAnswer() || tx.acknowledged || tx.result.inferred {
 		return false, nil

@@ -24,19 +24,22 @@ type rowCache struct {
 	maxBytes int
 }
 
-// indexed is a cached row: a tagRow, repositoryRow or chartRow, []string (the tags of a digest, under their prefix), or seenManifest.
+// indexed is a cached row: a tagRow, repositoryRow or chartRow, the []string of the tags of a
+// digest under their prefix, or a seenManifest.
 type indexed struct {
 	value any
 	at    time.Time
 }
 
-// seenManifest says that a manifest is there; full when its row holds what its bytes say.
+// seenManifest stands for a manifest that is there. full means that its row holds what its bytes
+// say.
 type seenManifest struct {
 	full bool
 	size int64
 }
 
-// freshness is how long what is cached needs no further look, and a row no sign of life.
+// freshness is how long a cached row counts without being read again, and how long a row in use is
+// not written again.
 const freshness = 5 * time.Minute
 
 func newRowCache(b Bounds) *rowCache {
@@ -61,7 +64,7 @@ func get[T any](c *rowCache, k detect.Key) (value T, at time.Time, ok bool) {
 
 func (c *rowCache) set(k detect.Key, value any) { c.add(k, indexed{value, time.Now()}) }
 
-// apply brings the memory up to what was committed.
+// apply updates the cache by what was committed.
 func (c *rowCache) apply(changes detect.Changes) {
 	for _, k := range changes.Delete {
 		c.forget(k)
@@ -93,13 +96,13 @@ func applyRow[T any](c *rowCache, row detect.Row) {
 }
 
 func (c *rowCache) forget(k detect.Key) {
-	if k.Kind == rowTagged { // the list of its digest's tags is cached
+	if k.Kind == rowTagged { // the cache has the list of the tags of a digest
 		k.ID = k.ID[:strings.LastIndex(k.ID, separator)+1]
 	}
 	c.remove(k)
 }
 
-// evicted is told of every entry that leaves.
+// evicted is called for every entry that leaves the cache.
 func (c *rowCache) evicted(k detect.Key, e indexed) { c.bytes -= entryCost(k, e) }
 
 func (c *rowCache) lookup(k detect.Key) (indexed, bool) {
@@ -111,7 +114,8 @@ func (c *rowCache) lookup(k detect.Key) (indexed, bool) {
 func (c *rowCache) add(k detect.Key, e indexed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old, ok := c.lru.Peek(k); ok { // the cache tells of no entry that is replaced
+	if old, ok := c.lru.Peek(k); ok {
+		// the cache does not call evicted for an entry that is replaced
 		c.bytes -= entryCost(k, old)
 	}
 	c.bytes += entryCost(k, e)

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Run runs the timers until ctx ends: quiet clients, held pushes, open intents, and what waits to be looked up or stored.
-// It decides nothing new after that; what waits durably goes on with the next process.
+// Run runs the timers until ctx ends: for quiet clients, untagged pushes, open intents, and for
+// what waits to be looked up or stored. After that it makes no new decision. What waits durably
+// goes on in the next process.
 func (t *Tracker) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { t.work(ctx) })
@@ -21,9 +22,10 @@ func (t *Tracker) Run(ctx context.Context) error {
 	return nil
 }
 
-// timers is the clock of everything that waits for quiet.
+// timers ends the waiting of everything that waits for quiet.
 func (t *Tracker) timers(ctx context.Context) {
-	const slow = 10 * time.Second // how often rows are looked at that this process does not know of
+	// how often this process looks for rows that it has not put itself
+	const slow = 10 * time.Second
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var lastSlow, lastFlush time.Time
@@ -59,15 +61,15 @@ func (t *Tracker) timers(ctx context.Context) {
 	}
 }
 
-// flushEvery is how long what reads taught waits for company.
+// flushEvery is how long observations are gathered before they are stored together.
 const flushEvery = time.Second
 
-// grain is how exactly the timers keep time.
+// grain is how often the timers run.
 func grain(cfg Config) time.Duration {
 	return min(max(min(cfg.Pull, cfg.UntaggedPush)/10, 20*time.Millisecond), 500*time.Millisecond)
 }
 
-// work does what must not be waited for: look-ups in the ledger.
+// work runs the jobs that no request waits for: look-ups in the ledger.
 func (t *services) work(ctx context.Context) {
 	for {
 		select {
@@ -80,7 +82,8 @@ func (t *services) work(ctx context.Context) {
 	}
 }
 
-// finishJobs runs what is left with an ended context: it tells what it knows without a look-up.
+// finishJobs runs the jobs that are left, with an ended context: their events are recorded without
+// what a look-up would have added.
 func (t *services) finishJobs(ctx context.Context) {
 	for {
 		select {
@@ -92,7 +95,7 @@ func (t *services) finishJobs(ctx context.Context) {
 	}
 }
 
-// later gives a job to the worker; false when there is no room for it.
+// later hands a job to the worker. It reports whether there was room for it.
 func (t *services) later(job func(context.Context)) bool {
 	select {
 	case t.jobs <- job:

@@ -9,15 +9,16 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// A session is what one client is doing in one repository. Sessions are memory only: what they lose on a crash are reads, which
-// changed nothing. They are spread over shards; a shard's lock guards everything below it, and is never held while anything else is waited for.
+// session is what one client is doing in one repository. Sessions are only in memory: a crash loses
+// reads, which changed nothing. They are spread over shards. The lock of a shard guards everything
+// in it, and nothing is waited for while it is held.
 type session struct {
 	key        sessionKey
 	id         uint64
 	shard      *shard
 	prev, next *session // its list in the shard: active or resting
 
-	resting bool      // quiet has passed: what was undecided is decided
+	resting bool      // the client has been quiet, and all of its reads are decided
 	gone    bool      // evicted
 	busy    int       // transfers in flight
 	last    time.Time // when the last request began or ended
@@ -25,7 +26,7 @@ type session struct {
 
 	heads    []head         // tags that HEADs resolved and no GET has taken yet, oldest first
 	pulls    []*pull        // oldest first
-	room     [1]*pull       // for pulls: most clients read one manifest
+	room     [1]*pull       // backs pulls: most clients read one manifest
 	puts     []string       // digests that the client has put
 	subjects []string       // manifests whose accessories it has asked for
 	listed   []string       // accessories that fallback tags have listed to it
@@ -33,16 +34,17 @@ type session struct {
 	strays   []stray        // blobs asked for while a manifest that may list them was on its way
 	reading  int            // manifests on their way
 	writing  time.Time      // since when it pushes; zero when it does not
-	operator string         // the client's name, once something has vouched for it
+	operator string         // the client's name, once it was vouched for
 	cost     int            // bytes counted for it
 
 	forgot  forgotten
-	dropped forgottenPulls // readings that made room for others
-	owner   *session       // of an anonymous one: the named client whose doings its own are part of
-	shared  bool           // … several named clients could be
+	dropped forgottenPulls // pulls that made room for others
+	owner   *session       // of an anonymous session: the named client that it is the half of
+	shared  bool           // several named clients could own it
 }
 
-// sessionKey is DESIGN's "the client": operator, address and user agent, by repository; never the connection.
+// sessionKey is a client in a repository: operator, address and user agent. The connection is no
+// part of it.
 type sessionKey struct {
 	at                  unique.Handle[place] // tens of thousands of sessions share a few places
 	who, address, agent string
@@ -57,7 +59,7 @@ func (s *session) place() place { return s.key.at.Value() }
 type head struct {
 	tag, digest string
 	at          time.Time
-	looked      bool // the ledger was asked for its manifest
+	looked      bool // its manifest was looked up in the ledger
 }
 
 type stray struct {
@@ -65,12 +67,12 @@ type stray struct {
 	full bool
 }
 
-// Transfer is what the Tracker remembers of one request between Start and End. Its owner is the caller, who hands it to
-// Answered and End; the zero Transfer is one of a request that belongs to no session.
+// Transfer is what the Tracker remembers of one request between Start and End. The caller owns it
+// and hands it to Answered and End. The zero Transfer is that of a request without a session.
 type Transfer struct {
 	session *session
 	head    head   // the HEAD whose tag this GET by digest has taken
-	reading bool   // a manifest's body is on its way
+	reading bool   // the body of a manifest is on its way
 	full    blobID // a layer that was counted as asked for in full
 }
 
@@ -116,8 +118,8 @@ func (l *list) remove(s *session) {
 	s.prev, s.next = nil, nil
 }
 
-// find is where the session of a key is, or would be. Clients that differ in nothing but their names
-// share a shard.
+// find returns the shard and the ID of the session of a key. Clients that differ only in their
+// names share a shard.
 func (ss *sessions) find(k sessionKey) (sh *shard, id uint64) {
 	who := k.who
 	k.who = ""
@@ -140,7 +142,8 @@ func (ss *sessions) size() (n, bytes int) {
 	return n, bytes
 }
 
-// session is the one of a key, nil where there is none. Of two keys that share an ID, the later one gets the next.
+// session returns the session of a key, or nil. If two keys have the same ID, the later one gets
+// the next ID.
 func (sh *shard) session(k sessionKey, id uint64) (s *session, free uint64) {
 	for s = sh.byID[id]; s != nil && s.key != k; s = sh.byID[id] {
 		id++
@@ -148,7 +151,8 @@ func (sh *shard) session(k sessionKey, id uint64) (s *session, free uint64) {
 	return s, id
 }
 
-// enter finds or makes a session; the caller holds the shard's lock.
+// enter returns the session of a key, and makes it if there is none. The caller holds the lock of
+// the shard.
 func (sh *shard) enter(k sessionKey, id uint64, now time.Time) *session {
 	s, id := sh.session(k, id)
 	if s != nil {
@@ -179,7 +183,7 @@ func (sh *shard) touch(s *session, now time.Time) {
 	sh.active.push(s)
 }
 
-// weigh counts a session's memory, about.
+// weigh counts the memory of a session, about.
 func (sh *shard) weigh(s *session) {
 	if s.gone {
 		return
@@ -197,7 +201,8 @@ func (sh *shard) weigh(s *session) {
 	s.cost = n
 }
 
-// evict makes room. What is evicted is told of no more, and neither is what may follow of it.
+// evict makes room. A session that is evicted has no further events, and neither has what follows
+// from it.
 func (sh *shard) evict(b Bounds, now time.Time) {
 	for len(sh.byID) > max(b.Sessions/shards, 1) || sh.bytes > max(b.SessionBytes/shards, 4096) {
 		s := sh.resting.back
@@ -213,7 +218,7 @@ func (sh *shard) evict(b Bounds, now time.Time) {
 	}
 }
 
-// end forgets a session.
+// end removes a session.
 func (sh *shard) end(s *session, told []detect.Event) []detect.Event {
 	told = s.endQuiet(told)
 	if s.resting {
@@ -223,11 +228,12 @@ func (sh *shard) end(s *session, told []detect.Event) []detect.Event {
 	}
 	delete(sh.byID, s.id)
 	sh.bytes -= s.cost
-	s.gone = true // operations in flight find it so
+	s.gone = true // operations in flight see it
 	return told
 }
 
-// quiet ends the waiting of sessions whose clients have been quiet for long enough, and forgets those that rest for very long.
+// endQuiet ends the waiting of sessions whose clients have been quiet for pull, and removes those
+// whose clients have been quiet for keep.
 func (sh *shard) endQuiet(now time.Time, pull, keep time.Duration) (told []detect.Event) {
 	sh.lost.expire(now, pull)
 	for s := sh.active.back; s != nil && now.Sub(s.last) >= pull; s = sh.active.back {
@@ -250,5 +256,6 @@ func (sh *shard) endQuiet(now time.Time, pull, keep time.Duration) (told []detec
 	return told
 }
 
-// late is how long a blob may follow its manifest's read after all (BuildKit fetches layers when it needs them).
+// late is how long a blob may follow the read of its manifest: BuildKit fetches layers when it
+// needs them.
 const late = time.Hour

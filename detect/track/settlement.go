@@ -13,23 +13,23 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// outcome is what became of a write.
+// settlement is what became of a write, and what its event needs of that.
 type settlement struct {
 	done     bool   // the upstream did it
-	status   int    // of its answer; 0 where there was none
-	digest   string // what it named; the bytes' own where it named none
-	mismatch bool   // the two differ
+	status   int    // status of the answer; 0 where there was none
+	digest   string // the digest that the upstream named, or the one of the bytes
+	mismatch bool   // the digest of the upstream is not that of the bytes
 	tags     []string
 	inferred bool
-	operator string // whose name the answer vouches for; "": as the intent has it
+	operator string // the name that the answer vouches for; "": the name in the intent
 
 	overtaken bool // put: a later write has moved the tag since
 
-	asked  bool     // upload: the upstream was asked which of its claims it holds …
-	charts []upload // … and these are they
+	asked  bool     // upload: the upstream was asked which claims it holds
+	charts []upload // the claims that it holds
 }
 
-// answered reads a clear answer.
+// answered makes a settlement of a clear answer.
 func (w *write) answered(op *detect.Operation) settlement {
 	out := settlement{status: op.Status, done: op.Status >= 200 && op.Status < 300, digest: w.Digest}
 	if out.done {
@@ -49,7 +49,8 @@ func (w *write) answered(op *detect.Operation) settlement {
 	return out
 }
 
-// sentDigest is the digest of what was sent in the algorithm of another digest; "" where it cannot be told.
+// sentDigest returns the digest of what was sent, in the algorithm of another digest; "" where it
+// cannot be computed.
 func sentDigest(sent detect.Body, like string) string {
 	algorithm := digestAlgorithm(like)
 	if algorithm == digestAlgorithm(sent.Digest) {
@@ -71,7 +72,7 @@ func digestAlgorithm(d string) string {
 	return ""
 }
 
-// confirmed are the tags asked for that the answer names.
+// confirmed returns the tags asked for that the answer names.
 func confirmed(asked, named []string) (tags []string) {
 	for _, tag := range asked {
 		for _, n := range named {
@@ -84,7 +85,7 @@ func confirmed(asked, named []string) (tags []string) {
 	return tags
 }
 
-// settle commits what an outcome means.
+// settle commits a settlement: the event or none, and the end of the intent.
 func (t *writes) settle(ctx context.Context, in *Intent, out settlement) error {
 	var final commitResult[detect.Changes]
 	now, cfg := time.Now(), t.config()
@@ -94,9 +95,9 @@ func (t *writes) settle(ctx context.Context, in *Intent, out settlement) error {
 	if out.operator != "" {
 		w.Client.Operator, w.Client.Claimed = out.operator, ""
 	}
-	handed := w.awaitsAnswer() && out.done && t.acknowledged.take(w.answerKey())
+	acknowledged := w.awaitsAnswer() && out.done && t.acknowledged.take(w.answerKey())
 	decide := func(v detect.View) (detect.Changes, error) {
-		tx := transaction{view: v, cfg: cfg, now: now, w: w, result: out, subjectSeen: subjectSeen, sizes: sizes, acknowledged: handed}
+		tx := transaction{view: v, cfg: cfg, now: now, w: w, result: out, subjectSeen: subjectSeen, sizes: sizes, acknowledged: acknowledged}
 		if err := learnAll(&tx, seen); err != nil {
 			return detect.Changes{}, err
 		}
@@ -118,7 +119,8 @@ func (t *writes) settle(ctx context.Context, in *Intent, out settlement) error {
 	return nil
 }
 
-// commitResult carries what the last run of a decide function made out of it. A ledger that gave up waiting may still run it.
+// commitResult keeps what the last run of the function of a commit has made. A ledger that gave up
+// waiting may still run it.
 type commitResult[T any] struct {
 	mu    sync.Mutex
 	value T
@@ -137,7 +139,8 @@ func (r *commitResult[T]) get() (T, bool) {
 	return r.value, r.ok
 }
 
-// settle ends an intent: every write's event, or that there is none, is decided here. row is the intent's; nil where it was never stored.
+// settle decides whether a write has an event, and adds it. row is the key of the intent, or nil if
+// none was stored.
 func (tx *transaction) settle(row *detect.Key) error {
 	if row != nil {
 		_, ok, err := tx.Get(*row)
@@ -145,7 +148,7 @@ func (tx *transaction) settle(row *detect.Key) error {
 			return err
 		}
 		if !ok && !tx.givenUp() {
-			return nil // joined: whoever took the row made the event
+			return nil // a try that was settled before has taken the row, and made the event
 		}
 		tx.drop(*row)
 	}
@@ -173,7 +176,8 @@ func (tx *transaction) settle(row *detect.Key) error {
 	return tx.happened()
 }
 
-// siblings are the other intents of the same client, action, reference and digest: tries of the same thing.
+// siblings returns the other intents of the same client, action, reference and digest: tries of the
+// same thing.
 func (tx *transaction) siblings() (found []write, err error) {
 	rows, err := tx.Scan(rowIntent, tx.w.key(rowIntent, tx.w.Reference, clientID(tx.w.Client), "").ID, 64)
 	if err != nil {
@@ -188,7 +192,8 @@ func (tx *transaction) siblings() (found []write, err error) {
 	return found, nil
 }
 
-// joins makes one of all tries of the same thing: the event is the first one's. It tells whether there has been an event already.
+// joins makes one event of all tries of the same thing: that of the first. It reports whether the
+// event was made before.
 func (tx *transaction) joins(siblings []write) (joined bool, err error) {
 	found := tx.w
 	for _, o := range siblings {
@@ -209,14 +214,15 @@ func (tx *transaction) joins(siblings []write) (joined bool, err error) {
 		return false, err
 	}
 	if tx.result.inferred {
-		return true, nil // an answer may still come, and joins then
+		return true, nil // an answer may still come, and will join then
 	}
 	tx.drop(tx.w.doneKey())
 	return found.foundDone(), nil
 }
 
-// writtenSince tells whether the tag of an open write has been written since, by something that has had its event: then nobody can tell any more what
-// became of that try, and what does the same again is a thing of its own.
+// writtenSince reports whether the tag of an open write was written later by a write that was
+// settled. Then nothing can show any more what became of the open write, and the same write again
+// is a new push.
 func (tx *transaction) writtenSince(o *write) (bool, error) {
 	if detect.IsDigest(o.Reference) || o.Do != doPut && o.Do != doDelete {
 		return false, nil
@@ -225,7 +231,8 @@ func (tx *transaction) writtenSince(o *write) (bool, error) {
 	return row.Wrote.After(o.At), err
 }
 
-// refused: no event, but a retry that finds the work done tells what became of the first try.
+// refused takes in a 4xx: the write has no event. But a retry that finds its work done shows that
+// an earlier try was done, which then has its event.
 func (tx *transaction) refused(siblings []write) error {
 	if tx.w.Do == doDelete && tx.refusedForGood() && !detect.IsDigest(tx.w.Reference) && !tx.wasGone(siblings) {
 		tx.rememberRefusal()
@@ -251,17 +258,18 @@ func (tx *transaction) refused(siblings []write) error {
 	return nil
 }
 
-// refusedForGood reports whether the upstream refused the request itself, and not its lack of a login.
+// refusedForGood reports whether the upstream refused the request itself, rather than a missing
+// login.
 func (tx *transaction) refusedForGood() bool {
 	return tx.result.status >= http.StatusBadRequest && tx.result.status != http.StatusUnauthorized
 }
 
-// wasGone reports whether a delete's 404 says no more than that there is nothing to delete, any more or at all.
+// wasGone reports whether a delete's 404 means that there is nothing to delete.
 func (tx *transaction) wasGone(siblings []write) bool {
 	return tx.result.status == http.StatusNotFound && (tx.w.Before.Absent || len(siblings) > 0)
 }
 
-// provenBy tells whether a retry's refusal shows that this earlier try has worked.
+// provenBy reports whether the refusal of a retry shows that this earlier try was done.
 func (w *write) provenBy(status int) bool {
 	switch w.Do {
 	case doDelete, doRemove:
@@ -271,17 +279,18 @@ func (w *write) provenBy(status int) bool {
 	}
 }
 
-// joinWindow is how long a client's retry joins an event that was found out by asking.
+// joinWindow is how long a retry joins an event that was inferred, or whose answer its client may
+// not have got.
 const joinWindow = 10 * time.Minute
 
-// remember lets a retry that is answered later join the event that is made now.
+// remember adds the row by which a retry that is answered later joins the event of now.
 func (tx *transaction) remember() {
 	row := newRow(tx.w.doneKey(), settledRow{Event: tx.w.Event, At: tx.now, Wrote: tx.w.At}, tx.now)
 	row.Due = tx.now.Add(joinWindow)
 	tx.put(row)
 }
 
-// happened makes what a write that the upstream did means true.
+// happened adds the event of a write that the upstream has done, and updates the tag index.
 func (tx *transaction) happened() error {
 	if err := tx.outdate(nil); err != nil {
 		return err

@@ -344,7 +344,8 @@ func repeated(line string, n int) (lines []string) {
 	return lines
 }
 
-// TestOperatorVouchedLater: a name that the upstream vouches for only after a blob has decided the pull is the operator all the same.
+// TestOperatorVouchedLater: a name that the upstream vouches for only after a blob has decided the
+// pull is the operator all the same.
 func TestOperatorVouchedLater(t *testing.T) {
 	got := simulate(t, func(s *sim) {
 		d := s.has("app", s.image("one", "l1"), "v1")

@@ -7,8 +7,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// resolved notes that a HEAD has shown where a tag stands. Equal ones are kept side by side: behind
-// one address, each may belong to a client of its own.
+// resolved takes in that a HEAD has shown on which digest a tag stands. Equal ones are kept side by
+// side: they may belong to several clients at one address.
 func (s *session) resolved(op *detect.Operation, now time.Time, limit int) {
 	if detect.IsDigest(op.Reference) || op.ContentDigest == "" || s.showFallback(op.Reference, op.ContentDigest, limit) {
 		return
@@ -20,7 +20,7 @@ func (s *session) resolved(op *detect.Operation, now time.Time, limit int) {
 	}
 }
 
-// oldestEqual is the oldest HEAD that a newer one equals; where none does, the oldest.
+// oldestEqual returns the oldest HEAD that a newer one equals, or else the oldest.
 func (s *session) oldestEqual() int {
 	type standing struct{ tag, digest string }
 	newest := make(map[standing]int, len(s.heads))
@@ -35,12 +35,12 @@ func (s *session) oldestEqual() int {
 	return 0
 }
 
-// takeHead gives the newest HEAD that resolved a tag to this digest. Each is given once.
+// takeHead takes the newest HEAD that resolved a tag to this digest. Each is taken once.
 func (s *session) takeHead(digest string) head {
 	return s.take(func(h *head) bool { return h.digest == digest })
 }
 
-// takeHeadOf gives the newest HEAD of a tag.
+// takeHeadOf takes the newest HEAD of a tag.
 func (s *session) takeHeadOf(tag string) head {
 	return s.take(func(h *head) bool { return h.tag == tag })
 }
@@ -55,7 +55,7 @@ func (s *session) take(is func(*head) bool) head {
 	return head{}
 }
 
-// giveHeadBack: the GET that took it has failed, or was for something else.
+// giveHeadBack returns a HEAD that was taken: its GET has failed, or was for something else.
 func (s *session) giveHeadBack(h head, limit int) {
 	if h.tag != "" && len(s.heads) < limit {
 		s.heads = append(s.heads, h)
@@ -71,8 +71,8 @@ func (s *session) headOf(digest string) *head {
 	return nil
 }
 
-// showFallback notes what a fallback tag's answer shows: accessories of its subject, or one of
-// them.
+// showFallback takes in what the answer of a fallback tag shows: accessories of its subject, or one
+// of them.
 func (s *session) showFallback(tag, digest string, limit int) bool {
 	subject, _, ok := detect.FallbackTag(tag)
 	if ok {
@@ -82,28 +82,28 @@ func (s *session) showFallback(tag, digest string, limit int) bool {
 	return ok
 }
 
-// listedOf notes that the accessories of a subject were listed to the client.
+// listedOf takes in that the accessories of a subject were listed to the client.
 func (s *session) listedOf(subject string, limit int) {
 	var forgot bool
 	s.subjects, forgot = remember(s.subjects, subject, limit)
 	s.forgot.accessories = s.forgot.accessories || forgot
 }
 
-// list notes an accessory that was listed to the client.
+// list takes in an accessory that was listed to the client.
 func (s *session) list(digest string, limit int) {
 	var forgot bool
 	s.listed, forgot = remember(s.listed, digest, limit)
 	s.forgot.accessories = s.forgot.accessories || forgot
 }
 
-// hasPut notes what the client has put.
+// hasPut takes in what the client has put.
 func (s *session) hasPut(digest string, limit int) {
 	var forgot bool
 	s.puts, forgot = remember(s.puts, digest, limit)
 	s.forgot.puts = s.forgot.puts || forgot
 }
 
-// newest finds the newest reading that answers to a description.
+// newest returns the newest pull of which is reports true, or nil.
 func (s *session) newest(is func(*pull) bool) *pull {
 	for i := len(s.pulls) - 1; i >= 0; i-- {
 		if is(s.pulls[i]) {
@@ -113,7 +113,8 @@ func (s *session) newest(is func(*pull) bool) *pull {
 	return nil
 }
 
-// remember adds a digest to a short list, whose oldest makes room; forgot reports that it did.
+// remember adds a digest to a short list. Where there is no room, the oldest is removed, and forgot
+// is true.
 func remember(list []string, digest string, limit int) (longer []string, forgot bool) {
 	if digest == "" || slices.Contains(list, digest) {
 		return list, false
@@ -124,7 +125,7 @@ func remember(list []string, digest string, limit int) (longer []string, forgot 
 	return append(list, digest), forgot
 }
 
-// ask counts a layer that is asked for in full; false when there is no room.
+// ask counts a layer that is asked for in full. It reports whether there was room.
 func (s *session) ask(b blobID, limit int) bool {
 	if s.asked == nil {
 		s.asked = map[blobID]int{}

@@ -1,22 +1,23 @@
 // Package track makes events out of operations: it finds out what the requests of one client in one
 // repository add up to.
 //
-// The Tracker has three parts.
+// A Tracker has three parts.
 //
-// Writes. Intend commits an intent before the last byte of a write goes upstream. Settle turns it
-// into its event or none, before the client gets its answer; Leave leaves it open, and the Tracker
-// asks the upstream until that says what became of it. A push by digest waits, as a row of the
-// Ledger, for the index or the tag that it belongs to.
+// Writes. Intend commits an intent before the last byte of a write goes upstream. Settle turns the
+// intent into its event, or into none, before the client gets its answer. LeaveOpen leaves it open:
+// the Tracker then asks the upstream until the upstream shows what became of the write. A push by
+// digest waits, as a row of the ledger, for the index or the tag that it belongs to.
 //
 // Reads. Start, Answered and End observe a request. They never block and never fail. What waits for
-// a later request (a tag resolved by HEAD, a manifest whose layers have not been read) is bounded
-// memory, and lost with the process.
+// a later request (a tag resolved by HEAD, a manifest whose layers have not been read) is kept in
+// bounded memory and lost with the process.
 //
-// The tag index. What the upstreams answer is learned: which digest a tag stands on, and what a
-// digest is. Standing, TagsOf and SizeOf answer from it, so that a delete can say what it deleted.
+// The tag index. The Tracker learns from what upstreams answer: on which digest a tag stands, and
+// what a digest is. Standing, TagsOf and SizeOf answer from the tag index, so that a delete can say
+// what it deleted.
 //
-// track imports detect alone, opens no connection and writes no log: it asks upstreams through
-// Asker, and stores through detect.Ledger.
+// Package track imports only detect. It opens no connection and writes no log: it asks upstreams
+// through Asker and stores rows and events through detect.Ledger.
 package track
 
 import (
@@ -29,29 +30,35 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Config is how a Tracker behaves. Zero durations mean DESIGN §3's defaults, zero bounds those below.
+// Config is how a Tracker behaves. A zero duration or bound stands for the default, which
+// withDefaults sets.
 type Config struct {
-	Accessories     bool          // events of signatures, attestations, SBOMs and referrers
-	UntaggedPush    time.Duration // a manifest put by digest waits this long, counted from its client's last doing, for its index or tag
-	UntaggedPushMax time.Duration // … and at most this long in all
-	Pull            time.Duration // a HEAD's tag waits for its GET, a manifest read for its first blob
-	Repeat          time.Duration // the same reference read again is the same pull
+	Accessories bool // events of signatures, attestations, SBOMs and referrers
+	// how long a manifest put by digest waits for its index or tag, from its client's last request
+	// on
+	UntaggedPush    time.Duration
+	UntaggedPushMax time.Duration // the longest time that it waits in all
+	// how long a HEAD's tag waits for its GET, and a manifest read for its first blob
+	Pull time.Duration
+	// within this time, the same reference read again is the same pull
+	Repeat time.Duration
 
-	// Visibility is a repository's, "public" or "private"; nil leaves it out. It must be pure.
+	// Visibility returns whether a repository is "public" or "private". It must be pure. Nil leaves
+	// the visibility out of events.
 	Visibility func(repository string) string
 
-	// GivenUp is called for each write whose outcome no upstream has said for 7 days: whether there should have been an event will never
-	// be known. reference is a tag, a digest or a chart's name/version. nil: nobody is told.
+	// GivenUp is called for each write that is given up: for 7 days no upstream has shown whether
+	// it was done. reference is a tag, a digest or a chart's name/version. It may be nil.
 	GivenUp func(upstream, repository, reference string)
 
 	Bounds Bounds
 }
 
-// Bounds limit memory. What does not fit makes events plainer or fewer (pulls), never wrong.
+// Bounds limit memory. Beyond a bound, events become plainer or fewer (pulls), never wrong.
 type Bounds struct {
-	Sessions     int // clients by repository
+	Sessions     int // sessions: one for each client and repository
 	SessionBytes int // … and their bytes in all
-	Session      int // pulls, resolved tags and the like remembered for each of them
+	Session      int // pulls, resolved tags and other items remembered for each session
 	Index        int // entries of the tag index in memory
 	IndexBytes   int // … and their bytes
 	ContentBytes int // manifests that bellbuoy has read
@@ -85,19 +92,22 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Asker asks an upstream with bellbuoy's own credentials. It is the consumer's view of proxy/upstream.
+// Asker asks an upstream with bellbuoy's own credentials. It is the consumer's view of
+// proxy/upstream.
 type Asker interface {
-	// Manifest tells what stands at a tag or digest. Found.Absent only when it is gone for sure; any error means that the upstream does not say.
+	// Manifest returns what stands at a tag or digest. Found.Absent is only set when the upstream
+	// says that nothing stands there. An error means that the upstream does not say.
 	Manifest(ctx context.Context, upstream, hint, repository, reference string) (detect.Found, error)
-	// Read reads the manifest of a digest: Found.Manifest, whose digest the asker has checked. Any error means that it cannot be read now.
+	// Read reads the manifest of a digest into Found.Manifest and checks its digest. An error means
+	// that the manifest cannot be read now.
 	Read(ctx context.Context, upstream, hint, repository, digest string) (detect.Found, error)
 	// Chart does what Manifest does for a chart's version.
 	Chart(ctx context.Context, upstream, tenant, name, version string) (detect.Found, error)
-	// ChartIndex is a tenant's index.yaml.
+	// ChartIndex opens the index.yaml of a tenant.
 	ChartIndex(ctx context.Context, upstream, tenant string) (io.ReadCloser, error)
 }
 
-// Tracker makes events out of operations. All its methods may be called at once from many goroutines.
+// Tracker makes events out of operations. All its methods are safe for concurrent use.
 type Tracker struct {
 	*services
 	*tagIndex
@@ -112,10 +122,10 @@ type services struct {
 	ledger  detect.Ledger
 	ask     Asker
 	started time.Time
-	jobs    chan func(context.Context) // for the worker
+	jobs    chan func(context.Context) // look-ups in the ledger, for the worker
 }
 
-// New makes a Tracker. Its timers run in Run.
+// New makes a Tracker. Run runs its timers.
 func New(cfg Config, ledger detect.Ledger, ask Asker) *Tracker {
 	all := &services{ledger: ledger, ask: ask, started: time.Now(), jobs: make(chan func(context.Context), 1024)}
 	cfg = cfg.withDefaults()
@@ -138,7 +148,7 @@ func (t *Tracker) Answered(tr *Transfer, op *detect.Operation) {
 	}
 }
 
-// Configure changes the configuration. The bounds of the index in memory stay what they were.
+// Configure changes the configuration. The bounds of the caches keep their first values.
 func (t *Tracker) Configure(cfg Config) {
 	cfg = cfg.withDefaults()
 	t.cfg.Store(&cfg)
@@ -155,19 +165,19 @@ func (t *services) visibility(repository string) string {
 
 // Stats are counts for metrics.
 type Stats struct {
-	OpenIntents  int   // their outcome is unknown, and the upstream has not said yet
-	GivenUp      int64 // … nor did it for 7 days
+	OpenIntents  int   // writes whose outcome is unknown
+	GivenUp      int64 // writes whose outcome the upstream has not shown for 7 days
 	InFlight     int   // writes that wait for their answer
 	Sessions     int
 	SessionBytes int
-	HeldPushes   int // as of the last look
+	HeldPushes   int // when rows were last looked at
 	Index        int
 	ContentBytes int
-	Hits, Misses int64 // of the index in memory
-	Dropped      int64 // observations that memory or the store had no room for
+	Hits, Misses int64 // of the row cache
+	Dropped      int64 // observations for which memory or the store had no room
 }
 
-// Stats counts.
+// Stats returns the counts of now.
 func (t *Tracker) Stats() Stats {
 	s := Stats{
 		OpenIntents: t.open.len(), GivenUp: t.givenUp.Load(), InFlight: t.inFlight.len(), HeldPushes: int(t.untagged.Load()),

@@ -8,20 +8,21 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// decision is one run of a decide function. It depends on its View and on what was fixed before, so that it can run again.
-// It reads what it has itself changed.
+// transaction is one run of a function within a commit of the ledger. The result depends only on
+// the View and on what was fixed before, so that the function can run again. What a transaction
+// reads includes what it has changed.
 type transaction struct {
 	view detect.View
 	detect.Changes
-	dropped      map[detect.Key]bool // what Delete holds
+	dropped      map[detect.Key]bool // the keys in Delete
 	cfg          Config
 	now          time.Time
 	w            write
 	result       settlement
-	learning     bool             // what is put is what a read has shown
+	learning     bool             // the rows come from observations, not from a write
 	acknowledged bool             // the client has got the answer to its last push of the same
-	subjectSeen  bool             // the upstream has lately shown the manifest that an accessory belongs to
-	sizes        map[string]int64 // of an index's children, as far as memory knows them
+	subjectSeen  bool             // the manifest that an accessory belongs to is in the cache
+	sizes        map[string]int64 // of the children of an index, as far as they are cached
 }
 
 // put stores a row.
@@ -47,7 +48,7 @@ func (tx *transaction) drop(k detect.Key) {
 	}
 }
 
-// Get reads a row as it will be after this decision.
+// Get reads a row as it will be after this transaction.
 func (tx *transaction) Get(k detect.Key) (detect.Row, bool, error) {
 	for i := range tx.Put {
 		if tx.Put[i].Key == k {
@@ -60,7 +61,7 @@ func (tx *transaction) Get(k detect.Key) (detect.Row, bool, error) {
 	return tx.view.Get(k)
 }
 
-// Scan reads rows by prefix as they will be after this decision.
+// Scan reads rows by prefix as they will be after this transaction.
 func (tx *transaction) Scan(kind detect.RowKind, prefix string, limit int) ([]detect.Row, error) {
 	rows, err := tx.view.Scan(kind, prefix, limit)
 	if err != nil || len(tx.Put)+len(tx.Delete) == 0 {
@@ -89,7 +90,8 @@ func (tx *transaction) emit(e detect.Event) {
 	tx.Events = append(tx.Events, e)
 }
 
-// event is the write's event, without what its type adds. It notes the repository where it is new.
+// event returns the event of the write, without the fields of its type. It adds the row of a
+// repository that is new.
 func (tx *transaction) event(typ detect.Type) (detect.Event, error) {
 	first, ok, err := read[repositoryRow](tx, tx.w.repositoryKey())
 	if err != nil {

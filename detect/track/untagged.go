@@ -9,10 +9,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// batch is how many rows of a kind one look takes.
+// batch is how many rows of a kind are looked at together.
 const batch = 256
 
-// noteHeld remembers when there is something to look after.
+// noteUntagged remembers when the untagged pushes of a commit are due.
 func (t *writes) noteUntagged(c detect.Changes) {
 	for i := range c.Put {
 		if c.Put[i].Kind == rowHeld {
@@ -21,7 +21,7 @@ func (t *writes) noteUntagged(c detect.Changes) {
 	}
 }
 
-// lookAt has held pushes looked at by then.
+// lookAt makes the timers look at untagged pushes by a time at the latest.
 func (t *writes) lookAt(due time.Time) {
 	for at := due.UnixNano(); ; {
 		was := t.nextUntagged.Load()
@@ -31,16 +31,17 @@ func (t *writes) lookAt(due time.Time) {
 	}
 }
 
-// holds tells whether a held push may be due.
+// untaggedDue reports whether an untagged push may be due.
 func (t *writes) untaggedDue(now time.Time) bool {
 	at := t.nextUntagged.Load()
 	return at != 0 && at <= now.UnixNano()
 }
 
-// releaseDue ends the waiting of pushes whose clients have been quiet. It looks at all replicas' rows: whoever comes first tells.
+// releaseDue ends the waiting of untagged pushes whose clients have been quiet. It looks at the
+// rows of all replicas: the first replica that comes emits the event.
 func (t *writes) releaseDue(ctx context.Context) {
 	now := time.Now()
-	t.nextUntagged.Store(0) // what is held from here on says so itself
+	t.nextUntagged.Store(0) // every push that waits from here on sets it again
 	rows, err := t.ledger.Due(ctx, rowHeld, now, batch)
 	if err != nil {
 		t.lookAt(now)
@@ -80,7 +81,7 @@ func (t *writes) releaseUntagged(ctx context.Context, row detect.Row) {
 	}
 }
 
-// release tells what has waited long enough, or makes it wait for longer.
+// release emits the event of a push that has waited long enough, or makes it wait for longer.
 func (tx *transaction) release(k detect.Key, quietSince time.Time) error {
 	row, ok, err := tx.Get(k)
 	if err != nil || !ok || row.Due.After(tx.now) {
@@ -106,7 +107,8 @@ func (tx *transaction) release(k detect.Key, quietSince time.Time) error {
 	return nil
 }
 
-// waitsUntil is when a held push shall be looked at again: its client's quiet here and at other replicas, within limits.
+// waitsUntil returns when an untagged push is due: when its client has been quiet here and at all
+// other replicas, within limits.
 func (tx *transaction) waitsUntil(held heldRow, quietSince time.Time) (time.Time, error) {
 	e := &held.Event
 	k := place{e.Upstream, e.Hint, e.Repository}.key(rowBusy, held.Client)
@@ -124,8 +126,8 @@ func (tx *transaction) waitsUntil(held heldRow, quietSince time.Time) (time.Time
 	return until, nil
 }
 
-// quietSince is since when a held push's client has done nothing in its repository, as far as this process has seen. It has seen
-// nothing before its start.
+// quietSince returns since when the client of an untagged push has done nothing in its repository,
+// as far as this process has seen. Before its start it has seen nothing.
 func (t *writes) quietSince(e *detect.Event) time.Time {
 	k := sessionKey{unique.Make(place{e.Upstream, e.Hint, e.Repository}), clientName(e.Client), e.Client.Address, e.Client.UserAgent}
 	sh, id := t.reads.sessions.find(k)
@@ -141,7 +143,7 @@ func (t *writes) quietSince(e *detect.Event) time.Time {
 	return s.last
 }
 
-// sweep drops rows that have ended by themselves.
+// sweep removes rows that have ended by their time.
 func (t *writes) sweep(ctx context.Context) {
 	for _, kind := range []detect.RowKind{rowSettled, rowAnswer, rowRefused, rowBusy} {
 		rows, err := t.ledger.Due(ctx, kind, time.Now(), batch)
@@ -150,7 +152,8 @@ func (t *writes) sweep(ctx context.Context) {
 		}
 		for _, row := range rows {
 			now := time.Now()
-			_ = t.ledger.Commit(ctx, scopeOf(row.Key), func(v detect.View) (detect.Changes, error) { // it stays due
+			_ = t.ledger.Commit(ctx, scopeOf(row.Key), func(v detect.View) (detect.Changes, error) {
+				// a row that could not be removed stays due
 				current, ok, err := v.Get(row.Key)
 				if err != nil || !ok || current.Due.After(now) {
 					return detect.Changes{}, err
@@ -161,7 +164,8 @@ func (t *writes) sweep(ctx context.Context) {
 	}
 }
 
-// markBusy tells other replicas of pushes that go on here, so that what they hold for the same client waits on.
+// markBusy adds rows for the pushes that go on here, so that other replicas keep the untagged
+// pushes of the same clients waiting.
 func (t *writes) markBusy(ctx context.Context) {
 	cfg, now := t.config(), time.Now()
 	for k, last := range t.reads.sessions.writers(now, cfg.UntaggedPush/3) {
@@ -169,13 +173,15 @@ func (t *writes) markBusy(ctx context.Context) {
 		at := k.at.Value()
 		row := newRow(at.key(rowBusy, clientID(client)), struct{}{}, last)
 		row.Due = now.Add(2 * cfg.UntaggedPush)
-		_ = t.ledger.Commit(ctx, at.scope(), func(detect.View) (detect.Changes, error) { // without it another replica may tell a child's push early
+		_ = t.ledger.Commit(ctx, at.scope(), func(detect.View) (detect.Changes, error) {
+			// if it fails, another replica may emit the push of a child early
 			return detect.Changes{Put: []detect.Row{row}}, nil
 		})
 	}
 }
 
-// writers are sessions that have been pushing for longer than a while, and are at it, with when they last did anything.
+// writers returns the sessions that have been pushing for longer than a while and still are, with
+// the time of their last request.
 func (ss *sessions) writers(now time.Time, while time.Duration) map[sessionKey]time.Time {
 	found := map[sessionKey]time.Time{}
 	for i := range ss.shards {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A held push is told when its time has come, not when rows of other processes are looked for: also where an earlier one was not due
-// when it was looked at.
+// An untagged push is emitted when it is due, not when the rows of other processes are looked for,
+// even if an earlier one was not due when it was looked at.
 func TestHeldPushesAreToldInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
