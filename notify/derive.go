@@ -11,19 +11,21 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Deriver makes what follows from what is about to be committed: quotas do. Both methods are called often, also at once, and
-// keep nothing.
+// Deriver derives changes from others in the same transaction; quotas do. Its methods may be called
+// concurrently and keep no state.
 type Deriver interface {
-	// Scope is what commits of a scope (an upstream's repository) must exclude each other in besides; "": nothing.
+	// Scope is what commits of a scope (an upstream's repository) must exclude each other in
+	// besides; "": nothing.
 	Scope(scope string) string
-	// Derive returns further rows and events, which are committed with c. v shows the rows as c leaves them. It may be called
-	// more than once for the same c. Where it fails, c is committed without them: a derived event is never worth more than
-	// the one that it follows from. An error of v, on the other hand, is the store's: nothing is committed.
+	// Derive returns further rows and events, which are committed with c. v shows the rows
+	// after c. It may be called several times for the same c. If it fails, c is committed
+	// without them, because a derived event is less important than its cause. If reading v
+	// fails, nothing is committed.
 	Derive(c *detect.Changes, v detect.View) (detect.Changes, error)
 }
 
-// Derive makes these derive from everything that is committed from now on, each from what those before it have left. Pulls
-// that Record takes are not among it.
+// Derive sets the derivers of later commits. Each sees the changes of those before it. They do not
+// see the pulls of Record.
 func (o *Outbox) Derive(ds ...Deriver) { o.derivers.Store(&ds) }
 
 // scopes are those of a commit; none where scope is "".
@@ -40,7 +42,7 @@ func (o *Outbox) scopes(scope string) (all []string) {
 	return all
 }
 
-// derive adds to changes what follows from them.
+// derive adds the derived changes.
 func (o *Outbox) derive(tx store.Tx, c detect.Changes) (detect.Changes, error) {
 	if len(c.Events)+len(c.Manifests) == 0 {
 		return c, nil
@@ -63,7 +65,7 @@ func (o *Outbox) derive(tx store.Tx, c detect.Changes) (detect.Changes, error) {
 	return c, nil
 }
 
-// safely turns a panic into an error.
+// safely calls Derive and turns a panic into an error.
 func safely(d Deriver, c *detect.Changes, v detect.View) (more detect.Changes, err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -25,8 +25,8 @@ func quotaEvent(of detect.Event) detect.Event {
 		Quota: &detect.Quota{Project: "team", Limit: 100, Used: 90, Level: 85}}
 }
 
-// TestDerivedEvents: what is derived is stored, planned and counted with what it follows from, each deriver sees what is left by
-// those before it, and rows as the commit leaves them.
+// TestDerivedEvents: what is derived is stored, planned and counted with what it follows from, each
+// deriver sees what is left by those before it, and rows as the commit leaves them.
 func TestDerivedEvents(t *testing.T) {
 	s := newStore(t)
 	out := NewOutbox(s, OutboxOptions{})

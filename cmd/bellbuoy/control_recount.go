@@ -13,21 +13,22 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// recount finds what is counted for quotas and no longer there: what an index walk has not seen, and what the upstream then says
-// is not there. The other way round, what the walk has learned is counted as it is stored.
+// recount finds manifests that are counted for quotas and no longer exist: those that an index walk
+// did not see and that the upstream then reports as missing. Manifests that the walk does find are
+// counted when they are stored.
 type recount struct {
 	seen   map[string]map[string]bool // digests of the repositories that are being read
 	size   int
 	doubts []doubt
 }
 
-// doubt is a manifest that is counted and that no tag led to.
+// doubt is a manifest that is counted and that the walk did not see.
 type doubt struct{ repository, digest string }
 
 const (
 	maxSeen     = 200_000 // digests in memory; what is beyond is asked about
-	uncountRate = 20      // questions in a second, as the walk itself asks
-	uncountAt   = 200     // manifests of a commit
+	uncountRate = 20      // requests per second, as in the walk itself
+	uncountAt   = 200     // manifests of one commit
 )
 
 func (r *recount) saw(repository, digest string) {
@@ -44,12 +45,13 @@ func (r *recount) saw(repository, digest string) {
 	r.size++
 }
 
-// counts reports whether what is in a repository is counted.
+// counts reports whether the repository's project has a quota.
 func (x *indexWalk) counts(repository string) bool {
 	return quotaRule(x.wiring.Load().config.Projects)(projectOf(repository)).Limit > 0
 }
 
-// compare notes what is counted in a repository and was not seen, once all of its tags are read.
+// compare notes the counted manifests of a repository that the walk did not see, after it has read
+// all tags.
 func (x *indexWalk) compare(ctx context.Context, repository string) error {
 	if !x.counts(repository) {
 		return nil
@@ -70,7 +72,8 @@ func (x *indexWalk) compare(ctx context.Context, repository string) error {
 	})
 }
 
-// uncount asks the upstream about what was not seen, and no longer counts what is not there: untagged manifests are there.
+// uncount asks the upstream for the manifests in doubt, which may exist without a tag, and stops
+// counting those that are missing.
 func (x *indexWalk) uncount(ctx context.Context, client *upstream.Client) error {
 	limiter := rate.NewLimiter(uncountRate, 1)
 	gone := map[string][]detect.ManifestChange{}
@@ -85,7 +88,7 @@ func (x *indexWalk) uncount(ctx context.Context, client *upstream.Client) error 
 			gone[d.repository] = append(gone[d.repository], detect.ManifestChange{Upstream: x.upstream, Repository: d.repository, Digest: d.digest, At: time.Now(), Gone: true})
 		case ctx.Err() != nil:
 			return err
-		default: // it stays counted
+		default: // it remains counted
 			_ = x.out.Encode(indexLine{Skip: d.repository + "@" + d.digest + ": " + err.Error()})
 		}
 	}

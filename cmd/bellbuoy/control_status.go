@@ -249,7 +249,7 @@ func (api controlAPI) quota(w http.ResponseWriter, r *http.Request) error {
 	}
 	if project != "" && len(found) == 0 {
 		if quotaRule(api.wiring.Load().config.Projects)(project).Limit > 0 {
-			return fmt.Errorf("nothing of the project %q has been counted yet: %w; bellbuoy index counts what is there", project, store.ErrNotFound)
+			return fmt.Errorf("nothing of the project %q has been counted yet: %w; run bellbuoy index", project, store.ErrNotFound)
 		}
 		return fmt.Errorf("the project %q has no quota: %w", project, store.ErrNotFound)
 	}

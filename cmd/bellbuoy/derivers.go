@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 )
 
-// derivers are what makes further events of those that are committed.
+// derivers returns what derives further events from committed ones.
 func (w *wiring) derivers() (all []notify.Deriver) {
 	if w.quotas != nil {
 		all = append(all, w.quotas)
@@ -22,7 +22,7 @@ func (w *wiring) derivers() (all []notify.Deriver) {
 	return all
 }
 
-// newQuotas makes the quotas of projects; nil where there are none.
+// newQuotas returns the quotas of projects; nil if there are none.
 func newQuotas(projects []config.Project) *quota.Quotas {
 	if !slices.ContainsFunc(projects, func(p config.Project) bool { return p.Quota.Limit > 0 }) {
 		return nil
@@ -30,7 +30,7 @@ func newQuotas(projects []config.Project) *quota.Quotas {
 	return quota.New(quotaRule(projects))
 }
 
-// quotaRule is the quota of a project: that of the first entry that matches it.
+// quotaRule returns the quota of a project: that of the first entry that matches it.
 func quotaRule(projects []config.Project) func(project string) quota.Rule {
 	rules := make([]quota.Rule, len(projects))
 	for i, p := range projects {
@@ -41,7 +41,8 @@ func quotaRule(projects []config.Project) func(project string) quota.Rule {
 	}
 	return func(project string) quota.Rule {
 		for i, p := range projects {
-			if ok, _ := doublestar.Match(p.Match, project); ok { // patterns were checked by config
+			// patterns were checked by config
+			if ok, _ := doublestar.Match(p.Match, project); ok {
 				return rules[i]
 			}
 		}
@@ -49,7 +50,7 @@ func quotaRule(projects []config.Project) func(project string) quota.Rule {
 	}
 }
 
-// tracked is the tracker, and whoever else looks at requests that are answered.
+// tracked is the tracker, together with the detection of refused pushes.
 type tracked struct {
 	*track.Tracker
 	refusals *quota.Refusals
@@ -71,6 +72,6 @@ func (t tracked) Settle(ctx context.Context, in *track.Intent, op *detect.Operat
 
 func (t tracked) refused(ctx context.Context, op *detect.Operation) {
 	if err := t.refusals.Note(ctx, op); err != nil {
-		t.log.Warn("a push that the upstream refused for its quota", zap.Error(err))
+		t.log.Warn("refused push not recorded", zap.Error(err))
 	}
 }

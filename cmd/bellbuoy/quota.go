@@ -15,9 +15,9 @@ import (
 
 func newQuotaCommand(a *app) *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "quota [PROJECT]", Short: "What projects use of their quotas", Args: cobra.MaximumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
-		Long: "What the projects that have a quota use of each upstream: the bytes of their manifests and of the blobs that these name,\n" +
-			"each counted once. What was pushed before the quota was configured, or deleted past bellbuoy, is counted by bellbuoy index.",
+	c := &cobra.Command{Use: "quota [PROJECT]", Short: "Show how much of their quotas projects use", Args: cobra.MaximumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		Long: "Show the usage of projects with a quota in each upstream: the bytes of their manifests and blobs, each counted once.\n" +
+			"Run bellbuoy index to count artifacts that were pushed before the quota was configured, or deleted past bellbuoy.",
 		RunE: func(c *cobra.Command, args []string) error {
 			return runQuota(c.Context(), a, strings.Join(args, ""), asJSON)
 		}}
@@ -42,7 +42,7 @@ func runQuota(ctx context.Context, a *app, project string, asJSON bool) error {
 		return out.Encode(lines)
 	}
 	if len(lines) == 0 {
-		fmt.Fprintln(a.Stdout, "nothing has been counted yet: bellbuoy index counts what is there")
+		fmt.Fprintln(a.Stdout, "nothing has been counted yet; run bellbuoy index")
 		return nil
 	}
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)

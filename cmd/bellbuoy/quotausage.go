@@ -10,14 +10,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/quota"
 )
 
-// quotaLine is a project's usage of an upstream.
+// quotaLine is the usage of a project in an upstream.
 type quotaLine struct {
 	Upstream  string    `json:"upstream"`
 	Project   string    `json:"project"`
 	Used      int64     `json:"used"`  // bytes
 	Limit     int64     `json:"limit"` // bytes
 	WarnAt    []float64 `json:"warn_at,omitempty"`
-	Manifests int64     `json:"manifests"`         // that are counted
+	Manifests int64     `json:"manifests"`         // manifests that are counted
 	Inexact   int64     `json:"inexact,omitempty"` // of these, whose blobs are not all known
 	Since     time.Time `json:"since"`             // when counting began
 }
@@ -27,7 +27,8 @@ func (l *quotaLine) percent() float64 { return float64(l.Used) * 100 / float64(l
 // mostProjects bounds how many projects are listed or measured.
 const mostProjects = 10_000
 
-// quotaLines are the usages of the projects that have a quota, those of named upstreams that are gone included.
+// quotaLines returns the usage of the projects that have a quota, including usage in upstreams that
+// were removed.
 func (d *daemon) quotaLines(ctx context.Context, limit int) (lines []quotaLine, err error) {
 	rule := quotaRule(d.wiring.Load().config.Projects)
 	err = d.outbox.View(ctx, func(v detect.View) error {
@@ -43,7 +44,7 @@ func (d *daemon) quotaLines(ctx context.Context, limit int) (lines []quotaLine, 
 	return lines, err
 }
 
-// quotaMetrics shows the usage of projects at each scrape.
+// quotaMetrics exports the usage of projects.
 type quotaMetrics struct{ daemon *daemon }
 
 const (
@@ -52,8 +53,8 @@ const (
 )
 
 var (
-	quotaUsedDesc  = prometheus.NewDesc("bellbuoy_quota_used_bytes", "What a project with a quota uses of an upstream; of at most 500 projects.", []string{"upstream", "project"}, nil)
-	quotaLimitDesc = prometheus.NewDesc("bellbuoy_quota_limit_bytes", "What it may use.", []string{"upstream", "project"}, nil)
+	quotaUsedDesc  = prometheus.NewDesc("bellbuoy_quota_used_bytes", "Usage of a project with a quota in an upstream; at most 500 projects.", []string{"upstream", "project"}, nil)
+	quotaLimitDesc = prometheus.NewDesc("bellbuoy_quota_limit_bytes", "Quota of the project.", []string{"upstream", "project"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -62,7 +63,7 @@ func (m quotaMetrics) Describe(out chan<- *prometheus.Desc) {
 	out <- quotaLimitDesc
 }
 
-// Collect implements prometheus.Collector. While the store fails there are no usages.
+// Collect implements prometheus.Collector. It exports nothing while the store fails.
 func (m quotaMetrics) Collect(out chan<- prometheus.Metric) {
 	if w := m.daemon.wiring.Load(); w == nil || w.quotas == nil {
 		return
