@@ -16,7 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A tap passes bytes between bellbuoy and an upstream, and keeps those that bellbuoy sends.
+// A tap is a relay between bellbuoy and an upstream that keeps the bytes that bellbuoy sends.
 type tap struct {
 	URL, Host string
 
@@ -44,55 +44,23 @@ type arrived struct {
 
 func newTap(t testing.TB, upstream string) *tap {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	p := &tap{Host: l.Addr().String(), URL: "http://" + l.Addr().String()}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.carry(c, strings.TrimPrefix(upstream, "http://"))
-		}
-	}()
-	return p
-}
-
-func (p *tap) carry(c net.Conn, upstream string) {
-	defer c.Close()
-	up, err := net.Dial("tcp", upstream)
-	if err != nil {
-		return
-	}
-	defer up.Close()
-	kept := &tapped{}
-	p.mu.Lock()
-	p.conns = append(p.conns, kept)
-	p.mu.Unlock()
-	go func() {
-		_, _ = io.Copy(c, up)
-		c.Close()
-	}()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := c.Read(buf)
+	p := &tap{}
+	byConn := map[net.Conn]*tapped{}
+	relay := harness.NewRelay(t, upstream, func(conn net.Conn, sent []byte, err error) {
 		p.mu.Lock()
-		kept.sent = append(kept.sent, buf[:n]...)
-		kept.closed = err != nil
-		p.mu.Unlock()
-		if n > 0 {
-			if _, err := up.Write(buf[:n]); err != nil {
-				return
-			}
+		defer p.mu.Unlock()
+		kept := byConn[conn]
+		if kept == nil {
+			kept = &tapped{}
+			byConn[conn], p.conns = kept, append(p.conns, kept)
 		}
-		if err != nil {
-			return
+		kept.sent, kept.closed = append(kept.sent, sent...), err != nil
+		if kept.closed {
+			delete(byConn, conn)
 		}
-	}
+	})
+	p.Host, p.URL = relay.Addr, "http://"+relay.Addr
+	return p
 }
 
 // take returns the clients' requests that arrived since the last call; bellbuoy's own questions are left out. What is not a sequence of

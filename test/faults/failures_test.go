@@ -336,16 +336,16 @@ func TestDatabaseGone(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name       string
-		gone, back func(*harness.PostgresServer, *valve)
+		gone, back func(*harness.PostgresServer, *harness.Relay)
 	}{
-		{"stopped", func(p *harness.PostgresServer, _ *valve) { p.Stop() }, func(p *harness.PostgresServer, _ *valve) { p.Start() }},
-		{"hanging", func(_ *harness.PostgresServer, v *valve) { v.shut() }, func(_ *harness.PostgresServer, v *valve) { v.open() }},
+		{"stopped", func(p *harness.PostgresServer, _ *harness.Relay) { p.Stop() }, func(p *harness.PostgresServer, _ *harness.Relay) { p.Start() }},
+		{"hanging", func(_ *harness.PostgresServer, v *harness.Relay) { v.Shut() }, func(_ *harness.PostgresServer, v *harness.Relay) { v.Open() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pg := harness.Postgres(t)
-			v := newValve(t, strings.TrimPrefix(strings.SplitN(pg.URL, "@", 2)[1], "/"))
+			v := harness.NewRelay(t, strings.SplitN(pg.URL, "@", 2)[1], nil)
 			database := func(name string) string {
-				return fmt.Sprintf("database: %q\n", strings.Replace(pg.Database(t, name), v.target, v.addr, 1))
+				return fmt.Sprintf("database: %q\n", strings.Replace(pg.Database(t, name), v.Target, v.Addr, 1))
 			}
 			pass := newTrial(t, database("pass")+"store: {on_failure: pass, timeout: 500ms}")
 			refuse := newTrial(t, database("refuse")+"store: {on_failure: refuse, timeout: 500ms}")
