@@ -21,7 +21,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			direct := harness.Conformance(t, harness.Registry(t, harness.RegistryOptions{Delete: true}).Host, tc.settings...)
+			direct := harness.ConformanceDirect(t, tc.settings...)
 			registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 			h := harness.NewFaultProxy(t, registry.URL)
 			b := harness.Bellbuoy(t, harness.RegistryUpstream(h.URL, tc.upstream))

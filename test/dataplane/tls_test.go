@@ -255,7 +255,7 @@ func TestConformanceOverTLS(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
 	a.Issue("server")
-	direct := harness.Conformance(t, harness.Registry(t, harness.RegistryOptions{Delete: true}).Host, harness.DistributionLacks...)
+	direct := harness.ConformanceDirect(t, harness.DistributionLacks...)
 	for _, tc := range []struct {
 		where    place
 		only     bool

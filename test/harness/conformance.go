@@ -4,6 +4,8 @@ import (
 	"encoding/xml"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 )
 
 // ConformanceResult is what the OCI conformance program counted.
@@ -37,6 +39,26 @@ func Conformance(t T, host string, settings ...string) ConformanceResult {
 	result.Output = output
 	return result
 }
+
+// ConformanceDirect is what the conformance program counts at the distribution registry itself, for
+// comparison. It runs once for the same settings.
+func ConformanceDirect(t T, settings ...string) ConformanceResult {
+	t.Helper()
+	direct.mu.Lock()
+	defer direct.mu.Unlock()
+	key := strings.Join(settings, " ")
+	if got, ok := direct.results[key]; ok {
+		return got
+	}
+	got := Conformance(t, Registry(t, RegistryOptions{Delete: true}).Host, settings...)
+	direct.results[key] = got
+	return got
+}
+
+var direct = struct {
+	mu      sync.Mutex
+	results map[string]ConformanceResult
+}{results: map[string]ConformanceResult{}}
 
 // countJUnit reads the totals in the root element of a JUnit report.
 func countJUnit(report []byte) (ConformanceResult, error) {
