@@ -28,7 +28,7 @@ type Deriver interface {
 // see the pulls of Record.
 func (o *Outbox) Derive(ds ...Deriver) { o.derivers.Store(&ds) }
 
-// scopes are those of a commit; none where scope is "".
+// scopes returns the scopes of a commit; none if scope is "".
 func (o *Outbox) scopes(scope string) (all []string) {
 	if scope == "" {
 		return nil
@@ -75,11 +75,11 @@ func safely(d Deriver, c *detect.Changes, v detect.View) (more detect.Changes, e
 	return d.Derive(c, v)
 }
 
-// leftBy shows rows as changes leave them. It notes the store's first failure.
+// leftBy is a View of the rows after some changes. It records the store's first failure.
 type leftBy struct {
 	view    detect.View
 	changes *detect.Changes
-	rows    map[detect.Key]*detect.Row // of changes, made at the first look; nil: deleted
+	rows    map[detect.Key]*detect.Row // of the changes, made at the first use; nil: deleted
 	failed  error
 }
 
@@ -112,7 +112,7 @@ func (l *leftBy) Scan(kind detect.RowKind, prefix string, limit int) ([]detect.R
 	return rows[:min(limit, len(rows))], nil
 }
 
-// scanned is how many rows a Scan returns that names no limit.
+// scanned bounds the rows of a Scan without a limit.
 const scanned = 1000
 
 func (l *leftBy) changed() map[detect.Key]*detect.Row {

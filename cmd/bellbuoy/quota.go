@@ -61,7 +61,7 @@ func runQuota(ctx context.Context, a *app, project string, asJSON bool) error {
 
 const barWidth = 20
 
-// bar draws a share of a hundred. What is over is full, and what is not nothing is not empty.
+// bar draws a percentage. More than 100 % is a full bar, and more than 0 % is never an empty one.
 func bar(percent float64) string {
 	n := min(max(int(math.Round(percent*barWidth/100)), 0), barWidth)
 	if percent > 0 {
