@@ -10,13 +10,13 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}"
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/bellbuoy /bellbuoy
-# A volume takes over the owner of the directory below it; 65532 is the image's nonroot user.
+# A new volume gets the owner of this directory; 65532 is the image's nonroot user.
 COPY --from=build --chown=65532:65532 /out/data /data
-# data_dir is /data unless the configuration says otherwise. Mount that at /etc/bellbuoy/bellbuoy.yaml.
+# The default of data_dir is /data. Mount the configuration at /etc/bellbuoy/bellbuoy.yaml.
 ENV STATE_DIRECTORY=/data
 VOLUME /data
 USER 65532:65532
-# 5080: registry traffic. 5081: /healthz, /readyz and /metrics, for the orchestrator's probes; the image has no shell to probe with.
+# 5080: registry traffic. 5081: /healthz, /readyz and /metrics. The image has no shell for probes.
 EXPOSE 5080 5081
 ENTRYPOINT ["/bellbuoy"]
 CMD ["serve"]

@@ -33,8 +33,8 @@ check: fmt vet ## the quick inner loop: unit tests and lint
 	$(TALLY) -short ./...
 	@$(MAKE) --no-print-directory quick-lint
 
-# Unit tests under the race detector, the tests with real parts, and two modules of their own: charts as Helm's loader
-# reads them, and receivers' own code. One tally for all, and its last line counts them all.
+# Unit tests with the race detector, tests with real programs, and two further modules: charts read by
+# Helm's loader, and the code of receivers. One tally counts all of them.
 test: fmt vet lint ## everything: race detector, real registries and clients, recorded traffic
 	$(GET) $(TEST_PARTS) >/dev/null
 	$(TALLY) -race -timeout 20m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/... \
@@ -47,8 +47,8 @@ bench: ## bellbuoy beside nginx, HAProxy and Caddy, against its budgets
 	$(GET) $(BENCH_PARTS) >/dev/null
 	go run ./test/bench
 
-# The profile by which go build makes fast what is hot. To be taken again when the hot paths have changed.
-pgo: ## take the profile that go build optimises by
+# The profile by which go build optimises. Take it again after changes of the hot paths.
+pgo: ## take the profile for go build
 	$(GET) $(BENCH_PARTS) >/dev/null
 	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	go run ./test/bench -rounds 1 -peers bellbuoy -time 10s -profiles "$$dir" -only manifest-get,manifest-put,blob-down-tls,blob-down-h2,blob-up,fanout,growth; \
@@ -77,7 +77,7 @@ lint: ## golangci-lint
 
 quick-lint:
 	@if path=$$($(GET) -q golangci-lint 2>/dev/null); then echo golangci-lint run; $$path run ./...; \
-	else echo "no golangci-lint here yet; make lint fetches it"; fi
+	else echo "golangci-lint is not installed; make lint fetches it"; fi
 
 vuln: ## govulncheck
 	$$($(GET) govulncheck) ./...
