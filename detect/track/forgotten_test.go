@@ -47,7 +47,7 @@ func TestManyChildren(t *testing.T) {
 // TestBoundsMakeFewer plays the same doings of a few clients with room for all of them and with
 // hardly any: too little room never makes more events.
 func TestBoundsMakeFewer(t *testing.T) {
-	seeds := uint64(300)
+	seeds := uint64(100)
 	if testing.Short() {
 		seeds = 50
 	}

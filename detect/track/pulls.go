@@ -246,12 +246,13 @@ func (p *pass) emit(e detect.Event) {
 	p.events = append(p.events, e)
 }
 
-// emitInspection emits a pull without a layer, when its client has been quiet.
+// emitInspection emits an inspection, when its client has been quiet. A session that had no room
+// for some of its readings emits none: what is left may be a part of what was dropped.
 func (p *pass) emitInspection(q *pull) {
 	if q.state != undecided {
 		return
 	}
-	if !q.readBack {
+	if !q.readBack && !p.s.forgot.some {
 		p.emit(q.event(p.s))
 	}
 	q.state = resolved
