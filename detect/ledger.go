@@ -43,22 +43,22 @@ type Changes struct {
 	Put    []Row
 	Delete []Key
 
-	// Manifests are those that these changes concern, for what follows from them (quotas). The rows of Put and Delete say
-	// the same to the tracker alone; the ledger keeps nothing else of them.
+	// Manifests are the manifests that these changes concern. Quotas follow from them. Only the
+	// tracker can read the same from Put and Delete, and the ledger keeps nothing else of it.
 	Manifests []ManifestChange
 }
 
-// ManifestChange says that a manifest is in a repository, be it new there or not, or that it is gone.
+// ManifestChange says that a manifest is in a repository, new or not, or that it is gone.
 type ManifestChange struct {
 	Upstream, Repository, Digest string
 
 	At    time.Time // when it was so
 	Gone  bool
-	Shown bool  // by a read or bellbuoy index: what was deleted after At is gone all the same
-	Read  bool  // somebody has read its bytes; without that the following is not known
+	Shown bool  // a read or bellbuoy index has shown it; a delete after At counts more
+	Read  bool  // its bytes were read; else the following is not known
 	Own   int64 // bytes of the manifest itself; 0: not known
-	// Blobs are the digests of its layers and of its config, Sizes their bytes as the manifest says. A digest may be "", and
-	// one may be there twice. Rows of older versions have no Sizes.
+	// Blobs are the digests of its layers and of its config, Sizes their bytes as the manifest
+	// says. A digest may be "", and one may be there twice. Rows of older versions have no Sizes.
 	Blobs []string
 	Sizes []int64
 	More  bool // it lists more layers than these

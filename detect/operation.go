@@ -1,6 +1,8 @@
 package detect
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/http"
 	"time"
 )
@@ -108,6 +110,21 @@ type Client struct {
 	// without port; as trusted proxies name it
 	Address   string `json:"address,omitempty"`
 	UserAgent string `json:"user_agent,omitempty"`
+}
+
+// Name returns the name by which clients are told apart, vouched for or not.
+func (c *Client) Name() string {
+	if c.Operator != "" {
+		return c.Operator
+	}
+	return c.Claimed
+}
+
+// ID returns the name of a client in rows. It is the same in every replica, and puts neither address
+// nor name into the keys of the database.
+func (c *Client) ID() string {
+	sum := sha256.Sum256([]byte(c.Name() + "\x00" + c.Address + "\x00" + c.UserAgent))
+	return hex.EncodeToString(sum[:12])
 }
 
 // External is how users name the upstream in image references and chart URLs.

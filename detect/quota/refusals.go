@@ -2,8 +2,6 @@ package quota
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -50,7 +48,7 @@ func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
 		return nil
 	}
 	now := time.Now()
-	k := key(rowRefused, op.Upstream, op.Repository, clientID(&op.Client))
+	k := key(rowRefused, op.Upstream, op.Repository, op.Client.ID())
 	last, known := r.last.Get(k)
 	r.last.Add(k, now)
 	if known && now.Sub(last) < together {
@@ -86,14 +84,4 @@ func (r *Refusals) event(op *detect.Operation, details string) detect.Event {
 		}
 	}
 	return e
-}
-
-// clientID is a client's name in rows: the same in every replica, and no address or name in the database's keys.
-func clientID(c *detect.Client) string {
-	name := c.Operator
-	if name == "" {
-		name = c.Claimed
-	}
-	sum := sha256.Sum256([]byte(name + "\x00" + c.Address + "\x00" + c.UserAgent))
-	return hex.EncodeToString(sum[:12])
 }

@@ -171,7 +171,7 @@ func (p *pass) platformAfter(found []*pull, b blobID) bool {
 			continue
 		}
 		further := p.next(q)
-		further.kids = []kid{{digest: k.digest, content: k.content, fetched: true}}
+		further.childReads = []childRead{{digest: k.digest, content: k.content, fetched: true}}
 		p.count(further)
 		return true
 	}

@@ -64,7 +64,7 @@ func (t *reads) emitChart(e detect.Event, op *detect.Operation) {
 		return
 	}
 	p := placeOf(op)
-	if row, _, ok := get[chartRow](t.index.rows, p.chartKey(op.File)); ok {
+	if row, _, ok := get[chartRow](t.tags.rows, p.chartKey(op.File)); ok {
 		nameChart(&e, row.Chart)
 		t.emit([]detect.Event{e})
 		return
@@ -81,7 +81,7 @@ func (t *reads) emitChart(e detect.Event, op *detect.Operation) {
 				row.Chart = *e.Chart
 			}
 			if err == nil {
-				t.index.rows.set(p.chartKey(op.File), row)
+				t.tags.rows.set(p.chartKey(op.File), row)
 			}
 			return err
 		})
@@ -123,21 +123,21 @@ func (t *reads) readIndex(op *detect.Operation) {
 	}
 	p, at, host, body := placeOf(op), op.File, op.External.Host, op.Got.Bytes
 	seen := detect.Key{Kind: rowChart, ID: p.chartKey("index.yaml").ID}
-	if digest, _, ok := get[string](t.index.rows, seen); ok && op.Got.Digest != "" && digest == op.Got.Digest {
+	if digest, _, ok := get[string](t.tags.rows, seen); ok && op.Got.Digest != "" && digest == op.Got.Digest {
 		return
 	}
 	size := int64(len(body))
 	learn := func(ctx context.Context) {
 		defer t.indexing.Add(-size)
 		if t.learnCharts(ctx, p, chartRows(p, at, host, body)) != nil {
-			t.index.rows.remove(seen) // the next read of it shows it again
+			t.tags.rows.remove(seen) // the next read of it shows it again
 		}
 	}
 	if t.indexing.Add(size) > maxIndexing || !t.later(learn) {
 		t.indexing.Add(-size)
 		return
 	}
-	t.index.rows.set(seen, op.Got.Digest)
+	t.tags.rows.set(seen, op.Got.Digest)
 }
 
 // learnCharts stores the rows that an index.yaml has shown.
@@ -152,7 +152,7 @@ func (t *reads) learnCharts(ctx context.Context, p place, rows []detect.Row) err
 		return changes, err
 	})
 	if changes, ok := final.get(); err == nil && ok {
-		t.index.rows.apply(changes)
+		t.tags.rows.apply(changes)
 	}
 	return err
 }
@@ -207,7 +207,7 @@ func (t *reads) fetched(op *detect.Operation) {
 			t.emit([]detect.Event{e})
 		}
 	}
-	row, at, ok := get[chartRow](t.index.rows, k)
+	row, at, ok := get[chartRow](t.tags.rows, k)
 	if ok && (row.Chart.Named() || time.Since(at) < freshness) {
 		told(row)
 		return
@@ -221,7 +221,7 @@ func (t *reads) fetched(op *detect.Operation) {
 			return err
 		})
 		if err == nil {
-			t.index.rows.set(k, row)
+			t.tags.rows.set(k, row)
 			told(row)
 		}
 	})

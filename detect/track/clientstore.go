@@ -18,7 +18,7 @@ func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 		if h.digest == op.Reference {
 			return p.manifestAsBlob(op, h)
 		}
-		c := p.t.index.contents.get(h.digest)
+		c := p.t.tags.contents.get(h.digest)
 		if c == nil || !p.holds(c, b) {
 			continue
 		}
@@ -27,7 +27,7 @@ func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 		}
 		return true
 	}
-	if c := p.t.index.contents.get(op.Reference); c != nil {
+	if c := p.t.tags.contents.get(op.Reference); c != nil {
 		return p.manifestAsBlob(op, head{digest: op.Reference})
 	}
 	if !p.last {
@@ -44,9 +44,9 @@ func (p *pass) ofLivePull(op *detect.Operation, b blobID, h head) bool {
 	if q == nil || q.state == counted && h.at.After(q.countedAt) {
 		return false
 	}
-	for _, k := range p.kidsWith(q.content, op.Reference) {
-		if len(q.kids) < p.maxKids() && !q.hasRead(k.digest) {
-			q.kids = append(q.kids, k)
+	for _, k := range p.childrenWith(q.content, op.Reference) {
+		if len(q.childReads) < p.maxChildReads() && !q.hasRead(k.digest) {
+			q.childReads = append(q.childReads, k)
 		}
 	}
 	if q.lists(b) {
@@ -80,19 +80,19 @@ func (p *pass) pullOf(op *detect.Operation, h head, c *content) *pull {
 		tag: h.tag, digest: h.digest, content: c, times: 1, readAt: p.now, lull: p.s.lull,
 		at: op.At, operator: op.Client.Operator, claimed: op.Client.Claimed, external: op.External, requestID: op.ID,
 	}
-	q.kids = p.kidsWith(c, op.Reference)
+	q.childReads = p.childrenWith(c, op.Reference)
 	return q
 }
 
-// kidsWith returns the children of an index that list a blob, as far as they are in memory.
-func (p *pass) kidsWith(c *content, blob string) (found []kid) {
+// childrenWith returns the children of an index that list a blob, as far as they are in memory.
+func (p *pass) childrenWith(c *content, blob string) (found []childRead) {
 	if c == nil || !c.index {
 		return nil
 	}
 	for i := range c.artifact.Children {
 		d := c.artifact.Children[i].Digest
-		if k := p.t.index.contents.get(d); k != nil && k.lists(idOf(blob)) {
-			found = append(found, kid{digest: d, content: k})
+		if k := p.t.tags.contents.get(d); k != nil && k.lists(idOf(blob)) {
+			found = append(found, childRead{digest: d, content: k})
 		}
 	}
 	return found
@@ -104,7 +104,7 @@ func (p *pass) holds(c *content, b blobID) bool {
 		return true
 	}
 	for i := range c.artifact.Children {
-		if k := p.t.index.contents.get(c.artifact.Children[i].Digest); k != nil && k.lists(b) {
+		if k := p.t.tags.contents.get(c.artifact.Children[i].Digest); k != nil && k.lists(b) {
 			return true
 		}
 	}
@@ -114,7 +114,7 @@ func (p *pass) holds(c *content, b blobID) bool {
 // manifestAsBlob takes in a manifest that was read as a blob: registries serve manifests under
 // /blobs/ too.
 func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
-	c := p.t.index.contents.get(op.Reference)
+	c := p.t.tags.contents.get(op.Reference)
 	m := manifestRead{op: op, digest: op.Reference, content: c, head: h}
 	if h.tag != "" {
 		p.s.takeHead(h.digest)
@@ -160,7 +160,7 @@ func (t *reads) loadContents(ctx context.Context, at place, digests []string) (f
 		for len(digests) > 0 && len(digests) < maxLoaded {
 			digest := digests[0]
 			digests = digests[1:]
-			if t.index.contents.get(digest) != nil {
+			if t.tags.contents.get(digest) != nil {
 				continue
 			}
 			row, ok, err := read[manifestRow](v, at.manifestKey(digest))
@@ -171,7 +171,7 @@ func (t *reads) loadContents(ctx context.Context, at place, digests []string) (f
 				continue
 			}
 			found = true
-			t.index.contents.keep(digest, contentOf(row.manifest(), row.Own))
+			t.tags.contents.keep(digest, contentOf(row.manifest(), row.Own))
 			for i := range row.Artifact.Children {
 				digests = append(digests, row.Artifact.Children[i].Digest)
 			}

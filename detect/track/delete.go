@@ -167,7 +167,7 @@ func (tx *transaction) deletedDummy(digest string) (bool, error) {
 		return false, err
 	}
 	for i, h := range held {
-		if h.Client != clientID(tx.w.Client) {
+		if h.Client != tx.w.Client.ID() {
 			continue
 		}
 		tx.drop(keys[i])

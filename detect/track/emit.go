@@ -35,7 +35,7 @@ func (t *reads) emit(events []detect.Event) {
 // false if the ledger may hold more.
 func (t *reads) completeFromMemory(e *detect.Event) bool {
 	p := place{e.Upstream, e.Hint, e.Repository}
-	repository, _, ok := get[repositoryRow](t.index.rows, p.repositoryKey())
+	repository, _, ok := get[repositoryRow](t.tags.rows, p.repositoryKey())
 	if !ok {
 		return false
 	}
@@ -43,7 +43,7 @@ func (t *reads) completeFromMemory(e *detect.Event) bool {
 	if e.Type == detect.DownloadChart {
 		return true
 	}
-	tags, at, ok := get[[]string](t.index.rows, p.taggedPrefix(e.Digest))
+	tags, at, ok := get[[]string](t.tags.rows, p.taggedPrefix(e.Digest))
 	if !ok || time.Since(at) > freshness {
 		return false
 	}
@@ -68,7 +68,7 @@ func (t *reads) sizeFromMemory(p place, e *detect.Event) {
 	if e.Artifact == nil || e.Artifact.Kind != detect.Index {
 		return
 	}
-	if m, _, ok := get[seenManifest](t.index.rows, p.manifestKey(e.Digest)); ok && m.full && m.size > e.Artifact.Size {
+	if m, _, ok := get[seenManifest](t.tags.rows, p.manifestKey(e.Digest)); ok && m.full && m.size > e.Artifact.Size {
 		a := *e.Artifact
 		a.Size = m.size
 		e.Artifact = &a
@@ -90,13 +90,13 @@ func (t *reads) completing(e detect.Event) func(context.Context) {
 				// the repository was not seen before; the observation of the same read adds the row
 				row.First = e.At
 			}
-			t.index.rows.set(p.repositoryKey(), row)
+			t.tags.rows.set(p.repositoryKey(), row)
 			if e.Type == detect.DownloadChart {
 				return nil
 			}
 			tags, err := tagsIn(v, p.taggedPrefix(e.Digest), maxKnownTags)
 			if err == nil {
-				t.index.rows.set(p.taggedPrefix(e.Digest), tags)
+				t.tags.rows.set(p.taggedPrefix(e.Digest), tags)
 			}
 			return err
 		})

@@ -104,7 +104,7 @@ type before struct {
 // writes make intents and settle them.
 type writes struct {
 	*services
-	index        *tagIndex
+	tags         *tagIndex
 	reads        *reads
 	inFlight     inFlight    // intents that the proxy holds
 	open         openIntents // intents whose outcome is unknown
@@ -130,7 +130,7 @@ func (t *writes) Intend(ctx context.Context, op *detect.Operation) (*Intent, err
 	t.reads.busyWith(in, op)
 	var final commitResult[write]
 	// an observation of just now (the HEAD of a tag) is what stood before
-	seen := t.index.learned.takeScope(in.w.scope())
+	seen := t.tags.learned.takeScope(in.w.scope())
 	made, now := in.w, time.Now()
 	err := t.ledger.Commit(ctx, made.scope(), func(v detect.View) (detect.Changes, error) {
 		tx := transaction{view: v, now: now}
@@ -293,15 +293,15 @@ func (w *write) lookBeforeDelete(v detect.View) error {
 
 // same reports whether two writes may be tries of the same thing.
 func (w *write) same(o *write) bool {
-	return w.Do == o.Do && w.Reference == o.Reference && w.Digest == o.Digest && clientID(w.Client) == clientID(o.Client) && slices.Equal(w.Tags, o.Tags)
+	return w.Do == o.Do && w.Reference == o.Reference && w.Digest == o.Digest && w.Client.ID() == o.Client.ID() && slices.Equal(w.Tags, o.Tags)
 }
 
 func (w *write) intentKey() detect.Key {
-	return w.key(rowIntent, w.Reference, clientID(w.Client), w.ID)
+	return w.key(rowIntent, w.Reference, w.Client.ID(), w.ID)
 }
 
 func (w *write) doneKey() detect.Key {
-	return w.key(rowSettled, w.Reference, w.Digest, w.Do, clientID(w.Client))
+	return w.key(rowSettled, w.Reference, w.Digest, w.Do, w.Client.ID())
 }
 
 // Settle ends an intent by a clear answer (2xx to 4xx). One commit adds the event and its

@@ -2,8 +2,6 @@ package track
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -90,19 +88,4 @@ func rowOf(m *detect.Manifest, own int64) *manifestRow {
 // manifest returns the manifest in a row.
 func (r *manifestRow) manifest() *detect.Manifest {
 	return &detect.Manifest{Artifact: r.Artifact, Config: r.Config, Layers: r.Layers, Sizes: r.Sizes}
-}
-
-// clientID returns the name of a client in rows. It is the same in every replica, and puts neither
-// address nor name into the keys of the database.
-func clientID(c detect.Client) string {
-	sum := sha256.Sum256([]byte(clientName(c) + "\x00" + c.Address + "\x00" + c.UserAgent))
-	return hex.EncodeToString(sum[:12])
-}
-
-// clientName returns the name by which clients are told apart, vouched for or not.
-func clientName(c detect.Client) string {
-	if c.Operator != "" {
-		return c.Operator
-	}
-	return c.Claimed
 }

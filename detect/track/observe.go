@@ -12,7 +12,7 @@ import (
 // reads observe requests: what clients read, and when they are busy in a repository.
 type reads struct {
 	*services
-	index    *tagIndex
+	tags     *tagIndex
 	sessions sessions
 	indexing atomic.Int64 // bytes of index.yaml files that wait to be read
 }
@@ -166,7 +166,7 @@ func (t *reads) observeRead(op *detect.Operation, c *content) {
 	if detect.IsDigest(tag) {
 		tag = ""
 	}
-	t.index.observe(op, tag, digestRead(op), c)
+	t.tags.observe(op, tag, digestRead(op), c)
 }
 
 // digestRead returns the digest of the manifest that an answer shows, or "".
@@ -189,7 +189,7 @@ func (t *reads) contentOf(op *detect.Operation) *content {
 	if digest == "" {
 		digest = digestRead(op)
 	}
-	c := t.index.contents.get(digest)
+	c := t.tags.contents.get(digest)
 	if c != nil && c.noted || op.Got.Bytes == nil {
 		return c
 	}
@@ -200,7 +200,7 @@ func (t *reads) contentOf(op *detect.Operation) *content {
 	c = contentOf(m, int64(len(op.Got.Bytes)))
 	c.noted = true
 	if op.Got.Digest != "" {
-		t.index.contents.keep(op.Got.Digest, c)
+		t.tags.contents.keep(op.Got.Digest, c)
 	}
 	return c
 }
@@ -293,7 +293,7 @@ func (t *reads) keepPut(w *write) {
 	m.Annotations, m.Others = w.Notes, w.Others
 	c := contentOf(m, w.Manifest.Own)
 	c.noted = len(m.Layers) > 0 || len(m.Children) > 0
-	t.index.contents.keep(w.Digest, c)
+	t.tags.contents.keep(w.Digest, c)
 }
 
 // wrote removes the reads that were part of a write (rows 4 and 5 of the table of pulls).

@@ -10,8 +10,8 @@ import (
 // a download, or no pull.
 type pull struct {
 	tag, digest string
-	content     *content // nil if it could not be read
-	kids        []kid    // children read
+	content     *content    // nil if it could not be read
+	childReads  []childRead // children read
 	state       pullState
 	config      bool      // a blob of it other than a layer was read
 	readBack    bool      // the client had just put it: no pull unless a layer follows
@@ -30,7 +30,7 @@ type pull struct {
 	requestID         string
 }
 
-type kid struct {
+type childRead struct {
 	digest  string
 	content *content
 	fetched bool // a layer of it was asked for
@@ -49,8 +49,8 @@ func (p *pull) lists(b blobID) bool {
 	if p.content != nil && p.content.lists(b) {
 		return true
 	}
-	for i := range p.kids {
-		if c := p.kids[i].content; c != nil && c.lists(b) {
+	for i := range p.childReads {
+		if c := p.childReads[i].content; c != nil && c.lists(b) {
 			return true
 		}
 	}
@@ -62,8 +62,8 @@ func (p *pull) downloads(b blobID) bool {
 	if p.content != nil && p.content.downloads(b) {
 		return true
 	}
-	for i := range p.kids {
-		if c := p.kids[i].content; c != nil && c.downloads(b) {
+	for i := range p.childReads {
+		if c := p.childReads[i].content; c != nil && c.downloads(b) {
 			return true
 		}
 	}
@@ -72,12 +72,12 @@ func (p *pull) downloads(b blobID) bool {
 
 // unfetched returns the child that a layer belongs to, if no layer of such a child was asked for
 // yet.
-func (p *pull) unfetched(b blobID) (first *kid) {
+func (p *pull) unfetched(b blobID) (first *childRead) {
 	if p.content != nil && p.content.downloads(b) {
 		return nil
 	}
-	for i := range p.kids {
-		k := &p.kids[i]
+	for i := range p.childReads {
+		k := &p.childReads[i]
 		if k.content == nil || !k.content.downloads(b) {
 			continue
 		}
@@ -93,8 +93,8 @@ func (p *pull) unfetched(b blobID) (first *kid) {
 
 // fetch takes in that a layer was asked for.
 func (p *pull) fetch(b blobID) {
-	for i := range p.kids {
-		if k := &p.kids[i]; k.content != nil && k.content.downloads(b) {
+	for i := range p.childReads {
+		if k := &p.childReads[i]; k.content != nil && k.content.downloads(b) {
 			k.fetched = true
 		}
 	}
@@ -109,8 +109,8 @@ func (p *pull) parentOf(digest string) bool {
 	if p.content.child(digest) {
 		return true
 	}
-	for i := range p.kids {
-		if p.kids[i].content.child(digest) {
+	for i := range p.childReads {
+		if p.childReads[i].content.child(digest) {
 			return true
 		}
 	}
@@ -118,8 +118,8 @@ func (p *pull) parentOf(digest string) bool {
 }
 
 func (p *pull) hasRead(child string) bool {
-	for i := range p.kids {
-		if p.kids[i].digest == child {
+	for i := range p.childReads {
+		if p.childReads[i].digest == child {
 			return true
 		}
 	}

@@ -88,7 +88,7 @@ func (p *pass) isRepeat(m *manifestRead) bool {
 		return false // a child of an index that was read since is read as a child
 	}
 	same.again++
-	if len(same.kids) > 0 {
+	if len(same.childReads) > 0 {
 		same.reread = true // before any child was read, it is one client that reads twice
 	}
 	same.readAt = p.now
@@ -119,7 +119,7 @@ func (p *pass) isChild(m *manifestRead) bool {
 		return false
 	}
 	p.s.giveHeadBack(m.head, p.cfg.Bounds.Session)
-	full := len(parent.kids) >= p.maxKids()
+	full := len(parent.childReads) >= p.maxChildReads()
 	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(q *pull) bool {
 		// it was read before, and is part of this pull now
 		return q.digest == m.digest && q.tag == "" && q.state == undecided && (q.readBack || full)
@@ -128,21 +128,21 @@ func (p *pass) isChild(m *manifestRead) bool {
 		if p.chosenAnew(parent) {
 			parent = p.next(parent)
 		}
-		parent.kids = append(parent.kids, kid{digest: m.digest, content: m.content})
+		parent.childReads = append(parent.childReads, childRead{digest: m.digest, content: m.content})
 	}
 	p.s.forgot.children = p.s.forgot.children || full
 	p.takeStrays(parent)
 	return true
 }
 
-// maxKids bounds the children of an index that are remembered as read.
-func (p *pass) maxKids() int { return 8 * p.cfg.Bounds.Session }
+// maxChildReads bounds the children of an index that are remembered as read.
+func (p *pass) maxChildReads() int { return 8 * p.cfg.Bounds.Session }
 
 // chosenAnew reports whether a child that was not read before begins the next pull of its index. It
 // does if the index was read again meanwhile, or, with the index in the client's own store, if its
 // tag was resolved again.
 func (p *pass) chosenAnew(parent *pull) bool {
-	return parent.again > 0 && parent.reread && len(parent.kids) > 0 || p.resolvedAnew(parent)
+	return parent.again > 0 && parent.reread && len(parent.childReads) > 0 || p.resolvedAnew(parent)
 }
 
 // resolvedAnew reports whether the tag of a download was resolved again after its first layer. It
@@ -199,9 +199,9 @@ func (p *pass) begin(m *manifestRead) {
 func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 	for i := len(p.s.heads) - 1; i >= 0; i-- {
 		h := p.s.heads[i]
-		if c := p.t.index.contents.get(h.digest); c.child(m.digest) {
+		if c := p.t.tags.contents.get(h.digest); c.child(m.digest) {
 			q.tag, q.digest, q.content = h.tag, h.digest, c
-			q.kids = []kid{{digest: m.digest, content: m.content}}
+			q.childReads = []childRead{{digest: m.digest, content: m.content}}
 			q.readBack = false
 			p.s.takeHead(h.digest)
 			return
@@ -237,7 +237,7 @@ func (p *pass) count(q *pull) {
 }
 
 func (p *pass) emit(e detect.Event) {
-	if clientName(e.Client) == "" {
+	if e.Client.Name() == "" {
 		e.Client.Claimed = p.s.key.who // read without a name, by a client that has one
 	}
 	if e.Client.Operator == "" && e.Client.Claimed != "" && e.Client.Claimed == p.s.operator {

@@ -167,7 +167,7 @@ func (tx *transaction) pushedUntagged(e detect.Event) error {
 		tx.emit(e)
 		return nil
 	case !again:
-		held = heldRow{Event: e, Client: clientID(tx.w.Client), Since: tx.now}
+		held = heldRow{Event: e, Client: tx.w.Client.ID(), Since: tx.now}
 	}
 	tx.hold(tx.w.heldKey(e.Digest), held, tx.now.Add(tx.cfg.UntaggedPush))
 	return nil
@@ -321,7 +321,7 @@ func (tx *transaction) hold(k detect.Key, held heldRow, due time.Time) {
 // rememberRefusal adds a row for a tag whose DELETE the upstream refused: the next push of this
 // client to it may be a dummy of regctl.
 func (tx *transaction) rememberRefusal() {
-	row := newRow(tx.w.key(rowRefused, tx.w.Reference, clientID(tx.w.Client)), refusedRow{Digest: tx.w.Before.Digest, At: tx.now}, tx.now)
+	row := newRow(tx.w.key(rowRefused, tx.w.Reference, tx.w.Client.ID()), refusedRow{Digest: tx.w.Before.Digest, At: tx.now}, tx.now)
 	row.Due = tx.now.Add(dummyWindow)
 	tx.put(row)
 }
@@ -332,58 +332,18 @@ func (tx *transaction) maybeDummy(e detect.Event) (bool, error) {
 	if len(e.Tags) != 1 || detect.IsDigest(tx.w.Reference) {
 		return false, nil
 	}
-	k := tx.w.key(rowRefused, e.Tags[0], clientID(tx.w.Client))
+	k := tx.w.key(rowRefused, e.Tags[0], tx.w.Client.ID())
 	refused, ok, err := read[refusedRow](tx, k)
 	if err != nil || !ok || tx.now.Sub(refused.At) > dummyWindow {
 		return false, err
 	}
 	tx.drop(k)
-	held := heldRow{Event: e, Client: clientID(tx.w.Client), Since: tx.now, Tag: e.Tags[0], Stood: refused.Digest}
+	held := heldRow{Event: e, Client: tx.w.Client.ID(), Since: tx.now, Tag: e.Tags[0], Stood: refused.Digest}
 	if e.Previous != "" {
 		held.Stood = e.Previous
 	}
 	tx.hold(tx.w.key(rowHeld, e.Digest, held.Tag), held, tx.now.Add(dummyHold))
 	return true, nil
-}
-
-// putTag puts a tag on a digest, and returns the digest on which it stood.
-func (tx *transaction) putTag(tag, digest string) (stood string, err error) {
-	k := tx.w.tagKey(tag)
-	row, ok, err := read[tagRow](tx, k)
-	if err != nil {
-		return "", err
-	}
-	if ok && row.At.After(tx.now) {
-		// a delayed commit: another replica has been shown something newer
-		return "", nil
-	}
-	if ok && row.Digest != "" && row.Digest != digest {
-		tx.drop(tx.w.taggedKey(row.Digest, tag))
-	}
-	wrote := row.Wrote
-	if !tx.learning && tx.w.At.After(wrote) {
-		wrote = tx.w.At
-	}
-	tx.put(newRow(k, tagRow{Digest: digest, At: tx.now, Wrote: wrote}, tx.now))
-	if digest != "" {
-		tx.put(newRow(tx.w.taggedKey(digest, tag), struct{}{}, tx.now))
-	}
-	return row.Digest, nil
-}
-
-// putManifest adds the row of a manifest.
-func (tx *transaction) putManifest(digest string, a *detect.Artifact, book bool) {
-	row := manifestRow{Book: book}
-	if tx.w.Manifest != nil {
-		row = *tx.w.Manifest
-		row.Book = book
-	}
-	if a != nil {
-		row.Artifact = *a
-		row.Artifact.Annotations = nil
-	}
-	tx.put(newRow(tx.w.manifestKey(digest), row, tx.now))
-	tx.stands(digest, &row, tx.now)
 }
 
 // dummies returns the pushes of a digest that may be dummies of regctl.

@@ -105,7 +105,7 @@ func (tx *transaction) outdate(tags []string) error {
 func (w *write) awaitsAnswer() bool { return w.Do == doPut && !detect.IsDigest(w.Reference) }
 
 func (w *write) answerKey() detect.Key {
-	return w.key(rowAnswer, w.Reference, w.Digest, clientID(w.Client))
+	return w.key(rowAnswer, w.Reference, w.Digest, w.Client.ID())
 }
 
 // awaitAnswer adds the row of a push whose client has not got the answer yet.

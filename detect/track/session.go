@@ -51,7 +51,7 @@ type sessionKey struct {
 }
 
 func sessionKeyOf(op *detect.Operation, repository string) sessionKey {
-	return sessionKey{unique.Make(place{op.Upstream, op.Hint, repository}), clientName(op.Client), op.Client.Address, op.Client.UserAgent}
+	return sessionKey{unique.Make(place{op.Upstream, op.Hint, repository}), op.Client.Name(), op.Client.Address, op.Client.UserAgent}
 }
 
 func (s *session) place() place { return s.key.at.Value() }
@@ -192,7 +192,7 @@ func (sh *shard) weigh(s *session) {
 	n := 512 + len(k.at.Value().Repository) + len(k.address) + len(k.agent) + len(k.who)
 	n += 384*len(s.heads) + 192*(len(s.puts)+len(s.subjects)+len(s.listed)+len(s.strays)) + 24*(len(s.asked)+len(s.dropped))
 	for _, q := range s.pulls {
-		n += 320 + len(q.tag) + len(q.digest) + len(q.external.Host) + len(q.requestID) + 192*len(q.kids)
+		n += 320 + len(q.tag) + len(q.digest) + len(q.external.Host) + len(q.requestID) + 192*len(q.childReads)
 		if q.content != nil {
 			n += q.content.cost
 		}

@@ -89,8 +89,8 @@ func confirmed(asked, named []string) (tags []string) {
 func (t *writes) settle(ctx context.Context, in *Intent, out settlement) error {
 	var final commitResult[detect.Changes]
 	now, cfg := time.Now(), t.config()
-	subjectSeen, sizes := t.index.subjectSeen(&in.w), t.index.childSizes(&in.w)
-	seen := t.index.learned.takeScope(in.w.scope())
+	subjectSeen, sizes := t.tags.subjectSeen(&in.w), t.tags.childSizes(&in.w)
+	seen := t.tags.learned.takeScope(in.w.scope())
 	w, key := in.w, in.rowKey()
 	if out.operator != "" {
 		w.Client.Operator, w.Client.Claimed = out.operator, ""
@@ -109,7 +109,7 @@ func (t *writes) settle(ctx context.Context, in *Intent, out settlement) error {
 	}
 	err := t.ledger.CommitLater(ctx, in.w.scope(), in.durable, decide)
 	if changes, ok := final.get(); ok {
-		t.index.rows.apply(changes)
+		t.tags.rows.apply(changes)
 		t.noteUntagged(changes)
 		t.askSoon(changes)
 	}
@@ -179,7 +179,7 @@ func (tx *transaction) settle(row *detect.Key) error {
 // siblings returns the other intents of the same client, action, reference and digest: tries of the
 // same thing.
 func (tx *transaction) siblings() (found []write, err error) {
-	rows, err := tx.Scan(rowIntent, tx.w.key(rowIntent, tx.w.Reference, clientID(tx.w.Client), "").ID, 64)
+	rows, err := tx.Scan(rowIntent, tx.w.key(rowIntent, tx.w.Reference, tx.w.Client.ID(), "").ID, 64)
 	if err != nil {
 		return nil, err
 	}

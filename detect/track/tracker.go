@@ -131,9 +131,9 @@ func New(cfg Config, ledger detect.Ledger, ask Asker) *Tracker {
 	cfg = cfg.withDefaults()
 	all.cfg.Store(&cfg)
 	index := &tagIndex{services: all, rows: newRowCache(cfg.Bounds), contents: newContents(cfg.Bounds)}
-	reads := &reads{services: all, index: index}
+	reads := &reads{services: all, tags: index}
 	reads.sessions.seed = maphash.MakeSeed()
-	writes := &writes{services: all, index: index, reads: reads, reading: make(chan struct{}, readers)}
+	writes := &writes{services: all, tags: index, reads: reads, reading: make(chan struct{}, readers)}
 	writes.acknowledged.notEmpty = make(chan struct{}, 1)
 	writes.lookAt(all.started) // rows of an earlier process may wait
 	return &Tracker{services: all, tagIndex: index, reads: reads, writes: writes, recovery: &recovery{services: all, writes: writes}}

@@ -131,3 +131,43 @@ func (tx *transaction) gone(digest string) {
 		tx.Manifests = append(tx.Manifests, detect.ManifestChange{Upstream: tx.w.Upstream, Repository: tx.w.Repository, Digest: digest, At: tx.now, Gone: true})
 	}
 }
+
+// putTag puts a tag on a digest, and returns the digest on which it stood.
+func (tx *transaction) putTag(tag, digest string) (stood string, err error) {
+	k := tx.w.tagKey(tag)
+	row, ok, err := read[tagRow](tx, k)
+	if err != nil {
+		return "", err
+	}
+	if ok && row.At.After(tx.now) {
+		// a delayed commit: another replica has been shown something newer
+		return "", nil
+	}
+	if ok && row.Digest != "" && row.Digest != digest {
+		tx.drop(tx.w.taggedKey(row.Digest, tag))
+	}
+	wrote := row.Wrote
+	if !tx.learning && tx.w.At.After(wrote) {
+		wrote = tx.w.At
+	}
+	tx.put(newRow(k, tagRow{Digest: digest, At: tx.now, Wrote: wrote}, tx.now))
+	if digest != "" {
+		tx.put(newRow(tx.w.taggedKey(digest, tag), struct{}{}, tx.now))
+	}
+	return row.Digest, nil
+}
+
+// putManifest adds the row of a manifest.
+func (tx *transaction) putManifest(digest string, a *detect.Artifact, book bool) {
+	row := manifestRow{Book: book}
+	if tx.w.Manifest != nil {
+		row = *tx.w.Manifest
+		row.Book = book
+	}
+	if a != nil {
+		row.Artifact = *a
+		row.Artifact.Annotations = nil
+	}
+	tx.put(newRow(tx.w.manifestKey(digest), row, tx.now))
+	tx.stands(digest, &row, tx.now)
+}

@@ -129,7 +129,7 @@ func (tx *transaction) waitsUntil(held heldRow, quietSince time.Time) (time.Time
 // quietSince returns since when the client of an untagged push has done nothing in its repository,
 // as far as this process has seen. Before its start it has seen nothing.
 func (t *writes) quietSince(e *detect.Event) time.Time {
-	k := sessionKey{unique.Make(place{e.Upstream, e.Hint, e.Repository}), clientName(e.Client), e.Client.Address, e.Client.UserAgent}
+	k := sessionKey{unique.Make(place{e.Upstream, e.Hint, e.Repository}), e.Client.Name(), e.Client.Address, e.Client.UserAgent}
 	sh, id := t.reads.sessions.find(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -171,7 +171,7 @@ func (t *writes) markBusy(ctx context.Context) {
 	for k, last := range t.reads.sessions.writers(now, cfg.UntaggedPush/3) {
 		client := detect.Client{Operator: k.who, Address: k.address, UserAgent: k.agent}
 		at := k.at.Value()
-		row := newRow(at.key(rowBusy, clientID(client)), struct{}{}, last)
+		row := newRow(at.key(rowBusy, client.ID()), struct{}{}, last)
 		row.Due = now.Add(2 * cfg.UntaggedPush)
 		_ = t.ledger.Commit(ctx, at.scope(), func(detect.View) (detect.Changes, error) {
 			// if it fails, another replica may emit the push of a child early
