@@ -1,5 +1,6 @@
-// Package test holds what the repository as a whole must keep: which package may import which, and what the image is made of. The
-// packages below it start the real parts and test bellbuoy end to end.
+// Package test holds what the repository as a whole must keep: which package may import which, and
+// what the image is made of. The packages below it start the real parts and test bellbuoy end to
+// end.
 package test
 
 import (
@@ -14,8 +15,9 @@ import (
 
 const module = "github.com/bellbuoy/bellbuoy/"
 
-// arrows lists every package with the packages of ours that it may import. A package is added here together with the reason for
-// it, in its package comment. Only imports of what is built count: tests may use what they need.
+// arrows lists every package with the packages of ours that it may import. A package is added here
+// together with the reason for it, in its package comment. Only imports of what is built count:
+// tests may use what they need.
 var arrows = map[string][]string{
 	"config":                 {"notify/format/presets"},
 	"detect":                 {},
@@ -138,7 +140,8 @@ func check(p listed) string {
 	return ""
 }
 
-// packages asks go for every package of the module, for all build tags that matter here: those of this machine.
+// packages asks go for every package of the module, for all build tags that matter here: those of
+// this machine.
 func packages(t *testing.T) []listed {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-e", "-pgo=off", "-json=ImportPath,Imports", "./...")

@@ -22,7 +22,8 @@ func TestSystemdUnits(t *testing.T) {
 	}
 }
 
-// systemd itself judges the units where it is there; it wants the program to exist, so it gets another one.
+// systemd itself judges the units where it is there; it wants the program to exist, so it gets
+// another one.
 func TestSystemdAcceptsTheUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {

@@ -57,7 +57,8 @@ func TestDockerfile(t *testing.T) {
 	copiesExist(t, all[0], final)
 }
 
-// copiesExist checks that what the image copies from the build is made there, and that the data directory belongs to its user.
+// copiesExist checks that what the image copies from the build is made there, and that the data
+// directory belongs to its user.
 func copiesExist(t *testing.T, build, final []instruction) {
 	t.Helper()
 	var made string

@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// TestInputsAreBounded reads the table of docs/inputs.md against the constants and settings that it names.
+// TestInputsAreBounded reads the table of docs/inputs.md against the constants and settings that it
+// names.
 func TestInputsAreBounded(t *testing.T) {
 	text, err := os.ReadFile("../docs/inputs.md")
 	if err != nil {

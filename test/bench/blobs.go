@@ -63,7 +63,8 @@ func newClient(p protocol) *http.Client {
 	return &http.Client{Transport: t}
 }
 
-// transfers runs one transfer after the other on each of the workers until n are done, and times each.
+// transfers runs one transfer after the other on each of the workers until n are done, and times
+// each.
 func transfers(ctx context.Context, workers, n int, p protocol, transfer func(ctx context.Context, c *http.Client) error) (result, error) {
 	var (
 		wg     sync.WaitGroup
@@ -124,7 +125,8 @@ func (b blob) download(ctx context.Context, c *http.Client, base, repository str
 	return nil
 }
 
-// upload pushes the blob as containerd, BuildKit, oras and helm do: one POST, and one PUT of known length.
+// upload pushes the blob as containerd, BuildKit, oras and helm do: one POST, and one PUT of known
+// length.
 func (b blob) upload(ctx context.Context, c *http.Client, base, repository string) error {
 	session, err := b.begin(ctx, c, base, repository)
 	if err != nil {
@@ -139,8 +141,8 @@ func (b blob) upload(ctx context.Context, c *http.Client, base, repository strin
 	return err
 }
 
-// uploadChunked pushes the blob as docker, podman and skopeo do, who compress it on the way: one POST, one PATCH of unknown length, and a PUT
-// without a body.
+// uploadChunked pushes the blob as docker, podman and skopeo do, who compress it on the way: one
+// POST, one PATCH of unknown length, and a PUT without a body.
 func (b blob) uploadChunked(ctx context.Context, c *http.Client, base, repository string) error {
 	session, err := b.begin(ctx, c, base, repository)
 	if err != nil {

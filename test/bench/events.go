@@ -115,7 +115,8 @@ func (t *timing) last() (last time.Time, n int) {
 	return last, len(t.arrived)
 }
 
-// fans is the number of webhooks. Push n is of project n mod fans and is for two of them: that of its project and the one before.
+// fans is the number of webhooks. Push n is of project n mod fans and is for two of them: that of
+// its project and the one before.
 const fans = 50
 
 // owedBy is how many webhooks of push n arrive when the first webhook hangs.

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// A load sends requests over connections that stay open, each as soon as the one before it is answered. It speaks just enough
-// HTTP/1.1 for that, because two cores have to bear it beside the proxy and the upstream.
+// A load sends requests over connections that stay open, each as soon as the one before it is
+// answered. It speaks just enough HTTP/1.1 for that, because two cores have to bear it beside the
+// proxy and the upstream.
 type load struct {
 	address string
 	workers int
@@ -107,8 +108,8 @@ func (l load) work(ctx context.Context, start time.Time, next func() (int64, boo
 	return latency, nil
 }
 
-// pace waits until request n is due, and returns when that was: a request that leaves late for want of a free worker counts from
-// when it should have left.
+// pace waits until request n is due, and returns when that was: a request that leaves late for want
+// of a free worker counts from when it should have left.
 func (l load) pace(ctx context.Context, start time.Time, n int64) time.Time {
 	if l.rate == 0 {
 		return time.Now()

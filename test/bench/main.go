@@ -1,14 +1,15 @@
-// Command bench measures bellbuoy beside its peers (nginx, HAProxy, Caddy, and no proxy at all) and against its budgets, and prints
-// Markdown that can be quoted:
+// Command bench measures bellbuoy beside its peers (nginx, HAProxy, Caddy, and no proxy at all) and
+// against its budgets, and prints Markdown that can be quoted:
 //
 //	go run ./test/bench                        everything, about eight minutes
 //	go run ./test/bench -quick                 coarsely, in a minute
 //	go run ./test/bench -only blob-down,idle   some of it; -list names them
 //
-// The first part is a table: workloads by peers (matrix.go, peers.go), measured round by round so that whatever else the machine
-// does befalls all alike. What counts there is the CPU time of the proxy's own processes, because on a small machine the
-// load, the upstream and the proxy compete for the same cores. The second part is about what peers do not do: webhooks. It runs
-// against an upstream in memory (upstream.go) with a receiver of webhooks in this process (sink.go).
+// The first part is a table: workloads by peers (matrix.go, peers.go), measured round by round so
+// that whatever else the machine does befalls all alike. What counts there is the CPU time of the
+// proxy's own processes, because on a small machine the load, the upstream and the proxy compete
+// for the same cores. The second part is about what peers do not do: webhooks. It runs against an
+// upstream in memory (upstream.go) with a receiver of webhooks in this process (sink.go).
 package main
 
 import (

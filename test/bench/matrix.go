@@ -83,7 +83,8 @@ func newGrid(s *stage, opts options) *grid {
 	return g
 }
 
-// measure fills the table: round by round, so that what the machine does meanwhile befalls all peers alike.
+// measure fills the table: round by round, so that what the machine does meanwhile befalls all
+// peers alike.
 func (g *grid) measure(selected []workload) {
 	for round := range g.opts.rounds {
 		for _, w := range selected {
@@ -160,7 +161,8 @@ func (g *grid) down(w workload, c contender) (result, float64, error) {
 	return r, g.gib(r), err
 }
 
-// uploading pushes the same blob again and again: the registry reads, hashes and writes it each time, and keeps one.
+// uploading pushes the same blob again and again: the registry reads, hashes and writes it each
+// time, and keeps one.
 func uploading(way func(b blob, ctx context.Context, c *http.Client, base, repository string) error) func(*grid, workload, contender) (result, float64, error) {
 	return func(g *grid, w workload, c contender) (result, float64, error) {
 		r, err := transfers(g.s.Context(), blobWorkers, g.opts.blobs, w.protocol, func(ctx context.Context, client *http.Client) error {

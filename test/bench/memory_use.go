@@ -28,7 +28,8 @@ type mix struct {
 	protocols []protocol
 }
 
-// pullMemory is what bellbuoy holds while a thousand clients, each on a connection of its own, pull over TLS.
+// pullMemory is what bellbuoy holds while a thousand clients, each on a connection of its own, pull
+// over TLS.
 func pullMemory(m mix) func(*stage, options) []row {
 	const clients = 1000
 	return func(s *stage, opts options) []row {
@@ -53,8 +54,8 @@ const (
 	flooding               // as fast as it comes
 )
 
-// pulling lets clients read a manifest and then its blob, and returns the most memory held: while they come, while all trickle, while nobody
-// reads, and while all read what they can.
+// pulling lets clients read a manifest and then its blob, and returns the most memory held: while
+// they come, while all trickle, while nobody reads, and while all read what they can.
 func pulling(s *stage, m mix, clients int, each time.Duration) (rss int64) {
 	cert := authority.New(s).Issue("bench")
 	upstream := newMemory(s)

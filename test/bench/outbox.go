@@ -17,8 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// outbox measures the store alone, on both engines: how many events become durable in a second, and how long one takes meanwhile
-// and while retention lets go of what is old.
+// outbox measures the store alone, on both engines: how many events become durable in a second, and
+// how long one takes meanwhile and while retention lets go of what is old.
 func outbox(s *stage, opts options) []row {
 	rows := recording(s, opts, "SQLite", func(ctx context.Context) (eventStore, error) {
 		return sqlite.Open(ctx, sqlite.Options{Dir: s.TempDir()})

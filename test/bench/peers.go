@@ -16,14 +16,16 @@ type contender struct {
 	buoy    *buoy // nil for others
 }
 
-// A peer is a proxy that can be put in front of an upstream (host:port), with TLS to the client where there is a certificate.
+// A peer is a proxy that can be put in front of an upstream (host:port), with TLS to the client
+// where there is a certificate.
 type peer struct {
 	name  string
 	start func(s *stage, upstream string, c *authority.Pair) contender
 }
 
-// peers are the columns of the table. Each is configured as its own documentation advises for a registry: connections to the
-// upstream are kept, nothing is buffered on disk or held back, nothing is logged per request, no body is too large.
+// peers are the columns of the table. Each is configured as its own documentation advises for a
+// registry: connections to the upstream are kept, nothing is buffered on disk or held back, nothing
+// is logged per request, no body is too large.
 var peers = []peer{
 	{"bellbuoy", startBellbuoy},
 	{"nginx", startNginx},
@@ -33,7 +35,8 @@ var peers = []peer{
 	{direct, func(_ *stage, upstream string, _ *authority.Pair) contender { return contender{address: upstream} }},
 }
 
-// These two take part where they tell something: larger buffers in a download, no proxy where the registry's own protocol is spoken.
+// These two take part where they tell something: larger buffers in a download, no proxy where the
+// registry's own protocol is spoken.
 const (
 	nginx32 = "nginx, 32 KiB buffers"
 	direct  = "direct"
@@ -58,8 +61,9 @@ func configured(s *stage, name, text string) string {
 	return path
 }
 
-// bellbuoyConfig is what the table measures: everything is recorded, and there is a webhook that wants pushes only. Quiet times are
-// shorter than by default so that each pull is decided, and paid for, within its own measurement.
+// bellbuoyConfig is what the table measures: everything is recorded, and there is a webhook that
+// wants pushes only. Quiet times are shorter than by default so that each pull is decided, and paid
+// for, within its own measurement.
 const bellbuoyConfig = `
 log: {level: warn}
 correlation: {pull: 1s}
@@ -80,7 +84,8 @@ func startBellbuoyWith(s *stage, entry string, c *authority.Pair) contender {
 	return contender{b.Host, b.Pid(), &b}
 }
 
-// Two worker processes for two cores. An answer is passed on as it arrives, through buffers that are large enough for bulk.
+// Two worker processes for two cores. An answer is passed on as it arrives, through buffers that
+// are large enough for bulk.
 const nginxConfig = `daemon off;
 worker_processes 2;
 pid nginx.pid;
@@ -111,8 +116,8 @@ http {
 }
 `
 
-// startNginx gives it buffers of 16 KiB. With its default of 4 KiB a download costs more than twice as much; how much less with 32
-// KiB, the last column shows.
+// startNginx gives it buffers of 16 KiB. With its default of 4 KiB a download costs more than twice
+// as much; how much less with 32 KiB, the last column shows.
 func startNginx(s *stage, upstream string, c *authority.Pair) contender {
 	return nginxWith("16k", s, upstream, c)
 }

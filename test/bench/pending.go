@@ -11,8 +11,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 )
 
-// pending is how soon a bellbuoy that starts with a million pending deliveries answers its first push. Nobody listens at any of its
-// thousand webhooks.
+// pending is how soon a bellbuoy that starts with a million pending deliveries answers its first
+// push. Nobody listens at any of its thousand webhooks.
 func pending(s *stage, opts options) []row {
 	webhooks, events := 1000, opts.scaled(1000)
 	upstream, nobody := newMemory(s), free(s)
@@ -55,7 +55,8 @@ func waiting(b buoy) float64 {
 	return n
 }
 
-// multiply records the one event that a store holds n times more, with deliveries of their own: by pushes it would take minutes.
+// multiply records the one event that a store holds n times more, with deliveries of their own: by
+// pushes it would take minutes.
 func multiply(s *stage, dir string, n int) {
 	st, err := sqlite.Open(s.Context(), sqlite.Options{Dir: dir})
 	s.must(err)

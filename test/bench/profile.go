@@ -12,7 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A buoy is a bellbuoy that is measured. Where profiles are wanted it has an address that gives them.
+// A buoy is a bellbuoy that is measured. Where profiles are wanted it has an address that gives
+// them.
 type buoy struct {
 	*harness.Buoy
 	admin string // host:port; "" without profiles
@@ -28,7 +29,8 @@ func startBuoy(s *stage, config string) buoy {
 	return b
 }
 
-// profile takes a profile in the background: "profile?seconds=3" is CPU time, "heap" is memory. The function that it returns waits for it.
+// profile takes a profile in the background: "profile?seconds=3" is CPU time, "heap" is memory. The
+// function that it returns waits for it.
 func (b buoy) profile(s *stage, name, what string) (wait func()) {
 	if b.admin == "" {
 		return func() {}

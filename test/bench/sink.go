@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A sink is a receiver of webhooks that costs little: it speaks just enough HTTP/1.1 for bellbuoy. Whoever wants to know what arrives sets got; what is
-// at /hang never answers.
+// A sink is a receiver of webhooks that costs little: it speaks just enough HTTP/1.1 for bellbuoy.
+// Whoever wants to know what arrives sets got; what is at /hang never answers.
 type sink struct {
 	address string
 
@@ -30,7 +30,8 @@ func newSink(s *stage) *sink {
 
 func (k *sink) url(path string) string { return "http://" + k.address + path }
 
-// tell calls got for each webhook from now on; nil: for none. The body is got's only until it returns.
+// tell calls got for each webhook from now on; nil: for none. The body is got's only until it
+// returns.
 func (k *sink) tell(got func(path string, body []byte, at time.Time)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -16,8 +16,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
-// A memory is a registry that costs next to nothing: manifests are kept in memory, by repository and reference, and every blob has
-// blobSize bytes of zeros. It stands in for a real registry where that one would be what is measured.
+// A memory is a registry that costs next to nothing: manifests are kept in memory, by repository
+// and reference, and every blob has blobSize bytes of zeros. It stands in for a real registry where
+// that one would be what is measured.
 type memory struct {
 	address  string
 	secure   bool // it speaks TLS
@@ -103,7 +104,8 @@ func (m *memory) manifest(w http.ResponseWriter, r *http.Request, path string) {
 	w.Write(body)
 }
 
-// put keeps a manifest under its reference. What bellbuoy asks by digest later is answered as unknown: nothing here asks.
+// put keeps a manifest under its reference. What bellbuoy asks by digest later is answered as
+// unknown: nothing here asks.
 func (m *memory) put(path string, body []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -61,8 +61,9 @@ func (c contender) recorded() int64 {
 	return int64(n)
 }
 
-// settle waits until a bellbuoy has recorded that many events, so that a measurement pays for all that it caused. It asks rarely: each answer
-// is CPU time of the bellbuoy that is measured, as much as for dozens of requests.
+// settle waits until a bellbuoy has recorded that many events, so that a measurement pays for all
+// that it caused. It asks rarely: each answer is CPU time of the bellbuoy that is measured, as much
+// as for dozens of requests.
 func (c contender) settle(ctx context.Context, events int64) error {
 	if c.buoy == nil {
 		return nil

@@ -271,8 +271,8 @@ func (s *stage) acr(t *testing.T) {
 	}, "push "+external+"/team/app:v1", "push "+external+"/team/app:v2", "delete "+external+"/team/app:v1", "delete "+external+"/team/app:v2")
 }
 
-// harbor reads Harbor's body as those who deploy by it do: Kargo with go-containerregistry, keel with distribution's grammar and whole
-// numbers, Argo CD as an oci:// URL.
+// harbor reads Harbor's body as those who deploy by it do: Kargo with go-containerregistry, keel
+// with distribution's grammar and whole numbers, Argo CD as an oci:// URL.
 func (s *stage) harbor(t *testing.T) {
 	s.read(t, "/harbor", func(p harness.Post) string {
 		var body struct {

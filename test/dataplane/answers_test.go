@@ -40,7 +40,8 @@ func storage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestAnswersAreTheUpstreams compares what clients get of each kind of answer with what the upstream says itself, over each protocol.
+// TestAnswersAreTheUpstreams compares what clients get of each kind of answer with what the
+// upstream says itself, over each protocol.
 func TestAnswersAreTheUpstreams(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -172,7 +173,8 @@ func names(headers ...http.Header) (all []string) {
 	return all
 }
 
-// An answer that comes before the body was read reaches its client, who is still sending; nobody reads the rest as a request.
+// An answer that comes before the body was read reaches its client, who is still sending; nobody
+// reads the rest as a request.
 func TestEarlyAnswers(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -229,7 +231,8 @@ func TestEarlyAnswers(t *testing.T) {
 	sound(t, secure)
 }
 
-// A client that expects 100 Continue sends its body when the registry wants it, and keeps it when the registry refuses.
+// A client that expects 100 Continue sends its body when the registry wants it, and keeps it when
+// the registry refuses.
 func TestExpectContinue(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Htpasswd: map[string]string{"ann": "secret"}})

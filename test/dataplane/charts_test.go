@@ -76,8 +76,8 @@ func mostResident(t *testing.T, pid int) int {
 	return kib >> 10
 }
 
-// TestHostileCharts uploads what costs its reader much more than its sender, to a ChartMuseum that lets nobody in. bellbuoy goes on, within bounded memory,
-// and serves others meanwhile.
+// TestHostileCharts uploads what costs its reader much more than its sender, to a ChartMuseum that
+// lets nobody in. bellbuoy goes on, within bounded memory, and serves others meanwhile.
 func TestHostileCharts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts bellbuoy")

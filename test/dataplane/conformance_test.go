@@ -7,8 +7,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The OCI conformance program counts the same through bellbuoy as against the registry itself. That alone proves nothing: with a Location
-// that leads around bellbuoy it passes as well. So every request that reached the registry has to be one that bellbuoy carried.
+// The OCI conformance program counts the same through bellbuoy as against the registry itself. That
+// alone proves nothing: with a Location that leads around bellbuoy it passes as well. So every
+// request that reached the registry has to be one that bellbuoy carried.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -1,5 +1,6 @@
 // Package dataplane tests the data plane of bellbuoy as a process: what its sockets do with what
-// clients, load balancers, operators and attackers send there. Events are the subject of test/events.
+// clients, load balancers, operators and attackers send there. Events are the subject of
+// test/events.
 //
 //	wire_test.go         requests that could be read in two ways, byte for byte, at the real registry
 //	frames_test.go       the same frame by frame over HTTP/2

@@ -11,8 +11,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// floods are what one client can do to HTTP/2 with little effort. Each gets a connection and does its worst until it is cut off, or has done all
-// that it wanted; it leaves the connection open. cut tells that it has to be cut off.
+// floods are what one client can do to HTTP/2 with little effort. Each gets a connection and does
+// its worst until it is cut off, or has done all that it wanted; it leaves the connection open. cut
+// tells that it has to be cut off.
 var floods = []struct {
 	name string
 	cut  bool
@@ -118,8 +119,9 @@ var floods = []struct {
 	}},
 }
 
-// TestFloods lets clients do their worst over HTTP/2, one kind after the other. Memory and goroutines stay bounded, others are served meanwhile,
-// and what was the flood's is gone soon, although its connection stays open.
+// TestFloods lets clients do their worst over HTTP/2, one kind after the other. Memory and
+// goroutines stay bounded, others are served meanwhile, and what was the flood's is gone soon,
+// although its connection stays open.
 func TestFloods(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -184,7 +186,8 @@ func (c *h2) ping() error {
 	return nil
 }
 
-// atRest waits until goroutines and descriptors are what they were, and no request is under way. closing closes what is kept for the next.
+// atRest waits until goroutines and descriptors are what they were, and no request is under way.
+// closing closes what is kept for the next.
 func atRest(t *testing.T, b *harness.Buoy, closing func(), goroutines, descriptors float64) {
 	t.Helper()
 	if !harness.Eventually(2*soon, func() bool {

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// An h2 is a client's end of an HTTP/2 connection on which anything can be said, frame by frame. What comes back is read as it comes.
+// An h2 is a client's end of an HTTP/2 connection on which anything can be said, frame by frame.
+// What comes back is read as it comes.
 type h2 struct {
 	*http2.Framer // for writing; in batches until flush
 
@@ -147,7 +148,8 @@ func (c *h2) hear(f http2.Frame) {
 	}
 }
 
-// outcome is how a stream ended: a status, what it was reset with, or what the connection ended with.
+// outcome is how a stream ended: a status, what it was reset with, or what the connection ended
+// with.
 func (c *h2) outcome(stream uint32) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,8 +16,9 @@ import (
 // refused are the ways of an HTTP/2 server to want nothing of a request.
 const refused = "400 RST GOAWAY closed"
 
-// TestRawFrames is TestRawRequests over HTTP/2: what could be read in two ways ends in an error, or arrives as exactly one well-formed request that
-// means what bellbuoy took it for. Wherever only the stream was at fault, the connection goes on.
+// TestRawFrames is TestRawRequests over HTTP/2: what could be read in two ways ends in an error, or
+// arrives as exactly one well-formed request that means what bellbuoy took it for. Wherever only
+// the stream was at fault, the connection goes on.
 func TestRawFrames(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
@@ -185,8 +186,8 @@ func TestRawFrames(t *testing.T) {
 	sound(t, b)
 }
 
-// TestBrokenFrames breaks the rules of the connection itself: it ends, or the stream does, with the code that the standard has for that, and
-// nothing arrives but what was a whole request.
+// TestBrokenFrames breaks the rules of the connection itself: it ends, or the stream does, with the
+// code that the standard has for that, and nothing arrives but what was a whole request.
 func TestBrokenFrames(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})

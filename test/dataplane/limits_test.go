@@ -65,8 +65,9 @@ func (u *tiresome) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestNothingIsLeftBehind meets bellbuoy with a crowd of clients and upstreams that are slow, silent or gone, in every phase of a request. All are
-// cut in time; memory stays bounded meanwhile, and goroutines and descriptors return to what they were.
+// TestNothingIsLeftBehind meets bellbuoy with a crowd of clients and upstreams that are slow,
+// silent or gone, in every phase of a request. All are cut in time; memory stays bounded meanwhile,
+// and goroutines and descriptors return to what they were.
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -162,7 +163,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// await is how a tiresome client ends: it waits until it is cut, takes nothing that comes, goes at once or resets.
+// await is how a tiresome client ends: it waits until it is cut, takes nothing that comes, goes at
+// once or resets.
 func await(c io.Reader, raw *net.TCPConn, i int) {
 	switch i % 5 {
 	case 0, 1:

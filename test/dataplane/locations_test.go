@@ -9,7 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A Location that names the upstream comes back through bellbuoy; one that names a storage elsewhere stays.
+// A Location that names the upstream comes back through bellbuoy; one that names a storage
+// elsewhere stays.
 func TestLocations(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
@@ -29,7 +30,8 @@ func TestLocations(t *testing.T) {
 	}
 }
 
-// What an upstream answers arrives unchanged: odd statuses, many headers, trailers of its own, no length.
+// What an upstream answers arrives unchanged: odd statuses, many headers, trailers of its own, no
+// length.
 func TestAnswersAreUnchanged(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

@@ -44,7 +44,8 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 }
 
-// A request's id, its own or a new one, is the same at the registry, in the log and in the event. W3C trace headers pass.
+// A request's id, its own or a new one, is the same at the registry, in the log and in the event.
+// W3C trace headers pass.
 func TestRequestIDs(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -112,7 +113,8 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// However odd the methods, paths, hosts, user agents and names that come, the number of series stays what it was.
+// However odd the methods, paths, hosts, user agents and names that come, the number of series
+// stays what it was.
 func TestMetricsAreBounded(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})

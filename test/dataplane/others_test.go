@@ -21,7 +21,8 @@ type other struct {
 	lists []string // paths whose answers say what stands there
 }
 
-// standing is everything that stands at an upstream: the files of its storage, and what its lists say.
+// standing is everything that stands at an upstream: the files of its storage, and what its lists
+// say.
 func (o other) standing(t *testing.T) string {
 	t.Helper()
 	var all []string

@@ -14,7 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// haproxy starts one with a backend of the given lines, and returns its address. more are lines of its frontend.
+// haproxy starts one with a backend of the given lines, and returns its address. more are lines of
+// its frontend.
 func haproxy(t *testing.T, backend string, more ...string) (address string) {
 	t.Helper()
 	address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))

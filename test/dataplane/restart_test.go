@@ -41,7 +41,8 @@ func activate(fd int, argv []string) error {
 	return syscall.Exec(argv[0], argv, append(os.Environ(), fmt.Sprintf("LISTEN_PID=%d", os.Getpid()), "LISTEN_FDS=1", "LISTEN_FDNAMES=proxy"))
 }
 
-// heldSocket listens without accepting, as systemd does for a socket unit. Processes that are started inherit it.
+// heldSocket listens without accepting, as systemd does for a socket unit. Processes that are
+// started inherit it.
 func heldSocket(t *testing.T) (port, fd int) {
 	t.Helper()
 	port = harness.FreePort(t)
@@ -89,7 +90,8 @@ func (h *halves) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// SIGTERM with 200 transfers under way: no connection is accepted any more, and each transfer comes to its end.
+// SIGTERM with 200 transfers under way: no connection is accepted any more, and each transfer comes
+// to its end.
 func TestStopFinishesTransfers(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -181,7 +183,8 @@ func TestStopCutsAtLast(t *testing.T) {
 	done.Wait()
 }
 
-// With a socket that systemd holds, a restart on SQLite costs no request, whether its connection is new or was kept.
+// With a socket that systemd holds, a restart on SQLite costs no request, whether its connection is
+// new or was kept.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -207,7 +210,8 @@ func TestSocketActivation(t *testing.T) {
 	sound(t, b)
 }
 
-// Two replicas behind HAProxy, which asks /readyz, are replaced one after the other: no request fails, and every push is told of.
+// Two replicas behind HAProxy, which asks /readyz, are replaced one after the other: no request
+// fails, and every push is told of.
 func TestRollingUpdate(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)

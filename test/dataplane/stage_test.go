@@ -18,7 +18,8 @@ const soon = time.Minute // far more than anything takes, also on a busy machine
 // nowhere is a webhook that nobody listens to: this package is not about events.
 const nowhere = "webhooks: [{name: none, url: \"http://127.0.0.1:9/\", enabled: false}]\n"
 
-// front starts bellbuoy in front of an upstream; more are settings of the upstream, each with its comma.
+// front starts bellbuoy in front of an upstream; more are settings of the upstream, each with its
+// comma.
 func front(t *testing.T, upstream, config string, more ...string) *harness.Buoy {
 	t.Helper()
 	return harness.Bellbuoy(t, config+"upstreams: [{type: registry, url: "+upstream+strings.Join(more, "")+"}]\n"+nowhere)
@@ -35,7 +36,8 @@ func sound(t *testing.T, b *harness.Buoy) {
 	}
 }
 
-// talk sends bytes on a new connection and returns all that comes back until the other side closes, or within a time.
+// talk sends bytes on a new connection and returns all that comes back until the other side closes,
+// or within a time.
 func talk(t testing.TB, host, request string, within time.Duration) string {
 	t.Helper()
 	c, err := net.Dial("tcp", host)
@@ -49,7 +51,8 @@ func talk(t testing.TB, host, request string, within time.Duration) string {
 	return string(b)
 }
 
-// overhear is talk on a connection that stays open: it returns what has come when nothing more comes for a while.
+// overhear is talk on a connection that stays open: it returns what has come when nothing more
+// comes for a while.
 func overhear(t testing.TB, host, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", host)

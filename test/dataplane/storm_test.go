@@ -18,7 +18,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Reloads one after the other, new settings and new certificates in the middle of handshakes and of transfers: no client sees any of it.
+// Reloads one after the other, new settings and new certificates in the middle of handshakes and of
+// transfers: no client sees any of it.
 func TestReloadStorm(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)

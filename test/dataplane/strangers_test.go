@@ -18,8 +18,9 @@ import (
 	"time"
 )
 
-// What strangers do that costs them little. The registry lets nobody into closed/, and anybody into open/. Each gets its clients, and the address
-// of bellbuoy; what it leaves open is closed when the test ends.
+// What strangers do that costs them little. The registry lets nobody into closed/, and anybody into
+// open/. Each gets its clients, and the address of bellbuoy; what it leaves open is closed when the
+// test ends.
 var strangers = []struct {
 	name string
 	do   func(t *testing.T, c *http.Client, host string)
@@ -66,7 +67,8 @@ var strangers = []struct {
 	}},
 }
 
-// TestStrangers: what a stranger sends costs bellbuoy neither memory nor disk, and others are served meanwhile.
+// TestStrangers: what a stranger sends costs bellbuoy neither memory nor disk, and others are
+// served meanwhile.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	up := httptest.NewServer(http.HandlerFunc(openToAnybody))

@@ -63,8 +63,8 @@ func newTap(t testing.TB, upstream string) *tap {
 	return p
 }
 
-// take returns the clients' requests that arrived since the last call; bellbuoy's own questions are left out. What is not a sequence of
-// well-formed requests fails the test.
+// take returns the clients' requests that arrived since the last call; bellbuoy's own questions are
+// left out. What is not a sequence of well-formed requests fails the test.
 func (p *tap) take(t testing.TB) (all []arrived) {
 	t.Helper()
 	harness.Eventually(soon, p.whole)
@@ -93,7 +93,7 @@ func (p *tap) take(t testing.TB) (all []arrived) {
 	return all
 }
 
-// whole tells whether no request is under way.
+// whole reports whether no request is under way.
 func (p *tap) whole() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,7 +18,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A virtual host passes requests on to a registry. It counts those that bellbuoy carried, and those that it did not.
+// A virtual host passes requests on to a registry. It counts those that bellbuoy carried, and those
+// that it did not.
 type virtualHost struct {
 	URL  string
 	Host string
@@ -82,7 +83,8 @@ const (
 	inFront      place = "in front"
 )
 
-// stand starts bellbuoy in front of a virtual host, with TLS ending at a place, and returns where clients go.
+// stand starts bellbuoy in front of a virtual host, with TLS ending at a place, and returns where
+// clients go.
 func stand(t *testing.T, a *authority.Authority, where place, v *virtualHost, config string) (b *harness.Buoy, address string) {
 	t.Helper()
 	upstream := ""
@@ -106,8 +108,9 @@ func stand(t *testing.T, a *authority.Authority, where place, v *virtualHost, co
 	return b, b.Host
 }
 
-// TestClientsOverTLS pushes and pulls with every client, with TLS ending in each place, at upstreams that believe forwarding headers and at those
-// that know their own name only. No byte goes around bellbuoy.
+// TestClientsOverTLS pushes and pulls with every client, with TLS ending in each place, at
+// upstreams that believe forwarding headers and at those that know their own name only. No byte
+// goes around bellbuoy.
 func TestClientsOverTLS(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -250,7 +253,8 @@ func (p player) same(a harness.Artifact, layout string) {
 	}
 }
 
-// The conformance program counts the same over each protocol as at the registry itself, and bellbuoy carries each of its requests.
+// The conformance program counts the same over each protocol as at the registry itself, and
+// bellbuoy carries each of its requests.
 func TestConformanceOverTLS(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)

@@ -16,7 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// callers are who has asked an upstream with TLS: names and serial numbers of certificates, and the server's name that was asked for.
+// callers are who has asked an upstream with TLS: names and serial numbers of certificates, and the
+// server's name that was asked for.
 type callers struct {
 	mu   sync.Mutex
 	seen []string
@@ -57,8 +58,9 @@ func newSecureUpstream(t *testing.T, a *authority.Authority, registry string) (a
 	return strings.TrimPrefix(srv.URL, "https://"), k
 }
 
-// An upstream with TLS is asked for by its configured name, must have a certificate of the configured CA, and is shown bellbuoy's own, also by
-// bellbuoy's own questions. New files of that are used without a restart.
+// An upstream with TLS is asked for by its configured name, must have a certificate of the
+// configured CA, and is shown bellbuoy's own, also by bellbuoy's own questions. New files of that
+// are used without a restart.
 func TestUpstreamOverTLS(t *testing.T) {
 	t.Parallel()
 	a, stranger := authority.New(t), authority.New(t)
@@ -103,7 +105,8 @@ func TestUpstreamOverTLS(t *testing.T) {
 	sound(t, b)
 }
 
-// Another client_ca_file counts at once: who had a certificate of the old CA is refused, also where his session could be resumed.
+// Another client_ca_file counts at once: who had a certificate of the old CA is refused, also where
+// his session could be resumed.
 func TestClientCAChanges(t *testing.T) {
 	t.Parallel()
 	a, other := authority.New(t), authority.New(t)

@@ -10,8 +10,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestRawRequests sends what could be read in two ways, and behind it on the same connection a plain request. Each ends in an error, or arrives
-// as exactly one well-formed request that means what bellbuoy took it for; and the plain one is answered with its own answer, or not at all.
+// TestRawRequests sends what could be read in two ways, and behind it on the same connection a
+// plain request. Each ends in an error, or arrives as exactly one well-formed request that means
+// what bellbuoy took it for; and the plain one is answered with its own answer, or not at all.
 func TestRawRequests(t *testing.T) {
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 	p := newTap(t, registry.URL)

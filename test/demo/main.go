@@ -1,7 +1,8 @@
-// Command demo shows bellbuoy at work with real parts, on free ports of this machine and without leaving anything behind but the
-// cache of programs that it has built: a registry and a ChartMuseum with bellbuoy in front of them, an image and a chart that
-// crane and helm push, pull and delete, and every webhook as it arrives. It then keeps running for trying things by hand; with
-// -once it exits, and fails where a webhook is missing.
+// Command demo shows bellbuoy at work with real parts, on free ports of this machine and without
+// leaving anything behind but the cache of programs that it has built: a registry and a ChartMuseum
+// with bellbuoy in front of them, an image and a chart that crane and helm push, pull and delete,
+// and every webhook as it arrives. It then keeps running for trying things by hand; with -once it
+// exits, and fails where a webhook is missing.
 package main
 
 import (

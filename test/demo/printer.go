@@ -80,8 +80,8 @@ func describe(body []byte, latency string) (text, what string) {
 	return headline + "\n" + indent(pretty.String()) + "\n", what
 }
 
-// latency is the time from the event to the arrival of its webhook: a webhook-id begins with the event's id, a UUID of version 7,
-// which begins with the event's time.
+// latency is the time from the event to the arrival of its webhook: a webhook-id begins with the
+// event's id, a UUID of version 7, which begins with the event's time.
 func latency(webhookID string, arrived time.Time) string {
 	const idLength = 36
 	if len(webhookID) < idLength {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestMutedAccessories: with detection.accessories: false a signature's push, pull and delete are told to nobody, an image's are.
+// TestMutedAccessories: with detection.accessories: false a signature's push, pull and delete are
+// told to nobody, an image's are.
 func TestMutedAccessories(t *testing.T) {
 	t.Parallel()
 	s := raise(t, "anonymous", "detection: {accessories: false}\n")

@@ -43,8 +43,9 @@ func chartYAML(name, version string) string {
 	return "apiVersion: v2\nname: " + name + "\nversion: " + version + "\n"
 }
 
-// TestChartForms: what curl uploads in forms, with every flag of ChartMuseum that moves paths or renames fields, and archives that other tools than helm
-// have packed. What ChartMuseum stores is an event, and nothing else is.
+// TestChartForms: what curl uploads in forms, with every flag of ChartMuseum that moves paths or
+// renames fields, and archives that other tools than helm have packed. What ChartMuseum stores is
+// an event, and nothing else is.
 func TestChartForms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a real ChartMuseum")
@@ -174,7 +175,8 @@ func (c *charts) settle() {
 	}
 }
 
-// TestStaticCharts: helm pulls from a directory of files, whose archives lie beside its index.yaml, through nginx's kind of answers too.
+// TestStaticCharts: helm pulls from a directory of files, whose archives lie beside its index.yaml,
+// through nginx's kind of answers too.
 func TestStaticCharts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs helm")

@@ -11,7 +11,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestCharts: ChartMuseum at every depth: names that can be split in two ways, what stood there before bellbuoy came, and helm.
+// TestCharts: ChartMuseum at every depth: names that can be split in two ways, what stood there
+// before bellbuoy came, and helm.
 func TestCharts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a real ChartMuseum")

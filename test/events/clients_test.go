@@ -16,7 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A client that hangs up after its last byte has pushed: the registry has it, and so has the event. One that hangs up before has not.
+// A client that hangs up after its last byte has pushed: the registry has it, and so has the event.
+// One that hangs up before has not.
 func TestClientHangsUp(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -59,7 +60,8 @@ func TestClientHangsUp(t *testing.T) {
 	s.End()
 }
 
-// Who did it: the name of a token that the registry accepted, the Basic name that it checked; a name that nobody asked for is only claimed.
+// Who did it: the name of a token that the registry accepted, the Basic name that it checked; a
+// name that nobody asked for is only claimed.
 func TestOperators(t *testing.T) {
 	t.Parallel()
 	t.Run("claimed", func(t *testing.T) {

@@ -29,7 +29,8 @@ func (sc *script) call(address, agent string) *caller {
 	return call(sc.t, sc.buoy.ProxyURL, address, agent)
 }
 
-// twoClientsOneAddress: one HEADs a tag, the other another; each then reads by digest and means its own.
+// twoClientsOneAddress: one HEADs a tag, the other another; each then reads by digest and means its
+// own.
 func twoClientsOneAddress(s *script) {
 	one, two := image(), image()
 	s.seed("app:v1", one)
@@ -86,7 +87,8 @@ func twoTagsOfOneDigest(s *script) {
 	s.tells("pull", "app:v2", string(one.Digest))
 }
 
-// pushAndPullInterleaved: one client pushes an index while another pulls its children's images and what stood there before.
+// pushAndPullInterleaved: one client pushes an index while another pulls its children's images and
+// what stood there before.
 func pushAndPullInterleaved(s *script) {
 	old, many := image(), multi()
 	s.seed("app:v1", old)
@@ -128,7 +130,8 @@ func twoPushesInterleaved(s *script) {
 	s.tells("push", "app:v2", string(two.Digest))
 }
 
-// nodesBehindNAT: a hundred nodes with one address and one user agent pull the same image within a second. Each fetches the layers.
+// nodesBehindNAT: a hundred nodes with one address and one user agent pull the same image within a
+// second. Each fetches the layers.
 func nodesBehindNAT(s *script) {
 	many := multi()
 	s.seed("many:v1", many)
@@ -165,7 +168,8 @@ func (sc *script) crowd(n int, a harness.Artifact, address func(int) string) {
 	all.Wait()
 }
 
-// pullAfterTheTagMoved: a HEAD's tag belongs to the digest that it showed, wherever the tag stands by now.
+// pullAfterTheTagMoved: a HEAD's tag belongs to the digest that it showed, wherever the tag stands
+// by now.
 func pullAfterTheTagMoved(s *script) {
 	one, two := image(), image()
 	s.seed("app:v1", one)

@@ -21,7 +21,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A fake answers as a registry of another make does, in front of distribution. It notes what came to it around bellbuoy.
+// A fake answers as a registry of another make does, in front of distribution. It notes what came
+// to it around bellbuoy.
 type fake struct {
 	*httputil.ReverseProxy
 	base string // the path below which its API lies
@@ -81,7 +82,8 @@ func (m *fake) moved(prefix string) {
 	}
 }
 
-// raiseAt puts bellbuoy in front of an upstream; more are further settings of that, upstreams are further ones.
+// raiseAt puts bellbuoy in front of an upstream; more are further settings of that, upstreams are
+// further ones.
 func raiseAt(t *testing.T, login, address, more, config string) *stage {
 	t.Helper()
 	s := &stage{login: login, hooks: harness.NewReceiver(t)}
@@ -129,7 +131,8 @@ func (s *stage) pushedAndPulled(t *testing.T, operator string) {
 	}
 }
 
-// A registry below a path, which names its places absolutely and by its own name: Artifactory, Nexus.
+// A registry below a path, which names its places absolutely and by its own name: Artifactory,
+// Nexus.
 func TestRegistryBelowAPath(t *testing.T) {
 	for _, host := range []string{"client", "upstream"} {
 		t.Run(host, func(t *testing.T) {
@@ -151,8 +154,8 @@ func TestRegistryBelowAPath(t *testing.T) {
 	}
 }
 
-// A registry whose uploads and downloads lie outside of /v2/, at the same name: Google's. Beside a ChartMuseum these paths must be
-// named; where they are not, bellbuoy says so.
+// A registry whose uploads and downloads lie outside of /v2/, at the same name: Google's. Beside a
+// ChartMuseum these paths must be named; where they are not, bellbuoy says so.
 func TestUploadsOutsideOfTheAPI(t *testing.T) {
 	const uploads, downloads = "/artifacts-uploads", "/artifacts-downloads"
 	google := func(m *fake, w http.ResponseWriter, r *http.Request) bool {
@@ -198,7 +201,8 @@ func TestUploadsOutsideOfTheAPI(t *testing.T) {
 	})
 }
 
-// Opaque tokens (GHCR, olareg): the login that fetched one through bellbuoy is the operator. GHCR refuses every DELETE.
+// Opaque tokens (GHCR, olareg): the login that fetched one through bellbuoy is the operator. GHCR
+// refuses every DELETE.
 func TestOpaqueTokens(t *testing.T) {
 	for name, lenient := range map[string]bool{"a strict token server": false, "one that asks nobody": true} {
 		t.Run(name, func(t *testing.T) {
@@ -258,7 +262,8 @@ func TestNoDigestOnGet(t *testing.T) {
 	raiseAt(t, "basic", address, "", "").pushedAndPulled(t, user)
 }
 
-// Reads are open and writes need a login: nginx's limit_except, zot's anonymousPolicy, Nexus, Artifactory.
+// Reads are open and writes need a login: nginx's limit_except, zot's anonymousPolicy, Nexus,
+// Artifactory.
 func TestReadsOpenWritesByLogin(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
@@ -327,8 +332,8 @@ http {
 	}
 }
 
-// The token server is at the registry's public name, behind the same nginx (Harbor's layout): bellbuoy's own questions ask it at the
-// upstream, as the public name leads to bellbuoy itself.
+// The token server is at the registry's public name, behind the same nginx (Harbor's layout):
+// bellbuoy's own questions ask it at the upstream, as the public name leads to bellbuoy itself.
 func TestTokenServerAtThePublicName(t *testing.T) {
 	t.Parallel()
 	mint := harness.NewTokenServer(t, harness.TokenOptions{Users: map[string]string{user: password}})
@@ -348,7 +353,8 @@ func TestTokenServerAtThePublicName(t *testing.T) {
 	s.keepsSecrets(t)
 }
 
-// Where there is no catalog (GHCR, ECR, GAR, olareg) index says what to do, and where nobody answers it fails at once.
+// Where there is no catalog (GHCR, ECR, GAR, olareg) index says what to do, and where nobody
+// answers it fails at once.
 func TestIndexWithoutCatalog(t *testing.T) {
 	t.Parallel()
 	_, address := newFake(t, "", func(_ *fake, w http.ResponseWriter, r *http.Request) bool {

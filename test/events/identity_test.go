@@ -14,7 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestIdentity: the name that an event carries is one that something vouches for; any other is claimed only.
+// TestIdentity: the name that an event carries is one that something vouches for; any other is
+// claimed only.
 func TestIdentity(t *testing.T) {
 	mint := harness.NewTokenServer(t, harness.TokenOptions{Claims: map[string]any{"email": "alice@example.com"}})
 	forger := harness.NewTokenServer(t, harness.TokenOptions{})

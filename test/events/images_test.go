@@ -8,7 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Images with the clients that move them, at an anonymous registry and at one that asks for a login.
+// Images with the clients that move them, at an anonymous registry and at one that asks for a
+// login.
 func TestImages(t *testing.T) {
 	t.Parallel()
 	for name, l := range map[string]harness.Login{"anonymous": {}, "htpasswd": {User: "ann", Password: "pw"}} {
@@ -141,7 +142,8 @@ func playOras(s *harness.Stage, l harness.Login) {
 	attach(s, l, env, plainHTTP)
 }
 
-// attach attaches a file to an image: an accessory of its own kind, and bookkeeping where the registry has no referrers API.
+// attach attaches a file to an image: an accessory of its own kind, and bookkeeping where the
+// registry has no referrers API.
 func attach(s *harness.Stage, l harness.Login, env, plainHTTP []string) {
 	repo, image := "oras/subject", harness.NewImage(harness.ImageOptions{})
 	harness.Push(s, s.Buoy.ProxyURL, repo, "v1", image, l.Header()...)

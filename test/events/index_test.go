@@ -20,8 +20,9 @@ var repositories = func() (names []string) {
 	return append(names, "seen/app")
 }()
 
-// TestIndex: what stood there before bellbuoy came is known after `bellbuoy index`: every tag of a deleted digest, what a moved tag
-// stood on, that a push changed nothing. Indexing itself is told to nobody.
+// TestIndex: what stood there before bellbuoy came is known after `bellbuoy index`: every tag of a
+// deleted digest, what a moved tag stood on, that a push changed nothing. Indexing itself is told
+// to nobody.
 func TestIndex(t *testing.T) {
 	for _, login := range logins {
 		for _, heads := range []bool{false, true} {

@@ -8,7 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Charts with the clients that move them, at a ChartMuseum for one and at one with tenants and a login.
+// Charts with the clients that move them, at a ChartMuseum for one and at one with tenants and a
+// login.
 func TestChartClients(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

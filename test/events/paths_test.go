@@ -28,8 +28,8 @@ func TestConfusingNames(t *testing.T) {
 	s.End()
 }
 
-// Paths in odd spellings: bellbuoy forwards what came, and understands what the registry understands. Only a write with a name that is too long for any
-// registry is answered by itself.
+// Paths in odd spellings: bellbuoy forwards what came, and understands what the registry
+// understands. Only a write with a name that is too long for any registry is answered by itself.
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -82,8 +82,8 @@ func odd(t *testing.T, method, base, path string, a harness.Artifact) int {
 	return resp.StatusCode
 }
 
-// Who may name the host that payloads show: nobody where external_url says it; else the Host where it is one of hosts, or a loopback
-// client's that comes through nobody.
+// Who may name the host that payloads show: nobody where external_url says it; else the Host where
+// it is one of hosts, or a loopback client's that comes through nobody.
 func TestForgedHost(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true}), harness.NewReceiver(t)

@@ -57,7 +57,8 @@ var pushers = map[string]pusher{
 // sized is an image of one layer of so many bytes, and less than 2 KiB besides.
 func sized(n int) harness.Artifact { return harness.NewImage(harness.ImageOptions{LayerSize: n}) }
 
-// useUp fills a project over its level and its limit, with what costs nothing in between, and empties it.
+// useUp fills a project over its level and its limit, with what costs nothing in between, and
+// empties it.
 func (p pusher) useUp(s *script) {
 	half, more, over := sized(20_000), sized(15_000), harness.NewIndex(sized(3_000), sized(3_000))
 	p.push(s, half, "app:v1")
@@ -82,8 +83,8 @@ func (p pusher) useUp(s *script) {
 	s.tells("quota_exceed", "app:v3", string(more.Digest))
 }
 
-// TestQuota: what real clients push, tag, mount and delete in a project is its usage, by a recount of the registry's own storage,
-// and each level that it crosses is told once.
+// TestQuota: what real clients push, tag, mount and delete in a project is its usage, by a recount
+// of the registry's own storage, and each level that it crosses is told once.
 func TestQuota(t *testing.T) {
 	s := raise(t, "anonymous", quotas)
 	var parts []part
@@ -148,7 +149,8 @@ func (s *stage) revisions(t *testing.T, repository string) (digests []string) {
 	return digests
 }
 
-// storedBytes are the bytes of the manifests of a project, and of the blobs that they name, in the registry's storage.
+// storedBytes are the bytes of the manifests of a project, and of the blobs that they name, in the
+// registry's storage.
 func (s *stage) storedBytes(t *testing.T, project string) (sum int64) {
 	t.Helper()
 	repositories, err := filepath.Glob(filepath.Join(s.registry.Dir, "docker/registry/v2/repositories", project, "*"))
@@ -184,7 +186,8 @@ func (s *stage) storedBytes(t *testing.T, project string) (sum int64) {
 	return sum
 }
 
-// TestRefusedForAQuota: an upstream that refuses a push as Harbor does is told once for each push, however often its client tries.
+// TestRefusedForAQuota: an upstream that refuses a push as Harbor does is told once for each push,
+// however often its client tries.
 func TestRefusedForAQuota(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")

@@ -15,7 +15,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Every way of saying who calls: Authorization verbatim, headers, Standard Webhooks' signatures with two secrets, GitHub's and GitLab's.
+// Every way of saying who calls: Authorization verbatim, headers, Standard Webhooks' signatures
+// with two secrets, GitHub's and GitLab's.
 func TestSignatures(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)

@@ -12,8 +12,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestOtherRegistries runs clients against registries that do some things in another way: distribution 2.8 refuses to delete a tag
-// with 400, go-containerregistry's has no referrers API and no upload that it checks.
+// TestOtherRegistries runs clients against registries that do some things in another way:
+// distribution 2.8 refuses to delete a tag with 400, go-containerregistry's has no referrers API
+// and no upload that it checks.
 func TestOtherRegistries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")
@@ -103,7 +104,8 @@ func orasHalf(s *script) {
 	s.tells("delete", "app:v1,v2", string(one.Digest))
 }
 
-// attested: what buildx builds is an index with an attestation beside the image, which has the image for its subject.
+// attested: what buildx builds is an index with an attestation beside the image, which has the
+// image for its subject.
 func attested(s *script) {
 	img := harness.NewImage(harness.ImageOptions{Layers: 2})
 	index := func() harness.Artifact {

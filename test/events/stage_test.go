@@ -22,7 +22,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestMain lets more tests run at once than there are processors: nearly all of their time is waiting.
+// TestMain lets more tests run at once than there are processors: nearly all of their time is
+// waiting.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
@@ -88,7 +89,8 @@ func raise(t *testing.T, login, more string) *stage {
 	return raiseWith(t, login, false, more)
 }
 
-// raiseWith is raise; with credentials bellbuoy has a login of its own at the registry, and the token server is a host of its own.
+// raiseWith is raise; with credentials bellbuoy has a login of its own at the registry, and the
+// token server is a host of its own.
 func raiseWith(t *testing.T, login string, credentials bool, more string) *stage {
 	t.Helper()
 	if testing.Short() {
@@ -169,7 +171,8 @@ func (s *stage) webhook(options string) string {
 	return fmt.Sprintf("webhooks: [{name: all, url: %s, %s}]\n", s.hooks.URL("/all"), options)
 }
 
-// A script is what a client does, in repositories below its own name, and what bellbuoy must tell of it.
+// A script is what a client does, in repositories below its own name, and what bellbuoy must tell
+// of it.
 type script struct {
 	*stage
 	t    *testing.T
@@ -180,7 +183,8 @@ type script struct {
 	want []string
 }
 
-// script begins one. Its environment holds the login for the registry, in every file where clients look for it.
+// script begins one. Its environment holds the login for the registry, in every file where clients
+// look for it.
 func (s *stage) script(t *testing.T, name string, env ...string) *script {
 	t.Helper()
 	sc := &script{stage: s, t: t, name: name, env: harness.Env(t, env...)}
@@ -225,7 +229,8 @@ func (sc *script) file(name, content string) string {
 	return path
 }
 
-// ref is how the client names something: repository:tag or repository@digest below the script's own name.
+// ref is how the client names something: repository:tag or repository@digest below the script's own
+// name.
 func (sc *script) ref(what string) string { return sc.buoy.Host + "/" + sc.name + "/" + what }
 
 func (sc *script) run(client string, args ...string) string {
@@ -245,7 +250,8 @@ func (sc *script) digest(what string) string {
 	return strings.TrimSpace(sc.run("crane", "digest", "--insecure", sc.direct+"/"+sc.name+"/"+what))
 }
 
-// tells says what bellbuoy must tell: verb, repository and tags ("app:v1,v2", "app:" for none), digest.
+// tells says what bellbuoy must tell: verb, repository and tags ("app:v1,v2", "app:" for none),
+// digest.
 func (sc *script) tells(verb, what, digest string) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
@@ -331,7 +337,8 @@ func (s *stage) play(t *testing.T, parts []part) {
 	}
 }
 
-// settle waits until all is told that the scripts wait for, and in any case for longer than any wait of bellbuoy's.
+// settle waits until all is told that the scripts wait for, and in any case for longer than any
+// wait of bellbuoy's.
 func (s *stage) settle(t *testing.T, played []*script) {
 	t.Helper()
 	time.Sleep(quiet + 2*time.Second)

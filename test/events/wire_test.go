@@ -12,7 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A caller is a client made by hand: as many connections as it has transports, from the address and with the name that it wants.
+// A caller is a client made by hand: as many connections as it has transports, from the address and
+// with the name that it wants.
 type caller struct {
 	t      *testing.T
 	base   string // scheme://host:port of bellbuoy

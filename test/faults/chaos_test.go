@@ -33,7 +33,8 @@ func length(t *testing.T) time.Duration {
 	return d / 2
 }
 
-// TestMain lets more tests wait side by side than there are processors: most of what they do is waiting.
+// TestMain lets more tests wait side by side than there are processors: most of what they do is
+// waiting.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
@@ -78,7 +79,8 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// config is bellbuoy's. It refuses what it cannot keep, so that its promise holds whatever happens to the disk.
+// config is bellbuoy's. It refuses what it cannot keep, so that its promise holds whatever happens
+// to the disk.
 func (s *scene) config(more string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "log: {level: warn}\nlimits: {write_timeout: 700ms, upstream_connect: 1s}\nstore: {on_failure: refuse}\n%s\nupstreams:\n", more)
@@ -96,7 +98,8 @@ func (s *scene) config(more string) string {
 	return b.String()
 }
 
-// patient is a schedule that no run of bad luck comes to the end of, nor a circuit that stays open for minutes.
+// patient is a schedule that no run of bad luck comes to the end of, nor a circuit that stays open
+// for minutes.
 var patient = "[0s" + strings.Repeat(", 100ms", 5) + strings.Repeat(", 500ms", 54) + strings.Repeat(", 5m", 40) + "]"
 
 // launch starts one bellbuoy.
@@ -107,7 +110,8 @@ func (s *scene) launch(opts harness.BuoyOptions, more string) *keeper {
 	return k
 }
 
-// play lets the workers work for a while, with everything failing around them, and then lets everything come to rest.
+// play lets the workers work for a while, with everything failing around them, and then lets
+// everything come to rest.
 func (s *scene) play(d time.Duration, troubles ...func(context.Context)) {
 	seed := rand.Uint64()
 	s.t.Logf("seed %d, %v", seed, d)
@@ -235,7 +239,8 @@ func (s *scene) verify() {
 	}
 	t.Logf("bellbuoy killed %d times, upstreams %d, database %d; disk filled %d times, clock set %d times", s.kills(), s.upstreamKills.Load(), s.databaseKills.Load(), s.diskFills.Load(), shifts)
 	t.Logf("%v", sum)
-	// Twice comes what was on its way when bellbuoy was killed. On a busy machine, or in a short run, that is much of what there was.
+	// Twice comes what was on its way when bellbuoy was killed. On a busy machine, or in a short
+	// run, that is much of what there was.
 	unsure := 16 * int(s.kills()+s.databaseKills.Load()+s.diskFills.Load())
 	if sum.share() >= 2 && sum.duplicates > unsure {
 		t.Errorf("%.2f %% of the webhooks came twice, %d", sum.share(), sum.duplicates)

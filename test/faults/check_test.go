@@ -90,9 +90,10 @@ func checkDeed(t *testing.T, name string, d *deed, told int, done truth, f *figu
 	}
 }
 
-// checkRecorded: of two things that the same client did at the same place, the first acknowledged before the second began, the first is recorded first.
-// sequence is the place of each event in bellbuoy's order, by its id. What was acknowledged while the store failed (around the outages) is recorded when it
-// is back, which with several replicas may be after the next one.
+// checkRecorded: of two things that the same client did at the same place, the first acknowledged
+// before the second began, the first is recorded first. sequence is the place of each event in
+// bellbuoy's order, by its id. What was acknowledged while the store failed (around the outages) is
+// recorded when it is back, which with several replicas may be after the next one.
 func checkRecorded(t *testing.T, all []*deed, arrived []arrival, sequence map[string]int64, outages []time.Time) (pairs int) {
 	t.Helper()
 	first := map[string]int64{}

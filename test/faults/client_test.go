@@ -81,7 +81,8 @@ func (w *wire) request(ctx context.Context, method, host, path string, header ht
 	return resp.StatusCode, nil
 }
 
-// A worker is a client with repositories and charts of its own, in which it does one thing after the other.
+// A worker is a client with repositories and charts of its own, in which it does one thing after
+// the other.
 type worker struct {
 	t      *testing.T
 	number int
@@ -250,7 +251,7 @@ func (c *worker) settleIn(r *repository, d *deed, unknown bool) {
 	}
 }
 
-// pause waits, and tells whether ctx still goes on.
+// pause waits, and reports whether ctx still goes on.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -260,7 +261,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// stock puts the blobs of an image where a real registry wants to find them before it takes a manifest.
+// stock puts the blobs of an image where a real registry wants to find them before it takes a
+// manifest.
 func stock(t *testing.T, base, repository string, a harness.Artifact) {
 	t.Helper()
 	for _, blob := range append([]v1.Descriptor{a.Config}, a.Layers...) {

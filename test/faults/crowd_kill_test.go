@@ -17,8 +17,9 @@ const (
 	refuserPushes  = 2    // … so many times each
 )
 
-// TestRefusedCrowdOutlivesKill: a thousand webhooks refuse everything, and bellbuoy is killed while pushes come in. No push that was acknowledged loses its
-// event, one that was not has its event for all webhooks or for none, and once they accept every delivery is made.
+// TestRefusedCrowdOutlivesKill: a thousand webhooks refuse everything, and bellbuoy is killed while
+// pushes come in. No push that was acknowledged loses its event, one that was not has its event for
+// all webhooks or for none, and once they accept every delivery is made.
 func TestRefusedCrowdOutlivesKill(t *testing.T) {
 	short(t)
 	up, r := newGateway(t, newShelf()), newRefusal(t)
@@ -43,7 +44,8 @@ func TestRefusedCrowdOutlivesKill(t *testing.T) {
 	t.Logf("%d pushes acknowledged, %d told, %d POSTs refused", len(acked), len(r.heardOf()), r.refusals())
 }
 
-// pushUntilKilled lets clients push side by side and kills bellbuoy in the middle. It returns the requests that were acknowledged.
+// pushUntilKilled lets clients push side by side and kills bellbuoy in the middle. It returns the
+// requests that were acknowledged.
 func (x *trial) pushUntilKilled(r *refusal) (acked []string) {
 	x.t.Helper()
 	var mu sync.Mutex
@@ -151,7 +153,8 @@ func (r *refusal) heardOf() map[string]int {
 	return told
 }
 
-// await waits until the acknowledged pushes have been told to all, and nothing is owed any more; not longer than patience for the next of them.
+// await waits until the acknowledged pushes have been told to all, and nothing is owed any more;
+// not longer than patience for the next of them.
 func (r *refusal) await(x *trial, acked []string) {
 	x.t.Helper()
 	most := 0

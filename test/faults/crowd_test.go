@@ -27,8 +27,8 @@ type hearing struct {
 	missing, events int
 }
 
-// TestCrowd: fifty webhooks of which one accepts and never answers, one answers 500, and one is slow. The other 47 see no difference, pushes see none, and
-// memory stays flat.
+// TestCrowd: fifty webhooks of which one accepts and never answers, one answers 500, and one is
+// slow. The other 47 see no difference, pushes see none, and memory stays flat.
 func TestCrowd(t *testing.T) {
 	short(t)
 	calm, troubled := newStand(t, false), newStand(t, true)
@@ -47,7 +47,8 @@ func TestCrowd(t *testing.T) {
 			t.Errorf("%s: %d of %d deliveries are missing", o.name, o.o.missing, o.o.events)
 		}
 	}
-	// On a busy machine a run differs from the next by more than what a bad receiver could add; seconds would be its doing.
+	// On a busy machine a run differs from the next by more than what a bad receiver could add;
+	// seconds would be its doing.
 	for _, c := range []struct {
 		what             string
 		with, base, more time.Duration

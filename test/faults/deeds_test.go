@@ -16,8 +16,9 @@ const (
 	unload = "DELETE_CHART"
 )
 
-// A deed is one thing that a client did or tried to do, once or several times. Each try is a request whose id is the deed's and the try's number, so
-// that what arrives can be traced to what was done.
+// A deed is one thing that a client did or tried to do, once or several times. Each try is a
+// request whose id is the deed's and the try's number, so that what arrives can be traced to what
+// was done.
 type deed struct {
 	id         string
 	do         string // the event's type

@@ -44,7 +44,8 @@ func (x *trial) readiness() (int, string) {
 	return resp.StatusCode, readAll(resp)
 }
 
-// TestDiskFull: with pass the traffic flows and the events come when there is room again; with refuse no write reaches the upstream meanwhile.
+// TestDiskFull: with pass the traffic flows and the events come when there is room again; with
+// refuse no write reaches the upstream meanwhile.
 func TestDiskFull(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -58,7 +59,8 @@ func TestDiskFull(t *testing.T) {
 			x.try(x.push(fmt.Sprint("full", i), "two"), 201)
 		}
 		x.until("an alarm", func() bool { return strings.Contains(x.buoy.Logs(), "store failing") })
-		// Now and then something small finds room in a block that the store has already: then it is well for a moment.
+		// Now and then something small finds room in a block that the store has already: then it is
+		// well for a moment.
 		x.until("readyz says so, and is 200", func() bool {
 			status, body := x.readiness()
 			return status == 200 && strings.Contains(body, "store fails")
@@ -89,7 +91,8 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// refusedAll: every kind of write is answered 503 with Retry-After and is not done, and reads go on.
+// refusedAll: every kind of write is answered 503 with Retry-After and is not done, and reads go
+// on.
 func refusedAll(x *trial) {
 	x.t.Helper()
 	done := len(x.up.doneList())
@@ -122,7 +125,8 @@ func (g *gateway) doneList() []commit {
 	return append([]commit(nil), g.commits...)
 }
 
-// TestHangingDisk: a file system that is frozen lets every commit hang. store.timeout ends the wait.
+// TestHangingDisk: a file system that is frozen lets every commit hang. store.timeout ends the
+// wait.
 func TestHangingDisk(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -172,7 +176,8 @@ func freeze(t *testing.T, how, dir string) {
 	}
 }
 
-// TestReadOnlyDirectory: bellbuoy says what is wrong and ends; or, where it becomes so later, does as it is configured.
+// TestReadOnlyDirectory: bellbuoy says what is wrong and ends; or, where it becomes so later, does
+// as it is configured.
 func TestReadOnlyDirectory(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -229,7 +234,7 @@ func TestFailingDisk(t *testing.T) {
 	x.settles("PUSH_ARTIFACT v1 one", "PUSH_ARTIFACT v2 two")
 }
 
-// traced tells whether somebody traces all threads of a process.
+// traced reports whether somebody traces all threads of a process.
 func traced(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) // the pattern is a good one
 	for _, path := range threads {
@@ -241,8 +246,9 @@ func traced(pid int) bool {
 	return len(threads) > 0
 }
 
-// TestDamagedFile: bellbuoy says that its file is damaged and what to do: at the start after a crash, when the file is checked, and else
-// when the damage is met, while traffic goes on. The command that it names saves what can be read.
+// TestDamagedFile: bellbuoy says that its file is damaged and what to do: at the start after a
+// crash, when the file is checked, and else when the damage is met, while traffic goes on. The
+// command that it names saves what can be read.
 func TestDamagedFile(t *testing.T) {
 	short(t)
 	t.Parallel()

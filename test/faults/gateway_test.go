@@ -31,7 +31,7 @@ const (
 	stuck         // done, then no answer
 )
 
-// does tells whether the upstream does what it was asked.
+// does reports whether the upstream does what it was asked.
 func (f fault) does() bool { return f == fine || f == late || f >= lost }
 
 // commit is a write that the upstream has done.
@@ -42,8 +42,8 @@ type commit struct {
 	at      time.Time
 }
 
-// A gateway is an upstream as bellbuoy sees it: a registry that can be killed and started, that fails as it is told to, and that remembers
-// all that it has really done, by the id of the request.
+// A gateway is an upstream as bellbuoy sees it: a registry that can be killed and started, that
+// fails as it is told to, and that remembers all that it has really done, by the id of the request.
 type gateway struct {
 	t     *testing.T
 	inner http.Handler
@@ -146,7 +146,7 @@ func (g *gateway) next(faults ...fault) {
 	})
 }
 
-// writes tells whether a request changes a manifest or a chart.
+// writes reports whether a request changes a manifest or a chart.
 func writes(r *http.Request) bool {
 	manifest := strings.Contains(r.URL.Path, "/manifests/") && (r.Method == http.MethodPut || r.Method == http.MethodDelete)
 	chart := strings.HasPrefix(r.URL.Path, "/api/") && (r.Method == http.MethodPost || r.Method == http.MethodDelete)
@@ -251,7 +251,7 @@ func (g *gateway) done() (counts map[string]int, uncertain map[string]bool) {
 	return counts, uncertain
 }
 
-// has tells whether a request has arrived whole, and was done where it is to be.
+// has reports whether a request has arrived whole, and was done where it is to be.
 func (g *gateway) has(id string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -15,7 +15,8 @@ import (
 // The webhooks of a run. What becomes of a POST to each is hooks.answer's to say.
 var hookNames = []string{"good", "strict", "flaky", "slow", "gone", "picky"}
 
-// hooks receive what bellbuoy delivers, at a path for each webhook, and fail in every way that DESIGN tells apart, until they are told to be calm.
+// hooks receive what bellbuoy delivers, at a path for each webhook, and fail in every way that
+// DESIGN tells apart, until they are told to be calm.
 type hooks struct {
 	*harness.Receiver
 

@@ -89,8 +89,9 @@ func ended(b *harness.Buoy) bool {
 	}
 }
 
-// shiftClock makes it look as if the clock had jumped while bellbuoy was down: all that waits does so for a time 40 hours later or earlier than
-// it did. A process's own clock cannot be set without setting the machine's.
+// shiftClock makes it look as if the clock had jumped while bellbuoy was down: all that waits does
+// so for a time 40 hours later or earlier than it did. A process's own clock cannot be set without
+// setting the machine's.
 func (k *keeper) shiftClock() {
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(k.buoy.DataDir, "bellbuoy.db")+"?_pragma=busy_timeout(2000)")
 	if err != nil {
@@ -141,7 +142,8 @@ func metrics(b *harness.Buoy) (string, error) {
 	return text.String(), err
 }
 
-// small mounts a file system of few bytes for a test, and skips the test loudly where that is not allowed.
+// small mounts a file system of few bytes for a test, and skips the test loudly where that is not
+// allowed.
 func small(t *testing.T, size string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {

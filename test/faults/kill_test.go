@@ -34,7 +34,8 @@ func TestKilledBeforeTheUpstreamCommits(t *testing.T) {
 	s.End()
 }
 
-// Every write: killed between the upstream's commit and ours. A retry of the client joins what is told.
+// Every write: killed between the upstream's commit and ours. A retry of the client joins what is
+// told.
 func TestKilledBeforeOurCommit(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -64,7 +65,8 @@ func TestKilledBeforeOurCommit(t *testing.T) {
 	s.End()
 }
 
-// A tag that moves: the client's push is killed after the upstream's commit, and the tag moves on before bellbuoy is back.
+// A tag that moves: the client's push is killed after the upstream's commit, and the tag moves on
+// before bellbuoy is back.
 func TestKilledAndOvertaken(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -97,7 +99,8 @@ func TestKilledUnchangedPush(t *testing.T) {
 	s.End()
 }
 
-// Killed between our commit and the client's answer: the client did not read on, and the webhook has not been taken by its receiver yet.
+// Killed between our commit and the client's answer: the client did not read on, and the webhook
+// has not been taken by its receiver yet.
 func TestKilledBeforeTheClientsAnswer(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -227,8 +230,9 @@ func (r lateReceiver) open(t *testing.T, got func(harness.Post)) {
 	t.Cleanup(func() { srv.Close() })
 }
 
-// Killed in front of a registry that asks for a login: with credentials bellbuoy finds out what became of the push; without, it says so at
-// start, keeps the question open, and the client's retry answers it. Either way there is one event.
+// Killed in front of a registry that asks for a login: with credentials bellbuoy finds out what
+// became of the push; without, it says so at start, keeps the question open, and the client's retry
+// answers it. Either way there is one event.
 func TestKilledBehindALogin(t *testing.T) {
 	t.Parallel()
 	for name, credentials := range map[string]string{"with": ", credentials: {username: ann, password: pw}", "without": ""} {

@@ -19,7 +19,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// secrets are all that an operator or a client trusts bellbuoy with, each a text found nowhere else, by what it is.
+// secrets are all that an operator or a client trusts bellbuoy with, each a text found nowhere
+// else, by what it is.
 var secrets = map[string]string{
 	"upstream password":     "s3cr3t-Upstream-Passw0rd",
 	"webhook path":          "s3cr3t-path-T0000-B1111",
@@ -85,7 +86,8 @@ func TestLeaksAreFound(t *testing.T) {
 	}
 }
 
-// TestNothingLeaks: whatever fails, no log line, error, metric or answer of admin.sock shows a secret.
+// TestNothingLeaks: whatever fails, no log line, error, metric or answer of admin.sock shows a
+// secret.
 func TestNothingLeaks(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -220,7 +222,7 @@ func leakyConfig(t *testing.T, upstream string, hooks *harness.Receiver) string 
 	return b.String()
 }
 
-// tried tells whether each webhook has made its attempts.
+// tried reports whether each webhook has made its attempts.
 func tried(b *harness.Buoy) bool {
 	text, err := metrics(b)
 	if err != nil {
@@ -294,7 +296,8 @@ func deliveryIDs(t *testing.T, b *harness.Buoy) (ids []int64) {
 	return ids
 }
 
-// TestErrorsLeakNothing: a configuration that is wrong where a secret stands is refused without showing it.
+// TestErrorsLeakNothing: a configuration that is wrong where a secret stands is refused without
+// showing it.
 func TestErrorsLeakNothing(t *testing.T) {
 	short(t)
 	t.Parallel()

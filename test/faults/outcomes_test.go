@@ -10,7 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// either lets an event be inferred or not where both are right: the client's retry and bellbuoy's question race.
+// either lets an event be inferred or not where both are right: the client's retry and bellbuoy's
+// question race.
 func either(want, got []string) []string {
 	out := slices.Clone(want)
 	for i, line := range out {
@@ -24,7 +25,8 @@ func either(want, got []string) []string {
 	return out
 }
 
-// TestUnknownOutcomes is DESIGN §4.3: of each write whose answer never came there is one event where the upstream did it, none where it did not.
+// TestUnknownOutcomes is DESIGN §4.3: of each write whose answer never came there is one event
+// where the upstream did it, none where it did not.
 func TestUnknownOutcomes(t *testing.T) {
 	short(t)
 	before := func(x *trial) *deed { // what stands there, and its event

@@ -11,8 +11,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// bellbuoy is killed again and again while clients push and delete. Every tag that a client got acknowledged has exactly one push that
-// changed it, and one delete. (The long version of this is TestChaos.)
+// bellbuoy is killed again and again while clients push and delete. Every tag that a client got
+// acknowledged has exactly one push that changed it, and one delete. (The long version of this is
+// TestChaos.)
 func TestKilledAtRandom(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
@@ -51,7 +52,8 @@ func killAtRandom(s harness.FaultStage, what string, victim *harness.Daemon) {
 		case <-time.After(time.Duration(150+rand.IntN(400)) * time.Millisecond):
 			victim.Kill()
 			victim.StartOnly()
-			// Every other one may be killed before it is ready, but where that takes its time nothing would ever be done.
+			// Every other one may be killed before it is ready, but where that takes its time
+			// nothing would ever be done.
 			if kills++; kills%2 == 0 {
 				if err := victim.WaitReady(harness.Soon); err != nil {
 					s.Error(err)

@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Bad receivers beside a good one. The good one gets everything at once, pushes are not held up, nothing is followed, nothing grows, and
-// what could not be delivered is kept.
+// Bad receivers beside a good one. The good one gets everything at once, pushes are not held up,
+// nothing is followed, nothing grows, and what could not be delivered is kept.
 func TestBadReceivers(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true}), harness.NewReceiver(t)

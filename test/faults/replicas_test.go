@@ -95,7 +95,8 @@ func (p *pair) owner(t *testing.T) (owner, other *harness.Buoy) {
 	return nil, nil
 }
 
-// TestLaneMoves: the lane of a killed owner is another's soon (notify tests how soon, in virtual time), with what waits in it.
+// TestLaneMoves: the lane of a killed owner is another's soon (notify tests how soon, in virtual
+// time), with what waits in it.
 func TestLaneMoves(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -139,7 +140,8 @@ func before(list []string, a, b string) bool {
 	return at[a] > 0 && at[a] < at[b]
 }
 
-// TestIntentMoves: what a killed replica did not live to see the end of is asked about by another one soon.
+// TestIntentMoves: what a killed replica did not live to see the end of is asked about by another
+// one soon.
 func TestIntentMoves(t *testing.T) {
 	short(t)
 	t.Parallel()

@@ -31,7 +31,8 @@ func newTrial(t *testing.T, more string) *trial {
 	return x
 }
 
-// impatient is for writes that are never answered. No other trial has a limit that a busy machine comes to.
+// impatient is for writes that are never answered. No other trial has a limit that a busy machine
+// comes to.
 const impatient = "limits: {write_timeout: 3s}"
 
 func (x *trial) config(more string) string {
@@ -104,7 +105,8 @@ func (x *trial) deed(d *deed) *deed {
 	return d
 }
 
-// crash kills bellbuoy while a request is on its way whose answer does not come, and starts it again.
+// crash kills bellbuoy while a request is on its way whose answer does not come, and starts it
+// again.
 func (x *trial) crash(d *deed) {
 	x.t.Helper()
 	d.tries++
@@ -145,7 +147,8 @@ func (x *trial) settled() {
 	x.until("no open intent", func() bool { v, ok := gauge(x.buoy, "bellbuoy_open_intents"); return ok && v == 0 })
 }
 
-// events are what has arrived when nothing is open or pending any more, at least n: "TYPE reference content [inferred]", in order.
+// events are what has arrived when nothing is open or pending any more, at least n: "TYPE reference
+// content [inferred]", in order.
 func (x *trial) events(n int) (lines []string) {
 	x.t.Helper()
 	var calm time.Time // since when; zero: it is not

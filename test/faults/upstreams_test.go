@@ -45,7 +45,8 @@ func TestUnreachableUpstream(t *testing.T) {
 	hooks.Quiet(harness.Strays)
 }
 
-// An upstream that is slow: 504 in time. What it did after all is told when it is seen to have done it.
+// An upstream that is slow: 504 in time. What it did after all is told when it is seen to have done
+// it.
 func TestSlowUpstream(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t, "limits: {upstream_response_header: 1s, write_timeout: 1s}\n")
@@ -71,7 +72,8 @@ func TestSlowUpstream(t *testing.T) {
 	s.End()
 }
 
-// An upstream that dies: after it has done it, with a 500 after it has done it, without doing it, and in the middle of an answer.
+// An upstream that dies: after it has done it, with a 500 after it has done it, without doing it,
+// and in the middle of an answer.
 func TestDyingUpstream(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -180,7 +182,8 @@ func TestLyingUpstream(t *testing.T) {
 	s.Buoy.WaitLog(`"level":"warn".*digest`, harness.Soon)
 }
 
-// A manifest over 4 MiB: distribution refuses it, which is no event; another registry takes it, which is one, by its word alone.
+// A manifest over 4 MiB: distribution refuses it, which is no event; another registry takes it,
+// which is one, by its word alone.
 func TestHugeManifest(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -209,8 +212,8 @@ func TestHugeManifest(t *testing.T) {
 	s.End()
 }
 
-// Charts that are none: ChartMuseum's word passes, and nothing is told of what it did not take. What another one takes although nobody can
-// read it is told all the same.
+// Charts that are none: ChartMuseum's word passes, and nothing is told of what it did not take.
+// What another one takes although nobody can read it is told all the same.
 func TestUnreadableCharts(t *testing.T) {
 	t.Parallel()
 	museum := harness.ChartMuseum(t, harness.ChartMuseumOptions{})

@@ -29,7 +29,8 @@ type Artifact struct {
 	blobs         map[digest.Digest][]byte // config, layers and manifests, the children's too
 }
 
-// ImageOptions chooses what an image is made of. The zero value is one random layer of a few hundred bytes for linux/amd64.
+// ImageOptions chooses what an image is made of. The zero value is one random layer of a few
+// hundred bytes for linux/amd64.
 type ImageOptions struct {
 	Layers       int   // 0: one
 	LayerSize    int   // bytes of random content in each; 0: 512
@@ -93,7 +94,8 @@ func NewMultiArch(opts ImageOptions, platforms ...string) Artifact {
 	return NewIndex(children...)
 }
 
-// TotalSize is that of the manifest, its config and layers; of an index, its own and the sum of its children's.
+// TotalSize is that of the manifest, its config and layers; of an index, its own and the sum of its
+// children's.
 func (a Artifact) TotalSize() int64 {
 	total := int64(len(a.Manifest)) + a.Config.Size
 	for _, layer := range a.Layers {
@@ -108,8 +110,8 @@ func (a Artifact) TotalSize() int64 {
 // Blob returns the bytes of a digest of this artifact, nil where it has none such.
 func (a Artifact) Blob(d digest.Digest) []byte { return a.blobs[d] }
 
-// Layout writes the artifact as an OCI image layout, tagged ref, and returns its directory. crane, skopeo (oci:dir:ref), oras
-// (--from-oci-layout dir:ref) and regctl (ocidir://dir:ref) read it.
+// Layout writes the artifact as an OCI image layout, tagged ref, and returns its directory. crane,
+// skopeo (oci:dir:ref), oras (--from-oci-layout dir:ref) and regctl (ocidir://dir:ref) read it.
 func (a Artifact) Layout(t T, ref string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -131,7 +133,8 @@ func (a Artifact) Archive(t T, ref string) string {
 	return path
 }
 
-// DockerArchive writes an image (no index) as `docker save` does, tagged ref, and returns its path: docker load, crane push.
+// DockerArchive writes an image (no index) as `docker save` does, tagged ref, and returns its path:
+// docker load, crane push.
 func (a Artifact) DockerArchive(t T, ref string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.tar")
@@ -183,7 +186,8 @@ func (a *Artifact) add(mediaType string, content []byte) v1.Descriptor {
 
 func layerTar(name string, content []byte) []byte { return tarOf(map[string][]byte{name: content}) }
 
-// tarOf is a tar of regular files, in the order of their names and without times, so that equal files are equal bytes.
+// tarOf is a tar of regular files, in the order of their names and without times, so that equal
+// files are equal bytes.
 func tarOf(files map[string][]byte) []byte {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)

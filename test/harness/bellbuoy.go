@@ -38,8 +38,8 @@ type BuoyOptions struct {
 	NoWait  bool     // do not wait until it is ready, or do not expect it to become so
 }
 
-// Bellbuoy runs bellbuoy with a configuration and waits until it is ready. listen, health, admin and data_dir are added where the
-// configuration does not name them.
+// Bellbuoy runs bellbuoy with a configuration and waits until it is ready. listen, health, admin
+// and data_dir are added where the configuration does not name them.
 func Bellbuoy(t T, yaml string) *Buoy {
 	t.Helper()
 	return BellbuoyWith(t, BuoyOptions{}, yaml)
@@ -81,7 +81,8 @@ func (b *Buoy) readiness() func(context.Context) error {
 // Kill9 ends bellbuoy with SIGKILL, at whatever it is doing.
 func (b *Buoy) Kill9() { b.Kill() }
 
-// WriteConfig replaces the configuration file in one step, and adds what the configuration leaves out.
+// WriteConfig replaces the configuration file in one step, and adds what the configuration leaves
+// out.
 func (b *Buoy) WriteConfig(yaml string) {
 	b.t.Helper()
 	next := b.Config + ".next"
@@ -131,8 +132,9 @@ func (b *Buoy) complete(yaml string) string {
 // built is made once by each test process.
 var built = sync.OnceValues(buildBinary)
 
-// Binary returns the path of the bellbuoy binary, built from the present sources. It has the race detector when the test has, or
-// when BELLBUOY_RACE is set. BELLBUOY_BINARY names another to be tested instead.
+// Binary returns the path of the bellbuoy binary, built from the present sources. It has the race
+// detector when the test has, or when BELLBUOY_RACE is set. BELLBUOY_BINARY names another to be
+// tested instead.
 func Binary(t T) string {
 	t.Helper()
 	path, err := built()

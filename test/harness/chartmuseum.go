@@ -7,7 +7,8 @@ import (
 	"strconv"
 )
 
-// ChartMuseumOptions chooses how charts are arranged and guarded. The zero value is one anonymous tenant.
+// ChartMuseumOptions chooses how charts are arranged and guarded. The zero value is one anonymous
+// tenant.
 type ChartMuseumOptions struct {
 	Depth         int    // --depth
 	DepthDynamic  bool   // --depth-dynamic

@@ -14,14 +14,16 @@ type ConformanceResult struct {
 	Output                            string // what it printed
 }
 
-// DistributionLacks turns off what the distribution registry v3.1.2 cannot do, so that the conformance program passes there.
+// DistributionLacks turns off what the distribution registry v3.1.2 cannot do, so that the
+// conformance program passes there.
 var DistributionLacks = []string{
 	"OCI_API_REFERRER=false", "OCI_DATA_SHA512=false", "OCI_DATA_SUBJECT=false", "OCI_DATA_SUBJECT_LIST=false",
 	"OCI_DATA_SUBJECT_MISSING=false", "OCI_DATA_NONDISTRIBUTABLE=false",
 }
 
-// Conformance runs the OCI conformance program against the registry at host (host:port, plain HTTP unless settings say otherwise).
-// Settings are its environment variables. Its failures are counted, not fatal: they may be the registry's.
+// Conformance runs the OCI conformance program against the registry at host (host:port, plain HTTP
+// unless settings say otherwise). Settings are its environment variables. Its failures are counted,
+// not fatal: they may be the registry's.
 func Conformance(t T, host string, settings ...string) ConformanceResult {
 	t.Helper()
 	dir := t.TempDir()

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// A Daemon is a server process that a test can stop, kill and start again, on the same port and with the same data.
+// A Daemon is a server process that a test can stop, kill and start again, on the same port and
+// with the same data.
 type Daemon struct {
 	t     T
 	name  string
@@ -54,7 +55,8 @@ func (d *Daemon) launch(t T) {
 	d.Start()
 }
 
-// prepare arranges for d to be ended with the test, and for its logs to be shown where the test failed.
+// prepare arranges for d to be ended with the test, and for its logs to be shown where the test
+// failed.
 func (d *Daemon) prepare(t T) {
 	d.t = t
 	d.logs = &logBuffer{limit: 4 << 20}
@@ -67,7 +69,8 @@ func (d *Daemon) prepare(t T) {
 	})
 }
 
-// Start starts the daemon and waits until it is ready. It fails the test when that takes too long or the process ends.
+// Start starts the daemon and waits until it is ready. It fails the test when that takes too long
+// or the process ends.
 func (d *Daemon) Start() {
 	d.t.Helper()
 	d.StartOnly()
@@ -82,7 +85,8 @@ func (d *Daemon) StartOnly() {
 	cmd := exec.Command(d.path, d.args...)
 	cmd.Env, cmd.Dir = d.env, d.dir
 	cmd.Stdout, cmd.Stderr = d.logs, d.logs
-	// A group of its own, so that Ctrl-C reaches us alone; killed with us, so that a crashed test run leaves nothing behind.
+	// A group of its own, so that Ctrl-C reaches us alone; killed with us, so that a crashed test
+	// run leaves nothing behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: d.user}
 	cmd.WaitDelay = 2 * time.Second
 	if err := cmd.Start(); err != nil {
@@ -121,7 +125,8 @@ func (d *Daemon) WaitReady(timeout time.Duration) error {
 	}
 }
 
-// Stop asks the daemon to end and waits for it. It fails the test when the process has to be killed, and returns how it ended.
+// Stop asks the daemon to end and waits for it. It fails the test when the process has to be
+// killed, and returns how it ended.
 func (d *Daemon) Stop() error {
 	d.t.Helper()
 	p := d.current()
@@ -138,7 +143,8 @@ func (d *Daemon) Stop() error {
 	return p.err
 }
 
-// Kill ends the daemon as a crash does and waits for its end. A daemon that is not running is left so.
+// Kill ends the daemon as a crash does and waits for its end. A daemon that is not running is left
+// so.
 func (d *Daemon) Kill() {
 	p := d.current()
 	if p == nil {
@@ -178,7 +184,8 @@ func (d *Daemon) Pid() int { return d.current().cmd.Process.Pid }
 // Logs returns what the daemon has printed in all its lives; of very much, the end.
 func (d *Daemon) Logs() string { return d.logs.String() }
 
-// WaitLog waits until the logs match a regular expression, and fails the test when they do not in time.
+// WaitLog waits until the logs match a regular expression, and fails the test when they do not in
+// time.
 func (d *Daemon) WaitLog(pattern string, timeout time.Duration) {
 	d.t.Helper()
 	re := regexp.MustCompile(pattern)

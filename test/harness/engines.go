@@ -35,8 +35,9 @@ type Skipper interface {
 	Skipf(format string, args ...any)
 }
 
-// Dockerd starts a Docker daemon with a data directory of its own and without any network. Registries on 127.0.0.0/8 need no TLS.
-// Where this machine cannot start one the test is skipped, and says so.
+// Dockerd starts a Docker daemon with a data directory of its own and without any network.
+// Registries on 127.0.0.0/8 need no TLS. Where this machine cannot start one the test is skipped,
+// and says so.
 func Dockerd(t Skipper, flags ...string) *Engine {
 	t.Helper()
 	dir := engineDir(t, "dockerd")
@@ -94,7 +95,8 @@ func (e *Engine) launchOrSkip(t Skipper, probe ...string) {
 	}
 }
 
-// engineDir makes a directory with a short path: sockets allow about a hundred characters. Mounts left in it are undone.
+// engineDir makes a directory with a short path: sockets allow about a hundred characters. Mounts
+// left in it are undone.
 func engineDir(t Skipper, name string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {

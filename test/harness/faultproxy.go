@@ -37,8 +37,8 @@ type SeenRequest struct {
 	ForwardedFor            string
 }
 
-// A twist treats requests of one method whose path contains something. pass hands the request to the
-// upstream.
+// A twist treats requests of one method whose path contains something. pass hands the request to
+// the upstream.
 type twist struct {
 	method, path string
 	left         int // how many requests it takes; negative: all

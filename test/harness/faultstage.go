@@ -36,8 +36,8 @@ func Background(do func()) (done chan struct{}) {
 	return done
 }
 
-// Killed runs a write until it is held, kills bellbuoy, lets the upstream go on, and starts bellbuoy
-// again.
+// Killed runs a write until it is held, kills bellbuoy, lets the upstream go on, and starts
+// bellbuoy again.
 func (s FaultStage) Killed(p *Held, write func() (*http.Response, error)) {
 	s.Helper()
 	done := Background(func() { write() })

@@ -1,8 +1,9 @@
-// Package harness starts the real things for end-to-end tests: a registry, ChartMuseum, PostgreSQL, a token server, bellbuoy
-// itself as a process, and a receiver of webhooks; and makes the images and charts that travel between them.
+// Package harness starts the real things for end-to-end tests: a registry, ChartMuseum, PostgreSQL,
+// a token server, bellbuoy itself as a process, and a receiver of webhooks; and makes the images
+// and charts that travel between them.
 //
-// Everything listens on a free port of 127.0.0.1, is ready when its constructor returns, and is gone when the test ends. What a
-// process printed is shown when its test failed:
+// Everything listens on a free port of 127.0.0.1, is ready when its constructor returns, and is
+// gone when the test ends. What a process printed is shown when its test failed:
 //
 //	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 //	hooks := harness.NewReceiver(t)
@@ -29,7 +30,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/parts"
 )
 
-// T is what the harness needs of a test. *testing.T and *testing.B are one; the demo brings its own.
+// T is what the harness needs of a test. *testing.T and *testing.B are one; the demo brings its
+// own.
 type T interface {
 	Helper()
 	Context() context.Context
@@ -41,7 +43,8 @@ type T interface {
 	TempDir() string
 }
 
-// Part returns the program of a part, and prepares it first where it is missing. A test is skipped in -short mode.
+// Part returns the program of a part, and prepares it first where it is missing. A test is skipped
+// in -short mode.
 func Part(t T, name string) string {
 	t.Helper()
 	if tb, ok := t.(testing.TB); ok {
@@ -57,8 +60,8 @@ func Part(t T, name string) string {
 // runTimeout bounds one run of a client.
 const runTimeout = 3 * time.Minute
 
-// Run runs a client to its end and returns what it printed on stdout. It fails the test where the client fails. name is a part's
-// name or a path; a nil env is a fresh Env.
+// Run runs a client to its end and returns what it printed on stdout. It fails the test where the
+// client fails. name is a part's name or a path; a nil env is a fresh Env.
 func Run(t T, env []string, name string, args ...string) string {
 	t.Helper()
 	out, err := Try(t, env, name, args...)
@@ -92,8 +95,9 @@ func Try(t T, env []string, name string, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// Env is an environment for clients that neither reads nor changes anything of the user who runs the tests: a home directory of
-// its own, and every tool's configuration, cache and credentials inside it.
+// Env is an environment for clients that neither reads nor changes anything of the user who runs
+// the tests: a home directory of its own, and every tool's configuration, cache and credentials
+// inside it.
 func Env(t T, more ...string) []string {
 	t.Helper()
 	home := t.TempDir()
@@ -114,8 +118,9 @@ func Env(t T, more ...string) []string {
 	return append(env, more...)
 }
 
-// HelmEnv is Env with the cm-push plugin. helm 3 runs it as `helm cm-push`; helm 4 takes a plugin that also downloads for a
-// downloader alone, and knows no such command: there, run the part "cm-push" itself.
+// HelmEnv is Env with the cm-push plugin. helm 3 runs it as `helm cm-push`; helm 4 takes a plugin
+// that also downloads for a downloader alone, and knows no such command: there, run the part
+// "cm-push" itself.
 func HelmEnv(t T, more ...string) []string {
 	t.Helper()
 	binary := Part(t, "cm-push") // …/plugins/helm-push/bin/helm-cm-push

@@ -13,16 +13,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PostgresServer is a PostgreSQL with a data directory of its own. Stop, Kill and Start try what its users do without it; what was
-// committed survives all three.
+// PostgresServer is a PostgreSQL with a data directory of its own. Stop, Kill and Start try what
+// its users do without it; what was committed survives all three.
 type PostgresServer struct {
 	Daemon
 	URL  string // of the database postgres, as a superuser
 	port int
 }
 
-// Postgres initialises and starts a PostgreSQL. Where the tests run as root it runs as the user postgres, since it refuses root.
-// More settings are given as they stand in postgresql.conf.
+// Postgres initialises and starts a PostgreSQL. Where the tests run as root it runs as the user
+// postgres, since it refuses root. More settings are given as they stand in postgresql.conf.
 func Postgres(t T, settings ...string) *PostgresServer {
 	t.Helper()
 	binary := Part(t, "postgres")

@@ -21,8 +21,9 @@ type Program struct {
 // failure is what Fatalf panics with, for Within to recover.
 type failure struct{ error }
 
-// Within calls do with a new Program, then ends everything that was started with it, the last first.
-// The error is that of Fatalf, or says that Errorf was called, or that ctx had ended when do failed.
+// Within calls do with a new Program, then ends everything that was started with it, the last
+// first. The error is that of Fatalf, or says that Errorf was called, or that ctx had ended when do
+// failed.
 func Within(ctx context.Context, out io.Writer, do func(*Program)) (err error) {
 	p := &Program{ctx: ctx, out: out}
 	defer func() {

@@ -23,7 +23,8 @@ type Post struct {
 // ID is the webhook-id, by which duplicates are known.
 func (p Post) ID() string { return p.Header.Get("webhook-id") }
 
-// Field returns a value of the JSON body by its dotted path, e.g. "event_data.resources.0.tag"; nil where there is none.
+// Field returns a value of the JSON body by its dotted path, e.g. "event_data.resources.0.tag"; nil
+// where there is none.
 func (p Post) Field(path string) any {
 	var value any
 	if json.Unmarshal(p.Body, &value) != nil {
@@ -54,7 +55,8 @@ func (p Post) Text(path string) string {
 	return ""
 }
 
-// A Receiver is a server that records every POST it gets, and answers 200 unless a test says otherwise.
+// A Receiver is a server that records every POST it gets, and answers 200 unless a test says
+// otherwise.
 type Receiver struct {
 	t   T
 	srv *httptest.Server
@@ -86,7 +88,8 @@ func NewReceiver(t T) *Receiver {
 // URL is where a path of the receiver is.
 func (r *Receiver) URL(path string) string { return r.srv.URL + path }
 
-// Answer lets h answer the posts to a path. They are recorded first; h finds the body unread. A nil h is 200 again.
+// Answer lets h answer the posts to a path. They are recorded first; h finds the body unread. A nil
+// h is 200 again.
 func (r *Receiver) Answer(path string, h http.HandlerFunc) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,15 +100,16 @@ func (r *Receiver) Answer(path string, h http.HandlerFunc) {
 	r.answers[path] = h
 }
 
-// Each calls f for every post from now on, instead of keeping it: for runs whose posts do not fit into
-// memory. f answers the post; the body of req has been read.
+// Each calls f for every post from now on, instead of keeping it: for runs whose posts do not fit
+// into memory. f answers the post; the body of req has been read.
 func (r *Receiver) Each(f func(w http.ResponseWriter, req *http.Request, p Post)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.each = f
 }
 
-// Statuses answers the posts to a path with these statuses in turn, and all later ones with the last.
+// Statuses answers the posts to a path with these statuses in turn, and all later ones with the
+// last.
 func (r *Receiver) Statuses(path string, statuses ...int) {
 	var mu sync.Mutex
 	r.Answer(path, func(w http.ResponseWriter, _ *http.Request) {
@@ -172,7 +176,8 @@ func (r *Receiver) Clear() {
 	r.posts = nil
 }
 
-// Wait waits for n posts in all and returns them. It fails the test when there are fewer in time, or already more.
+// Wait waits for n posts in all and returns them. It fails the test when there are fewer in time,
+// or already more.
 func (r *Receiver) Wait(n int, timeout time.Duration) []Post {
 	r.t.Helper()
 	return r.WaitAt("", n, timeout)

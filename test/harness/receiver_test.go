@@ -175,7 +175,8 @@ func requestToken(t *testing.T, endpoint, scope, user, password string, post boo
 	return resp.StatusCode, body
 }
 
-// verify checks a token against a key set, independently of how it was signed, and returns its claims.
+// verify checks a token against a key set, independently of how it was signed, and returns its
+// claims.
 func verify(t *testing.T, jwks, token string) map[string]any {
 	t.Helper()
 	var set struct{ Keys []struct{ N, E string } }

@@ -10,16 +10,18 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// RegistryOptions chooses what the registry asks of its clients. The zero value is an anonymous registry that deletes nothing.
+// RegistryOptions chooses what the registry asks of its clients. The zero value is an anonymous
+// registry that deletes nothing.
 type RegistryOptions struct {
 	Part         string            // "": distribution 3; docker-registry: 2.8
 	Delete       bool              // whether manifests can be deleted
 	RelativeURLs bool              // Locations without scheme and host
 	Htpasswd     map[string]string // user → password; nil: no login
 	Token        *TokenServer      // nil: no token authentication; wins over Htpasswd
-	// TokenRealm is the URL that clients are sent to for tokens. "" is the token server's own. Some clients refuse a private
-	// address other than the registry's: then let it be one that bellbuoy forwards to the token server. "auto" makes the
-	// registry name the host that its client used, with the path /token, and with https unless X-Forwarded-Proto says http.
+	// TokenRealm is the URL that clients are sent to for tokens. "" is the token server's own. Some
+	// clients refuse a private address other than the registry's: then let it be one that bellbuoy
+	// forwards to the token server. "auto" makes the registry name the host that its client used,
+	// with the path /token, and with https unless X-Forwarded-Proto says http.
 	TokenRealm string
 }
 
@@ -48,8 +50,8 @@ func Registry(t T, opts RegistryOptions) *RegistryServer {
 	return r
 }
 
-// CraneRegistry starts go-containerregistry's registry, which keeps manifests in memory, deletes what it is asked to, and takes
-// whatever name it is given.
+// CraneRegistry starts go-containerregistry's registry, which keeps manifests in memory, deletes
+// what it is asked to, and takes whatever name it is given.
 func CraneRegistry(t T) *RegistryServer {
 	t.Helper()
 	path, dir := Part(t, "crane"), t.TempDir()

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// A Relay passes bytes between bellbuoy and a server. Nothing flows through it while it is shut, and
-// a test can see what bellbuoy sends.
+// A Relay passes bytes between bellbuoy and a server. Nothing flows through it while it is shut,
+// and a test can see what bellbuoy sends.
 type Relay struct {
 	Addr   string // host:port, where bellbuoy goes
 	Target string // host:port, where the relay goes

@@ -19,8 +19,8 @@ var Plain = &http.Client{
 	Timeout:       2 * time.Minute,
 }
 
-// Send sends one request and reads its whole answer. header is name, value, name, value …; Host sets
-// the host.
+// Send sends one request and reads its whole answer. header is name, value, name, value …; Host
+// sets the host.
 func Send(method, url string, body []byte, header ...string) (*http.Response, error) {
 	req, err := http.NewRequest(method, url, bytes.NewReader(body))
 	if err != nil {
@@ -127,7 +127,8 @@ func Form(t testing.TB, field, file string, content []byte) (body []byte, conten
 	return buf.Bytes(), w.FormDataContentType()
 }
 
-// WantOCIError fails the test where an answer of bellbuoy's own is not what clients of /v2/ understand.
+// WantOCIError fails the test where an answer of bellbuoy's own is not what clients of /v2/
+// understand.
 func WantOCIError(t testing.TB, resp *http.Response, status int) {
 	t.Helper()
 	var body struct {

@@ -25,10 +25,11 @@ const Quick = "correlation: {untagged_push: 4s, pull: 4s, repeat: 1s}\n"
 // Pause waits for longer than the repeat of Quick: the next read of a reference is the next pull.
 func (s *Stage) Pause() { time.Sleep(1200 * time.Millisecond) }
 
-// A Stage is bellbuoy in front of an upstream, with a receiver that gets every event in two formats.
-// A test plays clients on it and says which events must come of that: Expect waits and compares,
-// byte for byte in Harbor's format and field by field in bellbuoy's own. Each operation has a
-// repository of its own, so that a stray webhook is traced to its cause; End waits for strays.
+// A Stage is bellbuoy in front of an upstream, with a receiver that gets every event in two
+// formats. A test plays clients on it and says which events must come of that: Expect waits and
+// compares, byte for byte in Harbor's format and field by field in bellbuoy's own. Each operation
+// has a repository of its own, so that a stray webhook is traced to its cause; End waits for
+// strays.
 type Stage struct {
 	*testing.T
 	Hooks  *Receiver
@@ -112,7 +113,8 @@ type Chart struct {
 // inspection reports whether the event is only for webhooks with manifest_reads.
 func (e Event) inspection() bool { return e.Moved != "" && e.Moved != "layers" }
 
-// Expect adds events to what a repository's webhooks have to be in all, waits for them, and compares.
+// Expect adds events to what a repository's webhooks have to be in all, waits for them, and
+// compares.
 func (s *Stage) Expect(repository string, events ...Event) {
 	s.Helper()
 	s.mu.Lock()

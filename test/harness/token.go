@@ -22,8 +22,8 @@ type TokenOptions struct {
 	Claims        map[string]any    // further claims of every token
 }
 
-// A TokenServer gives out tokens as Docker's token authentication has it, by GET with Basic credentials and by POST of a form with
-// grant_type=password, signed with RS256.
+// A TokenServer gives out tokens as Docker's token authentication has it, by GET with Basic
+// credentials and by POST of a form with grant_type=password, signed with RS256.
 type TokenServer struct {
 	URL     string // http://127.0.0.1:port; tokens at /token, the keys at /jwks
 	Service string

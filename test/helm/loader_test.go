@@ -1,5 +1,5 @@
-// Package helm holds Helm's own loader against which bellbuoy's reading of charts is measured. It is a
-// module of its own, because Helm requires what bellbuoy must not: half of Kubernetes.
+// Package helm holds Helm's own loader against which bellbuoy's reading of charts is measured. It
+// is a module of its own, because Helm requires what bellbuoy must not: half of Kubernetes.
 package helm
 
 import (
@@ -17,7 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write what Helm reads into the file")
 
-// corpus is where the charts are, with what Helm reads of them. The tests of package detect read it too.
+// corpus is where the charts are, with what Helm reads of them. The tests of package detect read it
+// too.
 const corpus = "../../detect/testdata/charts.json"
 
 // strange is one archive.

@@ -14,7 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A stream is size bytes that nobody has to keep: a block of random bytes again and again, each time with its number in front.
+// A stream is size bytes that nobody has to keep: a block of random bytes again and again, each
+// time with its number in front.
 type stream struct {
 	size int64
 	pos  int64
@@ -81,7 +82,8 @@ func blobUpstream(t *testing.T, size int64) string {
 
 const blobDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// TestBlobInConstantMemory moves one blob each way and over each protocol. What bellbuoy holds meanwhile does not depend on its size.
+// TestBlobInConstantMemory moves one blob each way and over each protocol. What bellbuoy holds
+// meanwhile does not depend on its size.
 func TestBlobInConstantMemory(t *testing.T) {
 	size := int64(10 << 30)
 	if testing.Short() {

@@ -1,5 +1,6 @@
-// Package large tests bellbuoy, as a process, with what is large or many: a blob of 10 GiB in constant memory, a thousand pulls at
-// once, 64 pushes at once, the largest manifest, an index of 500 children. -short keeps the first two, smaller.
+// Package large tests bellbuoy, as a process, with what is large or many: a blob of 10 GiB in
+// constant memory, a thousand pulls at once, 64 pushes at once, the largest manifest, an index of
+// 500 children. -short keeps the first two, smaller.
 package large
 
 import (
@@ -34,7 +35,8 @@ func newClient(t *testing.T, http2 bool) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// peak watches the resident memory of a process. The function that it returns ends that, and tells the most that it saw.
+// peak watches the resident memory of a process. The function that it returns ends that, and tells
+// the most that it saw.
 func peak(t *testing.T, pid int) (most func() int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -67,7 +69,8 @@ func resident(pid int) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// atMost fails the test where more memory was held than allowed. The race detector keeps its books in the same memory.
+// atMost fails the test where more memory was held than allowed. The race detector keeps its books
+// in the same memory.
 func atMost(t *testing.T, held, allowed int64) {
 	t.Helper()
 	if harness.Race() {

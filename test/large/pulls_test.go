@@ -17,8 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// crowd is an upstream with one image. It sends the first half of a blob, and the second when as many as were invited have come for it:
-// that many transfers are under way at once.
+// crowd is an upstream with one image. It sends the first half of a blob, and the second when as
+// many as were invited have come for it: that many transfers are under way at once.
 type crowd struct {
 	image   harness.Artifact
 	invited int64
@@ -55,14 +55,16 @@ func (c *crowd) send(w http.ResponseWriter, r *http.Request, content []byte) {
 	}
 }
 
-// TestManyPullsOverTLS lets a thousand clients pull at once. All get the image, each is an event, and memory stays within the budget.
+// TestManyPullsOverTLS lets a thousand clients pull at once. All get the image, each is an event,
+// and memory stays within the budget.
 func TestManyPullsOverTLS(t *testing.T) {
 	t.Run("HTTP/1.1", func(t *testing.T) { pullAtOnce(t, false, 100<<20, func(int) bool { return false }) })
 	t.Run("HTTP/2", func(t *testing.T) { pullAtOnce(t, false, 100<<20, func(int) bool { return true }) })
 	t.Run("half HTTP/2", func(t *testing.T) { pullAtOnce(t, false, 100<<20, func(i int) bool { return i%2 == 0 }) })
 }
 
-// TestManyPullsOfSecureUpstream is the same with an upstream that speaks TLS: another thousand connections, each with a record in its buffer.
+// TestManyPullsOfSecureUpstream is the same with an upstream that speaks TLS: another thousand
+// connections, each with a record in its buffer.
 func TestManyPullsOfSecureUpstream(t *testing.T) {
 	t.Run("HTTP/1.1", func(t *testing.T) { pullAtOnce(t, true, 170<<20, func(int) bool { return false }) })
 	t.Run("HTTP/2", func(t *testing.T) { pullAtOnce(t, true, 180<<20, func(int) bool { return true }) })

@@ -188,7 +188,8 @@ func TestLargestManifest(t *testing.T) {
 	hooks.Quiet(time.Second)
 }
 
-// TestIndexOfManyChildren pushes 500 images by digest and an index of them by tag, which is one push; and pulls it, which is one pull.
+// TestIndexOfManyChildren pushes 500 images by digest and an index of them by tag, which is one
+// push; and pulls it, which is one pull.
 func TestIndexOfManyChildren(t *testing.T) {
 	const n = 500
 	p, hooks, _ := scene(t, "correlation: {untagged_push: 4s}\n")

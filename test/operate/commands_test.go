@@ -14,7 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// says runs a command that has to end with a code, and holds what it prints against what it has to say.
+// says runs a command that has to end with a code, and holds what it prints against what it has to
+// say.
 func says(t *testing.T, b *harness.Buoy, code int, args []string, want ...string) string {
 	t.Helper()
 	out, err := b.Command(args...)
@@ -125,7 +126,8 @@ func TestCommands(t *testing.T) {
 	says(t, b, 0, []string{"explain", "PUT", "/v2/team/app/manifests/v1"}, "PUSH_ARTIFACT")
 }
 
-// follow runs events -f, and returns its lines as they come. The first event must come without a flush by a second.
+// follow runs events -f, and returns its lines as they come. The first event must come without a
+// flush by a second.
 func follow(t *testing.T, b *harness.Buoy) <-chan string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary(t), "events", "-f", "-c", b.Config)
@@ -175,7 +177,8 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// bellbuoy check on good and bad files: everything at once, with line and column, and exit codes to build on.
+// bellbuoy check on good and bad files: everything at once, with line and column, and exit codes to
+// build on.
 func TestCheck(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

@@ -10,7 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// oneDay is a bellbuoy with a receiver that works, one that refuses and one that is down, and what they were sent.
+// oneDay is a bellbuoy with a receiver that works, one that refuses and one that is down, and what
+// they were sent.
 func oneDay(t *testing.T) (b *harness.Buoy, hooks *harness.Receiver) {
 	t.Helper()
 	registry := harness.Registry(t, harness.RegistryOptions{})

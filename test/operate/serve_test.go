@@ -17,7 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// SIGTERM: no new connections, what is in flight finishes, its event included, and the process ends well.
+// SIGTERM: no new connections, what is in flight finishes, its event included, and the process ends
+// well.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -133,7 +134,8 @@ func TestReloadOfABadFile(t *testing.T) {
 	hooks.WaitAt("/other", 1, harness.Soon)
 }
 
-// A reload takes all but the keys that need a restart, names these, and says how it went: to who asked, and in a metric.
+// A reload takes all but the keys that need a restart, names these, and says how it went: to who
+// asked, and in a metric.
 func TestReloadCommand(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -156,7 +158,8 @@ func TestReloadCommand(t *testing.T) {
 	}
 }
 
-// A webhook that is taken out of the file parks what is pending; when it returns, that is delivered.
+// A webhook that is taken out of the file parks what is pending; when it returns, that is
+// delivered.
 func TestRemovedWebhookReturns(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -249,7 +252,8 @@ func full(t *testing.T, b *harness.Buoy, yes bool) {
 	}
 }
 
-// A store that fails: with pass, traffic flows and the events come when the store is back; with refuse, no write reaches the upstream.
+// A store that fails: with pass, traffic flows and the events come when the store is back; with
+// refuse, no write reaches the upstream.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	t.Run("pass", func(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// A cache is the directory that holds what was built: one directory for each part and version, complete or not there.
+// A cache is the directory that holds what was built: one directory for each part and version,
+// complete or not there.
 type cache string
 
 // defaultCache is $BELLBUOY_PARTS, else bellbuoy/parts in the user's cache directory.
@@ -29,7 +30,8 @@ func defaultCache() (cache, error) {
 // dir is where a part lives once it is built.
 func (c cache) dir(p part) string { return filepath.Join(string(c), p.name+"-"+p.version) }
 
-// publish fills a new directory with build and then, in one step, makes it the part's. A build that fails leaves nothing.
+// publish fills a new directory with build and then, in one step, makes it the part's. A build that
+// fails leaves nothing.
 func (c cache) publish(p part, build func(dir string) error) error {
 	tmp, err := os.MkdirTemp(string(c), ".building-"+p.name+"-")
 	if err != nil {
@@ -48,7 +50,8 @@ func (c cache) publish(p part, build func(dir string) error) error {
 	return os.Rename(tmp, c.dir(p))
 }
 
-// lock takes the named lock of this cache, which holds among processes, and waits for it until ctx ends.
+// lock takes the named lock of this cache, which holds among processes, and waits for it until ctx
+// ends.
 func (c cache) lock(ctx context.Context, name string) (unlock func(), err error) {
 	if err := os.MkdirAll(string(c), 0o755); err != nil {
 		return nil, err
@@ -75,7 +78,8 @@ func (c cache) lock(ctx context.Context, name string) (unlock func(), err error)
 	}
 }
 
-// lockName is one name for each part that we build, and one for all that the package manager installs.
+// lockName is one name for each part that we build, and one for all that the package manager
+// installs.
 func lockName(p part) string {
 	if p.version == "" {
 		return "debian"

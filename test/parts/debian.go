@@ -70,8 +70,8 @@ func apt(ctx context.Context, log io.Writer, args ...string) error {
 
 const policyFile = "/usr/sbin/policy-rc.d"
 
-// keepServicesStopped tells Debian not to start the services that it installs: the tests start their own, on their own ports.
-// A machine's own policy is left as it is.
+// keepServicesStopped tells Debian not to start the services that it installs: the tests start
+// their own, on their own ports. A machine's own policy is left as it is.
 func keepServicesStopped() (restore func(), err error) {
 	f, err := os.OpenFile(policyFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
 	if errors.Is(err, fs.ErrExist) {

@@ -89,7 +89,8 @@ func copyModule(ctx context.Context, module, dir string, log io.Writer) error {
 	return os.CopyFS(dir, os.DirFS(found.Dir))
 }
 
-// goCommand runs go in dir with an environment of our own, so that the flags of the test run do not reach the parts.
+// goCommand runs go in dir with an environment of our own, so that the flags of the test run do not
+// reach the parts.
 func goCommand(ctx context.Context, dir string, log io.Writer, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir

@@ -1,14 +1,15 @@
-// Package parts finds, and where they are missing builds, the real programs that bellbuoy's tests and demo run against:
-// the registry, ChartMuseum, the clients, the peers of the benchmark and the linters.
+// Package parts finds, and where they are missing builds, the real programs that bellbuoy's tests
+// and demo run against: the registry, ChartMuseum, the clients, the peers of the benchmark and the
+// linters.
 //
-// Programs written in Go come from the Go module proxy at a pinned version, are built once and kept outside the tree, below
-// $BELLBUOY_PARTS (default: $XDG_CACHE_HOME/bellbuoy/parts). The others come from Debian, and are installed where the tests
-// run as root. A test asks for one by name:
+// Programs written in Go come from the Go module proxy at a pinned version, are built once and kept
+// outside the tree, below $BELLBUOY_PARTS (default: $XDG_CACHE_HOME/bellbuoy/parts). The others
+// come from Debian, and are installed where the tests run as root. A test asks for one by name:
 //
 //	crane := parts.Path(t, "crane")
 //
-// and `go run ./test/parts/get crane helm3` prepares them ahead of time. Several processes may ask at once; one of them
-// builds while the others wait.
+// and `go run ./test/parts/get crane helm3` prepares them ahead of time. Several processes may ask
+// at once; one of them builds while the others wait.
 package parts
 
 import (
@@ -73,7 +74,7 @@ func Find(ctx context.Context, names ...string) ([]string, error) {
 	return c.find(ctx, names)
 }
 
-// Present tells whether a part is there already, without obtaining it.
+// Present reports whether a part is there already, without obtaining it.
 func Present(name string) bool {
 	c, err := defaultCache()
 	if err != nil {
@@ -87,8 +88,8 @@ func Present(name string) bool {
 	return ok
 }
 
-// Path returns the program of a part, built or installed first where it is missing. In -short mode the test is skipped: a test
-// that needs a real part is not a short one.
+// Path returns the program of a part, built or installed first where it is missing. In -short mode
+// the test is skipped: a test that needs a real part is not a short one.
 func Path(tb testing.TB, name string) string {
 	tb.Helper()
 	if testing.Short() {

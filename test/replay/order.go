@@ -24,8 +24,9 @@ const (
 	ended                  // the client has all of the answer
 )
 
-// turns lets the steps of a scenario happen in their recorded order, none before its recorded time. Who plays a part waits for its
-// turn and says when it is over; a request that fails gives up the turns that it had left.
+// turns lets the steps of a scenario happen in their recorded order, none before its recorded time.
+// Who plays a part waits for its turn and says when it is over; a request that fails gives up the
+// turns that it had left.
 type turns struct {
 	mu      sync.Mutex
 	begin   time.Time // zero until the first request may go
@@ -128,8 +129,8 @@ func (t *turns) done(line int, moments ...moment) {
 
 func key(line int, m moment) [2]int { return [2]int{line, int(m)} }
 
-// lanes puts the requests on connections: as recorded, except that a request which came while another was on its way on the same one
-// (HTTP/2) has one of its own.
+// lanes puts the requests on connections: as recorded, except that a request which came while
+// another was on its way on the same one (HTTP/2) has one of its own.
 func lanes(lines []Line) [][]int {
 	type lane struct {
 		conn  int

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// lineHeader tells the upstream which line of the recording a request is. bellbuoy's own questions have none.
+// lineHeader tells the upstream which line of the recording a request is. bellbuoy's own questions
+// have none.
 const lineHeader = "X-Replay-Line"
 
 // A player sends a scenario's requests to bellbuoy.
@@ -149,7 +150,8 @@ func (c *conn) dial(l *Line) error {
 	return tcp.SetDeadline(time.Now().Add(2 * time.Minute))
 }
 
-// address is the client's: as recorded where it is of this machine, else one of this machine that stands for it.
+// address is the client's: as recorded where it is of this machine, else one of this machine that
+// stands for it.
 func (l *Line) address() string {
 	host, _, _ := net.SplitHostPort(l.Remote)
 	ip, err := netip.ParseAddr(host)

@@ -1,8 +1,10 @@
-// Package replay plays recordings of real clients through a real bellbuoy process, against an upstream that gives the recorded
-// answers, and scores the webhooks that arrive against what a person says happened.
+// Package replay plays recordings of real clients through a real bellbuoy process, against an
+// upstream that gives the recorded answers, and scores the webhooks that arrive against what a
+// person says happened.
 //
-// A recording is a directory of scenarios: NAME.jsonl, what a proxy in front of a registry or a ChartMuseum saw, and
-// NAME.expect.json, what happened. testdata/traffic has 133; BELLBUOY_TRAFFIC names another directory. The way of a scenario:
+// A recording is a directory of scenarios: NAME.jsonl, what a proxy in front of a registry or a
+// ChartMuseum saw, and NAME.expect.json, what happened. testdata/traffic has 133; BELLBUOY_TRAFFIC
+// names another directory. The way of a scenario:
 //
 //	recording.go  lines and expectations are read
 //	order.go      the lines' starts, answers and ends become steps in the order in which they happened
@@ -12,8 +14,8 @@
 //	score.go      exact, missing, extra
 //	vary.go       recordings made of recordings: other connections, users, addresses, several clients at once (vary_answers.go: other answers)
 //
-// Each scenario has an upstream of its own in bellbuoy's configuration, found by its Host, so that all of them can run at once
-// without one knowing of the other.
+// Each scenario has an upstream of its own in bellbuoy's configuration, found by its Host, so that
+// all of them can run at once without one knowing of the other.
 package replay
 
 import (
@@ -135,7 +137,7 @@ func load(base string) (Scenario, error) {
 	return s, scan.Err()
 }
 
-// Charts tells whether the scenario is one of a ChartMuseum.
+// Charts reports whether the scenario is one of a ChartMuseum.
 func (s *Scenario) Charts() bool {
 	return slices.ContainsFunc(s.Lines, func(l Line) bool { return !strings.HasPrefix(l.Path, "/v2") })
 }
@@ -161,7 +163,8 @@ func (l *Line) got() []byte {
 	return madeUp(l.RespBody, l.RespB64, l.RespBytes)
 }
 
-// madeUp fills up what was not recorded, or was recorded shortened (paths of the machine that recorded were cut), to its true length.
+// madeUp fills up what was not recorded, or was recorded shortened (paths of the machine that
+// recorded were cut), to its true length.
 func madeUp(text, b64 string, length int64) []byte {
 	body := []byte(text)
 	if b64 != "" {

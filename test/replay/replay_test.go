@@ -8,11 +8,13 @@ import (
 	"time"
 )
 
-// differences are the scenarios where DESIGN and what a person says differ, with the reason. DESIGN stands.
+// differences are the scenarios where DESIGN and what a person says differ, with the reason. DESIGN
+// stands.
 var differences = map[string]string{}
 
-// looks are the scenarios in which a client reads a manifest and nothing of what it lists, where the person who wrote the expectation
-// named no pull at all, not even a weak one. DESIGN §4.2 has these reads at webhooks with manifest_reads, rows 6 and 9.
+// looks are the scenarios in which a client reads a manifest and nothing of what it lists, where
+// the person who wrote the expectation named no pull at all, not even a weak one. DESIGN §4.2 has
+// these reads at webhooks with manifest_reads, rows 6 and 9.
 var looks = map[string]string{
 	"cosign-sign-bundle":     "cosign reads what it signs",
 	"cosign-sign-legacy-tag": "cosign reads what it signs",
@@ -25,8 +27,9 @@ func directory() (dir string, ours bool) {
 	return cmp.Or(named, "testdata/traffic"), named == ""
 }
 
-// TestReplay plays every recorded scenario, all at once. Our own recordings take less than three seconds each, without a pause of a
-// client in between, so that times of quiet well below the default ones mean the same; those of another directory get the default ones.
+// TestReplay plays every recorded scenario, all at once. Our own recordings take less than three
+// seconds each, without a pause of a client in between, so that times of quiet well below the
+// default ones mean the same; those of another directory get the default ones.
 func TestReplay(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
@@ -44,7 +47,8 @@ func TestReplay(t *testing.T) {
 	report(t, ours, Play(t, all, o))
 }
 
-// report prints the score, and fails the test for every scenario that is not exact and not among the differences.
+// report prints the score, and fails the test for every scenario that is not exact and not among
+// the differences.
 func report(t *testing.T, ours bool, played []*Played) {
 	t.Helper()
 	exact, missing, extra, looked := 0, 0, 0, 0

@@ -9,17 +9,18 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// A Score is how the webhooks of a scenario compare with what happened. Its lines are exploded by tag.
+// A Score is how the webhooks of a scenario compare with what happened. Its lines are exploded by
+// tag.
 type Score struct {
 	Missing, Extra []string
 	Looked         []string // inspections that nobody calls a pull: DESIGN has them, for webhooks with manifest_reads
 }
 
-// Exact tells whether all came that should, and nothing else.
+// Exact reports whether all came that should, and nothing else.
 func (s Score) Exact() bool { return len(s.Missing)+len(s.Extra) == 0 }
 
-// Score compares both webhooks. A read that a person may or may not call a pull may be there or not; one that moved no layer may only be
-// at the webhook that asks for those.
+// Score compares both webhooks. A read that a person may or may not call a pull may be there or
+// not; one that moved no layer may only be at the webhook that asks for those.
 func (p *Played) Score() (s Score) {
 	for _, at := range []struct {
 		name  string
@@ -98,7 +99,8 @@ func (h *Happening) lines() []string {
 	return exploded(kind, h.Repository, tags, h.Digest, operator)
 }
 
-// lost are the tags that went with a delete although the recording does not name them: bellbuoy may know them.
+// lost are the tags that went with a delete although the recording does not name them: bellbuoy may
+// know them.
 func (h *Happening) lost() []string {
 	var tags []string
 	for _, tag := range h.TagsLost {

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// An upstream answers as recorded. What bellbuoy asks on its own account it answers from what the recording shows: what stood at a
-// reference before the first write there, and what the writes made of it.
+// An upstream answers as recorded. What bellbuoy asks on its own account it answers from what the
+// recording shows: what stood at a reference before the first write there, and what the writes made
+// of it.
 type upstream struct {
 	s     *Scenario
 	turns *turns
@@ -254,7 +255,7 @@ func (u *upstream) settle(w http.ResponseWriter, r *http.Request) int {
 	return http.StatusOK
 }
 
-// guarded tells whether the upstream asks for a login.
+// guarded reports whether the upstream asks for a login.
 func (u *upstream) guarded() bool { return !strings.HasPrefix(u.s.Auth, "anon") }
 
 // challenge is what the recording shows of how it asks.

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// A Variation makes a recording that nobody recorded out of one that somebody did: what happened stays known. It returns false for
-// scenarios that it says nothing about.
+// A Variation makes a recording that nobody recorded out of one that somebody did: what happened
+// stays known. It returns false for scenarios that it says nothing about.
 type Variation struct {
 	Name string
 	Make func(Scenario, *rand.Rand) (Scenario, bool)
@@ -188,15 +188,16 @@ func twiceUsers(s Scenario, r *rand.Rand) (Scenario, bool) {
 	return twice(func(s Scenario) Scenario { return user(s, "bob") })(s, r)
 }
 
-// repeatable scenarios may happen twice with the same answers: a delete may not, and two untagged pushes of one digest at once may
-// be one event.
+// repeatable scenarios may happen twice with the same answers: a delete may not, and two untagged
+// pushes of one digest at once may be one event.
 func repeatable(s Scenario) bool {
 	return !slices.ContainsFunc(s.Want, func(h Happening) bool {
 		return strings.HasSuffix(h.Type, "delete") || h.Type == "push" && len(h.Tags) == 0
 	})
 }
 
-// behindNAT: five nodes that look like one client pull the same image at once. Each fetches the layers.
+// behindNAT: five nodes that look like one client pull the same image at once. Each fetches the
+// layers.
 func behindNAT(s Scenario, r *rand.Rand) (Scenario, bool) {
 	if len(s.Want) != 1 || s.Want[0].Type != "pull" || s.Want[0].Weak || !fetchesLayers(s) {
 		return s, false
@@ -209,7 +210,7 @@ func behindNAT(s Scenario, r *rand.Rand) (Scenario, bool) {
 	return merge(s.Name, all, func(i int) float64 { return shifts[i] }), true
 }
 
-// fetchesLayers tells whether more is fetched than a config.
+// fetchesLayers reports whether more is fetched than a config.
 func fetchesLayers(s Scenario) bool {
 	blobs := map[string]bool{}
 	for i := range s.Lines {
@@ -230,8 +231,9 @@ func noChallenge(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, len(s.Lines) > 0
 }
 
-// nobodyAsks: the upstream asks nobody for a name, so that names are only claimed. The first read with a name in a repository is noted
-// only when the upstream has said whether it asks: who deletes in the next millisecond what that read has shown may find its tag unknown.
+// nobodyAsks: the upstream asks nobody for a name, so that names are only claimed. The first read
+// with a name in a repository is noted only when the upstream has said whether it asks: who deletes
+// in the next millisecond what that read has shown may find its tag unknown.
 func nobodyAsks(s Scenario, r *rand.Rand) (Scenario, bool) {
 	s, ok := noChallenge(s, r)
 	ok = ok && !deletesDigest(s)
@@ -242,12 +244,13 @@ func nobodyAsks(s Scenario, r *rand.Rand) (Scenario, bool) {
 	return s, ok
 }
 
-// deletesDigest tells whether a manifest is deleted by its digest.
+// deletesDigest reports whether a manifest is deleted by its digest.
 func deletesDigest(s Scenario) bool {
 	return slices.ContainsFunc(s.Want, func(h Happening) bool { return h.Type == "delete" && (h.InRequest == nil || *h.InRequest) })
 }
 
-// claimedOnly: a name is sent to an upstream that lets anybody in. What nobodyAsks says of deletes holds here too.
+// claimedOnly: a name is sent to an upstream that lets anybody in. What nobodyAsks says of deletes
+// holds here too.
 func claimedOnly(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return each(s, func(l *Line) { l.ReqHeader.Set("Authorization", "Basic bWFsbG9yeTpwdw==") }), strings.HasPrefix(s.Auth, "anon") && !deletesDigest(s)
 }

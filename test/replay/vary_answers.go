@@ -72,7 +72,8 @@ func cutLayers(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, found
 }
 
-// insert puts requests before others, in a time of their own. The function may change the line that follows.
+// insert puts requests before others, in a time of their own. The function may change the line that
+// follows.
 func insert(s Scenario, before func(l *Line) []Line) Scenario {
 	s = clone(s)
 	var lines []Line
@@ -103,7 +104,8 @@ func pause(s Scenario, r *rand.Rand) (Scenario, bool) {
 	}), true
 }
 
-// noDigests: a registry that does not say Docker-Content-Digest. Who pulls by HEAD and digest cannot live with it.
+// noDigests: a registry that does not say Docker-Content-Digest. Who pulls by HEAD and digest
+// cannot live with it.
 func noDigests(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	fits := !s.Charts()
 	s = each(s, func(l *Line) {

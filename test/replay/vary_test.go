@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestVariations plays recordings made of recordings: a part of them for each variation, all where BELLBUOY_VARY is "all", or those of one
-// variation where it is named there.
+// TestVariations plays recordings made of recordings: a part of them for each variation, all where
+// BELLBUOY_VARY is "all", or those of one variation where it is named there.
 func TestVariations(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
@@ -46,8 +46,9 @@ func TestVariations(t *testing.T) {
 	varied(t, Play(t, played, Options{Untagged: 6 * time.Second, Pull: 6 * time.Second}))
 }
 
-// everybody: all that was recorded at one kind of registry happens at one registry within the same seconds, many clients behind one
-// address; only what one tool does more than once comes from different ones.
+// everybody: all that was recorded at one kind of registry happens at one registry within the same
+// seconds, many clients behind one address; only what one tool does more than once comes from
+// different ones.
 func everybody(all []Scenario) (merged []Scenario) {
 	together := map[string][]Scenario{}
 	nth := map[string]int{}

@@ -17,8 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A client prepares itself and returns what it does in each round. It notes in the ledger what it has done. Every round uses
-// tags of its own, so that no two events are alike.
+// A client prepares itself and returns what it does in each round. It notes in the ledger what it
+// has done. Every round uses tags of its own, so that no two events are alike.
 type client struct {
 	name  string
 	start func(t *testing.T, s *scene) func(round int) error
@@ -41,7 +41,8 @@ func init() {
 	}()
 }
 
-// runs makes a function that runs a program in one environment. Its error holds what the program printed.
+// runs makes a function that runs a program in one environment. Its error holds what the program
+// printed.
 func runs(t *testing.T, env []string, program string) func(args ...string) error {
 	return func(args ...string) error {
 		_, err := harness.Try(t, env, program, args...)
@@ -230,7 +231,8 @@ func reader(t *testing.T, s *scene) func(int) error {
 	}
 }
 
-// wrk asks for a small blob as fast as it gets it, on many connections, for a second now and then: the others shall get on as well.
+// wrk asks for a small blob as fast as it gets it, on many connections, for a second now and then:
+// the others shall get on as well.
 func wrk(t *testing.T, s *scene) func(int) error {
 	env, repository := harness.Env(t), fmt.Sprintf("wrk/app%d", <-distinct)
 	base := s.buoy.ProxyURL + "/v2/" + repository
@@ -248,7 +250,8 @@ func wrk(t *testing.T, s *scene) func(int) error {
 	}
 }
 
-// layout writes an artifact as an OCI layout tagged v1 into a directory that the caller removes: a test's own would stay to its end.
+// layout writes an artifact as an OCI layout tagged v1 into a directory that the caller removes: a
+// test's own would stay to its end.
 func layout(t *testing.T, a harness.Artifact) (string, error) {
 	dir, err := os.MkdirTemp("", "bellbuoy-soak-")
 	if err != nil {

@@ -79,7 +79,8 @@ func parse(r io.Reader) (map[string]float64, error) {
 	return values, lines.Err()
 }
 
-// flat compares the middle of the run, when everything is warm, with its end: what grows without end has grown by then.
+// flat compares the middle of the run, when everything is warm, with its end: what grows without
+// end has grown by then.
 func flat(t *testing.T, all []sample, long time.Duration) {
 	t.Helper()
 	if len(all) < 10 {
@@ -117,8 +118,8 @@ func middle(all []sample, of func(sample) float64) float64 {
 	return values[len(values)/2]
 }
 
-// checkReturn waits until the goroutines are as few as before the clients came. What idles is closed after limits.idle; lanes of
-// webhooks keep a few each, and more where a receiver hangs.
+// checkReturn waits until the goroutines are as few as before the clients came. What idles is
+// closed after limits.idle; lanes of webhooks keep a few each, and more where a receiver hangs.
 func (s *scene) checkReturn(t *testing.T) {
 	t.Helper()
 	allowed := s.baseline.goroutines + 16*float64(len(goodHooks)+len(badHooks))

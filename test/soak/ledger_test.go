@@ -9,7 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A ledger holds the events that have to come of what clients did: "TYPE repository:tag", each with how often.
+// A ledger holds the events that have to come of what clients did: "TYPE repository:tag", each with
+// how often.
 type ledger struct {
 	mu   sync.Mutex
 	owed map[string]int

@@ -12,14 +12,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The good webhooks have to get everything, although flaky answers every second POST with a failure and slow takes its time. The
-// bad ones never accept anything.
+// The good webhooks have to get everything, although flaky answers every second POST with a failure
+// and slow takes its time. The bad ones never accept anything.
 var (
 	goodHooks = []string{"good", "flaky", "slow"}
 	badHooks  = []string{"hang", "refuse", "drop", "error", "redirect", "flood", "unwanted"}
 )
 
-// receivers are one server for all webhooks, by path. Of the good ones it keeps what arrived and was accepted.
+// receivers are one server for all webhooks, by path. Of the good ones it keeps what arrived and
+// was accepted.
 type receivers struct {
 	*harness.Receiver
 
@@ -88,7 +89,8 @@ func (r *receivers) fail(w http.ResponseWriter, req *http.Request, name string) 
 	}
 }
 
-// accept notes an event. The same webhook-id may come again where an answer was lost; it is one event.
+// accept notes an event. The same webhook-id may come again where an answer was lost; it is one
+// event.
 func (r *receivers) accept(name string, p harness.Post) {
 	var e struct {
 		Type, Repository, Digest string

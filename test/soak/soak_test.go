@@ -1,6 +1,7 @@
-// Package soak lets many real clients work through bellbuoy for a long time, while receivers fail in many ways and the configuration is
-// reloaded again and again. In the end no client may have seen an error, memory and goroutines must be flat, and every event must
-// have arrived: those that the clients caused, each once, and no other.
+// Package soak lets many real clients work through bellbuoy for a long time, while receivers fail
+// in many ways and the configuration is reloaded again and again. In the end no client may have
+// seen an error, memory and goroutines must be flat, and every event must have arrived: those that
+// the clients caused, each once, and no other.
 //
 // BELLBUOY_SOAK says how long (default 60s); `make soak` runs half an hour of it.
 package soak
@@ -78,8 +79,8 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// config is the next generation of the configuration: the good webhooks stay and say their generation; of the bad ones some come
-// and go.
+// config is the next generation of the configuration: the good webhooks stay and say their
+// generation; of the bad ones some come and go.
 func (s *scene) config() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "log: {level: warn}\nlimits: {idle: 5s}\nupstreams:\n  - {type: registry, url: %q}\n  - {type: chartmuseum, url: %q}\nwebhooks:\n", s.registry.URL, s.charts.URL)
@@ -111,7 +112,8 @@ func (s *scene) keepReloading(ctx context.Context, every time.Duration) {
 	}
 }
 
-// keepDoing runs one client's rounds until ctx ends; a round is always finished. An error of a client is a failure of the test.
+// keepDoing runs one client's rounds until ctx ends; a round is always finished. An error of a
+// client is a failure of the test.
 func (s *scene) keepDoing(ctx context.Context, t *testing.T, c client) {
 	w := c.start(t, s)
 	rounds := 0

@@ -1,5 +1,6 @@
-// Command tally runs `go test` once for each group of arguments, and prints what people read: one line for each package, failures
-// in full, skipped tests with their reason, and at the end one line that counts the tests of all groups:
+// Command tally runs `go test` once for each group of arguments, and prints what people read: one
+// line for each package, failures in full, skipped tests with their reason, and at the end one line
+// that counts the tests of all groups:
 //
 //	go run ./test/tally -race ./config -- -timeout 30m ./test/...
 //	…
@@ -52,7 +53,8 @@ func groups(args []string) [][]string {
 	}
 }
 
-// goTest runs one `go test` to its end. Failing tests are no error of it: the tally has counted them.
+// goTest runs one `go test` to its end. Failing tests are no error of it: the tally has counted
+// them.
 func goTest(ctx context.Context, t *tally, args []string) error {
 	argv := []string{"test"}
 	if len(args) > 1 && args[0] == "-C" { // another module's directory; go wants it first

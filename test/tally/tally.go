@@ -118,7 +118,8 @@ func (t *tally) printSkips(name string, p *pkg) {
 	}
 }
 
-// packageFailed prints what ended a package: a test, or a crash, a time-out, a build that failed, which count as one failed test.
+// packageFailed prints what ended a package: a test, or a crash, a time-out, a build that failed,
+// which count as one failed test.
 func (t *tally) packageFailed(e event, p *pkg) {
 	if p.failed == 0 || len(p.started) > 0 {
 		for _, test := range slices.Sorted(maps.Keys(p.outputs)) {
