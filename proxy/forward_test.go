@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -309,6 +310,36 @@ func TestURLWithPath(t *testing.T) {
 			if got := s.tracker.lastEnded(1).Repository; got != c.repository && c.repository != "" {
 				t.Errorf("%s was taken for one of %q", c.sent, got)
 			}
+		}
+	}
+}
+
+// TestURLWithPathIsNotLeft: bellbuoy's clients reach nothing of the upstream's host but what lies
+// below the path of its URL.
+func TestURLWithPathIsNotLeft(t *testing.T) {
+	for _, c := range []struct {
+		base, target string
+		want         int
+	}{
+		{"/artifactory/api/docker/hub", "/v2/../../secret/v2/a/manifests/v1", 400},
+		{"/artifactory/api/docker/hub", "/../../x", 400},
+		{"/artifactory/api/docker/hub", "/v2/%2e%2e/%2E./x", 400},
+		{"/artifactory/api/docker/hub", "/v2/..%2f..%2fx", 400},
+		{"/artifactory/api/docker/hub", "/v2/..;a=b/x", 400},
+		{"/artifactory/api/docker/hub", "/artifactory/api/docker/hub/../secret/v2/", 400},
+		{"/artifactory/api/docker/hub", "/further/../secret", 400},
+		{"/artifactory/api/docker/hub", "/v2/a/..", 400},
+		{"/artifactory/api/docker/hub", "/v2/a/manifests/.hidden", 200},
+		{"/artifactory/api/docker/hub", "/v2/a..b/manifests/v1?x=/../", 200},
+		{"", "/v2/x/../a/manifests/v1", 200}, // there is nothing to leave
+	} {
+		reached := false
+		s := newStand(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }), func(o *Options) {
+			o.Upstreams[0].URL.Path, o.Upstreams[0].Paths = c.base, []string{"/further"}
+		})
+		answer := s.raw("GET " + c.target + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(answer, fmt.Sprintf("HTTP/1.1 %d ", c.want)) || reached != (c.want == 200) {
+			t.Errorf("%s: reached %v, answered %.60q; want %d", c.target, reached, answer, c.want)
 		}
 	}
 }

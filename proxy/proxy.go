@@ -232,6 +232,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.refuse(http.StatusNotFound, codeUnknownName, "no upstream is configured for this host and path")
 	case !unambiguous(r, g.Identity.Header):
 		x.refuse(http.StatusBadRequest, codeUnknown, "the request is ambiguous: its target, its Host or a header named by Connection")
+	case x.route.escapes(r.URL.Path):
+		x.refuse(http.StatusBadRequest, codeUnknown, "the request is ambiguous: its path has . or .. as a segment")
 	case x.op.TooLong != "":
 		x.refuse(http.StatusBadRequest, codeInvalidName, x.op.TooLong)
 	case x.op.Action.Writes():

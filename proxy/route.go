@@ -158,6 +158,20 @@ func (rt *route) sends(target, path string) string {
 	return rt.base + target
 }
 
+// escapes reports whether a decoded path could lead out of the path of the upstream's URL: a segment
+// of it is . or .., also with parameters (..;x), which servlet containers cut off.
+func (rt *route) escapes(path string) bool {
+	if rt.base == "" || !strings.Contains(path, "/.") {
+		return false
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+			return true
+		}
+	}
+	return false
+}
+
 // reaches is the raw target that a client must send for the upstream to get target; false where
 // there is none.
 func (rt *route) reaches(target string) (string, bool) {
