@@ -105,15 +105,6 @@ type fields struct {
 
 func (f *fields) fail() { f.rest, f.bad = nil, true }
 
-func (f *fields) byte() (b byte) {
-	if len(f.rest) == 0 {
-		f.fail()
-		return 0
-	}
-	b, f.rest = f.rest[0], f.rest[1:]
-	return b
-}
-
 func (f *fields) varint() int64 {
 	v, n := binary.Varint(f.rest)
 	if n <= 0 {

@@ -75,7 +75,7 @@ func hasRoom(path string) error {
 		return err
 	}
 	need := size(path) + size(path+"-wal") + spareRoom
-	if free := int64(fs.Bavail) * int64(fs.Bsize); free < need {
+	if free := int64(fs.Bavail) * fs.Bsize; free < need {
 		return fmt.Errorf("its disk has %d MiB free, and while the copy is made %d MiB are needed", free>>20, need>>20)
 	}
 	return nil

@@ -37,7 +37,7 @@ var Shared struct {
 // StopPostgres ends the server of the tests, if there is one.
 func StopPostgres() {
 	if s := Shared.Server; s != nil {
-		s.Stop("immediate")
+		_ = s.Stop("immediate") // its directory goes next
 		os.RemoveAll(s.dir)
 	}
 }

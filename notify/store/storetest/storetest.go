@@ -147,7 +147,7 @@ func (w *World) Depth(t *testing.T, webhook string) store.Depth {
 func (w *World) Hold(t *testing.T) func() {
 	t.Helper()
 	begun, end := make(chan bool), make(chan bool)
-	go w.Update(ctx, nil, func(store.Tx) error { close(begun); <-end; return nil })
+	go func() { _ = w.Update(ctx, nil, func(store.Tx) error { close(begun); <-end; return nil }) }()
 	<-begun
 	return func() { close(end) }
 }
