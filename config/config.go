@@ -249,6 +249,8 @@ type Egress struct {
 	Allow []netip.Prefix `yaml:"allow"`
 	// CIDRs that may not be called.
 	Deny []netip.Prefix `yaml:"deny"`
+	// CIDRs of loopback, private and this machine's own addresses that webhooks of accounts limited to projects may call; none when empty.
+	Private []netip.Prefix `yaml:"private"`
 }
 
 // Health is the address of /healthz, /readyz and /metrics.

@@ -25,6 +25,8 @@ var (
 type expander struct {
 	env   func(string) (string, bool)
 	files []string // every path of a ${file:…}, for watching
+
+	closed bool // nothing may be expanded
 }
 
 // expand replaces everything in text. Its errors name variables and files, never values.
@@ -41,6 +43,9 @@ func (e *expander) expand(text string) (string, error) {
 }
 
 func (e *expander) value(found string) (string, error) {
+	if e.closed {
+		return "", errExpansion
+	}
 	if found == "$${" {
 		return "${", nil
 	}

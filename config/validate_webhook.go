@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -22,7 +23,13 @@ func (v *validator) webhooks() {
 	v.unique("webhooks", names)
 }
 
+// numbered is how a webhook of console or API is called where its name alone would not do.
+var numbered = regexp.MustCompile(`#\d+$`)
+
 func (v *validator) webhook(at string, w Webhook) {
+	if numbered.MatchString(w.Name) {
+		v.wrong(at+".name", "must not end in # and digits: webhooks made by API are called so")
+	}
 	if w.URL.IsZero() {
 		v.wrong(at+".url", "is missing")
 	}

@@ -20,6 +20,8 @@ func carriedIPv4(ip netip.Addr) []netip.Addr {
 	}
 	b := ip.As16()
 	switch {
+	case isISATAP(b):
+		return []netip.Addr{ipv4(b[12], b[13], b[14], b[15])}
 	case nat64.Contains(ip), compatible.Contains(ip), translated.Contains(ip):
 		return []netip.Addr{ipv4(b[12], b[13], b[14], b[15])}
 	case nat64Local.Contains(ip):
@@ -31,6 +33,11 @@ func carriedIPv4(ip netip.Addr) []netip.Addr {
 		return []netip.Addr{ipv4(b[4], b[5], b[6], b[7]), ipv4(^b[12], ^b[13], ^b[14], ^b[15])}
 	}
 	return nil
+}
+
+// isISATAP reports whether the interface identifier is one of RFC 5214, below any prefix.
+func isISATAP(b [16]byte) bool {
+	return b[8]&^0x02 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe
 }
 
 // localNAT64 tries every prefix length of RFC 6052 within a /48, because the operator of the

@@ -24,7 +24,7 @@ var ErrDenied = errors.New("denied by egress")
 // clouds, and addresses that are not a single host.
 var neverDialled = prefixes(
 	"169.254.0.0/16", "fe80::/10", // link-local
-	"fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32", // AWS, GCP, Alibaba, Azure
+	"fd00:ec2::/32", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32", // AWS, GCP, Alibaba, Azure
 	"0.0.0.0/8", "::/128", // unspecified: the machine itself
 	"224.0.0.0/4", "ff00::/8", "255.255.255.255/32", // multicast, broadcast
 )
@@ -43,6 +43,9 @@ type GuardOptions struct {
 	Allow []netip.Prefix
 	// Deny wins over Allow.
 	Deny []netip.Prefix
+	// Private is what a restricted guard allows of loopback, private space and this machine's own
+	// addresses.
+	Private []netip.Prefix
 	// Own returns the addresses that bellbuoy listens on; it is called at each dial. nil means
 	// none.
 	Own func() []netip.AddrPort
@@ -53,11 +56,12 @@ type GuardOptions struct {
 // Guard decides which addresses may be dialled. A nil Guard denies only what is always denied. A
 // Guard is immutable and safe for concurrent use.
 //
-// An IPv6 address that carries an IPv4 address (mapped, NAT64, 6to4, Teredo) must pass as both.
-// Private addresses are allowed, because the operator's receivers have them; [Guard.Restricted]
-// denies them.
+// An IPv6 address that carries an IPv4 address (mapped, NAT64, 6to4, Teredo, ISATAP) must pass as
+// both. Private addresses are allowed, because the operator's receivers have them;
+// [Guard.Restricted] denies them.
 type Guard struct {
 	allow, deny []netip.Prefix
+	private     []netip.Prefix
 	own         func() []netip.AddrPort
 	resolver    *net.Resolver
 	restricted  bool
@@ -69,15 +73,15 @@ func NewGuard(o GuardOptions) *Guard {
 	return &Guard{
 		allow:      normalized(o.Allow),
 		deny:       normalized(o.Deny),
+		private:    normalized(o.Private),
 		own:        o.Own,
 		resolver:   o.Resolver,
 		interfaces: net.InterfaceAddrs,
 	}
 }
 
-// Restricted returns a guard for webhooks that somebody other than the operator configured. It
-// allows loopback and private addresses only if Allow names them with a prefix within private space
-// (0.0.0.0/0 does not).
+// Restricted returns a guard for webhooks of accounts that are limited to projects. It allows
+// loopback, private addresses and those of this machine only if Private lists them.
 func (g *Guard) Restricted() *Guard {
 	strict := g.orNone()
 	strict.restricted = true
@@ -130,26 +134,29 @@ func (g *Guard) Check(to netip.AddrPort) error {
 	return nil
 }
 
-// CheckHost checks every address that host has now. It is for dials that another program makes,
-// such as a proxy, so it is only a hint: the proxy may resolve another address. A name that does
-// not resolve here passes, unless g is restricted.
-func (g *Guard) CheckHost(ctx context.Context, host string, port uint16) error {
+// CheckHost checks every address that host has now, and returns the first. It is for dials that
+// another program makes, such as a proxy. Unless g is restricted, it is only a hint: the proxy may
+// resolve another address, and a name that does not resolve here passes.
+func (g *Guard) CheckHost(ctx context.Context, host string, port uint16) (netip.Addr, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return g.Check(netip.AddrPortFrom(ip, port))
+		return ip, g.Check(netip.AddrPortFrom(ip, port))
 	}
 	rules := g.orNone()
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	found, err := rules.resolver.LookupNetIP(ctx, "ip", host)
-	if err != nil && rules.restricted {
-		return fmt.Errorf("%w: %s does not resolve here", ErrDenied, host)
+	if rules.restricted && (err != nil || len(found) == 0) {
+		return netip.Addr{}, fmt.Errorf("%w: %s does not resolve here", ErrDenied, host)
 	}
 	for _, ip := range found {
 		if err := g.Check(netip.AddrPortFrom(ip, port)); err != nil {
-			return err
+			return netip.Addr{}, err
 		}
 	}
-	return nil
+	if len(found) == 0 {
+		return netip.Addr{}, nil
+	}
+	return found[0].Unmap(), nil
 }
 
 // objection returns why a is always or explicitly denied, or "" if it is not.
@@ -162,8 +169,8 @@ func (g *Guard) objection(a netip.AddrPort) string {
 		return "bellbuoy's own listener"
 	case holds(g.deny, ip):
 		return "in its deny list"
-	case g.restricted && holds(privateSpace, ip) && !g.named(ip):
-		return "private, and not in its allow list"
+	case g.restricted && !holds(g.private, ip) && (holds(privateSpace, ip) || g.isLocal(ip)):
+		return "private, and not in egress.private"
 	}
 	return ""
 }
@@ -175,15 +182,6 @@ func (g *Guard) allowed(ip netip.Addr, carried []netip.Addr) bool {
 	}
 	outside := func(v4 netip.Addr) bool { return !holds(g.allow, v4) }
 	return len(carried) > 0 && !slices.ContainsFunc(carried, outside)
-}
-
-// named reports whether Allow has a prefix for ip that lies within private space.
-func (g *Guard) named(ip netip.Addr) bool {
-	return slices.ContainsFunc(g.allow, func(p netip.Prefix) bool {
-		return p.Contains(ip) && slices.ContainsFunc(privateSpace, func(private netip.Prefix) bool {
-			return private.Bits() <= p.Bits() && private.Contains(p.Addr())
-		})
-	})
 }
 
 // isOwn reports whether bellbuoy listens on a. A listener on an unspecified address covers every

@@ -22,7 +22,7 @@ func TestAlwaysDenied(t *testing.T) {
 	open := NewGuard(GuardOptions{Allow: prefixes("0.0.0.0/0", "::/0")})
 	for _, to := range []string{
 		"169.254.169.254:80", "169.254.0.1:1", "169.254.255.255:443", "[fe80::1]:80", "[fe80::1%eth0]:80", "[febf::1]:80",
-		"[fd00:ec2::254]:80", "[fd20:ce::254]:80", "100.100.100.200:80", "168.63.129.16:80",
+		"[fd00:ec2::254]:80", "[fd00:ec2::23]:80", "[fd00:ec2:1::1]:80", "[fd20:ce::254]:80", "100.100.100.200:80", "168.63.129.16:80",
 		"0.0.0.0:80", "0.1.2.3:80", "[::]:80", "224.0.0.1:80", "239.255.255.255:80", "255.255.255.255:80", "[ff02::1]:80",
 		"[::ffff:169.254.169.254]:80", "[::ffff:0.0.0.0]:80", "[::169.254.169.254]:80", "[::ffff:0:169.254.169.254]:80",
 		"[64:ff9b::169.254.169.254]:80", "[64:ff9b::a9fe:a9fe]:80", "[64:ff9b::100.100.100.200]:80",
@@ -32,6 +32,8 @@ func TestAlwaysDenied(t *testing.T) {
 		"[64:ff9b:1:1234:a9:fea9:fe00::]:80",    // /64
 		"[64:ff9b:1:1234:5678:9:a9fe:a9fe]:80",  // /96 below another prefix
 		"[2002:a9fe:a9fe::1]:80",                // 6to4
+		"[2606:4700::5efe:a9fe:a9fe]:80",        // ISATAP
+		"[2606:4700::200:5efe:a9fe:a9fe]:80",    // ISATAP, globally unique
 		"[2001:0:a9fe:a9fe:0:1234:f7f7:f7f7]:1", // Teredo, by its server
 		"[2001:0:808:808:0:1234:5601:5601]:80",  // Teredo, by its client: inverted
 	} {
@@ -100,9 +102,9 @@ func list(prefix string) []netip.Prefix {
 
 func TestRestricted(t *testing.T) {
 	for _, test := range []struct {
-		allow []string
-		to    string
-		open  bool
+		private []string
+		to      string
+		open    bool
 	}{
 		{nil, "8.8.8.8:443", true},
 		{nil, "[2606:4700::1111]:443", true},
@@ -115,20 +117,26 @@ func TestRestricted(t *testing.T) {
 		{nil, "100.64.0.1:80", false},
 		{nil, "[fd12::1]:80", false},
 		{nil, "[64:ff9b::10.1.2.3]:80", false},
+		{nil, "[64:ff9b:1::10.1.2.3]:80", false},
+		{nil, "[2606:4700::5efe:10.1.2.3]:80", false},
+		{nil, "203.0.113.9:80", false}, // this machine's own, though public
+		{nil, "[2001:db8::9]:80", false},
+		{[]string{"203.0.113.9/32"}, "203.0.113.9:80", true},
 		{[]string{"10.1.0.0/16"}, "10.1.2.3:80", true},
 		{[]string{"10.1.0.0/16"}, "[64:ff9b::10.1.2.3]:80", true},
 		{[]string{"10.1.0.0/16"}, "10.2.0.1:80", false},
-		{[]string{"10.1.0.0/16"}, "8.8.8.8:80", false},
-		{[]string{"0.0.0.0/0"}, "10.1.2.3:80", false}, // names no private space
-		{[]string{"0.0.0.0/0"}, "8.8.8.8:80", true},
-		{[]string{"0.0.0.0/0", "10.1.0.0/16"}, "10.1.2.3:80", true},
+		{[]string{"10.1.0.0/16"}, "8.8.8.8:80", true},
+		{[]string{"169.254.0.0/16"}, "169.254.169.254:80", false},
 		{[]string{"127.0.0.1/32"}, "127.0.0.1:80", true},
 	} {
-		g := NewGuard(GuardOptions{Allow: prefixes(test.allow...)})
-		if err := g.Restricted().Check(addrPort(test.to)); (err == nil) != test.open {
-			t.Errorf("allow %v: %s: %v", test.allow, test.to, err)
+		g := NewGuard(GuardOptions{Private: prefixes(test.private...)})
+		g.interfaces = func() ([]net.Addr, error) {
+			return []net.Addr{&net.IPNet{IP: net.ParseIP("203.0.113.9")}, &net.IPNet{IP: net.ParseIP("2001:db8::9")}}, nil
 		}
-		if test.allow == nil && g.Check(addrPort(test.to)) != nil {
+		if err := g.Restricted().Check(addrPort(test.to)); (err == nil) != test.open {
+			t.Errorf("private %v: %s: %v", test.private, test.to, err)
+		}
+		if test.private == nil && !strings.Contains(test.to, "169.254") && g.Check(addrPort(test.to)) != nil {
 			t.Errorf("Restricted changed the guard it came from: %s", test.to)
 		}
 	}
@@ -314,16 +322,16 @@ func TestCheckHost(t *testing.T) {
 		{"inside.example", "10.1.2.3", false}, {"outside.example", "8.8.8.8", true}, {"metadata.example", "169.254.169.254", false},
 	} {
 		g := NewGuard(GuardOptions{Deny: deny, Resolver: names(t, test.answer)})
-		if err := g.CheckHost(t.Context(), test.host, 443); (err == nil) != test.open {
+		if _, err := g.CheckHost(t.Context(), test.host, 443); (err == nil) != test.open {
 			t.Errorf("%s: %v", test.host, err)
 		}
 	}
 	broken := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no DNS here") }}
 	g := NewGuard(GuardOptions{Resolver: broken})
-	if err := g.CheckHost(t.Context(), "unknown.example", 443); err != nil {
+	if _, err := g.CheckHost(t.Context(), "unknown.example", 443); err != nil {
 		t.Errorf("a name that only the other side resolves: %v", err)
 	}
-	if err := g.Restricted().CheckHost(t.Context(), "unknown.example", 443); !errors.Is(err, ErrDenied) {
+	if _, err := g.Restricted().CheckHost(t.Context(), "unknown.example", 443); !errors.Is(err, ErrDenied) {
 		t.Errorf("the same, restricted: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -129,10 +130,36 @@ func TestProxyItselfIsGuarded(t *testing.T) {
 		"webhook's proxy, open":        {false, open, ReasonNone},
 		"environment's proxy, open":    {true, open, ReasonNone},
 		"a tenant's own proxy":         {false, open.Restricted(), ReasonDenied},
-		"the operator's, for a tenant": {true, open.Restricted(), ReasonNone},
+		"the operator's, for a tenant": {true, open.Restricted(), ReasonDenied}, // http: it would resolve the name itself
 	} {
 		if r := post(test.environment, test.guard); r.Reason != test.want {
 			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// TestProxyIsToldTheCheckedAddress: what a name stands for may change between the check and the proxy's own look-up.
+func TestProxyIsToldTheCheckedAddress(t *testing.T) {
+	ca, file := authority.New(t), filepath.Join(t.TempDir(), "ca.pem")
+	ca.Write(file)
+	var host string
+	backend := tlsServer(t, ca, "hooks.example", nil, func(_ http.ResponseWriter, r *http.Request) { host = r.Host })
+	p := newForwardProxy(t, backend.Listener.Addr().String(), 0)
+	t.Setenv("HTTPS_PROXY", p.url())
+	for address, want := range map[string]Reason{"203.0.113.7": ReasonNone, "10.1.2.3": ReasonDenied} {
+		p.requests, host = nil, ""
+		c := clientFor(t, "https://hooks.example/a", func(o *Options) {
+			o.TLS.CAFile = file
+			o.Guard = NewGuard(GuardOptions{Resolver: names(t, address)}).Restricted()
+		})
+		if r := c.Post(t.Context(), message()); r.Reason != want {
+			t.Errorf("%s: %+v", address, r)
+		}
+		switch {
+		case want == ReasonDenied && len(p.requests) > 0:
+			t.Errorf("%s: the proxy was asked for %q", address, p.requests)
+		case want == ReasonNone && (host != "hooks.example" || !strings.HasPrefix(p.requests[0], "CONNECT 203.0.113.7:443 ")):
+			t.Errorf("%s: Host %q, the proxy was asked for %q", address, host, p.requests)
 		}
 	}
 }

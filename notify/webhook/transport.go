@@ -91,7 +91,12 @@ type route struct {
 	guard *Guard   // for the receiver
 	host  string
 	port  uint16
+	plain bool // http
 }
+
+// pinned reports whether the proxy is told the address that was checked, instead of the name, which
+// it might resolve to another address.
+func (r route) pinned() bool { return r.proxy != nil && r.guard != nil && r.guard.restricted }
 
 // newRoute selects the proxy once, because the target never changes. A restricted guard does not
 // deny the environment's proxy, which the operator configured.
@@ -100,7 +105,7 @@ func newRoute(raw string, target *url.URL, guard *Guard) (route, error) {
 	if err != nil {
 		return route{}, err
 	}
-	r := route{dial: guard, guard: guard, host: target.Hostname(), port: port}
+	r := route{dial: guard, guard: guard, host: target.Hostname(), port: port, plain: target.Scheme == "http"}
 	if raw == "" {
 		r.proxy, err = httpproxy.FromEnvironment().ProxyFunc()(target)
 		if r.proxy != nil {
@@ -123,15 +128,38 @@ func newRoute(raw string, target *url.URL, guard *Guard) (route, error) {
 	return route{}, errors.New("must begin with http://, https:// or socks5://")
 }
 
-// check asks the guard about a receiver behind a proxy, where the dial does not.
-func (r route) check(ctx context.Context) error {
-	if r.proxy == nil {
-		return nil
+// check asks the guard about a receiver behind a proxy, where the dial does not. Where the route is
+// pinned it returns the address for the proxy.
+func (r route) check(ctx context.Context) (netip.Addr, error) {
+	switch {
+	case r.proxy == nil:
+		return netip.Addr{}, nil
+	case r.pinned() && r.plain:
+		return netip.Addr{}, fmt.Errorf("%w: behind a proxy, webhooks of limited accounts are for https only", ErrDenied)
 	}
-	return r.guard.CheckHost(ctx, r.host, r.port)
+	ip, err := r.guard.CheckHost(ctx, r.host, r.port)
+	if err != nil || !r.pinned() {
+		return netip.Addr{}, err
+	}
+	return ip, nil
+}
+
+// pin names the receiver by its address. The Host header and the certificate stay those of the name.
+func (r route) pin(req *http.Request, ip netip.Addr) *http.Request {
+	target := *req.URL
+	target.Host = netip.AddrPortFrom(ip, r.port).String()
+	pinned := req.WithContext(req.Context())
+	pinned.URL = &target
+	if pinned.Host == "" {
+		pinned.Host = req.URL.Host
+	}
+	return pinned
 }
 
 func (c *Client) newTransport(config *tls.Config) *http.Transport {
+	if c.route.pinned() && config.ServerName == "" {
+		config.ServerName = c.route.host // the URL will have its address
+	}
 	return &http.Transport{
 		Proxy:                  http.ProxyURL(c.route.proxy),
 		OnProxyConnectResponse: checkProxyAnswer,

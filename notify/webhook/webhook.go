@@ -169,8 +169,12 @@ func (c *Client) Post(ctx context.Context, m Message) Result {
 }
 
 func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
-	if err := c.route.check(req.Context()); err != nil {
+	ip, err := c.route.check(req.Context())
+	if err != nil {
 		return nil, err
+	}
+	if ip.IsValid() {
+		req = c.route.pin(req, ip)
 	}
 	// http.Client would follow redirects, keep cookies and put the URL into errors.
 	return c.currentTransport().RoundTrip(req)
@@ -268,7 +272,7 @@ func orDefault[T comparable](value, byDefault T) T {
 // Reach connects to the receiver's host or its proxy, with a TLS handshake for an https receiver.
 // It sends no request. The error contains no URL.
 func (c *Client) Reach(ctx context.Context) error {
-	if err := c.route.check(ctx); err != nil {
+	if _, err := c.route.check(ctx); err != nil {
 		return err
 	}
 	c.mu.Lock()

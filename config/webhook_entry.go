@@ -1,0 +1,77 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Webhook reads one webhook that was made by console or API, from YAML or JSON with the keys of an
+// entry of webhooks, and checks it as if it stood in c's file. It may not use ${…} or name files:
+// these are the operator's. The error is a Problems whose paths begin at the webhook's own keys.
+func (c *Config) Webhook(name string, data []byte) (Webhook, error) {
+	found := &findings{file: name, bad: map[string]bool{}}
+	root := readTree(data, found)
+	if root == nil {
+		_, err := found.result()
+		if err == nil {
+			err = errors.New("the webhook is empty")
+		}
+		return Webhook{}, err
+	}
+	d := &decoder{findings: found, expander: &expander{env: os.LookupEnv, closed: true}, refused: notYet,
+		spots: map[string]spot{}, places: map[string]place{}}
+	with := *c
+	wrapped := &node{kind: mapping, at: root.at, keys: []key{{name: "webhooks", at: root.at,
+		value: &node{kind: list, at: root.at, items: []*node{root}}}}}
+	d.block(wrapped, reflect.ValueOf(&with).Elem(), "")
+	if len(with.Webhooks) != 1 {
+		_, err := found.result()
+		return Webhook{}, err
+	}
+	w := &with.Webhooks[0]
+	w.complete()
+	v := &validator{decoder: d, cfg: &with}
+	v.webhook(entryPath, *w)
+	v.unique("webhooks", []string{w.Name})
+	eachFile(reflect.ValueOf(w).Elem(), entryPath, func(path, _ string) {
+		v.wrong(path, "names a file, which only a webhook of the configuration file may")
+	})
+	if _, err := found.result(); err != nil {
+		return Webhook{}, ownPaths(err)
+	}
+	return *w, nil
+}
+
+// entryPath is where the decoder finds the webhook.
+const entryPath = "webhooks[0]"
+
+// errExpansion is what ${…} is in a webhook of console or API.
+var errExpansion = errors.New("${…} is for the configuration file only")
+
+// ownPaths names keys as the one who wrote the webhook did.
+func ownPaths(err error) error {
+	problems, ok := errors.AsType[Problems](err)
+	if !ok {
+		return err
+	}
+	problems = slices.Clone(problems)
+	for i, p := range problems {
+		problems[i].Path = strings.TrimPrefix(strings.TrimPrefix(p.Path, entryPath), ".")
+	}
+	return problems
+}
+
+// Plain is each problem as "key: what is wrong", for those who see no file.
+func (ps Problems) Plain() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		if lines[i] = p.Message; p.Path != "" {
+			lines[i] = fmt.Sprintf("%s: %s", p.Path, p.Message)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
