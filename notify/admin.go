@@ -146,6 +146,11 @@ func (d *Dispatcher) Events(ctx context.Context, q store.EventQuery) ([]detect.E
 	return out, nil
 }
 
+// LastFired returns when a webhook last got an event of each type.
+func (d *Dispatcher) LastFired(webhook string) map[detect.Type]time.Time {
+	return d.outbox.lastFired.of(webhook)
+}
+
 // EventAppended returns a channel that is closed when an event is appended.
 func (d *Dispatcher) EventAppended() <-chan struct{} { return d.store.EventAppended() }
 

@@ -30,8 +30,11 @@ type DispatcherOptions struct {
 	// Retention and Trims are applied every minute; see Retain.
 	Retention store.Retention
 	Trims     []store.Trim
-	Metrics   *Metrics    // nil: nothing is counted
-	Log       *zap.Logger // nil: nothing is logged
+	// Webhooks are those of the store; nil: there are none. The pending deliveries of a deleted
+	// one become dead letters.
+	Webhooks *Webhooks
+	Metrics  *Metrics    // nil: nothing is counted
+	Log      *zap.Logger // nil: nothing is logged
 }
 
 // readsAtOnce bounds the reads that lanes make at the same time, so that a thousand lanes that

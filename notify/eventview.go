@@ -43,6 +43,9 @@ func (f *eventView) read(e *detect.Event) {
 		}
 	}
 	if repository == "" {
+		if e.Replication != nil {
+			f.project = e.Replication.Destination.Namespace
+		}
 		return
 	}
 	f.first[0] = repository
@@ -55,6 +58,13 @@ func (f *eventView) read(e *detect.Event) {
 	f.project = library
 	f.first[1] = library + "/" + repository
 	f.names = f.first[:2]
+}
+
+// ProjectOf returns the project of an event, or "" if it has none.
+func ProjectOf(e *detect.Event) string {
+	var v eventView
+	v.read(e)
+	return v.project
 }
 
 // repositoryOf returns the repository as filters and lanes name it, or "" if the event has none.

@@ -357,6 +357,12 @@ func (r *replica) Unpark(_ context.Context, w string) error {
 	return nil
 }
 
+func (r *replica) Bury(_ context.Context, w string) error {
+	r.swap(w, store.Pending, store.Dead)
+	r.swap(w, store.Parked, store.Dead)
+	return nil
+}
+
 func (r *replica) Depths(context.Context) ([]store.Depth, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

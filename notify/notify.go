@@ -65,8 +65,10 @@ type Webhook struct {
 	Events []string
 	// ManifestReads includes pulls that downloaded no blob.
 	ManifestReads bool
-	Match         Match
-	Exclude       Match
+	// Project limits it to events of one project, and keeps out those that have none; "": no limit.
+	Project string
+	Match   Match
+	Exclude Match
 	// Format must be set.
 	Format Format
 	// Poster must be set. The dispatcher uses it for attempts that start after Configure and

@@ -25,6 +25,7 @@ type OutboxOptions struct {
 	// QueuedPulls bounds the events that Record has accepted and not stored yet. 0: 16,384.
 	QueuedPulls int
 	Metrics     *Metrics    // nil: nothing is counted
+	Numbers     *Numbers    // nil: projects get no numbers
 	Log         *zap.Logger // nil: nothing is logged
 }
 
@@ -35,6 +36,7 @@ type Outbox struct {
 	store   Rows
 	timeout time.Duration
 	metrics *Metrics
+	numbers *Numbers
 	log     *zap.Logger
 
 	set       atomic.Pointer[Set]
@@ -60,6 +62,7 @@ func NewOutbox(s Rows, o OutboxOptions) *Outbox {
 		store:     s,
 		timeout:   orDefault(o.Timeout, 2*time.Second),
 		metrics:   o.Metrics,
+		numbers:   o.Numbers,
 		log:       o.Log,
 		cache:     newEventCache(),
 		lastFired: newLastFired(),
@@ -222,6 +225,7 @@ func (o *Outbox) count(w *written) {
 	}
 	for i, e := range w.events {
 		o.metrics.event(&w.events[i])
+		o.numbers.Seen(ProjectOf(&w.events[i]))
 		o.lastFired.note(e, w.deliveries[i])
 	}
 }

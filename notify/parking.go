@@ -57,6 +57,8 @@ func (d *Dispatcher) reconcile(ctx context.Context) {
 		h := set.named[depth.Webhook]
 		wanted := h != nil && h.Enabled
 		switch {
+		case h == nil && depth.Pending+depth.Parked > 0 && d.deleted(ctx, depth.Webhook):
+			err = d.store.Bury(ctx, depth.Webhook)
 		case !wanted && depth.Pending > 0:
 			err = d.park(ctx, depth.Webhook)
 		case wanted && depth.Parked > 0:
@@ -70,6 +72,16 @@ func (d *Dispatcher) reconcile(ctx context.Context) {
 		}
 	}
 	d.forgetLanes()
+}
+
+// deleted reports whether a webhook of the store was deleted. It asks the store and not the set:
+// another replica may have made the webhook just now.
+func (d *Dispatcher) deleted(ctx context.Context, webhook string) bool {
+	gone, err := d.options.Webhooks.gone(ctx, webhook)
+	if err != nil && ctx.Err() == nil {
+		d.noteRead(err)
+	}
+	return err == nil && gone
 }
 
 // makeOverdueDue makes deliveries due that wait longer than the webhook's schedule allows: the

@@ -42,7 +42,11 @@ func Compile(enabled bool, webhooks []Webhook) (*Set, error) {
 		}
 		s.named[w.Name] = h
 		s.hooks = append(s.hooks, h)
-		filings = append(filings, affixesOf(w.Match))
+		f := affixesOf(w.Match)
+		if w.Project != "" {
+			f[byProject] = []affix{{exact, w.Project}}
+		}
+		filings = append(filings, f)
 	}
 	crowd := countAffixes(filings)
 	for _, t := range Types() {
@@ -129,6 +133,8 @@ func (h *compiledWebhook) refusedBy(f *eventView) (because string, tags []int) {
 		return "manifest_reads", nil
 	case e.Unnamed:
 		return Unnamed, nil
+	case h.Project != "" && f.project != h.Project:
+		return "match.projects", nil
 	}
 	if because := h.match.firstUnmet(f); because != "" {
 		return because, nil

@@ -54,7 +54,7 @@ func (c cloudEvents) render(p Post) (Body, error) {
 	e := cloudEvent{
 		SpecVersion:     "1.0",
 		ID:              postID(&p),
-		Source:          fmt.Sprintf("/projects/%d/webhook/policies/%d", stableID("project/"+projectOf(&p.Event)), stableID("webhook/"+p.Webhook)),
+		Source:          c.source(&p),
 		Type:            c.Type,
 		Subject:         c.Subject,
 		DataContentType: "application/json",
@@ -71,6 +71,26 @@ func (c cloudEvents) render(p Post) (Body, error) {
 	}
 	b, err := json.Marshal(e)
 	return Body{ContentType: "application/cloudevents+json", Bytes: b}, err
+}
+
+// source names project and webhook by their numbers.
+func (c cloudEvents) source(p *Post) string {
+	project, number := projectOf(&p.Event), c.Number
+	if number == 0 {
+		number = Number("webhook/" + p.Webhook)
+	}
+	of := func(project string) int64 { return Number("project/" + project) }
+	if c.Project != nil {
+		of = c.Project
+	}
+	return fmt.Sprintf("/projects/%d/webhook/policies/%d", of(project), number)
+}
+
+// Number is a number for a name that has none: the same in every replica and after every restart, positive in 32 bits.
+func Number(name string) int64 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return int64(h.Sum32()&0x7fffffff | 1)
 }
 
 func (e *cloudEvent) binary() (Body, error) {
@@ -138,12 +158,4 @@ func projectOf(e *detect.Event) string {
 	}
 	namespace, _, _ := names(e)
 	return namespace
-}
-
-// stableID returns a number for a name that has no id. It is the same in every replica and after
-// every restart.
-func stableID(name string) uint32 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	return h.Sum32()&0x7fffffff | 1 // positive in 32 bits, never 0
 }

@@ -85,6 +85,9 @@ type Options struct {
 	TemplateName string        // template: its name in errors, such as its file
 	ContentType  string        // template: content type of its output; "" is application/json
 	Events       []detect.Type // template: types that New tests it with
+
+	Project func(project string) int64 // cloudevents: the number of a project; nil: Number's of its name
+	Number  int64                      // cloudevents: the webhook's; 0: Number's of its name
 }
 
 // renderers holds the renderers of a format with its options.

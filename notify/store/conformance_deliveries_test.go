@@ -166,6 +166,18 @@ func TestDeliveryStates(t *testing.T) {
 		w.Park(ctx, "hook")
 		finish(store.Outcome{State: store.Delivered})
 		is(store.Delivered, 0, 0, 0)
+		for _, parked := range []bool{false, true} {
+			redeliver(1)
+			if parked {
+				w.Park(ctx, "hook")
+			}
+			if err := w.Bury(ctx, "hook"); err != nil {
+				t.Fatal(err)
+			}
+			is(store.Dead, 0, 1, 0)
+			finish(store.Outcome{State: store.Pending, NextAt: time.Now()}) // a POST that was under way
+			is(store.Dead, 0, 1, 0)
+		}
 	})
 }
 

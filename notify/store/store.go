@@ -24,6 +24,8 @@
 //	          │ ▲  └─── Finish(dead) ─────→ dead ──┘
 //	          │ └─ Finish(retry at) ┘        ▲
 //	          └ Park → parked ── expiry ─────┘        parked → Unpark → pending
+//
+// Bury makes dead letters of pending and parked ones.
 package store
 
 import (
@@ -36,6 +38,9 @@ const ReasonCorrupt = "corrupt"
 
 // ReasonExpired is the reason of a dead letter that was parked for too long.
 const ReasonExpired = "expired"
+
+// ReasonDeleted is the reason of a dead letter whose webhook was deleted.
+const ReasonDeleted = "deleted"
 
 // Errors that callers tell apart.
 var (

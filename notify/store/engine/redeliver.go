@@ -140,6 +140,12 @@ func (c *Core) Unpark(ctx context.Context, webhook string) error {
 	return Naming("unparking deliveries", err)
 }
 
+// Bury makes dead letters of what waits, or is parked, for a webhook that was deleted.
+func (c *Core) Bury(ctx context.Context, webhook string) error {
+	set := fmt.Sprintf("state = 3, reason = '%s', finished_at = %d", store.ReasonDeleted, Micros(time.Now()))
+	return Naming("burying deliveries", c.moveAll(ctx, Clean(webhook), []int64{Fresh, Waiting, Parked}, set, Dead))
+}
+
 // moveAll moves all of a webhook's deliveries in the states from, chunk by chunk.
 func (c *Core) moveAll(ctx context.Context, webhook string, from []int64, set string, to int64) error {
 	for _, state := range from {

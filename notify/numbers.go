@@ -1,0 +1,246 @@
+package notify
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// Rows of the numbers that Harbor's API and the cloudevents format know projects and webhooks by.
+const (
+	kindNumber   = "notify.number"   // ID: a name; value: its number
+	kindNumbered = "notify.numbered" // ID: a number; value: the name that it belongs to
+	scopeNumbers = "notify.numbers"
+
+	mostNumbers = 100_000 // names that numbers are given to; those of others are not stored
+	giveEvery   = time.Second
+)
+
+// projectNumber and webhookNumber are what a number is given to.
+func projectNumber(project string) string { return "project/" + project }
+func webhookNumber(key string) string     { return "webhook/" + key }
+
+// numberOf is the number at the end of a stored webhook's key.
+func numberOf(key string) (int64, bool) {
+	i := strings.LastIndexByte(key, '#')
+	if i < 0 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(key[i+1:], 10, 64)
+	return n, err == nil && n > 0
+}
+
+// Numbers gives projects and webhooks of the file their numbers: a hash of the name, the same in every replica and after every restart, or the
+// next that is free where another name has it. A number that was given is stored, and never another's.
+type Numbers struct {
+	rows Rows
+	log  *zap.Logger
+
+	mu     sync.RWMutex
+	known  map[string]int64
+	wanted map[string]bool
+	soon   chan struct{}
+}
+
+// NewNumbers are the numbers in a store.
+func NewNumbers(rows Rows, log *zap.Logger) *Numbers {
+	return &Numbers{rows: rows, log: log, known: map[string]int64{}, wanted: map[string]bool{}, soon: make(chan struct{}, 1)}
+}
+
+// Project is a project's number. It is not stored by asking.
+func (n *Numbers) Project(project string) int64 { return n.of(projectNumber(project)) }
+
+// Webhook is the number of a webhook, by its key.
+func (n *Numbers) Webhook(key string) int64 {
+	if number, ok := numberOf(key); ok {
+		return number
+	}
+	return n.of(webhookNumber(key))
+}
+
+func (n *Numbers) of(name string) int64 {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if number, ok := n.known[name]; ok {
+		return number
+	}
+	return format.Number(name)
+}
+
+// Seen has Run give a project its number.
+func (n *Numbers) Seen(project string) {
+	if n == nil || project == "" {
+		return
+	}
+	name := projectNumber(project)
+	n.mu.RLock()
+	_, known := n.known[name]
+	n.mu.RUnlock()
+	if known {
+		return
+	}
+	n.mu.Lock()
+	if len(n.known)+len(n.wanted) < mostNumbers {
+		n.wanted[name] = true
+	}
+	n.mu.Unlock()
+	signal(n.soon)
+}
+
+// Run gives numbers to the projects that Seen named, until ctx ends.
+func (n *Numbers) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.soon:
+		}
+		if err := n.giveWanted(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("projects have no stored numbers yet", zap.Error(err))
+			signal(n.soon)
+		}
+		sleep(ctx, giveEvery)
+	}
+}
+
+func (n *Numbers) giveWanted(ctx context.Context) error {
+	n.mu.RLock()
+	names := make([]string, 0, len(n.wanted))
+	for name := range n.wanted {
+		names = append(names, name)
+	}
+	n.mu.RUnlock()
+	return n.give(ctx, names)
+}
+
+// GiveProjects stores the numbers of projects.
+func (n *Numbers) GiveProjects(ctx context.Context, projects ...string) error {
+	return n.give(ctx, each(projects, projectNumber))
+}
+
+// GiveWebhooks stores the numbers of webhooks of the file.
+func (n *Numbers) GiveWebhooks(ctx context.Context, keys ...string) error {
+	return n.give(ctx, each(keys, webhookNumber))
+}
+
+func each(names []string, do func(string) string) []string {
+	out := make([]string, 0, len(names))
+	for _, name := range names {
+		out = append(out, do(name))
+	}
+	return out
+}
+
+func (n *Numbers) give(ctx context.Context, names []string) error {
+	n.mu.RLock()
+	var missing []string
+	for _, name := range names {
+		if _, known := n.known[name]; !known {
+			missing = append(missing, name)
+		}
+	}
+	n.mu.RUnlock()
+	if len(missing) == 0 {
+		return nil
+	}
+	var given map[string]int64
+	err := n.rows.Update(ctx, []string{scopeNumbers, scopeWebhooks}, func(tx store.Tx) (err error) {
+		given, err = giveAll(tx, missing)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("storing numbers: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for name, number := range given {
+		n.known[name] = number
+		delete(n.wanted, name)
+	}
+	return nil
+}
+
+// giveAll gives numbers to names that have none, and reads those of the others.
+func giveAll(tx store.Tx, names []string) (map[string]int64, error) {
+	given, taken := map[string]int64{}, map[int64]bool{}
+	for _, name := range names {
+		key := store.Key{Kind: kindNumber, ID: name}
+		number, err := countOf(tx, key)
+		if err != nil {
+			return nil, err
+		}
+		if number > 0 {
+			given[name] = number
+			continue
+		}
+		number = format.Number(name)
+		for {
+			_, other, err := tx.Get(numberedKey(number))
+			if err != nil {
+				return nil, err
+			}
+			if !other && !taken[number] {
+				break
+			}
+			number++
+		}
+		given[name], taken[number] = number, true
+		tx.Put(countRow(key, number), store.Row{Key: numberedKey(number), Value: []byte(name)})
+	}
+	return given, nil
+}
+
+// ProjectOf is the project that a number was given to; "": none.
+func (n *Numbers) ProjectOf(ctx context.Context, number int64) (project string, err error) {
+	err = n.rows.View(ctx, func(r store.Reader) error {
+		row, _, err := r.Get(numberedKey(number))
+		project, _ = strings.CutPrefix(string(row.Value), projectNumber(""))
+		if project == string(row.Value) {
+			project = ""
+		}
+		return err
+	})
+	return project, err
+}
+
+// Projects are those that numbers were given to, sorted.
+func (n *Numbers) Projects(ctx context.Context) (projects []string, err error) {
+	err = n.rows.View(ctx, func(r store.Reader) error {
+		projects = nil
+		rows, err := r.Scan(kindNumber, projectNumber(""), mostNumbers)
+		for _, row := range rows {
+			projects = append(projects, strings.TrimPrefix(row.ID, projectNumber("")))
+		}
+		return err
+	})
+	return projects, err
+}
+
+func numberedKey(number int64) store.Key {
+	return store.Key{Kind: kindNumbered, ID: strconv.FormatInt(number, 10)}
+}
+
+// Find is the number that a project has, or would be given now. Nothing is stored by it.
+func (n *Numbers) Find(ctx context.Context, project string) (number int64, err error) {
+	name := projectNumber(project)
+	err = n.rows.View(ctx, func(r store.Reader) error {
+		if number, err = countOf(r, store.Key{Kind: kindNumber, ID: name}); err != nil || number > 0 {
+			return err
+		}
+		for number = format.Number(name); ; number++ {
+			_, taken, err := r.Get(numberedKey(number))
+			if err != nil || !taken {
+				return err
+			}
+		}
+	})
+	return number, err
+}
