@@ -37,7 +37,8 @@ var arrows = map[string][]string{
 	"notify/format":          {"detect"},
 	"notify/format/presets":  {},
 	"notify/webhook":         {},
-	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/track", "notify", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
+	"notify/api":             {"notify/format", "notify/store"},
+	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/track", "notify", "notify/api", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/proxy"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
@@ -36,61 +37,85 @@ type adminGate struct {
 func (g *adminGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case g.loopback && !localName(r.Host):
-		http.Error(w, "Host: only localhost and IP addresses are accepted here", http.StatusForbidden)
+		refuse(w, r, http.StatusForbidden, "Host: only localhost and IP addresses are accepted here")
 		return
 	case foreignOrigin(r):
-		http.Error(w, "Origin: requests of other sites are refused", http.StatusForbidden)
+		refuse(w, r, http.StatusForbidden, "Origin: requests of other sites are refused")
 		return
 	}
-	allowed, after := g.allowed(r)
+	who, after := g.principal(r)
 	switch {
 	case after > 0:
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-		http.Error(w, "too many failed logins from this address; try again later", http.StatusTooManyRequests)
-	case !allowed:
+		refuse(w, r, http.StatusTooManyRequests, "too many failed logins from this address; try again later")
+	case !who.Knows():
 		w.Header().Set("WWW-Authenticate", `Basic realm="bellbuoy"`)
-		http.Error(w, "a user of admin.users or a token of admin.tokens is required; without them, the content of "+tokenName+" in data_dir as bearer token", http.StatusUnauthorized)
+		refuse(w, r, http.StatusUnauthorized, "a user of admin.users or a token of admin.tokens is required; without them, the content of "+tokenName+" in data_dir as bearer token")
 	default:
-		g.next.ServeHTTP(w, r)
+		g.next.ServeHTTP(w, api.WithPrincipal(r, who))
 	}
 }
 
-// allowed reports whether a request has a valid login that is not limited to projects: everything
-// served here today shows all projects. If its address has failed too often, after is when it may
-// try again.
-func (g *adminGate) allowed(r *http.Request) (ok bool, after time.Duration) {
+// refuse answers with an error, in the form of the API that was called.
+func refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
+	if strings.HasPrefix(r.URL.Path, api.HarborPath) {
+		api.HarborError(w, r, status, message)
+		return
+	}
+	http.Error(w, message, status)
+}
+
+// principal returns the account of a request; the zero Principal if its login is wrong or missing.
+// If its address has failed too often, after is when it may try again.
+func (g *adminGate) principal(r *http.Request) (who api.Principal, after time.Duration) {
 	if r.Header.Get("Authorization") == "" {
-		return false, 0
+		return who, 0
 	}
 	c := g.config.Load()
-	var projects []string
-	right, after := g.logins.try(proxy.ClientNetwork(r, c.TrustedProxies), func(rank int) (right bool) {
-		projects, right = g.account(r, &c.Admin, rank)
-		return right
+	_, after = g.logins.try(proxy.ClientNetwork(r, c.TrustedProxies), func(rank int) bool {
+		who = g.account(r, &c.Admin, rank)
+		return who.Knows()
 	})
-	return right && len(projects) == 0, after
+	return who, after
 }
 
-// account returns the projects to which a request's login is limited, and whether the login is
-// valid.
-func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (projects []string, ok bool) {
+// account returns the account of a request's login; the zero Principal if there is none.
+func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (who api.Principal) {
 	if bearer, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); isBearer {
-		if len(a.Users)+len(a.Tokens) == 0 {
-			return nil, g.loopback && constantTimeEqual(bearer, g.token)
+		if len(a.Users)+len(a.Tokens) == 0 && g.loopback && constantTimeEqual(bearer, g.token) {
+			return api.Principal{Name: tokenName, Administrator: true}
 		}
 		for _, t := range a.Tokens {
 			if constantTimeEqual(bearer, t.Token.Reveal()) {
-				projects, ok = t.Projects, true
+				who = limitedTo(t.Name, t.Projects)
 			}
 		}
-		return projects, ok
+		return who
 	}
 	name, password, isBasic := r.BasicAuth()
 	if !isBasic {
-		return nil, false
+		return who
 	}
-	user, ok := g.logins.user(r.Context(), a.Users, name, password, rank)
-	return user.Projects, ok
+	if user, ok := g.logins.user(r.Context(), a.Users, name, password, rank); ok {
+		who = limitedTo(user.Name, user.Projects)
+	}
+	return who
+}
+
+// limitedTo is an account of the configuration: without projects it has no limits.
+func limitedTo(name string, projects []string) api.Principal {
+	return api.Principal{Name: name, Administrator: len(projects) == 0, Projects: projects}
+}
+
+// administrators lets in accounts without limits alone.
+func administrators(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !api.PrincipalOf(r.Context()).Administrator {
+			refuse(w, r, http.StatusForbidden, "only accounts without a limit to projects may see this")
+			return
+		}
+		next(w, r)
+	}
 }
 
 // localName reports whether a Host names this machine only for its own users.
@@ -111,14 +136,15 @@ func foreignOrigin(r *http.Request) bool {
 	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }
 
-// newAdmin returns the handler of the admin address. It serves only profiles yet.
-func newAdmin(c *config.Config, loopback bool, log *zap.Logger) (*adminGate, error) {
+// newAdmin returns the handler of the admin address: Harbor's API and profiles.
+func newAdmin(c *config.Config, loopback bool, harbor http.Handler, log *zap.Logger) (*adminGate, error) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/", administrators(pprof.Index))
+	mux.HandleFunc("/debug/pprof/cmdline", administrators(pprof.Cmdline))
+	mux.HandleFunc("/debug/pprof/profile", administrators(pprof.Profile))
+	mux.HandleFunc("/debug/pprof/symbol", administrators(pprof.Symbol))
+	mux.HandleFunc("/debug/pprof/trace", administrators(pprof.Trace))
+	mux.Handle(api.HarborPath+"/", harbor)
 	token, err := adminToken(c.DataDir, log)
 	if err != nil {
 		return nil, err

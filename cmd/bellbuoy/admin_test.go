@@ -48,9 +48,9 @@ func TestAdminGate(t *testing.T) {
 		{"the file's token beside logins", withLogins, true, "127.0.0.1:5082", []func(*http.Request){header("Authorization", "Bearer "+own)}, 401},
 		{"a user", withLogins, true, "127.0.0.1:5082", []func(*http.Request){basic("ops", "secret")}, 200},
 		{"a wrong password", withLogins, true, "127.0.0.1:5082", []func(*http.Request){basic("ops", "wrong")}, 401},
-		{"a user of one project", withLogins, true, "127.0.0.1:5082", []func(*http.Request){basic("team", "secret")}, 401},
+		{"a user of one project", withLogins, true, "127.0.0.1:5082", []func(*http.Request){basic("team", "secret")}, 403},
 		{"a token", withLogins, false, "bellbuoy.example.com", []func(*http.Request){header("Authorization", "Bearer 0123456789abcdef")}, 200},
-		{"a token of one project", withLogins, false, "bellbuoy.example.com", []func(*http.Request){header("Authorization", "Bearer fedcba9876543210")}, 401},
+		{"a token of one project", withLogins, false, "bellbuoy.example.com", []func(*http.Request){header("Authorization", "Bearer fedcba9876543210")}, 403},
 		{"a rebound name", config.Admin{}, true, "evil.example.com:5082", []func(*http.Request){header("Authorization", "Bearer "+own)}, 403},
 		{"another site", withLogins, true, "localhost:5082", []func(*http.Request){basic("ops", "secret"), header("Origin", "https://evil.example.com")}, 403},
 		{"the same site", withLogins, true, "localhost:5082", []func(*http.Request){basic("ops", "secret"), header("Origin", "http://localhost:5082")}, 200},
@@ -60,7 +60,7 @@ func TestAdminGate(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, tokenName), []byte(own+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		g, err := newAdmin(&config.Config{DataDir: dir, Admin: tt.admin}, tt.loopback, zap.NewNop())
+		g, err := newAdmin(&config.Config{DataDir: dir, Admin: tt.admin}, tt.loopback, http.NotFoundHandler(), zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,7 @@ func runCheck(ctx context.Context, a *app, online, asJSON bool) error {
 	if err == nil {
 		warnings = slices.Concat(warnings, dataDirWarnings(c))
 		var w *wiring
-		if w, err = wire(c, func() []netip.AddrPort { return declaredBy(c) }); err == nil {
+		if w, err = wire(c, func() []netip.AddrPort { return declaredBy(c) }, nil); err == nil {
 			if online {
 				err = reachProblems(ctx, w)
 			}

@@ -14,7 +14,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/format"
@@ -33,30 +32,23 @@ func stateOf(name string) (store.State, error) {
 	return 0, fmt.Errorf("%w: %q is not a state: pending, delivered, dead or parked", errBad, name)
 }
 
-// knowsWebhook returns an error for a name that neither the configuration nor a recorded delivery
-// has.
-func (api controlAPI) knowsWebhook(ctx context.Context, name string) error {
-	hooks := api.wiring.Load().config.Webhooks
-	if name == "" || slices.ContainsFunc(hooks, func(w config.Webhook) bool { return w.Name == name }) {
-		return nil
+// knowsWebhook returns the key of a webhook's deliveries. It returns an error for a name that
+// neither the configuration, nor the store, nor a recorded delivery has.
+func (api controlAPI) knowsWebhook(ctx context.Context, name string) (string, error) {
+	hooks := api.hooks.Load()
+	if name == "" || hooks.find(name) != nil {
+		return hooks.keyOf(name), nil
 	}
 	left, err := api.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: name, Limit: 1})
 	if err != nil || len(left) > 0 {
-		return err
+		return name, err
 	}
-	return fmt.Errorf("%q: %w; there are %s", name, notify.ErrNoWebhook, strings.Join(api.webhookNames(), ", "))
+	return "", fmt.Errorf("%q: %w; there are %s", name, notify.ErrNoWebhook, strings.Join(hooks.names(), ", "))
 }
 
-func (api controlAPI) webhookNames() (names []string) {
-	for _, w := range api.wiring.Load().config.Webhooks {
-		names = append(names, w.Name)
-	}
-	return names
-}
-
-// webhooks returns the names of the configured webhooks.
-func (api controlAPI) webhooks(w http.ResponseWriter, _ *http.Request) error {
-	return json.NewEncoder(w).Encode(api.webhookNames())
+// webhookNames returns the keys of all webhooks.
+func (api controlAPI) webhookNames(w http.ResponseWriter, _ *http.Request) error {
+	return json.NewEncoder(w).Encode(api.hooks.Load().names())
 }
 
 // deliveries lists deliveries, oldest first.
@@ -77,7 +69,7 @@ func (api controlAPI) deliveries(w http.ResponseWriter, r *http.Request) error {
 		}
 		q.States = append(q.States, state)
 	}
-	if err := api.knowsWebhook(r.Context(), q.Webhook); err != nil {
+	if q.Webhook, err = api.knowsWebhook(r.Context(), q.Webhook); err != nil {
 		return err
 	}
 	found, err := api.dispatcher.Deliveries(r.Context(), q)
@@ -138,16 +130,13 @@ func (api controlAPI) sentBy(d *store.Delivery) *sentRequest {
 	if !utf8.Valid(d.Payload.Body) {
 		sent.Body, sent.Binary = "", d.Payload.Body
 	}
-	w := api.wiring.Load()
-	for i := range w.config.Webhooks {
-		if w.config.Webhooks[i].Name == d.Webhook {
-			m := notify.MessageOf(*d)
-			sent.URL = w.config.Webhooks[i].URL.String()
-			if len(m.Values) > 0 {
-				sent.URL = webhook.Filled(w.config.Webhooks[i].URL.Reveal(), m.Values)
-			}
-			sent.Header = w.clients[i].Shown(m)
+	if h := api.hooks.Load().named[d.Webhook]; h != nil {
+		m := notify.MessageOf(*d)
+		sent.URL = h.URL.String()
+		if len(m.Values) > 0 {
+			sent.URL = webhook.Filled(h.URL.Reveal(), m.Values)
 		}
+		sent.Header = h.client.Shown(m)
 	}
 	return sent
 }
@@ -189,7 +178,7 @@ func (api controlAPI) replay(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%w: since: %w", errBad, err)
 	}
-	webhook, plan := r.URL.Query().Get("webhook"), r.Method == http.MethodPost
+	webhook, plan := api.hooks.Load().keyOf(r.URL.Query().Get("webhook")), r.Method == http.MethodPost
 	done, err := api.dispatcher.Replay(r.Context(), webhook, since, plan)
 	if plan && done.Deliveries > 0 {
 		api.log.Info("missed events planned for a webhook by command", zap.String("webhook", webhook), zap.Time("since", since), zap.Int("deliveries", done.Deliveries))
@@ -222,9 +211,12 @@ func (api controlAPI) redeliver(w http.ResponseWriter, r *http.Request) error {
 	if len(q.IDs) == 0 && q.Webhook == "" {
 		return fmt.Errorf("%w: give deliveries or a webhook", errBad)
 	}
-	hooks := api.wiring.Load().config.Webhooks
-	if q.Webhook != "" && !slices.ContainsFunc(hooks, func(w config.Webhook) bool { return w.Name == q.Webhook }) {
-		return fmt.Errorf("%q: %w", q.Webhook, notify.ErrNoWebhook)
+	if q.Webhook != "" {
+		h := api.hooks.Load().find(q.Webhook)
+		if h == nil {
+			return fmt.Errorf("%q: %w", q.Webhook, notify.ErrNoWebhook)
+		}
+		q.Webhook = h.Name
 	}
 	n, err := api.dispatcher.Redeliver(r.Context(), q)
 	if err != nil {

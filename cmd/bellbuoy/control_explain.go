@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
@@ -44,13 +43,11 @@ func (api controlAPI) explain(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := explainAnswer{Event: lineOfEvent(&events[0])}
-	hooks := api.wiring.Load().config.Webhooks
+	hooks := api.hooks.Load()
 	for _, v := range api.dispatcher.Explain(events[0]) {
 		line := explainLine{Webhook: v.Webhook, Fires: v.Fires, Because: v.Because}
-		for i := range hooks {
-			if hooks[i].Name == v.Webhook && !v.Fires {
-				line.Value, line.Wanted = whyNot(v.Because, &events[0], &hooks[i])
-			}
+		if h := hooks.named[v.Webhook]; h != nil && !v.Fires {
+			line.Value, line.Wanted = whyNot(v.Because, &events[0], h)
 		}
 		for _, d := range slices.Backward(made) {
 			if d.Webhook == v.Webhook {
@@ -74,7 +71,7 @@ func lineOf(d store.Delivery) deliveryLine {
 
 // whyNot returns the event's value that a key of a webhook's filter rejects, and the value that the
 // key wants.
-func whyNot(because string, e *detect.Event, w *config.Webhook) (value, wanted string) {
+func whyNot(because string, e *detect.Event, w *hook) (value, wanted string) {
 	under, key, _ := strings.Cut(because, ".")
 	match := w.Match
 	if under == "exclude" {
@@ -85,6 +82,9 @@ func whyNot(because string, e *detect.Event, w *config.Webhook) (value, wanted s
 	case "upstreams":
 		return e.Upstream, list(match.Upstreams)
 	case "projects":
+		if under == "match" && w.stored != nil {
+			return orNone(notify.ProjectOf(e)), list(w.projects())
+		}
 		return projectOf(e.Repository), list(match.Projects)
 	case "repositories":
 		return repositoryText(e), list(match.Repositories)

@@ -65,7 +65,7 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 	answer("GET /events", api.events)
 	answer("GET /deliveries", api.deliveries)
 	answer("GET /deliveries/{id}", api.delivery)
-	answer("GET /webhooks", api.webhooks)
+	answer("GET /webhooks", api.webhookNames)
 	answer("GET /status", api.status)
 	answer("GET /waits", api.waits)
 	answer("GET /explain", api.explain)
@@ -94,7 +94,7 @@ func statusOf(err error) int {
 // switchWebhook turns a webhook on or off, and has the log tell it to those who were not there.
 func (api controlAPI) switchWebhook(told string, turn func(ctx context.Context, webhook string) error) func(http.ResponseWriter, *http.Request) error {
 	return func(_ http.ResponseWriter, r *http.Request) error {
-		name := r.FormValue("webhook")
+		name := api.hooks.Load().keyOf(r.FormValue("webhook"))
 		if err := turn(r.Context(), name); err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (api controlAPI) switchWebhook(told string, turn func(ctx context.Context, 
 }
 
 func (api controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
-	got, err := api.dispatcher.Ping(r.Context(), r.FormValue("webhook"))
+	got, err := api.dispatcher.Ping(r.Context(), api.hooks.Load().keyOf(r.FormValue("webhook")))
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,11 @@ type daemon struct {
 	startFingerprint string                 // fingerprint of the files that the start read
 	wiring           atomic.Pointer[wiring] // written only by use
 
+	changing sync.Mutex // held while wiring and hooks are replaced
+	hooks    atomic.Pointer[hookset]
+	numbers  *notify.Numbers
+	webhooks *notify.Webhooks // of the store
+
 	backupStore backupStore // nil: the store is PostgreSQL
 	outbox      *notify.Outbox
 	dispatcher  *notify.Dispatcher
@@ -54,13 +60,15 @@ type daemon struct {
 }
 
 // use applies w to the running parts. The handler is configured before that, because that can fail.
-func (d *daemon) use(w *wiring) {
+// An error is that of the store's webhooks, which then stay as they were.
+func (d *daemon) use(w *wiring) error {
+	d.changing.Lock()
+	defer d.changing.Unlock()
 	d.lookups.configure(w.lookupClients)
 	d.tracker.Configure(w.trackerConfig(d.log))
 	d.refusals.Configure(visibility(w.config.Projects))
-	d.outbox.Configure(w.set)
 	d.outbox.Derive(w.derivers()...)
-	d.dispatcher.Configure(w.set)
+	err := d.followStore(context.Background(), w)
 	d.dispatcher.Retain(w.retention(), trims())
 	d.server.Configure(w.serverOptions(d.handler, d.log))
 	d.ready.refuse.Store(w.config.Store.OnFailure == "refuse")
@@ -68,6 +76,7 @@ func (d *daemon) use(w *wiring) {
 		d.admin.config.Store(w.config)
 	}
 	d.wiring.Store(w)
+	return err
 }
 
 // run serves until ctx ends or an essential part fails. Then it drains: /readyz fails, new
@@ -109,6 +118,10 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	serving.Go(must("serving", func() error { return d.server.Serve(d.listeners.proxy) }))
 	serving.Go(func() error { d.watch(ctx, d.hup, d.startFingerprint); return nil })
+	serving.Go(func() error { d.numbers.Run(ctx); return nil })
+	if d.wiring.Load().config.Database != "" {
+		serving.Go(func() error { d.followReplicas(ctx); return nil })
+	}
 	d.warnUnreachable(ctx)
 	d.log.Info("bellbuoy serves", d.startFields()...)
 

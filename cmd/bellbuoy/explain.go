@@ -115,7 +115,7 @@ func runExplainRequest(ctx context.Context, a *app, method, rawURL string, clien
 	if err != nil {
 		return err
 	}
-	w, err := wire(c, nil)
+	w, err := wire(c, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -318,7 +318,7 @@ func explainRequest(c *config.Config, r *detect.Request, e detect.Event) ([]requ
 			}
 		}
 	}
-	w, err := wire(&decided, nil)
+	w, err := wire(&decided, nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func newGate(t *testing.T, cost int) *adminGate {
 	g, err := newAdmin(&config.Config{DataDir: dir, Admin: config.Admin{
 		Users:  []config.AdminUser{{Name: "ops", PasswordHash: hash(cost)}, {Name: "cheap", PasswordHash: hash(bcrypt.MinCost)}},
 		Tokens: []config.AdminToken{{Name: "ci", Token: config.Secret(strings.TrimPrefix(bearer, "Bearer "))}},
-	}}, true, zap.NewNop())
+	}}, true, http.NotFoundHandler(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,7 +120,7 @@ func presetSample(p presets.Preset) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := newFormat(w)
+	f, err := new(wiring).newFormat(w)
 	if err != nil {
 		return "", err
 	}

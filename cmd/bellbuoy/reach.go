@@ -51,7 +51,7 @@ func reachProblems(ctx context.Context, w *wiring) error {
 		if !h.Enabled {
 			continue
 		}
-		try(fmt.Sprintf("webhooks[%d].url", i), func(ctx context.Context) error { return w.clients[i].Reach(ctx) })
+		try(fmt.Sprintf("webhooks[%d].url", i), func(ctx context.Context) error { return w.hooks[i].client.Reach(ctx) })
 	}
 	asking.Wait()
 	if len(found) == 0 {

@@ -128,7 +128,8 @@ func (d *daemon) loadNext() (config.Warnings, error) {
 	}
 	old := d.wiring.Load()
 	warnings = slices.Concat(warnings, config.KeepUntilRestart(old.config, next))
-	w, err := wire(next, d.listeners.addresses)
+	d.giveNumbers(context.Background(), next)
+	w, err := wire(next, d.listeners.addresses, d.numbers)
 	if err != nil {
 		return warnings, err
 	}
@@ -136,7 +137,9 @@ func (d *daemon) loadNext() (config.Warnings, error) {
 		w.close()
 		return warnings, err
 	}
-	d.use(w)
+	if err := d.use(w); err != nil {
+		d.log.Warn("webhooks of the store stay as they were", zap.Error(err))
+	}
 	old.close()
 	return warnings, d.logging.follow(next.Log)
 }

@@ -19,7 +19,7 @@ func TestLoopIsRefused(t *testing.T) {
 		"[::]:8081":      "bellbuoy.yaml:7:10: upstreams[1].url: is an address on which bellbuoy itself listens; it must be the registry's address",
 	} {
 		got := ""
-		w, err := wire(c, func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort(address)} })
+		w, err := wire(c, func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort(address)} }, nil)
 		if err == nil {
 			w.close()
 		} else {

@@ -69,21 +69,26 @@ func runServe(ctx context.Context, a *app) error {
 		return err
 	}
 	defer l.close()
-	w, err := wire(c, l.addresses)
+	numbers, webhooks := notify.NewNumbers(s, log), notify.NewWebhooks(s)
+	if err := numbers.GiveWebhooks(ctx, webhookNames(c)...); err != nil {
+		log.Warn("webhooks have no stored numbers yet", zap.Error(err))
+	}
+	w, err := wire(c, l.addresses, numbers)
 	if err != nil {
 		return err
 	}
 
 	registry := newMetrics()
 	metrics := notify.NewMetrics(registry)
-	outbox := notify.NewOutbox(s, notify.OutboxOptions{Timeout: time.Duration(c.Store.Timeout), Metrics: metrics, Log: log})
+	outbox := notify.NewOutbox(s, notify.OutboxOptions{Timeout: time.Duration(c.Store.Timeout), Metrics: metrics, Numbers: numbers, Log: log})
 	dispatcher := notify.NewDispatcher(s, outbox, notify.DispatcherOptions{
-		Replica: replica, Shared: c.Database != "", Grace: lanesGraceOf(c), Retention: w.retention(), Trims: trims(), Metrics: metrics, Log: log,
+		Replica: replica, Shared: c.Database != "", Grace: lanesGraceOf(c), Retention: w.retention(), Trims: trims(), Webhooks: webhooks,
+		Metrics: metrics, Log: log,
 	})
 	d := &daemon{
 		app: a, path: path, log: log, logging: logging, listeners: l, socket: socket, hup: hup, startFingerprint: seen,
 		started: time.Now(), store: s, reloads: newReloadMetrics(registry), reloadRequests: make(chan reloadRequest),
-		outbox: outbox, dispatcher: dispatcher, lookups: &lookups{},
+		outbox: outbox, dispatcher: dispatcher, lookups: &lookups{}, numbers: numbers, webhooks: webhooks,
 		ready: &readiness{store: outbox.Healthy, deferred: outbox.Deferred},
 	}
 	d.backupStore, _ = s.(backupStore)
@@ -98,11 +103,13 @@ func runServe(ctx context.Context, a *app) error {
 	d.server = listen.New(w.serverOptions(d.handler, log))
 	d.health = healthServer(d.ready, registry)
 	if l.admin != nil {
-		if d.admin, err = newAdmin(c, loopback(l.admin), log); err != nil {
+		if d.admin, err = newAdmin(c, loopback(l.admin), d.harbor().Handler(), log); err != nil {
 			return err
 		}
 	}
-	d.use(w)
+	if err := d.use(w); err != nil {
+		return err
+	}
 	tuneGC()
 	return d.run(ctx)
 }

@@ -22,8 +22,10 @@ import (
 // reads files and changes nothing.
 type wiring struct {
 	config        *config.Config
-	set           *notify.Set
-	clients       []*webhook.Client // of the set's webhooks; closed with the wiring
+	guard         *webhook.Guard
+	numbers       *notify.Numbers // nil: numbers are made of names alone
+	hooks         []*hook         // of the file; their clients are closed with the wiring
+	set           *notify.Set     // of the file's webhooks
 	upstreams     []proxy.Upstream
 	lookupClients map[string]*upstream.Client
 	verifier      *proxy.Verifier
@@ -32,21 +34,26 @@ type wiring struct {
 }
 
 // wire makes the wiring of c. own returns the addresses on which bellbuoy listens, which no webhook
-// and no upstream may use; nil: none.
-func wire(c *config.Config, own func() []netip.AddrPort) (*wiring, error) {
-	w := &wiring{config: c, lookupClients: map[string]*upstream.Client{}}
+// and no upstream may use; nil: none. numbers are those of projects in cloudevents bodies; nil: they
+// are made of names.
+func wire(c *config.Config, own func() []netip.AddrPort, numbers *notify.Numbers) (*wiring, error) {
 	guard := newGuard(c, own)
+	w := &wiring{config: c, guard: guard, numbers: numbers, lookupClients: map[string]*upstream.Client{}}
 	if own != nil {
 		if err := checkAddresses(c, guard, own()); err != nil {
 			return nil, err
 		}
 	}
-	hooks, clients, err := newWebhooks(c, guard)
+	err := w.wireWebhooks()
 	if err != nil {
+		w.close()
 		return nil, err
 	}
-	w.clients = clients
-	if w.set, err = notify.Compile(c.Notifications.Enabled, hooks); err != nil {
+	var ready []notify.Webhook
+	for _, h := range w.hooks {
+		ready = append(ready, h.ready)
+	}
+	if w.set, err = notify.Compile(c.Notifications.Enabled, ready); err != nil {
 		w.close()
 		return nil, problemAt(c, "webhooks", err)
 	}
@@ -83,7 +90,11 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 }
 
 // close releases what only this wiring uses. POSTs in flight continue.
-func (w *wiring) close() { closeAll(w.clients) }
+func (w *wiring) close() {
+	for _, h := range w.hooks {
+		h.client.Close()
+	}
+}
 
 // dataPlaneParts are the running parts that the proxy uses. The zero value is for a handler that
 // only classifies.

@@ -20,36 +20,32 @@ import (
 // newGuard returns the egress guard of all outbound calls except those to upstreams. own returns
 // the addresses on which bellbuoy listens; nil: none.
 func newGuard(c *config.Config, own func() []netip.AddrPort) *webhook.Guard {
-	return webhook.NewGuard(webhook.GuardOptions{Allow: c.Egress.Allow, Deny: c.Egress.Deny, Own: own})
+	return webhook.NewGuard(webhook.GuardOptions{Allow: c.Egress.Allow, Deny: c.Egress.Deny, Private: c.Egress.Private, Own: own})
 }
 
-// newWebhooks returns the configured webhooks and their clients. The caller closes the clients when
-// they are no longer used.
-func newWebhooks(c *config.Config, guard *webhook.Guard) ([]notify.Webhook, []*webhook.Client, error) {
-	var hooks []notify.Webhook
-	var clients []*webhook.Client
-	for i := range c.Webhooks {
-		w := &c.Webhooks[i]
-		client, err := webhook.New(webhookOptions(w, guard))
+// wireWebhooks makes the webhooks of the file, with their clients.
+func (w *wiring) wireWebhooks() error {
+	for i := range w.config.Webhooks {
+		c := w.config.Webhooks[i]
+		client, err := webhook.New(webhookOptions(&c, w.guard))
 		if err != nil {
-			closeAll(clients)
-			return nil, nil, problemAt(c, fmt.Sprintf("webhooks[%d]", i), err)
+			return problemAt(w.config, fmt.Sprintf("webhooks[%d]", i), err)
 		}
-		clients = append(clients, client)
-		f, err := newFormat(w)
+		h := &hook{Webhook: c, client: client, index: i}
+		w.hooks = append(w.hooks, h)
+		f, err := w.newFormat(&c)
 		if err != nil {
-			closeAll(clients)
-			return nil, nil, problemAt(c, fmt.Sprintf("webhooks[%d].format_options", i), err)
+			return problemAt(w.config, fmt.Sprintf("webhooks[%d].format_options", i), err)
 		}
-		hooks = append(hooks, notifyWebhook(w, f, client))
+		h.ready = notifyWebhook(&c, f, client)
 	}
-	return hooks, clients, nil
+	return nil
 }
 
 // newFormat returns a webhook's format. A template is tested with a sample of each type that the
 // webhook gets.
-func newFormat(w *config.Webhook) (format.Format, error) {
-	o := w.FormatOptions
+func (w *wiring) newFormat(c *config.Webhook) (format.Format, error) {
+	o := c.FormatOptions
 	options := format.Options{Mode: o.Mode, Type: o.Type, Subject: o.Subject, Spec: o.Spec, Template: o.Text, TemplateName: "text", ContentType: o.ContentType}
 	if o.File != "" {
 		text, err := os.ReadFile(o.File)
@@ -58,16 +54,13 @@ func newFormat(w *config.Webhook) (format.Format, error) {
 		}
 		options.Template, options.TemplateName = string(text), filepath.Base(o.File)
 	}
-	for _, e := range w.Events {
+	for _, e := range c.Events {
 		options.Events = append(options.Events, detect.Type(e))
 	}
-	return format.New(w.Format, w.Name, options)
-}
-
-func closeAll(clients []*webhook.Client) {
-	for _, c := range clients {
-		c.Close()
+	if w.numbers != nil {
+		options.Project, options.Number = w.numbers.Project, w.numbers.Webhook(c.Name)
 	}
+	return format.New(c.Format, c.Name, options)
 }
 
 func notifyWebhook(w *config.Webhook, f format.Format, client *webhook.Client) notify.Webhook {

@@ -1,0 +1,284 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// EventTypes are those that a policy may ask for: bellbuoy's, and two of Harbor's that never fire here.
+func EventTypes() []string {
+	return []string{
+		"PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "DELETE_TAG", "UPLOAD_CHART", "DOWNLOAD_CHART", "DELETE_CHART",
+		"SCANNING_COMPLETED", "SCANNING_FAILED", "SCANNING_STOPPED", "QUOTA_EXCEED", "QUOTA_WARNING", "REPLICATION", "TAG_RETENTION",
+	}
+}
+
+// never are the types that do not fire here.
+var never = []string{"SCANNING_STOPPED", "TAG_RETENTION"}
+
+// policyJSON is a policy as Harbor writes it: what is false or empty is left out, but for enabled.
+type policyJSON struct {
+	ID          int64        `json:"id,omitempty"`
+	Name        string       `json:"name,omitempty"`
+	Description string       `json:"description,omitempty"`
+	Project     int64        `json:"project_id,omitempty"`
+	Targets     []targetJSON `json:"targets"`
+	Events      []string     `json:"event_types"`
+	Creator     string       `json:"creator,omitempty"`
+	Made        harborTime   `json:"creation_time"`
+	Changed     harborTime   `json:"update_time"`
+	Enabled     bool         `json:"enabled"`
+}
+
+type targetJSON struct {
+	Type       string `json:"type,omitempty"`
+	Address    string `json:"address,omitempty"`
+	AuthHeader string `json:"auth_header,omitempty"`
+	SkipVerify bool   `json:"skip_cert_verify,omitempty"`
+	Format     string `json:"payload_format,omitempty"`
+	// TerraformFormat is how terraform-provider-harbor spells payload_format, and where it reads it back.
+	TerraformFormat string `json:"payload_format:omitempty,omitempty"`
+}
+
+// harborTime is a time as go-swagger writes it, the zero time included.
+type harborTime time.Time
+
+// MarshalText writes milliseconds, in UTC.
+func (t harborTime) MarshalText() ([]byte, error) {
+	return []byte(time.Time(t).UTC().Format("2006-01-02T15:04:05.000Z")), nil
+}
+
+// UnmarshalText takes any text: what a client says of times counts for nothing.
+func (t *harborTime) UnmarshalText([]byte) error { return nil }
+
+// shownPolicy is a webhook as a policy of a project.
+func shownPolicy(w Webhook, p Project) policyJSON {
+	shown := policyJSON{Events: w.Events, Enabled: w.Enabled, Targets: []targetJSON{{Type: "http", Address: w.Address,
+		AuthHeader: w.AuthHeader, SkipVerify: w.SkipVerify, Format: formatWord(w.Format)}}}
+	if w.Format == "slack" {
+		shown.Targets[0].Type, shown.Targets[0].Format = "slack", ""
+	}
+	var told policyJSON
+	if w.Policy != nil && json.Unmarshal(w.Policy, &told) == nil && len(told.Targets) == 1 {
+		auth := shown.Targets[0].AuthHeader // kept in one place only
+		shown = told
+		shown.Targets[0].AuthHeader = auth
+	}
+	shown.ID, shown.Name, shown.Description, shown.Project = w.Number, w.Name, w.Description, p.Number
+	shown.Creator, shown.Made, shown.Changed = w.Maker, harborTime(w.Made), harborTime(w.Changed)
+	shown.Events = orEmpty(shown.Events)
+	return shown
+}
+
+// formatWord is Harbor's word for a format; formats that Harbor has none for keep their own.
+func formatWord(format string) string {
+	switch format {
+	case "harbor":
+		return "Default"
+	case "cloudevents":
+		return "CloudEvents"
+	}
+	return format
+}
+
+func formatOf(word string) string {
+	switch word {
+	case "", "Default":
+		return "harbor"
+	case "CloudEvents":
+		return "cloudevents"
+	}
+	return word
+}
+
+// policies are the webhooks of a project that the account may see. One of the file that is of no certain
+// projects is of each, and only administrators see it.
+func (h *Harbor) policies(c *call) ([]Webhook, error) {
+	all, err := h.Webhooks.Webhooks(c.Context())
+	return slices.DeleteFunc(all, func(w Webhook) bool {
+		ofProject := len(w.Projects) == 0 || slices.Contains(w.Projects, c.project.Name)
+		return !ofProject || !c.by.MayAll(w.Projects)
+	}), err
+}
+
+func (h *Harbor) policyOf(c *call) (Webhook, error) {
+	number, err := c.number("policy")
+	if err != nil {
+		return Webhook{}, err
+	}
+	all, err := h.policies(c)
+	if err != nil {
+		return Webhook{}, err
+	}
+	i := slices.IndexFunc(all, func(w Webhook) bool { return w.Number == number })
+	if i < 0 {
+		return Webhook{}, fmt.Errorf("%w: webhook policy %d not found", ErrNotFound, number)
+	}
+	return all[i], nil
+}
+
+func (h *Harbor) listPolicies(c *call) error {
+	p, err := c.page()
+	if err != nil {
+		return err
+	}
+	terms, err := c.terms("name", "id")
+	if err != nil {
+		return err
+	}
+	all, err := h.policies(c)
+	if err != nil {
+		return err
+	}
+	var found []policyJSON
+	for _, w := range all {
+		values := map[string]string{"name": w.Name, "id": strconv.FormatInt(w.Number, 10)}
+		if !slices.ContainsFunc(terms, func(t term) bool { return !t.meets(values[t.key]) }) {
+			found = append(found, shownPolicy(w, c.project))
+		}
+	}
+	err = sorted(c, found, map[string]func(a, b policyJSON) int{
+		"id":            byField(func(p policyJSON) int64 { return p.ID }),
+		"name":          byField(func(p policyJSON) string { return p.Name }),
+		"creation_time": func(a, b policyJSON) int { return time.Time(a.Made).Compare(time.Time(b.Made)) },
+		"update_time":   func(a, b policyJSON) int { return time.Time(a.Changed).Compare(time.Time(b.Changed)) },
+	})
+	if err != nil {
+		return err
+	}
+	return answerPage(c, p, found)
+}
+
+func (h *Harbor) getPolicy(c *call) error { return c.answer(shownPolicy(c.webhook, c.project)) }
+
+func (h *Harbor) createPolicy(c *call) error {
+	change, err := c.policy()
+	if err != nil {
+		return err
+	}
+	if change.Name == "" {
+		return fmt.Errorf("%w: name is missing", ErrInvalid)
+	}
+	number, err := h.Webhooks.Make(c.Context(), c.by, c.project.Name, change)
+	if err != nil {
+		return err
+	}
+	h.audit(c, "webhook made", number, change.Name)
+	c.w.Header().Set("Location", fmt.Sprintf("%s/%d", strings.TrimSuffix(c.URL.EscapedPath(), "/"), number))
+	c.w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func (h *Harbor) updatePolicy(c *call) error {
+	if err := fileOnly(c.webhook); err != nil {
+		return err
+	}
+	change, err := c.policy()
+	if err != nil {
+		return err
+	}
+	if err := h.Webhooks.Change(c.Context(), c.by, c.webhook.Number, change); err != nil {
+		return err
+	}
+	h.audit(c, "webhook changed", c.webhook.Number, c.webhook.Name)
+	return nil
+}
+
+func (h *Harbor) deletePolicy(c *call) error {
+	if err := fileOnly(c.webhook); err != nil {
+		return err
+	}
+	if err := h.Webhooks.Remove(c.Context(), c.by, c.webhook.Number); err != nil {
+		return err
+	}
+	h.audit(c, "webhook deleted", c.webhook.Number, c.webhook.Name)
+	return nil
+}
+
+// fileOnly refuses to change what the operator's file says.
+func fileOnly(w Webhook) error {
+	if w.File == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: webhook %s is defined in %s, and can be changed only there", ErrForbidden, w.Name, w.File)
+}
+
+// audit logs who changed what.
+func (h *Harbor) audit(c *call, did string, number int64, name string) {
+	h.Log.Info(did, zap.String("account", c.by.Name), zap.String("project", c.project.Name),
+		zap.String("webhook", name), zap.Int64("number", number))
+}
+
+// policy reads the body of a request. The path decides about id and project; unknown keys are ignored,
+// because clients send some.
+func (c *call) policy() (Change, error) {
+	body, err := io.ReadAll(c.Body)
+	if err != nil {
+		return Change{}, fmt.Errorf("%w: reading the body: %w", ErrInvalid, err)
+	}
+	var p policyJSON
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if err := decoder.Decode(&p); err != nil {
+		return Change{}, fmt.Errorf("%w: the body is not a policy in JSON: %w", ErrInvalid, err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return Change{}, fmt.Errorf("%w: something follows the policy in the body", ErrInvalid)
+	}
+	return p.change()
+}
+
+func (p policyJSON) change() (Change, error) {
+	if len(p.Events) == 0 {
+		return Change{}, fmt.Errorf("%w: empty event type", ErrInvalid)
+	}
+	var events []string
+	for _, e := range p.Events {
+		switch {
+		case !slices.Contains(EventTypes(), e):
+			return Change{}, fmt.Errorf("%w: unsupported event type %.64s", ErrInvalid, e)
+		case !slices.Contains(never, e) && !slices.Contains(events, e):
+			events = append(events, e)
+		}
+	}
+	if len(p.Targets) != 1 {
+		return Change{}, fmt.Errorf("%w: a policy has one target here, not %d; make a policy for each", ErrInvalid, len(p.Targets))
+	}
+	t := &p.Targets[0]
+	if t.Format == "" {
+		t.Format = t.TerraformFormat
+	}
+	change := Change{Name: p.Name, Description: p.Description, Enabled: p.Enabled && len(events) > 0, Address: withScheme(t.Address),
+		AuthHeader: t.AuthHeader, SkipVerify: t.SkipVerify, Format: formatOf(t.Format), Events: events}
+	switch {
+	case t.Type == "slack" && t.Format != "":
+		return Change{}, fmt.Errorf("%w: payload_format is not for targets of type slack", ErrInvalid)
+	case t.Type == "slack":
+		change.Format = "slack"
+	case t.Type != "http":
+		return Change{}, fmt.Errorf("%w: unsupported target type %.64s; there are http and slack", ErrInvalid, t.Type)
+	case t.Format == "":
+		t.Format = "Default"
+	}
+	told := policyJSON{Events: p.Events, Enabled: p.Enabled, Targets: []targetJSON{*t}}
+	told.Targets[0].AuthHeader = ""
+	var err error
+	change.Policy, err = json.Marshal(told)
+	return change, err
+}
+
+// withScheme is the address as it is called: without a scheme it is http, as in Harbor.
+func withScheme(address string) string {
+	if address == "" || strings.Contains(address, "://") {
+		return address
+	}
+	return "http://" + address
+}

@@ -1,0 +1,48 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// Principal is the account that a request was made by. The zero value may do nothing.
+type Principal struct {
+	Name string
+	// Administrator: the account has no limits.
+	Administrator bool
+	// Projects are globs of the projects that a limited account manages.
+	Projects []string
+}
+
+// Knows reports whether there is somebody at all.
+func (p Principal) Knows() bool { return p.Administrator || len(p.Projects) > 0 }
+
+// May reports whether the account manages a project.
+func (p Principal) May(project string) bool {
+	return p.Administrator || slices.ContainsFunc(p.Projects, func(glob string) bool {
+		ok, err := doublestar.Match(glob, project)
+		return err == nil && ok
+	})
+}
+
+// MayAll reports whether the account manages all of some projects, of which there must be one. An
+// administrator may also see what is of no project.
+func (p Principal) MayAll(projects []string) bool {
+	return p.Administrator || len(projects) > 0 && !slices.ContainsFunc(projects, func(project string) bool { return !p.May(project) })
+}
+
+type principalKey struct{}
+
+// WithPrincipal is a request that was made by p.
+func WithPrincipal(r *http.Request, p Principal) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
+}
+
+// PrincipalOf is who made a request; nobody where nothing says so.
+func PrincipalOf(ctx context.Context) Principal {
+	p, _ := ctx.Value(principalKey{}).(Principal)
+	return p
+}
