@@ -4,14 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"fmt"
 	"io"
 	multiparts "mime/multipart"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -59,21 +55,6 @@ func formOf(t *testing.T, part string, content []byte, n int) (contentType strin
 		t.Fatal(err)
 	}
 	return w.FormDataContentType(), b.Bytes()
-}
-
-// mostResident is the largest memory that a process had, in MiB.
-func mostResident(t *testing.T, pid int) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(text)
-	if m == nil {
-		t.Fatalf("no VmHWM in %s", text)
-	}
-	kib, _ := strconv.Atoi(string(m[1]))
-	return kib >> 10
 }
 
 // TestHostileCharts uploads what costs its reader much more than its sender, to a ChartMuseum that
@@ -147,8 +128,8 @@ func TestHostileCharts(t *testing.T) {
 		slowest = max(slowest, time.Since(began))
 	}
 	sound(t, b)
-	t.Logf("at most %d MiB resident, an honest client waited at most %v", mostResident(t, b.Pid()), slowest)
-	if mib := mostResident(t, b.Pid()); mib > 256 {
+	t.Logf("at most %d MiB resident, an honest client waited at most %v", harness.MostResidentMiB(t, b.Pid()), slowest)
+	if mib := harness.MostResidentMiB(t, b.Pid()); mib > 256 {
 		t.Errorf("%d MiB resident", mib)
 	}
 	if slowest > soon/20 {

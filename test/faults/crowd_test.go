@@ -3,10 +3,8 @@ package faults
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -135,7 +133,7 @@ func newStand(t *testing.T, trouble bool) *stand {
 func (s *stand) push(i int) {
 	s.t.Helper()
 	if i == crowdPushes/3 {
-		s.before = residentMiB(s.t, s.x.buoy.Pid())
+		s.before = harness.ResidentMiB(s.t, s.x.buoy.Pid())
 	}
 	d := s.x.push(fmt.Sprint("t", i%20), fmt.Sprint("content", i))
 	begun := time.Now()
@@ -151,7 +149,7 @@ func (s *stand) end() hearing {
 	for deadline := time.Now().Add(patience); s.listeners.count() < s.events && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	s.missing, s.after = s.events-s.listeners.count(), residentMiB(s.t, s.x.buoy.Pid())
+	s.missing, s.after = s.events-s.listeners.count(), harness.ResidentMiB(s.t, s.x.buoy.Pid())
 	s.x.buoy.Kill9() // what is hanging would be waited for
 	s.listeners.mu.Lock()
 	defer s.listeners.mu.Unlock()
@@ -163,22 +161,4 @@ func (s *stand) end() hearing {
 	slices.Sort(s.delivery)
 	slices.Sort(s.hearing.push)
 	return s.hearing
-}
-
-// residentMiB is how much memory a process has.
-func residentMiB(t *testing.T, pid int) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(text)
-	if m == nil {
-		t.Fatalf("no VmRSS in %s", text)
-	}
-	kib, err := strconv.Atoi(string(m[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kib >> 10
 }

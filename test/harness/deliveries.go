@@ -2,24 +2,10 @@ package harness
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
 )
-
-// ResidentMiB is the resident memory of a process.
-func ResidentMiB(t *testing.T, pid int) (mib int) {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	fmt.Sscan(rest, &mib)
-	return mib >> 10
-}
 
 // A Delivery is what bellbuoy deliveries --json prints.
 type Delivery struct {
