@@ -30,12 +30,12 @@ type taker struct {
 	closed  chan net.Addr // the proxy's end of a connection that was, after an odd answer
 	all     atomic.Bool   // of the last body came, though it was answered before
 
-	mu     sync.Mutex
-	answer []byte
-	after  int64       // bytes of the body before the answer; negative: all
-	close  bool        // the connection after the answer, whatever is still to come
-	seen   string      // the last request for /odd that was read to its end
-	fast   *carry.Fast // of the handler in front
+	mu      sync.Mutex
+	answer  []byte
+	after   int64  // bytes of the body before the answer; negative: all
+	close   bool   // the connection after the answer, whatever is still to come
+	seen    string // the last request for /odd that was read to its end
+	waiting bool   // a handler waits for an odd answer
 }
 
 func newTaker(t testing.TB) *taker {
@@ -68,9 +68,9 @@ func (k *taker) serve(c net.Conn) {
 	}
 }
 
-// goesOn tells, after an odd answer, whether another request comes. Half an answer is waited
-// for in vain; that it was a whole one shows where the connection is kept for the next request:
-// closing it then might cost that one.
+// goesOn reports, after an odd answer, whether another request comes. The proxy waits in vain for the
+// rest of half an answer: while it does, the connection is closed. After a whole answer it may keep
+// the connection, and closing it might cost the next request.
 func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
@@ -78,18 +78,20 @@ func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
 		if err == nil {
 			return c.SetReadDeadline(time.Time{}) == nil
 		}
-		if !carry.TimedOut(err) || !k.kept(c.RemoteAddr()) {
+		if !carry.TimedOut(err) || k.closeAwaited(c) {
 			return false
 		}
 	}
 }
 
-// kept tells whether a connection waits for its next request.
-func (k *taker) kept(address net.Addr) bool {
+// closeAwaited closes a connection whose answer a handler waits for, and reports whether one does.
+func (k *taker) closeAwaited(c net.Conn) bool {
 	k.mu.Lock()
-	fast := k.fast
-	k.mu.Unlock()
-	return fast != nil && fast.Idle(address)
+	defer k.mu.Unlock()
+	if k.waiting {
+		c.Close()
+	}
+	return k.waiting
 }
 
 // odd gives the odd answer, and tells whether the connection goes on.
@@ -132,14 +134,14 @@ func (k *taker) give(h *Handler, path string, body []byte, chunked bool) outcome
 		r = httptest.NewRequest(methodOf(path), path, unsized{bytes.NewReader(body)})
 	}
 	r.Header.Set("Content-Type", "application/octet-stream")
-	if fast := h.now.Load().routes[0].carriers.Fast; fast != nil {
-		k.mu.Lock()
-		k.fast = fast
-		k.mu.Unlock()
-	}
+	odd := strings.HasSuffix(path, "/odd")
+	k.mu.Lock()
+	k.waiting = odd
+	k.mu.Unlock()
 	got := handle(h, r)
 	k.mu.Lock()
-	end := k.close && strings.HasSuffix(path, "/odd")
+	k.waiting = false
+	end := k.close && odd
 	k.mu.Unlock()
 	if end {
 		awaitClosed(h, <-k.closed)
