@@ -113,6 +113,7 @@ type Artifact struct {
 	ConfigType   string       `json:"config_type,omitempty"`
 	// manifest + config + layers; an index: its own and its children's
 	Size      int64    `json:"size,omitempty"`
+	Own       int64    `json:"own,omitempty"`     // bytes of the manifest itself; 0: not known
 	Subject   string   `json:"subject,omitempty"` // digest that an accessory belongs to
 	Platforms []string `json:"platforms,omitempty"`
 	// of an index; in its pull: those that were read

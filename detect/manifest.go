@@ -308,6 +308,7 @@ func (w *wireManifest) manifest() *Manifest {
 		MediaType:    w.mediaType,
 		ArtifactType: w.artifactType,
 		Size:         addSize(int64(len(w.b)), w.manifests.size),
+		Own:          int64(len(w.b)),
 		Annotations:  w.annotations.kept,
 	}}
 	if w.subject != nil {

@@ -44,7 +44,7 @@ func TestReadManifest(t *testing.T) {
 	}
 	body := `{"schemaVersion":2,` + config("application/vnd.oci.image.config.v1+json") + `,"layers":[` + layer + `,` + layer + `]}`
 	got, err := ReadManifest([]byte(body), manifest)
-	want := &Manifest{Artifact: Artifact{Kind: Image, MediaType: manifest, ConfigType: "application/vnd.oci.image.config.v1+json", Size: int64(len(body)) + 50},
+	want := &Manifest{Artifact: Artifact{Kind: Image, MediaType: manifest, ConfigType: "application/vnd.oci.image.config.v1+json", Size: int64(len(body)) + 50, Own: int64(len(body))},
 		Config: "sha256:aa", Layers: []string{"sha256:bb", "sha256:bb"}, Sizes: []int64{20, 20, 10}}
 	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("%v %s", err, cmp.Diff(want, got))

@@ -63,7 +63,8 @@ func acrTargetOf(p *Post) acrTarget {
 	}
 	t := acrTarget{Digest: e.Digest, Repository: e.Repository, Tag: p.tag()}
 	if a := e.Artifact; a != nil {
-		t.MediaType, t.Size, t.Length = a.MediaType, int32Of(a.Size), int32Of(a.Size)
+		t.MediaType, t.Size = a.MediaType, int32Of(manifestSize(a))
+		t.Length = t.Size
 	}
 	return t
 }

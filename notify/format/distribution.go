@@ -1,6 +1,7 @@
 package format
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 
@@ -80,11 +81,16 @@ func distributionTargetOf(p *Post) distributionTarget {
 	}
 	t.Digest = e.Digest
 	if a := e.Artifact; a != nil {
-		t.MediaType, t.Size, t.Length = a.MediaType, a.Size, a.Size
+		t.MediaType, t.Size = a.MediaType, manifestSize(a)
+		t.Length = t.Size
 	}
 	t.URL = e.External.Scheme + "://" + e.External.Host + "/v2/" + e.Repository + "/manifests/" + e.Digest
 	return t
 }
+
+// manifestSize returns the bytes of a manifest itself, as registries report them; if they are not
+// known, those of the whole artifact.
+func manifestSize(a *detect.Artifact) int64 { return cmp.Or(a.Own, a.Size) }
 
 // methodOf returns the method of the request that causes an event of the type.
 func methodOf(t detect.Type) string {
