@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,7 +122,8 @@ func TestFilters(t *testing.T) {
 			kind := strings.TrimSuffix(p.Text("type"), "_ARTIFACT")
 			all = append(all, fmt.Sprintf("%s:%s %s", p.Text("event_data.repository.repo_full_name"), p.Text("event_data.resources.0.tag"), kind))
 		}
-		return strings.Join(harness.SortedStrings(all), ", ")
+		slices.Sort(all)
+		return strings.Join(all, ", ")
 	}
 	harness.Eventually(harness.Soon, func() bool {
 		for name, f := range filters {

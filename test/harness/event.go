@@ -114,9 +114,3 @@ func sortedTags(tags []string) []string {
 	}
 	return slices.Compact(out)
 }
-
-// SortedStrings is a sorted copy.
-func SortedStrings(s []string) []string {
-	slices.Sort(s)
-	return s
-}

@@ -13,6 +13,10 @@
 //	`)
 //	harness.Run(t, nil, "crane", "push", image.DockerArchive(t), buoy.Host+"/team/app:v1")
 //	post := hooks.Wait(1, 5*time.Second)[0]
+//
+// A Stage is that much at once, and compares the events of whole repositories; a FaultProxy or a
+// Relay between bellbuoy and a server is where tests let things go wrong. test/README.md says which
+// test goes where.
 package harness
 
 import (
