@@ -68,9 +68,9 @@ func (k *taker) serve(c net.Conn) {
 	}
 }
 
-// goesOn reports, after an odd answer, whether another request comes. The proxy waits in vain for the
-// rest of half an answer: while it does, the connection is closed. After a whole answer it may keep
-// the connection, and closing it might cost the next request.
+// goesOn reports, after an odd answer, whether another request comes. The proxy waits in vain
+// for the rest of half an answer: while it does, the connection is closed. After a whole answer
+// it may keep the connection, and closing it might cost the next request.
 func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))

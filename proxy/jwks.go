@@ -40,8 +40,10 @@ type VerifierOptions struct {
 	Issuer string
 }
 
-// Verifier checks tokens: their signature (RS, PS, ES and EdDSA) against a set of keys, their times, audience and issuer. A token without exp is refused.
-// The keys are read again from time to time and when a token names a key that is not among them. A request never waits for that. Safe for concurrent use.
+// Verifier checks tokens: their signature (RS, PS, ES and EdDSA) against a set of keys, their
+// times, audience and issuer. A token without exp is refused. The keys are read again from time
+// to time and when a token names a key that is not among them. A request never waits for that.
+// Safe for concurrent use.
 type Verifier struct {
 	VerifierOptions
 	known *lru.Cache[[sha256.Size]byte, verdict] // of tokens seen
@@ -239,7 +241,8 @@ type jwk struct {
 	key crypto.PublicKey
 }
 
-// verifies tells whether a signature is this key's. The algorithm must be one of the key's type: a token does not choose.
+// verifies reports whether a signature is this key's. The algorithm must be one of the key's
+// type: a token does not choose.
 func (k jwk) verifies(alg string, signed, signature []byte) bool {
 	if k.alg != "" && k.alg != alg {
 		return false

@@ -38,54 +38,69 @@ func (l lookup) begin() <-chan *found {
 	return answer
 }
 
-// question is what to ask before a write goes upstream; nil for nothing. It is asked in a
-// goroutine of its own, and so keeps no pointer to op.
-func (l lookup) question() func(context.Context) *found {
-	x := l.x
-	asker, as := x.route.Asker, upstream.As{Authorization: x.in.Header.Get("Authorization")}
+// question asks an upstream what stands there now. It is asked in a goroutine of its own, and
+// so keeps no pointer to the Operation.
+type question func(context.Context) *found
+
+// question is what to ask before a write goes upstream; nil for nothing.
+func (l lookup) question() question {
+	asker, as := l.x.route.Asker, upstream.As{Authorization: l.x.in.Header.Get("Authorization")}
 	if asker == nil {
 		return nil
 	}
-	r, name, hint := l.op.Request, l.op.Upstream, l.op.Hint
+	r := l.op.Request
 	switch r.Action {
 	case detect.ManifestPut:
-		if detect.IsDigest(r.Reference) || x.g.h.lookups.Spent(l.op.Client.Address) || l.standingKnown() || !l.mayAsk(1) {
-			return nil
-		}
-		return func(ctx context.Context) *found {
-			m, err := asker.Head(ctx, r.Repository, r.Reference, as)
-			return foundManifest(upstream.Deleted{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size}, err)
-		}
+		return l.ofTag(asker, as)
 	case detect.ManifestDelete:
-		tags, sized := l.known()
-		if !l.mayAsk(1 + len(tags)) {
-			return nil
-		}
-		return func(ctx context.Context) *found {
-			f := foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, !sized, as))
-			if f != nil {
-				f.TagsComplete = f.TagsComplete && x.g.Tracker.Indexed(ctx, name, hint, r.Repository)
-			}
-			return f
-		}
+		return l.ofManifest(asker, as)
 	case detect.ChartPost:
-		c := l.op.Upload.Chart
-		if c == nil || !c.Named() || !l.mayAsk(1) {
-			return nil
-		}
-		chart, version := c.Name, c.Version
-		return func(ctx context.Context) *found {
-			return foundChart(asker.BeforeChartDelete(ctx, r.Repository, chart, version, as))
+		if c := l.op.Upload.Chart; c != nil && c.Named() {
+			return l.ofChart(asker, as, c.Name, c.Version)
 		}
 	case detect.ChartDelete:
-		if !l.mayAsk(1) {
-			return nil
-		}
-		return func(ctx context.Context) *found {
-			return foundChart(asker.BeforeChartDelete(ctx, r.Repository, r.Chart, r.Version, as))
-		}
+		return l.ofChart(asker, as, r.Chart, r.Version)
 	}
 	return nil
+}
+
+// ofTag asks where a tag stands that a manifest is put to.
+func (l lookup) ofTag(asker Asker, as upstream.As) question {
+	r := l.op.Request
+	if detect.IsDigest(r.Reference) || l.x.g.h.lookups.Spent(l.op.Client.Address) || l.standingKnown() || !l.mayAsk(1) {
+		return nil
+	}
+	return func(ctx context.Context) *found {
+		m, err := asker.Head(ctx, r.Repository, r.Reference, as)
+		return foundManifest(upstream.Deleted{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size}, err)
+	}
+}
+
+// ofManifest asks for the manifest that a delete removes, and for its tags.
+func (l lookup) ofManifest(asker Asker, as upstream.As) question {
+	tracker, name, hint, r := l.x.g.Tracker, l.op.Upstream, l.op.Hint, l.op.Request
+	tags, sized := l.known()
+	if !l.mayAsk(1 + len(tags)) {
+		return nil
+	}
+	return func(ctx context.Context) *found {
+		f := foundManifest(asker.BeforeDelete(ctx, r.Repository, r.Reference, tags, !sized, as))
+		if f != nil {
+			f.TagsComplete = f.TagsComplete && tracker.Indexed(ctx, name, hint, r.Repository)
+		}
+		return f
+	}
+}
+
+// ofChart asks for the chart that a write replaces or removes.
+func (l lookup) ofChart(asker Asker, as upstream.As, chart, version string) question {
+	if !l.mayAsk(1) {
+		return nil
+	}
+	tenant := l.op.Repository
+	return func(ctx context.Context) *found {
+		return foundChart(asker.BeforeChartDelete(ctx, tenant, chart, version, as))
+	}
 }
 
 // standingKnown reports whether the Tracker knows what a tag names.

@@ -158,8 +158,8 @@ func (rt *route) sends(target, path string) string {
 	return rt.base + target
 }
 
-// escapes reports whether a decoded path could lead out of the path of the upstream's URL: a segment
-// of it is . or .., also with parameters (..;x), which servlet containers cut off.
+// escapes reports whether a decoded path could lead out of the path of the upstream's URL: a
+// segment of it is . or .., also with parameters (..;x), which servlet containers cut off.
 func (rt *route) escapes(path string) bool {
 	if rt.base == "" || !strings.Contains(path, "/.") {
 		return false

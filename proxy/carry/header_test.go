@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Both carriers give the upstream the same header: the fast path writes it, the reverse proxy changes
-// a copy of the client's.
+// Both carriers give the upstream the same header: the fast path writes it, the reverse proxy
+// changes a copy of the client's.
 func TestBothCarriersSendTheSameHeader(t *testing.T) {
 	in := http.Header{
 		"Accept":            {"a", "b"},
