@@ -8,7 +8,7 @@
 // Schema (schema.json). Its tags are:
 //
 //	yaml:"key"        the key in the file
-//	default:"value"   the value if the key is absent, as in the file; a list is separated by commas
+//	default:"value"   the value of an absent key, as in the file; commas separate a list
 //	enum:"a|b"        the only values, besides the default
 //	role:"file"       names a file that serve watches; it must be readable at load
 //
@@ -249,7 +249,8 @@ type Egress struct {
 	Allow []netip.Prefix `yaml:"allow"`
 	// CIDRs that may not be called.
 	Deny []netip.Prefix `yaml:"deny"`
-	// CIDRs of loopback, private and this machine's own addresses that webhooks of accounts limited to projects may call; none when empty.
+	// CIDRs of loopback, private and this machine's own addresses that webhooks of accounts
+	// limited to projects may call; none when empty.
 	Private []netip.Prefix `yaml:"private"`
 }
 

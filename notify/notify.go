@@ -1,10 +1,10 @@
 // Package notify records events and delivers them to webhooks.
 //
-//	            ┌─ Outbox ─────────────────────┐       ┌─ Dispatcher ──────────────┐
-//	detect ───► │ one transaction: rows,       │ store │ a lane for each webhook:  │ ──► receiver
-//	            │ events and their deliveries, │ ────► │ due → render → POST →     │
-//	            │ planned by the Set           │       │ delivered, retry, or dead │
-//	            └──────────────────────────────┘       └───────────────────────────┘
+//	            ┌─ Outbox ────────────────────┐       ┌─ Dispatcher ──────────────┐
+//	detect ───► │ one transaction: rows,      │ store │ a lane for each webhook:  │ ──► POST
+//	            │ events, and the deliveries  │ ────► │ due → render → POST →     │
+//	            │ that the Set plans          │       │ delivered, retry, or dead │
+//	            └─────────────────────────────┘       └───────────────────────────┘
 //
 // A [Set] holds the configured webhooks with compiled filters. It plans the deliveries of an event.
 //
@@ -65,7 +65,8 @@ type Webhook struct {
 	Events []string
 	// ManifestReads includes pulls that downloaded no blob.
 	ManifestReads bool
-	// Project limits it to events of one project, and keeps out those that have none; "": no limit.
+	// Project limits it to events of one project, and keeps out those that have none; "": no
+	// limit.
 	Project string
 	Match   Match
 	Exclude Match

@@ -38,8 +38,9 @@ func numberOf(key string) (int64, bool) {
 	return n, err == nil && n > 0
 }
 
-// Numbers gives projects and webhooks of the file their numbers: a hash of the name, the same in every replica and after every restart, or the
-// next that is free where another name has it. A number that was given is stored, and never another's.
+// Numbers gives projects and webhooks of the file their numbers: a hash of the name, the same in
+// every replica and after every restart, or the next that is free where another name has it. A
+// number that was given is stored, and never another's.
 type Numbers struct {
 	rows Rows
 	log  *zap.Logger

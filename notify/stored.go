@@ -36,12 +36,14 @@ const MostWebhooks = 10_000
 // Stored is a webhook that was made by console or API.
 type Stored struct {
 	Number int64 `json:"number"` // for ever its own
-	// Key is the identity under which deliveries are kept: project/name#number, of the name that it was made with.
+	// Key is the identity under which deliveries are kept: project/name#number, of the name
+	// that it was made with.
 	Key     string `json:"key"`
 	Project string `json:"project"`
 	Name    string `json:"name"` // unique in its project
 	Maker   string `json:"maker"`
-	// Limited tells that an account with a limit made or edited it: it keeps that account's limits.
+	// Limited tells that an account with a limit made or edited it: it keeps that account's
+	// limits.
 	Limited    bool            `json:"limited"`
 	Definition json.RawMessage `json:"definition"`       // the keys of an entry of webhooks
 	Policy     json.RawMessage `json:"policy,omitempty"` // as Harbor's API was told it, for its answers
@@ -115,7 +117,8 @@ func (w *Webhooks) Make(ctx context.Context, made Stored) (Stored, error) {
 	return out, nil
 }
 
-// Change replaces the webhook of a number by what change makes of it. Number, key, project, maker and time stay.
+// Change replaces the webhook of a number by what change makes of it. Number, key, project, maker
+// and time stay.
 func (w *Webhooks) Change(ctx context.Context, number int64, change func(*Stored) error) (Stored, error) {
 	var out Stored
 	err := w.change(ctx, func(tx store.Tx) error {
@@ -146,7 +149,8 @@ func (w *Webhooks) Change(ctx context.Context, number int64, change func(*Stored
 	return out, nil
 }
 
-// Remove deletes the webhook of a number, if check has no objection. What waits for it becomes dead letters; its number is never given again.
+// Remove deletes the webhook of a number, if check has no objection. What waits for it becomes dead
+// letters; its number is never given again.
 func (w *Webhooks) Remove(ctx context.Context, number int64, check func(Stored) error) error {
 	return w.change(ctx, func(tx store.Tx) error {
 		s, err := getStored(tx, number)

@@ -94,7 +94,8 @@ func TestChangesMeet(t *testing.T) {
 	}
 }
 
-// TestDeletedWebhookIsBuried: what waited for it, or was parked, becomes dead letters, and another of its name gets none of it.
+// TestDeletedWebhookIsBuried: what waited for it, or was parked, becomes dead letters, and another
+// of its name gets none of it.
 func TestDeletedWebhookIsBuried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
@@ -123,7 +124,8 @@ func TestDeletedWebhookIsBuried(t *testing.T) {
 	})
 }
 
-// TestProjectOfAWebhook: what is of another project, or of none, is not for it, whatever its filter says.
+// TestProjectOfAWebhook: what is of another project, or of none, is not for it, whatever its filter
+// says.
 func TestProjectOfAWebhook(t *testing.T) {
 	limited := Webhook{Name: "w", Enabled: true, Format: plain{}, Poster: &receiver{}, Events: []string{"*"}, Project: "team", Match: Match{Projects: []string{"**"}}}
 	s := compiled(t, limited, to("all", &sink{}, func(w *Webhook) { w.Events = []string{"*"} }))

@@ -80,7 +80,8 @@ type Deliveries interface {
 	// Park takes the pending deliveries of a webhook out of its lane; Unpark puts them back.
 	Park(ctx context.Context, webhook string) error
 	Unpark(ctx context.Context, webhook string) error
-	// Bury makes dead letters of the pending and parked deliveries of a webhook that was deleted.
+	// Bury makes dead letters of the pending and parked deliveries of a webhook that was
+	// deleted.
 	Bury(ctx context.Context, webhook string) error
 	Depths(ctx context.Context) ([]store.Depth, error)
 }

@@ -89,7 +89,8 @@ func ofStore(s *notify.Stored) (api.Webhook, error) {
 	}, nil
 }
 
-// definitionOf leaves out what a plain address has no use for; the policy keeps it for the API's answers.
+// definitionOf leaves out what a plain address has no use for; the policy keeps it for the API's
+// answers.
 func definitionOf(name string, c api.Change) ([]byte, error) {
 	d := definition{Name: name, Description: c.Description, Enabled: c.Enabled, URL: c.Address, Format: c.Format, Events: c.Events, AuthHeader: c.AuthHeader}
 	if c.SkipVerify && strings.HasPrefix(strings.ToLower(c.Address), "https:") {

@@ -16,7 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// hook is a webhook of the file or of the store, with the client that posts for it. Its Name is the key of its deliveries.
+// hook is a webhook of the file or of the store, with the client that posts for it. Its Name is the
+// key of its deliveries.
 type hook struct {
 	config.Webhook
 	client *webhook.Client
@@ -50,7 +51,8 @@ type hookset struct {
 	set     *notify.Set
 }
 
-// find is a webhook by the key of its deliveries, or of the store's by its project and name; nil: there is none.
+// find is a webhook by the key of its deliveries, or of the store's by its project and name; nil:
+// there is none.
 func (s *hookset) find(name string) *hook {
 	if h := s.named[name]; h != nil {
 		return h
@@ -62,7 +64,8 @@ func (s *hookset) find(name string) *hook {
 	return s.all[i]
 }
 
-// keyOf is the key of a webhook's deliveries where there is such a webhook, and else the name itself: deliveries outlive it.
+// keyOf is the key of a webhook's deliveries where there is such a webhook, and else the name
+// itself: deliveries outlive it.
 func (s *hookset) keyOf(name string) string {
 	if h := s.find(name); h != nil {
 		return h.Name
@@ -77,7 +80,8 @@ func (s *hookset) names() (names []string) {
 	return names
 }
 
-// newStoredHook makes a webhook of the store ready. Who limited accounts made or edited it keeps their limits.
+// newStoredHook makes a webhook of the store ready. Who limited accounts made or edited it keeps
+// their limits.
 func (w *wiring) newStoredHook(s *notify.Stored) (*hook, error) {
 	c, err := w.config.Webhook(s.Name, s.Definition)
 	if err != nil {
@@ -130,8 +134,9 @@ func checkLimits(c *config.Webhook) error {
 	return nil
 }
 
-// withStored is the file's webhooks and those of the store. What is the same as in old is taken from there. One that cannot be used under this
-// configuration is left out, and what waits for it is parked.
+// withStored is the file's webhooks and those of the store. What is the same as in old is taken
+// from there. One that cannot be used under this configuration is left out, and what waits for it
+// is parked.
 func (w *wiring) withStored(stored []notify.Stored, changed int64, old *hookset, log *zap.Logger) (*hookset, error) {
 	s := &hookset{config: w.config, changed: changed, all: slices.Clone(w.hooks), named: map[string]*hook{}}
 	for i := range stored {
@@ -162,7 +167,8 @@ func (w *wiring) withStored(stored []notify.Stored, changed int64, old *hookset,
 	return s, err
 }
 
-// same is the webhook of the store in an older set, if neither it nor the configuration has changed.
+// same is the webhook of the store in an older set, if neither it nor the configuration has
+// changed.
 func (s *hookset) same(one *notify.Stored, c *config.Config) *hook {
 	if s == nil || s.config != c {
 		return nil
@@ -245,7 +251,8 @@ func (d *daemon) followReplicas(ctx context.Context) {
 	}
 }
 
-// giveNumbers stores the numbers of the file's webhooks. Where it cannot, they are those that their names make.
+// giveNumbers stores the numbers of the file's webhooks. Where it cannot, they are those that their
+// names make.
 func (d *daemon) giveNumbers(ctx context.Context, c *config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.Store.Timeout))
 	defer cancel()

@@ -3,18 +3,21 @@
 //
 // Where things are:
 //
-//	main.go            signals, exit codes, the list of commands, and what commands share (app)
+//	main.go            signals, exit codes, the list of commands, and what they share (app)
 //	serve.go           the command serve: builds everything in one straight line
 //	daemon.go          what serve built, running: start, reload of its parts, drain
 //	reload.go          the command reload, and watching of the configuration's files
 //	wiring*.go         options of each package, made from the configuration
-//	listen.go health.go metrics.go logging.go    listeners, health checks, metrics, the log
+//	listen.go health.go metrics.go logging.go    sockets, health checks, metrics, the log
 //	admin.go logins.go token.go                  the admin address and its logins
-//	lookups.go selfloop.go datadir.go storewarnings.go gctuning.go    helpers of serve
-//	control_client.go  the client of admin.sock, by which commands talk to the running bellbuoy
+//	derivers.go quotausage.go                    quotas: their rules, usage and metrics
+//	lookups.go selfloop.go datadir.go            helpers of serve,
+//	storewarnings.go gctuning.go                 and more of them
+//	control_client.go  the client of admin.sock, by which commands reach the daemon
 //	control_*.go       the server of admin.sock, by subject
-//	NAME.go            the command NAME: backup, check, deliveries, enable (and disable), events,
-//	                   explain, index, man, ping, preset, redeliver, replay, salvage, status, version
+//	NAME.go            the command NAME: backup, check, deliveries, enable (and disable),
+//	                   events, explain, index, man, ping, preset, quota, redeliver, replay,
+//	                   salvage, status, version
 //	reach.go           check --online
 //	completion.go terminal.go text.go times.go   helpers of commands
 //

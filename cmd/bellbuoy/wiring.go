@@ -34,8 +34,8 @@ type wiring struct {
 }
 
 // wire makes the wiring of c. own returns the addresses on which bellbuoy listens, which no webhook
-// and no upstream may use; nil: none. numbers are those of projects in cloudevents bodies; nil: they
-// are made of names.
+// and no upstream may use; nil: none. numbers are those of projects in cloudevents bodies; nil:
+// they are made of names.
 func wire(c *config.Config, own func() []netip.AddrPort, numbers *notify.Numbers) (*wiring, error) {
 	guard := newGuard(c, own)
 	w := &wiring{config: c, guard: guard, numbers: numbers, lookupClients: map[string]*upstream.Client{}}

@@ -86,7 +86,8 @@ func (c cloudEvents) source(p *Post) string {
 	return fmt.Sprintf("/projects/%d/webhook/policies/%d", of(project), number)
 }
 
-// Number is a number for a name that has none: the same in every replica and after every restart, positive in 32 bits.
+// Number is a number for a name that has none: the same in every replica and after every restart,
+// positive in 32 bits.
 func Number(name string) int64 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))

@@ -50,11 +50,11 @@ var (
 	ErrFenced = errors.New("the lane belongs to another replica")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("the store is closed")
-	// ErrUnknown: the commit was under way when the caller gave up or the connection broke. It may
-	// have happened.
+	// ErrUnknown: the commit was under way when the caller gave up or the connection broke. It
+	// may have happened.
 	ErrUnknown = errors.New("the commit's outcome is unknown")
-	// ErrBusy: the caller's time was over while others were served. The store works. It is wrapped
-	// beside what ended the wait.
+	// ErrBusy: the caller's time was over while others were served. The store works. It is
+	// wrapped beside what ended the wait.
 	ErrBusy = errors.New("the store is busy with others")
 	// ErrInvalid: what was to be written cannot be stored (a key or a value is too long, or the
 	// database refuses it). The store works; the same data will fail again, and nothing of its
@@ -171,8 +171,8 @@ type Outcome struct {
 // Reader reads rows as of one moment.
 type Reader interface {
 	Get(Key) (Row, bool, error)
-	// Scan returns rows of a kind whose ID starts with prefix, in order of ID, at most limit (0:
-	// 1,000).
+	// Scan returns rows of a kind whose ID starts with prefix, in order of ID, at most limit
+	// (0: 1,000).
 	Scan(kind, prefix string, limit int) ([]Row, error)
 }
 
@@ -185,8 +185,8 @@ type Tx interface {
 	Delete(...Key)
 	// Append adds an event and its deliveries; the store fills in EventSeq, EventID, ID and
 	// CreatedAt. An event whose ID is stored already is skipped with its deliveries, so that an
-	// Update may be repeated. Of transient events without deliveries, which cost a tenth of others,
-	// only the ids that this process has appended lately are known.
+	// Update may be repeated. Of transient events without deliveries, which cost a tenth of
+	// others, only the ids that this process has appended lately are known.
 	Append(Event, ...Delivery)
 }
 
@@ -203,8 +203,8 @@ type Terms struct {
 // Wake says that a webhook has new deliveries; Webhook "" says that any may have.
 type Wake struct {
 	Webhook string
-	// New is what it got since its last wake, oldest first, as DueDeliveries would return it. nil:
-	// DueDeliveries knows.
+	// New is what it got since its last wake, oldest first, as DueDeliveries would return it.
+	// nil: DueDeliveries knows.
 	New []Delivery
 }
 
@@ -234,8 +234,8 @@ const (
 	// ByTag: of the due ones of a tag only the oldest. One that waits for its retry holds up
 	// nothing.
 	ByTag Order = iota
-	// ByRepository: the oldest pending one of a repository holds up all behind it, also while it
-	// waits for its retry.
+	// ByRepository: the oldest pending one of a repository holds up all behind it, also while
+	// it waits for its retry.
 	ByRepository
 	Unordered
 )
@@ -288,8 +288,8 @@ type Depth struct {
 // (ReasonExpired) after Dead, and go after another Dead.
 type Retention struct {
 	Delivered, Pulls, Dead, Attempts, Unmatched time.Duration
-	// MaxSize is in bytes; past it the oldest delivered ones and pulls go first. PostgreSQL's size
-	// is an estimate.
+	// MaxSize is in bytes; past it the oldest delivered ones and pulls go first. PostgreSQL's
+	// size is an estimate.
 	MaxSize int64
 }
 

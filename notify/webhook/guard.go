@@ -43,8 +43,8 @@ type GuardOptions struct {
 	Allow []netip.Prefix
 	// Deny wins over Allow.
 	Deny []netip.Prefix
-	// Private is what a restricted guard allows of loopback, private space and this machine's own
-	// addresses.
+	// Private is what a restricted guard allows of loopback, private space and this machine's
+	// own addresses.
 	Private []netip.Prefix
 	// Own returns the addresses that bellbuoy listens on; it is called at each dial. nil means
 	// none.

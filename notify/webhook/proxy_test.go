@@ -138,7 +138,8 @@ func TestProxyItselfIsGuarded(t *testing.T) {
 	}
 }
 
-// TestProxyIsToldTheCheckedAddress: what a name stands for may change between the check and the proxy's own look-up.
+// TestProxyIsToldTheCheckedAddress: what a name stands for may change between the check and the
+// proxy's own look-up.
 func TestProxyIsToldTheCheckedAddress(t *testing.T) {
 	ca, file := authority.New(t), filepath.Join(t.TempDir(), "ca.pem")
 	ca.Write(file)

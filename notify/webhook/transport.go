@@ -144,7 +144,8 @@ func (r route) check(ctx context.Context) (netip.Addr, error) {
 	return ip, nil
 }
 
-// pin names the receiver by its address. The Host header and the certificate stay those of the name.
+// pin names the receiver by its address. The Host header and the certificate stay those of the
+// name.
 func (r route) pin(req *http.Request, ip netip.Addr) *http.Request {
 	target := *req.URL
 	target.Host = netip.AddrPortFrom(ip, r.port).String()

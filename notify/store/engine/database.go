@@ -24,13 +24,13 @@ type Session interface {
 	Exec(ctx context.Context, sql string, args ...any) (int64, error)
 	// NextDelivery is the id of a new delivery.
 	NextDelivery(ctx context.Context) (int64, error)
-	// Apply writes what a group of callers want written, in a bounded number of round trips, and
-	// fills in the group's results.
+	// Apply writes what a group of callers want written, in a bounded number of round trips,
+	// and fills in the group's results.
 	Apply(ctx context.Context, g *Group) error
 	// Rows reads rows of state.
 	Rows() Reader
-	// Commit makes it durable. Its error wraps ErrUnknown where the transaction may have happened
-	// all the same.
+	// Commit makes it durable. Its error wraps ErrUnknown where the transaction may have
+	// happened all the same.
 	Commit() error
 	Rollback()
 }
@@ -41,8 +41,8 @@ type Database interface {
 	Connection
 	Errors
 	Dialect
-	// CommittedUpTo is the highest sequence number that a follower may read up to: all below are
-	// committed or never will be.
+	// CommittedUpTo is the highest sequence number that a follower may read up to: all below
+	// are committed or never will be.
 	CommittedUpTo(ctx context.Context) (int64, error)
 	Size(ctx context.Context) (Sizes, error)
 	Close() error
@@ -61,13 +61,14 @@ type Connection interface {
 
 // Errors is what a database's errors mean.
 type Errors interface {
-	// Failed is called when a transaction ended with err; the database may replace its connections.
+	// Failed is called when a transaction ended with err; the database may replace its
+	// connections.
 	Failed(err error)
-	// Retriable reports whether a transaction that ended with err may succeed when it is run again
-	// at once.
+	// Retriable reports whether a transaction that ended with err may succeed when it is run
+	// again at once.
 	Retriable(err error) bool
-	// Invalid reports whether err says that the data cannot be stored, as opposed to the database
-	// failing.
+	// Invalid reports whether err says that the data cannot be stored, as opposed to the
+	// database failing.
 	Invalid(err error) bool
 }
 

@@ -89,8 +89,8 @@ func newerDelivered(ctx context.Context, q Querier, d store.Delivery) (newer boo
 	if d.TagKey == "" {
 		return false, nil
 	}
-	// From the event, because deliveries that are done have no index by tag: it would cost every
-	// delivery.
+	// From the event, because deliveries that are done have no index by tag: it would cost
+	// every delivery.
 	err = q.Query(ctx, "SELECT 1 FROM events e CROSS JOIN deliveries d WHERE e.repository = (SELECT repository FROM events WHERE seq = $1) AND e.seq > $1"+
 		" AND d.event_seq = e.seq AND d.webhook = $2 AND d.tag_key = $3 AND d.state = 2 LIMIT 1", []any{d.EventSeq, d.Webhook, d.TagKey},
 		func(Scanner) error { newer = true; return nil })

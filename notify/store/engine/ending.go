@@ -25,7 +25,8 @@ func NewEnding(o *store.Outcome, now time.Time) Ending {
 	case store.Parked:
 		to.State, to.Finished = Parked, Micros(now)
 	default:
-		// Waiting even when it is due at once: it has lost its place at the head of what is fresh.
+		// Waiting even when it is due at once: it has lost its place at the head of what is
+		// fresh.
 		to.State, to.Next = Waiting, max(Micros(o.NextAt), 1)
 	}
 	return to

@@ -32,8 +32,8 @@ func newPool(ctx context.Context, url string) (*pool, error) {
 		return nil, err
 	}
 	if !strings.Contains(url, "default_query_exec_mode") {
-		// Needs no prepared statement on the server, so it works behind poolers that change the
-		// server connection with each transaction.
+		// Needs no prepared statement on the server, so it works behind poolers that change
+		// the server connection with each transaction.
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {

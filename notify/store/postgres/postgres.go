@@ -26,8 +26,8 @@ type Options struct {
 	// URL is postgres://…; it may name default_query_exec_mode=cache_statement where no pooler
 	// stands in between, which is faster.
 	URL string
-	// Replica names this process among those that share the database. A process that starts anew
-	// under the name of one that has died takes over its rows at once.
+	// Replica names this process among those that share the database. A process that starts
+	// anew under the name of one that has died takes over its rows at once.
 	Replica string
 }
 

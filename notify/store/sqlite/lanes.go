@@ -47,8 +47,8 @@ func (e *database) lease(ctx context.Context, tx engine.Session, webhook string)
 	}
 	lane := store.Lane{Webhook: webhook}
 	err := tx.Query(ctx, "SELECT epoch, state FROM lanes WHERE webhook = $1", []any{webhook}, func(r engine.Scanner) error { return r.Scan(&lane.Epoch, &lane.State) })
-	// Should the commit fail, the epoch in the file is the lower one: the next lease of it gives
-	// the same number to the same process.
+	// Should the commit fail, the epoch in the file is the lower one: the next lease of it
+	// gives the same number to the same process.
 	e.leases[webhook] = lane.Epoch
 	return lane, err
 }

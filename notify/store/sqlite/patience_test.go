@@ -26,8 +26,8 @@ func TestPatienceMeasuresTheDisk(t *testing.T) {
 	if err := w.Update(ctx, nil, whole); err != nil {
 		t.Fatal(err)
 	}
-	// Patience lasts for five commits, however long the machine takes for one; and before who comes
-	// last there are ten.
+	// Patience lasts for five commits, however long the machine takes for one; and before who
+	// comes last there are ten.
 	slow := time.Since(began) + time.Second/4
 	patience := 5 * slow
 	pause.Store(int64(slow))
