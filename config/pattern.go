@@ -79,6 +79,7 @@ func (v *validator) pattern(kind globs, pattern string) string {
 var (
 	classThenPlus = regexp.MustCompile(`\][+]|\)[*+?]|\(\?`)
 	escapedLetter = regexp.MustCompile(`\\[A-Za-z0-9]`)
+	anyOfRegexp   = regexp.MustCompile(`(^|[/._-])\.[*+?]`) // no repository has such a dot
 	metaOfGlob    = regexp.MustCompile(`\[[^\]]*\]|[*?{},]`)
 )
 
@@ -107,7 +108,10 @@ func (v *validator) tagPattern(p string) string {
 }
 
 func (v *validator) projectPattern(p string) string {
-	if strings.Contains(p, "/") {
+	switch {
+	case anyOfRegexp.MatchString(p):
+		return "is a regular expression; " + globSyntax
+	case strings.Contains(p, "/"):
 		return "matches nothing: a project is the first segment of a repository and has no /; a longer path goes into repositories"
 	}
 	return v.capitals(p)
@@ -116,6 +120,8 @@ func (v *validator) projectPattern(p string) string {
 func (v *validator) repositoryPattern(p string) string {
 	first, _, more := strings.Cut(p, "/")
 	switch {
+	case anyOfRegexp.MatchString(p):
+		return "is a regular expression; " + globSyntax
 	case strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/"):
 		return "would match nothing: names have no / at their ends"
 	case strings.Contains(p, "://"):
