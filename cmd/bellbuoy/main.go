@@ -11,6 +11,7 @@
 //	listen.go health.go metrics.go logging.go    sockets, health checks, metrics, the log
 //	admin.go logins.go token.go                  the admin address and its logins
 //	derivers.go quotausage.go                    quotas: their rules, usage and metrics
+//	harbor.go hooks.go                           the API: Harbor's, and stored webhooks
 //	lookups.go selfloop.go datadir.go            helpers of serve,
 //	storewarnings.go gctuning.go                 and more of them
 //	control_client.go  the client of admin.sock, by which commands reach the daemon
