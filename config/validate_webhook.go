@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/net/http/httpguts"
 )
@@ -231,4 +232,41 @@ func (v *validator) admin() {
 	if a.Listen != "" && !isLoopback(a.Listen) && len(users)+len(tokens) == 0 {
 		v.wrong("admin.listen", "an address that is not loopback needs admin.users or admin.tokens")
 	}
+}
+
+// preset checks that the webhook has the keys that its preset needs, and that external_url is set,
+// because consumers look images up by that name.
+func (v *validator) preset(at string, w Webhook) {
+	if w.Preset == "" {
+		return
+	}
+	for i, u := range v.cfg.Upstreams {
+		sends := len(w.Match.Upstreams) == 0 || slices.Contains(w.Match.Upstreams, u.Name)
+		if sends && u.ExternalURL == "" {
+			v.wrong(at+".preset", "needs external_url of upstreams[%d]: the consumer identifies images by that name", i)
+		}
+	}
+	p, _ := presets.Get(w.Preset)
+	for _, need := range p.Needs {
+		value := presetValue(w, need.Key)
+		switch {
+		case value == "":
+			v.wrong(at+"."+need.Key, "is missing: the preset %s needs it, as %s", w.Preset, need.Why)
+		case !strings.Contains(value, need.Contains):
+			v.wrong(at+"."+need.Key, "has no %s: the preset %s needs it, as %s", need.Contains, w.Preset, need.Why)
+		}
+	}
+}
+
+// presetValue returns the webhook's value of a key that presets may need.
+func presetValue(w Webhook, key string) string {
+	switch key {
+	case "auth_header":
+		return w.AuthHeader.Reveal()
+	case "url":
+		return w.URL.Reveal()
+	case "match.repositories":
+		return strings.Join(w.Match.Repositories, " ")
+	}
+	panic("presets need " + key + ", which is not known here")
 }
