@@ -37,7 +37,7 @@ func failureOf(err error) failure {
 	var client carry.ClientError
 	var dial carry.DialError
 	switch {
-	case errors.Is(err, carry.ErrWithheld):
+	case errors.Is(err, errWithheld):
 		return failure{"store", http.StatusServiceUnavailable, codeUnavailable, "events cannot be kept at the moment; nothing was changed"}
 	case errors.As(err, &client) && client.Timeout():
 		return failure{"client_stalled", http.StatusRequestTimeout, codeUnknown, "the request's body stopped arriving"}

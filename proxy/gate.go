@@ -14,6 +14,9 @@ import (
 )
 
 var (
+	// errWithheld ends a write whose intent could not be committed: its last byte did not go
+	// upstream.
+	errWithheld error = carry.Withheld{Err: errors.New("the store cannot keep the event: the write was not forwarded")}
 	// errEarly is why a chart is not known that the upstream took before it had all of it.
 	errEarly = errors.New("the upstream answered before it had all of the upload")
 	// errWriteTimeout is the cause when a detached write took longer than limits.write_timeout.
@@ -139,7 +142,7 @@ func (g *gate) commit() error {
 	g.awaitFound(g.op)
 	var err error
 	if g.intent, err = g.intend(g.op); err != nil && g.x.g.Refuse {
-		return carry.ErrWithheld
+		return errWithheld
 	}
 	if limit := g.x.g.Limits.WriteTimeout; limit > 0 {
 		g.timeout = time.AfterFunc(limit, func() { g.cancel(errWriteTimeout) })

@@ -33,7 +33,7 @@ func (w *write) carry() {
 	x := w.x
 	if x.g.Refuse {
 		if err := x.g.StoreHealthy(); err != nil {
-			x.answerFailure(carry.ErrWithheld)
+			x.answerFailure(errWithheld)
 			return
 		}
 	}
@@ -103,7 +103,7 @@ func (w *write) Failed(err error) {
 	var unreached carry.DialError
 	switch {
 	case intent == nil:
-	case errors.As(err, &unreached) || errors.Is(err, carry.ErrWithheld):
+	case errors.As(err, &unreached) || errors.Is(err, errWithheld):
 		w.x.guarded("Drop", func() {
 			if err := w.x.g.Tracker.Drop(w.x.wire.Context(), intent); err != nil {
 				w.x.g.warnStore("dropping an intent failed", err)

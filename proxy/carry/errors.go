@@ -11,9 +11,6 @@ import (
 var (
 	// ErrStalled is the cause when a body moved no byte for too long because of the upstream.
 	ErrStalled = errors.New("no byte moved for too long")
-	// ErrWithheld is returned by a Body whose end must not go upstream, nor what came before
-	// pass for all of it.
-	ErrWithheld = errors.New("the store cannot keep the event: the write was not forwarded")
 	// ErrAnswered ends a body that the upstream has answered before it had all of it.
 	ErrAnswered = errors.New("the upstream has answered")
 
@@ -22,6 +19,16 @@ var (
 	errHeaderSize    = errors.New("the upstream's header is too long")
 	errCutShort      = errors.New("the upstream closed the connection in the middle of its answer")
 )
+
+// Withheld is the error of a Body whose end must not go upstream: what came before it must not
+// pass for all of the body.
+type Withheld struct{ Err error }
+
+// Error is the message of the reason.
+func (e Withheld) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e Withheld) Unwrap() error { return e.Err }
 
 // ClientError is why a request's body did not arrive.
 type ClientError struct{ error }

@@ -107,11 +107,12 @@ func (p *pump) run() {
 	defer close(p.done)
 	defer p.body.Close()
 	p.err = p.send()
+	var withheld Withheld
 	switch limit := p.header; {
 	case p.err == nil && limit > 0 && !p.x.Hashes:
 		p.limit(time.Now().Add(limit))
 	case p.err == nil:
-	case p.x.cutOff.Load() != nil, errors.Is(p.err, ErrWithheld):
+	case p.x.cutOff.Load() != nil, errors.As(p.err, &withheld):
 		p.limit(past) // the upstream must not take what has come for all
 	default:
 		p.limit(time.Now().Add(lastWords))
