@@ -47,13 +47,14 @@ type Numbers struct {
 
 	mu     sync.RWMutex
 	known  map[string]int64
+	seen   map[string]bool // projects that are known or wanted, for Seen
 	wanted map[string]bool
 	soon   chan struct{}
 }
 
 // NewNumbers are the numbers in a store.
 func NewNumbers(rows Rows, log *zap.Logger) *Numbers {
-	return &Numbers{rows: rows, log: log, known: map[string]int64{}, wanted: map[string]bool{}, soon: make(chan struct{}, 1)}
+	return &Numbers{rows: rows, log: log, known: map[string]int64{}, seen: map[string]bool{}, wanted: map[string]bool{}, soon: make(chan struct{}, 1)}
 }
 
 // Project is a project's number. It is not stored by asking.
@@ -81,16 +82,15 @@ func (n *Numbers) Seen(project string) {
 	if n == nil || project == "" {
 		return
 	}
-	name := projectNumber(project)
 	n.mu.RLock()
-	_, known := n.known[name]
+	seen := n.seen[project]
 	n.mu.RUnlock()
-	if known {
+	if seen {
 		return
 	}
 	n.mu.Lock()
-	if len(n.known)+len(n.wanted) < mostNumbers {
-		n.wanted[name] = true
+	if len(n.seen) < mostNumbers {
+		n.seen[project], n.wanted[projectNumber(project)] = true, true
 	}
 	n.mu.Unlock()
 	signal(n.soon)
@@ -212,13 +212,17 @@ func (n *Numbers) ProjectOf(ctx context.Context, number int64) (project string, 
 	return project, err
 }
 
-// Projects are those that numbers were given to, sorted.
-func (n *Numbers) Projects(ctx context.Context) (projects []string, err error) {
+// Projects are those that numbers were given to, with their numbers.
+func (n *Numbers) Projects(ctx context.Context) (projects map[string]int64, err error) {
 	err = n.rows.View(ctx, func(r store.Reader) error {
-		projects = nil
+		projects = map[string]int64{}
 		rows, err := r.Scan(kindNumber, projectNumber(""), mostNumbers)
 		for _, row := range rows {
-			projects = append(projects, strings.TrimPrefix(row.ID, projectNumber("")))
+			number, err := strconv.ParseInt(string(row.Value), 10, 64)
+			if err != nil {
+				return fmt.Errorf("decoding the number of %s: %w", row.ID, err)
+			}
+			projects[strings.TrimPrefix(row.ID, projectNumber(""))] = number
 		}
 		return err
 	})

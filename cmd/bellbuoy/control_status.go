@@ -93,6 +93,7 @@ func (api controlAPI) status(w http.ResponseWriter, r *http.Request) error {
 	if !api.reloads.taken.Load() {
 		answer.Attention = append(answer.Attention, "the configuration file has problems and was not loaded: bellbuoy check")
 	}
+	answer.Attention = append(answer.Attention, api.hooks.Load().off...)
 	if !c.Notifications.Enabled {
 		answer.Attention = append(answer.Attention, "notifications.enabled is false: nothing is delivered")
 	}

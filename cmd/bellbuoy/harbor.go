@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -199,26 +200,33 @@ func apiError(err error) error {
 // projectDesk implements api.Projects.
 type projectDesk struct {
 	*daemon
-	asked *lru.Cache[int64, string] // by number: names that were asked for, which are stored at the first write
+	asked *lru.Cache[int64, string] // by number: names that were asked for, which are stored at the first write; "": several
 }
 
 // Projects implements api.Projects.
 func (d projectDesk) Projects(ctx context.Context) ([]api.Project, error) {
-	names, err := d.numbers.Projects(ctx)
+	numbers, err := d.numbers.Projects(ctx)
 	if err != nil {
 		return nil, err
 	}
-	names = append(names, namedProjects(d.wiring.Load().config)...)
-	slices.Sort(names)
-	var all []api.Project
-	for _, name := range slices.Compact(names) {
-		p, err := d.Project(ctx, name)
-		if err != nil {
+	for _, name := range namedProjects(d.wiring.Load().config) {
+		if _, given := numbers[name]; given {
+			continue
+		}
+		if numbers[name], err = d.numbers.Find(ctx, name); err != nil {
 			return nil, err
 		}
-		all = append(all, p)
+	}
+	all := make([]api.Project, 0, len(numbers))
+	for _, name := range slices.Sorted(maps.Keys(numbers)) {
+		all = append(all, d.shown(name, numbers[name]))
 	}
 	return all, nil
+}
+
+func (d projectDesk) shown(name string, number int64) api.Project {
+	public := visibility(d.wiring.Load().config.Projects)(name + "/")
+	return api.Project{Number: number, Name: name, Public: public == "public"}
 }
 
 // namedProjects are the names of projects that the configuration has, as opposed to globs.
@@ -245,9 +253,20 @@ func namedProjects(c *config.Config) (names []string) {
 // Project implements api.Projects.
 func (d projectDesk) Project(ctx context.Context, name string) (api.Project, error) {
 	number, err := d.numbers.Find(ctx, name)
+	if err != nil {
+		return api.Project{}, err
+	}
+	d.ask(number, name)
+	return d.shown(name, number), nil
+}
+
+// ask remembers whose number was shown. Where two names would be given the same number, it stands
+// for neither until it is stored: an account could otherwise choose a name to take another's place.
+func (d projectDesk) ask(number int64, name string) {
+	if earlier, ok := d.asked.Get(number); ok && earlier != name {
+		name = ""
+	}
 	d.asked.Add(number, name)
-	public := visibility(d.wiring.Load().config.Projects)(name + "/")
-	return api.Project{Number: number, Name: name, Public: public == "public"}, err
 }
 
 // Numbered implements api.Projects.
@@ -259,17 +278,18 @@ func (d projectDesk) Numbered(ctx context.Context, number int64) (api.Project, e
 	if name == "" {
 		name, _ = d.asked.Get(number)
 	}
-	if name == "" {
-		known, err := d.Projects(ctx)
-		if err != nil {
-			return api.Project{}, err
-		}
-		if i := slices.IndexFunc(known, func(p api.Project) bool { return p.Number == number }); i >= 0 {
-			return known[i], nil
-		}
+	if name != "" {
+		return d.shown(name, number), nil
+	}
+	known, err := d.Projects(ctx)
+	if err != nil {
+		return api.Project{}, err
+	}
+	i := slices.IndexFunc(known, func(p api.Project) bool { return p.Number == number })
+	if i < 0 {
 		return api.Project{}, fmt.Errorf("%w: project %d not found", api.ErrNotFound, number)
 	}
-	return d.Project(ctx, name)
+	return known[i], nil
 }
 
 // historyDesk implements api.History.

@@ -48,6 +48,7 @@ type hookset struct {
 	changed int64 // changes of the store that are in it
 	all     []*hook
 	named   map[string]*hook
+	off     []string // of the store's webhooks: which are left out, and why
 	set     *notify.Set
 }
 
@@ -141,17 +142,15 @@ func (w *wiring) withStored(stored []notify.Stored, changed int64, old *hookset,
 	s := &hookset{config: w.config, changed: changed, all: slices.Clone(w.hooks), named: map[string]*hook{}}
 	for i := range stored {
 		one := &stored[i]
-		if of := slices.IndexFunc(w.hooks, func(h *hook) bool { return h.takes(one.Project, one.Name) }); of >= 0 {
-			log.Warn("a webhook made by API is off: the configuration file has one of its name",
-				zap.String("webhook", one.Key), zap.String("file", w.hooks[of].Name))
+		if slices.ContainsFunc(w.hooks, func(h *hook) bool { return h.takes(one.Project, one.Name) }) {
+			s.leaveOut(one, "the configuration file has a webhook of its name", old, log)
 			continue
 		}
 		h := old.same(one, w.config)
 		if h == nil {
 			var err error
 			if h, err = w.newStoredHook(one); err != nil {
-				log.Warn("a webhook made by API is off: it cannot be used with this configuration",
-					zap.String("webhook", one.Key), zap.String("why", plainProblem(err)))
+				s.leaveOut(one, plainProblem(err), old, log)
 				continue
 			}
 		}
@@ -165,6 +164,15 @@ func (w *wiring) withStored(stored []notify.Stored, changed int64, old *hookset,
 	var err error
 	s.set, err = notify.Compile(w.config.Notifications.Enabled, ready)
 	return s, err
+}
+
+// leaveOut logs that a webhook of the store is off, once.
+func (s *hookset) leaveOut(one *notify.Stored, why string, old *hookset, log *zap.Logger) {
+	text := fmt.Sprintf("webhook %s, made by API, is off: %s", one.Key, why)
+	s.off = append(s.off, text)
+	if old == nil || !slices.Contains(old.off, text) {
+		log.Warn("webhook made by API is off", zap.String("webhook", one.Key), zap.String("why", why))
+	}
 }
 
 // same is the webhook of the store in an older set, if neither it nor the configuration has

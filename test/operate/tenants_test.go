@@ -99,7 +99,10 @@ func TestFileTakesAName(t *testing.T) {
 	d := newDesk(t, config)
 	d.want("ops", "POST", "/projects/team/webhook/policies", policyOf("ci", hooks.URL("/api")), 201, "")
 	d.Reload(deskConfig(t, d.port, config+fmt.Sprintf("webhooks:\n  - {name: team/ci, url: %q}\n", hooks.URL("/file"))))
-	d.WaitLog("the configuration file has one of its name", harness.Soon)
+	d.WaitLog("the configuration file has a webhook of its name", harness.Soon)
+	if out, err := d.Command("status"); err == nil || !strings.Contains(out+err.Error(), "webhook team/ci#1, made by API, is off") {
+		t.Errorf("status does not tell: %v %s", err, out)
+	}
 	harness.Push(t, d.ProxyURL, "team/app", "v1", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/file", 1, harness.Soon)
 	if got := d.ask("ops", "POST", "/projects/team/webhook/policies", policyOf("ci", hooks.URL("/x"))); got.status != 409 {
