@@ -365,7 +365,7 @@ func TestIndexWithoutCatalog(t *testing.T) {
 	})
 	s := raiseAt(t, "anonymous", address, "", "  - {name: gone, type: registry, url: http://127.0.0.1:9, hosts: [gone.example.com]}\n")
 	call(t, s.buoy.ProxyURL, "127.0.0.1", "x").push("seen/app", "v1", image())
-	for name, want := range map[string]string{"registry": "name the repositories: bellbuoy index registry REPOSITORY…", "gone": "refused"} {
+	for name, want := range map[string]string{"registry": "give the repositories: bellbuoy index registry REPOSITORY…", "gone": "refused"} {
 		began := time.Now()
 		out, err := s.buoy.Command("index", name)
 		if err == nil || !strings.Contains(fmt.Sprint(err, out), want) || time.Since(began) > 10*time.Second {

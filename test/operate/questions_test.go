@@ -112,7 +112,7 @@ func TestStatusOfAGoodDay(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "app:v1") {
 		t.Errorf("with --data-dir and a broken file: %d %s", code, out)
 	}
-	says(t, b, 1, []string{"status"}, "the configuration file has problems and was not taken: bellbuoy check")
+	says(t, b, 1, []string{"status"}, "the configuration file has problems and was not loaded: bellbuoy check")
 }
 
 // check --online reaches everything and sends nothing.

@@ -152,7 +152,7 @@ func TestReloadCommand(t *testing.T) {
 		t.Errorf("success %v at %v", ok, taken)
 	}
 	b.WriteConfig(changed + "webhoks: []\n")
-	says(t, b, 1, []string{"reload"}, `webhoks: unknown key; did you mean "webhooks"?`, "not reloaded; bellbuoy goes on")
+	says(t, b, 1, []string{"reload"}, `webhoks: unknown key; did you mean "webhooks"?`, "not reloaded; the old configuration stays in use")
 	if ok, at := b.Metric("bellbuoy_config_reload_success"), b.Metric("bellbuoy_config_reload_success_timestamp_seconds"); ok != 0 || at < taken {
 		t.Errorf("success %v at %v, before it was taken at %v", ok, at, taken)
 	}
