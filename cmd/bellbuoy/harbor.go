@@ -22,7 +22,10 @@ import (
 // harbor is Harbor's API on the running parts.
 func (d *daemon) harbor() *api.Harbor {
 	asked, _ := lru.New[int64, string](askedProjects) // errs for sizes below one only
-	return &api.Harbor{Webhooks: webhookDesk{d}, Projects: projectDesk{d, asked}, History: historyDesk{d}, System: systemDesk{d}, Log: d.log}
+	return &api.Harbor{
+		Webhooks: webhookDesk{d}, Projects: projectDesk{d, asked}, History: historyDesk{d},
+		System: systemDesk{d}, Log: d.log,
+	}
 }
 
 // askedProjects bounds the projects that are known only because somebody has asked for them.
@@ -93,7 +96,10 @@ func ofStore(s *notify.Stored) (api.Webhook, error) {
 // definitionOf leaves out what a plain address has no use for; the policy keeps it for the API's
 // answers.
 func definitionOf(name string, c api.Change) ([]byte, error) {
-	d := definition{Name: name, Description: c.Description, Enabled: c.Enabled, URL: c.Address, Format: c.Format, Events: c.Events, AuthHeader: c.AuthHeader}
+	d := definition{
+		Name: name, Description: c.Description, Enabled: c.Enabled, URL: c.Address,
+		Format: c.Format, Events: c.Events, AuthHeader: c.AuthHeader,
+	}
 	if c.SkipVerify && strings.HasPrefix(strings.ToLower(c.Address), "https:") {
 		d.TLS = &definitionOfTLS{true}
 	}
@@ -105,7 +111,10 @@ func (d webhookDesk) Make(ctx context.Context, by api.Principal, project string,
 	if d.taken(project, c.Name) {
 		return 0, fmt.Errorf("%w: the configuration file has a webhook %s", api.ErrConflict, c.Name)
 	}
-	s := notify.Stored{Key: project + "/" + c.Name, Project: project, Name: c.Name, Maker: by.Name, Limited: !by.Administrator, Policy: c.Policy}
+	s := notify.Stored{
+		Key: project + "/" + c.Name, Project: project, Name: c.Name, Maker: by.Name,
+		Limited: !by.Administrator, Policy: c.Policy,
+	}
 	if err := d.define(&s, c); err != nil {
 		return 0, err
 	}

@@ -2,8 +2,8 @@
 // terraform-provider-harbor, harbor-cli and Harbor's go-client work with bellbuoy unchanged.
 //
 // Who asks is in the request's context ([WithPrincipal]); without somebody there every request is
-// refused. Each route has a scope, and the router applies it before the handler runs: a handler never
-// sees a project or a webhook that is not the account's.
+// refused. Each route has a scope, and the router applies it before the handler runs: a handler
+// never sees a project or a webhook that is not the account's.
 //
 // The package knows HTTP and Harbor's words. Webhooks, projects and deliveries come through the
 // interfaces below, which cmd implements.
@@ -78,7 +78,8 @@ type Project struct {
 // Projects are those that the configuration names, that somebody wrote to, and that events were of.
 type Projects interface {
 	Projects(ctx context.Context) ([]Project, error)
-	// Project is a project by its name, whether or not it is among Projects. Nothing is stored by it.
+	// Project is a project by its name, whether or not it is among Projects. Nothing is stored by
+	// it.
 	Project(ctx context.Context, name string) (Project, error)
 	// Numbered is a project by its number; ErrNotFound: it was given to none.
 	Numbered(ctx context.Context, number int64) (Project, error)

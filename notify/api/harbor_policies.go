@@ -14,7 +14,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// EventTypes are those that a policy may ask for: bellbuoy's, and two of Harbor's that never fire here.
+// EventTypes are those that a policy may ask for: bellbuoy's, and two of Harbor's that never fire
+// here.
 func EventTypes() []string {
 	return []string{
 		"PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "DELETE_TAG", "UPLOAD_CHART", "DOWNLOAD_CHART", "DELETE_CHART",
@@ -45,7 +46,8 @@ type targetJSON struct {
 	AuthHeader string `json:"auth_header,omitempty"`
 	SkipVerify bool   `json:"skip_cert_verify,omitempty"`
 	Format     string `json:"payload_format,omitempty"`
-	// TerraformFormat is how terraform-provider-harbor spells payload_format, and where it reads it back.
+	// TerraformFormat is how terraform-provider-harbor spells payload_format, and where it reads it
+	// back.
 	TerraformFormat string `json:"payload_format:omitempty,omitempty"`
 }
 
@@ -100,8 +102,8 @@ func formatOf(word string) string {
 	return word
 }
 
-// policies are the webhooks of a project that the account may see. One of the file that is of no certain
-// projects is of each, and only administrators see it.
+// policies are the webhooks of a project that the account may see. One of the file that is of no
+// certain projects is of each, and only administrators see it.
 func (h *Harbor) policies(c *call) ([]Webhook, error) {
 	all, err := h.Webhooks.Webhooks(c.Context())
 	return slices.DeleteFunc(all, func(w Webhook) bool {
@@ -218,8 +220,8 @@ func (h *Harbor) audit(c *call, did string, number int64, name string) {
 		zap.String("webhook", name), zap.Int64("number", number))
 }
 
-// policy reads the body of a request. The path decides about id and project; unknown keys are ignored,
-// because clients send some.
+// policy reads the body of a request. The path decides about id and project; unknown keys are
+// ignored, because clients send some.
 func (c *call) policy() (Change, error) {
 	body, err := io.ReadAll(c.Body)
 	if err != nil {

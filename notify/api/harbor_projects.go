@@ -14,7 +14,8 @@ var projectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:(?:\.|_|__|-+)[a-zA-Z0-9]+
 // validProject reports whether there can be a project of that name.
 func validProject(name string) bool { return len(name) <= 255 && projectName.MatchString(name) }
 
-// projectOf is the project in the path: digits are its number, unless the client says that they are its name.
+// projectOf is the project in the path: digits are its number, unless the client says that they are
+// its name.
 func (h *Harbor) projectOf(c *call) (Project, error) {
 	text := c.PathValue("project")
 	number, err := strconv.ParseInt(text, 10, 64)
@@ -58,8 +59,8 @@ func (h *Harbor) getScanner(*call) error {
 	return fmt.Errorf("%w: the project has no scanner", ErrNotFound)
 }
 
-// listProjects lists the account's projects. One that is asked for exactly is there before anything was
-// pushed to it, so that its webhooks can be made.
+// listProjects lists the account's projects. One that is asked for exactly is there before anything
+// was pushed to it, so that its webhooks can be made.
 func (h *Harbor) listProjects(c *call) error {
 	p, err := c.page()
 	if err != nil {

@@ -118,7 +118,8 @@ func (c *call) terms(known ...string) ([]term, error) {
 	return out, nil
 }
 
-// sorted puts a list into the order that sort asks for: a key, with - before it the other way round.
+// sorted puts a list into the order that sort asks for: a key, with - before it the other way
+// round.
 func sorted[T any](c *call, list []T, by map[string]func(a, b T) int) error {
 	text := c.URL.Query().Get("sort")
 	if text == "" {

@@ -101,7 +101,8 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// A webhook of the file that is of another project too, or of none in particular, is not a limited account's.
+// A webhook of the file that is of another project too, or of none in particular, is not a limited
+// account's.
 func TestWebhooksOfTheFile(t *testing.T) {
 	h := (&desk{}).handler()
 	for _, tt := range []struct {
@@ -184,7 +185,8 @@ func FuzzPolicy(f *testing.F) {
 	})
 }
 
-// FuzzQuery: no path or query makes an error of ours, or shows a limited account what is not its own.
+// FuzzQuery: no path or query makes an error of ours, or shows a limited account what is not its
+// own.
 func FuzzQuery(f *testing.F) {
 	f.Add("/projects", "name=team&page=0&page_size=0&q=&sort=")
 	f.Add("/projects/team/webhook/policies", "q=name%3D~c,id%3D1&sort=-name&page=99999&page_size=100")

@@ -31,7 +31,8 @@ func (p Principal) May(project string) bool {
 // MayAll reports whether the account manages all of some projects, of which there must be one. An
 // administrator may also see what is of no project.
 func (p Principal) MayAll(projects []string) bool {
-	return p.Administrator || len(projects) > 0 && !slices.ContainsFunc(projects, func(project string) bool { return !p.May(project) })
+	foreign := func(project string) bool { return !p.May(project) }
+	return p.Administrator || len(projects) > 0 && !slices.ContainsFunc(projects, foreign)
 }
 
 type principalKey struct{}
