@@ -116,9 +116,11 @@ func (tx *transaction) deletedDigest() error {
 	e.Artifact = tx.goneArtifact(known, ok)
 	if e.Artifact != nil {
 		if len(e.Artifact.Children) > 0 && known.Own > 0 {
-			if e.Artifact.Size, err = tx.indexSize(&known); err != nil {
+			size, whole, err := tx.indexSize(&known)
+			if err != nil {
 				return err
 			}
+			e.Artifact.Size, e.Artifact.Inexact = size, e.Artifact.Inexact || !whole
 		}
 		tx.result.tags = tags
 		e.Artifact = tx.accessoryByTag(e.Artifact)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -128,5 +129,24 @@ func TestReadBack(t *testing.T) {
 		if !slices.Equal(got, []string{tt.want}) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestSizeOfManyChildren: the size of an index costs a bounded number of rows, and is inexact where
+// that was not enough.
+func TestSizeOfManyChildren(t *testing.T) {
+	for children, inexact := range map[int]bool{maxSizedChildren: false, maxSizedChildren + 1: true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSim(t)
+			var images [][]byte
+			for i := range children {
+				images = append(images, s.image(fmt.Sprint("i", i), "l"))
+			}
+			s.client("crane").put("app", "v1", s.index("idx", images...))
+			events := s.finish()
+			if len(events) != 1 || events[0].Artifact.Inexact != inexact {
+				t.Errorf("%d children: %d events, inexact %t", children, len(events), events[0].Artifact.Inexact)
+			}
+		})
 	}
 }

@@ -53,11 +53,11 @@ func (tx *transaction) artifact() (*detect.Artifact, error) {
 	a := m.Artifact
 	a.Annotations = tx.w.Notes
 	if len(a.Children) > 0 {
-		size, err := tx.indexSize(m)
+		size, whole, err := tx.indexSize(m)
 		if err != nil {
 			return nil, err
 		}
-		a.Size = size
+		a.Size, a.Inexact = size, a.Inexact || !whole
 	}
 	return tx.accessoryByTag(&a), nil
 }
@@ -84,27 +84,36 @@ func (tx *transaction) accessoryByTag(a *detect.Artifact) *detect.Artifact {
 	return a
 }
 
+// maxSizedChildren bounds the rows that the size of one index costs: the transaction is everybody's.
+const maxSizedChildren = 256
+
 // indexSize returns the size of an index with all its children. Of a child that bellbuoy does not
-// know, the size of its manifest counts.
-func (tx *transaction) indexSize(m *manifestRow) (int64, error) {
-	size := m.Own
+// know, the size of its manifest counts. whole is false where there were too many to look for.
+func (tx *transaction) indexSize(m *manifestRow) (size int64, whole bool, err error) {
+	size, whole = m.Own, true
+	looks := maxSizedChildren
 	for _, c := range m.Artifact.Children {
-		n, err := tx.childSize(c)
-		if err != nil {
-			return 0, err
+		n, cached := tx.sizes[c.Digest]
+		switch {
+		case cached:
+		case looks == 0:
+			n, whole = c.Size, false
+		default:
+			looks--
+			if n, err = tx.childSize(c); err != nil {
+				return 0, false, err
+			}
 		}
 		if size > math.MaxInt64-n {
-			return math.MaxInt64, nil
+			return math.MaxInt64, false, nil
 		}
 		size += n
 	}
-	return size, nil
+	return size, whole, nil
 }
 
+// childSize returns the size of a child as the ledger has it.
 func (tx *transaction) childSize(c detect.Child) (int64, error) {
-	if n, ok := tx.sizes[c.Digest]; ok {
-		return n, nil
-	}
 	row, ok, err := read[manifestRow](tx, tx.w.manifestKey(c.Digest))
 	if err != nil || !ok || row.Artifact.Size <= 0 {
 		return c.Size, err
