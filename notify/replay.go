@@ -27,13 +27,9 @@ type Replayed struct {
 // configured, not enabled, or had other filters. It considers events since the given time. With
 // plan false it only counts them.
 func (d *Dispatcher) Replay(ctx context.Context, webhook string, since time.Time, plan bool) (done Replayed, err error) {
-	set := d.set.Load()
-	h := set.named[webhook]
-	switch {
-	case h == nil:
-		return done, fmt.Errorf("%q: %w", webhook, ErrNoWebhook)
-	case !h.Enabled || !set.on:
-		return done, fmt.Errorf("%q: %w", webhook, ErrNotEnabled)
+	h, err := d.replayable(webhook)
+	if err != nil {
+		return done, err
 	}
 	q := store.EventQuery{Since: since, Ascending: true, Limit: replayPage}
 	for t := range h.types {
@@ -45,20 +41,20 @@ func (d *Dispatcher) Replay(ctx context.Context, webhook string, since time.Time
 		if err != nil {
 			return done, err
 		}
-		for _, e := range found {
-			q.After = e.Seq
-			p, err := d.planMissed(ctx, h, e)
-			if err != nil {
-				return done, err
+		missed, err := d.missedOf(ctx, h, found)
+		if err != nil {
+			return done, err
+		}
+		if len(found) > 0 {
+			q.After = found[len(found)-1].Seq
+		}
+		if plan {
+			planned = append(planned, missed...)
+		} else {
+			done.Events += len(missed)
+			for _, p := range missed {
+				done.Deliveries += len(p.Deliveries)
 			}
-			if len(p.Deliveries) == 0 {
-				continue
-			}
-			if !plan {
-				done.Events, done.Deliveries = done.Events+1, done.Deliveries+len(p.Deliveries)
-				continue
-			}
-			planned = append(planned, p)
 		}
 		if len(planned) >= replayPlan || len(found) < q.Limit && len(planned) > 0 {
 			n, err := d.store.Plan(ctx, planned)
@@ -72,6 +68,33 @@ func (d *Dispatcher) Replay(ctx context.Context, webhook string, since time.Time
 			return done, nil
 		}
 	}
+}
+
+// replayable returns the webhook of that name if the configuration enables it.
+func (d *Dispatcher) replayable(webhook string) (*compiledWebhook, error) {
+	set := d.set.Load()
+	switch h := set.named[webhook]; {
+	case h == nil:
+		return nil, fmt.Errorf("%q: %w", webhook, ErrNoWebhook)
+	case !h.Enabled || !set.on:
+		return nil, fmt.Errorf("%q: %w", webhook, ErrNotEnabled)
+	default:
+		return h, nil
+	}
+}
+
+// missedOf plans the webhook's deliveries of those events of which it has none.
+func (d *Dispatcher) missedOf(ctx context.Context, h *compiledWebhook, events []store.Event) (missed []store.Planned, err error) {
+	for _, e := range events {
+		p, err := d.planMissed(ctx, h, e)
+		if err != nil {
+			return nil, err
+		}
+		if len(p.Deliveries) > 0 {
+			missed = append(missed, p)
+		}
+	}
+	return missed, nil
 }
 
 // planMissed plans the webhook's deliveries of an event, unless it already has some.
