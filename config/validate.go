@@ -52,6 +52,7 @@ func (v *validator) config() {
 	v.limits()
 	v.identity()
 	v.store()
+	v.correlation()
 	v.upstreams()
 	v.projects()
 	v.scanners()
@@ -60,6 +61,13 @@ func (v *validator) config() {
 	v.admin()
 	v.secrets()
 	v.files()
+}
+
+// correlation compares the times that belong together.
+func (v *validator) correlation() {
+	if c := v.cfg.Correlation; c.Pull < c.Repeat {
+		v.doubt("correlation.pull", "is shorter than correlation.repeat: a manifest that is read again in between continues a pull that has already ended, and its layers raise no event")
+	}
 }
 
 // listeners checks the addresses, and that they differ.
