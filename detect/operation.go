@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -199,4 +200,13 @@ type Found struct {
 	Manifest     []byte // its bytes, when they were read
 	Tags         []string
 	TagsComplete bool // every known tag was checked in time
+}
+
+// Project returns the project of a repository, as Harbor uses the word: its first segment, or library where it has only one.
+func Project(repository string) string {
+	project, _, more := strings.Cut(repository, "/")
+	if !more {
+		return "library"
+	}
+	return project
 }

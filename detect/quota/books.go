@@ -119,7 +119,7 @@ func (b *books) change(m *detect.ManifestChange) error {
 	if overtaken, err := b.overtaken(m); err != nil || overtaken {
 		return err
 	}
-	project := Project(m.Repository)
+	project := detect.Project(m.Repository)
 	u, err := b.project(m.Upstream, project)
 	if err != nil {
 		return err
@@ -208,7 +208,7 @@ func (b *books) release(u *Usage, m *detect.ManifestChange, row *manifestRow) er
 
 // count adds to the uses of a blob. The first one adds its size, and the last one that goes takes it away.
 func (b *books) count(u *Usage, m *detect.ManifestChange, digest string, size int64, uses int) error {
-	e, err := find(b.view, b.blobs, key(rowBlob, m.Upstream, Project(m.Repository), digest))
+	e, err := find(b.view, b.blobs, key(rowBlob, m.Upstream, detect.Project(m.Repository), digest))
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (g *registry) uses(project string) (sum int64) {
 	sizes := map[digest.Digest]int64{}
 	for repository, all := range g.in {
 		for _, m := range all {
-			if quota.Project(repository) == project {
+			if detect.Project(repository) == project {
 				maps.Copy(sizes, m.sizes)
 			}
 		}

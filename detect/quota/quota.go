@@ -40,15 +40,6 @@ type Quotas struct {
 // New makes Quotas by the rules of projects. rule is called often and at once.
 func New(rule func(project string) Rule) *Quotas { return &Quotas{rule: rule} }
 
-// Project is the project of a repository, in Harbor's words: its first segment, or library where it has only one.
-func Project(repository string) string {
-	project, _, more := strings.Cut(repository, "/")
-	if !more {
-		return "library"
-	}
-	return project
-}
-
 // Scope is what commits of a scope (an upstream's repository) must exclude each other in besides: those of other repositories
 // of the project change the same sum. "": the project has no quota.
 func (q *Quotas) Scope(scope string) string {
@@ -56,7 +47,7 @@ func (q *Quotas) Scope(scope string) string {
 	if !ok {
 		return ""
 	}
-	project := Project(repository)
+	project := detect.Project(repository)
 	if q.rule(project).Limit <= 0 {
 		return ""
 	}
@@ -68,7 +59,7 @@ func (q *Quotas) Scope(scope string) string {
 func (q *Quotas) Derive(c *detect.Changes, v detect.View) (detect.Changes, error) {
 	b := newBooks(v)
 	for i := range c.Manifests {
-		m, project := &c.Manifests[i], Project(c.Manifests[i].Repository)
+		m, project := &c.Manifests[i], detect.Project(c.Manifests[i].Repository)
 		rule := q.rule(project)
 		if rule.Limit <= 0 {
 			continue
@@ -92,7 +83,7 @@ func (q *Quotas) follow(b *books, e *detect.Event) error {
 	if e.Type != detect.PushArtifact && e.Type != detect.DeleteArtifact {
 		return nil
 	}
-	project := Project(e.Repository)
+	project := detect.Project(e.Repository)
 	rule := q.rule(project)
 	if rule.Limit <= 0 {
 		return nil

@@ -73,7 +73,7 @@ func (r *Refusals) event(op *detect.Operation, details string) detect.Event {
 	e := detect.Event{
 		ID: newID(), Type: detect.QuotaExceed, At: op.At, Upstream: op.Upstream, External: op.External,
 		Repository: op.Repository, Hint: op.Hint, Visibility: (*r.visibility.Load())(op.Repository),
-		Client: op.Client, RequestID: op.ID, Quota: &detect.Quota{Project: Project(op.Repository), Details: details},
+		Client: op.Client, RequestID: op.ID, Quota: &detect.Quota{Project: detect.Project(op.Repository), Details: details},
 	}
 	if op.Action == detect.ManifestPut {
 		e.Digest, e.Tags = op.Sent.Digest, op.Tags

@@ -1,11 +1,9 @@
 package quota
 
 import (
-	"encoding/json"
+	"cmp"
 	"net/http"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 )
@@ -31,17 +29,30 @@ func Refused(op *detect.Operation) (details string, refused bool) {
 	}
 	switch op.Status {
 	case http.StatusRequestEntityTooLarge, http.StatusInsufficientStorage:
-		_, message := said(op.Got.Bytes)
-		if message == "" {
-			message = http.StatusText(op.Status)
+		if details = detect.ReadRegistryError(op.Got.Bytes).Message; details == "" {
+			details = http.StatusText(op.Status)
 		}
-		return message, true
+		return details, true
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusConflict:
-		codes, message := said(op.Got.Bytes)
-		if refused = about(codes + message); message == "" {
-			message = strings.TrimSpace(codes)
+		return saysSo(detect.ReadRegistryError(op.Got.Bytes))
+	}
+	return "", false
+}
+
+// saysSo reports whether an error is about a quota, and the words that say it.
+func saysSo(e detect.RegistryError) (words string, ok bool) {
+	if about(e.Message) {
+		return e.Message, true
+	}
+	for _, detail := range e.Details {
+		if about(detail) {
+			return detail, true
 		}
-		return message, refused
+	}
+	for _, code := range e.Codes {
+		if about(code) {
+			return cmp.Or(e.Message, code), true
+		}
 	}
 	return "", false
 }
@@ -54,54 +65,4 @@ func about(text string) bool {
 		}
 	}
 	return false
-}
-
-const maxDetails = 1024 // bytes of the upstream's words
-
-// said reads the answer of a registry: its errors' codes, and their messages as a text for people. Of an answer that is no
-// registry's the beginning counts, where it is no page.
-func said(body []byte) (codes, message string) {
-	var answer struct {
-		Errors []struct {
-			Code    string          `json:"code"`
-			Message string          `json:"message"`
-			Detail  json.RawMessage `json:"detail"`
-		} `json:"errors"`
-	}
-	if json.Unmarshal(body, &answer) != nil {
-		if text := strings.TrimSpace(string(body)); !strings.HasPrefix(text, "<") && !strings.HasPrefix(text, "{") {
-			return "", plain(text)
-		}
-		return "", ""
-	}
-	var messages []string
-	for _, e := range answer.Errors {
-		codes += e.Code + " "
-		text := e.Message
-		var detail string
-		if json.Unmarshal(e.Detail, &detail) == nil && about(detail) {
-			text = detail
-		}
-		if text != "" {
-			messages = append(messages, text)
-		}
-	}
-	return codes, plain(strings.Join(messages, "; "))
-}
-
-// plain is a text without control characters, cut at maxDetails.
-func plain(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "�"))
-	if len(s) > maxDetails {
-		s = s[:maxDetails]
-		for !utf8.ValidString(s) {
-			s = s[:len(s)-1]
-		}
-	}
-	return s
 }
