@@ -64,20 +64,25 @@ type Quota struct {
 type ReplicationRun struct {
 	Name           string `json:"name"`                     // of the configured replication
 	Description    string `json:"description,omitempty"`    // of it
+	Project        string `json:"project,omitempty"`        // that it pushed to, or pulled from
 	Status         string `json:"status"`                   // Running, Success, Error
 	Trigger        string `json:"trigger,omitempty"`        // MANUAL, SCHEDULE, EVENT
 	Creator        string `json:"creator,omitempty"`        // who set it up
 	Authentication string `json:"authentication,omitempty"` // basic, oauth, secret
 	// it replaces what stands at the destination
-	Override     bool         `json:"override,omitempty"`
-	ArtifactType string       `json:"artifact_type,omitempty"` // image, chart, artifact
-	Started      time.Time    `json:"started"`                 // of the run
-	Source       Endpoint     `json:"source"`                  // where the artifacts came from
-	Destination  Endpoint     `json:"destination"`             // where they went
-	Succeeded    []Replicated `json:"succeeded,omitempty"`     // those that arrived
-	Failed       []Replicated `json:"failed,omitempty"`        // those that did not
-	Execution    int64        `json:"execution,omitempty"`     // number of the run
-	Task         int64        `json:"task,omitempty"`          // number of its part
+	Override     bool      `json:"override,omitempty"`
+	ArtifactType string    `json:"artifact_type,omitempty"` // image, chart, artifact
+	Started      time.Time `json:"started"`                 // of the run
+	Ended        time.Time `json:"ended,omitzero"`          // when the last artifact came
+	// of the artifacts that arrived, as far as their sizes are known
+	Bytes       int64        `json:"bytes,omitempty"`
+	More        int          `json:"more,omitempty"`      // artifacts that are too many to be listed
+	Source      Endpoint     `json:"source"`              // where the artifacts came from
+	Destination Endpoint     `json:"destination"`         // where they went
+	Succeeded   []Replicated `json:"succeeded,omitempty"` // those that arrived
+	Failed      []Replicated `json:"failed,omitempty"`    // those that did not
+	Execution   int64        `json:"execution,omitempty"` // number of the run
+	Task        int64        `json:"task,omitempty"`      // number of its part
 }
 
 // Endpoint is one side of a replication.

@@ -42,6 +42,9 @@ func (f *eventView) read(e *detect.Event) {
 			f.tags = f.ver[:]
 		}
 	}
+	if e.Replication != nil {
+		f.project = e.Replication.Project
+	}
 	if repository == "" {
 		if e.Replication != nil {
 			f.project = e.Replication.Destination.Namespace

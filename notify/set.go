@@ -17,6 +17,7 @@ type Set struct {
 	hooks []*compiledWebhook
 	named map[string]*compiledWebhook
 	types map[detect.Type]*matchIndex
+	mute  func(*detect.Event) bool // nil: mutes none
 }
 
 // compiledWebhook is a webhook with compiled filters.
@@ -186,7 +187,7 @@ func (h *compiledWebhook) refusedWithoutTags(f *eventView) string {
 // Plan returns the deliveries of an event. It is pure and reads no clock.
 func (s *Set) Plan(e *detect.Event) []store.Delivery {
 	index := s.types[e.Type]
-	if !s.on || index == nil {
+	if !s.on || index == nil || s.mutes(e) {
 		return nil
 	}
 	var f eventView
@@ -274,8 +275,11 @@ func (s *Set) Explain(e detect.Event) []Verdict {
 	out := make([]Verdict, 0, len(s.hooks))
 	for _, h := range s.hooks {
 		because, tags := h.refusedBy(&f)
-		if !s.on {
+		switch {
+		case !s.on:
 			because = "notifications.enabled"
+		case s.mutes(&e):
+			because = "replication[].also_push_events"
 		}
 		v := Verdict{Webhook: h.Name, Fires: because == "", Because: because}
 		if v.Fires {
@@ -285,3 +289,8 @@ func (s *Set) Explain(e detect.Event) []Verdict {
 	}
 	return out
 }
+
+// Mute keeps events from all webhooks. It must be called before the Set is used.
+func (s *Set) Mute(mute func(*detect.Event) bool) { s.mute = mute }
+
+func (s *Set) mutes(e *detect.Event) bool { return s.mute != nil && s.mute(e) }

@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"config":                 {"notify/format/presets"},
 	"detect":                 {},
 	"detect/quota":           {"detect"},
+	"detect/replication":     {"detect"},
 	"detect/track":           {"detect"},
 	"proxy":                  {"detect", "detect/track", "proxy/carry", "proxy/listen", "proxy/upstream"},
 	"proxy/buffers":          {},
@@ -38,7 +39,7 @@ var arrows = map[string][]string{
 	"notify/format/presets":  {},
 	"notify/webhook":         {},
 	"notify/api":             {"notify/format", "notify/store"},
-	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/track", "notify", "notify/api", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
+	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/track", "notify", "notify/api", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
+	"github.com/bellbuoy/bellbuoy/detect/replication"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/proxy"
@@ -49,6 +50,7 @@ type daemon struct {
 	dispatcher  *notify.Dispatcher
 	tracker     *track.Tracker
 	refusals    *quota.Refusals
+	runs        *replication.Recorder
 	lookups     *lookups
 	data        dataPlaneParts
 	handler     *proxy.Handler
@@ -67,6 +69,7 @@ func (d *daemon) use(w *wiring) error {
 	d.lookups.configure(w.lookupClients)
 	d.tracker.Configure(w.trackerConfig(d.log))
 	d.refusals.Configure(visibility(w.config.Projects))
+	d.runs.Configure(w.replications, visibility(w.config.Projects), time.Duration(w.config.Correlation.UntaggedPush))
 	d.outbox.Derive(w.derivers()...)
 	err := d.followStore(context.Background(), w)
 	d.dispatcher.Retain(w.retention(), trims())
@@ -105,6 +108,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	delivering.Go(must("storing events", func() error { return d.outbox.Run(background) }))
 	delivering.Go(must("delivering", func() error { return d.dispatcher.Run(lanes) }))
+	deciding.Go(must("ending replications", func() error { d.runs.Run(decisions); return nil }))
 	deciding.Go(must("deciding events", func() error { return d.tracker.Run(decisions) }))
 	control := newControlServer(background, d)
 	serving.Go(must("serving commands", func() error { return control.Serve(d.socket) }))

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 	"go.uber.org/zap"
@@ -10,6 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
+	"github.com/bellbuoy/bellbuoy/detect/replication"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 )
@@ -18,6 +22,9 @@ import (
 func (w *wiring) derivers() (all []notify.Deriver) {
 	if w.quotas != nil {
 		all = append(all, w.quotas)
+	}
+	if len(w.replications) > 0 {
+		all = append(all, w.replications)
 	}
 	return all
 }
@@ -50,24 +57,94 @@ func quotaRule(projects []config.Project) func(project string) quota.Rule {
 	}
 }
 
-// tracked is the tracker, together with the detection of refused pushes.
+// newReplications makes the rules of replications.
+func newReplications(all []config.Replication) (rules replication.Rules) {
+	for _, r := range all {
+		rules = append(rules, replication.Rule{Name: r.Name, Matches: replicator(r.Match), Quiet: time.Duration(r.Quiet), Mute: !r.AlsoPushEvents})
+	}
+	return rules
+}
+
+// replicator reports whether a client is the one that a rule means: all keys given must match.
+func replicator(m config.ReplicationMatch) func(*detect.Client) bool {
+	agents, operators := notify.MatchText(m.UserAgents), notify.MatchText(m.Operators)
+	return func(c *detect.Client) bool {
+		if len(m.UserAgents) > 0 && !agents(c.UserAgent) || len(m.Operators) > 0 && !operators(c.Operator) {
+			return false
+		}
+		if len(m.SourceCIDRs) == 0 {
+			return true
+		}
+		address, err := netip.ParseAddr(c.Address)
+		return err == nil && slices.ContainsFunc(m.SourceCIDRs, func(p netip.Prefix) bool { return p.Contains(address.Unmap()) })
+	}
+}
+
+// pulled is the ledger of the tracker: replications are shown the pulls that it records.
+type pulled struct {
+	detect.Ledger
+	runs *replication.Recorder
+}
+
+// Record implements detect.Ledger.
+func (p pulled) Record(events ...detect.Event) {
+	p.Ledger.Record(events...)
+	p.runs.Pulled(events)
+}
+
+// tracked is the tracker, together with the detection of refused pushes and of replications.
 type tracked struct {
 	*track.Tracker
 	refusals *quota.Refusals
+	runs     *replication.Recorder
 	log      *zap.Logger
+	puts     *sync.Map // *track.Intent to the detect.Operation of a replicator
+}
+
+// Start implements proxy.Tracker.
+func (t tracked) Start(op *detect.Operation) track.Transfer {
+	t.runs.Begin(op)
+	return t.Tracker.Start(op)
 }
 
 // End implements proxy.Tracker.
 func (t tracked) End(tr *track.Transfer, op *detect.Operation) {
 	t.Tracker.End(tr, op)
+	t.runs.End(op)
 	t.refused(context.Background(), op)
+}
+
+// Intend implements proxy.Tracker.
+func (t tracked) Intend(ctx context.Context, op *detect.Operation) (*track.Intent, error) {
+	in, err := t.Tracker.Intend(ctx, op)
+	if in != nil && t.runs.Follows(op) {
+		t.puts.Store(in, *op)
+	}
+	return in, err
 }
 
 // Settle implements proxy.Tracker.
 func (t tracked) Settle(ctx context.Context, in *track.Intent, op *detect.Operation) error {
 	err := t.Tracker.Settle(ctx, in, op)
+	t.puts.Delete(in)
+	t.runs.Put(op, true)
 	t.refused(ctx, op)
 	return err
+}
+
+// LeaveOpen implements proxy.Tracker.
+func (t tracked) LeaveOpen(in *track.Intent) {
+	t.Tracker.LeaveOpen(in)
+	if op, ok := t.puts.LoadAndDelete(in); ok {
+		put := op.(detect.Operation) // it is nobody else's
+		t.runs.Put(&put, false)
+	}
+}
+
+// Drop implements proxy.Tracker.
+func (t tracked) Drop(ctx context.Context, in *track.Intent) error {
+	t.puts.Delete(in)
+	return t.Tracker.Drop(ctx, in)
 }
 
 func (t tracked) refused(ctx context.Context, op *detect.Operation) {

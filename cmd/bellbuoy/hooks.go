@@ -162,7 +162,9 @@ func (w *wiring) withStored(stored []notify.Stored, changed int64, old *hookset,
 		ready = append(ready, h.ready)
 	}
 	var err error
-	s.set, err = notify.Compile(w.config.Notifications.Enabled, ready)
+	if s.set, err = notify.Compile(w.config.Notifications.Enabled, ready); err == nil {
+		s.set.Mute(w.replications.Mutes)
+	}
 	return s, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
+	"github.com/bellbuoy/bellbuoy/detect/replication"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
@@ -93,9 +95,10 @@ func runServe(ctx context.Context, a *app) error {
 	}
 	d.backupStore, _ = s.(backupStore)
 	d.lookups.configure(w.lookupClients)
-	d.tracker = track.New(w.trackerConfig(log), outbox, d.lookups)
 	d.refusals = quota.NewRefusals(outbox)
-	d.data = dataPlaneParts{tracker: tracked{d.tracker, d.refusals, log}, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
+	d.runs = replication.NewRecorder(outbox, func(err error) { log.Warn("replication", zap.Error(err)) })
+	d.tracker = track.New(w.trackerConfig(log), pulled{outbox, d.runs}, d.lookups)
+	d.data = dataPlaneParts{tracker: tracked{d.tracker, d.refusals, d.runs, log, new(sync.Map)}, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
 	registry.MustRegister(trackerMetrics{d.tracker}, quotaMetrics{d})
 	if d.handler, err = proxy.New(w.proxyOptions(d.data)); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
+	"github.com/bellbuoy/bellbuoy/detect/replication"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
@@ -29,7 +30,8 @@ type wiring struct {
 	upstreams     []proxy.Upstream
 	lookupClients map[string]*upstream.Client
 	verifier      *proxy.Verifier
-	quotas        *quota.Quotas        // nil: no project has one
+	quotas        *quota.Quotas // nil: no project has one
+	replications  replication.Rules
 	tls           *listen.Certificates // nil: plain HTTP
 }
 
@@ -57,7 +59,8 @@ func wire(c *config.Config, own func() []netip.AddrPort, numbers *notify.Numbers
 		w.close()
 		return nil, problemAt(c, "webhooks", err)
 	}
-	w.quotas = newQuotas(c.Projects)
+	w.quotas, w.replications = newQuotas(c.Projects), newReplications(c.Replication)
+	w.set.Mute(w.replications.Mutes)
 	if err := w.wireUpstreams(guard); err != nil {
 		w.close()
 		return nil, err

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
@@ -155,7 +156,7 @@ func postID(p *Post) string {
 // projectOf returns the project of an event.
 func projectOf(e *detect.Event) string {
 	if e.Replication != nil {
-		return e.Replication.Destination.Namespace
+		return cmp.Or(e.Replication.Project, e.Replication.Destination.Namespace)
 	}
 	namespace, _, _ := names(e)
 	return namespace

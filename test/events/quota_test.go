@@ -194,7 +194,7 @@ func TestRefusedForAQuota(t *testing.T) {
 	}
 	const words = "adding 2.9 MiB of storage resource, which when updated to current usage of 4.3 MiB will exceed the configured upper limit of 5.0 MiB."
 	registry := harness.Registry(t, harness.RegistryOptions{})
-	s := raiseOn(t, "anonymous", registry, refusing(t, registry.URL, words))
+	s := raiseOn(t, "anonymous", registry, refusing(t, registry.URL, "/blobs/uploads/", words))
 	clients := map[string]func(s *script, a harness.Artifact) error{
 		"full-crane": func(s *script, a harness.Artifact) error {
 			_, err := harness.Try(s.t, s.env, "crane", "push", "--insecure", a.Layout(s.t, "x"), s.ref("app:v1"))
@@ -226,8 +226,8 @@ func TestRefusedForAQuota(t *testing.T) {
 	}
 }
 
-// refusing is a way to a registry that refuses the end of every upload.
-func refusing(t *testing.T, to, words string) string {
+// refusing is a way to a registry that refuses every PUT whose path has a part.
+func refusing(t *testing.T, to, part, words string) string {
 	t.Helper()
 	u, err := url.Parse(to)
 	if err != nil {
@@ -239,7 +239,7 @@ func refusing(t *testing.T, to, words string) string {
 			r.Out.Host = r.In.Host
 		},
 		ModifyResponse: func(res *http.Response) error {
-			if res.Request.Method != http.MethodPut || !strings.Contains(res.Request.URL.Path, "/blobs/uploads/") {
+			if res.Request.Method != http.MethodPut || !strings.Contains(res.Request.URL.Path, part) {
 				return nil
 			}
 			body := fmt.Appendf(nil, `{"errors":[{"code":"DENIED","message":%q}]}`, words)

@@ -20,6 +20,7 @@ var table = []part{
 		module: "github.com/opencontainers/distribution-spec/conformance", pkg: ".", binary: "conformance",
 	}},
 	{"regctl", "v0.11.7", goInstall{pkg: "github.com/regclient/regclient/cmd/regctl", binary: "regctl"}},
+	{"regsync", "v0.11.7", goInstall{pkg: "github.com/regclient/regclient/cmd/regsync", binary: "regsync"}},
 	{"cosign", "v3.1.3", goInstall{pkg: "github.com/sigstore/cosign/v3/cmd/cosign", binary: "cosign"}},
 	{"caddy", "v2.11.9", goInstall{pkg: "github.com/caddyserver/caddy/v2/cmd/caddy", binary: "caddy"}},
 	{"golangci-lint", "v2.15.0", goInstall{pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", binary: "golangci-lint"}},
