@@ -121,8 +121,8 @@ func (c *Client) Name() string {
 	return c.Claimed
 }
 
-// ID returns the name of a client in rows. It is the same in every replica, and puts neither address
-// nor name into the keys of the database.
+// ID returns the name of a client in rows. It is the same in every replica, and puts neither
+// address nor name into the keys of the database.
 func (c *Client) ID() string {
 	sum := sha256.Sum256([]byte(c.Name() + "\x00" + c.Address + "\x00" + c.UserAgent))
 	return hex.EncodeToString(sum[:12])
@@ -202,7 +202,8 @@ type Found struct {
 	TagsComplete bool // every known tag was checked in time
 }
 
-// Project returns the project of a repository, as Harbor uses the word: its first segment, or library where it has only one.
+// Project returns the project of a repository, as Harbor uses the word: its first segment, or
+// library where it has only one.
 func Project(repository string) string {
 	project, _, more := strings.Cut(repository, "/")
 	if !more {

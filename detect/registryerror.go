@@ -7,10 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// RegistryError is what a registry says when it refuses something, in the shape of the distribution specification.
+// RegistryError is what a registry says when it refuses something, in the shape of the distribution
+// specification.
 type RegistryError struct {
-	Codes   []string
-	Message string   // for people: the messages of all errors; of an answer that is no registry's its text, unless that is a page
+	Codes []string
+	// for people: the messages of all errors; of an answer that is no registry's its text, unless
+	// that is a page
+	Message string
 	Details []string // those that are texts
 }
 

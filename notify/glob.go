@@ -52,7 +52,8 @@ func globs(patterns []string, kind func(string) glob) []glob {
 	return out
 }
 
-// MatchText returns what reports whether a text matches one of the globs, in which * matches any characters.
+// MatchText returns what reports whether a text matches one of the globs, in which * matches any
+// characters.
 func MatchText(patterns []string) func(string) bool {
 	gs := globs(patterns, textGlob)
 	return func(s string) bool { return anyMatch(gs, s) }

@@ -21,8 +21,8 @@ const (
 	separator = "\x1f"
 )
 
-// BoundedKinds are the kinds of row of which the least recently seen may be dropped. Of the others there are as many as the
-// registry has manifests and blobs in projects with a quota.
+// BoundedKinds are the kinds of row of which the least recently seen may be dropped. Of the others
+// there are as many as the registry has manifests and blobs in projects with a quota.
 func BoundedKinds() []detect.RowKind { return []detect.RowKind{rowGone, rowRefused} }
 
 func key(kind detect.RowKind, parts ...string) detect.Key {
@@ -206,7 +206,8 @@ func (b *books) release(u *Usage, m *detect.ManifestChange, row *manifestRow) er
 	return nil
 }
 
-// count adds to the uses of a blob. The first one adds its size, and the last one that goes takes it away.
+// count adds to the uses of a blob. The first one adds its size, and the last one that goes takes
+// it away.
 func (b *books) count(u *Usage, m *detect.ManifestChange, digest string, size int64, uses int) error {
 	e, err := find(b.view, b.blobs, key(rowBlob, m.Upstream, detect.Project(m.Repository), digest))
 	if err != nil {
@@ -227,7 +228,8 @@ func (b *books) count(u *Usage, m *detect.ManifestChange, digest string, size in
 	return nil
 }
 
-// maxBlob bounds what one digest adds, whatever a manifest claims: no blob is a pebibyte, and 8,000 of these do not overflow.
+// maxBlob bounds what one digest adds, whatever a manifest claims: no blob is a pebibyte, and 8,000
+// of these do not overflow.
 const maxBlob = 1 << 50
 
 // changes are the rows to be written, in order of their keys, and the events.

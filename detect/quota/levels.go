@@ -2,7 +2,8 @@ package quota
 
 import "slices"
 
-// hysteresis is how many points of the limit the usage must fall below a level before that is told again.
+// hysteresis is how many points of the limit the usage must fall below a level before that is told
+// again.
 const hysteresis = 5
 
 // percent is the usage in points of the limit.
@@ -17,7 +18,8 @@ func (u *Usage) calm(r Rule) {
 	u.Exceeded = u.Exceeded && at >= 100-hysteresis
 }
 
-// warns notes and returns the levels that the usage has reached and that were not told yet, in ascending order.
+// warns notes and returns the levels that the usage has reached and that were not told yet, in
+// ascending order.
 func (u *Usage) warns(r Rule) (levels []float64) {
 	at := u.percent(r)
 	for _, level := range slices.Compact(slices.Sorted(slices.Values(r.WarnAt))) {

@@ -158,8 +158,8 @@ func (r replica) step(t *testing.T, g *registry, dice *rand.Rand, repository str
 	})
 }
 
-// play has clients push, tag, copy and delete in repositories of one project, through all replicas at once, and compares what is
-// kept with a recount after each round.
+// play has clients push, tag, copy and delete in repositories of one project, through all replicas
+// at once, and compares what is kept with a recount after each round.
 func play(t *testing.T, rounds int, replicas ...notify.Rows) {
 	g := &registry{in: map[string]map[digest.Digest]manifest{}}
 	var all []replica
@@ -227,8 +227,8 @@ func TestUsageIsARecountOfTwoReplicas(t *testing.T) {
 	play(t, 15, replicas...)
 }
 
-// BenchmarkPush is what a push of ten layers costs the store: without quotas, with one of the project, and as a further tag of
-// what is there.
+// BenchmarkPush is what a push of ten layers costs the store: without quotas, with one of the
+// project, and as a further tag of what is there.
 func BenchmarkPush(b *testing.B) {
 	for _, with := range []string{"none", "quota", "quota and a further tag"} {
 		b.Run(with, func(b *testing.B) {

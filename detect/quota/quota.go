@@ -1,8 +1,10 @@
-// Package quota keeps what each project uses of a registry's storage, and makes QUOTA_WARNING and QUOTA_EXCEED of it.
+// Package quota keeps what each project uses of a registry's storage, and makes QUOTA_WARNING and
+// QUOTA_EXCEED of it.
 //
-// The usage of a project is the bytes of the manifests in its repositories and of the blobs that these name, each digest
-// counted once. It is kept in rows of the ledger, in the transaction of the change that it follows from (Quotas.Derive), and
-// so is as durable as the event, and the same in all replicas:
+// The usage of a project is the bytes of the manifests in its repositories and of the blobs that
+// these name, each digest counted once. It is kept in rows of the ledger, in the transaction of the
+// change that it follows from (Quotas.Derive), and so is as durable as the event, and the same in
+// all replicas:
 //
 //	quota.manifest   upstream, repository, digest: which blobs a manifest there names
 //	quota.blob       upstream, project, digest: its size, and how many of these rows name it
@@ -10,11 +12,13 @@
 //	quota.gone       upstream, repository, digest: when a manifest was deleted, for reads that were under way then
 //	quota.refused    upstream, repository, client: when a push that the upstream refused was told (Refusals)
 //
-// A change costs a row for each blob that the manifest names and at most 2,002 of them; a manifest that is known already,
-// under however many tags, costs one look. Sizes are those that the first manifest with a blob says.
+// A change costs a row for each blob that the manifest names and at most 2,002 of them; a manifest
+// that is known already, under however many tags, costs one look. Sizes are those that the first
+// manifest with a blob says.
 //
-// What stood in the registry before the quota did, and what was deleted past bellbuoy, is found by bellbuoy index (Counted).
-// Blobs of layers that no client uploads (foreign layers of Windows images) count as if they were there.
+// What stood in the registry before the quota did, and what was deleted past bellbuoy, is found by
+// bellbuoy index (Counted). Blobs of layers that no client uploads (foreign layers of Windows
+// images) count as if they were there.
 package quota
 
 import (
@@ -32,7 +36,8 @@ type Rule struct {
 	WarnAt []float64 // percent of Limit
 }
 
-// Quotas makes what follows from changes of manifests. It keeps nothing in memory. It is notify's Deriver.
+// Quotas makes what follows from changes of manifests. It keeps nothing in memory. It is notify's
+// Deriver.
 type Quotas struct {
 	rule func(project string) Rule
 }
@@ -40,8 +45,8 @@ type Quotas struct {
 // New makes Quotas by the rules of projects. rule is called often and at once.
 func New(rule func(project string) Rule) *Quotas { return &Quotas{rule: rule} }
 
-// Scope is what commits of a scope (an upstream's repository) must exclude each other in besides: those of other repositories
-// of the project change the same sum. "": the project has no quota.
+// Scope is what commits of a scope (an upstream's repository) must exclude each other in besides:
+// those of other repositories of the project change the same sum. "": the project has no quota.
 func (q *Quotas) Scope(scope string) string {
 	upstream, repository, ok := strings.Cut(scope, "/")
 	if !ok {
@@ -54,8 +59,8 @@ func (q *Quotas) Scope(scope string) string {
 	return "quota " + upstream + "/" + project
 }
 
-// Derive makes the rows and events that follow from changes that are about to be committed. v shows the rows as these leave
-// them.
+// Derive makes the rows and events that follow from changes that are about to be committed. v shows
+// the rows as these leave them.
 func (q *Quotas) Derive(c *detect.Changes, v detect.View) (detect.Changes, error) {
 	b := newBooks(v)
 	for i := range c.Manifests {
@@ -77,8 +82,8 @@ func (q *Quotas) Derive(c *detect.Changes, v detect.View) (detect.Changes, error
 	return b.changes(), nil
 }
 
-// follow makes the events that follow from one: only what a push raises is told, whatever else changed the usage meanwhile
-// (children that wait for their index, an index walk).
+// follow makes the events that follow from one: only what a push raises is told, whatever else
+// changed the usage meanwhile (children that wait for their index, an index walk).
 func (q *Quotas) follow(b *books, e *detect.Event) error {
 	if e.Type != detect.PushArtifact && e.Type != detect.DeleteArtifact {
 		return nil
@@ -129,13 +134,15 @@ func newID() string {
 
 // Usage is what a project uses of an upstream.
 type Usage struct {
-	Upstream  string    `json:"-"`
-	Project   string    `json:"-"`
-	Used      int64     `json:"used"`               // bytes
-	Manifests int64     `json:"manifests"`          // in its repositories; one in two of them counts twice
-	Inexact   int64     `json:"inexact,omitempty"`  // of these, whose blobs are not all known
-	Since     time.Time `json:"since"`              // when counting began
-	Told      int64     `json:"told"`               // Used at the last push or delete
-	Warned    []float64 `json:"warned,omitempty"`   // levels that were told and have not been left since
-	Exceeded  bool      `json:"exceeded,omitempty"` // likewise the limit
+	Upstream string `json:"-"`
+	Project  string `json:"-"`
+	Used     int64  `json:"used"` // bytes
+	// in its repositories; one in two of them counts twice
+	Manifests int64     `json:"manifests"`
+	Inexact   int64     `json:"inexact,omitempty"` // of these, whose blobs are not all known
+	Since     time.Time `json:"since"`             // when counting began
+	Told      int64     `json:"told"`              // Used at the last push or delete
+	// levels that were told and have not been left since
+	Warned   []float64 `json:"warned,omitempty"`
+	Exceeded bool      `json:"exceeded,omitempty"` // likewise the limit
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Usages are what projects use, in order of upstream and project, at most limit of them; also of projects that have a quota no
-// longer, as it was when they had.
+// Usages are what projects use, in order of upstream and project, at most limit of them; also of
+// projects that have a quota no longer, as it was when they had.
 func Usages(v detect.View, limit int) ([]Usage, error) {
 	rows, err := v.Scan(rowProject, "", limit)
 	if err != nil {
@@ -30,13 +30,14 @@ func Usages(v detect.View, limit int) ([]Usage, error) {
 // page is how many rows are read at once.
 const page = 1000
 
-// Counted calls yield with the digests of the manifests that are counted in a repository, some at a time, each once.
+// Counted calls yield with the digests of the manifests that are counted in a repository, some at a
+// time, each once.
 func Counted(v detect.View, upstream, repository string, yield func(digests []string) error) error {
 	return counted(v, key(rowManifest, upstream, repository, "").ID, "", yield)
 }
 
-// counted calls yield with the digests that begin with some characters. Where these are too many, one more character is put
-// behind them: rows can be read by their beginning only.
+// counted calls yield with the digests that begin with some characters. Where these are too many,
+// one more character is put behind them: rows can be read by their beginning only.
 func counted(v detect.View, prefix, beginning string, yield func([]string) error) error {
 	rows, err := v.Scan(rowManifest, prefix+beginning, page)
 	if err != nil || len(rows) == 0 {

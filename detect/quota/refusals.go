@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	together   = 30 * time.Second // refusals of one client in one repository, without a longer pause, are one push
-	maxRefused = 4096             // clients in repositories that memory holds
+	// refusals of one client in one repository, without a longer pause, are one push
+	together   = 30 * time.Second
+	maxRefused = 4096 // clients in repositories that memory holds
 )
 
-// Refusals tells of pushes that an upstream refuses for a quota of its own: one QUOTA_EXCEED for each push and client, however
-// many blobs are refused and however often the client tries each.
+// Refusals tells of pushes that an upstream refuses for a quota of its own: one QUOTA_EXCEED for
+// each push and client, however many blobs are refused and however often the client tries each.
 type Refusals struct {
 	ledger     detect.Ledger
 	visibility atomic.Pointer[func(repository string) string]
@@ -40,8 +41,8 @@ func (r *Refusals) Configure(visibility func(repository string) string) {
 	r.visibility.Store(&visibility)
 }
 
-// Note tells of an answered request if it was refused for a quota. op's answer, its body and its client are known. The error is
-// the ledger's, which will tell later, or has no room.
+// Note tells of an answered request if it was refused for a quota. op's answer, its body and its
+// client are known. The error is the ledger's, which will tell later, or has no room.
 func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
 	details, refused := Refused(op)
 	if !refused {

@@ -8,7 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// words are how registries say, in a message or a code, that a push is over a quota. All are lower case.
+// words are how registries say, in a message or a code, that a push is over a quota. All are lower
+// case.
 var words = []string{
 	"exceed the configured upper limit", // Harbor
 	"quota has been exceeded",           // Quay
@@ -19,8 +20,9 @@ var words = []string{
 	"quota exceeded", "quotaexceeded", "quota_exceeded", "exceeds quota", "exceeded quota", "exceeds the quota", "exceeded the quota", "over quota", "over the quota",
 }
 
-// Refused reports whether a push was refused for a quota of the upstream's own, and in which words. A request that is too large
-// (413) and storage that is full (507) count without words; rate limits (429) never do.
+// Refused reports whether a push was refused for a quota of the upstream's own, and in which words.
+// A request that is too large (413) and storage that is full (507) count without words; rate limits
+// (429) never do.
 func Refused(op *detect.Operation) (details string, refused bool) {
 	switch op.Action {
 	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd, detect.ManifestPut:

@@ -110,7 +110,8 @@ func (b *books) moved(rule *Rule, direction string, e *detect.Event) error {
 // failed adds what was refused. What has no reference was refused before its manifest came.
 func (b *books) failed(rule *Rule, direction string, f *failure) error {
 	k := runKey{rule.Name, f.upstream, detect.Project(f.repository), direction}
-	if direction == pulls { // a read of what is not there may be a mere question: it belongs to a run, and begins none
+	// a read of what is not there may be a mere question: it belongs to a run, and begins none
+	if direction == pulls {
 		if ok, err := b.get(k.row(), new(runRow)); err != nil || !ok {
 			return err
 		}
@@ -145,7 +146,8 @@ func (b *books) artifact(k runKey, r *runRow, repository, reference string, a ar
 	return !ok || known.Reason != "" && a.Reason == "", nil
 }
 
-// forgive drops what was refused in a repository before its manifest came, once a manifest is there: it was tried again.
+// forgive drops what was refused in a repository before its manifest came, once a manifest is
+// there: it was tried again.
 func (b *books) forgive(k runKey, r *runRow, repository string) error {
 	key := k.artifact(repository, "")
 	ok, err := b.get(key, new(artifactRow))

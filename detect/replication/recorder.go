@@ -11,7 +11,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Recorder adds to runs what no transaction tells, and ends them. Its methods but Run return at once.
+// Recorder adds to runs what no transaction tells, and ends them. Its methods but Run return at
+// once.
 type Recorder struct {
 	ledger     detect.Ledger
 	configured atomic.Pointer[configuration]
@@ -59,7 +60,8 @@ type failure struct {
 
 const maxNotes = 4096 // that wait to be stored
 
-// NewRecorder makes a Recorder without rules. failed is told of the ledger's errors; nil: nobody is.
+// NewRecorder makes a Recorder without rules. failed is told of the ledger's errors; nil: nobody
+// is.
 func NewRecorder(l detect.Ledger, failed func(error)) *Recorder {
 	if failed == nil {
 		failed = func(error) {}
@@ -69,13 +71,14 @@ func NewRecorder(l detect.Ledger, failed func(error)) *Recorder {
 	return r
 }
 
-// Configure makes it follow other rules. Runs of rules that are gone end as they would have. held is
-// correlation.untagged_push.
+// Configure makes it follow other rules. Runs of rules that are gone end as they would have. held
+// is correlation.untagged_push.
 func (r *Recorder) Configure(rules Rules, visibility func(repository string) string, held time.Duration) {
 	r.configured.Store(&configuration{rules, visibility, held})
 }
 
-// Dropped returns how many pulls and failures were not added because the ledger is slower than they come.
+// Dropped returns how many pulls and failures were not added because the ledger is slower than they
+// come.
 func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
 
 func (r *Recorder) add(n note) {
@@ -159,7 +162,9 @@ func (r *Recorder) traffic(op *detect.Operation) *traffic {
 		return nil
 	}
 	client := op.Client
-	if client.Operator == "" { // whether the upstream vouches for the name is known in the end only, and prolonging harms nobody
+	// whether the upstream vouches for the name is known in the end only, and prolonging harms
+	// nobody
+	if client.Operator == "" {
 		client.Operator = client.Claimed
 	}
 	rule := c.rules.of(&client)
@@ -201,7 +206,8 @@ func (r *Recorder) refused(op *detect.Operation, direction, reference string) {
 
 const tick = time.Second
 
-// Run stores what was noted and ends runs, until ctx ends. Runs that are not over then go on after the next start.
+// Run stores what was noted and ends runs, until ctx ends. Runs that are not over then go on after
+// the next start.
 func (r *Recorder) Run(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()

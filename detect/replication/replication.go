@@ -1,13 +1,16 @@
-// Package replication makes one REPLICATION event of what a replicator pushes to, or pulls from, a project in one go.
+// Package replication makes one REPLICATION event of what a replicator pushes to, or pulls from, a
+// project in one go.
 //
-// A run is kept in rows of the ledger, from its first artifact on, so that a crash loses nothing of it:
+// A run is kept in rows of the ledger, from its first artifact on, so that a crash loses nothing of
+// it:
 //
 //	replication.run        rule, upstream, project, direction: when it began, and when it is over unless something comes
 //	replication.artifact   … repository, reference: what it moved, or why it failed to
 //
-// What comes of pushes is written in the transaction of their events (Rules.Derive). Pulls and refusals have no transaction and
-// are added behind them (Recorder). The Recorder ends a run when nothing came for the rule's quiet time and no transfer of the
-// replicator is in flight in the project, at any replica.
+// What comes of pushes is written in the transaction of their events (Rules.Derive). Pulls and
+// refusals have no transaction and are added behind them (Recorder). The Recorder ends a run when
+// nothing came for the rule's quiet time and no transfer of the replicator is in flight in the
+// project, at any replica.
 package replication
 
 import (
@@ -26,7 +29,8 @@ type Rule struct {
 	Mute    bool // its pushes are events that no webhook gets
 }
 
-// Rules make runs of the pushes that are committed. They keep nothing in memory. They are notify's Deriver.
+// Rules make runs of the pushes that are committed. They keep nothing in memory. They are notify's
+// Deriver.
 type Rules []Rule
 
 // of is the first rule that matches a client; nil: none does.
@@ -48,7 +52,8 @@ func (r Rules) Mutes(e *detect.Event) bool {
 	return rule != nil && rule.Mute
 }
 
-// Scope is what commits of a scope (an upstream's repository) must exclude each other in besides: a run is of a whole project.
+// Scope is what commits of a scope (an upstream's repository) must exclude each other in besides: a
+// run is of a whole project.
 func (r Rules) Scope(scope string) string {
 	upstream, repository, ok := strings.Cut(scope, "/")
 	if !ok || len(r) == 0 || strings.HasPrefix(scope, scopePrefix) {

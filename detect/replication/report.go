@@ -18,7 +18,8 @@ func (r *runRow) event(k runKey, artifacts []detect.Row, now time.Time) detect.E
 	if r.External.Host != "" {
 		here.URL = r.External.Scheme + "://" + r.External.Host
 	}
-	there := detect.Endpoint{Name: k.rule, Type: "docker-registry", Namespace: k.project} // its address is not known
+	// its address is not known
+	there := detect.Endpoint{Name: k.rule, Type: "docker-registry", Namespace: k.project}
 	run.Source, run.Destination = there, here
 	if k.direction == pulls {
 		run.Source, run.Destination = here, there
@@ -46,7 +47,8 @@ func (r *runRow) event(k runKey, artifacts []detect.Row, now time.Time) detect.E
 		Visibility: r.Visibility, Client: r.Client, Replication: run}
 }
 
-// add puts a reference to those of the same repository and reason. Rows come in order of repository.
+// add puts a reference to those of the same repository and reason. Rows come in order of
+// repository.
 func add(list []detect.Replicated, a detect.Replicated, reference string) []detect.Replicated {
 	n := len(list)
 	if n == 0 || list[n-1].Repository != a.Repository || list[n-1].Reason != a.Reason {

@@ -42,7 +42,8 @@ var pushers = map[string]pusher{
 		func(s *script, a harness.Artifact, to string) {
 			s.run("skopeo", "copy", "-q", "--all", "--dest-tls-verify=false", "oci:"+a.Layout(s.t, "x")+":x", "docker://"+s.ref(to))
 		},
-		func(s *script, what, tag string) { s.run("crane", "tag", "--insecure", s.ref(what), tag) }, // skopeo can only copy
+		// skopeo can only copy
+		func(s *script, what, tag string) { s.run("crane", "tag", "--insecure", s.ref(what), tag) },
 		func(s *script, what string) { s.run("skopeo", "delete", "--tls-verify=false", "docker://"+s.ref(what)) },
 	},
 	"quota-oras": {

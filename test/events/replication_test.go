@@ -18,7 +18,8 @@ const replications = `replication:
   - {name: oras, match: {user_agents: ["oras/*"], source_cidrs: [127.0.0.0/8]}, quiet: 5s, also_push_events: false}
 `
 
-// TestReplication: what real replicators copy between two registries, in either direction, is one REPLICATION for each project.
+// TestReplication: what real replicators copy between two registries, in either direction, is one
+// REPLICATION for each project.
 func TestReplication(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")
@@ -39,7 +40,8 @@ func TestReplication(t *testing.T) {
 		}
 	}
 	for _, by := range []string{"out-regsync", "out-skopeo"} {
-		push(s.direct+"/"+by+"/a:v1", image()) // layers that the far registry has not: others would be mounted there
+		// layers that the far registry has not: others would be mounted there
+		push(s.direct+"/"+by+"/a:v1", image())
 	}
 	t.Run("runs", func(t *testing.T) {
 		for name, run := range map[string]func(s *script){
@@ -86,7 +88,8 @@ func TestReplication(t *testing.T) {
 	}
 }
 
-// regsyncInto copies into two projects of bellbuoy's registry at once, what it refuses included, and out of one.
+// regsyncInto copies into two projects of bellbuoy's registry at once, what it refuses included,
+// and out of one.
 func regsyncInto(sc *script, far *harness.RegistryServer) {
 	here := sc.buoy.Host
 	var b strings.Builder
