@@ -37,6 +37,7 @@ type place struct{ rule, upstream, project string }
 type traffic struct {
 	transfers int
 	until     time.Time // what was put by digest has no event before
+	last      time.Time // when a transfer last ended
 	quiet     time.Duration
 }
 
@@ -124,7 +125,7 @@ func (r *Recorder) Begin(op *detect.Operation) {
 // End notes that it is over, and what was refused. op's answer is known.
 func (r *Recorder) End(op *detect.Operation) {
 	if t := r.traffic(op); t != nil {
-		t.transfers = max(t.transfers-1, 0)
+		t.transfers, t.last = max(t.transfers-1, 0), time.Now()
 		r.mu.Unlock()
 	}
 	switch op.Action {
@@ -257,7 +258,12 @@ func (r *Recorder) prolong(ctx context.Context) {
 			longer[p] = traffic{until: now.Add(t.quiet), quiet: t.quiet}
 		case t.until.After(now):
 			longer[p] = traffic{until: t.until.Add(t.quiet), quiet: t.quiet}
-		default:
+		default: // from here on it is quiet
+			end := t.last
+			if t.until.After(end) {
+				end = t.until
+			}
+			longer[p] = traffic{until: end.Add(t.quiet)}
 			delete(r.busy, p)
 		}
 	}
