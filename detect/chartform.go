@@ -12,11 +12,11 @@ import (
 
 // Upload is what the body of a chart's upload holds.
 type Upload struct {
-	// Chart is the body itself, or the part "chart" of the form. A chart that could not be read has
-	// no name, and Err says why. Nil: there is none.
+	// Chart is the body itself, or the part "chart" of the form. A chart that could not be read
+	// has no name, and Err says why. Nil: there is none.
 	Chart *Chart
-	// Others are archives in parts of other names, which a ChartMuseum may be configured to accept.
-	// Those that could not be read have no name.
+	// Others are archives in parts of other names, which a ChartMuseum may be configured to
+	// accept. Those that could not be read have no name.
 	Others []Chart
 	Err    error
 }

@@ -119,7 +119,8 @@ type Artifact struct {
 	// of an index; in its pull: those that were read
 	Children    []Child           `json:"children,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
-	// it lists more layers, children or platforms than are kept, or more children than are sized
+	// it lists more layers, children or platforms than are kept, or more children than are
+	// sized
 	Inexact bool `json:"inexact,omitempty"`
 }
 

@@ -58,7 +58,8 @@ type ManifestChange struct {
 	Read  bool  // its bytes were read; else the following is not known
 	Own   int64 // bytes of the manifest itself; 0: not known
 	// Blobs are the digests of its layers and of its config, Sizes their bytes as the manifest
-	// says. A digest may be "", and one may be there twice. Rows of older versions have no Sizes.
+	// says. A digest may be "", and one may be there twice. Rows of older versions have no
+	// Sizes.
 	Blobs []string
 	Sizes []int64
 	More  bool // it lists more layers than these
@@ -66,20 +67,21 @@ type ManifestChange struct {
 
 // Ledger keeps what must survive a crash. The outbox implements it.
 type Ledger interface {
-	// Commit runs decide in a transaction and returns when its changes are durable. The transaction
-	// excludes every other Commit of the same scope (a repository of an upstream), also in other
-	// replicas. decide may run more than once and must depend on nothing but its View. If the store
-	// fails or takes longer than store.timeout, Commit returns an error that wraps ErrStore.
+	// Commit runs decide in a transaction and returns when its changes are durable. The
+	// transaction excludes every other Commit of the same scope (a repository of an upstream),
+	// also in other replicas. decide may run more than once and must depend on nothing but its
+	// View. If the store fails or takes longer than store.timeout, Commit returns an error that
+	// wraps ErrStore.
 	Commit(ctx context.Context, scope string, decide func(View) (Changes, error)) error
 
-	// CommitLater does the same, and waits no longer than store.timeout. If the store fails, decide
-	// is kept in bounded memory and tried until it succeeds, which is counted and raises an alarm;
-	// the error then wraps ErrStore. fallback means that a durable intent stands behind it: nothing
-	// is lost if memory is full.
+	// CommitLater does the same, and waits no longer than store.timeout. If the store fails,
+	// decide is kept in bounded memory and tried until it succeeds, which is counted and raises
+	// an alarm; the error then wraps ErrStore. fallback means that a durable intent stands
+	// behind it: nothing is lost if memory is full.
 	CommitLater(ctx context.Context, scope string, fallback bool, decide func(View) (Changes, error)) error
 
-	// Record stores events that no request waits for (pulls). It never blocks. It counts what it
-	// must drop.
+	// Record stores events that no request waits for (pulls). It never blocks. It counts what
+	// it must drop.
 	Record(events ...Event)
 
 	// View reads outside any transaction.
@@ -88,8 +90,8 @@ type Ledger interface {
 	// Due returns rows of a kind whose Due has passed, oldest first.
 	Due(ctx context.Context, kind RowKind, now time.Time, limit int) ([]Row, error)
 
-	// Own returns the rows of a kind (intents) that this replica put, and those of replicas whose
-	// lease has ended, which it takes over. They are ordered by ID and begin behind after, so that
-	// they can be paged through.
+	// Own returns the rows of a kind (intents) that this replica put, and those of replicas
+	// whose lease has ended, which it takes over. They are ordered by ID and begin behind
+	// after, so that they can be paged through.
 	Own(ctx context.Context, kind RowKind, after string, limit int) ([]Row, error)
 }

@@ -31,7 +31,8 @@ const (
 	BlobHead
 	BlobGet
 	BlobDelete
-	// POST …/blobs/uploads/, with Mount and From when it asks for a mount, Digest when monolithic
+	// POST …/blobs/uploads/, with Mount and From when it asks for a mount, Digest when
+	// monolithic
 	UploadStart
 	UploadChunk // PATCH
 	UploadEnd   // PUT
@@ -97,7 +98,8 @@ type Request struct {
 	Hint       string   // ?ns= of a containerd mirror
 	Chart      string   // ChartDelete, ChartInfo: name
 	Version    string   // ChartDelete, ChartInfo: version
-	// ChartGet, ProvenanceGet: file name with its ending; ArchiveGet, ChartIndex: the whole path
+	// ChartGet, ProvenanceGet: file name with its ending; ArchiveGet, ChartIndex: the whole
+	// path
 	File string
 	// why a write must be refused: one of its names is too long; Action is Other
 	TooLong string

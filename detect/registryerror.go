@@ -11,8 +11,8 @@ import (
 // specification.
 type RegistryError struct {
 	Codes []string
-	// for people: the messages of all errors; of an answer that is no registry's its text, unless
-	// that is a page
+	// for people: the messages of all errors; of an answer that is no registry's its text,
+	// unless that is a page
 	Message string
 	Details []string // those that are texts
 }

@@ -21,7 +21,8 @@ type Identity struct {
 	Header string
 	// Claims of a Bearer token that may hold the name, in order; dots lead into objects.
 	Claims []string
-	// Verify checks tokens' signatures. Nil: a token's name counts if the upstream vouches for it.
+	// Verify checks tokens' signatures. Nil: a token's name counts if the upstream vouches for
+	// it.
 	Verify *Verifier
 	// TrustClaims believes names although the upstream asks for no credentials.
 	TrustClaims bool

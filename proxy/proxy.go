@@ -73,11 +73,13 @@ type Intents interface {
 
 // TagIndex answers what bellbuoy knows of tags and manifests, so that fewer look-ups are needed.
 type TagIndex interface {
-	// Standing returns the digest on which a tag stands, and whether anything is known of the tag.
+	// Standing returns the digest on which a tag stands, and whether anything is known of the
+	// tag.
 	Standing(upstream, hint, repository, tag string) (digest string, absent, known bool)
 	// TagsOf returns the tags known for a digest.
 	TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string
-	// Indexed reports whether every tag of a repository was read once, so that TagsOf returns all.
+	// Indexed reports whether every tag of a repository was read once, so that TagsOf returns
+	// all.
 	Indexed(ctx context.Context, upstream, hint, repository string) bool
 	// SizeOf returns an artifact's size, so that a delete needs no GET for it.
 	SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool)
@@ -103,7 +105,8 @@ type Options struct {
 	Identity Identity
 	// Limits of transfers; zero fields are no limit.
 	Limits Limits
-	// Refuse answers writes with 503 where their event cannot be kept (store.on_failure: refuse).
+	// Refuse answers writes with 503 where their event cannot be kept (store.on_failure:
+	// refuse).
 	Refuse bool
 	// StoreHealthy returns an error while the store is known to be down. It must not block.
 	// Nil: always healthy.

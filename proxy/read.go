@@ -82,8 +82,8 @@ func (r *read) tellEnd(complete bool) {
 	r.ended = true
 	x.op.Complete = complete
 	if x.name.unheard() && x.op.Status < 300 {
-		// the client has all of its answer before bellbuoy waits for the upstream's word about
-		// the name
+		// the client has all of its answer before bellbuoy waits for the upstream's word
+		// about the name
 		_ = http.NewResponseController(&x.wire.Answer).Flush()
 	}
 	x.name.vouch(x.op)

@@ -87,7 +87,8 @@ func (t *reads) completing(e detect.Event) func(context.Context) {
 				return err
 			}
 			if !ok {
-				// the repository was not seen before; the observation of the same read adds the row
+				// the repository was not seen before; the observation of the same
+				// read adds the row
 				row.First = e.At
 			}
 			t.tags.rows.set(p.repositoryKey(), row)

@@ -15,9 +15,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// An intent stands for a write whose outcome is not known yet. It is a row from before the last byte
-// of the write goes upstream until the outcome is known. The row holds all that the event needs, so
-// that another process can finish what this one began.
+// An intent stands for a write whose outcome is not known yet. It is a row from before the last
+// byte of the write goes upstream until the outcome is known. The row holds all that the event
+// needs, so that another process can finish what this one began.
 //
 //	        Intend             Settle: a clear answer
 //	nothing ─────▶ in flight ─────────────────────────▶ settled: the event or none,
@@ -63,8 +63,8 @@ type write struct {
 	Digest    string    `json:"digest,omitempty"` // of the bytes put, or the one deleted
 	MediaType string    `json:"media_type,omitempty"`
 
-	// What the bytes of a put say. They are read when the upstream has accepted them, and are not
-	// part of the row: until then anybody may have sent them.
+	// What the bytes of a put say. They are read when the upstream has accepted them, and are
+	// not part of the row: until then anybody may have sent them.
 	Manifest *manifestRow      `json:"-"`
 	Others   []string          `json:"-"` // digests of further children
 	Notes    map[string]string `json:"-"`

@@ -11,23 +11,24 @@ import (
 // information separator, which no part can hold. After the colon: what the row stands for, and how
 // long it lives.
 const (
-	// upstream, hint, repository, reference, client, intent: a write; until its outcome is known,
-	// or 7 days
+	// upstream, hint, repository, reference, client, intent: a write; until its outcome is
+	// known, or 7 days
 	rowIntent detect.RowKind = "intent"
 	// upstream, hint, repository, reference, digest, action, client: a write that was settled
-	// without an answer, so that a retry joins it; 10 min. With an intent instead of the client:
-	// one that was given up
+	// without an answer, so that a retry joins it; 10 min. With an intent instead of the
+	// client: one that was given up
 	rowSettled detect.RowKind = "done"
-	// upstream, hint, repository, reference, digest, client: a push whose answer the client may not
-	// have got; 10 min at most
+	// upstream, hint, repository, reference, digest, client: a push whose answer the client may
+	// not have got; 10 min at most
 	rowAnswer detect.RowKind = "answer"
-	// upstream, hint, repository, digest[, tag]: an event that waits: of a push by digest; with a
-	// tag, of what may be a dummy of regctl
+	// upstream, hint, repository, digest[, tag]: an event that waits: of a push by digest; with
+	// a tag, of what may be a dummy of regctl
 	rowHeld detect.RowKind = "held"
-	// upstream, hint, repository, tag, client: the DELETE of a tag that the upstream refused; 60 s
+	// upstream, hint, repository, tag, client: the DELETE of a tag that the upstream refused;
+	// 60 s
 	rowRefused detect.RowKind = "refused"
-	// upstream, hint, repository, client: a push that is under way at some replica; as long as it
-	// is
+	// upstream, hint, repository, client: a push that is under way at some replica; as long as
+	// it is
 	rowBusy detect.RowKind = "busy"
 	// upstream, hint, repository, tag: the digest that it stands on
 	rowTag detect.RowKind = "tag"
@@ -36,10 +37,11 @@ const (
 	// upstream, hint, repository, digest: what bellbuoy knows of a manifest
 	rowManifest   detect.RowKind = "manifest"
 	rowRepository detect.RowKind = "repository" // upstream, repository: when it was first seen
-	// upstream, repository: every tag was read by bellbuoy index, and writes have been seen since
+	// upstream, repository: every tag was read by bellbuoy index, and writes have been seen
+	// since
 	rowIndexed detect.RowKind = "indexed"
-	// upstream, tenant, file: the chart in the file. upstream, path: the chart in an archive that
-	// lies elsewhere, without a name if the archive is no chart
+	// upstream, tenant, file: the chart in the file. upstream, path: the chart in an archive
+	// that lies elsewhere, without a name if the archive is no chart
 	rowChart detect.RowKind = "chart"
 )
 

@@ -15,7 +15,8 @@ const (
 	// maxOpen bounds the open intents in memory. The rows of all others wait in the ledger for
 	// room.
 	maxOpen = 1 << 14
-	// maxUnstored bounds the open intents that the store did not take, and that are only in memory.
+	// maxUnstored bounds the open intents that the store did not take, and that are only in
+	// memory.
 	maxUnstored = 1 << 10
 	// askers bounds the questions to one upstream at a time. At most half of them are about
 	// hopeless intents.
@@ -24,8 +25,8 @@ const (
 	hopelessAfter = 5
 	// longestPause is the longest time between two questions about an intent.
 	longestPause = time.Hour
-	// giveUpAfter is the age at which an intent is given up, if this process has asked about it for
-	// at least giveUpTries.
+	// giveUpAfter is the age at which an intent is given up, if this process has asked about it
+	// for at least giveUpTries.
 	giveUpAfter = 7 * 24 * time.Hour
 	giveUpTries = 10 * time.Minute
 )

@@ -84,7 +84,8 @@ func (tx *transaction) accessoryByTag(a *detect.Artifact) *detect.Artifact {
 	return a
 }
 
-// maxSizedChildren bounds the rows that the size of one index costs: the transaction is everybody's.
+// maxSizedChildren bounds the rows that the size of one index costs: the transaction is
+// everybody's.
 const maxSizedChildren = 256
 
 // indexSize returns the size of an index with all its children. Of a child that bellbuoy does not

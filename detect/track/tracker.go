@@ -34,8 +34,8 @@ import (
 // withDefaults sets.
 type Config struct {
 	Accessories bool // events of signatures, attestations, SBOMs and referrers
-	// how long a manifest put by digest waits for its index or tag, from its client's last request
-	// on
+	// how long a manifest put by digest waits for its index or tag, from its client's last
+	// request on
 	UntaggedPush    time.Duration
 	UntaggedPushMax time.Duration // the longest time that it waits in all
 	// how long a HEAD's tag waits for its GET, and a manifest read for its first blob
@@ -43,12 +43,13 @@ type Config struct {
 	// within this time, the same reference read again is the same pull
 	Repeat time.Duration
 
-	// Visibility returns whether a repository is "public" or "private". It must be pure. Nil leaves
-	// the visibility out of events.
+	// Visibility returns whether a repository is "public" or "private". It must be pure. Nil
+	// leaves the visibility out of events.
 	Visibility func(repository string) string
 
-	// GivenUp is called for each write that is given up: for 7 days no upstream has shown whether
-	// it was done. reference is a tag, a digest or a chart's name/version. It may be nil.
+	// GivenUp is called for each write that is given up: for 7 days no upstream has shown
+	// whether it was done. reference is a tag, a digest or a chart's name/version. It may be
+	// nil.
 	GivenUp func(upstream, repository, reference string)
 
 	Bounds Bounds
@@ -95,11 +96,11 @@ func (c Config) withDefaults() Config {
 // Asker asks an upstream with bellbuoy's own credentials. It is the consumer's view of
 // proxy/upstream.
 type Asker interface {
-	// Manifest returns what stands at a tag or digest. Found.Absent is only set when the upstream
-	// says that nothing stands there. An error means that the upstream does not say.
+	// Manifest returns what stands at a tag or digest. Found.Absent is only set when the
+	// upstream says that nothing stands there. An error means that the upstream does not say.
 	Manifest(ctx context.Context, upstream, hint, repository, reference string) (detect.Found, error)
-	// Read reads the manifest of a digest into Found.Manifest and checks its digest. An error means
-	// that the manifest cannot be read now.
+	// Read reads the manifest of a digest into Found.Manifest and checks its digest. An error
+	// means that the manifest cannot be read now.
 	Read(ctx context.Context, upstream, hint, repository, digest string) (detect.Found, error)
 	// Chart does what Manifest does for a chart's version.
 	Chart(ctx context.Context, upstream, tenant, name, version string) (detect.Found, error)

@@ -61,7 +61,8 @@ type Change struct {
 // Webhooks are those of the file and of the store.
 type Webhooks interface {
 	Webhooks(ctx context.Context) ([]Webhook, error)
-	// Make stores a webhook of a project and returns its number; it works when Make has returned.
+	// Make stores a webhook of a project and returns its number; it works when Make has
+	// returned.
 	Make(ctx context.Context, by Principal, project string, c Change) (int64, error)
 	Change(ctx context.Context, by Principal, number int64, c Change) error
 	// Remove deletes a webhook. What waits for it becomes dead letters.
@@ -78,8 +79,8 @@ type Project struct {
 // Projects are those that the configuration names, that somebody wrote to, and that events were of.
 type Projects interface {
 	Projects(ctx context.Context) ([]Project, error)
-	// Project is a project by its name, whether or not it is among Projects. Nothing is stored by
-	// it.
+	// Project is a project by its name, whether or not it is among Projects. Nothing is stored
+	// by it.
 	Project(ctx context.Context, name string) (Project, error)
 	// Numbered is a project by its number; ErrNotFound: it was given to none.
 	Numbered(ctx context.Context, number int64) (Project, error)

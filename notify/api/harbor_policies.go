@@ -46,8 +46,8 @@ type targetJSON struct {
 	AuthHeader string `json:"auth_header,omitempty"`
 	SkipVerify bool   `json:"skip_cert_verify,omitempty"`
 	Format     string `json:"payload_format,omitempty"`
-	// TerraformFormat is how terraform-provider-harbor spells payload_format, and where it reads it
-	// back.
+	// TerraformFormat is how terraform-provider-harbor spells payload_format, and where it
+	// reads it back.
 	TerraformFormat string `json:"payload_format:omitempty,omitempty"`
 }
 

@@ -21,7 +21,8 @@ const (
 	SomeSize = 8 << 10
 	// CopySize is the size of Copy.
 	CopySize = 32 << 10
-	// ReaderSize is the size of a reader: it holds an answer's header, and most manifests with it.
+	// ReaderSize is the size of a reader: it holds an answer's header, and most manifests with
+	// it.
 	ReaderSize = 8 << 10
 )
 
@@ -35,8 +36,8 @@ var (
 	Crowd = Pool{size: 4 << 10}
 	// Some is for transfers while many are under way, and for short uploads.
 	Some = Pool{size: SomeSize}
-	// Record is for one TLS record, and for answers that are not long. A thousand slow clients hold
-	// a thousand of these.
+	// Record is for one TLS record, and for answers that are not long. A thousand slow clients
+	// hold a thousand of these.
 	Record = Pool{size: RecordSize}
 	// Copy is what the reverse proxy copies through, for as long as a transfer takes.
 	Copy = Pool{size: CopySize, most: 128}

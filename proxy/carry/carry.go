@@ -44,7 +44,8 @@ type Observer interface {
 type Reader interface {
 	// Piece is the next piece.
 	Piece([]byte)
-	// End is called when all of the body has come, and before its last piece goes to the client.
+	// End is called when all of the body has come, and before its last piece goes to the
+	// client.
 	End()
 }
 

@@ -10,7 +10,8 @@ type Header struct {
 	Host string
 	// Set replaces what the client sent under these names. Names are canonical.
 	Set []Field
-	// Forwarding lets the client's other forwarding headers through: its peer is a trusted proxy.
+	// Forwarding lets the client's other forwarding headers through: its peer is a trusted
+	// proxy.
 	Forwarding bool
 	// Dropped is one more header that does not go upstream. "": none.
 	Dropped string

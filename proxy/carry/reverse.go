@@ -125,8 +125,8 @@ const (
 	idlePerUpstream = 128
 	// writeBuffer lets a chunk of buffers.CopySize go out in one piece with its length.
 	writeBuffer = 64 << 10
-	// secureBuffer is for TLS, where bodies come and go record by record and past the buffers: only
-	// headers and the heads of chunks are in them.
+	// secureBuffer is for TLS, where bodies come and go record by record and past the buffers:
+	// only headers and the heads of chunks are in them.
 	secureBuffer   = 4 << 10
 	upstreamHeader = 1 << 20 // bytes of an answer's header
 )

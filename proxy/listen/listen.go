@@ -32,8 +32,8 @@ import (
 // Options are what a Server needs. Zero limits are none.
 type Options struct {
 	Handler http.Handler
-	// HeaderRead is how long a client may take for a header; also for a PROXY header, and for a TLS
-	// handshake.
+	// HeaderRead is how long a client may take for a header; also for a PROXY header, and for a
+	// TLS handshake.
 	HeaderRead time.Duration
 	// Idle is how long a connection is kept without a request.
 	Idle time.Duration
@@ -42,11 +42,12 @@ type Options struct {
 	Stalled time.Duration
 	// HeaderSize is the longest header, in bytes.
 	HeaderSize int
-	// Connections is how many connections are served at a time; more wait in the kernel's queue.
+	// Connections is how many connections are served at a time; more wait in the kernel's
+	// queue.
 	Connections int
 	// ConnectionsPerClient is how many connections one client's address has at a time (an IPv6
-	// client's network of 64 bits); more are closed. It does not bound TrustedProxies: many clients
-	// share their connections.
+	// client's network of 64 bits); more are closed. It does not bound TrustedProxies: many
+	// clients share their connections.
 	ConnectionsPerClient int
 	// TLS are the certificates. Nil: plain HTTP/1.1; with it, HTTP/2 too.
 	TLS *Certificates

@@ -11,7 +11,7 @@ import (
 
 var errEncoding = errors.New("content encoding not supported")
 
-// unpack is a response's body as it was before a Content-Encoding.
+// unpack returns the body of a response with its Content-Encoding undone.
 func unpack(resp *http.Response) (io.Reader, error) {
 	switch coding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding"))); coding {
 	case "", "identity":
@@ -32,7 +32,7 @@ func packed(h http.Header) bool {
 	return coding != "" && !strings.EqualFold(coding, "identity")
 }
 
-// readAll reads a body of at most limit decoded bytes, else it returns ErrTooLarge.
+// readAll reads a body of at most limit decoded bytes. It returns ErrTooLarge for a longer one.
 func readAll(resp *http.Response, limit int64) ([]byte, error) {
 	plain, err := unpack(resp)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// challenge is one of the ways in which a 401 offers to be answered.
+// challenge is one challenge of a WWW-Authenticate header.
 type challenge struct {
 	scheme string            // lower case
 	params map[string]string // names in lower case
@@ -17,8 +17,8 @@ const (
 	maxParams          = 32
 )
 
-// parseChallenges reads WWW-Authenticate (RFC 9110 §11.6.1). It is lenient as clients are: values may be unquoted,
-// and what makes no sense is skipped up to the next comma.
+// parseChallenges parses WWW-Authenticate headers (RFC 9110 §11.6.1). Like clients, it accepts
+// unquoted values, and after a syntax error it continues at the next comma.
 func parseChallenges(headers []string) []challenge {
 	var found []challenge
 	for _, header := range headers {
@@ -57,7 +57,8 @@ func parseChallenge(found []challenge, s string) []challenge {
 	return found[:min(len(found), maxChallenges)]
 }
 
-// cutValue reads `= value` or `= "value"` from the start of s. Any byte of stops ends a value without quotes.
+// cutValue parses `= value` or `= "value"` at the start of s. Any byte of stops ends an unquoted
+// value.
 func cutValue(s, stops string) (value, rest string, ok bool) {
 	s, ok = strings.CutPrefix(strings.TrimLeft(s, " \t"), "=")
 	if !ok {
@@ -75,7 +76,8 @@ func cutValue(s, stops string) (value, rest string, ok bool) {
 	return s[:end], s[end:], true
 }
 
-// cutQuoted reads up to the closing quote, undoing backslashes. Without one, everything is the value.
+// cutQuoted reads up to the closing quote and removes backslashes. Without a closing quote, all of
+// s is the value.
 func cutQuoted(s string) (value, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -94,7 +96,7 @@ func cutQuoted(s string) (value, rest string) {
 	return b.String(), ""
 }
 
-// cutToken reads an RFC 9110 token.
+// cutToken parses an RFC 9110 token at the start of s.
 func cutToken(s string) (token, rest string) {
 	end := 0
 	for end < len(s) && isTokenByte(s[end]) {
@@ -112,7 +114,7 @@ func afterComma(s string) string {
 	return strings.TrimLeft(rest, " \t,")
 }
 
-// offer is the first challenge of a scheme.
+// offer returns the first challenge with a scheme.
 func offer(challenges []challenge, scheme string) (challenge, bool) {
 	for _, c := range challenges {
 		if c.scheme == scheme {
@@ -122,7 +124,7 @@ func offer(challenges []challenge, scheme string) (challenge, bool) {
 	return challenge{}, false
 }
 
-// TokenRealm is the address of the token server that an answer names; "" where it names none.
+// TokenRealm returns the URL of the token server in a response's header, or "" if it has none.
 func TokenRealm(h http.Header) string {
 	bearer, _ := offer(parseChallenges(h.Values("Www-Authenticate")), "bearer")
 	return bearer.params["realm"]

@@ -20,14 +20,14 @@ type Chart struct {
 	File          string // the name under which it is downloaded
 	Digest        string // sha256:… of the file; "" where unknown
 	Size          int64  // of the file; 0 where unknown
-	Exists        bool   // false in what comes with an error
+	Exists        bool   // false if an error is returned, too
 }
 
-// maxChartFile is how much of a chart's file is read to learn its size or digest.
+// maxChartFile is how many bytes of a chart's file are read to compute its size or digest.
 const maxChartFile = 256 << 20
 
-// Chart asks for a chart's digest and size. The tenant is "" at depth 0. The size costs a HEAD of the file, and where
-// that is not answered (ChartMuseum 0.13) a GET.
+// Chart looks up the digest and size of a chart. The tenant is "" at depth 0. The size needs a HEAD
+// of the file, or a GET if HEAD is not supported (ChartMuseum 0.13).
 func (c *Client) Chart(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
 	found, err := c.chartInfo(ctx, tenant, name, version, as)
 	if errors.Is(err, ErrNotFound) {
@@ -40,8 +40,9 @@ func (c *Client) Chart(ctx context.Context, tenant, name, version string, as As)
 	return found, nil
 }
 
-// unlisted is a chart of which only the file is there: ChartMuseum 0.13 does not list what came in a part that
-// --chart-post-form-field-name names, until something else makes it look again.
+// unlisted looks up a chart by its file, because it is not in the index. ChartMuseum 0.13 does not
+// list an upload in the form field of --chart-post-form-field-name until it reads its storage
+// again.
 func (c *Client) unlisted(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
 	file, err := c.chartFile(ctx, tenant, chartFileName(name, version), as, false)
 	if err != nil {
@@ -52,7 +53,8 @@ func (c *Client) unlisted(ctx context.Context, tenant, name, version string, as 
 	}, nil
 }
 
-// measure adds what the file tells. Without an answer the size stays unknown, which is no error: the rest is known.
+// measure adds the size of the file, and its digest if that is unknown. If the file cannot be read,
+// the size stays unknown.
 func (c *Client) measure(ctx context.Context, tenant string, chart *Chart, as As) {
 	file, err := c.chartFile(ctx, tenant, chart.File, as, true)
 	if err != nil {
@@ -64,8 +66,8 @@ func (c *Client) measure(ctx context.Context, tenant string, chart *Chart, as As
 	}
 }
 
-// chartInfo reads what the API knows of a chart. ChartMuseum looks versions up as constraints: an answer about another
-// version than the one asked for means that this one is not there.
+// chartInfo looks up a chart with ChartMuseum's API. ChartMuseum treats the version as a
+// constraint, so an answer with another version means that this one does not exist.
 func (c *Client) chartInfo(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
 	path, err := chartPath("/api", tenant, "charts", name, version)
 	if err != nil {
@@ -84,10 +86,10 @@ func (c *Client) chartInfo(ctx context.Context, tenant, name, version string, as
 		Name, Version, Digest string
 	}
 	if err := json.Unmarshal(body, &parsed); err != nil || parsed.Name == "" || parsed.Version == "" {
-		return Chart{}, fmt.Errorf("asking for chart %s %s: %w", name, version, errMalformed)
+		return Chart{}, fmt.Errorf("looking up chart %s %s: %w", name, version, errMalformed)
 	}
 	if parsed.Name != name || parsed.Version != version {
-		return Chart{}, fmt.Errorf("asking for chart %s %s: %w", name, version, ErrNotFound)
+		return Chart{}, fmt.Errorf("looking up chart %s %s: %w", name, version, ErrNotFound)
 	}
 	return Chart{
 		Name: name, Version: version, File: chartFileName(name, version), Digest: chartDigest(parsed.Digest), Exists: true,
@@ -96,7 +98,8 @@ func (c *Client) chartInfo(ctx context.Context, tenant, name, version string, as
 
 func chartFileName(name, version string) string { return name + "-" + version + ".tgz" }
 
-// chartDigest puts ChartMuseum's bare hex into the form of all other digests; "" if it is none.
+// chartDigest returns the digest for the hexadecimal form that ChartMuseum uses, or "" if that is
+// invalid.
 func chartDigest(hexadecimal string) string {
 	d := digest.Digest("sha256:" + strings.TrimPrefix(strings.ToLower(hexadecimal), "sha256:"))
 	if d.Validate() != nil {
@@ -105,13 +108,14 @@ func chartDigest(hexadecimal string) string {
 	return d.String()
 }
 
-// chartContent is what a chart's file tells of itself; empty fields are not known.
+// chartContent is the digest and size of a chart's file. An empty field is unknown.
 type chartContent struct {
 	digest string
 	size   int64
 }
 
-// chartFile asks for a chart's file: by HEAD if its size is enough and the upstream can tell it, else it reads it.
+// chartFile looks up a chart's file. With sizeOnly it sends a HEAD if the upstream supports that,
+// else it reads the file.
 func (c *Client) chartFile(ctx context.Context, tenant, file string, as As, sizeOnly bool) (chartContent, error) {
 	path, err := chartPath("", tenant, "charts", file)
 	if err != nil {
@@ -130,12 +134,12 @@ func (c *Client) chartFile(ctx context.Context, tenant, file string, as As, size
 	}
 	defer resp.Body.Close()
 	if tried {
-		c.noHead.Store(true) // it is there, and HEAD did not tell its size
+		c.noHead.Store(true) // the file exists, and HEAD returned no size
 	}
 	return readChart(resp)
 }
 
-// chartHead is a file's size; 0 where the upstream answers HEAD without one.
+// chartHead returns the size of a file, or 0 if the upstream answers HEAD without one.
 func (c *Client) chartHead(ctx context.Context, path, tenant string, as As) (int64, error) {
 	resp, err := c.askChart(ctx, http.MethodHead, path, tenant, as)
 	if err != nil {
@@ -164,7 +168,8 @@ func readChart(resp *http.Response) (chartContent, error) {
 	return chartContent{digest: "sha256:" + hex.EncodeToString(hash.Sum(nil)), size: n}, nil
 }
 
-// ChartIndex is a tenant's index.yaml, unpacked. The caller bounds what it reads of it, and closes it.
+// ChartIndex returns the index.yaml of a tenant, decompressed. The caller bounds how much it reads,
+// and closes it.
 func (c *Client) ChartIndex(ctx context.Context, tenant string, as As) (io.ReadCloser, error) {
 	path, err := chartPath("", tenant, "index.yaml")
 	if err != nil {
@@ -196,21 +201,21 @@ func (c *Client) askChart(ctx context.Context, method, path, tenant string, as A
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, fmt.Errorf("asking for %s: %w", path, refusal(resp, saysChartMuseum))
+	return nil, fmt.Errorf("looking up %s: %w", path, refusal(resp, saysChartMuseum))
 }
 
-// chartPath is before[/tenant]/segments, or ErrName where a name would lead elsewhere.
+// chartPath returns before[/tenant]/segments, or ErrName if a name would change the path.
 func chartPath(before, tenant string, segments ...string) (string, error) {
 	path := before
 	if tenant = strings.Trim(tenant, "/"); tenant != "" {
 		if !validRepository(tenant) {
-			return "", fmt.Errorf("asking for a chart: %w", ErrName)
+			return "", fmt.Errorf("looking up a chart: %w", ErrName)
 		}
 		path += "/" + tenant
 	}
 	for _, segment := range segments {
 		if !validSegment(segment) {
-			return "", fmt.Errorf("asking for a chart: %w", ErrName)
+			return "", fmt.Errorf("looking up a chart: %w", ErrName)
 		}
 		path += "/" + segment
 	}

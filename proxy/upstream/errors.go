@@ -13,38 +13,41 @@ import (
 )
 
 var (
-	// ErrNotFound says that what was asked for is not there, and that the upstream said so in its own protocol. A 404
-	// of which that is not plausible (a gateway's HTML page, an empty body, a route that does not exist) is a plain
-	// *StatusError: it does not say.
+	// ErrNotFound means that the upstream said in its own protocol that the requested item does
+	// not exist. Another 404 (a gateway's HTML page, an empty body, a route that does not
+	// exist) is a plain *StatusError, after which the state is unknown.
 	ErrNotFound = errors.New("not found")
-	// ErrUnauthorized is a 401: the credentials were wrong, missing or, if InsufficientScope, too narrow.
+	// ErrUnauthorized is a 401: the credentials were wrong, missing or, if InsufficientScope,
+	// too narrow.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrForbidden is a 403, or a 404 that says "denied".
+	// ErrForbidden is a 403, or a 404 with the error code DENIED or UNAUTHORIZED.
 	ErrForbidden = errors.New("forbidden")
-	// ErrTooLarge is an answer longer than this package reads.
+	// ErrTooLarge is an answer beyond this package's limits.
 	ErrTooLarge = errors.New("answer too large")
-	// ErrNoCatalog is a registry that does not list its repositories, or not to bellbuoy.
+	// ErrNoCatalog means that the registry does not list its repositories, or does not allow
+	// bellbuoy to list them.
 	ErrNoCatalog = errors.New("the upstream lists no repositories")
-	// ErrPaging is a list whose pages lead in a circle or do not end.
+	// ErrPaging is a list whose pages repeat or do not end.
 	ErrPaging = errors.New("paging does not end")
-	// ErrName is a repository, reference or chart that cannot be asked for: its name would change the request's path.
-	ErrName = errors.New("not a name that can be asked for")
-	// ErrNoDigest is an answer that names no digest and from which none can be computed.
+	// ErrName is an invalid name of a repository, reference or chart: it would change the path
+	// of the request.
+	ErrName = errors.New("invalid name")
+	// ErrNoDigest is an answer without a digest, from which none can be computed.
 	ErrNoDigest = errors.New("no digest in the answer")
 
-	errMalformed = errors.New("the answer cannot be understood")
+	errMalformed = errors.New("malformed answer")
 )
 
-// StatusError is an answer that is not the one hoped for. errors.Is finds ErrNotFound, ErrUnauthorized and
-// ErrForbidden in it.
+// StatusError is an answer with an unexpected status. errors.Is matches it with ErrNotFound,
+// ErrUnauthorized and ErrForbidden.
 type StatusError struct {
 	Status            int
 	Code              string        // the first error code of an OCI body, "" if there is none
-	RetryAfter        time.Duration // at most an hour; zero if the answer named none
-	InsufficientScope bool          // of a 401: somebody is logged in, but may not do this
+	RetryAfter        time.Duration // at most an hour; zero if the answer has none
+	InsufficientScope bool          // of a 401: the login is valid, but lacks the permission
 
-	gone bool // a 404 that can be believed
-	html bool // the answer of a web server, not of a registry
+	gone bool // a 404 in the upstream's own protocol
+	html bool // the body is HTML, which no registry sends
 }
 
 func (e *StatusError) Error() string {
@@ -53,12 +56,12 @@ func (e *StatusError) Error() string {
 		text += " (" + e.Code + ")"
 	}
 	if e.Status == http.StatusNotFound && !e.gone {
-		text += ", not in the upstream's own words"
+		text += ", but not in the form of a registry or ChartMuseum"
 	}
 	return "the upstream answered " + text
 }
 
-// Is makes the sentinels of this package findable.
+// Is implements the interface of errors.Is for the sentinels of this package.
 func (e *StatusError) Is(target error) bool {
 	switch target {
 	case ErrNotFound:
@@ -71,20 +74,22 @@ func (e *StatusError) Is(target error) bool {
 	return false
 }
 
-// RealmError is a token server that is neither the upstream's own host nor one of Options.Realms: it was not asked.
+// RealmError names a token server that is neither at the upstream's own host nor in Options.Realms.
+// No request was sent to it.
 type RealmError struct {
 	Realm string // without query and user
 }
 
 func (e *RealmError) Error() string {
-	return fmt.Sprintf("the upstream sends to the token server %q, which is not the upstream's own host; "+
-		"if it may see bellbuoy's credentials, name it in credentials.realms", e.Realm)
+	return fmt.Sprintf("the upstream names the token server %q, which is not at the upstream's own host; "+
+		"if it may get bellbuoy's credentials, add it to credentials.realms", e.Realm)
 }
 
-// dialect reads the body of a 404 (nil for a HEAD) and says whether it is the upstream's own word for "not there".
+// dialect reads the body of an error, nil for a HEAD. It returns the error code, and whether the
+// upstream says in its own protocol that the item does not exist.
 type dialect func(resp *http.Response, body []byte) (code string, gone bool)
 
-// refusal turns an answer into an error. It reads the body but does not close it.
+// refusal returns the error for a response. It reads the body but does not close it.
 func refusal(resp *http.Response, says dialect) error {
 	e := &StatusError{
 		Status:     resp.StatusCode,
@@ -104,9 +109,9 @@ func refusal(resp *http.Response, says dialect) error {
 	return e
 }
 
-// saysOCI believes a body with an error code of the distribution specification. A HEAD has no body: there the header
-// that registries put on all their answers counts. What has neither may still be believed by [Client.Stands], which
-// asks further.
+// saysOCI is the dialect of registries: an error code of the distribution specification. A HEAD has
+// no body, so the header that registries add to every answer counts instead. For an answer with
+// neither, [Client.Stands] makes further requests.
 func saysOCI(resp *http.Response, body []byte) (string, bool) {
 	var parsed struct {
 		Errors []struct {
@@ -120,7 +125,8 @@ func saysOCI(resp *http.Response, body []byte) (string, bool) {
 	return "", resp.Request != nil && resp.Request.Method == http.MethodHead && speaksRegistry(resp.Header)
 }
 
-// saysChartMuseum believes {"error": "…"}, but not that of a route that does not exist (the API may be turned off).
+// saysChartMuseum is the dialect of ChartMuseum: {"error": "…"}. It excludes the error of a route
+// that does not exist, because the API may be turned off.
 func saysChartMuseum(_ *http.Response, body []byte) (string, bool) {
 	var parsed struct {
 		Error string `json:"error"`
@@ -135,15 +141,16 @@ func speaksRegistry(h http.Header) bool {
 	return strings.HasPrefix(strings.ToLower(h.Get("Docker-Distribution-Api-Version")), "registry/")
 }
 
-// meansMissing knows the specification's MANIFEST_UNKNOWN, NAME_UNKNOWN and BLOB_UNKNOWN, Harbor's NOT_FOUND and
-// Quay's TAG_EXPIRED.
+// meansMissing reports whether an error code means that an item does not exist: MANIFEST_UNKNOWN,
+// NAME_UNKNOWN and BLOB_UNKNOWN of the specification, Harbor's NOT_FOUND and Quay's TAG_EXPIRED.
 func meansMissing(code string) bool {
 	return strings.HasSuffix(code, "_UNKNOWN") || strings.HasSuffix(code, "NOT_FOUND") || code == "TAG_EXPIRED"
 }
 
 func denies(code string) bool { return code == "DENIED" || code == "UNAUTHORIZED" }
 
-// cleanCode keeps an error code only if it looks like one: it ends up in messages.
+// cleanCode returns code if it has the form of an error code, else "". The code is used in
+// messages.
 func cleanCode(code string) string {
 	if len(code) > 64 {
 		return ""
@@ -158,7 +165,7 @@ func cleanCode(code string) string {
 
 const maxRetryAfter = time.Hour
 
-// retryAfter reads seconds or a date.
+// retryAfter parses a Retry-After header: seconds or a date.
 func retryAfter(value string) time.Duration {
 	var d time.Duration
 	if seconds, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
@@ -169,7 +176,7 @@ func retryAfter(value string) time.Duration {
 	return min(max(d, 0), maxRetryAfter)
 }
 
-// mediaType is a Content-Type without its parameters, in lower case.
+// mediaType returns the Content-Type without its parameters, in lower case.
 func mediaType(h http.Header) string {
 	parsed, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil && parsed == "" {

@@ -15,8 +15,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// network is a world of hosts in this process. It checks what must hold of every request: that no credentials go to a
-// host that is not in mayKnow, that none are in a URL, and that no body or upload session is sent where it must not.
+// network is a set of hosts in this process. It checks every request: credentials go only to the
+// hosts in mayKnow and are never in a URL, and no request has a body or opens an upload session
+// unless it may.
 type network struct {
 	t       *testing.T
 	hosts   map[string]http.Handler
@@ -106,7 +107,7 @@ type registry struct {
 	order     []string                     // repositories
 	pageSize  int
 	bare      bool                                          // no Docker-Content-Digest, no API version header
-	before    func(http.ResponseWriter, *http.Request) bool // true: it has answered
+	before    func(http.ResponseWriter, *http.Request) bool // returns true if it answered
 }
 
 func newRegistry() *registry {

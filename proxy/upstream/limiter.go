@@ -8,8 +8,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limiter limits how many look-ups each client may cause. It remembers a bounded number of clients, the most recent
-// ones; who has been forgotten begins anew. It is safe for concurrent use.
+// Limiter limits how many look-ups each client may cause. It keeps a bounded number of clients, the
+// most recent ones. A client that was dropped starts with a full burst. It is safe for concurrent
+// use.
 type Limiter struct {
 	every rate.Limit
 	burst int
@@ -18,8 +19,8 @@ type Limiter struct {
 	clients *lru.Cache[string, *rate.Limiter]
 }
 
-// NewLimiter allows each client burst look-ups at once and perSecond in the long run, and remembers maxClients (at
-// least one).
+// NewLimiter returns a Limiter that allows each client burst look-ups at once and perSecond in the
+// long run. It keeps maxClients, at least one.
 func NewLimiter(perSecond rate.Limit, burst, maxClients int) *Limiter {
 	clients, err := lru.New[string, *rate.Limiter](max(maxClients, 1))
 	if err != nil {
@@ -31,12 +32,14 @@ func NewLimiter(perSecond rate.Limit, burst, maxClients int) *Limiter {
 // Allow reports whether client may cause one more look-up now, and counts it.
 func (l *Limiter) Allow(client string) bool { return l.of(client).Allow() }
 
-// AllowN reports whether client may cause n more look-ups now, and counts them; more than the burst count as the burst.
+// AllowN reports whether client may cause n more look-ups now, and counts them; more than the burst
+// count as the burst.
 func (l *Limiter) AllowN(client string, n int) bool {
 	return l.of(client).AllowN(time.Now(), min(n, l.burst))
 }
 
-// Spent reports whether client may cause no look-up now, and counts nothing: then there is nothing to prepare for one.
+// Spent reports whether client may cause no look-up now. It counts nothing. It lets the caller skip
+// the preparation of a look-up.
 func (l *Limiter) Spent(client string) bool { return l.of(client).Tokens() < 1 }
 
 func (l *Limiter) of(client string) *rate.Limiter {

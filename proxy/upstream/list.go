@@ -12,16 +12,17 @@ import (
 )
 
 const (
-	pageSize      = "100" // what every registry grants
+	pageSize      = "100" // supported by every registry
 	maxPages      = 100_000
 	maxEmptyPages = 100
 )
 
-// pace asks on behalf of a list: it may wait before and ask again after a refusal. Nil asks once, at once.
+// pace runs the requests of a list. It may wait before a request and repeat it after an error. Nil
+// runs each once, at once.
 type pace func(ctx context.Context, ask func(context.Context) error) error
 
-// Tags reads the tags of a repository with bellbuoy's own credentials, page by page. An error of yield ends it and is
-// returned. Names that are no tags are left out.
+// Tags reads the tags of a repository with bellbuoy's own credentials, page by page. If yield
+// returns an error, Tags returns it. Names that are no valid tags are left out.
 func (c *Client) Tags(ctx context.Context, repository string, yield func([]string) error) error {
 	return c.tags(ctx, repository, nil, yield)
 }
@@ -40,12 +41,13 @@ func (c *Client) tags(ctx context.Context, repository string, pace pace, yield f
 	return nil
 }
 
-// Catalog reads the names of all repositories that bellbuoy's own credentials may see, page by page.
+// Catalog reads the names of all repositories that bellbuoy's own credentials may see, page by
+// page.
 func (c *Client) Catalog(ctx context.Context, yield func([]string) error) error {
 	return c.catalog(ctx, "", nil, yield)
 }
 
-// catalog begins after last, where the registry can do that.
+// catalog starts after last, if the registry supports that.
 func (c *Client) catalog(ctx context.Context, last string, pace pace, yield func([]string) error) error {
 	l := list{client: c, path: "/v2/_catalog", scope: "registry:catalog:*", key: "repositories", pace: pace, valid: validRepository}
 	if err := l.read(ctx, pageQuery(last), yield); err != nil {
@@ -69,8 +71,8 @@ type page struct {
 	more  bool
 }
 
-// read follows the pages until one has no Link. Of a Link only the query is used, so that it cannot lead elsewhere;
-// one that was followed before ends the list with ErrPaging.
+// read follows the pages until one has no Link. It uses only the query of a Link, so that a Link
+// cannot lead to another path. A Link that was followed before ends the list with ErrPaging.
 func (l list) read(ctx context.Context, query string, yield func([]string) error) error {
 	seen, seed := map[uint64]bool{}, maphash.MakeSeed()
 	empty := 0
@@ -101,7 +103,7 @@ func (l list) read(ctx context.Context, query string, yield func([]string) error
 	}
 }
 
-// refusesSize is a registry that grants fewer names a page than asked for.
+// refusesSize reports whether a registry refuses the requested size of a page.
 func refusesSize(err error) bool {
 	var status *StatusError
 	return errors.As(err, &status) && status.Status == http.StatusBadRequest
@@ -163,7 +165,7 @@ func (l list) parse(body []byte) (page, error) {
 
 const maxLink = 16 << 10
 
-// nextQuery is the query of the page that a Link header (RFC 8288) calls rel="next".
+// nextQuery returns the query of the Link header (RFC 8288) with rel="next".
 func nextQuery(headers []string) (string, bool) {
 	for _, header := range headers {
 		if len(header) > maxLink {
@@ -191,7 +193,7 @@ func isNext(rel string) bool {
 	return false
 }
 
-// cutLink reads one `<target>; rel="…"` and returns what follows its comma.
+// cutLink parses one `<target>; rel="…"` and returns the text after its comma as rest.
 func cutLink(s string) (target, rel, rest string) {
 	_, s, ok := strings.Cut(s, "<")
 	if !ok {

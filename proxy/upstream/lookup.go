@@ -11,27 +11,29 @@ type Deleted struct {
 	Digest, MediaType string
 	Size              int64  // of the manifest itself; 0 where unknown
 	Body              []byte // only if it was asked for and could be read
-	// Tags are the known tags that go with the digest: those confirmed just now, and those that could not be asked
-	// about in time. In the order in which they were given.
+	// Tags are the known tags that are deleted with the digest: those that were confirmed now,
+	// and those that could not be checked in time. They are in the order of the argument.
 	Tags []string
 	// Unchecked are those of Tags that were not confirmed.
 	Unchecked []string
-	// Moved are known tags that stand on something else by now, or are gone.
+	// Moved are known tags that now stand on another digest or do not exist.
 	Moved []string
-	// TagsComplete: reference is a digest, and every known tag was asked about and answered.
+	// TagsComplete: reference is a digest, and every known tag was checked.
 	TagsComplete bool
 }
 
 const parallelHeads = 8
 
-// BeforeDelete looks at what the delete of reference would remove: what it stands on and, where reference is a
-// digest, which of the tags known for it are still on it. It asks as the client does, and with bellbuoy's own
-// credentials only after the client was answered 2xx, 403, or 401 with insufficient_scope: nobody learns through
-// bellbuoy what he may not. The caller uses what was found only if the client's delete then succeeds.
+// BeforeDelete looks up what the delete of reference would remove: its digest and, where reference
+// is a digest, which of its known tags still stand on it. It sends the client's credentials. It
+// sends bellbuoy's own only after the client's got a 403 or a 401 with insufficient_scope. The
+// caller must use the result only if the client's delete then succeeds, so that no client learns
+// what it may not see.
 //
-// It sends HEADs, and one GET only if needBody is set (the size is not known) or no HEAD names a digest. All of it
-// ends with ctx, for which the caller sets a deadline; tags not answered by then are Unchecked, and no error. As long as
-// the first question is unanswered there is nothing to return but the error.
+// It sends HEADs, and a GET only if needBody is set (the size is not known) or a HEAD returns no
+// digest. All requests end with ctx, for which the caller sets a deadline. A tag without an answer
+// by then is Unchecked, which is no error. If the first request has no answer, BeforeDelete returns
+// the error.
 func (c *Client) BeforeDelete(ctx context.Context, repository, reference string, knownTags []string, needBody bool, as As) (Deleted, error) {
 	found, as, err := lookedUp(c, as, func(as As) (Manifest, error) {
 		return c.headOrGet(ctx, repository, reference, as)
@@ -54,7 +56,7 @@ func (c *Client) BeforeDelete(ctx context.Context, repository, reference string,
 	return d, nil
 }
 
-// readBody adds the manifest. A failure leaves it out: a delete must not wait for it.
+// readBody adds the manifest. If it cannot be read, the manifest is left out.
 func (d *Deleted) readBody(ctx context.Context, c *Client, repository, reference string, as As) {
 	read, err := c.Manifest(ctx, repository, reference, as)
 	if err != nil {
@@ -63,7 +65,7 @@ func (d *Deleted) readBody(ctx context.Context, c *Client, repository, reference
 	d.Body, d.Size = read.Body, read.Size
 }
 
-// BeforeChartDelete looks at the chart that a delete would remove, as BeforeDelete does.
+// BeforeChartDelete looks up the chart that a delete would remove, as BeforeDelete does.
 func (c *Client) BeforeChartDelete(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
 	found, as, err := lookedUp(c, as, func(as As) (Chart, error) {
 		return c.chartInfo(ctx, tenant, name, version, as)
@@ -75,8 +77,8 @@ func (c *Client) BeforeChartDelete(ctx context.Context, tenant, name, version st
 	return found, nil
 }
 
-// lookedUp asks as the client and, where the client may not look but is somebody to the upstream, as bellbuoy itself.
-// It returns whose credentials were good.
+// lookedUp runs ask with the client's credentials. If the upstream accepts them but denies the
+// look-up, it runs ask with bellbuoy's own. It returns the credentials that were used last.
 func lookedUp[T any](c *Client, as As, ask func(As) (T, error)) (T, As, error) {
 	found, err := ask(as)
 	if err == nil || as.Own || !c.HasCredentials() || !mayAskOurselves(err) {
@@ -99,7 +101,7 @@ const (
 	tagMoved
 )
 
-// checkTags asks what each tag stands on, a few at a time, until ctx ends.
+// checkTags looks up the digest of each tag, a few at a time, until ctx ends.
 func (c *Client) checkTags(ctx context.Context, repository string, tags []string, digest string, as As) []tagCheck {
 	checks := make([]tagCheck, len(tags))
 	next := make(chan int)
@@ -124,7 +126,8 @@ feed:
 	return checks
 }
 
-// checkTag believes any 404 but a page of HTML: the upstream has just answered for the digest.
+// checkTag accepts any 404 except a page of HTML, because the upstream has just answered for the
+// digest.
 func (c *Client) checkTag(ctx context.Context, repository, tag, digest string, as As) tagCheck {
 	found, err := c.Head(ctx, repository, tag, as)
 	switch {

@@ -76,7 +76,7 @@ func TestWhoMayLookBeforeADelete(t *testing.T) {
 		n, r := newNetwork(t), newRegistry()
 		n.hosts["registry.test:5000"] = r
 		d := r.put("team/app", "v1", index)
-		var ours atomic.Bool // it asks several things at once
+		var ours atomic.Bool // requests are concurrent
 		r.before = func(w http.ResponseWriter, req *http.Request) bool {
 			switch req.Header.Get("Authorization") {
 			case own:
@@ -149,7 +149,7 @@ func TestTagsAreCheckedSideBySideAsTimeAllows(t *testing.T) {
 	})
 }
 
-// highest raises a mark that several goroutines raise at once.
+// highest raises mark to n if n is larger. It is safe for concurrent use.
 func highest(mark *atomic.Int32, to int32) {
 	for at := mark.Load(); at < to && !mark.CompareAndSwap(at, to); at = mark.Load() {
 	}

@@ -2,7 +2,7 @@ package upstream
 
 import (
 	"context"
-	_ "crypto/sha256" // digests name these
+	_ "crypto/sha256" // algorithms of digests
 	_ "crypto/sha512"
 	"errors"
 	"fmt"
@@ -14,7 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// acceptManifest names every kind of manifest: what is not named may be answered with 404, or turned into another.
+// acceptManifest lists every media type of manifests. A registry may answer 404 for an unlisted
+// one, or convert it.
 const acceptManifest = "application/vnd.oci.image.index.v1+json, " +
 	"application/vnd.docker.distribution.manifest.list.v2+json, " +
 	"application/vnd.oci.image.manifest.v1+json, " +
@@ -22,18 +23,19 @@ const acceptManifest = "application/vnd.oci.image.index.v1+json, " +
 	"application/vnd.oci.artifact.manifest.v1+json, " +
 	"application/vnd.docker.distribution.manifest.v1+prettyjws, */*"
 
-// Manifest is what a repository holds under a tag or digest.
+// Manifest is the manifest of a tag or digest in a repository.
 type Manifest struct {
-	// Digest is the upstream's own, else that of the body. "" where there is neither.
+	// Digest is the one in the upstream's header, else that of the body. "" if there is
+	// neither.
 	Digest    string
 	MediaType string
-	Size      int64  // of the manifest itself; 0 where the answer did not say
+	Size      int64  // of the manifest itself; 0 if the answer has none
 	Body      []byte // GET only
-	// Mismatch: the digest that the upstream named is not the body's. (Schema 1, or a lie.)
+	// Mismatch: the digest in the upstream's header is not that of the body.
 	Mismatch bool
 }
 
-// Head asks what reference, a tag or a digest, stands on.
+// Head looks up the digest, media type and size of reference, a tag or a digest.
 func (c *Client) Head(ctx context.Context, repository, reference string, as As) (Manifest, error) {
 	resp, err := c.askManifest(ctx, http.MethodHead, repository, reference, as)
 	if err != nil {
@@ -47,7 +49,8 @@ func (c *Client) Head(ctx context.Context, repository, reference string, as As) 
 	return found, nil
 }
 
-// Manifest reads a manifest of at most 4 MiB. Of a longer one it returns ErrTooLarge and all but the body.
+// Manifest reads a manifest of at most 4 MiB. For a longer one it returns ErrTooLarge and
+// everything but the body.
 func (c *Client) Manifest(ctx context.Context, repository, reference string, as As) (Manifest, error) {
 	resp, err := c.askManifest(ctx, http.MethodGet, repository, reference, as)
 	if err != nil {
@@ -82,12 +85,13 @@ func (c *Client) askManifest(ctx context.Context, method, repository, reference 
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, fmt.Errorf("asking for %s of %s: %w", reference, repository, refusal(resp, saysOCI))
+	return nil, fmt.Errorf("looking up %s of %s: %w", reference, repository, refusal(resp, saysOCI))
 }
 
 func pullScope(repository string) string { return "repository:" + repository + ":pull" }
 
-// described is what an answer's header says. A digest that was asked for by its name needs no header.
+// described returns the manifest that the header of a response describes. If the header has no
+// digest and the reference is one, that is the digest.
 func described(resp *http.Response, reference string) Manifest {
 	m := Manifest{MediaType: mediaType(resp.Header)}
 	for _, candidate := range []string{resp.Header.Get("Docker-Content-Digest"), reference} {
@@ -99,19 +103,20 @@ func described(resp *http.Response, reference string) Manifest {
 	return m
 }
 
-// identify computes the digest of the body and compares it with the one that the upstream named.
+// identify computes the digest of the body and compares it with that of the upstream's header.
 func (m *Manifest) identify() {
 	signed := strings.HasPrefix(m.MediaType, "application/vnd.docker.distribution.manifest.v1+")
 	switch {
 	case m.Digest != "":
 		named := digest.Digest(m.Digest)
 		m.Mismatch = !signed && named.Algorithm().FromBytes(m.Body) != named
-	case !signed: // a signed schema 1 manifest is named by its payload, not by its bytes
+	case !signed: // the digest of a signed schema 1 manifest is that of its payload, not of its bytes
 		m.Digest = digest.FromBytes(m.Body).String()
 	}
 }
 
-// headOrGet asks by HEAD, and by GET where the upstream knows no HEAD or gives it no digest.
+// headOrGet sends a HEAD, and a GET if the upstream does not support HEAD or answers it without a
+// digest.
 func (c *Client) headOrGet(ctx context.Context, repository, reference string, as As) (Manifest, error) {
 	found, err := c.Head(ctx, repository, reference, as)
 	var status *StatusError
@@ -126,10 +131,11 @@ const maxRepository = 1024
 
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
-// manifestPath refuses names that would lead to another path. Which names exist is the registry's affair.
+// manifestPath returns the path of a manifest, or ErrName for a name that would change the path. It
+// does not check the rules of the registry for names.
 func manifestPath(repository, reference string) (string, error) {
 	if !validRepository(repository) || !tagPattern.MatchString(reference) && digest.Digest(reference).Validate() != nil {
-		return "", fmt.Errorf("asking for a manifest: %w", ErrName)
+		return "", fmt.Errorf("looking up a manifest: %w", ErrName)
 	}
 	return "/v2/" + repository + "/manifests/" + reference, nil
 }
@@ -146,7 +152,7 @@ func validRepository(name string) bool {
 	return true
 }
 
-// validSegment is a path segment that stays one.
+// validSegment reports whether s is safe as one segment of a path.
 func validSegment(s string) bool {
 	if s == "" || s == "." || s == ".." {
 		return false
@@ -154,7 +160,7 @@ func validSegment(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' || r == '\\' }) < 0
 }
 
-// pageQuery is the query of a first page.
+// pageQuery returns the query of the first page.
 func pageQuery(last string) string {
 	query := url.Values{"n": {pageSize}}
 	if last != "" {

@@ -270,7 +270,7 @@ func TestNetworkErrorsAreFoundAndUnsaid(t *testing.T) {
 	}
 }
 
-// stalled is an upstream that answers the header and then nothing.
+// stalled is an upstream that sends a header and no body.
 type stalled struct{}
 
 func (stalled) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -9,19 +9,21 @@ import (
 )
 
 var (
-	// ErrLogin: the upstream does not take bellbuoy's own credentials.
+	// ErrLogin: the upstream refuses bellbuoy's own credentials.
 	ErrLogin = errors.New("the login (credentials) is refused")
-	// ErrNoLogin: the upstream asks for a login, and bellbuoy has none.
+	// ErrNoLogin: the upstream requires a login, and bellbuoy has none.
 	ErrNoLogin = errors.New("it asks for a login, and bellbuoy has none (credentials)")
-	// ErrSpeaksTLS: the URL says http, and the upstream speaks https.
+	// ErrSpeaksTLS: the URL has the scheme http, and the upstream speaks https.
 	ErrSpeaksTLS = errors.New("it speaks https, and url says http")
 )
 
-// chartPlaces are where a ChartMuseum has an index: at the root, or below tenants that there need not be, as deep as its --depth says.
+// chartPlaces are the paths at which a ChartMuseum may have an index. With --depth it has one below
+// each tenant, even if the tenant does not exist.
 var chartPlaces = []string{"/index.yaml", "/bellbuoy/index.yaml", "/bellbuoy/bellbuoy/index.yaml", "/bellbuoy/bellbuoy/bellbuoy/index.yaml"}
 
-// Reach asks the upstream a question that changes nothing, with bellbuoy's own credentials if it has any. It returns nil where the upstream
-// answers as one of its kind does, ErrLogin where it refuses the credentials, and ErrNoLogin where it asks for some and there are none.
+// Reach sends a request that changes nothing, with bellbuoy's own credentials if it has any. It
+// returns nil if the upstream answers as a registry or ChartMuseum does, ErrLogin if it refuses the
+// credentials, and ErrNoLogin if it requires some and there are none.
 func (c *Client) Reach(ctx context.Context, charts bool) error {
 	if !charts {
 		found, err := c.reach(ctx, "/v2/")
@@ -35,12 +37,12 @@ func (c *Client) Reach(ctx context.Context, charts bool) error {
 			return err
 		}
 	}
-	return nil // deeper than that, or nothing but archives: it answers
+	return nil // a deeper --depth, or no index at all: the upstream answers
 }
 
-// reach asks one place; found is false where nothing is there.
+// reach requests one path. found is false if the answer is 404.
 func (c *Client) reach(ctx context.Context, place string) (found bool, err error) {
-	as := Anonymous // the token of nobody in particular would hide that a login is asked for
+	as := Anonymous // an anonymous token would hide that a login is required
 	if c.HasCredentials() {
 		as = Own
 	}
@@ -65,7 +67,8 @@ func (c *Client) reach(ctx context.Context, place string) (found bool, err error
 	return false, refusal(resp, saysOCI)
 }
 
-// missesTLS reports whether a server says that it was spoken to in plain HTTP where it speaks TLS, as Go's, nginx and Apache do.
+// missesTLS reports whether a body is the error of a TLS server that got plain HTTP: that of Go,
+// nginx or Apache.
 func missesTLS(body io.Reader) bool {
 	said, _ := io.ReadAll(io.LimitReader(body, 4<<10))
 	text := strings.ToLower(string(said))

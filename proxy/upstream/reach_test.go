@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestReach: what is wrong with an upstream is told of a registry and of a ChartMuseum of any depth, with credentials and without.
+// TestReach checks the errors for a registry and for a ChartMuseum of any depth, with and without
+// credentials.
 func TestReach(t *testing.T) {
 	asks := func(w http.ResponseWriter, r *http.Request) bool {
 		if _, password, ok := r.BasicAuth(); ok && password == "s3cret" {

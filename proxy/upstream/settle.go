@@ -9,17 +9,18 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Standing is what a tag or a chart's version stands on, compared with a digest.
+// Standing is the state of a tag or of a chart's version, compared with a digest.
 type Standing int
 
 const (
-	// Unknown: the upstream did not say. It always comes with an error; ask again later.
+	// Unknown: the upstream gave no usable answer. It always comes with an error. Try again
+	// later.
 	Unknown Standing = iota
-	// Absent: it is not there, in the upstream's own words.
+	// Absent: the upstream said in its own protocol that it does not exist.
 	Absent
-	// Same: it stands on the digest asked about.
+	// Same: it stands on the given digest.
 	Same
-	// Other: it is there and stands on something else.
+	// Other: it exists and stands on another digest.
 	Other
 )
 
@@ -27,13 +28,13 @@ func (s Standing) String() string {
 	return [...]string{"unknown", "absent", "same", "other"}[s]
 }
 
-// Stands asks with bellbuoy's own credentials whether reference stands on a digest; a digest given as reference is
-// asked for by itself. Where digest is "" whatever is there is Other.
+// Stands looks up, with bellbuoy's own credentials, whether reference stands on digest. The
+// reference may be a digest itself. If digest is "", everything that exists is Other.
 //
-// Absent is more than a 404: a gateway that has lost its registry answers 404, too. What is believed is an error code
-// of the distribution specification, or a HEAD's 404 with a registry's header. A 404 with neither (small registries
-// send an empty one) is believed when GET /v2/ is then answered as by a registry and the question once more with 404.
-// A page of HTML is never believed.
+// A 404 alone is not Absent, because a gateway without its registry answers 404, too. It must have
+// an error code of the distribution specification or, after a HEAD, a registry's header. A 404 with
+// neither (small registries send an empty one) counts if GET /v2/ then gets the answer of a
+// registry and a second request a 404 again. A page of HTML never counts.
 func (c *Client) Stands(ctx context.Context, repository, reference, digest string) (Standing, Manifest, error) {
 	found, err := c.headOrGet(ctx, repository, reference, Own)
 	if doubtful(err) {
@@ -45,7 +46,7 @@ func (c *Client) Stands(ctx context.Context, repository, reference, digest strin
 	case err != nil:
 		return Unknown, Manifest{}, err
 	case found.Digest == "":
-		return Unknown, found, fmt.Errorf("asking for %s of %s: %w", reference, repository, ErrNoDigest)
+		return Unknown, found, fmt.Errorf("looking up %s of %s: %w", reference, repository, ErrNoDigest)
 	case found.Digest == digest:
 		return Same, found, nil
 	case digest == "" || algorithm(digest) == algorithm(found.Digest):
@@ -54,13 +55,14 @@ func (c *Client) Stands(ctx context.Context, repository, reference, digest strin
 	return c.rehash(ctx, repository, reference, digest)
 }
 
-// Present asks with bellbuoy's own credentials whether a repository holds a digest.
+// Present reports whether a repository holds a digest. It uses bellbuoy's own credentials.
 func (c *Client) Present(ctx context.Context, repository, digest string) (bool, error) {
 	standing, _, err := c.Stands(ctx, repository, digest, "")
 	return standing == Other, err
 }
 
-// rehash compares by the body where the upstream names it by another algorithm than ours.
+// rehash compares the hash of the body with wanted, for an upstream that uses another digest
+// algorithm.
 func (c *Client) rehash(ctx context.Context, repository, reference, wanted string) (Standing, Manifest, error) {
 	found, err := c.Manifest(ctx, repository, reference, Own)
 	if err != nil {
@@ -73,7 +75,7 @@ func (c *Client) rehash(ctx context.Context, repository, reference, wanted strin
 	return Other, found, nil
 }
 
-// algorithm is a digest's; "" of what is none.
+// algorithm returns the algorithm of a digest, or "" if text is not a digest.
 func algorithm(text string) string {
 	d := digest.Digest(text)
 	if d.Validate() != nil {
@@ -82,13 +84,14 @@ func algorithm(text string) string {
 	return d.Algorithm().String()
 }
 
-// doubtful is a 404 that nobody has vouched for yet.
+// doubtful reports whether an error is a 404 that may come from a gateway instead of the registry.
 func doubtful(err error) bool {
 	var status *StatusError
 	return errors.As(err, &status) && status.Status == http.StatusNotFound && !status.gone && !status.html && !denies(status.Code)
 }
 
-// corroborate asks by GET, whose 404 has a body, then whether a registry is there at all, then again.
+// corroborate repeats the look-up by GET, whose 404 has a body. If that is doubtful, too, it checks
+// that a registry answers GET /v2/, and then repeats the look-up once more.
 func (c *Client) corroborate(ctx context.Context, repository, reference string) (Manifest, error) {
 	found, err := c.Manifest(ctx, repository, reference, Own)
 	if !doubtful(err) {
@@ -99,12 +102,13 @@ func (c *Client) corroborate(ctx context.Context, repository, reference string) 
 	}
 	found, err = c.Manifest(ctx, repository, reference, Own)
 	if doubtful(err) {
-		return Manifest{}, fmt.Errorf("asking for %s of %s: %w", reference, repository, ErrNotFound)
+		return Manifest{}, fmt.Errorf("looking up %s of %s: %w", reference, repository, ErrNotFound)
 	}
 	return found, err
 }
 
-// registryAnswers is nil if GET /v2/ is answered as a registry would: a 2xx or a challenge, and no page of HTML.
+// registryAnswers returns nil if GET /v2/ gets the answer of a registry: a 2xx or a challenge, and
+// no page of HTML.
 func (c *Client) registryAnswers(ctx context.Context) error {
 	resp, err := c.ask(ctx, question{method: http.MethodGet, target: c.at("/v2/", ""), as: Own})
 	if err != nil {
@@ -118,11 +122,12 @@ func (c *Client) registryAnswers(ctx context.Context) error {
 	return refusal(resp, saysOCI)
 }
 
-// ChartStands asks with bellbuoy's own credentials whether a chart's version is there and has a digest. Where digest
-// is "" whatever is there is Other.
+// ChartStands looks up, with bellbuoy's own credentials, whether a chart's version exists and has
+// the given digest. If digest is "", everything that exists is Other.
 //
-// ChartMuseum's index may be old (--cache-interval), and it says "not found" of a file whenever its storage fails. So
-// the file decides what is there, and only both together that nothing is.
+// ChartMuseum's index may be out of date (--cache-interval), and ChartMuseum answers "not found"
+// for a file whenever its storage fails. So the file decides whether a version exists, and a
+// version is Absent only if both the index and the file say so.
 func (c *Client) ChartStands(ctx context.Context, tenant, name, version, digest string) (Standing, error) {
 	indexed, indexErr := c.chartInfo(ctx, tenant, name, version, Own)
 	if indexErr != nil && !errors.Is(indexErr, ErrNotFound) {
@@ -134,7 +139,7 @@ func (c *Client) ChartStands(ctx context.Context, tenant, name, version, digest 
 	case errors.Is(err, ErrNotFound) && indexErr != nil:
 		return Absent, nil
 	case errors.Is(err, ErrNotFound):
-		return Unknown, fmt.Errorf("asking for chart %s %s: it is in the index, but its file was not found", name, version)
+		return Unknown, fmt.Errorf("looking up chart %s %s: it is in the index, but its file was not found", name, version)
 	case err != nil:
 		return Unknown, err
 	case sure && file.digest == "" || digest != "" && file.digest == digest:

@@ -37,7 +37,7 @@ func TestStands(t *testing.T) {
 	}
 }
 
-// gateway answers 404 in some way for manifests, and something else for /v2/.
+// gateway answers 404 for manifests, and has another answer for /v2/.
 func gateway(missing, root http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/v2/" {
@@ -86,7 +86,7 @@ func TestWhichNotFoundIsBelieved(t *testing.T) {
 	}
 }
 
-// A gateway that comes back between two questions must not have its last 404 believed.
+// The registry comes back between two requests. The 404 of the gateway before that must not count.
 func TestGatewayThatRecovers(t *testing.T) {
 	n, r := newNetwork(t), newRegistry()
 	d := r.put("team/app", "v1", index)
@@ -118,7 +118,8 @@ func TestStandsWithoutHead(t *testing.T) {
 	}
 }
 
-// museum is a small ChartMuseum 0.13: no HEAD of files, files sent in chunks, an index that may be old.
+// museum is a small ChartMuseum 0.13: no HEAD of files, files sent in chunks, an index that may be
+// out of date.
 type museum struct {
 	prefix  string            // of all paths, with the tenant
 	index   map[string]string // name/version: digest

@@ -24,20 +24,20 @@ const (
 	maxExpiry      = time.Hour
 )
 
-// credentials are bellbuoy's own, with the tokens that they were exchanged for. A token is kept under the scope that
-// the question will need, so that the next one of its kind need not be refused first.
+// credentials are bellbuoy's own, with the tokens that were fetched with them. A token is cached
+// under the scope of its look-up, so that the next look-up with that scope avoids a 401.
 type credentials struct {
 	base               *url.URL
 	host               string   // sent as Host to the upstream's own token server
-	external           *url.URL // how users name the upstream; nil: not known
+	external           *url.URL // the URL by which users name the upstream; nil: unknown
 	root               string   // the path of the upstream's URL
-	paths              []string // that it is not put before
+	paths              []string // to which root is not added
 	username, password string
 	realms             []realm
 	transport          http.RoundTripper // to the upstream's own host
 	realmTransport     http.RoundTripper // to any other
 	userAgent          string
-	basic              atomic.Bool // the upstream takes Basic
+	basic              atomic.Bool // the upstream accepts Basic
 	tokens             *lru.Cache[string, token]
 }
 
@@ -67,7 +67,8 @@ func newCredentials(o Options, of *Client) *credentials {
 	return c
 }
 
-// remembered is the Authorization that a question of this scope will probably need; "" if that is not known.
+// remembered returns the Authorization that the last look-up with this scope used, or "" if there
+// is none or it has expired.
 func (c *credentials) remembered(scope string) string {
 	if c.basic.Load() {
 		return c.basicAuth()
@@ -83,7 +84,8 @@ func (c *credentials) basicAuth() string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.username+":"+c.password))
 }
 
-// answer is the Authorization that one of the challenges asks for; "" if bellbuoy has none to give.
+// answer returns the Authorization for one of the challenges, or "" if bellbuoy has no credentials
+// for them.
 func (c *credentials) answer(ctx context.Context, challenges []challenge, scope string) (string, error) {
 	_, basic := offer(challenges, "basic")
 	basic = basic && c.username != ""
@@ -105,11 +107,12 @@ func (c *credentials) answer(ctx context.Context, challenges []challenge, scope 
 	return c.basicAuth(), nil
 }
 
-// fetch exchanges the credentials for a token: GET with Basic, and where the server knows no GET, the OAuth2 form.
+// fetch fetches a token: by GET with Basic, and by POST of the OAuth2 form if the server does not
+// support GET.
 func (c *credentials) fetch(ctx context.Context, bearer challenge) (token, error) {
 	address, err := c.base.Parse(bearer.params["realm"])
 	if err != nil || bearer.params["realm"] == "" || address.User != nil || address.Host == "" {
-		return token{}, errors.New("the upstream asks for a token and names no usable realm")
+		return token{}, errors.New("the upstream requires a token but its challenge has no usable realm")
 	}
 	host := address.Host
 	if own := c.inside(address); own != nil {
@@ -131,8 +134,8 @@ func (c *credentials) fetch(ctx context.Context, bearer challenge) (token, error
 	return fetched, nil
 }
 
-// inside is where the upstream itself serves an address at the name that users know it by; nil for any other address. From
-// here that name leads to bellbuoy, or nowhere.
+// inside translates the address of a token server at the external URL's host into one at the
+// upstream, because the external name leads to bellbuoy. It returns nil for any other address.
 func (c *credentials) inside(address *url.URL) *url.URL {
 	if c.external == nil || !strings.EqualFold(unusualHost(address), unusualHost(c.external)) {
 		return nil
@@ -187,7 +190,7 @@ func (c *credentials) post(ctx context.Context, address *url.URL, host string, b
 	return c.exchange(req)
 }
 
-// exchange sends a request for a token. A redirect is not followed.
+// exchange sends a request for a token. It does not follow redirects.
 func (c *credentials) exchange(req *http.Request) (token, error) {
 	req.Header.Set("User-Agent", c.userAgent)
 	req.Header.Set("Accept-Encoding", "identity")
@@ -207,7 +210,7 @@ func (c *credentials) exchange(req *http.Request) (token, error) {
 	return readToken(resp)
 }
 
-var errToken = errors.New("the answer holds no token")
+var errToken = errors.New("no token in the answer")
 
 func readToken(resp *http.Response) (token, error) {
 	body, err := readAll(resp, maxTokenAnswer)
@@ -232,8 +235,8 @@ func readToken(resp *http.Response) (token, error) {
 	return token{value: value, until: time.Now().Add(lifetime(parsed.ExpiresIn))}, nil
 }
 
-// lifetime is for how long a token is used: a tenth less than it lives, and never more than an hour. Its issued_at is
-// not asked, as the two clocks may differ.
+// lifetime returns how long a token is used: nine tenths of its expires_in, at most of an hour. It
+// ignores issued_at, because the two clocks may differ.
 func lifetime(seconds float64) time.Duration {
 	d := defaultExpiry
 	if seconds >= 1 {
@@ -242,7 +245,7 @@ func lifetime(seconds float64) time.Duration {
 	return d - d/10
 }
 
-// usable refuses what cannot stand in a header.
+// usable reports whether a token is valid in a header.
 func usable(value string) bool {
 	if value == "" || len(value) > maxToken {
 		return false
@@ -278,7 +281,7 @@ func parseRealm(text string) (realm, bool) {
 	return r, bare || r.scheme == "http" || r.scheme == "https"
 }
 
-// trusts reports whether a token server may see bellbuoy's credentials.
+// trusts reports whether bellbuoy's credentials may be sent to a token server.
 func (c *credentials) trusts(address *url.URL) bool {
 	if address.Scheme != "http" && address.Scheme != "https" {
 		return false
@@ -304,8 +307,8 @@ func (r realm) covers(address *url.URL, upstreamScheme string) bool {
 		(r.path == "" || address.Path == r.path || strings.HasPrefix(address.Path, r.path+"/"))
 }
 
-// isHome reports whether an address is at the upstream's own host: the same name and port, or the same name at both
-// schemes' usual ports, and never plain where the upstream is not.
+// isHome reports whether an address is at the upstream's own host: the same name and port, or port
+// 443 where the upstream has port 80. An http address is not at the host of an https upstream.
 func (c *credentials) isHome(address *url.URL) bool {
 	if !strings.EqualFold(address.Hostname(), c.base.Hostname()) {
 		return false
@@ -317,8 +320,8 @@ func (c *credentials) isHome(address *url.URL) bool {
 	return port(address) == port(c.base) || usual
 }
 
-// unusualHost is an address's host, without a port that is its scheme's: who made the address may not know by which scheme
-// users come.
+// unusualHost returns the host of a URL without the default port of its scheme. The server that
+// built the URL may not know the scheme that users use.
 func unusualHost(u *url.URL) string {
 	if port(u) == port(&url.URL{Scheme: u.Scheme}) {
 		return u.Hostname()
@@ -326,7 +329,7 @@ func unusualHost(u *url.URL) string {
 	return u.Host
 }
 
-// port is an address's port, its scheme's where it names none.
+// port returns the port of a URL, or the default port of its scheme.
 func port(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p

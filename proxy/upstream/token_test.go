@@ -14,7 +14,7 @@ import (
 
 const authHost = "auth.test"
 
-// guarded lets in who carries the token; others are sent to a realm.
+// guarded answers requests with the token; others get a challenge with the realm.
 func guarded(r *registry, challenge, token string) {
 	r.before = func(w http.ResponseWriter, req *http.Request) bool {
 		if req.Header.Get("Authorization") == token {
@@ -51,10 +51,10 @@ func TestBasicIsOfferedOnceAndThenRemembered(t *testing.T) {
 	}
 }
 
-// tokenServer gives out what it is told to, and notes how it was asked.
+// tokenServer answers with a configured token and records the requests.
 type tokenServer struct {
 	answer string
-	noGet  int // the status of GET, if it is not served
+	noGet  int // the status of GET, if GET is not supported
 	asked  []url.Values
 	auth   []string
 }
@@ -280,7 +280,7 @@ func TestTokenServersThatFail(t *testing.T) {
 	}
 }
 
-// noSecret checks that an error gives nothing away.
+// noSecret checks that an error contains no secret.
 func noSecret(t *testing.T, err error) {
 	t.Helper()
 	for _, secret := range []string{"s3cret", basicOf("bell", "s3cret")[6:], "tok2", "clientpw"} {
@@ -344,7 +344,7 @@ func TestRedirects(t *testing.T) {
 		"http://registry.test:5001/v2/moved/manifests/v1": false,
 		"/v2/moved/manifests/v1":                          true,
 		"http://registry.test:5000/v2/moved/manifests/v1": true,
-		"/v2/team/app/manifests/v1":                       false, // a circle
+		"/v2/team/app/manifests/v1":                       false, // a cycle
 		"":                                                false,
 	} {
 		n, r := newNetwork(t), newRegistry()
@@ -401,7 +401,8 @@ func TestUpstreamThatChangesFromBasicToTokens(t *testing.T) {
 		}
 		r.before = tokens
 	}
-	// Basic refused and accepted; Basic refused, a token fetched and accepted; the token at once.
+	// Basic refused and accepted; Basic refused, a token fetched and accepted; the token at
+	// once.
 	if got := n.requests(); len(got) != 6 || len(server.asked) != 1 {
 		t.Errorf("%d requests: %q", len(got), got)
 	}
@@ -412,8 +413,8 @@ func tooNarrow(err error) bool {
 	return errors.As(err, &status) && status.InsufficientScope
 }
 
-// A token server at the name that users know the upstream by is the upstream's own, and asked at the upstream: from here
-// that name may lead to bellbuoy, or nowhere.
+// A token server at the host of the external URL belongs to the upstream. The request goes to the
+// upstream, because the external name may lead to bellbuoy or may not resolve here.
 func TestRealmAtExternalURLIsTheUpstreams(t *testing.T) {
 	for _, c := range []struct{ base, external, realm, want string }{
 		{"", "https://registry.example.com", "https://registry.example.com/service/token", "/service/token"},

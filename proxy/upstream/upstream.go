@@ -1,21 +1,24 @@
-// Package upstream asks an upstream, a registry or a ChartMuseum, bellbuoy's own questions: what does this tag stand
-// on, is that digest there, which tags are there, does this place ask for a login. Clients' requests never pass
-// through here; they are package proxy's.
+// Package upstream sends bellbuoy's own requests to an upstream, a registry or a ChartMuseum. They
+// look up the digest of a tag, whether a digest exists, the tags of a repository, and whether a
+// path needs a login. Requests of clients do not pass through this package; package proxy forwards
+// them.
 //
-// Start with [Client], which asks one question at a time. On it stand three larger pieces: settling a write whose
-// outcome is not known ([Client.Stands], [Client.Present], [Client.ChartStands]), looking at what a delete is about
-// to remove ([Client.BeforeDelete], [Client.BeforeChartDelete]), and reading all that is there ([Client.Walk]).
+// Start with [Client]. Three larger parts use it: settling a write whose outcome is unknown
+// ([Client.Stands], [Client.Present], [Client.ChartStands]), looking up what a delete is about to
+// remove ([Client.BeforeDelete], [Client.BeforeChartDelete]), and reading all repositories and tags
+// ([Client.Walk]).
 //
 // Three rules hold everywhere:
 //
-//   - Credentials stay at home. bellbuoy's own go to the upstream's own host and to token servers that are named in
-//     Options.Realms, a client's own go to the upstream only, and neither follows a redirect to another host. No error
-//     contains one.
-//   - "It is gone" is believed only where the upstream says so in its own protocol ([ErrNotFound]). Every other error
-//     means "it does not say".
-//   - Every answer is bounded: 4 MiB of a manifest, 8 MiB of a page, 64 MiB of an index.yaml (which is not kept).
+//   - Credentials are sent to known hosts only. bellbuoy's own go to the upstream's host and to the
+//     token servers in Options.Realms. Those of a client go to the upstream only. Neither are sent
+//     to another host after a redirect, and no error contains them.
+//   - Something counts as missing only if the upstream says so in its own protocol ([ErrNotFound]).
+//     After every other error the state is unknown.
+//   - Every answer is bounded: 4 MiB for a manifest, 8 MiB for a page, 256 MiB for a chart. The
+//     caller bounds an index.yaml.
 //
-// The package does not log and imports nothing of ours.
+// The package does not log, and imports no other package of bellbuoy.
 package upstream
 
 import (
@@ -38,57 +41,64 @@ const (
 	maxManifest  = 4 << 20  // bytes of a manifest that are read
 	maxPage      = 8 << 20  // bytes of one page of tags or repositories
 	maxRefusal   = 64 << 10 // bytes of an error's body that are read
-	maxDrained   = 4 << 10  // bytes read of an answer that is not wanted, so that its connection can be used again
+	maxDrained   = 4 << 10  // bytes read from an unused answer, so that its connection can be reused
 	maxRedirects = 3        // within the upstream's own host
 
 	defaultTimeout = 30 * time.Second
 	fileTimeout    = 5 * time.Minute // an index.yaml or a chart
 )
 
-// Options say where the upstream is and whose credentials bellbuoy has there.
+// Options contain the address of the upstream and bellbuoy's credentials there.
 type Options struct {
-	// URL is the upstream: scheme, host and port, and perhaps the path below which its API lies. Required.
+	// URL is the address of the upstream: scheme, host, port, and an optional path below which
+	// its API is. Required.
 	URL *url.URL
-	// Paths are sent to the upstream as they are: the URL's path is not put before them.
+	// Paths are sent to the upstream unchanged: the URL's path is not added to them.
 	Paths []string
-	// External is how users name the upstream: a token server there is the upstream's own. Nil: none is.
+	// External is the URL by which users name the upstream. A token server at that host belongs
+	// to the upstream. May be nil.
 	External *url.URL
 	// Host is sent as Host: the name that a virtual-hosted upstream answers to. "": the URL's.
 	Host string
-	// PathPrefix is the path below which the upstream is mounted (ChartMuseum's --context-path): "" or "/x".
+	// PathPrefix is the path below which the upstream is mounted (ChartMuseum's
+	// --context-path): "" or "/x".
 	PathPrefix string
-	// Transport carries the questions; it knows the upstream's CA and client certificate. Nil: http.DefaultTransport.
+	// Transport sends the requests. It is configured with the upstream's CA and client
+	// certificate. Nil: http.DefaultTransport.
 	Transport http.RoundTripper
-	// Username and Password are bellbuoy's own credentials. Without a Username, tokens are asked for anonymously.
+	// Username and Password are bellbuoy's own credentials. Without a Username, tokens are
+	// requested anonymously.
 	Username, Password string
-	// Realms are further token servers that may see these credentials: a host ("auth.docker.io", at any port), a
-	// host and port, or a URL ("https://auth.docker.io/token"). One that cannot be read matches nothing. A host
-	// without a scheme is spoken to in plain HTTP only if the upstream itself is.
+	// Realms are further token servers that may see these credentials: a host
+	// ("auth.docker.io", at any port), a host and port, or a URL
+	// ("https://auth.docker.io/token"). An entry that cannot be parsed matches nothing. A host
+	// without a scheme may be used over plain HTTP only if the upstream is.
 	Realms []string
-	// RealmTransport carries requests to token servers that are not the upstream's own host. Nil: Transport.
+	// RealmTransport carries requests to token servers that are not the upstream's own host.
+	// Nil: Transport.
 	RealmTransport http.RoundTripper
-	// UserAgent is sent with every question. "": bellbuoy.
+	// UserAgent is sent with every request. "": bellbuoy.
 	UserAgent string
-	// Timeout bounds one question, its answer's body included. Zero: 30 s.
+	// Timeout bounds one request, including the body of its answer. Zero: 30 s.
 	Timeout time.Duration
 }
 
-// As says whose credentials a question carries: bellbuoy's own, or, verbatim, the Authorization that a client sent
-// ("" if it sent none).
+// As selects the credentials of a look-up: bellbuoy's own, or the unchanged Authorization header of
+// a client ("" if it sent none).
 type As struct {
 	Authorization string
 	Own           bool
 }
 
 var (
-	// Anonymous asks without credentials, and fetches no token either.
+	// Anonymous sends no credentials and fetches no token.
 	Anonymous = As{}
-	// Own asks with bellbuoy's own credentials, fetching a token where the upstream wants one.
+	// Own sends bellbuoy's own credentials, and fetches a token if the upstream requires one.
 	Own = As{Own: true}
 )
 
-// Client asks questions of one upstream. It is safe for concurrent use and holds no goroutine and no file: there is
-// nothing to close.
+// Client sends look-ups to one upstream. It is safe for concurrent use. It starts no goroutine and
+// holds no file, so it needs no Close.
 type Client struct {
 	base      *url.URL // scheme and host only
 	host      string   // what is sent as Host
@@ -97,10 +107,10 @@ type Client struct {
 	userAgent string
 	timeout   time.Duration
 	own       *credentials
-	noHead    atomic.Bool // this ChartMuseum answers no HEAD for a chart's file
+	noHead    atomic.Bool // this ChartMuseum does not support HEAD for a chart's file
 }
 
-// New returns a client of the upstream that o names.
+// New returns a client for the upstream of o.
 func New(o Options) *Client {
 	base := &url.URL{Scheme: o.URL.Scheme, Host: o.URL.Host}
 	c := &Client{
@@ -118,22 +128,23 @@ func New(o Options) *Client {
 	return c
 }
 
-// HasCredentials reports whether bellbuoy has a name of its own at this upstream.
+// HasCredentials reports whether bellbuoy has credentials for this upstream.
 func (c *Client) HasCredentials() bool { return c.own.username != "" }
 
-// question is one request of ours, before it is known which credentials it needs.
+// question describes a look-up before its credentials are known.
 type question struct {
 	method  string
 	target  *url.URL
 	accept  string
-	scope   string // what a token for it will have to cover; the key under which the token is kept
+	scope   string // the scope of the token that it needs; also the key of the token cache
 	as      As
-	asIs    bool          // a redirect is an answer
+	asIs    bool          // do not follow redirects
 	timeout time.Duration // zero: the client's
 }
 
-// Below is the path, raw or decoded, under which an upstream whose URL has the path base knows what clients ask for as path:
-// base is put before it, unless path lies below base already or is one of paths, or below one.
+// Below returns the path that is sent upstream for the path of a client's request, raw or decoded.
+// base is the path of the upstream's URL. It is added in front, unless path is already at or below
+// base or one of paths.
 func Below(base string, paths []string, path string) string {
 	if base == "" || lies(path, base) {
 		return path
@@ -146,30 +157,31 @@ func Below(base string, paths []string, path string) string {
 	return base + path
 }
 
-// lies reports whether a path is another one, or below it.
+// lies reports whether path equals below or is below it.
 func lies(path, below string) bool {
 	rest, ok := strings.CutPrefix(path, below)
 	return ok && (rest == "" || rest[0] == '/' || rest[0] == '?')
 }
 
-// at is the address of a decoded path below the prefix.
+// at returns the URL of a decoded path below the prefix.
 func (c *Client) at(path, query string) *url.URL {
 	return &url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: c.prefix + path, RawQuery: query}
 }
 
-// ask sends q and returns the answer, whatever its status. Closing its body ends the question.
+// ask sends q and returns the response, whatever its status. The caller closes its body, which
+// releases the context.
 func (c *Client) ask(ctx context.Context, q question) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(q.timeout, c.timeout))
 	resp, err := c.converse(ctx, q)
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("asking %s %s: %w", q.method, q.target.EscapedPath(), err)
+		return nil, fmt.Errorf("sending %s %s: %w", q.method, q.target.EscapedPath(), err)
 	}
 	resp.Body = &answer{ReadCloser: resp.Body, done: cancel}
 	return resp, nil
 }
 
-// converse asks, and asks once more where the upstream wants to know who bellbuoy is.
+// converse sends q, and sends it again with credentials if the upstream answers 401.
 func (c *Client) converse(ctx context.Context, q question) (*http.Response, error) {
 	if !q.as.Own {
 		return c.send(ctx, q, q.as.Authorization)
@@ -191,7 +203,8 @@ func (c *Client) converse(ctx context.Context, q question) (*http.Response, erro
 	return c.send(ctx, q, second)
 }
 
-// send follows redirects within the upstream's own host only; any other is returned as the answer.
+// send follows redirects within the upstream's own host. It returns any other redirect as the
+// response.
 func (c *Client) send(ctx context.Context, q question, authorization string) (*http.Response, error) {
 	target := q.target
 	for hop := 0; ; hop++ {
@@ -217,7 +230,8 @@ func (c *Client) send(ctx context.Context, q question, authorization string) (*h
 
 func (c *Client) dress(req *http.Request, accept, authorization string) {
 	req.Header.Set("User-Agent", c.userAgent)
-	// A length or a digest must be that of the manifest, not of its packing. (Some answer packed all the same.)
+	// The length and the digest must be those of the uncompressed manifest. (Some servers
+	// compress it all the same.)
 	req.Header.Set("Accept-Encoding", "identity")
 	if accept != "" {
 		req.Header.Set("Accept", accept)
@@ -227,7 +241,7 @@ func (c *Client) dress(req *http.Request, accept, authorization string) {
 	}
 }
 
-// homeward is where a redirect leads if that is the upstream itself; else nil.
+// homeward returns the target of a redirect that stays at the upstream, else nil.
 func (c *Client) homeward(resp *http.Response, from *url.URL) *url.URL {
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -245,8 +259,8 @@ func (c *Client) homeward(resp *http.Response, from *url.URL) *url.URL {
 	return to
 }
 
-// answer is a response's body; closing it drains a little, so that the connection can be used again, and ends the
-// question's context.
+// answer is the body of a response. Close reads a bounded rest, so that the connection can be
+// reused, and cancels the request's context.
 type answer struct {
 	io.ReadCloser
 	done context.CancelFunc
@@ -259,7 +273,7 @@ func (a *answer) Close() error {
 	return err
 }
 
-// discard throws an answer away.
+// discard reads a bounded rest of a response and closes its body.
 func discard(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, maxDrained)
 	_ = resp.Body.Close()
@@ -267,10 +281,11 @@ func discard(resp *http.Response) {
 
 func success(status int) bool { return status >= 200 && status <= 299 }
 
-// Probe asks without credentials what a client asked with them, to learn whether the upstream would have let anybody:
-// HEAD or GET for a read, POST with an empty body for a chart's upload, and for a write to a repository PUT of an upload that
-// nobody began, without body and digest. uri is a path and query as a client sends them. Redirects are answers. What could
-// open an upload session, or change anything, is refused.
+// Probe repeats a client's request without credentials, to learn whether the upstream checks them.
+// It returns the status. A read is probed with HEAD or GET, the upload of a chart with a POST
+// without a body, and a write to a repository with a PUT to an upload that does not exist, without
+// body and digest. uri is the path and query as a client sends them. Redirects are not followed.
+// Probe refuses a request that could open an upload session or change anything.
 func (c *Client) Probe(ctx context.Context, method, uri string) (int, error) {
 	target, err := c.probed(method, uri)
 	if err != nil {
@@ -284,7 +299,7 @@ func (c *Client) Probe(ctx context.Context, method, uri string) (int, error) {
 	return resp.StatusCode, nil
 }
 
-var errProbe = errors.New("not a question that may be asked without credentials")
+var errProbe = errors.New("not a harmless request")
 
 func (c *Client) probed(method, uri string) (*url.URL, error) {
 	target, err := url.ParseRequestURI(Below(c.own.root, c.own.paths, uri))
@@ -307,8 +322,8 @@ func (c *Client) probed(method, uri string) (*url.URL, error) {
 	return target, nil
 }
 
-// Refuses reports whether a token server of the upstream refuses a login that nobody has. uri is a path and query as a client
-// sends them for a token.
+// Refuses reports whether a token server of the upstream refuses a random login. uri is the path
+// and query of a token request as a client sends it.
 func (c *Client) Refuses(ctx context.Context, uri string) (bool, error) {
 	target, err := c.probed(http.MethodGet, uri)
 	if err != nil {

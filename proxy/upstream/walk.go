@@ -11,40 +11,45 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Walk is a reading of all that an upstream holds. It raises no events and changes nothing; a manifest's GET, though,
-// counts as a pull at some registries: Heads avoids that. Sink, Reached, Child, Whole, Progress and Skipped are called one at a time,
-// never concurrently.
+// Walk configures the reading of all repositories and tags of a registry. A walk raises no events
+// and changes nothing. Some registries count the GET of a manifest as a pull; Heads avoids that.
+// Sink, Reached, Child, Whole, Progress and Skipped are never called concurrently.
 type Walk struct {
 	// Repositories are read in this order. Empty: the registry's catalog.
 	Repositories []string
 	// Heads reads digests and media types only.
 	Heads bool
-	// Children also reads the manifests that an index lists, so that the index's size is known. Not with Heads.
+	// Children also reads the manifests that an index lists, so that the size of the index is
+	// known. It has no effect with Heads.
 	Children bool
-	// Concurrency is how many questions may be open at once. Zero: 4.
+	// Concurrency is how many requests may be open at once. Zero: 4.
 	Concurrency int
-	// Rate is how many questions are asked in a second. Zero: 20.
+	// Rate is how many requests are sent in a second. Zero: 20.
 	Rate rate.Limit
-	// Resume is a cursor that an earlier walk of the same kind has Reached; the walk goes on behind it. "": from the
-	// start.
+	// Resume is a cursor that an earlier walk with the same options passed to Reached. The walk
+	// continues after it. "": from the start.
 	Resume string
-	// Sink takes what is found. Required. Its error ends the walk.
+	// Sink receives the tags. Required. Its error ends the walk.
 	Sink Sink
-	// Reached is told a new cursor: everything up to it is in the Sink. May be nil. Its error ends the walk.
+	// Reached is called with each new cursor: the Sink has everything up to it. May be nil. Its
+	// error ends the walk.
 	Reached func(ctx context.Context, cursor string) error
-	// Child is told what each manifest is that was read because an index lists it; its Tag is "". One may come more than once.
-	// May be nil. Its error ends the walk.
+	// Child is called for each manifest that was read because an index lists it, perhaps more
+	// than once. Its Tag is "". May be nil. Its error ends the walk.
 	Child func(ctx context.Context, found Found) error
-	// Whole is told of a repository of which every tag is in the Sink. May be nil. Its error ends the walk.
+	// Whole is called for a repository when the Sink has every tag of it. May be nil. Its error
+	// ends the walk.
 	Whole func(ctx context.Context, repository string) error
-	// Progress is told how far the walk is, after every tag and repository; it should be quick. May be nil.
+	// Progress is called with the progress after every tag and repository. It should return
+	// fast. May be nil.
 	Progress func(Progress)
-	// Skipped is told what could not be read for good (gone meanwhile, not allowed, malformed); the walk goes on.
-	// The tag is "" if it was the whole repository. May be nil.
+	// Skipped is called for a tag that cannot be read even by trying again (deleted meanwhile,
+	// not allowed, malformed). The walk continues. The tag is "" for a whole repository. May be
+	// nil.
 	Skipped func(repository, tag string, err error)
 }
 
-// Sink takes what a walk finds.
+// Sink receives the tags that a walk finds.
 type Sink interface {
 	Tag(ctx context.Context, found Found) error
 }
@@ -55,15 +60,16 @@ type Found struct {
 	Tag        string
 	Digest     string
 	MediaType  string
-	// Size is the artifact's: manifest, config and layers; of an index its own and its children's. 0 where unknown.
+	// Size is that of the artifact: manifest, config and layers; for an index also its
+	// children. 0 where unknown.
 	Size int64
 	Body []byte // of the manifest; nil with Heads, and where it is longer than 4 MiB
 }
 
-// Progress is how far a walk is.
+// Progress is the progress of a walk.
 type Progress struct {
 	Repositories     int  // known so far
-	Counted          bool // Repositories will not grow any more
+	Counted          bool // Repositories is final
 	RepositoriesDone int
 	Tags             int // read
 	Skipped          int // repositories and tags that could not be read
@@ -74,12 +80,13 @@ type Progress struct {
 const (
 	defaultConcurrency = 4
 	defaultRate        = 20
-	walkAhead          = 1000 // repositories that may be done or begun before the oldest one is done
+	walkAhead          = 1000 // repositories that may be handed out before the oldest one is finished
 )
 
-// Walk reads a registry: its repositories, their tags, and what each stands on. A registry that fails, or asks for
-// patience (429, Retry-After), is waited for, in the end for minutes; then the walk returns an error and can be resumed
-// at the last cursor. One that does not answer the first question is not waited for.
+// Walk reads the repositories of a registry, their tags, and the digest of each tag. If the
+// registry fails or limits the rate (429, Retry-After), the walk pauses and retries, for some
+// minutes in all. Then it returns an error and can be resumed at the last cursor. It does not retry
+// if the registry does not answer the first request.
 func (c *Client) Walk(ctx context.Context, w Walk) (Progress, error) {
 	k := newWalker(c, w)
 	group, ctx := errgroup.WithContext(ctx)
@@ -105,27 +112,27 @@ func (c *Client) Walk(ctx context.Context, w Walk) (Progress, error) {
 	return k.snapshot(), err
 }
 
-// place is a repository, and its number in the order of the walk.
+// place is a repository with its number in the order of the walk.
 type place struct {
 	number int
 	name   string
 }
 
-// walker is a walk under way.
+// walker is the state of a running walk.
 type walker struct {
 	Walk
 	client  *Client
 	limiter *rate.Limiter
-	slots   chan struct{} // held while a question is open
-	window  chan struct{} // held from a place's handing out until the cursor has passed it
+	slots   chan struct{} // held while a request is open
+	window  chan struct{} // held from the time a place is handed out until the cursor has passed it
 	started time.Time
 
 	mu       sync.Mutex // guards what follows, and every call of a callback
 	progress Progress
 	pausedTo time.Time
-	answered bool            // by anything but a failure of the network
+	answered bool            // the upstream has answered at least once
 	holes    map[string]bool // repositories of which something was skipped
-	finished map[int]string  // places done before an older one
+	finished map[int]string  // places that were finished before an older one
 	passed   int             // places that the cursor has passed
 }
 
@@ -142,7 +149,7 @@ func newWalker(c *Client, w Walk) *walker {
 	}
 }
 
-// produce numbers the places and hands them out, not too far ahead of the cursor.
+// produce numbers the places and sends them to the workers, at most walkAhead ahead of the cursor.
 func (k *walker) produce(ctx context.Context, places chan<- place) error {
 	number := 0
 	err := k.listRepositories(ctx, func(names []string) error {
@@ -173,7 +180,7 @@ func put[T any](ctx context.Context, to chan<- T, item T) error {
 	}
 }
 
-// visit reads one repository; what cannot be read for good is skipped.
+// visit reads one repository. It skips one that cannot be read even by trying again.
 func (k *walker) visit(ctx context.Context, p place) error {
 	if err := k.repository(ctx, p.name); err != nil {
 		if !skippable(err) {
@@ -187,7 +194,7 @@ func (k *walker) visit(ctx context.Context, p place) error {
 	return k.done(ctx, p)
 }
 
-// whole tells of a repository of which nothing was skipped.
+// whole calls Whole if no tag of the repository was skipped.
 func (k *walker) whole(ctx context.Context, name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -198,7 +205,7 @@ func (k *walker) whole(ctx context.Context, name string) error {
 	return k.Whole(ctx, name)
 }
 
-// done moves the cursor over p and what was finished behind it.
+// done marks p as finished and moves the cursor over all places that are finished without a gap.
 func (k *walker) done(ctx context.Context, p place) error {
 	k.tell(func(progress *Progress) { progress.RepositoriesDone++ })
 	k.mu.Lock()
@@ -221,7 +228,7 @@ func (k *walker) done(ctx context.Context, p place) error {
 	return k.Reached(ctx, cursor)
 }
 
-// tell changes the progress and reports it.
+// tell changes the progress and calls Progress.
 func (k *walker) tell(change func(*Progress)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -231,7 +238,7 @@ func (k *walker) tell(change func(*Progress)) {
 	}
 }
 
-// timed is the progress with its times. The caller holds mu.
+// timed returns the progress with its times. The caller holds mu.
 func (k *walker) timed() Progress {
 	p := k.progress
 	p.Elapsed = time.Since(k.started)
@@ -260,7 +267,7 @@ func (k *walker) skip(name, tag string, err error) {
 	}
 }
 
-// sink hands over what was found.
+// sink passes a tag to the Sink.
 func (k *walker) sink(ctx context.Context, found Found) error {
 	k.mu.Lock()
 	err := k.Sink.Tag(ctx, found)
@@ -284,12 +291,12 @@ func (k *walker) child(ctx context.Context, repository string, m Manifest) error
 	return nil
 }
 
-// sinkError marks an error that is not the upstream's.
+// sinkError marks an error of a callback, as opposed to one of the upstream.
 type sinkError struct{ error }
 
 func (e *sinkError) Unwrap() error { return e.error }
 
-// skippable is an error that asking again will not mend and that concerns one repository or tag only.
+// skippable reports whether an error concerns one repository or tag only and will not pass.
 func skippable(err error) bool {
 	var own *sinkError
 	var realm *RealmError
@@ -299,7 +306,8 @@ func skippable(err error) bool {
 	return !transient(err)
 }
 
-// transient is an error that may be over soon: the network's, or an upstream's that is overloaded or down.
+// transient reports whether an error may pass: one of the network, or of an upstream that is
+// overloaded or down.
 func transient(err error) bool {
 	var status *StatusError
 	if errors.As(err, &status) {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// book notes what a walk finds. It has no lock: a walk calls one at a time.
+// book records what a walk finds. It needs no lock, because a walk does not call it concurrently.
 type book struct {
 	found   map[string]Found
 	cursors []string
@@ -53,7 +53,7 @@ func (b *book) cursor() string {
 
 const image = `{"config":{"size":10,"digest":"sha256:a"},"layers":[{"size":100},{"size":1000}]}`
 
-// shelf is a registry of n repositories with two tags each.
+// shelf returns a registry of n repositories with two tags each.
 func shelf(t *testing.T, n int) (*network, *registry) {
 	world, r := newNetwork(t), newRegistry()
 	world.hosts["registry.test:5000"], r.pageSize = r, 7
@@ -177,7 +177,7 @@ func TestWalkWaitsWhenAskedTo(t *testing.T) {
 		}
 		b := newBook()
 		began := time.Now()
-		// One at a time: what is under way when the upstream asks for patience cannot be called back.
+		// One at a time, because requests that are already in flight ignore the pause.
 		if _, err := n.client().Walk(t.Context(), b.walk(func(w *Walk) { w.Concurrency = 1 })); err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,8 @@ func TestWalkSkipsWhatItMayNotRead(t *testing.T) {
 	})
 }
 
-// Whatever fails, all that the cursor has passed is in the book, and a walk resumed there finds the rest.
+// Whatever request fails, the book has everything up to the cursor, and a walk that resumes there
+// finds the rest.
 func TestWalkResumes(t *testing.T) {
 	for _, broken := range []int{0, 1, 5, 13, 29} {
 		synctest.Test(t, func(t *testing.T) {
@@ -344,7 +345,8 @@ func TestWalkGivesUpInTheEnd(t *testing.T) {
 	})
 }
 
-// Whatever does not answer the first question is not waited for: it is rather a wrong name, or egress, than a pause.
+// A walk does not retry if the first request has no answer: the cause is probably a wrong name or
+// egress.
 func TestWalkFailsFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -379,7 +381,7 @@ func TestWalkWithoutCatalog(t *testing.T) {
 	}
 }
 
-// The walk does not run far ahead of a repository that hangs, so that what it remembers stays bounded.
+// The walk does not run far ahead of a repository that hangs, so that its memory stays bounded.
 func TestWalkWaitsForTheOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, r := shelf(t, walkAhead+500)

@@ -14,11 +14,11 @@ import (
 const (
 	attempts   = 7
 	firstPause = time.Second
-	maxPause   = 30 * time.Second // where the upstream names no time of its own
+	maxPause   = 30 * time.Second // if the upstream sends no Retry-After
 )
 
-// politely asks within the walk's rate and concurrency, and again where the upstream may yet answer. A pause that one
-// answer asks for holds for all.
+// politely runs ask within the walk's rate and concurrency, and again after a transient error. A
+// pause after one answer holds for all requests of the walk.
 func (k *walker) politely(ctx context.Context, ask func(context.Context) error) error {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
@@ -31,8 +31,9 @@ func (k *walker) politely(ctx context.Context, ask func(context.Context) error) 
 	}
 }
 
-// answers reports whether the upstream has answered a question of this walk by now. Before that a failure of the network is
-// more likely a mistake (a name, a port, a CA, egress) than something that passes.
+// answers reports whether the upstream has answered a request of this walk. Before that, a failure
+// of the network is probably an error of configuration (name, port, CA, egress), which will not
+// pass.
 func (k *walker) answers(err error) bool {
 	status := new(StatusError)
 	k.mu.Lock()
@@ -55,7 +56,7 @@ func (k *walker) once(ctx context.Context, ask func(context.Context) error) erro
 	return ask(ctx)
 }
 
-// patience is how long the upstream asked to be left alone.
+// patience returns the Retry-After of an error.
 func patience(err error) time.Duration {
 	var status *StatusError
 	if errors.As(err, &status) {
@@ -72,7 +73,7 @@ func (k *walker) pauseFor(d time.Duration) {
 	}
 }
 
-// sleep waits until no pause is on.
+// sleep waits until the current pause has ended.
 func (k *walker) sleep(ctx context.Context) error {
 	for {
 		k.mu.Lock()
@@ -89,7 +90,8 @@ func (k *walker) sleep(ctx context.Context) error {
 	}
 }
 
-// listRepositories gives the named repositories, or the catalog's, behind the cursor.
+// listRepositories yields the configured repositories, or those of the catalog, that follow the
+// cursor.
 func (k *walker) listRepositories(ctx context.Context, yield func([]string) error) error {
 	if len(k.Repositories) > 0 {
 		return yield(behind(k.Repositories, k.Resume))
@@ -97,12 +99,12 @@ func (k *walker) listRepositories(ctx context.Context, yield func([]string) erro
 	return k.client.catalog(ctx, k.Resume, k.politely, yield)
 }
 
-// behind is what follows cursor; all, where cursor is not among the names.
+// behind returns the names that follow cursor, or all names if cursor is not among them.
 func behind(names []string, cursor string) []string {
 	return names[slices.Index(names, cursor)+1:]
 }
 
-// repository reads all tags of a repository, those of one page side by side.
+// repository reads all tags of a repository, those of one page concurrently.
 func (k *walker) repository(ctx context.Context, name string) error {
 	sizes, err := lru.New[string, int64](keptSizes)
 	if err != nil {
@@ -138,7 +140,8 @@ func (k *walker) tag(ctx context.Context, repository, tag string, sizes *lru.Cac
 	return k.sink(ctx, found)
 }
 
-// manifest reads a manifest, or its head only. One that is too long is known by its digest.
+// manifest reads a manifest, or with Heads its header. One that is too long is returned without its
+// body.
 func (k *walker) manifest(ctx context.Context, repository, reference string) (m Manifest, err error) {
 	ask := k.client.Manifest
 	if k.Heads {
@@ -173,8 +176,8 @@ type part struct {
 	Size   int64  `json:"size"`
 }
 
-// size is an artifact's size, 0 where it cannot be told: of a head, of schema 1, of an index whose children are not
-// read or cannot be.
+// size returns the size of an artifact, or 0 if it is unknown: without a body, for schema 1, and
+// for an index whose children were not or could not be read.
 func (k *walker) size(ctx context.Context, repository string, m Manifest, sizes *lru.Cache[string, int64], depth int) (int64, error) {
 	var parsed contents
 	if m.Body == nil || json.Unmarshal(m.Body, &parsed) != nil {
@@ -198,7 +201,8 @@ func (k *walker) size(ctx context.Context, repository string, m Manifest, sizes 
 	return total, nil
 }
 
-// childSize is 0 for a child that is not there: indexes may list what was never pushed.
+// childSize returns 0 for a child that does not exist: an index may list manifests that were never
+// pushed.
 func (k *walker) childSize(ctx context.Context, repository, digest string, sizes *lru.Cache[string, int64], depth int) (int64, error) {
 	if size, ok := sizes.Get(digest); ok {
 		return size, nil
@@ -218,7 +222,8 @@ func (k *walker) childSize(ctx context.Context, repository, digest string, sizes
 
 const maxPart = 1 << 50 // no blob is a pebibyte: a sum of these cannot overflow
 
-// sum adds config and layers to the manifest's own size. A manifest that lists nothing has no known size.
+// sum adds config and layers to the manifest's own size. A manifest that lists nothing has no known
+// size.
 func (c contents) sum(own int64) (int64, bool) {
 	parts := slices.Concat(c.Layers, c.Blobs)
 	if c.Config != nil {

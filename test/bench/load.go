@@ -20,7 +20,8 @@ import (
 type load struct {
 	address string
 	workers int
-	// request returns a whole request. n counts from first over all workers; no two have the same.
+	// request returns a whole request. n counts from first over all workers; no two have the
+	// same.
 	request func(buf []byte, n int64) []byte
 	want    int           // the status
 	first   int64         // the first n

@@ -239,8 +239,8 @@ func (s *scene) verify() {
 	}
 	t.Logf("bellbuoy killed %d times, upstreams %d, database %d; disk filled %d times, clock set %d times", s.kills(), s.upstreamKills.Load(), s.databaseKills.Load(), s.diskFills.Load(), shifts)
 	t.Logf("%v", sum)
-	// Twice comes what was on its way when bellbuoy was killed. On a busy machine, or in a short
-	// run, that is much of what there was.
+	// Twice comes what was on its way when bellbuoy was killed. On a busy machine, or in a
+	// short run, that is much of what there was.
 	unsure := 16 * int(s.kills()+s.databaseKills.Load()+s.diskFills.Load())
 	if sum.share() >= 2 && sum.duplicates > unsure {
 		t.Errorf("%.2f %% of the webhooks came twice, %d", sum.share(), sum.duplicates)

@@ -59,8 +59,8 @@ func TestDiskFull(t *testing.T) {
 			x.try(x.push(fmt.Sprint("full", i), "two"), 201)
 		}
 		x.until("an alarm", func() bool { return strings.Contains(x.buoy.Logs(), "store failing") })
-		// Now and then something small finds room in a block that the store has already: then it is
-		// well for a moment.
+		// Now and then something small finds room in a block that the store has already:
+		// then it is well for a moment.
 		x.until("readyz says so, and is 200", func() bool {
 			status, body := x.readiness()
 			return status == 200 && strings.Contains(body, "store fails")

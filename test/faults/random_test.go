@@ -52,8 +52,8 @@ func killAtRandom(s harness.FaultStage, what string, victim *harness.Daemon) {
 		case <-time.After(time.Duration(150+rand.IntN(400)) * time.Millisecond):
 			victim.Kill()
 			victim.StartOnly()
-			// Every other one may be killed before it is ready, but where that takes its time
-			// nothing would ever be done.
+			// Every other one may be killed before it is ready, but where that takes
+			// its time nothing would ever be done.
 			if kills++; kills%2 == 0 {
 				if err := victim.WaitReady(harness.Soon); err != nil {
 					s.Error(err)

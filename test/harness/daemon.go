@@ -85,8 +85,8 @@ func (d *Daemon) StartOnly() {
 	cmd := exec.Command(d.path, d.args...)
 	cmd.Env, cmd.Dir = d.env, d.dir
 	cmd.Stdout, cmd.Stderr = d.logs, d.logs
-	// A group of its own, so that Ctrl-C reaches us alone; killed with us, so that a crashed test
-	// run leaves nothing behind.
+	// A group of its own, so that Ctrl-C reaches us alone; killed with us, so that a crashed
+	// test run leaves nothing behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: d.user}
 	cmd.WaitDelay = 2 * time.Second
 	if err := cmd.Start(); err != nil {

@@ -50,7 +50,8 @@ func TestRegistryAsksForALogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, env := Registry(t, opts), Env(t)
 			dir := NewImage(ImageOptions{}).Layout(t, "v1")
-			// localhost, so that oras lets the token server stand at another port of the same host.
+			// localhost, so that oras lets the token server stand at another port of
+			// the same host.
 			ref := strings.Replace(r.Host, "127.0.0.1", "localhost", 1) + "/app:v1"
 			push := []string{"cp", "--to-plain-http", "--from-oci-layout", dir + ":v1", ref}
 			if _, err := Try(t, env, "oras", push...); err == nil {

@@ -18,10 +18,10 @@ type RegistryOptions struct {
 	RelativeURLs bool              // Locations without scheme and host
 	Htpasswd     map[string]string // user → password; nil: no login
 	Token        *TokenServer      // nil: no token authentication; wins over Htpasswd
-	// TokenRealm is the URL that clients are sent to for tokens. "" is the token server's own. Some
-	// clients refuse a private address other than the registry's: then let it be one that bellbuoy
-	// forwards to the token server. "auto" makes the registry name the host that its client used,
-	// with the path /token, and with https unless X-Forwarded-Proto says http.
+	// TokenRealm is the URL that clients are sent to for tokens. "" is the token server's own.
+	// Some clients refuse a private address other than the registry's: then let it be one that
+	// bellbuoy forwards to the token server. "auto" makes the registry name the host that its
+	// client used, with the path /token, and with https unless X-Forwarded-Proto says http.
 	TokenRealm string
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// desk is a bellbuoy whose webhooks are managed by Harbor's API, with the accounts ops (no limits), dev (team and x-*) and
-// guest (other), and a token of each of the first two.
+// desk is a bellbuoy whose webhooks are managed by Harbor's API, with the accounts ops (no limits),
+// dev (team and x-*) and guest (other), and a token of each of the first two.
 type desk struct {
 	*harness.Buoy
 	t    testing.TB
@@ -99,7 +99,8 @@ func (d *desk) ask(account, method, path, body string, header ...string) apiAnsw
 	return apiAnswer{resp.StatusCode, resp.Header, strings.TrimSpace(string(data))}
 }
 
-// want asks and compares status and body; times and ids in the body are written TIME and the ones of the pattern.
+// want asks and compares status and body; times and ids in the body are written TIME and the ones
+// of the pattern.
 func (d *desk) want(account, method, path, body string, status int, want string, header ...string) apiAnswer {
 	d.t.Helper()
 	got := d.ask(account, method, path, body, header...)
@@ -176,7 +177,8 @@ func TestTerraformOfHarbor(t *testing.T) {
 		t.Errorf("the webhook of team got %d POSTs, of another project too", n)
 	}
 
-	// What waits when it is destroyed is kept as dead letters, and no later webhook of the name gets it.
+	// What waits when it is destroyed is kept as dead letters, and no later webhook of the name
+	// gets it.
 	hooks.Statuses("/tf/", 500, 500, 500, 500, 500, 500, 500, 500)
 	harness.Push(t, d.ProxyURL, "team/app", "v3", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/tf/", 3, harness.Soon)
@@ -270,7 +272,8 @@ func TestCommandLineOfHarbor(t *testing.T) {
 	d.want("dev", "GET", "/projects/team/webhook/jobs", "", 422, `{"errors":[{"code":"UNPROCESSABLE_ENTITY","message":"policy_id in query is required, and a number"}]}`)
 	d.want("dev", "GET", "/projects/team/webhook/lasttrigger", "", 200,
 		`[{"policy_name":"hook1","event_type":"PUSH_ARTIFACT","enabled":true,"creation_time":"TIME","last_trigger_time":"TIME"},{"policy_name":"hook1","event_type":"DELETE_ARTIFACT","enabled":true,"creation_time":"TIME","last_trigger_time":"0001-01-01T00:00:00.000Z"}]`)
-	// An edit without a name keeps it, one without auth_header removes it; the edit of a limited account limits the webhook.
+	// An edit without a name keeps it, one without auth_header removes it; the edit of a
+	// limited account limits the webhook.
 	d.want("ops", "PUT", "/projects/team/webhook/policies/1", body("", ""), 200, "")
 	if p := d.list("ops", "/projects/team/webhook/policies?q=name%3D~HOOK")[0]; p["name"] != "hook1" || strings.Contains(fmt.Sprint(p), "Bearer") {
 		t.Errorf("%v", p)
@@ -329,7 +332,8 @@ func TestWhoMayWhatOfHarbor(t *testing.T) {
 	d := newDesk(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\n")
 	d.want("ops", "POST", "/projects/team/webhook/policies", `{"name":"a","event_types":["PUSH_ARTIFACT"],"enabled":true,"targets":[{"type":"http","address":"https://e.example.com"}]}`, 201, "")
 	const policies = "/projects/{project}/webhook/policies"
-	// What those who may ask are answered, ops and dev alike. Reads of nothing are 404, writes of nothing 400.
+	// What those who may ask are answered, ops and dev alike. Reads of nothing are 404, writes
+	// of nothing 400.
 	allowed := map[string]int{
 		"GET /ping": 200, "GET /users/current": 200, "GET /systeminfo": 200, "GET /health": 200, "GET /projects": 200,
 		"GET /projects/{project}": 200, "GET /projects/{project}/scanner": 404,

@@ -14,8 +14,9 @@ func policyOf(name, address string) string {
 	return fmt.Sprintf(`{"name":%q,"enabled":true,"event_types":["PUSH_ARTIFACT"],"targets":[{"type":"http","address":%q}]}`, name, address)
 }
 
-// The webhook of a limited account, whose host is a name of this machine, never reaches this machine or its network: not at creation, test send or delivery, not after a
-// reload, not after an administrator's edit; only what egress.private lists.
+// The webhook of a limited account, whose host is a name of this machine, never reaches this
+// machine or its network: not at creation, test send or delivery, not after a reload, not after an
+// administrator's edit; only what egress.private lists.
 func TestLimitedAccountsWebhook(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -91,7 +92,8 @@ func ownAddresses(t testing.TB) (all []string) {
 	return all
 }
 
-// A name that the file takes is the file's; what waits for the other is kept until the name is free again.
+// A name that the file takes is the file's; what waits for the other is kept until the name is free
+// again.
 func TestFileTakesAName(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -117,7 +119,8 @@ func TestFileTakesAName(t *testing.T) {
 	}
 }
 
-// Two replicas on one PostgreSQL: what is made at one works at the other within a second, and numbers are the same.
+// Two replicas on one PostgreSQL: what is made at one works at the other within a second, and
+// numbers are the same.
 func TestReplicasShareWebhooks(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)

@@ -3,8 +3,9 @@ package parts
 // table names every part. Versions are pinned: a test that starts to fail has failed because of us.
 var table = []part{
 	{"registry", "v3.1.2", goInstall{pkg: "github.com/distribution/distribution/v3/cmd/registry", binary: "registry"}},
-	// ChartMuseum's and cm-push's go.mod carry replace lines, with which `go install` refuses them,
-	// and the conformance program reads files beside it: these are built in a copy of their module.
+	// ChartMuseum's and cm-push's go.mod carry replace lines, with which `go install` refuses
+	// them, and the conformance program reads files beside it: these are built in a copy of
+	// their module.
 	{"chartmuseum", "v0.13.1", goModule{
 		module: "helm.sh/chartmuseum", pkg: "./cmd/chartmuseum", binary: "chartmuseum", ldflags: "-X main.Version=0.13.1",
 	}},
