@@ -304,7 +304,7 @@ func wants(v reflect.Value) string {
 	switch v.Addr().Interface().(type) {
 	case *Size:
 		return "a size like 64KiB"
-	case *Duration:
+	case *Duration, *Interval:
 		return "a duration like 30s"
 	case *Percent:
 		return "a percentage like 85%"

@@ -18,6 +18,8 @@ upstreams:
   - {type: chartmuseum, url: http://127.0.0.1:8081, external_url: https://charts.example.com}
 projects:
   - match: "team-*"
+scanners:
+  - {name: trivy, url: http://trivy-adapter:8080}
 replication:
   - {name: dr-site, match: {user_agents: ["regclient/regsync*"]}}
 webhooks:

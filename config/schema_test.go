@@ -144,6 +144,7 @@ var required = map[string][]string{
 	"":                        {"upstreams"},
 	"upstreams[]":             {"type", "url"},
 	"projects[]":              {"match"},
+	"scanners[]":              {"name", "url"},
 	"webhooks[]":              {"name", "url"},
 	"webhooks[].signatures[]": {"header", "secret"},
 	"admin.users[]":           {"name", "password_hash"},
@@ -228,6 +229,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return or(text(`[0-9]+(\.[0-9]+)?([KMGTP]i?B|kB|B)|[0-9]+`), &jsonschema.Schema{Type: "integer", Minimum: "0"})
 	case *Duration:
 		return or(text(`([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns))+|0`), &jsonschema.Schema{Const: 0})
+	case *Interval:
+		return or(text(`([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns))*|0`), &jsonschema.Schema{Const: 0})
 	case *Percent:
 		return text(`[0-9]+(\.[0-9]+)?%`)
 	case *Rate:

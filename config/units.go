@@ -18,6 +18,9 @@ type Duration time.Duration
 // Percent is a percentage, written like 85%.
 type Percent float64
 
+// Interval is how often something happens by itself, written as a Duration; the empty one is never.
+type Interval Duration
+
 // Rate is a number of Events in each Per, written like 1/s or 30/m. The zero Rate is no limit.
 type Rate struct {
 	Events int
@@ -139,6 +142,26 @@ func (d Duration) String() string {
 
 // MarshalText returns String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText parses an interval; an empty text is never.
+func (i *Interval) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*i = 0
+		return nil
+	}
+	return (*Duration)(i).UnmarshalText(text)
+}
+
+// String returns the interval as it is written in the file, "" for never.
+func (i Interval) String() string {
+	if i == 0 {
+		return ""
+	}
+	return Duration(i).String()
+}
+
+// MarshalText returns String.
+func (i Interval) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
 
 // UnmarshalText parses a percentage from 0% to 100%.
 func (p *Percent) UnmarshalText(text []byte) error {

@@ -223,8 +223,36 @@ func (v *validator) scanner(at string, s Scanner) {
 	v.globs(at+".match", "repositories", repositoryGlobs, s.Match.Repositories)
 	v.onlyOneSegment(at+".match", s.Match.Repositories)
 	v.login(at+".registry_credentials", s.RegistryCredentials.Username, s.RegistryCredentials.Password)
+	if strings.Contains(s.RegistryCredentials.Username, ":") {
+		v.wrong(at+".registry_credentials.username", "must have no colon: HTTP Basic ends it there")
+	}
+	if strings.Contains(string(s.RegistryCredentials.Password), ":") {
+		v.doubt(at+".registry_credentials.password", "has a colon: Harbor's adapter for Trivy cuts it there, and cannot log in")
+	}
+	v.scannerReach(at, s)
 	if s.RegistryURL != "" {
 		v.upstreamURL(at+".registry_url", strings.TrimSuffix(s.RegistryURL, "/"), false)
+	}
+}
+
+// scannerReach warns where a scanner cannot find what it is to scan: it knows registries by host,
+// and no paths.
+func (v *validator) scannerReach(at string, s Scanner) {
+	registries := 0
+	for _, u := range v.cfg.Upstreams {
+		if u.Type != TypeRegistry {
+			continue
+		}
+		registries++
+		if own, problem := parseHTTP(u.URL); problem == "" && own.Path != "" && s.RegistryURL == "" {
+			v.doubt(at, "registry_url is not set, and an upstream's url has a path: scanners pull by host only; name the registry as users do")
+		}
+	}
+	switch {
+	case registries == 0:
+		v.doubt(at, "scans nothing: no upstream is a registry")
+	case registries > 1 && s.RegistryURL != "":
+		v.doubt(at+".registry_url", "is used for every registry, and there are %d: leave it empty, or match the repositories of one", registries)
 	}
 }
 

@@ -117,6 +117,9 @@ type Match struct {
 	Changed *bool `yaml:"changed"`
 	// Scans whose worst finding is at least this severe.
 	MinSeverity string `yaml:"min_severity" enum:"None|Unknown|Negligible|Low|Medium|High|Critical"`
+	// Only scans that found what the last one of that tag had not (true) or did not (false);
+	// nil says nothing.
+	NewFindings *bool `yaml:"new_findings"`
 }
 
 // Clear removes a key from the filter and reports whether it was set.
@@ -136,7 +139,7 @@ func (m *Match) Clear(key string) bool {
 func (m Match) Empty() bool {
 	lists := len(m.Upstreams) + len(m.Projects) + len(m.Repositories) + len(m.Tags) +
 		len(m.Operators) + len(m.UserAgents) + len(m.Kinds)
-	return lists == 0 && m.Tagged == nil && m.Semver == "" && m.Changed == nil && m.MinSeverity == ""
+	return lists == 0 && m.Tagged == nil && m.Semver == "" && m.Changed == nil && m.MinSeverity == "" && m.NewFindings == nil
 }
 
 // Signature is a further signature of the body, in its own header.

@@ -17,7 +17,13 @@ type Scan struct {
 	Ended    time.Time `json:"ended"`              // when its report came, or it was given up
 	Scanner  *Scanner  `json:"scanner,omitempty"`  // nil where it never answered
 	Summary  *Summary  `json:"summary,omitempty"`  // nil for an Error
-	Findings []Finding `json:"findings,omitempty"` // bounded by whoever fills it in
+	Findings []Finding `json:"findings,omitempty"` // the worst first
+	// Findings has no room for all; Summary counts them
+	Truncated bool     `json:"truncated,omitempty"`
+	New       int      `json:"new,omitempty"`        // findings that the last scan of this tag had not
+	Run       string   `json:"run,omitempty"`        // the same for every image of an index
+	Index     string   `json:"index,omitempty"`      // digest of the index that the image belongs to
+	IndexTags []string `json:"index_tags,omitempty"` // its tags
 }
 
 // Scanner is the program that scanned.
@@ -46,6 +52,27 @@ type Finding struct {
 	Severity     string   `json:"severity"`                // as Scan.Severity
 	CVSS         float64  `json:"cvss,omitempty"`          // base score, version 3 or newer
 	Vector       string   `json:"vector,omitempty"`        // of the CVSS score
+	New          bool     `json:"new,omitempty"`           // the last scan of this tag had it not
+}
+
+// SeverityRank orders severities as Harbor does: None and Unknown are 0, Critical is 5, and a word
+// that Harbor does not know is above all of them.
+func SeverityRank(severity string) int {
+	switch severity {
+	case "", "None", "Unknown":
+		return 0
+	case "Negligible":
+		return 1
+	case "Low":
+		return 2
+	case "Medium":
+		return 3
+	case "High":
+		return 4
+	case "Critical":
+		return 5
+	}
+	return 99
 }
 
 // Quota is a project's usage against its limit at the time of the event. Sizes are bytes.

@@ -30,6 +30,9 @@ type eventView struct {
 func (f *eventView) read(e *detect.Event) {
 	f.event = e
 	f.tags = e.Tags
+	if len(f.tags) == 0 && e.Scan != nil { // an image of an index is found by the index's tags
+		f.tags = e.Scan.IndexTags
+	}
 	f.client = byClient(e)
 	if e.Artifact != nil {
 		f.kind = e.Artifact.Kind

@@ -7,6 +7,8 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/bellbuoy/bellbuoy/detect"
 )
 
 // filter is a compiled Match. It tests the keys in the order of the configuration.
@@ -41,6 +43,8 @@ func compileFilter(under string, m Match) (filter, error) {
 	c.oneOf("kinds", m.Kinds, func(f *eventView) (string, bool) { return string(f.kind), f.kind != "" })
 	c.flag("tagged", m.Tagged, func(f *eventView) (bool, bool) { return len(f.tags) > 0, aboutArtifact(f.event.Type) })
 	c.flag("changed", m.Changed, func(f *eventView) (bool, bool) { return !f.event.Unchanged, pushes(f) })
+	c.minSeverity(m.MinSeverity)
+	c.flag("new_findings", m.NewFindings, func(f *eventView) (bool, bool) { s := completedScan(f.event); return s != nil && s.New > 0, s != nil })
 	if len(m.Tags) > 0 {
 		c.f.tags = globs(m.Tags, textGlob)
 	}
@@ -61,6 +65,15 @@ func inRange(c *semver.Constraints, tag string) bool {
 }
 
 func pushes(f *eventView) bool { return changesTag(f.event.Type) && !isDelete(f.event.Type) }
+
+// completedScan is the scan that an event is about; nil: it is about none, or about one that failed
+// and found nothing out.
+func completedScan(e *detect.Event) *detect.Scan {
+	if e.Type != detect.ScanningCompleted {
+		return nil
+	}
+	return e.Scan
+}
 
 type filterCompiler struct {
 	under string
@@ -141,4 +154,15 @@ func (f filter) firstMet(facts *eventView) string {
 		}
 	}
 	return ""
+}
+
+func (c *filterCompiler) minSeverity(word string) {
+	if word == "" {
+		return
+	}
+	least := detect.SeverityRank(word)
+	c.add("min_severity", func(f *eventView) (bool, bool) {
+		s := completedScan(f.event)
+		return s != nil, s != nil && detect.SeverityRank(s.Severity) >= least
+	})
 }

@@ -106,6 +106,8 @@ type Match struct {
 	Tagged       *bool
 	Semver       string // a range for the tag, or for a chart's version
 	Changed      *bool
+	MinSeverity  string // of a scan's worst finding; "": any
+	NewFindings  *bool
 }
 
 const defaultConcurrency = 8

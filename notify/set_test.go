@@ -84,6 +84,13 @@ func TestFilters(t *testing.T) {
 	inspect := with(push("team/app", "v1"), func(e *detect.Event) { e.Type, e.Moved = detect.PullArtifact, detect.MovedConfig })
 	signature := with(push("team/app", "v1"), func(e *detect.Event) { e.Artifact = &detect.Artifact{Kind: detect.Signature} })
 	tagGone := with(push("team/app", "v1"), func(e *detect.Event) { e.Type, e.Artifact = detect.DeleteTag, nil })
+	scanned := with(push("team/app", "v1"), func(e *detect.Event) {
+		e.Type, e.Scan = detect.ScanningCompleted, &detect.Scan{Severity: "High", New: 1, Summary: &detect.Summary{Total: 1}}
+	})
+	ofIndex := with(scanned, func(e *detect.Event) {
+		e.Tags, e.Scan = nil, &detect.Scan{Severity: "Low", Index: "sha256:2", IndexTags: []string{"v1"}}
+	})
+	failedScan := with(push("team/app", "v1"), func(e *detect.Event) { e.Type, e.Scan = detect.ScanningFailed, &detect.Scan{Reason: "no"} })
 	quota := detect.Event{ID: "q", Type: detect.QuotaWarning, Upstream: "registry"}
 	tests := []struct {
 		name    string
@@ -145,6 +152,15 @@ func TestFilters(t *testing.T) {
 		{"unchanged", Webhook{Match: Match{Changed: &yes}}, same, "match.changed"},
 		{"only unchanged", Webhook{Match: Match{Changed: &no}}, push("a/b", "c"), "match.changed"},
 		{"changed says nothing of deletes", Webhook{Events: []string{"*"}, Match: Match{Changed: &no}}, tagGone, ""},
+		{"severe enough", Webhook{Match: Match{MinSeverity: "High"}}, scanned, ""},
+		{"not severe enough", Webhook{Match: Match{MinSeverity: "Critical"}}, scanned, "match.min_severity"},
+		{"severe ones excluded", Webhook{Exclude: Match{MinSeverity: "Medium"}}, scanned, "exclude.min_severity"},
+		{"a failed scan has no severity", Webhook{Match: Match{MinSeverity: "Critical", NewFindings: &yes}}, failedScan, ""},
+		{"severity says nothing of pushes", Webhook{Match: Match{MinSeverity: "Critical", NewFindings: &yes}}, push("a/b", "c"), ""},
+		{"new findings", Webhook{Match: Match{NewFindings: &yes}}, scanned, ""},
+		{"no new findings", Webhook{Match: Match{NewFindings: &yes}}, ofIndex, "match.new_findings"},
+		{"an image of an index has the index's tags", Webhook{Match: Match{Tags: []string{"v*"}, Semver: "^1"}}, ofIndex, ""},
+		{"and not others", Webhook{Match: Match{Tags: []string{"latest"}}}, ofIndex, "match.tags"},
 		{"tag excluded", Webhook{Exclude: Match{Tags: []string{"latest"}}}, push("a/b", "latest"), "exclude.tags"},
 		{"first that says no", Webhook{Match: Match{Projects: []string{"x"}, Tags: []string{"y"}}}, push("a/b", "latest"), "match.projects"},
 	}

@@ -23,6 +23,8 @@ var arrows = map[string][]string{
 	"detect":                 {},
 	"detect/quota":           {"detect"},
 	"detect/replication":     {"detect"},
+	"detect/scan":            {"detect"},
+	"detect/scan/adapter":    {"detect/scan"}, // its HTTP client: imports the contract that it keeps
 	"detect/track":           {"detect"},
 	"proxy":                  {"detect", "detect/track", "proxy/carry", "proxy/listen", "proxy/upstream"},
 	"proxy/buffers":          {},
@@ -39,7 +41,7 @@ var arrows = map[string][]string{
 	"notify/format/presets":  {},
 	"notify/webhook":         {},
 	"notify/api":             {"notify/format", "notify/store"},
-	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/track", "notify", "notify/api", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
+	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/api", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

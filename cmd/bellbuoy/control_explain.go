@@ -102,6 +102,10 @@ func whyNot(because string, e *detect.Event, w *hook) (value, wanted string) {
 		return fmt.Sprint(tagOf(e, 0) != ""), wantText(match.Tagged)
 	case "changed":
 		return fmt.Sprint(!e.Unchanged), wantText(match.Changed)
+	case "min_severity":
+		return e.Scan.Severity, match.MinSeverity
+	case "new_findings":
+		return fmt.Sprint(e.Scan.New > 0), wantText(match.NewFindings)
 	}
 	switch under {
 	case "events":

@@ -74,6 +74,7 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 	answer("POST /replay", api.replay)
 	answer("POST /backup", api.backup)
 	answer("POST /index", api.indexUpstreams)
+	answer("POST /scan", api.scan)
 	answer("GET /quota", api.quota)
 	answer("POST /reload", api.reload)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}

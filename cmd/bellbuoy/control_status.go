@@ -31,6 +31,7 @@ type (
 		Started   time.Time        `json:"started"`
 		Webhooks  []webhookStatus  `json:"webhooks"`
 		Upstreams []upstreamStatus `json:"upstreams"`
+		Scanners  []scannerStatus  `json:"scanners,omitempty"`
 		Store     storeStatus      `json:"store"`
 		Attention []string         `json:"attention"` // what an operator should look at; empty: nothing
 	}
@@ -88,6 +89,9 @@ func (api controlAPI) status(w http.ResponseWriter, r *http.Request) error {
 		answer.Webhooks = append(answer.Webhooks, status)
 	}
 	answer.Store = api.storeStatus(r.Context(), c)
+	if answer.Scanners, err = api.scannerStatuses(r.Context()); err != nil {
+		return err
+	}
 	answer.Upstreams = <-upstreams
 	answer.Attention = append(answer.Attention, attention(&answer)...)
 	if !api.reloads.taken.Load() {
@@ -217,6 +221,11 @@ func attention(a *statusAnswer) (all []string) {
 	for _, u := range a.Upstreams {
 		if u.Error != "" {
 			say("upstream %s: %s", u.Name, u.Error)
+		}
+	}
+	for _, s := range a.Scanners {
+		if s.Error != "" {
+			say("scanner %s: %s: %s", s.Name, plural(s.Waiting, "scan")+" waiting", s.Error)
 		}
 	}
 	webhooks := slices.Clone(a.Webhooks)

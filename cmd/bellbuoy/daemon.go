@@ -17,6 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
 	"github.com/bellbuoy/bellbuoy/detect/replication"
+	"github.com/bellbuoy/bellbuoy/detect/scan"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/proxy"
@@ -51,6 +52,7 @@ type daemon struct {
 	tracker     *track.Tracker
 	refusals    *quota.Refusals
 	runs        *replication.Recorder
+	scans       *scan.Runner
 	lookups     *lookups
 	data        dataPlaneParts
 	handler     *proxy.Handler
@@ -70,7 +72,8 @@ func (d *daemon) use(w *wiring) error {
 	d.tracker.Configure(w.trackerConfig(d.log))
 	d.refusals.Configure(visibility(w.config.Projects))
 	d.runs.Configure(w.replications, visibility(w.config.Projects), time.Duration(w.config.Correlation.UntaggedPush))
-	d.outbox.Derive(w.derivers()...)
+	d.scans.Configure(w.scanners)
+	d.outbox.Derive(append(w.derivers(), d.scans)...)
 	err := d.followStore(context.Background(), w)
 	d.dispatcher.Retain(w.retention(), trims())
 	d.server.Configure(w.serverOptions(d.handler, d.log))
@@ -110,6 +113,7 @@ func (d *daemon) run(ctx context.Context) error {
 	delivering.Go(must("delivering", func() error { return d.dispatcher.Run(lanes) }))
 	deciding.Go(must("ending replications", func() error { d.runs.Run(decisions); return nil }))
 	deciding.Go(must("deciding events", func() error { return d.tracker.Run(decisions) }))
+	deciding.Go(must("scanning", func() error { return d.scans.Run(decisions) }))
 	control := newControlServer(background, d)
 	serving.Go(must("serving commands", func() error { return control.Serve(d.socket) }))
 	if d.listeners.health != nil {

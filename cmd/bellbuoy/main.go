@@ -111,7 +111,7 @@ func newRoot(sys system, began *bool) *cobra.Command {
 		app.withDataDirFlag(newQuotaCommand(app)), app.withDataDirFlag(newStatusCommand(app)), app.withDataDirFlag(newReloadCommand(app)), app.withDataDirFlag(newPingCommand(app)),
 		app.withDataDirFlag(newSwitchCommand(app, "enable", "Enable a webhook that was disabled by command or by a 410 of its receiver")),
 		app.withDataDirFlag(newSwitchCommand(app, "disable", "Disable a webhook; its deliveries wait until it is enabled")),
-		app.withDataDirFlag(newEventsCommand(app)), app.withDataDirFlag(newDeliveriesCommand(app)), app.withDataDirFlag(newRedeliverCommand(app)), app.withDataDirFlag(newReplayCommand(app)), app.withDataDirFlag(newBackupCommand(app)), app.withDataDirFlag(newIndexCommand(app)),
+		app.withDataDirFlag(newEventsCommand(app)), app.withDataDirFlag(newDeliveriesCommand(app)), app.withDataDirFlag(newRedeliverCommand(app)), app.withDataDirFlag(newReplayCommand(app)), app.withDataDirFlag(newBackupCommand(app)), app.withDataDirFlag(newIndexCommand(app)), app.withDataDirFlag(newScanCommand(app)),
 	)
 	root.AddCommand(newManCommand(app, root))
 	return root

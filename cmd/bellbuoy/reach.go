@@ -53,6 +53,9 @@ func reachProblems(ctx context.Context, w *wiring) error {
 		}
 		try(fmt.Sprintf("webhooks[%d].url", i), func(ctx context.Context) error { return w.hooks[i].client.Reach(ctx) })
 	}
+	for i := range w.scanners.Scanners {
+		try(fmt.Sprintf("scanners[%d].url", i), func(ctx context.Context) error { return reachScanner(ctx, &w.scanners.Scanners[i]) })
+	}
 	asking.Wait()
 	if len(found) == 0 {
 		return nil

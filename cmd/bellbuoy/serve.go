@@ -13,6 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
 	"github.com/bellbuoy/bellbuoy/detect/replication"
+	"github.com/bellbuoy/bellbuoy/detect/scan"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
@@ -97,9 +98,10 @@ func runServe(ctx context.Context, a *app) error {
 	d.lookups.configure(w.lookupClients)
 	d.refusals = quota.NewRefusals(outbox)
 	d.runs = replication.NewRecorder(outbox, func(err error) { log.Warn("replication", zap.Error(err)) })
-	d.tracker = track.New(w.trackerConfig(log), pulled{outbox, d.runs}, d.lookups)
+	d.scans = scan.New(scan.Options{Ledger: outbox, Registry: d.lookups, Replica: replica, Alone: c.Database == "", Told: logScans(log)})
+	d.tracker = track.New(w.trackerConfig(log), d.scans.Ledger(pulled{outbox, d.runs}), d.lookups)
 	d.data = dataPlaneParts{tracker: tracked{d.tracker, d.refusals, d.runs, log, new(sync.Map)}, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
-	registry.MustRegister(trackerMetrics{d.tracker}, quotaMetrics{d})
+	registry.MustRegister(trackerMetrics{d.tracker}, quotaMetrics{d}, scanMetrics{d.scans})
 	if d.handler, err = proxy.New(w.proxyOptions(d.data)); err != nil {
 		return err
 	}
@@ -154,7 +156,7 @@ func openStore(ctx context.Context, c *config.Config, replica string) (eventStor
 // trims returns the bounds of the tag index in the store.
 func trims() []store.Trim {
 	var all []store.Trim
-	for _, kind := range slices.Concat(track.BoundedKinds(), quota.BoundedKinds()) {
+	for _, kind := range slices.Concat(track.BoundedKinds(), quota.BoundedKinds(), scan.BoundedKinds()) {
 		all = append(all, store.Trim{Kind: string(kind), Max: indexRows})
 	}
 	return all

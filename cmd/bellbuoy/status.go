@@ -67,6 +67,12 @@ func printStatus(a *app, s *statusAnswer, now time.Time) {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", u.Name, u.Type, u.URL, state)
 	}
+	if len(s.Scanners) > 0 {
+		fmt.Fprintln(t, "\nSCANNER\tWAITING\tSCANNING\tCOMPLETED\tFAILED")
+	}
+	for _, n := range s.Scanners {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\n", oneLine(n.Name), n.Waiting, n.Scanning, n.Completed, n.Failed)
+	}
 	_ = t.Flush()
 	printStore(a, &s.Store)
 	if len(s.Attention) == 0 {

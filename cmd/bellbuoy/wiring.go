@@ -10,6 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
 	"github.com/bellbuoy/bellbuoy/detect/replication"
+	"github.com/bellbuoy/bellbuoy/detect/scan"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
@@ -32,6 +33,7 @@ type wiring struct {
 	verifier      *proxy.Verifier
 	quotas        *quota.Quotas // nil: no project has one
 	replications  replication.Rules
+	scanners      scan.Config
 	tls           *listen.Certificates // nil: plain HTTP
 }
 
@@ -61,6 +63,10 @@ func wire(c *config.Config, own func() []netip.AddrPort, numbers *notify.Numbers
 	}
 	w.quotas, w.replications = newQuotas(c.Projects), newReplications(c.Replication)
 	w.set.Mute(w.replications.Mutes)
+	if w.scanners, err = newScanners(c, guard); err != nil {
+		w.close()
+		return nil, err
+	}
 	if err := w.wireUpstreams(guard); err != nil {
 		w.close()
 		return nil, err

@@ -85,6 +85,7 @@ func notifyMatch(m config.Match) notify.Match {
 	return notify.Match{
 		Upstreams: m.Upstreams, Projects: m.Projects, Repositories: m.Repositories, Tags: m.Tags,
 		Operators: m.Operators, UserAgents: m.UserAgents, Kinds: m.Kinds, Tagged: m.Tagged, Semver: m.Semver, Changed: m.Changed,
+		MinSeverity: m.MinSeverity, NewFindings: m.NewFindings,
 	}
 }
 

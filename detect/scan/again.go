@@ -1,0 +1,115 @@
+package scan
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// again is an image or an index that is scanned again for as long as a tag stands on it, because new
+// vulnerabilities become known without a push.
+type again struct {
+	Job jobRow `json:"job"`
+}
+
+const rescansAtOnce = 10 // of one scanner in a tick
+
+func (j *jobRow) againKey() detect.Key {
+	return detect.Key{Kind: detect.RowKind(kindAgain + j.Scanner), ID: id(j.Upstream, j.Repository, j.Digest)}
+}
+
+// remember has the job's artifact scanned again in its time. An index's images are, with their index.
+func (w *worker) remember(ctx context.Context) error {
+	if w.scanner.Every <= 0 || w.job.Index != "" || len(w.job.Tags) == 0 {
+		return nil
+	}
+	was, due := *w.job, time.Now().Add(w.scanner.Every)
+	return w.o.Ledger.Commit(ctx, was.scope(), func(v detect.View) (c detect.Changes, err error) {
+		next := again{Job: was}
+		if there, err := read[again](v, was.againKey()); err != nil {
+			return c, err
+		} else if there != nil {
+			next.Job.addTags(there.Job.Tags)
+		}
+		row, err := encode(was.againKey(), next, due)
+		c.Put = append(c.Put, row)
+		return c, err
+	})
+}
+
+// rescan makes new jobs of what is due again and still has a tag.
+func (r *Runner) rescan(ctx context.Context, config *Config, s *Scanner) {
+	rows, err := r.o.Ledger.Due(ctx, detect.RowKind(kindAgain+s.Name), time.Now(), rescansAtOnce)
+	if err != nil {
+		return
+	}
+	for _, row := range rows {
+		if ctx.Err() != nil {
+			return
+		}
+		a, ok := decode[again](row)
+		if _, configured := config.Upstreams[a.Job.Upstream]; !ok || !configured || s.Every <= 0 || !s.Matches(a.Job.Repository) {
+			r.forget(ctx, a, row.Key)
+			continue
+		}
+		r.rescanOne(ctx, s, a)
+	}
+}
+
+func (r *Runner) forget(ctx context.Context, a *again, k detect.Key) {
+	_ = r.o.Ledger.Commit(ctx, a.Job.scope(), func(detect.View) (detect.Changes, error) {
+		return detect.Changes{Delete: []detect.Key{k}}, nil
+	})
+}
+
+func (r *Runner) rescanOne(ctx context.Context, s *Scanner, a *again) {
+	var tags []string
+	var unsure bool
+	for _, tag := range a.Job.Tags {
+		found, err := r.o.Registry.Manifest(ctx, a.Job.Upstream, "", a.Job.Repository, tag)
+		switch {
+		case err != nil:
+			unsure = true
+		case !found.Absent && found.Digest == a.Job.Digest:
+			tags = append(tags, tag)
+		}
+	}
+	if len(tags) == 0 && !unsure {
+		r.forget(ctx, a, a.Job.againKey())
+		return
+	}
+	now := time.Now()
+	next := a.Job.afresh(now)
+	next.Tags = tags
+	_ = r.o.Ledger.Commit(ctx, next.scope(), func(v detect.View) (c detect.Changes, err error) {
+		there, err := read[again](v, next.againKey())
+		if err != nil || there == nil {
+			return c, err
+		}
+		if len(tags) == 0 { // the registry does not say: later
+			row, err := encode(next.againKey(), there, now.Add(min(s.Every, time.Hour)))
+			c.Put = append(c.Put, row)
+			return c, err
+		}
+		rows, _, err := add(v, next)
+		if err != nil {
+			return c, err
+		}
+		there.Job.Tags = tags
+		row, err := encode(next.againKey(), there, now.Add(s.Every))
+		c.Put = append(rows, row)
+		return c, err
+	})
+}
+
+// afresh is the job as it is made, without what an earlier one came to.
+func (j *jobRow) afresh(now time.Time) *jobRow {
+	return &jobRow{
+		Scanner: j.Scanner, Run: uuid.NewString(), Report: uuid.NewString(), Upstream: j.Upstream, Repository: j.Repository,
+		External: j.External, Visibility: j.Visibility, FirstSeen: j.FirstSeen,
+		Digest: j.Digest, Artifact: j.Artifact, Own: j.Own, Created: now,
+	}
+}

@@ -1,0 +1,232 @@
+package scan
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+// The kinds of row. Those of jobs and rescans are followed by the scanner's name, so that the jobs of
+// one scanner never stand in the way of another's.
+const (
+	kindJob   = "scan.job:"   // upstream, repository, digest: a scan that waits or goes on
+	kindAgain = "scan.again:" // upstream, repository, digest: what is to be scanned again
+	// scanner, upstream, repository, tag or digest, platform: what the last scan found
+	rowLast detect.RowKind = "scan.last"
+)
+
+// BoundedKinds are the kinds of row of which the least recently used may be dropped. All others end by
+// themselves.
+func BoundedKinds() []detect.RowKind { return []detect.RowKind{rowLast} }
+
+const separator = "\x1f"
+
+func id(parts ...string) string { return strings.Join(parts, separator) }
+
+// jobRow is a scan of one image, or of all images of an index.
+type jobRow struct {
+	Scanner    string          `json:"scanner"`
+	Run        string          `json:"run"`    // the same for every image of an index
+	Report     string          `json:"report"` // id of this scan in events
+	Upstream   string          `json:"up"`
+	Repository string          `json:"repo"`
+	External   detect.External `json:"ext"`
+	Visibility string          `json:"vis,omitempty"`
+	FirstSeen  time.Time       `json:"first,omitzero"`
+	Operator   string          `json:"op,omitempty"`
+
+	Digest   string           `json:"d"`
+	Tags     []string         `json:"tags,omitempty"`
+	Artifact *detect.Artifact `json:"a,omitempty"`    // Kind "": not read yet
+	Own      int64            `json:"own,omitempty"`  // bytes of the manifest
+	Of       []string         `json:"of,omitempty"`   // tags of the index that it belongs to
+	Index    string           `json:"idx,omitempty"`  // digest of that index
+	Nested   int              `json:"nest,omitempty"` // how many indexes deep
+
+	Created time.Time `json:"at"`
+	Asked   time.Time `json:"asked,omitzero"` // when the scanner took it for the first time
+	Sent    time.Time `json:"sent,omitzero"`  // … and for the last time
+	Scans   []string  `json:"scans,omitempty"`
+	Trouble string    `json:"why,omitempty"` // why it waits
+
+	Holder string    `json:"by,omitempty"`
+	Until  time.Time `json:"until,omitzero"` // end of the holder's lease
+	Epoch  int64     `json:"epoch,omitempty"`
+}
+
+func (j *jobRow) key() detect.Key {
+	return detect.Key{Kind: detect.RowKind(kindJob + j.Scanner), ID: id(j.Upstream, j.Repository, j.Digest)}
+}
+
+// scope excludes a job's commits and those of pushes to its repository from each other.
+func (j *jobRow) scope() string { return j.Upstream + "/" + j.Repository }
+
+// row is the job as it is stored: due now, or at the end of its lease.
+func (j *jobRow) row(due time.Time) (detect.Row, error) { return encode(j.key(), j, due) }
+
+func encode(k detect.Key, value any, due time.Time) (detect.Row, error) {
+	b, err := json.Marshal(value)
+	return detect.Row{Key: k, Value: b, Due: due}, err
+}
+
+func decode[T any](row detect.Row) (*T, bool) {
+	var value T
+	return &value, json.Unmarshal(row.Value, &value) == nil
+}
+
+// read is a job as it stands; nil: there is none. A row that cannot be read is none.
+func read[T any](v detect.View, k detect.Key) (*T, error) {
+	row, ok, err := v.Get(k)
+	if err != nil || !ok {
+		return nil, err
+	}
+	if value, ok := decode[T](row); ok {
+		return value, nil
+	}
+	return nil, nil
+}
+
+// errTaken is a job that another holds by now, or that has ended.
+var errTaken = errors.New("the job is another's")
+
+// free reports whether the job may be taken.
+func (r *Runner) free(j *jobRow, now time.Time) bool {
+	return j.Holder == "" || !now.Before(j.Until) || j.Holder == r.o.Replica || r.o.Alone
+}
+
+// add makes a job, or gives the one that there is the new tags. It returns the row that is to be put;
+// none where nothing changes.
+func add(v detect.View, j *jobRow) (rows []detect.Row, run string, err error) {
+	was, ok, err := v.Get(j.key())
+	if err != nil {
+		return nil, "", err
+	}
+	if there, sound := decode[jobRow](was); ok && sound {
+		if !there.addTags(j.Tags) {
+			return nil, there.Run, nil
+		}
+		row, err := there.row(was.Due)
+		return []detect.Row{row}, there.Run, err
+	}
+	row, err := j.row(j.Created)
+	return []detect.Row{row}, j.Run, err
+}
+
+func (j *jobRow) addTags(tags []string) (changed bool) {
+	for _, t := range tags {
+		if len(j.Tags) < maxTags && !slices.Contains(j.Tags, t) {
+			j.Tags, changed = append(j.Tags, t), true
+		}
+	}
+	return changed
+}
+
+// Scope says that deriving jobs needs no exclusion beyond that of the push's repository.
+func (r *Runner) Scope(string) string { return "" }
+
+// Derive gives pushes that a scanner matches their jobs, in the pushes' own transaction.
+func (r *Runner) Derive(pushed *detect.Changes, v detect.View) (c detect.Changes, err error) {
+	config := r.config.Load()
+	var jobs []*jobRow
+	for i := range config.Scanners {
+		for j := range pushed.Events {
+			jobs = config.Scanners[i].jobs(jobs, &pushed.Events[j])
+		}
+	}
+	for _, j := range jobs {
+		rows, _, err := add(v, j)
+		if err != nil {
+			return detect.Changes{}, err
+		}
+		c.Put = append(c.Put, rows...)
+	}
+	return c, nil
+}
+
+// jobs adds an event's job to those of others.
+func (s *Scanner) jobs(all []*jobRow, e *detect.Event) []*jobRow {
+	if !s.OnPush || e.Type != detect.PushArtifact || e.Hint != "" || e.Digest == "" || !scannable(e.Artifact) || !s.Matches(e.Repository) {
+		return all
+	}
+	j := jobOf(s, e)
+	for _, other := range all {
+		if other.key() == j.key() {
+			other.addTags(j.Tags)
+			return all
+		}
+	}
+	return append(all, j)
+}
+
+// scannable reports whether an artifact is an image or an index, or may be one.
+func scannable(a *detect.Artifact) bool {
+	return a == nil || a.Kind == "" || a.Kind == detect.Image || a.Kind == detect.Index
+}
+
+func jobOf(s *Scanner, e *detect.Event) *jobRow {
+	j := &jobRow{
+		Scanner: s.Name, Run: e.ID, Report: uuid.NewString(), Upstream: e.Upstream, Repository: e.Repository,
+		External: e.External, Visibility: e.Visibility, FirstSeen: e.FirstSeen, Operator: e.Client.Operator,
+		Digest: e.Digest, Created: e.At,
+	}
+	j.addTags(e.Tags)
+	if e.Artifact != nil {
+		a := *e.Artifact
+		a.Annotations = nil
+		j.Artifact = &a
+	}
+	return j
+}
+
+// children are the jobs of an index's images. Attestations, and what is no image, are left out.
+func (j *jobRow) children(now time.Time) []*jobRow {
+	var all []*jobRow
+	for i := range j.Artifact.Children {
+		c := &j.Artifact.Children[i]
+		kind := kindOfChild(c)
+		if kind == detect.OtherKind {
+			continue
+		}
+		a := &detect.Artifact{Kind: kind, MediaType: c.MediaType}
+		if kind == detect.Index {
+			a = nil // to be read
+		} else if c.Platform != "" {
+			a.Platforms = []string{c.Platform}
+		}
+		child := *j
+		child.Report, child.Digest, child.Tags, child.Artifact, child.Own = uuid.NewString(), c.Digest, nil, a, c.Size
+		child.Index, child.Of, child.Nested, child.Created = j.Digest, j.ofTags(), j.Nested+1, now
+		child.Trouble, child.Holder, child.Until, child.Epoch = "", "", time.Time{}, 0
+		all = append(all, &child)
+	}
+	return all
+}
+
+// ofTags are the tags by which users find the job's image.
+func (j *jobRow) ofTags() []string {
+	if len(j.Tags) > 0 {
+		return j.Tags
+	}
+	return j.Of
+}
+
+// kindOfChild is image, index, or other.
+func kindOfChild(c *detect.Child) detect.ArtifactKind {
+	switch {
+	case c.ArtifactType != "" || strings.HasPrefix(c.Platform, "unknown/"):
+		return detect.OtherKind
+	case c.MediaType == "application/vnd.oci.image.manifest.v1+json",
+		c.MediaType == "application/vnd.docker.distribution.manifest.v2+json":
+		return detect.Image
+	case c.MediaType == "application/vnd.oci.image.index.v1+json",
+		c.MediaType == "application/vnd.docker.distribution.manifest.list.v2+json":
+		return detect.Index
+	}
+	return detect.OtherKind
+}

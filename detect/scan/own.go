@@ -1,0 +1,118 @@
+package scan
+
+import (
+	"sync"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+)
+
+const (
+	ownMargin = 2 * time.Second  // around a scan, for clocks and requests under way
+	ownFor    = 10 * time.Minute // a pull may be decided long after it was made
+	maxOwn    = 4096
+)
+
+// ownScans are the scans of this replica that go on or have ended lately, whose scanners pull without
+// a login.
+type ownScans struct {
+	mu    sync.Mutex
+	scans map[ownKey]*ownScan
+}
+
+type ownKey struct{ upstream, repository, digest string }
+
+type ownScan struct {
+	from, to time.Time // to zero: it goes on
+}
+
+// begin notes a scan before it is submitted.
+func (o *ownScans) begin(j *jobRow, operator string) ownKey {
+	k := ownKey{j.Upstream, j.Repository, j.Digest}
+	if operator != "" {
+		return k // its pulls are known by that
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if o.scans == nil {
+		o.scans = map[ownKey]*ownScan{}
+	}
+	for k, s := range o.scans {
+		if !s.to.IsZero() && now.Sub(s.to) > ownFor {
+			delete(o.scans, k)
+		}
+	}
+	s := o.scans[k]
+	if s == nil && len(o.scans) < maxOwn {
+		s = &ownScan{from: now}
+		o.scans[k] = s
+	}
+	if s != nil {
+		s.to = time.Time{}
+	}
+	return k
+}
+
+// end notes that a scan is over.
+func (o *ownScans) end(k ownKey) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s := o.scans[k]; s != nil {
+		s.to = time.Now()
+	}
+}
+
+func (o *ownScans) over(j *jobRow) { o.end(ownKey{j.Upstream, j.Repository, j.Digest}) }
+
+func (o *ownScans) has(e *detect.Event) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.scans[ownKey{e.Upstream, e.Repository, e.Digest}]
+	return s != nil && e.At.After(s.from.Add(-ownMargin)) && (s.to.IsZero() || e.At.Before(s.to.Add(ownMargin)))
+}
+
+// Owns reports whether a pull is a scanner's own, which is no event: it was made by the operator that
+// the scanner's registry credentials name, or, where a scanner has none, without a login and by the
+// digest of a scan that went on at that time.
+func (r *Runner) Owns(e *detect.Event) bool {
+	if e.Type != detect.PullArtifact {
+		return false
+	}
+	if e.Client.Operator == "" {
+		return e.Client.Claimed == "" && len(e.Tags) == 0 && r.own.has(e)
+	}
+	config := r.config.Load()
+	for i := range config.Scanners {
+		if config.Scanners[i].Operator == e.Client.Operator {
+			return true
+		}
+	}
+	return false
+}
+
+// Ledger is a ledger for a tracker that does not record the pulls that scanners make themselves.
+func (r *Runner) Ledger(l detect.Ledger) detect.Ledger { return withoutOwn{l, r} }
+
+type withoutOwn struct {
+	detect.Ledger
+	runner *Runner
+}
+
+func (l withoutOwn) Record(events ...detect.Event) {
+	for i := range events {
+		if l.runner.Owns(&events[i]) {
+			l.others(events)
+			return
+		}
+	}
+	l.Ledger.Record(events...)
+}
+
+func (l withoutOwn) others(events []detect.Event) {
+	for i := range events {
+		if !l.runner.Owns(&events[i]) {
+			l.Ledger.Record(events[i])
+		}
+	}
+}

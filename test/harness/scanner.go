@@ -1,0 +1,343 @@
+package harness
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const (
+	scanRequestType = "application/vnd.scanner.adapter.scan.request+json; version=1.0"
+	scanReportType  = "application/vnd.security.vulnerability.report; version=1.1"
+)
+
+// A ScanRequest is what a scanner adapter was asked to scan.
+type ScanRequest struct {
+	Registry struct {
+		URL           string `json:"url"`
+		Authorization string `json:"authorization"`
+	} `json:"registry"`
+	Artifact struct {
+		Repository string `json:"repository"`
+		Tag        string `json:"tag"`
+		Digest     string `json:"digest"`
+		MediaType  string `json:"mime_type"`
+	} `json:"artifact"`
+	Capabilities []struct {
+		Type     string   `json:"type"`
+		Produces []string `json:"produces_mime_types"`
+	} `json:"enabled_capabilities"`
+}
+
+// A ScannerServer is a scanner adapter in this process, written from the API's specification: strict
+// in what it is asked, and as wrong in its answers as a test wants. It pulls each image as scanners
+// do and finds what Findings says.
+type ScannerServer struct {
+	t   T
+	srv *httptest.Server
+	URL string
+
+	mu       sync.Mutex
+	jobs     map[string]*scanJob
+	next     int
+	received []ScanRequest
+	down     bool
+	auth     [2]string // a header that it insists on, and its value
+	findings map[string]string
+	reports  map[string]func(polls int, w http.ResponseWriter) bool // by repository
+	points   map[string]*ScanPoint
+}
+
+type scanJob struct {
+	request ScanRequest
+	polls   int
+	open    bool
+}
+
+// A ScanPoint is where a scanner stops: it closes Reached there, and goes on when Go is closed.
+type ScanPoint struct{ Reached, Go chan struct{} }
+
+// Scanner starts a scanner adapter.
+func Scanner(t T) *ScannerServer {
+	t.Helper()
+	s := newScanner(t)
+	s.srv = httptest.NewServer(s)
+	s.begin()
+	return s
+}
+
+// ScannerTLS starts a scanner adapter behind TLS.
+func ScannerTLS(t T, c *tls.Config) *ScannerServer {
+	t.Helper()
+	s := newScanner(t)
+	s.srv = httptest.NewUnstartedServer(s)
+	s.srv.TLS = c
+	s.srv.StartTLS()
+	s.begin()
+	return s
+}
+
+func newScanner(t T) *ScannerServer {
+	return &ScannerServer{
+		t: t, jobs: map[string]*scanJob{}, findings: map[string]string{},
+		reports: map[string]func(int, http.ResponseWriter) bool{}, points: map[string]*ScanPoint{},
+	}
+}
+
+func (s *ScannerServer) begin() {
+	s.URL = s.srv.URL
+	s.t.Cleanup(s.srv.Close)
+}
+
+// Findings has a repository's images have these findings, the entries of a JSON list.
+func (s *ScannerServer) Findings(repository, findings string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.findings[repository] = findings
+}
+
+// Report lets f answer for the reports of a repository; where it returns false, the report follows.
+func (s *ScannerServer) Report(repository string, f func(polls int, w http.ResponseWriter) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reports[repository] = f
+}
+
+// Insist has every request carry a header.
+func (s *ScannerServer) Insist(header, value string) { s.auth = [2]string{header, value} }
+
+// Down has the adapter cut every connection.
+func (s *ScannerServer) Down(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+}
+
+// Forget has the adapter know no scan any more, as after a restart.
+func (s *ScannerServer) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.jobs = map[string]*scanJob{}
+}
+
+// Stop has the adapter stop once at a point: submit (before it answers), submitted (after it), report
+// (before it answers with the report), reported.
+func (s *ScannerServer) Stop(point string) *ScanPoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &ScanPoint{make(chan struct{}), make(chan struct{})}
+	s.points[point] = p
+	return p
+}
+
+func (s *ScannerServer) at(point string) {
+	s.mu.Lock()
+	p := s.points[point]
+	delete(s.points, point)
+	s.mu.Unlock()
+	if p != nil {
+		close(p.Reached)
+		<-p.Go
+	}
+}
+
+// Requests are the scans that it was asked for.
+func (s *ScannerServer) Requests() []ScanRequest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.received)
+}
+
+func (s *ScannerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	down := s.down
+	s.mu.Unlock()
+	if down {
+		panic(http.ErrAbortHandler)
+	}
+	if s.auth[0] != "" && r.Header.Get(s.auth[0]) != s.auth[1] {
+		scanError(w, http.StatusUnauthorized, "who are you?")
+		return
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, "/api/v1")
+	id, report := strings.CutSuffix(strings.TrimPrefix(path, "/scan/"), "/report")
+	switch {
+	case !ok:
+		http.NotFound(w, r)
+	case r.Method == http.MethodGet && path == "/metadata":
+		w.Header().Set("Content-Type", "application/vnd.scanner.adapter.metadata+json; version=1.0")
+		fmt.Fprintf(w, `{"scanner":{"name":"Test","vendor":"bellbuoy","version":"1"},"capabilities":[{"type":"vulnerability",`+
+			`"consumes_mime_types":["application/vnd.oci.image.manifest.v1+json"],"produces_mime_types":[%q]}]}`, scanReportType)
+	case r.Method == http.MethodPost && path == "/scan":
+		s.submit(w, r)
+	case r.Method == http.MethodGet && report:
+		s.report(w, r, id)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func scanError(w http.ResponseWriter, status int, message string) {
+	w.Header().Set("Content-Type", "application/vnd.scanner.adapter.error; version=1.0")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"message": message}})
+}
+
+func (s *ScannerServer) submit(w http.ResponseWriter, r *http.Request) {
+	var q ScanRequest
+	switch err := json.NewDecoder(r.Body).Decode(&q); {
+	case err != nil || r.Header.Get("Content-Type") != scanRequestType:
+		scanError(w, http.StatusBadRequest, "no scan request")
+		return
+	case len(q.Capabilities) != 1 || len(q.Capabilities[0].Produces) != 1 || q.Capabilities[0].Produces[0] != scanReportType:
+		scanError(w, http.StatusBadRequest, "unsupported mime type")
+		return
+	case q.Artifact.Digest == "" || q.Artifact.Repository == "" || q.Registry.URL == "" || q.Artifact.MediaType == "":
+		scanError(w, http.StatusUnprocessableEntity, "missing")
+		return
+	}
+	s.at("submit")
+	id := s.take(q)
+	w.Header().Set("Content-Type", "application/vnd.scanner.adapter.scan.response+json; version=1.0")
+	w.WriteHeader(http.StatusAccepted)
+	fmt.Fprintf(w, "{\"id\":%q}\n", id)
+	_ = http.NewResponseController(w).Flush()
+	s.at("submitted")
+}
+
+// take makes a job. That of a digest that is scanned already is an error, unless the asker was killed
+// before it had the answer: then it is asked for again before anybody asks for the report.
+func (s *ScannerServer) take(q ScanRequest) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.jobs {
+		if j.open && j.polls > 0 && j.request.Artifact.Digest == q.Artifact.Digest {
+			s.t.Errorf("%s is to be scanned twice at once", q.Artifact.Digest)
+		}
+	}
+	s.next++
+	id := fmt.Sprintf("%024x", s.next)
+	s.jobs[id] = &scanJob{request: q, open: true}
+	s.received = append(s.received, q)
+	return id
+}
+
+func (s *ScannerServer) report(w http.ResponseWriter, r *http.Request, id string) {
+	if accept := r.Header.Get("Accept"); accept != scanReportType {
+		scanError(w, http.StatusUnsupportedMediaType, "unsupported mime type: "+accept)
+		return
+	}
+	s.mu.Lock()
+	j := s.jobs[id]
+	if j == nil {
+		s.mu.Unlock()
+		scanError(w, http.StatusNotFound, "cannot find scan job: "+id)
+		return
+	}
+	j.polls++
+	polls, answer, findings := j.polls, s.reports[j.request.Artifact.Repository], s.findings[j.request.Artifact.Repository]
+	s.mu.Unlock()
+	if polls == 1 {
+		if err := j.request.pull(); err != nil {
+			scanError(w, http.StatusInternalServerError, "pulling: "+err.Error())
+			return
+		}
+	}
+	if answer != nil && answer(polls, w) {
+		return
+	}
+	s.at("report")
+	s.mu.Lock()
+	j.open = false
+	s.mu.Unlock()
+	w.Header().Set("Content-Type", scanReportType)
+	fmt.Fprintf(w, `{"generated_at":"2026-01-02T03:04:05Z","artifact":{"repository":%q,"digest":%q},"scanner":{"name":"Test","vendor":"bellbuoy","version":"1"},"vulnerabilities":[%s]}`,
+		j.request.Artifact.Repository, j.request.Artifact.Digest, findings)
+	_ = http.NewResponseController(w).Flush()
+	s.at("reported")
+}
+
+// pull reads an image as scanners do: by digest, with GET, the config and all layers.
+func (q *ScanRequest) pull() error {
+	var manifest struct {
+		Config struct{ Digest string }
+		Layers []struct{ Digest string }
+	}
+	body, err := q.get("manifests/" + q.Artifact.Digest)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, &manifest); err != nil {
+		return err
+	}
+	for _, d := range append(manifest.Layers, manifest.Config) {
+		if _, err := q.get("blobs/" + d.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *ScanRequest) get(what string) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodGet, q.Registry.URL+"/v2/"+q.Artifact.Repository+"/"+what, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", q.Artifact.MediaType)
+	req.Header.Set("User-Agent", "trivy/v0.0.0")
+	if q.Registry.Authorization != "" {
+		req.Header.Set("Authorization", q.Registry.Authorization)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", what, resp.Status)
+	}
+	return io.ReadAll(resp.Body)
+}
+
+// A ScanStage is a stage whose scanner pulls through bellbuoy. Besides the webhooks of every stage
+// there is one at /bad: Harbor's CloudEvents of scans that found something new and severe.
+type ScanStage struct{ *Stage }
+
+// NewScanStage starts a registry, and bellbuoy with a scanner. more are further settings of the
+// scanner, each with its comma.
+func NewScanStage(t *testing.T, scanner *ScannerServer, registry RegistryOptions, more string) *ScanStage {
+	t.Helper()
+	r, hooks, port := Registry(t, registry), NewReceiver(t), FreePort(t)
+	config := RegistryUpstream(r.URL) + Quick +
+		fmt.Sprintf("scanners: [{name: test, url: %q, registry_url: %q, timeout: 1m%s}]\n", scanner.URL, fmt.Sprintf("http://127.0.0.1:%d", port), more) +
+		Webhooks(hooks, fmt.Sprintf("  - {name: bad, url: %q, events: [SCANNING_COMPLETED], format: cloudevents, match: {min_severity: High, new_findings: true}}\n", hooks.URL("/bad")))
+	return &ScanStage{StageOn(t, hooks, BellbuoyWith(t, BuoyOptions{Port: port}, config))}
+}
+
+// Scans are the posts of scans at a path.
+func (s *ScanStage) Scans(path string) (found []Post) {
+	for _, p := range s.Hooks.Posts(path) {
+		if strings.Contains(string(p.Body), "SCANNING_") || strings.Contains(string(p.Body), "harbor.scan.") {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// WaitScans waits for n posts of scans at a path.
+func (s *ScanStage) WaitScans(path string, n int) []Post {
+	s.Helper()
+	Eventually(Soon, func() bool { return len(s.Scans(path)) >= n })
+	got := s.Scans(path)
+	if len(got) != n {
+		s.Fatalf("%d scans at %s, want %d", len(got), path, n)
+	}
+	return got
+}
