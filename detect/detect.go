@@ -10,7 +10,8 @@
 //	ReadManifest              what an image, an artifact or an index says of itself
 //	ReadChart, ReadUpload     what a chart archive, or a form with archives, holds
 //	IndexedCharts             what a chart repository's index.yaml lists
-//	TokenName, Evidence       which names the traffic carries, and whether the upstream checks them
+//	TokenName, Evidence       which names the traffic carries, and whether the upstream checks
+//	                          them
 //	Ledger                    where the tracker keeps what must survive a crash
 //
 // All of these readers are given bytes that strangers chose: each has a bound for what it reads and

@@ -5,13 +5,15 @@
 //
 //	Handler.ServeHTTP   finds the route (route.go), the client's end of the connection
 //	                    (forward.go) and what the request means (detect.Classify)
-//	exchange            is that request from here on (exchange.go); its bytes are proxy/carry's
-//	  identification    finds the operator, and what vouches for the name (identity.go, tokens.go)
+//	exchange            is that request from here on (exchange.go); its bytes are
+//	                    proxy/carry's
+//	  identification    finds the operator, and what vouches for the name (identity.go,
+//	                    tokens.go)
 //	  read              a request that changes nothing: observed, never held (read.go)
 //	  write             PUT and DELETE of manifests, POST and DELETE of charts (write.go): its
-//	                    gate withholds the last byte until the intent is committed (gate.go), a
-//	                    lookup asks what stands there now (lookup.go), and the answer waits until
-//	                    the event is there
+//	                    gate withholds the last byte until the intent is committed (gate.go),
+//	                    a lookup asks what stands there now (lookup.go), and the answer waits
+//	                    until the event is there
 //	failure             what bellbuoy answers itself when the upstream does not (errors.go)
 //
 // One rule stands above the rest: observing never breaks or delays a transfer. Every call into

@@ -15,7 +15,7 @@ import (
 )
 
 // checked lists the packages whose comments are checked; "/..." includes the packages below.
-var checked = []string{"cmd/...", "config", "notify", "notify/format/...", "notify/store/...", "notify/webhook", "test"}
+var checked = []string{"cmd/...", "config", "detect/...", "notify/...", "proxy/...", "test/..."}
 
 const (
 	longestComment = 100 // columns
@@ -109,6 +109,7 @@ var shared = map[string]string{
 	"Reader":      "store.Reader and the engine's read rows, carry.Reader reads a body",
 	"Request":     "detect.Request is a client's; the engine's is one for its writer",
 	"Retention":   "config.Retention is the file's, store.Retention what it configures",
+	"Rule":        "quota.Rule limits a project, replication.Rule recognizes a replicator",
 	"Row":         "store.Row is detect.Row in the store's words",
 	"Scanner":     "config.Scanner is an adapter, detect.Scanner a scan's program, the engine's a row of a result",
 	"Signature":   "config.Signature is the file's, webhook.Signature what it configures",
@@ -117,8 +118,10 @@ var shared = map[string]string{
 	"Upstream":    "config.Upstream is the file's, proxy.Upstream what it configures",
 	"Webhook":     "config.Webhook is the file's, notify.Webhook what it configures",
 	"Webhooks":    "notify.Webhooks has those of the store, api.Webhooks those of the file too",
+	"books":       "private: what one commit reads and changes, of quotas and of replications",
 	"contents":    "private: a cache of manifests, the parts of a manifest",
 	"database":    "private: each engine's",
+	"failure":     "private: bellbuoy's own error answer, an artifact that a replicator could not move",
 	"key":         "private: a key of the file, a key of a filter",
 	"kind":        "private: of a value in the file, all rows of a kind in a cache",
 	"list":        "private: of sessions, of names in pages",

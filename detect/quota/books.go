@@ -10,7 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The kinds of row. Their IDs are joined with an information separator, which no part can hold.
+// The kinds of row. The parts of their IDs are joined with an information separator, which no part
+// contains.
 const (
 	rowProject  detect.RowKind = "quota.project"
 	rowManifest detect.RowKind = "quota.manifest"
@@ -21,8 +22,8 @@ const (
 	separator = "\x1f"
 )
 
-// BoundedKinds are the kinds of row of which the least recently seen may be dropped. Of the others
-// there are as many as the registry has manifests and blobs in projects with a quota.
+// BoundedKinds returns the kinds of row whose least recently seen rows may be dropped. The number
+// of other rows is that of the manifests and blobs in projects with a quota.
 func BoundedKinds() []detect.RowKind { return []detect.RowKind{rowGone, rowRefused} }
 
 func key(kind detect.RowKind, parts ...string) detect.Key {
@@ -33,13 +34,13 @@ func key(kind detect.RowKind, parts ...string) detect.Key {
 type manifestRow struct {
 	Own     int64    `json:"own,omitempty"`
 	Blobs   []string `json:"b,omitempty"` // each once
-	Inexact bool     `json:"x,omitempty"` // there are more, or their sizes are not known
+	Inexact bool     `json:"x,omitempty"` // there are more blobs, or their sizes are unknown
 }
 
 // blobRow is a blob, or a manifest, of a project.
 type blobRow struct {
 	Size int64 `json:"s"`
-	Uses int   `json:"n"` // by manifest rows; 0: it is gone
+	Uses int   `json:"n"` // by manifest rows; 0: the row is deleted
 }
 
 // books are the rows that one run of Derive has read and changed.
@@ -52,7 +53,7 @@ type books struct {
 	events    []detect.Event
 }
 
-// entry is a row in the books; of nil there is no such row.
+// entry is a row in the books. If row is nil, it does not exist.
 type entry[T any] struct {
 	row     *T
 	changed bool
@@ -62,7 +63,7 @@ func newBooks(v detect.View) *books {
 	return &books{view: v, manifests: map[detect.Key]*entry[manifestRow]{}, blobs: map[detect.Key]*entry[blobRow]{}, projects: map[detect.Key]*entry[Usage]{}}
 }
 
-// find returns a row of the books, read where it is not in them yet.
+// find returns a row of the books. It reads one that is not in them yet.
 func find[T any](v detect.View, rows map[detect.Key]*entry[T], k detect.Key) (*entry[T], error) {
 	if e := rows[k]; e != nil {
 		return e, nil
@@ -93,12 +94,12 @@ func (b *books) project(upstream, project string) (*Usage, error) {
 	return e.row, nil
 }
 
-// touch has a project's row written. The project is in the books.
+// touch marks a project's row as changed. The project must be in the books.
 func (b *books) touch(upstream, project string) {
 	b.projects[key(rowProject, upstream, project)].changed = true
 }
 
-// calm forgets what was told of the levels that a project's usage has left.
+// calm removes the levels that a project's usage has fallen below.
 func (b *books) calm(upstream, project string, r Rule) {
 	if e := b.projects[key(rowProject, upstream, project)]; e != nil && e.row != nil {
 		e.row.calm(r)
@@ -107,7 +108,7 @@ func (b *books) calm(upstream, project string, r Rule) {
 
 func (b *books) tell(e detect.Event) { b.events = append(b.events, e) }
 
-// change enters what became of a manifest.
+// change updates the books for a change of a manifest.
 func (b *books) change(m *detect.ManifestChange) error {
 	e, err := find(b.view, b.manifests, key(rowManifest, m.Upstream, m.Repository, m.Digest))
 	switch {
@@ -142,7 +143,7 @@ func (b *books) change(m *detect.ManifestChange) error {
 	return b.use(u, m, e.row)
 }
 
-// overtaken reports whether what a read has shown was deleted since.
+// overtaken reports whether a manifest that a read showed was deleted after the read.
 func (b *books) overtaken(m *detect.ManifestChange) (bool, error) {
 	if m.Gone || !m.Shown {
 		return false, nil
@@ -151,16 +152,16 @@ func (b *books) overtaken(m *detect.ManifestChange) (bool, error) {
 	return ok && !row.Seen.Before(m.At), err
 }
 
-// better reports whether a manifest is known better now than its row knows it.
+// better reports whether a change has more of the manifest's sizes than its row.
 func better(m *detect.ManifestChange, row *manifestRow) bool {
 	return m.Read && (row.Own == 0 || len(m.Sizes) >= len(m.Blobs) && !m.More)
 }
 
-// rowOf is a manifest's row.
+// rowOf returns the row of a manifest.
 func rowOf(m *detect.ManifestChange) *manifestRow {
 	row := &manifestRow{Own: m.Own, Inexact: !m.Read || m.More || len(m.Sizes) < len(m.Blobs)}
 	if len(m.Sizes) < len(m.Blobs) {
-		return row // an older version's
+		return row // written by an older version
 	}
 	row.Blobs = slices.DeleteFunc(slices.Clone(m.Blobs), func(d string) bool { return d == "" || d == m.Digest })
 	slices.Sort(row.Blobs)
@@ -168,7 +169,7 @@ func rowOf(m *detect.ManifestChange) *manifestRow {
 	return row
 }
 
-// use counts a manifest and its blobs.
+// use adds a manifest and its blobs to the usage.
 func (b *books) use(u *Usage, m *detect.ManifestChange, row *manifestRow) error {
 	u.Manifests++
 	if row.Inexact {
@@ -189,7 +190,7 @@ func (b *books) use(u *Usage, m *detect.ManifestChange, row *manifestRow) error 
 	return nil
 }
 
-// release gives back what only this manifest used.
+// release subtracts a manifest, and its blobs that no other manifest names, from the usage.
 func (b *books) release(u *Usage, m *detect.ManifestChange, row *manifestRow) error {
 	u.Manifests--
 	if row.Inexact {
@@ -206,8 +207,8 @@ func (b *books) release(u *Usage, m *detect.ManifestChange, row *manifestRow) er
 	return nil
 }
 
-// count adds to the uses of a blob. The first one adds its size, and the last one that goes takes
-// it away.
+// count adds uses, which may be negative, to a blob. The first use adds its size to the usage, and
+// the end of the last one subtracts it.
 func (b *books) count(u *Usage, m *detect.ManifestChange, digest string, size int64, uses int) error {
 	e, err := find(b.view, b.blobs, key(rowBlob, m.Upstream, detect.Project(m.Repository), digest))
 	if err != nil {
@@ -217,7 +218,7 @@ func (b *books) count(u *Usage, m *detect.ManifestChange, digest string, size in
 		e.row = new(blobRow)
 	}
 	e.changed = true
-	if uses > 0 && e.row.Size == 0 { // it is new, or was known by its digest only
+	if uses > 0 && e.row.Size == 0 { // a new blob, or one of unknown size
 		e.row.Size = min(size, maxBlob)
 		u.Used += e.row.Size
 	}
@@ -228,11 +229,11 @@ func (b *books) count(u *Usage, m *detect.ManifestChange, digest string, size in
 	return nil
 }
 
-// maxBlob bounds what one digest adds, whatever a manifest claims: no blob is a pebibyte, and 8,000
-// of these do not overflow.
+// maxBlob bounds the size of one digest, whatever a manifest claims. No blob has a pebibyte, and
+// the sum of 8,000 of these does not overflow.
 const maxBlob = 1 << 50
 
-// changes are the rows to be written, in order of their keys, and the events.
+// changes returns the changed rows, ordered by key, and the events.
 func (b *books) changes() detect.Changes {
 	c := detect.Changes{Events: b.events, Put: b.gone}
 	write(&c, b.manifests, func(*manifestRow) bool { return false })
@@ -247,7 +248,7 @@ func compareKeys(x, y detect.Key) int {
 	return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID))
 }
 
-// write adds what was changed. over reports whether a row says nothing any more.
+// write adds the changed rows. over reports whether a row is no longer needed.
 func write[T any](c *detect.Changes, rows map[detect.Key]*entry[T], over func(*T) bool) {
 	for k, e := range rows {
 		switch {

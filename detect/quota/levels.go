@@ -2,14 +2,14 @@ package quota
 
 import "slices"
 
-// hysteresis is how many points of the limit the usage must fall below a level before that is told
-// again.
+// hysteresis is how many percent of the limit the usage must fall below a level before that level
+// can have an event again.
 const hysteresis = 5
 
-// percent is the usage in points of the limit.
+// percent returns the usage in percent of the limit.
 func (u *Usage) percent(r Rule) float64 { return float64(u.Used) * 100 / float64(r.Limit) }
 
-// calm forgets the levels that the usage has left.
+// calm removes the levels that the usage has fallen below.
 func (u *Usage) calm(r Rule) {
 	at := u.percent(r)
 	u.Warned = slices.DeleteFunc(slices.Clone(u.Warned), func(level float64) bool {
@@ -18,8 +18,8 @@ func (u *Usage) calm(r Rule) {
 	u.Exceeded = u.Exceeded && at >= 100-hysteresis
 }
 
-// warns notes and returns the levels that the usage has reached and that were not told yet, in
-// ascending order.
+// warns adds the levels that the usage has newly reached to Warned, and returns them in ascending
+// order.
 func (u *Usage) warns(r Rule) (levels []float64) {
 	at := u.percent(r)
 	for _, level := range slices.Compact(slices.Sorted(slices.Values(r.WarnAt))) {
@@ -31,7 +31,7 @@ func (u *Usage) warns(r Rule) (levels []float64) {
 	return levels
 }
 
-// exceeds notes and reports whether the usage is above the limit, and that was not told yet.
+// exceeds reports whether the usage has newly exceeded the limit, and sets Exceeded.
 func (u *Usage) exceeds(r Rule) bool {
 	if u.Exceeded || u.Used <= r.Limit {
 		return false

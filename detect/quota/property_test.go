@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// manifest is one that clients push: its bytes and the sizes of what it names.
+// manifest is a manifest that clients push, with its bytes and the sizes of its blobs.
 type manifest struct {
 	body  []byte
 	sizes map[digest.Digest]int64
@@ -52,13 +52,13 @@ func newManifest(r *rand.Rand, blobs int) manifest {
 	return m
 }
 
-// registry is what an upstream holds: the manifests in each repository.
+// registry has the manifests in each repository of an upstream.
 type registry struct {
 	mu sync.Mutex
 	in map[string]map[digest.Digest]manifest
 }
 
-// uses is a recount of what a project uses.
+// uses counts the usage of a project again.
 func (g *registry) uses(project string) (sum int64) {
 	sizes := map[digest.Digest]int64{}
 	for repository, all := range g.in {
@@ -74,7 +74,7 @@ func (g *registry) uses(project string) (sum int64) {
 	return sum
 }
 
-// Manifest, Read, Chart and ChartIndex implement track.Asker; nothing here is in doubt.
+// Manifest, Read, Chart and ChartIndex implement track.Asker. No test here calls them.
 func (g *registry) Manifest(context.Context, string, string, string, string) (detect.Found, error) {
 	return detect.Found{}, io.EOF
 }
@@ -103,7 +103,7 @@ func newReplica(t *testing.T, s notify.Rows, g *registry) replica {
 	return replica{out, track.New(track.Config{Accessories: true}, out, g)}
 }
 
-// write sends a write as the proxy does, and has the registry do it.
+// write calls the tracker for a write as the proxy does, and applies it to the registry.
 func (r replica) write(t *testing.T, op *detect.Operation, done func()) {
 	t.Helper()
 	in, err := r.tracker.Intend(t.Context(), op)
@@ -122,7 +122,7 @@ func operation(action detect.Action, repository, reference string, status int) *
 		At: time.Now(), Status: status, Client: detect.Client{Address: "10.0.0.1"}}
 }
 
-// step is one thing that a client does in a repository.
+// step is one operation of a client in a repository.
 func (r replica) step(t *testing.T, g *registry, dice *rand.Rand, repository string) {
 	t.Helper()
 	m := newManifest(dice, 12)
@@ -158,8 +158,8 @@ func (r replica) step(t *testing.T, g *registry, dice *rand.Rand, repository str
 	})
 }
 
-// play has clients push, tag, copy and delete in repositories of one project, through all replicas
-// at once, and compares what is kept with a recount after each round.
+// play pushes, tags, copies and deletes in repositories of one project, through all replicas
+// concurrently, and compares the recorded usage with a recount after each round.
 func play(t *testing.T, rounds int, replicas ...notify.Rows) {
 	g := &registry{in: map[string]map[digest.Digest]manifest{}}
 	var all []replica
@@ -227,8 +227,8 @@ func TestUsageIsARecountOfTwoReplicas(t *testing.T) {
 	play(t, 15, replicas...)
 }
 
-// BenchmarkPush is what a push of ten layers costs the store: without quotas, with one of the
-// project, and as a further tag of what is there.
+// BenchmarkPush measures a push of ten layers into the store: without quotas, with one for the
+// project, and as a further tag of an existing manifest.
 func BenchmarkPush(b *testing.B) {
 	for _, with := range []string{"none", "quota", "quota and a further tag"} {
 		b.Run(with, func(b *testing.B) {

@@ -1,24 +1,25 @@
-// Package quota keeps what each project uses of a registry's storage, and makes QUOTA_WARNING and
-// QUOTA_EXCEED of it.
+// Package quota records the usage of each project in a registry, and makes QUOTA_WARNING and
+// QUOTA_EXCEED.
 //
 // The usage of a project is the bytes of the manifests in its repositories and of the blobs that
-// these name, each digest counted once. It is kept in rows of the ledger, in the transaction of the
-// change that it follows from (Quotas.Derive), and so is as durable as the event, and the same in
-// all replicas:
+// these name, each digest counted once. It is kept in rows of the ledger, which are written in the
+// transaction of the change (Quotas.Derive). So it is as durable as the event, and the same in all
+// replicas:
 //
 //	quota.manifest   upstream, repository, digest: which blobs a manifest there names
 //	quota.blob       upstream, project, digest: its size, and how many of these rows name it
-//	quota.project    upstream, project: the sum, and which levels have been told
-//	quota.gone       upstream, repository, digest: when a manifest was deleted, for reads that were under way then
-//	quota.refused    upstream, repository, client: when a push that the upstream refused was told (Refusals)
+//	quota.project    upstream, project: the sum, and the levels that had an event
+//	quota.gone       upstream, repository, digest: when a manifest was deleted, for reads that
+//	                 were under way then
+//	quota.refused    upstream, repository, client: when a push that the upstream refused was
+//	                 told (Refusals)
 //
-// A change costs a row for each blob that the manifest names and at most 2,002 of them; a manifest
-// that is known already, under however many tags, costs one look. Sizes are those that the first
-// manifest with a blob says.
+// A change writes one row for each blob of the manifest, at most 2,002 rows. A further tag of a
+// known manifest costs one read. The size of a blob is that in the first manifest that names it.
 //
-// What stood in the registry before the quota did, and what was deleted past bellbuoy, is found by
-// bellbuoy index (Counted). Blobs of layers that no client uploads (foreign layers of Windows
-// images) count as if they were there.
+// The command index counts manifests that were pushed before the quota was configured, and removes
+// those that were deleted without bellbuoy (Counted). Layers that no client uploads (foreign layers
+// of Windows images) count as if the registry had them.
 package quota
 
 import (
@@ -30,23 +31,25 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Rule is a project's quota. Without a Limit the project has none, and nothing is kept of it.
+// Rule is the quota of a project. Without a Limit the project has none, and its usage is not
+// recorded.
 type Rule struct {
 	Limit  int64     // bytes
 	WarnAt []float64 // percent of Limit
 }
 
-// Quotas makes what follows from changes of manifests. It keeps nothing in memory. It is notify's
-// Deriver.
+// Quotas derives rows and events from changes of manifests. It keeps no state in memory. It
+// implements notify's Deriver.
 type Quotas struct {
 	rule func(project string) Rule
 }
 
-// New makes Quotas by the rules of projects. rule is called often and at once.
+// New returns Quotas with the rules of projects. rule is called often and concurrently.
 func New(rule func(project string) Rule) *Quotas { return &Quotas{rule: rule} }
 
-// Scope is what commits of a scope (an upstream's repository) must exclude each other in besides:
-// those of other repositories of the project change the same sum. "": the project has no quota.
+// Scope returns a second scope in which a commit for a repository of an upstream must be
+// serialized, because commits for other repositories of the project change the same sum. "": the
+// project has no quota.
 func (q *Quotas) Scope(scope string) string {
 	upstream, repository, ok := strings.Cut(scope, "/")
 	if !ok {
@@ -59,8 +62,8 @@ func (q *Quotas) Scope(scope string) string {
 	return "quota " + upstream + "/" + project
 }
 
-// Derive makes the rows and events that follow from changes that are about to be committed. v shows
-// the rows as these leave them.
+// Derive returns the rows and events that follow from changes that are about to be committed. v
+// shows the rows after these changes.
 func (q *Quotas) Derive(c *detect.Changes, v detect.View) (detect.Changes, error) {
 	b := newBooks(v)
 	for i := range c.Manifests {
@@ -82,8 +85,8 @@ func (q *Quotas) Derive(c *detect.Changes, v detect.View) (detect.Changes, error
 	return b.changes(), nil
 }
 
-// follow makes the events that follow from one: only what a push raises is told, whatever else
-// changed the usage meanwhile (children that wait for their index, an index walk).
+// follow adds the events that follow from another event. Only a push causes them, although other
+// changes (children that wait for their index, a walk of the command index) also change the usage.
 func (q *Quotas) follow(b *books, e *detect.Event) error {
 	if e.Type != detect.PushArtifact && e.Type != detect.DeleteArtifact {
 		return nil
@@ -115,7 +118,7 @@ func (q *Quotas) follow(b *books, e *detect.Event) error {
 	return nil
 }
 
-// event is one about a project's quota that follows from another.
+// event returns an event about a project's quota that follows from another event.
 func event(of *detect.Event, t detect.Type, q *detect.Quota) detect.Event {
 	return detect.Event{
 		ID: newID(), Type: t, At: of.At, Upstream: of.Upstream, External: of.External,
@@ -126,23 +129,23 @@ func event(of *detect.Event, t detect.Type, q *detect.Quota) detect.Event {
 
 func newID() string {
 	id, err := uuid.NewV7()
-	if err != nil { // no randomness: the system cannot run anything safely
+	if err != nil { // the system has no source of randomness
 		return uuid.NewString()
 	}
 	return id.String()
 }
 
-// Usage is what a project uses of an upstream.
+// Usage is the usage of a project at an upstream.
 type Usage struct {
 	Upstream string `json:"-"`
 	Project  string `json:"-"`
 	Used     int64  `json:"used"` // bytes
-	// in its repositories; one in two of them counts twice
+	// in its repositories; one that is in two repositories counts twice
 	Manifests int64     `json:"manifests"`
-	Inexact   int64     `json:"inexact,omitempty"` // of these, whose blobs are not all known
+	Inexact   int64     `json:"inexact,omitempty"` // the number of them with unknown blobs or sizes
 	Since     time.Time `json:"since"`             // when counting began
 	Told      int64     `json:"told"`              // Used at the last push or delete
-	// levels that were told and have not been left since
+	// levels that had an event, while the usage has not fallen below them
 	Warned   []float64 `json:"warned,omitempty"`
-	Exceeded bool      `json:"exceeded,omitempty"` // likewise the limit
+	Exceeded bool      `json:"exceeded,omitempty"` // the same for the limit
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// books in memory: the rows, and what was told.
+// ledger is in memory: the rows and the events.
 type ledger struct {
 	t      *testing.T
 	quotas *Quotas
@@ -61,7 +61,7 @@ func (l *ledger) commit(c detect.Changes) {
 	l.wrote = len(more.Put) + len(more.Delete)
 }
 
-// says takes what was told since the last time.
+// says returns the events since its last call.
 func (l *ledger) says() string {
 	var all []string
 	for _, e := range l.told {
@@ -88,7 +88,7 @@ func (l *ledger) used(project string) int64 {
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// image is a manifest of 10 bytes whose blobs are named by their sizes.
+// image returns a manifest of 10 bytes with blobs of the given sizes.
 func image(repository, digest string, sizes ...int64) detect.ManifestChange {
 	m := detect.ManifestChange{Upstream: "up", Repository: repository, Digest: digest, At: now, Read: true, Own: 10}
 	for _, s := range sizes {

@@ -8,8 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Usages are what projects use, in order of upstream and project, at most limit of them; also of
-// projects that have a quota no longer, as it was when they had.
+// Usages returns the usage of projects, ordered by upstream and project, at most limit of them. For
+// a project that no longer has a quota it is the last recorded usage.
 func Usages(v detect.View, limit int) ([]Usage, error) {
 	rows, err := v.Scan(rowProject, "", limit)
 	if err != nil {
@@ -27,17 +27,17 @@ func Usages(v detect.View, limit int) ([]Usage, error) {
 	return all, nil
 }
 
-// page is how many rows are read at once.
+// page is the number of rows in one read.
 const page = 1000
 
-// Counted calls yield with the digests of the manifests that are counted in a repository, some at a
-// time, each once.
+// Counted calls yield with batches of the digests of the manifests that are counted in a
+// repository, each once.
 func Counted(v detect.View, upstream, repository string, yield func(digests []string) error) error {
 	return counted(v, key(rowManifest, upstream, repository, "").ID, "", yield)
 }
 
-// counted calls yield with the digests that begin with some characters. Where these are too many,
-// one more character is put behind them: rows can be read by their beginning only.
+// counted calls yield with the digests that start with a prefix. If there are too many for one
+// read, it calls itself with longer prefixes, because rows can only be read by prefix.
 func counted(v detect.View, prefix, beginning string, yield func([]string) error) error {
 	rows, err := v.Scan(rowManifest, prefix+beginning, page)
 	if err != nil || len(rows) == 0 {

@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// refusals of one client in one repository, without a longer pause, are one push
+	// refusals for one client in one repository without a longer pause belong to one push
 	together   = 30 * time.Second
-	maxRefused = 4096 // clients in repositories that memory holds
+	maxRefused = 4096 // pairs of client and repository in memory
 )
 
-// Refusals tells of pushes that an upstream refuses for a quota of its own: one QUOTA_EXCEED for
-// each push and client, however many blobs are refused and however often the client tries each.
+// Refusals records pushes that an upstream refuses because of its own quota: one QUOTA_EXCEED for
+// each push and client, regardless of the number of refused blobs and of the client's retries.
 type Refusals struct {
 	ledger     detect.Ledger
 	visibility atomic.Pointer[func(repository string) string]
 	last       *lru.Cache[detect.Key, time.Time]
 }
 
-// NewRefusals makes Refusals that tell the ledger.
+// NewRefusals returns Refusals that commit to the ledger.
 func NewRefusals(l detect.Ledger) *Refusals {
 	last, err := lru.New[detect.Key, time.Time](maxRefused)
 	if err != nil {
@@ -36,13 +36,13 @@ func NewRefusals(l detect.Ledger) *Refusals {
 	return r
 }
 
-// Configure makes visibility say which repositories are private.
+// Configure sets the function that returns the visibility of a repository.
 func (r *Refusals) Configure(visibility func(repository string) string) {
 	r.visibility.Store(&visibility)
 }
 
-// Note tells of an answered request if it was refused for a quota. op's answer, its body and its
-// client are known. The error is the ledger's, which will tell later, or has no room.
+// Note records an answered request if it was refused because of a quota. op has the answer, its
+// body and its client. An error is the ledger's: it will commit later, or has no room for that.
 func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
 	details, refused := Refused(op)
 	if !refused {
@@ -59,7 +59,7 @@ func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
 	err := r.ledger.CommitLater(ctx, op.Upstream+"/"+op.Repository, false, func(v detect.View) (detect.Changes, error) {
 		row, ok, err := v.Get(k)
 		if err != nil || ok && now.Sub(row.Seen) < together {
-			return detect.Changes{}, err // another replica has told it
+			return detect.Changes{}, err // another replica has recorded it
 		}
 		return detect.Changes{Events: []detect.Event{e}, Put: []detect.Row{{Key: k, Value: []byte("{}"), Seen: now}}}, nil
 	})
@@ -69,7 +69,7 @@ func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
 	return nil
 }
 
-// event is QUOTA_EXCEED of a refused push. Only a refused manifest has a tag or a digest.
+// event returns the QUOTA_EXCEED of a refused push. Only a refused manifest has a tag or a digest.
 func (r *Refusals) event(op *detect.Operation, details string) detect.Event {
 	e := detect.Event{
 		ID: newID(), Type: detect.QuotaExceed, At: op.At, Upstream: op.Upstream, External: op.External,

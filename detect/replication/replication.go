@@ -4,7 +4,8 @@
 // A run is kept in rows of the ledger, from its first artifact on, so that a crash loses nothing of
 // it:
 //
-//	replication.run        rule, upstream, project, direction: when it began, and when it is over unless something comes
+//	replication.run        rule, upstream, project, direction: when it began, and when it is
+//	                       over unless something comes
 //	replication.artifact   … repository, reference: what it moved, or why it failed to
 //
 // What comes of pushes is written in the transaction of their events (Rules.Derive). Pulls and

@@ -1,8 +1,8 @@
 // Package listen accepts clients' connections and serves their requests with a Handler: net/http's
 // server, with what a proxy needs in front of it.
 //
-//	Server          accepts connections, counts them, and hands each to an http.Server (listen.go,
-//	                connections.go and clients.go: the limits)
+//	Server          accepts connections, counts them, and hands each to an http.Server
+//	                (listen.go, connections.go and clients.go: the limits)
 //	on the way      a PROXY header (proxyheader.go) and the TLS handshake (handshake.go,
 //	                certificates.go), each in a goroutine of its own
 //	Configure       replaces the options for connections to come (handover.go)

@@ -191,7 +191,7 @@ func (c *Client) ChartIndex(ctx context.Context, tenant string, as As) (io.ReadC
 }
 
 func (c *Client) askChart(ctx context.Context, method, path, tenant string, as As) (*http.Response, error) {
-	resp, err := c.ask(ctx, question{
+	resp, err := c.ask(ctx, request{
 		method: method, target: c.at(path, ""), scope: "artifact-repository:" + tenant + ":pull", as: as, timeout: fileTimeout,
 	})
 	if err != nil {

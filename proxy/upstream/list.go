@@ -124,7 +124,7 @@ func (l list) page(ctx context.Context, query string) (page, error) {
 }
 
 func (l list) ask(ctx context.Context, query string) (page, error) {
-	resp, err := l.client.ask(ctx, question{
+	resp, err := l.client.ask(ctx, request{
 		method: http.MethodGet, target: l.client.at(l.path, query), accept: "application/json", scope: l.scope, as: Own,
 	})
 	if err != nil {

@@ -141,7 +141,7 @@ func TestTagsAreCheckedSideBySideAsTimeAllows(t *testing.T) {
 			t.Errorf("%d of %d checked, complete %v", checked, len(got.Tags), got.TagsComplete)
 		}
 		if most.Load() != parallelHeads {
-			t.Errorf("%d questions at once", most.Load())
+			t.Errorf("%d requests at once", most.Load())
 		}
 		if _, err := n.client().BeforeDelete(ctx, "team/app", d, known, false, Anonymous); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("without time: %v", err)

@@ -75,7 +75,7 @@ func (c *Client) askManifest(ctx context.Context, method, repository, reference 
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.ask(ctx, question{
+	resp, err := c.ask(ctx, request{
 		method: method, target: c.at(path, ""), accept: acceptManifest, scope: pullScope(repository), as: as,
 	})
 	if err != nil {

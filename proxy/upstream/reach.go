@@ -46,7 +46,7 @@ func (c *Client) reach(ctx context.Context, place string) (found bool, err error
 	if c.HasCredentials() {
 		as = Own
 	}
-	resp, err := c.ask(ctx, question{method: http.MethodGet, target: c.at(place, ""), as: as})
+	resp, err := c.ask(ctx, request{method: http.MethodGet, target: c.at(place, ""), as: as})
 	if err != nil {
 		return false, err
 	}

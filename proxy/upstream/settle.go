@@ -110,7 +110,7 @@ func (c *Client) corroborate(ctx context.Context, repository, reference string) 
 // registryAnswers returns nil if GET /v2/ gets the answer of a registry: a 2xx or a challenge, and
 // no page of HTML.
 func (c *Client) registryAnswers(ctx context.Context) error {
-	resp, err := c.ask(ctx, question{method: http.MethodGet, target: c.at("/v2/", ""), as: Own})
+	resp, err := c.ask(ctx, request{method: http.MethodGet, target: c.at("/v2/", ""), as: Own})
 	if err != nil {
 		return err
 	}

@@ -131,8 +131,8 @@ func New(o Options) *Client {
 // HasCredentials reports whether bellbuoy has credentials for this upstream.
 func (c *Client) HasCredentials() bool { return c.own.username != "" }
 
-// question describes a look-up before its credentials are known.
-type question struct {
+// request describes a look-up before its credentials are known.
+type request struct {
 	method  string
 	target  *url.URL
 	accept  string
@@ -170,7 +170,7 @@ func (c *Client) at(path, query string) *url.URL {
 
 // ask sends q and returns the response, whatever its status. The caller closes its body, which
 // releases the context.
-func (c *Client) ask(ctx context.Context, q question) (*http.Response, error) {
+func (c *Client) ask(ctx context.Context, q request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(q.timeout, c.timeout))
 	resp, err := c.converse(ctx, q)
 	if err != nil {
@@ -182,7 +182,7 @@ func (c *Client) ask(ctx context.Context, q question) (*http.Response, error) {
 }
 
 // converse sends q, and sends it again with credentials if the upstream answers 401.
-func (c *Client) converse(ctx context.Context, q question) (*http.Response, error) {
+func (c *Client) converse(ctx context.Context, q request) (*http.Response, error) {
 	if !q.as.Own {
 		return c.send(ctx, q, q.as.Authorization)
 	}
@@ -205,7 +205,7 @@ func (c *Client) converse(ctx context.Context, q question) (*http.Response, erro
 
 // send follows redirects within the upstream's own host. It returns any other redirect as the
 // response.
-func (c *Client) send(ctx context.Context, q question, authorization string) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, q request, authorization string) (*http.Response, error) {
 	target := q.target
 	for hop := 0; ; hop++ {
 		req, err := http.NewRequestWithContext(ctx, q.method, "/", nil)
@@ -291,7 +291,7 @@ func (c *Client) Probe(ctx context.Context, method, uri string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	resp, err := c.ask(ctx, question{method: method, target: target, accept: acceptManifest, asIs: true})
+	resp, err := c.ask(ctx, request{method: method, target: target, accept: acceptManifest, asIs: true})
 	if err != nil {
 		return 0, err
 	}
@@ -330,7 +330,7 @@ func (c *Client) Refuses(ctx context.Context, uri string) (bool, error) {
 		return false, err
 	}
 	login := "Basic " + base64.StdEncoding.EncodeToString([]byte("bellbuoy-"+uuid.NewString()+":"+uuid.NewString()))
-	resp, err := c.ask(ctx, question{method: http.MethodGet, target: target, asIs: true, as: As{Authorization: login}})
+	resp, err := c.ask(ctx, request{method: http.MethodGet, target: target, asIs: true, as: As{Authorization: login}})
 	if err != nil {
 		return false, err
 	}

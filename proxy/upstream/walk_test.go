@@ -135,7 +135,7 @@ func TestWalkKeepsToItsRateAndConcurrency(t *testing.T) {
 			t.Fatal(err)
 		}
 		if most.Load() != 3 {
-			t.Errorf("%d questions at once", most.Load())
+			t.Errorf("%d requests at once", most.Load())
 		}
 		n.forget()
 		r.before = nil
@@ -146,7 +146,7 @@ func TestWalkKeepsToItsRateAndConcurrency(t *testing.T) {
 		}
 		asked := len(n.requests())
 		if want := time.Duration(asked-defaultConcurrency) * time.Second / defaultRate; time.Since(began) < want || time.Since(began) > want+time.Second {
-			t.Errorf("%d questions in %v", asked, time.Since(began))
+			t.Errorf("%d requests in %v", asked, time.Since(began))
 		}
 		if p.Rate < 5 || p.Rate > 20 || p.Elapsed != time.Since(began) {
 			t.Errorf("%+v", p)
@@ -182,7 +182,7 @@ func TestWalkWaitsWhenAskedTo(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(b.found) != 20 || len(b.skipped) != 0 || impatient != 0 || time.Since(began) < 90*time.Second {
-			t.Errorf("%d tags, %q skipped, %d impatient questions, %v", len(b.found), b.skipped, impatient, time.Since(began))
+			t.Errorf("%d tags, %q skipped, %d requests during the pause, %v", len(b.found), b.skipped, impatient, time.Since(began))
 		}
 	})
 }
@@ -259,7 +259,7 @@ func TestWalkResumes(t *testing.T) {
 				t.Errorf("%d tags in all", len(b.found))
 			}
 			if broken == 29 && len(n.requests()) > 60 {
-				t.Errorf("%d questions to resume near the end", len(n.requests()))
+				t.Errorf("%d requests to resume near the end", len(n.requests()))
 			}
 		})
 	}
@@ -340,7 +340,7 @@ func TestWalkGivesUpInTheEnd(t *testing.T) {
 		began := time.Now()
 		_, err := n.client().Walk(t.Context(), newBook().walk())
 		if err == nil || time.Since(began) < 30*time.Second || time.Since(began) > 5*time.Minute || len(n.requests()) != attempts {
-			t.Errorf("%v after %v and %d questions", err, time.Since(began), len(n.requests()))
+			t.Errorf("%v after %v and %d requests", err, time.Since(began), len(n.requests()))
 		}
 	})
 }

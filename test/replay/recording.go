@@ -7,12 +7,15 @@
 // names another directory. The way of a scenario:
 //
 //	recording.go  lines and expectations are read
-//	order.go      the lines' starts, answers and ends become steps in the order in which they happened
+//	order.go      the lines' starts, answers and ends become steps in the order in which they
+//	              happened
 //	player.go     a client sends each request on its recorded connection when its turn comes
-//	upstream.go   a server answers as recorded when its turn comes, and bellbuoy's own questions from what the recording shows
+//	upstream.go   a server answers as recorded when its turn comes, and bellbuoy's own
+//	              questions from what the recording shows
 //	stage.go      one bellbuoy between many clients and upstreams, and two webhooks
 //	score.go      exact, missing, extra
-//	vary.go       recordings made of recordings: other connections, users, addresses, several clients at once (vary_answers.go: other answers)
+//	vary.go       recordings made of recordings: other connections, users, addresses, several
+//	              clients at once (vary_answers.go: other answers)
 //
 // Each scenario has an upstream of its own in bellbuoy's configuration, found by its Host, so that
 // all of them can run at once without one knowing of the other.

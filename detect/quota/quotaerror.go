@@ -8,8 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// words are how registries say, in a message or a code, that a push is over a quota. All are lower
-// case.
+// words are the texts in messages and codes by which registries refuse a push that is over a quota.
+// All are lower case.
 var words = []string{
 	"exceed the configured upper limit", // Harbor
 	"quota has been exceeded",           // Quay
@@ -20,9 +20,8 @@ var words = []string{
 	"quota exceeded", "quotaexceeded", "quota_exceeded", "exceeds quota", "exceeded quota", "exceeds the quota", "exceeded the quota", "over quota", "over the quota",
 }
 
-// Refused reports whether a push was refused for a quota of the upstream's own, and in which words.
-// A request that is too large (413) and storage that is full (507) count without words; rate limits
-// (429) never do.
+// Refused reports whether the upstream refused a push because of its own quota, and returns its
+// message. The statuses 413 and 507 count whatever the message is. A rate limit (429) never counts.
 func Refused(op *detect.Operation) (details string, refused bool) {
 	switch op.Action {
 	case detect.UploadStart, detect.UploadChunk, detect.UploadEnd, detect.ManifestPut:
@@ -41,7 +40,7 @@ func Refused(op *detect.Operation) (details string, refused bool) {
 	return "", false
 }
 
-// saysSo reports whether an error is about a quota, and the words that say it.
+// saysSo reports whether an error is about a quota, and returns its message.
 func saysSo(e detect.RegistryError) (words string, ok bool) {
 	if about(e.Message) {
 		return e.Message, true
