@@ -9,8 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// again is an image or an index that is scanned again for as long as a tag stands on it, because new
-// vulnerabilities become known without a push.
+// again is an image or an index that is scanned again for as long as a tag stands on it, because
+// new vulnerabilities become known without a push.
 type again struct {
 	Job jobRow `json:"job"`
 }
@@ -21,7 +21,8 @@ func (j *jobRow) againKey() detect.Key {
 	return detect.Key{Kind: detect.RowKind(kindAgain + j.Scanner), ID: id(j.Upstream, j.Repository, j.Digest)}
 }
 
-// remember has the job's artifact scanned again in its time. An index's images are, with their index.
+// remember has the job's artifact scanned again in its time. An index's images are, with their
+// index.
 func (w *worker) remember(ctx context.Context) error {
 	if w.scanner.Every <= 0 || w.job.Index != "" || len(w.job.Tags) == 0 {
 		return nil

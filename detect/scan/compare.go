@@ -17,9 +17,9 @@ type last struct {
 	Partly bool      `json:"p,omitempty"` // there were more
 }
 
-// compare marks what is new since the last scan of the job's tags, by the same scanner and of the same
-// platform, and returns the rows that say so the next time. What one of its tags has not had is new;
-// where no scan went before, all is.
+// compare marks what is new since the last scan of the job's tags, by the same scanner and of the
+// same platform, and returns the rows that say so the next time. What one of its tags has not had
+// is new; where no scan went before, all is.
 func compare(v detect.View, j *jobRow, e *detect.Event, r *Report) (rows []detect.Row, err error) {
 	fresh := map[hash]bool{}
 	for _, k := range j.lastKeys() {

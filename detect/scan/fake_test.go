@@ -179,8 +179,8 @@ func (s *scanner) Report(_ context.Context, id string) (*Report, error) {
 	return r, err
 }
 
-// registry has manifests by reference. As the real one, it shows their bytes only when it is asked to
-// read them.
+// registry has manifests by reference. As the real one, it shows their bytes only when it is asked
+// to read them.
 type registry map[string]detect.Found
 
 func (r registry) Manifest(_ context.Context, _, _, _, reference string) (detect.Found, error) {

@@ -12,8 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The kinds of row. Those of jobs and rescans are followed by the scanner's name, so that the jobs of
-// one scanner never stand in the way of another's.
+// The kinds of row. Those of jobs and rescans are followed by the scanner's name, so that the jobs
+// of one scanner never stand in the way of another's.
 const (
 	kindJob   = "scan.job:"   // upstream, repository, digest: a scan that waits or goes on
 	kindAgain = "scan.again:" // upstream, repository, digest: what is to be scanned again
@@ -21,8 +21,8 @@ const (
 	rowLast detect.RowKind = "scan.last"
 )
 
-// BoundedKinds are the kinds of row of which the least recently used may be dropped. All others end by
-// themselves.
+// BoundedKinds are the kinds of row of which the least recently used may be dropped. All others end
+// by themselves.
 func BoundedKinds() []detect.RowKind { return []detect.RowKind{rowLast} }
 
 const separator = "\x1f"
@@ -100,8 +100,8 @@ func (r *Runner) free(j *jobRow, now time.Time) bool {
 	return j.Holder == "" || !now.Before(j.Until) || j.Holder == r.o.Replica || r.o.Alone
 }
 
-// add makes a job, or gives the one that there is the new tags. It returns the row that is to be put;
-// none where nothing changes.
+// add makes a job, or gives the one that there is the new tags. It returns the row that is to be
+// put; none where nothing changes.
 func add(v detect.View, j *jobRow) (rows []detect.Row, run string, err error) {
 	was, ok, err := v.Get(j.key())
 	if err != nil {

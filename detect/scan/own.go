@@ -13,8 +13,8 @@ const (
 	maxOwn    = 4096
 )
 
-// ownScans are the scans of this replica that go on or have ended lately, whose scanners pull without
-// a login.
+// ownScans are the scans of this replica that go on or have ended lately, whose scanners pull
+// without a login.
 type ownScans struct {
 	mu    sync.Mutex
 	scans map[ownKey]*ownScan
@@ -72,9 +72,9 @@ func (o *ownScans) has(e *detect.Event) bool {
 	return s != nil && e.At.After(s.from.Add(-ownMargin)) && (s.to.IsZero() || e.At.Before(s.to.Add(ownMargin)))
 }
 
-// Owns reports whether a pull is a scanner's own, which is no event: it was made by the operator that
-// the scanner's registry credentials name, or, where a scanner has none, without a login and by the
-// digest of a scan that went on at that time.
+// Owns reports whether a pull is a scanner's own, which is no event: it was made by the operator
+// that the scanner's registry credentials name, or, where a scanner has none, without a login and
+// by the digest of a scan that went on at that time.
 func (r *Runner) Owns(e *detect.Event) bool {
 	if e.Type != detect.PullArtifact {
 		return false

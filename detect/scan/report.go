@@ -59,8 +59,8 @@ type wireFinding struct {
 	Severity    string   `json:"severity"`
 	Description string   `json:"description"`
 	Links       []string `json:"links"`
-	// What a vendor puts into these is its own business: they are read apart, and count for nothing
-	// where they are of another shape.
+	// What a vendor puts into these is its own business: they are read apart, and count for
+	// nothing where they are of another shape.
 	Preferred json.RawMessage `json:"preferred_cvss"`
 	Vendor    json.RawMessage `json:"vendor_attributes"`
 }

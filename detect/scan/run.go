@@ -156,8 +156,8 @@ type worker struct {
 	renewed time.Time
 }
 
-// change changes a job that is as j last knew it. Tags that came meanwhile stay. set returns when the
-// job is due.
+// change changes a job that is as j last knew it. Tags that came meanwhile stay. set returns when
+// the job is due.
 func (r *Runner) change(ctx context.Context, j *jobRow, set func(*jobRow) time.Time) error {
 	var stored jobRow
 	was := *j
@@ -233,8 +233,8 @@ func (w *worker) rest(ctx context.Context, long time.Duration) error {
 	}
 }
 
-// putOff gives the job back because something cannot be asked. Where that is the scanner, all of its
-// jobs wait.
+// putOff gives the job back because something cannot be asked. Where that is the scanner, all of
+// its jobs wait.
 func (w *worker) putOff(ctx context.Context, why error) {
 	trouble := OneLine(why.Error())
 	until, tell := time.Now().Add(maxRest), trouble != w.job.Trouble

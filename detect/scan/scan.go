@@ -11,7 +11,7 @@
 //	   │  scanner down ├──submit──▶ scanning ──report──▶ completed: event, and the row is gone
 //	   └───────────────┘               │  ▲
 //	                       302: poll again; 404: submit again
-//	                                   └──500, refused, or out of time──▶ failed: event, row gone
+//	                                   └──500, refused, out of time──▶ failed: event, row gone
 //
 // A job's end and its event are one commit, so that a job that is interrupted anywhere ends in one
 // event. A job is held by a lease: its holder may work on it until the lease ends, and its epoch

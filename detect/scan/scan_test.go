@@ -182,7 +182,8 @@ func TestARequestToTheScanner(t *testing.T) {
 	})
 }
 
-// The process is killed at every commit of a scan, and started again: there is one event in the end.
+// The process is killed at every commit of a scan, and started again: there is one event in the
+// end.
 func TestAScanThatIsKilledAnywhereEndsInOneEvent(t *testing.T) {
 	for cut := range 12 {
 		synctest.Test(t, func(t *testing.T) {

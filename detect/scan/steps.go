@@ -11,7 +11,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// run does what is to be done next until the job has ended. Any error but errTaken puts the job off.
+// run does what is to be done next until the job has ended. Any error but errTaken puts the job
+// off.
 func (w *worker) run(ctx context.Context) error {
 	if err := w.know(ctx); err != nil {
 		return err
@@ -121,8 +122,8 @@ func (w *worker) end(ctx context.Context, also func(detect.View) (detect.Changes
 	})
 }
 
-// step submits the scan where it is to be submitted, else waits for its report. A nil report without
-// an error asks for another step.
+// step submits the scan where it is to be submitted, else waits for its report. A nil report
+// without an error asks for another step.
 func (w *worker) step(ctx context.Context) (*Report, error) {
 	if w.toSubmit(time.Now()) {
 		return nil, w.submit(ctx)
@@ -139,8 +140,8 @@ func (w *worker) step(ctx context.Context) (*Report, error) {
 	return report, down(err)
 }
 
-// down marks an error as the scanner's being down, which is what every error of an adapter means that
-// means nothing else.
+// down marks an error as the scanner's being down, which is what every error of an adapter means
+// that means nothing else.
 func down(err error) error {
 	var pending *Pending
 	var refusal *Refusal
@@ -156,8 +157,8 @@ func (d *scannerDown) Error() string { return d.err.Error() }
 func (d *scannerDown) Unwrap() error { return d.err }
 
 // toSubmit reports whether the scan is to be submitted: for the first time, after it was lost, or
-// once more because half of its time is over (an adapter that was restarted may answer for ever that
-// it is not ready).
+// once more because half of its time is over (an adapter that was restarted may answer for ever
+// that it is not ready).
 func (w *worker) toSubmit(now time.Time) bool {
 	switch {
 	case w.job.Asked.IsZero():

@@ -36,9 +36,9 @@ type ScanRequest struct {
 	} `json:"enabled_capabilities"`
 }
 
-// A ScannerServer is a scanner adapter in this process, written from the API's specification: strict
-// in what it is asked, and as wrong in its answers as a test wants. It pulls each image as scanners
-// do and finds what Findings says.
+// A ScannerServer is a scanner adapter in this process, written from the API's specification:
+// strict in what it is asked, and as wrong in its answers as a test wants. It pulls each image as
+// scanners do and finds what Findings says.
 type ScannerServer struct {
 	t   T
 	srv *httptest.Server
@@ -127,8 +127,8 @@ func (s *ScannerServer) Forget() {
 	s.jobs = map[string]*scanJob{}
 }
 
-// Stop has the adapter stop once at a point: submit (before it answers), submitted (after it), report
-// (before it answers with the report), reported.
+// Stop has the adapter stop once at a point: submit (before it answers), submitted (after it),
+// report (before it answers with the report), reported.
 func (s *ScannerServer) Stop(point string) *ScanPoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,8 +212,8 @@ func (s *ScannerServer) submit(w http.ResponseWriter, r *http.Request) {
 	s.at("submitted")
 }
 
-// take makes a job. That of a digest that is scanned already is an error, unless the asker was killed
-// before it had the answer: then it is asked for again before anybody asks for the report.
+// take makes a job. That of a digest that is scanned already is an error, unless the asker was
+// killed before it had the answer: then it is asked for again before anybody asks for the report.
 func (s *ScannerServer) take(q ScanRequest) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -136,7 +136,8 @@ func TestEachImageOfAnIndexIsScannedAndNothingElse(t *testing.T) {
 	}
 }
 
-// The adapter is down, comes back, forgets the scan, and asks for a certificate and a key all the while.
+// The adapter is down, comes back, forgets the scan, and asks for a certificate and a key all the
+// while.
 func TestAScannerThatMisbehavesBehindTLS(t *testing.T) {
 	t.Parallel()
 	certificates := authority.New(t)

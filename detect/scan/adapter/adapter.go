@@ -1,5 +1,6 @@
 // Package adapter is the client of one scanner adapter: Harbor's pluggable scanner adapter API,
-// version 1. It follows no redirects (302 says that a report is not ready) and reads bounded answers.
+// version 1. It follows no redirects (302 says that a report is not ready) and reads bounded
+// answers.
 package adapter
 
 import (
