@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Rows of the numbers that Harbor's API and the cloudevents format know projects and webhooks by.
+// Rows of the numbers of projects and webhooks in Harbor's API and the cloudevents format.
 const (
 	kindNumber   = "notify.number"   // ID: a name; value: its number
 	kindNumbered = "notify.numbered" // ID: a number; value: the name that it belongs to
@@ -24,11 +24,11 @@ const (
 	giveEvery   = time.Second
 )
 
-// projectNumber and webhookNumber are what a number is given to.
+// projectNumber and webhookNumber are the kinds of things that have numbers.
 func projectNumber(project string) string { return "project/" + project }
 func webhookNumber(key string) string     { return "webhook/" + key }
 
-// numberOf is the number at the end of a stored webhook's key.
+// numberOf returns the number at the end of a stored webhook's key.
 func numberOf(key string) (int64, bool) {
 	i := strings.LastIndexByte(key, '#')
 	if i < 0 {
@@ -39,8 +39,8 @@ func numberOf(key string) (int64, bool) {
 }
 
 // Numbers gives projects and webhooks of the file their numbers: a hash of the name, the same in
-// every replica and after every restart, or the next that is free where another name has it. A
-// number that was given is stored, and never another's.
+// every replica and after every restart, or the next free number if another name has it. An
+// assigned number is stored and never assigned again.
 type Numbers struct {
 	rows Rows
 	log  *zap.Logger
@@ -52,15 +52,15 @@ type Numbers struct {
 	soon   chan struct{}
 }
 
-// NewNumbers are the numbers in a store.
+// NewNumbers returns the numbers of a store.
 func NewNumbers(rows Rows, log *zap.Logger) *Numbers {
 	return &Numbers{rows: rows, log: log, known: map[string]int64{}, seen: map[string]bool{}, wanted: map[string]bool{}, soon: make(chan struct{}, 1)}
 }
 
-// Project is a project's number. It is not stored by asking.
+// Project returns the number of a project. It does not store it.
 func (n *Numbers) Project(project string) int64 { return n.of(projectNumber(project)) }
 
-// Webhook is the number of a webhook, by its key.
+// Webhook returns the number of the webhook with a key.
 func (n *Numbers) Webhook(key string) int64 {
 	if number, ok := numberOf(key); ok {
 		return number
@@ -77,7 +77,7 @@ func (n *Numbers) of(name string) int64 {
 	return format.Number(name)
 }
 
-// Seen has Run give a project its number.
+// Seen makes Run assign a number to a project.
 func (n *Numbers) Seen(project string) {
 	if n == nil || project == "" {
 		return
@@ -96,7 +96,7 @@ func (n *Numbers) Seen(project string) {
 	signal(n.soon)
 }
 
-// Run gives numbers to the projects that Seen named, until ctx ends.
+// Run assigns numbers to the projects of Seen until ctx ends.
 func (n *Numbers) Run(ctx context.Context) {
 	for {
 		select {
@@ -169,7 +169,7 @@ func (n *Numbers) give(ctx context.Context, names []string) error {
 	return nil
 }
 
-// giveAll gives numbers to names that have none, and reads those of the others.
+// giveAll assigns numbers to names without one, and reads those of the others.
 func giveAll(tx store.Tx, names []string) (map[string]int64, error) {
 	given, taken := map[string]int64{}, map[int64]bool{}
 	for _, name := range names {
@@ -199,7 +199,7 @@ func giveAll(tx store.Tx, names []string) (map[string]int64, error) {
 	return given, nil
 }
 
-// ProjectOf is the project that a number was given to; "": none.
+// ProjectOf returns the project with a number, or "".
 func (n *Numbers) ProjectOf(ctx context.Context, number int64) (project string, err error) {
 	err = n.rows.View(ctx, func(r store.Reader) error {
 		row, _, err := r.Get(numberedKey(number))
@@ -212,7 +212,7 @@ func (n *Numbers) ProjectOf(ctx context.Context, number int64) (project string, 
 	return project, err
 }
 
-// Projects are those that numbers were given to, with their numbers.
+// Projects returns the projects with assigned numbers.
 func (n *Numbers) Projects(ctx context.Context) (projects map[string]int64, err error) {
 	err = n.rows.View(ctx, func(r store.Reader) error {
 		projects = map[string]int64{}
@@ -233,7 +233,7 @@ func numberedKey(number int64) store.Key {
 	return store.Key{Kind: kindNumbered, ID: strconv.FormatInt(number, 10)}
 }
 
-// Find is the number that a project has, or would be given now. Nothing is stored by it.
+// Find returns the number of a project, or the one that it would get now. It stores nothing.
 func (n *Numbers) Find(ctx context.Context, project string) (number int64, err error) {
 	name := projectNumber(project)
 	err = n.rows.View(ctx, func(r store.Reader) error {

@@ -42,8 +42,8 @@ type Stored struct {
 	Project string `json:"project"`
 	Name    string `json:"name"` // unique in its project
 	Maker   string `json:"maker"`
-	// Limited tells that an account with a limit made or edited it: it keeps that account's
-	// limits.
+	// Limited: a limited account made or edited the webhook, and the limits of such accounts
+	// apply to it.
 	Limited    bool            `json:"limited"`
 	Definition json.RawMessage `json:"definition"`       // the keys of an entry of webhooks
 	Policy     json.RawMessage `json:"policy,omitempty"` // as Harbor's API was told it, for its answers
@@ -52,13 +52,14 @@ type Stored struct {
 	Changed    time.Time       `json:"changed"`
 }
 
-// Webhooks are those of the store. Every change is one transaction, and replicas see it by Changes.
+// Webhooks manages the webhooks of the store. Every change is one transaction, and replicas see it
+// by Changes.
 type Webhooks struct{ rows Rows }
 
-// NewWebhooks are the webhooks in a store.
+// NewWebhooks returns the webhooks of a store.
 func NewWebhooks(rows Rows) *Webhooks { return &Webhooks{rows} }
 
-// All are the webhooks by number, and how many changes there have been.
+// All returns the webhooks ordered by number, and the number of changes so far.
 func (w *Webhooks) All(ctx context.Context) (all []Stored, changed int64, err error) {
 	err = w.rows.View(ctx, func(r store.Reader) error {
 		all = nil
@@ -82,7 +83,7 @@ func (w *Webhooks) All(ctx context.Context) (all []Stored, changed int64, err er
 	return all, changed, nil
 }
 
-// Changes is how many changes there have been, by any replica.
+// Changes returns the number of changes so far, by any replica.
 func (w *Webhooks) Changes(ctx context.Context) (n int64, err error) {
 	err = w.rows.View(ctx, func(r store.Reader) error { n, err = countOf(r, changes); return err })
 	return n, err
@@ -117,8 +118,7 @@ func (w *Webhooks) Make(ctx context.Context, made Stored) (Stored, error) {
 	return out, nil
 }
 
-// Change replaces the webhook of a number by what change makes of it. Number, key, project, maker
-// and time stay.
+// Change applies change to the webhook with a number. Number, key, project, maker and time stay.
 func (w *Webhooks) Change(ctx context.Context, number int64, change func(*Stored) error) (Stored, error) {
 	var out Stored
 	err := w.change(ctx, func(tx store.Tx) error {
@@ -149,8 +149,8 @@ func (w *Webhooks) Change(ctx context.Context, number int64, change func(*Stored
 	return out, nil
 }
 
-// Remove deletes the webhook of a number, if check has no objection. What waits for it becomes dead
-// letters; its number is never given again.
+// Remove deletes the webhook with a number if check returns no error. Its pending deliveries become
+// dead letters. Its number is never assigned again.
 func (w *Webhooks) Remove(ctx context.Context, number int64, check func(Stored) error) error {
 	return w.change(ctx, func(tx store.Tx) error {
 		s, err := getStored(tx, number)
@@ -165,7 +165,7 @@ func (w *Webhooks) Remove(ctx context.Context, number int64, check func(Stored) 
 	})
 }
 
-// gone reports whether key is that of a webhook that was deleted.
+// gone reports whether key belongs to a deleted webhook.
 func (w *Webhooks) gone(ctx context.Context, key string) (gone bool, err error) {
 	if w == nil {
 		return false, nil
@@ -202,7 +202,7 @@ func (w *Webhooks) change(ctx context.Context, fn func(store.Tx) error) error {
 	return nil
 }
 
-// nextNumber is the first after the last one that nothing else has.
+// nextNumber returns the first free number after the last assigned one.
 func nextNumber(tx store.Tx) (int64, error) {
 	n, err := countOf(tx, lastNumber)
 	for taken := true; taken && err == nil; {

@@ -19,7 +19,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// harbor is Harbor's API on the running parts.
+// harbor returns Harbor's API for the daemon.
 func (d *daemon) harbor() *api.Harbor {
 	asked, _ := lru.New[int64, string](askedProjects) // errs for sizes below one only
 	return &api.Harbor{
@@ -28,7 +28,7 @@ func (d *daemon) harbor() *api.Harbor {
 	}
 }
 
-// askedProjects bounds the projects that are known only because somebody has asked for them.
+// askedProjects bounds the projects that are known only from requests of the API.
 const askedProjects = 1024
 
 // webhookDesk implements api.Webhooks.
@@ -65,7 +65,8 @@ func (d webhookDesk) ofFile(h *hook) api.Webhook {
 	}
 }
 
-// definition is what Harbor's API can say of a webhook, with the keys of an entry of webhooks.
+// definition has the settings of a webhook that Harbor's API can express, with the keys of an entry
+// of webhooks.
 type definition struct {
 	Name        string           `json:"name"`
 	Description string           `json:"description,omitempty"`
@@ -148,7 +149,7 @@ func (d webhookDesk) Change(ctx context.Context, by api.Principal, number int64,
 	return d.takeOver(ctx)
 }
 
-// Remove implements api.Webhooks. The dispatcher makes dead letters of what waits.
+// Remove implements api.Webhooks. The dispatcher turns pending deliveries into dead letters.
 func (d webhookDesk) Remove(ctx context.Context, by api.Principal, number int64) error {
 	err := d.webhooks.Remove(ctx, number, func(s notify.Stored) error {
 		if !by.May(s.Project) {
@@ -167,7 +168,7 @@ func (d webhookDesk) taken(project, name string) bool {
 	return slices.ContainsFunc(d.hooks.Load().all, func(h *hook) bool { return h.stored == nil && h.takes(project, name) })
 }
 
-// define sets what the webhook does, if it could do that.
+// define sets the definition of a webhook if it is valid.
 func (d webhookDesk) define(s *notify.Stored, c api.Change) (err error) {
 	if s.Definition, err = definitionOf(s.Name, c); err != nil {
 		return err
@@ -180,12 +181,12 @@ func (d webhookDesk) define(s *notify.Stored, c api.Change) (err error) {
 	return nil
 }
 
-// takeOver has the running parts follow a change, whether or not the client still waits.
+// takeOver applies a change to the daemon, even if the client has disconnected.
 func (d webhookDesk) takeOver(ctx context.Context) error {
 	return d.useWebhooks(context.WithoutCancel(ctx))
 }
 
-// apiError is an error of the store's webhooks in the API's words.
+// apiError translates an error of the store's webhooks into one of the API.
 func apiError(err error) error {
 	switch {
 	case errors.Is(err, notify.ErrNoWebhook):
@@ -269,8 +270,9 @@ func (d projectDesk) Project(ctx context.Context, name string) (api.Project, err
 	return d.shown(name, number), nil
 }
 
-// ask remembers whose number was shown. Where two names would be given the same number, it stands
-// for neither until it is stored: an account could otherwise choose a name to take another's place.
+// ask records the project whose number was shown. If two names have the same number, it means
+// neither until it is stored. Otherwise an account could choose a name to take over another
+// project's number.
 func (d projectDesk) ask(number int64, name string) {
 	if earlier, ok := d.asked.Get(number); ok && earlier != name {
 		name = ""

@@ -26,7 +26,7 @@ type hook struct {
 	stored *notify.Stored // nil: it is in the file
 }
 
-// projects are the project names that the webhook is of; nil: it is not of certain ones.
+// projects are the projects to which the webhook belongs; nil: it names none.
 func (h *hook) projects() []string {
 	if h.stored != nil {
 		return []string{h.stored.Project}
@@ -42,7 +42,7 @@ func (h *hook) takes(project, name string) bool {
 	return h.Name == project+"/"+name || h.Name == name && slices.Contains(h.projects(), project)
 }
 
-// hookset is all webhooks as they are now. It never changes.
+// hookset is an immutable set of all webhooks.
 type hookset struct {
 	config  *config.Config
 	changed int64 // changes of the store that are in it
@@ -65,8 +65,8 @@ func (s *hookset) find(name string) *hook {
 	return s.all[i]
 }
 
-// keyOf is the key of a webhook's deliveries where there is such a webhook, and else the name
-// itself: deliveries outlive it.
+// keyOf returns the key of a webhook's deliveries. If there is no such webhook, it returns the name
+// itself, because deliveries outlive their webhook.
 func (s *hookset) keyOf(name string) string {
 	if h := s.find(name); h != nil {
 		return h.Name
@@ -81,8 +81,8 @@ func (s *hookset) names() (names []string) {
 	return names
 }
 
-// newStoredHook makes a webhook of the store ready. Who limited accounts made or edited it keeps
-// their limits.
+// newStoredHook makes a webhook of the store ready. If a limited account made or edited it, that
+// account's limits apply.
 func (w *wiring) newStoredHook(s *notify.Stored) (*hook, error) {
 	c, err := w.config.Webhook(s.Name, s.Definition)
 	if err != nil {
@@ -119,7 +119,7 @@ func (w *wiring) newStoredHook(s *notify.Stored) (*hook, error) {
 	return &hook{Webhook: c, client: client, ready: ready, stored: s}, nil
 }
 
-// checkLimits refuses what webhooks of limited accounts may not do.
+// checkLimits refuses settings that webhooks of limited accounts may not have.
 func checkLimits(c *config.Webhook) error {
 	switch {
 	case !c.Proxy.IsZero():
@@ -135,9 +135,9 @@ func checkLimits(c *config.Webhook) error {
 	return nil
 }
 
-// withStored is the file's webhooks and those of the store. What is the same as in old is taken
-// from there. One that cannot be used under this configuration is left out, and what waits for it
-// is parked.
+// withStored returns the webhooks of the file and of the store. It reuses those of old that have
+// not changed. It leaves out one that is invalid under this configuration, and the deliveries of
+// that one are parked.
 func (w *wiring) withStored(stored []notify.Stored, changed int64, old *hookset, log *zap.Logger) (*hookset, error) {
 	s := &hookset{config: w.config, changed: changed, all: slices.Clone(w.hooks), named: map[string]*hook{}}
 	for i := range stored {
@@ -201,7 +201,7 @@ func (s *hookset) closeBut(next *hookset) {
 	}
 }
 
-// plainProblem is what is wrong with a webhook, for those who see no file.
+// plainProblem is the problem of a webhook in words for users who do not see the file.
 func plainProblem(err error) string {
 	if problems, ok := errors.AsType[config.Problems](err); ok {
 		return problems.Plain()
@@ -209,14 +209,14 @@ func plainProblem(err error) string {
 	return err.Error()
 }
 
-// useWebhooks makes the running parts follow the file's and the store's webhooks.
+// useWebhooks applies the webhooks of the file and of the store to the daemon.
 func (d *daemon) useWebhooks(ctx context.Context) error {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	return d.followStore(ctx, d.wiring.Load())
 }
 
-// followStore needs d.changing. Where the store cannot be read, its webhooks stay as they were.
+// followStore needs d.changing. If the store cannot be read, its webhooks stay unchanged.
 func (d *daemon) followStore(ctx context.Context, w *wiring) error {
 	stored, changed, readErr := d.webhooks.All(ctx)
 	old := d.hooks.Load()
@@ -241,7 +241,7 @@ func (d *daemon) followStore(ctx context.Context, w *wiring) error {
 
 const lookForChanges = 500 * time.Millisecond
 
-// followReplicas takes over what other replicas change, within a second.
+// followReplicas applies changes of other replicas within a second.
 func (d *daemon) followReplicas(ctx context.Context) {
 	ticker := time.NewTicker(lookForChanges)
 	defer ticker.Stop()
@@ -261,8 +261,8 @@ func (d *daemon) followReplicas(ctx context.Context) {
 	}
 }
 
-// giveNumbers stores the numbers of the file's webhooks. Where it cannot, they are those that their
-// names make.
+// giveNumbers stores the numbers of the file's webhooks. If that fails, their numbers are the
+// hashes of their names.
 func (d *daemon) giveNumbers(ctx context.Context, c *config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.Store.Timeout))
 	defer cancel()

@@ -1,9 +1,9 @@
 // Package api serves the part of Harbor's REST API (/api/v2.0) that manages webhooks, so that
 // terraform-provider-harbor, harbor-cli and Harbor's go-client work with bellbuoy unchanged.
 //
-// Who asks is in the request's context ([WithPrincipal]); without somebody there every request is
-// refused. Each route has a scope, and the router applies it before the handler runs: a handler
-// never sees a project or a webhook that is not the account's.
+// The account is in the request's context ([WithPrincipal]). A request without one is refused. Each
+// route has a scope, and the router applies it before the handler runs: a handler never sees a
+// project or a webhook that is not the account's.
 //
 // The package knows HTTP and Harbor's words. Webhooks, projects and deliveries come through the
 // interfaces below, which cmd implements.
@@ -76,27 +76,27 @@ type Project struct {
 	Public bool
 }
 
-// Projects are those that the configuration names, that somebody wrote to, and that events were of.
+// Projects are those in the configuration, those of events, and those that a client has written to.
 type Projects interface {
 	Projects(ctx context.Context) ([]Project, error)
 	// Project is a project by its name, whether or not it is among Projects. Nothing is stored
 	// by it.
 	Project(ctx context.Context, name string) (Project, error)
-	// Numbered is a project by its number; ErrNotFound: it was given to none.
+	// Numbered is a project by its number; ErrNotFound: no project has it.
 	Numbered(ctx context.Context, number int64) (Project, error)
 }
 
-// History is what became of events.
+// History has the deliveries of events.
 type History interface {
 	Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error)
 	Attempts(ctx context.Context, delivery int64) ([]store.Attempt, error)
-	// Type is the type of an event; "" where it is gone.
+	// Type returns the type of an event, or "" if it was removed.
 	Type(ctx context.Context, event string) (string, error)
-	// LastFired is when a webhook last got an event of each type.
+	// LastFired returns the time of a webhook's last event of each type.
 	LastFired(ctx context.Context, key string) (map[string]time.Time, error)
 }
 
-// System is what there is to know of the running bellbuoy.
+// System has the state of the running bellbuoy.
 type System interface {
 	Version() string
 	ExternalURL() string

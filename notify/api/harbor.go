@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// HarborPath is where Harbor's API lies.
+// HarborPath is the path of Harbor's API.
 const HarborPath = "/api/v2.0"
 
 // Harbor serves Harbor's API.
@@ -30,7 +30,7 @@ type Route struct {
 	do           func(*Harbor, *call) error
 }
 
-// scope is what the router settles before a handler runs.
+// scope is what the router checks before a handler runs.
 type scope int
 
 const (
@@ -78,7 +78,7 @@ func (h *Harbor) Handler() http.Handler {
 	return mux
 }
 
-// call is one request, with what the router has found for it.
+// call is one request, with its account, project and webhook.
 type call struct {
 	*http.Request
 	w       http.ResponseWriter
@@ -109,7 +109,8 @@ func (h *Harbor) serve(w http.ResponseWriter, r *http.Request, route Route) {
 	HarborError(w, r, status, textOf(err))
 }
 
-// admit settles who asks and what for. What an account may not see does not exist for it.
+// admit finds the account, project and webhook of a request. It answers 404 for what the account
+// may not see.
 func (h *Harbor) admit(c *call, s scope) (err error) {
 	if !c.by.Knows() {
 		return errUnauthorized
@@ -157,7 +158,7 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-// textOf is an error without the word of its kind before it.
+// textOf returns the text of an error without the sentinel in front.
 func textOf(err error) string {
 	text := err.Error()
 	for _, kind := range []error{ErrInvalid, ErrForbidden, ErrNotFound, ErrConflict, errUnprocessable} {
@@ -166,7 +167,7 @@ func textOf(err error) string {
 	return text
 }
 
-// codes are Harbor's words for statuses.
+// codes are Harbor's error codes for statuses.
 var codes = map[int]string{
 	http.StatusBadRequest: "BAD_REQUEST", http.StatusUnauthorized: "UNAUTHORIZED", http.StatusForbidden: "FORBIDDEN",
 	http.StatusNotFound: "NOT_FOUND", http.StatusConflict: "CONFLICT", http.StatusUnprocessableEntity: "UNPROCESSABLE_ENTITY",
@@ -190,7 +191,7 @@ func (c *call) answer(v any) error {
 	return nil
 }
 
-// writeJSON cannot tell the client that it fails: the client is gone.
+// writeJSON ignores a failure: the client has disconnected.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)

@@ -73,7 +73,8 @@ type jobJSON struct {
 	Changed harborTime `json:"update_time"`
 }
 
-// executions are a webhook's deliveries with one of some statuses, newest first; no status: all.
+// executions returns a webhook's deliveries with one of the statuses, newest first. Without
+// statuses it returns all.
 func (h *Harbor) executions(c *call, w Webhook, statuses []string) ([]store.Delivery, error) {
 	found, err := h.History.Deliveries(c.Context(), store.DeliveryQuery{Webhook: w.Key, Limit: mostExecutions})
 	if len(statuses) > 0 {
@@ -82,7 +83,7 @@ func (h *Harbor) executions(c *call, w Webhook, statuses []string) ([]store.Deli
 	return found, err
 }
 
-// window is the part of a list that a page shows; what is outside is not looked at.
+// window is the part of a list that a page shows. Items outside it are not read.
 func window[T any](p page, all []T, show func(T) error) error {
 	if p.size == 0 {
 		p.size = mostExecutions
@@ -142,7 +143,7 @@ func (h *Harbor) execution(c *call, d store.Delivery) (executionJSON, error) {
 	return e, err
 }
 
-// about is the type of a delivery's event, and the body that was made of it, if one was.
+// about returns the type of a delivery's event, and the rendered body, if there is one.
 func (h *Harbor) about(c *call, d store.Delivery) (event, payload string, err error) {
 	if event, err = h.History.Type(c.Context(), d.EventID); err != nil {
 		return "", "", err
@@ -194,7 +195,7 @@ func (h *Harbor) listTasks(c *call) error {
 		Made: seconds(d.CreatedAt), Changed: seconds(changed), Begun: seconds(d.CreatedAt), Ended: seconds(d.FinishedAt)}})
 }
 
-// taskLog is each attempt with its answer.
+// taskLog answers with each attempt and its answer.
 func (h *Harbor) taskLog(c *call) error {
 	d, err := h.delivery(c, "task")
 	if err != nil {

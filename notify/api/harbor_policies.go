@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// EventTypes are those that a policy may ask for: bellbuoy's, and two of Harbor's that never fire
+// EventTypes are the types that a policy may have: bellbuoy's, and two of Harbor's that never occur
 // here.
 func EventTypes() []string {
 	return []string{
@@ -23,10 +23,10 @@ func EventTypes() []string {
 	}
 }
 
-// never are the types that do not fire here.
+// never are the types that do not occur here.
 var never = []string{"SCANNING_STOPPED", "TAG_RETENTION"}
 
-// policyJSON is a policy as Harbor writes it: what is false or empty is left out, but for enabled.
+// policyJSON is a policy as Harbor writes it: false and empty values are left out, except enabled.
 type policyJSON struct {
 	ID          int64        `json:"id,omitempty"`
 	Name        string       `json:"name,omitempty"`
@@ -59,7 +59,7 @@ func (t harborTime) MarshalText() ([]byte, error) {
 	return []byte(time.Time(t).UTC().Format("2006-01-02T15:04:05.000Z")), nil
 }
 
-// UnmarshalText takes any text: what a client says of times counts for nothing.
+// UnmarshalText accepts any text, because times from a client are ignored.
 func (t *harborTime) UnmarshalText([]byte) error { return nil }
 
 // shownPolicy is a webhook as a policy of a project.
@@ -81,7 +81,7 @@ func shownPolicy(w Webhook, p Project) policyJSON {
 	return shown
 }
 
-// formatWord is Harbor's word for a format; formats that Harbor has none for keep their own.
+// formatWord returns Harbor's name for a format, or bellbuoy's if Harbor has none.
 func formatWord(format string) string {
 	switch format {
 	case "harbor":
@@ -102,8 +102,8 @@ func formatOf(word string) string {
 	return word
 }
 
-// policies are the webhooks of a project that the account may see. One of the file that is of no
-// certain projects is of each, and only administrators see it.
+// policies are the webhooks of a project that the account may see. A webhook of the file that names
+// no projects belongs to each, and only administrators see it.
 func (h *Harbor) policies(c *call) ([]Webhook, error) {
 	all, err := h.Webhooks.Webhooks(c.Context())
 	return slices.DeleteFunc(all, func(w Webhook) bool {
@@ -206,7 +206,7 @@ func (h *Harbor) deletePolicy(c *call) error {
 	return nil
 }
 
-// fileOnly refuses to change what the operator's file says.
+// fileOnly refuses to change a webhook of the file.
 func fileOnly(w Webhook) error {
 	if w.File == "" {
 		return nil
@@ -220,8 +220,8 @@ func (h *Harbor) audit(c *call, did string, number int64, name string) {
 		zap.String("webhook", name), zap.Int64("number", number))
 }
 
-// policy reads the body of a request. The path decides about id and project; unknown keys are
-// ignored, because clients send some.
+// policy reads the body of a request. The id and the project are those of the path. Unknown keys
+// are ignored, because clients send some.
 func (c *call) policy() (Change, error) {
 	body, err := io.ReadAll(c.Body)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// projectName is what the first segment of a repository, or of a chart's path, can be.
+// projectName matches the valid first segments of a repository or of a chart's path.
 var projectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:(?:\.|_|__|-+)[a-zA-Z0-9]+)*$`)
 
 // validProject reports whether there can be a project of that name.
@@ -54,13 +54,13 @@ func shownProject(p Project) projectJSON {
 
 func (h *Harbor) getProject(c *call) error { return c.answer(shownProject(c.project)) }
 
-// getScanner: no project has a scanner of its own.
+// getScanner answers 404, because no project has a scanner of its own.
 func (h *Harbor) getScanner(*call) error {
 	return fmt.Errorf("%w: the project has no scanner", ErrNotFound)
 }
 
-// listProjects lists the account's projects. One that is asked for exactly is there before anything
-// was pushed to it, so that its webhooks can be made.
+// listProjects lists the account's projects. A project that the query names exactly is listed even
+// before the first push to it, so that its webhooks can be made.
 func (h *Harbor) listProjects(c *call) error {
 	p, err := c.page()
 	if err != nil {

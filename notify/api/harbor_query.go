@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// page is the part of a list that is asked for.
+// page is the part of a list that a request selects.
 type page struct {
 	number, size int // size 0: all
 }
@@ -73,7 +73,7 @@ func (c *call) link(p page, number int, rel string) string {
 	return fmt.Sprintf("<%s?%s>; rel=%q", c.URL.EscapedPath(), q.Encode(), rel)
 }
 
-// orEmpty is an array also where there is nothing.
+// orEmpty returns an empty slice instead of nil, so that JSON has an array.
 func orEmpty[T any](list []T) []T {
 	if list == nil {
 		return []T{}
@@ -118,8 +118,7 @@ func (c *call) terms(known ...string) ([]term, error) {
 	return out, nil
 }
 
-// sorted puts a list into the order that sort asks for: a key, with - before it the other way
-// round.
+// sorted orders a list by the parameter sort: a key, descending with - in front.
 func sorted[T any](c *call, list []T, by map[string]func(a, b T) int) error {
 	text := c.URL.Query().Get("sort")
 	if text == "" {

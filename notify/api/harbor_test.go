@@ -17,7 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// desk is all that the API needs, with one webhook of team in the store and one in the file.
+// desk implements the interfaces of the API, with one webhook of team in the store and one in the
+// file.
 type desk struct {
 	deliveries []store.Delivery
 	changed    []Change
@@ -88,7 +89,7 @@ func ask(h http.Handler, who Principal, method, path, body string) *httptest.Res
 
 var ops, dev = Principal{Name: "ops", Administrator: true}, Principal{Name: "dev", Projects: []string{"te?m"}}
 
-// Without somebody in the request's context every route refuses.
+// Every route refuses a request without an account in its context.
 func TestNobody(t *testing.T) {
 	h := (&desk{}).handler()
 	for _, r := range Routes() {
@@ -101,8 +102,8 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// A webhook of the file that is of another project too, or of none in particular, is not a limited
-// account's.
+// A limited account does not see a webhook of the file that also belongs to another project or
+// names none.
 func TestWebhooksOfTheFile(t *testing.T) {
 	h := (&desk{}).handler()
 	for _, tt := range []struct {
@@ -132,7 +133,7 @@ func TestWebhooksOfTheFile(t *testing.T) {
 	}
 }
 
-// Deliveries of other webhooks are not to be had by their numbers.
+// The number of another webhook's delivery is not found.
 func TestExecutionsOfOthers(t *testing.T) {
 	d := &desk{deliveries: []store.Delivery{{ID: 5, Webhook: "team/ci#1"}, {ID: 6, Webhook: "other/ci#2"}}}
 	for path, want := range map[string]int{"5/tasks": 200, "6/tasks": 404, "5/tasks/5/log": 200, "5/tasks/6/log": 404, "6/tasks/6/log": 404, "6/tasks/5/log": 404, "x/tasks": 422} {
@@ -157,7 +158,8 @@ func TestPagesLink(t *testing.T) {
 	}
 }
 
-// FuzzPolicy: whatever is taken has one target and events that exist, and is shown as it was told.
+// FuzzPolicy checks that an accepted policy has one target and known events, and is shown as it was
+// sent.
 func FuzzPolicy(f *testing.F) {
 	f.Add(`{"name":"a","enabled":true,"event_types":["PUSH_ARTIFACT","TAG_RETENTION"],"targets":[{"type":"http","address":"e.example.com","payload_format:omitempty":"CloudEvents"}]}`)
 	f.Add(`{"update_time":"0001-01-01T00:00:00Z","event_types":["TAG_RETENTION"],"targets":[{"type":"slack","address":"https://e"}],"id":0}`)
@@ -185,8 +187,8 @@ func FuzzPolicy(f *testing.F) {
 	})
 }
 
-// FuzzQuery: no path or query makes an error of ours, or shows a limited account what is not its
-// own.
+// FuzzQuery checks that no path or query causes a 500, or shows a limited account a webhook of
+// another one.
 func FuzzQuery(f *testing.F) {
 	f.Add("/projects", "name=team&page=0&page_size=0&q=&sort=")
 	f.Add("/projects/team/webhook/policies", "q=name%3D~c,id%3D1&sort=-name&page=99999&page_size=100")

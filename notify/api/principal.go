@@ -8,7 +8,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// Principal is the account that a request was made by. The zero value may do nothing.
+// Principal is the account of a request. The zero value has no permissions.
 type Principal struct {
 	Name string
 	// Administrator: the account has no limits.
@@ -17,7 +17,7 @@ type Principal struct {
 	Projects []string
 }
 
-// Knows reports whether there is somebody at all.
+// Knows reports whether the request has an account.
 func (p Principal) Knows() bool { return p.Administrator || len(p.Projects) > 0 }
 
 // May reports whether the account manages a project.
@@ -28,8 +28,8 @@ func (p Principal) May(project string) bool {
 	})
 }
 
-// MayAll reports whether the account manages all of some projects, of which there must be one. An
-// administrator may also see what is of no project.
+// MayAll reports whether the account manages all given projects. Without projects only an
+// administrator does.
 func (p Principal) MayAll(projects []string) bool {
 	foreign := func(project string) bool { return !p.May(project) }
 	return p.Administrator || len(projects) > 0 && !slices.ContainsFunc(projects, foreign)
@@ -37,12 +37,12 @@ func (p Principal) MayAll(projects []string) bool {
 
 type principalKey struct{}
 
-// WithPrincipal is a request that was made by p.
+// WithPrincipal returns r with the account p.
 func WithPrincipal(r *http.Request, p Principal) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 }
 
-// PrincipalOf is who made a request; nobody where nothing says so.
+// PrincipalOf returns the account of a request, or the zero value if it has none.
 func PrincipalOf(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p
