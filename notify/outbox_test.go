@@ -186,7 +186,7 @@ func TestPanicIsRefused(t *testing.T) {
 	}
 }
 
-// Whatever is known to be failing is found to work again although nobody commits.
+// After a failure the outbox notices that the store works again, even without a commit.
 func TestHealthRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)

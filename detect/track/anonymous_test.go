@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// nobody is a client before it has logged in.
+// nobody is a client that has not logged in.
 func (c *client) nobody() *client {
 	n := *c
 	n.Operator = ""

@@ -253,7 +253,7 @@ func body(text, b64 string, h http.Header) detect.Body {
 }
 
 // compare explodes both sides by tag. Reads that a person may or may not call a pull (weak) may be
-// there or not; inspections go to nobody who has not asked for them.
+// there or not; inspections go only to webhooks with manifest_reads.
 func compare(want []expected, got []detect.Event) (missing, extra []string) {
 	var may []string
 	for _, e := range want {

@@ -15,7 +15,7 @@ import (
 
 const soon = time.Minute // far more than anything takes, also on a busy machine
 
-// nowhere is a webhook that nobody listens to: this package is not about events.
+// nowhere is a webhook without a receiver, because this package does not test events.
 const nowhere = "webhooks: [{name: none, url: \"http://127.0.0.1:9/\", enabled: false}]\n"
 
 // front starts bellbuoy in front of an upstream; more are settings of the upstream, each with its

@@ -60,8 +60,8 @@ func TestClientHangsUp(t *testing.T) {
 	s.End()
 }
 
-// Who did it: the name of a token that the registry accepted, the Basic name that it checked; a
-// name that nobody asked for is only claimed.
+// The operator: the name of a token or a Basic login that the registry checked. A name that it did
+// not check is only claimed.
 func TestOperators(t *testing.T) {
 	t.Parallel()
 	t.Run("claimed", func(t *testing.T) {

@@ -72,7 +72,8 @@ func (s *stage) pushOne(t *testing.T, c *caller) format.BellbuoyEvent {
 	return decode(t, s.hooks.Wait(1, time.Minute))[0]
 }
 
-// TestNamesThatTheRegistryVouchesFor: who logs in is named, who is refused is told to nobody.
+// TestNamesThatTheRegistryVouchesFor checks that an event has the name of an accepted login, and
+// that a refused login causes no event.
 func TestNamesThatTheRegistryVouchesFor(t *testing.T) {
 	for _, login := range []string{"basic", "token"} {
 		t.Run(login, func(t *testing.T) {

@@ -21,8 +21,8 @@ var repositories = func() (names []string) {
 }()
 
 // TestIndex: what stood there before bellbuoy came is known after `bellbuoy index`: every tag of a
-// deleted digest, what a moved tag stood on, that a push changed nothing. Indexing itself is told
-// to nobody.
+// deleted digest, what a moved tag stood on, that a push changed nothing. Indexing itself causes no
+// event.
 func TestIndex(t *testing.T) {
 	for _, login := range logins {
 		for _, heads := range []bool{false, true} {

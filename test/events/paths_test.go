@@ -82,8 +82,8 @@ func odd(t *testing.T, method, base, path string, a harness.Artifact) int {
 	return resp.StatusCode
 }
 
-// Who may name the host that payloads show: nobody where external_url says it; else the Host where
-// it is one of hosts, or a loopback client's that comes through nobody.
+// The host in payloads: that of external_url if it is set; else the Host header if it is one of
+// hosts or comes directly from a loopback client.
 func TestForgedHost(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true}), harness.NewReceiver(t)

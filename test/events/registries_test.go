@@ -135,7 +135,7 @@ func attested(s *script) {
 	s.tells("push", "src:v1", string(second.Digest))
 }
 
-// inspected: reads that move no layer, and are told to nobody who has not asked for them.
+// inspected: reads without a layer, which only webhooks with manifest_reads get.
 func inspected(s *script) {
 	one, many := image(), multi()
 	s.seed("app:v1", one)

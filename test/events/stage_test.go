@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Who pushes and pulls. The password is looked for in everything that bellbuoy leaves behind.
+// The user who pushes and pulls. The tests search all files and logs of bellbuoy for the password.
 const (
 	user     = "alice"
 	password = "throwaway-pw-7391"
@@ -60,7 +60,7 @@ func (s *stage) realm() string {
 	return s.tokens.URL + "/token"
 }
 
-// authorization is what a client that has logged in sends; "" where nobody needs to.
+// authorization returns the header of a client that has logged in, or "" if no login is required.
 func (s *stage) authorization() string {
 	switch s.login {
 	case "basic":
@@ -71,7 +71,7 @@ func (s *stage) authorization() string {
 	return ""
 }
 
-// bearer is a token for somebody who may do everything below index/ and seen/.
+// bearer returns a token with all permissions below index/ and seen/.
 func (s *stage) bearer(subject string) string {
 	var access []any
 	for _, repository := range repositories {
@@ -312,7 +312,7 @@ type part struct {
 	play func(*script)
 }
 
-// play runs scripts at once, waits until all is told that they cause, and compares.
+// play runs scripts concurrently, waits for all expected events, and compares.
 func (s *stage) play(t *testing.T, parts []part) {
 	t.Helper()
 	played := make([]*script, len(parts))

@@ -20,7 +20,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// errNotSent is a request that cannot have reached bellbuoy: nobody listened.
+// errNotSent is a request that cannot have reached bellbuoy, because the connection was refused.
 var errNotSent = errors.New("nobody listens")
 
 // A wire sends requests to bellbuoy, each to one of its replicas.
@@ -45,7 +45,7 @@ func (w *wire) send(ctx context.Context, d *deed, try int) (status int, err erro
 	return w.request(ctx, method, d.host, path, header, d.body)
 }
 
-// line is what a deed says to the upstream.
+// line is the request line of a deed.
 func (d *deed) line() (method, path, contentType string) {
 	switch d.do {
 	case push:
@@ -96,7 +96,7 @@ type worker struct {
 	think  time.Duration
 }
 
-// repository is what a worker knows of one of its repositories.
+// repository is a worker's record of one of its repositories.
 type repository struct {
 	host, name string
 	tags       map[string]string // → digest, where it knows
@@ -114,7 +114,7 @@ func newWorker(t *testing.T, number int, w *wire, all *deeds, seed uint64, hosts
 	return c
 }
 
-// run does things until ctx ends. What is begun is finished, for good or ill.
+// run performs deeds until ctx ends. It finishes the last one, whatever its outcome.
 func (c *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		c.perform(ctx, c.choose())
@@ -216,7 +216,7 @@ func (c *worker) perform(ctx context.Context, d *deed) {
 	}
 }
 
-// settle notes what the worker knows after a deed. unknown: it does not know what became of it.
+// settle records the outcome of a deed. unknown: the outcome is unknown.
 func (c *worker) settle(d *deed, unknown bool) {
 	d.ended = time.Now()
 	if d.host == museumHost {

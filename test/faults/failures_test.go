@@ -44,8 +44,8 @@ func (x *trial) readiness() (int, string) {
 	return resp.StatusCode, readAll(resp)
 }
 
-// TestDiskFull: with pass the traffic flows and the events come when there is room again; with
-// refuse no write reaches the upstream meanwhile.
+// TestDiskFull checks that with pass the traffic continues and the events come when there is room
+// again, and that with refuse no write reaches the upstream meanwhile.
 func TestDiskFull(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -59,8 +59,8 @@ func TestDiskFull(t *testing.T) {
 			x.try(x.push(fmt.Sprint("full", i), "two"), 201)
 		}
 		x.until("an alarm", func() bool { return strings.Contains(x.buoy.Logs(), "store failing") })
-		// Now and then something small finds room in a block that the store has already:
-		// then it is well for a moment.
+		// Sometimes a small row fits into a block that the store has already. Then the
+		// store works for a moment.
 		x.until("readyz says so, and is 200", func() bool {
 			status, body := x.readiness()
 			return status == 200 && strings.Contains(body, "store fails")
@@ -176,8 +176,8 @@ func freeze(t *testing.T, how, dir string) {
 	}
 }
 
-// TestReadOnlyDirectory: bellbuoy says what is wrong and ends; or, where it becomes so later, does
-// as it is configured.
+// TestReadOnlyDirectory checks that bellbuoy reports the problem and exits, and that it follows
+// on_failure if the directory becomes read-only later.
 func TestReadOnlyDirectory(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -234,7 +234,7 @@ func TestFailingDisk(t *testing.T) {
 	x.settles("PUSH_ARTIFACT v1 one", "PUSH_ARTIFACT v2 two")
 }
 
-// traced reports whether somebody traces all threads of a process.
+// traced reports whether all threads of a process are being traced.
 func traced(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) // the pattern is a good one
 	for _, path := range threads {
@@ -246,9 +246,9 @@ func traced(pid int) bool {
 	return len(threads) > 0
 }
 
-// TestDamagedFile: bellbuoy says that its file is damaged and what to do: at the start after a
-// crash, when the file is checked, and else when the damage is met, while traffic goes on. The
-// command that it names saves what can be read.
+// TestDamagedFile checks that bellbuoy reports a damaged file and the command that helps: at the
+// start after a crash, when it checks the file, and otherwise when it reads the damage, while
+// traffic continues. That command recovers the readable rows.
 func TestDamagedFile(t *testing.T) {
 	short(t)
 	t.Parallel()

@@ -17,7 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// fault is what the upstream does to one write, or one question.
+// fault is the failure of one write or look-up at the upstream.
 type fault int
 
 const (
@@ -31,10 +31,10 @@ const (
 	stuck         // done, then no answer
 )
 
-// does reports whether the upstream does what it was asked.
+// does reports whether the upstream executes the request.
 func (f fault) does() bool { return f == fine || f == late || f >= lost }
 
-// commit is a write that the upstream has done.
+// commit is a write that the upstream has executed.
 type commit struct {
 	request string // X-Request-Id
 	method  string
@@ -43,7 +43,7 @@ type commit struct {
 }
 
 // A gateway is an upstream as bellbuoy sees it: a registry that can be killed and started, that
-// fails as it is told to, and that remembers all that it has really done, by the id of the request.
+// fails as configured, and that records each executed request by its id.
 type gateway struct {
 	t     *testing.T
 	inner http.Handler
@@ -113,7 +113,8 @@ func (g *gateway) start() {
 	go g.srv.Serve(l)
 }
 
-// kill ends the upstream: no connection is left, and what has not been done by now will not be.
+// kill stops the upstream: it closes all connections, and executes no request that it has not
+// begun.
 func (g *gateway) kill() {
 	g.doing.Lock()
 	g.mu.Lock()
@@ -134,7 +135,7 @@ func (g *gateway) setPlan(plan func(*http.Request) fault) {
 	g.plan = plan
 }
 
-// next plans the faults of the next writes, one each; all later ones are fine.
+// next sets the faults of the next writes, one each. Later writes have none.
 func (g *gateway) next(faults ...fault) {
 	g.setPlan(func(r *http.Request) fault {
 		if len(faults) == 0 || !writes(r) {
@@ -181,7 +182,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
 	g.answer(w, r, f, answer, released)
 }
 
-// do lets inner work, and notes what it did.
+// do calls inner and records what it did.
 func (g *gateway) do(r *http.Request, life int) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	if g.exact {
@@ -237,7 +238,8 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request, f fault, answer
 	w.Write(answer.Body.Bytes())
 }
 
-// done is what the upstream has done: request id → how often; and of which requests nobody knows.
+// done returns how often the upstream executed each request id, and the requests whose outcome is
+// unknown.
 func (g *gateway) done() (counts map[string]int, uncertain map[string]bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -251,7 +253,7 @@ func (g *gateway) done() (counts map[string]int, uncertain map[string]bool) {
 	return counts, uncertain
 }
 
-// has reports whether a request has arrived whole, and was done where it is to be.
+// has reports whether a request has arrived in full, and was executed if its fault allows that.
 func (g *gateway) has(id string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A push: killed between the intent and the upstream's commit.
+// A kill between the intent of a push and the upstream's commit.
 func TestKilledBeforeTheUpstreamCommits(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -34,8 +34,8 @@ func TestKilledBeforeTheUpstreamCommits(t *testing.T) {
 	s.End()
 }
 
-// Every write: killed between the upstream's commit and ours. A retry of the client joins what is
-// told.
+// For every kind of write, a kill between the upstream's commit and bellbuoy's. A retry of the
+// client adds no second event.
 func TestKilledBeforeOurCommit(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -87,7 +87,8 @@ func TestKilledAndOvertaken(t *testing.T) {
 	s.End()
 }
 
-// A push of what stood there already, killed: nothing changed, and nothing is told.
+// A kill during a push of the manifest that the tag stands on already: nothing changed, so there is
+// no event.
 func TestKilledUnchangedPush(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -99,8 +100,8 @@ func TestKilledUnchangedPush(t *testing.T) {
 	s.End()
 }
 
-// Killed between our commit and the client's answer: the client did not read on, and the webhook
-// has not been taken by its receiver yet.
+// A kill between bellbuoy's commit and the client's answer. The client did not read on, and the
+// receiver has not accepted the delivery yet.
 func TestKilledBeforeTheClientsAnswer(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -137,7 +138,7 @@ func TestKilledBeforeTheClientsAnswer(t *testing.T) {
 	s.End()
 }
 
-// Killed before the POST: the receiver is not there when the push is acknowledged.
+// A kill before the POST: the receiver does not run when the push is acknowledged.
 func TestKilledBeforeThePost(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
@@ -205,7 +206,7 @@ func TestKilledCharts(t *testing.T) {
 	s.End()
 }
 
-// A lateReceiver is an address at which nobody listens yet.
+// A lateReceiver is an address at which no server listens yet.
 type lateReceiver struct{ url, address string }
 
 func newLateReceiver(t *testing.T) lateReceiver {
@@ -230,9 +231,9 @@ func (r lateReceiver) open(t *testing.T, got func(harness.Post)) {
 	t.Cleanup(func() { srv.Close() })
 }
 
-// Killed in front of a registry that asks for a login: with credentials bellbuoy finds out what
-// became of the push; without, it says so at start, keeps the question open, and the client's retry
-// answers it. Either way there is one event.
+// A kill in front of a registry that requires a login. With credentials bellbuoy looks up the
+// outcome of the push. Without, it warns at start and keeps the intent open until the client's
+// retry settles it. Either way there is one event.
 func TestKilledBehindALogin(t *testing.T) {
 	t.Parallel()
 	for name, credentials := range map[string]string{"with": ", credentials: {username: ann, password: pw}", "without": ""} {

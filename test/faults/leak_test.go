@@ -19,8 +19,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// secrets are all that an operator or a client trusts bellbuoy with, each a text found nowhere
-// else, by what it is.
+// secrets are all secrets of an operator or a client, by their purpose. Each text is unique.
 var secrets = map[string]string{
 	"upstream password":     "s3cr3t-Upstream-Passw0rd",
 	"webhook path":          "s3cr3t-path-T0000-B1111",
@@ -51,7 +50,7 @@ func disguises(secret string) []string {
 	return []string{secret, string(raw), url.QueryEscape(secret), hex.EncodeToString(raw), base64.StdEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw)}
 }
 
-// leaks are the secrets that a text shows.
+// leaks returns the secrets in a text.
 func leaks(text string) (found []string) {
 	for what, secret := range secrets {
 		for _, d := range disguises(secret) {
@@ -86,8 +85,8 @@ func TestLeaksAreFound(t *testing.T) {
 	}
 }
 
-// TestNothingLeaks: whatever fails, no log line, error, metric or answer of admin.sock shows a
-// secret.
+// TestNothingLeaks checks that no log line, error, metric or answer of admin.sock contains a
+// secret, whatever fails.
 func TestNothingLeaks(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -154,7 +153,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	r.Header.Write(w)
 }
 
-// jwt is a token that names somebody, signed by nobody.
+// jwt returns an unsigned token with a name.
 func jwt() string {
 	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	return part(`{"alg":"none"}`) + "." + part(`{"sub":"somebody"}`) + "." + secrets["client token"]
@@ -236,7 +235,7 @@ func tried(b *harness.Buoy) bool {
 	return true
 }
 
-// tellAll asks for all that the socket and the commands tell.
+// tellAll returns the output of all commands and all answers of the socket.
 func tellAll(t *testing.T, b *harness.Buoy, said map[string]string) {
 	t.Helper()
 	commands := [][]string{
@@ -296,8 +295,8 @@ func deliveryIDs(t *testing.T, b *harness.Buoy) (ids []int64) {
 	return ids
 }
 
-// TestErrorsLeakNothing: a configuration that is wrong where a secret stands is refused without
-// showing it.
+// TestErrorsLeakNothing checks that the error about an invalid secret in a configuration does not
+// contain it.
 func TestErrorsLeakNothing(t *testing.T) {
 	short(t)
 	t.Parallel()

@@ -20,7 +20,8 @@ func wantPlainError(t testing.TB, resp *http.Response, status int) {
 	}
 }
 
-// An upstream that is not there: 502 in the client's own words, and no event, also not later.
+// An upstream that does not run: 502 in the form of the client's protocol, and no event, also not
+// later.
 func TestUnreachableUpstream(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -45,8 +46,8 @@ func TestUnreachableUpstream(t *testing.T) {
 	hooks.Quiet(harness.Strays)
 }
 
-// An upstream that is slow: 504 in time. What it did after all is told when it is seen to have done
-// it.
+// An upstream that is slow: 504 in time. If it executed the write all the same, the event comes
+// when a look-up shows that.
 func TestSlowUpstream(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t, "limits: {upstream_response_header: 1s, write_timeout: 1s}\n")
@@ -72,8 +73,8 @@ func TestSlowUpstream(t *testing.T) {
 	s.End()
 }
 
-// An upstream that dies: after it has done it, with a 500 after it has done it, without doing it,
-// and in the middle of an answer.
+// An upstream that dies: after the write, with a 500 after the write, before the write, and in the
+// middle of an answer.
 func TestDyingUpstream(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -123,7 +124,7 @@ func TestDyingUpstream(t *testing.T) {
 	s.End()
 }
 
-// halfAnAnswer: of a manifest only a part arrives. The client notices, and no pull is told.
+// halfAnAnswer checks that a manifest that arrives in part is an error for the client and no pull.
 func halfAnAnswer(s harness.FaultStage, repo string) {
 	s.Helper()
 	a := harness.NewImage(harness.ImageOptions{})
@@ -142,7 +143,7 @@ func halfAnAnswer(s harness.FaultStage, repo string) {
 	s.Still(repo)
 }
 
-// An upstream that lies about the digest: its word stands, with a mark and a warning.
+// An upstream with a wrong digest: the event has it, with digest_mismatch, and a warning is logged.
 func TestLyingUpstream(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -182,8 +183,8 @@ func TestLyingUpstream(t *testing.T) {
 	s.Buoy.WaitLog(`"level":"warn".*digest`, harness.Soon)
 }
 
-// A manifest over 4 MiB: distribution refuses it, which is no event; another registry takes it,
-// which is one, by its word alone.
+// A manifest over 4 MiB: distribution refuses it, so there is no event. Another registry accepts
+// it, so there is one, from the answer alone.
 func TestHugeManifest(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -212,8 +213,8 @@ func TestHugeManifest(t *testing.T) {
 	s.End()
 }
 
-// Charts that are none: ChartMuseum's word passes, and nothing is told of what it did not take.
-// What another one takes although nobody can read it is told all the same.
+// Invalid charts: ChartMuseum's answer is passed on, and a refused upload has no event. An upload
+// that another server accepts has one, even if it cannot be read.
 func TestUnreadableCharts(t *testing.T) {
 	t.Parallel()
 	museum := harness.ChartMuseum(t, harness.ChartMuseumOptions{})

@@ -82,7 +82,7 @@ type Happening struct {
 	TagsLost   []string `json:"tags_lost"`         // delete: the tags that went
 }
 
-// A Scenario is a recording of one thing that somebody did.
+// A Scenario is a recording of one operation of a client.
 type Scenario struct {
 	Name  string
 	Auth  string // anon | basic | token | …

@@ -107,7 +107,7 @@ func byMethod(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	}), true
 }
 
-// otherUser: somebody with a name that needs care.
+// otherUser: a user whose name needs escaping.
 func otherUser(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	if strings.HasPrefix(s.Auth, "anon") {
 		return s, false
@@ -231,9 +231,9 @@ func noChallenge(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, len(s.Lines) > 0
 }
 
-// nobodyAsks: the upstream asks nobody for a name, so that names are only claimed. The first read
-// with a name in a repository is noted only when the upstream has said whether it asks: who deletes
-// in the next millisecond what that read has shown may find its tag unknown.
+// nobodyAsks: the upstream requires no login, so that names are only claimed. The first read with a
+// name in a repository is noted only when the upstream has said whether it asks: who deletes in the
+// next millisecond what that read has shown may find its tag unknown.
 func nobodyAsks(s Scenario, r *rand.Rand) (Scenario, bool) {
 	s, ok := noChallenge(s, r)
 	ok = ok && !deletesDigest(s)

@@ -136,7 +136,7 @@ func againLater(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 12500) }), true
 }
 
-// referrersAPI: a registry that knows referrers itself, so that nobody keeps fallback tags.
+// referrersAPI: a registry with the referrers API, so that clients write no fallback tags.
 func referrersAPI(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	found := false
 	s = each(s, func(l *Line) {

@@ -38,7 +38,7 @@ func FromMicros(us int64) time.Time {
 }
 
 // KeyHash is what the indexes hold of a TagKey or RepoKey. 0 stands for "", which orders nothing.
-// Two keys of one hash would wait for each other needlessly, which harms nobody.
+// Two keys with one hash wait for each other needlessly, which is harmless.
 func KeyHash(key string) int64 {
 	if key == "" {
 		return 0

@@ -18,7 +18,7 @@ type Signals struct {
 	news    chan struct{}
 }
 
-// NewSignals makes signals that nobody waits for yet.
+// NewSignals returns signals without waiting lanes.
 func NewSignals() *Signals {
 	return &Signals{wakes: make(chan store.Wake), waiting: make(map[string][]store.Delivery), pending: make(chan struct{}, 1), news: make(chan struct{})}
 }

@@ -186,7 +186,8 @@ func TestDamageIsFoundWhileRunning(t *testing.T) {
 	salvagedWell(t, w.dir, all)
 }
 
-// TestDamageIsFoundByReaders: nobody writes, and what a lane waits for cannot be read.
+// TestDamageIsFoundByReaders checks that damage is found without writes, when a lane cannot read
+// its deliveries.
 func TestDamageIsFoundByReaders(t *testing.T) {
 	w := openFixture(t, t.TempDir())
 	all := fill(t, w)
@@ -202,7 +203,7 @@ func TestDamageIsFoundByReaders(t *testing.T) {
 	salvagedWell(t, w.dir, all)
 }
 
-// TestDamageIsFoundByALateCheck: nobody reads what is damaged.
+// TestDamageIsFoundByALateCheck checks that damage is found in rows that are never read.
 func TestDamageIsFoundByALateCheck(t *testing.T) {
 	w := openFixture(t, t.TempDir())
 	all := fill(t, w)
