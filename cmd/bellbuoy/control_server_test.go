@@ -22,6 +22,7 @@ type running struct {
 	stop  context.CancelFunc
 	ended chan int // gets the exit code; closed after it
 	first string   // the line that says where it serves
+	early []string // the lines before it
 }
 
 func start(t *testing.T, config string) *running {
@@ -72,12 +73,20 @@ func startFrom(t *testing.T, config, database string) *running {
 	return r
 }
 
-// until reads the log up to the line with that text.
+// until reads the log up to the line with that text, which may have come before bellbuoy served.
 func (r *running) until(t *testing.T, text string) string {
 	t.Helper()
+	for _, line := range r.early {
+		if strings.Contains(line, text) {
+			return line
+		}
+	}
 	for line := range r.log {
 		if strings.Contains(line, text) {
 			return line
+		}
+		if r.first == "" {
+			r.early = append(r.early, line)
 		}
 	}
 	t.Fatalf("the log ended without %q", text)
