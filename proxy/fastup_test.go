@@ -94,7 +94,7 @@ func (k *taker) closeAwaited(c net.Conn) bool {
 	return k.waiting
 }
 
-// odd gives the odd answer, and tells whether the connection goes on.
+// odd sends the odd answer, and reports whether the connection continues.
 func (k *taker) odd(c net.Conn, r *http.Request) bool {
 	k.mu.Lock()
 	answer, after, end := k.answer, k.after, k.close
@@ -258,8 +258,8 @@ func TestEarlyAnswersToUploads(t *testing.T) {
 	}
 }
 
-// hasAll tells whether all of a body came after an odd answer: a busy machine may be through
-// with it before it sees the answer.
+// hasAll reports whether all of a body came after an odd answer: a busy machine may be through with
+// it before it sees the answer.
 func (k *taker) hasAll() bool {
 	for until := time.Now().Add(patience); !k.all.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {

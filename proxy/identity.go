@@ -120,7 +120,7 @@ func certificateName(r *http.Request) string {
 
 func commonName(c *x509.Certificate) string { return c.Subject.CommonName }
 
-// probe is one question to an upstream: whether it lets a stranger in.
+// probe is a request without credentials to an upstream, to learn whether it checks names.
 type probe struct {
 	done    chan struct{}
 	at      time.Time
@@ -249,7 +249,7 @@ func (n *identification) noteAnonymous(op *detect.Operation) {
 	n.x.g.h.evidence.Anonymous(op.Upstream, op.Repository, op.Action, op.Status, time.Now())
 }
 
-// succeeded is told that the upstream has done, or is about to do, what the client asked for.
+// succeeded records that the upstream has executed the client's request, or is about to.
 func (n *identification) succeeded(op *detect.Operation) {
 	if n.unsure && n.asking == nil && op.Client.Claimed != "" {
 		n.asking = n.ask(op)
@@ -281,7 +281,7 @@ func (n *identification) vouch(op *detect.Operation) {
 	}
 }
 
-// unheard reports whether vouch would wait.
+// unheard reports whether vouch would have to wait.
 func (n *identification) unheard() bool { return n.asking.pending() || n.through.pending() }
 
 // login stands for a client's address and credentials.

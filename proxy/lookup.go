@@ -11,17 +11,17 @@ import (
 
 type found = detect.Found
 
-// lookupTime bounds all that is asked on behalf of one write.
+// lookupTime bounds all look-ups for one write.
 const lookupTime = 2 * time.Second
 
-// lookup asks what a write will remove or replace. Its caller owns op.
+// lookup looks up what a write will remove or replace. Its caller owns op.
 type lookup struct {
 	x  *exchange
 	op *detect.Operation
 }
 
-// begin returns where the answer will be; nil if nothing is asked. What was found counts only
-// if the client's own request is then answered 2xx; the Tracker sees to that.
+// begin returns the place of the result, or nil if no look-up is needed. The Tracker uses the
+// result only if the client's own request is then answered 2xx.
 func (l lookup) begin() <-chan *found {
 	ask, x := l.question(), l.x
 	if ask == nil {
@@ -38,11 +38,11 @@ func (l lookup) begin() <-chan *found {
 	return answer
 }
 
-// question asks an upstream what stands there now. It is asked in a goroutine of its own, and
-// so keeps no pointer to the Operation.
+// question is a look-up of the current state. It runs in a goroutine of its own, so it keeps no
+// pointer to the Operation.
 type question func(context.Context) *found
 
-// question is what to ask before a write goes upstream; nil for nothing.
+// question returns the look-up before a write goes upstream, or nil if none is needed.
 func (l lookup) question() question {
 	asker, as := l.x.route.Asker, upstream.As{Authorization: l.x.in.Header.Get("Authorization")}
 	if asker == nil {
@@ -64,7 +64,7 @@ func (l lookup) question() question {
 	return nil
 }
 
-// ofTag asks where a tag stands that a manifest is put to.
+// ofTag looks up the digest of a tag to which a manifest is put.
 func (l lookup) ofTag(asker Asker, as upstream.As) question {
 	r := l.op.Request
 	if detect.IsDigest(r.Reference) || l.x.g.h.lookups.Spent(l.op.Client.Address) || l.standingKnown() || !l.mayAsk(1) {
@@ -76,7 +76,7 @@ func (l lookup) ofTag(asker Asker, as upstream.As) question {
 	}
 }
 
-// ofManifest asks for the manifest that a delete removes, and for its tags.
+// ofManifest looks up the manifest that a delete removes, and its tags.
 func (l lookup) ofManifest(asker Asker, as upstream.As) question {
 	tracker, name, hint, r := l.x.g.Tracker, l.op.Upstream, l.op.Hint, l.op.Request
 	tags, sized := l.known()
@@ -92,7 +92,7 @@ func (l lookup) ofManifest(asker Asker, as upstream.As) question {
 	}
 }
 
-// ofChart asks for the chart that a write replaces or removes.
+// ofChart looks up the chart that a write replaces or removes.
 func (l lookup) ofChart(asker Asker, as upstream.As, chart, version string) question {
 	if !l.mayAsk(1) {
 		return nil
@@ -111,8 +111,7 @@ func (l lookup) standingKnown() (known bool) {
 	return known
 }
 
-// known is what the Tracker knows of the thing that a delete removes: its tags, if it is named by
-// digest, and whether its size is known.
+// known returns the tags of the digest that a delete removes, and whether the Tracker has its size.
 func (l lookup) known() (tags []string, sized bool) {
 	x := l.x
 	ctx, cancel := context.WithTimeout(x.wire.Context(), lookupTime)
@@ -136,9 +135,9 @@ func (l lookup) known() (tags []string, sized bool) {
 // request of a stranger would make two at the upstream.
 const dearLookup = 10
 
-// mayAsk limits the look-ups that one client causes: n of them, of which all but the first are
-// made only where the upstream has let the login in. The first of a login with which the client
-// has written nothing lately is dear.
+// mayAsk reports whether a client may cause n look-ups now. All but the first are made only if the
+// upstream has accepted the login. The first costs dearLookup if the client has not written with
+// this login recently.
 func (l lookup) mayAsk(n int) bool {
 	h := l.x.g.h
 	if !h.proven.Contains(l.x.name.login(l.op)) {

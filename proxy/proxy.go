@@ -19,7 +19,7 @@
 // One rule stands above the rest: observing never breaks or delays a transfer. Every call into
 // detect is guarded (guard.go): a panic there is counted and logged, and the request goes on.
 //
-// proxy/listen is the server in front of the Handler, proxy/upstream asks bellbuoy's own questions.
+// proxy/listen is the server in front of the Handler. proxy/upstream makes bellbuoy's look-ups.
 package proxy
 
 import (
@@ -73,7 +73,7 @@ type Intents interface {
 	Acknowledged(in *track.Intent)
 }
 
-// TagIndex answers what bellbuoy knows of tags and manifests, so that fewer look-ups are needed.
+// TagIndex has the known tags and manifests, so that fewer look-ups are needed.
 type TagIndex interface {
 	// Standing returns the digest on which a tag stands, and whether anything is known of the
 	// tag.
@@ -87,7 +87,7 @@ type TagIndex interface {
 	SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool)
 }
 
-// Asker asks an upstream bellbuoy's own questions. upstream.Client does.
+// Asker makes look-ups at an upstream. upstream.Client implements it.
 type Asker interface {
 	Head(ctx context.Context, repository, reference string, as upstream.As) (upstream.Manifest, error)
 	BeforeDelete(ctx context.Context, repository, reference string, knownTags []string, needBody bool, as upstream.As) (upstream.Deleted, error)

@@ -73,7 +73,7 @@ func (r *read) End() {
 	r.tellEnd(!x.wire.Answer.Broken())
 }
 
-// tellEnd tells the Tracker once how the read ended.
+// tellEnd reports the end of the read to the Tracker, once.
 func (r *read) tellEnd(complete bool) {
 	x := r.x
 	if !r.started || r.ended {
@@ -82,8 +82,8 @@ func (r *read) tellEnd(complete bool) {
 	r.ended = true
 	x.op.Complete = complete
 	if x.name.unheard() && x.op.Status < 300 {
-		// the client has all of its answer before bellbuoy waits for the upstream's word
-		// about the name
+		// the client has all of its answer before bellbuoy waits for the result of the
+		// probe about the name
 		_ = http.NewResponseController(&x.wire.Answer).Flush()
 	}
 	x.name.vouch(x.op)

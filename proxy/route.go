@@ -38,7 +38,7 @@ type Upstream struct {
 	Paths []string
 	// TLS is how an https upstream is called. Nil: the system's roots.
 	TLS *tls.Config
-	// Asker answers bellbuoy's own questions. Nil: nothing is asked.
+	// Asker makes look-ups. Nil: there are none.
 	Asker Asker
 }
 

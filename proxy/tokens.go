@@ -125,7 +125,7 @@ func (n *identification) beginFetch(op *detect.Operation) {
 	n.fetches = &fetchedToken{serves: server.serves, server: server.asked}
 }
 
-// askServer asks a token server with a made-up login.
+// askServer sends a made-up login to a token server.
 func (n *identification) askServer(p *probe, asker Asker, uri string) {
 	x := n.x
 	defer close(p.done)

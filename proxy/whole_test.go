@@ -189,7 +189,7 @@ func (m *measured) Scan(kind detect.RowKind, prefix string, limit int) (found []
 	return found[:min(limit, len(found))], nil
 }
 
-// nobody is an upstream that says nothing when it is asked.
+// nobody is an upstream that does not answer.
 type nobody struct{}
 
 func (nobody) Manifest(context.Context, string, string, string, string) (detect.Found, error) {

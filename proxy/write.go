@@ -92,7 +92,7 @@ func (w *write) settle(intent *track.Intent, res *http.Response, success bool) {
 	}
 }
 
-// leave tells the Tracker that the outcome of a write is unknown.
+// leave reports to the Tracker that the outcome of a write is unknown.
 func (w *write) leave(intent *track.Intent) {
 	w.x.guarded("LeaveOpen", func() { w.x.g.Tracker.LeaveOpen(intent) })
 }

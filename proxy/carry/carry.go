@@ -1,5 +1,5 @@
 // Package carry moves the bytes of one request to its upstream, and those of the answer back to its
-// client. It knows nothing of routes, operators or events.
+// client. It does not depend on routes, operators or events.
 //
 //	Exchange    a request and its answer: what goes upstream, and who observes it
 //	Carriers    the carriers of one upstream; For chooses one for each request
@@ -30,13 +30,13 @@ type Carrier interface {
 	Carry(*Exchange)
 }
 
-// Observer is told what becomes of an exchange, in the handler's goroutine.
+// Observer is notified of the steps of an exchange, in the handler's goroutine.
 type Observer interface {
-	// Answered is told of the upstream's answer before the client gets its header. It may
-	// change the header. It returns the reader of the body on its way; nil: none, and the
-	// kernel may move it.
+	// Answered is called with the upstream's answer before the client gets its header, which it
+	// may change. It returns a reader that sees the body; nil: none, and the kernel may move
+	// the body.
 	Answered(*http.Response) Reader
-	// Failed is told why there is no answer, and answers the client.
+	// Failed is called with the reason if there is no answer. It answers the client.
 	Failed(error)
 }
 
@@ -76,7 +76,7 @@ type Exchange struct {
 	rest     *answerBody // a long body that the reverse proxy has not passed on; nil: it has
 }
 
-// Detach has nothing that the client does end the request from now on. cancel ends it.
+// Detach makes the request independent of the client from now on. cancel ends it.
 func (x *Exchange) Detach() (cancel context.CancelCauseFunc) {
 	x.ctx, x.cancel = context.WithCancelCause(context.WithoutCancel(x.In.Context()))
 	return x.cancel
@@ -112,7 +112,7 @@ func (x *Exchange) Early() bool {
 	return x.upload != nil && x.In.ProtoMajor == 1 && !x.arrived.Load() && (length < 0 || x.received.Load() < length)
 }
 
-// Finish ends what watches the bodies. The handler calls it when it is through.
+// Finish stops the watches over the bodies. The handler calls it at its end.
 func (x *Exchange) Finish() {
 	x.upload.leave()
 	x.up.stop()

@@ -21,14 +21,14 @@ const (
 	idleAfter     = 3 * time.Second
 )
 
-// The life of a request: its caller may give it up only while it waits.
+// The states of a request. Its caller may abandon it only while it waits.
 const (
 	requestWaits int32 = iota
 	requestRuns
 	requestGivenUp
 )
 
-// Request is one caller's wish. Exactly one of fn, outcomes and direct is set.
+// Request is one call for the writer. Exactly one of fn, outcomes and direct is set.
 type Request struct {
 	ctx      context.Context
 	scopes   []string
@@ -44,8 +44,8 @@ type Request struct {
 	err      error      // the writer's: what this caller gets although the transaction succeeds
 }
 
-// Writer is the one goroutine that writes: it takes what waits, makes transactions of bounded size
-// of it and answers all.
+// Writer is the only goroutine that writes. It combines waiting requests into transactions of
+// bounded size.
 type Writer struct {
 	engine Database
 	queue
@@ -63,13 +63,13 @@ type Writer struct {
 	health atomic.Pointer[error] // of the last transaction
 }
 
-// NewWriter makes a writer for e; done is called after each commit.
+// NewWriter returns a writer for e. It calls done after each commit.
 func NewWriter(e Database, done func(*Group)) *Writer {
 	return &Writer{engine: e, queue: newQueue(), recent: new(recent), done: done,
 		stop: make(chan struct{}), stopped: make(chan struct{})}
 }
 
-// Do hands r to the writer and waits for its end, ctx's, or that of r's patience.
+// Do passes r to the writer and waits until r is finished, ctx ends, or r's patience has run out.
 func (w *Writer) Do(ctx context.Context, r *Request) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (r *Request) timer() (*time.Timer, <-chan time.Time) {
 	return t, t.C
 }
 
-// silence is how long nothing was committed while r was there.
+// silence returns for how long nothing was committed since r came.
 func (w *Writer) silence(r *Request) time.Duration {
 	return time.Since(time.Unix(0, max(w.last.Load(), r.at.UnixNano())))
 }
@@ -144,7 +144,7 @@ func (w *Writer) run() {
 	}
 }
 
-// next waits for requests; false: there will be none.
+// next waits for requests. It returns false when no more can come.
 func (w *Writer) next(idle *time.Timer) bool {
 	for !w.gather() {
 		select {
@@ -187,7 +187,7 @@ func (w *Writer) serve(requests []*Request) {
 	answer(taken, err)
 }
 
-// errNoTransaction: none could be begun.
+// errNoTransaction means that no transaction could be begun.
 var errNoTransaction = errors.New("beginning a transaction")
 
 // divisible reports whether a transaction that ended with err may have failed because of one of its
@@ -196,7 +196,8 @@ func divisible(err error) bool {
 	return !errors.Is(err, store.ErrUnknown) && !errors.Is(err, errNoTransaction) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// divide halves a transaction that failed until only the requests fail that it failed for.
+// divide splits a failed transaction in halves until only the requests that caused the failure
+// fail.
 func (w *Writer) divide(requests []*Request) {
 	half := len(requests) / 2
 	for _, part := range [][]*Request{requests[:half], requests[half:]} {
@@ -297,8 +298,8 @@ func (w *Writer) attempt(g *Group, requests []*Request) (taken []*Request, err e
 	return taken, s.Commit()
 }
 
-// admit makes r one that its caller can no longer give up without doubt, or tells why it is none
-// any more.
+// admit marks r as running, so that its caller can no longer abandon it with a known outcome. It
+// returns an error if the caller has abandoned it already.
 func (w *Writer) admit(r *Request) error {
 	if err := r.ctx.Err(); err != nil && r.state.Load() == requestWaits {
 		r.state.CompareAndSwap(requestWaits, requestGivenUp)
@@ -319,7 +320,7 @@ func scopesOf(requests []*Request) []string {
 	return slices.Compact(scopes)
 }
 
-// healthy is the last transaction's error, or that the one under way takes too long.
+// healthy returns the error of the last transaction, or an error if the running one takes too long.
 func (w *Writer) healthy() error {
 	if since := w.Since.Load(); since != 0 && time.Since(time.Unix(0, since)) > StuckAfter {
 		return fmt.Errorf("a commit has been under way for %s", time.Since(time.Unix(0, since)).Round(time.Second))
@@ -330,10 +331,10 @@ func (w *Writer) healthy() error {
 	return nil
 }
 
-// StuckAfter is how long a commit may take before the store is not healthy.
+// StuckAfter is how long a commit may take before the store counts as unhealthy.
 const StuckAfter = 3 * time.Second
 
-// Close lets the writer finish what waits, at most for the given time.
+// Close waits until the writer has finished the waiting requests, at most for the given time.
 func (w *Writer) Close(within time.Duration) error {
 	w.once.Do(func() { close(w.stop) })
 	select {
@@ -344,7 +345,8 @@ func (w *Writer) Close(within time.Duration) error {
 	}
 }
 
-// safely runs a caller's function; its panic becomes its error, because the writer belongs to all.
+// safely runs a caller's function and returns a panic as an error, because all callers share the
+// writer.
 func safely(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
