@@ -55,7 +55,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		unnamed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "bellbuoy_events_unnamed_total", Help: "Events of charts whose name is unknown; no webhook gets them."}),
 		underived: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "bellbuoy_derivations_failed_total", Help: "Commits of which nothing could be derived (quotas); their own events are stored."}),
+			Name: "bellbuoy_derivations_failed_total", Help: "Commits of which nothing could be derived (quotas, replications); their own events are stored."}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bellbuoy_deliveries_total", Help: "Attempts to deliver, by outcome."}, []string{"webhook", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{

@@ -92,8 +92,12 @@ func (api controlAPI) status(w http.ResponseWriter, r *http.Request) error {
 	if answer.Scanners, err = api.scannerStatuses(r.Context()); err != nil {
 		return err
 	}
+	quotas, err := api.quotaLines(r.Context(), mostProjects)
+	if err != nil {
+		return err
+	}
 	answer.Upstreams = <-upstreams
-	answer.Attention = append(answer.Attention, attention(&answer)...)
+	answer.Attention = append(append(answer.Attention, attention(&answer)...), overQuota(quotas)...)
 	if !api.reloads.taken.Load() {
 		answer.Attention = append(answer.Attention, "the configuration file has problems and was not loaded: bellbuoy check")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/bellbuoy/bellbuoy/detect/replication"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
@@ -34,6 +35,13 @@ var trackerDescriptions = []struct {
 		func(s *track.Stats) float64 { return float64(s.Misses) }},
 	{describeMetric("bellbuoy_observations_dropped_total", "Observations of reads that were dropped for lack of room; they are no events."), prometheus.CounterValue,
 		func(s *track.Stats) float64 { return float64(s.Dropped) }},
+}
+
+// replicationMetrics exports what a Recorder had to leave out of runs.
+func replicationMetrics(r *replication.Recorder) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "bellbuoy_replication_dropped_total",
+		Help: "Pulls and failures that are missing in REPLICATION events, because they came faster than the store took them."},
+		func() float64 { return float64(r.Dropped()) })
 }
 
 func describeMetric(name, help string) *prometheus.Desc {

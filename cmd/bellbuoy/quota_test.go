@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/bellbuoy/bellbuoy/config"
@@ -14,6 +15,20 @@ func TestBar(t *testing.T) {
 		if got := bar(percent); got != want {
 			t.Errorf("%v%%: %s, want %s", percent, got, want)
 		}
+	}
+}
+
+// TestOverQuota: a status names the projects above their limit, and no more than ten of them.
+func TestOverQuota(t *testing.T) {
+	full := quotaLine{Upstream: "up", Project: "full", Used: 2048, Limit: 2048}
+	over := quotaLine{Upstream: "up", Project: "over", Used: 3072, Limit: 2048}
+	const line = "project over: uses 3.0 KiB in upstream up, over its quota of 2.0 KiB"
+	if got := overQuota([]quotaLine{full, over}); !slices.Equal(got, []string{line}) {
+		t.Errorf("%q, want %q", got, line)
+	}
+	got := overQuota(slices.Repeat([]quotaLine{over}, 12))
+	if len(got) != 11 || got[9] != line || got[10] != "2 projects more over their quota; see: bellbuoy quota" {
+		t.Errorf("%q", got)
 	}
 }
 

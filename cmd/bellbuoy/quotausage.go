@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,9 +29,13 @@ func (l *quotaLine) percent() float64 { return float64(l.Used) * 100 / float64(l
 const mostProjects = 10_000
 
 // quotaLines returns the usage of the projects that have a quota, including usage in upstreams that
-// were removed.
+// were removed. It reads nothing where no project has a quota.
 func (d *daemon) quotaLines(ctx context.Context, limit int) (lines []quotaLine, err error) {
-	rule := quotaRule(d.wiring.Load().config.Projects)
+	w := d.wiring.Load()
+	if w == nil || w.quotas == nil {
+		return nil, nil
+	}
+	rule := quotaRule(w.config.Projects)
 	err = d.outbox.View(ctx, func(v detect.View) error {
 		usages, err := quota.Usages(v, limit)
 		for _, u := range usages {
@@ -42,6 +47,27 @@ func (d *daemon) quotaLines(ctx context.Context, limit int) (lines []quotaLine, 
 		return err
 	})
 	return lines, err
+}
+
+// mostOver bounds how many projects over their quota are named in a status.
+const mostOver = 10
+
+// overQuota returns a line for each project that uses more than its limit.
+func overQuota(lines []quotaLine) (all []string) {
+	over := 0
+	for i := range lines {
+		l := &lines[i]
+		if l.Used <= l.Limit {
+			continue
+		}
+		if over++; over <= mostOver {
+			all = append(all, fmt.Sprintf("project %s: uses %s in upstream %s, over its quota of %s", l.Project, bytesText(l.Used), l.Upstream, bytesText(l.Limit)))
+		}
+	}
+	if over > mostOver {
+		all = append(all, fmt.Sprintf("%s more over their quota; see: bellbuoy quota", plural(over-mostOver, "project")))
+	}
+	return all
 }
 
 // quotaMetrics exports the usage of projects.
@@ -65,9 +91,6 @@ func (m quotaMetrics) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector. It exports nothing while the store fails.
 func (m quotaMetrics) Collect(out chan<- prometheus.Metric) {
-	if w := m.daemon.wiring.Load(); w == nil || w.quotas == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), quotaTimeout)
 	defer cancel()
 	lines, err := m.daemon.quotaLines(ctx, measuredProjects)

@@ -101,7 +101,7 @@ func runServe(ctx context.Context, a *app) error {
 	d.scans = scan.New(scan.Options{Ledger: outbox, Registry: d.lookups, Replica: replica, Alone: c.Database == "", Told: logScans(log)})
 	d.tracker = track.New(w.trackerConfig(log), d.scans.Ledger(pulled{outbox, d.runs}), d.lookups)
 	d.data = dataPlaneParts{tracker: tracked{d.tracker, d.refusals, d.runs, log, new(sync.Map)}, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
-	registry.MustRegister(trackerMetrics{d.tracker}, quotaMetrics{d}, scanMetrics{d.scans})
+	registry.MustRegister(trackerMetrics{d.tracker}, quotaMetrics{d}, replicationMetrics(d.runs), scanMetrics{d.scans})
 	if d.handler, err = proxy.New(w.proxyOptions(d.data)); err != nil {
 		return err
 	}

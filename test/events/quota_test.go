@@ -94,6 +94,9 @@ func TestQuota(t *testing.T) {
 	}
 	s.play(t, parts)
 	s.recount(t, len(parts))
+	if out, err := s.buoy.Command("status"); err == nil || !strings.Contains(out, "project quota-crane: uses ") {
+		t.Errorf("%v: a project over its quota needs attention:\n%s", err, out)
+	}
 	// Deleted past bellbuoy, and pushed past it: an index walk finds both.
 	digests := s.revisions(t, "quota-crane/app")
 	c := call(t, s.registry.URL, "127.0.0.1", "nobody")
