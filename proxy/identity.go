@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Identity says where the operator's name comes from; the first source that yields a name
+// Identity configures the source of the operator's name; the first source that yields a name
 // counts: the trusted header, the token's claims, the Basic user, the client certificate.
 type Identity struct {
 	// Header holds the name, if a trusted proxy sets it. "": none.
@@ -24,7 +24,7 @@ type Identity struct {
 	// Verify checks tokens' signatures. Nil: a token's name counts if the upstream vouches for
 	// it.
 	Verify *Verifier
-	// TrustClaims believes names although the upstream asks for no credentials.
+	// TrustClaims accepts names even if the upstream requires no credentials.
 	TrustClaims bool
 }
 
@@ -39,10 +39,9 @@ type identification struct {
 	forbidden bool          // the upstream vouches for the name if it answers 2xx
 }
 
-// identify finds the name of the client. A name that nothing vouches for is Claimed. Where it
-// is not known whether the upstream vouches for names, the upstream is asked: about a write
-// meanwhile, about a read once that has succeeded (in any other the name does not matter).
-// vouch takes the answer.
+// identify finds the name of the client. A name that nothing vouches for is Claimed. If it is
+// unknown whether the upstream vouches for names, a probe is sent: for a write meanwhile, about a
+// read once that has succeeded (in any other the name does not matter). vouch takes the answer.
 func (n *identification) identify(op *detect.Operation) {
 	name, vouched := n.name(op)
 	if name == "" {
@@ -68,7 +67,7 @@ func setName(op *detect.Operation, name string, vouched bool) {
 	}
 }
 
-// word is what is known about the upstream: whether it vouches for names.
+// word returns whether the upstream is known to vouch for names.
 func (n *identification) word(op *detect.Operation) detect.Word {
 	return n.x.g.h.evidence.Word(op.Upstream, op.Repository, op.Action.Access(), time.Now())
 }
@@ -96,7 +95,8 @@ func (n *identification) name(op *detect.Operation) (name string, vouched bool) 
 	return certificateName(x.in), true
 }
 
-// credentials is the name in an Authorization header, and whether its signature vouches for it.
+// credentials returns the name in an Authorization header, and whether its signature vouches for
+// it.
 func (id *Identity) credentials(authorization string, now time.Time) (name string, verified bool) {
 	if token, ok := detect.BearerToken(authorization); ok {
 		if id.Verify != nil {
@@ -165,9 +165,8 @@ const (
 	probeTime  = 2 * time.Second
 )
 
-// ask asks the upstream without credentials what the client asks with them, unless it was asked
-// lately or the client has caused too many look-ups. It returns nil where there is nothing to
-// wait for.
+// ask repeats the client's request without credentials, unless that was done lately or the client
+// has caused too many look-ups. It returns nil where there is nothing to wait for.
 func (n *identification) ask(op *detect.Operation) *probe {
 	x := n.x
 	method, uri, as := n.anonymously(op)
@@ -189,7 +188,7 @@ func (n *identification) ask(op *detect.Operation) *probe {
 	return p
 }
 
-// probe asks the upstream. Its answer is evidence about the action as.
+// probe sends the request. The answer is evidence about the action as.
 func (n *identification) probe(p *probe, key probeKey, method, uri string, as detect.Action) {
 	x := n.x
 	defer close(p.done)
@@ -266,7 +265,7 @@ func (n *identification) succeeded(op *detect.Operation) {
 	}
 }
 
-// vouch waits until it is known whether the upstream vouches for the name, and takes that.
+// vouch waits until it is known whether the upstream vouches for the name, and applies that.
 func (n *identification) vouch(op *detect.Operation) {
 	if op.Client.Claimed == "" || n.asking == nil && n.through == nil {
 		return
