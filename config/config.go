@@ -12,8 +12,7 @@
 //	enum:"a|b"        the only values, besides the default
 //	role:"file"       names a file that serve watches; it must be readable at load
 //
-// After Load every default is filled in. Keys of features that do not exist yet are listed in
-// support.go and refused, so no key is ignored silently.
+// After Load every default is filled in. No key is ignored silently.
 //
 // A value that may hold a credential has the type Secret or URL. Both print themselves redacted,
 // and no error of this package shows the value of a ${…}.

@@ -16,7 +16,6 @@ import (
 type decoder struct {
 	findings *findings
 	expander *expander
-	refused  []feature
 	places   map[string]place // of every value
 	spots    map[string]spot  // of every scalar
 }
@@ -76,21 +75,18 @@ func (d *decoder) block(n *node, v reflect.Value, path string) {
 		at := join(path, k.name)
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == k.name })
 		if i < 0 {
-			d.findings.problem(k.at, at, "unknown key"+didYouMean(k.name, d.offered(fields, path)))
+			d.findings.problem(k.at, at, "unknown key"+didYouMean(k.name, names(fields)))
 			continue
 		}
 		d.entry(fields[i], k.value, v.Field(fields[i].index), at)
 	}
 }
 
-// offered returns the keys of the block at path, without those of features that do not exist yet.
-func (d *decoder) offered(fields []field, path string) []string {
-	var out []string
+// names returns the keys of a block.
+func names(fields []field) []string {
+	out := make([]string, 0, len(fields))
 	for _, f := range fields {
-		pattern := pathPattern(join(path, f.name))
-		if !slices.ContainsFunc(d.refused, func(r feature) bool { return r.path == pattern && r.value == "" }) {
-			out = append(out, f.name)
-		}
+		out = append(out, f.name)
 	}
 	return out
 }
@@ -101,10 +97,6 @@ func (d *decoder) entry(f field, n *node, v reflect.Value, path string) {
 		return
 	}
 	d.places[path] = n.at
-	if what, refused := d.refuses(n, path); refused {
-		d.findings.problem(n.at, path, what+" not yet supported")
-		return
-	}
 	d.value(f, n, v, path)
 }
 
@@ -269,13 +261,7 @@ func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
 	// Later messages must not show the expanded value.
 	v.SetString(f.fallback)
 	s := d.spots[path]
-	d.findings.problem(d.places[path], path, s.show()+" is not known"+oneOf(s.raw, d.offeredValues(f.enum, path)))
-}
-
-// offeredValues returns the values of an enum without those of features that do not exist yet.
-func (d *decoder) offeredValues(enum []string, path string) []string {
-	pattern := pathPattern(path)
-	return slices.DeleteFunc(slices.Clone(enum), func(value string) bool { return slices.Contains(d.refused, feature{pattern, value}) })
+	d.findings.problem(d.places[path], path, s.show()+" is not known"+oneOf(s.raw, f.enum))
 }
 
 // is reports whether a node has the wanted kind, and adds a problem if it does not.

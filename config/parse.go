@@ -22,18 +22,13 @@ const (
 // environment variables. If the configuration is wrong, the error is a Problems with everything
 // that is wrong, and the Config is nil. Parse reads the files that data names and changes nothing.
 func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, Warnings, error) {
-	return parse(name, data, env, notYet)
-}
-
-// parse is Parse with a given list of features that do not exist yet.
-func parse(name string, data []byte, env func(string) (string, bool), refused []feature) (*Config, Warnings, error) {
 	found := &findings{file: name, bad: map[string]bool{}}
 	root := readTree(data, found)
 	if root == nil {
 		warnings, err := found.result()
 		return nil, warnings, err
 	}
-	d := &decoder{findings: found, expander: &expander{env: env}, refused: refused, spots: map[string]spot{}, places: map[string]place{}}
+	d := &decoder{findings: found, expander: &expander{env: env}, spots: map[string]spot{}, places: map[string]place{}}
 	cfg := d.config(root)
 	d.complete(cfg)
 	(&validator{decoder: d, cfg: cfg}).config()

@@ -29,3 +29,13 @@ func (d *decoder) applyPreset(n *node, w *Webhook, at string) {
 		panic(fmt.Sprintf("preset %s: %v", p.Name, err))
 	}
 }
+
+// plain returns a scalar's expanded value. Decoding reports a value that cannot be expanded.
+func (d *decoder) plain(n *node) string {
+	if n.kind == text && expands(n.value) {
+		if value, err := (&expander{env: d.expander.env}).expand(n.value); err == nil {
+			return value
+		}
+	}
+	return n.value
+}

@@ -81,14 +81,7 @@ func typePaths(t reflect.Type, path string, into map[string]bool) {
 	}
 	for _, f := range fieldsOf(t) {
 		at := join(path, f.name)
-		if !later(at) {
-			into[at] = true
-			typePaths(t.Field(f.index).Type, at, into)
-		}
+		into[at] = true
+		typePaths(t.Field(f.index).Type, at, into)
 	}
-}
-
-// later says whether the key at path is not supported yet, whatever its value.
-func later(path string) bool {
-	return slices.ContainsFunc(notYet, func(f feature) bool { return f.path == path && f.value == "" })
 }

@@ -156,10 +156,6 @@ func describeBlock(s *jsonschema.Schema, t reflect.Type, path string) {
 	s.Required = required[path]
 	for _, f := range fieldsOf(t) {
 		at := join(path, f.name)
-		if later(at) {
-			s.Properties.Delete(f.name)
-			continue
-		}
 		property, _ := s.Properties.Get(f.name)
 		describe(property, f, t.Field(f.index).Type, at)
 		if !slices.Contains(s.Required, f.name) {
@@ -170,7 +166,7 @@ func describeBlock(s *jsonschema.Schema, t reflect.Type, path string) {
 
 func describe(s *jsonschema.Schema, f field, t reflect.Type, path string) {
 	s.Default = defaultValue(f, t)
-	enum := slices.DeleteFunc(slices.Clone(f.enum), func(value string) bool { return isLater(path, value) })
+	enum := slices.Clone(f.enum)
 	switch {
 	case isBlock(t):
 		describeBlock(s, t, path)
@@ -186,10 +182,6 @@ func describe(s *jsonschema.Schema, f field, t reflect.Type, path string) {
 		*s = *enumSchema(enum)
 		s.Description, s.Default = description, value
 	}
-}
-
-func isLater(path, value string) bool {
-	return slices.ContainsFunc(notYet, func(f feature) bool { return f.path == path && f.value == value })
 }
 
 // expanded matches a text with ${…}, which may stand for any scalar.

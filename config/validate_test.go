@@ -12,9 +12,8 @@ import (
 // bcryptHash is of the password "x".
 const bcryptHash = "$2y$05$abcdefghijklmnopqrstuuWzC7DHiJ6gWQRFKX.fjdwM2/q1h8.QS"
 
-// TestLaterFeatures checks what is not supported yet as if it were: the rules are there before the
-// feature is.
-func TestLaterFeatures(t *testing.T) {
+// TestBlocks checks the rules of projects, scanners and replications.
+func TestBlocks(t *testing.T) {
 	for name, tt := range map[string]struct{ add, want string }{
 		"quota":           {add: "projects: [{match: team-*, quota: {limit: 50GiB, warn_at: [85%]}}]"},
 		"warn at nothing": {"projects: [{match: team-*, quota: {warn_at: [85%]}}]", "projects[0].quota.limit: is missing: warn_at is a share of it"},
@@ -47,7 +46,7 @@ func TestLaterFeatures(t *testing.T) {
     url: http://127.0.0.1:8081
 
 ` + tt.add
-			_, _, err := parse("f", []byte(file), noEnv, nil)
+			_, _, err := Parse("f", []byte(file), noEnv)
 			if diff := cmp.Diff(tt.want, messages(err)); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}

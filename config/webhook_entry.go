@@ -22,7 +22,7 @@ func (c *Config) Webhook(name string, data []byte) (Webhook, error) {
 		}
 		return Webhook{}, err
 	}
-	d := &decoder{findings: found, expander: &expander{env: os.LookupEnv, closed: true}, refused: notYet,
+	d := &decoder{findings: found, expander: &expander{env: os.LookupEnv, closed: true},
 		spots: map[string]spot{}, places: map[string]place{}}
 	with := *c
 	wrapped := &node{kind: mapping, at: root.at, keys: []key{{name: "webhooks", at: root.at,
