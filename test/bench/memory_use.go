@@ -64,7 +64,7 @@ func pulling(s *stage, m mix, clients int, each time.Duration) (rss int64) {
 	}
 	upstream.blobSize = 1 << 40 // nobody gets to its end
 	upstream.put("/v2/"+repository+"/manifests/v1", newManifest(1))
-	c := startBellbuoyWith(s, upstream.entry(), &cert)
+	c := startBellbuoyWith(s, upstream.entry(), &cert, "")
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
 	all := &crowd{connecting: make(chan struct{}, 32)}

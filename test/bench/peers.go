@@ -28,6 +28,7 @@ type peer struct {
 // is logged per request, no body is too large.
 var peers = []peer{
 	{"bellbuoy", startBellbuoy},
+	{deriving, startDeriving},
 	{"nginx", startNginx},
 	{"HAProxy", startHAProxy},
 	{"Caddy", startCaddy},
@@ -35,15 +36,18 @@ var peers = []peer{
 	{direct, func(_ *stage, upstream string, _ *authority.Pair) contender { return contender{address: upstream} }},
 }
 
-// These two take part where they tell something: larger buffers in a download, no proxy where the
-// registry's own protocol is spoken.
+// These take part where they tell something: what follows from events in a push, larger buffers in
+// a download, no proxy where the registry's own protocol is spoken.
 const (
-	nginx32 = "nginx, 32 KiB buffers"
-	direct  = "direct"
+	deriving = "bellbuoy with quota and replication"
+	nginx32  = "nginx, 32 KiB buffers"
+	direct   = "direct"
 )
 
 func (p peer) takesPart(w workload) bool {
 	switch p.name {
+	case deriving:
+		return w.name == "manifest-put"
 	case nginx32:
 		return w.name == "blob-down"
 	case direct:
@@ -71,12 +75,23 @@ upstreams: [%s]
 webhooks: [{name: ci, url: %q, events: [PUSH_ARTIFACT]}]
 `
 
+// derivingConfig has every push counted in its project's usage and added to a replication's run.
+// Neither makes an event of its own while it is measured.
+const derivingConfig = `
+projects: [{match: "*", quota: {limit: 1000TiB, warn_at: [80%]}}]
+replication: [{name: all, match: {source_cidrs: [127.0.0.0/8]}, quiet: 1h}]
+`
+
 func startBellbuoy(s *stage, upstream string, c *authority.Pair) contender {
-	return startBellbuoyWith(s, plainEntry(upstream), c)
+	return startBellbuoyWith(s, plainEntry(upstream), c, "")
 }
 
-func startBellbuoyWith(s *stage, entry string, c *authority.Pair) contender {
-	config := fmt.Sprintf(bellbuoyConfig, entry, newSink(s).url("/"))
+func startDeriving(s *stage, upstream string, c *authority.Pair) contender {
+	return startBellbuoyWith(s, plainEntry(upstream), c, derivingConfig)
+}
+
+func startBellbuoyWith(s *stage, entry string, c *authority.Pair, more string) contender {
+	config := fmt.Sprintf(bellbuoyConfig, entry, newSink(s).url("/")) + more
 	if c != nil {
 		config += fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", c.Cert, c.Key)
 	}
