@@ -205,12 +205,17 @@ func (r *Recorder) refused(op *detect.Operation, direction, reference string) {
 	}})
 }
 
-const tick = time.Second
+const (
+	tick = time.Second
+	// settling is how long after the start no run ends. Pushes whose outcome is unknown after a
+	// crash are asked about meanwhile, and belong to the run that they were part of.
+	settling = 5 * time.Second
+)
 
 // Run stores what was noted and ends runs, until ctx ends. Runs that are not over then go on after
 // the next start.
 func (r *Recorder) Run(ctx context.Context) {
-	ticker := time.NewTicker(tick)
+	begun, ticker := time.Now(), time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
 		select {
@@ -223,7 +228,9 @@ func (r *Recorder) Run(ctx context.Context) {
 			r.store(ctx, n)
 		case <-ticker.C:
 			r.prolong(ctx)
-			r.finish(ctx)
+			if time.Since(begun) >= settling {
+				r.finish(ctx)
+			}
 		}
 	}
 }

@@ -273,6 +273,23 @@ func TestARunSurvives(t *testing.T) {
 	})
 }
 
+// A push whose outcome is known only after a restart belongs to the run that it was part of, also
+// if that would have been over meanwhile.
+func TestARunTakesWhatACrashHasCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t, rules...)
+		l.push("regsync", "team/a", "v1")
+		time.Sleep(time.Hour)
+		_, _ = start(t, l)
+		time.Sleep(3 * time.Second)
+		l.push("regsync", "team/a", "v2")
+		time.Sleep(time.Minute)
+		if got := l.says(); !strings.Contains(got, "a[v1 v2]") || strings.Count(got, "Success") != 1 {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
 func TestARunIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t, rules...)

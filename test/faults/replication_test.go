@@ -28,6 +28,17 @@ func TestKilledDuringAReplication(t *testing.T) {
 			put("v1")
 			s.Killed(s.Proxy.HoldBefore(http.MethodPut, "/manifests/v2"), func() (*http.Response, error) { return harness.PutManifest(s.Buoy.ProxyURL, repo, "v2", a) })
 		},
+		"in a push, and down at the end of the quiet time": func(s harness.FaultStage, put func(tag string)) {
+			put("v1")
+			p := s.Proxy.HoldAfter(http.MethodPut, "/manifests/v2")
+			done := harness.Background(func() { harness.PutManifest(s.Buoy.ProxyURL, repo, "v2", a) })
+			p.Await(s)
+			s.Kill9()
+			<-done
+			p.Release()
+			time.Sleep(9 * time.Second)
+			s.Buoy.Start()
+		},
 		"in the first push after the upstream's commit": func(s harness.FaultStage, put func(tag string)) {
 			s.Killed(s.Proxy.HoldAfter(http.MethodPut, "/manifests/v1"), func() (*http.Response, error) { return harness.PutManifest(s.Buoy.ProxyURL, repo, "v1", a) })
 			put("v2")
