@@ -25,8 +25,8 @@ func either(want, got []string) []string {
 	return out
 }
 
-// TestUnknownOutcomes is DESIGN §4.3: of each write whose answer never came there is one event
-// where the upstream did it, none where it did not.
+// TestUnknownOutcomes: a write whose answer never came has one event where the upstream did it, and
+// none where it did not.
 func TestUnknownOutcomes(t *testing.T) {
 	short(t)
 	before := func(x *trial) *deed { // what stands there, and its event

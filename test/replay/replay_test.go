@@ -13,8 +13,8 @@ import (
 var differences = map[string]string{}
 
 // looks are the scenarios in which a client reads a manifest and nothing of what it lists, where
-// the person who wrote the expectation named no pull at all, not even a weak one. DESIGN §4.2 has
-// these reads at webhooks with manifest_reads, rows 6 and 9.
+// the person who wrote the expectation named no pull at all, not even a weak one. The rules
+// (docs/design.md, Pulls, 6 and 9) give these reads to webhooks with manifest_reads.
 var looks = map[string]string{
 	"cosign-sign-bundle":     "cosign reads what it signs",
 	"cosign-sign-legacy-tag": "cosign reads what it signs",
