@@ -97,14 +97,16 @@ func dueIDs(ctx context.Context, e Database, q store.DueQuery) (ids []int64, cut
 func (p *picker) look(window int) ([]int64, error) {
 	p.cut, p.free = false, nil
 	clear(p.heads)
-	if err := p.window(window, "state = 0 ORDER BY id"); err != nil {
-		return nil, err
-	}
 	waiting := "state = 1 AND next_at <= %s ORDER BY next_at"
 	if p.query.Order == store.ByRepository {
 		waiting = "state = 1 ORDER BY id" // a head holds up the others also while it is not due
 	}
+	// Each window is of its own moment. A delivery that waits may become fresh between them
+	// (MakeDue), so those that wait are looked at first: it is then seen twice, not missed.
 	if err := p.window(window, waiting); err != nil {
+		return nil, err
+	}
+	if err := p.window(window, "state = 0 ORDER BY id"); err != nil {
 		return nil, err
 	}
 	return p.choose()
@@ -155,6 +157,7 @@ func (p *picker) choose() ([]int64, error) {
 		}
 	}
 	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	var chosen []int64
 	for _, id := range ids {
 		if len(chosen) >= p.query.Limit {
