@@ -3,6 +3,7 @@
 
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
+-- With rowids: values are up to hundreds of KiB, and a search by key must not read them.
 CREATE TABLE state_rows (
   kind  TEXT NOT NULL,
   id    BLOB NOT NULL,
@@ -11,7 +12,7 @@ CREATE TABLE state_rows (
   seen  INTEGER NOT NULL,
   owner TEXT NOT NULL,
   PRIMARY KEY (kind, id)
-) WITHOUT ROWID;
+);
 CREATE INDEX state_rows_due ON state_rows (kind, due) WHERE due > 0;
 CREATE INDEX state_rows_seen ON state_rows (kind, seen) WHERE seen > 0;
 
