@@ -10,7 +10,7 @@ GET     := go run ./test/parts/get
 TALLY   := go run ./test/tally
 
 TEST_PARTS  := gcc curl registry chartmuseum crane helm3 helm4 oras cm-push conformance regctl cosign postgres skopeo podman \
-               buildah docker dockerd containerd ctr wrk
+               buildah docker dockerd containerd ctr wrk regsync docker-registry nginx haproxy
 BENCH_PARTS := registry crane caddy nginx haproxy postgres
 
 FUZZTIME ?= 30s

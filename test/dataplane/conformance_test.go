@@ -62,3 +62,32 @@ func wantAllSeen(t *testing.T, b *harness.Buoy, h *harness.FaultProxy) {
 		t.Error("bellbuoy logged an error")
 	}
 }
+
+// TestConformanceOfOtherRegistries counts the same through bellbuoy as directly at other makes.
+func TestConformanceOfOtherRegistries(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(harness.T) *harness.RegistryServer{
+		"distribution 2.8": func(t harness.T) *harness.RegistryServer {
+			return harness.Registry(t, harness.RegistryOptions{Delete: true, Part: "docker-registry"})
+		},
+		"go-containerregistry": harness.CraneRegistry,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			direct := harness.Conformance(t, start(t).Host)
+			h := harness.NewFaultProxy(t, start(t).URL)
+			b := harness.Bellbuoy(t, harness.RegistryUpstream(h.URL))
+			through := harness.Conformance(t, b.Host)
+			if through.Passed != direct.Passed || through.Failed != direct.Failed || through.Skipped != direct.Skipped || through.Disabled != direct.Disabled {
+				t.Errorf("passed, failed, skipped, disabled: %d %d %d %d through bellbuoy, %d %d %d %d directly", through.Passed, through.Failed,
+					through.Skipped, through.Disabled, direct.Passed, direct.Failed, direct.Skipped, direct.Disabled)
+			}
+			for _, r := range h.Requests() {
+				if r.ForwardedFor == "" {
+					t.Errorf("a request went around bellbuoy: %+v", r)
+					break
+				}
+			}
+		})
+	}
+}
