@@ -51,9 +51,9 @@ func (l *lane) attempt(j job) {
 	case errors.Is(err, errSuperseded):
 		l.giveUp(j, ReasonSuperseded, nil)
 	case err != nil:
-		l.abort(j, err)
+		l.abort(err, j)
 	case !j.probe && l.waits():
-		l.abort(j, nil) // the circuit opened after this job had begun
+		l.abort(nil, j) // the circuit opened after this job had begun
 	default:
 		l.post(j, fresh, payload)
 	}
@@ -189,7 +189,7 @@ func (l *lane) post(j job, fresh bool, p *store.Payload) {
 	at := time.Now()
 	result := j.hook.Poster.Post(l.d.posting, message(messageID(j.delivery), p))
 	if result.Reason == webhook.ReasonCanceled && l.d.posting.Err() != nil {
-		l.abort(j, nil) // bellbuoy stops: the next start tries again
+		l.abort(nil, j) // bellbuoy stops: the next start tries again
 		return
 	}
 	l.mu.Lock()
@@ -349,12 +349,15 @@ func (l *lane) logDead(f attemptOutcome, text string) {
 		zap.String("reason", f.outcome.Reason), zap.Int("status", f.outcome.Status), zap.String("error", text))
 }
 
-// abort ends a job without an outcome, because the store failed (err) or bellbuoy stops (nil).
-func (l *lane) abort(j job, err error) {
+// abort ends the jobs of one POST without outcomes, because the store failed (err) or bellbuoy
+// stops (nil).
+func (l *lane) abort(err error, jobs ...job) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posts--
-	l.removeInFlight(j.delivery.ID)
+	for _, j := range jobs {
+		l.removeInFlight(j.delivery.ID)
+	}
 	l.stale = true
 	if err != nil {
 		l.d.noteRead(err)

@@ -106,7 +106,7 @@ func (l *lane) attemptGroup(jobs []job) {
 		case errors.Is(err, errUnrenderable):
 			unrenderable, why = append(unrenderable, j), err
 		case err != nil:
-			l.abortGroup(jobs, err)
+			l.abort(err, jobs...)
 			return
 		default:
 			events, sent = append(events, e), append(sent, j)
@@ -146,7 +146,7 @@ func (l *lane) postGroup(jobs []job, p *store.Payload) {
 	id := fmt.Sprintf("%s_g%d", jobs[0].delivery.EventID, len(jobs))
 	result := jobs[0].hook.Poster.Post(l.d.posting, message(id, p))
 	if result.Reason == webhook.ReasonCanceled && l.d.posting.Err() != nil {
-		l.abortGroup(jobs, nil)
+		l.abort(nil, jobs...)
 		return
 	}
 	l.mu.Lock()
@@ -207,22 +207,4 @@ func (l *lane) giveUpAll(jobs []job, why error, last bool) {
 		l.posts--
 		l.startPump()
 	}
-}
-
-// abortGroup ends the jobs without outcomes, because the store failed (err) or bellbuoy stops
-// (nil).
-func (l *lane) abortGroup(jobs []job, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.posts--
-	for _, j := range jobs {
-		l.removeInFlight(j.delivery.ID)
-	}
-	l.stale = true
-	if err != nil {
-		l.d.noteRead(err)
-		l.wakeAt(time.Now().Add(laneRest))
-		return
-	}
-	l.startPump()
 }
