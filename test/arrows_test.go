@@ -40,8 +40,9 @@ var arrows = map[string][]string{
 	"notify/format":          {"detect"},
 	"notify/format/presets":  {},
 	"notify/webhook":         {},
-	"notify/api":             {"notify/format", "notify/store"},
-	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/api", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
+	"notify/access":          {},
+	"notify/api":             {"notify/access", "notify/format", "notify/store"},
+	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/access", "notify/api", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/proxy"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
@@ -52,7 +53,7 @@ func (g *adminGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="bellbuoy"`)
 		refuse(w, r, http.StatusUnauthorized, "a user of admin.users or a token of admin.tokens is required; without them, the content of "+tokenName+" in data_dir as bearer token")
 	default:
-		g.next.ServeHTTP(w, api.WithPrincipal(r, who))
+		g.next.ServeHTTP(w, access.WithPrincipal(r, who))
 	}
 }
 
@@ -67,7 +68,7 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, message string) 
 
 // principal returns the account of a request; the zero Principal if its login is wrong or missing.
 // If its address has failed too often, after is when it may try again.
-func (g *adminGate) principal(r *http.Request) (who api.Principal, after time.Duration) {
+func (g *adminGate) principal(r *http.Request) (who access.Principal, after time.Duration) {
 	if r.Header.Get("Authorization") == "" {
 		return who, 0
 	}
@@ -80,10 +81,10 @@ func (g *adminGate) principal(r *http.Request) (who api.Principal, after time.Du
 }
 
 // account returns the account of a request's login; the zero Principal if there is none.
-func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (who api.Principal) {
+func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (who access.Principal) {
 	if bearer, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); isBearer {
 		if len(a.Users)+len(a.Tokens) == 0 && g.loopback && constantTimeEqual(bearer, g.token) {
-			return api.Principal{Name: tokenName, Administrator: true}
+			return access.Principal{Name: tokenName, Administrator: true}
 		}
 		for _, t := range a.Tokens {
 			if constantTimeEqual(bearer, t.Token.Reveal()) {
@@ -103,14 +104,14 @@ func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (who api
 }
 
 // limitedTo is an account of the configuration: without projects it has no limits.
-func limitedTo(name string, projects []string) api.Principal {
-	return api.Principal{Name: name, Administrator: len(projects) == 0, Projects: projects}
+func limitedTo(name string, projects []string) access.Principal {
+	return access.Principal{Name: name, Administrator: len(projects) == 0, Projects: projects}
 }
 
 // administrators lets in accounts without limits alone.
 func administrators(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !api.PrincipalOf(r.Context()).Administrator {
+		if !access.PrincipalOf(r.Context()).Administrator {
 			refuse(w, r, http.StatusForbidden, "only accounts without a limit to projects may see this")
 			return
 		}

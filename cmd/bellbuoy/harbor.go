@@ -15,6 +15,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
@@ -108,7 +109,7 @@ func definitionOf(name string, c api.Change) ([]byte, error) {
 }
 
 // Make implements api.Webhooks.
-func (d webhookDesk) Make(ctx context.Context, by api.Principal, project string, c api.Change) (int64, error) {
+func (d webhookDesk) Make(ctx context.Context, by access.Principal, project string, c api.Change) (int64, error) {
 	if d.taken(project, c.Name) {
 		return 0, fmt.Errorf("%w: the configuration file has a webhook %s", api.ErrConflict, c.Name)
 	}
@@ -130,7 +131,7 @@ func (d webhookDesk) Make(ctx context.Context, by api.Principal, project string,
 }
 
 // Change implements api.Webhooks.
-func (d webhookDesk) Change(ctx context.Context, by api.Principal, number int64, c api.Change) error {
+func (d webhookDesk) Change(ctx context.Context, by access.Principal, number int64, c api.Change) error {
 	_, err := d.webhooks.Change(ctx, number, func(s *notify.Stored) error {
 		if !by.May(s.Project) {
 			return api.ErrNotFound
@@ -150,7 +151,7 @@ func (d webhookDesk) Change(ctx context.Context, by api.Principal, number int64,
 }
 
 // Remove implements api.Webhooks. The dispatcher turns pending deliveries into dead letters.
-func (d webhookDesk) Remove(ctx context.Context, by api.Principal, number int64) error {
+func (d webhookDesk) Remove(ctx context.Context, by access.Principal, number int64) error {
 	err := d.webhooks.Remove(ctx, number, func(s notify.Stored) error {
 		if !by.May(s.Project) {
 			return api.ErrNotFound

@@ -1,8 +1,8 @@
 // Package api serves the part of Harbor's REST API (/api/v2.0) that manages webhooks, so that
 // terraform-provider-harbor, harbor-cli and Harbor's go-client work with bellbuoy unchanged.
 //
-// The account is in the request's context ([WithPrincipal]). A request without one is refused. Each
-// route has a scope, and the router applies it before the handler runs: a handler never sees a
+// The account is in the request's context ([access.PrincipalOf]). A request without one is refused.
+// Each route has a scope, and the router applies it before the handler runs: a handler never sees a
 // project or a webhook that is not the account's.
 //
 // The package knows HTTP and Harbor's words. Webhooks, projects and deliveries come through the
@@ -14,6 +14,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
@@ -63,10 +64,10 @@ type Webhooks interface {
 	Webhooks(ctx context.Context) ([]Webhook, error)
 	// Make stores a webhook of a project and returns its number; it works when Make has
 	// returned.
-	Make(ctx context.Context, by Principal, project string, c Change) (int64, error)
-	Change(ctx context.Context, by Principal, number int64, c Change) error
+	Make(ctx context.Context, by access.Principal, project string, c Change) (int64, error)
+	Change(ctx context.Context, by access.Principal, number int64, c Change) error
 	// Remove deletes a webhook. What waits for it becomes dead letters.
-	Remove(ctx context.Context, by Principal, number int64) error
+	Remove(ctx context.Context, by access.Principal, number int64) error
 }
 
 // Project is a first segment of repositories.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/notify/access"
 )
 
 // HarborPath is the path of Harbor's API.
@@ -82,7 +84,7 @@ func (h *Harbor) Handler() http.Handler {
 type call struct {
 	*http.Request
 	w       http.ResponseWriter
-	by      Principal
+	by      access.Principal
 	project Project // of routes with a project
 	webhook Webhook // of routes with a policy
 }
@@ -92,7 +94,7 @@ const mostBody = 256 << 10
 
 func (h *Harbor) serve(w http.ResponseWriter, r *http.Request, route Route) {
 	r.Body = http.MaxBytesReader(w, r.Body, mostBody)
-	c := &call{Request: r, w: w, by: PrincipalOf(r.Context())}
+	c := &call{Request: r, w: w, by: access.PrincipalOf(r.Context())}
 	w.Header().Set("X-Request-Id", requestID(r))
 	err := h.admit(c, route.scope)
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
@@ -32,17 +33,17 @@ func (d *desk) Webhooks(context.Context) ([]Webhook, error) {
 	}, nil
 }
 
-func (d *desk) Make(_ context.Context, _ Principal, _ string, c Change) (int64, error) {
+func (d *desk) Make(_ context.Context, _ access.Principal, _ string, c Change) (int64, error) {
 	d.changed = append(d.changed, c)
 	return 2, nil
 }
 
-func (d *desk) Change(_ context.Context, _ Principal, _ int64, c Change) error {
+func (d *desk) Change(_ context.Context, _ access.Principal, _ int64, c Change) error {
 	d.changed = append(d.changed, c)
 	return nil
 }
 
-func (d *desk) Remove(context.Context, Principal, int64) error { return nil }
+func (d *desk) Remove(context.Context, access.Principal, int64) error { return nil }
 
 func (d *desk) Projects(context.Context) ([]Project, error) {
 	return []Project{{1, "team", false}, {2, "ops", true}}, nil
@@ -81,13 +82,13 @@ func (d *desk) handler() http.Handler {
 	return (&Harbor{Webhooks: d, Projects: d, History: d, System: d, Log: zap.NewNop()}).Handler()
 }
 
-func ask(h http.Handler, who Principal, method, path, body string) *httptest.ResponseRecorder {
+func ask(h http.Handler, who access.Principal, method, path, body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, WithPrincipal(httptest.NewRequest(method, HarborPath+path, strings.NewReader(body)), who))
+	h.ServeHTTP(w, access.WithPrincipal(httptest.NewRequest(method, HarborPath+path, strings.NewReader(body)), who))
 	return w
 }
 
-var ops, dev = Principal{Name: "ops", Administrator: true}, Principal{Name: "dev", Projects: []string{"te?m"}}
+var ops, dev = access.Principal{Name: "ops", Administrator: true}, access.Principal{Name: "dev", Projects: []string{"te?m"}}
 
 // Every route refuses a request without an account in its context.
 func TestNobody(t *testing.T) {
@@ -107,7 +108,7 @@ func TestNobody(t *testing.T) {
 func TestWebhooksOfTheFile(t *testing.T) {
 	h := (&desk{}).handler()
 	for _, tt := range []struct {
-		who  Principal
+		who  access.Principal
 		path string
 		want string
 	}{
@@ -202,7 +203,7 @@ func FuzzQuery(f *testing.F) {
 		r := httptest.NewRequest("GET", HarborPath+"/", nil)
 		r.URL = &url.URL{Path: HarborPath + path, RawQuery: query}
 		w := httptest.NewRecorder()
-		d.handler().ServeHTTP(w, WithPrincipal(r, dev))
+		d.handler().ServeHTTP(w, access.WithPrincipal(r, dev))
 		if w.Code >= 500 || strings.Contains(w.Body.String(), `"ops"`) {
 			t.Errorf("%s?%s: %d %s", path, query, w.Code, w.Body)
 		}
