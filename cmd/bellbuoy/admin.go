@@ -3,18 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
-	"net/url"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/notify/access"
@@ -23,38 +16,30 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// adminGate authorises requests to the admin address. It accepts the users and tokens of the
-// configuration; on loopback without any, the token in data_dir/admin.token. It refuses foreign
-// Hosts (DNS rebinding) and foreign Origins (CSRF), so that a web page cannot use somebody's
-// browser to send requests.
-type adminGate struct {
-	next     http.Handler
-	token    string // content of data_dir/admin.token
-	loopback bool
-	config   atomic.Pointer[config.Config]
-	logins   *logins
+// newGate returns the gate of the admin address, with the accounts of c.
+func (d *daemon) newGate(c *config.Config) (*access.Gate, error) {
+	token, err := access.OwnToken(c.DataDir, d.log)
+	if err != nil {
+		return nil, err
+	}
+	g := access.New(access.Options{
+		Client: func(r *http.Request) access.Client {
+			return access.Client{Network: proxy.ClientNetwork(r, d.wiring.Load().config.TrustedProxies)}
+		},
+		Loopback: loopback(d.listeners.admin), OwnToken: token, Refuse: refuse,
+	})
+	g.Configure(accounts(&c.Admin))
+	return g, nil
 }
 
-func (g *adminGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case g.loopback && !localName(r.Host):
-		refuse(w, r, http.StatusForbidden, "Host: only localhost and IP addresses are accepted here")
-		return
-	case foreignOrigin(r):
-		refuse(w, r, http.StatusForbidden, "Origin: requests of other sites are refused")
-		return
+func accounts(a *config.Admin) (all access.Accounts) {
+	for _, u := range a.Users {
+		all.Users = append(all.Users, access.User{Name: u.Name, Hash: u.PasswordHash.Reveal(), Projects: u.Projects})
 	}
-	who, after := g.principal(r)
-	switch {
-	case after > 0:
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-		refuse(w, r, http.StatusTooManyRequests, "too many failed logins from this address; try again later")
-	case !who.Knows():
-		w.Header().Set("WWW-Authenticate", `Basic realm="bellbuoy"`)
-		refuse(w, r, http.StatusUnauthorized, "a user of admin.users or a token of admin.tokens is required; without them, the content of "+tokenName+" in data_dir as bearer token")
-	default:
-		g.next.ServeHTTP(w, access.WithPrincipal(r, who))
+	for _, t := range a.Tokens {
+		all.Tokens = append(all.Tokens, access.Token{Name: t.Name, Secret: t.Token.Reveal(), Projects: t.Projects})
 	}
+	return all
 }
 
 // refuse answers with an error, in the form of the API that was called.
@@ -64,48 +49,6 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, message string) 
 		return
 	}
 	http.Error(w, message, status)
-}
-
-// principal returns the account of a request; the zero Principal if its login is wrong or missing.
-// If its address has failed too often, after is when it may try again.
-func (g *adminGate) principal(r *http.Request) (who access.Principal, after time.Duration) {
-	if r.Header.Get("Authorization") == "" {
-		return who, 0
-	}
-	c := g.config.Load()
-	_, after = g.logins.try(proxy.ClientNetwork(r, c.TrustedProxies), func(rank int) bool {
-		who = g.account(r, &c.Admin, rank)
-		return who.Knows()
-	})
-	return who, after
-}
-
-// account returns the account of a request's login; the zero Principal if there is none.
-func (g *adminGate) account(r *http.Request, a *config.Admin, rank int) (who access.Principal) {
-	if bearer, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); isBearer {
-		if len(a.Users)+len(a.Tokens) == 0 && g.loopback && constantTimeEqual(bearer, g.token) {
-			return access.Principal{Name: tokenName, Administrator: true}
-		}
-		for _, t := range a.Tokens {
-			if constantTimeEqual(bearer, t.Token.Reveal()) {
-				who = limitedTo(t.Name, t.Projects)
-			}
-		}
-		return who
-	}
-	name, password, isBasic := r.BasicAuth()
-	if !isBasic {
-		return who
-	}
-	if user, ok := g.logins.user(r.Context(), a.Users, name, password, rank); ok {
-		who = limitedTo(user.Name, user.Projects)
-	}
-	return who
-}
-
-// limitedTo is an account of the configuration: without projects it has no limits.
-func limitedTo(name string, projects []string) access.Principal {
-	return access.Principal{Name: name, Administrator: len(projects) == 0, Projects: projects}
 }
 
 // administrators lets in accounts without limits alone.
@@ -119,40 +62,16 @@ func administrators(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// localName reports whether a Host names this machine only for its own users.
-func localName(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil || host == "localhost"
-}
-
-func foreignOrigin(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	u, err := url.Parse(origin)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
-}
-
-// newAdmin returns the handler of the admin address: Harbor's API and profiles.
-func newAdmin(c *config.Config, loopback bool, harbor http.Handler, log *zap.Logger) (*adminGate, error) {
+// adminHandler serves what is behind the gate: Harbor's API and profiles.
+func (d *daemon) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", administrators(pprof.Index))
 	mux.HandleFunc("/debug/pprof/cmdline", administrators(pprof.Cmdline))
 	mux.HandleFunc("/debug/pprof/profile", administrators(pprof.Profile))
 	mux.HandleFunc("/debug/pprof/symbol", administrators(pprof.Symbol))
 	mux.HandleFunc("/debug/pprof/trace", administrators(pprof.Trace))
-	mux.Handle(api.HarborPath+"/", harbor)
-	token, err := adminToken(c.DataDir, log)
-	if err != nil {
-		return nil, err
-	}
-	g := &adminGate{next: mux, token: token, loopback: loopback, logins: newLogins()}
-	g.config.Store(c)
-	return g, nil
+	mux.Handle(api.HarborPath+"/", d.harbor().Handler())
+	return d.gate.Handler(mux)
 }
 
 // loopback reports whether only this machine can reach a listener.
@@ -180,6 +99,6 @@ func serveAdmin(s *http.Server, l net.Listener, t config.ServerTLS) error {
 	return err
 }
 
-func (g *adminGate) server() *http.Server {
-	return &http.Server{Handler: g, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+func adminServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 }

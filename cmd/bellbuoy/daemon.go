@@ -20,6 +20,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/scan"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/proxy"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
@@ -58,7 +59,7 @@ type daemon struct {
 	handler     *proxy.Handler
 	server      *listen.Server
 	health      *http.Server
-	admin       *adminGate // nil: turned off
+	gate        *access.Gate // nil: the admin address is turned off
 	ready       *readiness
 	store       eventStore
 }
@@ -78,8 +79,8 @@ func (d *daemon) use(w *wiring) error {
 	d.dispatcher.Retain(w.retention(), trims())
 	d.server.Configure(w.serverOptions(d.handler, d.log))
 	d.ready.refuse.Store(w.config.Store.OnFailure == "refuse")
-	if d.admin != nil {
-		d.admin.config.Store(w.config)
+	if d.gate != nil {
+		d.gate.Configure(accounts(&w.config.Admin))
 	}
 	d.wiring.Store(w)
 	return err
@@ -119,8 +120,8 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.listeners.health != nil {
 		serving.Go(must("serving health", func() error { return d.health.Serve(d.listeners.health) }))
 	}
-	if d.admin != nil {
-		admin := d.admin.server()
+	if d.gate != nil {
+		admin := adminServer(d.adminHandler())
 		defer admin.Close()
 		serving.Go(must("serving admin", func() error { return serveAdmin(admin, d.listeners.admin, d.wiring.Load().config.Admin.TLS) }))
 	}

@@ -9,7 +9,7 @@
 //	reload.go          the command reload, and watching of the configuration's files
 //	wiring*.go         options of each package, made from the configuration
 //	listen.go health.go metrics.go logging.go    sockets, health checks, metrics, the log
-//	admin.go logins.go token.go                  the admin address and its logins
+//	admin.go                                     the admin address: its handlers and accounts
 //	derivers.go quotausage.go                    quotas: their rules, usage and metrics
 //	harbor.go hooks.go                           the API: Harbor's, and stored webhooks
 //	lookups.go selfloop.go datadir.go            helpers of serve,

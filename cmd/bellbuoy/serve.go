@@ -108,7 +108,7 @@ func runServe(ctx context.Context, a *app) error {
 	d.server = listen.New(w.serverOptions(d.handler, log))
 	d.health = healthServer(d.ready, registry)
 	if l.admin != nil {
-		if d.admin, err = newAdmin(c, loopback(l.admin), d.harbor().Handler(), log); err != nil {
+		if d.gate, err = d.newGate(c); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,3 @@
-// Package access says which account makes a request, and what the account may do.
-//
-// The account is in the request's context: handlers get it by [PrincipalOf]. A request without an
-// account has the zero [Principal], which may do nothing.
 package access
 
 import (

@@ -1,11 +1,9 @@
-package main
+package access
 
 import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,19 +11,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
-
-	"github.com/bellbuoy/bellbuoy/config"
 )
 
-// knock asks the gate as somebody at an address.
-func knock(g *adminGate, address, authorization string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest("GET", "/debug/pprof/cmdline", nil)
+// knock asks the gate from an address.
+func knock(g *Gate, address, authorization string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "/", nil)
 	r.Host, r.RemoteAddr = "localhost:5082", address+":1234"
 	r.Header.Set("Authorization", authorization)
 	w := httptest.NewRecorder()
-	g.ServeHTTP(w, r)
+	g.Handler(administrators).ServeHTTP(w, r)
 	return w
 }
 
@@ -39,26 +34,20 @@ const bearer = "Bearer 0123456789012345678901234567890123456789"
 
 // newGate has the users ops (password right, at a cost) and cheap (bcrypt's least cost), and a
 // token.
-func newGate(t *testing.T, cost int) *adminGate {
+func newGate(t *testing.T, cost int) *Gate {
 	t.Helper()
-	hash := func(cost int) config.Secret {
+	hash := func(cost int) string {
 		b, err := bcrypt.GenerateFromPassword([]byte("right"), cost)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return config.Secret(b)
+		return string(b)
 	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, tokenName), []byte(bearer), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g, err := newAdmin(&config.Config{DataDir: dir, Admin: config.Admin{
-		Users:  []config.AdminUser{{Name: "ops", PasswordHash: hash(cost)}, {Name: "cheap", PasswordHash: hash(bcrypt.MinCost)}},
-		Tokens: []config.AdminToken{{Name: "ci", Token: config.Secret(strings.TrimPrefix(bearer, "Bearer "))}},
-	}}, true, http.NotFoundHandler(), zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := New(Options{Client: peer, Loopback: true, Refuse: refuse})
+	g.Configure(Accounts{
+		Users:  []User{{Name: "ops", Hash: hash(cost)}, {Name: "cheap", Hash: hash(bcrypt.MinCost)}},
+		Tokens: []Token{{Name: "ci", Secret: strings.TrimPrefix(bearer, "Bearer ")}},
+	})
 	return g
 }
 

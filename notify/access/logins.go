@@ -1,4 +1,4 @@
-package main
+package access
 
 import (
 	"cmp"
@@ -15,8 +15,6 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/crypto/bcrypt"
-
-	"github.com/bellbuoy/bellbuoy/config"
 )
 
 const (
@@ -99,21 +97,21 @@ func (l *logins) end(t *clientLogins, ok bool, now time.Time) {
 
 // user returns the user with a name and password. It takes as long for unknown names as for known
 // ones.
-func (l *logins) user(ctx context.Context, users []config.AdminUser, name, password string, rank int) (found config.AdminUser, ok bool) {
+func (l *logins) user(ctx context.Context, users []User, name, password string, rank int) (found User, ok bool) {
 	dearest := 0
 	for _, u := range users {
-		dearest = max(dearest, costOf(u.PasswordHash.Reveal()))
+		dearest = max(dearest, costOf(u.Hash))
 		if constantTimeEqual(name, u.Name) {
 			found = u
 		}
 	}
-	hash := cmp.Or(found.PasswordHash.Reveal(), dummyHash(dearest))
+	hash := cmp.Or(found.Hash, dummyHash(dearest))
 	sum := sha256.Sum256([]byte(hash + "\x00" + password))
 	if l.right.Contains(sum) {
 		return found, true
 	}
 	if dearest == 0 || !l.acquire(ctx, rank) {
-		return config.AdminUser{}, false
+		return User{}, false
 	}
 	defer l.release()
 	if l.compare([]byte(hash), []byte(password)) == nil && found.Name != "" {
@@ -124,7 +122,7 @@ func (l *logins) user(ctx context.Context, users []config.AdminUser, name, passw
 	for cost := costOf(hash); cost < dearest; cost++ {
 		_ = l.compare([]byte(dummyHash(cost)), []byte(password))
 	}
-	return config.AdminUser{}, false
+	return User{}, false
 }
 
 // dummyHash returns a hash of a cost that matches no known password.

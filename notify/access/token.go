@@ -1,4 +1,4 @@
-package main
+package access
 
 import (
 	"crypto/rand"
@@ -15,15 +15,18 @@ import (
 )
 
 const (
-	tokenName     = "admin.token"
+	// TokenFile is the name of the token's file, and of its account.
+	TokenFile = "admin.token"
+
 	shortestToken = 32 // bytes
 	longestToken  = 4 << 10
 )
 
-// adminToken returns the token in data_dir/admin.token. It makes a new one if there is none, or if
-// others may have read or written the file: another user owns it, or everybody may access it.
-func adminToken(dir string, log *zap.Logger) (string, error) {
-	path := filepath.Join(dir, tokenName)
+// OwnToken returns the token in the file admin.token of a directory. It makes a new one if there is
+// none, or if others may have read or written the file: another user owns it, or everybody may
+// access it.
+func OwnToken(dir string, log *zap.Logger) (string, error) {
+	path := filepath.Join(dir, TokenFile)
 	token, known, err := readToken(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -75,15 +78,15 @@ func newToken(path string) (string, error) {
 	_, _ = rand.Read(raw) // never fails
 	token := hex.EncodeToString(raw)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("removing the old %s: %w", tokenName, err)
+		return "", fmt.Errorf("removing the old %s: %w", TokenFile, err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return "", fmt.Errorf("writing %s: %w", tokenName, err)
+		return "", fmt.Errorf("writing %s: %w", TokenFile, err)
 	}
 	_, err = f.WriteString(token + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("writing %s: %w", tokenName, err)
+		return "", fmt.Errorf("writing %s: %w", TokenFile, err)
 	}
 	return token, nil
 }
