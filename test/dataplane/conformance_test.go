@@ -27,15 +27,20 @@ func TestConformance(t *testing.T) {
 			h := harness.NewFaultProxy(t, registry.URL)
 			b := harness.Bellbuoy(t, harness.RegistryUpstream(h.URL, tc.upstream))
 			through := harness.Conformance(t, b.Host, tc.settings...)
-			if through.Passed != direct.Passed || through.Failed != direct.Failed || through.Skipped != direct.Skipped || through.Disabled != direct.Disabled {
-				t.Errorf("passed, failed, skipped, disabled: %d %d %d %d through bellbuoy, %d %d %d %d directly", through.Passed, through.Failed,
-					through.Skipped, through.Disabled, direct.Passed, direct.Failed, direct.Skipped, direct.Disabled)
-			}
-			if direct.Passed < 300 {
-				t.Errorf("only %d passed: is this the program?", direct.Passed)
-			}
+			wantSameCounts(t, through, direct)
 			wantAllSeen(t, b, h)
 		})
+	}
+}
+
+func wantSameCounts(t *testing.T, through, direct harness.ConformanceResult) {
+	t.Helper()
+	if through.Passed != direct.Passed || through.Failed != direct.Failed || through.Skipped != direct.Skipped || through.Disabled != direct.Disabled {
+		t.Errorf("passed, failed, skipped, disabled: %d %d %d %d through bellbuoy, %d %d %d %d directly", through.Passed, through.Failed,
+			through.Skipped, through.Disabled, direct.Passed, direct.Failed, direct.Skipped, direct.Disabled)
+	}
+	if direct.Passed < 300 {
+		t.Errorf("only %d passed: is this the program?", direct.Passed)
 	}
 }
 
@@ -71,6 +76,9 @@ func TestConformanceOfOtherRegistries(t *testing.T) {
 			return harness.Registry(t, harness.RegistryOptions{Delete: true, Part: "docker-registry"})
 		},
 		"go-containerregistry": harness.CraneRegistry,
+		"distribution 3 that redirects blobs to S3": func(t harness.T) *harness.RegistryServer {
+			return harness.Registry(t, harness.RegistryOptions{Delete: true, S3: harness.S3(t).URL})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,10 +86,7 @@ func TestConformanceOfOtherRegistries(t *testing.T) {
 			h := harness.NewFaultProxy(t, start(t).URL)
 			b := harness.Bellbuoy(t, harness.RegistryUpstream(h.URL))
 			through := harness.Conformance(t, b.Host)
-			if through.Passed != direct.Passed || through.Failed != direct.Failed || through.Skipped != direct.Skipped || through.Disabled != direct.Disabled {
-				t.Errorf("passed, failed, skipped, disabled: %d %d %d %d through bellbuoy, %d %d %d %d directly", through.Passed, through.Failed,
-					through.Skipped, through.Disabled, direct.Passed, direct.Failed, direct.Skipped, direct.Disabled)
-			}
+			wantSameCounts(t, through, direct)
 			for _, r := range h.Requests() {
 				if r.ForwardedFor == "" {
 					t.Errorf("a request went around bellbuoy: %+v", r)

@@ -34,6 +34,7 @@ type FaultProxy struct {
 // A SeenRequest is a request as it reached the proxy.
 type SeenRequest struct {
 	Method, Path, UserAgent string
+	Target                  string // path and query, as they came
 	ForwardedFor            string
 }
 
@@ -75,7 +76,7 @@ func NewFaultProxy(t testing.TB, upstream string) *FaultProxy {
 
 func (h *FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
-	h.seen = append(h.seen, SeenRequest{r.Method, r.URL.Path, r.UserAgent(), r.Header.Get("X-Forwarded-For")})
+	h.seen = append(h.seen, SeenRequest{r.Method, r.URL.Path, r.UserAgent(), r.RequestURI, r.Header.Get("X-Forwarded-For")})
 	found := h.take(r)
 	h.mu.Unlock()
 	if found == nil {

@@ -16,6 +16,7 @@ type RegistryOptions struct {
 	Part         string            // "": distribution 3; docker-registry: 2.8
 	Delete       bool              // whether manifests can be deleted
 	RelativeURLs bool              // Locations without scheme and host
+	S3           string            // URL of an S3Server that holds the storage, and to which blobs are redirected; "": a directory
 	Htpasswd     map[string]string // user → password; nil: no login
 	Token        *TokenServer      // nil: no token authentication; wins over Htpasswd
 	// TokenRealm is the URL that clients are sent to for tokens. "" is the token server's own.
@@ -30,7 +31,7 @@ type RegistryServer struct {
 	Daemon
 	URL  string // http://127.0.0.1:port
 	Host string // 127.0.0.1:port
-	Dir  string // its storage
+	Dir  string // its storage, unless that is in S3
 }
 
 // Registry starts the distribution registry with an empty storage.
@@ -69,7 +70,12 @@ func registryConfig(t T, opts RegistryOptions, host, storage, dir string) string
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\n")
-	fmt.Fprintf(&b, "storage: {filesystem: {rootdirectory: %q}, delete: {enabled: %t}}\n", storage, opts.Delete)
+	at := fmt.Sprintf("filesystem: {rootdirectory: %q}", storage)
+	if opts.S3 != "" {
+		at = fmt.Sprintf("s3: {regionendpoint: %q, bucket: %q, region: us-east-1, accesskey: key, secretkey: secret, "+
+			"forcepathstyle: true, secure: false}, redirect: {disable: false}", opts.S3, s3Bucket)
+	}
+	fmt.Fprintf(&b, "storage: {%s, delete: {enabled: %t}}\n", at, opts.Delete)
 	fmt.Fprintf(&b, "http: {addr: %q, relativeurls: %t, secret: test}\n", host, opts.RelativeURLs)
 	switch {
 	case opts.Token != nil:

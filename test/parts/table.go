@@ -17,6 +17,9 @@ var table = []part{
 		module: "github.com/chartmuseum/helm-push", pkg: "./cmd/helm-cm-push", binary: "plugins/helm-push/bin/helm-cm-push",
 		keep: map[string]string{"plugin.yaml": "plugins/helm-push/plugin.yaml"},
 	}},
+	// A fake of S3 for registries that redirect blobs. It is a program and not a dependency of
+	// the tests, because its module brings Amazon's SDK along.
+	{"gofakes3", "v1.2.0", goInstall{pkg: "github.com/johannesboyne/gofakes3/cmd/gofakes3", binary: "gofakes3"}},
 	{"conformance", "v0.0.0-20260831232431-97274622c111", goModule{
 		module: "github.com/opencontainers/distribution-spec/conformance", pkg: ".", binary: "conformance",
 	}},
