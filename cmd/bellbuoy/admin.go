@@ -44,11 +44,14 @@ func accounts(a *config.Admin) (all access.Accounts) {
 
 // refuse answers with an error, in the form of the API that was called.
 func refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
-	if strings.HasPrefix(r.URL.Path, api.HarborPath) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, api.HarborPath):
 		api.HarborError(w, r, status, message)
-		return
+	case api.IsV1(r.URL.Path):
+		api.V1Error(w, status, message)
+	default:
+		http.Error(w, message, status)
 	}
-	http.Error(w, message, status)
 }
 
 // administrators lets in accounts without limits alone.
@@ -62,7 +65,7 @@ func administrators(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// adminHandler serves what is behind the gate: Harbor's API and profiles.
+// adminHandler serves what is behind the gate: both APIs and profiles.
 func (d *daemon) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", administrators(pprof.Index))
@@ -71,6 +74,7 @@ func (d *daemon) adminHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", administrators(pprof.Symbol))
 	mux.HandleFunc("/debug/pprof/trace", administrators(pprof.Trace))
 	mux.Handle(api.HarborPath+"/", d.harbor().Handler())
+	mux.Handle(api.V1Path+"/", d.v1.Handler())
 	return d.gate.Handler(mux)
 }
 

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -77,7 +78,15 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 	answer("POST /scan", api.scan)
 	answer("GET /quota", api.quota)
 	answer("POST /reload", api.reload)
+	mux.Handle("/api/", asAdministrator(d.v1.Handler()))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+}
+
+// asAdministrator serves requests of admin.sock. Only the owner of data_dir and root can open it.
+func asAdministrator(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, access.WithPrincipal(r, access.Principal{Name: socketName, Administrator: true}))
+	})
 }
 
 var errBad = errors.New("bad request")

@@ -21,6 +21,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/proxy"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
@@ -60,6 +61,7 @@ type daemon struct {
 	server      *listen.Server
 	health      *http.Server
 	gate        *access.Gate // nil: the admin address is turned off
+	v1          *api.V1      // on the admin address and on admin.sock
 	ready       *readiness
 	store       eventStore
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/scan"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
@@ -107,6 +108,7 @@ func runServe(ctx context.Context, a *app) error {
 	}
 	d.server = listen.New(w.serverOptions(d.handler, log))
 	d.health = healthServer(d.ready, registry)
+	d.v1 = &api.V1{Version: buildVersion(), Log: log}
 	if l.admin != nil {
 		if d.gate, err = d.newGate(c); err != nil {
 			return err
