@@ -197,32 +197,51 @@ func chartRows(p place, at, host string, body []byte) (rows []detect.Row) {
 }
 
 // fetched takes in the download of an archive that need not be a chart. It is one if an index.yaml
-// has listed it.
+// has listed it. Gitea's lists no digests: there the upload of that chart has shown the digest.
 func (t *reads) fetched(op *detect.Operation) {
 	e, k := downloadOf(op), placeOf(op).archiveKey(op.File)
-	told := func(row chartRow) {
-		if row.Chart.Named() {
-			e.Repository = row.Tenant
-			nameChart(&e, row.Chart)
-			t.emit([]detect.Event{e})
+	told := func(listed, uploaded chartRow) {
+		if !listed.Chart.Named() {
+			return
 		}
+		e.Repository = listed.Tenant
+		if listed.Chart.Digest == "" && uploaded.Chart.Size == e.Chart.Size {
+			nameChart(&e, uploaded.Chart)
+		}
+		nameChart(&e, listed.Chart)
+		t.emit([]detect.Event{e})
 	}
-	row, at, ok := get[chartRow](t.tags.rows, k)
-	if ok && (row.Chart.Named() || time.Since(at) < freshness) {
-		told(row)
+	uploadKey := func(listed chartRow) detect.Key {
+		return place{op.Upstream, op.Hint, listed.Tenant}.chartKey(chartFile(&listed.Chart))
+	}
+	listed, at, ok := get[chartRow](t.tags.rows, k)
+	if ok && (listed.Chart.Digest != "" || !listed.Chart.Named() && time.Since(at) < freshness) {
+		told(listed, chartRow{})
 		return
+	}
+	if ok && listed.Chart.Named() {
+		if uploaded, _, ok := get[chartRow](t.tags.rows, uploadKey(listed)); ok {
+			told(listed, uploaded)
+			return
+		}
 	}
 	t.later(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		var row chartRow
+		var listed, uploaded chartRow
 		_, err := t.view(ctx, func(v detect.View) (err error) {
-			row, _, err = read[chartRow](v, k)
+			if listed, _, err = read[chartRow](v, k); err == nil && listed.Chart.Named() {
+				uploaded, _, err = read[chartRow](v, uploadKey(listed))
+			}
 			return err
 		})
-		if err == nil {
-			t.tags.rows.set(k, row)
-			told(row)
+		if err != nil {
+			return
 		}
+		t.tags.rows.set(k, listed)
+		if listed.Chart.Named() {
+			t.tags.rows.set(uploadKey(listed), uploaded)
+		}
+		told(listed, uploaded)
 	})
 }

@@ -116,6 +116,28 @@ func TestCharts(t *testing.T) {
 			c.chart(detect.ArchiveGet, "", func(op *detect.Operation) { op.File = "/y.tgz" }).answered(206).end(true)
 		}, []string{"download stable:1.0.0 demo 1.0.0", "download stable:2.0.0 demo 2.0.0", "download stable:2.0.0 demo 2.0.0", "download stable:2.0.0 demo 2.0.0"}},
 
+		{"archives elsewhere that were uploaded, of an index.yaml without digests", func(s *sim) {
+			c := s.client("helm")
+			get := func(size int64) {
+				c.chart(detect.ArchiveGet, "", func(op *detect.Operation) { op.File, op.Size = "/demo-1.0.0.tgz", size }).answered(200).end(true)
+			}
+			c.uploading("", "demo", "1.0.0").answered(201).end(true)
+			c.chart(detect.ChartIndex, "", func(op *detect.Operation) {
+				b := []byte("entries:\n  demo:\n  - name: demo\n    version: 1.0.0\n    urls: [demo-1.0.0.tgz]\n")
+				op.File, op.Got = "/index.yaml", detect.Body{Bytes: b, Digest: digestOfBytes(b)}
+			}).answered(200).end(true)
+			time.Sleep(time.Second)
+			get(100)
+			s.crash()
+			get(100)
+			time.Sleep(time.Second)
+			get(100)
+			get(101) // it was replaced past bellbuoy
+		}, []string{
+			chartLine("upload", "", "demo", "1.0.0", ""), chartLine("download", "", "demo", "1.0.0", ""), chartLine("download", "", "demo", "1.0.0", ""),
+			chartLine("download", "", "demo", "1.0.0", ""), "download :1.0.0 demo 1.0.0",
+		}},
+
 		{"206 with all of the bytes", func(s *sim) {
 			c := s.client("curl")
 			for _, whole := range []bool{true, false} {

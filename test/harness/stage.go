@@ -108,6 +108,7 @@ type Chart struct {
 	Version    string `json:"version"`
 	Type       string `json:"type"`
 	AppVersion string `json:"app_version"`
+	Path       string `json:"-"` // where its archive lies, if not where ChartMuseum has it; it shows in Harbor's body
 }
 
 // inspection reports whether the event is only for webhooks with manifest_reads.
@@ -208,8 +209,15 @@ func eventOf(t testing.TB, p Post) Event {
 	return e
 }
 
+// sorted orders events, and leaves out of them what webhooks of bellbuoy's format do not tell.
 func sorted(events []Event) []Event {
 	out := slices.Clone(events)
+	for i, e := range out {
+		if e.Chart != nil {
+			c := *e.Chart
+			c.Path, out[i].Chart = "", &c
+		}
+	}
 	key := func(e Event) string { return fmt.Sprint(e.Type, e.Tags, e.TagAsked, e.Digest, e.Operator, e.Chart) }
 	slices.SortStableFunc(out, func(a, b Event) int { return cmp.Compare(key(a), key(b)) })
 	if len(out) == 0 {
@@ -259,6 +267,9 @@ func (s *Stage) chartBody(e Event) string {
 		base += "/" + tenant
 	}
 	url := fmt.Sprintf("%s/charts/%s-%s.tgz", base, e.Chart.Name, e.Chart.Version)
+	if e.Chart.Path != "" {
+		url = s.Buoy.ProxyURL + e.Chart.Path
+	}
 	return fmt.Sprintf(`{"type":%q,"occur_at":TIME,"operator":%q,"event_data":{"resources":[{"tag":%q,"resource_url":%q}],`+
 		`"repository":{"name":%q,"namespace":%q,"repo_full_name":%q,"repo_type":"private"}}}`,
 		e.Type, e.Operator, e.Chart.Version, url, e.Name, e.Namespace, e.Repository)

@@ -40,7 +40,7 @@ type goModule struct {
 	pkg     string            // relative to the module
 	binary  string            // slash-separated, below the part's directory
 	ldflags string            // besides -s -w
-	keep    map[string]string // further files of the module → where to put them
+	keep    map[string]string // further files and directories of the module → where to put them
 }
 
 func (g goModule) find(c cache, p part) (string, bool) { return existing(c.dir(p), g.binary) }
@@ -61,16 +61,28 @@ func (g goModule) install(ctx context.Context, c cache, p part, log io.Writer) e
 			return fmt.Errorf("building %s: %w", g.module, err)
 		}
 		for from, to := range g.keep {
-			data, err := os.ReadFile(filepath.Join(src, from))
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(filepath.Join(dir, to), data, 0o644); err != nil {
+			if err := copyTree(filepath.Join(src, from), filepath.Join(dir, to)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// copyTree copies a file, or a directory with all that is in it.
+func copyTree(from, to string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return os.CopyFS(to, os.DirFS(from))
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o644)
 }
 
 // copyModule puts a writable copy of a module's source into dir.

@@ -26,11 +26,18 @@ var table = []part{
 	{"regctl", "v0.11.7", goInstall{pkg: "github.com/regclient/regclient/cmd/regctl", binary: "regctl"}},
 	{"regsync", "v0.11.7", goInstall{pkg: "github.com/regclient/regclient/cmd/regsync", binary: "regsync"}},
 	{"cosign", "v3.1.3", goInstall{pkg: "github.com/sigstore/cosign/v3/cmd/cosign", binary: "cosign"}},
+	// Gitea's go.mod has replace lines, too. Templates and translations lie beside it. What its
+	// pages need of JavaScript is missing, and without cgo SQLite is.
+	{"gitea", "v1.26.0", goModule{
+		module: "code.gitea.io/gitea", pkg: ".", binary: "gitea",
+		keep: map[string]string{"templates": "templates", "options": "options", "public": "public"},
+	}},
 	{"caddy", "v2.11.9", goInstall{pkg: "github.com/caddyserver/caddy/v2/cmd/caddy", binary: "caddy"}},
 	{"golangci-lint", "v2.15.0", goInstall{pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", binary: "golangci-lint"}},
 	{"govulncheck", "v1.9.0", goInstall{pkg: "golang.org/x/vuln/cmd/govulncheck", binary: "govulncheck"}},
 
 	{"gcc", "", debian{packages: "gcc libc6-dev"}}, // the race detector needs it
+	{"git", "", debian{packages: "git"}},           // Gitea needs it
 	{"curl", "", debian{packages: "curl"}},
 	{"docker-registry", "", debian{packages: "docker-registry"}}, // distribution 2.8; its service stays off
 	{"skopeo", "", debian{packages: "skopeo"}},
