@@ -73,16 +73,14 @@ func (f *forwarded) believe(h http.Header, trusted []netip.Prefix) {
 	}
 }
 
-// ClientNetwork is the address under which the client of a request is counted: the peer's, or
-// where the peer is a trusted proxy the one that its headers name; of IPv6 the network of 64
-// bits. The zero one where that is no IP address.
-func ClientNetwork(r *http.Request, trusted []netip.Prefix) netip.Addr {
+// CallerOf returns who sends a request, as bellbuoy sees it or as the headers of a trusted proxy
+// say: the address (zero if it is no IP address), whether the caller uses TLS, and the host that
+// the caller named.
+func CallerOf(r *http.Request, trusted []netip.Prefix) (address netip.Addr, https bool, host string) {
 	g := generation{Options: Options{TrustedProxies: trusted}}
-	client, err := netip.ParseAddr(g.seen(r).address)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return listen.Network(client)
+	f := g.seen(r)
+	address, _ = netip.ParseAddr(f.address)
+	return address, f.scheme == "https" || f.scheme == "" && r.TLS != nil, f.host
 }
 
 // clientAddress is the last address of the list that is not a trusted proxy's: the entries

@@ -364,6 +364,31 @@ func TestHTTPSUpstream(t *testing.T) {
 	}
 }
 
+func TestCallerOf(t *testing.T) {
+	for _, tt := range []struct {
+		name, peer string
+		tls        bool
+		header     http.Header
+		want       string
+	}{
+		{"alone", "192.0.2.1:1", false, nil, "192.0.2.1 false own.example.com"},
+		{"with TLS", "[2001:db8::1]:1", true, nil, "2001:db8::1 true own.example.com"},
+		{"behind a trusted proxy", "127.0.0.1:1", false, http.Header{"X-Forwarded-For": {"192.0.2.1"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"front.example.com"}}, "192.0.2.1 true front.example.com"},
+		{"behind one that takes no TLS", "127.0.0.1:1", true, http.Header{"X-Forwarded-Proto": {"http"}}, "127.0.0.1 false own.example.com"},
+		{"a liar", "192.0.2.1:1", false, http.Header{"X-Forwarded-For": {"192.0.2.9"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"front.example.com"}}, "192.0.2.1 false own.example.com"},
+		{"a socket", "@", false, nil, "invalid IP false own.example.com"},
+	} {
+		r := &http.Request{RemoteAddr: tt.peer, Host: "own.example.com", RequestURI: "/", Header: tt.header}
+		if tt.tls {
+			r.TLS = &tls.ConnectionState{}
+		}
+		address, https, host := CallerOf(r, loopback)
+		if got := fmt.Sprint(address, https, " ", host); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func FuzzForwarded(f *testing.F) {
 	f.Add("for=1.2.3.4;proto=https, for=\"[::1]:80\"", "1.2.3.4, 5.6.7.8", "h.example.com")
 	f.Fuzz(func(t *testing.T, forwardedHeader, xff, xfh string) {

@@ -40,7 +40,7 @@ var arrows = map[string][]string{
 	"notify/format":          {"detect"},
 	"notify/format/presets":  {},
 	"notify/webhook":         {},
-	"notify/access":          {},
+	"notify/access":          {"notify/store"},
 	"notify/api":             {"notify/access", "notify/format", "notify/store"},
 	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/access", "notify/api", "notify/format", "notify/format/presets", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }

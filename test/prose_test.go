@@ -134,7 +134,7 @@ var shared = map[string]string{
 	"pool":        "private: of memory, of connections to PostgreSQL",
 	"recovery":    "private: of open intents, of a receiver's deliveries",
 	"route":       "private: to an upstream, to a receiver",
-	"session":     "private: of a client's reads, an engine's transaction",
+	"session":     "private: of a client's reads, an engine's transaction, a login in a browser",
 	"source":      "private: of a configuration, of what is removed when the store is too large",
 	"transaction": "private: the tracker's view of one, the engine's",
 	"verdict":     "private: about a write after a crash, about a token",

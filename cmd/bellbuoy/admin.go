@@ -16,20 +16,22 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// newGate returns the gate of the admin address, with the accounts of c.
-func (d *daemon) newGate(c *config.Config) (*access.Gate, error) {
+// newDoor returns the door of the admin address, with the accounts of c.
+func (d *daemon) newDoor(c *config.Config) (*access.Door, error) {
 	token, err := access.OwnToken(c.DataDir, d.log)
 	if err != nil {
 		return nil, err
 	}
-	g := access.New(access.Options{
-		Client: func(r *http.Request) access.Client {
-			return access.Client{Network: proxy.ClientNetwork(r, d.wiring.Load().config.TrustedProxies)}
+	door := access.New(access.Options{
+		Caller: func(r *http.Request) access.Caller {
+			address, https, host := proxy.CallerOf(r, d.wiring.Load().config.TrustedProxies)
+			return access.Caller{Address: address, HTTPS: https, Host: host}
 		},
 		Loopback: loopback(d.listeners.admin), OwnToken: token, Refuse: refuse,
+		Public: []string{access.OncePath}, Rows: d.store, Log: d.log,
 	})
-	g.Configure(accounts(&c.Admin))
-	return g, nil
+	door.Configure(accounts(&c.Admin))
+	return door, nil
 }
 
 func accounts(a *config.Admin) (all access.Accounts) {
@@ -65,7 +67,7 @@ func administrators(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// adminHandler serves what is behind the gate: both APIs and profiles.
+// adminHandler serves what is behind the door: both APIs and profiles.
 func (d *daemon) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", administrators(pprof.Index))
@@ -73,9 +75,19 @@ func (d *daemon) adminHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", administrators(pprof.Profile))
 	mux.HandleFunc("/debug/pprof/symbol", administrators(pprof.Symbol))
 	mux.HandleFunc("/debug/pprof/trace", administrators(pprof.Trace))
+	mux.HandleFunc("GET "+access.OncePath, d.logInOnce)
 	mux.Handle(api.HarborPath+"/", d.harbor().Handler())
 	mux.Handle(api.V1Path+"/", d.v1.Handler())
-	return d.gate.Handler(mux)
+	return d.door.Handler(mux)
+}
+
+// logInOnce serves the address of `bellbuoy console`.
+func (d *daemon) logInOnce(w http.ResponseWriter, r *http.Request) {
+	if err := d.door.LogInOnce(w, r, r.URL.Query().Get("ticket")); err != nil {
+		http.Error(w, err.Error(), access.StatusOf(err))
+		return
+	}
+	http.Redirect(w, r, access.Next(r), http.StatusSeeOther)
 }
 
 // loopback reports whether only this machine can reach a listener.

@@ -89,6 +89,9 @@ type (
 		Error    string  `json:"error,omitempty"`
 		OK       bool    `json:"ok"`
 	}
+	consoleAnswer struct {
+		URL string `json:"url"`
+	}
 	indexRequest struct {
 		Upstream     string   `json:"upstream"`
 		Repositories []string `json:"repositories,omitempty"`

@@ -78,6 +78,7 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 	answer("POST /scan", api.scan)
 	answer("GET /quota", api.quota)
 	answer("POST /reload", api.reload)
+	answer("POST /console", api.console)
 	mux.Handle("/api/", asAdministrator(d.v1.Handler()))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 }

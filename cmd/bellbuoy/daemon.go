@@ -60,7 +60,7 @@ type daemon struct {
 	handler     *proxy.Handler
 	server      *listen.Server
 	health      *http.Server
-	gate        *access.Gate // nil: the admin address is turned off
+	door        *access.Door // nil: the admin address is turned off
 	v1          *api.V1      // on the admin address and on admin.sock
 	ready       *readiness
 	store       eventStore
@@ -81,8 +81,8 @@ func (d *daemon) use(w *wiring) error {
 	d.dispatcher.Retain(w.retention(), trims())
 	d.server.Configure(w.serverOptions(d.handler, d.log))
 	d.ready.refuse.Store(w.config.Store.OnFailure == "refuse")
-	if d.gate != nil {
-		d.gate.Configure(accounts(&w.config.Admin))
+	if d.door != nil {
+		d.door.Configure(accounts(&w.config.Admin))
 	}
 	d.wiring.Store(w)
 	return err
@@ -122,7 +122,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.listeners.health != nil {
 		serving.Go(must("serving health", func() error { return d.health.Serve(d.listeners.health) }))
 	}
-	if d.gate != nil {
+	if d.door != nil {
 		admin := adminServer(d.adminHandler())
 		defer admin.Close()
 		serving.Go(must("serving admin", func() error { return serveAdmin(admin, d.listeners.admin, d.wiring.Load().config.Admin.TLS) }))

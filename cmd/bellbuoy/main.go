@@ -16,9 +16,9 @@
 //	storewarnings.go gctuning.go                 and more of them
 //	control_client.go  the client of admin.sock, by which commands reach the daemon
 //	control_*.go       the server of admin.sock, by subject
-//	NAME.go            the command NAME: backup, check, deliveries, enable (and disable),
-//	                   events, explain, index, man, ping, preset, quota, redeliver, replay,
-//	                   salvage, status, version
+//	NAME.go            the command NAME: backup, check, console, deliveries, enable (and
+//	                   disable), events, explain, index, man, ping, preset, quota, redeliver,
+//	                   replay, salvage, status, version
 //	reach.go           check --online
 //	completion.go terminal.go text.go times.go   helpers of commands
 //
@@ -111,7 +111,7 @@ func newRoot(sys system, began *bool) *cobra.Command {
 		app.withDataDirFlag(newQuotaCommand(app)), app.withDataDirFlag(newStatusCommand(app)), app.withDataDirFlag(newReloadCommand(app)), app.withDataDirFlag(newPingCommand(app)),
 		app.withDataDirFlag(newSwitchCommand(app, "enable", "Enable a webhook that was disabled by command or by a 410 of its receiver")),
 		app.withDataDirFlag(newSwitchCommand(app, "disable", "Disable a webhook; its deliveries wait until it is enabled")),
-		app.withDataDirFlag(newEventsCommand(app)), app.withDataDirFlag(newDeliveriesCommand(app)), app.withDataDirFlag(newRedeliverCommand(app)), app.withDataDirFlag(newReplayCommand(app)), app.withDataDirFlag(newBackupCommand(app)), app.withDataDirFlag(newIndexCommand(app)), app.withDataDirFlag(newScanCommand(app)),
+		app.withDataDirFlag(newEventsCommand(app)), app.withDataDirFlag(newDeliveriesCommand(app)), app.withDataDirFlag(newRedeliverCommand(app)), app.withDataDirFlag(newReplayCommand(app)), app.withDataDirFlag(newBackupCommand(app)), app.withDataDirFlag(newIndexCommand(app)), app.withDataDirFlag(newScanCommand(app)), app.withDataDirFlag(newConsoleCommand(app)),
 	)
 	root.AddCommand(newManCommand(app, root))
 	return root

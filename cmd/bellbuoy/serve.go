@@ -16,6 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/scan"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
@@ -110,7 +111,7 @@ func runServe(ctx context.Context, a *app) error {
 	d.health = healthServer(d.ready, registry)
 	d.v1 = &api.V1{Version: buildVersion(), Log: log}
 	if l.admin != nil {
-		if d.gate, err = d.newGate(c); err != nil {
+		if d.door, err = d.newDoor(c); err != nil {
 			return err
 		}
 	}
@@ -155,9 +156,9 @@ func openStore(ctx context.Context, c *config.Config, replica string) (eventStor
 	return s, nil
 }
 
-// trims returns the bounds of the tag index in the store.
+// trims returns the bounds of the tag index and of the sessions in the store.
 func trims() []store.Trim {
-	var all []store.Trim
+	all := []store.Trim{access.Trim}
 	for _, kind := range slices.Concat(track.BoundedKinds(), quota.BoundedKinds(), scan.BoundedKinds()) {
 		all = append(all, store.Trim{Kind: string(kind), Max: indexRows})
 	}

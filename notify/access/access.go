@@ -1,10 +1,38 @@
 // Package access says which account makes a request of the admin address, and what the account may
 // do.
 //
-// A [Gate] stands before every handler of the admin address. It refuses foreign Hosts (DNS
-// rebinding) and foreign Origins (requests that another site's page makes), and checks the login of
-// a request: a user's password (Basic) or a token (Bearer). Failed logins are limited for each
-// client. Handlers get the account by [PrincipalOf]; the zero [Principal] may do nothing.
+// A [Door] stands before every handler of the admin address. It refuses foreign Hosts (DNS
+// rebinding) and foreign Origins (requests that another site's page makes), and finds the account
+// of a request: by the Authorization header (a user's password, or a token), else by the session in
+// its cookie. Failed logins are limited for each client; a session is not held up by them. Handlers
+// get the account by [PrincipalOf]; the zero [Principal] may do nothing.
 //
 // The accounts are those of the configuration. Configure replaces them at each reload.
+//
+// # Sessions
+//
+// [Door.LogIn] begins a session of a user, [Door.LogInOnce] one of an administrator who has an
+// address of `bellbuoy console`, and [Door.LogOut] ends one. Each login begins a new session and
+// ends the one that the request had. A session ends 12 hours after its last request, 7 days after
+// its login, at logout, and when its user is changed or removed in the configuration. The store
+// keeps it, under a hash of what the cookie holds, so that it works on each replica and after a
+// restart.
+//
+// A request that changes something (any method but GET, HEAD and OPTIONS) and relies on a session
+// needs an Origin, and a form token: the value of [FormToken] in the form field [FormField] (of an
+// application/x-www-form-urlencoded body) or in the header [FormHeader]. Without them it is refused
+// with 403. A page with forms must not set `Referrer-Policy: no-referrer`, because browsers then
+// send `Origin: null`.
+//
+// # What pages need
+//
+// Paths in Options.Public need no account: the login page, its address for one login, and what the
+// login page shows. If one of them is [LoginPath], a browser that asks for a page without a session
+// is sent there; [Next] is then the path to go on to. Everything else is answered with 401. The
+// handlers of pages:
+//
+//	GET  /login       a form of User and Password; Next(r) in a hidden field "next"
+//	POST /login       LogIn; nil: redirect (303) to Next(r), else the form with StatusOf(err)
+//	GET  /login/once  LogInOnce with the query's "ticket"; nil: redirect (303) to Next(r)
+//	POST /logout      LogOut; redirect (303) to /login
 package access

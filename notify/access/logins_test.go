@@ -14,8 +14,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// knock asks the gate from an address.
-func knock(g *Gate, address, authorization string) *httptest.ResponseRecorder {
+// knock asks the door from an address.
+func knock(g *Door, address, authorization string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Host, r.RemoteAddr = "localhost:5082", address+":1234"
 	r.Header.Set("Authorization", authorization)
@@ -32,9 +32,9 @@ func basicAuth(name, password string) string {
 
 const bearer = "Bearer 0123456789012345678901234567890123456789"
 
-// newGate has the users ops (password right, at a cost) and cheap (bcrypt's least cost), and a
+// newDoor has the users ops (password right, at a cost) and cheap (bcrypt's least cost), and a
 // token.
-func newGate(t *testing.T, cost int) *Gate {
+func newDoor(t *testing.T, cost int) *Door {
 	t.Helper()
 	hash := func(cost int) string {
 		b, err := bcrypt.GenerateFromPassword([]byte("right"), cost)
@@ -43,7 +43,7 @@ func newGate(t *testing.T, cost int) *Gate {
 		}
 		return string(b)
 	}
-	g := New(Options{Client: peer, Loopback: true, Refuse: refuse})
+	g := New(Options{Caller: peer, Loopback: true, Refuse: refuse})
 	g.Configure(Accounts{
 		Users:  []User{{Name: "ops", Hash: hash(cost)}, {Name: "cheap", Hash: hash(bcrypt.MinCost)}},
 		Tokens: []Token{{Name: "ci", Secret: strings.TrimPrefix(bearer, "Bearer ")}},
@@ -54,7 +54,7 @@ func newGate(t *testing.T, cost int) *Gate {
 // Ten failures of an address within a minute, by whatever scheme, and it has to wait; others have
 // not.
 func TestFailedLogins(t *testing.T) {
-	g := newGate(t, bcrypt.MinCost)
+	g := newDoor(t, bcrypt.MinCost)
 	synctest.Test(t, func(t *testing.T) {
 		for i := range mostFailures {
 			wrong := []string{basicAuth("ops", "wrong"), basicAuth("nobody", "x"), "Bearer wrong", "Digest x"}[i%4]
@@ -84,7 +84,7 @@ func TestFailedLogins(t *testing.T) {
 
 // An IPv6 client that changes the lower half of its address is the same one.
 func TestFailedLoginsOfANetwork(t *testing.T) {
-	g := newGate(t, bcrypt.MinCost)
+	g := newDoor(t, bcrypt.MinCost)
 	for i := range mostFailures {
 		knock(g, fmt.Sprintf("[2001:db8::%d]", i+1), "Bearer wrong")
 	}
@@ -99,7 +99,7 @@ func TestFailedLoginsOfANetwork(t *testing.T) {
 // A name that nobody has takes as much work to refuse as one that somebody has, whatever the cost
 // of that one's hash.
 func TestRefusalsTakeEqualWork(t *testing.T) {
-	g := newGate(t, 9)
+	g := newDoor(t, 9)
 	work := 0
 	compare := g.logins.compare
 	g.logins.compare = func(hash, password []byte) error {
@@ -155,7 +155,7 @@ func (l *logins) waits() int {
 // Forty guesses at once from few addresses, and a right password beside them, from an address that
 // has not failed: it waits for few of them, whatever a check takes.
 func TestRightPasswordAmongGuesses(t *testing.T) {
-	g := newGate(t, 6)
+	g := newDoor(t, 6)
 	g.logins.most = 1
 	var checks atomic.Int64
 	compare := g.logins.compare

@@ -35,15 +35,10 @@ func (p Principal) MayAll(projects []string) bool {
 	return p.Administrator || len(projects) > 0 && !slices.ContainsFunc(projects, foreign)
 }
 
-type principalKey struct{}
-
-// WithPrincipal returns r with the account p.
+// WithPrincipal returns r with the account p, which no session has.
 func WithPrincipal(r *http.Request, p Principal) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
+	return withVisit(r, visit{Principal: p})
 }
 
 // PrincipalOf returns the account of a request, or the zero value if it has none.
-func PrincipalOf(ctx context.Context) Principal {
-	p, _ := ctx.Value(principalKey{}).(Principal)
-	return p
-}
+func PrincipalOf(ctx context.Context) Principal { return visitOf(ctx).Principal }

@@ -10,13 +10,10 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// peer returns the other end of the connection.
-func peer(r *http.Request) Client {
+// peer is the other end of the connection.
+func peer(r *http.Request) Caller {
 	a, _ := netip.ParseAddrPort(r.RemoteAddr)
-	if a.Addr().Is6() {
-		return Client{Network: netip.PrefixFrom(a.Addr(), 64).Masked().Addr()}
-	}
-	return Client{Network: a.Addr()}
+	return Caller{Address: a.Addr()}
 }
 
 func refuse(w http.ResponseWriter, _ *http.Request, status int, message string) {
@@ -30,7 +27,7 @@ var administrators = http.HandlerFunc(func(w http.ResponseWriter, r *http.Reques
 	}
 })
 
-func TestGate(t *testing.T) {
+func TestDoor(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +66,7 @@ func TestGate(t *testing.T) {
 		{"the same site", withLogins, true, "localhost:5082", []func(*http.Request){basic("ops", "secret"), header("Origin", "http://localhost:5082")}, 200},
 	}
 	for _, tt := range tests {
-		g := New(Options{Client: peer, Loopback: tt.loopback, OwnToken: own, Refuse: refuse})
+		g := New(Options{Caller: peer, Loopback: tt.loopback, OwnToken: own, Refuse: refuse})
 		g.Configure(tt.accounts)
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Host = tt.host

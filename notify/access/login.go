@@ -1,0 +1,224 @@
+package access
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// LoginPath is the path of the login page.
+	LoginPath = "/login"
+	// OncePath is the path of the address of `bellbuoy console`, with the query's `ticket`.
+	OncePath = "/login/once"
+
+	// consoleName is the account of whoever has an address of `bellbuoy console`.
+	consoleName = "bellbuoy console"
+
+	longestNext = 2048 // bytes
+)
+
+// Errors of a login.
+var (
+	ErrLogin  = errors.New("the user or the password is wrong")
+	ErrTicket = errors.New("this address was used already, or is older than a minute; run `bellbuoy console` again")
+)
+
+// TooManyError is the error of a login by a client that has failed too often.
+type TooManyError struct{ After time.Duration }
+
+func (e TooManyError) Error() string {
+	return fmt.Sprintf("too many failed logins from this address; try again in %d s", seconds(e.After))
+}
+
+// StatusOf is the HTTP status for an error of LogIn, LogInOnce or LogOut.
+func StatusOf(err error) int {
+	switch _, tooMany := errors.AsType[TooManyError](err); {
+	case tooMany:
+		return http.StatusTooManyRequests
+	case errors.Is(err, ErrLogin), errors.Is(err, ErrTicket):
+		return http.StatusUnauthorized
+	}
+	return http.StatusServiceUnavailable
+}
+
+// LogIn begins a session of a user, or returns ErrLogin, a TooManyError (and sets Retry-After), or
+// an error of the store, whose text is for the user.
+func (d *Door) LogIn(w http.ResponseWriter, r *http.Request, name, password string) error {
+	caller := d.Caller(r)
+	var user User
+	ok, after := d.logins.try(caller.network(), func(rank int) (ok bool) {
+		user, ok = d.logins.user(r.Context(), d.accounts.Load().Users, name, password, rank)
+		return ok
+	})
+	switch {
+	case after > 0:
+		setRetryAfter(w, after)
+		return TooManyError{after}
+	case !ok:
+		d.Log.Warn("login failed", zap.Stringer("address", caller.Address))
+		return ErrLogin
+	}
+	return d.begin(w, r, session{User: user.Name, Print: user.print()}, user.Name)
+}
+
+// LogInOnce begins an administrator's session for a ticket of Ticket, or returns ErrTicket or an
+// error of the store, whose text is for the user.
+func (d *Door) LogInOnce(w http.ResponseWriter, r *http.Request, ticket string) error {
+	if !d.tickets.use(ticket, time.Now()) {
+		return ErrTicket
+	}
+	return d.begin(w, r, session{}, consoleName)
+}
+
+func (d *Door) begin(w http.ResponseWriter, r *http.Request, s session, account string) error {
+	now := time.Now()
+	s.Made, s.Used = now, now
+	caller := d.Caller(r)
+	key, err := d.sessions.begin(r.Context(), s)
+	if err != nil {
+		d.Log.Warn("session not stored", zap.String("account", account), zap.Error(err))
+		return errNoStore
+	}
+	if old, ok := cookieOf(r, caller); ok {
+		if err := d.sessions.end(r.Context(), old.id()); err != nil {
+			d.Log.Warn("earlier session not ended", zap.String("account", account), zap.Error(err))
+		}
+	}
+	http.SetCookie(w, newCookie(key.String(), caller))
+	d.Log.Info("login", zap.String("account", account), zap.Stringer("address", caller.Address))
+	return nil
+}
+
+// LogOut ends the session of a request. It does nothing if the request has none.
+func (d *Door) LogOut(w http.ResponseWriter, r *http.Request) error {
+	v := visitOf(r.Context())
+	if v.session == "" {
+		return nil
+	}
+	caller := d.Caller(r)
+	gone := newCookie("", caller)
+	gone.MaxAge = -1
+	http.SetCookie(w, gone)
+	if err := d.sessions.end(r.Context(), v.session); err != nil {
+		d.Log.Warn("session not ended", zap.String("account", v.Name), zap.Error(err))
+		return errors.New("the store did not take the logout; try again")
+	}
+	d.Log.Info("logout", zap.String("account", v.Name), zap.Stringer("address", caller.Address))
+	return nil
+}
+
+// newCookie returns the cookie of a session. Under TLS its name has a prefix by which browsers
+// accept it from this host alone.
+func newCookie(value string, c Caller) *http.Cookie {
+	return &http.Cookie{Name: cookieName(c), Value: value, Path: "/", HttpOnly: true, Secure: c.HTTPS, SameSite: http.SameSiteStrictMode}
+}
+
+func cookieName(c Caller) string {
+	if c.HTTPS {
+		return "__Host-bellbuoy"
+	}
+	return "bellbuoy"
+}
+
+// cookieOf returns the secret in a request's cookie.
+func cookieOf(r *http.Request, c Caller) (secret, bool) {
+	cookies := r.CookiesNamed(cookieName(c))
+	if len(cookies) != 1 {
+		return secret{}, false
+	}
+	return parseSecret(cookies[0].Value)
+}
+
+// bySession returns the account of a request's session, and ends a session whose user was changed
+// or removed.
+func (d *Door) bySession(r *http.Request) (v visit, ok bool) {
+	key, ok := cookieOf(r, d.Caller(r))
+	if !ok {
+		return v, false
+	}
+	now, id := time.Now(), key.id()
+	s, ok := d.sessions.find(r.Context(), id, now)
+	if !ok {
+		return v, false
+	}
+	who, ok := d.sessionAccount(s)
+	if !ok {
+		if err := d.sessions.end(r.Context(), id); err != nil {
+			d.Log.Warn("session of a changed account not ended", zap.String("account", s.User), zap.Error(err))
+		}
+		return v, false
+	}
+	if err := d.sessions.touch(r.Context(), id, s, now); err != nil {
+		d.Log.Debug("use of a session not stored", zap.String("account", who.Name), zap.Error(err))
+	}
+	return visit{Principal: who, session: id, formToken: key.formToken()}, true
+}
+
+func (d *Door) sessionAccount(s session) (Principal, bool) {
+	if s.User == "" {
+		return Principal{Name: consoleName, Administrator: true}, true
+	}
+	users := d.accounts.Load().Users
+	i := slices.IndexFunc(users, func(u User) bool { return u.Name == s.User && u.print() == s.Print })
+	if i < 0 {
+		return Principal{}, false
+	}
+	return limitedTo(users[i].Name, users[i].Projects), true
+}
+
+// print identifies the user's entry in the configuration.
+func (u User) print() string {
+	text, _ := json.Marshal(u) // of strings alone: never fails
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// Next returns the path on this host to which a login leads: the form's or the query's `next` if it
+// is one, else "/".
+func Next(r *http.Request) string {
+	return localPath(cmp.Or(r.PostFormValue("next"), r.URL.Query().Get("next")))
+}
+
+func localPath(next string) string {
+	u, err := url.Parse(next)
+	odd := func(c rune) bool { return c <= ' ' || c == '\\' || c == 0x7f }
+	switch {
+	case err != nil, len(next) > longestNext, strings.ContainsFunc(next, odd):
+	case u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "":
+	case !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//"):
+	case u.Path == LoginPath || strings.HasPrefix(u.Path, LoginPath+"/"):
+	default:
+		return next
+	}
+	return "/"
+}
+
+type visitKey struct{}
+
+// visit is what the door has found out about a request.
+type visit struct {
+	Principal
+	session   string // its ID; "": the account is not known by one
+	formToken string
+}
+
+func withVisit(r *http.Request, v visit) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+}
+
+func visitOf(ctx context.Context) visit {
+	v, _ := ctx.Value(visitKey{}).(visit)
+	return v
+}

@@ -1,0 +1,186 @@
+package access
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+const (
+	kindSession = "access.session" // ID: the hash of a secret; value: a session; Due: its end
+
+	idleFor      = 12 * time.Hour
+	sessionFor   = 7 * 24 * time.Hour
+	touchEvery   = 5 * time.Minute // a session's last request is stored so often
+	readPatience = 2 * time.Second // a read of the store that takes longer has failed
+	secretSize   = 32              // bytes
+	mostSessions = 10_000
+	mostEnded    = 1000 // sessions that one login clears away
+)
+
+// Trim bounds the sessions in the store: the longest idle go first.
+var Trim = store.Trim{Kind: kindSession, Max: mostSessions}
+
+// SessionRows is the store as sessions need it; notify.Rows says what its methods do.
+type SessionRows interface {
+	Update(ctx context.Context, scopes []string, fn func(store.Tx) error) error
+	View(ctx context.Context, fn func(store.Reader) error) error
+	Due(ctx context.Context, kind string, now time.Time, limit int) ([]store.Row, error)
+}
+
+// secret is what a session's cookie holds.
+type secret [secretSize]byte
+
+func newSecret() (s secret) {
+	_, _ = rand.Read(s[:]) // never fails
+	return s
+}
+
+// parseSecret reads a secret as String writes it.
+func parseSecret(text string) (s secret, ok bool) {
+	if len(text) != base64.RawURLEncoding.EncodedLen(secretSize) {
+		return s, false
+	}
+	n, err := base64.RawURLEncoding.Strict().Decode(s[:], []byte(text))
+	return s, err == nil && n == secretSize
+}
+
+// String is the secret as a cookie or an address has it.
+func (s secret) String() string { return base64.RawURLEncoding.EncodeToString(s[:]) }
+
+// id names the session in the store.
+func (s secret) id() string {
+	sum := sha256.Sum256(s[:])
+	return hex.EncodeToString(sum[:])
+}
+
+// formToken proves that a form was shown in the session.
+func (s secret) formToken() string {
+	mac := hmac.New(sha256.New, s[:])
+	mac.Write([]byte("form"))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// session is a login in a browser.
+type session struct {
+	User  string    `json:"user"`  // "": of an address of `bellbuoy console`
+	Print string    `json:"print"` // of the user's entry at the login
+	Made  time.Time `json:"made"`
+	Used  time.Time `json:"used"` // its last request, to touchEvery
+}
+
+func (s session) end() time.Time {
+	end := s.Made.Add(sessionFor)
+	if idle := s.Used.Add(idleFor); idle.Before(end) {
+		return idle
+	}
+	return end
+}
+
+func (s session) row(id string) (store.Row, error) {
+	value, err := json.Marshal(s)
+	return store.Row{Key: sessionKey(id), Value: value, Due: s.end(), Seen: s.Used}, err
+}
+
+func sessionKey(id string) store.Key { return store.Key{Kind: kindSession, ID: id} }
+
+// sessionStore has the sessions in the store. While the store cannot be read, those count that this
+// process has seen in it.
+type sessionStore struct {
+	rows SessionRows
+	seen *lru.Cache[string, session] // by ID
+}
+
+func newSessions(rows SessionRows) *sessionStore {
+	seen, _ := lru.New[string, session](mostSessions) // fails only for sizes below one
+	return &sessionStore{rows, seen}
+}
+
+// begin stores a new session, and removes those that have ended.
+func (s *sessionStore) begin(ctx context.Context, one session) (secret, error) {
+	key := newSecret()
+	row, err := one.row(key.id())
+	if err != nil {
+		return key, err
+	}
+	ended, err := s.rows.Due(ctx, kindSession, one.Made, mostEnded)
+	if err != nil {
+		return key, err
+	}
+	err = s.rows.Update(ctx, nil, func(tx store.Tx) error {
+		for _, e := range ended {
+			tx.Delete(e.Key)
+		}
+		tx.Put(row)
+		return nil
+	})
+	if err == nil {
+		s.seen.Add(key.id(), one)
+	}
+	return key, err
+}
+
+// find returns the session with an ID, unless it has ended.
+func (s *sessionStore) find(ctx context.Context, id string, now time.Time) (one session, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	var row store.Row
+	err := s.rows.View(ctx, func(r store.Reader) (err error) {
+		row, ok, err = r.Get(sessionKey(id))
+		return err
+	})
+	switch {
+	case err != nil:
+		one, ok = s.seen.Get(id)
+	case !ok || json.Unmarshal(row.Value, &one) != nil:
+		s.seen.Remove(id)
+		return session{}, false
+	default:
+		s.seen.Add(id, one)
+	}
+	return one, ok && now.Before(one.end())
+}
+
+// touch stores that a session is used now, if that is due and nobody has ended it meanwhile.
+func (s *sessionStore) touch(ctx context.Context, id string, one session, now time.Time) error {
+	if now.Sub(one.Used) < touchEvery {
+		return nil
+	}
+	one.Used = now
+	row, err := one.row(id)
+	if err != nil {
+		return err
+	}
+	s.seen.Add(id, one)
+	return s.rows.Update(ctx, scopeOf(id), func(tx store.Tx) error {
+		_, there, err := tx.Get(row.Key)
+		if there {
+			tx.Put(row)
+		}
+		return err
+	})
+}
+
+// end removes a session.
+func (s *sessionStore) end(ctx context.Context, id string) error {
+	s.seen.Remove(id)
+	return s.rows.Update(ctx, scopeOf(id), func(tx store.Tx) error {
+		tx.Delete(sessionKey(id))
+		return nil
+	})
+}
+
+// scopeOf excludes changes of one session from each other.
+func scopeOf(id string) []string { return []string{kindSession + "/" + id} }
+
+var errNoStore = errors.New("the session could not be stored; try again, or use HTTP Basic")

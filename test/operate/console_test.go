@@ -1,0 +1,61 @@
+package operate
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// `bellbuoy console` prints an address that logs in once, also where users are configured; the
+// session survives a restart.
+func TestConsoleCommand(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\n")
+	out, err := d.Command("console")
+	address := strings.TrimSuffix(out, "\n")
+	if u, parseErr := url.Parse(address); err != nil || parseErr != nil || u.Host != fmt.Sprintf("127.0.0.1:%d", d.port) {
+		t.Fatalf("%q %v", out, err)
+	}
+	jar, _ := cookiejar.New(nil)
+	browser := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	get := func(address string) int {
+		t.Helper()
+		answer, err := browser.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	if got := get(address); got != http.StatusSeeOther {
+		t.Errorf("the address: %d", got)
+	}
+	profiles := fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/cmdline", d.port)
+	if got := get(profiles); got != http.StatusOK {
+		t.Errorf("an administrator's page: %d", got)
+	}
+	d.Restart()
+	if got := get(profiles); got != http.StatusOK {
+		t.Errorf("an administrator's page after a restart: %d", got)
+	}
+	browser.Jar = nil
+	if got := get(address); got != http.StatusUnauthorized {
+		t.Errorf("the address again: %d", got)
+	}
+	if logs := d.Logs(); !strings.Contains(logs, "address of the console made by command") || strings.Contains(logs, strings.SplitAfter(address, "ticket=")[1]) {
+		t.Error("the log does not tell of the address, or tells the ticket")
+	}
+}
+
+func TestConsoleCommandWithoutConsole(t *testing.T) {
+	t.Parallel()
+	d := harness.Bellbuoy(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\nadmin: {listen: ''}\n")
+	if out, err := d.Command("console"); err == nil || !strings.Contains(out+err.Error(), `admin.listen is ""`) {
+		t.Errorf("%q %v", out, err)
+	}
+}
