@@ -247,12 +247,15 @@ type EventQuery struct {
 	Types      []string
 	Upstream   string
 	Repository string
-	After      int64 // Seq >
-	Before     int64 // Seq <; 0: none
-	Since      time.Time
-	Until      time.Time
-	Ascending  bool
-	Limit      int // 0: 100
+	Seqs       []int64 // those of one of these numbers that have or had deliveries
+	// Repositories and Projects are as in EventSearch.
+	Repositories, Projects []string
+	After                  int64 // Seq >
+	Before                 int64 // Seq <; 0: none
+	Since                  time.Time
+	Until                  time.Time
+	Ascending              bool
+	Limit                  int // 0: 100
 }
 
 // Planned is what webhooks are owed of an event that was recorded before: Event is as Events

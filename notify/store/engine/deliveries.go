@@ -221,7 +221,7 @@ const clockSkew = 5 * time.Minute
 // time.
 func firstSince(ctx context.Context, q Querier, t time.Time) (int64, error) {
 	var low, high int64
-	err := q.Query(ctx, "SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM deliveries", nil, func(s Scanner) error { return s.Scan(&low, &high) })
+	err := q.Query(ctx, "SELECT coalesce((SELECT min(id) FROM deliveries), 0), coalesce((SELECT max(id) FROM deliveries), 0) + 1", nil, func(s Scanner) error { return s.Scan(&low, &high) })
 	if err != nil {
 		return 0, err
 	}

@@ -26,15 +26,19 @@ func (w *where) add(condition string, args ...any) {
 	w.conditions = append(w.conditions, condition)
 }
 
-func (w *where) oneOf(column string, values []string) {
+func (w *where) oneOf(column string, values []string) { oneOf(w, column, values) }
+
+// oneOf adds the condition that a column has one of the values; none: no condition.
+func oneOf[T any](w *where, column string, values []T) {
 	if len(values) == 0 {
 		return
 	}
-	args := make([]any, len(values))
+	var b strings.Builder
 	for i, v := range values {
-		args[i] = v
+		w.args = append(w.args, v)
+		fmt.Fprintf(&b, "%s$%d", ", "[:2*min(i, 1)], len(w.args))
 	}
-	w.add(column+" IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(values)), ", ")+")", args...)
+	w.conditions = append(w.conditions, column+" IN ("+b.String()+")")
 }
 
 func (w *where) String() string {
@@ -51,7 +55,7 @@ func events(ctx context.Context, q Querier, upTo int64, eq store.EventQuery) ([]
 		eq.Before = upTo + 1
 	}
 	found, err := plainEvents(ctx, q, eq)
-	if err != nil || eq.ID != "" && len(found) > 0 {
+	if err != nil || eq.ID != "" && len(found) > 0 || len(eq.Seqs) > 0 {
 		return found, err
 	}
 	packed, err := packedEvents(ctx, q, eq)
@@ -77,6 +81,8 @@ func plainEvents(ctx context.Context, q Querier, eq store.EventQuery) (found []s
 	if eq.ID != "" {
 		w.add("id = ?", eq.ID)
 	}
+	oneOf(&w, "seq", eq.Seqs)
+	w.aboutEvents("", nil, eq.Repositories, eq.Projects)
 	w.oneOf("type", eq.Types)
 	if eq.Upstream != "" {
 		w.add("upstream = ?", eq.Upstream)
@@ -191,6 +197,8 @@ func selects(q *store.EventQuery, e *store.Event) bool {
 	case e.Seq <= q.After, e.Seq >= q.Before:
 	case q.ID != "" && q.ID != e.ID:
 	case len(q.Types) > 0 && !slices.Contains(q.Types, e.Type):
+	case len(q.Repositories) > 0 && !slices.Contains(q.Repositories, e.Repository):
+	case len(q.Projects) > 0 && !mayBeOf(e.Repository, q.Projects):
 	case q.Upstream != "" && q.Upstream != e.Upstream:
 	case q.Repository != "" && q.Repository != e.Repository:
 	case !q.Since.IsZero() && e.At.Before(q.Since):
@@ -199,6 +207,12 @@ func selects(q *store.EventQuery, e *store.Event) bool {
 		return true
 	}
 	return false
+}
+
+// mayBeOf reports what where.aboutEvents selects by projects.
+func mayBeOf(repository string, projects []string) bool {
+	project, _, ok := strings.Cut(repository, "/")
+	return !ok || slices.Contains(projects, project)
 }
 
 // packHolds reports whether the event that would have got seq is stored under it.

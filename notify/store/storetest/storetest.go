@@ -222,6 +222,24 @@ func (w *World) FinishAll(t *testing.T, state store.State, events ...string) {
 	}
 }
 
+// FinishAllOf finishes all pending deliveries of a webhook.
+func (w *World) FinishAllOf(t testing.TB, webhook string, state store.State) {
+	t.Helper()
+	lanes, err := w.Lease(ctx, []string{webhook}, 15*time.Second, 0)
+	if err != nil || len(lanes) != 1 {
+		t.Fatal(lanes, err)
+	}
+	pending, err := w.Deliveries(ctx, store.DeliveryQuery{Webhook: webhook, States: []store.State{store.Pending}, Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range pending {
+		if err := w.Finish(ctx, []store.Outcome{{DeliveryID: d.ID, Webhook: webhook, Epoch: lanes[0].Epoch, State: state}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Count counts the rows of a table.
 func (w *World) Count(t *testing.T, table string) (n int64) {
 	t.Helper()
