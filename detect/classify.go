@@ -307,6 +307,15 @@ func IsDigest(reference string) bool {
 	return ok && algorithm != "" && hex != ""
 }
 
+// DigestAlgorithm returns what stands before the colon of a digest, or "".
+func DigestAlgorithm(digest string) string {
+	algorithm, _, ok := strings.Cut(digest, ":")
+	if !ok {
+		return ""
+	}
+	return algorithm
+}
+
 // FallbackTag reads the tags that stand for the accessories of an artifact where a registry has no
 // referrers API: sha256-<64 hex>, or the same with the suffix .sig, .att or .sbom. subject is the
 // digest of that artifact.

@@ -1,6 +1,10 @@
 package detect
 
-import "time"
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // Type is the type of an event, in the words of Harbor.
 type Type string
@@ -102,6 +106,9 @@ const (
 	MovedManifest Moved = "manifest"
 )
 
+// NewID returns the ID of an event or an intent, a UUIDv7: IDs sort by when they were made.
+func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
 // Inspection reports whether the event is a pull that moved no layer.
 func (e *Event) Inspection() bool { return e.Moved == MovedConfig || e.Moved == MovedManifest }
 
@@ -123,6 +130,9 @@ type Artifact struct {
 	// sized
 	Inexact bool `json:"inexact,omitempty"`
 }
+
+// IsIndex reports whether an artifact is an index, also one that calls itself an accessory.
+func (a *Artifact) IsIndex() bool { return a.Kind == Index || len(a.Children) > 0 }
 
 // Child is a manifest that an index lists.
 type Child struct {

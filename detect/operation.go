@@ -77,6 +77,19 @@ func (op *Operation) WholeBlob() bool {
 	return op.Whole || !op.Range && op.Status != http.StatusPartialContent
 }
 
+// DigestRead returns the digest of the manifest that an answer shows, or "".
+func (op *Operation) DigestRead() string {
+	switch {
+	case op.ContentDigest != "":
+		return op.ContentDigest
+	case op.Got.Digest != "":
+		return op.Got.Digest
+	case IsDigest(op.Reference):
+		return op.Reference
+	}
+	return ""
+}
+
 // Writes reports whether the action needs an intent before it is forwarded.
 func (a Action) Writes() bool {
 	switch a {

@@ -25,7 +25,9 @@ var arrows = map[string][]string{
 	"detect/replication":     {"detect"},
 	"detect/scan":            {"detect"},
 	"detect/scan/adapter":    {"detect/scan"}, // its HTTP client: imports the contract that it keeps
-	"detect/track":           {"detect"},
+	"detect/track":           {"detect", "detect/track/pulls", "detect/track/tagindex"},
+	"detect/track/pulls":     {"detect", "detect/track/tagindex"},
+	"detect/track/tagindex":  {"detect"},
 	"proxy":                  {"detect", "detect/track", "proxy/carry", "proxy/listen", "proxy/upstream"},
 	"proxy/buffers":          {},
 	"proxy/carry":            {"proxy/buffers", "proxy/listen"},

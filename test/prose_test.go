@@ -86,6 +86,7 @@ func TestLongCommentsAreFound(t *testing.T) {
 // not here means one thing in the whole tree.
 var shared = map[string]string{
 	"Asker":       "the look-ups that the tracker needs, and those that the proxy needs; upstream.Client has both",
+	"Bounds":      "the limits of memory of the tag index, of sessions, and of the whole tracker",
 	"Body":        "detect.Body is the body of a client's request, format.Body that of a webhook's POST",
 	"Chart":       "detect.Chart is what an archive contains, upstream.Chart what ChartMuseum answers about a version",
 	"Client":      "detect.Client is who sent a request; the others send requests: to a receiver, an adapter, an upstream",
@@ -102,6 +103,7 @@ var shared = map[string]string{
 	"Match":       "config.Match is the file's, notify.Match what it configures",
 	"Metrics":     "those of the proxy and those of notify",
 	"Observer":    "proxy.Observer turns operations into events, carry.Observer sees the steps of one exchange",
+	"Observation": "track.Observation is tagindex.Observation, so that who uses a Tracker imports one package",
 	"Options":     "the options of a package's main type, as usual in Go",
 	"Outcome":     "webhook.Outcome is one attempt's, store.Outcome what is stored of it",
 	"Project":     "config.Project is the file's, api.Project what the API shows of it",
@@ -115,6 +117,7 @@ var shared = map[string]string{
 	"Signature":   "config.Signature is the file's, webhook.Signature what it configures",
 	"Stats":       "the state of the tracker, and that of scans, for metrics",
 	"Store":       "config.Store is the file's; the engines implement notify.Store",
+	"Transfer":    "track.Transfer is pulls.Transfer, so that who uses a Tracker imports one package",
 	"Tracker":     "proxy.Tracker is the interface that track.Tracker implements",
 	"Upstream":    "config.Upstream is the file's, proxy.Upstream what it configures",
 	"Webhook":     "config.Webhook is the file's, notify.Webhook what it configures",
@@ -126,7 +129,6 @@ var shared = map[string]string{
 	"key":         "private: a key of the file, a key of a filter",
 	"kind":        "private: of a value in the file, all rows of a kind in a cache",
 	"list":        "private: of sessions, of names in pages",
-	"manifestRow": "private: each package's own row about a manifest",
 	"message":     "private: an event in words, a notice between replicas",
 	"meter":       "private: bounds what is unpacked, has the metrics of an operation",
 	"page":        "private: of an API's answer, of a list of names",

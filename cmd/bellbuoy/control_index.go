@@ -82,7 +82,7 @@ type indexWalk struct {
 	flush    func() error
 	before   indexLine // sum of the upstreams that are done
 	told     time.Time
-	waiting  []track.Learned
+	waiting  []track.Observation
 	recount  recount
 }
 
@@ -146,9 +146,8 @@ func (x *indexWalk) markComplete(ctx context.Context, repository string) error {
 
 // Tag implements upstream.Sink. A manifest that an index lists has no tag.
 func (x *indexWalk) Tag(ctx context.Context, f upstream.Found) error {
-	l := track.Learned{Upstream: x.upstream, Repository: f.Repository, Tag: f.Tag, Digest: f.Digest, MediaType: f.MediaType, At: time.Now().Add(-askedBefore)}
+	l := track.Observation{Upstream: x.upstream, Repository: f.Repository, Tag: f.Tag, Digest: f.Digest, MediaType: f.MediaType, At: time.Now().Add(-askedBefore)}
 	if f.Body != nil {
-		l.Size = int64(len(f.Body))
 		if m, err := detect.ReadManifest(f.Body, f.MediaType); err == nil {
 			if f.Size > 0 {
 				m.Size = f.Size // including its children's

@@ -26,8 +26,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
@@ -121,18 +119,10 @@ func (q *Quotas) follow(b *books, e *detect.Event) error {
 // event returns an event about a project's quota that follows from another event.
 func event(of *detect.Event, t detect.Type, q *detect.Quota) detect.Event {
 	return detect.Event{
-		ID: newID(), Type: t, At: of.At, Upstream: of.Upstream, External: of.External,
+		ID: detect.NewID(), Type: t, At: of.At, Upstream: of.Upstream, External: of.External,
 		Repository: of.Repository, FirstSeen: of.FirstSeen, Visibility: of.Visibility, Hint: of.Hint,
 		Tags: of.Tags, Digest: of.Digest, Quota: q, Client: of.Client, RequestID: of.RequestID,
 	}
-}
-
-func newID() string {
-	id, err := uuid.NewV7()
-	if err != nil { // the system has no source of randomness
-		return uuid.NewString()
-	}
-	return id.String()
 }
 
 // Usage is the usage of a project at an upstream.

@@ -72,7 +72,7 @@ func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
 // event returns the QUOTA_EXCEED of a refused push. Only a refused manifest has a tag or a digest.
 func (r *Refusals) event(op *detect.Operation, details string) detect.Event {
 	e := detect.Event{
-		ID: newID(), Type: detect.QuotaExceed, At: op.At, Upstream: op.Upstream, External: op.External,
+		ID: detect.NewID(), Type: detect.QuotaExceed, At: op.At, Upstream: op.Upstream, External: op.External,
 		Repository: op.Repository, Hint: op.Hint, Visibility: (*r.visibility.Load())(op.Repository),
 		Client: op.Client, RequestID: op.ID, Quota: &detect.Quota{Project: detect.Project(op.Repository), Details: details},
 	}

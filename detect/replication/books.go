@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
@@ -63,11 +61,7 @@ func (b *books) run(k runKey, rule *Rule, at time.Time) (*runRow, error) {
 	}
 	number++
 	b.put(row(numberKey, number))
-	id, err := uuid.NewV7()
-	if err != nil { // no randomness: the system cannot run anything safely
-		id = uuid.New()
-	}
-	return &runRow{Event: id.String(), Number: number, Started: at, Quiet: rule.Quiet}, nil
+	return &runRow{Event: detect.NewID(), Number: number, Started: at, Quiet: rule.Quiet}, nil
 }
 
 // keep writes a run that something has come to.

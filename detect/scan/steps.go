@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
@@ -257,7 +255,7 @@ func (w *worker) lateness(last error) string {
 // finish ends the job with its event. A failure of the store is tried again while the lease lasts.
 func (w *worker) finish(ctx context.Context, report *Report, reason string) error {
 	ended := time.Now()
-	event := uuid.Must(uuid.NewV7()).String()
+	event := detect.NewID()
 	for {
 		err := w.end(ctx, func(v detect.View) (detect.Changes, error) {
 			there, err := read[jobRow](v, w.job.key())

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // chartTransaction is the part of a transaction that concerns charts.
@@ -35,7 +36,7 @@ func (tx chartTransaction) uploadedChart(u upload) error {
 		return nil
 	}
 	e.Tags = []string{c.Version}
-	known, ok, err := read[chartRow](tx, tx.w.chartKey(chartFile(&c)))
+	known, ok, err := tagindex.Read[tagindex.ChartRow](tx, tx.w.ChartKey(tagindex.ChartFile(&c)))
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (tx chartTransaction) uploadedChart(u upload) error {
 	if ok && !e.Unchanged {
 		e.Previous = known.Chart.Digest
 	}
-	tx.put(newRow(tx.w.chartKey(chartFile(&c)), chartRow{Chart: c}, tx.now))
+	tx.Store(tagindex.NewRow(tx.w.ChartKey(tagindex.ChartFile(&c)), tagindex.ChartRow{Chart: c}, tx.Now))
 	tx.emit(e)
 	return nil
 }
@@ -55,13 +56,13 @@ func (tx chartTransaction) removed() error {
 		return err
 	}
 	c := *tx.w.Chart
-	known, ok, err := read[chartRow](tx, tx.w.chartKey(chartFile(&c)))
+	known, ok, err := tagindex.Read[tagindex.ChartRow](tx, tx.w.ChartKey(tagindex.ChartFile(&c)))
 	if err != nil {
 		return err
 	}
 	if ok {
 		c = known.Chart
-		tx.drop(tx.w.chartKey(chartFile(&c)))
+		tx.Drop(tx.w.ChartKey(tagindex.ChartFile(&c)))
 	}
 	if b := tx.w.Before; b.Digest != "" && b.Digest != c.Digest {
 		c.Digest, c.Size = b.Digest, b.Size
@@ -81,8 +82,8 @@ func (tx chartTransaction) takes() error {
 		}
 	}
 	if len(tx.w.Claims) > 0 {
-		w := tx.w.asking(tx.now)
-		tx.put(newRow(w.key(rowIntent, w.Reference, w.ID), w, time.Time{}))
+		w := tx.w.asking(tx.Now)
+		tx.Store(tagindex.NewRow(w.Key(rowIntent, w.Reference, w.ID), w, time.Time{}))
 	}
 	return nil
 }

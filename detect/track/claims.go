@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // The archive says which chart an upload holds. If the archive could not be read, or stands in a
@@ -39,7 +40,7 @@ func (w *write) readUpload(up detect.Upload) {
 	w.Claims = append(w.Claims, up.Others...)
 	first := w.Chart
 	if len(w.Claims) > 0 {
-		w.Asks = newID()
+		w.Asks = detect.NewID()
 		if !first.Named() {
 			first = &w.Claims[0]
 		}
@@ -64,7 +65,7 @@ func (t *recovery) askClaims(ctx context.Context, w *write) (verdict, settlement
 	for i, c := range held {
 		id := w.Event
 		if i > 0 {
-			id = newID()
+			id = detect.NewID()
 		}
 		out.charts = append(out.charts, upload{c, id})
 	}
@@ -89,7 +90,7 @@ func (t *recovery) askClaims(ctx context.Context, w *write) (verdict, settlement
 func (t *recovery) unknown(ctx context.Context, w *write, charts []detect.Chart) (unknown []detect.Chart, err error) {
 	err = t.ledger.View(ctx, func(v detect.View) error {
 		for _, c := range charts {
-			row, ok, err := read[chartRow](v, w.chartKey(chartFile(&c)))
+			row, ok, err := tagindex.Read[tagindex.ChartRow](v, w.ChartKey(tagindex.ChartFile(&c)))
 			if err != nil {
 				return err
 			}

@@ -14,7 +14,7 @@ import (
 func TestManyAtOnce(t *testing.T) {
 	w := &world{t: t, db: newRows(), upstream: &fakeUpstream{}, cfg: Config{
 		Accessories: true, UntaggedPush: 50 * time.Millisecond, Pull: 50 * time.Millisecond, Repeat: 10 * time.Millisecond,
-		Bounds: Bounds{Sessions: 2 * shards, Session: 4, Index: 50, ContentBytes: 16 << 10, Learned: 16},
+		Bounds: Bounds{Sessions: 32, Session: 4, Index: 50, ContentBytes: 16 << 10, Learned: 16},
 	}}
 	w.begin()
 	const clients, rounds = 8, 40

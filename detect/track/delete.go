@@ -1,9 +1,8 @@
 package track
 
 import (
-	"slices"
-
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // deleted decides a manifest DELETE that the upstream has done.
@@ -28,7 +27,7 @@ func (tx *transaction) deletedTag() error {
 	if err != nil {
 		return err
 	}
-	if _, suffix, fallback := detect.FallbackTag(tag); fallback && suffix == "" && (!ok || isIndexKind(&known.Artifact)) {
+	if _, suffix, fallback := detect.FallbackTag(tag); fallback && suffix == "" && (!ok || known.Artifact.IsIndex()) {
 		return nil // bookkeeping
 	}
 	e, err := tx.event(detect.DeleteTag)
@@ -51,11 +50,11 @@ func (tx *transaction) deletedTag() error {
 }
 
 // stood returns what bellbuoy knows of a manifest that a delete concerns.
-func (tx *transaction) stood(digest string) (manifestRow, bool, error) {
+func (tx *transaction) stood(digest string) (tagindex.ManifestRow, bool, error) {
 	if digest == "" {
-		return manifestRow{}, false, nil
+		return tagindex.ManifestRow{}, false, nil
 	}
-	known, ok, err := read[manifestRow](tx, tx.w.manifestKey(digest))
+	known, ok, err := tagindex.Read[tagindex.ManifestRow](tx, tx.w.ManifestKey(digest))
 	if err != nil || ok && known.Artifact.Kind != "" {
 		return known, ok, err
 	}
@@ -68,7 +67,7 @@ func (tx *transaction) stood(digest string) (manifestRow, bool, error) {
 }
 
 // goneArtifact returns the description of what was deleted.
-func (tx *transaction) goneArtifact(known manifestRow, ok bool) *detect.Artifact {
+func (tx *transaction) goneArtifact(known tagindex.ManifestRow, ok bool) *detect.Artifact {
 	b := &tx.w.Before
 	switch {
 	case ok && known.Artifact.Kind != "":
@@ -92,7 +91,7 @@ func (tx *transaction) deletedDigest() error {
 	if err != nil {
 		return err
 	}
-	tags, err := tx.forget(digest)
+	tags, err := tx.Forget(tx.w.Place, digest, tx.w.At)
 	if err != nil {
 		return err
 	}
@@ -102,7 +101,7 @@ func (tx *transaction) deletedDigest() error {
 	if err := tx.outdate(tags); err != nil {
 		return err
 	}
-	if ok && known.Book || ok && isIndexKind(&known.Artifact) && onlyFallback(tags) {
+	if ok && known.Book || ok && known.Artifact.IsIndex() && onlyFallback(tags) {
 		return nil // bookkeeping
 	}
 	if err := tx.releaseHeld(tx.w.heldKey(digest)); err != nil {
@@ -115,7 +114,7 @@ func (tx *transaction) deletedDigest() error {
 	e.Digest, e.Tags, e.TagsComplete = digest, tags, tx.w.Before.TagsComplete
 	e.Artifact = tx.goneArtifact(known, ok)
 	if e.Artifact != nil {
-		if len(e.Artifact.Children) > 0 && known.Own > 0 {
+		if len(e.Artifact.Children) > 0 && known.Artifact.Own > 0 {
 			size, whole, err := tx.indexSize(&known)
 			if err != nil {
 				return err
@@ -139,27 +138,6 @@ func onlyFallback(tags []string) bool {
 	return len(tags) > 0
 }
 
-// forget removes the rows of a manifest, and returns the tags that stood on it.
-func (tx *transaction) forget(digest string) (tags []string, err error) {
-	rows, err := tx.Scan(rowTagged, tx.w.taggedPrefix(digest).ID, maxTags)
-	if err != nil {
-		return nil, err
-	}
-	for _, row := range rows {
-		tag := tagOf(row.Key)
-		tags = append(tags, tag)
-		tx.drop(row.Key)
-		tx.put(newRow(tx.w.tagKey(tag), tagRow{At: tx.now, Wrote: tx.w.At}, tx.now))
-	}
-	tx.drop(tx.w.manifestKey(digest))
-	tx.gone(digest)
-	slices.Sort(tags)
-	return tags, nil
-}
-
-// maxTags bounds the tags in the event of a delete.
-const maxTags = 10_000
-
 // deletedDummy handles how regctl deletes a tag: the upstream has refused the DELETE of the tag, so
 // regctl puts a dummy there and deletes that by digest. It reports whether this delete was such a
 // one.
@@ -172,8 +150,8 @@ func (tx *transaction) deletedDummy(digest string) (bool, error) {
 		if h.Client != tx.w.Client.ID() {
 			continue
 		}
-		tx.drop(keys[i])
-		if _, err := tx.forget(digest); err != nil {
+		tx.Drop(keys[i])
+		if _, err := tx.Forget(tx.w.Place, digest, tx.w.At); err != nil {
 			return false, err
 		}
 		e, err := tx.event(detect.DeleteTag)

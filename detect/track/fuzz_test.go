@@ -26,7 +26,7 @@ func fuzzTracker(t *testing.T, script []byte) {
 	s := newSim(t)
 	s.stop()
 	s.ledger.close()
-	s.cfg.Bounds = Bounds{Sessions: shards, Session: 4, Index: 20, ContentBytes: 8 << 10, Learned: 8}
+	s.cfg.Bounds = Bounds{Sessions: 16, Session: 4, Index: 20, ContentBytes: 8 << 10, Learned: 8}
 	s.begin()
 	f := &fuzzing{sim: s, stood: map[string]bool{}}
 	one, two := s.image("one", "l1", "base"), s.image("two", "l2", "base")
@@ -51,7 +51,7 @@ func fuzzTracker(t *testing.T, script []byte) {
 	if f.told < f.done {
 		t.Errorf("%d writes told of %d", f.told, f.done)
 	}
-	if st := s.Stats(); st.Sessions > 2*shards || st.Index > 20 || st.ContentBytes > 8<<10 {
+	if st := s.Stats(); st.Sessions > 2*16 || st.Index > 20 || st.ContentBytes > 8<<10 {
 		t.Errorf("over the bounds: %+v", st)
 	}
 }

@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/pulls"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // An intent stands for a write whose outcome is not known yet. It is a row from before the last
@@ -39,73 +38,15 @@ type Intent struct {
 	ID       string // UUIDv7
 	w        write
 	key      detect.Key
-	durable  bool     // its row was committed
-	transfer Transfer // the write makes its client busy
-}
-
-// What a write does.
-const (
-	doPut    = "put"
-	doDelete = "delete"
-	doUpload = "upload"
-	doRemove = "remove"
-)
-
-// write is the content of the row of an intent, as JSON.
-type write struct {
-	ID        string    `json:"id"`
-	Event     string    `json:"event"` // the ID that its event will have
-	At        time.Time `json:"at"`
-	Do        string    `json:"do"`
-	place               // flattened
-	Reference string    `json:"ref"` // tag or digest; a chart's name/version
-	Tags      []string  `json:"tags,omitempty"`
-	Digest    string    `json:"digest,omitempty"` // of the bytes put, or the one deleted
-	MediaType string    `json:"media_type,omitempty"`
-
-	// What the bytes of a put say. They are read when the upstream has accepted them, and are
-	// not part of the row: until then anybody may have sent them.
-	Manifest *manifestRow      `json:"-"`
-	Others   []string          `json:"-"` // digests of further children
-	Notes    map[string]string `json:"-"`
-	Opaque   bool              `json:"-"` // the bytes were read, and are no manifest
-
-	Chart *detect.Chart `json:"chart,omitempty"`
-	// upload: archives of which only the upstream can say whether it holds them
-	Claims []detect.Chart `json:"claims,omitempty"`
-	// the ID of the intent that asks about the claims
-	Asks string `json:"asks,omitempty"`
-	// in the intent that asks about claims: when the upstream accepted the upload
-	Took time.Time `json:"took,omitzero"`
-	// in the intent that asks about claims: whether a chart of the upload has had its event
-	Named bool `json:"named,omitempty"`
-
-	Client     detect.Client   `json:"client"`
-	External   detect.External `json:"external"`
-	RequestID  string          `json:"request_id,omitempty"`
-	Visibility string          `json:"visibility,omitempty"`
-	Before     before          `json:"before"`
-}
-
-// before is what stood at the reference when the intent was made, as far as it is known.
-type before struct {
-	Known        bool         `json:"known,omitempty"`
-	Absent       bool         `json:"absent,omitempty"`
-	Digest       string       `json:"digest,omitempty"`
-	MediaType    string       `json:"media_type,omitempty"`
-	Size         int64        `json:"size,omitempty"`
-	Manifest     *manifestRow `json:"manifest,omitempty"`
-	Tags         []string     `json:"tags,omitempty"`
-	TagsComplete bool         `json:"tags_complete,omitempty"`
-	// put to a tag: the digest itself was there already
-	Present bool `json:"present,omitempty"`
+	durable  bool           // its row was committed
+	transfer pulls.Transfer // the write makes its client busy
 }
 
 // writes make intents and settle them.
 type writes struct {
 	*services
-	tags         *tagIndex
-	reads        *reads
+	tags         *tagindex.Index
+	pulls        *pulls.Pulls
 	inFlight     inFlight    // intents that the proxy holds
 	open         openIntents // intents whose outcome is unknown
 	acknowledged acknowledged
@@ -127,25 +68,25 @@ func (t *writes) Intend(ctx context.Context, op *detect.Operation) (*Intent, err
 	in.ID = in.w.ID
 	in.key = in.w.intentKey()
 	t.inFlight.add(in)
-	t.reads.busyWith(in, op)
-	var final commitResult[write]
+	in.transfer = t.pulls.Busy(op)
+	var final tagindex.CommitResult[write]
 	// an observation of just now (the HEAD of a tag) is what stood before
-	seen := t.tags.learned.takeScope(in.w.scope())
+	seen := t.tags.TakeObserved(in.w.Scope())
 	made, now := in.w, time.Now()
-	err := t.ledger.Commit(ctx, made.scope(), func(v detect.View) (detect.Changes, error) {
-		tx := transaction{view: v, now: now}
-		if err := learnAll(&tx, seen); err != nil {
+	err := t.ledger.Commit(ctx, made.Scope(), func(v detect.View) (detect.Changes, error) {
+		tx := tagindex.NewTransaction(v, now)
+		if err := tx.Learn(seen); err != nil {
 			return detect.Changes{}, err
 		}
 		w := made
 		if err := w.lookBefore(&tx); err != nil {
 			return detect.Changes{}, err
 		}
-		final.set(w)
-		tx.put(w.row(in.key))
+		final.Set(w)
+		tx.Store(w.row(in.key))
 		return tx.Changes, nil
 	})
-	if w, ok := final.get(); ok {
+	if w, ok := final.Get(); ok {
 		in.w = w
 	}
 	if err != nil {
@@ -153,155 +94,6 @@ func (t *writes) Intend(ctx context.Context, op *detect.Operation) (*Intent, err
 	}
 	in.durable = true
 	return in, nil
-}
-
-func (t *writes) newWrite(op *detect.Operation) write {
-	w := write{
-		ID: newID(), Event: newID(), At: op.At,
-		place:     placeOf(op),
-		Reference: op.Reference, MediaType: op.Sent.MediaType,
-		Client: op.Client, External: op.External, RequestID: op.ID,
-		Visibility: t.visibility(op.Repository),
-	}
-	if w.At.IsZero() {
-		w.At = time.Now()
-	}
-	switch op.Action {
-	case detect.ManifestPut:
-		w.Do, w.Tags, w.Digest = doPut, op.Tags, op.Sent.Digest
-		if !detect.IsDigest(op.Reference) {
-			w.Tags = []string{op.Reference}
-		} else if w.Digest == "" || digestAlgorithm(w.Digest) != digestAlgorithm(op.Reference) {
-			w.Digest = op.Reference
-		}
-	case detect.ManifestDelete:
-		w.Do = doDelete
-		if detect.IsDigest(op.Reference) {
-			w.Digest = op.Reference
-		}
-	case detect.ChartPost:
-		w.Do = doUpload
-		w.readUpload(op.Upload)
-	case detect.ChartDelete:
-		w.Do, w.Chart = doRemove, &detect.Chart{Name: op.Chart, Version: op.Version}
-		w.Reference = op.Chart + "/" + op.Version
-	}
-	w.Before = foundBefore(op.Before)
-	return w
-}
-
-// readManifest reads the bytes of a put. The caller knows that the upstream has accepted them.
-func (w *write) readManifest(b []byte, mediaType string) {
-	m, err := detect.ReadManifest(b, mediaType)
-	if err != nil {
-		w.Opaque = true // its event has the upstream's digest and no more
-		return
-	}
-	w.Manifest, w.Others, w.Notes, w.MediaType = rowOf(m, int64(len(b))), m.Others, m.Annotations, m.MediaType
-	w.Manifest.Artifact.Annotations = nil
-}
-
-// row returns the row of an intent, which is at most MaxIntent bytes long. What is left out of a
-// longer one is lost only if this process ends before the write is settled.
-func (w write) row(k detect.Key) detect.Row {
-	row := newRow(k, w, time.Time{})
-	if len(row.Value) <= detect.MaxIntent {
-		return row
-	}
-	if m := w.Before.Manifest; m != nil {
-		a := m.Artifact
-		a.Children, a.Platforms = nil, nil
-		w.Before.Manifest = &manifestRow{Artifact: a, Own: m.Own, Book: m.Book}
-		row = newRow(k, w, time.Time{})
-	}
-	if len(row.Value) > detect.MaxIntent { // the tag index has them too, unless it forgot some
-		w.Before.Tags, w.Before.TagsComplete = nil, false
-		row = newRow(k, w, time.Time{})
-	}
-	return row
-}
-
-func foundBefore(f *detect.Found) before {
-	if f == nil {
-		return before{}
-	}
-	b := before{
-		Known: f.Absent || f.Digest != "", Absent: f.Absent, Digest: f.Digest, MediaType: f.MediaType, Size: f.Size,
-		Tags: f.Tags, TagsComplete: f.TagsComplete,
-	}
-	if m, err := detect.ReadManifest(f.Manifest, f.MediaType); err == nil {
-		m.Annotations = nil
-		b.Manifest = rowOf(m, int64(len(f.Manifest)))
-	}
-	return b
-}
-
-// lookBefore completes what stood before from the tag index, where no look-up has shown it.
-func (w *write) lookBefore(v detect.View) error {
-	switch w.Do {
-	case doPut:
-		return w.lookBeforePut(v)
-	case doDelete:
-		return w.lookBeforeDelete(v)
-	}
-	if w.Before.Known || w.Chart.Name == "" {
-		return nil
-	}
-	row, ok, err := read[chartRow](v, w.chartKey(chartFile(w.Chart)))
-	if ok {
-		w.Before.Known, w.Before.Digest, w.Before.Size = true, row.Chart.Digest, row.Chart.Size
-	}
-	return err
-}
-
-func (w *write) lookBeforePut(v detect.View) error {
-	_, present, err := v.Get(w.manifestKey(w.Digest))
-	if err != nil {
-		return err
-	}
-	w.Before.Present = present
-	if w.Before.Known || len(w.Tags) == 0 {
-		if len(w.Tags) == 0 && present {
-			w.Before.Known, w.Before.Digest = true, w.Digest
-		}
-		return nil
-	}
-	row, ok, err := read[tagRow](v, w.tagKey(w.Tags[0]))
-	if ok {
-		w.Before.Known, w.Before.Digest, w.Before.Absent = true, row.Digest, row.Digest == ""
-	}
-	return err
-}
-
-func (w *write) lookBeforeDelete(v detect.View) error {
-	if w.Before.Known {
-		return nil
-	}
-	if w.Digest != "" {
-		_, ok, err := v.Get(w.manifestKey(w.Digest))
-		if ok {
-			w.Before.Known, w.Before.Digest = true, w.Digest
-		}
-		return err
-	}
-	row, ok, err := read[tagRow](v, w.tagKey(w.Reference))
-	if ok {
-		w.Before.Known, w.Before.Digest, w.Before.Absent = true, row.Digest, row.Digest == ""
-	}
-	return err
-}
-
-// same reports whether two writes may be tries of the same thing.
-func (w *write) same(o *write) bool {
-	return w.Do == o.Do && w.Reference == o.Reference && w.Digest == o.Digest && w.Client.ID() == o.Client.ID() && slices.Equal(w.Tags, o.Tags)
-}
-
-func (w *write) intentKey() detect.Key {
-	return w.key(rowIntent, w.Reference, w.Client.ID(), w.ID)
-}
-
-func (w *write) doneKey() detect.Key {
-	return w.key(rowSettled, w.Reference, w.Digest, w.Do, w.Client.ID())
 }
 
 // Settle ends an intent by a clear answer (2xx to 4xx). One commit adds the event and its
@@ -314,14 +106,14 @@ func (t *writes) Settle(ctx context.Context, in *Intent, op *detect.Operation) e
 		// 409 and 412 may prove that an earlier try was done
 		t.understand(ctx, &in.w, op.Sent, out.digest)
 	}
-	t.reads.doneWith(in, out)
+	t.pulls.Done(&in.transfer, t.wrote(&in.w, out))
 	return t.settle(ctx, in, out)
 }
 
 // LeaveOpen ends an intent whose outcome is unknown (5xx, a reset, a timeout). The upstream is
 // asked at once, and again until it shows the outcome.
 func (t *writes) LeaveOpen(in *Intent) {
-	t.reads.doneWith(in, settlement{})
+	t.pulls.Done(&in.transfer, nil)
 	t.inFlight.remove(in)
 	if !t.open.add(in, time.Now()) && !in.durable {
 		t.noteGivenUp(in.key)
@@ -331,12 +123,12 @@ func (t *writes) LeaveOpen(in *Intent) {
 // Drop ends an intent that never reached the upstream. Where the store fails the row stays, and
 // asking the upstream settles it.
 func (t *writes) Drop(ctx context.Context, in *Intent) error {
-	t.reads.doneWith(in, settlement{})
+	t.pulls.Done(&in.transfer, nil)
 	defer t.inFlight.remove(in)
 	if !in.durable {
 		return nil
 	}
-	err := t.ledger.CommitLater(ctx, in.w.scope(), true, func(detect.View) (detect.Changes, error) {
+	err := t.ledger.CommitLater(ctx, in.w.Scope(), true, func(detect.View) (detect.Changes, error) {
 		return detect.Changes{Delete: []detect.Key{in.key}}, nil
 	})
 	if err != nil {
@@ -362,19 +154,25 @@ func intentOf(row detect.Row) (*Intent, error) {
 	return in, nil
 }
 
-func newID() string {
-	id, err := uuid.NewV7()
-	if err != nil { // no randomness: the system cannot run anything safely
-		return uuid.NewString()
+// wrote returns what reads need to know of a write, and caches the manifest that was put. It is nil
+// if the write was not done.
+func (t *writes) wrote(w *write, out settlement) *pulls.Write {
+	if !out.done {
+		return nil
 	}
-	return id.String()
+	if w.Do == doPut {
+		if w.Manifest != nil && w.Digest != "" {
+			m := w.Manifest.Manifest()
+			m.Annotations, m.Others = w.Notes, w.Others
+			t.tags.KeepPut(w.Digest, m)
+		}
+		return &pulls.Write{Put: true, Digest: out.digest, Tagged: len(out.tags) > 0}
+	}
+	if w.Digest == "" {
+		return &pulls.Write{Digest: w.Before.Digest, Tag: w.Reference}
+	}
+	return &pulls.Write{Digest: w.Digest}
 }
-
-func placeOf(op *detect.Operation) place {
-	return place{op.Upstream, op.Hint, op.Repository}
-}
-
-func chartFile(c *detect.Chart) string { return c.Name + "-" + c.Version + ".tgz" }
 
 // askSoon opens the intents that ask about claims, so that the upstream is asked at once. If this
 // process ends before, the next one finds their rows.
@@ -392,7 +190,7 @@ func (t *writes) askSoon(c detect.Changes) {
 func (t *writes) noteGivenUp(k detect.Key) {
 	t.givenUp.Add(1)
 	if tell := t.config().GivenUp; tell != nil {
-		parts := strings.SplitN(k.ID, separator, 5)
+		parts := strings.SplitN(k.ID, tagindex.Separator, 5)
 		tell(parts[0], parts[min(2, len(parts)-1)], parts[min(3, len(parts)-1)])
 	}
 }

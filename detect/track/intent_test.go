@@ -491,7 +491,7 @@ func TestIntentWithoutStore(t *testing.T) {
 			if d, _, _ := other.Standing("up", "", "app", "v1"); s.names[d] != "two" {
 				s.t.Errorf("the tag is said to stand on %q", s.names[d])
 			}
-			rows := s.db.scan(rowTag)
+			rows := s.db.scan("tag")
 			if len(rows) != 1 || !strings.Contains(string(rows[0].Value), digestOfBytes(two)) {
 				s.t.Errorf("the row says %s", rows[0].Value)
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 const (
@@ -82,18 +83,18 @@ func madeAt(id string, otherwise time.Time) time.Time {
 
 // upstream returns the first part of the ID of the row.
 func (a *openIntent) upstream() string {
-	name, _, _ := strings.Cut(a.key.ID, separator)
+	name, _, _ := strings.Cut(a.key.ID, tagindex.Separator)
 	return name
 }
 
 // spot returns the part of a key that names the place and the reference of an intent.
 func spot(k detect.Key) string {
-	id := k.ID[:max(strings.LastIndex(k.ID, separator), 0)]
-	return id[:strings.LastIndex(id, separator)+1]
+	id := k.ID[:max(strings.LastIndex(k.ID, tagindex.Separator), 0)]
+	return id[:strings.LastIndex(id, tagindex.Separator)+1]
 }
 
 // intentIDOf returns the last part of the ID of a row.
-func intentIDOf(k detect.Key) string { return k.ID[strings.LastIndex(k.ID, separator)+1:] }
+func intentIDOf(k detect.Key) string { return k.ID[strings.LastIndex(k.ID, tagindex.Separator)+1:] }
 
 func (a *openIntent) hopeless() bool { return a.tries >= hopelessAfter }
 
@@ -273,10 +274,10 @@ func (a *openIntent) expired(now time.Time) bool {
 }
 
 // shownBy returns the open intents that a read of a reference proves done.
-func (o *openIntents) shownBy(p place, reference, digest string, now time.Time) (found []*openIntent) {
+func (o *openIntents) shownBy(p tagindex.Place, reference, digest string, now time.Time) (found []*openIntent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, a := range o.at[p.key(rowIntent, reference, "").ID] {
+	for _, a := range o.at[p.Key(rowIntent, reference, "").ID] {
 		if a.proof == digest && a.since.Before(now) {
 			found = append(found, a)
 		}

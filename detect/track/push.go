@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // dummyHold is how long the push of a tag waits for the delete that shows it to be a dummy of
@@ -90,8 +91,8 @@ const maxSizedChildren = 256
 
 // indexSize returns the size of an index with all its children. Of a child that bellbuoy does not
 // know, the size of its manifest counts. whole is false where there were too many to look for.
-func (tx *transaction) indexSize(m *manifestRow) (size int64, whole bool, err error) {
-	size, whole = m.Own, true
+func (tx *transaction) indexSize(m *tagindex.ManifestRow) (size int64, whole bool, err error) {
+	size, whole = m.Artifact.Own, true
 	looks := maxSizedChildren
 	for _, c := range m.Artifact.Children {
 		n, cached := tx.sizes[c.Digest]
@@ -115,7 +116,7 @@ func (tx *transaction) indexSize(m *manifestRow) (size int64, whole bool, err er
 
 // childSize returns the size of a child as the ledger has it.
 func (tx *transaction) childSize(c detect.Child) (int64, error) {
-	row, ok, err := read[manifestRow](tx, tx.w.manifestKey(c.Digest))
+	row, ok, err := tagindex.Read[tagindex.ManifestRow](tx, tx.w.ManifestKey(c.Digest))
 	if err != nil || !ok || row.Artifact.Size <= 0 {
 		return c.Size, err
 	}
@@ -125,21 +126,17 @@ func (tx *transaction) childSize(c detect.Child) (int64, error) {
 // bookkeeping reports whether this is an index put to a fallback tag, which stands in for the
 // referrers API.
 func (tx *transaction) bookkeeping() bool {
-	if len(tx.result.tags) != 1 || tx.w.Manifest == nil || !isIndexKind(&tx.w.Manifest.Artifact) {
+	if len(tx.result.tags) != 1 || tx.w.Manifest == nil || !tx.w.Manifest.Artifact.IsIndex() {
 		return false
 	}
 	_, suffix, ok := detect.FallbackTag(tx.result.tags[0])
 	return ok && suffix == ""
 }
 
-// isIndexKind reports whether an artifact is an index, including one that calls itself an
-// accessory.
-func isIndexKind(a *detect.Artifact) bool { return a.Kind == detect.Index || len(a.Children) > 0 }
-
 // pushedBook takes in an index put to a fallback tag. It has no event, and releases nothing that
 // waits: who copies an image with attestations puts such tags before the index that lists both.
 func (tx *transaction) pushedBook(e detect.Event) error {
-	known, ok, err := read[manifestRow](tx, tx.w.manifestKey(e.Digest))
+	known, ok, err := tagindex.Read[tagindex.ManifestRow](tx, tx.w.ManifestKey(e.Digest))
 	if err != nil {
 		return err
 	}
@@ -151,7 +148,7 @@ func (tx *transaction) pushedBook(e detect.Event) error {
 // pushedUntagged makes the event of a put by digest wait for an index or a tag, durably. The event
 // of an accessory of something that stands on its own does not wait.
 func (tx *transaction) pushedUntagged(e detect.Event) error {
-	known, ok, err := read[manifestRow](tx, tx.w.manifestKey(e.Digest))
+	known, ok, err := tagindex.Read[tagindex.ManifestRow](tx, tx.w.ManifestKey(e.Digest))
 	if err != nil {
 		return err
 	}
@@ -166,20 +163,20 @@ func (tx *transaction) pushedUntagged(e detect.Event) error {
 	if err != nil {
 		return err
 	}
-	held, again, err := read[heldRow](tx, tx.w.heldKey(e.Digest))
+	held, again, err := tagindex.Read[heldRow](tx, tx.w.heldKey(e.Digest))
 	switch {
 	case err != nil:
 		return err
 	case !waits:
 		if again {
-			tx.drop(tx.w.heldKey(e.Digest))
+			tx.Drop(tx.w.heldKey(e.Digest))
 		}
 		tx.emit(e)
 		return nil
 	case !again:
-		held = heldRow{Event: e, Client: tx.w.Client.ID(), Since: tx.now}
+		held = heldRow{Event: e, Client: tx.w.Client.ID(), Since: tx.Now}
 	}
-	tx.hold(tx.w.heldKey(e.Digest), held, tx.now.Add(tx.cfg.UntaggedPush))
+	tx.hold(tx.w.heldKey(e.Digest), held, tx.Now.Add(tx.cfg.UntaggedPush))
 	return nil
 }
 
@@ -189,11 +186,11 @@ func (tx *transaction) waits(a *detect.Artifact) (bool, error) {
 	if a == nil || a.Subject == "" || a.ArtifactType == detect.BuildKitAttestation {
 		return true, nil
 	}
-	_, waiting, err := read[heldRow](tx, tx.w.heldKey(a.Subject))
+	_, waiting, err := tagindex.Read[heldRow](tx, tx.w.heldKey(a.Subject))
 	if err != nil || waiting {
 		return waiting, err
 	}
-	_, known, err := tx.Get(tx.w.manifestKey(a.Subject))
+	_, known, err := tx.Get(tx.w.ManifestKey(a.Subject))
 	return !known && !tx.subjectSeen, err
 }
 
@@ -223,7 +220,7 @@ func (tx *transaction) pushedTagged(e detect.Event) error {
 func (tx *transaction) moveTags(e *detect.Event) error {
 	e.Unchanged = true
 	for i, tag := range e.Tags {
-		row, ok, err := read[tagRow](tx, tx.w.tagKey(tag))
+		row, ok, err := tagindex.Read[tagindex.TagRow](tx, tx.w.TagKey(tag))
 		if err != nil {
 			return err
 		}
@@ -245,8 +242,8 @@ func (tx *transaction) moveTags(e *detect.Event) error {
 
 // stoodBefore returns the digest on which a tag stood before this push; "" where it is not known.
 // The tag index may already show this push, if somebody has read it meanwhile.
-func (tx *transaction) stoodBefore(i int, row tagRow, ok bool) string {
-	b, later := &tx.w.Before, tx.result.overtaken || row.At.After(tx.now)
+func (tx *transaction) stoodBefore(i int, row tagindex.TagRow, ok bool) string {
+	b, later := &tx.w.Before, tx.result.overtaken || row.At.After(tx.Now)
 	switch {
 	case i == 0 && b.Known && (!ok || later || row.Digest == tx.result.digest):
 		return b.Digest
@@ -261,7 +258,7 @@ func (tx *transaction) stoodBefore(i int, row tagRow, ok bool) string {
 func (tx *transaction) absorb(children []detect.Child, others []string) error {
 	waiting, err := tx.heldAmong(children, others)
 	for _, k := range waiting {
-		tx.drop(k)
+		tx.Drop(k)
 	}
 	return err
 }
@@ -313,27 +310,21 @@ func listedAmong(rows []detect.Row, prefix string, children []detect.Child, othe
 
 // releaseHeld emits the event that waits under a key.
 func (tx *transaction) releaseHeld(k detect.Key) error {
-	held, ok, err := read[heldRow](tx, k)
+	held, ok, err := tagindex.Read[heldRow](tx, k)
 	if err != nil || !ok {
 		return err
 	}
-	tx.drop(k)
+	tx.Drop(k)
 	tx.emit(held.Event)
 	return nil
-}
-
-func (tx *transaction) hold(k detect.Key, held heldRow, due time.Time) {
-	row := newRow(k, held, tx.now)
-	row.Due = due
-	tx.put(row)
 }
 
 // rememberRefusal adds a row for a tag whose DELETE the upstream refused: the next push of this
 // client to it may be a dummy of regctl.
 func (tx *transaction) rememberRefusal() {
-	row := newRow(tx.w.key(rowRefused, tx.w.Reference, tx.w.Client.ID()), refusedRow{Digest: tx.w.Before.Digest, At: tx.now}, tx.now)
-	row.Due = tx.now.Add(dummyWindow)
-	tx.put(row)
+	row := tagindex.NewRow(tx.w.Key(rowRefused, tx.w.Reference, tx.w.Client.ID()), refusedRow{Digest: tx.w.Before.Digest, At: tx.Now}, tx.Now)
+	row.Due = tx.Now.Add(dummyWindow)
+	tx.Store(row)
 }
 
 // maybeDummy makes the push to a tag wait if the same client has just failed to delete the tag. It
@@ -342,23 +333,23 @@ func (tx *transaction) maybeDummy(e detect.Event) (bool, error) {
 	if len(e.Tags) != 1 || detect.IsDigest(tx.w.Reference) {
 		return false, nil
 	}
-	k := tx.w.key(rowRefused, e.Tags[0], tx.w.Client.ID())
-	refused, ok, err := read[refusedRow](tx, k)
-	if err != nil || !ok || tx.now.Sub(refused.At) > dummyWindow {
+	k := tx.w.Key(rowRefused, e.Tags[0], tx.w.Client.ID())
+	refused, ok, err := tagindex.Read[refusedRow](tx, k)
+	if err != nil || !ok || tx.Now.Sub(refused.At) > dummyWindow {
 		return false, err
 	}
-	tx.drop(k)
-	held := heldRow{Event: e, Client: tx.w.Client.ID(), Since: tx.now, Tag: e.Tags[0], Stood: refused.Digest}
+	tx.Drop(k)
+	held := heldRow{Event: e, Client: tx.w.Client.ID(), Since: tx.Now, Tag: e.Tags[0], Stood: refused.Digest}
 	if e.Previous != "" {
 		held.Stood = e.Previous
 	}
-	tx.hold(tx.w.key(rowHeld, e.Digest, held.Tag), held, tx.now.Add(dummyHold))
+	tx.hold(tx.w.Key(rowHeld, e.Digest, held.Tag), held, tx.Now.Add(dummyHold))
 	return true, nil
 }
 
 // dummies returns the pushes of a digest that may be dummies of regctl.
 func (tx *transaction) dummies(digest string) (found []heldRow, keys []detect.Key, err error) {
-	rows, err := tx.Scan(rowHeld, tx.w.key(rowHeld, digest, "").ID, 16)
+	rows, err := tx.Scan(rowHeld, tx.w.Key(rowHeld, digest, "").ID, 16)
 	if err != nil {
 		return nil, nil, err
 	}

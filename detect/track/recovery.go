@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 const (
@@ -28,6 +29,7 @@ const (
 // recovery finds out what became of open intents.
 type recovery struct {
 	*services
+	tags   *tagindex.Index
 	writes *writes
 }
 
@@ -162,7 +164,7 @@ func (t *recovery) intent(ctx context.Context, a *openIntent) (in *Intent, err e
 // giveUp ends an intent about which no upstream has said anything for too long.
 func (t *recovery) giveUp(ctx context.Context, a *openIntent) {
 	if a.in == nil {
-		err := t.ledger.Commit(ctx, scopeOf(a.key), func(detect.View) (detect.Changes, error) { return detect.Changes{Delete: []detect.Key{a.key}}, nil })
+		err := t.ledger.Commit(ctx, tagindex.ScopeOf(a.key), func(detect.View) (detect.Changes, error) { return detect.Changes{Delete: []detect.Key{a.key}}, nil })
 		if err != nil {
 			t.writes.open.again(a, time.Now())
 			return
@@ -246,10 +248,10 @@ func (t *recovery) askUntag(ctx context.Context, w *write) (verdict, settlement)
 	return done, out
 }
 
-// tagRow returns the row of the tag that a write names.
-func (t *recovery) tagRow(ctx context.Context, w *write) (row tagRow, err error) {
+// tagindex.TagRow returns the row of the tag that a write names.
+func (t *recovery) tagRow(ctx context.Context, w *write) (row tagindex.TagRow, err error) {
 	err = t.ledger.View(ctx, func(v detect.View) (err error) {
-		row, _, err = read[tagRow](v, w.tagKey(w.Reference))
+		row, _, err = tagindex.Read[tagindex.TagRow](v, w.TagKey(w.Reference))
 		return err
 	})
 	return row, err
@@ -360,8 +362,8 @@ func (t *recovery) shown(op *detect.Operation) {
 	if t.writes.open.len() == 0 || op.Status != http.StatusOK || op.ContentDigest == "" || op.At.IsZero() || detect.IsDigest(op.Reference) {
 		return
 	}
-	for _, a := range t.writes.open.shownBy(placeOf(op), op.Reference, op.ContentDigest, op.At) {
-		t.later(func(ctx context.Context) {
+	for _, a := range t.writes.open.shownBy(tagindex.PlaceOf(op), op.Reference, op.ContentDigest, op.At) {
+		t.tags.Later(func(ctx context.Context) {
 			if in, err := t.intent(ctx, a); err == nil && in != nil {
 				t.settleAsked(ctx, a, in, settlement{digest: in.w.Digest, done: true, tags: in.w.Tags})
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // retries reports whether this write may be a retry of an earlier one, by what stood at the
@@ -50,9 +51,9 @@ func (w *write) foundDone() bool {
 // replica still waits for the answer, and the answer is that it was done, there is an event after
 // all.
 func (tx *transaction) giveUp() {
-	row := newRow(tx.w.undoneKey(), settledRow{At: tx.now}, tx.now)
-	row.Due = tx.now.Add(joinWindow)
-	tx.put(row)
+	row := tagindex.NewRow(tx.w.undoneKey(), settledRow{At: tx.Now}, tx.Now)
+	row.Due = tx.Now.Add(joinWindow)
+	tx.Store(row)
 }
 
 // givenUp reports whether a write that is answered now had been given up.
@@ -61,13 +62,13 @@ func (tx *transaction) givenUp() bool {
 	if err != nil || !ok || tx.result.inferred {
 		return false
 	}
-	tx.drop(tx.w.undoneKey())
+	tx.Drop(tx.w.undoneKey())
 	return true
 }
 
 const undone = "undone"
 
-func (w *write) undoneKey() detect.Key { return w.key(rowSettled, w.Reference, w.Digest, undone, w.ID) }
+func (w *write) undoneKey() detect.Key { return w.Key(rowSettled, w.Reference, w.Digest, undone, w.ID) }
 
 // maxDone bounds the settled writes of a repository that are looked at. There are some only within
 // 10 minutes after trouble.
@@ -76,7 +77,7 @@ const maxDone = 256
 // outdate removes the rows by which retries join, for everything that this write undoes: the same
 // write after it has an event of its own. tags are those that were deleted with a digest.
 func (tx *transaction) outdate(tags []string) error {
-	rows, err := tx.Scan(rowSettled, tx.w.key(rowSettled, "").ID, maxDone)
+	rows, err := tx.Scan(rowSettled, tx.w.Key(rowSettled, "").ID, maxDone)
 	if err != nil {
 		return err
 	}
@@ -88,12 +89,12 @@ func (tx *transaction) outdate(tags []string) error {
 		if json.Unmarshal(row.Value, &done) != nil || row.Key == own || tx.w.At.Before(done.Wrote) {
 			continue // or this write is older than what it would undo
 		}
-		parts := strings.Split(strings.TrimPrefix(row.ID, tx.w.key(rowSettled, "").ID), separator)
+		parts := strings.Split(strings.TrimPrefix(row.ID, tx.w.Key(rowSettled, "").ID), tagindex.Separator)
 		if len(parts) != 4 || parts[2] == undone || parts[1] == tx.w.Digest && parts[2] == tx.w.Do {
 			continue // the last case is a try of the same by another client
 		}
 		if slices.Contains(touched, parts[0]) {
-			tx.drop(row.Key)
+			tx.Drop(row.Key)
 		}
 	}
 	return nil
@@ -105,7 +106,7 @@ func (tx *transaction) outdate(tags []string) error {
 func (w *write) awaitsAnswer() bool { return w.Do == doPut && !detect.IsDigest(w.Reference) }
 
 func (w *write) answerKey() detect.Key {
-	return w.key(rowAnswer, w.Reference, w.Digest, w.Client.ID())
+	return w.Key(rowAnswer, w.Reference, w.Digest, w.Client.ID())
 }
 
 // awaitAnswer adds the row of a push whose client has not got the answer yet.
@@ -113,9 +114,9 @@ func (tx *transaction) awaitAnswer() {
 	if !tx.w.awaitsAnswer() || tx.result.inferred {
 		return // a settledRow serves inferred events
 	}
-	row := newRow(tx.w.answerKey(), settledRow{Event: tx.w.Event, At: tx.now, Wrote: tx.w.At}, time.Time{})
-	row.Due = tx.now.Add(joinWindow)
-	tx.put(row)
+	row := tagindex.NewRow(tx.w.answerKey(), settledRow{Event: tx.w.Event, At: tx.Now, Wrote: tx.w.At}, time.Time{})
+	row.Due = tx.Now.Add(joinWindow)
+	tx.Store(row)
 }
 
 // unanswered reports whether this push is a retry of one whose client never got the answer, with
@@ -124,10 +125,10 @@ func (tx *transaction) unanswered() (bool, error) {
 	if !tx.w.awaitsAnswer() || tx.acknowledged || tx.result.inferred {
 		return false, nil
 	}
-	first, ok, err := read[settledRow](tx, tx.w.answerKey())
-	if err != nil || !ok || first.At.Add(joinWindow).Before(tx.now) {
+	first, ok, err := tagindex.Read[settledRow](tx, tx.w.answerKey())
+	if err != nil || !ok || first.At.Add(joinWindow).Before(tx.Now) {
 		return false, err
 	}
-	tag, _, err := read[tagRow](tx, tx.w.tagKey(tx.w.Reference))
+	tag, _, err := tagindex.Read[tagindex.TagRow](tx, tx.w.TagKey(tx.w.Reference))
 	return err == nil && tag.Digest == tx.result.digest && tag.Wrote.Equal(first.Wrote), err
 }

@@ -11,7 +11,7 @@ import (
 // goes on in the next process.
 func (t *Tracker) Run(ctx context.Context) error {
 	var all sync.WaitGroup
-	all.Go(func() { t.work(ctx) })
+	all.Go(func() { t.tags.Work(ctx) })
 	all.Go(func() { t.recovery.askOpenIntents(ctx) })
 	all.Go(func() { t.dropAnswers(ctx) })
 	t.timers(ctx)
@@ -36,16 +36,10 @@ func (t *Tracker) timers(ctx context.Context) {
 		case <-timer.C:
 		}
 		cfg, now := t.config(), time.Now()
-		for i := range t.sessions.shards {
-			sh := &t.sessions.shards[i]
-			sh.mu.Lock()
-			told := sh.endQuiet(now, cfg.Pull, late)
-			sh.mu.Unlock()
-			t.emit(told)
-		}
+		t.pulls.EndQuiet(now)
 		if now.Sub(lastFlush) >= flushEvery {
 			lastFlush = now
-			t.flush(ctx)
+			t.tags.Flush(ctx)
 			t.dropAnswerRows(ctx) // what the store refused before
 		}
 		isSlow := now.Sub(lastSlow) >= slow
@@ -67,40 +61,4 @@ const flushEvery = time.Second
 // grain is how often the timers run.
 func grain(cfg Config) time.Duration {
 	return min(max(min(cfg.Pull, cfg.UntaggedPush)/10, 20*time.Millisecond), 500*time.Millisecond)
-}
-
-// work runs the jobs that no request waits for: look-ups in the ledger.
-func (t *services) work(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			t.finishJobs(ctx)
-			return
-		case job := <-t.jobs:
-			job(ctx)
-		}
-	}
-}
-
-// finishJobs runs the jobs that are left, with an ended context: their events are recorded without
-// what a look-up would have added.
-func (t *services) finishJobs(ctx context.Context) {
-	for {
-		select {
-		case job := <-t.jobs:
-			job(ctx)
-		default:
-			return
-		}
-	}
-}
-
-// later hands a job to the worker. It reports whether there was room for it.
-func (t *services) later(job func(context.Context)) bool {
-	select {
-	case t.jobs <- job:
-		return true
-	default:
-		return false
-	}
 }

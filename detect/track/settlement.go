@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // settlement is what became of a write, and what its event needs of that.
@@ -52,8 +52,8 @@ func (w *write) answered(op *detect.Operation) settlement {
 // sentDigest returns the digest of what was sent, in the algorithm of another digest; "" where it
 // cannot be computed.
 func sentDigest(sent detect.Body, like string) string {
-	algorithm := digestAlgorithm(like)
-	if algorithm == digestAlgorithm(sent.Digest) {
+	algorithm := detect.DigestAlgorithm(like)
+	if algorithm == detect.DigestAlgorithm(sent.Digest) {
 		return sent.Digest
 	}
 	a := digest.Algorithm(algorithm)
@@ -61,15 +61,6 @@ func sentDigest(sent detect.Body, like string) string {
 		return ""
 	}
 	return a.FromBytes(sent.Bytes).String()
-}
-
-func digestAlgorithm(d string) string {
-	for i := range len(d) {
-		if d[i] == ':' {
-			return d[:i]
-		}
-	}
-	return ""
 }
 
 // confirmed returns the tags asked for that the answer names.
@@ -87,29 +78,29 @@ func confirmed(asked, named []string) (tags []string) {
 
 // settle commits a settlement: the event or none, and the end of the intent.
 func (t *writes) settle(ctx context.Context, in *Intent, out settlement) error {
-	var final commitResult[detect.Changes]
+	var final tagindex.CommitResult[detect.Changes]
 	now, cfg := time.Now(), t.config()
-	subjectSeen, sizes := t.tags.subjectSeen(&in.w), t.tags.childSizes(&in.w)
-	seen := t.tags.learned.takeScope(in.w.scope())
+	subjectSeen, sizes := t.subjectSeen(&in.w), t.childSizes(&in.w)
+	seen := t.tags.TakeObserved(in.w.Scope())
 	w, key := in.w, in.rowKey()
 	if out.operator != "" {
 		w.Client.Operator, w.Client.Claimed = out.operator, ""
 	}
 	acknowledged := w.awaitsAnswer() && out.done && t.acknowledged.take(w.answerKey())
 	decide := func(v detect.View) (detect.Changes, error) {
-		tx := transaction{view: v, cfg: cfg, now: now, w: w, result: out, subjectSeen: subjectSeen, sizes: sizes, acknowledged: acknowledged}
-		if err := learnAll(&tx, seen); err != nil {
+		tx := transaction{Transaction: tagindex.NewTransaction(v, now), cfg: cfg, w: w, result: out, subjectSeen: subjectSeen, sizes: sizes, acknowledged: acknowledged}
+		if err := tx.Learn(seen); err != nil {
 			return detect.Changes{}, err
 		}
 		if err := tx.settle(key); err != nil {
 			return detect.Changes{}, err
 		}
-		final.set(tx.Changes)
+		final.Set(tx.Changes)
 		return tx.Changes, nil
 	}
-	err := t.ledger.CommitLater(ctx, in.w.scope(), in.durable, decide)
-	if changes, ok := final.get(); ok {
-		t.tags.rows.apply(changes)
+	err := t.ledger.CommitLater(ctx, in.w.Scope(), in.durable, decide)
+	if changes, ok := final.Get(); ok {
+		t.tags.Apply(changes)
 		t.noteUntagged(changes)
 		t.askSoon(changes)
 	}
@@ -119,24 +110,24 @@ func (t *writes) settle(ctx context.Context, in *Intent, out settlement) error {
 	return nil
 }
 
-// commitResult keeps what the last run of the function of a commit has made. A ledger that gave up
-// waiting may still run it.
-type commitResult[T any] struct {
-	mu    sync.Mutex
-	value T
-	ok    bool
+// subjectSeen reports whether the manifest that an accessory belongs to is in the cache.
+func (t *writes) subjectSeen(w *write) bool {
+	return w.Manifest != nil && w.Manifest.Artifact.Subject != "" && t.tags.Cached(w.Place, w.Manifest.Artifact.Subject)
 }
 
-func (r *commitResult[T]) set(v T) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.value, r.ok = v, true
-}
-
-func (r *commitResult[T]) get() (T, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.value, r.ok
+// childSizes returns the sizes of the children of an index, as far as they are in the cache.
+func (t *writes) childSizes(w *write) map[string]int64 {
+	if w.Manifest == nil || len(w.Manifest.Artifact.Children) == 0 {
+		return nil
+	}
+	sizes := map[string]int64{}
+	for i := range w.Manifest.Artifact.Children {
+		digest := w.Manifest.Artifact.Children[i].Digest
+		if size, known := t.tags.CachedSize(w.Place, digest); known {
+			sizes[digest] = size
+		}
+	}
+	return sizes
 }
 
 // settle decides whether a write has an event, and adds it. row is the key of the intent, or nil if
@@ -150,7 +141,7 @@ func (tx *transaction) settle(row *detect.Key) error {
 		if !ok && !tx.givenUp() {
 			return nil // a try that was settled before has taken the row, and made the event
 		}
-		tx.drop(*row)
+		tx.Drop(*row)
 	}
 	if !tx.w.Took.IsZero() {
 		return chartTransaction{tx}.uploaded()
@@ -179,7 +170,7 @@ func (tx *transaction) settle(row *detect.Key) error {
 // siblings returns the other intents of the same client, action, reference and digest: tries of the
 // same thing.
 func (tx *transaction) siblings() (found []write, err error) {
-	rows, err := tx.Scan(rowIntent, tx.w.key(rowIntent, tx.w.Reference, tx.w.Client.ID(), "").ID, 64)
+	rows, err := tx.Scan(rowIntent, tx.w.Key(rowIntent, tx.w.Reference, tx.w.Client.ID(), "").ID, 64)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +188,7 @@ func (tx *transaction) siblings() (found []write, err error) {
 func (tx *transaction) joins(siblings []write) (joined bool, err error) {
 	found := tx.w
 	for _, o := range siblings {
-		tx.drop(o.intentKey())
+		tx.Drop(o.intentKey())
 		since, err := tx.writtenSince(&o)
 		if err != nil {
 			return false, err
@@ -209,14 +200,14 @@ func (tx *transaction) joins(siblings []write) (joined bool, err error) {
 	if joined, err := tx.unanswered(); joined || err != nil {
 		return joined, err
 	}
-	done, ok, err := read[settledRow](tx, tx.w.doneKey())
-	if err != nil || !ok || done.At.Add(joinWindow).Before(tx.now) {
+	done, ok, err := tagindex.Read[settledRow](tx, tx.w.doneKey())
+	if err != nil || !ok || done.At.Add(joinWindow).Before(tx.Now) {
 		return false, err
 	}
 	if tx.result.inferred {
 		return true, nil // an answer may still come, and will join then
 	}
-	tx.drop(tx.w.doneKey())
+	tx.Drop(tx.w.doneKey())
 	return found.foundDone(), nil
 }
 
@@ -227,7 +218,7 @@ func (tx *transaction) writtenSince(o *write) (bool, error) {
 	if detect.IsDigest(o.Reference) || o.Do != doPut && o.Do != doDelete {
 		return false, nil
 	}
-	row, _, err := read[tagRow](tx, o.tagKey(o.Reference))
+	row, _, err := tagindex.Read[tagindex.TagRow](tx, o.TagKey(o.Reference))
 	return row.Wrote.After(o.At), err
 }
 
@@ -248,7 +239,7 @@ func (tx *transaction) refused(siblings []write) error {
 		}
 		o.Manifest, o.Others, o.Notes, o.Opaque = tx.w.Manifest, tx.w.Others, tx.w.Notes, tx.w.Opaque
 		tx.w, tx.result = o, settlement{done: true, inferred: true, digest: o.Digest, tags: o.Tags}
-		tx.drop(o.intentKey())
+		tx.Drop(o.intentKey())
 		if joined, err := tx.joins(siblings); err != nil || joined {
 			return err
 		}
@@ -285,9 +276,9 @@ const joinWindow = 10 * time.Minute
 
 // remember adds the row by which a retry that is answered later joins the event of now.
 func (tx *transaction) remember() {
-	row := newRow(tx.w.doneKey(), settledRow{Event: tx.w.Event, At: tx.now, Wrote: tx.w.At}, tx.now)
-	row.Due = tx.now.Add(joinWindow)
-	tx.put(row)
+	row := tagindex.NewRow(tx.w.doneKey(), settledRow{Event: tx.w.Event, At: tx.Now, Wrote: tx.w.At}, tx.Now)
+	row.Due = tx.Now.Add(joinWindow)
+	tx.Store(row)
 }
 
 // happened adds the event of a write that the upstream has done, and updates the tag index.

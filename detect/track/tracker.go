@@ -3,95 +3,31 @@
 //
 // A Tracker has three parts.
 //
-// Writes. Intend commits an intent before the last byte of a write goes upstream. Settle turns the
-// intent into its event, or into none, before the client gets its answer. LeaveOpen leaves it open:
-// the Tracker then asks the upstream until the upstream shows what became of the write. A push by
-// digest waits, as a row of the ledger, for the index or the tag that it belongs to.
+// Writes are in this package. Intend commits an intent before the last byte of a write goes
+// upstream. Settle turns the intent into its event, or into none, before the client gets its
+// answer. LeaveOpen leaves it open: the Tracker then asks the upstream until the upstream shows
+// what became of the write. A push by digest waits, as a row of the ledger, for the index or the
+// tag that it belongs to.
 //
-// Reads. Start, Answered and End observe a request. They never block and never fail. What waits for
-// a later request (a tag resolved by HEAD, a manifest whose layers have not been read) is kept in
-// bounded memory and lost with the process.
+// Reads are in package pulls: Start, Answered and End observe a request.
 //
-// The tag index. The Tracker learns from what upstreams answer: on which digest a tag stands, and
-// what a digest is. Standing, TagsOf and SizeOf answer from the tag index, so that a delete can say
-// what it deleted.
+// The tag index is in package tagindex: it learns from what upstreams answer on which digest a tag
+// stands, and what a digest is, so that a delete can say what it deleted.
 //
-// Package track imports only detect. It opens no connection and writes no log: it asks upstreams
-// through Asker and stores rows and events through detect.Ledger.
+// No part opens a connection or writes a log: the Tracker asks upstreams through Asker, and stores
+// rows and events through detect.Ledger.
 package track
 
 import (
 	"context"
-	"hash/maphash"
 	"io"
 	"sync/atomic"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/pulls"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
-
-// Config is how a Tracker behaves. A zero duration or bound stands for the default, which
-// withDefaults sets.
-type Config struct {
-	Accessories bool // events of signatures, attestations, SBOMs and referrers
-	// how long a manifest put by digest waits for its index or tag, from its client's last
-	// request on
-	UntaggedPush    time.Duration
-	UntaggedPushMax time.Duration // the longest time that it waits in all
-	// how long a HEAD's tag waits for its GET, and a manifest read for its first blob
-	Pull time.Duration
-	// within this time, the same reference read again is the same pull
-	Repeat time.Duration
-
-	// Visibility returns whether a repository is "public" or "private". It must be pure. Nil
-	// leaves the visibility out of events.
-	Visibility func(repository string) string
-
-	// GivenUp is called for each write that is given up: for 7 days no upstream has shown
-	// whether it was done. reference is a tag, a digest or a chart's name/version. It may be
-	// nil.
-	GivenUp func(upstream, repository, reference string)
-
-	Bounds Bounds
-}
-
-// Bounds limit memory. Beyond a bound, events become plainer or fewer (pulls), never wrong.
-type Bounds struct {
-	Sessions     int // sessions: one for each client and repository
-	SessionBytes int // … and their bytes in all
-	Session      int // pulls, resolved tags and other items remembered for each session
-	Index        int // entries of the tag index in memory
-	IndexBytes   int // … and their bytes
-	ContentBytes int // manifests that bellbuoy has read
-	Learned      int // observations that wait to be stored
-	LearnedBytes int // … and their bytes
-}
-
-func (c Config) withDefaults() Config {
-	orDuration := func(d *time.Duration, v time.Duration) {
-		if *d <= 0 {
-			*d = v
-		}
-	}
-	orInt := func(n *int, v int) {
-		if *n <= 0 {
-			*n = v
-		}
-	}
-	orDuration(&c.UntaggedPush, 30*time.Second)
-	orDuration(&c.UntaggedPushMax, 24*time.Hour)
-	orDuration(&c.Pull, 30*time.Second)
-	orDuration(&c.Repeat, 5*time.Second)
-	orInt(&c.Bounds.Sessions, 1<<16)
-	orInt(&c.Bounds.SessionBytes, 64<<20)
-	orInt(&c.Bounds.Session, 64)
-	orInt(&c.Bounds.Index, 1<<16)
-	orInt(&c.Bounds.IndexBytes, 32<<20)
-	orInt(&c.Bounds.ContentBytes, 16<<20)
-	orInt(&c.Bounds.Learned, 4096)
-	orInt(&c.Bounds.LearnedBytes, 16<<20)
-	return c
-}
 
 // Asker asks an upstream with bellbuoy's own credentials. It is the consumer's view of
 // proxy/upstream.
@@ -111,48 +47,102 @@ type Asker interface {
 // Tracker makes events out of operations. All its methods are safe for concurrent use.
 type Tracker struct {
 	*services
-	*tagIndex
-	*reads
 	*writes
+	tags     *tagindex.Index
+	pulls    *pulls.Pulls
 	recovery *recovery
 }
 
 // services are what all parts of a Tracker use.
 type services struct {
-	cfg     atomic.Pointer[Config]
-	ledger  detect.Ledger
-	ask     Asker
-	started time.Time
-	jobs    chan func(context.Context) // look-ups in the ledger, for the worker
+	cfg    atomic.Pointer[Config]
+	ledger detect.Ledger
+	ask    Asker
 }
 
 // New makes a Tracker. Run runs its timers.
 func New(cfg Config, ledger detect.Ledger, ask Asker) *Tracker {
-	all := &services{ledger: ledger, ask: ask, started: time.Now(), jobs: make(chan func(context.Context), 1024)}
+	all := &services{ledger: ledger, ask: ask}
 	cfg = cfg.withDefaults()
 	all.cfg.Store(&cfg)
-	index := &tagIndex{services: all, rows: newRowCache(cfg.Bounds), contents: newContents(cfg.Bounds)}
-	reads := &reads{services: all, tags: index}
-	reads.sessions.seed = maphash.MakeSeed()
-	writes := &writes{services: all, tags: index, reads: reads, reading: make(chan struct{}, readers)}
+	tags := tagindex.New(ledger, cfg.Bounds.index())
+	reads := pulls.New(cfg.pulls(), tags, ledger.Record)
+	writes := &writes{services: all, tags: tags, pulls: reads, reading: make(chan struct{}, readers)}
 	writes.acknowledged.notEmpty = make(chan struct{}, 1)
-	writes.lookAt(all.started) // rows of an earlier process may wait
-	return &Tracker{services: all, tagIndex: index, reads: reads, writes: writes, recovery: &recovery{services: all, writes: writes}}
+	writes.lookAt(time.Now()) // rows of an earlier process may wait
+	return &Tracker{services: all, writes: writes, tags: tags, pulls: reads, recovery: &recovery{services: all, tags: tags, writes: writes}}
 }
+
+// Transfer is what the Tracker remembers of one request between Start and End.
+type Transfer = pulls.Transfer
+
+// Start begins a transfer: the request is about to be forwarded. The caller hands the Transfer to
+// Answered and End.
+func (t *Tracker) Start(op *detect.Operation) Transfer { return t.pulls.Start(op) }
 
 // Answered is called when the answer's status and headers are known. A read of a tag may show what
 // became of an open intent.
 func (t *Tracker) Answered(tr *Transfer, op *detect.Operation) {
-	t.reads.Answered(tr, op)
-	if t.concerns(op) && (op.Action == detect.ManifestHead || op.Action == detect.ManifestGet) {
+	t.pulls.Answered(tr, op)
+	if op.Action == detect.ManifestHead || op.Action == detect.ManifestGet {
 		t.recovery.shown(op)
 	}
 }
 
-// Configure changes the configuration. The bounds of the caches keep their first values.
+// End takes in the end of the answer's body, whole or broken off. op.Got and op.Complete are set.
+func (t *Tracker) End(tr *Transfer, op *detect.Operation) { t.pulls.End(tr, op) }
+
+// Observation is what bellbuoy index has read of a tag or a digest.
+type Observation = tagindex.Observation
+
+// Learn stores what bellbuoy index has read, without any event. The observations of one repository
+// share a transaction.
+func (t *Tracker) Learn(ctx context.Context, all ...Observation) error {
+	return t.tags.Learn(ctx, all...)
+}
+
+// MarkIndexed stores that bellbuoy index has read every tag of a repository.
+func (t *Tracker) MarkIndexed(ctx context.Context, upstream, repository string) error {
+	return t.tags.MarkIndexed(ctx, upstream, repository)
+}
+
+// Indexed reports whether bellbuoy index has read every tag of a repository. Only then does TagsOf
+// return all tags that exist.
+func (t *Tracker) Indexed(ctx context.Context, upstream, hint, repository string) bool {
+	return t.tags.Indexed(ctx, place(upstream, hint, repository))
+}
+
+// Standing returns the digest on which a tag stands, as far as bellbuoy knows. absent means that
+// nothing stands there.
+func (t *Tracker) Standing(upstream, hint, repository, tag string) (digest string, absent, known bool) {
+	return t.tags.Standing(place(upstream, hint, repository), tag)
+}
+
+// TagsOf returns the tags that stand on a digest, as far as bellbuoy knows, sorted.
+func (t *Tracker) TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string {
+	return t.tags.TagsOf(ctx, place(upstream, hint, repository), digest)
+}
+
+// ManifestKnown reports whether bellbuoy has seen a manifest in a repository.
+func (t *Tracker) ManifestKnown(ctx context.Context, upstream, hint, repository, digest string) bool {
+	return t.tags.ManifestKnown(ctx, place(upstream, hint, repository), digest)
+}
+
+// SizeOf returns the size of an artifact if bellbuoy knows it, so that a delete needs no GET for
+// it.
+func (t *Tracker) SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool) {
+	return t.tags.SizeOf(ctx, place(upstream, hint, repository), digest)
+}
+
+func place(upstream, hint, repository string) tagindex.Place {
+	return tagindex.Place{Upstream: upstream, Hint: hint, Repository: repository}
+}
+
+// Configure changes the configuration. The bounds of the tag index keep their first values.
 func (t *Tracker) Configure(cfg Config) {
 	cfg = cfg.withDefaults()
 	t.cfg.Store(&cfg)
+	t.pulls.Configure(cfg.pulls())
 }
 
 func (t *services) config() Config { return *t.cfg.Load() }
@@ -172,19 +162,19 @@ type Stats struct {
 	Sessions     int
 	SessionBytes int
 	HeldPushes   int // when rows were last looked at
-	Index        int
+	Index        int // entries of the cache of the tag index
 	ContentBytes int
-	Hits, Misses int64 // of the row cache
+	Hits, Misses int64 // of the cache of the tag index
 	Dropped      int64 // observations for which memory or the store had no room
 }
 
 // Stats returns the counts of now.
 func (t *Tracker) Stats() Stats {
+	x := t.tags.Stats()
 	s := Stats{
 		OpenIntents: t.open.len(), GivenUp: t.givenUp.Load(), InFlight: t.inFlight.len(), HeldPushes: int(t.untagged.Load()),
-		Index: t.rows.len(), ContentBytes: t.contents.size(),
-		Hits: t.rows.hits.Load(), Misses: t.rows.misses.Load(), Dropped: t.learned.dropped.Load(),
+		Index: x.Rows, ContentBytes: x.ContentBytes, Hits: x.Hits, Misses: x.Misses, Dropped: x.Dropped,
 	}
-	s.Sessions, s.SessionBytes = t.sessions.size()
+	s.Sessions, s.SessionBytes = t.pulls.Sessions()
 	return s
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"time"
-	"unique"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // batch is how many rows of a kind are looked at together.
@@ -67,16 +67,17 @@ func (t *writes) releaseUntagged(ctx context.Context, row detect.Row) {
 	var held heldRow
 	quiet := now
 	if json.Unmarshal(row.Value, &held) == nil {
-		quiet = t.quietSince(&held.Event)
+		e := &held.Event
+		quiet = t.pulls.QuietSince(tagindex.Place{Upstream: e.Upstream, Hint: e.Hint, Repository: e.Repository}, &e.Client)
 	}
-	var final commitResult[detect.Changes]
-	err := t.ledger.Commit(ctx, scopeOf(row.Key), func(v detect.View) (detect.Changes, error) {
-		tx := transaction{view: v, cfg: cfg, now: now}
+	var final tagindex.CommitResult[detect.Changes]
+	err := t.ledger.Commit(ctx, tagindex.ScopeOf(row.Key), func(v detect.View) (detect.Changes, error) {
+		tx := transaction{Transaction: tagindex.NewTransaction(v, now), cfg: cfg}
 		err := tx.release(row.Key, quiet)
-		final.set(tx.Changes)
+		final.Set(tx.Changes)
 		return tx.Changes, err
 	})
-	if c, ok := final.get(); err == nil && ok {
+	if c, ok := final.Get(); err == nil && ok {
 		t.noteUntagged(c)
 	}
 }
@@ -84,12 +85,12 @@ func (t *writes) releaseUntagged(ctx context.Context, row detect.Row) {
 // release emits the event of a push that has waited long enough, or makes it wait for longer.
 func (tx *transaction) release(k detect.Key, quietSince time.Time) error {
 	row, ok, err := tx.Get(k)
-	if err != nil || !ok || row.Due.After(tx.now) {
+	if err != nil || !ok || row.Due.After(tx.Now) {
 		return err // absorbed, or put off by another replica
 	}
 	var held heldRow
 	if json.Unmarshal(row.Value, &held) != nil {
-		tx.drop(k)
+		tx.Drop(k)
 		return nil
 	}
 	if held.Tag == "" {
@@ -97,12 +98,12 @@ func (tx *transaction) release(k detect.Key, quietSince time.Time) error {
 		if err != nil {
 			return err
 		}
-		if until.After(tx.now) {
+		if until.After(tx.Now) {
 			tx.hold(k, held, until)
 			return nil
 		}
 	}
-	tx.drop(k)
+	tx.Drop(k)
 	tx.emit(held.Event)
 	return nil
 }
@@ -111,7 +112,7 @@ func (tx *transaction) release(k detect.Key, quietSince time.Time) error {
 // other replicas, within limits.
 func (tx *transaction) waitsUntil(held heldRow, quietSince time.Time) (time.Time, error) {
 	e := &held.Event
-	k := place{e.Upstream, e.Hint, e.Repository}.key(rowBusy, held.Client)
+	k := tagindex.Place{Upstream: e.Upstream, Hint: e.Hint, Repository: e.Repository}.Key(rowBusy, held.Client)
 	busy, ok, err := tx.Get(k)
 	if err != nil {
 		return time.Time{}, err
@@ -126,23 +127,6 @@ func (tx *transaction) waitsUntil(held heldRow, quietSince time.Time) (time.Time
 	return until, nil
 }
 
-// quietSince returns since when the client of an untagged push has done nothing in its repository,
-// as far as this process has seen. Before its start it has seen nothing.
-func (t *writes) quietSince(e *detect.Event) time.Time {
-	k := sessionKey{unique.Make(place{e.Upstream, e.Hint, e.Repository}), e.Client.Name(), e.Client.Address, e.Client.UserAgent}
-	sh, id := t.reads.sessions.find(k)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	s, _ := sh.session(k, id)
-	switch {
-	case s == nil:
-		return t.started
-	case s.busy > 0:
-		return time.Now()
-	}
-	return s.last
-}
-
 // sweep removes rows that have ended by their time.
 func (t *writes) sweep(ctx context.Context) {
 	for _, kind := range []detect.RowKind{rowSettled, rowAnswer, rowRefused, rowBusy} {
@@ -152,7 +136,7 @@ func (t *writes) sweep(ctx context.Context) {
 		}
 		for _, row := range rows {
 			now := time.Now()
-			_ = t.ledger.Commit(ctx, scopeOf(row.Key), func(v detect.View) (detect.Changes, error) {
+			_ = t.ledger.Commit(ctx, tagindex.ScopeOf(row.Key), func(v detect.View) (detect.Changes, error) {
 				// a row that could not be removed stays due
 				current, ok, err := v.Get(row.Key)
 				if err != nil || !ok || current.Due.After(now) {
@@ -168,36 +152,12 @@ func (t *writes) sweep(ctx context.Context) {
 // pushes of the same clients waiting.
 func (t *writes) markBusy(ctx context.Context) {
 	cfg, now := t.config(), time.Now()
-	for k, last := range t.reads.sessions.writers(now, cfg.UntaggedPush/3) {
-		client := detect.Client{Operator: k.who, Address: k.address, UserAgent: k.agent}
-		at := k.at.Value()
-		row := newRow(at.key(rowBusy, client.ID()), struct{}{}, last)
+	for _, c := range t.pulls.Pushers(now, cfg.UntaggedPush/3) {
+		row := tagindex.NewRow(c.Place.Key(rowBusy, c.Client.ID()), struct{}{}, c.Last)
 		row.Due = now.Add(2 * cfg.UntaggedPush)
-		_ = t.ledger.Commit(ctx, at.scope(), func(detect.View) (detect.Changes, error) {
+		_ = t.ledger.Commit(ctx, c.Place.Scope(), func(detect.View) (detect.Changes, error) {
 			// if it fails, another replica may emit the push of a child early
 			return detect.Changes{Put: []detect.Row{row}}, nil
 		})
 	}
-}
-
-// writers returns the sessions that have been pushing for longer than a while and still are, with
-// the time of their last request.
-func (ss *sessions) writers(now time.Time, while time.Duration) map[sessionKey]time.Time {
-	found := map[sessionKey]time.Time{}
-	for i := range ss.shards {
-		sh := &ss.shards[i]
-		sh.mu.Lock()
-		for s := sh.active.front; s != nil && (s.busy > 0 || now.Sub(s.last) < while); s = s.next {
-			if s.writing.IsZero() || now.Sub(s.writing) < while {
-				continue
-			}
-			s.writing = now
-			found[s.key] = s.last
-			if s.busy > 0 {
-				found[s.key] = now
-			}
-		}
-		sh.mu.Unlock()
-	}
-	return found
 }

@@ -1,8 +1,10 @@
-package track
+package pulls
 
 import (
 	"slices"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // forgotten says what a session had no room for. What may depend on that makes no event: bounds
@@ -25,13 +27,13 @@ func (f forgotten) with(o forgotten) forgotten {
 
 // forgottenPulls are the pulls that made room for others, by what a client would ask for to repeat
 // them.
-type forgottenPulls map[blobID]struct{}
+type forgottenPulls map[tagindex.BlobID]struct{}
 
 // maxDropped bounds the forgottenPulls of a session.
 const maxDropped = 4096
 
 // droppedID stands for a tag ("" for a read by digest) and the digest that it stood on.
-func droppedID(tag, digest string) blobID { return idOf(tag + "@" + digest) }
+func droppedID(tag, digest string) tagindex.BlobID { return tagindex.IDOf(tag + "@" + digest) }
 
 // has reports whether a read repeats a forgotten pull.
 func (d forgottenPulls) has(tag, digest string) bool {

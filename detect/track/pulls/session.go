@@ -1,4 +1,4 @@
-package track
+package pulls
 
 import (
 	"hash/maphash"
@@ -7,6 +7,7 @@ import (
 	"unique"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // session is what one client is doing in one repository. Sessions are only in memory: a crash loses
@@ -24,18 +25,18 @@ type session struct {
 	last    time.Time // when the last request began or ended
 	lull    int       // how often the client has been quiet for `repeat`
 
-	heads    []head         // tags that HEADs resolved and no GET has taken yet, oldest first
-	pulls    []*pull        // oldest first
-	room     [1]*pull       // backs pulls: most clients read one manifest
-	puts     []string       // digests that the client has put
-	subjects []string       // manifests whose accessories it has asked for
-	listed   []string       // accessories that fallback tags have listed to it
-	asked    map[blobID]int // layers asked for in full, how often
-	strays   []stray        // blobs asked for while a manifest that may list them was on its way
-	reading  int            // manifests on their way
-	writing  time.Time      // since when it pushes; zero when it does not
-	operator string         // the client's name, once it was vouched for
-	cost     int            // bytes counted for it
+	heads    []head                  // tags that HEADs resolved and no GET has taken yet, oldest first
+	pulls    []*pull                 // oldest first
+	room     [1]*pull                // backs pulls: most clients read one manifest
+	puts     []string                // digests that the client has put
+	subjects []string                // manifests whose accessories it has asked for
+	listed   []string                // accessories that fallback tags have listed to it
+	asked    map[tagindex.BlobID]int // layers asked for in full, how often
+	strays   []stray                 // blobs asked for while a manifest that may list them was on its way
+	reading  int                     // manifests on their way
+	writing  time.Time               // since when it pushes; zero when it does not
+	operator string                  // the client's name, once it was vouched for
+	cost     int                     // bytes counted for it
 
 	forgot  forgotten
 	dropped forgottenPulls // pulls that made room for others
@@ -46,15 +47,19 @@ type session struct {
 // sessionKey is a client in a repository: operator, address and user agent. The connection is no
 // part of it.
 type sessionKey struct {
-	at                  unique.Handle[place] // tens of thousands of sessions share a few places
+	at                  unique.Handle[tagindex.Place] // tens of thousands of sessions share a few places
 	who, address, agent string
 }
 
 func sessionKeyOf(op *detect.Operation, repository string) sessionKey {
-	return sessionKey{unique.Make(place{op.Upstream, op.Hint, repository}), op.Client.Name(), op.Client.Address, op.Client.UserAgent}
+	return newSessionKey(tagindex.Place{Upstream: op.Upstream, Hint: op.Hint, Repository: repository}, &op.Client)
 }
 
-func (s *session) place() place { return s.key.at.Value() }
+func newSessionKey(p tagindex.Place, c *detect.Client) sessionKey {
+	return sessionKey{unique.Make(p), c.Name(), c.Address, c.UserAgent}
+}
+
+func (s *session) place() tagindex.Place { return s.key.at.Value() }
 
 type head struct {
 	tag, digest string
@@ -71,9 +76,9 @@ type stray struct {
 // and hands it to Answered and End. The zero Transfer is that of a request without a session.
 type Transfer struct {
 	session *session
-	head    head   // the HEAD whose tag this GET by digest has taken
-	reading bool   // the body of a manifest is on its way
-	full    blobID // a layer that was counted as asked for in full
+	head    head            // the HEAD whose tag this GET by digest has taken
+	reading bool            // the body of a manifest is on its way
+	full    tagindex.BlobID // a layer that was counted as asked for in full
 }
 
 const shards = 16
@@ -194,7 +199,7 @@ func (sh *shard) weigh(s *session) {
 	for _, q := range s.pulls {
 		n += 320 + len(q.tag) + len(q.digest) + len(q.external.Host) + len(q.requestID) + 192*len(q.childReads)
 		if q.content != nil {
-			n += q.content.cost
+			n += q.content.Cost
 		}
 	}
 	sh.bytes += n - s.cost

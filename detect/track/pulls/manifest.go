@@ -1,18 +1,19 @@
-package track
+package pulls
 
 import (
 	"slices"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // pass takes one operation through its session, under the lock of the shard.
 type pass struct {
-	t      *reads
+	t      *Pulls
 	s      *session
-	head   head   // the HEAD that the transfer has taken
-	full   blobID // the layer that the transfer asks for in full
+	head   head            // the HEAD that the transfer has taken
+	full   tagindex.BlobID // the layer that the transfer asks for in full
 	now    time.Time
 	cfg    *Config
 	events []detect.Event
@@ -24,7 +25,7 @@ type manifestRead struct {
 	op      *detect.Operation
 	tag     string // as asked for; "" when asked for by digest
 	digest  string
-	content *content
+	content *tagindex.Content
 	head    head // the HEAD that names its tag
 }
 
@@ -34,8 +35,8 @@ func (m *manifestRead) byDigest() bool { return m.tag == "" }
 func (m *manifestRead) plain() bool { return m.byDigest() && m.head.tag == "" }
 
 // manifest takes in a manifest that was read in full.
-func (p *pass) manifest(op *detect.Operation, c *content) {
-	m := manifestRead{op: op, digest: digestRead(op), content: c, head: p.head}
+func (p *pass) manifest(op *detect.Operation, c *tagindex.Content) {
+	m := manifestRead{op: op, digest: op.DigestRead(), content: c, head: p.head}
 	if !detect.IsDigest(op.Reference) {
 		m.tag = op.Reference
 		p.s.takeHeadOf(m.tag)
@@ -62,9 +63,9 @@ func (p *pass) manifestRead(m *manifestRead) {
 func (p *pass) isAccessory(m *manifestRead) bool {
 	limit := p.cfg.Bounds.Session
 	if p.s.showFallback(m.tag, m.digest, limit) || m.byDigest() && slices.Contains(p.s.listed, m.digest) {
-		if m.content != nil && m.content.index {
-			for i := range m.content.artifact.Children {
-				p.s.list(m.content.artifact.Children[i].Digest, limit)
+		if m.content != nil && m.content.IsIndex {
+			for i := range m.content.Artifact.Children {
+				p.s.list(m.content.Artifact.Children[i].Digest, limit)
 			}
 		}
 		return true
@@ -72,7 +73,7 @@ func (p *pass) isAccessory(m *manifestRead) bool {
 	if !m.byDigest() || m.content == nil {
 		return false
 	}
-	a := m.content.artifact
+	a := m.content.Artifact
 	return a.Subject != "" && slices.Contains(p.s.subjects, a.Subject) ||
 		p.s.forgot.accessories && (a.Subject != "" || a.Kind.Accessory())
 }
@@ -199,7 +200,7 @@ func (p *pass) begin(m *manifestRead) {
 func (p *pass) viaKnownIndex(q *pull, m *manifestRead) {
 	for i := len(p.s.heads) - 1; i >= 0; i-- {
 		h := p.s.heads[i]
-		if c := p.t.tags.contents.get(h.digest); c.child(m.digest) {
+		if c := p.t.tags.Content(h.digest); c.HasChild(m.digest) {
 			q.tag, q.digest, q.content = h.tag, h.digest, c
 			q.childReads = []childRead{{digest: m.digest, content: m.content}}
 			q.readBack = false
@@ -217,7 +218,7 @@ func (p *pass) add(q *pull) {
 			p.s.pulls = append(slices.Delete(p.s.pulls, i, i+1), q)
 			return
 		}
-		i := max(slices.IndexFunc(p.s.pulls, func(o *pull) bool { return o.content == nil || !o.content.index }), 0)
+		i := max(slices.IndexFunc(p.s.pulls, func(o *pull) bool { return o.content == nil || !o.content.IsIndex }), 0)
 		p.s.drop(i)
 		if q.tag == "" && q.state == undecided {
 			return

@@ -1,17 +1,18 @@
-package track
+package pulls
 
 import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // pull is one reading of an artifact by a client. What follows decides whether it is an inspection,
 // a download, or no pull.
 type pull struct {
 	tag, digest string
-	content     *content    // nil if it could not be read
-	childReads  []childRead // children read
+	content     *tagindex.Content // nil if it could not be read
+	childReads  []childRead       // children read
 	state       pullState
 	config      bool      // a blob of it other than a layer was read
 	readBack    bool      // the client had just put it: no pull unless a layer follows
@@ -32,7 +33,7 @@ type pull struct {
 
 type childRead struct {
 	digest  string
-	content *content
+	content *tagindex.Content
 	fetched bool // a layer of it was asked for
 }
 
@@ -45,12 +46,12 @@ const (
 )
 
 // lists reports whether a blob belongs to what was read.
-func (p *pull) lists(b blobID) bool {
-	if p.content != nil && p.content.lists(b) {
+func (p *pull) lists(b tagindex.BlobID) bool {
+	if p.content != nil && p.content.Lists(b) {
 		return true
 	}
 	for i := range p.childReads {
-		if c := p.childReads[i].content; c != nil && c.lists(b) {
+		if c := p.childReads[i].content; c != nil && c.Lists(b) {
 			return true
 		}
 	}
@@ -58,12 +59,12 @@ func (p *pull) lists(b blobID) bool {
 }
 
 // downloads reports whether this pull is a download once the blob moves.
-func (p *pull) downloads(b blobID) bool {
-	if p.content != nil && p.content.downloads(b) {
+func (p *pull) downloads(b tagindex.BlobID) bool {
+	if p.content != nil && p.content.Downloads(b) {
 		return true
 	}
 	for i := range p.childReads {
-		if c := p.childReads[i].content; c != nil && c.downloads(b) {
+		if c := p.childReads[i].content; c != nil && c.Downloads(b) {
 			return true
 		}
 	}
@@ -72,13 +73,13 @@ func (p *pull) downloads(b blobID) bool {
 
 // unfetched returns the child that a layer belongs to, if no layer of such a child was asked for
 // yet.
-func (p *pull) unfetched(b blobID) (first *childRead) {
-	if p.content != nil && p.content.downloads(b) {
+func (p *pull) unfetched(b tagindex.BlobID) (first *childRead) {
+	if p.content != nil && p.content.Downloads(b) {
 		return nil
 	}
 	for i := range p.childReads {
 		k := &p.childReads[i]
-		if k.content == nil || !k.content.downloads(b) {
+		if k.content == nil || !k.content.Downloads(b) {
 			continue
 		}
 		if k.fetched {
@@ -92,9 +93,9 @@ func (p *pull) unfetched(b blobID) (first *childRead) {
 }
 
 // fetch takes in that a layer was asked for.
-func (p *pull) fetch(b blobID) {
+func (p *pull) fetch(b tagindex.BlobID) {
 	for i := range p.childReads {
-		if k := &p.childReads[i]; k.content != nil && k.content.downloads(b) {
+		if k := &p.childReads[i]; k.content != nil && k.content.Downloads(b) {
 			k.fetched = true
 		}
 	}
@@ -106,11 +107,11 @@ func (p *pull) lives() bool { return !p.rested }
 // parentOf reports whether a digest is a child of what was read: of the index, or of an index
 // within it.
 func (p *pull) parentOf(digest string) bool {
-	if p.content.child(digest) {
+	if p.content.HasChild(digest) {
 		return true
 	}
 	for i := range p.childReads {
-		if p.childReads[i].content.child(digest) {
+		if p.childReads[i].content.HasChild(digest) {
 			return true
 		}
 	}
@@ -141,7 +142,7 @@ func (p *pull) moved() detect.Moved {
 func (p *pull) event(s *session) detect.Event {
 	at := s.place()
 	e := detect.Event{
-		ID: newID(), Type: detect.PullArtifact, At: p.at, Upstream: at.Upstream, External: p.external,
+		ID: detect.NewID(), Type: detect.PullArtifact, At: p.at, Upstream: at.Upstream, External: p.external,
 		Repository: at.Repository, Hint: at.Hint, Digest: p.digest,
 		Client: detect.Client{Operator: p.operator, Claimed: p.claimed, Address: s.key.address, UserAgent: s.key.agent}, RequestID: p.requestID, Moved: p.moved(),
 	}
@@ -156,14 +157,14 @@ func (p *pull) event(s *session) detect.Event {
 
 // artifact returns the description of what was read; of an index, with the children that were read.
 func (p *pull) artifact() *detect.Artifact {
-	if !p.content.index {
-		return p.content.artifact
+	if !p.content.IsIndex {
+		return p.content.Artifact
 	}
-	a := *p.content.artifact
+	a := *p.content.Artifact
 	a.Children, a.Platforms = nil, nil
-	a.Size = p.content.own
-	for i := range p.content.artifact.Children {
-		c := p.content.artifact.Children[i]
+	a.Size = p.content.Artifact.Own
+	for i := range p.content.Artifact.Children {
+		c := p.content.Artifact.Children[i]
 		if !p.hasRead(c.Digest) {
 			continue
 		}

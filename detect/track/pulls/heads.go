@@ -1,10 +1,11 @@
-package track
+package pulls
 
 import (
 	"slices"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // resolved takes in that a HEAD has shown on which digest a tag stands. Equal ones are kept side by
@@ -126,9 +127,9 @@ func remember(list []string, digest string, limit int) (longer []string, forgot 
 }
 
 // ask counts a layer that is asked for in full. It reports whether there was room.
-func (s *session) ask(b blobID, limit int) bool {
+func (s *session) ask(b tagindex.BlobID, limit int) bool {
 	if s.asked == nil {
-		s.asked = map[blobID]int{}
+		s.asked = map[tagindex.BlobID]int{}
 	}
 	if _, ok := s.asked[b]; !ok {
 		if len(s.asked) >= limit*8 {
@@ -140,7 +141,7 @@ func (s *session) ask(b blobID, limit int) bool {
 }
 
 // unask takes back a layer that did not arrive.
-func (s *session) unask(b blobID) {
+func (s *session) unask(b tagindex.BlobID) {
 	if b != 0 && s.asked[b] > 0 {
 		s.asked[b]--
 	}

@@ -1,4 +1,4 @@
-package track
+package tagindex
 
 import (
 	"encoding/json"
@@ -12,21 +12,19 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// rowCache keeps in memory what the ledger's rows of the tag index say. It is bounded in entries
-// and in bytes, because clients choose names and lists of tags. What it does not hold may still be
-// in the ledger.
+// rowCache holds rows of the tag index in memory. What it does not hold may still be in the ledger.
 type rowCache struct {
 	hits, misses atomic.Int64
 
 	mu       sync.Mutex
-	lru      *simplelru.LRU[detect.Key, indexed]
+	lru      *simplelru.LRU[detect.Key, cachedRow]
 	bytes    int
 	maxBytes int
 }
 
-// indexed is a cached row: a tagRow, repositoryRow or chartRow, the []string of the tags of a
+// cachedRow is a TagRow, RepositoryRow or ChartRow, the []string of the tags of a
 // digest under their prefix, or a seenManifest.
-type indexed struct {
+type cachedRow struct {
 	value any
 	at    time.Time
 }
@@ -43,8 +41,8 @@ type seenManifest struct {
 const freshness = 5 * time.Minute
 
 func newRowCache(b Bounds) *rowCache {
-	c := &rowCache{maxBytes: b.IndexBytes}
-	c.lru, _ = simplelru.NewLRU(b.Index, c.evicted) // fails for sizes below 1 only
+	c := &rowCache{maxBytes: b.RowBytes}
+	c.lru, _ = simplelru.NewLRU(b.Rows, c.evicted) // fails for sizes below 1 only
 	return c
 }
 
@@ -62,7 +60,7 @@ func get[T any](c *rowCache, k detect.Key) (value T, at time.Time, ok bool) {
 	return value, e.at, true
 }
 
-func (c *rowCache) set(k detect.Key, value any) { c.add(k, indexed{value, time.Now()}) }
+func (c *rowCache) set(k detect.Key, value any) { c.add(k, cachedRow{value, time.Now()}) }
 
 // apply updates the cache by what was committed.
 func (c *rowCache) apply(changes detect.Changes) {
@@ -72,13 +70,13 @@ func (c *rowCache) apply(changes detect.Changes) {
 	for _, row := range changes.Put {
 		switch row.Kind {
 		case rowTag:
-			applyRow[tagRow](c, row)
+			applyRow[TagRow](c, row)
 		case rowRepository:
-			applyRow[repositoryRow](c, row)
+			applyRow[RepositoryRow](c, row)
 		case rowChart:
-			applyRow[chartRow](c, row)
+			applyRow[ChartRow](c, row)
 		case rowManifest:
-			var m manifestRow
+			var m ManifestRow
 			if json.Unmarshal(row.Value, &m) == nil {
 				c.set(row.Key, seenManifest{full: m.Artifact.Kind != "", size: m.Artifact.Size})
 			}
@@ -97,21 +95,21 @@ func applyRow[T any](c *rowCache, row detect.Row) {
 
 func (c *rowCache) forget(k detect.Key) {
 	if k.Kind == rowTagged { // the cache has the list of the tags of a digest
-		k.ID = k.ID[:strings.LastIndex(k.ID, separator)+1]
+		k.ID = k.ID[:strings.LastIndex(k.ID, Separator)+1]
 	}
 	c.remove(k)
 }
 
 // evicted is called for every entry that leaves the cache.
-func (c *rowCache) evicted(k detect.Key, e indexed) { c.bytes -= entryCost(k, e) }
+func (c *rowCache) evicted(k detect.Key, e cachedRow) { c.bytes -= entryCost(k, e) }
 
-func (c *rowCache) lookup(k detect.Key) (indexed, bool) {
+func (c *rowCache) lookup(k detect.Key) (cachedRow, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lru.Get(k)
 }
 
-func (c *rowCache) add(k detect.Key, e indexed) {
+func (c *rowCache) add(k detect.Key, e cachedRow) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.lru.Peek(k); ok {
@@ -138,7 +136,7 @@ func (c *rowCache) len() int {
 }
 
 // entryCost is about how many bytes of memory an entry takes.
-func entryCost(k detect.Key, e indexed) int {
+func entryCost(k detect.Key, e cachedRow) int {
 	const text, entry = 16, 256
 	n := entry + len(k.ID)
 	switch v := e.value.(type) {
@@ -146,9 +144,9 @@ func entryCost(k detect.Key, e indexed) int {
 		for _, tag := range v {
 			n += text + len(tag)
 		}
-	case tagRow:
+	case TagRow:
 		n += len(v.Digest)
-	case chartRow:
+	case ChartRow:
 		n += len(v.Chart.Name) + len(v.Chart.Version) + len(v.Chart.AppVersion) + len(v.Chart.Digest)
 	case string:
 		n += len(v)

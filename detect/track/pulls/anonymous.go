@@ -1,10 +1,11 @@
-package track
+package pulls
 
 import (
 	"slices"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // Where reads are open and writes need a login, many clients log in only when they are asked to.
@@ -32,7 +33,7 @@ func (s *session) follows(now time.Time, quiet time.Duration) bool {
 
 // half returns the anonymous session of a named client's address and user agent; nil if there is
 // none that this client could own.
-func (t *reads) half(k sessionKey) *session {
+func (t *Pulls) half(k sessionKey) *session {
 	if k.who == "" {
 		return nil
 	}
@@ -47,7 +48,7 @@ func (t *reads) half(k sessionKey) *session {
 
 // adoptHalf makes a named client the owner of its anonymous half, if knows reports true of that. It
 // reports whether it did.
-func (t *reads) adoptHalf(s *session, knows func(*session) bool) bool {
+func (t *Pulls) adoptHalf(s *session, knows func(*session) bool) bool {
 	a := t.half(s.key)
 	if a == nil || a.self() == s || !knows(a.self()) {
 		return false
@@ -73,7 +74,7 @@ func (s *session) adopt(a *session) {
 	s.strays = append(a.strays, s.strays...)
 	for b, n := range a.asked {
 		if s.asked == nil {
-			s.asked = map[blobID]int{}
+			s.asked = map[tagindex.BlobID]int{}
 		}
 		s.asked[b] += n
 	}
@@ -99,7 +100,7 @@ func (s *session) read(digest string) bool {
 
 // adoptHalfOf adopts the anonymous half for a named read by digest, if that half has read the
 // manifest's index or has resolved a tag to it.
-func (t *reads) adoptHalfOf(s *session, tr *Transfer, op *detect.Operation) {
+func (t *Pulls) adoptHalfOf(s *session, tr *Transfer, op *detect.Operation) {
 	if s.key.who == "" || !detect.IsDigest(op.Reference) || tr.head.tag != "" || s.read(op.Reference) {
 		return
 	}
@@ -109,12 +110,12 @@ func (t *reads) adoptHalfOf(s *session, tr *Transfer, op *detect.Operation) {
 }
 
 // reads reports whether a blob belongs to what was read.
-func (s *session) reads(b blobID) bool {
+func (s *session) reads(b tagindex.BlobID) bool {
 	return s.newest(func(q *pull) bool { return q.lists(b) }) != nil
 }
 
-// tellHalf adds what a named client has put to its anonymous half, which may read it back.
-func (t *reads) tellHalf(k sessionKey, digest string, limit int, now time.Time) {
+// putByNamed adds what a named client has put to its anonymous half, which may read it back.
+func (t *Pulls) putByNamed(k sessionKey, digest string, limit int, now time.Time) {
 	if k.who == "" {
 		return
 	}

@@ -1,20 +1,21 @@
-package track
+package pulls
 
 import (
 	"slices"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // blobRead is a blob that was asked for.
 type blobRead struct {
 	digest string
-	id     blobID
+	id     tagindex.BlobID
 }
 
 // blob takes in the answer to a blob. If it is a layer, the pull that it belongs to is a download.
 func (p *pass) blob(op *detect.Operation) {
-	b := blobRead{op.Reference, idOf(op.Reference)}
+	b := blobRead{op.Reference, tagindex.IDOf(op.Reference)}
 	full := op.WholeBlob()
 	found := p.candidates(b.id)
 	if len(found) == 0 && p.t.adoptHalf(p.s, func(a *session) bool { return a.reads(b.id) }) {
@@ -38,7 +39,7 @@ func (p *pass) blob(op *detect.Operation) {
 
 // candidates returns the pulls that a blob may belong to, oldest first. Late layers belong to a
 // download whose client was quiet since, unless its tag was resolved again.
-func (p *pass) candidates(b blobID) (found []*pull) {
+func (p *pass) candidates(b tagindex.BlobID) (found []*pull) {
 	for _, q := range p.s.pulls {
 		if q.lists(b) && !(q.rested && q.state == counted && p.s.headOf(q.digest) != nil) {
 			found = append(found, q)
@@ -54,7 +55,7 @@ func (p *pass) unreadable() *pull {
 }
 
 // belongs takes in a blob of the given pulls.
-func (p *pass) belongs(found []*pull, b blobID, full bool, op *detect.Operation) {
+func (p *pass) belongs(found []*pull, b tagindex.BlobID, full bool, op *detect.Operation) {
 	layers := downloading(found, b)
 	if len(layers) == 0 {
 		for _, q := range found {
@@ -76,7 +77,7 @@ func (p *pass) belongs(found []*pull, b blobID, full bool, op *detect.Operation)
 // mounted takes in a blob that was mounted from this repository into another. A mount sends
 // nothing: it is a further pull only if the manifest was read again after the first mount. A client
 // that pushes what it has pulled mounts too.
-func (p *pass) mounted(b blobID) {
+func (p *pass) mounted(b tagindex.BlobID) {
 	found := p.candidates(b)
 	for _, q := range found {
 		q.config = true
@@ -101,7 +102,7 @@ func (p *pass) mounted(b blobID) {
 
 // downloading returns the pulls that have the blob as a layer. If there are none, found is as it
 // was.
-func downloading(found []*pull, b blobID) (layers []*pull) {
+func downloading(found []*pull, b tagindex.BlobID) (layers []*pull) {
 	layers = found[:0]
 	for _, q := range found {
 		if q.downloads(b) {
@@ -113,7 +114,7 @@ func downloading(found []*pull, b blobID) (layers []*pull) {
 
 // askedAgain is the end of row 2: a layer that is asked for in full more often than there are pulls
 // for it begins the next pull, if its manifest was read again or its tag resolved again (row 8).
-func (p *pass) askedAgain(found []*pull, b blobID, op *detect.Operation, download bool) bool {
+func (p *pass) askedAgain(found []*pull, b tagindex.BlobID, op *detect.Operation, download bool) bool {
 	pulls := 0
 	for _, q := range found {
 		if q.lives() {
@@ -160,7 +161,7 @@ func (p *pass) again(q *pull, op *detect.Operation) {
 // platformAfter is row 8 while the index is remembered: its tag was resolved again, and a layer of
 // another platform follows (containerd reads the manifests of all platforms at once). It reports
 // whether it was so.
-func (p *pass) platformAfter(found []*pull, b blobID) bool {
+func (p *pass) platformAfter(found []*pull, b tagindex.BlobID) bool {
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
 		if q.state == undecided {
@@ -182,7 +183,7 @@ func (p *pass) platformAfter(found []*pull, b blobID) bool {
 // are the newest undecided ones, as many as have asked for the layer. A pull by digest gives way to
 // a pull of a tag with the same layers, and to the index that it was read of. If the client has
 // been quiet since all of them, a late layer makes an inspection a download.
-func (p *pass) counted(found []*pull, b blobID, late bool) {
+func (p *pass) counted(found []*pull, b tagindex.BlobID, late bool) {
 	live, tagged := false, false
 	for _, q := range found {
 		live = live || q.lives()

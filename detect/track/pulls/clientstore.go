@@ -1,15 +1,16 @@
-package track
+package pulls
 
 import (
 	"context"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
 // fromStore is row 8: a tag was resolved, its manifest was in the client's own store, and the blobs
 // that the store lacks are fetched.
-func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
+func (p *pass) fromStore(op *detect.Operation, b tagindex.BlobID) bool {
 	if p.s.forgot.reads || p.s.forgot.children {
 		return false
 	}
@@ -18,7 +19,7 @@ func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 		if h.digest == op.Reference {
 			return p.manifestAsBlob(op, h)
 		}
-		c := p.t.tags.contents.get(h.digest)
+		c := p.t.tags.Content(h.digest)
 		if c == nil || !p.holds(c, b) {
 			continue
 		}
@@ -27,7 +28,7 @@ func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 		}
 		return true
 	}
-	if c := p.t.tags.contents.get(op.Reference); c != nil {
+	if c := p.t.tags.Content(op.Reference); c != nil {
 		return p.manifestAsBlob(op, head{digest: op.Reference})
 	}
 	if !p.last {
@@ -39,7 +40,7 @@ func (p *pass) fromStore(op *detect.Operation, b blobID) bool {
 // ofLivePull reports whether a blob belongs to a pull that is under way: it is a blob of a child
 // that the client did not have to read, and no HEAD has begun another pull since (BuildKit sends
 // one for each platform).
-func (p *pass) ofLivePull(op *detect.Operation, b blobID, h head) bool {
+func (p *pass) ofLivePull(op *detect.Operation, b tagindex.BlobID, h head) bool {
 	q := p.s.newest(func(q *pull) bool { return q.lives() && q.tag == h.tag && q.digest == h.digest })
 	if q == nil || q.state == counted && h.at.After(q.countedAt) {
 		return false
@@ -57,7 +58,7 @@ func (p *pass) ofLivePull(op *detect.Operation, b blobID, h head) bool {
 
 // pullFromStore begins a pull with one of its blobs. It takes the HEAD; an older equal one stays
 // for another client at the same address.
-func (p *pass) pullFromStore(op *detect.Operation, b blobID, h head, c *content) {
+func (p *pass) pullFromStore(op *detect.Operation, b tagindex.BlobID, h head, c *tagindex.Content) {
 	q := p.pullOf(op, h, c)
 	p.add(q)
 	p.s.takeHead(h.digest)
@@ -75,7 +76,7 @@ func (p *pass) pullFromStore(op *detect.Operation, b blobID, h head, c *content)
 	}
 }
 
-func (p *pass) pullOf(op *detect.Operation, h head, c *content) *pull {
+func (p *pass) pullOf(op *detect.Operation, h head, c *tagindex.Content) *pull {
 	q := &pull{
 		tag: h.tag, digest: h.digest, content: c, times: 1, readAt: p.now, lull: p.s.lull,
 		at: op.At, operator: op.Client.Operator, claimed: op.Client.Claimed, external: op.External, requestID: op.ID,
@@ -85,13 +86,13 @@ func (p *pass) pullOf(op *detect.Operation, h head, c *content) *pull {
 }
 
 // childrenWith returns the children of an index that list a blob, as far as they are in memory.
-func (p *pass) childrenWith(c *content, blob string) (found []childRead) {
-	if c == nil || !c.index {
+func (p *pass) childrenWith(c *tagindex.Content, blob string) (found []childRead) {
+	if c == nil || !c.IsIndex {
 		return nil
 	}
-	for i := range c.artifact.Children {
-		d := c.artifact.Children[i].Digest
-		if k := p.t.tags.contents.get(d); k != nil && k.lists(idOf(blob)) {
+	for i := range c.Artifact.Children {
+		d := c.Artifact.Children[i].Digest
+		if k := p.t.tags.Content(d); k != nil && k.Lists(tagindex.IDOf(blob)) {
 			found = append(found, childRead{digest: d, content: k})
 		}
 	}
@@ -99,12 +100,12 @@ func (p *pass) childrenWith(c *content, blob string) (found []childRead) {
 }
 
 // holds reports whether a blob belongs to a manifest, or to a child of an index.
-func (p *pass) holds(c *content, b blobID) bool {
-	if c.lists(b) {
+func (p *pass) holds(c *tagindex.Content, b tagindex.BlobID) bool {
+	if c.Lists(b) {
 		return true
 	}
-	for i := range c.artifact.Children {
-		if k := p.t.tags.contents.get(c.artifact.Children[i].Digest); k != nil && k.lists(b) {
+	for i := range c.Artifact.Children {
+		if k := p.t.tags.Content(c.Artifact.Children[i].Digest); k != nil && k.Lists(b) {
 			return true
 		}
 	}
@@ -114,7 +115,7 @@ func (p *pass) holds(c *content, b blobID) bool {
 // manifestAsBlob takes in a manifest that was read as a blob: registries serve manifests under
 // /blobs/ too.
 func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
-	c := p.t.tags.contents.get(op.Reference)
+	c := p.t.tags.Content(op.Reference)
 	m := manifestRead{op: op, digest: op.Reference, content: c, head: h}
 	if h.tag != "" {
 		p.s.takeHead(h.digest)
@@ -125,7 +126,7 @@ func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
 
 // lookUpStored looks up in the ledger whether a tag that was resolved stands on an image with this
 // blob. Then the blob is decided again, and what was found is in memory for the blobs that follow.
-func (t *reads) lookUpStored(s *session, op *detect.Operation) {
+func (t *Pulls) lookUpStored(s *session, op *detect.Operation) {
 	at, who := s.place(), s.key
 	var digests []string
 	for i := range s.heads {
@@ -141,48 +142,15 @@ func (t *reads) lookUpStored(s *session, op *detect.Operation) {
 		Request:  detect.Request{Action: detect.BlobGet, Repository: op.Repository, Reference: op.Reference, Hint: op.Hint},
 		Upstream: op.Upstream, Kind: op.Kind, ID: op.ID, At: op.At, Client: op.Client, External: op.External, Status: op.Status, Range: op.Range, Whole: op.Whole,
 	}
-	t.later(func(ctx context.Context) {
-		if t.loadContents(ctx, at, digests) {
+	t.tags.Later(func(ctx context.Context) {
+		if t.tags.LoadContents(ctx, at, digests) {
 			t.blobAgain(who, &blob)
 		}
 	})
 }
 
-// maxLoaded bounds the manifests that one look-up brings into memory.
-const maxLoaded = 512
-
-// loadContents brings the contents of manifests from the ledger into memory. It reports whether
-// there were any.
-func (t *reads) loadContents(ctx context.Context, at place, digests []string) (found bool) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	_, _ = t.view(ctx, func(v detect.View) error { // a store that fails makes pulls fewer
-		for len(digests) > 0 && len(digests) < maxLoaded {
-			digest := digests[0]
-			digests = digests[1:]
-			if t.tags.contents.get(digest) != nil {
-				continue
-			}
-			row, ok, err := read[manifestRow](v, at.manifestKey(digest))
-			if err != nil {
-				return err
-			}
-			if !ok || row.Artifact.Kind == "" {
-				continue
-			}
-			found = true
-			t.tags.contents.keep(digest, contentOf(row.manifest(), row.Own))
-			for i := range row.Artifact.Children {
-				digests = append(digests, row.Artifact.Children[i].Digest)
-			}
-		}
-		return nil
-	})
-	return found
-}
-
 // blobAgain decides a blob once more, with what the ledger has shown.
-func (t *reads) blobAgain(k sessionKey, op *detect.Operation) {
+func (t *Pulls) blobAgain(k sessionKey, op *detect.Operation) {
 	sh, id := t.sessions.find(k)
 	sh.mu.Lock()
 	s, _ := sh.session(k, id)
@@ -191,8 +159,8 @@ func (t *reads) blobAgain(k sessionKey, op *detect.Operation) {
 		return
 	}
 	p := pass{t: t, s: s, now: time.Now(), cfg: t.cfg.Load(), last: true}
-	if len(p.candidates(idOf(op.Reference))) == 0 {
-		p.fromStore(op, idOf(op.Reference))
+	if len(p.candidates(tagindex.IDOf(op.Reference))) == 0 {
+		p.fromStore(op, tagindex.IDOf(op.Reference))
 	}
 	sh.weigh(s)
 	sh.mu.Unlock()
