@@ -69,7 +69,7 @@ func TestIdentity(t *testing.T) {
 func (s *stage) pushOne(t *testing.T, c *caller) format.BellbuoyEvent {
 	t.Helper()
 	c.push("seen/app", "v1", image())
-	return decode(t, s.hooks.Wait(1, time.Minute))[0]
+	return decode(t, s.hooks.WaitAt("/all", 1, time.Minute))[0]
 }
 
 // TestNamesThatTheRegistryVouchesFor checks that an event has the name of an accepted login, and

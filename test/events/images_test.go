@@ -2,220 +2,236 @@ package events
 
 import (
 	"net/http"
-	"path/filepath"
-	"testing"
+	"strings"
 
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Images with the clients that move them, at an anonymous registry and at one that asks for a
-// login.
-func TestImages(t *testing.T) {
-	t.Parallel()
-	for name, l := range map[string]harness.Login{"anonymous": {}, "htpasswd": {User: "ann", Password: "pw"}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			opts := harness.RegistryOptions{Delete: true}
-			if l.User != "" {
-				opts.Htpasswd = harness.Users
-			}
-			registry := harness.Registry(t, opts)
-			s := harness.NewStage(t, harness.RegistryUpstream(registry.URL))
-			s.Direct = registry.URL
-			t.Run("clients", func(t *testing.T) {
-				for client, play := range map[string]func(*harness.Stage, harness.Login){"crane": playCrane, "skopeo": playSkopeo, "oras": playOras, "helm3": playHelm, "helm4": playHelm, "curl": playCurl} {
-					t.Run(client, func(t *testing.T) {
-						t.Parallel()
-						mine := harness.StageOn(t, s.Hooks, s.Buoy)
-						mine.Direct = s.Direct
-						play(mine, l)
-						s.Adopt(mine)
-					})
-				}
-			})
-			s.End()
-		})
+// The scripts of this file say every field of each event.
+
+func crane(s *script) {
+	app, deep, copied := s.name+"/app", s.name+"/deep/many", s.name+"/copied"
+	one, two, many := image(), image(), multi()
+	do := func(args ...string) {
+		s.t.Helper()
+		s.run("crane", append([]string{args[0], "--insecure"}, args[1:]...)...)
+	}
+	if s.operator != "" {
+		s.run("crane", "auth", "login", s.buoy.Host, "-u", user, "-p", password)
+	}
+	layout := one.Layout(s.t, "x")
+	do("push", layout, s.ref("app:v1"))
+	s.expects(harness.Pushed(app, one, "v1"))
+	do("push", layout, s.ref("app:v1")) // sees that it is there
+	do("digest", s.ref("app:v1"))
+	do("ls", s.ref("app"))
+	do("tag", s.ref("app:v1"), "v2")
+	s.expects(harness.Pushed(app, one, "v2"))
+	do("pull", s.ref("app:v2"), s.file("one.tar", ""))
+	s.expects(harness.Pulled(app, one, "v2", "v1"))
+	do("pull", s.ref("app:v2"), s.file("one.tar", "")) // downloads again
+	s.expects(harness.Pulled(app, one, "v2", "v1"))
+	pause()
+	do("manifest", s.ref("app:v1"))
+	s.expects(harness.Pulled(app, one, "v1", "v2").ManifestRead())
+	do("push", two.Layout(s.t, "x"), s.ref("app:v1"))
+	s.expects(harness.Pushed(app, two, "v1").Moving(one))
+	do("pull", s.ref("app@"+string(two.Digest)), s.file("two.tar", ""))
+	s.expects(harness.Pulled(app, two, "v1").ByDigest())
+	do("tag", s.ref("app:v2"), "v3")
+	s.expects(harness.Pushed(app, one, "v3"))
+	do("delete", s.ref("app:v3"))
+	s.expects(harness.Untagged(app, one, "v3"))
+	do("tag", s.ref("app:v2"), "v4")
+	s.expects(harness.Pushed(app, one, "v4"))
+	do("delete", s.ref("app@"+string(one.Digest)))
+	s.expects(harness.Deleted(app, one, "v2", "v4"))
+	if _, err := harness.Try(s.t, s.env, "crane", "delete", "--insecure", s.ref("app:none")); err == nil {
+		s.t.Error("deleted what was not there")
+	}
+
+	do("push", many.Layout(s.t, "x"), s.ref("deep/many:v1"))
+	s.expects(harness.Pushed(deep, many, "v1"))
+	do("pull", "--platform", "linux/arm64", s.ref("deep/many:v1"), s.file("many.tar", ""))
+	s.expects(harness.Pulled(deep, many, "v1").Chosen("linux/arm64"))
+	pause()
+	do("copy", s.ref("deep/many:v1"), s.ref("copied:v9"))
+	s.expects(harness.Pushed(copied, many, "v9"))
+	pulled := harness.Pulled(deep, many, "v1") // by the blobs that were mounted
+	if s.shared {
+		pulled = pulled.ManifestRead() // all blobs are there
+	}
+	s.expects(pulled)
+}
+
+func skopeo(s *script) {
+	app, list := s.name+"/app", s.name+"/many"
+	one, many := image(), multi()
+	login := harness.Login{}
+	if s.operator != "" {
+		login = harness.Login{User: user, Password: password}
+	}
+	to := append([]string{"copy", "-q", "--dest-tls-verify=false"}, login.Flags("skopeo", "--dest-creds")...)
+	from := []string{"copy", "-q", "--src-tls-verify=false"} // logged in by file
+	do := func(flags []string, args ...string) {
+		s.t.Helper()
+		s.run("skopeo", append(flags[:len(flags):len(flags)], args...)...)
+	}
+	source := "oci:" + one.Layout(s.t, "x") + ":x"
+	do(to, source, "docker://"+s.ref("app:v1"))
+	s.expects(harness.Pushed(app, one, "v1"))
+	do(to, source, "docker://"+s.ref("app:v1")) // puts it again
+	s.expects(harness.Pushed(app, one, "v1").Unchanged())
+	do(to, source, "docker://"+s.ref("app:v2"))
+	s.expects(harness.Pushed(app, one, "v2"))
+	do(from, "docker://"+s.ref("app:v1"), "dir:"+s.t.TempDir())
+	s.expects(harness.Pulled(app, one, "v1", "v2"))
+	pause()
+	do(from, "docker://"+s.ref("app:v1"), "oci:"+s.t.TempDir()+":x")
+	s.expects(harness.Pulled(app, one, "v1", "v2"))
+	do(nil, "list-tags", "--tls-verify=false", "docker://"+s.ref("app"))
+	do(from, "--dest-tls-verify=false", "docker://"+s.ref("app:v1"), "docker://"+s.ref("app:v3")) // all is there: a retag
+	s.expects(harness.Pushed(app, one, "v3"))
+	do(nil, append([]string{"delete", "--tls-verify=false", "docker://" + s.ref("app:v2")}, login.Flags("skopeo", "--creds")...)...) // deletes the digest
+	s.expects(harness.Deleted(app, one, "v1", "v2", "v3"))
+
+	do(to, "--all", "oci:"+many.Layout(s.t, "x")+":x", "docker://"+s.ref("many:v1"))
+	s.expects(harness.Pushed(list, many, "v1"))
+	do(from, "--all", "docker://"+s.ref("many:v1"), "oci:"+s.t.TempDir()+":x")
+	s.expects(harness.Pulled(list, many, "v1").Chosen("linux/amd64")) // decided while the first child is read
+	pause()
+	do(nil, "inspect", "--raw", "--tls-verify=false", "docker://"+s.ref("many:v1"))
+	s.expects(harness.Pulled(list, many, "v1").Chosen().ManifestRead())
+}
+
+func oras(s *script) {
+	app, list := s.name+"/app", s.name+"/many"
+	one, many := image(), multi()
+	login := harness.Login{}
+	if s.operator != "" {
+		login = harness.Login{User: user, Password: password}
+	}
+	do := func(args ...string) {
+		s.t.Helper()
+		s.run("oras", args...)
+	}
+	in := append([]string{"cp", "--to-plain-http", "--from-oci-layout"}, login.Flags("oras", "--to-username", "--to-password")...)
+	do(append(in, one.Layout(s.t, "x")+":x", s.ref("app:v1"))...)
+	s.expects(harness.Pushed(app, one, "v1"))
+	do("tag", "--plain-http", s.ref("app:v1"), "v2")
+	s.expects(harness.Pushed(app, one, "v2"))
+	pause()
+	do(append([]string{"cp", "--from-plain-http", "--to-oci-layout", s.ref("app:v1"), s.t.TempDir() + ":x"},
+		login.Flags("oras", "--from-username", "--from-password")...)...)
+	s.expects(harness.Pulled(app, one, "v1", "v2"))
+	do("repo", "tags", "--plain-http", s.ref("app"))
+	do("resolve", "--plain-http", s.ref("app:v1"))
+	note := s.file("note.txt", "hello")
+	do("attach", "--plain-http", "--disable-path-validation", "--artifact-type", "application/x-sig", s.ref("app:v1"), note+":text/plain")
+	s.expects(s.referrerPushed("app", one))
+	do("discover", "--plain-http", s.ref("app:v1"))
+	do(append([]string{"manifest", "delete", "--force", "--plain-http", s.ref("app:v1")}, login.Flags("oras", "--username", "--password")...)...)
+	s.expects(harness.Deleted(app, one, "v1", "v2"))
+
+	do(append(in, many.Layout(s.t, "x")+":x", s.ref("many:v1"))...)
+	s.expects(harness.Pushed(list, many, "v1")) // its reading back is no pull
+	pause()
+	do("cp", "--from-plain-http", "--to-oci-layout", s.ref("many:v1"), s.t.TempDir()+":x")
+	s.expects(harness.Pulled(list, many, "v1").ChosenSome())
+
+	do("push", "--plain-http", "--disable-path-validation", "--artifact-type", "application/x-demo", s.ref("art:v1,v2"), note+":text/plain")
+	pushed := s.pushed("art", "v1", "other")
+	s.expects(pushed, s.pushed("art", "v2", "other"))
+	pause()
+	do("pull", "--plain-http", "-o", s.t.TempDir(), "--allow-path-traversal", s.ref("art:v1"))
+	s.expects(pulledOf(pushed, "v2"))
+	do("tag", "--plain-http", s.ref("art:v1"), "v3")
+	s.expects(s.pushed("art", "v3", "other"))
+	do("manifest", "delete", "-f", "--plain-http", s.ref("art:v3"))
+	gone := pushed
+	gone.Type, gone.Tags, gone.Changed, gone.Complete = "DELETE_ARTIFACT", []string{"v1", "v2", "v3"}, nil, harness.No()
+	s.expects(gone)
+}
+
+func helm(s *script) {
+	client, at := s.name, "oci://"+s.buoy.Host+"/"+s.name
+	do := func(args ...string) {
+		s.t.Helper()
+		s.run(client, args...)
+	}
+	if s.operator != "" {
+		do("registry", "login", s.buoy.Host, "--plain-http", "--username", user, "--password", password)
+	}
+	for _, version := range []string{"1.2.3", "1.3.0-rc.1+build.5"} {
+		do("push", "--plain-http", harness.ChartFile(s.t, "demo", version, harness.ChartOptions{}), at)
+		pushed := s.pushed("demo", strings.Replace(version, "+", "_", 1), "chart")
+		s.expects(pushed)
+		do("pull", "--plain-http", at+"/demo", "--version", version, "-d", s.t.TempDir())
+		s.expects(pulledOf(pushed))
+		pause()
+		do("show", "values", "--plain-http", at+"/demo", "--version", version)
+		s.expects(pulledOf(pushed))
 	}
 }
 
-func playCrane(s *harness.Stage, l harness.Login) {
-	env := harness.Env(s)
-	crane := func(args ...string) string { return harness.Run(s, env, "crane", args...) }
-	if l.User != "" {
-		crane("auth", "login", s.Buoy.Host, "-u", l.User, "-p", l.Password)
+// curl is every request by hand, at a repository of one segment.
+func curl(s *script) {
+	one, lone, repo := image(), image(), s.name
+	header := []string{}
+	if s.operator != "" {
+		header = []string{"Authorization", s.authorization()}
 	}
-	image, index := harness.NewImage(harness.ImageOptions{Layers: 2}), harness.NewMultiArch(harness.ImageOptions{}, "linux/amd64", "linux/arm64")
-	repo, multi, copied := "crane/app", "crane/deep/multi", "crane/copied"
-	layout := image.Layout(s, "v1")
-
-	crane("push", layout, s.Ref(repo, "v1"))
-	s.Expect(repo, harness.Pushed(repo, image, "v1").By(l.User))
-	crane("push", layout, s.Ref(repo, "v1")) // sees that it is there
-	crane("digest", s.Ref(repo, "v1"))
-	crane("ls", s.Buoy.Host+"/"+repo)
-	crane("tag", s.Ref(repo, "v1"), "v2")
-	s.Expect(repo, harness.Pushed(repo, image, "v2").By(l.User))
-	crane("pull", s.Ref(repo, "v2"), filepath.Join(s.TempDir(), "out.tar"))
-	s.Expect(repo, harness.Pulled(repo, image, "v2", "v1").By(l.User))
-	s.Pause()
-	crane("manifest", s.Ref(repo, "v1"))
-	s.Expect(repo, harness.Pulled(repo, image, "v1", "v2").ManifestRead().By(l.User))
-
-	next := harness.NewImage(harness.ImageOptions{})
-	crane("push", next.Layout(s, "v1"), s.Ref(repo, "v1")) // moves the tag
-	s.Expect(repo, harness.Pushed(repo, next, "v1").By(l.User).With(func(e *harness.Event) { e.Previous = image.Digest.String() }))
-	crane("delete", s.Ref(repo, "v2"))
-	s.Expect(repo, harness.Untagged(repo, image, "v2").By(l.User))
-	crane("tag", s.Ref(repo, "v1"), "v3")
-	s.Expect(repo, harness.Pushed(repo, next, "v3").By(l.User))
-	crane("delete", s.Ref(repo, next.Digest.String()))
-	s.Expect(repo, harness.Deleted(repo, next, "v1", "v3").By(l.User))
-	if _, err := harness.Try(s, env, "crane", "delete", s.Ref(repo, "v1")); err == nil {
-		s.Error("deleted what was not there")
+	at := s.buoy.ProxyURL + "/v2/" + repo
+	must := func(status int, method, path string) {
+		s.t.Helper()
+		harness.Must(s.t, status, method, at+path, nil, append(header, "Accept", one.MediaType)...)
 	}
+	harness.Push(s.t, s.buoy.ProxyURL, repo, "v1", one, header...)
+	s.expects(harness.Pushed(repo, one, "v1"))
+	must(http.StatusOK, http.MethodHead, "/manifests/v1")
+	must(http.StatusOK, http.MethodGet, "/manifests/v1")
+	must(http.StatusOK, http.MethodGet, "/blobs/"+string(one.Layers[0].Digest))
+	s.expects(harness.Pulled(repo, one, "v1"))
+	must(http.StatusNotFound, http.MethodGet, "/manifests/none")
+	must(http.StatusAccepted, http.MethodDelete, "/manifests/"+string(one.Digest))
+	s.expects(harness.Deleted(repo, one, "v1"))
+	must(http.StatusNotFound, http.MethodDelete, "/manifests/"+string(one.Digest))
 
-	crane("push", index.Layout(s, "v1"), s.Ref(multi, "v1"))
-	s.Expect(multi, harness.Pushed(multi, index, "v1").By(l.User))
-	crane("pull", "--platform", "linux/arm64", s.Ref(multi, "v1"), filepath.Join(s.TempDir(), "out.tar"))
-	s.Expect(multi, harness.Pulled(multi, index, "v1").By(l.User).Chosen("linux/arm64"))
-	s.Pause()
-	crane("copy", s.Ref(multi, "v1"), s.Ref(copied, "v9"))
-	s.Expect(copied, harness.Pushed(copied, index, "v9").By(l.User))
-	s.Expect(multi, harness.Pulled(multi, index, "v1").By(l.User)) // of the mounted blobs
-}
-
-func playSkopeo(s *harness.Stage, l harness.Login) {
-	env := harness.Env(s)
-	skopeo := func(command string, args ...string) string {
-		return harness.Run(s, env, "skopeo", append([]string{"--insecure-policy", command}, args...)...)
-	}
-	push := append([]string{"--dest-tls-verify=false"}, l.Flags("skopeo", "--dest-creds")...)
-	pull := append([]string{"--src-tls-verify=false"}, l.Flags("skopeo", "--src-creds")...)
-	only := append([]string{"--tls-verify=false"}, l.Flags("skopeo", "--creds")...)
-	with := func(flags []string, args ...string) []string { return append(flags[:len(flags):len(flags)], args...) }
-	image, index := harness.NewImage(harness.ImageOptions{Layers: 2}), harness.NewMultiArch(harness.ImageOptions{}, "linux/amd64", "linux/arm64")
-	repo, multi := "skopeo/app", "skopeo/multi"
-
-	source := "oci:" + image.Layout(s, "v1") + ":v1"
-	skopeo("copy", with(push, source, "docker://"+s.Ref(repo, "v1"))...)
-	s.Expect(repo, harness.Pushed(repo, image, "v1").By(l.User))
-	skopeo("copy", with(push, source, "docker://"+s.Ref(repo, "v1"))...) // puts it again
-	s.Expect(repo, harness.Pushed(repo, image, "v1").By(l.User).Unchanged())
-	skopeo("copy", with(push, source, "docker://"+s.Ref(repo, "v2"))...)
-	s.Expect(repo, harness.Pushed(repo, image, "v2").By(l.User))
-	skopeo("copy", with(pull, "docker://"+s.Ref(repo, "v1"), "oci:"+s.TempDir()+":x")...)
-	s.Expect(repo, harness.Pulled(repo, image, "v1", "v2").By(l.User))
-	skopeo("list-tags", with(only, "docker://"+s.Buoy.Host+"/"+repo)...)
-	skopeo("delete", with(only, "docker://"+s.Ref(repo, "v2"))...) // deletes the digest
-	s.Expect(repo, harness.Deleted(repo, image, "v1", "v2").By(l.User))
-
-	skopeo("copy", with(push, "--all", "oci:"+index.Layout(s, "v1")+":v1", "docker://"+s.Ref(multi, "v1"))...)
-	s.Expect(multi, harness.Pushed(multi, index, "v1").By(l.User))
-	skopeo("copy", with(pull, "--all", "docker://"+s.Ref(multi, "v1"), "oci:"+s.TempDir()+":x")...)
-	s.Expect(multi, harness.Pulled(multi, index, "v1").By(l.User).Chosen("linux/amd64")) // decided while the first child is read
-}
-
-func playOras(s *harness.Stage, l harness.Login) {
-	env := harness.Env(s)
-	oras := func(args ...string) string { return harness.Run(s, env, "oras", args...) }
-	plainHTTP := append([]string{"--plain-http"}, l.Flags("oras", "--username", "--password")...)
-	to := append([]string{"--to-plain-http"}, l.Flags("oras", "--to-username", "--to-password")...)
-	from := append([]string{"--from-plain-http"}, l.Flags("oras", "--from-username", "--from-password")...)
-	with := func(flags []string, args ...string) []string { return append(args, flags...) }
-	image, index := harness.NewImage(harness.ImageOptions{Layers: 2}), harness.NewMultiArch(harness.ImageOptions{}, "linux/amd64", "linux/arm64")
-	repo, multi := "oras/app", "oras/multi"
-
-	oras(with(to, "cp", "--from-oci-layout", image.Layout(s, "v1")+":v1", s.Ref(repo, "v1"))...)
-	s.Expect(repo, harness.Pushed(repo, image, "v1").By(l.User))
-	oras(with(plainHTTP, "tag", s.Ref(repo, "v1"), "v2")...)
-	s.Expect(repo, harness.Pushed(repo, image, "v2").By(l.User))
-	s.Pause()
-	oras(with(from, "cp", "--to-oci-layout", s.Ref(repo, "v1"), s.TempDir()+":v1")...)
-	s.Expect(repo, harness.Pulled(repo, image, "v1", "v2").By(l.User))
-	oras(with(plainHTTP, "repo", "tags", s.Buoy.Host+"/"+repo)...)
-	oras(with(plainHTTP, "resolve", s.Ref(repo, "v1"))...)
-	oras(with(plainHTTP, "manifest", "delete", "--force", s.Ref(repo, "v1"))...)
-	s.Expect(repo, harness.Deleted(repo, image, "v1", "v2").By(l.User))
-
-	oras(with(to, "cp", "--from-oci-layout", index.Layout(s, "v1")+":v1", s.Ref(multi, "v1"))...)
-	s.Expect(multi, harness.Pushed(multi, index, "v1").By(l.User)) // and its reading back is no pull
-	attach(s, l, env, plainHTTP)
-}
-
-// attach attaches a file to an image: an accessory of its own kind, and bookkeeping where the
-// registry has no referrers API.
-func attach(s *harness.Stage, l harness.Login, env, plainHTTP []string) {
-	repo, image := "oras/subject", harness.NewImage(harness.ImageOptions{})
-	harness.Push(s, s.Buoy.ProxyURL, repo, "v1", image, l.Header()...)
-	s.Expect(repo, harness.Pushed(repo, image, "v1").By(l.User))
-	dir := s.TempDir()
-	args := append([]string{"attach", "--artifact-type", "application/vnd.example.note", "--export-manifest", dir + "/manifest.json", "--disable-path-validation"}, plainHTTP...)
-	harness.WriteFile(s, dir+"/note.txt", "well done")
-	harness.Run(s, env, "oras", append(args, s.Ref(repo, "v1"), dir+"/note.txt:text/plain")...)
-	manifest := harness.ReadFile(s, dir+"/manifest.json")
-	e := harness.Event{
-		Type: "PUSH_ARTIFACT", Repository: repo, Namespace: "oras", Name: "subject", Tags: []string{}, Kind: "referrer",
-		Digest: harness.Sha256(manifest), Size: harness.ImageSize(s, manifest), Subject: image.Digest.String(), Changed: harness.Yes(), Operator: l.User,
-	}
-	s.Expect(repo, e)
-}
-
-func playHelm(s *harness.Stage, l harness.Login) {
-	client := filepath.Base(s.Name())
-	env := harness.Env(s)
-	helm := func(args ...string) string { return harness.Run(s, env, client, args...) }
-	if l.User != "" {
-		helm("registry", "login", s.Buoy.Host, "--plain-http", "--username", l.User, "--password", l.Password)
-	}
-	repo := "oci/" + client + "/app"
-	oci := "oci://" + s.Buoy.Host + "/oci/" + client
-	helm("push", harness.ChartFile(s, "app", "1.2.3", harness.ChartOptions{}), oci, "--plain-http")
-	e := ociChart(s, repo, "1.2.3", l)
-	s.Expect(repo, e)
-	helm("pull", oci+"/app", "--version", "1.2.3", "--plain-http", "-d", s.TempDir())
-	s.Expect(repo, e.With(func(e *harness.Event) {
-		e.Type, e.TagAsked, e.Changed, e.Moved = "PULL_ARTIFACT", "1.2.3", nil, "layers"
-	}))
-	helm("push", harness.ChartFile(s, "app", "1.3.0-rc.1+build.5", harness.ChartOptions{}), oci, "--plain-http")
-	s.Expect(repo, ociChart(s, repo, "1.3.0-rc.1_build.5", l))
-}
-
-// ociChart is the push of a chart whose manifest helm made.
-func ociChart(s *harness.Stage, repository, tag string, l harness.Login) harness.Event {
-	s.Helper()
-	got := harness.Must(s, http.StatusOK, http.MethodHead, s.Buoy.ProxyURL+"/v2/"+repository+"/manifests/"+tag, nil,
-		append([]string{"Accept", "application/vnd.oci.image.manifest.v1+json"}, l.Header()...)...)
-	manifest := harness.Must(s, http.StatusOK, http.MethodGet, s.Direct+"/v2/"+repository+"/manifests/"+tag, nil,
-		append([]string{"Accept", "application/vnd.oci.image.manifest.v1+json"}, l.Header()...)...)
-	namespace, name := "oci", repository[len("oci/"):]
-	return harness.Event{
-		Type: "PUSH_ARTIFACT", Repository: repository, Namespace: namespace, Name: name, Tags: []string{tag}, Kind: "chart",
-		Digest: got.Header.Get("Docker-Content-Digest"), Size: harness.ImageSize(s, []byte(harness.BodyOf(manifest))), Changed: harness.Yes(), Operator: l.User,
-	}
-}
-
-// curl: every request by hand.
-func playCurl(s *harness.Stage, l harness.Login) {
-	image, repo := harness.NewImage(harness.ImageOptions{}), "single"
-	harness.Push(s, s.Buoy.ProxyURL, repo, "v1", image, l.Header()...)
-	s.Expect(repo, harness.Pushed(repo, image, "v1").By(l.User))
-	manifests, blobs := s.Buoy.ProxyURL+"/v2/"+repo+"/manifests/", s.Buoy.ProxyURL+"/v2/"+repo+"/blobs/"
-	harness.Must(s, http.StatusOK, http.MethodHead, manifests+"v1", nil, append(l.Header(), "Accept", image.MediaType)...)
-	harness.Must(s, http.StatusOK, http.MethodGet, manifests+"v1", nil, append(l.Header(), "Accept", image.MediaType)...)
-	harness.Must(s, http.StatusOK, http.MethodGet, blobs+image.Layers[0].Digest.String(), nil, l.Header()...)
-	s.Expect(repo, harness.Pulled(repo, image, "v1").By(l.User))
-	harness.Must(s, http.StatusNotFound, http.MethodGet, manifests+"none", nil, append(l.Header(), "Accept", image.MediaType)...)
-	harness.Must(s, http.StatusAccepted, http.MethodDelete, manifests+image.Digest.String(), nil, l.Header()...)
-	s.Expect(repo, harness.Deleted(repo, image, "v1").By(l.User))
-	harness.Must(s, http.StatusNotFound, http.MethodDelete, manifests+image.Digest.String(), nil, l.Header()...)
-
-	digestOnly, lone := harness.NewImage(harness.ImageOptions{}), "curl/lone"
-	harness.Push(s, s.Buoy.ProxyURL, lone, digestOnly.Digest.String(), digestOnly, l.Header()...)
-	s.Expect(lone, harness.Pushed(lone, digestOnly).By(l.User)) // once nothing followed
-	if l.User != "" {
-		resp, err := harness.PutManifest(s.Buoy.ProxyURL, lone, "forged", digestOnly, harness.Login{User: "ann", Password: "wrong"}.Header()...)
+	harness.Push(s.t, s.buoy.ProxyURL, repo+"/lone", string(lone.Digest), lone, header...)
+	s.expects(harness.Pushed(repo+"/lone", lone)) // once nothing followed
+	if s.operator != "" {
+		resp, err := harness.PutManifest(s.buoy.ProxyURL, repo+"/lone", "forged", lone, harness.Login{User: user, Password: "wrong"}.Header()...)
 		if err != nil || resp.StatusCode != http.StatusUnauthorized {
-			s.Errorf("a push with a wrong password: %v %v", resp, err)
+			s.t.Errorf("a push with a wrong password: %v %v", resp, err)
 		}
 	}
+}
+
+// pushed is the push of a manifest that a client has made.
+func (sc *script) pushed(repository, tag, kind string) harness.Event {
+	sc.t.Helper()
+	manifest := []byte(sc.run("crane", "manifest", "--insecure", sc.direct+"/"+sc.name+"/"+repository+":"+tag))
+	return harness.Event{
+		Type: "PUSH_ARTIFACT", Repository: sc.name + "/" + repository, Namespace: sc.name, Name: repository, Tags: []string{tag}, Kind: kind,
+		Digest: harness.Sha256(manifest), Size: harness.ImageSize(sc.t, manifest), Changed: harness.Yes(),
+	}
+}
+
+// referrerPushed is the push of the newest referrer of an artifact.
+func (sc *script) referrerPushed(repository string, subject harness.Artifact) harness.Event {
+	sc.t.Helper()
+	digest := sc.referrer(repository, string(subject.Digest))
+	manifest := []byte(sc.run("crane", "manifest", "--insecure", sc.direct+"/"+sc.name+"/"+repository+"@"+digest))
+	return harness.Event{
+		Type: "PUSH_ARTIFACT", Repository: sc.name + "/" + repository, Namespace: sc.name, Name: repository, Tags: []string{}, Kind: "referrer",
+		Digest: digest, Size: harness.ImageSize(sc.t, manifest), Subject: string(subject.Digest), Changed: harness.Yes(),
+	}
+}
+
+// pulledOf is the pull of what was pushed under a tag; the digest has the other tags too.
+func pulledOf(pushed harness.Event, others ...string) harness.Event {
+	e := pushed
+	e.Type, e.TagAsked, e.Changed, e.Moved = "PULL_ARTIFACT", pushed.Tags[0], nil, "layers"
+	e.Tags = append([]string{e.TagAsked}, others...)
+	return e
 }

@@ -83,7 +83,7 @@ func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
 	moved := image()
 	c.push("index/r02", "latest", moved)
 	c.put("index/r03", "latest", old[7])
-	events := decode(t, s.hooks.Wait(4, time.Minute))
+	events := decode(t, s.hooks.WaitAt("/all", 4, time.Minute))
 	for _, e := range events {
 		if e.Operator != s.operator {
 			t.Errorf("%s by %q, want %q", e.Type, e.Operator, s.operator)
@@ -110,7 +110,7 @@ func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
 			}
 		}
 	}
-	s.hooks.Quiet(time.Second)
+	s.hooks.QuietAt("/all", time.Second)
 }
 
 // TestIndexGoesOn: an index run that is broken off goes on where it stopped.

@@ -223,7 +223,7 @@ func TestRefusedForAQuota(t *testing.T) {
 		}})
 	}
 	s.play(t, parts)
-	for _, e := range decode(t, s.hooks.Posts("")) {
+	for _, e := range decode(t, s.hooks.Posts("/all")) {
 		if e.Quota == nil || e.Quota.Details != words || !strings.HasPrefix(e.Quota.Project, "full-") {
 			t.Errorf("%s: %+v", e.Type, e.Quota)
 		}

@@ -81,7 +81,7 @@ func TestReplication(t *testing.T) {
 	if got = s.replicated(t); !slices.Equal(got, want) {
 		t.Errorf("told\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
-	for _, e := range decode(t, s.hooks.Posts("")) {
+	for _, e := range decode(t, s.hooks.Posts("/all")) {
 		if e.Type == detect.PushArtifact && strings.HasPrefix(e.Repository, "by-oras/") {
 			t.Error("a push of a replication that also_push_events hides is told")
 		}
@@ -110,7 +110,7 @@ func regsyncInto(sc *script, far *harness.RegistryServer) {
 // replicated are the replications that were told, as lines.
 func (s *stage) replicated(t *testing.T) (lines []string) {
 	t.Helper()
-	for _, e := range decode(t, s.hooks.Posts("")) {
+	for _, e := range decode(t, s.hooks.Posts("/all")) {
 		r := e.Replication
 		if r == nil {
 			continue

@@ -38,8 +38,9 @@ const (
 	password = "throwaway-pw-7391"
 )
 
-// quiet is correlation.pull and correlation.untagged_push of the tests.
-const quiet = 6 * time.Second
+// quiet is correlation.pull and correlation.untagged_push of the tests, repeat is
+// correlation.repeat.
+const quiet, repeat = 6 * time.Second, 2 * time.Second
 
 // A stage is a registry with bellbuoy in front of it and a receiver.
 type stage struct {
@@ -71,10 +72,10 @@ func (s *stage) authorization() string {
 	return ""
 }
 
-// bearer returns a token with all permissions below index/ and seen/.
+// bearer returns a token with all permissions for the repositories of requests made by hand.
 func (s *stage) bearer(subject string) string {
 	var access []any
-	for _, repository := range repositories {
+	for _, repository := range slices.Concat(repositories, []string{"curl", "curl/lone"}) {
 		access = append(access, map[string]any{"type": "repository", "name": repository, "actions": []string{"pull", "push", "delete"}})
 	}
 	return s.tokens.Sign(subject, access, time.Now())
@@ -127,11 +128,13 @@ func raiseWith(t *testing.T, login string, credentials bool, more string) *stage
 	return s
 }
 
-// front puts bellbuoy in front of upstreams.
+// front puts bellbuoy in front of upstreams, with the webhooks of a harness.Stage, and one for the
+// lines of scripts.
 func (s *stage) front(t *testing.T, upstreams, more string) {
 	t.Helper()
-	s.buoy = harness.Bellbuoy(t, upstreams+s.webhook("format: bellbuoy, events: ['*']")+
-		fmt.Sprintf("correlation: {untagged_push: %s, pull: %s, repeat: 2s}\n", quiet, quiet)+more)
+	all := fmt.Sprintf("  - {name: all, url: %s, format: bellbuoy, events: ['*']}\n", s.hooks.URL("/all"))
+	s.buoy = harness.Bellbuoy(t, upstreams+harness.Webhooks(s.hooks, all)+
+		fmt.Sprintf("correlation: {untagged_push: %s, pull: %s, repeat: %s}\n", quiet, quiet, repeat)+more)
 }
 
 // raiseOn puts up a stage on a registry that is there already. at is how bellbuoy reaches it.
@@ -172,12 +175,13 @@ func (s *stage) webhook(options string) string {
 }
 
 // A script is what a client does, in repositories below its own name, and what bellbuoy must tell
-// of it.
+// of it: as lines (tells), or in every field and byte (expects).
 type script struct {
 	*stage
-	t    *testing.T
-	name string
-	env  []string
+	t     *testing.T
+	name  string
+	env   []string
+	exact *harness.Stage
 
 	mu   sync.Mutex
 	want []string
@@ -187,7 +191,7 @@ type script struct {
 // look for it.
 func (s *stage) script(t *testing.T, name string, env ...string) *script {
 	t.Helper()
-	sc := &script{stage: s, t: t, name: name, env: harness.Env(t, env...)}
+	sc := &script{stage: s, t: t, name: name, env: harness.Env(t, env...), exact: harness.StageOn(t, s.hooks, s.buoy)}
 	auths := map[string]any{}
 	if s.login != "anonymous" {
 		entry := map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}
@@ -265,10 +269,23 @@ func (sc *script) tellsCopied(what, digest string) {
 	}
 }
 
+// expects adds events of one repository of the script to those that bellbuoy must tell, and waits
+// for them. A script that expects does not tell.
+func (sc *script) expects(events ...harness.Event) {
+	sc.t.Helper()
+	for i := range events {
+		events[i] = events[i].By(sc.operator)
+	}
+	sc.exact.Expect(events[0].Repository, events...)
+}
+
+// pause lets the next read of a reference be the next pull.
+func pause() { time.Sleep(repeat + 200*time.Millisecond) }
+
 // told are the webhooks about the script's repositories, as lines.
 func (sc *script) told(t *testing.T) (lines []string) {
 	t.Helper()
-	for _, e := range decode(t, sc.hooks.Posts("")) {
+	for _, e := range decode(t, sc.hooks.Posts("/all")) {
 		if strings.HasPrefix(e.Repository, sc.name+"/") {
 			lines = append(lines, line(&e))
 		}
@@ -330,6 +347,10 @@ func (s *stage) play(t *testing.T, parts []part) {
 	s.settle(t, played)
 	for _, sc := range played {
 		t.Run(sc.name, func(t *testing.T) {
+			sc.exact.T = t // that of the script has ended
+			if sc.exact.Compare(sc.name) {
+				return
+			}
 			if missing, extra := differ(sc.want, sc.told(t)); len(missing)+len(extra) > 0 {
 				t.Errorf("missing\n  %s\nextra\n  %s", strings.Join(missing, "\n  "), strings.Join(extra, "\n  "))
 			}

@@ -100,6 +100,24 @@ func (e Event) Chosen(platforms ...string) Event {
 	return e
 }
 
+var somePlatforms = []string{"some"}
+
+// ChosenSome is e of a pull of an index by a client that reads several children at once: chance
+// decides how many of them it has read when the pull is decided.
+func (e Event) ChosenSome() Event { return e.Chosen(somePlatforms...) }
+
+// ByDigest is e of a pull that names no tag.
+func (e Event) ByDigest() Event {
+	e.TagAsked = ""
+	return e
+}
+
+// Moving is e of a push of a tag that stood elsewhere before.
+func (e Event) Moving(from Artifact) Event {
+	e.Previous = from.Digest.String()
+	return e
+}
+
 // With is e as changed by a function.
 func (e Event) With(change func(*Event)) Event {
 	change(&e)

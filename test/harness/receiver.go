@@ -207,13 +207,27 @@ func (r *Receiver) WaitAt(path string, n int, timeout time.Duration) []Post {
 // Quiet fails the test when a post arrives within d from now.
 func (r *Receiver) Quiet(d time.Duration) {
 	r.t.Helper()
-	before, changed := r.snapshot("")
-	select {
-	case <-changed:
-		for _, p := range r.Posts("")[len(before):] {
-			r.t.Errorf("an unexpected webhook arrived at %s: %s", p.Path, p.Body)
+	r.QuietAt("", d)
+}
+
+// QuietAt is Quiet for the posts to one path.
+func (r *Receiver) QuietAt(path string, d time.Duration) {
+	r.t.Helper()
+	before, changed := r.snapshot(path)
+	for over := time.After(d); ; {
+		var now []Post
+		select {
+		case <-changed:
+			now, changed = r.snapshot(path)
+		case <-over:
+			return
 		}
-	case <-time.After(d):
+		if len(now) > len(before) {
+			for _, p := range now[len(before):] {
+				r.t.Errorf("an unexpected webhook arrived at %s: %s", p.Path, p.Body)
+			}
+			return
+		}
 	}
 }
 
