@@ -76,6 +76,37 @@ func TestChartForms(t *testing.T) {
 	}
 }
 
+// charts is a caller of a chart repository, and what must be told of it.
+type charts struct {
+	t              *testing.T
+	s              *stage
+	caller         *caller
+	prefix, tenant string
+	want           []string
+}
+
+func (c *charts) path(api, rest string) string {
+	if c.tenant != "" {
+		api += "/" + c.tenant
+	}
+	return c.prefix + api + rest
+}
+
+func (c *charts) tells(verb, name, version string) {
+	tenant := c.tenant
+	if tenant == "" {
+		tenant = "library"
+	}
+	c.want = append(c.want, verb+" "+tenant+"/"+name+" "+version+" by \""+c.s.operator+"\"")
+}
+
+func (c *charts) expect(by *caller, status int, method, path string, body []byte) {
+	c.t.Helper()
+	if got, answer := by.do(method, path, body); got != status {
+		c.t.Errorf("%s %s: %d %s, want %d", method, path, got, answer, status)
+	}
+}
+
 // file writes a file for curl.
 func (c *charts) file(name string, content []byte) string {
 	path := filepath.Join(c.t.TempDir(), name)

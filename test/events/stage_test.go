@@ -387,16 +387,21 @@ func differ(want, got []string) (missing, extra []string) {
 // keepsSecrets looks for credentials in all that bellbuoy has printed, told and stored.
 func (s *stage) keepsSecrets(t *testing.T) {
 	t.Helper()
+	keepsSecrets(t, s.buoy, s.hooks)
+}
+
+func keepsSecrets(t *testing.T, b *harness.Buoy, hooks *harness.Receiver) {
+	t.Helper()
 	secrets := []string{
 		password, base64.StdEncoding.EncodeToString([]byte(user + ":" + password)), "eyJhbGciOi", "Bearer ey",
 	}
-	places := map[string][]byte{"the log": []byte(s.buoy.Logs()), "the metrics": []byte(s.buoy.Metrics())}
-	for i, p := range s.hooks.Posts("") {
+	places := map[string][]byte{"the log": []byte(b.Logs()), "the metrics": []byte(b.Metrics())}
+	for i, p := range hooks.Posts("") {
 		places[fmt.Sprintf("webhook %d", i)] = fmt.Appendf(nil, "%s %v", p.Body, p.Header)
 	}
-	files, err := filepath.Glob(filepath.Join(s.buoy.DataDir, "*"))
+	files, err := filepath.Glob(filepath.Join(b.DataDir, "*"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no files in %s: %v", s.buoy.DataDir, err)
+		t.Fatalf("no files in %s: %v", b.DataDir, err)
 	}
 	for _, file := range files {
 		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
