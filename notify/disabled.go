@@ -106,6 +106,14 @@ func (d *Dispatcher) Disable(ctx context.Context, name string) error {
 	return d.setSwitch(ctx, name, switchState{Off: true, Why: SwitchedByOperator, Since: time.Now()})
 }
 
+// Disabled reports whether a webhook was disabled by Disable or a 410. Another replica's switch is
+// known when the leases are renewed.
+func (d *Dispatcher) Disabled(webhook string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.switched[webhook].Off
+}
+
 func (d *Dispatcher) setSwitch(ctx context.Context, name string, t switchState) error {
 	if d.set.Load().named[name] == nil {
 		return fmt.Errorf("%q: %w", name, ErrNoWebhook)

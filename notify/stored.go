@@ -83,6 +83,12 @@ func (w *Webhooks) All(ctx context.Context) (all []Stored, changed int64, err er
 	return all, changed, nil
 }
 
+// Get returns the webhook with a number, or ErrNoWebhook.
+func (w *Webhooks) Get(ctx context.Context, number int64) (s Stored, err error) {
+	err = w.rows.View(ctx, func(r store.Reader) error { s, err = getStored(r, number); return err })
+	return s, err
+}
+
 // Changes returns the number of changes so far, by any replica.
 func (w *Webhooks) Changes(ctx context.Context) (n int64, err error) {
 	err = w.rows.View(ctx, func(r store.Reader) error { n, err = countOf(r, changes); return err })

@@ -141,6 +141,12 @@ var shared = map[string]string{
 	"transaction": "private: the tracker's view of one, the engine's",
 	"verdict":     "private: about a write after a crash, about a token",
 	"write":       "private: in the row of an intent, in the proxy, in a group of the writer",
+
+	"FormatOptions": "config's types are of the file, manage's what an account is shown and sends",
+	"Health":        "config.Health is the file's, manage.Health the state of a webhook",
+	"Problem":       "config.Problem is in a file, manage.Problem in what an account sent",
+	"Problems":      "as Problem",
+	"TLS":           "webhook.TLS configures a client, manage.TLS is shown to an account",
 }
 
 // TestEveryTypeNameMeansOneThing refuses a name of a type that a checked package shares with

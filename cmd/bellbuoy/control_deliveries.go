@@ -18,7 +18,6 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/store"
-	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
 var stateNames = map[store.State]string{store.Pending: "pending", store.Delivered: "delivered", store.Dead: "dead", store.Parked: "parked"}
@@ -35,20 +34,20 @@ func stateOf(name string) (store.State, error) {
 // knowsWebhook returns the key of a webhook's deliveries. It returns an error for a name that
 // neither the configuration, nor the store, nor a recorded delivery has.
 func (api controlAPI) knowsWebhook(ctx context.Context, name string) (string, error) {
-	hooks := api.hooks.Load()
-	if name == "" || hooks.find(name) != nil {
-		return hooks.keyOf(name), nil
+	hooks := api.running.Set()
+	if name == "" || hooks.Find(name) != nil {
+		return hooks.KeyOf(name), nil
 	}
 	left, err := api.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: name, Limit: 1})
 	if err != nil || len(left) > 0 {
 		return name, err
 	}
-	return "", fmt.Errorf("%q: %w; there are %s", name, notify.ErrNoWebhook, strings.Join(hooks.names(), ", "))
+	return "", fmt.Errorf("%q: %w; there are %s", name, notify.ErrNoWebhook, strings.Join(hooks.Keys(), ", "))
 }
 
 // webhookNames returns the keys of all webhooks.
 func (api controlAPI) webhookNames(w http.ResponseWriter, _ *http.Request) error {
-	return json.NewEncoder(w).Encode(api.hooks.Load().names())
+	return json.NewEncoder(w).Encode(api.running.Set().Keys())
 }
 
 // deliveries lists deliveries, oldest first.
@@ -130,13 +129,9 @@ func (api controlAPI) sentBy(d *store.Delivery) *sentRequest {
 	if !utf8.Valid(d.Payload.Body) {
 		sent.Body, sent.Binary = "", d.Payload.Body
 	}
-	if h := api.hooks.Load().named[d.Webhook]; h != nil {
+	if h := api.running.Set().Named(d.Webhook); h != nil {
 		m := notify.MessageOf(*d)
-		sent.URL = h.URL.String()
-		if len(m.Values) > 0 {
-			sent.URL = webhook.Filled(h.URL.Reveal(), m.Values)
-		}
-		sent.Header = h.client.Shown(m)
+		sent.URL, sent.Header = h.ShownURL(m), h.Client.Shown(m)
 	}
 	return sent
 }
@@ -178,7 +173,7 @@ func (api controlAPI) replay(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%w: since: %w", errBad, err)
 	}
-	webhook, plan := api.hooks.Load().keyOf(r.URL.Query().Get("webhook")), r.Method == http.MethodPost
+	webhook, plan := api.running.Set().KeyOf(r.URL.Query().Get("webhook")), r.Method == http.MethodPost
 	done, err := api.dispatcher.Replay(r.Context(), webhook, since, plan)
 	if plan && done.Deliveries > 0 {
 		api.log.Info("missed events planned for a webhook by command", zap.String("webhook", webhook), zap.Time("since", since), zap.Int("deliveries", done.Deliveries))
@@ -212,7 +207,7 @@ func (api controlAPI) redeliver(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("%w: give deliveries or a webhook", errBad)
 	}
 	if q.Webhook != "" {
-		h := api.hooks.Load().find(q.Webhook)
+		h := api.running.Set().Find(q.Webhook)
 		if h == nil {
 			return fmt.Errorf("%q: %w", q.Webhook, notify.ErrNoWebhook)
 		}

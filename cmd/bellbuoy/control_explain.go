@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
@@ -43,10 +43,10 @@ func (api controlAPI) explain(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := explainAnswer{Event: lineOfEvent(&events[0])}
-	hooks := api.hooks.Load()
+	hooks := api.running.Set()
 	for _, v := range api.dispatcher.Explain(events[0]) {
 		line := explainLine{Webhook: v.Webhook, Fires: v.Fires, Because: v.Because}
-		if h := hooks.named[v.Webhook]; h != nil && !v.Fires {
+		if h := hooks.Named(v.Webhook); h != nil && !v.Fires {
 			line.Value, line.Wanted = whyNot(v.Because, &events[0], h)
 		}
 		for _, d := range slices.Backward(made) {
@@ -71,19 +71,19 @@ func lineOf(d store.Delivery) deliveryLine {
 
 // whyNot returns the event's value that a key of a webhook's filter rejects, and the value that the
 // key wants.
-func whyNot(because string, e *detect.Event, w *hook) (value, wanted string) {
+func whyNot(because string, e *detect.Event, w *manage.Hook) (value, wanted string) {
 	under, key, _ := strings.Cut(because, ".")
-	match := w.Match
+	match := w.Complete.Match
 	if under == "exclude" {
-		match = w.Exclude
+		match = w.Complete.Exclude
 	}
 	client := e.Client
 	switch key {
 	case "upstreams":
 		return e.Upstream, list(match.Upstreams)
 	case "projects":
-		if under == "match" && w.stored != nil {
-			return orNone(notify.ProjectOf(e)), list(w.projects())
+		if under == "match" && w.Stored != nil {
+			return orNone(notify.ProjectOf(e)), list(w.Projects())
 		}
 		return projectOf(e.Repository), list(match.Projects)
 	case "repositories":
@@ -161,35 +161,11 @@ func (api controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
 	}
 	waits := []waitLine{}
 	for _, s := range states {
-		state, since, why := stateOfWebhook(s)
-		if state == stateOK || state == stateFailing && !s.Open {
+		state, since, why := manage.StateOf(s)
+		if state == manage.StateOK || state == manage.StateFailing && !s.Open {
 			continue
 		}
 		waits = append(waits, waitLine{Webhook: s.Name, State: state, Since: since, Why: why, NextTry: s.ProbeAt})
 	}
 	return json.NewEncoder(w).Encode(waits)
-}
-
-// States of a webhook.
-const (
-	stateOK       = "ok"
-	stateFailing  = "failing"
-	stateDisabled = "disabled" // by command
-	stateGone     = "gone"     // the receiver answered 410
-	stateOff      = "off"      // in the configuration
-)
-
-// stateOfWebhook returns the state of a webhook, since when, and why.
-func stateOfWebhook(s notify.WebhookState) (state string, since time.Time, why string) {
-	switch {
-	case !s.Enabled:
-		return stateOff, since, "enabled: false in the configuration"
-	case s.Off == notify.SwitchedByGone:
-		return stateGone, s.OffSince, "its receiver answered 410; bellbuoy enable " + s.Name
-	case s.Off != "":
-		return stateDisabled, s.OffSince, "by command; bellbuoy enable " + s.Name
-	case !s.Failing.IsZero() || s.Open:
-		return stateFailing, s.Failing, s.Why
-	}
-	return stateOK, since, ""
 }

@@ -105,7 +105,7 @@ func statusOf(err error) int {
 // switchWebhook turns a webhook on or off, and has the log tell it to those who were not there.
 func (api controlAPI) switchWebhook(told string, turn func(ctx context.Context, webhook string) error) func(http.ResponseWriter, *http.Request) error {
 	return func(_ http.ResponseWriter, r *http.Request) error {
-		name := api.hooks.Load().keyOf(r.FormValue("webhook"))
+		name := api.running.Set().KeyOf(r.FormValue("webhook"))
 		if err := turn(r.Context(), name); err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (api controlAPI) switchWebhook(told string, turn func(ctx context.Context, 
 }
 
 func (api controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
-	got, err := api.dispatcher.Ping(r.Context(), api.hooks.Load().keyOf(r.FormValue("webhook")))
+	got, err := api.dispatcher.Ping(r.Context(), api.running.Set().KeyOf(r.FormValue("webhook")))
 	if err != nil {
 		return err
 	}

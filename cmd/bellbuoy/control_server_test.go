@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // running is a bellbuoy that serves on a free port; the commands given to it are those of its
@@ -157,12 +158,12 @@ func TestWhyWaiting(t *testing.T) {
 		"its receiver has failed since " + since + " (503 Service Unavailable); one delivery probes at " + since + ", and the others wait until one succeeds": {
 			Name: "w", Enabled: true, Open: true, Failing: at, Why: "503 Service Unavailable", ProbeAt: at},
 	} {
-		state, from, why := stateOfWebhook(s)
+		state, from, why := manage.StateOf(s)
 		if got := whyWaiting(waitLine{Webhook: s.Name, State: state, Since: from, Why: why, NextTry: s.ProbeAt}); got != want {
 			t.Errorf("%+v: got %q, want %q", s, got, want)
 		}
 	}
-	if state, _, _ := stateOfWebhook(notify.WebhookState{Name: "w", Enabled: true}); state != stateOK {
+	if state, _, _ := manage.StateOf(notify.WebhookState{Name: "w", Enabled: true}); state != manage.StateOK {
 		t.Errorf("a webhook of which nothing is known is %s", state)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
@@ -101,7 +102,7 @@ func (api controlAPI) status(w http.ResponseWriter, r *http.Request) error {
 	if !api.reloads.taken.Load() {
 		answer.Attention = append(answer.Attention, "the configuration file has problems and was not loaded: bellbuoy check")
 	}
-	answer.Attention = append(answer.Attention, api.hooks.Load().off...)
+	answer.Attention = append(answer.Attention, api.running.Set().Off...)
 	if !c.Notifications.Enabled {
 		answer.Attention = append(answer.Attention, "notifications.enabled is false: nothing is delivered")
 	}
@@ -131,7 +132,7 @@ func (api controlAPI) webhookStatus(ctx context.Context, s notify.WebhookState) 
 		rate := float64(delivered) / float64(w.Tried)
 		w.SuccessRate = &rate
 	}
-	w.State, w.Since, w.Why = stateOfWebhook(s)
+	w.State, w.Since, w.Why = manage.StateOf(s)
 	if s.Open {
 		w.Circuit = "open"
 	}
@@ -235,7 +236,7 @@ func attention(a *statusAnswer) (all []string) {
 	webhooks := slices.Clone(a.Webhooks)
 	slices.SortStableFunc(webhooks, func(x, y webhookStatus) int { return cmp.Compare(y.Dead, x.Dead) })
 	for _, w := range webhooks {
-		if w.State == stateFailing || w.State == stateGone {
+		if w.State == manage.StateFailing || w.State == manage.StateGone {
 			say("webhook %s: %s since %s: %s", w.Name, w.State, fullTime(w.Since), cmp.Or(w.Why, "no answer"))
 		}
 		if w.Dead > 0 {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/proxy"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
@@ -43,10 +43,9 @@ type daemon struct {
 	startFingerprint string                 // fingerprint of the files that the start read
 	wiring           atomic.Pointer[wiring] // written only by use
 
-	changing sync.Mutex // held while wiring and hooks are replaced
-	hooks    atomic.Pointer[hookset]
-	numbers  *notify.Numbers
-	webhooks *notify.Webhooks // of the store
+	numbers *notify.Numbers
+	running *manage.Running // the webhooks in use
+	desk    *manage.Desk
 
 	backupStore backupStore // nil: the store is PostgreSQL
 	outbox      *notify.Outbox
@@ -69,15 +68,13 @@ type daemon struct {
 // use applies w to the running parts. The handler is configured before that, because that can fail.
 // An error is that of the store's webhooks, which then stay as they were.
 func (d *daemon) use(w *wiring) error {
-	d.changing.Lock()
-	defer d.changing.Unlock()
 	d.lookups.configure(w.lookupClients)
 	d.tracker.Configure(w.trackerConfig(d.log))
 	d.refusals.Configure(visibility(w.config.Projects))
 	d.runs.Configure(w.replications, visibility(w.config.Projects), time.Duration(w.config.Correlation.UntaggedPush))
 	d.scans.Configure(w.scanners)
 	d.outbox.Derive(append(w.derivers(), d.scans)...)
-	err := d.followStore(context.Background(), w)
+	err := d.running.Use(context.Background(), w.webhooks())
 	d.dispatcher.Retain(w.retention(), trims())
 	d.server.Configure(w.serverOptions(d.handler, d.log))
 	d.ready.refuse.Store(w.config.Store.OnFailure == "refuse")
@@ -131,7 +128,7 @@ func (d *daemon) run(ctx context.Context) error {
 	serving.Go(func() error { d.watch(ctx, d.hup, d.startFingerprint); return nil })
 	serving.Go(func() error { d.numbers.Run(ctx); return nil })
 	if d.wiring.Load().config.Database != "" {
-		serving.Go(func() error { d.followReplicas(ctx); return nil })
+		serving.Go(func() error { d.running.Watch(ctx); return nil })
 	}
 	d.warnUnreachable(ctx)
 	d.log.Info("bellbuoy serves", d.startFields()...)

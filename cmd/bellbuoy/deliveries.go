@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // deliveriesFlags selects deliveries.
@@ -109,11 +111,11 @@ func printWaits(ctx context.Context, a *app, c *controlClient, webhook string) e
 // whyWaiting explains why a webhook's deliveries wait.
 func whyWaiting(w waitLine) string {
 	switch w.State {
-	case stateOff:
+	case manage.StateOff:
 		return "not enabled in the configuration; its deliveries wait"
-	case stateGone:
+	case manage.StateGone:
 		return fmt.Sprintf("disabled since its receiver answered 410 (%s); its deliveries wait until: bellbuoy enable %s", fullTime(w.Since), w.Webhook)
-	case stateDisabled:
+	case manage.StateDisabled:
 		return fmt.Sprintf("disabled by command (%s); its deliveries wait until: bellbuoy enable %s", fullTime(w.Since), w.Webhook)
 	}
 	return fmt.Sprintf("its receiver has failed since %s (%s); one delivery probes at %s, and the others wait until one succeeds", fullTime(w.Since), w.Why, fullTime(w.NextTry))

@@ -16,6 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/proxy"
 )
 
@@ -338,7 +339,7 @@ func printVerdicts(a *app, verdicts []requestVerdict, waits map[string]waitLine)
 		fires, because := "no", v.Because
 		switch wait, waiting := waits[v.Webhook]; {
 		case !v.Fires:
-		case waiting && wait.State != stateFailing:
+		case waiting && wait.State != manage.StateFailing:
 			because = whyWaiting(wait)
 		case len(v.depends) > 0:
 			fires, because = "depends", strings.Join(v.depends, ", ")+": only the body or the answer decides"

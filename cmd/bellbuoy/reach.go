@@ -51,7 +51,7 @@ func reachProblems(ctx context.Context, w *wiring) error {
 		if !h.Enabled {
 			continue
 		}
-		try(fmt.Sprintf("webhooks[%d].url", i), func(ctx context.Context) error { return w.hooks[i].client.Reach(ctx) })
+		try(fmt.Sprintf("webhooks[%d].url", i), func(ctx context.Context) error { return w.hooks[i].Client.Reach(ctx) })
 	}
 	for i := range w.scanners.Scanners {
 		try(fmt.Sprintf("scanners[%d].url", i), func(ctx context.Context) error { return reachScanner(ctx, &w.scanners.Scanners[i]) })

@@ -18,6 +18,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
@@ -93,10 +94,12 @@ func runServe(ctx context.Context, a *app) error {
 	d := &daemon{
 		app: a, path: path, log: log, logging: logging, listeners: l, socket: socket, hup: hup, startFingerprint: seen,
 		started: time.Now(), store: s, reloads: newReloadMetrics(registry), reloadRequests: make(chan reloadRequest),
-		outbox: outbox, dispatcher: dispatcher, lookups: &lookups{}, numbers: numbers, webhooks: webhooks,
+		outbox: outbox, dispatcher: dispatcher, lookups: &lookups{}, numbers: numbers,
 		ready: &readiness{store: outbox.Healthy, deferred: outbox.Deferred},
 	}
 	d.backupStore, _ = s.(backupStore)
+	d.running = manage.NewRunning(webhooks, func(s *notify.Set) { outbox.Configure(s); dispatcher.Configure(s) }, log)
+	d.desk = &manage.Desk{Running: d.running, Stored: webhooks, Dispatcher: dispatcher, Numbers: numbers, Log: log}
 	d.lookups.configure(w.lookupClients)
 	d.refusals = quota.NewRefusals(outbox)
 	d.runs = replication.NewRecorder(outbox, func(err error) { log.Warn("replication", zap.Error(err)) })

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // TestTerminalObeysNoStranger: what a receiver answers, and what a client is called, is shown and
@@ -30,7 +31,7 @@ func TestTerminalObeysNoStranger(t *testing.T) {
 	answer("/deliveries/1", deliveryLine{ID: 1, Webhook: "ci", Repository: evil, Sent: &sentRequest{Body: evil}, Log: []attemptLine{{At: time.Now(), Status: 500, Error: evil, Response: "line\r\n" + evil}}})
 	answer("/events", eventLine{BellbuoyEvent: format.BellbuoyEvent{Repository: evil, Operator: evil}})
 	answer("/status", statusAnswer{Webhooks: []webhookStatus{{Name: "ci", Why: evil}}, Attention: []string{evil}})
-	answer("/waits", []waitLine{{Webhook: "ci", State: stateFailing, Why: evil}})
+	answer("/waits", []waitLine{{Webhook: "ci", State: manage.StateFailing, Why: evil}})
 	server := &http.Server{Handler: mux}
 	go server.Serve(socket)
 	defer server.Close()

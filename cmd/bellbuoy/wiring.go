@@ -13,6 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/scan"
 	"github.com/bellbuoy/bellbuoy/detect/track"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 	"github.com/bellbuoy/bellbuoy/proxy"
@@ -26,7 +27,7 @@ type wiring struct {
 	config        *config.Config
 	guard         *webhook.Guard
 	numbers       *notify.Numbers // nil: numbers are made of names alone
-	hooks         []*hook         // of the file; their clients are closed with the wiring
+	hooks         []*manage.Hook  // of the file; their clients are closed with the wiring
 	set           *notify.Set     // of the file's webhooks
 	upstreams     []proxy.Upstream
 	lookupClients map[string]*upstream.Client
@@ -55,7 +56,7 @@ func wire(c *config.Config, own func() []netip.AddrPort, numbers *notify.Numbers
 	}
 	var ready []notify.Webhook
 	for _, h := range w.hooks {
-		ready = append(ready, h.ready)
+		ready = append(ready, h.Webhook)
 	}
 	if w.set, err = notify.Compile(c.Notifications.Enabled, ready); err != nil {
 		w.close()
@@ -101,7 +102,7 @@ func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
 // close releases what only this wiring uses. POSTs in flight continue.
 func (w *wiring) close() {
 	for _, h := range w.hooks {
-		h.client.Close()
+		h.Client.Close()
 	}
 }
 

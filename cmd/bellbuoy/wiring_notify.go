@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -13,6 +15,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -27,17 +30,14 @@ func newGuard(c *config.Config, own func() []netip.AddrPort) *webhook.Guard {
 func (w *wiring) wireWebhooks() error {
 	for i := range w.config.Webhooks {
 		c := w.config.Webhooks[i]
-		client, err := webhook.New(webhookOptions(&c, w.guard))
+		h, err := w.newHook(c, w.guard, "")
 		if err != nil {
-			return problemAt(w.config, fmt.Sprintf("webhooks[%d]", i), err)
+			first := manage.ProblemsOf(err)[0]
+			return problemAt(w.config, strings.TrimSuffix(fmt.Sprintf("webhooks[%d].%s", i, first.Field), "."), errors.New(first.Message))
 		}
-		h := &hook{Webhook: c, client: client, index: i}
+		at := w.config.Problem(fmt.Sprintf("webhooks[%d].name", i), "")
+		h.Source = fmt.Sprintf("%s:%d", at.File, at.Line)
 		w.hooks = append(w.hooks, h)
-		f, err := w.newFormat(&c)
-		if err != nil {
-			return problemAt(w.config, fmt.Sprintf("webhooks[%d].format_options", i), err)
-		}
-		h.ready = notifyWebhook(&c, f, client)
 	}
 	return nil
 }

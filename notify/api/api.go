@@ -6,7 +6,7 @@
 // project or a webhook that is not the account's.
 //
 // The package knows HTTP and Harbor's words. Webhooks, projects and deliveries come through the
-// interfaces below, which cmd implements.
+// interfaces below, which cmd and notify/manage implement.
 package api
 
 import (
@@ -15,58 +15,21 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Errors that the interfaces answer with.
-var (
-	ErrNotFound  = errors.New("not found")
-	ErrConflict  = errors.New("the name is taken")
-	ErrForbidden = errors.New("forbidden")
-	ErrInvalid   = errors.New("invalid") // wrapped by what is wrong with the request
-)
+// ErrInvalid is wrapped by what is wrong with a request, beside [manage.Problems].
+var ErrInvalid = errors.New("invalid")
 
-// Webhook is a webhook as the API shows it.
-type Webhook struct {
-	Number      int64
-	Key         string   // of its deliveries
-	Name        string   // within its project
-	Projects    []string // whose it is; of the file: those that match.projects names, if it names them all
-	File        string   // the place in the configuration file; "": it is in the store and can be changed
-	Description string
-	Enabled     bool
-	Address     string
-	AuthHeader  string // of the store's only
-	SkipVerify  bool
-	Format      string
-	Events      []string
-	Maker       string
-	Made        time.Time
-	Changed     time.Time
-	Policy      []byte // of the store's: the policy as Harbor's API was told it; nil: it was not
-}
-
-// Change is what a policy asks for.
-type Change struct {
-	Name        string // "": as it is
-	Description string
-	Enabled     bool
-	Address     string
-	AuthHeader  string
-	SkipVerify  bool
-	Format      string
-	Events      []string
-	Policy      []byte
-}
-
-// Webhooks are those of the file and of the store.
+// Webhooks are those of the file and of the store, as Harbor's API sees them.
 type Webhooks interface {
-	Webhooks(ctx context.Context) ([]Webhook, error)
-	// Make stores a webhook of a project and returns its number; it works when Make has
+	// Policies returns the webhooks of a project that the account may see.
+	Policies(ctx context.Context, by access.Principal, project string) ([]manage.Policy, error)
+	// MakePolicy returns the number of the new webhook, which works when MakePolicy has
 	// returned.
-	Make(ctx context.Context, by access.Principal, project string, c Change) (int64, error)
-	Change(ctx context.Context, by access.Principal, number int64, c Change) error
-	// Remove deletes a webhook. What waits for it becomes dead letters.
+	MakePolicy(ctx context.Context, by access.Principal, project string, c manage.PolicyChange) (int64, error)
+	ChangePolicy(ctx context.Context, by access.Principal, number int64, c manage.PolicyChange) error
 	Remove(ctx context.Context, by access.Principal, number int64) error
 }
 
@@ -83,7 +46,7 @@ type Projects interface {
 	// Project is a project by its name, whether or not it is among Projects. Nothing is stored
 	// by it.
 	Project(ctx context.Context, name string) (Project, error)
-	// Numbered is a project by its number; ErrNotFound: no project has it.
+	// Numbered is a project by its number; manage.ErrNotFound: no project has it.
 	Numbered(ctx context.Context, number int64) (Project, error)
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // HarborPath is the path of Harbor's API.
@@ -85,8 +86,8 @@ type call struct {
 	*http.Request
 	w       http.ResponseWriter
 	by      access.Principal
-	project Project // of routes with a project
-	webhook Webhook // of routes with a policy
+	project Project       // of routes with a project
+	webhook manage.Policy // of routes with a policy
 }
 
 // mostBody bounds the body of a request.
@@ -146,24 +147,29 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errUnauthorized):
 		return http.StatusUnauthorized
-	case errors.Is(err, ErrForbidden):
+	case errors.Is(err, manage.ErrForbidden):
 		return http.StatusForbidden
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, manage.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, ErrConflict):
+	case errors.Is(err, manage.ErrConflict):
 		return http.StatusConflict
 	case errors.Is(err, errUnprocessable):
 		return http.StatusUnprocessableEntity
-	case errors.Is(err, ErrInvalid):
+	case errors.Is(err, ErrInvalid), isProblems(err):
 		return http.StatusBadRequest
 	}
 	return http.StatusInternalServerError
 }
 
+func isProblems(err error) bool {
+	_, ok := errors.AsType[manage.Problems](err)
+	return ok
+}
+
 // textOf returns the text of an error without the sentinel in front.
 func textOf(err error) string {
 	text := err.Error()
-	for _, kind := range []error{ErrInvalid, ErrForbidden, ErrNotFound, ErrConflict, errUnprocessable} {
+	for _, kind := range []error{ErrInvalid, manage.ErrForbidden, manage.ErrNotFound, manage.ErrConflict, errUnprocessable} {
 		text = strings.TrimPrefix(text, kind.Error()+": ")
 	}
 	return text

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
@@ -75,7 +76,7 @@ type jobJSON struct {
 
 // executions returns a webhook's deliveries with one of the statuses, newest first. Without
 // statuses it returns all.
-func (h *Harbor) executions(c *call, w Webhook, statuses []string) ([]store.Delivery, error) {
+func (h *Harbor) executions(c *call, w manage.Policy, statuses []string) ([]store.Delivery, error) {
 	found, err := h.History.Deliveries(c.Context(), store.DeliveryQuery{Webhook: w.Key, Limit: mostExecutions})
 	if len(statuses) > 0 {
 		found = slices.DeleteFunc(found, func(d store.Delivery) bool { return !slices.Contains(statuses, statusWord(d)) })
@@ -173,7 +174,7 @@ func (h *Harbor) delivery(c *call, name string) (store.Delivery, error) {
 		return store.Delivery{}, err
 	}
 	if len(found) == 0 || found[0].Webhook != c.webhook.Key {
-		return store.Delivery{}, fmt.Errorf("%w: %s %d not found", ErrNotFound, name, id)
+		return store.Delivery{}, fmt.Errorf("%w: %s %d not found", manage.ErrNotFound, name, id)
 	}
 	return found[0], nil
 }
@@ -202,7 +203,7 @@ func (h *Harbor) taskLog(c *call) error {
 		return err
 	}
 	if c.PathValue("execution") != c.PathValue("task") {
-		return fmt.Errorf("%w: the execution has no such task", ErrNotFound)
+		return fmt.Errorf("%w: the execution has no such task", manage.ErrNotFound)
 	}
 	attempts, err := h.History.Attempts(c.Context(), d.ID)
 	if err != nil {
@@ -283,9 +284,9 @@ func (h *Harbor) listJobs(c *call) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(all, func(w Webhook) bool { return w.Number == number })
+	i := slices.IndexFunc(all, func(w manage.Policy) bool { return w.Number == number })
 	if i < 0 {
-		return fmt.Errorf("%w: webhook policy %d not found", ErrNotFound, number)
+		return fmt.Errorf("%w: webhook policy %d not found", manage.ErrNotFound, number)
 	}
 	c.webhook = all[i]
 	found, err := h.executions(c, c.webhook, query["status"])

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // EventTypes are the types that a policy may have: bellbuoy's, and two of Harbor's that never occur
@@ -62,23 +62,47 @@ func (t harborTime) MarshalText() ([]byte, error) {
 // UnmarshalText accepts any text, because times from a client are ignored.
 func (t *harborTime) UnmarshalText([]byte) error { return nil }
 
-// shownPolicy is a webhook as a policy of a project.
-func shownPolicy(w Webhook, p Project) policyJSON {
-	shown := policyJSON{Events: w.Events, Enabled: w.Enabled, Targets: []targetJSON{{Type: "http", Address: w.Address,
-		AuthHeader: w.AuthHeader, SkipVerify: w.SkipVerify, Format: formatWord(w.Format)}}}
-	if w.Format == "slack" {
+// shownPolicy returns a webhook as a policy of a project, in the client's own words as long as they
+// are true.
+func shownPolicy(w manage.Policy, p Project) policyJSON {
+	def := &w.Complete
+	shown := policyJSON{Events: def.Events, Enabled: w.Enabled, Targets: []targetJSON{{Type: "http", Address: w.Address,
+		AuthHeader: w.AuthHeader, SkipVerify: def.TLS.InsecureSkipVerify, Format: formatWord(def.Format)}}}
+	if def.Format == "slack" {
 		shown.Targets[0].Type, shown.Targets[0].Format = "slack", ""
 	}
 	var told policyJSON
-	if w.Policy != nil && json.Unmarshal(w.Policy, &told) == nil && len(told.Targets) == 1 {
-		auth := shown.Targets[0].AuthHeader // kept in one place only
-		shown = told
-		shown.Targets[0].AuthHeader = auth
+	if w.Told != nil && json.Unmarshal(w.Told, &told) == nil && len(told.Targets) == 1 {
+		shown.keepWords(told)
 	}
-	shown.ID, shown.Name, shown.Description, shown.Project = w.Number, w.Name, w.Description, p.Number
+	shown.ID, shown.Name, shown.Description, shown.Project = w.Number, w.Name, w.Definition.Description, p.Number
 	shown.Creator, shown.Made, shown.Changed = w.Maker, harborTime(w.Made), harborTime(w.Changed)
 	shown.Events = orEmpty(shown.Events)
 	return shown
+}
+
+// keepWords replaces settings by those of told, if they mean the same.
+func (p *policyJSON) keepWords(told policyJSON) {
+	meant, err := told.change()
+	if err != nil {
+		return
+	}
+	now, was := &p.Targets[0], told.Targets[0]
+	if slices.Equal(meant.Events, p.Events) || len(meant.Events) == 0 && !p.Enabled {
+		p.Events = told.Events
+	}
+	if meant.Enabled == p.Enabled {
+		p.Enabled = told.Enabled
+	}
+	if meant.Address == now.Address {
+		now.Address = was.Address
+	}
+	if plain := !strings.HasPrefix(strings.ToLower(meant.Address), "https:"); plain && !now.SkipVerify {
+		now.SkipVerify = was.SkipVerify
+	}
+	if now.Type == was.Type && (now.Type == "slack" || formatOf(now.Format) == meant.Format) {
+		now.Format, now.TerraformFormat = was.Format, was.TerraformFormat
+	}
 }
 
 // formatWord returns Harbor's name for a format, or bellbuoy's if Harbor has none.
@@ -102,28 +126,23 @@ func formatOf(word string) string {
 	return word
 }
 
-// policies are the webhooks of a project that the account may see. A webhook of the file that names
-// no projects belongs to each, and only administrators see it.
-func (h *Harbor) policies(c *call) ([]Webhook, error) {
-	all, err := h.Webhooks.Webhooks(c.Context())
-	return slices.DeleteFunc(all, func(w Webhook) bool {
-		ofProject := len(w.Projects) == 0 || slices.Contains(w.Projects, c.project.Name)
-		return !ofProject || !c.by.MayAll(w.Projects)
-	}), err
+// policies returns the webhooks of a project that the account may see.
+func (h *Harbor) policies(c *call) ([]manage.Policy, error) {
+	return h.Webhooks.Policies(c.Context(), c.by, c.project.Name)
 }
 
-func (h *Harbor) policyOf(c *call) (Webhook, error) {
+func (h *Harbor) policyOf(c *call) (manage.Policy, error) {
 	number, err := c.number("policy")
 	if err != nil {
-		return Webhook{}, err
+		return manage.Policy{}, err
 	}
 	all, err := h.policies(c)
 	if err != nil {
-		return Webhook{}, err
+		return manage.Policy{}, err
 	}
-	i := slices.IndexFunc(all, func(w Webhook) bool { return w.Number == number })
+	i := slices.IndexFunc(all, func(w manage.Policy) bool { return w.Number == number })
 	if i < 0 {
-		return Webhook{}, fmt.Errorf("%w: webhook policy %d not found", ErrNotFound, number)
+		return manage.Policy{}, fmt.Errorf("%w: webhook policy %d not found", manage.ErrNotFound, number)
 	}
 	return all[i], nil
 }
@@ -170,11 +189,10 @@ func (h *Harbor) createPolicy(c *call) error {
 	if change.Name == "" {
 		return fmt.Errorf("%w: name is missing", ErrInvalid)
 	}
-	number, err := h.Webhooks.Make(c.Context(), c.by, c.project.Name, change)
+	number, err := h.Webhooks.MakePolicy(c.Context(), c.by, c.project.Name, change)
 	if err != nil {
 		return err
 	}
-	h.audit(c, "webhook made", number, change.Name)
 	c.w.Header().Set("Location", fmt.Sprintf("%s/%d", strings.TrimSuffix(c.URL.EscapedPath(), "/"), number))
 	c.w.WriteHeader(http.StatusCreated)
 	return nil
@@ -188,92 +206,78 @@ func (h *Harbor) updatePolicy(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Webhooks.Change(c.Context(), c.by, c.webhook.Number, change); err != nil {
-		return err
-	}
-	h.audit(c, "webhook changed", c.webhook.Number, c.webhook.Name)
-	return nil
+	return h.Webhooks.ChangePolicy(c.Context(), c.by, c.webhook.Number, change)
 }
 
 func (h *Harbor) deletePolicy(c *call) error {
 	if err := fileOnly(c.webhook); err != nil {
 		return err
 	}
-	if err := h.Webhooks.Remove(c.Context(), c.by, c.webhook.Number); err != nil {
-		return err
-	}
-	h.audit(c, "webhook deleted", c.webhook.Number, c.webhook.Name)
-	return nil
+	return h.Webhooks.Remove(c.Context(), c.by, c.webhook.Number)
 }
 
 // fileOnly refuses to change a webhook of the file.
-func fileOnly(w Webhook) error {
-	if w.File == "" {
+func fileOnly(w manage.Policy) error {
+	if w.Source == "" {
 		return nil
 	}
-	return fmt.Errorf("%w: webhook %s is defined in %s, and can be changed only there", ErrForbidden, w.Name, w.File)
-}
-
-// audit logs who changed what.
-func (h *Harbor) audit(c *call, did string, number int64, name string) {
-	h.Log.Info(did, zap.String("account", c.by.Name), zap.String("project", c.project.Name),
-		zap.String("webhook", name), zap.Int64("number", number))
+	return fmt.Errorf("%w: webhook %s is defined in %s, and can be changed only there", manage.ErrForbidden, w.Name, w.Source)
 }
 
 // policy reads the body of a request. The id and the project are those of the path. Unknown keys
 // are ignored, because clients send some.
-func (c *call) policy() (Change, error) {
+func (c *call) policy() (manage.PolicyChange, error) {
 	body, err := io.ReadAll(c.Body)
 	if err != nil {
-		return Change{}, fmt.Errorf("%w: reading the body: %w", ErrInvalid, err)
+		return manage.PolicyChange{}, fmt.Errorf("%w: reading the body: %w", ErrInvalid, err)
 	}
 	var p policyJSON
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	if err := decoder.Decode(&p); err != nil {
-		return Change{}, fmt.Errorf("%w: the body is not a policy in JSON: %w", ErrInvalid, err)
+		return manage.PolicyChange{}, fmt.Errorf("%w: the body is not a policy in JSON: %w", ErrInvalid, err)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return Change{}, fmt.Errorf("%w: something follows the policy in the body", ErrInvalid)
+		return manage.PolicyChange{}, fmt.Errorf("%w: something follows the policy in the body", ErrInvalid)
 	}
 	return p.change()
 }
 
-func (p policyJSON) change() (Change, error) {
+func (p policyJSON) change() (manage.PolicyChange, error) {
 	if len(p.Events) == 0 {
-		return Change{}, fmt.Errorf("%w: empty event type", ErrInvalid)
+		return manage.PolicyChange{}, fmt.Errorf("%w: empty event type", ErrInvalid)
 	}
 	var events []string
 	for _, e := range p.Events {
 		switch {
 		case !slices.Contains(EventTypes(), e):
-			return Change{}, fmt.Errorf("%w: unsupported event type %.64s", ErrInvalid, e)
+			return manage.PolicyChange{}, fmt.Errorf("%w: unsupported event type %.64s", ErrInvalid, e)
 		case !slices.Contains(never, e) && !slices.Contains(events, e):
 			events = append(events, e)
 		}
 	}
 	if len(p.Targets) != 1 {
-		return Change{}, fmt.Errorf("%w: a policy has one target here, not %d; make a policy for each", ErrInvalid, len(p.Targets))
+		return manage.PolicyChange{}, fmt.Errorf("%w: a policy has one target here, not %d; make a policy for each", ErrInvalid, len(p.Targets))
 	}
 	t := &p.Targets[0]
 	if t.Format == "" {
 		t.Format = t.TerraformFormat
 	}
-	change := Change{Name: p.Name, Description: p.Description, Enabled: p.Enabled && len(events) > 0, Address: withScheme(t.Address),
+	change := manage.PolicyChange{Name: p.Name, Description: p.Description, Enabled: p.Enabled && len(events) > 0, Address: withScheme(t.Address),
 		AuthHeader: t.AuthHeader, SkipVerify: t.SkipVerify, Format: formatOf(t.Format), Events: events}
 	switch {
 	case t.Type == "slack" && t.Format != "":
-		return Change{}, fmt.Errorf("%w: payload_format is not for targets of type slack", ErrInvalid)
+		return manage.PolicyChange{}, fmt.Errorf("%w: payload_format is not for targets of type slack", ErrInvalid)
 	case t.Type == "slack":
 		change.Format = "slack"
 	case t.Type != "http":
-		return Change{}, fmt.Errorf("%w: unsupported target type %.64s; there are http and slack", ErrInvalid, t.Type)
+		return manage.PolicyChange{}, fmt.Errorf("%w: unsupported target type %.64s; there are http and slack", ErrInvalid, t.Type)
 	case t.Format == "":
 		t.Format = "Default"
 	}
 	told := policyJSON{Events: p.Events, Enabled: p.Enabled, Targets: []targetJSON{*t}}
 	told.Targets[0].AuthHeader = ""
 	var err error
-	change.Policy, err = json.Marshal(told)
+	change.Told, err = json.Marshal(told)
 	return change, err
 }
 

@@ -2,17 +2,12 @@ package api
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
-
-// projectName matches the valid first segments of a repository or of a chart's path.
-var projectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:(?:\.|_|__|-+)[a-zA-Z0-9]+)*$`)
-
-// validProject reports whether there can be a project of that name.
-func validProject(name string) bool { return len(name) <= 255 && projectName.MatchString(name) }
 
 // projectOf is the project in the path: digits are its number, unless the client says that they are
 // its name.
@@ -23,7 +18,7 @@ func (h *Harbor) projectOf(c *call) (Project, error) {
 	switch {
 	case err == nil && c.Header.Get("X-Is-Resource-Name") != "true":
 		p, err = h.Projects.Numbered(c.Context(), number)
-	case !validProject(text):
+	case !manage.ValidProject(text):
 		return p, noProject(text)
 	default:
 		p, err = h.Projects.Project(c.Context(), text)
@@ -35,7 +30,7 @@ func (h *Harbor) projectOf(c *call) (Project, error) {
 }
 
 func noProject(text string) error {
-	return fmt.Errorf("%w: project %.255s not found", ErrNotFound, text)
+	return fmt.Errorf("%w: project %.255s not found", manage.ErrNotFound, text)
 }
 
 type projectJSON struct {
@@ -56,7 +51,7 @@ func (h *Harbor) getProject(c *call) error { return c.answer(shownProject(c.proj
 
 // getScanner answers 404, because no project has a scanner of its own.
 func (h *Harbor) getScanner(*call) error {
-	return fmt.Errorf("%w: the project has no scanner", ErrNotFound)
+	return fmt.Errorf("%w: the project has no scanner", manage.ErrNotFound)
 }
 
 // listProjects lists the account's projects. A project that the query names exactly is listed even
@@ -103,7 +98,7 @@ func (h *Harbor) listProjects(c *call) error {
 
 // withAsked adds the project of a name that the account may manage.
 func (h *Harbor) withAsked(c *call, known []Project, name string) ([]Project, error) {
-	if !validProject(name) || !c.by.May(name) || slices.ContainsFunc(known, func(p Project) bool { return p.Name == name }) {
+	if !manage.ValidProject(name) || !c.by.May(name) || slices.ContainsFunc(known, func(p Project) bool { return p.Name == name }) {
 		return known, nil
 	}
 	asked, err := h.Projects.Project(c.Context(), name)

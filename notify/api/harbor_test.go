@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
@@ -22,23 +23,29 @@ import (
 // file.
 type desk struct {
 	deliveries []store.Delivery
-	changed    []Change
+	changed    []manage.PolicyChange
 }
 
-func (d *desk) Webhooks(context.Context) ([]Webhook, error) {
-	return []Webhook{
-		{Number: 1, Key: "team/ci#1", Name: "ci", Projects: []string{"team"}, Enabled: true, Address: "https://e.example.com/", Format: "harbor", Events: []string{"PUSH_ARTIFACT"}},
-		{Number: 77, Key: "file", Name: "file", Projects: []string{"team", "ops"}, File: "bellbuoy.yaml:3", Format: "teams", Events: []string{"PUSH_ARTIFACT"}},
-		{Number: 78, Key: "all", Name: "all", File: "bellbuoy.yaml:4", Format: "slack"},
-	}, nil
+func (d *desk) Policies(_ context.Context, by access.Principal, project string) (found []manage.Policy, err error) {
+	def := manage.Definition{Enabled: true, Format: "harbor", Events: []string{"PUSH_ARTIFACT"}}
+	for _, w := range []manage.Webhook{
+		{Number: 1, Key: "team/ci#1", Name: "ci", Projects: []string{"team"}, Definition: def, Complete: def},
+		{Number: 77, Key: "file", Name: "file", Projects: []string{"team", "ops"}, Source: "bellbuoy.yaml:3", Definition: def, Complete: def},
+		{Number: 78, Key: "all", Name: "all", Source: "bellbuoy.yaml:4", Definition: def, Complete: def},
+	} {
+		if (len(w.Projects) == 0 || slices.Contains(w.Projects, project)) && by.MayAll(w.Projects) {
+			found = append(found, manage.Policy{Webhook: w, Address: "https://e.example.com/", Enabled: true})
+		}
+	}
+	return found, nil
 }
 
-func (d *desk) Make(_ context.Context, _ access.Principal, _ string, c Change) (int64, error) {
+func (d *desk) MakePolicy(_ context.Context, _ access.Principal, _ string, c manage.PolicyChange) (int64, error) {
 	d.changed = append(d.changed, c)
 	return 2, nil
 }
 
-func (d *desk) Change(_ context.Context, _ access.Principal, _ int64, c Change) error {
+func (d *desk) ChangePolicy(_ context.Context, _ access.Principal, _ int64, c manage.PolicyChange) error {
 	d.changed = append(d.changed, c)
 	return nil
 }
@@ -57,7 +64,7 @@ func (d *desk) Numbered(_ context.Context, number int64) (Project, error) {
 	if number == 1 {
 		return Project{1, "team", false}, nil
 	}
-	return Project{}, fmt.Errorf("%w: project %d not found", ErrNotFound, number)
+	return Project{}, fmt.Errorf("%w: project %d not found", manage.ErrNotFound, number)
 }
 
 func (d *desk) Deliveries(_ context.Context, q store.DeliveryQuery) (found []store.Delivery, err error) {
@@ -181,7 +188,8 @@ func FuzzPolicy(f *testing.F) {
 				t.Errorf("%q: event %q", body, e)
 			}
 		}
-		shown := shownPolicy(Webhook{AuthHeader: c.AuthHeader, Policy: c.Policy}, Project{})
+		def := manage.Definition{Format: c.Format, Events: c.Events}
+		shown := shownPolicy(manage.Policy{Webhook: manage.Webhook{Complete: def}, Address: c.Address, AuthHeader: c.AuthHeader, Enabled: c.Enabled, Told: c.Told}, Project{})
 		if len(shown.Targets) != 1 || withScheme(shown.Targets[0].Address) != c.Address || shown.Targets[0].AuthHeader != c.AuthHeader || len(shown.Events) == 0 {
 			t.Errorf("%q: %+v shown as %+v", body, c, shown)
 		}

@@ -1,0 +1,275 @@
+package manage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/access"
+)
+
+// mostDefinition bounds a definition in JSON.
+const mostDefinition = 64 << 10
+
+var projectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:(?:\.|_|__|-+)[a-zA-Z0-9]+)*$`)
+
+// ValidProject reports whether a repository or a chart can be in a project of that name.
+func ValidProject(name string) bool { return len(name) <= 255 && projectName.MatchString(name) }
+
+// Make stores a webhook of a project. It works when Make has returned.
+func (d *Desk) Make(ctx context.Context, by access.Principal, project string, def Definition) (Webhook, error) {
+	number, err := d.make(ctx, by, project, def, nil)
+	if err != nil {
+		return Webhook{}, err
+	}
+	return d.Webhook(ctx, by, number)
+}
+
+// make stores a webhook; policy is that of Harbor's API, or nil.
+func (d *Desk) make(ctx context.Context, by access.Principal, project string, def Definition, policy []byte) (int64, error) {
+	if !by.May(project) || !ValidProject(project) {
+		return 0, fmt.Errorf("%w: project %.255s not found", ErrNotFound, project)
+	}
+	def, err := def.unmasked(Definition{})
+	if err != nil {
+		return 0, err
+	}
+	s := notify.Stored{Key: project + "/" + def.Name, Project: project, Maker: by.Name, Limited: !by.Administrator, Policy: policy}
+	if err := d.define(&s, def); err != nil {
+		return 0, err
+	}
+	if err := d.Numbers.GiveProjects(ctx, project); err != nil {
+		return 0, err
+	}
+	made, err := d.Stored.Make(ctx, s)
+	if err != nil {
+		return 0, changeError(err, "")
+	}
+	d.audit("webhook made", by, &made)
+	return made.Number, d.follow(ctx)
+}
+
+// define sets the definition of a webhook if it is valid under the configuration in use.
+func (d *Desk) define(s *notify.Stored, def Definition) (err error) {
+	s.Name = def.Name
+	if namesTaken(d.Running.Set().from.Hooks)(s.Project, s.Name) {
+		return fmt.Errorf("%w: the configuration file has a webhook %s", ErrConflict, s.Name)
+	}
+	if s.Definition, err = json.Marshal(def); err != nil {
+		return err
+	}
+	if len(s.Definition) > mostDefinition {
+		return problem("", "is larger than %d KiB", mostDefinition>>10)
+	}
+	h, err := d.Running.build(s)
+	if err != nil {
+		return err
+	}
+	h.Client.Close()
+	return nil
+}
+
+// Change replaces the definition of a webhook of the store. If version is not 0 and not the
+// webhook's, the error is ErrChanged.
+func (d *Desk) Change(ctx context.Context, by access.Principal, number, version int64, def Definition) (Webhook, error) {
+	err := d.change(ctx, by, number, version, "webhook changed", func(s *notify.Stored) error {
+		return d.redefine(s, by, def)
+	})
+	if err != nil {
+		return Webhook{}, err
+	}
+	return d.Webhook(ctx, by, number)
+}
+
+// redefine replaces a definition. The policy of Harbor's API stays, except if Authorization is
+// another: that API shows Authorization to accounts only if it was set there.
+func (d *Desk) redefine(s *notify.Stored, by access.Principal, def Definition) error {
+	old, err := definitionOf(s)
+	if err != nil {
+		return err
+	}
+	if def, err = def.unmasked(old); err != nil {
+		return err
+	}
+	if def.AuthHeader != old.AuthHeader {
+		s.Policy = nil
+	}
+	s.Limited = s.Limited || !by.Administrator
+	return d.define(s, def)
+}
+
+// errStale ends a transaction whose webhook was changed since it was read.
+var errStale = errors.New("stale")
+
+// change applies edit to a webhook of the store. edit runs outside of the transaction, because it
+// renders templates, and again if another change came first.
+func (d *Desk) change(ctx context.Context, by access.Principal, number, version int64, did string, edit func(*notify.Stored) error) error {
+	for {
+		old, err := d.editable(ctx, by, number)
+		if err != nil {
+			return err
+		}
+		if version != 0 && old.Version != version {
+			return fmt.Errorf("%w: webhook %s has version %d", ErrChanged, old.Name, old.Version)
+		}
+		next := old
+		if err := edit(&next); err != nil {
+			return err
+		}
+		_, err = d.Stored.Change(ctx, number, func(s *notify.Stored) error {
+			if s.Version != old.Version {
+				return errStale
+			}
+			*s = next
+			return nil
+		})
+		if errors.Is(err, errStale) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return changeError(err, old.Name)
+		}
+		d.audit(did, by, &next)
+		return d.follow(ctx)
+	}
+}
+
+// editable returns a webhook of the store that the account may change.
+func (d *Desk) editable(ctx context.Context, by access.Principal, number int64) (notify.Stored, error) {
+	w, err := d.one(ctx, by, number)
+	if err != nil {
+		return notify.Stored{}, err
+	}
+	if w.Source != "" {
+		return notify.Stored{}, fmt.Errorf("%w: webhook %s is defined in %s, and can be changed only there", ErrForbidden, w.Name, w.Source)
+	}
+	s, err := d.Stored.Get(ctx, number)
+	if err != nil {
+		return s, changeError(err, w.Name)
+	}
+	return s, nil
+}
+
+// Remove deletes a webhook of the store. Its pending deliveries become dead letters.
+func (d *Desk) Remove(ctx context.Context, by access.Principal, number int64) error {
+	old, err := d.editable(ctx, by, number)
+	if err != nil {
+		return err
+	}
+	if err := d.Stored.Remove(ctx, number, func(notify.Stored) error { return nil }); err != nil {
+		return changeError(err, old.Name)
+	}
+	d.audit("webhook deleted", by, &old)
+	return d.follow(ctx)
+}
+
+// TakeOver lifts the limits of accounts with projects from a webhook. Administrators only.
+func (d *Desk) TakeOver(ctx context.Context, by access.Principal, number int64) error {
+	if _, err := d.one(ctx, by, number); err != nil {
+		return err
+	}
+	if !by.Administrator {
+		return fmt.Errorf("%w: only accounts without a limit to projects may take a webhook over", ErrForbidden)
+	}
+	return d.change(ctx, by, number, 0, "webhook taken over: no limits apply to it any more", func(s *notify.Stored) error {
+		def, err := definitionOf(s)
+		if err != nil {
+			return err
+		}
+		s.Limited = false
+		return d.define(s, def)
+	})
+}
+
+// Enable resumes a webhook that was disabled by hand or by a 410 of its receiver. It also sets
+// enabled of one of the store.
+func (d *Desk) Enable(ctx context.Context, by access.Principal, number int64) error {
+	w, err := d.switchable(ctx, by, number)
+	if err != nil {
+		return err
+	}
+	switch {
+	case w.Definition.Enabled:
+	case w.Source != "":
+		return problem("enabled", "is false in %s, and can be changed only there", w.Source)
+	default:
+		err = d.change(ctx, by, number, 0, "webhook changed", func(s *notify.Stored) error {
+			def, err := definitionOf(s)
+			if err != nil {
+				return err
+			}
+			def.Enabled = true
+			return d.redefine(s, by, def)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := d.Dispatcher.Enable(ctx, w.Key); err != nil {
+		return d.switchError(&w, err)
+	}
+	d.log("webhook enabled", by, w.Key, number)
+	return nil
+}
+
+// Disable stops the deliveries of a webhook until Enable. They are still planned, and wait.
+func (d *Desk) Disable(ctx context.Context, by access.Principal, number int64) error {
+	w, err := d.switchable(ctx, by, number)
+	if err != nil {
+		return err
+	}
+	if err := d.Dispatcher.Disable(ctx, w.Key); err != nil {
+		return d.switchError(&w, err)
+	}
+	d.log("webhook disabled: its deliveries wait", by, w.Key, number)
+	return nil
+}
+
+// switchable returns a webhook that the account may enable and disable: those of the file are the
+// administrators'.
+func (d *Desk) switchable(ctx context.Context, by access.Principal, number int64) (Webhook, error) {
+	w, err := d.one(ctx, by, number)
+	if err == nil && w.Source != "" && !by.Administrator {
+		err = fmt.Errorf("%w: webhook %s is defined in %s, and is switched by accounts without limits only", ErrForbidden, w.Name, w.Source)
+	}
+	return w, err
+}
+
+// switchError explains why a webhook cannot be switched: one that is not in use has no lane.
+func (d *Desk) switchError(w *Webhook, err error) error {
+	if why := d.Running.Set().why[w.Number]; why != "" && errors.Is(err, notify.ErrNoWebhook) {
+		return fmt.Errorf("%w: webhook %s is off: %s", ErrConflict, w.Name, why)
+	}
+	return changeError(err, w.Name)
+}
+
+// follow applies a change here, even if the client has disconnected.
+func (d *Desk) follow(ctx context.Context) error { return d.Running.Follow(context.WithoutCancel(ctx)) }
+
+// audit logs who changed a webhook.
+func (d *Desk) audit(did string, by access.Principal, s *notify.Stored) {
+	d.Log.Info(did, zap.String("account", by.Name), zap.String("project", s.Project), zap.String("webhook", s.Name), zap.Int64("number", s.Number))
+}
+
+// log logs who did something with a webhook of the file or of the store.
+func (d *Desk) log(did string, by access.Principal, key string, number int64) {
+	d.Log.Info(did, zap.String("account", by.Name), zap.String("webhook", key), zap.Int64("number", number))
+}
+
+// changeError translates an error of the store's webhooks.
+func changeError(err error, name string) error {
+	switch {
+	case errors.Is(err, notify.ErrNoWebhook):
+		return noWebhook(name)
+	case errors.Is(err, notify.ErrNameTaken):
+		return fmt.Errorf("%w: %w", ErrConflict, notify.ErrNameTaken)
+	case errors.Is(err, notify.ErrTooMany):
+		return problem("", "%v", notify.ErrTooMany)
+	}
+	return err
+}

@@ -1,0 +1,64 @@
+// Package manage says what an account may see and do: with webhooks, their deliveries, events and
+// projects. The console, /api/v1, Harbor's API and the commands all call it, so that each rule is
+// written once. It knows no HTTP.
+//
+// Each method of [Desk] gets the account of the request. What is out of the account's scope is
+// [ErrNotFound], also by its number; what the account sees and may not do is [ErrForbidden]. A
+// method that changes something logs the account.
+//
+// [Running] holds the webhooks in use, those of the file and those of the store, and follows
+// changes of both.
+package manage
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/notify"
+)
+
+// Errors of all methods.
+var (
+	ErrNotFound  = errors.New("not found")
+	ErrConflict  = errors.New("conflict")
+	ErrForbidden = errors.New("forbidden")
+	// ErrChanged is an ErrConflict: the object is not the version that the caller knows.
+	ErrChanged = fmt.Errorf("%w: it was changed meanwhile", ErrConflict)
+)
+
+// Problem is one thing that is wrong with a definition or a query.
+type Problem struct {
+	Field   string // the key as in the configuration file, such as match.tags[0]; "": the whole
+	Message string // never contains a secret
+}
+
+// Problems is the error of a definition or a query that is not valid. It is never empty.
+type Problems []Problem
+
+// Error returns each problem as "field: message".
+func (ps Problems) Error() string {
+	texts := make([]string, len(ps))
+	for i, p := range ps {
+		if texts[i] = p.Message; p.Field != "" {
+			texts[i] = p.Field + ": " + p.Message
+		}
+	}
+	return strings.Join(texts, "; ")
+}
+
+// problem returns a Problems of one.
+func problem(field, format string, args ...any) Problems {
+	return Problems{{field, fmt.Sprintf(format, args...)}}
+}
+
+// Desk answers for every account. All fields must be set.
+type Desk struct {
+	Running    *Running
+	Stored     *notify.Webhooks
+	Dispatcher *notify.Dispatcher
+	Numbers    *notify.Numbers
+	Log        *zap.Logger
+}
