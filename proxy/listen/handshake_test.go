@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
@@ -95,5 +98,27 @@ func TestPlainRequestToTLS(t *testing.T) {
 	_, address := serving(t, Options{Handler: names, TLS: trusted, HeaderRead: patience})
 	if got := exchangeRaw(t, address, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.0 400 ") {
 		t.Errorf("answered %q", got)
+	}
+}
+
+// A TLS greeting to a server without TLS is answered at once, in the words by which clients know
+// that there is no TLS, and nothing is logged above debug level.
+func TestTLSGreetingToPlainServer(t *testing.T) {
+	core, logged := observer.New(zap.InfoLevel)
+	_, address := serving(t, Options{Handler: names, HeaderRead: time.Hour, Log: zap.New(core)})
+	const hello = "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03" // no line ends in it
+	if got := exchangeRaw(t, address, hello); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+		t.Errorf("answered %q", got)
+	}
+	_, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	var header tls.RecordHeaderError
+	if !errors.As(err, &header) || string(header.RecordHeader[:]) != "HTTP/" {
+		t.Errorf("a client with TLS: %v", err)
+	}
+	if got := exchangeRaw(t, address, "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 2\r\n\r\n\x16\x03"); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+		t.Errorf("a body that begins like TLS: %q", got)
+	}
+	if n := logged.Len(); n != 0 {
+		t.Errorf("%d lines were logged: %v", n, logged.All())
 	}
 }

@@ -15,6 +15,7 @@ type ReadAhead struct {
 	*net.TCPConn
 	remote net.Addr
 	behind bool // a PROXY header came before the first request
+	begun  bool // the first bytes were read
 
 	mu      sync.Mutex
 	buf     *buffers.Buffer // nil: nothing is read ahead
@@ -34,7 +35,12 @@ func (in *ReadAhead) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if buf == nil {
-		return in.TCPConn.Read(p)
+		n, err := in.TCPConn.Read(p)
+		if n > 0 && !in.begun {
+			in.begun = true
+			endGreeting(p[:n])
+		}
+		return n, err
 	}
 	n, err := in.TCPConn.Read(buf.Bytes)
 	in.mu.Lock()
@@ -46,6 +52,17 @@ func (in *ReadAhead) Read(p []byte) (int, error) {
 	}
 	in.release()
 	return m, err
+}
+
+// endGreeting gives a TLS greeting the end of a line. Scanners and other clients that do not know
+// whether a registry has TLS begin with one. net/http would wait for the end of a line until
+// Options.HeaderRead; so it answers 400 at once, which tells such a client to go on without TLS. No
+// HTTP request begins with the first byte of a TLS handshake.
+func endGreeting(first []byte) {
+	const handshake = 0x16
+	if first[0] == handshake {
+		first[len(first)-1] = '\n'
+	}
 }
 
 // ahead takes from what rests, or else returns the buffer to read into; nil where nothing is to be
