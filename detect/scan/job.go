@@ -40,6 +40,7 @@ type jobRow struct {
 	Visibility string          `json:"vis,omitempty"`
 	FirstSeen  time.Time       `json:"first,omitzero"`
 	Operator   string          `json:"op,omitempty"`
+	RequestID  string          `json:"req,omitempty"` // of the push; "": there was none
 
 	Digest   string           `json:"d"`
 	Tags     []string         `json:"tags,omitempty"`
@@ -172,7 +173,7 @@ func scannable(a *detect.Artifact) bool {
 func jobOf(s *Scanner, e *detect.Event) *jobRow {
 	j := &jobRow{
 		Scanner: s.Name, Run: e.ID, Report: uuid.NewString(), Upstream: e.Upstream, Repository: e.Repository,
-		External: e.External, Visibility: e.Visibility, FirstSeen: e.FirstSeen, Operator: e.Client.Operator,
+		External: e.External, Visibility: e.Visibility, FirstSeen: e.FirstSeen, Operator: e.Client.Operator, RequestID: e.RequestID,
 		Digest: e.Digest, Created: e.At,
 	}
 	j.addTags(e.Tags)

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -311,6 +312,7 @@ func (j *jobRow) event(id string, ended time.Time) detect.Event {
 		ID: id, Type: detect.ScanningCompleted, At: ended, Upstream: j.Upstream, External: j.External,
 		Repository: j.Repository, FirstSeen: j.FirstSeen, Visibility: j.Visibility,
 		Tags: j.Tags, Digest: j.Digest, Artifact: j.Artifact, Client: detect.Client{Operator: j.Operator},
+		RequestID: cmp.Or(j.RequestID, j.Run),
 		Scan: &detect.Scan{
 			ReportID: j.Report, Run: j.Run, Status: "Success", Started: started, Ended: ended,
 			Index: j.Index, IndexTags: j.Of,
