@@ -21,6 +21,7 @@ type Scan struct {
 	// Findings has no room for all; Summary counts them
 	Truncated bool     `json:"truncated,omitempty"`
 	New       int      `json:"new,omitempty"`        // findings that the last scan of this tag had not
+	By        string   `json:"by,omitempty"`         // name of the scanner in the configuration
 	Run       string   `json:"run,omitempty"`        // the same for every image of an index
 	Index     string   `json:"index,omitempty"`      // digest of the index that the image belongs to
 	IndexTags []string `json:"index_tags,omitempty"` // its tags

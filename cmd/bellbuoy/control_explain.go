@@ -17,6 +17,7 @@ type (
 	explainAnswer struct {
 		Event    eventLine     `json:"event"`
 		Webhooks []explainLine `json:"webhooks"`
+		Scanners []scannerLine `json:"scanners,omitempty"` // of a push
 	}
 	explainLine struct {
 		Webhook    string         `json:"webhook"`
@@ -55,6 +56,9 @@ func (api controlAPI) explain(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		answer.Webhooks = append(answer.Webhooks, line)
+	}
+	if answer.Scanners, err = api.explainScans(r.Context(), &events[0]); err != nil {
+		return err
 	}
 	return json.NewEncoder(w).Encode(answer)
 }

@@ -25,9 +25,10 @@ func newExplainCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain EVENT-ID | METHOD URL",
 		Short: "Explain why webhooks fire or not, for a recorded event or a request",
-		Long: "With an EVENT-ID: for each webhook, when the event was delivered, or which key of its filter rejected it.\n" +
+		Long: "With an EVENT-ID: for each webhook, when the event was delivered, or which key of its filter rejected it; for each\n" +
+			"scanner, the scans that a push started, or which key prevented one.\n" +
 			"With METHOD and URL: how the request is classified, which webhooks would fire, and for the others the first\n" +
-			"filter that rejects it. URL is a URL of bellbuoy, or a path: /v2/team/app/manifests/v1. Nothing is sent. If only\n" +
+			"filter that rejects it; for a push, also which scanners would scan it. URL is a URL of bellbuoy, or a path: /v2/team/app/manifests/v1. Nothing is sent. If only\n" +
 			"a body or an answer decides (kind, a chart's version, whether a push changes anything), the output says so.",
 		Example: "  bellbuoy explain 01a21fe2-db06-73dd-bfb2-8128bb9ca434\n  bellbuoy explain PUT /v2/team/app/manifests/v1\n" +
 			"  bellbuoy explain --operator alice DELETE https://registry.example.com/v2/team/app/manifests/v1",
@@ -75,7 +76,11 @@ func runExplainEvent(ctx context.Context, a *app, id string) error {
 		fired, because := whatBecame(w)
 		fmt.Fprintf(t, "%s\t%s\t%s\n", oneLine(w.Webhook), fired, oneLine(because))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	printScanners(a.Stdout, got.Scanners)
+	return nil
 }
 
 // whatBecame returns what a webhook did with an event, and why.
@@ -149,11 +154,15 @@ func runExplainRequest(ctx context.Context, a *app, method, rawURL string, clien
 		fmt.Fprintf(a.Stdout, "           also QUOTA_WARNING or QUOTA_EXCEED, if the project %s rises over a level of its quota of %s\n",
 			oneLine(projectOf(request.Repository)), bytesText(rule.Limit))
 	}
-	verdicts, err := explainRequest(c, &request, sampleOf(&request, m.event, upstream, client))
+	sample := sampleOf(&request, m.event, upstream, client)
+	verdicts, err := explainRequest(c, &request, sample)
 	if err != nil {
 		return err
 	}
 	printVerdicts(a, verdicts, notDelivered(ctx, a))
+	if m.event == detect.PushArtifact {
+		printScanners(a.Stdout, scannersOfRequest(&w.scanners, c.Scanners, &request, sample))
+	}
 	return nil
 }
 

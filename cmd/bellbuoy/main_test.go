@@ -150,6 +150,24 @@ func TestExplain(t *testing.T) {
 	if _, stdout, _ := command(t, limited, "explain", "PUT", "/v2/team/app/manifests/v1"); !strings.Contains(stdout, "also QUOTA_WARNING or QUOTA_EXCEED, if the project team rises over a level of its quota of 50.0 GiB") {
 		t.Errorf("a push to a project with a quota:\n%s", stdout)
 	}
+	scanned := smallConfig + `scanners:
+  - {name: trivy, url: "http://trivy:8080"}
+  - {name: other, url: "http://other:8080", match: {repositories: ["other/**"]}}
+  - {name: by-hand, url: "http://hand:8080", trigger: manual}
+`
+	_, stdout, _ := command(t, scanned, "explain", "PUT", "/v2/team/app/manifests/v1")
+	for _, part := range []string{"SCANNER  SCANS  BECAUSE", "trivy    yes    if it is an image, or an index of images\n",
+		"other    no     match.repositories: the push has team/app, it wants [other/**]\n", "by-hand  no     trigger: it is manual; bellbuoy scan starts a scan by hand\n"} {
+		if !strings.Contains(stdout, part) {
+			t.Errorf("a push with scanners lacks %q:\n%s", part, stdout)
+		}
+	}
+	if _, stdout, _ := command(t, scanned, "explain", "PUT", "/v2/team/app/manifests/sha256-"+digest[7:]+".sig"); !strings.Contains(stdout, "trivy    no     only images and indexes of images are scanned\n") {
+		t.Errorf("a push of a signature:\n%s", stdout)
+	}
+	if _, stdout, _ := command(t, scanned, "explain", "GET", "/v2/team/app/manifests/v1"); strings.Contains(stdout, "SCANNER") {
+		t.Errorf("a pull is not scanned:\n%s", stdout)
+	}
 	if code, _, stderr := command(t, smallConfig, "explain", "GET", "v2/x"); code != 1 || !strings.Contains(stderr, "begins with /") {
 		t.Errorf("%d %s", code, stderr)
 	}

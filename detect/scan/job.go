@@ -152,7 +152,7 @@ func (r *Runner) Derive(pushed *detect.Changes, v detect.View) (c detect.Changes
 
 // jobs adds an event's job to those of others.
 func (s *Scanner) jobs(all []*jobRow, e *detect.Event) []*jobRow {
-	if !s.OnPush || e.Type != detect.PushArtifact || e.Hint != "" || e.Digest == "" || !scannable(e.Artifact) || !s.Matches(e.Repository) {
+	if e.Type != detect.PushArtifact || e.Digest == "" || s.silent(e) != "" {
 		return all
 	}
 	j := jobOf(s, e)
@@ -163,6 +163,42 @@ func (s *Scanner) jobs(all []*jobRow, e *detect.Event) []*jobRow {
 		}
 	}
 	return append(all, j)
+}
+
+// Verdict says whether a push starts a scan.
+type Verdict struct {
+	Scanner string
+	Because string // key of the scanner that prevents it, or NotScannable, Mirrored; "": it starts one
+}
+
+// Reasons of a [Verdict] that are no keys.
+const (
+	NotScannable = "kind"
+	Mirrored     = "mirrored"
+)
+
+// Explain returns what each scanner makes of a push. An artifact that is not known yet may be an
+// image.
+func (c *Config) Explain(push *detect.Event) (all []Verdict) {
+	for i := range c.Scanners {
+		all = append(all, Verdict{c.Scanners[i].Name, c.Scanners[i].silent(push)})
+	}
+	return all
+}
+
+// silent returns why a push starts no scan; "": it starts one.
+func (s *Scanner) silent(push *detect.Event) string {
+	switch {
+	case !s.OnPush:
+		return "trigger"
+	case !s.Matches(push.Repository):
+		return "match.repositories"
+	case push.Hint != "":
+		return Mirrored
+	case !scannable(push.Artifact):
+		return NotScannable
+	}
+	return ""
 }
 
 // scannable reports whether an artifact is an image or an index, or may be one.

@@ -314,7 +314,7 @@ func (j *jobRow) event(id string, ended time.Time) detect.Event {
 		Tags: j.Tags, Digest: j.Digest, Artifact: j.Artifact, Client: detect.Client{Operator: j.Operator},
 		RequestID: cmp.Or(j.RequestID, j.Run),
 		Scan: &detect.Scan{
-			ReportID: j.Report, Run: j.Run, Status: "Success", Started: started, Ended: ended,
+			ReportID: j.Report, By: j.Scanner, Run: j.Run, Status: "Success", Started: started, Ended: ended,
 			Index: j.Index, IndexTags: j.Of,
 		},
 	}

@@ -43,7 +43,7 @@ func TestPushesAreScanned(t *testing.T) {
 	harness.Push(s, s.Buoy.ProxyURL, "team/app", "v1", a)
 	full := s.WaitScans("/full", 1)[0]
 	for path, want := range map[string]string{
-		"type": "SCANNING_COMPLETED", "scan.severity": "Critical", "scan.summary.total": "2", "scan.summary.fixable": "1", "scan.new": "2", "kind": "image",
+		"type": "SCANNING_COMPLETED", "scan.severity": "Critical", "scan.summary.total": "2", "scan.summary.fixable": "1", "scan.new": "2", "scan.by": "test", "kind": "image",
 		"scan.findings.0.id": "CVE-2099-0001", "scan.findings.0.fixed_version": "2", "scan.findings.0.cvss": "9.8", "scan.findings.0.new": "true",
 		"scan.findings.0.links.0": "https://example.com/1", "scan.scanner.vendor": "bellbuoy", "tags.0": "v1", "digest": a.Digest.String(),
 	} {
@@ -60,6 +60,11 @@ func TestPushesAreScanned(t *testing.T) {
 	}
 	if got := scanBody(s.WaitScans("/bad", 1)[0]); !strings.Contains(got, `"type":"harbor.scan.completed"`) || !strings.Contains(got, `"data":`+data) {
 		t.Errorf("the body of Harbor's CloudEvents: %s", got)
+	}
+	for _, p := range s.Hooks.Posts("/full") {
+		if p.Text("type") == "PUSH_ARTIFACT" {
+			says(s.T, s.Buoy, 0, []string{"explain", p.Text("id")}, "SCANNER  SCANS  BECAUSE\n", "test     yes    "+a.Digest.String()+" SCANNING_COMPLETED: "+full.Text("id"))
+		}
 	}
 	scannedByHand(s, scanner, a)
 	expectNoPulls(s)

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/detect/scan"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// scannerLine is what a scanner makes of a push.
+type scannerLine struct {
+	Scanner string   `json:"scanner"`
+	Scans   bool     `json:"scans"`             // by its current configuration
+	Because string   `json:"because,omitempty"` // why not
+	Became  []string `json:"became,omitempty"`  // of the push's scans: how they stand, or how they ended
+}
+
+// scannersOf returns what each configured scanner makes of a push.
+func scannersOf(scanners *scan.Config, configured []config.Scanner, push *detect.Event) (lines []scannerLine) {
+	for i, v := range scanners.Explain(push) {
+		line := scannerLine{Scanner: v.Scanner, Scans: v.Because == "", Because: v.Because}
+		switch v.Because {
+		case "trigger":
+			line.Because = "trigger: it is " + configured[i].Trigger + "; bellbuoy scan starts a scan by hand"
+		case "match.repositories":
+			line.Because = "match.repositories: the push has " + push.Repository + ", it wants " + list(configured[i].Match.Repositories)
+		case scan.NotScannable:
+			line.Because = "only images and indexes of images are scanned"
+		case scan.Mirrored:
+			line.Because = "a push with ?ns= is not scanned"
+		case "":
+			if push.Artifact == nil {
+				line.Because = "if it is an image, or an index of images"
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// scannersOfRequest returns what each configured scanner would make of a push of which only the
+// request is known.
+func scannersOfRequest(scanners *scan.Config, configured []config.Scanner, r *detect.Request, push detect.Event) []scannerLine {
+	push.Hint = r.Hint
+	if _, _, accessory := detect.FallbackTag(r.Reference); accessory {
+		push.Artifact = &detect.Artifact{Kind: detect.Referrer}
+	}
+	return scannersOf(scanners, configured, &push)
+}
+
+// explainScans returns what each scanner made of an event, and what became of the scans that it
+// started.
+func (api controlAPI) explainScans(ctx context.Context, e *detect.Event) ([]scannerLine, error) {
+	if e.Type != detect.PushArtifact {
+		return nil, nil
+	}
+	w := api.wiring.Load()
+	lines := scannersOf(&w.scanners, w.config.Scanners, e)
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	became := map[string][]string{} // by scanner
+	jobs, err := api.scans.Jobs(ctx, e.Upstream, e.Repository, mostScans)
+	if err != nil {
+		return nil, err
+	}
+	for i := range jobs {
+		if j := &jobs[i]; j.Run == e.ID {
+			became[j.Scanner] = append(became[j.Scanner], strings.TrimSuffix(fmt.Sprintf("%s %s: %s", j.Digest, j.State, j.Why), ": "))
+		}
+	}
+	ended, err := api.dispatcher.Events(ctx, store.EventQuery{Types: []string{string(detect.ScanningCompleted), string(detect.ScanningFailed)},
+		Upstream: e.Upstream, Repository: e.Repository, After: e.Seq, Ascending: true, Limit: eventsPage})
+	if err != nil {
+		return nil, err
+	}
+	for i := range ended {
+		if s := ended[i].Scan; s != nil && s.Run == e.ID {
+			became[s.By] = append(became[s.By], fmt.Sprintf("%s %s: %s", ended[i].Digest, ended[i].Type, ended[i].ID))
+		}
+	}
+	for i := range lines {
+		lines[i].Became = became[lines[i].Scanner]
+	}
+	return lines, nil
+}
+
+// printScanners prints what scanners make of a push; nothing where there are none.
+func printScanners(out io.Writer, lines []scannerLine) {
+	if len(lines) == 0 {
+		return
+	}
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	defer t.Flush()
+	fmt.Fprintln(t, "\nSCANNER\tSCANS\tBECAUSE")
+	for _, l := range lines {
+		scans, because := "no", l.Because
+		switch {
+		case len(l.Became) > 0:
+			scans, because = "yes", strings.Join(l.Became, "; ")
+		case l.Scans && because == "":
+			because = "its configuration matches now; then it did not, or an earlier scan of the same digest was under way; bellbuoy scan starts another"
+		case l.Scans:
+			scans = "yes"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", oneLine(l.Scanner), scans, oneLine(because))
+	}
+}
