@@ -32,6 +32,7 @@ var table = []part{
 		module: "code.gitea.io/gitea", pkg: ".", binary: "gitea",
 		keep: map[string]string{"templates": "templates", "options": "options", "public": "public"},
 	}},
+	{"grype", "v0.121.2", goInstall{pkg: "github.com/anchore/grype/cmd/grype", binary: "grype"}}, // some 5 min of CPU
 	{"caddy", "v2.11.9", goInstall{pkg: "github.com/caddyserver/caddy/v2/cmd/caddy", binary: "caddy"}},
 	{"golangci-lint", "v2.15.0", goInstall{pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", binary: "golangci-lint"}},
 	{"govulncheck", "v1.9.0", goInstall{pkg: "golang.org/x/vuln/cmd/govulncheck", binary: "govulncheck"}},
