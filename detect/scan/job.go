@@ -165,13 +165,13 @@ func (s *Scanner) jobs(all []*jobRow, e *detect.Event) []*jobRow {
 	return append(all, j)
 }
 
-// Verdict says whether a push starts a scan.
-type Verdict struct {
+// PushVerdict says whether a push starts a scan.
+type PushVerdict struct {
 	Scanner string
 	Because string // key of the scanner that prevents it, or NotScannable, Mirrored; "": it starts one
 }
 
-// Reasons of a [Verdict] that are no keys.
+// Reasons of a [PushVerdict] that are no keys.
 const (
 	NotScannable = "kind"
 	Mirrored     = "mirrored"
@@ -179,9 +179,9 @@ const (
 
 // Explain returns what each scanner makes of a push. An artifact that is not known yet may be an
 // image.
-func (c *Config) Explain(push *detect.Event) (all []Verdict) {
+func (c *Config) Explain(push *detect.Event) (all []PushVerdict) {
 	for i := range c.Scanners {
-		all = append(all, Verdict{c.Scanners[i].Name, c.Scanners[i].silent(push)})
+		all = append(all, PushVerdict{c.Scanners[i].Name, c.Scanners[i].silent(push)})
 	}
 	return all
 }
