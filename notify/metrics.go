@@ -8,11 +8,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
 )
 
 // Metrics counts events and deliveries. Its labels are types of events, outcomes, and the names of
 // configured webhooks.
 type Metrics struct {
+	// Counters get what is counted, for plots; nil: nothing does.
+	Counters *counters.Counters
+
 	events     *prometheus.CounterVec
 	eventsLost prometheus.Counter
 	unnamed    prometheus.Counter
@@ -146,6 +150,7 @@ func (m *Metrics) setLanes(f func() []laneGauges) {
 func (m *Metrics) committed(d time.Duration) { m.commit.Observe(d.Seconds()) }
 func (m *Metrics) event(e *detect.Event) {
 	m.events.WithLabelValues(string(e.Type)).Inc()
+	m.Counters.Event(ProjectOf(e), string(e.Type))
 	if e.Unnamed {
 		m.unnamed.Inc()
 	}
@@ -158,6 +163,7 @@ func (m *Metrics) lost(n int) {
 // attempt counts an attempt; took is 0 if no POST was made.
 func (m *Metrics) attempt(webhook, outcome string, took time.Duration) {
 	m.deliveries.WithLabelValues(webhook, outcome).Inc()
+	m.Counters.Attempt(webhook, outcome, took)
 	if took > 0 {
 		m.duration.WithLabelValues(webhook).Observe(took.Seconds())
 	}

@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
@@ -19,6 +21,7 @@ func TestMetrics(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		metrics := NewMetrics(registry)
 		s := newStore(t)
+		metrics.Counters = counters.New(counters.Options{Rows: s})
 		out := NewOutbox(s, OutboxOptions{Metrics: metrics})
 		r := &rig{t: t, store: s, outbox: out, dispatcher: NewDispatcher(s, out, DispatcherOptions{Metrics: metrics})}
 		r.configure(to("fine", &sink{}), to("broken", &sink{answer: fails(422, webhook.Permanent, 0)}), to("stuck", &sink{answer: fails(500, webhook.Retry, 0)}))
@@ -55,6 +58,19 @@ func TestMetrics(t *testing.T) {
 			if !slices.Contains(got, want) {
 				t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))
 			}
+		}
+		var plotted []string
+		for _, measure := range []counters.Measure{counters.Events, counters.Deliveries} {
+			lines, err := metrics.Counters.Series(t.Context(), counters.Query{Measure: measure, From: time.Now(), Step: time.Minute, Steps: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range lines {
+				plotted = append(plotted, fmt.Sprint(line.Name, " ", line.Label, " ", line.Points[0].Count))
+			}
+		}
+		if want := []string{" UPLOAD_CHART 1", "a PUSH_ARTIFACT 8", "broken dead 8", "fine delivered 8", "stuck retry 5"}; !slices.Equal(plotted, want) {
+			t.Errorf("counted for plots: %q, want %q", plotted, want)
 		}
 		r.configure(to("fine", &sink{}))
 		synctest.Wait()

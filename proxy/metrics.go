@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 )
@@ -101,6 +102,49 @@ func (s *meters) of(action detect.Action, status int) *meter {
 	}
 	at.Store(made)
 	return made
+}
+
+// Traffic is what was counted of an upstream since the start.
+type Traffic struct {
+	Requests, In, Out int64 // bytes of requests' bodies, and of answers'
+	Errors            int64 // answers of 500 and above
+}
+
+// Traffic yields the traffic of each upstream; of "" that of requests to none. It reads the
+// counters, so that the traffic itself pays nothing for it.
+func (m *Metrics) Traffic(yield func(upstream string, t Traffic)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for upstream, of := range m.by {
+		yield(upstream, of.traffic())
+	}
+}
+
+func (s *meters) traffic() (t Traffic) {
+	for action := range s.at {
+		bytesKnown := false // classes share the counters of bytes
+		for class := range s.at[action] {
+			m := s.at[action][class].Load()
+			if m == nil {
+				continue
+			}
+			requests := valueOf(m.requests)
+			t.Requests += requests
+			if class == 5 {
+				t.Errors += requests
+			}
+			if !bytesKnown {
+				t.In, t.Out, bytesKnown = t.In+valueOf(m.requestBytes), t.Out+valueOf(m.responseBytes), true
+			}
+		}
+	}
+	return t
+}
+
+func valueOf(c prometheus.Counter) int64 {
+	var m dto.Metric
+	_ = c.Write(&m) // a counter's own value: never fails
+	return int64(m.GetCounter().GetValue())
 }
 
 // count counts a finished exchange.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,22 @@ func TestMetricsByLabel(t *testing.T) {
 			t.Errorf("%s is not among\n%s", w, strings.Join(got, "\n"))
 		}
 	}
+	sent := 0
+	for _, line := range got {
+		if strings.HasPrefix(line, "response_bytes_total ") {
+			n, _ := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:])
+			sent += n
+		}
+	}
+	s.handler.now.Load().Metrics.Traffic(func(upstream string, got Traffic) {
+		want := Traffic{}
+		if upstream == "registry" {
+			want = Traffic{Requests: 7, In: 17, Out: int64(sent), Errors: 3}
+		}
+		if got != want {
+			t.Errorf("traffic of %q: %+v, want %+v", upstream, got, want)
+		}
+	})
 	if slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "requests_in_flight") }) {
 		t.Errorf("nothing is in flight, but for\n%s", strings.Join(got, "\n"))
 	}

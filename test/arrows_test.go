@@ -33,7 +33,8 @@ var arrows = map[string][]string{
 	"proxy/carry":            {"proxy/buffers", "proxy/listen"},
 	"proxy/listen":           {"proxy/buffers"},
 	"proxy/upstream":         {},
-	"notify":                 {"detect", "notify/store", "notify/format", "notify/webhook"},
+	"notify":                 {"detect", "notify/counters", "notify/store", "notify/format", "notify/webhook"},
+	"notify/counters":        {"notify/store"},
 	"notify/store":           {},
 	"notify/store/engine":    {"notify/store"},
 	"notify/store/sqlite":    {"notify/store", "notify/store/engine"},
@@ -45,7 +46,7 @@ var arrows = map[string][]string{
 	"notify/access":          {"notify/store"},
 	"notify/api":             {"notify/access", "notify/format", "notify/manage", "notify/store"},
 	"notify/manage":          {"config", "detect", "notify", "notify/access", "notify/webhook"},
-	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/access", "notify/api", "notify/format", "notify/format/presets", "notify/manage", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
+	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/access", "notify/api", "notify/counters", "notify/format", "notify/format/presets", "notify/manage", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/proxy"
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
@@ -48,6 +49,7 @@ type daemon struct {
 	desk    *manage.Desk
 
 	backupStore backupStore // nil: the store is PostgreSQL
+	counters    *counters.Counters
 	outbox      *notify.Outbox
 	dispatcher  *notify.Dispatcher
 	tracker     *track.Tracker
@@ -111,6 +113,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	delivering.Go(must("storing events", func() error { return d.outbox.Run(background) }))
 	delivering.Go(must("delivering", func() error { return d.dispatcher.Run(lanes) }))
+	delivering.Go(must("counting", func() error { d.counters.Run(background); return nil }))
 	deciding.Go(must("ending replications", func() error { d.runs.Run(decisions); return nil }))
 	deciding.Go(must("deciding events", func() error { return d.tracker.Run(decisions) }))
 	deciding.Go(must("scanning", func() error { return d.scans.Run(decisions) }))

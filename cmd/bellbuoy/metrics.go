@@ -5,7 +5,16 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect/replication"
 	"github.com/bellbuoy/bellbuoy/detect/track"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
+	"github.com/bellbuoy/bellbuoy/proxy"
 )
+
+// traffic yields the traffic of upstreams in the words of counters.
+func (d *daemon) traffic(yield func(string, counters.Point)) {
+	d.data.metrics.Traffic(func(upstream string, t proxy.Traffic) {
+		yield(upstream, counters.Point{Count: t.Requests, In: t.In, Out: t.Out, Errors: t.Errors})
+	})
+}
 
 // trackerMetrics exports the tracker's counters; the tracker itself imports no metrics.
 type trackerMetrics struct{ tracker *track.Tracker }

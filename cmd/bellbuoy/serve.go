@@ -18,6 +18,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/postgres"
@@ -97,6 +98,8 @@ func runServe(ctx context.Context, a *app) error {
 		outbox: outbox, dispatcher: dispatcher, lookups: &lookups{}, numbers: numbers,
 		ready: &readiness{store: outbox.Healthy, deferred: outbox.Deferred},
 	}
+	d.counters = counters.New(counters.Options{Rows: s, Replica: replica, Traffic: d.traffic, Log: log})
+	metrics.Counters = d.counters
 	d.backupStore, _ = s.(backupStore)
 	d.running = manage.NewRunning(webhooks, func(s *notify.Set) { outbox.Configure(s); dispatcher.Configure(s) }, log)
 	d.desk = &manage.Desk{Running: d.running, Stored: webhooks, Dispatcher: dispatcher, Numbers: numbers, Log: log}
@@ -159,9 +162,9 @@ func openStore(ctx context.Context, c *config.Config, replica string) (eventStor
 	return s, nil
 }
 
-// trims returns the bounds of the tag index and of the sessions in the store.
+// trims returns the bounds of the tag index, the sessions and the counters in the store.
 func trims() []store.Trim {
-	all := []store.Trim{access.Trim}
+	all := append([]store.Trim{access.Trim}, counters.Trims...)
 	for _, kind := range slices.Concat(track.BoundedKinds(), quota.BoundedKinds(), scan.BoundedKinds()) {
 		all = append(all, store.Trim{Kind: string(kind), Max: indexRows})
 	}
