@@ -31,8 +31,7 @@ const acknowledgedPause = 10 * time.Millisecond
 // after joinWindow.
 const maxAcknowledged = 65_536
 
-// Acknowledged takes in that the client has got the answer of a write that was settled. It must
-// only be called when that is certain.
+// Acknowledged is called when the client has certainly got the answer of a write that was settled.
 func (t *writes) Acknowledged(in *Intent) {
 	if !in.w.awaitsAnswer() {
 		return
@@ -104,5 +103,5 @@ func (t *writes) dropAnswerRows(ctx context.Context) {
 	}
 }
 
-// lastWords is how long the end of Run may take to remove rows.
-const lastWords = 2 * time.Second
+// finishTimeout is how long the end of Run may take to remove rows.
+const finishTimeout = 2 * time.Second

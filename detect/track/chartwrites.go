@@ -13,7 +13,7 @@ type chartTransaction struct{ *transaction }
 // uploaded decides a chart POST that the upstream has done.
 func (tx chartTransaction) uploaded() error {
 	if !tx.result.asked {
-		return tx.takes()
+		return tx.accepted()
 	}
 	for _, u := range tx.result.charts {
 		if err := tx.uploadedChart(u); err != nil {
@@ -74,8 +74,8 @@ func (tx chartTransaction) removed() error {
 	return nil
 }
 
-// takes decides an upload that the upstream has accepted and has not been asked about.
-func (tx chartTransaction) takes() error {
+// accepted decides an upload that the upstream has accepted and has not been asked about.
+func (tx chartTransaction) accepted() error {
 	if tx.w.Chart.Named() {
 		if err := tx.uploadedChart(upload{*tx.w.Chart, tx.w.Event}); err != nil {
 			return err

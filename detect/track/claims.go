@@ -22,9 +22,9 @@ type upload struct {
 }
 
 const (
-	nameWithin  = 10 * time.Second // how long after an upload an index.yaml may lack it
-	nameAnyhow  = 10 * time.Minute // how long an upstream that does not answer is asked
-	maxAskIndex = 64 << 20         // bytes of an index.yaml
+	listedWithin  = 10 * time.Second // how long after an upload an index.yaml may lack it
+	claimsGivenUp = 10 * time.Minute // how long an upstream that does not answer is asked
+	maxAskIndex   = 64 << 20         // bytes of an index.yaml
 )
 
 // readUpload takes over the charts and the claims of an upload.
@@ -60,7 +60,7 @@ func (t *recovery) askClaims(ctx context.Context, w *write) (verdict, settlement
 	out := settlement{digest: w.Digest, asked: true, done: true}
 	held, err := t.holding(ctx, w)
 	if err == nil && w.Took.IsZero() {
-		held, err = t.unknown(ctx, w, held)
+		held, err = t.absentBefore(ctx, w, held)
 	}
 	for i, c := range held {
 		id := w.Event
@@ -77,7 +77,7 @@ func (t *recovery) askClaims(ctx context.Context, w *write) (verdict, settlement
 	case w.Took.IsZero() && len(held) == 0:
 		return notDone, out
 	case w.Took.IsZero():
-	case err != nil && waited < nameAnyhow, err == nil && missing && waited < nameWithin:
+	case err != nil && waited < claimsGivenUp, err == nil && missing && waited < listedWithin:
 		return unsaid, out
 	case len(held) == 0 && !w.Named:
 		c := w.Claims[0]
@@ -86,8 +86,8 @@ func (t *recovery) askClaims(ctx context.Context, w *write) (verdict, settlement
 	return done, out
 }
 
-// unknown returns the charts that did not stand there before, as far as bellbuoy knows.
-func (t *recovery) unknown(ctx context.Context, w *write, charts []detect.Chart) (unknown []detect.Chart, err error) {
+// absentBefore returns the charts that did not stand there before, as far as bellbuoy knows.
+func (t *recovery) absentBefore(ctx context.Context, w *write, charts []detect.Chart) (unknown []detect.Chart, err error) {
 	err = t.ledger.View(ctx, func(v detect.View) error {
 		for _, c := range charts {
 			row, ok, err := tagindex.Read[tagindex.ChartRow](v, w.ChartKey(tagindex.ChartFile(&c)))

@@ -189,8 +189,8 @@ func (t *writes) askSoon(c detect.Changes) {
 
 func (t *writes) noteGivenUp(k detect.Key) {
 	t.givenUp.Add(1)
-	if tell := t.config().GivenUp; tell != nil {
+	if report := t.config().GivenUp; report != nil {
 		parts := strings.SplitN(k.ID, tagindex.Separator, 5)
-		tell(parts[0], parts[min(2, len(parts)-1)], parts[min(3, len(parts)-1)])
+		report(parts[0], parts[min(2, len(parts)-1)], parts[min(3, len(parts)-1)])
 	}
 }

@@ -37,7 +37,7 @@ const (
 type openIntents struct {
 	mu       sync.Mutex
 	byID     map[string]*openIntent
-	at       map[string][]*openIntent // by spot
+	at       map[string][]*openIntent // by referencePart of their keys
 	unstored int
 	n        atomic.Int32  // len(byID), readable without the lock
 	wake     chan struct{} // buffers one element
@@ -58,7 +58,7 @@ type openIntent struct {
 	busy  bool // a question is under way
 }
 
-func newAsked(in *Intent, now time.Time) *openIntent {
+func newOpenIntent(in *Intent, now time.Time) *openIntent {
 	a := &openIntent{id: in.ID, key: in.key, made: in.w.At, since: now, next: now}
 	if a.made.IsZero() {
 		a.made = madeAt(in.ID, now)
@@ -87,8 +87,8 @@ func (a *openIntent) upstream() string {
 	return name
 }
 
-// spot returns the part of a key that names the place and the reference of an intent.
-func spot(k detect.Key) string {
+// referencePart returns the part of a key that names the place and the reference of an intent.
+func referencePart(k detect.Key) string {
 	id := k.ID[:max(strings.LastIndex(k.ID, tagindex.Separator), 0)]
 	return id[:strings.LastIndex(id, tagindex.Separator)+1]
 }
@@ -108,7 +108,7 @@ func (o *openIntents) init() {
 // makes room.
 func (o *openIntents) add(in *Intent, now time.Time) bool {
 	o.init()
-	a := newAsked(in, now)
+	a := newOpenIntent(in, now)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if _, ok := o.byID[a.id]; ok {
@@ -121,10 +121,10 @@ func (o *openIntents) add(in *Intent, now time.Time) bool {
 		o.unstored++
 	}
 	o.byID[a.id] = a
-	s := spot(a.key)
+	s := referencePart(a.key)
 	o.at[s] = append(o.at[s], a)
 	o.n.Store(int32(len(o.byID)))
-	o.awake()
+	o.signal()
 	return true
 }
 
@@ -144,7 +144,7 @@ func (o *openIntents) makeRoom() bool {
 	return true
 }
 
-func (o *openIntents) awake() {
+func (o *openIntents) signal() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -167,7 +167,7 @@ func (o *openIntents) drop(a *openIntent) {
 	if a.in != nil {
 		o.unstored--
 	}
-	s := spot(a.key)
+	s := referencePart(a.key)
 	for i, other := range o.at[s] {
 		if other == a {
 			o.at[s] = append(o.at[s][:i], o.at[s][i+1:]...)

@@ -85,8 +85,8 @@ func (tx *transaction) accessoryByTag(a *detect.Artifact) *detect.Artifact {
 	return a
 }
 
-// maxSizedChildren bounds the rows that the size of one index costs: the transaction is
-// everybody's.
+// maxSizedChildren bounds the rows that are read for the size of one index: other writes wait for
+// the transaction.
 const maxSizedChildren = 256
 
 // indexSize returns the size of an index with all its children. Of a child that bellbuoy does not
@@ -133,8 +133,8 @@ func (tx *transaction) bookkeeping() bool {
 	return ok && suffix == ""
 }
 
-// pushedBook takes in an index put to a fallback tag. It has no event, and releases nothing that
-// waits: who copies an image with attestations puts such tags before the index that lists both.
+// pushedBook stores an index put to a fallback tag. It has no event, and no push stops waiting: a
+// client that copies an image with attestations puts such tags before the index that lists both.
 func (tx *transaction) pushedBook(e detect.Event) error {
 	known, ok, err := tagindex.Read[tagindex.ManifestRow](tx, tx.w.ManifestKey(e.Digest))
 	if err != nil {

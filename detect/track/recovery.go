@@ -20,7 +20,7 @@ const (
 	// read at once …
 	adoptEvery = 3 * time.Second
 	adoptPage  = 1024
-	// … and adoptFew how many replace others where memory has no room.
+	// … and adoptFew how many are read where memory has no room: they replace others
 	adoptFew = 32
 	// askRest is how long the end of a question waits for the ends of others.
 	askRest = 5 * time.Millisecond
@@ -69,7 +69,7 @@ func (t *recovery) askDue(ctx context.Context, running *sync.WaitGroup, now time
 	for _, a := range take {
 		running.Go(func() {
 			t.askAbout(ctx, a)
-			time.AfterFunc(askRest, t.writes.open.awake)
+			time.AfterFunc(askRest, t.writes.open.signal)
 		})
 	}
 	return next
@@ -161,7 +161,7 @@ func (t *recovery) intent(ctx context.Context, a *openIntent) (in *Intent, err e
 	return in, err
 }
 
-// giveUp ends an intent about which no upstream has said anything for too long.
+// giveUp ends an intent whose outcome no upstream has shown for too long.
 func (t *recovery) giveUp(ctx context.Context, a *openIntent) {
 	if a.in == nil {
 		err := t.ledger.Commit(ctx, tagindex.ScopeOf(a.key), func(detect.View) (detect.Changes, error) { return detect.Changes{Delete: []detect.Key{a.key}}, nil })
@@ -193,7 +193,7 @@ func (t *recovery) settleAsked(ctx context.Context, a *openIntent, in *Intent, o
 type verdict uint8
 
 const (
-	unsaid verdict = iota // it is down, refuses to say, or is still at it
+	unsaid verdict = iota // it is down, refuses to say, or may still be doing it
 	done
 	notDone // not done, or what stands there stood there before
 )
@@ -205,14 +205,14 @@ func (t *recovery) question(ctx context.Context, w *write) (verdict, settlement)
 	case doPut:
 		return t.askPut(ctx, w)
 	case doDelete:
-		return t.askUntag(ctx, w)
+		return t.askDelete(ctx, w)
 	}
 	if w.Do == doUpload && !w.Chart.Named() {
 		return t.askClaims(ctx, w)
 	}
 	found, err := t.ask.Chart(ctx, w.Upstream, w.Repository, w.Chart.Name, w.Chart.Version)
 	if w.Do == doRemove {
-		return w.askedDelete(found, err, &out), out
+		return w.decideDelete(found, err, &out), out
 	}
 	if err != nil && t.lists(ctx, w) {
 		found, err = detect.Found{Digest: w.Digest}, nil
@@ -229,12 +229,12 @@ func (t *recovery) question(ctx context.Context, w *write) (verdict, settlement)
 	return done, out
 }
 
-// askUntag asks for what was to be deleted. If the tag was written again meanwhile, its absence
-// shows nothing.
-func (t *recovery) askUntag(ctx context.Context, w *write) (verdict, settlement) {
+// askDelete asks whether what was to be deleted is still there. If the tag was written again
+// meanwhile, its absence shows nothing.
+func (t *recovery) askDelete(ctx context.Context, w *write) (verdict, settlement) {
 	out := settlement{digest: w.Digest}
 	found, err := t.ask.Manifest(ctx, w.Upstream, w.Hint, w.Repository, w.Reference)
-	said := w.askedDelete(found, err, &out)
+	said := w.decideDelete(found, err, &out)
 	if said != done || detect.IsDigest(w.Reference) {
 		return said, out
 	}
@@ -257,8 +257,8 @@ func (t *recovery) tagRow(ctx context.Context, w *write) (row tagindex.TagRow, e
 	return row, err
 }
 
-// askedDelete decides a delete: it was done if what stood there before is gone.
-func (w *write) askedDelete(found detect.Found, err error, out *settlement) verdict {
+// decideDelete decides a delete: it was done if what stood there before is gone.
+func (w *write) decideDelete(found detect.Found, err error, out *settlement) verdict {
 	switch {
 	case err != nil:
 		return unsaid
@@ -280,7 +280,7 @@ func (t *recovery) askPut(ctx context.Context, w *write) (verdict, settlement) {
 	case err != nil:
 		return unsaid, out
 	case w.Digest == "":
-		return w.askedUnreadable(found)
+		return w.decideUnreadable(found)
 	case !found.Absent && found.Digest == w.Digest:
 		if w.Before.Known && w.Before.Digest == w.Digest {
 			return notDone, out // stood there before
@@ -293,9 +293,9 @@ func (t *recovery) askPut(ctx context.Context, w *write) (verdict, settlement) {
 	return t.present(ctx, w)
 }
 
-// askedUnreadable decides a put whose bytes could not be decoded: only the move of the tag shows
+// decideUnreadable decides a put whose bytes could not be decoded: only the move of the tag shows
 // whether it was done.
-func (w *write) askedUnreadable(found detect.Found) (verdict, settlement) {
+func (w *write) decideUnreadable(found detect.Found) (verdict, settlement) {
 	if found.Absent || w.Before.Known && w.Before.Digest == found.Digest {
 		return notDone, settlement{}
 	}
@@ -356,9 +356,9 @@ func (t *recovery) askPutDigest(ctx context.Context, w *write) (verdict, settlem
 	return done, out
 }
 
-// shown settles the open intents that the read of a tag proves done. A read that finds nothing
-// proves nothing: registries answer 404 to clients that accept other types.
-func (t *recovery) shown(op *detect.Operation) {
+// settleShown settles the open intents that the read of a tag proves done. A read that finds
+// nothing proves nothing: registries answer 404 to clients that accept other types.
+func (t *recovery) settleShown(op *detect.Operation) {
 	if t.writes.open.len() == 0 || op.Status != http.StatusOK || op.ContentDigest == "" || op.At.IsZero() || detect.IsDigest(op.Reference) {
 		return
 	}

@@ -47,17 +47,18 @@ func (w *write) foundDone() bool {
 	return b.Digest == w.Digest
 }
 
-// giveUp adds a row saying that the upstream was asked and has not done the write. If another
+// noteUndone adds a row saying that the upstream was asked and has not done the write. If another
 // replica still waits for the answer, and the answer is that it was done, there is an event after
 // all.
-func (tx *transaction) giveUp() {
+func (tx *transaction) noteUndone() {
 	row := tagindex.NewRow(tx.w.undoneKey(), settledRow{At: tx.Now}, tx.Now)
 	row.Due = tx.Now.Add(joinWindow)
 	tx.Store(row)
 }
 
-// givenUp reports whether a write that is answered now had been given up.
-func (tx *transaction) givenUp() bool {
+// wasUndone reports whether the upstream was asked about a write that is answered now, and seemed
+// not to have done it.
+func (tx *transaction) wasUndone() bool {
 	_, ok, err := tx.Get(tx.w.undoneKey())
 	if err != nil || !ok || tx.result.inferred {
 		return false

@@ -16,7 +16,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 	all.Go(func() { t.dropAnswers(ctx) })
 	t.timers(ctx)
 	all.Wait()
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
 	t.dropAnswerRows(last)
 	return nil

@@ -138,7 +138,7 @@ func (tx *transaction) settle(row *detect.Key) error {
 		if err != nil {
 			return err
 		}
-		if !ok && !tx.givenUp() {
+		if !ok && !tx.wasUndone() {
 			return nil // a try that was settled before has taken the row, and made the event
 		}
 		tx.Drop(*row)
@@ -152,7 +152,7 @@ func (tx *transaction) settle(row *detect.Key) error {
 	}
 	if !tx.result.done {
 		if tx.result.inferred {
-			tx.giveUp()
+			tx.noteUndone()
 		}
 		return tx.refused(siblings)
 	}
@@ -222,8 +222,8 @@ func (tx *transaction) writtenSince(o *write) (bool, error) {
 	return row.Wrote.After(o.At), err
 }
 
-// refused takes in a 4xx: the write has no event. But a retry that finds its work done shows that
-// an earlier try was done, which then has its event.
+// refused settles a write that was answered 4xx: it has no event. But if a retry is refused because
+// its work is done already, an earlier try was done, and has its event now.
 func (tx *transaction) refused(siblings []write) error {
 	if tx.w.Do == doDelete && tx.refusedForGood() && !detect.IsDigest(tx.w.Reference) && !tx.wasGone(siblings) {
 		tx.rememberRefusal()

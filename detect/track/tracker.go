@@ -85,11 +85,11 @@ func (t *Tracker) Start(op *detect.Operation) Transfer { return t.pulls.Start(op
 func (t *Tracker) Answered(tr *Transfer, op *detect.Operation) {
 	t.pulls.Answered(tr, op)
 	if op.Action == detect.ManifestHead || op.Action == detect.ManifestGet {
-		t.recovery.shown(op)
+		t.recovery.settleShown(op)
 	}
 }
 
-// End takes in the end of the answer's body, whole or broken off. op.Got and op.Complete are set.
+// End observes the end of the answer's body, whole or broken off. op.Got and op.Complete are set.
 func (t *Tracker) End(tr *Transfer, op *detect.Operation) { t.pulls.End(tr, op) }
 
 // Observation is what bellbuoy index has read of a tag or a digest.

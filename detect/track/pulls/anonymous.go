@@ -61,10 +61,10 @@ func (t *Pulls) adoptHalf(s *session, knows func(*session) bool) bool {
 	return true
 }
 
-// adopt takes over what an anonymous session knows.
+// adopt moves what an anonymous session has remembered into this one.
 func (s *session) adopt(a *session) {
 	for _, q := range a.pulls {
-		q.lull += s.lull - a.lull // as long ago as before
+		q.lull += s.lull - a.lull // still as many lulls ago
 	}
 	s.pulls = append(a.pulls, s.pulls...)
 	s.heads = append(a.heads, s.heads...)
@@ -92,7 +92,7 @@ func (s *session) adopt(a *session) {
 	a.shard.weigh(s)
 }
 
-// read reports whether a session has to do with a digest that is read.
+// read reports whether the read of a digest continues what this session has done.
 func (s *session) read(digest string) bool {
 	return s.headOf(digest) != nil || slices.Contains(s.listed, digest) ||
 		s.newest(func(q *pull) bool { return q.lives() && (q.digest == digest || q.parentOf(digest)) }) != nil

@@ -13,7 +13,7 @@ type blobRead struct {
 	id     tagindex.BlobID
 }
 
-// blob takes in the answer to a blob. If it is a layer, the pull that it belongs to is a download.
+// blob handles the answer to a blob. If it is a layer, the pull to which it belongs is a download.
 func (p *pass) blob(op *detect.Operation) {
 	b := blobRead{op.Reference, tagindex.IDOf(op.Reference)}
 	full := op.WholeBlob()
@@ -26,7 +26,7 @@ func (p *pass) blob(op *detect.Operation) {
 		return
 	}
 	if q := p.unreadable(); q != nil {
-		p.count(q)
+		p.download(q)
 		return
 	}
 	if p.fromStore(op, b.id) { // row 8
@@ -41,20 +41,20 @@ func (p *pass) blob(op *detect.Operation) {
 // download whose client was quiet since, unless its tag was resolved again.
 func (p *pass) candidates(b tagindex.BlobID) (found []*pull) {
 	for _, q := range p.s.pulls {
-		if q.lists(b) && !(q.rested && q.state == counted && p.s.headOf(q.digest) != nil) {
+		if q.lists(b) && !(q.rested && q.state == downloaded && p.s.headOf(q.digest) != nil) {
 			found = append(found, q)
 		}
 	}
 	return found
 }
 
-// unreadable returns a pull whose manifest could not be read (too long, schema 1). It takes every
-// blob that belongs to nothing else.
+// unreadable returns a pull whose manifest could not be read (too long, schema 1), or nil. Every
+// blob that belongs to no other pull counts for it.
 func (p *pass) unreadable() *pull {
 	return p.s.newest(func(q *pull) bool { return q.content == nil && q.state == undecided })
 }
 
-// belongs takes in a blob of the given pulls.
+// belongs handles a blob of the given pulls.
 func (p *pass) belongs(found []*pull, b tagindex.BlobID, full bool, op *detect.Operation) {
 	layers := downloading(found, b)
 	if len(layers) == 0 {
@@ -67,16 +67,16 @@ func (p *pass) belongs(found []*pull, b tagindex.BlobID, full bool, op *detect.O
 		p.full = b
 	}
 	if !(full && p.askedAgain(layers, b, op, true)) && !p.platformAfter(layers, b) {
-		p.counted(layers, b, true)
+		p.decideDownloads(layers, b, true)
 	}
 	for _, q := range layers {
 		q.fetch(b)
 	}
 }
 
-// mounted takes in a blob that was mounted from this repository into another. A mount sends
-// nothing: it is a further pull only if the manifest was read again after the first mount. A client
-// that pushes what it has pulled mounts too.
+// mounted handles a blob that was mounted from this repository into another. A mount sends nothing,
+// and a client that pushes what it has pulled mounts too: so it is a further pull only if the
+// manifest was read again after the first mount.
 func (p *pass) mounted(b tagindex.BlobID) {
 	found := p.candidates(b)
 	for _, q := range found {
@@ -91,7 +91,7 @@ func (p *pass) mounted(b tagindex.BlobID) {
 	}
 	p.s.ask(b, p.cfg.Bounds.Session)
 	if !p.askedAgain(layers, b, nil, false) {
-		p.counted(layers, b, false)
+		p.decideDownloads(layers, b, false)
 	}
 	for _, q := range layers {
 		if !q.mounted {
@@ -100,8 +100,8 @@ func (p *pass) mounted(b tagindex.BlobID) {
 	}
 }
 
-// downloading returns the pulls that have the blob as a layer. If there are none, found is as it
-// was.
+// downloading returns the pulls that have the blob as a layer. It reuses the array of found, which
+// stays as it was only if there are none.
 func downloading(found []*pull, b tagindex.BlobID) (layers []*pull) {
 	layers = found[:0]
 	for _, q := range found {
@@ -126,7 +126,7 @@ func (p *pass) askedAgain(found []*pull, b tagindex.BlobID, op *detect.Operation
 	}
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
-		if q.state == counted && p.readAnew(q, download) {
+		if q.state == downloaded && p.readAnew(q, download) {
 			p.again(q, op)
 			return true
 		}
@@ -134,7 +134,8 @@ func (p *pass) askedAgain(found []*pull, b tagindex.BlobID, op *detect.Operation
 	return false
 }
 
-// readAnew reports whether a further pull of the same was begun, and uses up what shows it.
+// readAnew reports whether a read or a HEAD has begun a further pull of the same. It removes what
+// shows that, so that it counts once.
 func (p *pass) readAnew(q *pull, download bool) bool {
 	if q.again > 0 && (download || q.mounted) {
 		q.again--
@@ -158,9 +159,9 @@ func (p *pass) again(q *pull, op *detect.Operation) {
 	p.emit(e)
 }
 
-// platformAfter is row 8 while the index is remembered: its tag was resolved again, and a layer of
-// another platform follows (containerd reads the manifests of all platforms at once). It reports
-// whether it was so.
+// platformAfter is row 8 while the session still has the index: its tag was resolved again, and a
+// layer of another platform follows (containerd reads the manifests of all platforms at once). It
+// reports whether it has begun a pull.
 func (p *pass) platformAfter(found []*pull, b tagindex.BlobID) bool {
 	for i := len(found) - 1; i >= 0; i-- {
 		q := found[i]
@@ -173,25 +174,25 @@ func (p *pass) platformAfter(found []*pull, b tagindex.BlobID) bool {
 		}
 		further := p.next(q)
 		further.childReads = []childRead{{digest: k.digest, content: k.content, fetched: true}}
-		p.count(further)
+		p.download(further)
 		return true
 	}
 	return false
 }
 
-// counted decides which of the pulls that list a layer are downloads now. Of each reference these
-// are the newest undecided ones, as many as have asked for the layer. A pull by digest gives way to
-// a pull of a tag with the same layers, and to the index that it was read of. If the client has
-// been quiet since all of them, a late layer makes an inspection a download.
-func (p *pass) counted(found []*pull, b tagindex.BlobID, late bool) {
+// decideDownloads decides which of the pulls that list a layer are downloads now. Of each reference
+// these are the newest undecided ones, as many as have asked for the layer. A pull by digest gives
+// way to a pull of a tag with the same layers, and to the index that it was read of. If the client
+// has been quiet since all of them, a late layer makes an inspection a download.
+func (p *pass) decideDownloads(found []*pull, b tagindex.BlobID, late bool) {
 	live, tagged := false, false
 	for _, q := range found {
 		live = live || q.lives()
 		tagged = tagged || q.state == undecided && q.tag != ""
 	}
 	if !live {
-		if q := found[len(found)-1]; late && q.state == resolved {
-			p.count(q)
+		if q := found[len(found)-1]; late && q.state == inspected {
+			p.download(q)
 		}
 		return
 	}
@@ -201,7 +202,7 @@ func (p *pass) counted(found []*pull, b tagindex.BlobID, late bool) {
 		switch {
 		case q.state != undecided:
 		case q.tag != "" && pullsOf(found, q) < asked, !tagged && !childOfAny(q, found) && pullsOf(found, nil) < asked:
-			p.count(q)
+			p.download(q)
 		}
 	}
 }
@@ -209,7 +210,7 @@ func (p *pass) counted(found []*pull, b tagindex.BlobID, late bool) {
 // pullsOf returns how many downloads there are: of one reference, or of all.
 func pullsOf(found []*pull, of *pull) (n int) {
 	for _, q := range found {
-		if q.state == counted && q.lives() && (of == nil || q.tag == of.tag && q.digest == of.digest) {
+		if q.state == downloaded && q.lives() && (of == nil || q.tag == of.tag && q.digest == of.digest) {
 			n += q.times
 		}
 	}

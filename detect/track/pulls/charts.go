@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
-// endChart takes in the end of a read from a chart repository. Each download is one event. An
+// endChart observes the end of a read from a chart repository. Each download is one event. An
 // index.yaml shows which charts files hold.
 func (t *Pulls) endChart(op *detect.Operation) {
 	if !op.WholeAnswer() || !op.Complete {
@@ -24,7 +24,7 @@ func (t *Pulls) endChart(op *detect.Operation) {
 	}
 }
 
-// chartRead takes in the download of a chart from where ChartMuseum has it.
+// chartRead emits the download of a chart from where ChartMuseum has it.
 func (t *Pulls) chartRead(op *detect.Operation) {
 	e := downloadOf(op)
 	if op.GotChart != nil {
@@ -81,8 +81,8 @@ func (t *Pulls) emitChart(e detect.Event, op *detect.Operation) {
 	}
 }
 
-// nameChart adds to a download the chart that its file is known to hold, and what its own bytes did
-// not show.
+// nameChart sets in the event of a download which chart its file is known to hold, and adds what
+// the bytes of the file did not show.
 func nameChart(e *detect.Event, known detect.Chart) {
 	if !known.Named() {
 		return
@@ -98,8 +98,7 @@ func nameChart(e *detect.Event, known detect.Chart) {
 	e.Chart, e.Digest, e.Tags = &c, c.Digest, []string{c.Version}
 }
 
-// archiveRead takes in the download of an archive that need not be a chart. It is one if an
-// index.yaml has listed it.
+// archiveRead emits the download of an archive if it is a chart: if an index.yaml has listed it.
 func (t *Pulls) archiveRead(op *detect.Operation) {
 	e, k := downloadOf(op), tagindex.PlaceOf(op).ArchiveKey(op.File)
 	listed, fresh, ok := t.tags.CachedChart(k)

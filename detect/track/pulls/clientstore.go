@@ -42,7 +42,7 @@ func (p *pass) fromStore(op *detect.Operation, b tagindex.BlobID) bool {
 // one for each platform).
 func (p *pass) ofLivePull(op *detect.Operation, b tagindex.BlobID, h head) bool {
 	q := p.s.newest(func(q *pull) bool { return q.lives() && q.tag == h.tag && q.digest == h.digest })
-	if q == nil || q.state == counted && h.at.After(q.countedAt) {
+	if q == nil || q.state == downloaded && h.at.After(q.downloadedAt) {
 		return false
 	}
 	for _, k := range p.childrenWith(q.content, op.Reference) {
@@ -69,7 +69,7 @@ func (p *pass) pullFromStore(op *detect.Operation, b tagindex.BlobID, h head, c 
 		q.config = true
 		return
 	}
-	p.count(q)
+	p.download(q)
 	q.fetch(b)
 	if p.s.ask(b, p.cfg.Bounds.Session) {
 		p.full = b
@@ -112,7 +112,7 @@ func (p *pass) holds(c *tagindex.Content, b tagindex.BlobID) bool {
 	return false
 }
 
-// manifestAsBlob takes in a manifest that was read as a blob: registries serve manifests under
+// manifestAsBlob handles a manifest that was read as a blob: registries serve manifests under
 // /blobs/ too.
 func (p *pass) manifestAsBlob(op *detect.Operation, h head) bool {
 	c := p.t.tags.Content(op.Reference)

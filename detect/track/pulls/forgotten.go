@@ -7,8 +7,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
-// forgotten says what a session had no room for. What may depend on that makes no event: bounds
-// make events fewer, never more.
+// forgotten says what a session had no room for. A request that may depend on that makes no event:
+// bounds make events fewer, never more.
 type forgotten struct {
 	reads       bool // what the client has read
 	some        bool // some of what it has read: a read by digest may be part of that
@@ -25,8 +25,8 @@ func (f forgotten) with(o forgotten) forgotten {
 	}
 }
 
-// forgottenPulls are the pulls that made room for others, by what a client would ask for to repeat
-// them.
+// forgottenPulls are the pulls that made room for others, by the references with which a client
+// would repeat them.
 type forgottenPulls map[tagindex.BlobID]struct{}
 
 // maxDropped bounds the forgottenPulls of a session.
@@ -44,13 +44,13 @@ func (d forgottenPulls) has(tag, digest string) bool {
 	return ok
 }
 
-// drop removes a pull, and with it every pull that a layer of it could be counted for from now on:
-// undecided reads by digest, and inspections that wait for a layer.
+// drop removes a pull to make room. It also removes the pulls to which a layer of the removed one
+// could be attributed from now on: undecided reads by digest, and inspections.
 func (s *session) drop(i int) {
 	q := s.pulls[i]
 	s.pulls = slices.Delete(s.pulls, i, i+1)
 	s.pulls = slices.DeleteFunc(s.pulls, func(o *pull) bool {
-		return o.state == resolved || o.state == undecided && o.tag == ""
+		return o.state == inspected || o.state == undecided && o.tag == ""
 	})
 	s.forgot.some = true
 	for b := range s.asked {
@@ -72,15 +72,14 @@ func (s *session) drop(i int) {
 // lost are the sessions that were evicted before their clients were quiet.
 type lost struct {
 	ids map[uint64]forgotten
-	any bool      // there were too many to tell them apart
+	any bool      // there were more than ids can hold
 	at  time.Time // of the last one
 }
 
-// maxLost bounds the evicted sessions that a shard tells apart.
+// maxLost bounds the evicted sessions that a shard remembers by their IDs.
 const maxLost = 4096
 
-// add takes in an evicted session, if a later request could be taken for something new because of
-// it.
+// add remembers an evicted session if, without it, a later request could look like a new pull.
 func (l *lost) add(s *session, now time.Time) {
 	f := s.forgot
 	f.accessories = f.accessories || len(s.listed)+len(s.subjects) > 0

@@ -8,8 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
-// resolved takes in that a HEAD has shown on which digest a tag stands. Equal ones are kept side by
-// side: they may belong to several clients at one address.
+// resolved remembers a HEAD that has shown on which digest a tag stands. Equal ones are kept side
+// by side: they may belong to several clients at one address.
 func (s *session) resolved(op *detect.Operation, now time.Time, limit int) {
 	if detect.IsDigest(op.Reference) || op.ContentDigest == "" || s.showFallback(op.Reference, op.ContentDigest, limit) {
 		return
@@ -72,8 +72,8 @@ func (s *session) headOf(digest string) *head {
 	return nil
 }
 
-// showFallback takes in what the answer of a fallback tag shows: accessories of its subject, or one
-// of them.
+// showFallback remembers what the answer of a fallback tag shows: that the accessories of its
+// subject were listed, or one of them. It reports whether the tag is a fallback tag.
 func (s *session) showFallback(tag, digest string, limit int) bool {
 	subject, _, ok := detect.FallbackTag(tag)
 	if ok {
@@ -83,28 +83,28 @@ func (s *session) showFallback(tag, digest string, limit int) bool {
 	return ok
 }
 
-// listedOf takes in that the accessories of a subject were listed to the client.
+// listedOf remembers that the accessories of a subject were listed to the client.
 func (s *session) listedOf(subject string, limit int) {
 	var forgot bool
 	s.subjects, forgot = remember(s.subjects, subject, limit)
 	s.forgot.accessories = s.forgot.accessories || forgot
 }
 
-// list takes in an accessory that was listed to the client.
+// list remembers an accessory that was listed to the client.
 func (s *session) list(digest string, limit int) {
 	var forgot bool
 	s.listed, forgot = remember(s.listed, digest, limit)
 	s.forgot.accessories = s.forgot.accessories || forgot
 }
 
-// hasPut takes in what the client has put.
+// hasPut remembers what the client has put.
 func (s *session) hasPut(digest string, limit int) {
 	var forgot bool
 	s.puts, forgot = remember(s.puts, digest, limit)
 	s.forgot.puts = s.forgot.puts || forgot
 }
 
-// newest returns the newest pull of which is reports true, or nil.
+// newest returns the newest pull for which is returns true, or nil.
 func (s *session) newest(is func(*pull) bool) *pull {
 	for i := len(s.pulls) - 1; i >= 0; i-- {
 		if is(s.pulls[i]) {

@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
-// pass takes one operation through its session, under the lock of the shard.
+// pass handles one operation of a session, under the lock of its shard.
 type pass struct {
 	t      *Pulls
 	s      *session
@@ -17,7 +17,7 @@ type pass struct {
 	now    time.Time
 	cfg    *Config
 	events []detect.Event
-	last   bool // the ledger was asked already for what memory does not hold
+	last   bool // what memory does not hold was looked up in the ledger already
 }
 
 // manifestRead is a manifest that was read in full.
@@ -34,7 +34,7 @@ func (m *manifestRead) byDigest() bool { return m.tag == "" }
 // plain reports whether no tag is named, not even by a HEAD.
 func (m *manifestRead) plain() bool { return m.byDigest() && m.head.tag == "" }
 
-// manifest takes in a manifest that was read in full.
+// manifest handles a manifest that was read in full.
 func (p *pass) manifest(op *detect.Operation, c *tagindex.Content) {
 	m := manifestRead{op: op, digest: op.DigestRead(), content: c, head: p.head}
 	if !detect.IsDigest(op.Reference) {
@@ -53,7 +53,7 @@ func (p *pass) manifestRead(m *manifestRead) {
 	case p.isRepeat(m): // row 2
 	case p.isChild(m): // row 3
 	case p.s.forgot.reads, p.s.forgot.some && m.plain(), p.s.dropped.has(m.tag, m.digest):
-		// It may be part of what there was no room for.
+		// it may be part of a pull that was dropped to make room
 	default:
 		p.begin(m) // rows 4 to 9
 	}
@@ -149,11 +149,11 @@ func (p *pass) chosenAnew(parent *pull) bool {
 // resolvedAnew reports whether the tag of a download was resolved again after its first layer. It
 // takes that HEAD.
 func (p *pass) resolvedAnew(q *pull) bool {
-	if q.state != counted || q.tag == "" {
+	if q.state != downloaded || q.tag == "" {
 		return false
 	}
 	h := p.s.headOf(q.digest)
-	if h == nil || h.tag != q.tag || !h.at.After(q.countedAt) {
+	if h == nil || h.tag != q.tag || !h.at.After(q.downloadedAt) {
 		return false
 	}
 	p.s.takeHead(q.digest)
@@ -227,12 +227,12 @@ func (p *pass) add(q *pull) {
 	p.s.pulls = append(p.s.pulls, q)
 }
 
-// count emits a pull that is a download. Inspections of the same that wait for a layer are removed:
-// the layers belong to this pull.
-func (p *pass) count(q *pull) {
-	q.state, q.countedAt, q.rested = counted, p.now, false
+// download emits a pull that is a download. Inspections of the same that wait for a layer are
+// removed: the layers belong to this pull.
+func (p *pass) download(q *pull) {
+	q.state, q.downloadedAt, q.rested = downloaded, p.now, false
 	p.s.pulls = slices.DeleteFunc(p.s.pulls, func(o *pull) bool {
-		return o.state == resolved && (o.digest == q.digest || q.hasRead(o.digest))
+		return o.state == inspected && (o.digest == q.digest || q.hasRead(o.digest))
 	})
 	p.emit(q.event(p.s))
 }
@@ -248,7 +248,7 @@ func (p *pass) emit(e detect.Event) {
 }
 
 // emitInspection emits an inspection, when its client has been quiet. A session that had no room
-// for some of its readings emits none: what is left may be a part of what was dropped.
+// for some of its reads emits none: the pull may be a part of one that was dropped.
 func (p *pass) emitInspection(q *pull) {
 	if q.state != undecided {
 		return
@@ -256,18 +256,18 @@ func (p *pass) emitInspection(q *pull) {
 	if !q.readBack && !p.s.forgot.some {
 		p.emit(q.event(p.s))
 	}
-	q.state = resolved
+	q.state = inspected
 }
 
-// endQuiet takes in that the client has been quiet: undecided pulls moved no layer, and nothing
-// waits for the next request. Inspections stay, because their layers may follow late, and with them
-// the downloads that late layers may belong to instead.
-func (s *session) endQuiet(told []detect.Event) []detect.Event {
-	p := pass{s: s, events: told}
+// endQuiet ends what waits for its client to be quiet: undecided pulls are inspections, and HEADs
+// wait for no GET any more. Inspections stay, because their layers may follow late, and with them
+// the downloads to which late layers may belong instead.
+func (s *session) endQuiet(events []detect.Event) []detect.Event {
+	p := pass{s: s, events: events}
 	for _, q := range s.pulls {
 		p.emitInspection(q)
 	}
-	if s.newest(func(q *pull) bool { return q.state == resolved }) == nil {
+	if s.newest(func(q *pull) bool { return q.state == inspected }) == nil {
 		s.pulls = nil
 	}
 	if len(s.pulls) > restPulls {

@@ -63,7 +63,7 @@ func (t *Pulls) enter(tr *Transfer, op *detect.Operation, now time.Time) *sessio
 	return s
 }
 
-// Answered takes in the answer's status and headers. The answer of a blob decides whether a pull is
+// Answered observes the answer's status and headers. The answer of a blob decides whether a pull is
 // a download.
 func (t *Pulls) Answered(tr *Transfer, op *detect.Operation) {
 	if !concerns(op) {
@@ -102,7 +102,7 @@ func redirects(status int) bool {
 	return false
 }
 
-// End takes in the end of the answer's body, whole or broken off. op.Got and op.Complete are set.
+// End observes the end of the answer's body, whole or broken off. op.Got and op.Complete are set.
 func (t *Pulls) End(tr *Transfer, op *detect.Operation) {
 	if op.Kind == detect.ChartMuseum {
 		t.endChart(op)
@@ -148,7 +148,7 @@ func (t *Pulls) End(tr *Transfer, op *detect.Operation) {
 	t.tags.Observe(op, c)
 }
 
-// mounted takes in the mount of a blob from another repository, which counts as a download there.
+// mounted observes the mount of a blob from another repository, which counts as a download there.
 func (t *Pulls) mounted(op *detect.Operation, now time.Time) {
 	k, b := sessionKeyOf(op, op.From), tagindex.IDOf(op.Mount)
 	sh, id := t.sessions.find(k)

@@ -7,23 +7,23 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
 )
 
-// pull is one reading of an artifact by a client. What follows decides whether it is an inspection,
-// a download, or no pull.
+// pull is one reading of an artifact by a client. The requests that follow decide whether it is an
+// inspection, a download, or no pull.
 type pull struct {
-	tag, digest string
-	content     *tagindex.Content // nil if it could not be read
-	childReads  []childRead       // children read
-	state       pullState
-	config      bool      // a blob of it other than a layer was read
-	readBack    bool      // the client had just put it: no pull unless a layer follows
-	mounted     bool      // a layer of it was mounted elsewhere
-	rested      bool      // its client was quiet since
-	times       int       // how many pulls it stands for, each emitted
-	again       int       // how often it was read again without being a further pull
-	reread      bool      // it was read again after one of its children
-	readAt      time.Time // the last time
-	countedAt   time.Time // when it became a download
-	lull        int       // session.lull when it was read
+	tag, digest  string
+	content      *tagindex.Content // nil if it could not be read
+	childReads   []childRead       // children read
+	state        pullState
+	config       bool      // a blob of it other than a layer was read
+	readBack     bool      // the client had just put it: no pull unless a layer follows
+	mounted      bool      // a layer of it was mounted elsewhere
+	rested       bool      // its client has been quiet since
+	times        int       // how many pulls it stands for, each emitted
+	again        int       // how often it was read again without being a further pull
+	reread       bool      // it was read again after one of its children
+	readAt       time.Time // the last time
+	downloadedAt time.Time // when it was emitted as a download
+	lull         int       // session.lull when it was read
 
 	at                time.Time
 	operator, claimed string // the client's; the rest of it is the session's
@@ -40,9 +40,9 @@ type childRead struct {
 type pullState uint8
 
 const (
-	undecided pullState = iota
-	resolved            // its client was quiet before a layer: emitted as an inspection
-	counted             // it downloads: told
+	undecided  pullState = iota
+	inspected            // emitted as an inspection: its client was quiet before a layer moved
+	downloaded           // emitted as a download: a layer has moved
 )
 
 // lists reports whether a blob belongs to what was read.
@@ -92,7 +92,7 @@ func (p *pull) unfetched(b tagindex.BlobID) (first *childRead) {
 	return first
 }
 
-// fetch takes in that a layer was asked for.
+// fetch marks the children whose layer was asked for.
 func (p *pull) fetch(b tagindex.BlobID) {
 	for i := range p.childReads {
 		if k := &p.childReads[i]; k.content != nil && k.content.Downloads(b) {
@@ -101,7 +101,8 @@ func (p *pull) fetch(b tagindex.BlobID) {
 	}
 }
 
-// lives reports whether its client has not been quiet since. Then what follows may be part of it.
+// lives reports whether the client has not been quiet since. Then its next requests may be part of
+// this pull.
 func (p *pull) lives() bool { return !p.rested }
 
 // parentOf reports whether a digest is a child of what was read: of the index, or of an index
@@ -130,7 +131,7 @@ func (p *pull) hasRead(child string) bool {
 // moved returns the most that the pull has moved.
 func (p *pull) moved() detect.Moved {
 	switch {
-	case p.state == counted:
+	case p.state == downloaded:
 		return detect.MovedLayers
 	case p.config:
 		return detect.MovedConfig

@@ -12,7 +12,7 @@ import (
 
 // session is what one client is doing in one repository. Sessions are only in memory: a crash loses
 // reads, which changed nothing. They are spread over shards. The lock of a shard guards everything
-// in it, and nothing is waited for while it is held.
+// in it. No code blocks while it holds that lock.
 type session struct {
 	key        sessionKey
 	id         uint64
@@ -20,7 +20,7 @@ type session struct {
 	prev, next *session // its list in the shard: active or resting
 
 	resting bool      // the client has been quiet, and all of its reads are decided
-	gone    bool      // evicted
+	gone    bool      // evicted, or ended
 	busy    int       // transfers in flight
 	last    time.Time // when the last request began or ended
 	lull    int       // how often the client has been quiet for `repeat`
@@ -36,12 +36,12 @@ type session struct {
 	reading  int                     // manifests on their way
 	writing  time.Time               // since when it pushes; zero when it does not
 	operator string                  // the client's name, once it was vouched for
-	cost     int                     // bytes counted for it
+	cost     int                     // its bytes of memory, about
 
 	forgot  forgotten
 	dropped forgottenPulls // pulls that made room for others
 	owner   *session       // of an anonymous session: the named client that it is the half of
-	shared  bool           // several named clients could own it
+	shared  bool           // several named clients could be its owner
 }
 
 // sessionKey is a client in a repository: operator, address and user agent. The connection is no
@@ -78,7 +78,7 @@ type Transfer struct {
 	session *session
 	head    head            // the HEAD whose tag this GET by digest has taken
 	reading bool            // the body of a manifest is on its way
-	full    tagindex.BlobID // a layer that was counted as asked for in full
+	full    tagindex.BlobID // a layer that the request asks for in full
 }
 
 const shards = 16
@@ -206,8 +206,8 @@ func (sh *shard) weigh(s *session) {
 	s.cost = n
 }
 
-// evict makes room. A session that is evicted has no further events, and neither has what follows
-// from it.
+// evict makes room by removing sessions. An evicted session has no further events, and neither have
+// later requests that depend on it.
 func (sh *shard) evict(b Bounds, now time.Time) {
 	for len(sh.byID) > max(b.Sessions/shards, 1) || sh.bytes > max(b.SessionBytes/shards, 4096) {
 		s := sh.resting.back
@@ -224,8 +224,8 @@ func (sh *shard) evict(b Bounds, now time.Time) {
 }
 
 // end removes a session.
-func (sh *shard) end(s *session, told []detect.Event) []detect.Event {
-	told = s.endQuiet(told)
+func (sh *shard) end(s *session, events []detect.Event) []detect.Event {
+	events = s.endQuiet(events)
 	if s.resting {
 		sh.resting.remove(s)
 	} else {
@@ -233,32 +233,32 @@ func (sh *shard) end(s *session, told []detect.Event) []detect.Event {
 	}
 	delete(sh.byID, s.id)
 	sh.bytes -= s.cost
-	s.gone = true // operations in flight see it
-	return told
+	s.gone = true // transfers in flight see it, and begin a new session
+	return events
 }
 
 // endQuiet ends the waiting of sessions whose clients have been quiet for pull, and removes those
 // whose clients have been quiet for keep.
-func (sh *shard) endQuiet(now time.Time, pull, keep time.Duration) (told []detect.Event) {
+func (sh *shard) endQuiet(now time.Time, pull, keep time.Duration) (events []detect.Event) {
 	sh.lost.expire(now, pull)
 	for s := sh.active.back; s != nil && now.Sub(s.last) >= pull; s = sh.active.back {
 		if s.busy > 0 || s.follows(now, pull) {
 			sh.touch(s, now) // a transfer in flight is not quiet
 			continue
 		}
-		told = s.endQuiet(told)
+		events = s.endQuiet(events)
 		sh.weigh(s)
 		sh.active.remove(s)
 		sh.resting.push(s)
 		s.resting = true
 		if len(s.pulls) == 0 && len(s.listed) == 0 && len(s.subjects) == 0 {
-			told = sh.end(s, told)
+			events = sh.end(s, events)
 		}
 	}
 	for s := sh.resting.back; s != nil && now.Sub(s.last) >= keep; s = sh.resting.back {
-		told = sh.end(s, told)
+		events = sh.end(s, events)
 	}
-	return told
+	return events
 }
 
 // late is how long a blob may follow the read of its manifest: BuildKit fetches layers when it

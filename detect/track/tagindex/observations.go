@@ -54,8 +54,8 @@ func (t *Index) Learn(ctx context.Context, all ...Observation) error {
 	return nil
 }
 
-// Observe takes in what the answer to a client's read of a manifest has shown, unless it is known
-// already. c is what the manifest says, or nil.
+// Observe remembers what the answer to a client's read of a manifest has shown, until Flush or a
+// write stores it. c is what the manifest says, or nil.
 func (t *Index) Observe(op *detect.Operation, c *Content) {
 	if !op.WholeAnswer() || op.Action != detect.ManifestHead && (op.Action != detect.ManifestGet || !op.Complete) {
 		return

@@ -1,6 +1,6 @@
 // Package tagindex knows on which digests tags stand, and what digests are.
 //
-// An Index learns that from what upstreams answer: Observe takes in the answer to a client, Learn
+// An Index learns that from what upstreams answer: Observe is given the answers to clients, Learn
 // what bellbuoy index has read, and the transactions of writes store what writes have done. The
 // rows of the ledger hold it. Caches hold what was used lately, bounded in entries and in bytes,
 // because clients choose names and lists of tags.
