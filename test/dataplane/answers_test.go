@@ -124,27 +124,15 @@ func TestAnswersAreTheUpstreams(t *testing.T) {
 
 // sendAll is send whose header has the trailers too, and the length as net/http understands it.
 func sendAll(c *http.Client, method, url string, header []string) (answer, error) {
-	req, err := http.NewRequest(method, url, nil)
-	if err != nil {
+	res, err := harness.SendBy(c, method, url, nil, header...)
+	if res == nil {
 		return answer{}, err
 	}
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Add(header[i], header[i+1])
-		if header[i] == "Host" {
-			req.Host = header[i+1]
-		}
-	}
-	res, err := c.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
 	res.Header.Set("Length", fmt.Sprint(res.ContentLength))
 	for name, values := range res.Trailer {
 		res.Header["Trailer "+name] = values
 	}
-	return answer{res.StatusCode, res.Header, boundary(string(body), res.Header.Get("Content-Type"))}, err
+	return answer{res.StatusCode, res.Header, boundary(harness.BodyOf(res), res.Header.Get("Content-Type"))}, err
 }
 
 // boundary is a body in which the random boundary of its parts is replaced.

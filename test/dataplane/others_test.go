@@ -1,11 +1,9 @@
 package dataplane
 
 import (
-	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,34 +42,9 @@ func (o other) standing(t *testing.T) string {
 	return strings.Join(all, "\n")
 }
 
-// process starts a program that serves at URL, and ends it with the test.
-func process(t *testing.T, url string, program string, args ...string) {
-	t.Helper()
-	cmd := exec.Command(program, args...)
-	cmd.Env = []string{"HOME=" + t.TempDir(), "OTEL_TRACES_EXPORTER=none"}
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s:\n%s", program, out.String())
-		}
-	})
-	c := plain(t)
-	if !harness.Eventually(soon, func() bool { _, err := send(c, http.MethodGet, url, nil); return err == nil }) {
-		t.Fatalf("%s does not serve", program)
-	}
-}
-
-// craneRegistry is go-containerregistry's registry, in memory.
+// craneRegistry is go-containerregistry's registry.
 func craneRegistry(t *testing.T) other {
 	t.Helper()
-	port := harness.FreePort(t)
-	o := other{URL: fmt.Sprintf("http://127.0.0.1:%d", port), lists: []string{"/v2/_catalog"}}
-	process(t, o.URL+"/v2/", harness.Part(t, "crane"), "registry", "serve", "--address", fmt.Sprintf("127.0.0.1:%d", port))
-	return o
+	r := harness.CraneRegistry(t)
+	return other{URL: r.URL, dir: r.Dir, lists: []string{"/v2/_catalog"}}
 }

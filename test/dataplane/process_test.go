@@ -1,14 +1,9 @@
 package dataplane
 
 import (
-	"bytes"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/bellbuoy/bellbuoy/test/harness"
@@ -24,7 +19,7 @@ func haproxy(t *testing.T, backend string, more ...string) (address string) {
 		config += "  " + line + "\n"
 	}
 	config += "  default_backend out\nbackend out\n" + backend
-	run(t, address, "haproxy", "-db", "-f", file(t, "haproxy.cfg", config))
+	harness.Serve(t, address, "haproxy", "-db", "-f", file(t, "haproxy.cfg", config))
 	return address
 }
 
@@ -34,52 +29,6 @@ func bindOf(more []string) string {
 		return ""
 	}
 	return " " + more[0]
-}
-
-// run starts a part and waits until it accepts connections.
-func run(t *testing.T, address, name string, args ...string) {
-	t.Helper()
-	cmd := exec.Command(harness.Part(t, name), args...)
-	out := &locked{}
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("---- what %s printed:\n%s", name, out)
-		}
-	})
-	if !harness.Eventually(soon, func() bool {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	}) {
-		t.Fatalf("%s does not listen on %s: %s", name, address, out)
-	}
-}
-
-// locked is a buffer for a process's output.
-type locked struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *locked) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // file is a new file.

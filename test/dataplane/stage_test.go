@@ -120,25 +120,13 @@ func must(t testing.TB, c *http.Client, status int, method, url string, body io.
 	return a
 }
 
-// send is one request; header is name, value, name, value …
+// send is harness.SendBy as an answer.
 func send(c *http.Client, method, url string, body io.Reader, header ...string) (answer, error) {
-	req, err := http.NewRequest(method, url, body)
-	if err != nil {
+	res, err := harness.SendBy(c, method, url, body, header...)
+	if res == nil {
 		return answer{}, err
 	}
-	for i := 0; i+1 < len(header); i += 2 {
-		if header[i] == "Host" {
-			req.Host = header[i+1]
-		}
-		req.Header.Add(header[i], header[i+1])
-	}
-	res, err := c.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer res.Body.Close()
-	content, err := io.ReadAll(res.Body)
-	return answer{res.StatusCode, res.Header, string(content)}, err
+	return answer{res.StatusCode, res.Header, harness.BodyOf(res)}, err
 }
 
 // plain follows no redirect and asks for no compression.

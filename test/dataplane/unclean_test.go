@@ -65,6 +65,6 @@ func nginx(t *testing.T, server string) (address string) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run(t, address, "nginx", "-c", file(t, "nginx.conf", config))
+	harness.Serve(t, address, "nginx", "-c", file(t, "nginx.conf", config))
 	return address
 }

@@ -10,7 +10,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -292,10 +291,6 @@ func TestReadsOpenWritesByLogin(t *testing.T) {
 // nginx stands in front of a registry and asks for a login where something is written.
 func nginx(t *testing.T, registry string) (address string) {
 	t.Helper()
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip(err)
-	}
 	dir, port := t.TempDir(), harness.FreePort(t)
 	config := fmt.Sprintf(`daemon off; master_process off; pid nginx.pid; error_log stderr error;
 events {}
@@ -315,21 +310,9 @@ http {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	address = fmt.Sprintf("http://127.0.0.1:%d", port)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if res, err := http.Get(address + "/v2/"); err == nil {
-			res.Body.Close()
-			return address
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("nginx does not serve")
-		}
-	}
+	address = fmt.Sprintf("127.0.0.1:%d", port)
+	harness.Serve(t, address, "nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
+	return "http://" + address
 }
 
 // The token server is at the registry's public name, behind the same nginx (Harbor's layout):

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -47,6 +48,23 @@ const (
 	stopTimeout  = 90 * time.Second
 	killTimeout  = 60 * time.Second
 )
+
+// Serve starts a part that listens at an address (host:port) and needs nothing but its arguments.
+func Serve(t T, address, part string, args ...string) *Daemon {
+	t.Helper()
+	d := &Daemon{
+		name: part, path: Part(t, part), args: args, env: []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")},
+		ready: func(ctx context.Context) error {
+			c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		},
+	}
+	d.launch(t)
+	return d
+}
 
 // launch starts d, and waits until it is ready.
 func (d *Daemon) launch(t T) {

@@ -19,22 +19,29 @@ var Plain = &http.Client{
 	Timeout:       2 * time.Minute,
 }
 
-// Send sends one request and reads its whole answer. header is name, value, name, value …; Host
-// sets the host.
+// Send is SendBy of Plain, as curl.
 func Send(method, url string, body []byte, header ...string) (*http.Response, error) {
-	req, err := http.NewRequest(method, url, bytes.NewReader(body))
+	return SendBy(Plain, method, url, bytes.NewReader(body), append([]string{"User-Agent", "curl/8.0"}, header...)...)
+}
+
+// SendBy sends one request by a client and reads its whole answer. header is name, value, name,
+// value …; Host sets the host.
+func SendBy(c *http.Client, method, url string, body io.Reader, header ...string) (*http.Response, error) {
+	req, err := http.NewRequest(method, url, body)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("User-Agent", "curl/8.0")
 	for i := 0; i+1 < len(header); i += 2 {
-		if header[i] == "Host" {
-			req.Host = header[i+1]
-			continue
+		switch name, value := header[i], header[i+1]; name {
+		case "Host":
+			req.Host = value
+		case "User-Agent":
+			req.Header.Set(name, value)
+		default:
+			req.Header.Add(name, value)
 		}
-		req.Header.Add(header[i], header[i+1])
 	}
-	resp, err := Plain.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return nil, err
 	}
