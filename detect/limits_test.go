@@ -11,34 +11,17 @@ import (
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/bellbuoy/bellbuoy/test/hostile"
 )
 
 func digestOfBytes(b []byte) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256(b))
 }
 
-// hostileManifests are as long as a registry takes them, and as costly to read as they can be made.
-func hostileManifests() map[string]string {
-	fill := func(begin, one, end string) string {
-		return begin + one + strings.Repeat(","+one, (MaxManifest-len(begin)-len(end))/(len(one)+1)-1) + end
-	}
-	child := `{"digest":"` + digestOfBytes([]byte("x")) + `","platform":{"os":"o","architecture":"a"}}`
-	return map[string]string{
-		"empty layers":         fill(`{"layers":[`, `{}`, `]}`),
-		"layers with a digest": fill(`{"layers":[`, `{"digest":"a:b"}`, `]}`),
-		"children":             fill(`{"manifests":[`, child, `]}`),
-		"short children":       fill(`{"manifests":[`, `{"digest":"a:b"}`, `]}`),
-		"long types":           fill(`{"manifests":[`, `{"mediaType":"`+strings.Repeat("<", 255)+`","artifactType":"`+strings.Repeat("t", 255)+`"}`, `]}`),
-		"a long media type":    `{"mediaType":"` + strings.Repeat("<", MaxManifest-20) + `"}`,
-		"annotations":          fill(`{"annotations":{`, `"":""`, `}}`),
-		"unknown members":      fill(`{`, `"":0`, `}`),
-		"deep":                 `{"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`,
-	}
-}
-
 // TestReadingManifestIsCheap: what a manifest costs to read is bounded, whatever is in it.
 func TestReadingManifestIsCheap(t *testing.T) {
-	for name, text := range hostileManifests() {
+	for name, text := range hostile.Manifests(MaxManifest) {
 		b := []byte(text)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -64,7 +47,7 @@ func FuzzReadManifest(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{"digest":"sha256:aa","size":7},"layers":[{"digest":"sha256:bb","size":3,"mediaType":"m"},null,{}]}`))
 	f.Add([]byte(`{"Manifests":[{"digest":"sha256:\u0061a","size":-3,"platform":{"os":"linux","architecture":"arm","variant":"v7"}}],"annotations":{"a":"b"}}`))
 	f.Add([]byte(`{"layers":[{"annotations":{"x":[1,2,{"y":"\\\""}]},"size":9223372036854775807},{"size":1}],"subject":null,"manifests":null}`))
-	for _, text := range hostileManifests() {
+	for _, text := range hostile.Manifests(MaxManifest) {
 		f.Add([]byte(text[:min(len(text), 20_000)]))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -11,31 +11,13 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/track/tagindex"
+	"github.com/bellbuoy/bellbuoy/test/hostile"
 )
-
-// hostileManifests are as long as a registry takes them, and as costly to read as they can be made.
-func hostileManifests() map[string]string {
-	fill := func(begin, one, end string) string {
-		return begin + one + strings.Repeat(","+one, (detect.MaxManifest-len(begin)-len(end))/(len(one)+1)-1) + end
-	}
-	child := `{"digest":"` + blobOf("x") + `","platform":{"os":"o","architecture":"a"}}`
-	return map[string]string{
-		"empty layers":         fill(`{"layers":[`, `{}`, `]}`),
-		"layers with a digest": fill(`{"layers":[`, `{"digest":"a:b"}`, `]}`),
-		"children":             fill(`{"manifests":[`, child, `]}`),
-		"short children":       fill(`{"manifests":[`, `{"digest":"a:b"}`, `]}`),
-		"long types":           fill(`{"manifests":[`, `{"mediaType":"`+strings.Repeat("<", 255)+`","artifactType":"`+strings.Repeat("t", 255)+`"}`, `]}`),
-		"a long media type":    `{"mediaType":"` + strings.Repeat("<", detect.MaxManifest-20) + `"}`,
-		"annotations":          fill(`{"annotations":{`, `"":""`, `}}`),
-		"unknown members":      fill(`{`, `"":0`, `}`),
-		"deep":                 `{"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`,
-	}
-}
 
 // TestManifestsAreKeptSmall: what is kept of a manifest is bounded, in rows and in memory, whatever
 // is in it.
 func TestManifestsAreKeptSmall(t *testing.T) {
-	for name, text := range hostileManifests() {
+	for name, text := range hostile.Manifests(detect.MaxManifest) {
 		m, _ := detect.ReadManifest([]byte(text), "")
 		if m == nil {
 			continue
@@ -59,11 +41,11 @@ func TestIntentIsSmall(t *testing.T) {
 		tags[i] = fmt.Sprintf("%0*d", detect.MaxTag, i)
 	}
 	odd := func(n int) string { return strings.Repeat("\xff", n) }
-	found := &detect.Found{Digest: blobOf("x"), TagsComplete: true, Manifest: []byte(hostileManifests()["children"])}
+	found := &detect.Found{Digest: blobOf("x"), TagsComplete: true, Manifest: []byte(hostile.Manifests(detect.MaxManifest)["children"])}
 	for i := range 10_000 {
 		found.Tags = append(found.Tags, fmt.Sprintf("%0*d", detect.MaxTag, i))
 	}
-	for name, text := range hostileManifests() {
+	for name, text := range hostile.Manifests(detect.MaxManifest) {
 		for _, action := range []detect.Action{detect.ManifestPut, detect.ManifestDelete} {
 			op := &detect.Operation{
 				Request:  detect.Request{Action: action, Repository: odd(detect.MaxRepository), Reference: "sha256:" + strings.Repeat("a", detect.MaxDigest-7), Hint: odd(detect.MaxHint), Tags: tags},
