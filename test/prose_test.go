@@ -82,71 +82,70 @@ func TestLongCommentsAreFound(t *testing.T) {
 	}
 }
 
-// shared lists the names of types that several packages declare, with the reason. A name that is
-// not here means one thing in the whole tree.
+// shared lists the names of types that several packages declare: these packages, a colon, and the
+// reason. "*" stands for any package. A name that is not here means one thing in the whole tree.
 var shared = map[string]string{
-	"Asker":       "the look-ups that the tracker needs, and those that the proxy needs; upstream.Client has both",
-	"Bounds":      "the limits of memory of the tag index, of sessions, and of the whole tracker",
-	"Body":        "detect.Body is the body of a client's request, format.Body that of a webhook's POST",
-	"Chart":       "detect.Chart is what an archive contains, upstream.Chart what ChartMuseum answers about a version",
-	"Client":      "detect.Client is who sent a request; the others send requests: to a receiver, an adapter, an upstream",
-	"Config":      "config.Config is the file, track.Config what it configures",
-	"Event":       "store.Event is what the store keeps of detect.Event: bytes, and the columns of queries",
-	"Format":      "notify.Format is the interface that format.Format implements",
-	"Found":       "detect.Found is the state of one reference, upstream.Found one tag of a walk",
-	"Group":       "config.Group is the file's, notify.Group what it configures; engine.Group is a commit of several writes",
-	"History":     "api.History is the part of notify.History that Harbor's API needs",
-	"Identity":    "config.Identity is the file's, proxy.Identity what it configures",
-	"Key":         "store.Key is detect.Key without types of detect, which the store does not import",
-	"Limits":      "config.Limits is the file's, proxy.Limits what it configures",
-	"Manifest":    "upstream.Manifest is an answer with header and bytes, detect.Manifest its decoded body",
-	"Match":       "config.Match is the file's, notify.Match what it configures",
-	"Metrics":     "those of the proxy and those of notify",
-	"Observer":    "proxy.Observer turns operations into events, carry.Observer sees the steps of one exchange",
-	"Observation": "track.Observation is tagindex.Observation, so that who uses a Tracker imports one package",
-	"Options":     "the options of a package's main type, as usual in Go",
-	"Outcome":     "webhook.Outcome is one attempt's, store.Outcome what is stored of it",
-	"Project":     "config.Project is the file's, api.Project what the API shows of it",
-	"Quota":       "config.Quota is the limit in the file, detect.Quota usage and limit in an event",
-	"Reader":      "store.Reader and engine.Reader read rows, carry.Reader sees the body of an answer",
-	"Request":     "detect.Request is a classified request line, scan.Request one to a scanner, engine.Request one to the writer",
-	"Retention":   "config.Retention is the file's, store.Retention what it configures",
-	"Rule":        "quota.Rule limits a project, replication.Rule recognizes a replicator",
-	"Row":         "store.Row is detect.Row without types of detect, which the store does not import",
-	"Scanner":     "config.Scanner is in the file, scan.Scanner what it configures, detect.Scanner a program in an event; engine.Scanner scans a row",
-	"Signature":   "config.Signature is the file's, webhook.Signature what it configures",
-	"Stats":       "the state of the tracker, and that of scans, for metrics",
-	"Store":       "config.Store is the file's; the engines implement notify.Store",
-	"Transfer":    "track.Transfer is pulls.Transfer, so that who uses a Tracker imports one package",
-	"Tracker":     "proxy.Tracker is the interface that track.Tracker implements",
-	"Upstream":    "config.Upstream is the file's, proxy.Upstream what it configures",
-	"Webhook":     "config.Webhook is the file's, notify.Webhook what it configures",
-	"Webhooks":    "notify.Webhooks has those of the store, api.Webhooks those of the file too",
-	"books":       "private: what one commit reads and changes, of quotas and of replications",
-	"contents":    "private: a cache of manifests, the parts of a manifest",
-	"database":    "private: each engine's",
-	"failure":     "private: bellbuoy's own error answer, an artifact that a replicator could not move",
-	"key":         "private: a key of the file, a key of a filter",
-	"kind":        "private: of a value in the file, all rows of a kind in a cache",
-	"list":        "private: of sessions, of names in pages",
-	"message":     "private: an event in words, a notice between replicas",
-	"meter":       "private: bounds what is unpacked, has the metrics of an operation",
-	"page":        "private: of an API's answer, of a list of names",
-	"place":       "private: in the file, of a repository's manifests, in a walk",
-	"pool":        "private: of memory, of connections to PostgreSQL",
-	"recovery":    "private: of open intents, of a receiver's deliveries",
-	"route":       "private: to an upstream, to a receiver",
-	"session":     "private: of a client's reads, an engine's transaction, a login in a browser",
-	"source":      "private: of a configuration, of what is removed when the store is too large",
-	"transaction": "private: the tracker's view of one, the engine's",
-	"verdict":     "private: about a write after a crash, about a token",
-	"write":       "private: in the row of an intent, in the proxy, in a group of the writer",
-
-	"FormatOptions": "config's types are of the file, manage's what an account is shown and sends",
-	"Health":        "config.Health is the file's, manage.Health the state of a webhook",
-	"Problem":       "config.Problem is in a file, manage.Problem in what an account sent",
-	"Problems":      "as Problem",
-	"TLS":           "webhook.TLS configures a client, manage.TLS is shown to an account",
+	"Asker":         "detect/track, proxy: the look-ups that the tracker needs, and those that the proxy needs; upstream.Client has both",
+	"Bounds":        "detect/track, detect/track/pulls, detect/track/tagindex: the limits of memory of the tag index, of sessions, and of the whole tracker",
+	"Body":          "detect, notify/format: detect.Body is the body of a client's request, format.Body that of a webhook's POST",
+	"Chart":         "detect, proxy/upstream: detect.Chart is what an archive contains, upstream.Chart what ChartMuseum answers about a version",
+	"Client":        "detect, detect/scan/adapter, notify/webhook, proxy/upstream: detect.Client is who sent a request; the others send requests: to a receiver, an adapter, an upstream",
+	"Config":        "config, detect/scan, detect/track, detect/track/pulls: config.Config is the file, the others are what a package is configured with",
+	"Event":         "detect, notify/store: store.Event is what the store keeps of detect.Event: bytes, and the columns of queries",
+	"Format":        "notify, notify/format: notify.Format is the interface that format.Format implements",
+	"Found":         "detect, proxy/upstream: detect.Found is the state of one reference, upstream.Found one tag of a walk",
+	"Group":         "config, notify, notify/manage, notify/store/engine: config.Group is the file's, notify.Group what it configures, manage.Group what an account is shown; engine.Group is a commit of several writes",
+	"History":       "notify, notify/api: api.History is the part of notify.History that Harbor's API needs",
+	"Identity":      "config, proxy: config.Identity is the file's, proxy.Identity what it configures",
+	"Key":           "detect, notify/store: store.Key is detect.Key without types of detect, which the store does not import",
+	"Limits":        "config, proxy: config.Limits is the file's, proxy.Limits what it configures",
+	"Manifest":      "detect, proxy/upstream: upstream.Manifest is an answer with header and bytes, detect.Manifest its decoded body",
+	"Match":         "config, notify: config.Match is the file's, notify.Match what it configures",
+	"Metrics":       "notify, proxy: those of the proxy and those of notify",
+	"Observer":      "proxy, proxy/carry: proxy.Observer turns operations into events, carry.Observer sees the steps of one exchange",
+	"Observation":   "detect/track, detect/track/tagindex: track.Observation is tagindex.Observation, so that who uses a Tracker imports one package",
+	"Options":       "*: the options of a package's main type, as usual in Go",
+	"Outcome":       "notify/store, notify/webhook: webhook.Outcome is one attempt's, store.Outcome what is stored of it",
+	"Project":       "config, notify/api: config.Project is the file's, api.Project what the API shows of it",
+	"Quota":         "config, detect: config.Quota is the limit in the file, detect.Quota usage and limit in an event",
+	"Reader":        "notify/store, notify/store/engine, proxy/carry: store.Reader and engine.Reader read rows, carry.Reader sees the body of an answer",
+	"Request":       "detect, detect/scan, notify/store/engine: detect.Request is a classified request line, scan.Request one to a scanner, engine.Request one to the writer",
+	"Retention":     "config, notify/store: config.Retention is the file's, store.Retention what it configures",
+	"Rule":          "detect/quota, detect/replication: quota.Rule limits a project, replication.Rule recognizes a replicator",
+	"Row":           "detect, notify/store: store.Row is detect.Row without types of detect, which the store does not import",
+	"Scanner":       "config, detect, detect/scan, notify/store/engine: config.Scanner is in the file, scan.Scanner what it configures, detect.Scanner a program in an event; engine.Scanner scans a row",
+	"Signature":     "config, notify/manage, notify/webhook: config.Signature is the file's, webhook.Signature what it configures, manage.Signature what an account is shown",
+	"Stats":         "detect/scan, detect/track, detect/track/tagindex: the state of a package, for metrics",
+	"Store":         "config, notify, notify/store/postgres, notify/store/sqlite: config.Store is the file's; the engines implement notify.Store",
+	"Transfer":      "detect/track, detect/track/pulls: track.Transfer is pulls.Transfer, so that who uses a Tracker imports one package",
+	"Tracker":       "detect/track, proxy: proxy.Tracker is the interface that track.Tracker implements",
+	"Upstream":      "config, detect/scan, proxy: config.Upstream is the file's, proxy.Upstream what it configures, scan.Upstream what a scan needs of it",
+	"Webhook":       "config, notify, notify/manage: config.Webhook is the file's, notify.Webhook what it configures, manage.Webhook what an account is shown and sends",
+	"Webhooks":      "notify, notify/api: notify.Webhooks has those of the store, api.Webhooks those of the file too",
+	"books":         "detect/quota, detect/replication: what one commit reads and changes, of quotas and of replications",
+	"contents":      "detect/track/tagindex, proxy/upstream: a cache of manifests, the parts of a manifest",
+	"database":      "notify/store/postgres, notify/store/sqlite: each engine's",
+	"failure":       "detect/replication, proxy: bellbuoy's own error answer, an artifact that a replicator could not move",
+	"key":           "config, notify: a key of the file, a key of a filter",
+	"kind":          "config, notify/store/engine: of a value in the file, all rows of a kind in a cache",
+	"list":          "detect/track/pulls, proxy/upstream: of sessions, of names in pages",
+	"message":       "notify/format, notify/store/postgres: an event in words, a notice between replicas",
+	"meter":         "detect, proxy: bounds what is unpacked, has the metrics of an operation",
+	"page":          "notify/api, proxy/upstream: of an API's answer, of a list of names",
+	"place":         "config, detect/replication, proxy/upstream: in the file, of a replicator, in a walk",
+	"pool":          "notify/store/postgres, proxy: of memory, of connections to PostgreSQL",
+	"recovery":      "detect/track, notify: of open intents, of a receiver's deliveries",
+	"route":         "notify/webhook, proxy: to an upstream, to a receiver",
+	"session":       "detect/track/pulls, notify/access, notify/store/postgres, notify/store/sqlite: of a client's reads, a login in a browser, an engine's transaction",
+	"source":        "config, notify/store/engine: of a configuration, of what is removed when the store is too large",
+	"transaction":   "detect/track, notify/store/engine: the tracker's view of one, the engine's",
+	"verdict":       "detect/track, proxy: about a write after a crash, about a token",
+	"write":         "detect/track, notify/store/engine, proxy: in the row of an intent, in the proxy, in a group of the writer",
+	"FormatOptions": "config, notify/manage: config's types are of the file, manage's what an account is shown and sends",
+	"Health":        "config, notify/manage: config.Health is the file's, manage.Health the state of a webhook",
+	"Problem":       "config, notify/manage: config.Problem is in a file, manage.Problem in what an account sent",
+	"Problems":      "config, notify/manage: several of Problem",
+	"TLS":           "notify/manage, notify/webhook: webhook.TLS configures a client, manage.TLS is shown to an account",
 }
 
 // TestEveryTypeNameMeansOneThing refuses a name of a type that a checked package shares with
@@ -167,14 +166,51 @@ func TestEveryTypeNameMeansOneThing(t *testing.T) {
 			}
 		}
 	}
+	for _, problem := range sharedProblems(declared, shared) {
+		t.Error(problem)
+	}
+}
+
+// sharedProblems compares the packages that declare a type of each name with the table. Names that
+// no checked package declares are left out.
+func sharedProblems(declared map[string][]string, table map[string]string) (problems []string) {
 	for _, name := range slices.Sorted(maps.Keys(declared)) {
-		if in := declared[name]; len(in) > 1 && shared[name] == "" && slices.ContainsFunc(in, isChecked) {
-			t.Errorf("the type %s is declared in %s: rename one, or say why in the table", name, strings.Join(in, " and "))
+		in := strings.Join(slices.Sorted(slices.Values(declared[name])), ", ")
+		listed, reason, ok := strings.Cut(table[name], ": ")
+		switch several := len(declared[name]) > 1; {
+		case several && !slices.ContainsFunc(declared[name], isChecked):
+		case several && !ok:
+			problems = append(problems, "the type "+name+" is declared in "+in+": rename one, or say why in the table")
+		case several && listed != "*" && listed != in:
+			problems = append(problems, "the type "+name+" is declared in "+in+", its reason is for "+listed+": "+reason)
+		case !several && ok:
+			problems = append(problems, "the table has "+name+", which only "+in+" declares")
 		}
 	}
-	for name := range shared {
-		if in := declared[name]; len(in) < 2 && !slices.ContainsFunc(in, func(p string) bool { return !isChecked(p) }) {
-			t.Errorf("the table has %s, which %d packages declare", name, len(declared[name]))
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		if len(declared[name]) == 0 {
+			problems = append(problems, "the table has "+name+", which no package declares")
+		}
+	}
+	return problems
+}
+
+func TestReasonsOfSharedNamesAreForTheirPackages(t *testing.T) {
+	declared := map[string][]string{"One": {"proxy"}, "Two": {"proxy", "detect"}, "Three": {"detect", "notify", "proxy"}, "Many": {"detect", "proxy"}}
+	for _, tc := range []struct {
+		table map[string]string
+		want  []string
+	}{
+		{map[string]string{"Two": "detect, proxy: one reads", "Three": "detect, notify, proxy: each its own", "Many": "*: as usual"}, nil},
+		{map[string]string{"Two": "detect, proxy: one reads", "Three": "detect, proxy: each its own", "Many": "*: as usual"},
+			[]string{"the type Three is declared in detect, notify, proxy, its reason is for detect, proxy: each its own"}},
+		{map[string]string{"Two": "no packages", "Three": "detect, notify, proxy: each its own", "Many": "*: as usual"},
+			[]string{"the type Two is declared in detect, proxy: rename one, or say why in the table"}},
+		{map[string]string{"Gone": "*: x", "One": "proxy: x", "Two": "detect, proxy: one reads", "Three": "*: x", "Many": "*: as usual"},
+			[]string{"the table has One, which only proxy declares", "the table has Gone, which no package declares"}},
+	} {
+		if got := sharedProblems(declared, tc.table); !slices.Equal(got, tc.want) {
+			t.Errorf("got %q, want %q", got, tc.want)
 		}
 	}
 }
