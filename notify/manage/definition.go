@@ -121,8 +121,8 @@ type Health struct {
 	Why         string
 	CircuitOpen bool
 	NextAttempt time.Time
-	SuccessRate *float64 // of the last 24 h; nil: no delivery was tried
-	Tried       int64    // how many deliveries that are
+	SuccessRate *float64 // of the attempts of the last 24 h; nil: there was none
+	Tried       int64    // how many attempts that are
 	Pending     int64
 	Dead        int64
 	Parked      int64

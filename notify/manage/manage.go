@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
 )
 
 // Errors of all methods.
@@ -60,5 +61,6 @@ type Desk struct {
 	Stored     *notify.Webhooks
 	Dispatcher *notify.Dispatcher
 	Numbers    *notify.Numbers
+	Counters   *counters.Counters
 	Log        *zap.Logger
 }

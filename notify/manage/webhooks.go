@@ -23,12 +23,17 @@ func (d *Desk) Webhooks(ctx context.Context, by access.Principal) ([]Webhook, er
 	if err != nil {
 		return nil, err
 	}
+	successes, err := d.Counters.Successes(ctx)
+	if err != nil {
+		return nil, err
+	}
 	of := map[string]*notify.WebhookState{}
 	for i := range states {
 		of[states[i].Name] = &states[i]
 	}
 	for i := range all {
 		all[i].Health = d.healthOf(&all[i], of[all[i].Key])
+		all[i].Health.count(successes[all[i].Key])
 	}
 	return all, nil
 }
@@ -105,12 +110,17 @@ func (d *Desk) Webhook(ctx context.Context, by access.Principal, number int64) (
 	if err != nil {
 		return Webhook{}, err
 	}
+	successes, err := d.Counters.Successes(ctx)
+	if err != nil {
+		return Webhook{}, err
+	}
 	i := slices.IndexFunc(states, func(s notify.WebhookState) bool { return s.Name == w.Key })
 	if i < 0 {
 		w.Health = d.healthOf(&w, nil)
 	} else {
 		w.Health = d.healthOf(&w, &states[i])
 	}
+	w.Health.count(successes[w.Key])
 	return w, nil
 }
 
