@@ -100,18 +100,28 @@ func (d *Dispatcher) probeNow(ctx context.Context, q store.DeliveryQuery) error 
 	return nil
 }
 
-// Ping sends a sample event to a webhook at once. It bypasses the lane, the circuit and the
-// filters, and records nothing.
-func (d *Dispatcher) Ping(ctx context.Context, name string) (webhook.Result, error) {
-	h := d.set.Load().named[name]
-	if h == nil {
-		return webhook.Result{}, fmt.Errorf("%q: %w", name, ErrNoWebhook)
+// Sample returns the message of a webhook for a sample event of a type; "" is the first type that
+// the webhook gets.
+func Sample(w Webhook, t detect.Type) (webhook.Message, error) {
+	h, err := compile(w)
+	if err != nil {
+		return webhook.Message{}, err
 	}
+	if t == "" {
+		t = h.sampleType()
+	}
+	if !h.canRender(t) {
+		return webhook.Message{}, fmt.Errorf("it has no body for %s", t)
+	}
+	return h.sample(t)
+}
+
+func (h *compiledWebhook) sample(t detect.Type) (webhook.Message, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
-		return webhook.Result{}, fmt.Errorf("making an id: %w", err)
+		return webhook.Message{}, fmt.Errorf("making an id: %w", err)
 	}
-	e := format.Sample(h.sampleType())
+	e := format.Sample(t)
 	e.ID, e.At, e.FirstSeen = id.String(), time.Now(), time.Now()
 	number := 0
 	if h.perTag() && perTagType(e.Type) {
@@ -119,9 +129,9 @@ func (d *Dispatcher) Ping(ctx context.Context, name string) (webhook.Result, err
 	}
 	p, err := h.payload(e, number)
 	if err != nil {
-		return webhook.Result{}, err
+		return webhook.Message{}, err
 	}
-	return h.Poster.Post(ctx, message(messageID(store.Delivery{EventID: e.ID, Number: number}), p)), nil
+	return message(messageID(store.Delivery{EventID: e.ID, Number: number}), p), nil
 }
 
 // Explain reports, for each webhook, whether it would get the event.

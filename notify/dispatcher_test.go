@@ -155,25 +155,17 @@ func TestUnrenderable(t *testing.T) {
 	}
 }
 
-func TestPing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &sink{}
-		charts := to("charts", s, func(w *Webhook) { w.Events = []string{"UPLOAD_CHART"} })
-		r := newRig(t, newStore(t), to("w", s), charts)
-		defer r.stop()
-		for _, name := range []string{"w", "charts"} {
-			if result, err := r.dispatcher.Ping(t.Context(), name); err != nil || result.Status != 200 {
-				t.Errorf("%+v, %v", result, err)
-			}
+func TestSample(t *testing.T) {
+	charts := to("charts", &sink{}, func(w *Webhook) { w.Events = []string{"UPLOAD_CHART"} })
+	for _, tc := range []struct {
+		w    Webhook
+		kind detect.Type
+		want string
+	}{{to("w", &sink{}), "", "PUSH_ARTIFACT bellbuoy/ping:v1.0.0 0"}, {charts, "", "UPLOAD_CHART"}, {charts, detect.DeleteTag, "DELETE_TAG"}} {
+		if m, err := Sample(tc.w, tc.kind); err != nil || !strings.HasPrefix(string(m.Body), tc.want) || m.ID == "" {
+			t.Errorf("%+v, %v, want %s", m, err, tc.want)
 		}
-		got := s.all()
-		if len(got) != 2 || got[0].body != "PUSH_ARTIFACT bellbuoy/ping:v1.0.0 0" || !strings.HasPrefix(got[1].body, "UPLOAD_CHART") || r.states() != "" {
-			t.Errorf("%+v", got)
-		}
-		if _, err := r.dispatcher.Ping(t.Context(), "nobody"); !errors.Is(err, ErrNoWebhook) {
-			t.Errorf("got %v", err)
-		}
-	})
+	}
 }
 
 func TestIdleLanesCostNothing(t *testing.T) {

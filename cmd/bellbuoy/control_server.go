@@ -19,8 +19,8 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
-	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
 // maxSocketPath is the longest path of a Unix socket (sockaddr_un without its final zero).
@@ -61,8 +61,8 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 		})
 	}
 	answer("POST /ping", api.ping)
-	answer("POST /enable", api.switchWebhook("webhook enabled by command", api.dispatcher.Enable))
-	answer("POST /disable", api.switchWebhook("webhook disabled by command: its deliveries wait", api.dispatcher.Disable))
+	answer("POST /enable", api.switchWebhook(d.desk.Enable))
+	answer("POST /disable", api.switchWebhook(d.desk.Disable))
 	answer("GET /events", api.events)
 	answer("GET /deliveries", api.deliveries)
 	answer("GET /deliveries/{id}", api.delivery)
@@ -86,40 +86,56 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 // asAdministrator serves requests of admin.sock. Only the owner of data_dir and root can open it.
 func asAdministrator(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, access.WithPrincipal(r, access.Principal{Name: socketName, Administrator: true}))
+		next.ServeHTTP(w, access.WithPrincipal(r, bySocket))
 	})
 }
 
 var errBad = errors.New("bad request")
 
 func statusOf(err error) int {
+	_, isProblem := errors.AsType[manage.Problems](err)
 	switch {
 	case errors.Is(err, notify.ErrNoWebhook), errors.Is(err, store.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, errBad):
+	case errors.Is(err, errBad), errors.Is(err, manage.ErrConflict), isProblem:
 		return http.StatusBadRequest
 	}
 	return http.StatusInternalServerError
 }
 
-// switchWebhook turns a webhook on or off, and has the log tell it to those who were not there.
-func (api controlAPI) switchWebhook(told string, turn func(ctx context.Context, webhook string) error) func(http.ResponseWriter, *http.Request) error {
+// bySocket is the account of requests of admin.sock.
+var bySocket = access.Principal{Name: socketName, Administrator: true}
+
+// switchWebhook answers by turning a webhook on or off.
+func (api controlAPI) switchWebhook(turn func(ctx context.Context, by access.Principal, number int64) error) func(http.ResponseWriter, *http.Request) error {
 	return func(_ http.ResponseWriter, r *http.Request) error {
-		name := api.running.Set().KeyOf(r.FormValue("webhook"))
-		if err := turn(r.Context(), name); err != nil {
+		webhook, err := api.webhookNamed(r.Context(), r.FormValue("webhook"))
+		if err != nil {
 			return err
 		}
-		api.log.Info(told, zap.String("webhook", name))
-		return nil
+		return turn(r.Context(), bySocket, webhook.Number)
 	}
 }
 
+// webhookNamed returns a webhook by its key, or one of the store by project/name.
+func (api controlAPI) webhookNamed(ctx context.Context, name string) (manage.Webhook, error) {
+	found, err := api.desk.Find(ctx, bySocket, name)
+	if errors.Is(err, manage.ErrNotFound) {
+		return found, fmt.Errorf("%q: %w", name, notify.ErrNoWebhook)
+	}
+	return found, err
+}
+
 func (api controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
-	got, err := api.dispatcher.Ping(r.Context(), api.running.Set().KeyOf(r.FormValue("webhook")))
+	webhook, err := api.webhookNamed(r.Context(), r.FormValue("webhook"))
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(w).Encode(pingAnswer{Status: got.Status, Millis: millis(got.Latency), Response: string(got.Response), Error: got.Err, OK: got.Outcome == webhook.Delivered})
+	got, err := api.desk.Test(r.Context(), bySocket, webhook.Number, "")
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(w).Encode(pingAnswer{Status: got.Status, Millis: millis(got.Latency), Response: got.Response, Error: got.Error, OK: got.OK})
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -106,7 +106,7 @@ func TestSwitchesAreLogged(t *testing.T) {
 		if code, stdout, stderr := r.command(name, "ci"); code != 0 || stdout != "ci: "+name+"d\n" {
 			t.Fatalf("%s: %d %q %q", name, code, stdout, stderr)
 		}
-		if line := r.until(t, "webhook "+name+"d by command"); !strings.Contains(line, `"webhook":"ci"`) {
+		if line := r.until(t, `"webhook `+name+"d"); !strings.Contains(line, `"webhook":"ci"`) || !strings.Contains(line, `"account":"admin.sock"`) {
 			t.Error(line)
 		}
 	}

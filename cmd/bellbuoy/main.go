@@ -12,7 +12,6 @@
 //	admin.go                                     the admin address: its handlers and accounts
 //	derivers.go quotausage.go                    quotas: their rules, usage and metrics
 //	harbor.go                                    projects and history of Harbor's API
-//	hooks.go                                     webhooks with their clients, made ready
 //	lookups.go selfloop.go datadir.go            helpers of serve,
 //	storewarnings.go gctuning.go                 and more of them
 //	control_client.go  the client of admin.sock, by which commands reach the daemon

@@ -15,6 +15,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 func newPresetCommand(a *app) *cobra.Command {
@@ -120,7 +121,7 @@ func presetSample(p presets.Preset) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := new(wiring).newFormat(w)
+	f, err := new(manage.Builder).Format(w)
 	if err != nil {
 		return "", err
 	}

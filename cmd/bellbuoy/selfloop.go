@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"strconv"
 
 	"github.com/bellbuoy/bellbuoy/config"
@@ -27,7 +26,7 @@ func checkAddresses(c *config.Config, guard *webhook.Guard, own []netip.AddrPort
 		}
 	}
 	check := func(path, target string) {
-		if to, ok := addressOf(target); ok {
+		if to, ok := webhook.AddressOf(target); ok {
 			if err := guard.Check(to); err != nil {
 				found = append(found, c.Problem(path, err.Error()))
 			}
@@ -69,29 +68,10 @@ func declared(listen ...string) (all []netip.AddrPort) {
 	return all
 }
 
-// addressOf returns the address of a URL; false if the host is a name other than localhost, or if
-// there is no URL.
-func addressOf(target string) (netip.AddrPort, bool) {
-	u, err := url.Parse(target)
-	if err != nil {
-		return netip.AddrPort{}, false
-	}
-	digits, host := u.Port(), u.Hostname()
-	if digits == "" {
-		digits = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	ip, ipErr := netip.ParseAddr(host)
-	port, portErr := strconv.ParseUint(digits, 10, 16)
-	return netip.AddrPortFrom(ip, uint16(port)), ipErr == nil && portErr == nil
-}
-
 // loops reports whether a URL leads to one of the addresses. It treats a name other than localhost
 // as another machine.
 func loops(target string, own []netip.AddrPort) bool {
-	to, ok := addressOf(target)
+	to, ok := webhook.AddressOf(target)
 	if !ok {
 		return false
 	}

@@ -16,6 +16,8 @@ import (
 // mostDefinition bounds a definition in JSON.
 const mostDefinition = 64 << 10
 
+var errTooLarge = problem("", "the definition is larger than %d KiB", mostDefinition>>10)
+
 var projectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:(?:\.|_|__|-+)[a-zA-Z0-9]+)*$`)
 
 // ValidProject reports whether a repository or a chart can be in a project of that name.
@@ -35,7 +37,7 @@ func (d *Desk) make(ctx context.Context, by access.Principal, project string, de
 	if !by.May(project) || !ValidProject(project) {
 		return 0, fmt.Errorf("%w: project %.255s not found", ErrNotFound, project)
 	}
-	def, err := def.unmasked(Definition{})
+	def, err := def.unmasked(Definition{}, false)
 	if err != nil {
 		return 0, err
 	}
@@ -64,7 +66,7 @@ func (d *Desk) define(s *notify.Stored, def Definition) (err error) {
 		return err
 	}
 	if len(s.Definition) > mostDefinition {
-		return problem("", "is larger than %d KiB", mostDefinition>>10)
+		return errTooLarge
 	}
 	h, err := d.Running.build(s)
 	if err != nil {
@@ -93,7 +95,7 @@ func (d *Desk) redefine(s *notify.Stored, by access.Principal, def Definition) e
 	if err != nil {
 		return err
 	}
-	if def, err = def.unmasked(old); err != nil {
+	if def, err = def.unmasked(old, false); err != nil {
 		return err
 	}
 	if def.AuthHeader != old.AuthHeader {

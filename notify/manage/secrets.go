@@ -46,11 +46,12 @@ func (d Definition) masked() Definition {
 }
 
 // unmasked returns the definition with the secrets of old where it has masks. If url or proxy
-// differs from old's, a secret would go to another receiver: a mask is then a problem of its key.
-func (d Definition) unmasked(old Definition) (Definition, error) {
+// differs from old's, a secret would go to another receiver: a mask is then a problem of its key,
+// except if nothing is sent.
+func (d Definition) unmasked(old Definition, nothingSent bool) (Definition, error) {
 	u := unmasker{}
 	d.URL, d.Proxy = u.url("url", d.URL, old.URL), u.url("proxy", d.Proxy, old.Proxy)
-	u.moved = d.URL != old.URL || d.Proxy != old.Proxy
+	u.moved = !nothingSent && (d.URL != old.URL || d.Proxy != old.Proxy)
 	d.AuthHeader = u.secret("auth_header", d.AuthHeader, Mask, old.AuthHeader)
 	d.Headers = maps.Clone(d.Headers)
 	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {

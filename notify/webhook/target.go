@@ -3,9 +3,11 @@ package webhook
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -102,4 +104,23 @@ func (c *Client) target(m Message) (*url.URL, error) {
 		return nil, errors.New("url: is not a URL with the values of the event")
 	}
 	return withoutUser(u), nil
+}
+
+// AddressOf returns the address of a URL; false if the host is a name other than localhost, or if
+// there is no URL.
+func AddressOf(target string) (netip.AddrPort, bool) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	digits, host := u.Port(), u.Hostname()
+	if digits == "" {
+		digits = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	ip, ipErr := netip.ParseAddr(host)
+	port, portErr := strconv.ParseUint(digits, 10, 16)
+	return netip.AddrPortFrom(ip, uint16(port)), ipErr == nil && portErr == nil
 }
