@@ -87,7 +87,7 @@ func TestLongCommentsAreFound(t *testing.T) {
 var shared = map[string]string{
 	"Asker":         "detect/track, proxy: the look-ups that the tracker needs, and those that the proxy needs; upstream.Client has both",
 	"Bounds":        "detect/track, detect/track/pulls, detect/track/tagindex: the limits of memory of the tag index, of sessions, and of the whole tracker",
-	"Body":          "detect, notify/format: detect.Body is the body of a client's request, format.Body that of a webhook's POST",
+	"Body":          "detect, notify/format, notify/manage: detect.Body is the body of a client's request, format.Body that of a webhook's POST, manage.Body what an account is shown of it",
 	"Chart":         "detect, proxy/upstream: detect.Chart is what an archive contains, upstream.Chart what ChartMuseum answers about a version",
 	"Client":        "detect, detect/scan/adapter, notify/webhook, proxy/upstream: detect.Client is who sent a request; the others send requests: to a receiver, an adapter, an upstream",
 	"Config":        "config, detect/scan, detect/track, detect/track/pulls: config.Config is the file, the others are what a package is configured with",
