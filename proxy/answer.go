@@ -24,6 +24,12 @@ func wholeRange(s string) bool {
 	return ok && err == nil && err2 == nil && n >= 0 && of == n+1
 }
 
+// wholeList reports whether an answer lists everything: the request has asked for no part of the
+// list, and the answer names no next one.
+func wholeList(rawQuery string, h http.Header) bool {
+	return rawQuery == "" && h.Get("Link") == ""
+}
+
 // contentDigest is the digest that an answer names; "" where it names none, or a value that
 // cannot be one. Digests of algorithms that bellbuoy cannot compute are digests, too.
 func contentDigest(h http.Header) string {

@@ -115,6 +115,31 @@ func TestChartDownload(t *testing.T) {
 	}
 }
 
+// TestTagsList: a list of tags is kept for reading if it is all of it.
+func TestTagsList(t *testing.T) {
+	const list = `{"name":"app","tags":["v1"]}`
+	for target, tt := range map[string]struct {
+		link string
+		kept bool
+	}{
+		"/v2/app/tags/list":         {"", true},
+		"/v2/app/tags/list?n=5":     {"", false},
+		"/v2/app/tags/list?last=v0": {"", false},
+		"/v2/all/tags/list":         {`</v2/all/tags/list?last=v1>; rel="next"`, false},
+	} {
+		s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if tt.link != "" {
+				w.Header().Set("Link", tt.link)
+			}
+			_, _ = io.WriteString(w, list)
+		}), nil)
+		s.do("GET", target, nil)
+		if op := s.tracker.lastEnded(1); op.Action != detect.TagsList || (string(op.Got.Bytes) == list) != tt.kept {
+			t.Errorf("%s: kept %q", target, op.Got.Bytes)
+		}
+	}
+}
+
 func TestChartDelete(t *testing.T) {
 	a := &asker{chart: func(tenant, name, version string) (upstream.Chart, error) {
 		if tenant+" "+name+" "+version != "t demo 1.0.0" {

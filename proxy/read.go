@@ -100,6 +100,7 @@ func (r *read) finish(complete bool) {
 const (
 	maxManifest = detect.MaxManifest
 	maxIndex    = 16 << 20 // bytes of an index.yaml
+	maxTagsList = 1 << 20  // bytes of a list of tags
 	cheapChart  = 1 << 20  // bytes of a downloaded chart: nearly all are smaller
 	maxRefusal  = 4 << 10  // bytes of what an upstream says when it refuses
 )
@@ -112,6 +113,10 @@ func (r *read) keeps(res *http.Response) int {
 	case detect.ManifestGet:
 		if ok {
 			return maxManifest
+		}
+	case detect.TagsList:
+		if ok && wholeList(r.x.in.URL.RawQuery, res.Header) {
+			return maxTagsList
 		}
 	case detect.ChartIndex:
 		if ok {

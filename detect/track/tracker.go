@@ -106,8 +106,9 @@ func (t *Tracker) MarkIndexed(ctx context.Context, upstream, repository string) 
 	return t.tags.MarkIndexed(ctx, upstream, repository)
 }
 
-// Indexed reports whether bellbuoy index has read every tag of a repository. Only then does TagsOf
-// return all tags that exist.
+// Indexed reports whether every tag of a repository is known: bellbuoy index has read it, or each
+// tag of a list that the upstream answered to a client was known. Only then does TagsOf return all
+// tags that exist.
 func (t *Tracker) Indexed(ctx context.Context, upstream, hint, repository string) bool {
 	return t.tags.Indexed(ctx, place(upstream, hint, repository))
 }

@@ -27,7 +27,7 @@ type BellbuoyEvent struct {
 	FirstSeen    time.Time `json:"first_seen,omitzero" jsonschema:"description=When bellbuoy first saw the repository, UTC."`
 	References   []string  `json:"references" jsonschema:"description=How users name the artifact: one for each tag, or by digest; a chart's URL."`
 	Tags         []string  `json:"tags" jsonschema:"description=Pushes: those put. Pulls: the one asked for, or all that are known where the client asked for a digest. Deletes: those that went."`
-	TagsComplete *bool     `json:"tags_complete,omitempty" jsonschema:"description=Deletes: whether these are all tags: each was checked in time and bellbuoy index has read the repository."`
+	TagsComplete *bool     `json:"tags_complete,omitempty" jsonschema:"description=Deletes: whether these are all tags: each was checked in time and every tag of the repository is known, by bellbuoy index or by a list of its tags."`
 	TagAsked     string    `json:"tag_asked,omitempty" jsonschema:"description=Pulls: the tag that the client asked for."`
 
 	Digest         string `json:"digest,omitempty"`

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -39,15 +38,8 @@ func (t *Index) LookUpChart(ctx context.Context, k detect.Key, otherwise ChartRo
 	return row, err
 }
 
-const (
-	// maxCharts bounds the charts that are learned from one index.yaml.
-	maxCharts = 10_000
-	// maxIndexBytes bounds the bytes of the index.yaml files that wait to be read.
-	maxIndexBytes = 64 << 20
-)
-
-// chartIndexes counts the bytes of the index.yaml files that wait to be read.
-type chartIndexes struct{ waiting atomic.Int64 }
+// maxCharts bounds the charts that are learned from one index.yaml.
+const maxCharts = 10_000
 
 // ObserveChartIndex learns from an index.yaml which charts are in files whose names can be read in
 // two ways, and which archives that are elsewhere are charts.
@@ -61,18 +53,14 @@ func (t *Index) ObserveChartIndex(op *detect.Operation) {
 	if digest, _, ok := get[string](t.rows, last); ok && op.Got.Digest != "" && digest == op.Got.Digest {
 		return
 	}
-	size := int64(len(body))
 	learn := func(ctx context.Context) {
-		defer t.charts.waiting.Add(-size)
 		if t.learnCharts(ctx, p, chartRows(p, path, host, body)) != nil {
 			t.rows.remove(last) // the next read of it shows it again
 		}
 	}
-	if t.charts.waiting.Add(size) > maxIndexBytes || !t.Later(learn) {
-		t.charts.waiting.Add(-size)
-		return
+	if t.laterWith(len(body), learn) {
+		t.rows.set(last, op.Got.Digest)
 	}
-	t.rows.set(last, op.Got.Digest)
 }
 
 // learnCharts stores the rows that an index.yaml has shown.

@@ -2,8 +2,13 @@ package tagindex
 
 import "context"
 
-// maxJobs bounds the jobs that wait.
-const maxJobs = 1024
+const (
+	// maxJobs bounds the jobs that wait.
+	maxJobs = 1024
+	// maxBodies bounds the bytes of bodies (of index.yaml files and lists of tags) that wait to
+	// be read.
+	maxBodies = 64 << 20
+)
 
 // Later leaves a look-up in the ledger, for which no request waits, to Work. It reports whether
 // there was room for it.
@@ -14,6 +19,20 @@ func (t *Index) Later(job func(context.Context)) bool {
 	default:
 		return false
 	}
+}
+
+// laterWith does what Later does for a job that holds a body of size bytes.
+func (t *Index) laterWith(size int, job func(context.Context)) bool {
+	n := int64(size)
+	counted := func(ctx context.Context) {
+		defer t.bodies.Add(-n)
+		job(ctx)
+	}
+	if t.bodies.Add(n) > maxBodies || !t.Later(counted) {
+		t.bodies.Add(-n)
+		return false
+	}
+	return true
 }
 
 // Work runs the jobs that Later was given, until ctx ends. Then it runs those that are left, with

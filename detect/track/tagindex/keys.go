@@ -18,7 +18,7 @@ const (
 	rowManifest detect.RowKind = "manifest"
 	// upstream, repository: when it was first seen
 	rowRepository detect.RowKind = "repository"
-	// upstream, repository: bellbuoy index has read every tag of it
+	// upstream, repository: every tag of it is known
 	rowIndexed detect.RowKind = "indexed"
 	// upstream, tenant, file: the chart in the file. upstream, path: the chart in an archive
 	// that is not where ChartMuseum has it, without a name if the archive is no chart
@@ -106,6 +106,8 @@ func (p Place) Key(kind detect.RowKind, parts ...string) detect.Key {
 
 // RepositoryKey returns the key of a RepositoryRow.
 func (p Place) RepositoryKey() detect.Key { return RowKey(rowRepository, p.Upstream, p.Repository) }
+
+func (p Place) indexedKey() detect.Key { return RowKey(rowIndexed, p.Upstream, p.Repository) }
 
 // ChartKey returns the key of the ChartRow of a file.
 func (p Place) ChartKey(file string) detect.Key {

@@ -55,23 +55,25 @@ func (t *Index) Learn(ctx context.Context, all ...Observation) error {
 }
 
 // Observe remembers what the answer to a client's read of a manifest has shown, until Flush or a
-// write stores it. c is what the manifest says, or nil.
+// write stores it. c is what the manifest says, or nil. A whole list of tags shows whether all tags
+// of a repository are known.
 func (t *Index) Observe(op *detect.Operation, c *Content) {
-	if !op.WholeAnswer() || op.Action != detect.ManifestHead && (op.Action != detect.ManifestGet || !op.Complete) {
-		return
+	switch {
+	case !op.WholeAnswer():
+	case op.Action == detect.ManifestHead, op.Action == detect.ManifestGet && op.Complete:
+		t.observeManifest(op, c)
+	case op.Action == detect.TagsList && op.Complete:
+		t.observeTagsList(op)
 	}
+}
+
+func (t *Index) observeManifest(op *detect.Operation, c *Content) {
 	tag, digest := op.Reference, op.DigestRead()
 	if detect.IsDigest(tag) {
 		tag = ""
 	}
-	if digest != "" && len(digest) <= detect.MaxDigest {
-		t.observe(op, tag, digest, c)
-	}
-}
-
-func (t *Index) observe(op *detect.Operation, tag, digest string, c *Content) {
 	p := PlaceOf(op)
-	if t.fresh(p, tag, digest, op, c) {
+	if digest == "" || len(digest) > detect.MaxDigest || t.fresh(p, tag, digest, op, c) {
 		return
 	}
 	o := Observation{Upstream: p.Upstream, Hint: p.Hint, Repository: p.Repository, Tag: tag, Digest: digest, MediaType: op.MediaType, At: op.At, Read: true}

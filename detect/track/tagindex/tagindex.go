@@ -13,6 +13,7 @@ package tagindex
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -35,8 +36,8 @@ type Index struct {
 	rows     *rowCache
 	contents *contents
 	observed observations // on their way into the ledger
-	charts   chartIndexes
 	jobs     chan func(context.Context)
+	bodies   atomic.Int64 // bytes of the bodies in jobs
 }
 
 // New makes an Index. Work must run for what no request waits for, and Flush must be called from
@@ -183,20 +184,22 @@ func (t *Index) manifestRow(ctx context.Context, k detect.Key) (row ManifestRow,
 
 // MarkIndexed stores that bellbuoy index has read every tag of a repository.
 func (t *Index) MarkIndexed(ctx context.Context, upstream, repository string) error {
-	row := detect.Row{Key: RowKey(rowIndexed, upstream, repository), Seen: time.Now()}
-	return t.ledger.Commit(ctx, scope(upstream, repository), func(detect.View) (detect.Changes, error) {
+	p := Place{Upstream: upstream, Repository: repository}
+	row := detect.Row{Key: p.indexedKey(), Seen: time.Now()}
+	return t.ledger.Commit(ctx, p.Scope(), func(detect.View) (detect.Changes, error) {
 		return detect.Changes{Put: []detect.Row{row}}, nil
 	})
 }
 
-// Indexed reports whether bellbuoy index has read every tag of a repository. Only then does TagsOf
-// return all tags that exist.
+// Indexed reports whether every tag of a repository is known: bellbuoy index has read it, or each
+// tag of a list that the upstream answered to a client was known. Only then does TagsOf return all
+// tags that exist.
 func (t *Index) Indexed(ctx context.Context, p Place) (indexed bool) {
 	if p.Hint != "" {
 		return false
 	}
 	err := t.ledger.View(ctx, func(v detect.View) (err error) {
-		_, indexed, err = v.Get(RowKey(rowIndexed, p.Upstream, p.Repository))
+		_, indexed, err = v.Get(p.indexedKey())
 		return err
 	})
 	return indexed && err == nil
