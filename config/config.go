@@ -74,7 +74,7 @@ type Config struct {
 	Egress Egress `yaml:"egress"`
 	// Address of health checks and metrics.
 	Health Health `yaml:"health"`
-	// Address of the profiles; the console and API will use it too.
+	// Address of the console, the APIs and profiles.
 	Admin Admin `yaml:"admin"`
 
 	source source
@@ -260,7 +260,7 @@ type Health struct {
 	Listen string `yaml:"listen" default:":5081"`
 }
 
-// Admin is the address of profiles, and later of console and API.
+// Admin is the address of the console, the APIs and profiles.
 type Admin struct {
 	// Address; "" turns it off. An address that is not loopback needs users or tokens. Changing
 	// it needs a restart.
@@ -279,7 +279,7 @@ type AdminUser struct {
 	Name string `yaml:"name"`
 	// bcrypt hash of the password.
 	PasswordHash Secret `yaml:"password_hash"`
-	// Projects whose webhooks this user manages; empty: everything.
+	// Globs of the projects whose webhooks this user manages; without the key: everything.
 	Projects []string `yaml:"projects"`
 }
 
@@ -289,6 +289,6 @@ type AdminToken struct {
 	Name string `yaml:"name"`
 	// The token itself.
 	Token Secret `yaml:"token"`
-	// Projects whose webhooks this token manages; empty: everything.
+	// Globs of the projects whose webhooks this token manages; without the key: everything.
 	Projects []string `yaml:"projects"`
 }

@@ -24,6 +24,7 @@ type decoder struct {
 type spot struct {
 	raw      string // before expansion
 	expanded bool
+	empty    string // the first ${…} in it that has no value
 }
 
 // field is one key of the file: a Go field with its tags.
@@ -172,14 +173,15 @@ func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
 		return
 	}
 	s := spot{raw: n.value, expanded: n.kind == text && expands(n.value)}
-	d.spots[path] = s
 	value := n.value
+	var err error
 	if s.expanded {
-		var err error
-		if value, err = d.expander.expand(n.value); err != nil {
-			d.findings.problem(n.at, path, oneLine(err))
-			return
-		}
+		value, s.empty, err = d.expander.expand(n.value)
+	}
+	d.spots[path] = s
+	if err != nil {
+		d.findings.problem(n.at, path, oneLine(err))
+		return
 	}
 	if problem := setScalar(v, n.kind, value, s); problem != "" {
 		d.findings.problem(n.at, path, problem)

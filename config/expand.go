@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -29,17 +30,20 @@ type expander struct {
 	closed bool // nothing may be expanded
 }
 
-// expand replaces everything in text. Its errors name variables and files, never values.
-func (e *expander) expand(text string) (string, error) {
+// expand replaces everything in text. empty is the first ${…} that has no value, and no default
+// that says so. Its errors name variables and files, never values.
+func (e *expander) expand(text string) (out, empty string, err error) {
 	var errs []error
-	out := expansion.ReplaceAllStringFunc(text, func(found string) string {
+	out = expansion.ReplaceAllStringFunc(text, func(found string) string {
 		value, err := e.value(found)
 		if err != nil {
 			errs = append(errs, err)
+		} else if value == "" && !strings.Contains(found, ":-") {
+			empty = cmp.Or(empty, found)
 		}
 		return value
 	})
-	return out, errors.Join(errs...)
+	return out, empty, errors.Join(errs...)
 }
 
 func (e *expander) value(found string) (string, error) {

@@ -23,11 +23,13 @@ func TestExpand(t *testing.T) {
 	huge := write("huge", strings.Repeat("x", maxSecretFile+1))
 	env := environment(map[string]string{"A": "1", "B_2": "two", "EMPTY": "", "NESTED": "${A}", "YAML": "a: [b, \"c\n"})
 
-	for _, tt := range []struct{ text, want, problem string }{
+	blank := write("blank", "")
+	for _, tt := range []struct{ text, want, empty, problem string }{
 		{text: "plain", want: "plain"},
 		{text: "${A}", want: "1"},
 		{text: "x${A}y${B_2}z", want: "x1ytwoz"},
-		{text: "${EMPTY}", want: ""},
+		{text: "${EMPTY}", want: "", empty: "${EMPTY}"},
+		{text: "a${EMPTY:-}b${file:" + blank + "}c${EMPTY}", want: "abc", empty: "${file:" + blank + "}"},
 		{text: "${EMPTY:-d}", want: "d"},
 		{text: "${NONE:-d}", want: "d"},
 		{text: "${NONE:-}", want: ""},
@@ -52,13 +54,13 @@ func TestExpand(t *testing.T) {
 		{text: "${file:" + dir + "}", problem: "${file:" + dir + "}: not a regular file"},
 		{text: "${file:" + huge + "}", problem: "${file:" + huge + "}: larger than 1MiB"},
 	} {
-		got, err := (&expander{env: env}).expand(tt.text)
+		got, empty, err := (&expander{env: env}).expand(tt.text)
 		problem := ""
 		if err != nil {
 			problem = err.Error()
 		}
-		if problem != tt.problem || problem == "" && got != tt.want {
-			t.Errorf("%q gives %q, problem %q; want %q, problem %q", tt.text, got, problem, tt.want, tt.problem)
+		if problem != tt.problem || problem == "" && got != tt.want || empty != tt.empty {
+			t.Errorf("%q gives %q, empty %q, problem %q; want %q, %q, %q", tt.text, got, empty, problem, tt.want, tt.empty, tt.problem)
 		}
 	}
 }

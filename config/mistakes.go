@@ -37,8 +37,12 @@ func (v *validator) secret(path string, s spot, value string, bare *regexp.Regex
 		v.wrong(path, "has {{ }}, which bellbuoy does not expand; write ${VAR} or ${file:/path}, or render the template first")
 	case bare.MatchString(s.raw):
 		v.wrong(path, "has a variable that is not expanded; write it as ${VAR}")
-	case s.expanded && value == "" && !strings.Contains(s.raw, ":-"):
-		v.wrong(path, "%s expands to an empty value", v.show(path))
+	case s.empty != "":
+		hint := ""
+		if !strings.HasPrefix(s.empty, "${file:") {
+			hint = "; write " + strings.TrimSuffix(s.empty, "}") + ":-} if that is meant"
+		}
+		v.wrong(path, "%s expands to an empty value%s", s.empty, hint)
 	case onlyScheme.MatchString(value):
 		v.wrong(path, "has a scheme and no value after it")
 	}

@@ -33,7 +33,7 @@ func (d *decoder) applyPreset(n *node, w *Webhook, at string) {
 // plain returns a scalar's expanded value. Decoding reports a value that cannot be expanded.
 func (d *decoder) plain(n *node) string {
 	if n.kind == text && expands(n.value) {
-		if value, err := (&expander{env: d.expander.env}).expand(n.value); err == nil {
+		if value, _, err := (&expander{env: d.expander.env}).expand(n.value); err == nil {
 			return value
 		}
 	}

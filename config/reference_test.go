@@ -27,8 +27,8 @@ webhooks:
     url: https://ci.example.com/hooks/registry
     signatures: [{header: X-Hub-Signature-256, prefix: "sha256=", secret: an example}]
 admin:
-  users: [{name: ops, password_hash: $2y$10$abcdefghijklmnopqrstuuwmDMYMjJVHbLIqGcFlHIBtV6U7r6oWC}]
-  tokens: [{name: ci, token: at least 16 characters}]
+  users: [{name: ops, password_hash: $2y$10$abcdefghijklmnopqrstuuwmDMYMjJVHbLIqGcFlHIBtV6U7r6oWC, projects: [team]}]
+  tokens: [{name: ci, token: at least 16 characters, projects: [team]}]
 `
 
 func TestReferenceShowsTheDefaults(t *testing.T) {

@@ -217,7 +217,7 @@ func (v *validator) admin() {
 		if _, err := bcrypt.Cost([]byte(u.PasswordHash.Reveal())); err != nil {
 			v.wrong(at+".password_hash", "must be a bcrypt hash, as made by: htpasswd -nB %s", "NAME")
 		}
-		v.globs(at, "projects", projectGlobs, u.Projects)
+		v.accountProjects(at, u.Projects)
 	}
 	for i, t := range a.Tokens {
 		tokens = append(tokens, t.Name)
@@ -225,12 +225,21 @@ func (v *validator) admin() {
 		if len(t.Token) < 16 {
 			v.wrong(at+".token", "must have at least 16 characters")
 		}
-		v.globs(at, "projects", projectGlobs, t.Projects)
+		v.accountProjects(at, t.Projects)
 	}
 	v.unique("admin.users", users)
 	v.unique("admin.tokens", tokens)
 	if a.Listen != "" && !isLoopback(a.Listen) && len(users)+len(tokens) == 0 {
 		v.wrong("admin.listen", "an address that is not loopback needs admin.users or admin.tokens")
+	}
+}
+
+// accountProjects checks the limits of an account. An empty list may look like one that allows
+// nothing.
+func (v *validator) accountProjects(at string, projects []string) {
+	v.globs(at, "projects", projectGlobs, projects)
+	if _, written := v.places[at+".projects"]; written && len(projects) == 0 {
+		v.doubt(at+".projects", "is empty, so the account manages everything; leave it out if that is meant")
 	}
 }
 
