@@ -1,0 +1,274 @@
+package manage
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
+)
+
+// trap is a receiver on every loopback address that nothing may reach.
+func newTrap(t *testing.T) (port string, arrived *atomic.Int32) {
+	arrived = &atomic.Int32{}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Listener.Close()
+	s.Listener = &countingListener{l, arrived}
+	s.Start()
+	t.Cleanup(s.Close)
+	_, port, _ = net.SplitHostPort(l.Addr().String())
+	return port, arrived
+}
+
+type countingListener struct {
+	net.Listener
+	accepted *atomic.Int32
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted.Add(1)
+	}
+	return c, err
+}
+
+// names is a resolver that gives its answers in turn, the last one forever.
+func names(answers ...string) *net.Resolver {
+	var asked atomic.Int32
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() {
+			defer theirs.Close()
+			for answerDNS(theirs, func() netip.Addr { return netip.MustParseAddr(answers[min(int(asked.Add(1)), len(answers))-1]) }) {
+			}
+		}()
+		return ours, nil
+	}}
+}
+
+// answerDNS serves one query over TCP. Only A queries take the next answer.
+func answerDNS(conn net.Conn, next func() netip.Addr) bool {
+	var size [2]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return false
+	}
+	query := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if _, err := io.ReadFull(conn, query); err != nil {
+		return false
+	}
+	var m dnsmessage.Message
+	if m.Unpack(query) != nil {
+		return false
+	}
+	reply := dnsmessage.Message{Header: dnsmessage.Header{ID: m.ID, Response: true, RecursionAvailable: true}, Questions: m.Questions}
+	if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+		reply.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class}, Body: &dnsmessage.AResource{A: next().As4()}}}
+	}
+	packed, err := reply.Pack()
+	if err != nil {
+		return false
+	}
+	_, err = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packed))), packed...))
+	return err == nil
+}
+
+// ownAddress is an address of this machine that is not loopback; "": it has none.
+func ownAddress() string {
+	all, _ := net.InterfaceAddrs()
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			return n.IP.String()
+		}
+	}
+	return ""
+}
+
+// A limited account's webhook never connects to this machine or to private, link-local or metadata
+// addresses, however they are written: neither when it is made, nor at test sends, nor at
+// deliveries, nor after a reload or an administrator's edit.
+func TestLimitedWebhooksReachNothingPrivate(t *testing.T) {
+	port, arrived := newTrap(t)
+	hosts := map[string]string{ // host → what its name resolves to
+		"127.0.0.1": "", "localhost": "", "127.9.9.9": "", "[::1]": "", "[::ffff:127.0.0.1]": "", "[::127.0.0.1]": "",
+		"10.0.0.1": "", "172.16.0.1": "", "192.168.0.1": "", "100.64.0.1": "", "[fd00::1]": "",
+		"169.254.1.1": "", "[fe80::1]": "", "169.254.169.254": "", "[fd00:ec2::254]": "", "100.100.100.200": "",
+		"[64:ff9b::127.0.0.1]": "", "[64:ff9b::10.0.0.1]": "", "[64:ff9b:1::a9fe:a9fe]": "", "[2002:7f00:1::]": "", "0.0.0.0": "", "[::]": "",
+		"2130706433": "", "127.1": "", "0x7f.1": "", "loop.example": "127.0.0.1", "inside.example": "10.1.2.3", "metadata.example": "169.254.169.254",
+		"localhost.": "127.0.0.1",
+	}
+	if own := ownAddress(); own != "" {
+		hosts[own], hosts["own.example"] = "", own
+	}
+	for host, answer := range hosts {
+		o := webhook.GuardOptions{}
+		if answer != "" {
+			o.Resolver = names(answer)
+		}
+		r := newRig(t, noWebhooks, o)
+		def := simple("ci", "http://"+host+":"+port+"/")
+		_, err := r.Make(t.Context(), dev, "team", def)
+		if _, refused := errors.AsType[Problems](err); err != nil && !refused {
+			t.Errorf("%s: %v", host, err)
+		}
+		if err != nil {
+			if sent, err := r.TestDefinition(t.Context(), dev, "team", 0, def, ""); err == nil {
+				t.Errorf("%s: tested: %+v", host, sent)
+			}
+			continue
+		}
+		if answer == "" {
+			t.Errorf("%s was accepted", host)
+		}
+		r.reachesNothing(t, host, def)
+	}
+	if n := arrived.Load(); n != 0 {
+		t.Errorf("%d connections or requests arrived", n)
+	}
+}
+
+// reachesNothing checks the only webhook of a rig in every way in which it may send.
+func (r *rig) reachesNothing(t *testing.T, host string, def Definition) {
+	t.Helper()
+	w := must[[]Webhook](t)(r.Webhooks(background, ops))[0]
+	denied := func(when string, sent Sent, err error) {
+		t.Helper()
+		if problems, refused := errors.AsType[Problems](err); refused && strings.Contains(problems.Error(), "url: denied by egress") {
+			return
+		}
+		if err != nil || sent.OK || !strings.Contains(sent.Error, "denied by egress") {
+			t.Errorf("%s: %s: %+v %v", host, when, sent, err)
+		}
+	}
+	each := func(when string) {
+		t.Helper()
+		for _, by := range []string{"dev", "ops"} {
+			who := dev
+			if by == "ops" {
+				who = ops
+			}
+			sent, err := r.Test(background, who, w.Number, "")
+			denied(when+", test by "+by, sent, err)
+			sent, err = r.TestDefinition(background, who, "team", w.Number, def, "")
+			denied(when+", unsaved test by "+by, sent, err)
+		}
+		if h := r.Running.Set().Named(w.Key); h != nil { // the client of deliveries
+			m := must[webhook.Message](t)(notify.Sample(h.Webhook, ""))
+			if got := h.Client.Post(background, m); got.Reason != webhook.ReasonDenied {
+				t.Errorf("%s: %s, delivered: %+v", host, when, got)
+			}
+		}
+	}
+	each("as made")
+	r.use(noWebhooks)
+	each("after a reload")
+	def.Description = "edited"
+	_, err := r.Change(background, ops, w.Number, 0, def)
+	if _, refused := errors.AsType[Problems](err); err != nil && !refused {
+		t.Error(err)
+	}
+	each("after an administrator's edit")
+}
+
+// A name may change its answer between the check and the dial.
+func TestRebindingNameIsDeniedAtTheDial(t *testing.T) {
+	port, arrived := newTrap(t)
+	r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: names("203.0.113.7", "127.0.0.1")})
+	if _, err := r.guard.Resolver.LookupNetIP(t.Context(), "ip", "rebind.example"); err != nil {
+		t.Fatal(err) // somebody's check took the harmless answer
+	}
+	def := simple("ci", "http://rebind.example:"+port+"/")
+	r.made(dev, "team", def)
+	r.reachesNothing(t, "rebind.example", def)
+	if arrived.Load() != 0 {
+		t.Error("it arrived")
+	}
+}
+
+// Limits end when an administrator takes the webhook over, and come back with the next edit of a
+// limited account. egress.private opens addresses for limited accounts.
+func TestTakeOver(t *testing.T) {
+	to := newReceiver(t)
+	r := newRig(t, noWebhooks, webhook.GuardOptions{})
+	r.guard.Private = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	r.use(noWebhooks)
+	w := r.made(dev, "team", simple("ci", to.URL))
+	if sent, err := r.Test(background, dev, w.Number, ""); err != nil || !sent.OK || sent.Response != "thanks" {
+		t.Errorf("listed in egress.private: %+v %v", sent, err)
+	}
+	r.guard.Private = nil
+	r.use(noWebhooks) // a reload closes it
+	w = must[Webhook](t)(r.Webhook(background, ops, w.Number))
+	if w.Health.State != StateOff || !strings.Contains(w.Health.Why, "denied by egress") {
+		t.Errorf("%+v", w.Health)
+	}
+	before := to.count()
+	if sent, err := r.Test(background, ops, w.Number, ""); err == nil || to.count() != before {
+		t.Errorf("not taken over: %+v", sent)
+	}
+	if err := r.TakeOver(background, ops, w.Number); err != nil {
+		t.Fatal(err)
+	}
+	if sent, err := r.Test(background, ops, w.Number, ""); err != nil || !sent.OK || to.count() != before+1 {
+		t.Errorf("taken over: %+v %v", sent, err)
+	}
+	if now := must[Webhook](t)(r.Webhook(background, dev, w.Number)); now.Limited || now.Health.State != StateOK {
+		t.Errorf("%+v", now)
+	}
+	// The account that is limited still cannot have bellbuoy send there.
+	if sent, err := r.Test(background, dev, w.Number, ""); err == nil || to.count() != before+1 {
+		t.Errorf("tested by dev: %+v", sent)
+	}
+	if _, err := r.Change(background, dev, w.Number, 0, w.Definition); fields(err) != "url" {
+		t.Errorf("edited by dev: %v", err)
+	}
+	public := simple("ci", "https://e.example.com/")
+	if now := must[Webhook](t)(r.Change(background, dev, w.Number, 0, public)); !now.Limited {
+		t.Error("the edit of a limited account does not limit it")
+	}
+	if now := must[Webhook](t)(r.Change(background, ops, w.Number, 0, public)); !now.Limited {
+		t.Error("the edit of an administrator lifts the limits")
+	}
+}
+
+// Through the environment's proxy, a limited webhook's name is checked here, and the proxy is told
+// the address, for https only.
+func TestLimitedWebhookBehindAProxy(t *testing.T) {
+	var asked []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.RequestURI)
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	defer proxy.Close()
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
+		t.Setenv(name, proxy.URL)
+	}
+	for _, tc := range []struct{ url, answer, want, says string }{
+		{"https://public.example/", "203.0.113.7", "CONNECT 203.0.113.7:443", "proxy answered 418"},
+		{"https://inside.example/", "10.1.2.3", "", "denied by egress"},
+		{"http://public.example/", "203.0.113.7", "", "https only"},
+	} {
+		asked = nil
+		r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: names(tc.answer)})
+		w := r.made(dev, "team", simple("ci", tc.url))
+		sent := must[Sent](t)(r.Test(background, dev, w.Number, ""))
+		if strings.Join(asked, " ") != tc.want || sent.OK || !strings.Contains(sent.Error, tc.says) {
+			t.Errorf("%s at %s: the proxy was asked for %q: %+v", tc.url, tc.answer, asked, sent)
+		}
+	}
+}
