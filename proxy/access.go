@@ -42,10 +42,10 @@ func (x *exchange) logAccess() {
 	x.g.Access.Info("request", fields...)
 }
 
-// loggedPath is the request's path as far as a log line has room for it.
+// loggedPath returns the request's path, cut to what a log line has room for.
 func (x *exchange) loggedPath() string { return bounded(x.in.URL.EscapedPath(), maxLoggedPath) }
 
-// loggedMethod is the request's method; any token may be one.
+// loggedMethod returns the request's method, cut: any token may be one.
 func (x *exchange) loggedMethod() string { return bounded(x.in.Method, maxLoggedMethod) }
 
 const (
@@ -53,7 +53,7 @@ const (
 	maxLoggedMethod = 32
 )
 
-// queryNames are the names of a query's parameters.
+// queryNames returns the names of a query's parameters.
 func queryNames(raw string) string {
 	values, _ := url.ParseQuery(raw)
 	names := make([]string, 0, len(values))

@@ -9,9 +9,9 @@ import (
 )
 
 // unambiguous reports whether a request means the same to every hop. RFC 9110 lets Connection
-// name any header as one to be dropped: it must not name a header that decides what the request
-// means, or the next hop would get another request. A target that is no path ("PRI *" of HTTP/2
-// without TLS) means nothing here.
+// name any header for the next hop to drop: it must not name one that decides what the request
+// means, or the upstream would get another request. A target that is no path ("PRI *" of HTTP/2
+// without TLS) is refused too.
 func unambiguous(r *http.Request, identityHeader string) bool {
 	if r.ProtoMajor > 1 && !wellFormed(r) {
 		return false
@@ -29,8 +29,8 @@ func unambiguous(r *http.Request, identityHeader string) bool {
 	return true
 }
 
-// wellFormed reports whether an HTTP/2 request has what net/http does not check: a target without a
-// host, which has a field of its own there, and at most one length, which is that of the body.
+// wellFormed checks in an HTTP/2 request what net/http does not check: that the target names no
+// host, which HTTP/2 has a field for, and that there is at most one length, which is the body's.
 func wellFormed(r *http.Request) bool {
 	if !strings.HasPrefix(r.RequestURI, "/") {
 		return false

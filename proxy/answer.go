@@ -30,7 +30,7 @@ func wholeList(rawQuery string, h http.Header) bool {
 	return rawQuery == "" && h.Get("Link") == ""
 }
 
-// contentDigest is the digest that an answer names; "" where it names none, or a value that
+// contentDigest returns the digest that an answer names, or "" if there is none, or if the value
 // cannot be one. Digests of algorithms that bellbuoy cannot compute are digests, too.
 func contentDigest(h http.Header) string {
 	d := h.Get("Docker-Content-Digest")
@@ -59,10 +59,10 @@ func plainDigest(d string) bool {
 	return true
 }
 
-// maxContentType is the length of the longest Content-Type that is read.
+// maxContentType bounds the length of a Content-Type that is read.
 const maxContentType = 512
 
-// mediaType is a Content-Type without its parameters; "" where it is too long to be one.
+// mediaType returns the Content-Type without its parameters, or "" if it is too long.
 func mediaType(h http.Header) string {
 	v := h.Get("Content-Type")
 	if len(v) > maxContentType {
@@ -78,8 +78,8 @@ func mediaType(h http.Header) string {
 	return bounded(strings.TrimSpace(t), 255)
 }
 
-// plainType reports whether a Content-Type is a media type as it should be written, without
-// parameters. Nearly all of a registry's are.
+// plainType reports whether a Content-Type is a media type in lower case and without parameters,
+// as nearly all of a registry's are. It makes no allocation.
 func plainType(v string) bool {
 	if strings.Count(v, "/") != 1 {
 		return false

@@ -12,31 +12,33 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// bodyCopy is a bounded copy of a body that passes by, and the digest of all of it.
+// bodyCopy is a bounded copy of a body on its way, and the digest of all of it.
 type bodyCopy struct {
 	limit    int   // 0: nothing is kept, nothing is hashed
 	length   int64 // of the body, as announced; -1: unknown
 	encoding string
-	whole    bool   // only a whole body is kept: one that is longer is not even hashed
-	bytes    []byte // the whole body; nothing when over
-	over     bool   // longer than the limit, or no memory was left for it
+	whole    bool   // a body that is longer than the limit is not even hashed
+	bytes    []byte // the body so far; nil when over
+	over     bool   // it is longer than the limit, or there was no memory for it
 	size     int64
-	sum      hash.Hash // of everything, once over
-	client   string    // its part of the budget is taken
-	held     int64     // bytes taken out of it
+	sum      hash.Hash // of all of the body; set when over
+	client   string    // whose part of the budget is used
+	held     int64     // bytes taken from the budget
 	budget   *budget
-	plain    *bodyCopy // the decoded body, where that is another
+	plain    *bodyCopy // the decoded body of a compressed one
 }
 
-const maxDecoded = 16 << 20 // bytes unpacked for their digest: a body may be a bomb
+// maxDecoded bounds the bytes that are unpacked for their digest: a small body may unpack to
+// gigabytes.
+const maxDecoded = 16 << 20
 
-// keeping returns a copy of up to limit bytes of a body of the given length (-1: unknown).
-// address is that of the client that sends or gets it.
+// keeping returns an empty copy, for up to limit bytes of a body of the given length (-1: unknown).
+// address is that of the client that sends or gets the body.
 func (h *Handler) keeping(limit int, length int64, encoding, address string) bodyCopy {
 	return bodyCopy{limit: limit, length: length, encoding: strings.ToLower(strings.TrimSpace(encoding)), client: shareOf(address), budget: h.budget}
 }
 
-// Write is write, for io.Copy.
+// Write implements io.Writer.
 func (k *bodyCopy) Write(p []byte) (int, error) {
 	k.write(p)
 	return len(p), nil
@@ -59,8 +61,9 @@ func (k *bodyCopy) write(p []byte) {
 	k.bytes = append(k.bytes, p...)
 }
 
-// room makes room for n more bytes. What is counted is the memory taken, not the bytes in it. The
-// announced length is only a promise: the copy grows with what arrives.
+// room makes room for n more bytes, and reports whether there was some. The budget counts the
+// memory taken, not the bytes in it. The copy grows with what arrives, because the announced length
+// need not be true.
 func (k *bodyCopy) room(n int) bool {
 	const first = 4 << 10
 	need := len(k.bytes) + n
@@ -87,7 +90,7 @@ func (k *bodyCopy) room(n int) bool {
 	return true
 }
 
-// overflow goes on without a copy.
+// overflow drops the copy, and hashes from here on.
 func (k *bodyCopy) overflow() {
 	k.over = true
 	if !k.whole {
@@ -98,7 +101,8 @@ func (k *bodyCopy) overflow() {
 	k.giveBack()
 }
 
-// afford takes memory for what reads the body as it passes.
+// afford takes n bytes from the budget for code that reads the body on its way. It reports whether
+// there were any left.
 func (k *bodyCopy) afford(n int) bool {
 	if !k.budget.take(k.client, int64(n)) {
 		return false
@@ -122,7 +126,7 @@ func (k *bodyCopy) release() {
 	}
 }
 
-// body is what was kept, decoded.
+// body returns the body as far as it is known, decoded.
 func (k *bodyCopy) body(mediaType string) detect.Body {
 	b := detect.Body{MediaType: mediaType}
 	switch {
@@ -140,8 +144,8 @@ func (k *bodyCopy) body(mediaType string) detect.Body {
 	return b
 }
 
-// unpack fills in a gzipped body. One that is longer than was kept, or broken, stays unknown;
-// of one that there is no room for, the digest is known.
+// unpack decodes a gzipped body into b. A body that was not kept as a whole, or is broken, stays
+// unknown. If there is no memory for the decoded body, b has its digest and size.
 func (k *bodyCopy) unpack(b *detect.Body) {
 	if k.over {
 		return
@@ -165,7 +169,7 @@ func (k *bodyCopy) unpack(b *detect.Body) {
 
 func digest(sum hash.Hash) string { return named(sum.Sum(nil)) }
 
-// named is the digest of a SHA-256.
+// named returns the digest that names a SHA-256.
 func named(sum []byte) string {
 	var text [7 + 2*sha256.Size]byte
 	return string(hex.AppendEncode(append(text[:0], "sha256:"...), sum))

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// budget is the memory that the copies of all bodies share. One client gets a part of it. Small
-// bodies have memory of their own: nearly all manifests are small, and a client that fills the rest
-// takes nothing from them.
+// budget bounds the memory of the copies of all bodies, and of those of one client. Small bodies
+// have a bound of their own, so that large ones leave room for them: nearly all manifests are
+// small.
 type budget struct {
 	mu           sync.Mutex
 	small, large pool
@@ -37,7 +37,7 @@ func newBudget() *budget {
 	}
 }
 
-// take takes size bytes for a copy of a client's body. It reports whether there were any left.
+// take takes size bytes for a copy of a client's body. It reports whether there were enough.
 func (b *budget) take(client string, size int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -74,8 +74,8 @@ func (p *pool) give(client string, size int64) {
 	}
 }
 
-// shareOf is whose part of a budget a client uses: that of its address, of IPv6 that of its
-// network, because one host has as many addresses there as it likes.
+// shareOf returns the name under which a client's part of the budget is counted: its address, or
+// the network of an IPv6 address, because one host can use all addresses of its network.
 func shareOf(address string) string {
 	if !strings.Contains(address, ":") {
 		return address

@@ -9,41 +9,41 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// chartReading reads a chart's upload while it passes by, in a goroutine of its own. It keeps
-// no copy of it.
+// chartReading reads the upload of a chart on its way, in a goroutine of its own. It keeps no copy.
 type chartReading struct {
 	body *io.PipeWriter
 	done chan struct{}
-	up   detect.Upload // to be read once done is closed
+	up   detect.Upload // set before done is closed
 }
 
-// chartCost is the memory that the reading of one upload takes: what unpacks it, and a
-// Chart.yaml understood.
+// chartCost is the memory that the reading of one upload takes, for unpacking and for its
+// Chart.yaml.
 const chartCost = 1 << 20
 
 var errAbandoned = errors.New("the upload broke off")
 
-// readChart begins the reading of an exchange's upload.
+// readChart begins to read the upload of an exchange.
 func readChart(x *exchange) *chartReading {
 	body, w := io.Pipe()
 	c := &chartReading{body: w, done: make(chan struct{})}
 	contentType := x.in.Header.Get("Content-Type")
 	go func() {
 		defer close(c.done)
-		defer body.Close() // after a panic the upload goes on
+		defer body.Close() // so that the upload goes on after a panic
 		x.guarded("ReadUpload", func() { c.up = detect.ReadUpload(contentType, body) })
 	}()
 	return c
 }
 
-// write passes on a piece, and returns when it was read. A nil chartReading reads nothing.
+// write hands a piece to the reading goroutine, and returns when it was read. A nil chartReading
+// reads nothing.
 func (c *chartReading) write(p []byte) {
 	if c != nil && len(p) > 0 {
 		_, _ = c.body.Write(p)
 	}
 }
 
-// end is what the upload holds, when all of it was written.
+// end returns what the upload holds. All of it must have been written.
 func (c *chartReading) end() detect.Upload {
 	_ = c.body.Close()
 	<-c.done
@@ -57,8 +57,8 @@ func (c *chartReading) abandon() {
 	}
 }
 
-// upload is what a chart's upload holds. Where there was no memory to read it, its digest is
-// all. mu is held.
+// upload returns what the upload of a chart holds. If there was no memory to read it, that is the
+// digest alone. The caller holds mu.
 func (g *gate) upload() detect.Upload {
 	if g.chart == nil {
 		sent := g.sent.body("")
@@ -69,13 +69,13 @@ func (g *gate) upload() detect.Upload {
 
 var errNoRoom = errors.New("too many charts were uploaded at the same time")
 
-// warnUnread warns of a chart that the upstream took and bellbuoy could not read.
+// warnUnread warns of a chart that the upstream has accepted and bellbuoy could not read.
 func (w *write) warnUnread(success bool) {
 	x := w.x
 	err := x.op.Upload.Err
 	if !success || err == nil || !x.g.h.warned.first("chart "+x.route.Name, x.start) {
 		return
 	}
-	x.g.Log.Warn("a chart could not be read: the upstream is asked what it is", zap.String("upstream", x.route.Name),
+	x.g.Log.Warn("a chart could not be read: the upstream is asked which chart is new", zap.String("upstream", x.route.Name),
 		zap.String("request_id", x.op.ID), zap.String("path", bounded(x.in.URL.EscapedPath(), 512)), zap.Error(err))
 }

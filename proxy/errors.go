@@ -23,8 +23,8 @@ const (
 
 const retryAfter = "5" // seconds
 
-// failure is what bellbuoy answers when the upstream does not. Its message has no addresses, no
-// credentials and nothing of bellbuoy's inside.
+// failure is bellbuoy's own answer if the upstream gives none. Its message contains no addresses,
+// no credentials and nothing internal.
 type failure struct {
 	kind    string // metric label
 	status  int
@@ -32,7 +32,7 @@ type failure struct {
 	message string
 }
 
-// failureOf is what bellbuoy answers after an error.
+// failureOf returns what bellbuoy answers after an error.
 func failureOf(err error) failure {
 	var client carry.ClientError
 	var dial carry.DialError
@@ -57,7 +57,7 @@ func failureOf(err error) failure {
 	return failure{"broken", http.StatusBadGateway, codeUnavailable, "the upstream's answer cannot be used"}
 }
 
-// event is the message of its line in the log.
+// event returns the message of the failure in the log.
 func (f failure) event() string {
 	switch f.kind {
 	case "store":
@@ -68,7 +68,7 @@ func (f failure) event() string {
 	return "upstream failed"
 }
 
-// statusClientGone stands in logs and metrics; no client gets it.
+// statusClientGone is used in logs and metrics only.
 const statusClientGone = 499
 
 // answerFailure answers for an upstream that failed.
@@ -86,8 +86,8 @@ func (x *exchange) answerFailure(err error) {
 	x.refuse(f.status, f.code, f.message)
 }
 
-// refuse answers in the shape that the client's protocol has for errors. Where an answer has
-// begun, it is cut instead.
+// refuse answers with an error in the form of the client's protocol. If an answer has begun
+// already, the connection is cut.
 func (x *exchange) refuse(status int, code, message string) {
 	if x.wire.Answer.Status() != 0 {
 		panic(http.ErrAbortHandler)

@@ -21,10 +21,11 @@ type exchange struct {
 	scheme  string // as the client sees it
 	target  string // raw path and query, as they came
 	path    string // decoded and clean: what the request means
-	failure string // kind of the upstream's failure; "": none
+	failure string // the kind of the failure; "": none
 
-	// op is the request as detect sees it. It is nil while a gate owns it: the goroutine that
-	// sends a write's body upstream fills it in, and close hands it back.
+	// op is the request as package detect sees it. It is nil while a gate owns it: the
+	// goroutine that sends the body of a write upstream fills it in, and gate.close sets it
+	// again.
 	op        *detect.Operation
 	operation detect.Operation // what op points to
 
@@ -35,7 +36,7 @@ type exchange struct {
 	write *write // nil for reads
 }
 
-// begin understands a request.
+// begin makes the exchange of a request: it finds the route, and classifies the request.
 func (g *generation) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{g: g, in: r, start: time.Now(), target: rawTarget(r), path: detect.CleanPath(r.URL.Path)}
 	x.op, x.name.x, x.read.x = &x.operation, x, x
@@ -68,7 +69,7 @@ func (g *generation) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	return x
 }
 
-// address says where the request goes, and with which headers.
+// address sets the target and the headers with which the request goes upstream.
 func (x *exchange) address() {
 	x.wire.Target = x.route.sends(x.target, x.path)
 	host := x.in.Host
@@ -88,14 +89,15 @@ func (x *exchange) address() {
 	}
 }
 
-// carry sends the request upstream, and its answer to the client. observer is told of it.
+// carry sends the request upstream, and its answer to the client. The carrier calls observer at
+// each step.
 func (x *exchange) carry(observer carry.Observer) {
 	x.wire.Observer = observer
 	x.route.carriers.For(&x.wire).Carry(&x.wire)
 }
 
-// finish says what became of the exchange, also while its handler panics (http.ErrAbortHandler cuts
-// an answer).
+// finish ends the exchange: it reports, counts and logs what became of it. It runs also while the
+// handler panics (http.ErrAbortHandler cuts an answer).
 func (x *exchange) finish() {
 	x.wire.Finish()
 	if x.write != nil {
@@ -113,7 +115,7 @@ func (x *exchange) finish() {
 	x.logAccess()
 }
 
-// note takes from an answer's header what events need.
+// note copies from the header of an answer what events need.
 func (x *exchange) note(res *http.Response) {
 	x.op.Status = res.StatusCode
 	x.op.Size = res.ContentLength
@@ -124,7 +126,7 @@ func (x *exchange) note(res *http.Response) {
 	x.name.answered(x.op, res)
 }
 
-// rawTarget is the path and query of a request line, also where it named scheme and host.
+// rawTarget returns the path and query of a request line, without a scheme and host in it.
 func rawTarget(r *http.Request) string {
 	target := r.RequestURI
 	if strings.HasPrefix(target, "/") {
@@ -143,7 +145,7 @@ func rawTarget(r *http.Request) string {
 	return "/"
 }
 
-// requestID is the request's own X-Request-Id where it is fit to be logged and sent on, else a
+// requestID returns the request's own X-Request-Id if it is fit to be logged and sent on, else a
 // new one.
 func requestID(h http.Header) string {
 	if id := h.Get("X-Request-Id"); id != "" && len(id) <= detect.MaxRequestID && strings.IndexFunc(id, unfitForID) < 0 {
@@ -158,7 +160,8 @@ func unfitForID(c rune) bool {
 	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-._:+/=@", c)
 }
 
-// bounded is s, cut to n bytes and without control characters. Cut, it is a copy.
+// bounded returns s, cut to n bytes, with spaces for control characters. If it is cut, it is a copy
+// that does not keep s in memory.
 func bounded(s string, n int) string {
 	if len(s) > n {
 		s = strings.Clone(strings.ToValidUTF8(s[:n], ""))

@@ -12,14 +12,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// forwarded is the client's end of the connection: as bellbuoy sees it and, where the peer is a
-// trusted proxy, as its headers say.
+// forwarded is the client's end of the connection: as bellbuoy sees it or, if the peer is a trusted
+// proxy, as its headers say.
 type forwarded struct {
-	peer    netip.Addr // the other end of the connection; zero where it is no IP address (a Unix socket)
+	peer    netip.Addr // the other end of the connection; zero if it is no IP address (a Unix socket)
 	behind  bool       // peer is the source that a PROXY header names
-	trusted bool       // peer is one of the trusted proxies; never true where behind is
+	trusted bool       // peer is one of the trusted proxies; never true if behind is
 	address string     // of the client, without port
-	scheme  string     // http or https, as the client sees it; "" where the peer does not say
+	scheme  string     // http or https, as the client sees it; "" if the peer does not say
 	host    string     // as the client named it
 	spoofed bool       // forwarding headers from a peer that is not trusted
 	silent  bool       // no forwarding headers at all
@@ -48,8 +48,8 @@ func (g *generation) seen(r *http.Request) forwarded {
 	return f
 }
 
-// believe takes what a trusted proxy's headers say. X-Forwarded-* goes before Forwarded:
-// proxies that send both keep the former up to date.
+// believe reads the headers of a trusted proxy. X-Forwarded-* counts more than Forwarded: proxies
+// that send both keep the former up to date.
 func (f *forwarded) believe(h http.Header, trusted []netip.Prefix) {
 	element := firstElement(h.Get("Forwarded"))
 	if list := h.Values("X-Forwarded-For"); len(list) > 0 {
@@ -83,8 +83,8 @@ func CallerOf(r *http.Request, trusted []netip.Prefix) (address netip.Addr, http
 	return address, f.scheme == "https" || f.scheme == "" && r.TLS != nil, f.host
 }
 
-// clientAddress is the last address of the list that is not a trusted proxy's: the entries
-// before it were not written by a trusted proxy.
+// clientAddress returns the last address of the list that is not a trusted proxy's. The entries
+// before it were not written by a trusted proxy, and prove nothing.
 func clientAddress(list []string, trusted []netip.Prefix, otherwise string) string {
 	found := otherwise
 	for _, entry := range slices.Backward(list) {
@@ -111,8 +111,8 @@ func addressIn(s string) netip.Addr {
 	return netip.Addr{}
 }
 
-// schemeFor is the scheme that the client sees: the one that a trusted peer names; else https where
-// this connection is TLS or the host is that of an external_url with https; else http.
+// schemeFor returns the scheme that the client sees: the one that a trusted peer names; else https
+// if this connection is TLS, or if the host is that of an external_url with https; else http.
 func (f *forwarded) schemeFor(rt *route, r *http.Request) string {
 	switch {
 	case f.scheme != "":
@@ -125,7 +125,8 @@ func (f *forwarded) schemeFor(rt *route, r *http.Request) string {
 	return "http"
 }
 
-// external is how payloads name the upstream: external_url, or what the client called it.
+// external returns how payloads name the upstream: by its external_url, by the host that the client
+// named, or else by its own.
 func (f *forwarded) external(rt *route, scheme string) detect.External {
 	switch {
 	case rt.External != nil:
@@ -147,8 +148,8 @@ func (f *forwarded) namesUpstream(rt *route) bool {
 	return f.peer.IsLoopback() && !f.behind && f.silent
 }
 
-// headers appends the forwarding headers that the upstream gets to fields, which replace the
-// client's own. in is the client's header, of which a trusted proxy's lists are continued.
+// headers appends to fields the forwarding headers for the upstream. They replace the client's own;
+// the lists of a trusted proxy are continued. in is the client's header.
 func (f *forwarded) headers(fields []carry.Field, in http.Header, scheme string) []carry.Field {
 	peer := f.peerName()
 	if prior := in["X-Forwarded-For"]; f.trusted && len(prior) > 0 {
@@ -164,7 +165,7 @@ func (f *forwarded) headers(fields []carry.Field, in http.Header, scheme string)
 	return fields
 }
 
-// peerName is how the upstream's X-Forwarded-For names the peer.
+// peerName returns the name of the peer in X-Forwarded-For.
 func (f *forwarded) peerName() string {
 	switch {
 	case !f.peer.IsValid():
@@ -227,7 +228,7 @@ func plausibleHost(s string) bool {
 	}) < 0
 }
 
-// bare is host without its port, where that is the scheme's own.
+// bare returns host without its port, if that is the given one.
 func bare(host, port string) string {
 	if name, p, err := net.SplitHostPort(host); err == nil && p == port {
 		return name

@@ -17,34 +17,34 @@ var (
 	// errWithheld ends a write whose intent could not be committed: its last byte did not go
 	// upstream.
 	errWithheld error = carry.Withheld{Err: errors.New("the store cannot keep the event: the write was not forwarded")}
-	// errEarly is why a chart is not known that the upstream took before it had all of it.
+	// errEarly is why a chart is unknown that the upstream accepted before it had all of it.
 	errEarly = errors.New("the upstream answered before it had all of the upload")
 	// errWriteTimeout is the cause when a detached write took longer than limits.write_timeout.
 	errWriteTimeout = errors.New("the upstream did not answer the write in time")
 )
 
-// gate is a write's body on its way to the upstream. It keeps a copy for reading, and withholds the
-// end (the last byte of a body of known length, the end of one without) until the intent is
-// committed. A body that breaks off never gets that far.
+// gate is the body of a write on its way to the upstream. It keeps a copy for reading, and
+// withholds the end (the last byte, or the end of a body of unknown length) until the intent is
+// committed. A body that breaks off is never ended.
 //
-// The carrier reads it in a goroutine of its own, and the upstream may answer at any time: mu
-// decides which came first. Until close, the gate owns the exchange's Operation and the copy,
-// and the goroutine that holds mu may use them; close hands both to the handler. What is read
-// after that goes upstream and is looked at no more.
+// The carrier reads the gate in a goroutine of its own, and the upstream may answer at any time: mu
+// decides which came first. Until close, the gate owns the exchange's Operation and the copy, and
+// the goroutine that holds mu may use them; close returns both to the handler. What is read after
+// that goes upstream without being copied.
 type gate struct {
 	x      *exchange
 	cancel context.CancelCauseFunc
 	body   io.ReadCloser
-	left   int64         // bytes to come; negative: unknown
+	left   int64         // bytes still to come; negative: unknown
 	held   []byte        // the last byte, withheld
-	err    error         // why no more is read
+	err    error         // what every later Read returns
 	before <-chan *found // what stands there now; nil: nothing is looked up
 
 	mu      sync.Mutex
 	op      *detect.Operation // nil once closed
 	sent    bodyCopy
 	chart   *chartReading // of a chart's upload; nil: there is no memory for it
-	told    bool          // the Tracker was told of the intent
+	begun   bool          // commit has begun the intent
 	intent  *track.Intent
 	timeout *time.Timer // of the detached write
 }
@@ -67,7 +67,7 @@ func (g *gate) open(x *exchange, cancel context.CancelCauseFunc) {
 	g.before = lookup{x, g.op}.begin()
 }
 
-// Read passes the next piece on, and the last one only after the commit.
+// Read returns the next piece of the body, and the last one only after the commit.
 func (g *gate) Read(p []byte) (int, error) {
 	if g.err != nil || len(p) == 0 {
 		return 0, g.err
@@ -99,7 +99,7 @@ func (g *gate) Read(p []byte) (int, error) {
 	return n, g.err
 }
 
-// keep looks at a piece of the body, unless the gate is closed.
+// keep copies a piece of the body, unless the gate is closed.
 func (g *gate) keep(piece []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -109,7 +109,7 @@ func (g *gate) keep(piece []byte) {
 	}
 }
 
-// last commits, and then passes on the last byte.
+// last commits the intent, and then returns the last byte.
 func (g *gate) last(p []byte) (int, error) {
 	if g.err = g.commit(); g.err != nil {
 		return 0, g.err
@@ -118,24 +118,24 @@ func (g *gate) last(p []byte) (int, error) {
 	return copy(p, g.held), io.EOF
 }
 
-// Close ends the watching of the body.
+// Close closes the body.
 func (g *gate) Close() error { return g.body.Close() }
 
-// commit commits the intent, and starts the time that a detached write has. After an error the end
-// must not go upstream.
+// commit commits the intent, and starts the timeout of the detached write. After an error the end
+// of the body must not go upstream.
 func (g *gate) commit() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.op == nil {
 		return carry.ErrAnswered
 	}
-	if g.told {
+	if g.begun {
 		return nil
 	}
 	g.x.wire.PauseUpload(true) // the store has a limit of its own
 	defer g.x.wire.PauseUpload(false)
 	g.understand()
-	g.told = true
+	g.begun = true
 	if g.op.Action == detect.ChartPost && g.op.Upload.Empty() {
 		return nil
 	}
@@ -150,7 +150,7 @@ func (g *gate) commit() error {
 	return nil
 }
 
-// understand reads the body as far as it was kept. mu is held.
+// understand reads the copy of the body. The caller holds mu.
 func (g *gate) understand() {
 	switch g.op.Action {
 	case detect.ManifestPut:
@@ -160,8 +160,8 @@ func (g *gate) understand() {
 	}
 }
 
-// awaitFound takes the result of the look-up, which has a limit of its own. What an upload of a
-// chart would replace can be looked up only now.
+// awaitFound waits for the result of the look-up, which has a timeout of its own. The chart that an
+// upload replaces can be looked up only now, when the upload has been read.
 func (g *gate) awaitFound(op *detect.Operation) {
 	if g.before == nil && op.Upload.Chart != nil {
 		g.before = lookup{g.x, op}.begin()
@@ -171,23 +171,23 @@ func (g *gate) awaitFound(op *detect.Operation) {
 	}
 }
 
-// close hands the Operation and the copy of the body to the handler: no intent is made after
-// it. The first call returns the intent that was made, for the caller to settle, leave or drop,
-// and whether the Tracker was told at all; later calls return no intent.
-func (g *gate) close() (intent *track.Intent, told bool) {
+// close returns the Operation and the copy of the body to the handler: commit makes no intent any
+// more. The first call returns the intent that was made, for the caller to settle, leave or drop,
+// and whether commit had begun one at all; later calls return no intent.
+func (g *gate) close() (intent *track.Intent, begun bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.op == nil {
-		return nil, g.told
+		return nil, g.begun
 	}
 	if g.timeout != nil {
 		g.timeout.Stop()
 	}
 	g.x.op, g.op = g.op, nil
-	return g.intent, g.told
+	return g.intent, g.begun
 }
 
-// late makes the intent of a write that the upstream took before it had all of the body. The
+// late makes the intent of a write that the upstream accepted before it had all of the body. The
 // gate is closed.
 func (g *gate) late() *track.Intent {
 	op := g.x.op

@@ -32,8 +32,8 @@ func (g *generation) panicked(where string, v any) {
 	}
 }
 
-// warnSpoofed counts forwarding headers of peers that are not trusted, and warns of them now
-// and then.
+// warnSpoofed counts forwarding headers of peers that are not trusted, and warns of them once a
+// minute.
 func (g *generation) warnSpoofed(peer netip.Addr) {
 	g.Metrics.spoofed.Inc()
 	if g.h.warned.first("spoofed", time.Now()) {
@@ -41,12 +41,13 @@ func (g *generation) warnSpoofed(peer netip.Addr) {
 	}
 }
 
-// warnings remembers what was warned of within the last minute. Its keys are few and fixed.
+// warnings remembers which warnings were logged within the last minute. Its keys are few and fixed.
 type warnings struct {
 	mu sync.Mutex
 	at map[string]time.Time
 }
 
+// first reports whether a warning has not been logged within the last minute, and remembers it.
 func (w *warnings) first(what string, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

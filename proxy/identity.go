@@ -33,15 +33,15 @@ type Identity struct {
 type identification struct {
 	x         *exchange
 	asking    *probe        // asks the upstream whether it vouches for the name; nil: it is not asked
-	through   *probe        // asks the token server with a made-up login; nil: the name is not that of a login that fetched a token
+	through   *probe        // sends the token server a made-up login; nil: the name is not that of a login that fetched a token
 	fetches   *fetchedToken // of the token in the answer; nil: the request fetches none
 	unsure    bool          // it is not known whether the upstream vouches for the name
 	forbidden bool          // the upstream vouches for the name if it answers 2xx
 }
 
 // identify finds the name of the client. A name that nothing vouches for is Claimed. If it is
-// unknown whether the upstream vouches for names, a probe is sent: for a write meanwhile, about a
-// read once that has succeeded (in any other the name does not matter). vouch takes the answer.
+// unknown whether the upstream vouches for names, a probe is sent: for a write at once, for a read
+// when it has succeeded (otherwise its name does not matter). vouch waits for the probe's answer.
 func (n *identification) identify(op *detect.Operation) {
 	name, vouched := n.name(op)
 	if name == "" {
@@ -72,8 +72,8 @@ func (n *identification) word(op *detect.Operation) detect.Word {
 	return n.x.g.h.evidence.Word(op.Upstream, op.Repository, op.Action.Access(), time.Now())
 }
 
-// name is the first name that the request yields, and whether something but the upstream
-// vouches for it.
+// name returns the first name that the request yields, and whether something other than the
+// upstream vouches for it.
 func (n *identification) name(op *detect.Operation) (name string, vouched bool) {
 	x := n.x
 	id := &x.g.Identity
@@ -110,7 +110,7 @@ func (id *Identity) credentials(authorization string, now time.Time) (name strin
 	return name, false
 }
 
-// certificateName is the common name of a client certificate that was verified.
+// certificateName returns the common name of a client certificate that was verified, or "".
 func certificateName(r *http.Request) string {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return ""
@@ -127,11 +127,11 @@ type probe struct {
 	refuses bool // of a token server: it refuses a made-up login; read after done
 }
 
-// refused reports whether a token server has refused a made-up login, or none was involved: a nil
-// probe.
+// refused reports whether a token server has refused a made-up login. It is true for a nil probe:
+// there was no token server.
 func (p *probe) refused() bool { return p == nil || !p.pending() && p.refuses }
 
-// await waits for the answer, within its time. A nil probe has none.
+// await waits for the answer, at most probeTime. For a nil probe it returns at once.
 func (p *probe) await() {
 	if p == nil {
 		return
@@ -142,7 +142,7 @@ func (p *probe) await() {
 	}
 }
 
-// pending reports whether the upstream has not answered yet. A nil probe is none.
+// pending reports whether the upstream has not answered yet. A nil probe is not pending.
 func (p *probe) pending() bool {
 	if p == nil {
 		return false
@@ -165,8 +165,8 @@ const (
 	probeTime  = 2 * time.Second
 )
 
-// ask repeats the client's request without credentials, unless that was done lately or the client
-// has caused too many look-ups. It returns nil where there is nothing to wait for.
+// ask sends the client's request again without credentials, unless that was done recently or the
+// client has caused too many look-ups. It returns nil if there is no answer to wait for.
 func (n *identification) ask(op *detect.Operation) *probe {
 	x := n.x
 	method, uri, as := n.anonymously(op)
@@ -201,11 +201,11 @@ func (n *identification) probe(p *probe, key probeKey, method, uri string, as de
 	})
 }
 
-// anonymously is the request that shows whether a stranger might have done what the client
-// does: for a read, HEAD of the same (GET of a chart); for a chart's write, POST of nothing;
-// for a write to a repository, the end of an upload that was never begun, without body and
-// digest: it completes nothing and creates nothing, even where it is let in. method "" is no
-// request.
+// anonymously returns the request that shows whether a client without credentials could have done
+// the same: for a read, HEAD of the same (GET of a chart); for the write of a chart, an empty POST;
+// for a write to a repository, the end of an upload that was never begun, without body and digest,
+// which creates nothing even if it is allowed. as is the action that the answer is evidence about.
+// method "" means that there is no such request.
 func (n *identification) anonymously(op *detect.Operation) (method, uri string, as detect.Action) {
 	x := n.x
 	switch a := op.Action; a {
@@ -265,7 +265,8 @@ func (n *identification) succeeded(op *detect.Operation) {
 	}
 }
 
-// vouch waits until it is known whether the upstream vouches for the name, and applies that.
+// vouch waits until it is known whether the upstream vouches for the name, and sets the name
+// accordingly.
 func (n *identification) vouch(op *detect.Operation) {
 	if op.Client.Claimed == "" || n.asking == nil && n.through == nil {
 		return

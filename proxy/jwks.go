@@ -34,9 +34,9 @@ type VerifierOptions struct {
 	// URL is where Client fetches the JWKS.
 	URL    string
 	Client *http.Client
-	// Audience: a token is for one of these. Empty: for whomever.
+	// Audience lists for whom a token may be. Empty: for anybody.
 	Audience []string
-	// Issuer is whose tokens are accepted. "": anybody's whose signature is good.
+	// Issuer is whose tokens are accepted. "": those of all whose signature is good.
 	Issuer string
 }
 
@@ -49,12 +49,12 @@ type Verifier struct {
 	known *lru.Cache[[sha256.Size]byte, verdict] // of tokens seen
 
 	mu      sync.Mutex
-	keys    []jwk // never changed, only replaced
-	looked  time.Time
-	looking bool
+	keys    []jwk     // never changed, only replaced
+	looked  time.Time // when the keys were read last
+	looking bool      // they are being read
 }
 
-// verdict is what became of a token. Bad ones have no claims.
+// verdict is the result of checking a token. A bad token has no claims.
 type verdict struct {
 	claims map[string]any
 	until  time.Time
@@ -68,7 +68,7 @@ const (
 	knownTokens   = 4096
 	maxToken      = 32 << 10
 	clockSkew     = time.Minute
-	badTokenAgain = time.Minute // its key may be published meanwhile
+	badTokenAgain = time.Minute // a bad token is checked again: its key may be published now
 )
 
 var errKeys = errors.New("no usable key in it")
@@ -117,7 +117,7 @@ func (v *Verifier) read(ctx context.Context) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(res.Body, maxKeys))
 }
 
-// refresh reads the keys in the background, if that was last done before the given time ago.
+// refresh reads the keys in the background, if they were last read longer than ago ago.
 func (v *Verifier) refresh(now time.Time, ago time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -133,7 +133,7 @@ func (v *Verifier) refresh(now time.Time, ago time.Duration) {
 	}()
 }
 
-// name is the name in a token whose signature and times are good.
+// name returns the name in a token whose signature and times are good.
 func (v *Verifier) name(token string, claims []string, now time.Time) (string, bool) {
 	if len(token) > maxToken {
 		return "", false
@@ -151,7 +151,7 @@ func (v *Verifier) name(token string, claims []string, now time.Time) (string, b
 	return detect.ClaimName(known.claims, claims)
 }
 
-// judge checks a token.
+// judge checks a token that is not among the known ones.
 func (v *Verifier) judge(token string, now time.Time) verdict {
 	bad := verdict{until: now.Add(badTokenAgain)}
 	signed, signature, ok := cutLast(token, ".")
@@ -182,7 +182,7 @@ func (v *Verifier) judge(token string, now time.Time) verdict {
 	return bad
 }
 
-// accept is the verdict on the claims of a token with a good signature.
+// accept checks the claims of a token with a good signature.
 func (v *Verifier) accept(claims map[string]any, now time.Time) verdict {
 	bad := verdict{until: now.Add(badTokenAgain)}
 	exp, expires := claims["exp"].(float64)
@@ -237,12 +237,12 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 // jwk is a public key.
 type jwk struct {
 	id  string
-	alg string // the only one that it may be used with; "": any of its type
+	alg string // the only algorithm for which it may be used; "": any of its type
 	key crypto.PublicKey
 }
 
-// verifies reports whether a signature is this key's. The algorithm must be one of the key's
-// type: a token does not choose.
+// verifies reports whether a signature was made with this key. The algorithm must fit the type of
+// the key, whatever the token says.
 func (k jwk) verifies(alg string, signed, signature []byte) bool {
 	if k.alg != "" && k.alg != alg {
 		return false
@@ -274,7 +274,7 @@ func (k jwk) verifies(alg string, signed, signature []byte) bool {
 
 var curveAlg = map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 
-// parseKeys reads a JWKS and leaves out what is not for signatures or of an unknown type.
+// parseKeys reads a JWKS. It leaves out keys that are not for signatures, or of an unknown type.
 func parseKeys(raw []byte) ([]jwk, error) {
 	var set struct {
 		Keys []struct{ Kid, Kty, Alg, Use, Crv, N, E, X, Y string }

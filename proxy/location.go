@@ -19,11 +19,11 @@ func (x *exchange) keepInFront(h http.Header) {
 	}
 }
 
-// inFront is an address of the upstream as the client reaches it: under the scheme and host
-// that the client uses, and without the path of the upstream's URL. An address stays as it is
-// if it names another host, if its query is signed for its host, or if its path would not be
-// routed to the same upstream; of the last bellbuoy warns where warn is set. Everything behind
-// the host and that path stays, byte for byte.
+// inFront returns an address of the upstream as the client reaches it: under the scheme and host
+// that the client uses, and without the path of the upstream's URL. The rest stays, byte for byte.
+// An address is returned unchanged if it names another host, if its query is signed for its host,
+// or if its path would not be routed to the same upstream. In the last case bellbuoy warns if warn
+// is set.
 func (x *exchange) inFront(address string, warn bool) string {
 	scheme, host, target, absolute := cutAddress(address)
 	switch {
@@ -45,7 +45,7 @@ func (x *exchange) inFront(address string, warn bool) string {
 	return x.scheme + "://" + x.fwd.host + inner
 }
 
-// cutAddress cuts an absolute address. scheme is "" where it has none (//host/path).
+// cutAddress splits an absolute address. scheme is "" if it has none (//host/path).
 func cutAddress(address string) (scheme, host, target string, absolute bool) {
 	scheme, rest, ok := strings.Cut(address, "//")
 	if !ok || scheme != "" && !strings.HasSuffix(scheme, ":") {
@@ -76,7 +76,7 @@ func (x *exchange) upstreamItself(scheme, host string) bool {
 	return false
 }
 
-// portOf is the usual port of a scheme; "" of one that is not HTTP's.
+// portOf returns the usual port of a scheme, or "" if the scheme is not HTTP's.
 func portOf(scheme string) string {
 	switch scheme {
 	case "http":
@@ -87,8 +87,8 @@ func portOf(scheme string) string {
 	return ""
 }
 
-// signed reports whether a target's query is signed, and so good for the host that it was made
-// for only.
+// signed reports whether the query of a target is signed, so that it is valid only for the host for
+// which it was made.
 func signed(target string) bool {
 	_, query, ok := strings.Cut(target, "?")
 	if !ok {
@@ -126,11 +126,11 @@ func (x *exchange) warnAstray(target string) {
 	if i := strings.IndexAny(target, "?#"); i >= 0 {
 		path = target[:i]
 	}
-	x.g.Log.Warn("an upstream sends clients to a path that does not lead back to it: name that path, or what it lies below, in its paths",
+	x.g.Log.Warn("an upstream sends clients to a path that does not lead back to it: name that path, or one above it, in its paths",
 		zap.String("upstream", x.route.Name), zap.String("path", bounded(path, 256)), zap.String("key", "upstreams[].paths"))
 }
 
-// linksInFront is a Link header with each <address> as inFront has it.
+// linksInFront returns a Link header with each <address> as inFront returns it.
 func (x *exchange) linksInFront(link string) string {
 	var b strings.Builder
 	for {

@@ -20,8 +20,8 @@ type lookup struct {
 	op *detect.Operation
 }
 
-// begin returns the place of the result, or nil if no look-up is needed. The Tracker uses the
-// result only if the client's own request is then answered 2xx.
+// begin starts the look-up and returns the channel of its result, or nil if none is needed. The
+// Tracker uses the result only if the client's own request is then answered 2xx.
 func (l lookup) begin() <-chan *found {
 	ask, x := l.question(), l.x
 	if ask == nil {
@@ -42,7 +42,7 @@ func (l lookup) begin() <-chan *found {
 // pointer to the Operation.
 type question func(context.Context) *found
 
-// question returns the look-up before a write goes upstream, or nil if none is needed.
+// question returns the look-up that a write needs before it goes upstream, or nil.
 func (l lookup) question() question {
 	asker, as := l.x.route.Asker, upstream.As{Authorization: l.x.in.Header.Get("Authorization")}
 	if asker == nil {
@@ -103,7 +103,7 @@ func (l lookup) ofChart(asker Asker, as upstream.As, chart, version string) ques
 	}
 }
 
-// standingKnown reports whether the Tracker knows what a tag names.
+// standingKnown reports whether the Tracker knows on which digest a tag stands.
 func (l lookup) standingKnown() (known bool) {
 	l.x.guarded("Standing", func() {
 		_, _, known = l.x.g.Tracker.Standing(l.op.Upstream, l.op.Hint, l.op.Repository, l.op.Reference)
@@ -131,8 +131,8 @@ func (l lookup) known() (tags []string, sized bool) {
 	return tags, sized
 }
 
-// dearLookup is the cost of a look-up that a made-up login may have caused: without that, each
-// request of a stranger would make two at the upstream.
+// dearLookup is the cost of a look-up that a made-up login may have caused. Without it, a stranger
+// could make bellbuoy send the upstream a look-up for each request.
 const dearLookup = 10
 
 // mayAsk reports whether a client may cause n look-ups now. All but the first are made only if the

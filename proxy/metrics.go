@@ -26,7 +26,7 @@ type Metrics struct {
 	by map[string]*meters // by upstream; they survive reloads
 }
 
-// NewMetrics registers the metrics. With a nil Registerer they are only counted.
+// NewMetrics makes the metrics and registers them. With a nil Registerer nobody can read them.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	by := []string{"upstream", "operation"}
 	class := append(by[:2:2], "class")
@@ -56,7 +56,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-const classes = 6 // 1xx to 5xx; 0 is none
+const classes = 6 // of status: 1xx to 5xx; 0 stands for no answer
 
 // meters are the metrics of one upstream, found without hashing labels.
 type meters struct {
@@ -104,14 +104,14 @@ func (s *meters) of(action detect.Action, status int) *meter {
 	return made
 }
 
-// Traffic is what was counted of an upstream since the start.
+// Traffic is what an upstream has done since the start.
 type Traffic struct {
 	Requests, In, Out int64 // bytes of requests' bodies, and of answers'
-	Errors            int64 // answers of 500 and above
+	Errors            int64 // answers with a status of 500 and above
 }
 
-// Traffic yields the traffic of each upstream; of "" that of requests to none. It reads the
-// counters, so that the traffic itself pays nothing for it.
+// Traffic yields the traffic of each upstream, and under "" that of requests for which there is no
+// upstream. It reads the counters of the metrics: requests are not counted twice.
 func (m *Metrics) Traffic(yield func(upstream string, t Traffic)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -166,7 +166,7 @@ func (x *exchange) count() {
 	}
 }
 
-// status is the one that the client got, or 499 where it was gone.
+// status returns the status that the client got, or 499 if it was gone.
 func (x *exchange) status() int {
 	return cmp.Or(x.wire.Answer.Status(), statusClientGone)
 }

@@ -1,7 +1,7 @@
-// Package proxy is the data plane: it carries clients' requests to the upstreams, and tells
-// detect what it sees.
+// Package proxy is the data plane: it carries the requests of clients to upstreams, and reports to
+// the tracker what it observes.
 //
-// A request's way through the package:
+// The way of a request through the package:
 //
 //	Handler.ServeHTTP   finds the route (route.go), the client's end of the connection
 //	                    (forward.go) and what the request means (detect.Classify)
@@ -9,15 +9,15 @@
 //	                    proxy/carry's
 //	  identification    finds the operator, and what vouches for the name (identity.go,
 //	                    tokens.go)
-//	  read              a request that changes nothing: observed, never held (read.go)
+//	  read              a request that changes nothing: observed, never delayed (read.go)
 //	  write             PUT and DELETE of manifests, POST and DELETE of charts (write.go): its
 //	                    gate withholds the last byte until the intent is committed (gate.go),
 //	                    a lookup asks what stands there now (lookup.go), and the answer waits
-//	                    until the event is there
-//	failure             what bellbuoy answers itself when the upstream does not (errors.go)
+//	                    until the event is committed
+//	failure             bellbuoy's own answer if the upstream gives none (errors.go)
 //
-// One rule stands above the rest: observing never breaks or delays a transfer. Every call into
-// detect is guarded (guard.go): a panic there is counted and logged, and the request goes on.
+// Observing never breaks or delays a read. Every call into detect is guarded (guard.go): a panic
+// there is counted and logged, and the request goes on.
 //
 // proxy/listen is the server in front of the Handler. proxy/upstream makes bellbuoy's look-ups.
 package proxy
@@ -38,19 +38,19 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// Tracker is what the traffic is reported to. track.Tracker implements it. The Operation is the
-// proxy's: a Tracker keeps no pointer to it.
+// Tracker makes events of requests. track.Tracker implements it. It keeps no pointer to an
+// Operation, which the proxy goes on to use.
 type Tracker interface {
 	Observer
 	Intents
 	TagIndex
 }
 
-// Observer follows requests that change nothing an event tells of. Its methods never block.
+// Observer observes reads, and the uploads of blobs. Its methods never block.
 //
-// While it is not known whether the upstream vouches for a name, Operation.Client has it as
-// Claimed. At End it is the Operator, if the upstream vouches for it. A client is the same under
-// either.
+// While it is not known whether the upstream vouches for the name of a client, Operation.Client has
+// it as Claimed. At End it is the Operator, if the upstream vouches for it. Both name the same
+// client.
 type Observer interface {
 	// Start returns what is remembered of the request until its End.
 	Start(op *detect.Operation) track.Transfer
@@ -58,18 +58,18 @@ type Observer interface {
 	End(tr *track.Transfer, op *detect.Operation)
 }
 
-// Intents are the writes that are on their way.
+// Intents makes the intents of writes. Each ends in one call of Settle, LeaveOpen or Drop.
 type Intents interface {
 	// Intend commits what a write is about to do. On a failure of the store it returns an
 	// intent that is in memory only, and an error that wraps detect.ErrStore.
 	Intend(ctx context.Context, op *detect.Operation) (*track.Intent, error)
 	// Settle turns an intent into its event or none, by a clear answer (2xx to 4xx).
 	Settle(ctx context.Context, in *track.Intent, op *detect.Operation) error
-	// LeaveOpen is for writes whose outcome is unknown.
+	// LeaveOpen ends the intent of a write whose outcome is unknown.
 	LeaveOpen(in *track.Intent)
-	// Drop is for writes that surely never reached the upstream.
+	// Drop ends the intent of a write that certainly never reached the upstream.
 	Drop(ctx context.Context, in *track.Intent) error
-	// Acknowledged is for writes that were settled, when their clients have got the answer.
+	// Acknowledged is called when the client of a settled write has got its answer.
 	Acknowledged(in *track.Intent)
 }
 
@@ -80,8 +80,7 @@ type TagIndex interface {
 	Standing(upstream, hint, repository, tag string) (digest string, absent, known bool)
 	// TagsOf returns the tags known for a digest.
 	TagsOf(ctx context.Context, upstream, hint, repository, digest string) []string
-	// Indexed reports whether every tag of a repository was read once, so that TagsOf returns
-	// all.
+	// Indexed reports whether every tag of a repository is known, so that TagsOf returns all.
 	Indexed(ctx context.Context, upstream, hint, repository string) bool
 	// SizeOf returns an artifact's size, so that a delete needs no GET for it.
 	SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool)
@@ -113,13 +112,13 @@ type Options struct {
 	// StoreHealthy returns an error while the store is known to be down. It must not block.
 	// Nil: always healthy.
 	StoreHealthy func() error
-	// Tracker gets what happens. Required.
+	// Tracker makes the events. Required.
 	Tracker Tracker
 	// Log gets warnings. Nil: nothing is logged.
 	Log *zap.Logger
 	// Access gets a line for each request. Nil: nothing is logged.
 	Access *zap.Logger
-	// Metrics count. Nil: they are not shown.
+	// Metrics count what happens. Nil: nobody can read them.
 	Metrics *Metrics
 }
 
@@ -137,11 +136,11 @@ type Handler struct {
 
 	evidence *detect.Evidence
 	probing  sync.Mutex                   // guards get-or-add of probed
-	probed   *lru.Cache[probeKey, *probe] // upstreams asked without credentials, lately
+	probed   *lru.Cache[probeKey, *probe] // recent probes
 	tokens   *tokens
 	budget   *budget // of the copies of bodies that are kept for reading
 	lookups  *upstream.Limiter
-	proven   *lru.Cache[uint64, struct{}] // logins that have written lately
+	proven   *lru.Cache[uint64, struct{}] // logins that have written recently
 	warned   warnings
 	leaving  atomic.Bool
 }
@@ -155,8 +154,8 @@ type generation struct {
 }
 
 const (
-	lookupsPerSecond = 50 // a client's look-ups in the long run …
-	lookupBurst      = 500
+	lookupsPerSecond = 50  // look-ups of a client in the long run
+	lookupBurst      = 500 // … and at once
 	lookupClients    = 10_000
 	rememberedProbes = 10_000
 	rememberedLogins = 10_000
@@ -216,16 +215,16 @@ func newGeneration(h *Handler, o Options) (*generation, error) {
 	return g, nil
 }
 
-// retire lets idle connections go; those in use are closed when their requests are done.
+// retire closes idle connections. Those in use are closed when their requests are done.
 func (g *generation) retire() {
 	for _, rt := range g.routes {
 		rt.carriers.Close()
 	}
 }
 
-// Leave has every answer from now on end its connection: clients come back on a new one, which
-// another bellbuoy accepts. Called some time before the server's Shutdown, it leaves few
-// connections on which a request may be coming just when they are closed.
+// Leave makes every answer from now on end its connection: clients come back on a new one, which
+// another bellbuoy accepts. It is to be called some time before the server's Shutdown, so that
+// Shutdown closes few connections on which a request may just be arriving.
 func (h *Handler) Leave() { h.leaving.Store(true) }
 
 // ServeHTTP carries one request.

@@ -9,13 +9,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/carry"
 )
 
-// read is the observing of a request that changes nothing an event tells of. It is never held.
+// read observes a request that needs no intent. It never delays the request.
 type read struct {
 	x        *exchange
 	transfer track.Transfer // the Tracker's, between Start and End
-	started  bool           // Tracker.Start was called, and End is still to be
-	ended    bool
-	got      bodyCopy // what is kept of the answer's body
+	started  bool           // Tracker.Start was called
+	ended    bool           // Tracker.End was called
+	got      bodyCopy       // the copy of the answer's body
 }
 
 // carry carries the request.
@@ -28,7 +28,7 @@ func (r *read) carry() {
 	x.carry(r)
 }
 
-// Answered is carry.Observer's.
+// Answered implements carry.Observer.
 func (r *read) Answered(res *http.Response) carry.Reader {
 	x := r.x
 	x.note(res)
@@ -43,13 +43,14 @@ func (r *read) Answered(res *http.Response) carry.Reader {
 	return r
 }
 
-// Failed is carry.Observer's.
+// Failed implements carry.Observer.
 func (r *read) Failed(err error) { r.x.answerFailure(err) }
 
-// Piece is carry.Reader's.
+// Piece implements carry.Reader.
 func (r *read) Piece(p []byte) { r.got.write(p) }
 
-// End is carry.Reader's: it reads what was kept of a whole body, and tells the Tracker.
+// End implements carry.Reader: it reads the copy of a whole body, and reports the end of the read
+// to the Tracker.
 func (r *read) End() {
 	x := r.x
 	if r.ended || !r.started {
@@ -68,13 +69,13 @@ func (r *read) End() {
 		})
 	}
 	if x.name.unheard() {
-		return // the client's last bytes do not wait until the upstream has answered about the name
+		return // finish reports it: the client's last bytes do not wait for a probe
 	}
-	r.tellEnd(!x.wire.Answer.Broken())
+	r.reportEnd(!x.wire.Answer.Broken())
 }
 
-// tellEnd reports the end of the read to the Tracker, once.
-func (r *read) tellEnd(complete bool) {
+// reportEnd reports the end of the read to the Tracker, once.
+func (r *read) reportEnd(complete bool) {
 	x := r.x
 	if !r.started || r.ended {
 		return
@@ -90,10 +91,10 @@ func (r *read) tellEnd(complete bool) {
 	x.guarded("End", func() { x.g.Tracker.End(&r.transfer, x.op) })
 }
 
-// finish ends the read: its handler is through. complete is whether the client has all of its
+// finish ends the read when its handler is done. complete says whether the client has all of its
 // answer.
 func (r *read) finish(complete bool) {
-	r.tellEnd(complete)
+	r.reportEnd(complete)
 	r.got.release()
 }
 
@@ -102,10 +103,10 @@ const (
 	maxIndex    = 16 << 20 // bytes of an index.yaml
 	maxTagsList = 1 << 20  // bytes of a list of tags
 	cheapChart  = 1 << 20  // bytes of a downloaded chart: nearly all are smaller
-	maxRefusal  = 4 << 10  // bytes of what an upstream says when it refuses
+	maxRefusal  = 4 << 10  // bytes of an error of the upstream
 )
 
-// keeps is how many bytes of an answer's body are kept for reading.
+// keeps returns how many bytes of the body of an answer are copied for reading.
 func (r *read) keeps(res *http.Response) int {
 	op := r.x.op
 	ok := res.StatusCode == http.StatusOK || op.Whole

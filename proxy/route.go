@@ -17,16 +17,17 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// Upstream is where requests go.
+// Upstream is a server to which requests are sent.
 type Upstream struct {
 	// Name is the configured name; it labels metrics and events. Unique.
 	Name string
 	Kind detect.Kind
-	// URL has a scheme, a host, perhaps a port, and the path below which the upstream's API
-	// lies, if that is not its root: the path is put before what clients ask for, other than
-	// Paths and what lies below it already.
+	// URL has a scheme, a host, perhaps a port, and perhaps a path: the one below which the
+	// upstream has its API. The path is put before the paths of requests, except those in Paths
+	// and those that are below it already.
 	URL *url.URL
-	// External is how users name the upstream. Nil: see External in forward.go.
+	// External is how users name the upstream. Nil: by the Host of their requests, if that is
+	// one of Hosts.
 	External *url.URL
 	// OwnHost sends the upstream its own name as Host instead of the client's.
 	OwnHost bool
@@ -42,12 +43,12 @@ type Upstream struct {
 	Asker Asker
 }
 
-// route is an upstream with what carries requests to it.
+// route is an upstream with the carriers of its requests.
 type route struct {
 	Upstream
 	base     string      // the URL's path: "" or "/x"
-	lone     bool        // it is the only one and gets everything
-	astray   atomic.Bool // a Location that leads to another upstream was warned of
+	lone     bool        // it is the only one, and gets every request
+	astray   atomic.Bool // warnAstray has warned
 	carriers *carry.Carriers
 	meters   *meters
 }
@@ -64,7 +65,7 @@ func newRoute(u Upstream, o Options) (*route, error) {
 
 var errURL = errors.New("its URL needs a scheme (http or https) and a host, and nothing else")
 
-// find returns the route of a request; nil where there is none. host is as the client named it,
+// find returns the route of a request, or nil if there is none. host is as the client named it,
 // path is decoded.
 func (g *generation) find(host, path string) *route {
 	if len(g.routes) == 1 {
@@ -121,7 +122,7 @@ func (rt *route) rank(host, path string) (rank, bool) {
 	return r, r.kind || r.path > 0 || r.prefix > 0 || named
 }
 
-// further is the length of the longest entry in paths that path is, or is below.
+// further returns the length of the longest entry in Paths that is a path or above it.
 func (rt *route) further(path string) int {
 	longest := 0
 	for _, p := range rt.Paths {
@@ -132,7 +133,7 @@ func (rt *route) further(path string) int {
 	return longest
 }
 
-// belowBase reports whether a decoded path lies below the path of the upstream's URL already.
+// belowBase reports whether a decoded path is below the path of the upstream's URL already.
 func (rt *route) belowBase(p string) bool {
 	if rt.base == "" {
 		return false
@@ -142,7 +143,7 @@ func (rt *route) belowBase(p string) bool {
 	return below && cleanly
 }
 
-// understood is a decoded path as the upstream's API has it.
+// understood returns a decoded path as the upstream's API names it.
 func (rt *route) understood(path string) string {
 	if rt.belowBase(path) {
 		return path[len(rt.base):]
@@ -150,7 +151,8 @@ func (rt *route) understood(path string) string {
 	return path
 }
 
-// sends is the raw target that the upstream gets for a client's. path is that target's, decoded.
+// sends returns the raw target that is sent to the upstream for that of a client. path is the
+// client's, decoded.
 func (rt *route) sends(target, path string) string {
 	if rt.base == "" || upstream.Below(rt.base, rt.Paths, path) == path {
 		return target
@@ -172,8 +174,8 @@ func (rt *route) escapes(path string) bool {
 	return false
 }
 
-// reaches is the raw target that a client must send for the upstream to get target; false where
-// there is none.
+// reaches returns the raw target that a client must send for the upstream to get target. It returns
+// false if there is none.
 func (rt *route) reaches(target string) (string, bool) {
 	if rt.base == "" {
 		return target, true
@@ -194,7 +196,7 @@ func cutPrefix(path, prefix string) (string, bool) {
 	return rest, ok && (rest == "" || rest[0] == '/' || prefix == "")
 }
 
-// ociPath reports whether a path is of the registry API.
+// ociPath reports whether a path belongs to the API of registries.
 func ociPath(path string) bool {
 	return path == "/v2" || strings.HasPrefix(path, "/v2/")
 }

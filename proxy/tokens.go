@@ -17,10 +17,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// tokens remember for which login a token was fetched, where the token has no name itself (it
-// is opaque, or its claims are of no use). They are kept by hash. A token server is found by
-// the 401 of an upstream that sends clients there by bellbuoy's own name; its tokens are good
-// for the upstreams that do. Safe for concurrent use; bounded.
+// tokens remember with which login a token was fetched, if the token itself has no name (it is
+// opaque, or its claims have none). They are remembered by their hash. A token server is found by
+// the 401 of an upstream that sends clients there under bellbuoy's own address; its tokens are for
+// the upstreams that do so. tokens are bounded, and safe for concurrent use.
 type tokens struct {
 	mu     sync.Mutex
 	realms *lru.Cache[realmKey, *tokenServer]
@@ -32,7 +32,7 @@ type realmKey struct{ upstream, path string }
 // tokenServer is a path of an upstream at which tokens are fetched.
 type tokenServer struct {
 	serves []string // the upstreams that send clients there
-	asked  *probe   // with a made-up login; nil: not yet
+	asked  *probe   // sends it a made-up login; nil: not yet sent
 }
 
 // fetchedToken is what is known of a token.
@@ -40,7 +40,7 @@ type fetchedToken struct {
 	name   string
 	until  time.Time
 	serves []string
-	server *probe // it counts only where the server refuses a made-up login
+	server *probe // the name counts only if the server refuses a made-up login
 }
 
 const (
@@ -48,7 +48,7 @@ const (
 	rememberedTokens = 16_384
 	maxServed        = 16          // upstreams that send clients to one token server
 	maxTokenAnswer   = 64 << 10    // bytes of a token server's answer
-	tokenLives       = time.Minute // where the answer does not say
+	tokenLives       = time.Minute // if the answer does not say how long
 	longestToken     = 24 * time.Hour
 )
 
@@ -98,8 +98,8 @@ func (n *identification) leadsHere(u *url.URL) bool {
 	})
 }
 
-// beginFetch has the token server asked whether it refuses a made-up login, while it answers a
-// client's: only then does a token stand for the login that it was fetched with.
+// beginFetch sends a made-up login to the token server of which a client is about to fetch a token.
+// Only if the server refuses that does a token show the login with which it was fetched.
 func (n *identification) beginFetch(op *detect.Operation) {
 	x := n.x
 	if op.Action != detect.Other || x.in.Method != http.MethodGet || x.g.Identity.Verify != nil || x.route.Asker == nil {
@@ -162,7 +162,8 @@ func (n *identification) keepToken(body []byte) {
 	}
 }
 
-// tokenLife is how long a token lasts: by its own claim, else by the answer that it came with.
+// tokenLife returns how long a token is valid: by its own claim, else by the answer that contains
+// it.
 func tokenLife(token string, seconds float64) time.Duration {
 	life := tokenLives
 	if end := detect.TokenEnd(token); !end.IsZero() {
@@ -173,8 +174,7 @@ func tokenLife(token string, seconds float64) time.Duration {
 	return min(life, longestToken)
 }
 
-// fetchedBy is the login that a token was fetched with for this upstream; "" where that is not
-// known.
+// fetchedBy returns the login with which a token was fetched for this upstream, or "".
 func (n *identification) fetchedBy(token string) string {
 	x := n.x
 	kept, ok := x.g.h.tokens.byHash.Get(sha256.Sum256([]byte(token)))

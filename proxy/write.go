@@ -17,18 +17,18 @@ import (
 )
 
 // write is a request that changes what stands at the upstream. Its body streams through a gate that
-// commits the intent before the last byte passes. From then on the client's connection decides
-// nothing: what was sent goes on although the client hangs up.
+// commits the intent before the last byte goes upstream. From then on the write no longer depends
+// on the connection of its client.
 //
-// It is detached from its client from the beginning: while the body arrives, a client that goes
-// away is noticed by reading the body.
+// Its context is detached from the client from the beginning: a client that goes away while the
+// body arrives is noticed by reading the body.
 type write struct {
 	x       *exchange
 	gate    gate
 	settled *track.Intent // after a clear answer, to a client that was still there
 }
 
-// carry carries the write, unless its event cannot be kept and such writes are to be refused.
+// carry carries the write, unless the store is down and such writes are to be refused.
 func (w *write) carry() {
 	x := w.x
 	if x.g.Refuse {
@@ -53,21 +53,21 @@ func (w *write) carry() {
 	x.carry(w)
 }
 
-// Answered is carry.Observer's: it settles the write before the client gets the answer.
+// Answered implements carry.Observer: it settles the write before the client gets the answer.
 func (w *write) Answered(res *http.Response) carry.Reader {
 	x := w.x
-	intent, told := w.gate.close() // first: until then the gate owns op
+	intent, begun := w.gate.close() // first, because until then the gate owns op
 	x.note(res)
 	success := res.StatusCode >= 200 && res.StatusCode < 300
 	if success {
 		x.name.vouch(x.op)
 	}
-	if !told && success {
+	if !begun && success {
 		intent = w.gate.late() // the upstream did not need the rest of the body
 	}
 	switch {
 	case intent == nil:
-	case res.StatusCode >= 500 && res.StatusCode != http.StatusInsufficientStorage: // 507 is clear: there was no room
+	case res.StatusCode >= 500 && res.StatusCode != http.StatusInsufficientStorage: // 507 is a clear answer: there was no room
 		w.leave(intent)
 	default:
 		w.settle(intent, res, success)
@@ -87,7 +87,7 @@ func (w *write) settle(intent *track.Intent, res *http.Response, success bool) {
 			x.g.warnStore("settling an intent failed", err)
 		}
 	})
-	if x.in.Context().Err() == nil { // looked at before the answer goes out: clients hang up right after it
+	if x.in.Context().Err() == nil { // checked before the answer goes out: clients hang up right after it
 		w.settled = intent
 	}
 }
@@ -97,7 +97,8 @@ func (w *write) leave(intent *track.Intent) {
 	w.x.guarded("LeaveOpen", func() { w.x.g.Tracker.LeaveOpen(intent) })
 }
 
-// Failed is carry.Observer's: it says what a write's intent is worth after a failure.
+// Failed implements carry.Observer: it drops the intent of a write that never reached the upstream,
+// and leaves every other one open.
 func (w *write) Failed(err error) {
 	intent, _ := w.gate.close()
 	var unreached carry.DialError
@@ -115,7 +116,8 @@ func (w *write) Failed(err error) {
 	w.x.answerFailure(err)
 }
 
-// abandon leaves an intent that was neither settled nor dropped, and gives memory back.
+// abandon leaves an intent open that was neither settled nor dropped, and returns memory to the
+// budget.
 func (w *write) abandon() {
 	if intent, _ := w.gate.close(); intent != nil {
 		w.leave(intent)
@@ -124,8 +126,8 @@ func (w *write) abandon() {
 	w.gate.sent.release()
 }
 
-// finish tells the Tracker that the client has its answer. What is written may wait in a buffer
-// until the handler has returned; that is soon.
+// finish reports to the Tracker that the client has its answer. The last bytes may be in a buffer
+// until the handler has returned, which is soon.
 func (w *write) finish(complete bool) {
 	if w.settled == nil || !complete {
 		return
@@ -133,7 +135,7 @@ func (w *write) finish(complete bool) {
 	w.x.guarded("Acknowledged", func() { w.x.g.Tracker.Acknowledged(w.settled) })
 }
 
-// warnMismatch warns of an upstream that names another digest than that of the bytes it took.
+// warnMismatch warns of an upstream that names another digest than that of the bytes it was sent.
 func (w *write) warnMismatch(success bool) {
 	x := w.x
 	named, sent := x.op.ContentDigest, x.op.Sent.Digest
@@ -147,7 +149,7 @@ func (w *write) warnMismatch(success bool) {
 	}
 }
 
-// warnStore logs, now and then, that the store fails. The Tracker counts and alarms.
+// warnStore logs, once a minute, that the store fails. The outbox counts that and raises the alarm.
 func (g *generation) warnStore(what string, err error) {
 	if errors.Is(err, context.Canceled) || !g.h.warned.first(what, time.Now()) {
 		return
@@ -155,8 +157,8 @@ func (g *generation) warnStore(what string, err error) {
 	g.Log.Warn(what, zap.Error(err))
 }
 
-// refusal is the body of an answer that refuses a write, if it is short: its reason may be an
-// event (a quota). The client still gets all of it.
+// refusal returns the body of an answer that refuses a write, if it is short: the reason may be a
+// quota, which has an event. The client still gets all of it.
 func (w *write) refusal(res *http.Response) detect.Body {
 	x := w.x
 	if res.StatusCode < 400 || res.ContentLength > maxRefusal || res.ContentLength < 0 || res.Body == nil || x.in.Method == http.MethodHead {
