@@ -143,17 +143,42 @@ func (d *Dispatcher) Events(ctx context.Context, q store.EventQuery) ([]detect.E
 	if err != nil {
 		return nil, err
 	}
+	return shownEvents(found), nil
+}
+
+// shownEvents decodes events. One that cannot be decoded is shown with its search columns, so that
+// the others are still listed.
+func shownEvents(found []store.Event) []detect.Event {
 	out := make([]detect.Event, 0, len(found))
 	for _, s := range found {
 		e, err := fromEvent(s)
 		if err != nil {
-			// An event that cannot be decoded is shown with its search columns, so that
-			// the others are still listed.
 			e = detect.Event{ID: s.ID, Seq: s.Seq, Type: detect.Type(s.Type), At: s.At, Upstream: s.Upstream, Repository: s.Repository}
 		}
 		out = append(out, e)
 	}
-	return out, nil
+	return out
+}
+
+// FoundEvents is a page of recorded events, newest first; see store.FoundEvents.
+type FoundEvents struct {
+	Events   []detect.Event
+	Next     int64
+	LookedTo time.Time
+}
+
+// SearchEvents returns a page of recorded events.
+func (d *Dispatcher) SearchEvents(ctx context.Context, q store.EventSearch) (FoundEvents, error) {
+	found, err := d.store.SearchEvents(ctx, q)
+	if err != nil {
+		return FoundEvents{}, err
+	}
+	return FoundEvents{shownEvents(found.Events), found.Next, found.LookedTo}, nil
+}
+
+// SearchDeliveries returns a page of recorded deliveries.
+func (d *Dispatcher) SearchDeliveries(ctx context.Context, q store.DeliverySearch) (store.FoundDeliveries, error) {
+	return d.store.SearchDeliveries(ctx, q)
 }
 
 // LastFired returns when a webhook last got an event of each type.

@@ -266,6 +266,14 @@ func (r *replica) Deliveries(_ context.Context, q store.DeliveryQuery) ([]store.
 	return out, nil
 }
 
+func (r *replica) SearchEvents(context.Context, store.EventSearch) (store.FoundEvents, error) {
+	return store.FoundEvents{}, errors.ErrUnsupported // notify/store has its tests
+}
+
+func (r *replica) SearchDeliveries(context.Context, store.DeliverySearch) (store.FoundDeliveries, error) {
+	return store.FoundDeliveries{}, errors.ErrUnsupported
+}
+
 func (m *memory) selected(q store.DeliveryQuery) []*store.Delivery {
 	var out []*store.Delivery
 	for _, d := range m.deliveries {

@@ -90,6 +90,10 @@ type Deliveries interface {
 type History interface {
 	Events(ctx context.Context, q store.EventQuery) ([]store.Event, error)
 	Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error)
+	// SearchEvents and SearchDeliveries return a page, newest first, and test a bounded number
+	// of rows for it.
+	SearchEvents(ctx context.Context, q store.EventSearch) (store.FoundEvents, error)
+	SearchDeliveries(ctx context.Context, q store.DeliverySearch) (store.FoundDeliveries, error)
 	Attempts(ctx context.Context, deliveryID int64) ([]store.Attempt, error)
 	// Redeliver makes deliveries due now, with a new schedule: delivered and dead ones become
 	// pending, pending ones stop waiting. Parked ones stay parked. Payloads are not changed. It
