@@ -160,20 +160,20 @@ func shownEvents(found []store.Event) []detect.Event {
 	return out
 }
 
-// FoundEvents is a page of recorded events, newest first; see store.FoundEvents.
-type FoundEvents struct {
+// EventsSearched is a page of recorded events, newest first; see store.FoundEvents.
+type EventsSearched struct {
 	Events   []detect.Event
 	Next     int64
 	LookedTo time.Time
 }
 
 // SearchEvents returns a page of recorded events.
-func (d *Dispatcher) SearchEvents(ctx context.Context, q store.EventSearch) (FoundEvents, error) {
+func (d *Dispatcher) SearchEvents(ctx context.Context, q store.EventSearch) (EventsSearched, error) {
 	found, err := d.store.SearchEvents(ctx, q)
 	if err != nil {
-		return FoundEvents{}, err
+		return EventsSearched{}, err
 	}
-	return FoundEvents{shownEvents(found.Events), found.Next, found.LookedTo}, nil
+	return EventsSearched{shownEvents(found.Events), found.Next, found.LookedTo}, nil
 }
 
 // SearchDeliveries returns a page of recorded deliveries.

@@ -109,7 +109,7 @@ var shared = map[string]string{
 	"Project":       "config, notify/api: config.Project is the file's, api.Project what the API shows of it",
 	"Quota":         "config, detect: config.Quota is the limit in the file, detect.Quota usage and limit in an event",
 	"Reader":        "notify/store, notify/store/engine, proxy/carry: store.Reader and engine.Reader read rows, carry.Reader sees the body of an answer",
-	"Request":       "detect, detect/scan, notify/store/engine: detect.Request is a classified request line, scan.Request one to a scanner, engine.Request one to the writer",
+	"Request":       "detect, detect/scan, notify/manage, notify/store/engine: manage.Request is a POST as it is shown; detect.Request is a classified request line, scan.Request one to a scanner, engine.Request one to the writer",
 	"Retention":     "config, notify/store: config.Retention is the file's, store.Retention what it configures",
 	"Rule":          "detect/quota, detect/replication: quota.Rule limits a project, replication.Rule recognizes a replicator",
 	"Row":           "detect, notify/store: store.Row is detect.Row without types of detect, which the store does not import",
@@ -146,6 +146,12 @@ var shared = map[string]string{
 	"Problem":       "config, notify/manage: config.Problem is in a file, manage.Problem in what an account sent",
 	"Problems":      "config, notify/manage: several of Problem",
 	"TLS":           "notify/manage, notify/webhook: webhook.TLS configures a client, manage.TLS is shown to an account",
+	"Attempt":       "notify/manage, notify/store: store.Attempt is a row, manage.Attempt what an account is shown",
+	"Delivery":      "notify/manage, notify/store: store.Delivery is a row, manage.Delivery what an account is shown",
+	"DeliveryQuery": "notify/manage, notify/store: store's are of the database, manage's what an account sends",
+	"EventQuery":    "notify/manage, notify/store: store's are of the database, manage's what an account sends",
+	"Replayed":      "notify, notify/manage: manage.Replayed is notify's, so that its users import one package",
+	"Verdict":       "notify, notify/manage: notify.Verdict is a filter's, manage.Verdict what an account is shown of it",
 }
 
 // TestEveryTypeNameMeansOneThing refuses a name of a type that a checked package shares with

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // V1Path is the path of bellbuoy's own API.
@@ -28,8 +30,12 @@ const bodyTimeout = 30 * time.Second // to send the body of a request
 // V1 serves bellbuoy's own API. Its endpoints and its OpenAPI description are made at the first
 // request, because both cost memory that most processes never need.
 type V1 struct {
-	Version string
-	Log     *zap.Logger
+	Version    string
+	Events     V1Events
+	Deliveries V1Deliveries
+	Log        *zap.Logger
+
+	streams atomic.Int64 // open ones
 
 	once sync.Once
 	mux  *http.ServeMux
@@ -64,6 +70,8 @@ func (v *V1) build() {
 	v.mux = http.NewServeMux()
 	v.api = humago.NewWithPrefix(v.mux, V1Path, v.humaConfig())
 	v.addSystem()
+	v.addEvents()
+	v.addDeliveries()
 	v.mux.HandleFunc("GET "+V1Path+"/openapi.json", v.serveOpenAPI("application/openapi+json", func() ([]byte, error) {
 		return json.Marshal(v.api.OpenAPI())
 	}))
@@ -182,6 +190,12 @@ func readWhole(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// operation describes an endpoint. route is its method and its path below V1Path.
+func operation(id, route, summary, tag string) huma.Operation {
+	method, path, _ := strings.Cut(route, " ")
+	return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tag}}
+}
+
 // admission is who may call an endpoint. What an account may see of it is decided by the method
 // that the endpoint calls.
 type admission bool
@@ -217,13 +231,30 @@ func (v *V1) problem(operation string, err error) error {
 	if known, ok := errors.AsType[huma.StatusError](err); ok {
 		return known
 	}
-	if status := statusOf(err); status != http.StatusInternalServerError {
-		return huma.NewError(status, textOf(err))
+	if problems, ok := errors.AsType[manage.Problems](err); ok {
+		return invalid(problems)
+	}
+	for _, kind := range []struct {
+		err    error
+		status int
+	}{{manage.ErrNotFound, http.StatusNotFound}, {manage.ErrForbidden, http.StatusForbidden}, {manage.ErrConflict, http.StatusConflict}} {
+		if errors.Is(err, kind.err) {
+			return huma.NewError(kind.status, strings.TrimPrefix(err.Error(), kind.err.Error()+": "))
+		}
 	}
 	if !errors.Is(err, context.Canceled) {
 		v.Log.Error("request of the API failed", zap.String("operation", operation), zap.Error(err))
 	}
 	return huma.NewError(http.StatusInternalServerError, "internal error; the log says more")
+}
+
+// invalid is the error for a request that is well-formed and not valid.
+func invalid(problems manage.Problems) error {
+	details := make([]error, len(problems))
+	for i, p := range problems {
+		details[i] = &huma.ErrorDetail{Message: p.Message, Location: p.Field}
+	}
+	return huma.NewError(http.StatusUnprocessableEntity, problems.Error(), details...)
 }
 
 func (v *V1) writeError(w http.ResponseWriter, r *http.Request, err error) {

@@ -2,9 +2,6 @@ package api
 
 import (
 	"context"
-	"net/http"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/bellbuoy/bellbuoy/notify/access"
 )
@@ -19,7 +16,7 @@ type versionAnswer struct {
 
 // addSystem adds the endpoints about bellbuoy itself.
 func (v *V1) addSystem() {
-	addV1(v, huma.Operation{OperationID: "version", Method: http.MethodGet, Path: "/version", Summary: "Version, and whose request it is", Tags: []string{"system"}},
+	addV1(v, operation("version", "GET /version", "Version, and whose request it is", "system"),
 		everyAccount, func(_ context.Context, by access.Principal, _ *struct{}) (*versionAnswer, error) {
 			out := &versionAnswer{}
 			out.Body.Version, out.Body.Account, out.Body.Limited = v.Version, by.Name, !by.Administrator

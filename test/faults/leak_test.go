@@ -259,7 +259,7 @@ func tellAll(t *testing.T, b *harness.Buoy, said map[string]string) {
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(b.DataDir, "admin.sock"))
 	}}}
-	for _, path := range []string{"/deliveries?limit=1000", "/events?limit=1000", "/nothing"} {
+	for _, path := range []string{"/api/v1/deliveries?limit=500", "/api/v1/events?limit=500", "/nothing"} {
 		resp, err := client.Get("http://admin" + path)
 		if err != nil {
 			t.Errorf("admin.sock: %v", err)

@@ -1,0 +1,277 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
+)
+
+// V1Events are recorded events, within an account's scope. *manage.Desk implements it.
+type V1Events interface {
+	Events(ctx context.Context, by access.Principal, q manage.EventQuery) (manage.EventPage, error)
+	Event(ctx context.Context, by access.Principal, id string) (detect.Event, error)
+	// LastSeq returns the Seq of the newest event of all.
+	LastSeq(ctx context.Context, by access.Principal) (int64, error)
+	Follow(ctx context.Context, by access.Principal, q manage.EventQuery, each func(detect.Event) error) error
+	EventBody(ctx context.Context, by access.Principal, id, format string) (manage.Body, error)
+	Explain(ctx context.Context, by access.Principal, id string) ([]manage.Verdict, error)
+}
+
+// V1Event is an event as /api/v1 shows it.
+type V1Event struct {
+	Seq int64 `json:"seq" doc:"the order of the log"`
+	format.BellbuoyEvent
+}
+
+// NewV1Event returns an event as /api/v1 shows it.
+func NewV1Event(e *detect.Event) V1Event {
+	return V1Event{Seq: e.Seq, BellbuoyEvent: format.NewBellbuoyEvent(e)}
+}
+
+// V1EventPage is a page of events.
+type V1EventPage struct {
+	Items    []V1Event `json:"items" nullable:"false" doc:"newest first"`
+	Next     string    `json:"next,omitempty" doc:"the cursor of the next page; without it this is the last one"`
+	LookedTo time.Time `json:"looked_to,omitzero" doc:"the page ended here because enough events were tested; the next page continues"`
+	LastSeq  int64     `json:"last_seq,omitempty" doc:"of the first page: the newest event of all when the page was read, for the stream's parameter after"`
+}
+
+// V1Explained is an event with what each webhook made of it.
+type V1Explained struct {
+	Event    V1Event     `json:"event"`
+	Webhooks []V1Verdict `json:"webhooks" nullable:"false"`
+}
+
+// V1Verdict is what a webhook makes of an event.
+type V1Verdict struct {
+	Webhook       string       `json:"webhook" doc:"the key of its deliveries"`
+	WebhookNumber int64        `json:"webhook_number,omitempty"`
+	Fires         bool         `json:"fires" doc:"by its current filters"`
+	Because       string       `json:"because,omitempty" doc:"the key that rejects the event"`
+	Value         string       `json:"value,omitempty" doc:"the event's value"`
+	Wanted        string       `json:"wanted,omitempty" doc:"the key's value"`
+	Deliveries    []V1Delivery `json:"deliveries,omitempty"`
+}
+
+// EventFilter has the parameters that select events.
+type EventFilter struct {
+	Type       []string `query:"type,explode" maxItems:"20" doc:"one of these types" example:"PUSH_ARTIFACT"`
+	Project    string   `query:"project" maxLength:"255"`
+	Upstream   string   `query:"upstream" maxLength:"255"`
+	Repository []string `query:"repository,explode" maxItems:"20" doc:"globs, as in match"`
+	Tag        []string `query:"tag,explode" maxItems:"20" doc:"globs of tags, or of charts' versions"`
+	Operator   []string `query:"operator,explode" maxItems:"20" doc:"globs"`
+}
+
+func (f *EventFilter) query() manage.EventQuery {
+	return manage.EventQuery{Types: f.Type, Project: f.Project, Upstream: f.Upstream, Repositories: f.Repository, Tags: f.Tag, Operators: f.Operator}
+}
+
+// Span has the parameters of a time span.
+type Span struct {
+	Since time.Time `query:"since" doc:"from then on"`
+	Until time.Time `query:"until" doc:"before then"`
+}
+
+// Paging has the parameters of a page.
+type Paging struct {
+	Cursor string `query:"cursor" maxLength:"128" doc:"next of the page before"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
+}
+
+// PathEvent has the id of an event.
+type PathEvent struct {
+	ID string `path:"id" maxLength:"64" doc:"the event's id"`
+}
+
+// addEvents adds the endpoints about events.
+func (v *V1) addEvents() {
+	addV1(v, operation("listEvents", "GET /events", "Recorded events, newest first", "events"), everyAccount, v.listEvents)
+	addV1(v, operation("followEvents", "GET /events/stream", "New events as they happen, as server-sent events or as lines of JSON", "events"), everyAccount, v.followEvents)
+	addV1(v, operation("getEvent", "GET /events/{id}", "One event", "events"), everyAccount, v.getEvent)
+	addV1(v, operation("getEventBody", "GET /events/{id}/body", "The body that a webhook sends of an event", "events"), everyAccount, v.getEventBody)
+	addV1(v, operation("explainEvent", "GET /events/{id}/explain", "What each webhook made of an event, and why", "events"), everyAccount, v.explainEvent)
+}
+
+func (v *V1) listEvents(ctx context.Context, by access.Principal, in *struct {
+	EventFilter
+	Span
+	Paging
+}) (*struct{ Body V1EventPage }, error) {
+	q := in.query()
+	q.Since, q.Until, q.Cursor, q.Limit = in.Since, in.Until, in.Cursor, in.Limit
+	out := &struct{ Body V1EventPage }{}
+	if in.Cursor == "" {
+		var err error
+		if out.Body.LastSeq, err = v.Events.LastSeq(ctx, by); err != nil {
+			return nil, err
+		}
+	}
+	found, err := v.Events.Events(ctx, by, q)
+	if err != nil {
+		return nil, err
+	}
+	out.Body.Items = make([]V1Event, len(found.Events))
+	for i := range found.Events {
+		out.Body.Items[i] = NewV1Event(&found.Events[i])
+	}
+	out.Body.Next, out.Body.LookedTo = found.Next, found.LookedTo
+	return out, nil
+}
+
+func (v *V1) getEvent(ctx context.Context, by access.Principal, in *PathEvent) (*struct{ Body V1Event }, error) {
+	e, err := v.Events.Event(ctx, by, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &struct{ Body V1Event }{NewV1Event(&e)}, nil
+}
+
+// V1Body is the body of a POST.
+type V1Body struct {
+	ContentType string            `json:"content_type"`
+	Header      map[string]string `json:"header,omitempty" doc:"the format's own headers"`
+	Text        string            `json:"text"`
+}
+
+func (v *V1) getEventBody(ctx context.Context, by access.Principal, in *struct {
+	PathEvent
+	Format string `query:"format" required:"true" maxLength:"64" example:"harbor"`
+}) (*struct{ Body V1Body }, error) {
+	b, err := v.Events.EventBody(ctx, by, in.ID, in.Format)
+	if err != nil {
+		return nil, err
+	}
+	return &struct{ Body V1Body }{V1Body(b)}, nil
+}
+
+func (v *V1) explainEvent(ctx context.Context, by access.Principal, in *PathEvent) (*struct{ Body V1Explained }, error) {
+	e, err := v.Events.Event(ctx, by, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	verdicts, err := v.Events.Explain(ctx, by, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &struct{ Body V1Explained }{V1Explained{Event: NewV1Event(&e), Webhooks: make([]V1Verdict, len(verdicts))}}
+	for i, one := range verdicts {
+		shown := V1Verdict{Webhook: one.Webhook.Key, WebhookNumber: one.Webhook.Number, Fires: one.Fires, Because: one.Because, Value: one.Value, Wanted: one.Wanted}
+		for _, d := range one.Deliveries {
+			shown.Deliveries = append(shown.Deliveries, shownDelivery(d))
+		}
+		out.Body.Webhooks[i] = shown
+	}
+	return out, nil
+}
+
+// Bounds of streams.
+const (
+	mostStreams  = 200              // at a time
+	streamWrite  = 30 * time.Second // for one write to a client
+	streamSignal = 20 * time.Second // between signs of life of server-sent events
+)
+
+type followInput struct {
+	EventFilter
+	After       int64  `query:"after" minimum:"0" doc:"a seq: events after it; without it, from now on"`
+	LastEventID int64  `header:"Last-Event-ID" minimum:"0" doc:"as after, sent by browsers that connect again"`
+	Accept      string `header:"Accept" doc:"text/event-stream, or else lines of JSON"`
+}
+
+func (v *V1) followEvents(ctx context.Context, by access.Principal, in *followInput) (*huma.StreamResponse, error) {
+	q := in.query()
+	q.Limit = 1
+	if _, err := v.Events.Events(ctx, by, q); err != nil { // what is wrong with the query
+		return nil, err
+	}
+	if v.streams.Add(1) > mostStreams {
+		v.streams.Add(-1)
+		return nil, huma.NewError(http.StatusTooManyRequests, fmt.Sprintf("there are %d streams already", mostStreams))
+	}
+	q.After = max(in.After, in.LastEventID)
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		defer v.streams.Add(-1)
+		s := newStream(ctx, strings.Contains(in.Accept, "text/event-stream"))
+		defer s.close()
+		_ = v.Events.Follow(ctx.Context(), by, q, func(e detect.Event) error { return s.send(&e) }) // the client sees the end
+	}}, nil
+}
+
+// stream writes events to a client.
+type stream struct {
+	w      http.ResponseWriter
+	writes *http.ResponseController
+	sse    bool
+	done   chan struct{}
+	ended  sync.WaitGroup
+
+	mu sync.Mutex // held while writing
+}
+
+func newStream(ctx huma.Context, sse bool) *stream {
+	s := &stream{w: ctx.BodyWriter().(http.ResponseWriter), sse: sse, done: make(chan struct{})}
+	s.writes = http.NewResponseController(s.w)
+	ctx.SetHeader("Content-Type", "application/x-ndjson")
+	if sse {
+		ctx.SetHeader("Content-Type", "text/event-stream")
+		s.ended.Go(s.signal)
+	}
+	ctx.SetHeader("Cache-Control", "no-store")
+	_ = s.write("")
+	return s
+}
+
+func (s *stream) close() {
+	close(s.done)
+	s.ended.Wait()
+	_ = s.writes.SetWriteDeadline(time.Time{})
+}
+
+// signal keeps proxies from closing a quiet connection.
+func (s *stream) signal() {
+	ticker := time.NewTicker(streamSignal)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-ticker.C:
+			if s.write(":\n\n") != nil {
+				return // send fails too
+			}
+		}
+	}
+}
+
+func (s *stream) send(e *detect.Event) error {
+	text, err := json.Marshal(NewV1Event(e))
+	if err != nil {
+		return err
+	}
+	if s.sse {
+		return s.write(fmt.Sprintf("id: %d\ndata: %s\n\n", e.Seq, text))
+	}
+	return s.write(string(text) + "\n")
+}
+
+func (s *stream) write(text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.writes.SetWriteDeadline(time.Now().Add(streamWrite)) // tests' writers have none
+	if _, err := s.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return s.writes.Flush()
+}

@@ -1,0 +1,361 @@
+package manage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/store"
+)
+
+// MostIDs bounds the ids of a DeliveryQuery.
+const MostIDs = 1000
+
+// DeliveryQuery selects deliveries; zero fields select all.
+type DeliveryQuery struct {
+	IDs          []int64
+	Webhook      int64  // its number
+	WebhookKey   string // or its key, or project/name
+	States       []string
+	Types        []string
+	Project      string // of the event
+	Repository   string // of the event, as it is shown
+	Event        string // its id
+	Since, Until time.Time
+	Cursor       string
+	Limit        int // 0: UsualPage; at most MostPage
+}
+
+// Ref names a webhook.
+type Ref struct {
+	Number  int64
+	Key     string // of its deliveries
+	Name    string // within its project
+	Project string // "": it is in the file, or was removed
+}
+
+// Delivery is a delivery as lists show it.
+type Delivery struct {
+	ID         int64
+	Webhook    Ref
+	State      string
+	EventID    string
+	EventType  string
+	Repository string
+	Tag        string // several are separated by commas
+	Attempts   int
+	Status     int    // of the last answer
+	Reason     string // of the last failure
+	Created    time.Time
+	Finished   time.Time
+	NextAt     time.Time // when the next attempt may begin; zero: unknown, or none
+	Waits      string    // of a pending or parked one: what it waits for
+}
+
+// DeliveryPage is a page of deliveries, newest first. LookedTo is as in EventPage.
+type DeliveryPage struct {
+	Deliveries []Delivery
+	Next       string
+	LookedTo   time.Time
+}
+
+var stateNames = map[store.State]string{store.Pending: "pending", store.Delivered: "delivered", store.Dead: "dead", store.Parked: "parked"}
+
+// States are the names of the states of deliveries.
+func States() []string { return []string{"pending", "delivered", "dead", "parked"} }
+
+func stateOf(name string) (store.State, bool) {
+	for state, known := range stateNames {
+		if known == name {
+			return state, true
+		}
+	}
+	return 0, false
+}
+
+// deliverySearch is a DeliveryQuery that was checked, within an account's scope.
+type deliverySearch struct {
+	store.DeliverySearch
+	passes func(*detect.Event) bool // nil: all
+	limit  int
+	about  any // what cursors are bound to
+}
+
+// search checks a query and puts it into the account's scope.
+func (d *Desk) search(ctx context.Context, by access.Principal, q DeliveryQuery) (s deliverySearch, err error) {
+	if !by.Knows() {
+		return s, ErrForbidden
+	}
+	if s.States, err = q.check(); err != nil {
+		return s, err
+	}
+	s.IDs, s.EventID, s.Types, s.Since, s.Until, s.about = q.IDs, q.Event, q.Types, q.Since, q.Until, queryOf(by, q)
+	if s.limit = q.Limit; s.limit == 0 {
+		s.limit = UsualPage
+	}
+	if s.BeforeID, err = positionOf(q.Cursor, s.about); err != nil {
+		return s, err
+	}
+	if s.Webhooks, err = d.webhooksOf(ctx, by, q); err != nil {
+		return s, err
+	}
+	if q.Project != "" {
+		s.Projects = []string{q.Project}
+	}
+	if q.Repository != "" {
+		s.Repositories = storedRepositories(q.Repository)
+	}
+	if q.Project != "" || q.Repository != "" {
+		s.passes = func(e *detect.Event) bool {
+			return (q.Project == "" || notify.ProjectOf(e) == q.Project) &&
+				(q.Repository == "" || e.Repository == q.Repository || format.NewBellbuoyEvent(e).Repository == q.Repository)
+		}
+	}
+	return s, nil
+}
+
+// check returns the states, or what is wrong with the query.
+func (q *DeliveryQuery) check() (states []store.State, err error) {
+	var problems Problems
+	for i, name := range q.States {
+		state, ok := stateOf(name)
+		if !ok {
+			problems = append(problems, Problem{fmt.Sprintf("state[%d]", i), fmt.Sprintf("%q is not a state: pending, delivered, dead or parked", name)})
+		}
+		states = append(states, state)
+	}
+	for i, t := range q.Types {
+		if !slices.Contains(notify.Types(), detect.Type(t)) {
+			problems = append(problems, Problem{fmt.Sprintf("type[%d]", i), fmt.Sprintf("there is no type %q of events; there are %s", t, listOf(notify.Types()))})
+		}
+	}
+	if q.Limit < 0 || q.Limit > MostPage {
+		problems = append(problems, Problem{"limit", fmt.Sprintf("it must be a number from 1 to %d", MostPage)})
+	}
+	if len(q.IDs) > MostIDs {
+		problems = append(problems, Problem{"id", fmt.Sprintf("there may be %d", MostIDs)})
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return states, nil
+}
+
+// storedRepositories are the repositories as which events may be stored that are shown with the
+// repository. That of a chart is its tenant path, without the chart's name.
+func storedRepositories(shown string) []string {
+	all := []string{shown}
+	if project, name, ok := cutLast(shown); ok {
+		all = append(all, project)
+		if project == "library" {
+			all = append(all, name, "")
+		}
+	} else {
+		all = append(all, "")
+	}
+	return all
+}
+
+func cutLast(repository string) (before, last string, ok bool) {
+	for i := len(repository) - 1; i >= 0; i-- {
+		if repository[i] == '/' {
+			return repository[:i], repository[i+1:], true
+		}
+	}
+	return "", repository, false
+}
+
+// webhooksOf returns the keys of the webhooks in scope that a query selects; nil: all.
+func (d *Desk) webhooksOf(ctx context.Context, by access.Principal, q DeliveryQuery) ([]string, error) {
+	switch {
+	case q.WebhookKey != "":
+		h := d.Running.Set().Find(q.WebhookKey)
+		if h != nil && by.MayAll(h.Projects()) {
+			return []string{h.Name}, nil
+		}
+		return d.removedWebhook(ctx, by, q.WebhookKey)
+	case q.Webhook != 0:
+		h := d.numbered(q.Webhook)
+		if h == nil || !by.MayAll(h.Projects()) {
+			return nil, fmt.Errorf("%w: there is no webhook with the number %d", ErrNotFound, q.Webhook)
+		}
+		return []string{h.Name}, nil
+	case by.Administrator:
+		return nil, nil
+	}
+	keys := []string{}
+	for _, h := range d.Running.Set().All {
+		if by.MayAll(h.Projects()) {
+			keys = append(keys, h.Name)
+		}
+	}
+	return keys, nil
+}
+
+// removedWebhook returns the key of a webhook of which only deliveries are left. Administrators
+// alone see these.
+func (d *Desk) removedWebhook(ctx context.Context, by access.Principal, key string) ([]string, error) {
+	if by.Administrator {
+		left, err := d.Dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: key, Limit: 1})
+		if err != nil || len(left) > 0 {
+			return []string{key}, err
+		}
+	}
+	return nil, d.noWebhook(by, key)
+}
+
+const mostNamed = 50 // webhooks in an error
+
+// noWebhook is the error for a name that no webhook in scope has.
+func (d *Desk) noWebhook(by access.Principal, key string) error {
+	var names []string
+	for _, h := range d.Running.Set().All {
+		if len(names) < mostNamed && by.MayAll(h.Projects()) {
+			names = append(names, h.Name)
+		}
+	}
+	return fmt.Errorf("%w: %q: %w; there are %s", ErrNotFound, key, notify.ErrNoWebhook, strings.Join(names, ", "))
+}
+
+// numbered returns the webhook in use with a number; nil: there is none.
+func (d *Desk) numbered(number int64) *Hook {
+	for _, h := range d.Running.Set().All {
+		if d.numberOf(h) == number {
+			return h
+		}
+	}
+	return nil
+}
+
+func (d *Desk) numberOf(h *Hook) int64 {
+	if h.Stored != nil {
+		return h.Stored.Number
+	}
+	return d.Numbers.Webhook(h.Name)
+}
+
+// refOf returns how the webhook of a delivery is named.
+func (d *Desk) refOf(set *HookSet, key string) Ref {
+	h := set.Named(key)
+	switch {
+	case h == nil:
+		return Ref{Key: key, Name: key}
+	case h.Stored != nil:
+		return Ref{h.Stored.Number, key, h.Stored.Name, h.Stored.Project}
+	}
+	return Ref{Number: d.Numbers.Webhook(key), Key: key, Name: key}
+}
+
+// Deliveries returns a page of the deliveries that q selects, of the webhooks in scope.
+func (d *Desk) Deliveries(ctx context.Context, by access.Principal, q DeliveryQuery) (page DeliveryPage, err error) {
+	s, err := d.search(ctx, by, q)
+	if err != nil {
+		return page, err
+	}
+	show, err := d.shower(ctx)
+	if err != nil {
+		return page, err
+	}
+	next, looked, err := d.find(ctx, s, s.limit, func(found store.Delivery, e *detect.Event) error {
+		page.Deliveries = append(page.Deliveries, show(found, e))
+		return nil
+	})
+	page.Next, page.LookedTo = cursorOf(next, s.about), looked
+	return page, err
+}
+
+// find calls each for at most limit deliveries of a search, with their events (nil: the event was
+// removed). next and looked are as in a page.
+func (d *Desk) find(ctx context.Context, s deliverySearch, limit int, each func(store.Delivery, *detect.Event) error) (next int64, looked time.Time, err error) {
+	s.Limit = limit
+	if s.passes != nil {
+		s.Limit = MostPage
+	}
+	for found, tested := 0, 0; ; {
+		page, err := d.Dispatcher.SearchDeliveries(ctx, s.DeliverySearch)
+		if err != nil {
+			return 0, looked, err
+		}
+		events, err := d.eventsOf(ctx, page.Deliveries)
+		if err != nil {
+			return 0, looked, err
+		}
+		for i, one := range page.Deliveries {
+			e := events[one.EventSeq]
+			if tested++; s.passes != nil && (e == nil || !s.passes(e)) {
+				continue
+			}
+			if err := each(one, e); err != nil {
+				return 0, looked, err
+			}
+			if found++; found == limit && (i < len(page.Deliveries)-1 || page.Next != 0) {
+				return one.ID, looked, nil
+			}
+		}
+		if page.Next == 0 || !page.LookedTo.IsZero() {
+			return page.Next, page.LookedTo, nil
+		}
+		if tested >= mostDecoded {
+			return page.Next, page.Deliveries[len(page.Deliveries)-1].CreatedAt, nil
+		}
+		s.BeforeID = page.Next
+	}
+}
+
+// eventsOf returns the events of deliveries, by Seq.
+func (d *Desk) eventsOf(ctx context.Context, deliveries []store.Delivery) (map[int64]*detect.Event, error) {
+	var seqs []int64
+	for _, one := range deliveries {
+		seqs = append(seqs, one.EventSeq)
+	}
+	slices.Sort(seqs)
+	seqs = slices.Compact(seqs)
+	events := map[int64]*detect.Event{}
+	if len(seqs) == 0 {
+		return events, nil
+	}
+	found, err := d.Dispatcher.Events(ctx, store.EventQuery{Seqs: seqs, Limit: len(seqs)})
+	for i := range found {
+		events[found[i].Seq] = &found[i]
+	}
+	return events, err
+}
+
+// shower returns a function that makes a delivery as it is shown.
+func (d *Desk) shower(ctx context.Context) (func(store.Delivery, *detect.Event) Delivery, error) {
+	waits, err := d.Dispatcher.Waits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set := d.Running.Set()
+	return func(one store.Delivery, e *detect.Event) Delivery {
+		shown := Delivery{ID: one.ID, Webhook: d.refOf(set, one.Webhook), State: stateNames[one.State], EventID: one.EventID, Attempts: one.Attempts,
+			Status: one.Status, Reason: one.Reason, Created: one.CreatedAt, Finished: one.FinishedAt}
+		if one.State == store.Pending || one.State == store.Parked {
+			wait := waits(one)
+			shown.NextAt, shown.Waits = wait.Until, wait.For
+		}
+		if e != nil {
+			shown.EventType, shown.Repository, shown.Tag = string(e.Type), format.NewBellbuoyEvent(e).Repository, tagOf(e, one.Number)
+		}
+		return shown
+	}, nil
+}
+
+// tagOf returns the tags of a delivery: the one of its number, which counts from 1, or all for
+// number 0.
+func tagOf(e *detect.Event, number int) string {
+	switch {
+	case e.Chart != nil:
+		return e.Chart.Version
+	case number == 0 || number > len(e.Tags):
+		return joined(e.Tags)
+	}
+	return e.Tags[number-1]
+}
