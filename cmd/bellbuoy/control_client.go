@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,7 +21,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/config"
-	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // The commands talk to the running bellbuoy over data_dir/admin.sock, in JSON over HTTP. Whoever
@@ -30,51 +32,6 @@ import (
 const socketName = "admin.sock"
 
 type (
-	eventLine struct {
-		Seq int64 `json:"seq"`
-		format.BellbuoyEvent
-	}
-	deliveryLine struct {
-		ID         int64         `json:"id"`
-		Webhook    string        `json:"webhook"`
-		State      string        `json:"state"` // pending, delivered, dead or parked
-		EventID    string        `json:"event_id"`
-		Type       string        `json:"type"`
-		Repository string        `json:"repository"`
-		Tag        string        `json:"tag,omitempty"`
-		Attempts   int           `json:"attempts"`
-		Status     int           `json:"status,omitempty"` // of the last answer
-		Reason     string        `json:"reason,omitempty"` // of the last failure
-		CreatedAt  time.Time     `json:"created_at"`
-		NextAt     time.Time     `json:"next_at,omitzero"`
-		FinishedAt time.Time     `json:"finished_at,omitzero"`
-		Sent       *sentRequest  `json:"sent,omitempty"` // only if one delivery was requested
-		Log        []attemptLine `json:"log,omitempty"`  // its attempts
-	}
-	sentRequest struct {
-		URL    string      `json:"url,omitempty"` // without secrets
-		Header http.Header `json:"header"`        // secrets are masked
-		Body   string      `json:"body"`
-		Binary []byte      `json:"binary,omitempty"` // the body, if it is not text
-	}
-	attemptLine struct {
-		At       time.Time `json:"at"`
-		Status   int       `json:"status,omitempty"`
-		Millis   float64   `json:"milliseconds"`
-		Reason   string    `json:"reason,omitempty"`
-		Error    string    `json:"error,omitempty"`
-		Response string    `json:"response,omitempty"`
-		Replica  string    `json:"replica,omitempty"`
-	}
-	redeliverRequest struct {
-		IDs     []int64   `json:"ids,omitempty"`
-		Webhook string    `json:"webhook,omitempty"`
-		States  []string  `json:"states,omitempty"`
-		Since   time.Time `json:"since,omitzero"`
-	}
-	countAnswer struct {
-		Count int `json:"count"`
-	}
 	reloadAnswer struct {
 		File      string   `json:"file"`
 		Taken     bool     `json:"taken"`
@@ -174,6 +131,9 @@ func (c *controlClient) do(ctx context.Context, method, path string, query url.V
 	if err != nil {
 		return nil, err
 	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
 	resp, err := c.http.Do(r)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
@@ -184,10 +144,29 @@ func (c *controlClient) do(ctx context.Context, method, path string, query url.V
 		return nil, err
 	case resp.StatusCode/100 != 2:
 		defer resp.Body.Close()
-		said, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return nil, errors.New(strings.TrimSpace(string(said)))
+		return nil, errorOf(resp)
 	}
 	return resp, nil
+}
+
+// errorOf returns the error that an answer describes.
+func errorOf(resp *http.Response) error {
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	var problem struct {
+		Detail string `json:"detail"`
+		Errors []struct{ Message, Location string }
+	}
+	if json.Unmarshal(said, &problem) != nil || problem.Detail == "" {
+		return errors.New(strings.TrimSpace(string(said)))
+	}
+	if resp.StatusCode == http.StatusUnprocessableEntity && problem.Detail == "validation failed" {
+		var texts []string
+		for _, e := range problem.Errors {
+			texts = append(texts, e.Location+": "+e.Message)
+		}
+		return errors.New(strings.Join(texts, "; "))
+	}
+	return errors.New(problem.Detail)
 }
 
 // call sends one request and decodes its answer.
@@ -217,4 +196,49 @@ func lines[T any](answer io.Reader, each func(T) error) error {
 		}
 	}
 	return in.Err()
+}
+
+const (
+	mostLines    = 10_000 // that a command lists
+	mostSearches = 100    // pages that ended because enough rows were tested
+)
+
+// v1 is the path of an endpoint of /api/v1.
+func v1(path string) string { return api.V1Path + path }
+
+// listPage is a page of a list of /api/v1.
+type listPage[T any] struct {
+	Items    []T       `json:"items"`
+	Next     string    `json:"next"`
+	LookedTo time.Time `json:"looked_to"`
+	LastSeq  int64     `json:"last_seq"`
+}
+
+// newestOf returns the newest items of a list, newest first, at most limit. If it gave up before
+// the end, looked is the time of the last item that was tested. last is the first page's last_seq.
+func newestOf[T any](ctx context.Context, c *controlClient, path string, query url.Values, limit int) (items []T, looked time.Time, last int64, err error) {
+	if limit < 1 || limit > mostLines {
+		return nil, looked, 0, fmt.Errorf("--limit must be a number from 1 to %d", mostLines)
+	}
+	for searches := 0; ; {
+		query.Set("limit", strconv.Itoa(min(limit-len(items), manage.MostPage)))
+		var p listPage[T]
+		if err := c.call(ctx, http.MethodGet, path, query, nil, &p); err != nil {
+			return nil, looked, 0, err
+		}
+		if query.Get("cursor") == "" {
+			last = p.LastSeq
+		}
+		items = append(items, p.Items...)
+		if !p.LookedTo.IsZero() {
+			searches++
+		}
+		switch {
+		case p.Next == "" || len(items) >= limit:
+			return items, looked, last, nil
+		case searches >= mostSearches:
+			return items, p.LookedTo, last, nil
+		}
+		query.Set("cursor", p.Next)
+	}
 }

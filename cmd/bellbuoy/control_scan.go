@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/scan"
+	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
@@ -27,11 +30,11 @@ type (
 	// scanLine is what is scanned, a scan that goes on, the event of one that has ended, or the
 	// end.
 	scanLine struct {
-		Digest string     `json:"digest,omitempty"`
-		Job    *scan.Job  `json:"job,omitempty"`
-		Event  *eventLine `json:"event,omitempty"`
-		Done   bool       `json:"done,omitempty"`
-		Error  string     `json:"error,omitempty"`
+		Digest string       `json:"digest,omitempty"`
+		Job    *scan.Job    `json:"job,omitempty"`
+		Event  *api.V1Event `json:"event,omitempty"`
+		Done   bool         `json:"done,omitempty"`
+		Error  string       `json:"error,omitempty"`
 	}
 	scannerStatus struct {
 		Name      string `json:"name"`
@@ -49,24 +52,24 @@ const (
 )
 
 // scan starts a scan and writes how it goes, line by line. The scan goes on without the command.
-func (api controlAPI) scan(w http.ResponseWriter, r *http.Request) error {
+func (control controlAPI) scan(w http.ResponseWriter, r *http.Request) error {
 	var in scanRequest
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		return fmt.Errorf("%w: %w", errBad, err)
 	}
-	upstream, err := api.scannedUpstream(in.Upstream)
+	upstream, err := control.scannedUpstream(in.Upstream)
 	if err != nil {
 		return err
 	}
-	f := &scanFollower{daemon: api.daemon, out: json.NewEncoder(w), flush: http.NewResponseController(w).Flush, shown: map[string]scan.JobState{}}
-	top, err := api.dispatcher.Events(r.Context(), store.EventQuery{Limit: 1})
+	f := &scanFollower{daemon: control.daemon, out: json.NewEncoder(w), flush: http.NewResponseController(w).Flush, shown: map[string]scan.JobState{}}
+	top, err := control.dispatcher.Events(r.Context(), store.EventQuery{Limit: 1})
 	if err != nil {
 		return err
 	}
 	for i := range top {
 		f.after = top[i].Seq
 	}
-	f.started, err = api.scans.Start(r.Context(), upstream, in.Repository, in.Reference)
+	f.started, err = control.scans.Start(r.Context(), upstream, in.Repository, in.Reference)
 	switch {
 	case errors.Is(err, scan.ErrAbsent):
 		return fmt.Errorf("%w: %w", store.ErrNotFound, err)
@@ -84,9 +87,9 @@ func (api controlAPI) scan(w http.ResponseWriter, r *http.Request) error {
 }
 
 // scannedUpstream is the registry that is named, or the only one.
-func (api controlAPI) scannedUpstream(name string) (string, error) {
+func (control controlAPI) scannedUpstream(name string) (string, error) {
 	var all []string
-	for _, u := range api.wiring.Load().config.Upstreams {
+	for _, u := range control.wiring.Load().config.Upstreams {
 		if u.Type == config.TypeRegistry && (name == "" || u.Name == name) {
 			all = append(all, u.Name)
 		}
@@ -99,7 +102,7 @@ func (api controlAPI) scannedUpstream(name string) (string, error) {
 	case len(all) == 0:
 		return "", fmt.Errorf("%w: no upstream is a registry", errBad)
 	}
-	return "", fmt.Errorf("%w: there are several registries (%s): name one with --upstream", errBad, joined(all))
+	return "", fmt.Errorf("%w: there are several registries (%s): name one with --upstream", errBad, strings.Join(all, ", "))
 }
 
 // scanFollower writes how the scans of one command go.
@@ -148,7 +151,7 @@ func (f *scanFollower) writeJob(j *scan.Job) {
 
 func (f *scanFollower) writeEvents(ctx context.Context) error {
 	q := store.EventQuery{Types: []string{string(detect.ScanningCompleted), string(detect.ScanningFailed)},
-		Upstream: f.started.Upstream, Repository: f.started.Repository, After: f.after, Ascending: true, Limit: eventsPage}
+		Upstream: f.started.Upstream, Repository: f.started.Repository, After: f.after, Ascending: true, Limit: manage.MostPage}
 	found, err := f.dispatcher.Events(ctx, q)
 	if err != nil {
 		return err
@@ -156,7 +159,7 @@ func (f *scanFollower) writeEvents(ctx context.Context) error {
 	for i := range found {
 		f.after = found[i].Seq
 		if s := found[i].Scan; s != nil && slices.Contains(f.runs, s.Run) {
-			line := lineOfEvent(&found[i])
+			line := api.NewV1Event(&found[i])
 			_ = f.out.Encode(scanLine{Event: &line})
 		}
 	}
@@ -164,14 +167,14 @@ func (f *scanFollower) writeEvents(ctx context.Context) error {
 }
 
 // scannerStatuses are how the scanners are doing, in the order of the configuration.
-func (api controlAPI) scannerStatuses(ctx context.Context) ([]scannerStatus, error) {
-	jobs, err := api.scans.Jobs(ctx, "", "", mostScans)
+func (control controlAPI) scannerStatuses(ctx context.Context) ([]scannerStatus, error) {
+	jobs, err := control.scans.Jobs(ctx, "", "", mostScans)
 	if err != nil {
 		return nil, err
 	}
-	stats := api.scans.Stats()
+	stats := control.scans.Stats()
 	var all []scannerStatus
-	for _, c := range api.wiring.Load().config.Scanners {
+	for _, c := range control.wiring.Load().config.Scanners {
 		s := scannerStatus{Name: c.Name, Completed: stats[c.Name].Completed, Failed: stats[c.Name].Failed}
 		for i := range jobs {
 			switch {

@@ -270,3 +270,25 @@ func (api controlAPI) quota(w http.ResponseWriter, r *http.Request) error {
 	}
 	return json.NewEncoder(w).Encode(found)
 }
+
+// waits are the webhooks that are not delivered to.
+func (api controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
+	states, err := api.dispatcher.States(r.Context())
+	if err != nil {
+		return err
+	}
+	waits := []waitLine{}
+	for _, s := range states {
+		state, since, why := manage.StateOf(s)
+		if state == manage.StateOK || state == manage.StateFailing && !s.Open {
+			continue
+		}
+		waits = append(waits, waitLine{Webhook: s.Name, State: state, Since: since, Why: why, NextTry: s.ProbeAt})
+	}
+	return json.NewEncoder(w).Encode(waits)
+}
+
+// webhookNames returns the keys of all webhooks.
+func (api controlAPI) webhookNames(w http.ResponseWriter, _ *http.Request) error {
+	return json.NewEncoder(w).Encode(api.running.Set().Keys())
+}

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
@@ -51,7 +50,7 @@ func newDeliveriesCommand(a *app) *cobra.Command {
 }
 
 func runDeliveries(ctx context.Context, a *app, f deliveriesFlags) error {
-	query := url.Values{"limit": {strconv.Itoa(f.limit)}, "state": f.states}
+	query := url.Values{"state": f.states}
 	if err := f.span.add(query); err != nil {
 		return err
 	}
@@ -61,33 +60,49 @@ func runDeliveries(ctx context.Context, a *app, f deliveriesFlags) error {
 	if err != nil {
 		return err
 	}
-	resp, err := c.do(ctx, http.MethodGet, "/deliveries", query, nil)
+	newest, looked, _, err := newestOf[api.V1Delivery](ctx, c, v1("/deliveries"), query, f.limit)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	slices.Reverse(newest)
 	if f.json {
-		return lines(resp.Body, func(d deliveryLine) error { return json.NewEncoder(a.Stdout).Encode(d) })
+		out := json.NewEncoder(a.Stdout)
+		for _, d := range newest {
+			if err := out.Encode(d); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	if err := printDeliveries(a, resp.Body); err != nil {
+	if err := printDeliveries(a, newest); err != nil {
 		return err
+	}
+	if !looked.IsZero() {
+		fmt.Fprintf(a.Stderr, "searched back to %s; to search earlier deliveries: --until %s\n", fullTime(looked), looked.Format(time.RFC3339))
 	}
 	return printWaits(ctx, a, c, f.webhook)
 }
 
-func printDeliveries(a *app, answer io.Reader) error {
+func printDeliveries(a *app, all []api.V1Delivery) error {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tWEBHOOK\tSTATE\tATTEMPTS\tLAST ANSWER\tTYPE\tWHAT\tCREATED\tNEXT ATTEMPT")
-	err := lines(answer, func(d deliveryLine) error {
+	for _, d := range all {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", d.ID, oneLine(d.Webhook), d.State, d.Attempts, lastOf(d), d.Type, whatOf(d),
-			fullTime(d.CreatedAt), fullTime(d.NextAt))
-		return nil
-	})
-	return errors.Join(err, t.Flush())
+			fullTime(d.CreatedAt), nextOf(d))
+	}
+	return t.Flush()
+}
+
+// nextOf says when the next attempt may begin, or what it waits for.
+func nextOf(d api.V1Delivery) string {
+	if d.NextAt.IsZero() && d.Waits != "" {
+		return "waits for: " + d.Waits
+	}
+	return fullTime(d.NextAt)
 }
 
 // whatOf returns the subject of a delivery.
-func whatOf(d deliveryLine) string {
+func whatOf(d api.V1Delivery) string {
 	if d.Tag == "" {
 		return oneLine(d.Repository)
 	}
@@ -130,8 +145,8 @@ func runDelivery(ctx context.Context, a *app, id string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var d deliveryLine
-	if err := c.call(ctx, http.MethodGet, "/deliveries/"+id, nil, nil, &d); err != nil {
+	var d api.V1Delivery
+	if err := c.call(ctx, http.MethodGet, v1("/deliveries/"+id), nil, nil, &d); err != nil {
 		return err
 	}
 	if asJSON {
@@ -143,8 +158,8 @@ func runDelivery(ctx context.Context, a *app, id string, asJSON bool) error {
 	if !d.FinishedAt.IsZero() {
 		fmt.Fprintf(t, "finished\t%s\n", fullTime(d.FinishedAt))
 	}
-	if !d.NextAt.IsZero() {
-		fmt.Fprintf(t, "next attempt\t%s\n", fullTime(d.NextAt))
+	if d.Waits != "" {
+		fmt.Fprintf(t, "next attempt\t%s\nwaits for\t%s\n", fullTime(d.NextAt), d.Waits)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -154,7 +169,7 @@ func runDelivery(ctx context.Context, a *app, id string, asJSON bool) error {
 	return nil
 }
 
-func printSent(a *app, s *sentRequest) {
+func printSent(a *app, s *api.V1Request) {
 	if s == nil {
 		fmt.Fprintln(a.Stdout, "\nsent: nothing yet")
 		return
@@ -170,7 +185,7 @@ func printSent(a *app, s *sentRequest) {
 	fmt.Fprintf(a.Stdout, "\n  %s\n", inset(s.Body))
 }
 
-func printAttempts(a *app, log []attemptLine) {
+func printAttempts(a *app, log []api.V1Attempt) {
 	for _, at := range log {
 		fmt.Fprintf(a.Stdout, "\n%s  %s  %.1f ms  %s\n", fullTime(at.At), statusText(at.Status), at.Millis, oneLine(strings.TrimSpace(at.Error)))
 		if at.Response != "" {
@@ -187,7 +202,7 @@ func inset(text string) string {
 // oneLine replaces line breaks and tabs.
 func oneLine(text string) string { return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(text) }
 
-func lastOf(d deliveryLine) string {
+func lastOf(d api.V1Delivery) string {
 	switch {
 	case d.Status != 0 && d.Reason != "":
 		return fmt.Sprintf("%d %s", d.Status, d.Reason)

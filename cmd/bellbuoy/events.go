@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"net/url"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 // eventsFlags selects events.
@@ -54,30 +57,47 @@ func runEvents(ctx context.Context, a *app, f eventsFlags) error {
 	if f.follow && f.until != "" {
 		return errors.New("--follow and --until cannot be combined")
 	}
-	query := url.Values{"limit": {strconv.Itoa(f.limit)}, "type": f.types, "repository": f.repositories, "tag": f.tags, "operator": f.operator}
+	query := url.Values{"type": f.types, "repository": f.repositories, "tag": f.tags, "operator": f.operator}
 	if err := f.span.add(query); err != nil {
 		return err
-	}
-	if f.follow {
-		query.Set("follow", "1")
 	}
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
-	resp, err := c.do(ctx, http.MethodGet, "/events", query, nil)
+	newest, looked, last, err := newestOf[api.V1Event](ctx, c, v1("/events"), query, f.limit)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
 	if !f.json && !f.follow {
 		fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
 	}
-	err = lines(resp.Body, func(e eventLine) error { return printEvent(a, e, f.json) })
-	if at, stopped := time.Parse(time.RFC3339Nano, resp.Header.Get(stoppedAt)); stopped == nil {
-		fmt.Fprintf(a.Stderr, "searched back to %s; to search earlier events: --until %s\n", fullTime(at), at.Format(time.RFC3339))
+	for _, e := range slices.Backward(newest) {
+		if err := printEvent(a, e, f.json); err != nil {
+			return err
+		}
 	}
-	if f.follow && ctx.Err() != nil {
+	if !looked.IsZero() {
+		fmt.Fprintf(a.Stderr, "searched back to %s; to search earlier events: --until %s\n", fullTime(looked), looked.Format(time.RFC3339))
+	}
+	if f.follow {
+		return followEvents(ctx, a, c, query, last, f.json)
+	}
+	return nil
+}
+
+// followEvents prints events after one, until ctx ends.
+func followEvents(ctx context.Context, a *app, c *controlClient, query url.Values, after int64, asJSON bool) error {
+	for _, key := range []string{"since", "limit", "cursor"} {
+		query.Del(key)
+	}
+	query.Set("after", strconv.FormatInt(after, 10))
+	resp, err := c.do(ctx, http.MethodGet, v1("/events/stream"), query, nil)
+	if err == nil {
+		defer resp.Body.Close()
+		err = lines(resp.Body, func(e api.V1Event) error { return printEvent(a, e, asJSON) })
+	}
+	if ctx.Err() != nil {
 		return nil
 	}
 	return err
@@ -85,7 +105,7 @@ func runEvents(ctx context.Context, a *app, f eventsFlags) error {
 
 const eventColumns = "%-23s  %-36s  %-18s  %-12s  %s\n"
 
-func printEvent(a *app, e eventLine, asJSON bool) error {
+func printEvent(a *app, e api.V1Event, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(a.Stdout).Encode(e)
 	}

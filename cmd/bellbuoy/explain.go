@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/proxy"
 )
@@ -62,8 +64,8 @@ func runExplainEvent(ctx context.Context, a *app, id string) error {
 	if err != nil {
 		return err
 	}
-	var got explainAnswer
-	if err := c.call(ctx, http.MethodGet, "/explain", url.Values{"event": {id}}, nil, &got); err != nil {
+	var got api.V1Explained
+	if err := c.call(ctx, http.MethodGet, v1("/events/"+id+"/explain"), nil, nil, &got); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.Stdout, eventColumns, "TIME", "ID", "TYPE", "OPERATOR", "WHAT")
@@ -84,7 +86,7 @@ func runExplainEvent(ctx context.Context, a *app, id string) error {
 }
 
 // whatBecame returns what a webhook did with an event, and why.
-func whatBecame(w explainLine) (fired, because string) {
+func whatBecame(w api.V1Verdict) (fired, because string) {
 	if len(w.Deliveries) > 0 {
 		var parts []string
 		for _, d := range w.Deliveries {
@@ -97,21 +99,23 @@ func whatBecame(w explainLine) (fired, because string) {
 	}
 	because = w.Because
 	if w.Wanted != "" {
-		because += ": the event has " + orNone(w.Value) + ", it wants " + w.Wanted
+		because += ": the event has " + cmp.Or(w.Value, "(none)") + ", it wants " + w.Wanted
 		if strings.HasPrefix(w.Because, "exclude.") {
-			because = w.Because + ": the event has " + orNone(w.Value) + ", excluded are " + w.Wanted
+			because = w.Because + ": the event has " + cmp.Or(w.Value, "(none)") + ", excluded are " + w.Wanted
 		}
 	}
 	return "no", because
 }
 
-func deliveryText(d deliveryLine) string {
+func deliveryText(d api.V1Delivery) string {
 	text := fmt.Sprintf("delivery %d: %s", d.ID, d.State)
 	switch {
 	case !d.FinishedAt.IsZero():
 		text += " " + fullTime(d.FinishedAt)
 	case !d.NextAt.IsZero():
 		text += ", next attempt " + fullTime(d.NextAt)
+	case d.Waits != "":
+		text += ", waits for: " + d.Waits
 	}
 	return text + ", " + plural(d.Attempts, "attempt") + ", last answer " + lastOf(d)
 }

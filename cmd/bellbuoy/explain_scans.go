@@ -10,26 +10,20 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/scan"
+	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// scannerLine is what a scanner makes of a push.
-type scannerLine struct {
-	Scanner string   `json:"scanner"`
-	Scans   bool     `json:"scans"`             // by its current configuration
-	Because string   `json:"because,omitempty"` // why not
-	Became  []string `json:"became,omitempty"`  // of the push's scans: how they stand, or how they ended
-}
-
 // scannersOf returns what each configured scanner makes of a push.
-func scannersOf(scanners *scan.Config, configured []config.Scanner, push *detect.Event) (lines []scannerLine) {
+func scannersOf(scanners *scan.Config, configured []config.Scanner, push *detect.Event) (lines []api.V1ScanVerdict) {
 	for i, v := range scanners.Explain(push) {
-		line := scannerLine{Scanner: v.Scanner, Scans: v.Because == "", Because: v.Because}
+		line := api.V1ScanVerdict{Scanner: v.Scanner, Scans: v.Because == "", Because: v.Because}
 		switch v.Because {
 		case "trigger":
 			line.Because = "trigger: it is " + configured[i].Trigger + "; bellbuoy scan starts a scan by hand"
 		case "match.repositories":
-			line.Because = "match.repositories: the push has " + push.Repository + ", it wants " + list(configured[i].Match.Repositories)
+			line.Because = "match.repositories: the push has " + push.Repository + ", it wants " + "[" + strings.Join(configured[i].Match.Repositories, ", ") + "]"
 		case scan.NotScannable:
 			line.Because = "only images and indexes of images are scanned"
 		case scan.Mirrored:
@@ -46,7 +40,7 @@ func scannersOf(scanners *scan.Config, configured []config.Scanner, push *detect
 
 // scannersOfRequest returns what each configured scanner would make of a push of which only the
 // request is known.
-func scannersOfRequest(scanners *scan.Config, configured []config.Scanner, r *detect.Request, push detect.Event) []scannerLine {
+func scannersOfRequest(scanners *scan.Config, configured []config.Scanner, r *detect.Request, push detect.Event) []api.V1ScanVerdict {
 	push.Hint = r.Hint
 	if _, _, accessory := detect.FallbackTag(r.Reference); accessory {
 		push.Artifact = &detect.Artifact{Kind: detect.Referrer}
@@ -54,19 +48,19 @@ func scannersOfRequest(scanners *scan.Config, configured []config.Scanner, r *de
 	return scannersOf(scanners, configured, &push)
 }
 
-// explainScans returns what each scanner made of an event, and what became of the scans that it
+// ExplainScans returns what each scanner made of an event, and what became of the scans that it
 // started.
-func (api controlAPI) explainScans(ctx context.Context, e *detect.Event) ([]scannerLine, error) {
+func (d *daemon) ExplainScans(ctx context.Context, e *detect.Event) ([]api.V1ScanVerdict, error) {
 	if e.Type != detect.PushArtifact {
 		return nil, nil
 	}
-	w := api.wiring.Load()
+	w := d.wiring.Load()
 	lines := scannersOf(&w.scanners, w.config.Scanners, e)
 	if len(lines) == 0 {
 		return nil, nil
 	}
 	became := map[string][]string{} // by scanner
-	jobs, err := api.scans.Jobs(ctx, e.Upstream, e.Repository, mostScans)
+	jobs, err := d.scans.Jobs(ctx, e.Upstream, e.Repository, mostScans)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +69,8 @@ func (api controlAPI) explainScans(ctx context.Context, e *detect.Event) ([]scan
 			became[j.Scanner] = append(became[j.Scanner], strings.TrimSuffix(fmt.Sprintf("%s %s: %s", j.Digest, j.State, j.Why), ": "))
 		}
 	}
-	ended, err := api.dispatcher.Events(ctx, store.EventQuery{Types: []string{string(detect.ScanningCompleted), string(detect.ScanningFailed)},
-		Upstream: e.Upstream, Repository: e.Repository, After: e.Seq, Ascending: true, Limit: eventsPage})
+	ended, err := d.dispatcher.Events(ctx, store.EventQuery{Types: []string{string(detect.ScanningCompleted), string(detect.ScanningFailed)},
+		Upstream: e.Upstream, Repository: e.Repository, After: e.Seq, Ascending: true, Limit: manage.MostPage})
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +86,7 @@ func (api controlAPI) explainScans(ctx context.Context, e *detect.Event) ([]scan
 }
 
 // printScanners prints what scanners make of a push; nothing where there are none.
-func printScanners(out io.Writer, lines []scannerLine) {
+func printScanners(out io.Writer, lines []api.V1ScanVerdict) {
 	if len(lines) == 0 {
 		return
 	}

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 func newRedeliverCommand(a *app) *cobra.Command {
@@ -28,7 +31,7 @@ func newRedeliverCommand(a *app) *cobra.Command {
 }
 
 func runRedeliver(ctx context.Context, a *app, ids []string, webhook, since string, states []string) error {
-	var r redeliverRequest
+	var r api.V1Redeliver
 	for _, text := range ids {
 		id, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
@@ -53,15 +56,30 @@ func runRedeliver(ctx context.Context, a *app, ids []string, webhook, since stri
 	if err != nil {
 		return err
 	}
-	var got countAnswer
-	if err := c.call(ctx, http.MethodPost, "/redeliver", nil, r, &got); err != nil {
+	n, err := redeliver(ctx, c, r)
+	if err != nil {
 		return err
 	}
-	if len(r.IDs) > 0 && got.Count < len(r.IDs) {
-		return fmt.Errorf("%s to be delivered again; the others do not exist or are parked", deliveriesText(got.Count))
+	if n < len(r.IDs) {
+		return fmt.Errorf("%s to be delivered again; the others do not exist or are parked", deliveriesText(n))
 	}
-	fmt.Fprintf(a.Stdout, "%s to be delivered again\n", deliveriesText(got.Count))
+	fmt.Fprintf(a.Stdout, "%s to be delivered again\n", deliveriesText(n))
 	return nil
+}
+
+// redeliver sends as many requests as the ids need.
+func redeliver(ctx context.Context, c *controlClient, r api.V1Redeliver) (n int, err error) {
+	ids := r.IDs
+	for {
+		r.IDs, ids = ids[:min(len(ids), manage.MostIDs)], ids[min(len(ids), manage.MostIDs):]
+		var got api.V1Count
+		if err := c.call(ctx, http.MethodPost, v1("/deliveries/redeliver"), nil, r, &got); err != nil {
+			return n, err
+		}
+		if n += got.Count; len(ids) == 0 {
+			return n, nil
+		}
+	}
 }
 
 func deliveriesText(n int) string {

@@ -6,18 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-// replayAnswer counts the events and deliveries of a replay.
-type replayAnswer struct {
-	Events     int `json:"events"`
-	Deliveries int `json:"deliveries"`
-}
+	"github.com/bellbuoy/bellbuoy/notify/api"
+)
 
 func newReplayCommand(a *app) *cobra.Command {
 	var since string
@@ -49,9 +44,9 @@ func runReplay(ctx context.Context, a *app, webhook, since string, yes bool) err
 	if err != nil {
 		return err
 	}
-	query := url.Values{"webhook": {webhook}, "since": {from.Format(time.RFC3339Nano)}}
-	var missed, sent replayAnswer
-	if err := c.call(ctx, http.MethodGet, "/replay", query, nil, &missed); err != nil {
+	r := api.V1Replay{Webhook: webhook, Since: from, DryRun: true}
+	var missed, sent api.V1Replayed
+	if err := c.call(ctx, http.MethodPost, v1("/replay"), nil, r, &missed); err != nil {
 		return err
 	}
 	if missed.Deliveries == 0 {
@@ -62,7 +57,8 @@ func runReplay(ctx context.Context, a *app, webhook, since string, yes bool) err
 	if !yes && !confirm(a, "Send them?") {
 		return errors.New("nothing was sent")
 	}
-	if err := c.call(ctx, http.MethodPost, "/replay", query, nil, &sent); err != nil {
+	r.DryRun = false
+	if err := c.call(ctx, http.MethodPost, v1("/replay"), nil, r, &sent); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.Stdout, "%s to be sent\n", deliveriesText(sent.Deliveries))

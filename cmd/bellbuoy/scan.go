@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 const shownFindings = 20 // of one image
@@ -97,7 +98,7 @@ func printScan(a *app, l *scanLine) {
 	}
 }
 
-func printScanned(a *app, e *eventLine) {
+func printScanned(a *app, e *api.V1Event) {
 	s := e.Scan
 	fmt.Fprintf(a.Stdout, "%s %s ", e.Digest, oneLine(strings.Join(e.Platforms, ",")))
 	if s.Summary == nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
@@ -27,9 +28,11 @@ func TestTerminalObeysNoStranger(t *testing.T) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(value) })
 	}
 	answer("/ping", pingAnswer{Status: 500, Response: evil, Error: "answered " + evil})
-	answer("/deliveries", deliveryLine{ID: 1, Webhook: "ci", Repository: evil, Tag: evil, Log: []attemptLine{{At: time.Now(), Status: 500, Error: evil, Response: "line\r\n" + evil}}})
-	answer("/deliveries/1", deliveryLine{ID: 1, Webhook: "ci", Repository: evil, Sent: &sentRequest{Body: evil}, Log: []attemptLine{{At: time.Now(), Status: 500, Error: evil, Response: "line\r\n" + evil}}})
-	answer("/events", eventLine{BellbuoyEvent: format.BellbuoyEvent{Repository: evil, Operator: evil}})
+	one := api.V1Delivery{ID: 1, Webhook: "ci", Repository: evil, Tag: evil, Sent: &api.V1Request{Body: evil},
+		Log: []api.V1Attempt{{At: time.Now(), Status: 500, Error: evil, Response: "line\r\n" + evil}}}
+	answer(v1("/deliveries"), listPage[api.V1Delivery]{Items: []api.V1Delivery{one}})
+	answer(v1("/deliveries/1"), one)
+	answer(v1("/events"), listPage[api.V1Event]{Items: []api.V1Event{{BellbuoyEvent: format.BellbuoyEvent{Repository: evil, Operator: evil}}}})
 	answer("/status", statusAnswer{Webhooks: []webhookStatus{{Name: "ci", Why: evil}}, Attention: []string{evil}})
 	answer("/waits", []waitLine{{Webhook: "ci", State: manage.StateFailing, Why: evil}})
 	server := &http.Server{Handler: mux}
@@ -47,7 +50,7 @@ func TestTerminalObeysNoStranger(t *testing.T) {
 			t.Errorf("%q does not show what was there: %q", args, said)
 		}
 		if args[len(args)-1] == "--json" {
-			var d deliveryLine
+			var d api.V1Delivery
 			if err := json.Unmarshal([]byte(out.String()), &d); err != nil || d.Repository != evil {
 				t.Errorf("JSON became %q (%v)", d.Repository, err)
 			}

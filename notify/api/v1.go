@@ -33,6 +33,7 @@ type V1 struct {
 	Version    string
 	Events     V1Events
 	Deliveries V1Deliveries
+	Scanners   V1Scanners
 	Log        *zap.Logger
 
 	streams atomic.Int64 // open ones

@@ -83,7 +83,7 @@ type DeliveryFilter struct {
 	Project       string   `query:"project" maxLength:"255" doc:"of the event"`
 	Repository    string   `query:"repository" maxLength:"512" doc:"of the event"`
 	Event         string   `query:"event" maxLength:"64" doc:"the event's id"`
-	Span
+	TimeSpan
 }
 
 func (f *DeliveryFilter) query() manage.DeliveryQuery {

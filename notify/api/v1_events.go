@@ -28,6 +28,12 @@ type V1Events interface {
 	Explain(ctx context.Context, by access.Principal, id string) ([]manage.Verdict, error)
 }
 
+// V1Scanners are the configured scanners.
+type V1Scanners interface {
+	// ExplainScans returns what each scanner made of a push; nothing for other events.
+	ExplainScans(ctx context.Context, e *detect.Event) ([]V1ScanVerdict, error)
+}
+
 // V1Event is an event as /api/v1 shows it.
 type V1Event struct {
 	Seq int64 `json:"seq" doc:"the order of the log"`
@@ -49,8 +55,17 @@ type V1EventPage struct {
 
 // V1Explained is an event with what each webhook made of it.
 type V1Explained struct {
-	Event    V1Event     `json:"event"`
-	Webhooks []V1Verdict `json:"webhooks" nullable:"false"`
+	Event    V1Event         `json:"event"`
+	Webhooks []V1Verdict     `json:"webhooks" nullable:"false"`
+	Scanners []V1ScanVerdict `json:"scanners,omitempty" doc:"of a push, if scanners are configured"`
+}
+
+// V1ScanVerdict is what a scanner makes of a push.
+type V1ScanVerdict struct {
+	Scanner string   `json:"scanner"`
+	Scans   bool     `json:"scans" doc:"by its current configuration"`
+	Because string   `json:"because,omitempty" doc:"why not"`
+	Became  []string `json:"became,omitempty" doc:"of the push's scans: how they stand, or how they ended"`
 }
 
 // V1Verdict is what a webhook makes of an event.
@@ -78,8 +93,8 @@ func (f *EventFilter) query() manage.EventQuery {
 	return manage.EventQuery{Types: f.Type, Project: f.Project, Upstream: f.Upstream, Repositories: f.Repository, Tags: f.Tag, Operators: f.Operator}
 }
 
-// Span has the parameters of a time span.
-type Span struct {
+// TimeSpan has the parameters of a time span.
+type TimeSpan struct {
 	Since time.Time `query:"since" doc:"from then on"`
 	Until time.Time `query:"until" doc:"before then"`
 }
@@ -106,7 +121,7 @@ func (v *V1) addEvents() {
 
 func (v *V1) listEvents(ctx context.Context, by access.Principal, in *struct {
 	EventFilter
-	Span
+	TimeSpan
 	Paging
 }) (*struct{ Body V1EventPage }, error) {
 	q := in.query()
@@ -172,6 +187,14 @@ func (v *V1) explainEvent(ctx context.Context, by access.Principal, in *PathEven
 			shown.Deliveries = append(shown.Deliveries, shownDelivery(d))
 		}
 		out.Body.Webhooks[i] = shown
+	}
+	if out.Body.Scanners, err = v.Scanners.ExplainScans(ctx, &e); err != nil {
+		return nil, err
+	}
+	for i := range out.Body.Scanners {
+		if one := &out.Body.Scanners[i]; !by.Administrator {
+			one.Because, _, _ = strings.Cut(one.Because, ":") // the rest may name other projects
+		}
 	}
 	return out, nil
 }

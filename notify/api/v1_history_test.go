@@ -18,7 +18,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// recorder implements V1Events and V1Deliveries. It records the queries.
+// recorder implements V1Events, V1Deliveries and V1Scanners. It records the queries.
 type recorder struct {
 	by       access.Principal
 	events   manage.EventQuery
@@ -103,10 +103,14 @@ func (r *recorder) ReplayNamed(_ context.Context, _ access.Principal, name strin
 	return manage.Replayed{Events: 1, Deliveries: 2}, r.err
 }
 
+func (r *recorder) ExplainScans(context.Context, *detect.Event) ([]V1ScanVerdict, error) {
+	return []V1ScanVerdict{{Scanner: "trivy", Because: "match.repositories: it wants [secret/**]"}}, nil
+}
+
 func recording() (*recorder, http.Handler) {
 	r := &recorder{stream: make(chan detect.Event, 10)}
 	v := newV1()
-	v.Events, v.Deliveries = r, r
+	v.Events, v.Deliveries, v.Scanners = r, r, r
 	return r, v.Handler()
 }
 
@@ -130,6 +134,12 @@ func TestParametersOfEvents(t *testing.T) {
 	} {
 		if w := askV1(h, limited, "GET", path, ""); w.Code != 200 || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	for who, want := range map[string]bool{limited.Name: false, administrator.Name: true} {
+		by := map[string]access.Principal{limited.Name: limited, administrator.Name: administrator}[who]
+		if w := askV1(h, by, "GET", "/events/x/explain", ""); strings.Contains(w.Body.String(), "secret/**") != want {
+			t.Errorf("%s is shown what a scanner wants: %s", who, w.Body)
 		}
 	}
 	for path, status := range map[string]int{

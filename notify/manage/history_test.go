@@ -16,16 +16,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/format"
-	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
 var (
-	ops     = access.Principal{Name: "ops", Administrator: true}
 	team    = access.Principal{Name: "team", Projects: []string{"team"}}
 	teams   = access.Principal{Name: "teams", Projects: []string{"tea?", "x*"}} // globs
-	guest   = access.Principal{Name: "guest", Projects: []string{"none"}}
 	nobody  access.Principal
 	hookOf  = map[string][]string{"all": nil, "team-ci": {"team"}, "ops-ci": {"ops"}, "both": {"team", "ops"}}
 	ctx     = context.Background()
@@ -298,126 +295,6 @@ func TestCursorsAreOfTheirQuery(t *testing.T) {
 	}
 }
 
-func TestDeliveriesInScope(t *testing.T) {
-	h := newHistory(t)
-	everything := h.everyDelivery(t, ops, DeliveryQuery{})
-	if want := pushes + pushes/3 + pushes/3 + 2*pushes/3; len(everything) != want {
-		t.Fatalf("%d deliveries, want %d", len(everything), want)
-	}
-	for _, who := range inScope {
-		var want []int64
-		for _, d := range everything {
-			sees := slices.Contains(who.webhooks, d.Webhook.Key)
-			if sees {
-				want = append(want, d.ID)
-			}
-			_, err := h.Delivery(ctx, who.by, d.ID)
-			if sees != (err == nil) || !sees && !errors.Is(err, ErrNotFound) {
-				t.Errorf("delivery of %s by %s: %v", d.Webhook.Key, who.by.Name, err)
-			}
-			n, err := h.Redeliver(ctx, who.by, DeliveryQuery{IDs: []int64{d.ID}})
-			if (n == 1) != sees || err != nil {
-				t.Errorf("redelivering one of %s by %s: %d, %v", d.Webhook.Key, who.by.Name, n, err)
-			}
-		}
-		for _, limit := range []int{1, 7, 0} {
-			var got []int64
-			for _, d := range h.everyDelivery(t, who.by, DeliveryQuery{Limit: limit}) {
-				got = append(got, d.ID)
-			}
-			if !slices.Equal(got, want) {
-				t.Errorf("deliveries of %s by %d: %v, want %v", who.by.Name, limit, got, want)
-			}
-		}
-		if n, err := h.Count(ctx, who.by, DeliveryQuery{}); n != len(want) || err != nil {
-			t.Errorf("%s counts %d, %v; want %d", who.by.Name, n, err, len(want))
-		}
-		if n, err := h.Redeliver(ctx, who.by, DeliveryQuery{States: []string{"pending"}}); n != len(want) || err != nil {
-			t.Errorf("%s redelivers %d, %v; want %d", who.by.Name, n, err, len(want))
-		}
-		for key := range hookOf {
-			sees := slices.Contains(who.webhooks, key)
-			number := h.Numbers.Webhook(key)
-			for method, err := range map[string]error{
-				"Deliveries by key":    second(h.Deliveries(ctx, who.by, DeliveryQuery{WebhookKey: key})),
-				"Deliveries by number": second(h.Deliveries(ctx, who.by, DeliveryQuery{Webhook: number})),
-				"Count":                second(h.Count(ctx, who.by, DeliveryQuery{WebhookKey: key})),
-				"Redeliverable":        second(h.Redeliverable(ctx, who.by, DeliveryQuery{Webhook: number})),
-				"Redeliver":            second(h.Redeliver(ctx, who.by, DeliveryQuery{WebhookKey: key})),
-				"Replay":               second(h.Replay(ctx, who.by, number, time.Now(), true)),
-				"ReplayNamed":          second(h.ReplayNamed(ctx, who.by, key, time.Now(), true)),
-			} {
-				if sees != (err == nil) || !sees && !errors.Is(err, ErrNotFound) {
-					t.Errorf("%s of %s by %s: %v", method, key, who.by.Name, err)
-				}
-			}
-		}
-	}
-}
-
-func TestDeliveryFilters(t *testing.T) {
-	h := newHistory(t)
-	everything := h.everyDelivery(t, ops, DeliveryQuery{})
-	for name, tc := range map[string]struct {
-		q    DeliveryQuery
-		want func(Delivery) bool
-	}{
-		"a project":       {DeliveryQuery{Project: "library"}, func(d Delivery) bool { return strings.HasPrefix(d.Repository, "library/") }},
-		"a repository":    {DeliveryQuery{Repository: "team/app0"}, func(d Delivery) bool { return d.Repository == "team/app0" }},
-		"no repository":   {DeliveryQuery{Repository: "team"}, func(Delivery) bool { return false }},
-		"both":            {DeliveryQuery{Project: "ops", Repository: "team/app0"}, func(Delivery) bool { return false }},
-		"an event":        {DeliveryQuery{Event: h.events[0].ID}, func(d Delivery) bool { return d.EventID == h.events[0].ID }},
-		"a type":          {DeliveryQuery{Types: []string{"DELETE_ARTIFACT"}}, func(Delivery) bool { return false }},
-		"pending of team": {DeliveryQuery{States: []string{"pending", "dead"}, WebhookKey: "team-ci"}, func(d Delivery) bool { return d.Webhook.Key == "team-ci" }},
-		"dead":            {DeliveryQuery{States: []string{"dead"}}, func(Delivery) bool { return false }},
-	} {
-		var want, got []int64
-		for _, d := range everything {
-			if tc.want(d) {
-				want = append(want, d.ID)
-			}
-		}
-		tc.q.Limit = 2
-		for _, d := range h.everyDelivery(t, ops, tc.q) {
-			got = append(got, d.ID)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %v, want %v", name, got, want)
-		}
-		if n, err := h.Count(ctx, ops, tc.q); n != len(want) || err != nil {
-			t.Errorf("%s: counted %d, %v; want %d", name, n, err, len(want))
-		}
-	}
-}
-
-// A delivery that was rendered shows its request without secrets.
-func TestDeliveryDetail(t *testing.T) {
-	h := newHistory(t)
-	one := h.everyDelivery(t, team, DeliveryQuery{})[0]
-	lanes, err := h.store.Lease(ctx, []string{"team-ci"}, time.Minute, 0)
-	if err != nil || len(lanes) != 1 {
-		t.Fatal(lanes, err)
-	}
-	err = h.store.Finish(ctx, []store.Outcome{{DeliveryID: one.ID, Webhook: "team-ci", Epoch: lanes[0].Epoch, State: store.Dead, Status: 500, Reason: "5xx", Burnt: true,
-		Payload: &store.Payload{ContentType: "application/json", Body: []byte("{}")}, Attempt: &store.Attempt{DeliveryID: one.ID, At: time.Now(), Status: 500, Response: []byte("no")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := h.Delivery(ctx, team, one.ID)
-	if err != nil || got.State != "dead" || got.Request == nil || got.Request.Body != "{}" || len(got.Log) != 1 || got.Log[0].Response != "no" || got.Waits != "" {
-		t.Errorf("%+v %v", got, err)
-	}
-	if shown := fmt.Sprint(got.Request, got.Request.Header); strings.Contains(shown, "s3cret") {
-		t.Errorf("a secret is shown: %s", shown)
-	}
-	if n, err := h.Redeliverable(ctx, team, DeliveryQuery{WebhookKey: "team-ci"}); n != 1 || err != nil {
-		t.Errorf("%d are redeliverable, %v", n, err)
-	}
-	if n, err := h.Redeliver(ctx, team, DeliveryQuery{WebhookKey: "team-ci"}); n != 1 || err != nil {
-		t.Errorf("%d redelivered, %v", n, err)
-	}
-}
-
 func TestFollowInScope(t *testing.T) {
 	h := newHistory(t)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -468,52 +345,5 @@ func TestFollowInScope(t *testing.T) {
 	}
 	if err := h.Follow(ctx, nobody, EventQuery{}, nil); !errors.Is(err, ErrForbidden) {
 		t.Errorf("nobody follows: %v", err)
-	}
-}
-
-// No query of a limited account ever returns what is out of its scope.
-func FuzzQueries(f *testing.F) {
-	h := newHistory(f)
-	f.Add("PUSH_ARTIFACT", "team", "team/**", "v*", "pending", "all", "", int64(3), 2)
-	f.Add("", "ops", "ops/app1", "", "", "ops-ci", "AAAA", int64(0), 0)
-	f.Add("*", "library", "library/app0", "[", "dead", "team/ci", "x", int64(-1), -1)
-	f.Fuzz(func(t *testing.T, kind, project, repository, tag, state, key, cursor string, number int64, limit int) {
-		one := func(s string) []string {
-			if s == "" {
-				return nil
-			}
-			return []string{s}
-		}
-		events, err := h.Events(ctx, team, EventQuery{Types: one(kind), Project: project, Repositories: one(repository), Tags: one(tag), Cursor: cursor, Limit: limit, After: number})
-		known(t, err)
-		for _, e := range events.Events {
-			if notify.ProjectOf(&e) != "team" {
-				t.Errorf("team sees %s", e.Repository)
-			}
-		}
-		q := DeliveryQuery{Types: one(kind), Project: project, Repository: repository, States: one(state), WebhookKey: key, Webhook: number, Event: tag, Cursor: cursor, Limit: limit}
-		if number > 100 {
-			q.IDs = []int64{number % 50}
-		}
-		found, err := h.Deliveries(ctx, team, q)
-		known(t, err)
-		for _, d := range found.Deliveries {
-			if d.Webhook.Key != "team-ci" {
-				t.Errorf("team sees a delivery of %s", d.Webhook.Key)
-			}
-		}
-		q.Cursor = ""
-		n, err := h.Count(ctx, team, q)
-		known(t, err)
-		if n > pushes/3 {
-			t.Errorf("team counts %d", n)
-		}
-	})
-}
-
-func known(t *testing.T, err error) {
-	t.Helper()
-	if _, invalid := errors.AsType[Problems](err); err != nil && !invalid && !errors.Is(err, ErrNotFound) {
-		t.Error(err)
 	}
 }
