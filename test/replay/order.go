@@ -25,8 +25,8 @@ const (
 )
 
 // turns lets the steps of a scenario happen in their recorded order, none before its recorded time.
-// Who plays a part waits for its turn and says when it is over; a request that fails gives up the
-// turns that it had left.
+// The player and the upstream wait for the turn of a step, and report when the step is over. For a
+// request that fails, the player reports all of its remaining steps.
 type turns struct {
 	mu      sync.Mutex
 	begin   time.Time // zero until the first request may go
@@ -39,7 +39,7 @@ type turns struct {
 // stuckAfter is how long a turn may be late before the scenario is given up.
 const stuckAfter = time.Minute
 
-var errStuck = errors.New("the scenario does not go on: what has to happen before does not happen")
+var errStuck = errors.New("the scenario is stuck: an earlier step does not happen")
 
 func newTurns(lines []Line) *turns {
 	t := &turns{over: map[[2]int]bool{}, changed: make(chan struct{})}
@@ -100,7 +100,7 @@ func (t *turns) begun() time.Time {
 	return t.begin
 }
 
-// until waits for a moment's recorded time.
+// until waits until a recorded time.
 func (t *turns) until(ctx context.Context, at time.Duration) error {
 	select {
 	case <-time.After(time.Until(t.begun().Add(at))):
@@ -110,7 +110,7 @@ func (t *turns) until(ctx context.Context, at time.Duration) error {
 	}
 }
 
-// done says that a step is over.
+// done reports that steps are over.
 func (t *turns) done(line int, moments ...moment) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,8 +129,8 @@ func (t *turns) done(line int, moments ...moment) {
 
 func key(line int, m moment) [2]int { return [2]int{line, int(m)} }
 
-// lanes puts the requests on connections: as recorded, except that a request which came while
-// another was on its way on the same one (HTTP/2) has one of its own.
+// lanes distributes the requests over connections, as recorded. A request that began while another
+// one was in flight on the same connection (HTTP/2) gets a connection of its own.
 func lanes(lines []Line) [][]int {
 	type lane struct {
 		conn  int

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// lineHeader tells the upstream which line of the recording a request is. bellbuoy's own questions
-// have none.
+// lineHeader names the line of the recording that a request is, for the upstream. bellbuoy's own
+// look-ups have no such header.
 const lineHeader = "X-Replay-Line"
 
 // A player sends a scenario's requests to bellbuoy.
@@ -150,8 +150,8 @@ func (c *conn) dial(l *Line) error {
 	return tcp.SetDeadline(time.Now().Add(2 * time.Minute))
 }
 
-// address is the client's: as recorded where it is of this machine, else one of this machine that
-// stands for it.
+// address is the address of the client: as recorded if it is a loopback address, else a loopback
+// address in its place.
 func (l *Line) address() string {
 	host, _, _ := net.SplitHostPort(l.Remote)
 	ip, err := netip.ParseAddr(host)
@@ -200,18 +200,18 @@ func (c *conn) send(i int) error {
 	return err
 }
 
-// brokenUpload: the client went before it had sent everything.
+// brokenUpload reports whether the client hung up before it had sent its whole body.
 func (l *Line) brokenUpload() bool {
 	return l.ReqLength > 0 && l.ReqBytes < l.ReqLength && (l.ClientGone || l.Err != "")
 }
 
-// brokenDownload: less of the answer went through than was announced.
+// brokenDownload reports whether less of the answer arrived than was announced.
 func (l *Line) brokenDownload() bool {
 	length, err := strconv.ParseInt(l.RespHeader.Get("Content-Length"), 10, 64)
 	return err == nil && l.Method != http.MethodHead && l.Status != http.StatusNotModified && l.RespBytes < length
 }
 
-// brokenUpstream: the upstream gave no answer.
+// brokenUpstream reports whether the upstream gave no answer.
 func (l *Line) brokenUpstream() bool {
 	return l.UpstreamStatus == 0 && (l.Err != "" || l.ClientGone)
 }

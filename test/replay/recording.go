@@ -1,10 +1,10 @@
 // Package replay plays recordings of real clients through a real bellbuoy process, against an
-// upstream that gives the recorded answers, and scores the webhooks that arrive against what a
+// upstream that gives the recorded answers, and compares the webhooks that arrive with what a
 // person says happened.
 //
 // A recording is a directory of scenarios: NAME.jsonl, what a proxy in front of a registry or a
 // ChartMuseum saw, and NAME.expect.json, what happened. testdata/traffic has 133; BELLBUOY_TRAFFIC
-// names another directory. The way of a scenario:
+// names another directory. The files, in the order in which a scenario passes through them:
 //
 //	recording.go  lines and expectations are read
 //	order.go      the lines' starts, answers and ends become steps in the order in which they
@@ -14,11 +14,11 @@
 //	              questions from what the recording shows
 //	stage.go      one bellbuoy between many clients and upstreams, and two webhooks
 //	score.go      exact, missing, extra
-//	vary.go       recordings made of recordings: other connections, users, addresses, several
-//	              clients at once (vary_answers.go: other answers)
+//	vary.go       changes recordings: other connections, users, addresses, several clients at
+//	              once (vary_answers.go: other answers)
 //
-// Each scenario has an upstream of its own in bellbuoy's configuration, found by its Host, so that
-// all of them can run at once without one knowing of the other.
+// Each scenario has an upstream of its own in bellbuoy's configuration, chosen by Host, so that all
+// of them can run at once and independently.
 package replay
 
 import (
@@ -66,7 +66,7 @@ type Line struct {
 	ClientGone bool   `json:"client_gone"`
 }
 
-// A Happening is what a person says happened.
+// A Happening is one event that a person says must come.
 type Happening struct {
 	Type       string   `json:"type"` // push | pull | delete | chart.push | chart.pull | chart.delete
 	Repository string   `json:"repository"`
@@ -155,7 +155,7 @@ func (s *Scenario) Prefix() string {
 	return ""
 }
 
-// sent is the request's body. What was not recorded is made up in the recorded length.
+// sent is the request's body. Where it was not recorded, it is filler of the recorded length.
 func (l *Line) sent() []byte { return madeUp(l.ReqBody, l.ReqB64, l.ReqBytes) }
 
 // got is the answer's body, as far as it went.
@@ -166,8 +166,8 @@ func (l *Line) got() []byte {
 	return madeUp(l.RespBody, l.RespB64, l.RespBytes)
 }
 
-// madeUp fills up what was not recorded, or was recorded shortened (paths of the machine that
-// recorded were cut), to its true length.
+// madeUp returns a recorded body, with filler up to its true length: some bodies were not recorded,
+// and some lost paths of the recording machine.
 func madeUp(text, b64 string, length int64) []byte {
 	body := []byte(text)
 	if b64 != "" {

@@ -9,18 +9,17 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// A Score is how the webhooks of a scenario compare with what happened. Its lines are exploded by
-// tag.
+// A Score compares the webhooks of a scenario with what happened, as lines: one for each tag.
 type Score struct {
 	Missing, Extra []string
-	Looked         []string // inspections that nobody calls a pull: DESIGN has them, for webhooks with manifest_reads
+	Looked         []string // inspections, which only webhooks with manifest_reads get
 }
 
-// Exact reports whether all came that should, and nothing else.
+// Exact reports whether exactly the expected events came.
 func (s Score) Exact() bool { return len(s.Missing)+len(s.Extra) == 0 }
 
-// Score compares both webhooks. A read that a person may or may not call a pull may be there or
-// not; one that moved no layer may only be at the webhook that asks for those.
+// Score compares both webhooks. A weak pull may be missing. A pull that moved no layer may come
+// only to the webhook with manifest_reads.
 func (p *Played) Score() (s Score) {
 	for _, at := range []struct {
 		name  string
@@ -99,8 +98,8 @@ func (h *Happening) lines() []string {
 	return exploded(kind, h.Repository, tags, h.Digest, operator)
 }
 
-// lost are the tags that went with a delete although the recording does not name them: bellbuoy may
-// know them.
+// lost returns the tags that a delete removed and the recording does not name. bellbuoy may know
+// them.
 func (h *Happening) lost() []string {
 	var tags []string
 	for _, tag := range h.TagsLost {
@@ -146,7 +145,7 @@ func exploded(kind, repository string, tags []string, digest, operator string) (
 	return out
 }
 
-// chartLine names a chart's tenant as payloads do: library where there is none.
+// chartLine names the tenant of a chart as payloads do: library if it has none.
 func chartLine(kind, tenant, name, version, operator string) string {
 	if tenant == "" {
 		tenant = "library"

@@ -13,23 +13,23 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Options are how a recording is played.
+// Options say how recordings are played.
 type Options struct {
 	Untagged, Pull time.Duration // correlation.untagged_push and correlation.pull
-	Config         string        // more of the configuration
+	Config         string        // further configuration
 	AtOnce         int           // scenarios at a time; 0: 150
 }
 
-// A Played scenario is what came of it.
+// Played is the result of a scenario.
 type Played struct {
 	*Scenario
 	Plain    []format.BellbuoyEvent // at the webhook without manifest_reads
 	Reads    []format.BellbuoyEvent // at the webhook with it
-	Troubles []string               // answers that the client would not have got without bellbuoy
-	Asked    []string               // bellbuoy's own questions
+	Troubles []string               // answers that are not those of the upstream
+	Asked    []string               // bellbuoy's own look-ups
 }
 
-// Play plays scenarios through one bellbuoy and waits until all that they cause has been delivered.
+// Play plays scenarios through one bellbuoy, and waits until all their webhooks are delivered.
 func Play(t harness.T, all []Scenario, o Options) []*Played {
 	t.Helper()
 	hooks := newSink(t)
@@ -75,9 +75,9 @@ func Play(t harness.T, all []Scenario, o Options) []*Played {
 	return played
 }
 
-// addressesOf gives each client of the n-th scenario an address of this machine that no client of
-// another scenario has, under the one that was recorded. bellbuoy bounds the look-ups that one
-// address may cause, and scenarios that were recorded one after the other are played at once.
+// addressesOf gives each client of the n-th scenario a loopback address of its own; the keys are
+// the recorded ones. bellbuoy limits the look-ups of one address, and scenarios that were recorded
+// one after the other are played at once.
 func addressesOf(n int, s *Scenario) map[string]string {
 	found := map[string]string{}
 	for i := range s.Lines {
@@ -89,7 +89,7 @@ func addressesOf(n int, s *Scenario) map[string]string {
 	return found
 }
 
-// settle waits until every wait is over and every webhook delivered.
+// settle waits until no event is held back and every webhook is delivered.
 func settle(t harness.T, buoy *harness.Buoy, hooks *sink, quiet time.Duration) {
 	t.Helper()
 	time.Sleep(quiet + 2*time.Second)
@@ -108,7 +108,7 @@ func settle(t harness.T, buoy *harness.Buoy, hooks *sink, quiet time.Duration) {
 	t.Errorf("webhooks still arrive, or are still pending: %d have come; %s", hooks.len(), strings.Join(waiting, ", "))
 }
 
-// pending are the metrics by which deliveries or intents wait.
+// pending returns the metrics that count waiting deliveries or intents and are not 0.
 func pending(metrics string) (waiting []string) {
 	for line := range strings.Lines(metrics) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -120,7 +120,7 @@ func pending(metrics string) (waiting []string) {
 	return waiting
 }
 
-// deal gives each scenario its webhooks, each once.
+// deal assigns the webhooks to their scenarios, each once.
 func deal(t harness.T, hooks *sink, played []*Played) {
 	t.Helper()
 	hooks.mu.Lock()

@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// An upstream answers as recorded. What bellbuoy asks on its own account it answers from what the
-// recording shows: what stood at a reference before the first write there, and what the writes made
-// of it.
+// An upstream answers as recorded. It answers bellbuoy's own look-ups from the state that the
+// recording shows: what each reference named before the first write, and after each write.
 type upstream struct {
 	s     *Scenario
 	turns *turns
@@ -26,7 +25,7 @@ type upstream struct {
 	claimed []bool
 	stands  map[string]string   // repository + reference → digest, "" for nothing
 	bodies  map[string]manifest // by digest
-	asked   []string            // bellbuoy's own questions
+	asked   []string            // bellbuoy's own look-ups
 }
 
 type manifest struct {
@@ -41,7 +40,7 @@ func newUpstream(s *Scenario, t *turns) *upstream {
 	return u
 }
 
-// before finds out what stood where when the recording began.
+// before finds out what each reference named when the recording began.
 func (u *upstream) before() {
 	touched := map[string]bool{}
 	first := func(repository, reference, digest string) {
@@ -81,7 +80,7 @@ func (u *upstream) before() {
 	}
 }
 
-// deleted is what a delete removed: where it names a tag, what the person says stood there.
+// deleted returns the digest that a delete removed; of a tag, the digest that the person names.
 func (u *upstream) deleted(repository, reference string) string {
 	if strings.Contains(reference, ":") {
 		return reference
@@ -131,7 +130,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.question(w, r)
 }
 
-// claim finds the line that a request is. Each is one request only.
+// claim finds the line of a request. Each line is claimed once.
 func (u *upstream) claim(r *http.Request) (int, bool) {
 	i, err := strconv.Atoi(r.Header.Get(lineHeader))
 	if err != nil || i < 0 || i >= len(u.s.Lines) || r.Method != u.s.Lines[i].Method {
@@ -146,14 +145,14 @@ func (u *upstream) claim(r *http.Request) (int, bool) {
 	return i, true
 }
 
-// answer gives the recorded answer, its headers and its body each when their turn comes.
+// answer sends the recorded answer: its header and its body, each when its turn comes.
 func (u *upstream) answer(w http.ResponseWriter, r *http.Request, i int) {
 	l := &u.s.Lines[i]
 	u.turns.done(i, started)
 	ctx := context.WithoutCancel(r.Context())
 	_, err := io.Copy(io.Discard, r.Body)
 	if err != nil || u.turns.wait(ctx, i, answered) != nil || l.brokenUpstream() {
-		panic(http.ErrAbortHandler) // the recorded answer is none, or cannot be given
+		panic(http.ErrAbortHandler) // there is no recorded answer, or it cannot be sent
 	}
 	u.happened(l)
 	for name, values := range l.RespHeader {
@@ -181,7 +180,7 @@ func (u *upstream) answer(w http.ResponseWriter, r *http.Request, i int) {
 	}
 }
 
-// happened notes what a write has changed.
+// happened applies a write to the state.
 func (u *upstream) happened(l *Line) {
 	repository, reference, ok := manifestOf(l.Path)
 	if !ok || l.Status < 200 || l.Status > 299 {
@@ -203,7 +202,7 @@ func (u *upstream) happened(l *Line) {
 	}
 }
 
-// question answers what bellbuoy asks on its own account.
+// question answers bellbuoy's own look-ups.
 func (u *upstream) question(w http.ResponseWriter, r *http.Request) {
 	status := u.settle(w, r)
 	u.mu.Lock()
@@ -255,10 +254,10 @@ func (u *upstream) settle(w http.ResponseWriter, r *http.Request) int {
 	return http.StatusOK
 }
 
-// guarded reports whether the upstream asks for a login.
+// guarded reports whether the upstream requires a login.
 func (u *upstream) guarded() bool { return !strings.HasPrefix(u.s.Auth, "anon") }
 
-// challenge is what the recording shows of how it asks.
+// challenge is the header of the recorded 401.
 func (u *upstream) challenge() http.Header {
 	for i := range u.s.Lines {
 		if c := u.s.Lines[i].RespHeader["Www-Authenticate"]; len(c) > 0 && u.s.Lines[i].Status == http.StatusUnauthorized {

@@ -11,14 +11,14 @@ import (
 	"strings"
 )
 
-// A Variation makes a recording that nobody recorded out of one that somebody did: what happened
-// stays known. It returns false for scenarios that it says nothing about.
+// A Variation changes a recording into another one that could have been made, and whose events are
+// known. Make returns false for scenarios that it does not fit.
 type Variation struct {
 	Name string
 	Make func(Scenario, *rand.Rand) (Scenario, bool)
 }
 
-// Variations are all there are.
+// Variations lists all variations.
 var Variations = []Variation{
 	{"closes", closes},
 	{"one-connection", oneConnection},
@@ -52,7 +52,7 @@ func clone(s Scenario) Scenario {
 	return s
 }
 
-// each changes every line.
+// each returns a copy of a scenario in which every line is changed.
 func each(s Scenario, change func(l *Line)) Scenario {
 	s = clone(s)
 	for i := range s.Lines {
@@ -61,7 +61,7 @@ func each(s Scenario, change func(l *Line)) Scenario {
 	return s
 }
 
-// merge plays several scenarios at one upstream, each shifted in time.
+// merge returns a scenario in which several happen at one upstream, each shifted in time.
 func merge(name string, all []Scenario, shiftMS func(i int) float64) Scenario {
 	out := Scenario{Name: name, Auth: all[0].Auth}
 	for i, s := range all {
@@ -77,7 +77,7 @@ func merge(name string, all []Scenario, shiftMS func(i int) float64) Scenario {
 	return out
 }
 
-// closes: every request on a connection of its own.
+// closes sends every request on a connection of its own.
 func closes(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	n := 0
 	return each(s, func(l *Line) {
@@ -87,7 +87,7 @@ func closes(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	}), true
 }
 
-// oneConnection: as few connections as there are requests at once.
+// oneConnection sends all requests on one connection, as far as they do not overlap.
 func oneConnection(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return each(s, func(l *Line) {
 		l.Conn = 1
@@ -96,7 +96,7 @@ func oneConnection(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	}), true
 }
 
-// byMethod: HEADs on one connection, all else on another.
+// byMethod sends HEADs on one connection and all other requests on another.
 func byMethod(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return each(s, func(l *Line) {
 		l.Conn = 2
@@ -107,7 +107,7 @@ func byMethod(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	}), true
 }
 
-// otherUser: a user whose name needs escaping.
+// otherUser gives the user a name that needs escaping.
 func otherUser(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	if strings.HasPrefix(s.Auth, "anon") {
 		return s, false
@@ -115,7 +115,7 @@ func otherUser(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return user(s, `robot$ci+"ü"`), true
 }
 
-// user does what another user would do.
+// user returns the scenario as another user would do it.
 func user(s Scenario, name string) Scenario {
 	s = each(s, func(l *Line) {
 		for i, v := range l.ReqHeader["Authorization"] {
@@ -130,7 +130,7 @@ func user(s Scenario, name string) Scenario {
 	return s
 }
 
-// renamed puts another name into credentials.
+// renamed replaces the name in credentials.
 func renamed(authorization, name string) string {
 	scheme, rest, _ := strings.Cut(authorization, " ")
 	switch scheme {
@@ -157,7 +157,7 @@ func renamed(authorization, name string) string {
 
 func otherAddress(s Scenario, _ *rand.Rand) (Scenario, bool) { return moved(s, "127.3.2.1"), true }
 
-// moved does it from another address.
+// moved returns the scenario as a client at another address would do it.
 func moved(s Scenario, address string) Scenario {
 	return each(s, func(l *Line) {
 		_, port, _ := net.SplitHostPort(l.Remote)
@@ -165,12 +165,12 @@ func moved(s Scenario, address string) Scenario {
 	})
 }
 
-// as does it with another user agent.
+// as returns the scenario with another user agent.
 func as(s Scenario, agent string) Scenario {
 	return each(s, func(l *Line) { l.ReqHeader.Set("User-Agent", agent) })
 }
 
-// twice: two clients do the same at once, one step of the one between two of the other.
+// twice lets two clients do the same at once, so that their requests alternate.
 func twice(other func(Scenario) Scenario) func(Scenario, *rand.Rand) (Scenario, bool) {
 	return func(s Scenario, r *rand.Rand) (Scenario, bool) {
 		if !repeatable(s) {
@@ -188,15 +188,15 @@ func twiceUsers(s Scenario, r *rand.Rand) (Scenario, bool) {
 	return twice(func(s Scenario) Scenario { return user(s, "bob") })(s, r)
 }
 
-// repeatable scenarios may happen twice with the same answers: a delete may not, and two untagged
-// pushes of one digest at once may be one event.
+// repeatable reports whether a scenario may happen twice with the same answers. A delete may not,
+// and two untagged pushes of one digest at once may be one event.
 func repeatable(s Scenario) bool {
 	return !slices.ContainsFunc(s.Want, func(h Happening) bool {
 		return strings.HasSuffix(h.Type, "delete") || h.Type == "push" && len(h.Tags) == 0
 	})
 }
 
-// behindNAT: five nodes that look like one client pull the same image at once. Each fetches the
+// behindNAT lets five nodes with one address and user agent pull an image at once. Each fetches the
 // layers.
 func behindNAT(s Scenario, r *rand.Rand) (Scenario, bool) {
 	if len(s.Want) != 1 || s.Want[0].Type != "pull" || s.Want[0].Weak || !fetchesLayers(s) {
@@ -210,7 +210,7 @@ func behindNAT(s Scenario, r *rand.Rand) (Scenario, bool) {
 	return merge(s.Name, all, func(i int) float64 { return shifts[i] }), true
 }
 
-// fetchesLayers reports whether more is fetched than a config.
+// fetchesLayers reports whether blobs besides a config are fetched.
 func fetchesLayers(s Scenario) bool {
 	blobs := map[string]bool{}
 	for i := range s.Lines {
@@ -221,7 +221,7 @@ func fetchesLayers(s Scenario) bool {
 	return len(blobs) > 1
 }
 
-// noChallenge: the client knows that it has to log in, and nobody shows it first.
+// noChallenge removes answers 401: the client logs in from its first request on.
 func noChallenge(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	if strings.HasPrefix(s.Auth, "anon") {
 		return s, false
@@ -231,9 +231,10 @@ func noChallenge(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, len(s.Lines) > 0
 }
 
-// nobodyAsks: the upstream requires no login, so that names are only claimed. The first read with a
-// name in a repository is noted only when the upstream has said whether it asks: who deletes in the
-// next millisecond what that read has shown may find its tag unknown.
+// nobodyAsks removes the login from the upstream, so that names are only claimed. bellbuoy notes
+// the first read with a name in a repository after it has asked the upstream whether that requires
+// a login. A delete in the next millisecond may miss the tag that the read has shown, so scenarios
+// with such deletes do not fit.
 func nobodyAsks(s Scenario, r *rand.Rand) (Scenario, bool) {
 	s, ok := noChallenge(s, r)
 	ok = ok && !deletesDigest(s)
@@ -249,8 +250,8 @@ func deletesDigest(s Scenario) bool {
 	return slices.ContainsFunc(s.Want, func(h Happening) bool { return h.Type == "delete" && (h.InRequest == nil || *h.InRequest) })
 }
 
-// claimedOnly: a name is sent to an upstream that lets anybody in. What nobodyAsks says of deletes
-// holds here too.
+// claimedOnly sends a name to an upstream that requires no login. Deletes do not fit, for the
+// reason that nobodyAsks has.
 func claimedOnly(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return each(s, func(l *Line) { l.ReqHeader.Set("Authorization", "Basic bWFsbG9yeTpwdw==") }), strings.HasPrefix(s.Auth, "anon") && !deletesDigest(s)
 }

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// mirror: as a containerd that takes bellbuoy for a mirror.
+// mirror sends requests as a containerd does that uses bellbuoy as a mirror.
 func mirror(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return each(s, func(l *Line) {
 		sep := "?"
@@ -25,7 +25,7 @@ func mirror(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	}), !s.Charts()
 }
 
-// redirected: blobs come from somewhere else.
+// redirected answers reads of blobs with a redirect to another host.
 func redirected(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	found := false
 	s = each(s, func(l *Line) {
@@ -38,7 +38,7 @@ func redirected(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, found
 }
 
-// busyUpstream: any request may be answered 503 at first.
+// busyUpstream answers some requests 503 before it answers them as recorded.
 func busyUpstream(s Scenario, r *rand.Rand) (Scenario, bool) {
 	return insert(s, func(l *Line) []Line {
 		if r.IntN(3) > 0 || l.Status == http.StatusUnauthorized {
@@ -51,7 +51,7 @@ func busyUpstream(s Scenario, r *rand.Rand) (Scenario, bool) {
 	}), true
 }
 
-// cutLayers: a blob breaks off in the middle, and the rest is asked for.
+// cutLayers breaks off blobs in the middle. The client then asks for the rest.
 func cutLayers(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	found := false
 	s = insert(s, func(l *Line) []Line {
@@ -72,7 +72,7 @@ func cutLayers(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, found
 }
 
-// insert puts requests before others, in a time of their own. The function may change the line that
+// insert puts requests before others, and delays what follows. before may change the line that
 // follows.
 func insert(s Scenario, before func(l *Line) []Line) Scenario {
 	s = clone(s)
@@ -94,7 +94,7 @@ func insert(s Scenario, before func(l *Line) []Line) Scenario {
 	return s
 }
 
-// pause: the client takes its time somewhere, shorter than what counts as another pull.
+// pause lets the client wait once, for less time than ends a pull.
 func pause(s Scenario, r *rand.Rand) (Scenario, bool) {
 	at, seen := r.IntN(len(s.Lines)), 0
 	return each(s, func(l *Line) {
@@ -104,8 +104,8 @@ func pause(s Scenario, r *rand.Rand) (Scenario, bool) {
 	}), true
 }
 
-// noDigests: a registry that does not say Docker-Content-Digest. Who pulls by HEAD and digest
-// cannot live with it.
+// noDigests removes Docker-Content-Digest from all answers. Scenarios of clients that need it,
+// because they pull by HEAD and digest, do not fit.
 func noDigests(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	fits := !s.Charts()
 	s = each(s, func(l *Line) {
@@ -117,7 +117,7 @@ func noDigests(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, fits
 }
 
-// checksOnly: what was resolved, and nothing more.
+// checksOnly keeps the HEADs and the reads of index.yaml. They cause no event.
 func checksOnly(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	s = clone(s)
 	s.Want = nil
@@ -127,7 +127,7 @@ func checksOnly(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return s, len(s.Lines) > 0
 }
 
-// againLater: the same once more, long enough after `repeat` for a busy machine.
+// againLater repeats the scenario, long enough after `repeat` for a busy machine.
 func againLater(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	if !repeatable(s) {
 		return s, false
@@ -136,7 +136,7 @@ func againLater(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 12500) }), true
 }
 
-// referrersAPI: a registry with the referrers API, so that clients write no fallback tags.
+// referrersAPI plays a registry with the referrers API, where clients write no fallback tags.
 func referrersAPI(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	found := false
 	s = each(s, func(l *Line) {
@@ -165,13 +165,13 @@ func (l *Line) subject() string {
 	return m.Subject.Digest
 }
 
-// answer changes a line's answer.
+// answer replaces the answer of a line.
 func (l *Line) answer(status int, mediaType, body string) {
 	l.Status, l.UpstreamStatus, l.RespBody, l.RespB64, l.RespBytes = status, status, body, "", int64(len(body))
 	l.RespHeader = http.Header{"Content-Type": {mediaType}, "Content-Length": {strconv.Itoa(len(body))}}
 }
 
-// gzipped: an upstream that compresses manifests, and says no digest.
+// gzipped plays an upstream that compresses manifests and sends no digest.
 func gzipped(s Scenario, r *rand.Rand) (Scenario, bool) {
 	s, ok := noDigests(s, r)
 	found := false
