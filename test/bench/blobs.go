@@ -38,7 +38,7 @@ func newBlob(s *stage, size int64) blob {
 	return b
 }
 
-// A protocol is what the client speaks to the proxy.
+// A protocol is the one between client and proxy.
 type protocol uint8
 
 const (
@@ -54,7 +54,7 @@ func (p protocol) scheme() string {
 	return "https://"
 }
 
-// newClient is a client with connections of its own, as different machines have.
+// newClient returns a client with connections of its own, as on a machine of its own.
 func newClient(p protocol) *http.Client {
 	t := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	t.Protocols = new(http.Protocols)
@@ -63,8 +63,7 @@ func newClient(p protocol) *http.Client {
 	return &http.Client{Transport: t}
 }
 
-// transfers runs one transfer after the other on each of the workers until n are done, and times
-// each.
+// transfers runs n transfers on several workers, and measures the time of each.
 func transfers(ctx context.Context, workers, n int, p protocol, transfer func(ctx context.Context, c *http.Client) error) (result, error) {
 	var (
 		wg     sync.WaitGroup
@@ -101,7 +100,7 @@ func transfers(ctx context.Context, workers, n int, p protocol, transfer func(ct
 	return r, errors.Join(failed...)
 }
 
-// discard hides that io.Discard would read in pieces of 8 KiB.
+// discard hides the ReadFrom of io.Discard, which reads in pieces of 8 KiB.
 type discard struct{ io.Writer }
 
 // download reads a blob and checks that all of it came.
@@ -141,8 +140,8 @@ func (b blob) upload(ctx context.Context, c *http.Client, base, repository strin
 	return err
 }
 
-// uploadChunked pushes the blob as docker, podman and skopeo do, who compress it on the way: one
-// POST, one PATCH of unknown length, and a PUT without a body.
+// uploadChunked pushes the blob as docker, podman and skopeo do, which compress it while they send
+// it: one POST, one PATCH of unknown length, and a PUT without a body.
 func (b blob) uploadChunked(ctx context.Context, c *http.Client, base, repository string) error {
 	session, err := b.begin(ctx, c, base, repository)
 	if err != nil {
@@ -162,7 +161,7 @@ func (b blob) uploadChunked(ctx context.Context, c *http.Client, base, repositor
 	return err
 }
 
-// begin opens an upload session and returns where it goes on.
+// begin opens an upload session and returns its URL.
 func (b blob) begin(ctx context.Context, c *http.Client, base, repository string) (*url.URL, error) {
 	start, err := url.Parse(base + "/v2/" + repository + "/blobs/uploads/")
 	if err != nil {
@@ -171,7 +170,7 @@ func (b blob) begin(ctx context.Context, c *http.Client, base, repository string
 	return b.send(ctx, c, http.MethodPost, start, http.NoBody, 0, http.StatusAccepted)
 }
 
-// finishing is the session's URL that ends it.
+// finishing is the URL that ends a session.
 func (b blob) finishing(session *url.URL) *url.URL {
 	end := *session
 	query := end.Query()
@@ -180,7 +179,7 @@ func (b blob) finishing(session *url.URL) *url.URL {
 	return &end
 }
 
-// send sends one request of an upload and returns where the session goes on.
+// send sends one request of an upload and returns the next URL of the session.
 func (b blob) send(ctx context.Context, c *http.Client, method string, to *url.URL, body io.Reader, length int64, status int) (*url.URL, error) {
 	req, err := http.NewRequestWithContext(ctx, method, to.String(), body)
 	if err != nil {

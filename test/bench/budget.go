@@ -2,7 +2,7 @@ package main
 
 import "fmt"
 
-// A row is one line of the list of budgets: what was measured beside what it may be.
+// A row is one line of the list of budgets: a measured value beside its limit.
 type row struct {
 	work, measured, budget string
 	verdict                verdict
@@ -25,7 +25,7 @@ func verdictOf(ok bool) verdict {
 	return missed
 }
 
-// atMost and atLeast make a row of a figure with a limit.
+// atMost and atLeast return the row of a value with a limit.
 func atMost(work, measured string, value, limit float64, budget string) row {
 	return row{work, measured, "≤ " + budget, verdictOf(value <= limit)}
 }
@@ -49,7 +49,7 @@ var ratios = []ratio{
 	{"blob-up", "HAProxy", 1.15, false}, {"blob-up-chunked", "HAProxy", 1.15, false},
 }
 
-// budgets compares the medians of the table.
+// budgets compares medians of the table with their limits.
 func (g *grid) budgets() []row {
 	var rows []row
 	for _, b := range ratios {

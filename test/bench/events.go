@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// latency is how long after a push was acknowledged its webhook arrives, with nothing else to do.
+// latency measures the time from the answer of a push to its webhook, while nothing else happens.
 func latency(s *stage, opts options) []row {
 	hooks, upstream := newSink(s), newMemory(s)
 	b := startBuoy(s, fmt.Sprintf(bellbuoyConfig, upstream.entry(), hooks.url("/all")))
@@ -33,16 +33,16 @@ func latency(s *stage, opts options) []row {
 	}
 }
 
-// pushing is a load of pushes, each of another tag: t0, t1, ….
+// pushing returns a load of pushes, each of another tag: t0, t1, ….
 func pushing(address string, total int64, repository func(n int64) string) load {
 	return load{address: address, workers: requestWorkers, total: total, want: http.StatusCreated, request: func(buf []byte, n int64) []byte {
 		return putManifest(buf, address, fmt.Sprintf("/v2/%s/manifests/t%d", repository(n), n), newManifest(n))
 	}}
 }
 
-// timing knows when each push was acknowledged and when each of its webhooks arrived.
+// timing records when each push was acknowledged and when each of its webhooks arrived.
 type timing struct {
-	owed func(n int64) int // webhooks of push n; nil: the same for each
+	owed func(n int64) int // the number of webhooks of push n; nil: the same for each
 
 	mu       sync.Mutex
 	acked    map[int64]time.Time
@@ -50,7 +50,7 @@ type timing struct {
 	expected int64
 }
 
-// arrival is a webhook: of push n, at a receiver's path.
+// arrival is a webhook of push n at a path of the receiver.
 type arrival struct {
 	n    int64
 	path string
@@ -71,7 +71,7 @@ func (t *timing) received(path string, body []byte, at time.Time) {
 	tag, _, _ = bytes.Cut(tag, []byte(`"`))
 	n, err := strconv.ParseInt(string(tag), 10, 64)
 	if err != nil {
-		return // missing in the end, which says so
+		return // it is reported as missing at the end
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,11 +115,11 @@ func (t *timing) last() (last time.Time, n int) {
 	return last, len(t.arrived)
 }
 
-// fans is the number of webhooks. Push n is of project n mod fans and is for two of them: that of
-// its project and the one before.
+// fans is the number of webhooks. Push n belongs to project n mod fans and matches two of them:
+// that of its project and the one before.
 const fans = 50
 
-// owedBy is how many webhooks of push n arrive when the first webhook hangs.
+// owedBy returns how many webhooks of push n arrive while the receiver of the first one hangs.
 func owedBy(n int64) int {
 	if project := n % fans; project == 0 || project == 1 {
 		return 1
@@ -142,7 +142,7 @@ func fanConfig(upstream string, hooks *sink, hanging bool) string {
 	return b.String()
 }
 
-// fanout is about many webhooks, one of which accepts and never answers.
+// fanout measures many webhooks, one of whose receivers accepts connections and never answers.
 func fanout(s *stage, opts options) []row {
 	hooks, upstream := newSink(s), newMemory(s)
 	calm := startBuoy(s, fanConfig(upstream.address, hooks, false))
@@ -154,7 +154,7 @@ func fanout(s *stage, opts options) []row {
 	}
 	same := func(d time.Duration) time.Duration { return d }
 	a, b := median(without, same), median(with, same)
-	limit := max(a*5/4, a+2*time.Millisecond) // what two runs of the same differ by on a machine that does other things
+	limit := max(a*5/4, a+2*time.Millisecond) // two equal runs differ by so much on a machine with other load
 	var rates []fanRate
 	for i := range opts.rounds {
 		rates = append(rates, fanRateOf(s, opts, i, upstream, hung, hooks))
@@ -170,7 +170,7 @@ func fanout(s *stage, opts options) []row {
 	}
 }
 
-// fanLatency is the p99 of webhooks 1 to fans-1 at a pace that leaves the machine room.
+// fanLatency is the p99 of webhooks 1 to fans-1 at a pace that does not saturate the machine.
 func fanLatency(s *stage, opts options, b buoy, hooks *sink) time.Duration {
 	pushes := int64(opts.scaled(1000))
 	t := newTiming(pushes, 0, owedBy)
@@ -187,7 +187,7 @@ func fanLatency(s *stage, opts options, b buoy, hooks *sink) time.Duration {
 	return percentile(t.latencies(), 0.99)
 }
 
-// fanRate is what a load comes to that is sent by as many workers as bear it.
+// fanRate is the result of a load at full speed.
 type fanRate struct {
 	alone      float64       // pushes per second without bellbuoy
 	deliveries float64       // per second through it, from the first push to the last delivery
@@ -217,7 +217,7 @@ func fanRateOf(s *stage, opts options, round int, upstream *memory, b buoy, hook
 	return fanRate{alone: alone.rate(), deliveries: float64(n) / last.Sub(began).Seconds(), cpu: used / time.Duration(max(r.requests, 1))}
 }
 
-// growth is what a push costs where one of ten webhooks wants it, and where one of a thousand does.
+// growth measures the cost of a push that matches one of ten webhooks, and one of a thousand.
 func growth(s *stage, opts options) []row {
 	few, many := growing(s, opts, 10), growing(s, opts, 1000)
 	ratio := float64(many) / float64(max(few, 1))

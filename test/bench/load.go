@@ -15,7 +15,7 @@ import (
 )
 
 // A load sends requests over connections that stay open, each as soon as the one before it is
-// answered. It speaks just enough HTTP/1.1 for that, because two cores have to bear it beside the
+// answered. It implements only the HTTP/1.1 that this needs, because it shares the cores with the
 // proxy and the upstream.
 type load struct {
 	address string
@@ -32,7 +32,7 @@ type load struct {
 	answered func(n int64, at time.Time)
 }
 
-// result is what came of a load.
+// result is the result of a load.
 type result struct {
 	requests int64
 	took     time.Duration
@@ -41,7 +41,7 @@ type result struct {
 
 func (r result) rate() float64 { return float64(r.requests) / r.took.Seconds() }
 
-// percentile of sorted durations; 0 where there are none.
+// percentile returns a percentile of sorted durations, 0 of none.
 func percentile(sorted []time.Duration, p float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -49,7 +49,7 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 	return sorted[min(int(p*float64(len(sorted))), len(sorted)-1)]
 }
 
-// run sends the load and fails at the first answer that is not the wanted one.
+// run sends the load, and fails at the first answer with another status than the wanted one.
 func (l load) run(ctx context.Context) (result, error) {
 	limited := ctx
 	if l.time > 0 {
@@ -72,7 +72,7 @@ func (l load) run(ctx context.Context) (result, error) {
 	r := result{took: time.Since(start), latency: slices.Concat(lists...)}
 	r.requests = int64(len(r.latency))
 	slices.Sort(r.latency)
-	return r, errors.Join(append(errs, ctx.Err())...) // what was interrupted is no result
+	return r, errors.Join(append(errs, ctx.Err())...) // an interrupted load has no result
 }
 
 func (l load) work(ctx context.Context, start time.Time, next func() (int64, bool)) ([]time.Duration, error) {
@@ -109,8 +109,8 @@ func (l load) work(ctx context.Context, start time.Time, next func() (int64, boo
 	return latency, nil
 }
 
-// pace waits until request n is due, and returns when that was: a request that leaves late for want
-// of a free worker counts from when it should have left.
+// pace waits until request n is due, and returns that time. The latency of a request that is sent
+// late, because no worker was free, counts from there.
 func (l load) pace(ctx context.Context, start time.Time, n int64) time.Time {
 	if l.rate == 0 {
 		return time.Now()
@@ -125,7 +125,7 @@ func (l load) pace(ctx context.Context, start time.Time, n int64) time.Time {
 
 var errNoLength = errors.New("an answer without Content-Length")
 
-// readAnswer reads one answer and forgets its body.
+// readAnswer reads one answer and discards its body.
 func readAnswer(r *bufio.Reader) (status int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
@@ -148,7 +148,7 @@ func readAnswer(r *bufio.Reader) (status int, err error) {
 	return status, err
 }
 
-// readHeader reads a header and returns its Content-Length; -1: it has none.
+// readHeader reads a header and returns its Content-Length, -1 if it has none.
 func readHeader(r *bufio.Reader) (length int64, err error) {
 	length = -1
 	for {

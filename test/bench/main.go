@@ -2,14 +2,14 @@
 // against its budgets, and prints Markdown that can be quoted:
 //
 //	go run ./test/bench                        everything, about eight minutes
-//	go run ./test/bench -quick                 coarsely, in a minute
-//	go run ./test/bench -only blob-down,idle   some of it; -list names them
+//	go run ./test/bench -quick                 less precise, in a minute
+//	go run ./test/bench -only blob-down,idle   some of it; -list prints the names
 //
-// The first part is a table: workloads by peers (matrix.go, peers.go), measured round by round so
-// that whatever else the machine does befalls all alike. What counts there is the CPU time of the
+// The first part is a table of workloads by peers (matrix.go, peers.go). It is measured round by
+// round, so that other load of the machine affects all peers alike. It counts the CPU time of the
 // proxy's own processes, because on a small machine the load, the upstream and the proxy compete
-// for the same cores. The second part is about what peers do not do: webhooks. It runs against an
-// upstream in memory (upstream.go) with a receiver of webhooks in this process (sink.go).
+// for the same cores. The second part measures webhooks, which peers do not have. It runs against
+// an upstream in memory (upstream.go) with a receiver of webhooks in this process (sink.go).
 package main
 
 import (
@@ -51,7 +51,7 @@ func main() {
 	}
 }
 
-// options say how much is measured.
+// options say what is measured, and how precisely.
 type options struct {
 	quick    bool
 	only     []string // nil: everything
@@ -59,8 +59,8 @@ type options struct {
 	rounds   int
 	profiles string
 	blobSize int64
-	blobs    int           // transfers by measurement
-	time     time.Duration // of a load by requests
+	blobs    int           // transfers of a measurement
+	time     time.Duration // of a load of requests
 }
 
 var defaults = options{blobSize: 256 << 20, blobs: 6, time: 2 * time.Second}
@@ -86,7 +86,7 @@ func (o *options) choose(quick bool, only, among string) {
 
 func (o options) selects(name string) bool { return o.only == nil || slices.Contains(o.only, name) }
 
-// scaled is n, or a tenth of it with -quick.
+// scaled returns n, or a tenth of it with -quick.
 func (o options) scaled(n int) int {
 	if o.quick {
 		return n / 10

@@ -11,17 +11,17 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A workload is a row of the table: something that clients do through each of the peers.
+// A workload is a row of the table: operations of clients through each of the peers.
 type workload struct {
 	name, title string
 	protocol    protocol
 	unit        unit
-	small       bool // in front of the upstream in memory, because the real one would be what is measured
-	// run does it against a proxy, and tells how much of the unit was done.
+	small       bool // in front of the upstream in memory, because a real one would be slower than the proxies
+	// run does the work through a proxy, and returns how many units it was.
 	run func(g *grid, w workload, c contender) (r result, work float64, err error)
 }
 
-// unit is what CPU time is counted by.
+// unit is the unit of work by which CPU time is divided.
 type unit uint8
 
 const (
@@ -41,13 +41,13 @@ var workloads = []workload{
 
 // figure is one measurement of one workload through one peer.
 type figure struct {
-	cpu      time.Duration // of the proxy, by GiB or by request
-	rate     float64       // MiB or requests by second
+	cpu      time.Duration // of the proxy, per GiB or per request
+	rate     float64       // MiB or requests per second
 	p50, p99 time.Duration
 	rss      int64
 }
 
-// A grid is everything that runs while the table is measured, and what was measured.
+// A grid is all that runs while the table is measured, and the results.
 type grid struct {
 	s        *stage
 	opts     options
@@ -58,16 +58,16 @@ type grid struct {
 	cert     authority.Pair
 	seats    map[seat]contender
 	figures  map[string]map[string][]figure // by workload and peer
-	began    int                            // loads: no two send the same
+	began    int                            // the number of loads; no two send the same requests
 }
 
-// seat is where a contender sits.
+// seat names a running contender.
 type seat struct {
 	peer          string
 	secure, small bool
 }
 
-// repository is where the table's blob and manifest are.
+// repository contains the blob and the manifest of the table.
 const repository = "bench/app"
 
 func newGrid(s *stage, opts options) *grid {
@@ -83,8 +83,8 @@ func newGrid(s *stage, opts options) *grid {
 	return g
 }
 
-// measure fills the table: round by round, so that what the machine does meanwhile befalls all
-// peers alike.
+// measure fills the table round by round, so that other load of the machine affects all peers
+// alike.
 func (g *grid) measure(selected []workload) {
 	for round := range g.opts.rounds {
 		for _, w := range selected {
@@ -107,7 +107,7 @@ func (g *grid) measure(selected []workload) {
 	}
 }
 
-// seat starts the peer that a workload needs, or finds it running.
+// seat returns the peer that a workload needs, and starts it if it does not run.
 func (g *grid) seat(p peer, w workload) contender {
 	at := seat{p.name, w.protocol != plain, w.small}
 	c, ok := g.seats[at]
@@ -151,7 +151,7 @@ func (g *grid) one(w workload, c contender) (figure, error) {
 	return f, nil
 }
 
-// blobWorkers is how many blobs are under way at once.
+// blobWorkers is how many blobs are transferred at once.
 const blobWorkers = 4
 
 func (g *grid) down(w workload, c contender) (result, float64, error) {
@@ -174,7 +174,7 @@ func uploading(way func(b blob, ctx context.Context, c *http.Client, base, repos
 
 func (g *grid) gib(r result) float64 { return float64(r.requests) * float64(g.blob.size) / (1 << 30) }
 
-// requestWorkers is how many requests are under way at once.
+// requestWorkers is how many requests are in flight at once.
 const requestWorkers = 16
 
 func (g *grid) manifestGet(_ workload, c contender) (result, float64, error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
-// idleMemory is what bellbuoy holds when nothing happens.
+// idleMemory measures the memory of an idle bellbuoy.
 func idleMemory(s *stage, _ options) []row {
 	b := startBuoy(s, fmt.Sprintf(bellbuoyConfig, newMemory(s).entry(), newSink(s).url("/")))
 	s.pause(5 * time.Second)
@@ -21,15 +21,15 @@ func idleMemory(s *stage, _ options) []row {
 	return []row{atMost("idle: RSS", mib(rss), float64(rss), 25<<20, "25 MiB")}
 }
 
-// A mix is what the clients of a crowd speak, in turn, and whether the upstream speaks TLS.
+// A mix is the protocols of the clients of a crowd, in turn, and whether the upstream speaks TLS.
 type mix struct {
 	name      string
 	secure    bool
 	protocols []protocol
 }
 
-// pullMemory is what bellbuoy holds while a thousand clients, each on a connection of its own, pull
-// over TLS.
+// pullMemory measures the memory of bellbuoy while a thousand clients, each on a connection of its
+// own, pull over TLS.
 func pullMemory(m mix) func(*stage, options) []row {
 	const clients = 1000
 	return func(s *stage, opts options) []row {
@@ -39,30 +39,31 @@ func pullMemory(m mix) func(*stage, options) []row {
 	}
 }
 
-// A crowd are clients that read at one pace.
+// A crowd is many clients that read at the same pace.
 type crowd struct {
 	pace    atomic.Int32
-	reading atomic.Int64 // clients whose blob flows
+	reading atomic.Int64 // clients that have begun to read their blob
 	failed  atomic.Pointer[error]
-	// connecting bounds how many connect at once: no more than connecting takes.
+	// connecting bounds how many clients connect at once, by its capacity.
 	connecting chan struct{}
 }
 
 const (
-	trickling int32 = iota // at what a thousand can keep up on few cores
+	trickling int32 = iota // at a pace that a thousand clients can keep on few cores
 	holding                // nobody reads
-	flooding               // as fast as it comes
+	flooding               // as fast as possible
 )
 
-// pulling lets clients read a manifest and then its blob, and returns the most memory held: while
-// they come, while all trickle, while nobody reads, and while all read what they can.
+// pulling lets clients read a manifest and then its blob, and returns the most memory that was
+// used: while they connect, while all trickle, while nobody reads, and while all read at full
+// speed.
 func pulling(s *stage, m mix, clients int, each time.Duration) (rss int64) {
 	cert := authority.New(s).Issue("bench")
 	upstream := newMemory(s)
 	if m.secure {
 		upstream = newSecureMemory(s, cert)
 	}
-	upstream.blobSize = 1 << 40 // nobody gets to its end
+	upstream.blobSize = 1 << 40 // no client reads it to the end
 	upstream.put("/v2/"+repository+"/manifests/v1", newManifest(1))
 	c := startBellbuoyWith(s, upstream.entry(), &cert, "")
 	ctx, cancel := context.WithCancel(s.Context())

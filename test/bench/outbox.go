@@ -18,7 +18,7 @@ import (
 )
 
 // outbox measures the store alone, on both engines: how many events become durable in a second, and
-// how long one takes meanwhile and while retention lets go of what is old.
+// how long one takes under that load, and while retention removes old events.
 func outbox(s *stage, opts options) []row {
 	rows := recording(s, opts, "SQLite", func(ctx context.Context) (eventStore, error) {
 		return sqlite.Open(ctx, sqlite.Options{Dir: s.TempDir()})
@@ -29,7 +29,7 @@ func outbox(s *stage, opts options) []row {
 	})...)
 }
 
-// eventStore is what recording needs of a store.
+// eventStore is what recording events needs of a store.
 type eventStore interface {
 	Update(context.Context, []string, func(store.Tx) error) error
 	Purge(context.Context, store.Retention, []store.Trim, time.Time) (int, error)
@@ -50,7 +50,7 @@ func recording(s *stage, opts options, engine string, open func(context.Context)
 	var removed atomic.Int64
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		// Everything that was recorded is unmatched and older than this retention.
+		// All recorded events are unmatched and older than this retention.
 		n, err := st.Purge(purging, store.Retention{Unmatched: time.Nanosecond}, nil, time.Now())
 		if err != nil && purging.Err() == nil {
 			s.Errorf("purging: %v", err)
@@ -67,7 +67,8 @@ func recording(s *stage, opts options, engine string, open func(context.Context)
 		measured: fmt.Sprintf("%.0f (%s, %s)", r.rate(), brief(percentile(r.latency, 0.5)), brief(percentile(r.latency, 0.99)))})
 }
 
-// produce lets producers record events, each waiting until its own is durable before the next.
+// produce lets producers record events. Each waits until its event is durable before it records the
+// next.
 func produce(s *stage, st eventStore, producers int, long time.Duration) result {
 	ctx, cancel := context.WithTimeout(s.Context(), long)
 	defer cancel()

@@ -12,7 +12,7 @@ import (
 // A contender is a proxy that runs in front of an upstream.
 type contender struct {
 	address string
-	pid     int   // 0: nobody stands between client and upstream
+	pid     int   // 0: there is no proxy between client and upstream
 	buoy    *buoy // nil for others
 }
 
@@ -23,9 +23,9 @@ type peer struct {
 	start func(s *stage, upstream string, c *authority.Pair) contender
 }
 
-// peers are the columns of the table. Each is configured as its own documentation advises for a
-// registry: connections to the upstream are kept, nothing is buffered on disk or held back, nothing
-// is logged per request, no body is too large.
+// peers are the columns of the table. Each is configured as its documentation advises for a
+// registry: connections to the upstream stay open, nothing is buffered on disk or delayed, requests
+// are not logged, and bodies have no limit.
 var peers = []peer{
 	{"bellbuoy", startBellbuoy},
 	{deriving, startDeriving},
@@ -36,8 +36,9 @@ var peers = []peer{
 	{direct, func(_ *stage, upstream string, _ *authority.Pair) contender { return contender{address: upstream} }},
 }
 
-// These take part where they tell something: what follows from events in a push, larger buffers in
-// a download, no proxy where the registry's own protocol is spoken.
+// These take part only in workloads where they show a difference: quotas and replications in
+// pushes, larger buffers in downloads, no proxy where the client speaks the protocol of the
+// registry.
 const (
 	deriving = "bellbuoy with quota and replication"
 	nginx32  = "nginx, 32 KiB buffers"
@@ -65,9 +66,9 @@ func configured(s *stage, name, text string) string {
 	return path
 }
 
-// bellbuoyConfig is what the table measures: everything is recorded, and there is a webhook that
-// wants pushes only. Quiet times are shorter than by default so that each pull is decided, and paid
-// for, within its own measurement.
+// bellbuoyConfig is the configuration in the table: all events are recorded, and one webhook gets
+// the pushes. Quiet times are shorter than by default, so that each pull is decided within its own
+// measurement.
 const bellbuoyConfig = `
 log: {level: warn}
 correlation: {pull: 1s}
@@ -75,8 +76,8 @@ upstreams: [%s]
 webhooks: [{name: ci, url: %q, events: [PUSH_ARTIFACT]}]
 `
 
-// derivingConfig has every push counted in its project's usage and added to a replication's run.
-// Neither makes an event of its own while it is measured.
+// derivingConfig counts every push in the usage of its project and adds it to the run of a
+// replication. Neither causes an event during the measurement.
 const derivingConfig = `
 projects: [{match: "*", quota: {limit: 1000TiB, warn_at: [80%]}}]
 replication: [{name: all, match: {source_cidrs: [127.0.0.0/8]}, quiet: 1h}]
@@ -99,8 +100,7 @@ func startBellbuoyWith(s *stage, entry string, c *authority.Pair, more string) c
 	return contender{b.Host, b.Pid(), &b}
 }
 
-// Two worker processes for two cores. An answer is passed on as it arrives, through buffers that
-// are large enough for bulk.
+// Two worker processes for two cores. An answer is passed on as it arrives, through large buffers.
 const nginxConfig = `daemon off;
 worker_processes 2;
 pid nginx.pid;
@@ -131,8 +131,8 @@ http {
 }
 `
 
-// startNginx gives it buffers of 16 KiB. With its default of 4 KiB a download costs more than twice
-// as much; how much less with 32 KiB, the last column shows.
+// startNginx starts nginx with buffers of 16 KiB. With its default of 4 KiB a download costs more
+// than twice as much. The last column shows buffers of 32 KiB.
 func startNginx(s *stage, upstream string, c *authority.Pair) contender {
 	return nginxWith("16k", s, upstream, c)
 }

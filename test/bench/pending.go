@@ -11,8 +11,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 )
 
-// pending is how soon a bellbuoy that starts with a million pending deliveries answers its first
-// push. Nobody listens at any of its thousand webhooks.
+// pending measures how soon a bellbuoy that starts with a million pending deliveries answers its
+// first push. Nothing listens at the URLs of its thousand webhooks.
 func pending(s *stage, opts options) []row {
 	webhooks, events := 1000, opts.scaled(1000)
 	upstream, nobody := newMemory(s), free(s)
@@ -46,7 +46,7 @@ func pending(s *stage, opts options) []row {
 	}
 }
 
-// waiting is how many deliveries are pending; 0 while that cannot be told.
+// waiting returns how many deliveries are pending, 0 while that is unknown.
 func waiting(b buoy) float64 {
 	n, err := metric(b.HealthURL, "bellbuoy_pending_deliveries")
 	if err != nil {
@@ -55,8 +55,8 @@ func waiting(b buoy) float64 {
 	return n
 }
 
-// multiply records the one event that a store holds n times more, with deliveries of their own: by
-// pushes it would take minutes.
+// multiply records the only event of a store n times more, each time with its deliveries. By pushes
+// it would take minutes.
 func multiply(s *stage, dir string, n int) {
 	st, err := sqlite.Open(s.Context(), sqlite.Options{Dir: dir})
 	s.must(err)
@@ -82,7 +82,7 @@ func multiply(s *stage, dir string, n int) {
 	}
 }
 
-// anew is the same deliveries, not yet tried.
+// anew returns the same deliveries, not yet attempted.
 func anew(deliveries []store.Delivery) []store.Delivery {
 	var fresh []store.Delivery
 	for _, d := range deliveries {
@@ -91,7 +91,7 @@ func anew(deliveries []store.Delivery) []store.Delivery {
 	return fresh
 }
 
-// firstPush starts bellbuoy and returns how long it takes until a push is answered.
+// firstPush starts bellbuoy and returns the time until a push is answered.
 func firstPush(s *stage, b buoy, i int) time.Duration {
 	began := time.Now()
 	b.StartOnly()

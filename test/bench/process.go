@@ -40,7 +40,7 @@ func (s *stage) start(address, path string, args ...string) (pid int) {
 	return cmd.Process.Pid
 }
 
-// accepts waits until somebody listens at the address.
+// accepts waits until something listens at the address.
 func (s *stage) accepts(address string, exited <-chan struct{}, why func() string) {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -62,18 +62,18 @@ func (s *stage) accepts(address string, exited <-chan struct{}, why func() strin
 	}
 }
 
-// usage is what a process and its children have used since they began, and hold now.
+// usage is the CPU time that a process and its children have used, and the memory that they hold.
 type usage struct {
 	cpu time.Duration
 	rss int64
 }
 
-// measure reads the usage of a process and of all that descend from it: nginx works in children.
+// measure reads the usage of a process and its descendants, because nginx works in child processes.
 func measure(pid int) usage {
 	var total usage
 	for _, pid := range family(pid) {
 		u, err := one(pid)
-		if err == nil { // else it has ended meanwhile
+		if err == nil { // otherwise it has ended
 			total.cpu += u.cpu
 			total.rss += u.rss
 		}

@@ -12,8 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A buoy is a bellbuoy that is measured. Where profiles are wanted it has an address that gives
-// them.
+// A buoy is a bellbuoy that is measured. With profiles it has an admin address that serves them.
 type buoy struct {
 	*harness.Buoy
 	admin string // host:port; "" without profiles
@@ -44,7 +43,7 @@ func (b buoy) profile(s *stage, name, what string) (wait func()) {
 	}
 }
 
-// seconds asks for the CPU time of so long.
+// seconds is the name of a CPU profile of that duration.
 func seconds(d time.Duration) string { return fmt.Sprintf("profile?seconds=%.0f", d.Seconds()) }
 
 func (b buoy) fetch(path, what string) error {

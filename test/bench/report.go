@@ -17,7 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/parts"
 )
 
-// A table is Markdown that is also readable as it stands.
+// A table is Markdown with aligned columns.
 type table [][]string
 
 func (t table) write(out io.Writer) {
@@ -42,7 +42,7 @@ func (t table) write(out io.Writer) {
 	fmt.Fprintln(out)
 }
 
-// heading says when, where and with what versions was measured.
+// heading says when, where and with which versions was measured.
 func heading(out io.Writer, opts options) {
 	fmt.Fprintf(out, "Measured on %s: %d cores of %s, %s/%s, Linux %s, %s; medians of %d rounds, interleaved.\n",
 		time.Now().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, kernel(), runtime.Version(), opts.rounds)
@@ -73,7 +73,7 @@ func kernel() string {
 	return strings.TrimSpace(string(release))
 }
 
-// printed is the first line that a program of a part prints.
+// printed returns the first line that the program of a part prints.
 func printed(part string, arg string) string {
 	paths, err := parts.Find(context.Background(), part)
 	if err != nil {
@@ -125,7 +125,7 @@ func (f figure) cells(name string, u unit) []string {
 
 func mib(bytes int64) string { return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20)) }
 
-// brief is a duration with three digits.
+// brief formats a duration with three digits.
 func brief(d time.Duration) string {
 	switch {
 	case d >= time.Second:
@@ -137,7 +137,7 @@ func brief(d time.Duration) string {
 	}
 }
 
-// median is that of each column over the rounds; nil where nothing was measured.
+// median returns the median of each column over the rounds, nil where nothing was measured.
 func (g *grid) median(workload, peer string) *figure {
 	all := g.figures[workload][peer]
 	if len(all) == 0 {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A sink is a receiver of webhooks that costs little: it speaks just enough HTTP/1.1 for bellbuoy.
-// Whoever wants to know what arrives sets got; what is at /hang never answers.
+// A sink is a receiver of webhooks that costs little: it implements only the HTTP/1.1 that bellbuoy
+// sends. A path /hang is never answered. tell sets a function that sees what arrives.
 type sink struct {
 	address string
 
@@ -30,7 +30,7 @@ func newSink(s *stage) *sink {
 
 func (k *sink) url(path string) string { return "http://" + k.address + path }
 
-// tell calls got for each webhook from now on; nil: for none. The body is got's only until it
+// tell lets got see each webhook from now on; nil ends that. The body is valid only until got
 // returns.
 func (k *sink) tell(got func(path string, body []byte, at time.Time)) {
 	k.mu.Lock()
@@ -54,7 +54,7 @@ func (k *sink) accept(l net.Listener) {
 	}
 }
 
-// hold notes a connection; one that comes after the end is closed.
+// hold records a connection, or closes it if the sink is closed.
 func (k *sink) hold(conn net.Conn) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -89,7 +89,7 @@ func (k *sink) serve(conn net.Conn) {
 		to := string(path)
 		length, err := readHeader(r)
 		if err != nil || length < 0 {
-			return // bellbuoy sends bodies with their length
+			return // bellbuoy sends every body with its length
 		}
 		at := time.Now()
 		body = append(body[:0], make([]byte, length)...)

@@ -8,25 +8,25 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A stage is where measurements start what they measure. It ends with the call of within.
+// A stage holds the processes of a measurement. It ends with the call of within.
 type stage struct {
 	*harness.Program
 	profiles string // the directory for bellbuoy's profiles; "": none are taken
 }
 
-// within calls do with a new stage, and ends everything that was started there.
+// within calls do with a new stage, and then ends all that was started there.
 func within(ctx context.Context, log io.Writer, profiles string, do func(s *stage)) error {
 	return harness.Within(ctx, log, func(p *harness.Program) { do(&stage{p, profiles}) })
 }
 
-// must ends the stage where there is an error.
+// must ends the stage if there is an error.
 func (s *stage) must(err error) {
 	if err != nil {
 		s.Fatalf("%w", err)
 	}
 }
 
-// until polls, and ends the stage when what it waits for does not come in time.
+// until polls until a condition is true, and ends the stage if that takes too long.
 func (s *stage) until(timeout time.Duration, what string, ok func() bool) {
 	for deadline := time.Now().Add(timeout); !ok(); s.pause(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -35,7 +35,7 @@ func (s *stage) until(timeout time.Duration, what string, ok func() bool) {
 	}
 }
 
-// pause sleeps, and ends the stage when that is interrupted.
+// pause sleeps, and ends the stage if it is interrupted.
 func (s *stage) pause(d time.Duration) {
 	select {
 	case <-time.After(d):

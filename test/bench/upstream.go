@@ -16,9 +16,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
-// A memory is a registry that costs next to nothing: manifests are kept in memory, by repository
-// and reference, and every blob has blobSize bytes of zeros. It stands in for a real registry where
-// that one would be what is measured.
+// A memory is a registry that costs little CPU time: manifests are kept in memory, by repository
+// and reference, and every blob has blobSize bytes of zeros. It is used where a real registry would
+// be slower than the proxy.
 type memory struct {
 	address  string
 	secure   bool // it speaks TLS
@@ -34,7 +34,7 @@ func newMemory(s *stage) *memory {
 	return m
 }
 
-// newSecureMemory is one that speaks TLS.
+// newSecureMemory returns one that speaks TLS.
 func newSecureMemory(s *stage, c authority.Pair) *memory {
 	m, server, l := memoryAt(s)
 	m.secure = true
@@ -46,12 +46,12 @@ func memoryAt(s *stage) (*memory, *http.Server, net.Listener) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
 	m := &memory{address: l.Addr().String(), blobSize: 64 << 20, manifests: map[string][]byte{}}
-	server := &http.Server{Handler: m, ErrorLog: log.New(io.Discard, "", 0)} // clients that leave are no news
+	server := &http.Server{Handler: m, ErrorLog: log.New(io.Discard, "", 0)} // clients hang up on purpose
 	s.Cleanup(func() { server.Close() })
 	return m, server, l
 }
 
-// entry is the upstream in a bellbuoy's configuration.
+// entry is the upstream in the configuration of bellbuoy.
 func (m *memory) entry() string {
 	if m.secure {
 		return fmt.Sprintf(`{type: registry, url: "https://%s", tls: {insecure_skip_verify: true}}`, m.address)
@@ -104,8 +104,7 @@ func (m *memory) manifest(w http.ResponseWriter, r *http.Request, path string) {
 	w.Write(body)
 }
 
-// put keeps a manifest under its reference. What bellbuoy asks by digest later is answered as
-// unknown: nothing here asks.
+// put keeps a manifest under its reference only: nothing here reads by digest.
 func (m *memory) put(path string, body []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -128,7 +127,7 @@ func digestOf(body []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// newManifest is a small image manifest that no other equals.
+// newManifest returns a small image manifest that is different each time.
 func newManifest(n int64) []byte {
 	const empty = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" // of {}
 	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":2},`+

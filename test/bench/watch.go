@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A watcher looks at a process while something runs.
+// A watcher samples a process.
 type watcher struct {
 	pid    int
 	before usage
@@ -39,7 +39,7 @@ func watch(pid int) *watcher {
 	return w
 }
 
-// stop returns the CPU time used since watch, and the most memory held.
+// stop returns the CPU time since watch, and the most memory that was held.
 func (w *watcher) stop() usage {
 	if w.pid == 0 {
 		return usage{}
@@ -49,21 +49,21 @@ func (w *watcher) stop() usage {
 	return usage{cpu: after.cpu - w.before.cpu, rss: max(<-w.most, after.rss)}
 }
 
-// recorded is how many events a bellbuoy has recorded so far; 0 for a peer.
+// recorded returns how many events a bellbuoy has recorded, 0 for a peer.
 func (c contender) recorded() int64 {
 	if c.buoy == nil {
 		return 0
 	}
 	n, err := metric(c.buoy.HealthURL, "bellbuoy_events_total")
 	if err != nil {
-		return 0 // settle will fail in its turn, and say why
+		return 0 // settle will fail, and say why
 	}
 	return int64(n)
 }
 
-// settle waits until a bellbuoy has recorded that many events, so that a measurement pays for all
-// that it caused. It asks rarely: each answer is CPU time of the bellbuoy that is measured, as much
-// as for dozens of requests.
+// settle waits until a bellbuoy has recorded that many events, so that a measurement includes all
+// that it caused. It polls rarely, because each answer costs the measured bellbuoy as much CPU time
+// as dozens of requests.
 func (c contender) settle(ctx context.Context, events int64) error {
 	if c.buoy == nil {
 		return nil
@@ -90,7 +90,7 @@ func (c contender) settle(ctx context.Context, events int64) error {
 	}
 }
 
-// metric sums a metric of a bellbuoy over its labels.
+// metric returns the sum of a metric over its labels.
 func metric(health, name string) (float64, error) {
 	resp, err := http.Get(health + "/metrics")
 	if err != nil {

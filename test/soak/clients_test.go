@@ -17,8 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A client prepares itself and returns what it does in each round. It notes in the ledger what it
-// has done. Every round uses tags of its own, so that no two events are alike.
+// A client prepares itself and returns the function of a round. It notes in the ledger what it has
+// done. Every round uses tags of its own, so that no two events are equal.
 type client struct {
 	name  string
 	start func(t *testing.T, s *scene) func(round int) error
@@ -41,8 +41,8 @@ func init() {
 	}()
 }
 
-// runs makes a function that runs a program in one environment. Its error holds what the program
-// printed.
+// runs returns a function that runs a program in an environment of its own. Its error contains what
+// the program printed.
 func runs(t *testing.T, env []string, program string) func(args ...string) error {
 	return func(args ...string) error {
 		_, err := harness.Try(t, env, program, args...)
@@ -50,7 +50,7 @@ func runs(t *testing.T, env []string, program string) func(args ...string) error
 	}
 }
 
-// steps does one after the other until one fails.
+// steps calls functions one after the other until one fails.
 func steps(all ...func() error) error {
 	for _, step := range all {
 		if err := step(); err != nil {
@@ -154,7 +154,7 @@ func helmOCI(t *testing.T, s *scene) func(int) error {
 	}
 }
 
-// helmCharts uploads as curl does, downloads with helm, and deletes now and then.
+// helmCharts uploads charts as curl does, downloads them with helm, and sometimes deletes one.
 func helmCharts(t *testing.T, s *scene) func(int) error {
 	helm, http1 := runs(t, harness.Env(t), "helm3"), newHTTPClient(t)
 	name, out := fmt.Sprintf("chart%d", <-distinct), t.TempDir()
@@ -181,7 +181,7 @@ func helmCharts(t *testing.T, s *scene) func(int) error {
 	}
 }
 
-// plain puts a new manifest of the same blobs under ten tags in a row, without a pause.
+// plain puts a new manifest of the same blobs under ten tags, without a pause.
 func plain(t *testing.T, s *scene) func(int) error {
 	c, repository := newHTTPClient(t), fmt.Sprintf("http/app%d", <-distinct)
 	base := s.buoy.ProxyURL + "/v2/" + repository
@@ -194,7 +194,7 @@ func plain(t *testing.T, s *scene) func(int) error {
 	return func(round int) error {
 		for i := range 10 {
 			tag := fmt.Sprintf("v%d", 10*round+i)
-			// Spaces at the end make another manifest of it, with another digest.
+			// Spaces at the end give the manifest another digest.
 			manifest := append(bytes.Clone(image.Manifest), strings.Repeat(" ", round%50*10+i)...)
 			if err := send(c, http.MethodPut, base+"/manifests/"+tag, image.MediaType, manifest, http.StatusCreated); err != nil {
 				return err
@@ -231,8 +231,8 @@ func reader(t *testing.T, s *scene) func(int) error {
 	}
 }
 
-// wrk asks for a small blob as fast as it gets it, on many connections, for a second now and then:
-// the others shall get on as well.
+// wrk reads a small blob as fast as possible on many connections, for a second now and then. The
+// other clients must not fail meanwhile.
 func wrk(t *testing.T, s *scene) func(int) error {
 	env, repository := harness.Env(t), fmt.Sprintf("wrk/app%d", <-distinct)
 	base := s.buoy.ProxyURL + "/v2/" + repository
@@ -250,8 +250,8 @@ func wrk(t *testing.T, s *scene) func(int) error {
 	}
 }
 
-// layout writes an artifact as an OCI layout tagged v1 into a directory that the caller removes: a
-// test's own would stay to its end.
+// layout writes an artifact as an OCI layout tagged v1 into a directory that the caller removes. A
+// directory of the test would stay until the test ends.
 func layout(t *testing.T, a harness.Artifact) (string, error) {
 	dir, err := os.MkdirTemp("", "bellbuoy-soak-")
 	if err != nil {
@@ -260,7 +260,7 @@ func layout(t *testing.T, a harness.Artifact) (string, error) {
 	return a.Layout(roomFor{t, dir}, "v1"), nil
 }
 
-// roomFor is a test whose only temporary directory is this one.
+// roomFor is a test whose temporary directory is a given one.
 type roomFor struct {
 	*testing.T
 	dir string

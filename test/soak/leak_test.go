@@ -15,21 +15,22 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// sample is what bellbuoy holds at one moment, by its own account.
+// sample is what bellbuoy holds at one moment, by its own metrics.
 type sample struct {
 	at         time.Time
 	goroutines float64
 	memory     float64
 }
 
-// observe takes a sample every second. The function that it returns ends that and gives them all.
+// observe takes a sample every second. The function that it returns stops it and returns all
+// samples.
 func (s *scene) observe(t *testing.T) func() []sample {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan []sample, 1)
 	go func() {
 		var all []sample
 		for ctx.Err() == nil {
-			if now, err := s.metrics(); err == nil { // where it has ended, the clients notice
+			if now, err := s.metrics(); err == nil { // where bellbuoy has ended, the clients fail
 				all = append(all, now)
 			}
 			select {
@@ -79,8 +80,8 @@ func parse(r io.Reader) (map[string]float64, error) {
 	return values, lines.Err()
 }
 
-// flat compares the middle of the run, when everything is warm, with its end: what grows without
-// end has grown by then.
+// flat compares the middle of the run, when caches are full, with its end: what grows without bound
+// has grown by then.
 func flat(t *testing.T, all []sample, long time.Duration) {
 	t.Helper()
 	if len(all) < 10 {
@@ -91,7 +92,7 @@ func flat(t *testing.T, all []sample, long time.Duration) {
 	if long < 10*time.Minute { // caches and the heap still fill
 		grow, room = 1.5, 32*(1<<20)
 	}
-	if harness.Race() { // which remembers much by itself
+	if harness.Race() { // the race detector needs memory of its own
 		grow, room = 2, 256*(1<<20)
 	}
 	n := len(all)
@@ -118,8 +119,8 @@ func middle(all []sample, of func(sample) float64) float64 {
 	return values[len(values)/2]
 }
 
-// checkReturn waits until the goroutines are as few as before the clients came. What idles is
-// closed after limits.idle; lanes of webhooks keep a few each, and more where a receiver hangs.
+// checkReturn waits until there are as few goroutines as before the clients came. Idle connections
+// are closed after limits.idle. Each webhook's lane keeps a few, and more where its receiver hangs.
 func (s *scene) checkReturn(t *testing.T) {
 	t.Helper()
 	allowed := s.baseline.goroutines + 16*float64(len(goodHooks)+len(badHooks))

@@ -9,8 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A ledger holds the events that have to come of what clients did: "TYPE repository:tag", each with
-// how often.
+// A ledger counts the events that the operations of clients must cause, as "TYPE repository:tag".
 type ledger struct {
 	mu   sync.Mutex
 	owed map[string]int
@@ -18,7 +17,7 @@ type ledger struct {
 
 func newLedger() *ledger { return &ledger{owed: map[string]int{}} }
 
-// did notes that a client has done something, once it was told that it is done.
+// did notes an operation of a client, after it was acknowledged.
 func (l *ledger) did(kind, repository, tag string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -27,14 +26,14 @@ func (l *ledger) did(kind, repository, tag string) {
 
 func line(kind, repository, tag string) string { return fmt.Sprintf("%s %s:%s", kind, repository, tag) }
 
-// missing is what is owed and is not among the events that arrived (webhook-id → line).
+// missing lists the events that must come and have not arrived (arrived: webhook-id → line).
 func (l *ledger) missing(arrived map[string]string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return surplus(l.owed, count(arrived))
 }
 
-// extra is what arrived and is not owed.
+// extra lists the events that have arrived and must not come.
 func (l *ledger) extra(arrived map[string]string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,7 +48,7 @@ func count(arrived map[string]string) map[string]int {
 	return n
 }
 
-// surplus lists what a has and b has not, as often.
+// surplus lists what a contains more often than b.
 func surplus(a, b map[string]int) (lines []string) {
 	for line, n := range a {
 		for range n - b[line] {

@@ -12,15 +12,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The good webhooks have to get everything, although flaky answers every second POST with a failure
-// and slow takes its time. The bad ones never accept anything.
+// The good webhooks must get every event, although the receiver of flaky fails every second POST
+// and that of slow answers late. The bad ones never accept anything.
 var (
 	goodHooks = []string{"good", "flaky", "slow"}
 	badHooks  = []string{"hang", "refuse", "drop", "error", "redirect", "flood", "unwanted"}
 )
 
-// receivers are one server for all webhooks, by path. Of the good ones it keeps what arrived and
-// was accepted.
+// receivers is one server for all webhooks, by path. It keeps what it accepted for the good ones.
 type receivers struct {
 	*harness.Receiver
 
@@ -37,7 +36,7 @@ func newReceivers(t *testing.T) *receivers {
 	return r
 }
 
-// url is where a webhook goes. Nobody listens for "refuse": port 9 is discard's.
+// url is the URL of a webhook. Nothing listens at that of "refuse" (port 9, discard).
 func (r *receivers) url(name string) string {
 	if name == "refuse" {
 		return "http://127.0.0.1:9/"
@@ -89,8 +88,7 @@ func (r *receivers) fail(w http.ResponseWriter, req *http.Request, name string) 
 	}
 }
 
-// accept notes an event. The same webhook-id may come again where an answer was lost; it is one
-// event.
+// accept notes an event. The same webhook-id may come again after a lost answer; it is one event.
 func (r *receivers) accept(name string, p harness.Post) {
 	var e struct {
 		Type, Repository, Digest string
@@ -119,7 +117,7 @@ func (r *receivers) accept(name string, p harness.Post) {
 	r.newest[name] = max(r.newest[name], generation)
 }
 
-// events is what a webhook got: webhook-id → line.
+// events returns what a webhook got: webhook-id → line.
 func (r *receivers) events(name string) map[string]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,7 +1,7 @@
 // Package soak lets many real clients work through bellbuoy for a long time, while receivers fail
 // in many ways and the configuration is reloaded again and again. In the end no client may have
-// seen an error, memory and goroutines must be flat, and every event must have arrived: those that
-// the clients caused, each once, and no other.
+// seen an error, memory and goroutines must not have grown, and exactly the events that the clients
+// caused must have arrived, each once.
 //
 // BELLBUOY_SOAK says how long (default 60s); `make soak` runs half an hour of it.
 package soak
@@ -68,7 +68,7 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	for _, name := range []string{"crane", "skopeo", "oras", "helm3", "wrk"} {
-		harness.Part(t, name) // what is missing is built here, by the test's own goroutine
+		harness.Part(t, name) // a missing part is built here, by the goroutine of the test
 	}
 	s := &scene{
 		registry: harness.Registry(t, harness.RegistryOptions{Delete: true}), charts: harness.ChartMuseum(t, harness.ChartMuseumOptions{}),
@@ -79,8 +79,8 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// config is the next generation of the configuration: the good webhooks stay and say their
-// generation; of the bad ones some come and go.
+// config returns the next generation of the configuration. The good webhooks stay and send its
+// number in a header; some of the bad ones come and go.
 func (s *scene) config() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "log: {level: warn}\nlimits: {idle: 5s}\nupstreams:\n  - {type: registry, url: %q}\n  - {type: chartmuseum, url: %q}\nwebhooks:\n", s.registry.URL, s.charts.URL)
@@ -97,7 +97,7 @@ func (s *scene) config() string {
 	return b.String()
 }
 
-// quickRetries is a schedule that ends within the test, and does not give up.
+// quickRetries is a schedule of short waits that lasts longer than the test.
 const quickRetries = "[0s, 100ms, 200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s]"
 
 func (s *scene) keepReloading(ctx context.Context, every time.Duration) {
@@ -112,8 +112,8 @@ func (s *scene) keepReloading(ctx context.Context, every time.Duration) {
 	}
 }
 
-// keepDoing runs one client's rounds until ctx ends; a round is always finished. An error of a
-// client is a failure of the test.
+// keepDoing runs the rounds of a client until ctx ends; it finishes the last one. An error of a
+// client fails the test.
 func (s *scene) keepDoing(ctx context.Context, t *testing.T, c client) {
 	w := c.start(t, s)
 	rounds := 0
@@ -126,7 +126,7 @@ func (s *scene) keepDoing(ctx context.Context, t *testing.T, c client) {
 	t.Logf("%s: %d rounds", c.name, rounds)
 }
 
-// settle waits until the good webhooks owe nothing.
+// settle waits until the good webhooks have got all events.
 func (s *scene) settle(t *testing.T) {
 	t.Helper()
 	const patience = 3 * time.Minute
