@@ -19,7 +19,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// length is how long one of the two long tests rolls dice.
+// length is the duration of one of the two long tests.
 func length(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("BELLBUOY_CHAOS")
@@ -33,8 +33,7 @@ func length(t *testing.T) time.Duration {
 	return d / 2
 }
 
-// TestMain lets more tests wait side by side than there are processors: most of what they do is
-// waiting.
+// TestMain runs more tests at once than there are processors, because they mostly wait.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
@@ -56,7 +55,7 @@ const (
 	workers      = 5
 )
 
-// scene is a run.
+// scene is one run of a long test.
 type scene struct {
 	t        *testing.T
 	memory   *gateway // a registry in this process
@@ -79,14 +78,14 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// config is bellbuoy's. It refuses what it cannot keep, so that its promise holds whatever happens
-// to the disk.
+// config is the configuration of bellbuoy, with on_failure: refuse, so that no acknowledged write
+// may lose its event when the disk fails.
 func (s *scene) config(more string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "log: {level: warn}\nlimits: {write_timeout: 700ms, upstream_connect: 1s}\nstore: {on_failure: refuse}\n%s\nupstreams:\n", more)
-	fmt.Fprintf(&b, "  - {name: memory, type: registry, url: %q, hosts: [%s]}\n", s.memory.url, memoryHost)
-	fmt.Fprintf(&b, "  - {name: real, type: registry, url: %q, hosts: [%s]}\n", s.real.url, registryHost)
-	fmt.Fprintf(&b, "  - {name: charts, type: chartmuseum, url: %q, hosts: [%s]}\nwebhooks:\n", s.charts.url, museumHost)
+	fmt.Fprintf(&b, "  - {name: memory, type: registry, url: %q, hosts: [%s]}\n", s.memory.URL, memoryHost)
+	fmt.Fprintf(&b, "  - {name: real, type: registry, url: %q, hosts: [%s]}\n", s.real.URL, registryHost)
+	fmt.Fprintf(&b, "  - {name: charts, type: chartmuseum, url: %q, hosts: [%s]}\nwebhooks:\n", s.charts.URL, museumHost)
 	for _, name := range hookNames {
 		order := map[string]string{"strict": "repository", "flaky": "none"}[name]
 		if order == "" {
@@ -98,8 +97,8 @@ func (s *scene) config(more string) string {
 	return b.String()
 }
 
-// patient is a schedule that no run of bad luck comes to the end of, nor a circuit that stays open
-// for minutes.
+// patient is a schedule of retries that lasts longer than any series of failures, and than a
+// circuit that stays open for minutes.
 var patient = "[0s" + strings.Repeat(", 100ms", 5) + strings.Repeat(", 500ms", 54) + strings.Repeat(", 5m", 40) + "]"
 
 // launch starts one bellbuoy.
@@ -110,8 +109,8 @@ func (s *scene) launch(opts harness.BuoyOptions, more string) *keeper {
 	return k
 }
 
-// play lets the workers work for a while, with everything failing around them, and then lets
-// everything come to rest.
+// play lets the workers work while all else fails at random. Then it ends the failures and waits
+// until nothing is pending.
 func (s *scene) play(d time.Duration, troubles ...func(context.Context)) {
 	seed := rand.Uint64()
 	s.t.Logf("seed %d, %v", seed, d)
@@ -141,7 +140,7 @@ func (s *scene) play(d time.Duration, troubles ...func(context.Context)) {
 	s.rest()
 }
 
-// moody is an upstream that fails now and then.
+// moody plans a fault for some of the requests.
 func moody(r *http.Request) fault {
 	if !writes(r) {
 		if rand.IntN(100) < 2 {
@@ -168,11 +167,11 @@ func (s *scene) troubleUpstreams(ctx context.Context) {
 		if g == s.real {
 			s.registry.Start()
 		}
-		g.start()
+		g.Start()
 	}
 }
 
-// rest ends all trouble and waits until nothing is owed any more.
+// rest ends all failures, and waits until nothing is pending.
 func (s *scene) rest() {
 	t := s.t
 	for _, g := range []*gateway{s.memory, s.charts, s.real} {
@@ -239,8 +238,8 @@ func (s *scene) verify() {
 	}
 	t.Logf("bellbuoy killed %d times, upstreams %d, database %d; disk filled %d times, clock set %d times", s.kills(), s.upstreamKills.Load(), s.databaseKills.Load(), s.diskFills.Load(), shifts)
 	t.Logf("%v", sum)
-	// Twice comes what was on its way when bellbuoy was killed. On a busy machine, or in a
-	// short run, that is much of what there was.
+	// A POST in flight when bellbuoy is killed is repeated. On a busy machine, or in a short
+	// run, that is a large part of them.
 	unsure := 16 * int(s.kills()+s.databaseKills.Load()+s.diskFills.Load())
 	if sum.share() >= 2 && sum.duplicates > unsure {
 		t.Errorf("%.2f %% of the webhooks came twice, %d", sum.share(), sum.duplicates)
@@ -258,8 +257,8 @@ func (s *scene) verify() {
 	}
 }
 
-// sequence is the place of each event in bellbuoy's own order. It is asked for each repository and
-// type alone: bellbuoy lists 10,000 events at once, and a long run has more.
+// sequence returns the position of each event in bellbuoy's order. It lists each repository and
+// type separately: bellbuoy lists at most 10,000 events at once, and a long run has more.
 func (s *scene) sequence() map[string]int64 {
 	s.t.Helper()
 	asked, places := map[string]bool{}, map[string]int64{}
@@ -272,7 +271,7 @@ func (s *scene) sequence() map[string]int64 {
 	return places
 }
 
-// list adds the events of a repository and type to places.
+// list adds the positions of the events of a repository and type to places.
 func (s *scene) list(repository, kind string, places map[string]int64) {
 	s.t.Helper()
 	out, err := s.keepers[0].buoy.Command("events", "--json", "-n", "10000", "--repository", repository, "--type", kind)
@@ -325,7 +324,7 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// roomFor is how large the disk of a run has to be, so that it is full only when it is meant to be.
+// roomFor returns the size of a disk that a run fills only on purpose.
 func roomFor(d time.Duration) string { return fmt.Sprintf("%dm", 64+int(d/time.Second)) }
 
 func readAll(resp *http.Response) string {

@@ -90,10 +90,11 @@ func checkDeed(t *testing.T, name string, d *deed, told int, done truth, f *figu
 	}
 }
 
-// checkRecorded: of two things that the same client did at the same place, the first acknowledged
-// before the second began, the first is recorded first. sequence is the place of each event in
-// bellbuoy's order, by its id. What was acknowledged while the store failed (around the outages) is
-// recorded when it is back, which with several replicas may be after the next one.
+// checkRecorded checks the order of events: if a client got the answer to one deed before it began
+// the next one at the same place, the first is recorded first. sequence has the position of each
+// event in bellbuoy's order, by its id. A deed that was acknowledged while the store failed (around
+// outages) is recorded when the store is back; with several replicas that may be after the next
+// one.
 func checkRecorded(t *testing.T, all []*deed, arrived []arrival, sequence map[string]int64, outages []time.Time) (pairs int) {
 	t.Helper()
 	first := map[string]int64{}
@@ -125,7 +126,7 @@ func checkRecorded(t *testing.T, all []*deed, arrived []arrival, sequence map[st
 	return pairs
 }
 
-// checkOrder: of the events of a key, those recorded first arrive first.
+// checkOrder checks that the events of a key arrive in the order in which they were recorded.
 func checkOrder(t *testing.T, name string, all []*deed, arrived []arrival, sequence map[string]int64, key func(*deed) string) (pairs int) {
 	t.Helper()
 	byID, latest := map[string]*deed{}, map[string]arrival{}

@@ -20,7 +20,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// errNotSent is a request that cannot have reached bellbuoy, because the connection was refused.
+// errNotSent is the error of a request that did not reach bellbuoy: the connection was refused.
 var errNotSent = errors.New("nobody listens")
 
 // A wire sends requests to bellbuoy, each to one of its replicas.
@@ -81,8 +81,8 @@ func (w *wire) request(ctx context.Context, method, host, path string, header ht
 	return resp.StatusCode, nil
 }
 
-// A worker is a client with repositories and charts of its own, in which it does one thing after
-// the other.
+// A worker is a client that performs one deed after the other, in repositories and charts of its
+// own.
 type worker struct {
 	t      *testing.T
 	number int
@@ -154,7 +154,7 @@ func (c *worker) newDeed(do, host, repository string) *deed {
 	return &deed{id: fmt.Sprintf("w%d-%d", c.number, c.count), do: do, host: host, repository: repository, worker: c.number, number: c.count}
 }
 
-// manifest is an image's that no other is like.
+// manifest returns a unique image manifest.
 func (c *worker) manifest(id string) []byte {
 	var m v1.Manifest
 	if err := json.Unmarshal(c.image.Manifest, &m); err != nil {
@@ -251,7 +251,7 @@ func (c *worker) settleIn(r *repository, d *deed, unknown bool) {
 	}
 }
 
-// pause waits, and reports whether ctx still goes on.
+// pause waits, and reports whether ctx is still alive.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -261,8 +261,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// stock puts the blobs of an image where a real registry wants to find them before it takes a
-// manifest.
+// stock uploads the blobs of an image, which a real registry requires before it accepts a manifest.
 func stock(t *testing.T, base, repository string, a harness.Artifact) {
 	t.Helper()
 	for _, blob := range append([]v1.Descriptor{a.Config}, a.Layers...) {

@@ -23,7 +23,7 @@ const (
 func TestRefusedCrowdOutlivesKill(t *testing.T) {
 	short(t)
 	up, r := newGateway(t, newShelf()), newRefusal(t)
-	buoy := harness.Bellbuoy(t, r.config(up.url))
+	buoy := harness.Bellbuoy(t, r.config(up.URL))
 	x := &trial{t: t, up: up, buoy: buoy, wire: newWire(t, buoy.Host)}
 	acked := x.pushUntilKilled(r)
 	buoy.Start()
@@ -142,7 +142,7 @@ func (r *refusal) refusing() int {
 	return len(r.refused)
 }
 
-// heardOf is how many webhooks were told of each request.
+// heardOf returns how many webhooks got the event of each request.
 func (r *refusal) heardOf() map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,8 +153,8 @@ func (r *refusal) heardOf() map[string]int {
 	return told
 }
 
-// await waits until the acknowledged pushes have been told to all, and nothing is owed any more;
-// not longer than patience for the next of them.
+// await waits until all webhooks got the acknowledged pushes and nothing is pending. It gives up
+// when nothing arrives for patience.
 func (r *refusal) await(x *trial, acked []string) {
 	x.t.Helper()
 	most := 0

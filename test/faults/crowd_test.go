@@ -18,7 +18,7 @@ const (
 	crowdPushes = 120
 )
 
-// hearing is what a crowd of webhooks and a client saw.
+// hearing is what many webhooks and a client observed in one run.
 type hearing struct {
 	delivery, push  []time.Duration // sorted
 	before, after   int             // MiB of memory
@@ -45,8 +45,8 @@ func TestCrowd(t *testing.T) {
 			t.Errorf("%s: %d of %d deliveries are missing", o.name, o.o.missing, o.o.events)
 		}
 	}
-	// On a busy machine a run differs from the next by more than what a bad receiver could add;
-	// seconds would be its doing.
+	// On a busy machine two runs differ by more than a bad receiver may cost. A difference of
+	// seconds would be its fault.
 	for _, c := range []struct {
 		what             string
 		with, base, more time.Duration
@@ -70,7 +70,7 @@ func at(sorted []time.Duration, percent int) time.Duration {
 	return sorted[(len(sorted)-1)*percent/100].Round(10 * time.Microsecond)
 }
 
-// audience receives for the good ones of a crowd.
+// audience is the receiver of the good webhooks.
 type audience struct {
 	mu    sync.Mutex
 	first map[string]time.Time // hook and request → when it came
@@ -96,7 +96,7 @@ func (a *audience) count() int {
 	return len(a.first)
 }
 
-// stand is a bellbuoy with a crowd.
+// stand is a bellbuoy with many webhooks.
 type stand struct {
 	t         *testing.T
 	x         *trial
@@ -116,7 +116,7 @@ func newStand(t *testing.T, trouble bool) *stand {
 	hooks.Statuses("/1", 500)
 	hooks.Answer("/2", func(http.ResponseWriter, *http.Request) { time.Sleep(300 * time.Millisecond) })
 	var b strings.Builder
-	fmt.Fprintf(&b, "log: {level: warn}\nupstreams: [{type: registry, url: %q}]\nwebhooks:\n", up.url)
+	fmt.Fprintf(&b, "log: {level: warn}\nupstreams: [{type: registry, url: %q}]\nwebhooks:\n", up.URL)
 	for i := range crowd {
 		target := good
 		if trouble && i < 3 {
@@ -142,7 +142,7 @@ func (s *stand) push(i int) {
 	s.hearing.push = append(s.hearing.push, time.Since(begun))
 }
 
-// end waits for what is to come, and sums up.
+// end waits for the remaining webhooks, and returns the result.
 func (s *stand) end() hearing {
 	s.t.Helper()
 	s.events = s.audible * crowdPushes

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The things a client does.
+// The kinds of deeds.
 const (
 	push   = "PUSH_ARTIFACT"
 	untag  = "DELETE_TAG"
@@ -16,9 +16,9 @@ const (
 	unload = "DELETE_CHART"
 )
 
-// A deed is one thing that a client did or tried to do, once or several times. Each try is a
-// request whose id is the deed's and the try's number, so that what arrives can be traced to what
-// was done.
+// A deed is one write of a client, tried once or several times. Each try is a request whose id
+// consists of the id of the deed and the number of the try, so that each event can be traced to its
+// deed.
 type deed struct {
 	id         string
 	do         string // the event's type
@@ -41,12 +41,12 @@ func (d *deed) String() string {
 	return fmt.Sprintf("%s %s %s %s@%.19s (%d tries, acknowledged %t, written again %t)", d.id, d.do, d.repository, d.reference, d.digest, d.tries, d.acked, d.written)
 }
 
-// place is what is written, and what order: tag keeps in order.
+// place names what a deed writes. order: tag keeps the deeds of one place in order.
 func (d *deed) place() string { return d.host + " " + d.repository + " " + d.reference }
 
 func (d *deed) request(try int) string { return fmt.Sprintf("%s.%d", d.id, try) }
 
-// deeds are all that was done, by id.
+// deeds are all deeds, by id.
 type deeds struct {
 	mu  sync.Mutex
 	all []*deed
@@ -74,13 +74,13 @@ type arrival struct {
 	at                                    time.Time
 }
 
-// deedOf is the id of the deed whose request it was.
+// deedOf returns the id of the deed of a request.
 func (a arrival) deedOf() string {
 	id, _, _ := strings.Cut(a.request, ".")
 	return id
 }
 
-// tells is an error where an arrival does not tell of a deed what happened.
+// tells returns an error if an arrival does not describe the deed.
 func (a arrival) tells(d *deed) error {
 	switch {
 	case a.kind != d.do:
@@ -95,7 +95,7 @@ func (a arrival) tells(d *deed) error {
 	return nil
 }
 
-// figures are what a run comes to.
+// figures are the counts of a run.
 type figures struct {
 	deeds, acked, done int // things tried, acknowledged, and done by the upstream
 	unknown            int // done, and the client never heard so

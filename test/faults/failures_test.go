@@ -23,7 +23,7 @@ func on(t *testing.T, dir, store string) *trial {
 	return newTrial(t, fmt.Sprintf("data_dir: %q\nstore: %s", filepath.Join(dir, "data"), store))
 }
 
-// settles wants these events, and no other.
+// settles checks that exactly these events come.
 func (x *trial) settles(want ...string) {
 	x.t.Helper()
 	got := x.events(len(want))
@@ -91,8 +91,8 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// refusedAll: every kind of write is answered 503 with Retry-After and is not done, and reads go
-// on.
+// refusedAll checks that every kind of write is answered 503 with Retry-After and is not executed,
+// and that reads continue.
 func refusedAll(x *trial) {
 	x.t.Helper()
 	done := len(x.up.doneList())

@@ -1,14 +1,8 @@
 package faults
 
 import (
-	"bytes"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -42,91 +36,44 @@ type commit struct {
 	at      time.Time
 }
 
-// A gateway is an upstream as bellbuoy sees it: a registry that can be killed and started, that
-// fails as configured, and that records each executed request by its id.
+// A gateway is an upstream that fails as it is told to, by a plan, and that records each executed
+// request by its id.
 type gateway struct {
-	t     *testing.T
-	inner http.Handler
-	exact bool // inner is in this process: it does a thing at once, or not at all
-	addr  string
-	url   string
+	*harness.FaultProxy
+	exact bool // the upstream is in this process: it does a thing at once, or not at all
 
-	doing sync.Mutex // held while an exact inner works
+	doing sync.Mutex // held while an exact upstream works
 
 	mu        sync.Mutex
 	plan      func(*http.Request) fault // nil: always fine
 	commits   []commit
 	uncertain map[string]bool // requests of which nobody knows whether they were done
 	seen      map[string]bool // requests that have arrived, and were done where they are to be
-	life      int
-	srv       *http.Server
-	released  chan struct{} // closed: who hangs, goes
 }
 
-// newGateway puts a gateway before a handler in this process.
+// newGateway makes a gateway of a handler in this process.
 func newGateway(t *testing.T, inner http.Handler) *gateway {
 	t.Helper()
-	return openGateway(t, inner, true)
+	return openGateway(harness.NewFaultyHandler(t, inner), true)
 }
 
 // newGatewayTo puts a gateway before a server that is another process.
 func newGatewayTo(t *testing.T, target string) *gateway {
 	t.Helper()
-	u, err := url.Parse(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(p *httputil.ProxyRequest) {
-			p.SetURL(u)
-			p.Out.Host = p.In.Host
-		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, _ error) {
-			w.Header().Set("X-Uncertain", "true")
-			w.WriteHeader(http.StatusBadGateway)
-		},
-		Transport: &http.Transport{DisableKeepAlives: true}, // each its own connection: none that a killed server has left behind
-	}
-	return openGateway(t, proxy, false)
+	return openGateway(harness.NewFaultProxy(t, target), false)
 }
 
-func openGateway(t *testing.T, inner http.Handler, exact bool) *gateway {
-	t.Helper()
-	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	g := &gateway{t: t, inner: inner, exact: exact, addr: addr, url: "http://" + addr, uncertain: map[string]bool{}, seen: map[string]bool{}}
-	g.start()
-	t.Cleanup(g.kill)
+func openGateway(proxy *harness.FaultProxy, exact bool) *gateway {
+	g := &gateway{FaultProxy: proxy, exact: exact, uncertain: map[string]bool{}, seen: map[string]bool{}}
+	g.TwistAll(g.serve)
 	return g
 }
 
-// start listens.
-func (g *gateway) start() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	l, err := net.Listen("tcp", g.addr)
-	if err != nil {
-		g.t.Errorf("starting the upstream: %v", err)
-		return
-	}
-	g.released = make(chan struct{})
-	g.srv = &http.Server{Handler: http.HandlerFunc(g.serve)}
-	go g.srv.Serve(l)
-}
-
-// kill stops the upstream: it closes all connections, and executes no request that it has not
-// begun.
+// kill stops the upstream: it executes no request that it has not begun.
 func (g *gateway) kill() {
 	g.doing.Lock()
-	g.mu.Lock()
-	g.life++
-	srv, released := g.srv, g.released
-	g.srv, g.released = nil, nil
-	g.mu.Unlock()
-	g.doing.Unlock()
-	if srv != nil {
-		close(released)
-		srv.Close()
-	}
+	defer g.doing.Unlock()
+	g.Kill()
 }
 
 func (g *gateway) setPlan(plan func(*http.Request) fault) {
@@ -154,45 +101,55 @@ func writes(r *http.Request) bool {
 	return manifest || chart
 }
 
-func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) serve(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+	gone := g.Gone()
 	g.mu.Lock()
-	life, released := g.life, g.released
 	f := fine
 	if g.plan != nil {
 		f = g.plan(r)
 	}
 	g.mu.Unlock()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // it did not arrive
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	harness.ReadBody(r)
 	if f == late {
 		time.Sleep(150 * time.Millisecond)
 	}
 	var answer *httptest.ResponseRecorder
 	if f.does() {
-		answer = g.do(r, life)
+		answer = g.do(r, pass, gone)
 	}
 	if writes(r) {
 		g.mu.Lock()
 		g.seen[r.Header.Get("X-Request-Id")] = true
 		g.mu.Unlock()
 	}
-	g.answer(w, r, f, answer, released)
+	switch f {
+	case refused, failed:
+		registrySays(w, http.StatusInternalServerError, "UNKNOWN")
+		return
+	case deaf, stuck:
+		select {
+		case <-gone:
+		case <-r.Context().Done():
+		}
+	}
+	if answer == nil || f == lost || f == stuck {
+		panic(http.ErrAbortHandler)
+	}
+	harness.WriteAnswer(w, answer)
 }
 
-// do calls inner and records what it did.
-func (g *gateway) do(r *http.Request, life int) *httptest.ResponseRecorder {
-	answer := httptest.NewRecorder()
+// do lets the upstream do it, unless it has died, and records what it did.
+func (g *gateway) do(r *http.Request, pass http.Handler, gone <-chan struct{}) *httptest.ResponseRecorder {
 	if g.exact {
 		g.doing.Lock()
 		defer g.doing.Unlock()
-		if g.gone(life) {
+		select {
+		case <-gone:
 			return nil
+		default:
 		}
 	}
-	g.inner.ServeHTTP(answer, r)
+	answer := harness.Forward(r, pass)
 	if !writes(r) {
 		return answer
 	}
@@ -200,42 +157,12 @@ func (g *gateway) do(r *http.Request, life int) *httptest.ResponseRecorder {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case answer.Header().Get("X-Uncertain") != "":
+	case answer.Header().Get(harness.Uncertain) != "":
 		g.uncertain[id] = true
 	case answer.Code/100 == 2:
 		g.commits = append(g.commits, commit{id, r.Method, r.URL.Path, time.Now()})
 	}
 	return answer
-}
-
-func (g *gateway) gone(life int) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.life != life
-}
-
-func (g *gateway) answer(w http.ResponseWriter, r *http.Request, f fault, answer *httptest.ResponseRecorder, released chan struct{}) {
-	switch f {
-	case refused, failed:
-		registrySays(w, http.StatusInternalServerError, "UNKNOWN")
-		return
-	case dropped, lost:
-		panic(http.ErrAbortHandler)
-	case deaf, stuck:
-		select {
-		case <-released:
-		case <-r.Context().Done():
-		}
-		panic(http.ErrAbortHandler)
-	}
-	if answer == nil {
-		panic(http.ErrAbortHandler)
-	}
-	for name, values := range answer.Header() {
-		w.Header()[name] = values
-	}
-	w.WriteHeader(answer.Code)
-	w.Write(answer.Body.Bytes())
 }
 
 // done returns how often the upstream executed each request id, and the requests whose outcome is

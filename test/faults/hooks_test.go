@@ -12,11 +12,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The webhooks of a run. What becomes of a POST to each is hooks.answer's to say.
+// The webhooks of a run. hooks.answer decides how their POSTs are answered.
 var hookNames = []string{"good", "strict", "flaky", "slow", "gone", "picky"}
 
-// hooks receive what bellbuoy delivers, at a path for each webhook, and fail in every way that
-// DESIGN tells apart, until they are told to be calm.
+// hooks receive what bellbuoy delivers, at a path for each webhook. They fail in every way that
+// bellbuoy treats differently, until they are told to be calm.
 type hooks struct {
 	*harness.Receiver
 
@@ -52,7 +52,7 @@ func (h *hooks) post(w http.ResponseWriter, r *http.Request, p harness.Post) {
 	}
 }
 
-// answer fails a POST, or tells that it is accepted.
+// answer answers a POST with a failure, or reports that it is accepted.
 func (h *hooks) answer(w http.ResponseWriter, r *http.Request, name string, n int) bool {
 	switch {
 	case name == "slow":
@@ -125,7 +125,7 @@ func (h *hooks) accept(name, id string, body []byte) {
 	}
 }
 
-// arrivals are what a webhook accepted, in the order in which it first did.
+// arrivals are the events that a webhook accepted, in the order in which it first did.
 func (h *hooks) arrivals(name string) []arrival {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -33,7 +33,7 @@ type keeper struct {
 	shifts atomic.Int64
 }
 
-// keep kills again and again until ctx ends; then bellbuoy runs.
+// keep kills bellbuoy again and again until ctx ends. Afterwards bellbuoy runs.
 func (k *keeper) keep(ctx context.Context, every time.Duration) {
 	for pause(ctx, every/2+rand.N(every)) {
 		k.buoy.Kill9()
@@ -47,7 +47,7 @@ func (k *keeper) keep(ctx context.Context, every time.Duration) {
 	k.up()
 }
 
-// up starts bellbuoy until it lives: with a full disk it may not at once.
+// up starts bellbuoy until it is ready. With a full disk that may take several tries.
 func (k *keeper) up() {
 	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
@@ -89,9 +89,8 @@ func ended(b *harness.Buoy) bool {
 	}
 }
 
-// shiftClock makes it look as if the clock had jumped while bellbuoy was down: all that waits does
-// so for a time 40 hours later or earlier than it did. A process's own clock cannot be set without
-// setting the machine's.
+// shiftClock imitates a clock that jumped while bellbuoy was down: it moves all due times in the
+// store by 40 hours. The clock of a single process cannot be set.
 func (k *keeper) shiftClock() {
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(k.buoy.DataDir, "bellbuoy.db")+"?_pragma=busy_timeout(2000)")
 	if err != nil {
@@ -102,13 +101,13 @@ func (k *keeper) shiftClock() {
 	if k.back && rand.IntN(2) == 0 {
 		by = -by
 	}
-	// A full disk may not let it.
+	// With a full disk this may fail.
 	if _, err := db.Exec("UPDATE deliveries SET next_at = next_at + ? WHERE state = 1", by.Microseconds()); err == nil {
 		k.shifts.Add(1)
 	}
 }
 
-// gauge sums a metric of bellbuoy's over its labels; ok is false where bellbuoy does not say.
+// gauge returns the sum of a metric over its labels; ok is false if bellbuoy does not answer.
 func gauge(b *harness.Buoy, name string, skip ...string) (sum float64, ok bool) {
 	text, err := metrics(b)
 	if err != nil {
@@ -142,8 +141,7 @@ func metrics(b *harness.Buoy) (string, error) {
 	return text.String(), err
 }
 
-// small mounts a file system of few bytes for a test, and skips the test loudly where that is not
-// allowed.
+// small mounts a small file system for a test, and skips the test if that is not allowed.
 func small(t *testing.T, size string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -161,7 +159,7 @@ func small(t *testing.T, size string) string {
 	return dir
 }
 
-// fill takes all that is left of a file system, until the returned function gives it back.
+// fill uses all free space of a file system, until the returned function frees it.
 func fill(t *testing.T, dir string) (empty func()) {
 	path := filepath.Join(dir, "ballast")
 	f, err := os.Create(path)

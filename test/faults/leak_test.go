@@ -109,7 +109,7 @@ func TestNothingLeaks(t *testing.T) {
 	hooks.Statuses("/never/"+secrets["webhook path"], 422)
 	hooks.Hang("/hang/" + secrets["webhook path"])
 	launch := harness.Hosts(t, "127.0.0.1 localhost\n169.254.169.254 denied.test\n") // nil: the name is not known, which fails too
-	buoy := harness.BellbuoyWith(t, harness.BuoyOptions{Launch: launch, Env: []string{"HOOK_SECRET=" + secrets["environment"]}}, leakyConfig(t, up.url, hooks))
+	buoy := harness.BellbuoyWith(t, harness.BuoyOptions{Launch: launch, Env: []string{"HOOK_SECRET=" + secrets["environment"]}}, leakyConfig(t, up.URL, hooks))
 
 	x := &trial{t: t, up: up, shelf: shelf, hooks: hooks, buoy: buoy}
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("client:"+secrets["client password"]))
@@ -124,7 +124,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	up.kill()
 	ask(t, buoy.ProxyURL+"/v2/team/app/manifests/v1", http.MethodPut, basic, x.push("v1", "two").body)
-	up.start()
+	up.Start()
 	x.until("every webhook has been tried", func() bool { return tried(buoy) })
 	time.Sleep(500 * time.Millisecond)
 
@@ -133,7 +133,7 @@ func TestNothingLeaks(t *testing.T) {
 		said[path] = ask(t, buoy.HealthURL+path, http.MethodGet, "", nil)
 	}
 	tellAll(t, buoy, said)
-	buoy.Reload(leakyConfig(t, up.url, hooks) + "nonsense: [" + secrets["webhook header"] + "\n")
+	buoy.Reload(leakyConfig(t, up.URL, hooks) + "nonsense: [" + secrets["webhook header"] + "\n")
 	buoy.WaitLog("(?i)reload", patience)
 	buoy.Stop()
 	said["log at the end"] = buoy.Logs()

@@ -10,8 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// either lets an event be inferred or not where both are right: the client's retry and bellbuoy's
-// question race.
+// either accepts an event with and without inferred: the client's retry and bellbuoy's look-up
+// race.
 func either(want, got []string) []string {
 	out := slices.Clone(want)
 	for i, line := range out {
@@ -95,7 +95,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			x.buoy.Kill9() // meanwhile
 			x.buoy.Start()
 			x.until("it is open still", func() bool { v, _ := gauge(x.buoy, "bellbuoy_open_intents"); return v == 1 })
-			x.up.start()
+			x.up.Start()
 		}, []string{"PUSH_ARTIFACT v1 new inferred"}},
 		{"push: the client retries", "", func(x *trial) {
 			x.up.next(failed)

@@ -52,8 +52,8 @@ func killAtRandom(s harness.FaultStage, what string, victim *harness.Daemon) {
 		case <-time.After(time.Duration(150+rand.IntN(400)) * time.Millisecond):
 			victim.Kill()
 			victim.StartOnly()
-			// Every other one may be killed before it is ready, but where that takes
-			// its time nothing would ever be done.
+			// Every other start may be killed before bellbuoy is ready. If all were,
+			// nothing would ever be done.
 			if kills++; kills%2 == 0 {
 				if err := victim.WaitReady(harness.Soon); err != nil {
 					s.Error(err)
@@ -83,7 +83,7 @@ func persist(s harness.FaultStage, repo string, a harness.Artifact, n int) {
 	for i := range n {
 		tag := fmt.Sprintf("t%d", i)
 		until(s, "PUT "+tag, func() (*http.Response, error) { return harness.PutManifest(s.Buoy.ProxyURL, repo, tag, a) }, http.StatusCreated)
-		// a 404 says that an earlier try did it
+		// after a 404 an earlier try has done it
 		until(s, "DELETE "+tag, func() (*http.Response, error) {
 			return harness.Send(http.MethodDelete, s.Buoy.ProxyURL+"/v2/"+repo+"/manifests/"+tag, nil)
 		}, http.StatusAccepted, http.StatusNotFound)

@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Bad receivers beside a good one. The good one gets everything at once, pushes are not held up,
-// nothing is followed, nothing grows, and what could not be delivered is kept.
+// Bad receivers beside a good one. The good one gets everything at once, pushes are not delayed,
+// redirects are not followed, memory does not grow, and what was not delivered is kept.
 func TestBadReceivers(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true}), harness.NewReceiver(t)
@@ -62,7 +62,7 @@ func TestBadReceivers(t *testing.T) {
 	}
 }
 
-// flood answers with a body of 10 GB, or as much as is taken.
+// flood answers with a body of up to 10 GB.
 func flood(w http.ResponseWriter, _ *http.Request) {
 	chunk := bytes.Repeat([]byte("x"), 1<<20)
 	for range 10_000 {

@@ -15,8 +15,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// A shelf is a registry and a ChartMuseum in memory, as far as manifests and charts go. Blobs are
-// not asked for.
+// A shelf is a registry and a ChartMuseum in memory. It has manifests and charts, and requires no
+// blobs.
 type shelf struct {
 	immutable bool // a tag that stands is not moved: 412
 

@@ -45,7 +45,7 @@ func TestChaosReplicas(t *testing.T) {
 	}
 }
 
-// intentsIn counts the intents in a database; what cannot be asked counts as one.
+// intentsIn counts the intents in a database, as one if that does not answer.
 func intentsIn(t *testing.T, database string) int {
 	conn, err := pgx.Connect(t.Context(), database)
 	if err != nil {
@@ -78,12 +78,12 @@ log: {level: info}
 database: %q
 upstreams: [{type: registry, url: %q}]
 webhooks: [{name: one, url: %q, format: bellbuoy, events: ["*"], %s}]
-`, database, p.up.url, p.hooks.URL("/one"), webhook)))
+`, database, p.up.URL, p.hooks.URL("/one"), webhook)))
 	}
 	return p
 }
 
-// owner is the replica that delivered last, and the other one.
+// owner returns the replica that delivered last, and the other one.
 func (p *pair) owner(t *testing.T) (owner, other *harness.Buoy) {
 	t.Helper()
 	for i, b := range p.replicas {
@@ -95,8 +95,8 @@ func (p *pair) owner(t *testing.T) (owner, other *harness.Buoy) {
 	return nil, nil
 }
 
-// TestLaneMoves: the lane of a killed owner is another's soon (notify tests how soon, in virtual
-// time), with what waits in it.
+// TestLaneMoves checks that a replica soon takes over the lane of a killed one, with its pending
+// deliveries. (notify tests how soon, in virtual time.)
 func TestLaneMoves(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -140,8 +140,7 @@ func before(list []string, a, b string) bool {
 	return at[a] > 0 && at[a] < at[b]
 }
 
-// TestIntentMoves: what a killed replica did not live to see the end of is asked about by another
-// one soon.
+// TestIntentMoves checks that a replica soon settles the open intents of a killed one.
 func TestIntentMoves(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -163,7 +162,7 @@ func TestIntentMoves(t *testing.T) {
 	p.hooks.Quiet(500 * time.Millisecond)
 }
 
-// TestLiveIntentStays: while a replica lives, no other one asks about what it is still waiting for.
+// TestLiveIntentStays checks that a replica does not settle the open intents of one that lives.
 func TestLiveIntentStays(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -197,6 +196,6 @@ func TestLiveIntentStays(t *testing.T) {
 	p.up.kill()
 	group.Wait()
 	p.up.setPlan(nil)
-	p.up.start()
+	p.up.Start()
 	p.hooks.Wait(1, patience)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A trial is one bellbuoy before one upstream that fails in one way.
+// A trial is a bellbuoy in front of an upstream that fails in one way.
 type trial struct {
 	t     *testing.T
 	up    *gateway
@@ -31,8 +31,8 @@ func newTrial(t *testing.T, more string) *trial {
 	return x
 }
 
-// impatient is for writes that are never answered. No other trial has a limit that a busy machine
-// comes to.
+// impatient is a short limit, for writes that are never answered. Other trials have no limit that a
+// busy machine may exceed.
 const impatient = "limits: {write_timeout: 3s}"
 
 func (x *trial) config(more string) string {
@@ -44,10 +44,10 @@ upstreams:
   - {name: charts, type: chartmuseum, url: %q}
 webhooks:
   - {name: all, url: %q, events: ["*"], format: bellbuoy, retry: [0s, 200ms, 200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s, 5s, 5s, 5s, 5s, 5m, 5m]}
-`, more, x.up.url, x.up.url, x.hooks.URL("/all"))
+`, more, x.up.URL, x.up.URL, x.hooks.URL("/all"))
 }
 
-// try makes one request and wants a status; 0 is none at all.
+// try makes one request and checks its status; 0 is no answer.
 func (x *trial) try(d *deed, want int) {
 	x.t.Helper()
 	d.tries++
@@ -55,7 +55,7 @@ func (x *trial) try(d *deed, want int) {
 	x.answered(d, status, err, want)
 }
 
-// persist is try for a client that comes again while it is asked to (503), as real ones do.
+// persist is try, repeated while the answer is 503, as real clients do.
 func (x *trial) persist(d *deed, want int) {
 	x.t.Helper()
 	var status int
@@ -76,7 +76,7 @@ func (x *trial) answered(d *deed, status int, err error, want int) {
 	}
 }
 
-// push is a manifest that no other is like, for a tag; or the one of an earlier deed.
+// push returns the push of a unique manifest to a tag, or of the manifest of an earlier deed.
 func (x *trial) push(tag, content string) *deed {
 	body := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","annotations":{"is":"` + content + `"},` +
 		`"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"` + digest.FromString("c").String() + `","size":1},"layers":[]}`)
@@ -105,8 +105,7 @@ func (x *trial) deed(d *deed) *deed {
 	return d
 }
 
-// crash kills bellbuoy while a request is on its way whose answer does not come, and starts it
-// again.
+// crash kills bellbuoy while a request waits for its answer, and starts it again.
 func (x *trial) crash(d *deed) {
 	x.t.Helper()
 	d.tries++
@@ -129,10 +128,10 @@ func (x *trial) head(tag string, want int) {
 	}
 }
 
-// patience is for what comes soon: far more than anything takes, also on a busy machine.
+// patience is longer than anything takes that the tests wait for, also on a busy machine.
 const patience = time.Minute
 
-// until waits for what comes soon.
+// until waits until a condition is true, for at most patience.
 func (x *trial) until(what string, ok func() bool) {
 	x.t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
@@ -147,8 +146,8 @@ func (x *trial) settled() {
 	x.until("no open intent", func() bool { v, ok := gauge(x.buoy, "bellbuoy_open_intents"); return ok && v == 0 })
 }
 
-// events are what has arrived when nothing is open or pending any more, at least n: "TYPE reference
-// content [inferred]", in order.
+// events waits until nothing is open or pending and at least n events have arrived, and returns
+// these in order: "TYPE reference content [inferred]".
 func (x *trial) events(n int) (lines []string) {
 	x.t.Helper()
 	var calm time.Time // since when; zero: it is not

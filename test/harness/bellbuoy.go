@@ -29,7 +29,7 @@ type Buoy struct {
 	port   int
 }
 
-// BuoyOptions is for what most tests leave alone.
+// BuoyOptions are options that few tests need.
 type BuoyOptions struct {
 	Port    int      // 0: a free one. For a configuration that has to name it.
 	DataDir string   // "": a new one
@@ -78,7 +78,7 @@ func (b *Buoy) readiness() func(context.Context) error {
 	return answers(b.HealthURL+"/readyz", http.StatusOK)
 }
 
-// Kill9 ends bellbuoy with SIGKILL, at whatever it is doing.
+// Kill9 ends bellbuoy with SIGKILL.
 func (b *Buoy) Kill9() { b.Kill() }
 
 // WriteConfig replaces the configuration file in one step, and adds what the configuration leaves
@@ -148,9 +148,9 @@ func Binary(t T) string {
 // of its own.
 func Race() bool { return raceEnabled || os.Getenv("BELLBUOY_RACE") != "" }
 
-// buildBinary builds one binary for all test processes of a machine: where the sources are those of
-// the last build, go finds it as it should be and links nothing. This process then holds a link of
-// its own, as another one may build other sources meanwhile.
+// buildBinary builds one binary for all test processes of a machine. go links nothing if the
+// sources are those of the last build. This process keeps a hard link of its own, because another
+// one may build other sources meanwhile.
 func buildBinary() (string, error) {
 	if path := os.Getenv("BELLBUOY_BINARY"); path != "" {
 		return filepath.Abs(path)

@@ -42,7 +42,7 @@ type process struct {
 	err    error
 }
 
-// Times that a healthy process on a busy machine stays well below.
+// Limits that a healthy process does not reach on a busy machine.
 const (
 	readyTimeout = 2 * time.Minute
 	stopTimeout  = 90 * time.Second
@@ -120,7 +120,7 @@ func (d *Daemon) StartOnly() {
 	d.mu.Unlock()
 }
 
-// errExit0 is how a daemon ended that ended well, but too early.
+// errExit0 is the error of a daemon that ended with status 0 before it was ready.
 var errExit0 = errors.New("exit status 0")
 
 // WaitReady waits until the daemon answers, and fails early when it ends instead.
@@ -161,8 +161,8 @@ func (d *Daemon) Stop() error {
 	return p.err
 }
 
-// Kill ends the daemon as a crash does and waits for its end. A daemon that is not running is left
-// so.
+// Kill ends the daemon as a crash does, and waits for its end. It does nothing if the daemon does
+// not run.
 func (d *Daemon) Kill() {
 	p := d.current()
 	if p == nil {

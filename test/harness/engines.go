@@ -29,15 +29,15 @@ func (e *Engine) Try(t T, env []string, args ...string) (string, error) {
 	return Try(t, env, e.client, append(append([]string{}, e.args...), args...)...)
 }
 
-// A Skipper is a test that can be left out. The demo is none.
+// A Skipper is a T that can be skipped. The demo is none.
 type Skipper interface {
 	T
 	Skipf(format string, args ...any)
 }
 
 // Dockerd starts a Docker daemon with a data directory of its own and without any network.
-// Registries on 127.0.0.0/8 need no TLS. Where this machine cannot start one the test is skipped,
-// and says so.
+// Registries on 127.0.0.0/8 need no TLS. If this machine cannot start one, the test is skipped with
+// the reason.
 func Dockerd(t Skipper, flags ...string) *Engine {
 	t.Helper()
 	dir := engineDir(t, "dockerd")
@@ -82,7 +82,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 	return e
 }
 
-// launchOrSkip starts the daemon, and skips the test where it does not come up.
+// launchOrSkip starts the daemon, and skips the test if that fails.
 func (e *Engine) launchOrSkip(t Skipper, probe ...string) {
 	t.Helper()
 	e.ready = func(ctx context.Context) error {

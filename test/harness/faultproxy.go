@@ -3,9 +3,11 @@ package harness
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,17 +18,19 @@ import (
 	"time"
 )
 
-// A FaultProxy stands between bellbuoy and an upstream. It passes everything on as it is, except
-// where a test holds, cuts or falsifies what clients send.
+// A FaultProxy stands between bellbuoy and an upstream, or is the upstream where it has a handler
+// of its own. It passes everything on as it is, except where a test holds, cuts or falsifies what
+// clients send. It can die and come back.
 type FaultProxy struct {
 	t    testing.TB
 	URL  string
 	Host string
 
 	next http.Handler
-	gone chan struct{} // closed when the test ends: whoever holds, lets go
 
 	mu     sync.Mutex
+	srv    *http.Server  // nil while it is dead
+	gone   chan struct{} // closed when it dies or the test ends: all that hold a request let go
 	twists []*twist
 	seen   []SeenRequest
 }
@@ -41,10 +45,21 @@ type SeenRequest struct {
 // A twist treats requests of one method whose path contains something. pass hands the request to
 // the upstream.
 type twist struct {
-	method, path string
-	left         int // how many requests it takes; negative: all
+	method, path string // "": every request, also bellbuoy's own questions
+	left         int    // how many requests it takes; negative: all
 	do           func(w http.ResponseWriter, r *http.Request, pass http.Handler)
 }
+
+func (t *twist) takes(r *http.Request) bool {
+	if t.method == "" {
+		return true
+	}
+	return t.left != 0 && t.method == r.Method && strings.Contains(r.URL.Path, t.path) && !strings.HasPrefix(r.UserAgent(), "bellbuoy/")
+}
+
+// Uncertain is a header of the answer 502 of a FaultProxy whose upstream broke off: nobody knows
+// whether the request was done.
+const Uncertain = "X-Uncertain"
 
 // NewFaultProxy starts a proxy in front of an upstream.
 func NewFaultProxy(t testing.TB, upstream string) *FaultProxy {
@@ -53,31 +68,73 @@ func NewFaultProxy(t testing.TB, upstream string) *FaultProxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &FaultProxy{t: t, gone: make(chan struct{})}
-	h.next = &httputil.ReverseProxy{
-		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8},
-		ErrorLog:  log.New(io.Discard, "", 0), // connections break here: that is what a FaultProxy is for
+	return NewFaultyHandler(t, &httputil.ReverseProxy{
+		// A connection for each request: none that a killed upstream has left behind.
+		Transport: &http.Transport{DisableCompression: true, DisableKeepAlives: true},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			w.Header().Set(Uncertain, "true")
+			w.WriteHeader(http.StatusBadGateway)
+		},
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host = target.Scheme, target.Host
 			for name, values := range p.In.Header { // also the forwarded ones: nobody shall notice the proxy
 				p.Out.Header[name] = values
 			}
 		},
-	}
-	srv := httptest.NewServer(h)
-	t.Cleanup(func() {
-		close(h.gone)
-		srv.CloseClientConnections()
-		srv.Close()
 	})
-	h.URL, h.Host = srv.URL, strings.TrimPrefix(srv.URL, "http://")
+}
+
+// NewFaultyHandler starts a FaultProxy that passes requests to a handler.
+func NewFaultyHandler(t testing.TB, next http.Handler) *FaultProxy {
+	t.Helper()
+	host := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+	h := &FaultProxy{t: t, URL: "http://" + host, Host: host, next: next}
+	h.Start()
+	t.Cleanup(h.Kill)
 	return h
+}
+
+// Start lets a dead proxy listen again.
+func (h *FaultProxy) Start() {
+	l, err := net.Listen("tcp", h.Host)
+	if err != nil {
+		h.t.Errorf("starting the upstream: %v", err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gone = make(chan struct{})
+	h.srv = &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)} // connections break here
+	go h.srv.Serve(l)
+}
+
+// Kill closes all connections, and listens no more.
+func (h *FaultProxy) Kill() {
+	h.mu.Lock()
+	srv := h.srv
+	if srv != nil {
+		close(h.gone)
+		h.srv = nil
+	}
+	h.mu.Unlock()
+	if srv != nil {
+		srv.Close()
+	}
+}
+
+// Gone is closed when the proxy dies next, or the test ends.
+func (h *FaultProxy) Gone() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.gone
 }
 
 func (h *FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
-	h.seen = append(h.seen, SeenRequest{r.Method, r.URL.Path, r.UserAgent(), r.RequestURI, r.Header.Get("X-Forwarded-For")})
 	found := h.take(r)
+	if found == nil || found.method != "" { // whoever treats every request remembers what it wants
+		h.seen = append(h.seen, SeenRequest{r.Method, r.URL.Path, r.UserAgent(), r.RequestURI, r.Header.Get("X-Forwarded-For")})
+	}
 	h.mu.Unlock()
 	if found == nil {
 		h.next.ServeHTTP(w, r)
@@ -88,12 +145,17 @@ func (h *FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *FaultProxy) take(r *http.Request) *twist {
 	for _, t := range h.twists {
-		if t.left != 0 && t.method == r.Method && strings.Contains(r.URL.Path, t.path) && !strings.HasPrefix(r.UserAgent(), "bellbuoy/") {
+		if t.takes(r) {
 			t.left--
 			return t
 		}
 	}
 	return nil
+}
+
+// TwistAll lets do treat every request, also bellbuoy's own questions.
+func (h *FaultProxy) TwistAll(do func(w http.ResponseWriter, r *http.Request, pass http.Handler)) {
+	h.Twist(-1, "", "", do)
 }
 
 // Twist lets do treat the next requests of clients, as many as times says (-1: all), that have the
@@ -130,7 +192,7 @@ func (h *FaultProxy) wait(p *Held) {
 	close(p.Reached)
 	select {
 	case <-p.release:
-	case <-h.gone:
+	case <-h.Gone():
 	}
 }
 
@@ -171,12 +233,18 @@ func (h *FaultProxy) Swallow(method, path string) *Held {
 
 // Detach reads a request's body and lets the request outlive its connection.
 func (h *FaultProxy) Detach(r *http.Request) {
+	ReadBody(r)
+	*r = *r.WithContext(context.WithoutCancel(r.Context()))
+}
+
+// ReadBody reads a request's body to its end, and keeps it. A request whose body does not arrive is
+// aborted.
+func ReadBody(r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		panic(http.ErrAbortHandler) // it never arrived
+		panic(http.ErrAbortHandler)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	*r = *r.WithContext(context.WithoutCancel(r.Context()))
 }
 
 // Forward lets the upstream do it, and keeps the answer.

@@ -2,13 +2,13 @@ package harness
 
 import "net/http"
 
-// Users of registries and ChartMuseums that ask for a login.
+// Users are the users of registries and ChartMuseums that require a login.
 var Users = map[string]string{"ann": "pw"}
 
-// A Login is who a client says it is. The zero value is nobody.
+// A Login is the user and password of a client. The zero value is no login.
 type Login struct{ User, Password string }
 
-// Flags are the arguments that tell a client its login: the flags of user and password are in more.
+// Flags are the arguments that give a client its login. more names the flags of user and password.
 func (l Login) Flags(name string, more ...string) []string {
 	switch {
 	case l.User == "":

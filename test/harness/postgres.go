@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PostgresServer is a PostgreSQL with a data directory of its own. Stop, Kill and Start try what
-// its users do without it; what was committed survives all three.
+// PostgresServer is a PostgreSQL with a data directory of its own. Committed data survives Stop,
+// Kill and Start.
 type PostgresServer struct {
 	Daemon
 	URL  string // of the database postgres, as a superuser
@@ -89,7 +89,7 @@ func initdb(t T, path, data string, cred *syscall.Credential) {
 	}
 }
 
-// postgresUser is whom PostgreSQL runs as where we are root, nil where we are not.
+// postgresUser is the user of PostgreSQL if the tests run as root, otherwise nil.
 func postgresUser(t T) *syscall.Credential {
 	t.Helper()
 	if os.Geteuid() != 0 {

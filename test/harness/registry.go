@@ -51,8 +51,8 @@ func Registry(t T, opts RegistryOptions) *RegistryServer {
 	return r
 }
 
-// CraneRegistry starts go-containerregistry's registry, which keeps manifests in memory, deletes
-// what it is asked to, and takes whatever name it is given.
+// CraneRegistry starts go-containerregistry's registry. It keeps manifests in memory, supports
+// deletes and accepts any repository name.
 func CraneRegistry(t T) *RegistryServer {
 	t.Helper()
 	path, dir := Part(t, "crane"), t.TempDir()

@@ -58,7 +58,7 @@ func BodyOf(resp *http.Response) string {
 	return string(content)
 }
 
-// Request is Send that has to be answered.
+// Request is Send. It fails the test if there is no answer.
 func Request(t testing.TB, method, url string, body []byte, header ...string) *http.Response {
 	t.Helper()
 	resp, err := Send(method, url, body, header...)
@@ -68,7 +68,7 @@ func Request(t testing.TB, method, url string, body []byte, header ...string) *h
 	return resp
 }
 
-// Must is a request that has to be answered with a status.
+// Must is Request. It fails the test if the answer has another status.
 func Must(t testing.TB, status int, method, url string, body []byte, header ...string) *http.Response {
 	t.Helper()
 	resp := Request(t, method, url, body, header...)
@@ -107,7 +107,7 @@ func PutManifest(base, repository, reference string, a Artifact, header ...strin
 	return Send(http.MethodPut, url, a.Manifest, append([]string{"Content-Type", a.MediaType}, header...)...)
 }
 
-// Push is PutBlobs and PutManifest, as a careful client does it.
+// Push is PutBlobs and PutManifest, which must be answered 201.
 func Push(t testing.TB, base, repository, reference string, a Artifact, header ...string) {
 	t.Helper()
 	PutBlobs(t, base, repository, a, header...)
@@ -134,7 +134,7 @@ func Form(t testing.TB, field, file string, content []byte) (body []byte, conten
 	return buf.Bytes(), w.FormDataContentType()
 }
 
-// WantOCIError fails the test where an answer of bellbuoy's own is not what clients of /v2/
+// WantOCIError fails the test if an answer of bellbuoy is not an error that clients of /v2/
 // understand.
 func WantOCIError(t testing.TB, resp *http.Response, status int) {
 	t.Helper()

@@ -18,7 +18,7 @@ const (
 	scanReportType  = "application/vnd.security.vulnerability.report; version=1.1"
 )
 
-// A ScanRequest is what a scanner adapter was asked to scan.
+// A ScanRequest is a scan that an adapter was asked for.
 type ScanRequest struct {
 	Registry struct {
 		URL           string `json:"url"`
@@ -36,9 +36,9 @@ type ScanRequest struct {
 	} `json:"enabled_capabilities"`
 }
 
-// A ScannerServer is a scanner adapter in this process, written from the API's specification:
-// strict in what it is asked, and as wrong in its answers as a test wants. It pulls each image as
-// scanners do and finds what Findings says.
+// A ScannerServer is a scanner adapter in this process, written after the API's specification. It
+// rejects requests that differ from that, and answers wrongly where a test wants it. It pulls each
+// image as scanners do, and reports the findings that Findings sets.
 type ScannerServer struct {
 	t   T
 	srv *httptest.Server
@@ -96,38 +96,39 @@ func (s *ScannerServer) begin() {
 	s.t.Cleanup(s.srv.Close)
 }
 
-// Findings has a repository's images have these findings, the entries of a JSON list.
+// Findings sets the findings of a repository's images: the entries of a JSON list.
 func (s *ScannerServer) Findings(repository, findings string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.findings[repository] = findings
 }
 
-// Report lets f answer for the reports of a repository; where it returns false, the report follows.
+// Report lets f answer requests for the reports of a repository. If f returns false, the report is
+// sent.
 func (s *ScannerServer) Report(repository string, f func(polls int, w http.ResponseWriter) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reports[repository] = f
 }
 
-// Insist has every request carry a header.
+// Insist makes the adapter require a header in every request.
 func (s *ScannerServer) Insist(header, value string) { s.auth = [2]string{header, value} }
 
-// Down has the adapter cut every connection.
+// Down makes the adapter cut every connection.
 func (s *ScannerServer) Down(down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = down
 }
 
-// Forget has the adapter know no scan any more, as after a restart.
+// Forget makes the adapter forget all scans, as after a restart.
 func (s *ScannerServer) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.jobs = map[string]*scanJob{}
 }
 
-// Stop has the adapter stop once at a point: submit (before it answers), submitted (after it),
+// Stop makes the adapter stop once at a point: submit (before it answers), submitted (after it),
 // report (before it answers with the report), reported.
 func (s *ScannerServer) Stop(point string) *ScanPoint {
 	s.mu.Lock()
@@ -212,8 +213,8 @@ func (s *ScannerServer) submit(w http.ResponseWriter, r *http.Request) {
 	s.at("submitted")
 }
 
-// take makes a job. That of a digest that is scanned already is an error, unless the asker was
-// killed before it had the answer: then it is asked for again before anybody asks for the report.
+// take makes a job. A second job for a digest is an error, unless nobody has asked for the report
+// of the first: bellbuoy may have been killed before it got the answer.
 func (s *ScannerServer) take(q ScanRequest) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

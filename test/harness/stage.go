@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// Strays is how long strays are waited for: longer than any correlation time of Quick.
+	// Strays is how long End waits for unexpected webhooks: longer than the times of Quick.
 	Strays = 5500 * time.Millisecond
 )
 
-// Quick are correlation times that a test can wait for, and that clients on a busy machine keep.
+// Quick has correlation times that are short for a test, and long enough for a busy machine.
 const Quick = "correlation: {untagged_push: 4s, pull: 4s, repeat: 1s}\n"
 
 // Pause waits for longer than the repeat of Quick: the next read of a reference is the next pull.
 func (s *Stage) Pause() { time.Sleep(1200 * time.Millisecond) }
 
 // A Stage is bellbuoy in front of an upstream, with a receiver that gets every event in two
-// formats. A test plays clients on it and says which events must come of that: Expect waits and
-// compares, byte for byte in Harbor's format and field by field in bellbuoy's own. Each operation
-// has a repository of its own, so that a stray webhook is traced to its cause; End waits for
-// strays.
+// formats. A test runs clients and says which events they must cause: Expect waits for these and
+// compares every byte in Harbor's format and every field in bellbuoy's own. Each operation has a
+// repository of its own, so that an unexpected webhook can be traced to its cause. End waits for
+// unexpected webhooks.
 type Stage struct {
 	*testing.T
 	Hooks  *Receiver
@@ -115,8 +115,7 @@ type Chart struct {
 // inspection reports whether the event is only for webhooks with manifest_reads.
 func (e Event) inspection() bool { return e.Moved != "" && e.Moved != "layers" }
 
-// Expect adds events to what a repository's webhooks have to be in all, waits for them, and
-// compares.
+// Expect adds events to the expectations of a repository, waits for them, and compares all of them.
 func (s *Stage) Expect(repository string, events ...Event) {
 	s.Helper()
 	s.mu.Lock()
@@ -132,14 +131,14 @@ func (s *Stage) Expect(repository string, events ...Event) {
 	}
 }
 
-// Still says that what was done in a repository yields nothing more. End finds out.
+// Still says that a repository must have no further events. End checks that.
 func (s *Stage) Still(repository string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.want[repository] = append(s.want[repository], nil...)
 }
 
-// End waits for strays, and compares all that came with all that was expected.
+// End waits for unexpected webhooks, and compares all webhooks with all expectations.
 func (s *Stage) End() {
 	s.Helper()
 	time.Sleep(Strays)
@@ -152,8 +151,8 @@ func (s *Stage) End() {
 	}
 }
 
-// Compare compares what came of a project with what was expected, and reports whether anything was
-// expected there. "" are all projects.
+// Compare compares the webhooks of a project with the expectations, and reports whether there are
+// any expectations. "" is all projects.
 func (s *Stage) Compare(project string) (expected bool) {
 	s.Helper()
 	within := func(repository string) bool {
@@ -178,7 +177,7 @@ func (s *Stage) Compare(project string) (expected bool) {
 	return expected
 }
 
-// compare holds what arrived of a repository against what was expected, in both formats.
+// compare compares the webhooks of a repository with the expectations, in both formats.
 func (s *Stage) compare(repository string) (same bool) {
 	s.Helper()
 	same = true
@@ -203,8 +202,8 @@ func (s *Stage) compare(repository string) (same bool) {
 	return same
 }
 
-// Arrived is what came of a repository, each webhook-id once: in bellbuoy's format and, sorted, in
-// Harbor's.
+// Arrived returns the webhooks of a repository, each webhook-id once: in bellbuoy's format and,
+// sorted, in Harbor's.
 func (s *Stage) Arrived(repository string) (full []Event, plain []string) {
 	ids := map[string]bool{}
 	for _, p := range s.Hooks.Posts("") {
@@ -255,8 +254,8 @@ var times = regexp.MustCompile(`"(occur_at|date_created)":\d{10}\b`)
 // timeless replaces the times of a Harbor body.
 func timeless(body string) string { return times.ReplaceAllString(body, `"$1":TIME`) }
 
-// bodies are Harbor's for the given events: one for each tag, because Harbor's consumers read the
-// first resource only.
+// bodies returns Harbor's bodies of events: one for each tag, because Harbor's consumers read only
+// the first resource.
 func (s *Stage) bodies(events []Event) (all []string) {
 	for _, e := range events {
 		switch {
@@ -299,7 +298,7 @@ func (s *Stage) chartBody(e Event) string {
 		e.Type, e.Operator, e.Chart.Version, url, e.Name, e.Namespace, e.Repository)
 }
 
-// Adopt takes over what a stage on the same bellbuoy expects.
+// Adopt adds the expectations of another stage on the same bellbuoy.
 func (s *Stage) Adopt(o *Stage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,7 +22,7 @@ type TokenOptions struct {
 	Claims        map[string]any    // further claims of every token
 }
 
-// A TokenServer gives out tokens as Docker's token authentication has it, by GET with Basic
+// A TokenServer gives out tokens as in Docker's token authentication, by GET with Basic
 // credentials and by POST of a form with grant_type=password, signed with RS256.
 type TokenServer struct {
 	URL     string // http://127.0.0.1:port; tokens at /token, the keys at /jwks
@@ -83,7 +83,7 @@ func (s *TokenServer) knows(user, password string) bool {
 	return ok && password == want
 }
 
-// access grants what was asked for to known users, and pulls to others where that is allowed.
+// access grants known users what they ask for, and others pulls if that is allowed.
 func (s *TokenServer) access(known bool, scopes []string) []any {
 	granted := []any{}
 	for _, scope := range strings.Fields(strings.Join(scopes, " ")) {
