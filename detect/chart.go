@@ -33,7 +33,7 @@ func ReadChart(archive io.Reader) (*Chart, error) {
 	return unpackingOf(maxFetched).chart(archive)
 }
 
-// unpacking is the budget of one upload, however many archives it holds.
+// unpacking bounds what is unpacked of one upload, however many archives it holds.
 type unpacking struct {
 	bytes int64 // bytes that may still be unpacked
 	files int64 // bytes of files; a sparse file is longer than what is unpacked for it
@@ -56,7 +56,7 @@ func (u *unpacking) chart(archive io.Reader) (*Chart, error) {
 	return c, err
 }
 
-// named returns the chart that the metadata of an archive names.
+// named returns the chart that the Chart.yaml of an archive names.
 func (u *unpacking) named(archive io.Reader) (*Chart, error) {
 	m, err := u.metadata(archive)
 	if err != nil {
@@ -69,8 +69,9 @@ func (u *unpacking) named(archive io.Reader) (*Chart, error) {
 	return c, nil
 }
 
-// metadata reads an archive to its end, because Helm takes the later of two files with the same
-// name. A requirements.yaml is read over Chart.yaml, wherever it stands.
+// metadata reads the metadata of an archive. It reads to the end, because Helm takes the later of
+// two files with the same name. The fields of a requirements.yaml replace those of Chart.yaml,
+// whichever comes first.
 func (u *unpacking) metadata(archive io.Reader) (m metadata, err error) {
 	unzipped, err := gzip.NewReader(archive)
 	if err != nil {
@@ -139,14 +140,14 @@ func chartPath(name string) (string, error) {
 	clean := path.Clean(rest)
 	drive := len(clean) > 2 && clean[1:3] == ":/" && isLetter(clean[0])
 	if path.IsAbs(rest) || clean == "." || strings.HasPrefix(clean, "..") || drive || directory == "Chart.yaml" {
-		return "", fmt.Errorf("%q lies outside of the chart's directory", bounded(name))
+		return "", fmt.Errorf("%q is outside of the chart's directory", bounded(name))
 	}
 	return clean, nil
 }
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
-// Named reports whether a chart has a name and a version that can stand in a path.
+// Named reports whether a chart has a name and a version, and both can be part of a path.
 func (c *Chart) Named() bool {
 	both := c.Name + c.Version
 	return c.Name != "" && len(c.Name) <= MaxChart && c.Version != "" && len(c.Version) <= MaxChart &&
@@ -211,9 +212,9 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-var errUnpacked = errors.New("too much is packed in it, or in one header")
+var errUnpacked = errors.New("the archive, or one of its headers, is too long when unpacked")
 
-// meter passes on what is unpacked, within the budget of the upload and no more than most.
+// meter reads from r within the bounds of the upload, and at most most bytes.
 type meter struct {
 	r    io.Reader
 	u    *unpacking

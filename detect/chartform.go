@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Upload is what the body of a chart's upload holds.
+// Upload is what the body of an upload of a chart holds.
 type Upload struct {
 	// Chart is the body itself, or the part "chart" of the form. A chart that could not be read
 	// has no name, and Err says why. Nil: there is none.
@@ -33,7 +33,7 @@ const (
 // of the name "chart"; of another body, all of it. Provenance does not count.
 func ReadUpload(contentType string, body io.Reader) Upload {
 	up := unpackingOf(maxUnpacked).upload(contentType, body)
-	_, _ = io.Copy(io.Discard, body) // somebody may be writing it
+	_, _ = io.Copy(io.Discard, body) // so that the writer of a pipe is not blocked
 	return up
 }
 
@@ -66,7 +66,7 @@ func formBoundary(contentType string) (boundary string, form bool) {
 	return params["boundary"], true
 }
 
-// part reads a part that is a file. A part without a file name is a field.
+// part reads a part of a form if it is a file. A part without a file name is a field.
 func (up *Upload) part(u *unpacking, part *multipart.Part) {
 	name := part.FormName()
 	switch {

@@ -66,7 +66,7 @@ func (x *indexReader) readAll(r io.Reader) error {
 	}
 }
 
-// indexReader follows an index.yaml's indentation:
+// indexReader reads an index.yaml by the indentation of its lines:
 //
 //	entries:
 //	  NAME:
@@ -80,7 +80,7 @@ type indexReader struct {
 	entries bool // within "entries:"
 	item    int  // column of an item's dash; -1: no item has begun
 	field   int  // column of the item's keys; 0: not known
-	wanted  bool // the field that the line belongs to is one to be read
+	wanted  bool // the field to which the line belongs is to be read
 	entry   []byte
 }
 
@@ -137,7 +137,7 @@ func begins(d *json.Decoder, with json.Delim) bool {
 	return err == nil && t == with
 }
 
-// line takes in the next line.
+// line reads the next line.
 func (x *indexReader) line(line []byte) {
 	text := bytes.TrimLeft(line, " ")
 	column := len(line) - len(text)
@@ -163,7 +163,7 @@ func (x *indexReader) line(line []byte) {
 	}
 }
 
-// inItem takes in a line of an item, or what stands behind its dash.
+// inItem reads a line of an item, or the text behind the dash of its first line.
 func (x *indexReader) inItem(column int, text []byte) {
 	if x.field == 0 {
 		x.field = column
@@ -216,7 +216,7 @@ func (x *indexReader) found(c Chart, urls []string) {
 	}
 }
 
-// readEntry reads a version of a chart from the fields that were kept of it.
+// readEntry reads a version of a chart from the lines of its fields.
 func readEntry(entry []byte) (c Chart, urls []string, err error) {
 	defer recovered(&err)
 	var fields map[string]lazy

@@ -13,7 +13,7 @@ import (
 // them, and it refuses more than 10,000 levels.
 const maxChartYAML = 64 << 10
 
-// metadata is what bellbuoy reads of a Chart.yaml, under the keys of Helm.
+// metadata are the fields of a Chart.yaml that bellbuoy reads.
 type metadata struct {
 	Name       string `json:"name"`
 	Version    string `json:"version"`
@@ -36,7 +36,7 @@ func (m *metadata) merge(b []byte) (err error) {
 	return json.Unmarshal(text, m) // Helm goes through JSON too
 }
 
-// over sets the fields that another file has.
+// over replaces the fields that another file has.
 func (m *metadata) over(o metadata) {
 	for to, from := range map[*string]string{&m.Name: o.Name, &m.Version: o.Version, &m.Type: o.Type, &m.AppVersion: o.AppVersion} {
 		if from != "" {
@@ -45,7 +45,7 @@ func (m *metadata) over(o metadata) {
 	}
 }
 
-// recovered turns a panic of the YAML parser into ErrNotChart: clients write what it reads.
+// recovered turns a panic of the YAML parser into ErrNotChart: clients choose what it reads.
 func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: reading YAML: %v", ErrNotChart, p)
@@ -96,7 +96,7 @@ func (l lazy) text() (any, error) {
 	return s.text, nil
 }
 
-// scalar is the text of a scalar. Anything else is an error.
+// scalar is the text of a scalar. A collection in its place is an error.
 type scalar struct{ text any }
 
 // UnmarshalYAML refuses collections before they are decoded.

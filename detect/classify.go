@@ -14,10 +14,9 @@ import (
 // read from the right, because repositories may be called "manifests" or "blobs". A path that is
 // not clean means what its clean form means: upstreams, and proxies in front of them, clean paths.
 //
-// Names and tags are taken as they come, also those that the specification forbids: the upstream
-// decides what exists. But a request with a name longer than the specification allows is no
-// operation. If it is a write, TooLong says why it must not be forwarded. What Classify returns
-// shares no memory with its arguments.
+// Names and tags are not checked, because the upstream decides what exists. But a request with a
+// name longer than the specification allows has the Action Other. If it is a write, TooLong says
+// why it must not be forwarded. The Request shares no memory with the arguments.
 func Classify(kind Kind, prefix, method, p, rawQuery string) Request {
 	rest, ok := strings.CutPrefix(CleanPath(p), prefix)
 	if !ok || !strings.HasPrefix(rest, "/") || hasControl(rest) {
@@ -44,7 +43,7 @@ func Classify(kind Kind, prefix, method, p, rawQuery string) Request {
 	return r
 }
 
-// maxPath is longer than any path whose names are within the limits.
+// maxPath is greater than the length of any path whose names are within the limits.
 const maxPath = 2048
 
 // tooLong returns which name of a request is longer than the limits; "" if none is.
@@ -191,7 +190,7 @@ func addQuery(r *Request, rawQuery string) {
 	if rawQuery == "" {
 		return
 	}
-	q, _ := url.ParseQuery(rawQuery) // of a broken query, what can be read counts
+	q, _ := url.ParseQuery(rawQuery) // a broken query counts as far as it can be read
 	r.Hint = clean(q.Get("ns"))
 	switch r.Action {
 	case ManifestPut:
@@ -301,7 +300,7 @@ func hasControl(s string) bool {
 	return false
 }
 
-// IsDigest reports whether a reference is a digest: tags hold no colon.
+// IsDigest reports whether a reference is a digest, and no tag. A tag has no colon.
 func IsDigest(reference string) bool {
 	algorithm, hex, ok := strings.Cut(reference, ":")
 	return ok && algorithm != "" && hex != ""

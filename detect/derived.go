@@ -2,7 +2,7 @@ package detect
 
 import "time"
 
-// What follows from events: the parts of an Event that scans, quotas and replications fill in.
+// This file has the parts of the events of scans, quotas and replications.
 
 // Scan is what a scanner found in an artifact, or why it found nothing.
 type Scan struct {
@@ -20,7 +20,7 @@ type Scan struct {
 	Findings []Finding `json:"findings,omitempty"` // the worst first
 	// Findings has no room for all; Summary counts them
 	Truncated bool     `json:"truncated,omitempty"`
-	New       int      `json:"new,omitempty"`        // findings that the last scan of this tag had not
+	New       int      `json:"new,omitempty"`        // findings that the last scan of this tag did not have
 	By        string   `json:"by,omitempty"`         // name of the scanner in the configuration
 	Run       string   `json:"run,omitempty"`        // the same for every image of an index
 	Index     string   `json:"index,omitempty"`      // digest of the index that the image belongs to
@@ -53,7 +53,7 @@ type Finding struct {
 	Severity     string   `json:"severity"`                // as Scan.Severity
 	CVSS         float64  `json:"cvss,omitempty"`          // base score, version 3 or newer
 	Vector       string   `json:"vector,omitempty"`        // of the CVSS score
-	New          bool     `json:"new,omitempty"`           // the last scan of this tag had it not
+	New          bool     `json:"new,omitempty"`           // the last scan of this tag did not find it
 }
 
 // SeverityRank orders severities as Harbor does: None and Unknown are 0, Critical is 5, and a word

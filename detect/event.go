@@ -66,7 +66,7 @@ type Event struct {
 	Visibility string    `json:"visibility,omitempty"` // public | private
 	Hint       string    `json:"namespace_hint,omitempty"`
 
-	// pushes: those put; pulls: the one asked for, or none; deletes: all that went
+	// pushes: those put; pulls: the one asked for, or none; deletes: those that are gone
 	Tags         []string `json:"tags,omitempty"`
 	KnownTags    []string `json:"known_tags,omitempty"`    // pulls: every tag known for the digest
 	TagsComplete bool     `json:"tags_complete,omitempty"` // deletes: Tags is all of them

@@ -12,7 +12,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// Tokens that stand for nobody: the subject of an anonymous Quay token.
+// quayAnonymous is the subject of the token that Quay gives to anonymous clients.
 const quayAnonymous = "(anonymous)"
 
 // BasicUser returns the user name of an Authorization header of the Basic scheme. The password is
@@ -72,7 +72,7 @@ func payload(token string) (all map[string]any) {
 	return all
 }
 
-// exactly is the largest number up to which a float64 holds every whole number.
+// exactly is the number up to which a float64 can hold every whole number.
 const exactly = 1 << 53
 
 // ClaimName does the same as TokenName with claims that are decoded already.
@@ -106,7 +106,7 @@ func claim(all map[string]any, path string) any {
 	return claim(inner, rest)
 }
 
-// usableName returns s, or "" if it must not stand in an event.
+// usableName returns s, or "" if it is too long for an event or has control characters.
 func usableName(s string) string {
 	if len(s) > MaxOperator || hasControl(s) {
 		return ""
@@ -114,7 +114,8 @@ func usableName(s string) string {
 	return s
 }
 
-// Access is what a request does with a repository, as far as credentials are concerned.
+// Access is what a request needs credentials for: upstreams ask for them for writes alone, or for
+// reads too.
 type Access uint8
 
 // The kinds of access.
@@ -132,29 +133,31 @@ func (a Action) Access() Access {
 	return Reading
 }
 
-// Word is what an upstream has shown of requests without credentials. It says whether the upstream
-// vouches for the names that it lets pass.
-type Word uint8
+// LoginPolicy is how an upstream treats requests without credentials, as far as its answers have
+// shown. It decides whether the upstream vouches for names.
+type LoginPolicy uint8
 
-// The words of an upstream.
+// The policies of upstreams.
 const (
-	Unheard Word = iota // nothing was seen: names are only claimed
-	Asks                // it asks for credentials: it vouches for the names that it lets pass
-	Forbids             // it says 403: it vouches for a name whose own request it has answered 2xx
-	Open                // it lets anybody in: names are only claimed
+	UnknownPolicy    LoginPolicy = iota // nothing was seen: names are only claimed
+	RequiresLogin                       // it answers 401: it vouches for the names of the requests that it accepts
+	ForbidsAnonymous                    // it answers 403: it vouches for a name if it answers that request 2xx
+	OpenToAll                           // it answers 2xx: names are only claimed
 )
 
 // Vouches reports whether the upstream vouches for the name in a request. succeeded means that the
 // request was answered 2xx.
-func (w Word) Vouches(succeeded bool) bool { return w == Asks || w == Forbids && succeeded }
+func (p LoginPolicy) Vouches(succeeded bool) bool {
+	return p == RequiresLogin || p == ForbidsAnonymous && succeeded
+}
 
-// Evidence remembers for ten minutes what an upstream has shown, by repository and kind of access.
+// Evidence remembers for ten minutes the policies of upstreams, by repository and kind of access.
 // A 401 without credentials on GET /v2/ or on a read counts for both kinds, on a write for writes.
 // A 2xx without credentials revokes it for that kind in that repository. Evidence is bounded, and
 // safe for concurrent use.
 type Evidence struct {
 	mu sync.Mutex
-	// guarded by mu, so that a revocation and a vouching cannot cross
+	// guarded by mu, so that the older of two answers cannot replace the newer
 	seen *lru.Cache[evidenceKey, evidence]
 }
 
@@ -164,8 +167,8 @@ type evidenceKey struct {
 }
 
 type evidence struct {
-	word Word
-	at   time.Time
+	policy LoginPolicy
+	at     time.Time
 }
 
 const (
@@ -173,7 +176,7 @@ const (
 	maxEvidence = 65_536 // entries of about 200 bytes
 )
 
-// NewEvidence returns an empty memory.
+// NewEvidence returns an Evidence that has seen nothing.
 func NewEvidence() *Evidence {
 	cache, _ := lru.New[evidenceKey, evidence](maxEvidence) // fails for sizes below 1 only
 	return &Evidence{seen: cache}
@@ -186,17 +189,17 @@ func (e *Evidence) Anonymous(upstream, repository string, action Action, status 
 	access := action.Access()
 	switch {
 	case status == 401 && action == Ping:
-		e.note(upstream, "", Reading, Asks, now)
-		e.note(upstream, "", Writing, Asks, now)
+		e.note(upstream, "", Reading, RequiresLogin, now)
+		e.note(upstream, "", Writing, RequiresLogin, now)
 	case action == Ping:
 		// a 2xx shows nothing: an upstream may ask for credentials only where it matters
 	case status == 401 && access == Reading:
-		e.note(upstream, repository, Reading, Asks, now)
-		e.note(upstream, repository, Writing, Asks, now)
+		e.note(upstream, repository, Reading, RequiresLogin, now)
+		e.note(upstream, repository, Writing, RequiresLogin, now)
 	case status == 401:
-		e.note(upstream, repository, Writing, Asks, now)
+		e.note(upstream, repository, Writing, RequiresLogin, now)
 	case status >= 200 && status < 300:
-		e.note(upstream, repository, access, Open, now)
+		e.note(upstream, repository, access, OpenToAll, now)
 	}
 }
 
@@ -209,27 +212,27 @@ func (e *Evidence) Probed(upstream, repository string, action Action, status int
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.note(upstream, repository, action.Access(), Forbids, now)
+	e.note(upstream, repository, action.Access(), ForbidsAnonymous, now)
 }
 
-// note remembers; what is known already is dated anew now and then: every read of an open registry
-// says it again.
-func (e *Evidence) note(upstream, repository string, access Access, word Word, now time.Time) {
+// note remembers a policy. Each read of an open registry shows the same: it is stored again only
+// when a hundredth of its time is over.
+func (e *Evidence) note(upstream, repository string, access Access, policy LoginPolicy, now time.Time) {
 	k := evidenceKey{upstream, repository, access}
-	if got, ok := e.seen.Get(k); ok && got.word == word && now.Sub(got.at) < evidenceFor/100 {
+	if got, ok := e.seen.Get(k); ok && got.policy == policy && now.Sub(got.at) < evidenceFor/100 {
 		return
 	}
-	e.seen.Add(k, evidence{word, now})
+	e.seen.Add(k, evidence{policy, now})
 }
 
-// Word returns what the upstream has shown of one kind of access to a repository.
-func (e *Evidence) Word(upstream, repository string, access Access, now time.Time) Word {
+// LoginPolicy returns the policy of an upstream for one kind of access to a repository.
+func (e *Evidence) LoginPolicy(upstream, repository string, access Access, now time.Time) LoginPolicy {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, where := range []string{repository, ""} {
 		if got, ok := e.seen.Get(evidenceKey{upstream, where, access}); ok && now.Sub(got.at) < evidenceFor {
-			return got.word
+			return got.policy
 		}
 	}
-	return Unheard
+	return UnknownPolicy
 }

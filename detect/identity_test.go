@@ -56,57 +56,57 @@ func TestNames(t *testing.T) {
 
 func TestEvidence(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	check := func(e *Evidence, at time.Time, repository string, access Access, want Word) {
+	check := func(e *Evidence, at time.Time, repository string, access Access, want LoginPolicy) {
 		t.Helper()
-		if got := e.Word("r", repository, access, at); got != want {
+		if got := e.LoginPolicy("r", repository, access, at); got != want {
 			t.Errorf("%s %v: %v, want %v", repository, access, got, want)
 		}
 	}
 	e := NewEvidence()
-	check(e, now, "a", Reading, Unheard)
+	check(e, now, "a", Reading, UnknownPolicy)
 	e.Anonymous("r", "", Ping, 200, now)
-	check(e, now, "a", Reading, Unheard)
+	check(e, now, "a", Reading, UnknownPolicy)
 	e.Anonymous("r", "", Ping, 401, now)
-	check(e, now, "a", Reading, Asks)
-	check(e, now, "a", Writing, Asks)
+	check(e, now, "a", Reading, RequiresLogin)
+	check(e, now, "a", Writing, RequiresLogin)
 	e.Anonymous("r", "a", BlobGet, 206, now)
-	check(e, now, "a", Reading, Open)
-	check(e, now, "a", Writing, Asks)
-	check(e, now, "b", Reading, Asks)
-	check(e, now.Add(evidenceFor), "a", Reading, Unheard)
+	check(e, now, "a", Reading, OpenToAll)
+	check(e, now, "a", Writing, RequiresLogin)
+	check(e, now, "b", Reading, RequiresLogin)
+	check(e, now.Add(evidenceFor), "a", Reading, UnknownPolicy)
 
 	e = NewEvidence()
 	e.Anonymous("r", "a", ManifestPut, 401, now)
-	check(e, now, "a", Writing, Asks)
-	check(e, now, "a", Reading, Unheard)
+	check(e, now, "a", Writing, RequiresLogin)
+	check(e, now, "a", Reading, UnknownPolicy)
 	e.Anonymous("r", "b", ManifestGet, 401, now)
-	check(e, now, "b", Writing, Asks)
+	check(e, now, "b", Writing, RequiresLogin)
 	e.Anonymous("r", "b", UploadStart, 202, now)
-	check(e, now, "b", Writing, Open)
-	check(e, now, "b", Reading, Asks)
+	check(e, now, "b", Writing, OpenToAll)
+	check(e, now, "b", Reading, RequiresLogin)
 	for _, status := range []int{307, 403, 404, 429, 500} {
 		e.Anonymous("r", "b", ManifestGet, status, now)
-		check(e, now, "b", Reading, Asks)
+		check(e, now, "b", Reading, RequiresLogin)
 	}
 
 	e = NewEvidence()
 	for _, status := range []int{307, 400, 404, 405, 429, 500} {
 		// of a question that was not good, or not understood
 		e.Probed("r", "a", UploadEnd, status, now)
-		check(e, now, "a", Writing, Unheard)
+		check(e, now, "a", Writing, UnknownPolicy)
 	}
 	e.Probed("r", "a", UploadEnd, 401, now)
-	check(e, now, "a", Writing, Asks)
-	check(e, now, "a", Reading, Unheard)
+	check(e, now, "a", Writing, RequiresLogin)
+	check(e, now, "a", Reading, UnknownPolicy)
 	e.Probed("r", "b", UploadEnd, 403, now)
-	check(e, now, "b", Writing, Forbids)
+	check(e, now, "b", Writing, ForbidsAnonymous)
 	e.Probed("r", "b", ManifestGet, 200, now)
-	check(e, now, "b", Writing, Forbids)
-	check(e, now, "b", Reading, Open)
+	check(e, now, "b", Writing, ForbidsAnonymous)
+	check(e, now, "b", Reading, OpenToAll)
 	for _, c := range []struct {
-		word            Word
+		word            LoginPolicy
 		failed, allowed bool
-	}{{Unheard, false, false}, {Open, false, false}, {Asks, true, true}, {Forbids, false, true}} {
+	}{{UnknownPolicy, false, false}, {OpenToAll, false, false}, {RequiresLogin, true, true}, {ForbidsAnonymous, false, true}} {
 		if c.word.Vouches(false) != c.failed || c.word.Vouches(true) != c.allowed {
 			t.Errorf("word %v: %+v", c.word, c)
 		}

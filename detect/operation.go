@@ -128,7 +128,8 @@ type Client struct {
 	UserAgent string `json:"user_agent,omitempty"`
 }
 
-// Name returns the name by which clients are told apart, vouched for or not.
+// Name returns the name of the client, vouched for or only claimed. Clients with different names
+// are different.
 func (c *Client) Name() string {
 	if c.Operator != "" {
 		return c.Operator
@@ -136,8 +137,8 @@ func (c *Client) Name() string {
 	return c.Claimed
 }
 
-// ID returns the name of a client in rows. It is the same in every replica, and puts neither
-// address nor name into the keys of the database.
+// ID returns a hash that stands for a client in the keys of rows, so that the database has neither
+// address nor name in them. It is the same in every replica.
 func (c *Client) ID() string {
 	sum := sha256.Sum256([]byte(c.Name() + "\x00" + c.Address + "\x00" + c.UserAgent))
 	return hex.EncodeToString(sum[:12])
@@ -182,12 +183,12 @@ type Operation struct {
 	Got      Body
 	GotChart *Chart
 	Complete bool // every byte of the answer went to the client
-	Whole    bool // a 206 that has all of the bytes, as some proxies and CDNs answer
+	Whole    bool // the answer is a 206 with all of the bytes, as some proxies and CDNs send it
 }
 
 // Body is a manifest or another small body.
 type Body struct {
-	// decoded (Content-Encoding undone); nil when longer than the limit or undecodable
+	// without its Content-Encoding; nil if it is longer than the limit or cannot be decoded
 	Bytes     []byte
 	Digest    string // sha256 of the decoded bytes; "" when it could not be decoded
 	MediaType string // Content-Type without parameters
@@ -206,7 +207,7 @@ type Chart struct {
 	Path string `json:"path,omitempty"`
 }
 
-// Found is what an upstream says of a reference, before or after a write.
+// Found is what stands at a reference, as the upstream has answered.
 type Found struct {
 	Absent       bool // the upstream says that nothing stands there
 	Digest       string

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// RegistryError is what a registry says when it refuses something, in the shape of the distribution
-// specification.
+// RegistryError is the error with which a registry refuses a request, in the form of the
+// distribution specification.
 type RegistryError struct {
 	Codes []string
-	// for people: the messages of all errors; of an answer that is no registry's its text,
-	// unless that is a page
+	// for people: the messages of all errors. If the body is not in that form, its text, unless
+	// that is HTML
 	Message string
-	Details []string // those that are texts
+	Details []string // the details that are strings
 }
 
 // maxMessage bounds the bytes of a RegistryError's Message, and of each of its Details.
@@ -52,7 +52,7 @@ func ReadRegistryError(body []byte) (e RegistryError) {
 	return e
 }
 
-// showable is a text without control characters, cut at maxMessage bytes.
+// showable returns a text without control characters, cut at maxMessage bytes.
 func showable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -48,10 +48,10 @@ func (n *identification) identify(op *detect.Operation) {
 		return
 	}
 	if !vouched {
-		word := n.word(op)
-		vouched = word == detect.Asks && n.through.refused()
-		n.unsure = word == detect.Unheard
-		n.forbidden = word == detect.Forbids
+		policy := n.policy(op)
+		vouched = policy == detect.RequiresLogin && n.through.refused()
+		n.unsure = policy == detect.UnknownPolicy
+		n.forbidden = policy == detect.ForbidsAnonymous
 	}
 	setName(op, name, vouched)
 	if n.unsure && op.Action.Writes() {
@@ -67,9 +67,9 @@ func setName(op *detect.Operation, name string, vouched bool) {
 	}
 }
 
-// word returns whether the upstream is known to vouch for names.
-func (n *identification) word(op *detect.Operation) detect.Word {
-	return n.x.g.h.evidence.Word(op.Upstream, op.Repository, op.Action.Access(), time.Now())
+// policy returns the policy of the upstream for requests like this one.
+func (n *identification) policy(op *detect.Operation) detect.LoginPolicy {
+	return n.x.g.h.evidence.LoginPolicy(op.Upstream, op.Repository, op.Action.Access(), time.Now())
 }
 
 // name returns the first name that the request yields, and whether something other than the
@@ -274,15 +274,15 @@ func (n *identification) vouch(op *detect.Operation) {
 	n.asking.await()
 	n.through.await()
 	n.asking = nil
-	word := n.word(op)
-	n.forbidden = word == detect.Forbids
-	if word.Vouches(op.Status >= 200 && op.Status < 300) && n.through.refused() {
+	policy := n.policy(op)
+	n.forbidden = policy == detect.ForbidsAnonymous
+	if policy.Vouches(op.Status >= 200 && op.Status < 300) && n.through.refused() {
 		setName(op, op.Client.Claimed, true)
 	}
 }
 
-// unheard reports whether vouch would have to wait.
-func (n *identification) unheard() bool { return n.asking.pending() || n.through.pending() }
+// undecided reports whether vouch would have to wait for a probe.
+func (n *identification) undecided() bool { return n.asking.pending() || n.through.pending() }
 
 // login stands for a client's address and credentials.
 func (n *identification) login(op *detect.Operation) uint64 {

@@ -68,7 +68,7 @@ func (r *read) End() {
 			}
 		})
 	}
-	if x.name.unheard() {
+	if x.name.undecided() {
 		return // finish reports it: the client's last bytes do not wait for a probe
 	}
 	r.reportEnd(!x.wire.Answer.Broken())
@@ -82,7 +82,7 @@ func (r *read) reportEnd(complete bool) {
 	}
 	r.ended = true
 	x.op.Complete = complete
-	if x.name.unheard() && x.op.Status < 300 {
+	if x.name.undecided() && x.op.Status < 300 {
 		// the client has all of its answer before bellbuoy waits for the result of the
 		// probe about the name
 		_ = http.NewResponseController(&x.wire.Answer).Flush()
