@@ -86,8 +86,9 @@ type Scanner struct {
 	Trigger string `yaml:"trigger" default:"push" enum:"push|manual"`
 	// What to scan.
 	Match ScannerMatch `yaml:"match"`
-	// How often to scan again what still has a tag, such as 24h, because new vulnerabilities
-	// become known without a push; never when empty.
+	// How often to scan what has a tag, such as 24h, because new vulnerabilities become known
+	// without a push; also what was never scanned, as far as the tag index knows it. Never when
+	// empty.
 	Every Interval `yaml:"every"`
 	// A scan that takes longer has failed.
 	Timeout Duration `yaml:"timeout" default:"30m"`

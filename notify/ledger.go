@@ -26,6 +26,12 @@ func (o *Outbox) Own(ctx context.Context, kind detect.RowKind, after string, lim
 	return fromRows(rows), ledgerError("taking over rows", err)
 }
 
+// Page returns the rows of a kind, ordered by ID, beginning behind after.
+func (o *Outbox) Page(ctx context.Context, kind detect.RowKind, after string, limit int) ([]detect.Row, error) {
+	rows, err := o.store.Page(ctx, string(kind), after, limit)
+	return fromRows(rows), ledgerError("reading a page of rows", err)
+}
+
 func ledgerError(doing string, err error) error {
 	if err == nil {
 		return nil

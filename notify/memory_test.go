@@ -241,6 +241,10 @@ func (r *replica) Own(_ context.Context, kind, after string, limit int) ([]store
 	return rows[:min(len(rows), cmp.Or(limit, 1000))], err
 }
 
+func (r *replica) Page(ctx context.Context, kind, after string, limit int) ([]store.Row, error) {
+	return r.Own(ctx, kind, after, limit)
+}
+
 func (r *replica) Events(_ context.Context, q store.EventQuery) ([]store.Event, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

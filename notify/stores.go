@@ -42,6 +42,9 @@ type Rows interface {
 	// after, at most limit (0: 1,000). Before that it takes over rows whose owner's lease has
 	// ended, at most limit.
 	Own(ctx context.Context, kind, after string, limit int) ([]store.Row, error)
+	// Page returns the rows of a kind, whoever owns them, ordered by ID, beginning behind
+	// after, at most limit (0: 1,000).
+	Page(ctx context.Context, kind, after string, limit int) ([]store.Row, error)
 	// Healthy returns nil while the last commit succeeded and none hangs.
 	Healthy() error
 }

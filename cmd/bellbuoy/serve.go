@@ -106,7 +106,7 @@ func runServe(ctx context.Context, a *app) error {
 	d.lookups.configure(w.lookupClients)
 	d.refusals = quota.NewRefusals(outbox)
 	d.runs = replication.NewRecorder(outbox, func(err error) { log.Warn("replication", zap.Error(err)) })
-	d.scans = scan.New(scan.Options{Ledger: outbox, Registry: d.lookups, Replica: replica, Alone: c.Database == "", Told: logScans(log)})
+	d.scans = scan.New(scan.Options{Ledger: outbox, Registry: d.lookups, Tags: scannedTags{d}, Replica: replica, Alone: c.Database == "", Told: logScans(log)})
 	d.tracker = track.New(w.trackerConfig(log), d.scans.Ledger(pulled{outbox, d.runs}), d.lookups)
 	d.data = dataPlaneParts{tracker: tracked{d.tracker, d.refusals, d.runs, log, new(sync.Map)}, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
 	registry.MustRegister(trackerMetrics{d.tracker}, quotaMetrics{d}, replicationMetrics(d.runs), scanMetrics{d.scans})

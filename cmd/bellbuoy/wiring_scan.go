@@ -93,6 +93,24 @@ func scannedUpstreams(c *config.Config) map[string]scan.Upstream {
 	return all
 }
 
+// scannedTags shows the tag index to scan.
+type scannedTags struct{ *daemon }
+
+// Page implements scan.Tags.
+func (t scannedTags) Page(ctx context.Context, after string, limit int) ([]scan.Tag, string, error) {
+	page, next, err := t.tracker.Tags(ctx, t.outbox, after, limit)
+	tags := make([]scan.Tag, 0, len(page))
+	for _, s := range page {
+		tags = append(tags, scan.Tag(s))
+	}
+	return tags, next, err
+}
+
+// Kind implements scan.Tags.
+func (t scannedTags) Kind(ctx context.Context, upstream, repository, digest string) detect.ArtifactKind {
+	return t.tracker.Kind(ctx, upstream, repository, digest)
+}
+
 // reachScanner asks an adapter what it is, which sends it nothing to scan.
 func reachScanner(ctx context.Context, s *scan.Scanner) error {
 	return s.Adapter.(*adapter.Client).Reach(ctx)

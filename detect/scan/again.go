@@ -2,6 +2,8 @@ package scan
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -10,12 +12,15 @@ import (
 )
 
 // again is an image or an index that is scanned again for as long as a tag stands on it, because
-// new vulnerabilities become known without a push.
+// new vulnerabilities become known without a push. Its row is due when the next scan is.
 type again struct {
 	Job jobRow `json:"job"`
 }
 
-const rescansAtOnce = 10 // of one scanner in a tick
+const (
+	rescansAtOnce = 10  // of one scanner in a tick
+	mostWaiting   = 100 // due jobs of a scanner, beyond which no rescan adds another
+)
 
 func (j *jobRow) againKey() detect.Key {
 	return detect.Key{Kind: detect.RowKind(kindAgain + j.Scanner), ID: id(j.Upstream, j.Repository, j.Digest)}
@@ -41,10 +46,18 @@ func (w *worker) remember(ctx context.Context) error {
 	})
 }
 
-// rescan makes new jobs of what is due again and still has a tag.
-func (r *Runner) rescan(ctx context.Context, config *Config, s *Scanner) {
+// rescans makes jobs of what is to be scanned again. All replicas do: a job is made in the commit
+// that moves the time of the next one.
+type rescans struct {
+	o      *Options
+	config *atomic.Pointer[Config]
+}
+
+// work makes jobs of what is due, and looks further through the tag index.
+func (r *rescans) work(ctx context.Context, s *Scanner) {
+	config := r.config.Load()
 	rows, err := r.o.Ledger.Due(ctx, detect.RowKind(kindAgain+s.Name), time.Now(), rescansAtOnce)
-	if err != nil {
+	if err != nil || len(rows) > 0 && r.busy(ctx, s) {
 		return
 	}
 	for _, row := range rows {
@@ -56,28 +69,28 @@ func (r *Runner) rescan(ctx context.Context, config *Config, s *Scanner) {
 			r.forget(ctx, a, row.Key)
 			continue
 		}
-		r.rescanOne(ctx, s, a)
+		r.rescan(ctx, s, a)
+	}
+	if s.Every > 0 && r.o.Tags != nil {
+		r.sweep(ctx, config, s)
 	}
 }
 
-func (r *Runner) forget(ctx context.Context, a *again, k detect.Key) {
+// busy reports whether so many jobs of a scanner wait that no other is to be made without a push.
+func (r *rescans) busy(ctx context.Context, s *Scanner) bool {
+	waiting, err := r.o.Ledger.Due(ctx, detect.RowKind(kindJob+s.Name), time.Now(), mostWaiting)
+	return err != nil || len(waiting) >= mostWaiting
+}
+
+func (r *rescans) forget(ctx context.Context, a *again, k detect.Key) {
 	_ = r.o.Ledger.Commit(ctx, a.Job.scope(), func(detect.View) (detect.Changes, error) {
 		return detect.Changes{Delete: []detect.Key{k}}, nil
 	})
 }
 
-func (r *Runner) rescanOne(ctx context.Context, s *Scanner, a *again) {
-	var tags []string
-	var unsure bool
-	for _, tag := range a.Job.Tags {
-		found, err := r.o.Registry.Manifest(ctx, a.Job.Upstream, "", a.Job.Repository, tag)
-		switch {
-		case err != nil:
-			unsure = true
-		case !found.Absent && found.Digest == a.Job.Digest:
-			tags = append(tags, tag)
-		}
-	}
+// rescan makes a job of what still has a tag, as the registry says.
+func (r *rescans) rescan(ctx context.Context, s *Scanner, a *again) {
+	tags, unsure := r.standing(ctx, a)
 	if len(tags) == 0 && !unsure {
 		r.forget(ctx, a, a.Job.againKey())
 		return
@@ -86,8 +99,9 @@ func (r *Runner) rescanOne(ctx context.Context, s *Scanner, a *again) {
 	next := a.Job.afresh(now)
 	next.Tags = tags
 	_ = r.o.Ledger.Commit(ctx, next.scope(), func(v detect.View) (c detect.Changes, err error) {
-		there, err := read[again](v, next.againKey())
-		if err != nil || there == nil {
+		row, ok, err := v.Get(next.againKey())
+		there, sound := decode[again](row)
+		if err != nil || !ok || !sound || row.Due.After(now) { // another replica was faster
 			return c, err
 		}
 		if len(tags) == 0 { // the registry does not say: later
@@ -99,11 +113,26 @@ func (r *Runner) rescanOne(ctx context.Context, s *Scanner, a *again) {
 		if err != nil {
 			return c, err
 		}
-		there.Job.Tags = tags
-		row, err := encode(next.againKey(), there, now.Add(s.Every))
+		there.Job.Tags = slices.DeleteFunc(there.Job.Tags, func(t string) bool { return slices.Contains(a.Job.Tags, t) })
+		there.Job.addTags(tags)
+		row, err = encode(next.againKey(), there, now.Add(s.Every))
 		c.Put = append(rows, row)
 		return c, err
 	})
+}
+
+// standing returns which tags still stand on the digest. unsure: the registry does not say of all.
+func (r *rescans) standing(ctx context.Context, a *again) (tags []string, unsure bool) {
+	for _, tag := range a.Job.Tags {
+		found, err := r.o.Registry.Manifest(ctx, a.Job.Upstream, "", a.Job.Repository, tag)
+		switch {
+		case err != nil:
+			unsure = true
+		case !found.Absent && found.Digest == a.Job.Digest:
+			tags = append(tags, tag)
+		}
+	}
+	return tags, unsure
 }
 
 // afresh is the job as it is made, without what an earlier one came to.

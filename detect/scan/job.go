@@ -17,6 +17,7 @@ import (
 const (
 	kindJob   = "scan.job:"   // upstream, repository, digest: a scan that waits or goes on
 	kindAgain = "scan.again:" // upstream, repository, digest: what is to be scanned again
+	kindSweep = "scan.sweep:" // of one row: how far the tag index was searched for what is to be
 	// scanner, upstream, repository, tag or digest, platform: what the last scan found
 	rowLast detect.RowKind = "scan.last"
 )

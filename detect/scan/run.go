@@ -24,7 +24,7 @@ func (r *Runner) Run(ctx context.Context) error {
 				freed[s.Name] = r.freeOrphans(ctx, s.Name) == nil
 			}
 			r.begin(ctx, s, &working)
-			r.rescan(ctx, config, s)
+			r.scanAgain(ctx, s, &working)
 		}
 		select {
 		case <-ctx.Done():
@@ -86,6 +86,19 @@ func (r *Runner) begin(ctx context.Context, s *Scanner, working *sync.WaitGroup)
 			r.work(ctx, s.Name, j)
 		})
 	}
+}
+
+// scanAgain makes what a scanner has to scan again due, in a goroutine of its own: registries are
+// asked for it.
+func (r *Runner) scanAgain(ctx context.Context, s *Scanner, working *sync.WaitGroup) {
+	k := detect.Key{Kind: detect.RowKind(kindAgain + s.Name)}
+	if !r.enter(k) {
+		return
+	}
+	working.Go(func() {
+		defer r.leave(k)
+		r.again.work(ctx, s)
+	})
 }
 
 func (r *Runner) enter(k detect.Key) bool {

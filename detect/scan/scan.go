@@ -4,7 +4,7 @@
 //
 // A scan is a job: a row of the ledger. [Runner.Derive] makes the jobs of a push in the push's own
 // transaction, [Runner.Start] those that an operator asks for, and a rescan (see again.go) those of
-// what still has a tag. [Runner.Run] works on them, a few at a time:
+// what has a tag. [Runner.Run] works on them, a few at a time:
 //
 //	waiting ──take──▶ held ──an index──▶ (a job for each of its images)
 //	   ▲               │
@@ -59,7 +59,7 @@ type Scanner struct {
 	Adapter Adapter
 	OnPush  bool                         // false: by hand only
 	Matches func(repository string) bool // which repositories it scans
-	Every   time.Duration                // 0: what was scanned is not scanned again by itself
+	Every   time.Duration                // how often to scan what has a tag; 0: never by itself
 	Timeout time.Duration                // of one scan, from when the scanner took it
 
 	RegistryURL   string // what it pulls from; "": the upstream's own URL
@@ -116,10 +116,23 @@ type Registry interface {
 	Read(ctx context.Context, upstream, hint, repository, digest string) (detect.Found, error)
 }
 
+// Tags reads the tag index.
+type Tags interface {
+	// Page returns tags behind a cursor, at most limit, and the cursor behind them. The first
+	// cursor is "", and so is the one behind the last tag.
+	Page(ctx context.Context, after string, limit int) (page []Tag, next string, err error)
+	// Kind returns what a digest is; "": that is not known.
+	Kind(ctx context.Context, upstream, repository, digest string) detect.ArtifactKind
+}
+
+// Tag is a tag of the tag index.
+type Tag struct{ Upstream, Repository, Tag, Digest string }
+
 // Options are what a Runner needs for as long as it lives.
 type Options struct {
 	Ledger   detect.Ledger
 	Registry Registry
+	Tags     Tags   // nil: only what was scanned once is scanned again
 	Replica  string // this process: unique among those that share the ledger
 	Alone    bool   // no other process shares the ledger: what another holds is free
 	Told     func(News)
@@ -150,6 +163,7 @@ type Runner struct {
 	o      Options
 	config atomic.Pointer[Config]
 	own    ownScans
+	again  rescans
 
 	mu      sync.Mutex
 	running map[detect.Key]bool
@@ -173,6 +187,7 @@ func New(o Options) *Runner {
 		r.o.Told = func(News) {}
 	}
 	r.config.Store(&Config{})
+	r.again = rescans{o: &r.o, config: &r.config}
 	return r
 }
 

@@ -129,6 +129,17 @@ func (t *Tracker) ManifestKnown(ctx context.Context, upstream, hint, repository,
 	return t.tags.ManifestKnown(ctx, place(upstream, hint, repository), digest)
 }
 
+// Tags returns tags of the tag index behind a cursor, at most limit, and the cursor behind them.
+// The first cursor is "", and so is the one behind the last tag. rows are those of the ledger.
+func (t *Tracker) Tags(ctx context.Context, rows tagindex.Pager, after string, limit int) ([]tagindex.TagStanding, string, error) {
+	return tagindex.Page(ctx, rows, after, limit)
+}
+
+// Kind returns what a digest is, as far as bellbuoy knows; else "".
+func (t *Tracker) Kind(ctx context.Context, upstream, repository, digest string) detect.ArtifactKind {
+	return t.tags.Kind(ctx, place(upstream, "", repository), digest)
+}
+
 // SizeOf returns the size of an artifact if bellbuoy knows it, so that a delete needs no GET for
 // it.
 func (t *Tracker) SizeOf(ctx context.Context, upstream, hint, repository, digest string) (size int64, known bool) {

@@ -98,6 +98,13 @@ func TestRows(t *testing.T) {
 		if rows, err = w.Own(ctx, "k", "", 0); err != nil || len(rows) != 4 {
 			t.Errorf("own: %v %v", rows, err)
 		}
+		page, err := w.Page(ctx, "k", "a/1", 2)
+		if err != nil || len(page) != 2 || page[0].ID != "a/2" || page[1].ID != "a\xff\x00" {
+			t.Errorf("page: %v %v", page, err)
+		}
+		if page, err = w.Page(ctx, "k", "a\xff\x00", 0); err != nil || len(page) != 1 || page[0].ID != "b/1" {
+			t.Errorf("last page: %v %v", page, err)
+		}
 		var paged []store.Row
 		for after := ""; ; after = paged[len(paged)-1].ID {
 			some, err := w.Own(ctx, "k", after, 1)

@@ -319,7 +319,9 @@ func NewScanStage(t *testing.T, scanner *ScannerServer, registry RegistryOptions
 	config := RegistryUpstream(r.URL) + Quick +
 		fmt.Sprintf("scanners: [{name: test, url: %q, registry_url: %q, timeout: 1m%s}]\n", scanner.URL, fmt.Sprintf("http://127.0.0.1:%d", port), more) +
 		Webhooks(hooks, fmt.Sprintf("  - {name: bad, url: %q, events: [SCANNING_COMPLETED], format: cloudevents, match: {min_severity: High, new_findings: true}}\n", hooks.URL("/bad")))
-	return &ScanStage{StageOn(t, hooks, BellbuoyWith(t, BuoyOptions{Port: port}, config))}
+	s := &ScanStage{StageOn(t, hooks, BellbuoyWith(t, BuoyOptions{Port: port}, config))}
+	s.Direct = r.URL
+	return s
 }
 
 // Scans are the posts of scans at a path.

@@ -176,3 +176,24 @@ func TestAScannerThatMisbehavesBehindTLS(t *testing.T) {
 		t.Errorf("%d submissions: %s", len(scanner.Requests()), p.Body)
 	}
 }
+
+// What was never pushed through bellbuoy is scanned too, once it is in the tag index, and again
+// after each interval.
+func TestWhatHasATagIsScanned(t *testing.T) {
+	t.Parallel()
+	s := harness.NewScanStage(t, harness.Scanner(t), harness.RegistryOptions{}, ", every: 3s, trigger: manual")
+	a := harness.NewImage(harness.ImageOptions{})
+	harness.Push(s, s.Direct, "team/old", "v1", a)
+	says(t, s.Buoy, 0, []string{"index"})
+	harness.Eventually(harness.Soon, func() bool { return len(s.Scans("/full")) >= 2 })
+	scans := s.Scans("/full")
+	if len(scans) < 2 {
+		t.Fatalf("%d scans, want one in each interval", len(scans))
+	}
+	for _, p := range scans {
+		if p.Text("type") != "SCANNING_COMPLETED" || p.Text("digest") != a.Digest.String() || p.Text("tags.0") != "v1" {
+			t.Errorf("%s", p.Body)
+		}
+	}
+	expectNoPulls(s)
+}

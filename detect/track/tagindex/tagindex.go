@@ -168,6 +168,12 @@ func (t *Index) Cached(p Place, digest string) bool {
 	return ok
 }
 
+// Kind returns what a digest is, as far as bellbuoy knows; else "".
+func (t *Index) Kind(ctx context.Context, p Place, digest string) detect.ArtifactKind {
+	row, _ := t.manifestRow(ctx, p.ManifestKey(digest))
+	return row.Artifact.Kind
+}
+
 func (t *Index) manifestRow(ctx context.Context, k detect.Key) (row ManifestRow, known bool) {
 	err := t.ledger.View(ctx, func(v detect.View) (err error) {
 		row, known, err = Read[ManifestRow](v, k)

@@ -91,6 +91,12 @@ func (c *Core) View(ctx context.Context, fn func(store.Reader) error) error {
 	return Naming("reading the store", safely(func() error { return fn(c.DB.Reads(ctx)) }))
 }
 
+// Page returns the rows of a kind whose ID is behind after, in order of ID.
+func (c *Core) Page(ctx context.Context, kind, after string, limit int) ([]store.Row, error) {
+	rows, err := c.DB.Reads(ctx).Page(kind, after, limit)
+	return rows, Naming("reading a page of rows", err)
+}
+
 // Due returns rows of a kind whose Due has passed, oldest first.
 func (c *Core) Due(ctx context.Context, kind string, now time.Time, limit int) ([]store.Row, error) {
 	rows, err := c.DB.Reads(ctx).due(kind, now, limit)
