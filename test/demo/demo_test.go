@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/bellbuoy/bellbuoy/test/parts"
 )
 
 const body = `{"type":"PUSH_ARTIFACT","occur_at":1,"operator":"demo","event_data":{"resources":[{"digest":"sha256:0123456789abcdef","tag":"v1",` +
@@ -51,5 +54,16 @@ func TestLatencyIsReadFromTheID(t *testing.T) {
 		if got := latency(other, at); got != "" {
 			t.Errorf("an id that tells no time, %q, gave %q", other, got)
 		}
+	}
+}
+
+// What make compiles for the demo, the demo's own builds use too: it is one set of flags.
+func TestMakeBuildsTheDemoAsItBuildsTheRest(t *testing.T) {
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "\nQUICK   := " + parts.Quick + "\n"; !strings.Contains(string(makefile), want) {
+		t.Errorf("the Makefile lacks %q", want)
 	}
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/test/harness"
@@ -42,31 +40,40 @@ func (h *harbour) imageScenes(s *harness.Program, out io.Writer) []scene {
 	image := harness.NewMultiArch(harness.ImageOptions{Layers: 2, LayerSize: 100 << 10}, "linux/amd64", "linux/arm64")
 	layout, repository := image.Layout(s, "v1"), h.buoy.Host+"/team/app"
 	env := harness.Env(s)
-	crane := func(args ...string) { client(s, out, env, "crane", args...) }
+	crane := func(args ...string) { client(s, out, env, h.tools.crane, "crane", args...) }
 	crane("auth", "login", "-u", user, "-p", password, h.buoy.Host)
 	return []scene{
 		{"push an image for two platforms", func() { crane("push", layout, repository+":v1") }, "PUSH_ARTIFACT team/app:v1"},
-		{"pull it", func() { crane("pull", "--format", "oci", repository+":v1", filepath.Join(s.TempDir(), "app")) }, "PULL_ARTIFACT team/app:v1"},
-		{"delete it", func() { crane("delete", repository+"@"+image.Digest.String()) }, "DELETE_ARTIFACT team/app:v1"},
+		{"pull the image", func() { crane("pull", "--format", "oci", repository+":v1", filepath.Join(s.TempDir(), "app")) },
+			"PULL_ARTIFACT team/app:v1"},
+		{"delete the image", func() { crane("delete", repository+"@"+image.Digest.String()) }, "DELETE_ARTIFACT team/app:v1"},
 	}
 }
 
 func (h *harbour) chartScenes(s *harness.Program, out io.Writer) []scene {
 	chart := harness.ChartFile(s, "buoy", "1.0.0", harness.ChartOptions{Type: "application", AppVersion: "1.0"})
-	env := harness.HelmEnv(s)
-	helm := func(args ...string) { client(s, out, env, "helm3", args...) }
-	login := []string{"--username", user, "--password", password}
-	return []scene{
-		{"push a chart", func() {
-			helm(append([]string{"repo", "add", "harbour", h.buoy.ProxyURL}, login...)...)
-			helm("cm-push", chart, "harbour")
-		}, "UPLOAD_CHART library/buoy:1.0.0"},
-		{"pull it", func() {
-			helm("repo", "update")
-			helm("pull", "harbour/buoy", "--version", "1.0.0", "-d", s.TempDir())
-		}, "DOWNLOAD_CHART library/buoy:1.0.0"},
-		{"delete it", func() { h.deleteChart(s, out, "buoy", "1.0.0") }, "DELETE_CHART library/buoy:1.0.0"},
+	env := harness.Env(s)
+	curl := func(args ...string) {
+		args = append([]string{"-sS", "--fail", "-u", user + ":" + password}, args...)
+		client(s, out, env, h.tools.curl, "curl", args...)
 	}
+	return []scene{
+		{"push a chart", func() { curl("--data-binary", "@"+chart, h.buoy.ProxyURL+"/api/charts") }, "UPLOAD_CHART library/buoy:1.0.0"},
+		{"pull the chart", func() { h.pullChart(s, out, env, curl) }, "DOWNLOAD_CHART library/buoy:1.0.0"},
+		{"delete the chart", func() { curl("-X", "DELETE", h.buoy.ProxyURL+"/api/charts/buoy/1.0.0") },
+			"DELETE_CHART library/buoy:1.0.0"},
+	}
+}
+
+// pullChart pulls with helm where there is one.
+func (h *harbour) pullChart(s *harness.Program, out io.Writer, env []string, curl func(...string)) {
+	dir := s.TempDir()
+	if h.tools.helm == "" {
+		curl("-o", filepath.Join(dir, "buoy-1.0.0.tgz"), h.buoy.ProxyURL+"/charts/buoy-1.0.0.tgz")
+		return
+	}
+	client(s, out, env, h.tools.helm, "helm", "pull", "buoy", "--repo", h.buoy.ProxyURL, "--version", "1.0.0",
+		"--username", user, "--password", password, "-d", dir)
 }
 
 // await waits until the scene's webhook, and no other, has been printed.
@@ -84,33 +91,5 @@ func (h *harbour) await(s *harness.Program, sc scene) {
 		s.Fatalf("interrupted")
 	case <-time.After(webhookTimeout):
 		s.Fatalf("no webhook came within %v, want %s", webhookTimeout, sc.want)
-	}
-}
-
-// client prints a command as one would type it, and runs it.
-func client(s *harness.Program, out io.Writer, env []string, name string, args ...string) {
-	shown := append([]string{strings.TrimRight(name, "34")}, args...)
-	fmt.Fprintf(out, "$ %s\n", strings.Join(shown, " "))
-	done := parts.Progress(os.Stderr, shown[0])
-	defer done()
-	harness.Run(s, env, name, args...)
-}
-
-// deleteChart is what curl would do; Helm itself deletes no charts from a repository.
-func (h *harbour) deleteChart(s *harness.Program, out io.Writer, name, version string) {
-	url := fmt.Sprintf("%s/api/charts/%s/%s", h.buoy.ProxyURL, name, version)
-	fmt.Fprintf(out, "$ curl -u %s:%s -X DELETE %s\n", user, password, url)
-	req, err := http.NewRequestWithContext(s.Context(), http.MethodDelete, url, nil)
-	if err != nil {
-		s.Fatalf("%v", err)
-	}
-	req.SetBasicAuth(user, password)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.Fatalf("%v", err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		s.Fatalf("DELETE %s: %s", url, resp.Status)
 	}
 }

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 // ChartMuseumOptions chooses how charts are arranged and guarded. The zero value is one anonymous
 // tenant.
 type ChartMuseumOptions struct {
+	Part          string // "": ChartMuseum with all that it has; quick-chartmuseum: with local files only
 	Depth         int    // --depth
 	DepthDynamic  bool   // --depth-dynamic
 	ContextPath   string // e.g. /charts
@@ -30,7 +32,7 @@ type ChartMuseumServer struct {
 // ChartMuseum starts ChartMuseum with an empty storage.
 func ChartMuseum(t T, opts ChartMuseumOptions) *ChartMuseumServer {
 	t.Helper()
-	path, dir, port := Part(t, "chartmuseum"), t.TempDir(), FreePort(t)
+	path, dir, port := Part(t, cmp.Or(opts.Part, "chartmuseum")), t.TempDir(), FreePort(t)
 	args := []string{
 		"--port", strconv.Itoa(port), "--storage", "local", "--storage-local-rootdir", filepath.Join(dir, "charts"),
 		"--depth", strconv.Itoa(opts.Depth), "--context-path", opts.ContextPath,

@@ -55,7 +55,13 @@ func Registry(t T, opts RegistryOptions) *RegistryServer {
 // deletes and accepts any repository name.
 func CraneRegistry(t T) *RegistryServer {
 	t.Helper()
-	path, dir := Part(t, "crane"), t.TempDir()
+	return CraneRegistryOf(t, "crane")
+}
+
+// CraneRegistryOf is CraneRegistry with another build of crane, such as quick-crane.
+func CraneRegistryOf(t T, part string) *RegistryServer {
+	t.Helper()
+	path, dir := Part(t, part), t.TempDir()
 	host := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 	r := &RegistryServer{URL: "http://" + host, Host: host, Dir: dir}
 	r.Daemon = Daemon{

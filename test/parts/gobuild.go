@@ -14,17 +14,22 @@ import (
 	"strings"
 )
 
+// Quick is the -gcflags of a build that takes as little CPU time as possible: nothing is optimised,
+// and there is nothing for debuggers. What is built with other flags is compiled again.
+const Quick = "all=-N -l -dwarf=false"
+
 // goInstall is `go install pkg@version`: the exact versions that the program's own go.mod names.
 type goInstall struct {
 	pkg    string
 	binary string // what we call the program; go names it after the package's directory
+	quick  bool   // built with Quick
 }
 
 func (g goInstall) find(c cache, p part) (string, bool) { return existing(c.dir(p), g.binary) }
 
 func (g goInstall) install(ctx context.Context, c cache, p part, log io.Writer) error {
 	return c.publish(p, func(dir string) error {
-		cmd := goCommand(ctx, dir, log, "install", "-ldflags=-s -w", g.pkg+"@"+p.version)
+		cmd := goCommand(ctx, dir, log, "install", "-ldflags=-s -w", gcflags(g.quick), g.pkg+"@"+p.version)
 		cmd.Env = append(cmd.Env, "GOBIN="+dir)
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("building %s: %w", g.pkg, err)
@@ -41,6 +46,8 @@ type goModule struct {
 	binary  string            // slash-separated, below the part's directory
 	ldflags string            // besides -s -w
 	keep    map[string]string // further files and directories of the module → where to put them
+	cut     []cut             // modules that it uses, and of which only a part is compiled
+	quick   bool              // built with Quick
 }
 
 func (g goModule) find(c cache, p part) (string, bool) { return existing(c.dir(p), g.binary) }
@@ -54,9 +61,14 @@ func (g goModule) install(ctx context.Context, c cache, p part, log io.Writer) e
 	if err := copyModule(ctx, g.module+"@"+p.version, src, log); err != nil {
 		return err
 	}
+	for _, cut := range g.cut {
+		if err := cut.replace(ctx, src, log); err != nil {
+			return fmt.Errorf("cutting %s: %w", cut.module, err)
+		}
+	}
 	return c.publish(p, func(dir string) error {
 		out := filepath.Join(dir, filepath.FromSlash(g.binary))
-		cmd := goCommand(ctx, src, log, "build", "-ldflags=-s -w "+g.ldflags, "-o", out, g.pkg)
+		cmd := goCommand(ctx, src, log, "build", "-ldflags=-s -w "+g.ldflags, gcflags(g.quick), "-o", out, g.pkg)
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("building %s: %w", g.module, err)
 		}
@@ -87,18 +99,34 @@ func copyTree(from, to string) error {
 
 // copyModule puts a writable copy of a module's source into dir.
 func copyModule(ctx context.Context, module, dir string, log io.Writer) error {
+	from, err := download(ctx, module, dir, log)
+	if err != nil {
+		return err
+	}
+	return os.CopyFS(dir, os.DirFS(from))
+}
+
+// download returns the directory of a module's source in Go's own cache.
+func download(ctx context.Context, module, dir string, log io.Writer) (string, error) {
 	cmd := goCommand(ctx, dir, log, "mod", "download", "-json", module)
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	runErr := cmd.Run()
 	var found struct{ Dir, Error string }
 	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
-		return fmt.Errorf("downloading %s: %w", module, errors.Join(runErr, err))
+		return "", fmt.Errorf("downloading %s: %w", module, errors.Join(runErr, err))
 	}
 	if found.Error != "" || runErr != nil {
-		return fmt.Errorf("downloading %s: %s %w", module, found.Error, runErr)
+		return "", fmt.Errorf("downloading %s: %s %w", module, found.Error, runErr)
 	}
-	return os.CopyFS(dir, os.DirFS(found.Dir))
+	return found.Dir, nil
+}
+
+func gcflags(quick bool) string {
+	if quick {
+		return "-gcflags=" + Quick
+	}
+	return "-gcflags="
 }
 
 // goCommand runs go in dir with an environment of our own, so that the flags of the test run do not

@@ -59,6 +59,12 @@ func Version(name string) string {
 	return p.version
 }
 
+// Dir is the directory that holds what was built.
+func Dir() (string, error) {
+	c, err := defaultCache()
+	return string(c), err
+}
+
 // Ensure makes every named part available, and reports its progress on stderr.
 func Ensure(ctx context.Context, names ...string) error {
 	_, err := Find(ctx, names...)

@@ -10,6 +10,12 @@ var table = []part{
 		module: "helm.sh/chartmuseum", pkg: "./cmd/chartmuseum", binary: "chartmuseum", ldflags: "-X main.Version=0.13.1",
 	}},
 	{"crane", "v0.22.1", goInstall{pkg: "github.com/google/go-containerregistry/cmd/crane", binary: "crane"}},
+	// What the demo builds where the two above are not there: in a tenth of the time.
+	{"quick-chartmuseum", "v0.13.1", goModule{
+		module: "helm.sh/chartmuseum", pkg: "./cmd/chartmuseum", binary: "chartmuseum", ldflags: "-X main.Version=0.13.1",
+		cut: withoutClouds, quick: true,
+	}},
+	{"quick-crane", "v0.22.1", goInstall{pkg: "github.com/google/go-containerregistry/cmd/crane", binary: "crane", quick: true}},
 	{"helm3", "v3.22.0", goInstall{pkg: "helm.sh/helm/v3/cmd/helm", binary: "helm"}},
 	{"helm4", "v4.3.1", goInstall{pkg: "helm.sh/helm/v4/cmd/helm", binary: "helm"}},
 	{"oras", "v1.3.6", goInstall{pkg: "oras.land/oras/cmd/oras", binary: "oras"}},
