@@ -9,7 +9,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GET     := go run ./test/parts/get
 TALLY   := go run ./test/tally
 
-# What takes the least CPU time to compile; parts.Quick builds the rest of the demo with the same.
+# What takes the least CPU time to compile; parts.Quick builds the rest of the demo with the same. With
+# GOGC=400 the compiler collects garbage less often, which saves a sixth.
 QUICK   := all=-N -l -dwarf=false
 
 TEST_PARTS  := gcc curl registry chartmuseum crane helm3 helm4 oras cm-push conformance regctl cosign postgres skopeo podman \
@@ -44,8 +45,8 @@ test: fmt vet lint ## everything: race detector, real registries and clients, re
 	  -- -C test/helm ./... -- -C test/consumers -mod=mod -count=1 -timeout 10m .
 
 demo: ## see it work with a real registry and ChartMuseum (ONCE=1: exit afterwards)
-	@echo "Compiling with Go (the first time: 150 MB of modules into $$(go env GOMODCACHE), 300 MB into $$(go env GOCACHE))"
-	@CGO_ENABLED=0 GOFLAGS= go run -trimpath -gcflags='$(QUICK)' ./test/demo $(if $(ONCE),-once)
+	@echo "Compiling with Go (the first time: 770 MB of modules into $$(go env GOMODCACHE), 320 MB into $$(go env GOCACHE))"
+	@CGO_ENABLED=0 GOFLAGS= GOGC=400 go run -trimpath -gcflags='$(QUICK)' ./test/demo $(if $(ONCE),-once)
 
 bench: ## bellbuoy beside nginx, HAProxy and Caddy, against its budgets
 	$(GET) $(BENCH_PARTS) >/dev/null

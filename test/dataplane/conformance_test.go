@@ -75,7 +75,7 @@ func TestConformanceOfOtherRegistries(t *testing.T) {
 		"distribution 2.8": func(t harness.T) *harness.RegistryServer {
 			return harness.Registry(t, harness.RegistryOptions{Delete: true, Part: "docker-registry"})
 		},
-		"go-containerregistry": inMemory,
+		"go-containerregistry": harness.CraneRegistry,
 		"distribution 3 that redirects blobs to S3": func(t harness.T) *harness.RegistryServer {
 			return harness.Registry(t, harness.RegistryOptions{Delete: true, S3: harness.S3(t).URL})
 		},
@@ -96,5 +96,3 @@ func TestConformanceOfOtherRegistries(t *testing.T) {
 		})
 	}
 }
-
-func inMemory(t harness.T) *harness.RegistryServer { return harness.CraneRegistry(t, "crane") }

@@ -70,7 +70,7 @@ func openHarbour(s *harness.Program, out io.Writer, have tools) *harbour {
 	done := parts.Progress(os.Stderr, "starting")
 	defer done()
 	if have.registry == "" {
-		h.registry = harness.CraneRegistry(s, have.crane)
+		h.registry = harness.CraneRegistryOf(s, have.crane)
 	} else {
 		h.registry = harness.Registry(s, harness.RegistryOptions{
 			Part: have.registry, Delete: true, Htpasswd: map[string]string{user: password},

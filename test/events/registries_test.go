@@ -28,7 +28,7 @@ func TestOtherRegistries(t *testing.T) {
 	})
 	t.Run("go-containerregistry", func(t *testing.T) {
 		t.Parallel()
-		registry := harness.CraneRegistry(t, "crane")
+		registry := harness.CraneRegistry(t)
 		s := raiseOn(t, "anonymous", registry, registry.URL)
 		s.shared = true
 		s.play(t, []part{
