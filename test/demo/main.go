@@ -1,10 +1,10 @@
-// Command demo shows bellbuoy at work with real parts, on free ports of this machine: a registry and
-// a ChartMuseum with bellbuoy in front of them, an image that crane pushes, pulls and deletes, a
-// chart for which curl does the same, and every webhook as it arrives. It then keeps running for
+// Command demo shows bellbuoy at work with real parts, on free ports of this machine: a registry
+// and a ChartMuseum with bellbuoy in front of them, an image that crane pushes, pulls and deletes,
+// a chart for which curl does the same, and every webhook as it arrives. It then keeps running for
 // trying things by hand; with -once it exits, and fails where a webhook is missing.
 //
-// It leaves behind only the programs that it has built or installed, and says before which these are.
-// On a machine where nothing is compiled yet it takes less than two minutes of CPU time.
+// It leaves behind only the programs that it has built or installed, and says before which these
+// are. On a machine where nothing is compiled yet it takes less than two minutes of CPU time.
 package main
 
 import (

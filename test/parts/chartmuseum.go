@@ -1,7 +1,7 @@
 package parts
 
-// withoutClouds is what ChartMuseum is built with where it stores charts only in local files: without
-// the clients of eleven clouds and of Kubernetes, which are nine tenths of what is compiled otherwise.
+// withoutClouds makes a ChartMuseum that stores charts only in local files. The clients of eleven
+// clouds and of Kubernetes are nine tenths of what is compiled otherwise.
 var withoutClouds = []cut{
 	{
 		module: "github.com/chartmuseum/storage", version: "v0.10.5",
