@@ -1,14 +1,9 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -233,27 +228,12 @@ func TestRefusedForAQuota(t *testing.T) {
 // refusing is a way to a registry that refuses every PUT whose path has a part.
 func refusing(t *testing.T, to, part, words string) string {
 	t.Helper()
-	u, err := url.Parse(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(u)
-			r.Out.Host = r.In.Host
-		},
-		ModifyResponse: func(res *http.Response) error {
-			if res.Request.Method != http.MethodPut || !strings.Contains(res.Request.URL.Path, part) {
-				return nil
-			}
-			body := fmt.Appendf(nil, `{"errors":[{"code":"DENIED","message":%q}]}`, words)
-			res.StatusCode, res.Status = http.StatusForbidden, "403 Forbidden"
-			res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-			res.Header = http.Header{"Content-Type": {"application/json"}, "Content-Length": {fmt.Sprint(len(body))}}
-			return nil
-		},
-	}
-	srv := httptest.NewServer(proxy)
-	t.Cleanup(srv.Close)
-	return srv.URL
+	h := harness.NewFaultProxy(t, to)
+	h.Twist(-1, http.MethodPut, part, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		harness.ReadBody(r)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, `{"errors":[{"code":"DENIED","message":%q}]}`, words)
+	})
+	return h.URL
 }

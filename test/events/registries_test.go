@@ -3,9 +3,6 @@ package events
 import (
 	"crypto/subtle"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"slices"
 	"testing"
 
@@ -52,15 +49,8 @@ func TestOpenReads(t *testing.T) {
 // openReads is a front of a registry that asks for a login where something is written.
 func openReads(t *testing.T, registry string) string {
 	t.Helper()
-	u, err := url.Parse(registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	behind := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(u)
-		r.Out.Host = r.In.Host
-	}}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := harness.NewFaultProxy(t, registry)
+	h.TwistAll(func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 		name, word, _ := r.BasicAuth()
 		known := name == user && subtle.ConstantTimeCompare([]byte(word), []byte(password)) == 1
 		if r.Method != http.MethodGet && r.Method != http.MethodHead && !known {
@@ -68,10 +58,9 @@ func openReads(t *testing.T, registry string) string {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		behind.ServeHTTP(w, r)
-	}))
-	t.Cleanup(srv.Close)
-	return srv.URL
+		pass.ServeHTTP(w, r)
+	})
+	return h.URL
 }
 
 func regctlHalf(s *script) {

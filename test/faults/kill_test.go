@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -142,25 +141,17 @@ func TestKilledBeforeTheClientsAnswer(t *testing.T) {
 func TestKilledBeforeThePost(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
-	receiver := newLateReceiver(t)
-	b := harness.Bellbuoy(t, harness.RegistryUpstream(registry.URL)+"webhooks: [{name: late, url: "+receiver.url+", retry: [0s"+strings.Repeat(", 1s", 90)+"]}]\n")
-	a, digest := harness.NewImage(harness.ImageOptions{}), make(chan string, 10)
+	host := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	b := harness.Bellbuoy(t, harness.RegistryUpstream(registry.URL)+"webhooks: [{name: late, url: \"http://"+host+"/late\", retry: [0s"+strings.Repeat(", 1s", 90)+"]}]\n")
+	a := harness.NewImage(harness.ImageOptions{})
 	harness.Push(t, b.ProxyURL, "kill/late", "v1", a)
 	b.Kill9()
-	receiver.open(t, func(p harness.Post) { digest <- p.Text("event_data.resources.0.digest") })
+	hooks := harness.ReceiverAt(t, host)
 	b.Start()
-	select {
-	case got := <-digest:
-		if got != a.Digest.String() {
-			t.Errorf("the webhook tells of %s", got)
-		}
-	case <-time.After(harness.Soon):
-		t.Fatal("no webhook came")
+	if got := hooks.Wait(1, harness.Soon)[0].Text("event_data.resources.0.digest"); got != a.Digest.String() {
+		t.Errorf("the webhook tells of %s", got)
 	}
-	time.Sleep(harness.Strays)
-	if len(digest) > 0 {
-		t.Errorf("%d webhooks more", len(digest))
-	}
+	hooks.Quiet(harness.Strays)
 }
 
 // A manifest put by digest waits for its tag across a crash; and so does one that no tag follows.
@@ -204,31 +195,6 @@ func TestKilledCharts(t *testing.T) {
 	s.Expect(repo, harness.Charted("DELETE_CHART", "", "app", "1.0.0", archive).AsInferred())
 	harness.Must(s, http.StatusNotFound, http.MethodDelete, charts+"/app/1.0.0", nil)
 	s.End()
-}
-
-// A lateReceiver is an address at which no server listens yet.
-type lateReceiver struct{ url, address string }
-
-func newLateReceiver(t *testing.T) lateReceiver {
-	t.Helper()
-	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(harness.FreePort(t)))
-	return lateReceiver{"http://" + address, address}
-}
-
-func (r lateReceiver) open(t *testing.T, got func(harness.Post)) {
-	t.Helper()
-	l, err := net.Listen("tcp", r.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
-		body, err := io.ReadAll(req.Body)
-		if err == nil {
-			got(harness.Post{Path: req.URL.Path, Header: req.Header, Body: body})
-		}
-	})}
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
 }
 
 // A kill in front of a registry that requires a login. With credentials bellbuoy looks up the

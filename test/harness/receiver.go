@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -72,8 +73,19 @@ type Receiver struct {
 // NewReceiver starts a receiver in this process.
 func NewReceiver(t T) *Receiver {
 	t.Helper()
+	return ReceiverAt(t, "127.0.0.1:0")
+}
+
+// ReceiverAt starts a receiver at an address that was free until now: one that comes late.
+func ReceiverAt(t T, address string) *Receiver {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatalf("starting a receiver: %v", err)
+	}
 	r := &Receiver{t: t, answers: map[string]http.Handler{}, changed: make(chan struct{}), gone: make(chan struct{})}
-	r.srv = httptest.NewServer(r)
+	r.srv = &httptest.Server{Listener: l, Config: &http.Server{Handler: r}}
+	r.srv.Start()
 	t.Cleanup(func() {
 		close(r.gone)
 		r.srv.CloseClientConnections()
