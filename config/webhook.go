@@ -1,7 +1,5 @@
 package config
 
-import "reflect"
-
 import "slices"
 
 // Webhook configures one receiver.
@@ -120,19 +118,6 @@ type Match struct {
 	// Only scans that found what the last one of that tag had not (true) or did not (false);
 	// nil says nothing.
 	NewFindings *bool `yaml:"new_findings"`
-}
-
-// Clear removes a key from the filter and reports whether it was set.
-func (m *Match) Clear(key string) bool {
-	v := reflect.ValueOf(m).Elem()
-	for _, f := range fieldsOf(v.Type()) {
-		if f.name == key {
-			there := !v.Field(f.index).IsZero()
-			v.Field(f.index).SetZero()
-			return there
-		}
-	}
-	return false
 }
 
 // Empty reports whether the filter constrains nothing.

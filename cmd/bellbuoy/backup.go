@@ -29,7 +29,7 @@ func runBackup(ctx context.Context, a *app, file string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := c.do(ctx, http.MethodPost, "/backup", nil, nil)
+	resp, err := c.do(ctx, http.MethodPost, v1("/backup"), nil, nil)
 	if err != nil {
 		return err
 	}

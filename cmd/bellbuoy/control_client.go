@@ -32,13 +32,6 @@ import (
 const socketName = "admin.sock"
 
 type (
-	reloadAnswer struct {
-		File      string   `json:"file"`
-		Taken     bool     `json:"taken"`
-		Said      []string `json:"said,omitempty"` // problems and warnings, one per line
-		Upstreams int      `json:"upstreams"`
-		Webhooks  int      `json:"webhooks"`
-	}
 	pingAnswer struct {
 		Status   int     `json:"status"`
 		Millis   float64 `json:"milliseconds"`
@@ -48,22 +41,6 @@ type (
 	}
 	consoleAnswer struct {
 		URL string `json:"url"`
-	}
-	indexRequest struct {
-		Upstream     string   `json:"upstream"`
-		Repositories []string `json:"repositories,omitempty"`
-		Heads        bool     `json:"heads,omitempty"`
-	}
-	indexLine struct {
-		Repositories     int     `json:"repositories"`
-		Counted          bool    `json:"counted"`
-		RepositoriesDone int     `json:"repositories_done"`
-		Tags             int     `json:"tags"`
-		Skipped          int     `json:"skipped"`
-		Rate             float64 `json:"rate"`
-		Skip             string  `json:"skip,omitempty"` // what could not be read, and why
-		Done             bool    `json:"done,omitempty"`
-		Error            string  `json:"error,omitempty"`
 	}
 )
 

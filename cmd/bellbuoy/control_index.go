@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/track"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
@@ -23,51 +22,43 @@ const (
 	askedBefore = time.Minute
 )
 
-// indexUpstreams walks an upstream into the tag index and tells how far it is, line by line. It
-// ends when the command does.
-func (api controlAPI) indexUpstreams(w http.ResponseWriter, r *http.Request) error {
-	var in indexRequest
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-		return fmt.Errorf("%w: %w", errBad, err)
-	}
-	names, err := api.indexed(in.Upstream)
+// Index implements api.V1Operations. It ends with ctx.
+func (d control) Index(ctx context.Context, in api.V1Index, line func(api.V1IndexLine) error) error {
+	names, err := d.indexed(in.Upstream)
 	if err != nil {
 		return err
 	}
-	out := json.NewEncoder(w)
-	var sum indexLine
+	var sum api.V1IndexLine
 	for _, name := range names {
-		walk := &indexWalk{daemon: api.daemon, upstream: name, out: out, flush: http.NewResponseController(w).Flush, before: sum}
+		walk := &indexWalk{daemon: d.daemon, upstream: name, line: line, before: sum}
 		walk.cursor = detect.Key{Kind: rowCursor, ID: fmt.Sprintf("%s/%v", name, in.Heads)}
-		last, err := walk.run(r.Context(), in)
+		last, err := walk.run(ctx, in)
 		sum = walk.lineOf(last)
 		if err != nil {
 			sum.Error = fmt.Sprintf("%s: %v", name, err)
-			_ = out.Encode(sum)
-			return nil
+			return line(sum)
 		}
 	}
 	sum.Done = true
-	_ = out.Encode(sum)
-	return nil
+	return line(sum)
 }
 
 // indexed returns the upstreams of a request: the named one, or every registry.
-func (api controlAPI) indexed(name string) (names []string, err error) {
-	for _, u := range api.wiring.Load().config.Upstreams {
+func (d control) indexed(name string) (names []string, err error) {
+	for _, u := range d.wiring.Load().config.Upstreams {
 		switch {
 		case name != "" && u.Name != name:
 		case u.Type == config.TypeRegistry:
 			names = append(names, u.Name)
 		case name != "":
-			return nil, fmt.Errorf("%w: %s is a %s: charts are identified by their archives and by index.yaml, so there is nothing to index", errBad, name, u.Type)
+			return nil, problemText("%s is a %s: charts are identified by their archives and by index.yaml, so there is nothing to index", name, u.Type)
 		}
 	}
 	switch {
 	case len(names) == 0 && name != "":
-		return nil, fmt.Errorf("%w: there is no upstream %q", errBad, name)
+		return nil, problemText("there is no upstream %q", name)
 	case len(names) == 0:
-		return nil, fmt.Errorf("%w: no upstream is a registry", errBad)
+		return nil, problemText("no upstream is a registry")
 	}
 	return names, nil
 }
@@ -78,15 +69,14 @@ type indexWalk struct {
 	*daemon
 	upstream string
 	cursor   detect.Key
-	out      *json.Encoder
-	flush    func() error
-	before   indexLine // sum of the upstreams that are done
+	line     func(api.V1IndexLine) error
+	before   api.V1IndexLine // sum of the upstreams that are done
 	told     time.Time
 	waiting  []track.Observation
 	recount  recount
 }
 
-func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress, error) {
+func (x *indexWalk) run(ctx context.Context, in api.V1Index) (upstream.Progress, error) {
 	client, err := x.lookups.of(x.upstream)
 	if err != nil {
 		return upstream.Progress{}, err
@@ -98,7 +88,7 @@ func (x *indexWalk) run(ctx context.Context, in indexRequest) (upstream.Progress
 			if tag != "" {
 				repository += ":" + tag
 			}
-			_ = x.out.Encode(indexLine{Skip: fmt.Sprintf("%s: %v", repository, err)})
+			_ = x.line(api.V1IndexLine{Skip: fmt.Sprintf("%s: %v", repository, err)})
 		},
 	}
 	if len(in.Repositories) == 0 {
@@ -198,13 +188,11 @@ func (x *indexWalk) progress(p upstream.Progress) {
 		return
 	}
 	x.told = time.Now()
-	if x.out.Encode(x.lineOf(p)) == nil {
-		_ = x.flush()
-	}
+	_ = x.line(x.lineOf(p)) // ctx ends when the client disconnects
 }
 
-func (x *indexWalk) lineOf(p upstream.Progress) indexLine {
-	return indexLine{
+func (x *indexWalk) lineOf(p upstream.Progress) api.V1IndexLine {
+	return api.V1IndexLine{
 		Repositories: x.before.Repositories + p.Repositories, Counted: p.Counted, RepositoriesDone: x.before.RepositoriesDone + p.RepositoriesDone,
 		Tags: x.before.Tags + p.Tags, Skipped: x.before.Skipped + p.Skipped, Rate: p.Rate,
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
@@ -89,7 +90,7 @@ func (x *indexWalk) uncount(ctx context.Context, client *upstream.Client) error 
 		case ctx.Err() != nil:
 			return err
 		default: // it remains counted
-			_ = x.out.Encode(indexLine{Skip: d.repository + "@" + d.digest + ": " + err.Error()})
+			_ = x.line(api.V1IndexLine{Skip: d.repository + "@" + d.digest + ": " + err.Error()})
 		}
 	}
 	x.recount.doubts = nil

@@ -2,48 +2,23 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/scan"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
-)
-
-type (
-	scanRequest struct {
-		Upstream   string `json:"upstream,omitempty"`
-		Repository string `json:"repository"`
-		Reference  string `json:"reference"`
-	}
-	// scanLine is what is scanned, a scan that goes on, the event of one that has ended, or the
-	// end.
-	scanLine struct {
-		Digest string       `json:"digest,omitempty"`
-		Job    *scan.Job    `json:"job,omitempty"`
-		Event  *api.V1Event `json:"event,omitempty"`
-		Done   bool         `json:"done,omitempty"`
-		Error  string       `json:"error,omitempty"`
-	}
-	scannerStatus struct {
-		Name      string `json:"name"`
-		Waiting   int    `json:"waiting"` // jobs, at most 1,000 are counted
-		Scanning  int    `json:"scanning"`
-		Completed int    `json:"completed"` // since the start
-		Failed    int    `json:"failed"`
-		Error     string `json:"error,omitempty"` // why jobs wait
-	}
 )
 
 const (
@@ -51,45 +26,56 @@ const (
 	mostScans = 1000 // jobs of one scanner that are listed or counted
 )
 
-// scan starts a scan and writes how it goes, line by line. The scan goes on without the command.
-func (control controlAPI) scan(w http.ResponseWriter, r *http.Request) error {
-	var in scanRequest
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-		return fmt.Errorf("%w: %w", errBad, err)
-	}
-	upstream, err := control.scannedUpstream(in.Upstream)
+// Scan implements api.V1Projects.
+func (d control) Scan(ctx context.Context, by access.Principal, in api.V1Scan, line func(api.V1ScanLine) error) error {
+	upstream, err := d.scannedUpstream(in.Upstream)
 	if err != nil {
 		return err
 	}
-	f := &scanFollower{daemon: control.daemon, out: json.NewEncoder(w), flush: http.NewResponseController(w).Flush, shown: map[string]scan.JobState{}}
-	top, err := control.dispatcher.Events(r.Context(), store.EventQuery{Limit: 1})
-	if err != nil {
+	f := &scanFollower{daemon: d.daemon, line: line, shown: map[string]scan.JobState{}}
+	if f.after, err = d.desk.LastSeq(ctx, by); err != nil {
 		return err
 	}
-	for i := range top {
-		f.after = top[i].Seq
-	}
-	f.started, err = control.scans.Start(r.Context(), upstream, in.Repository, in.Reference)
+	f.started, err = d.scans.Start(ctx, upstream, in.Repository, in.Reference)
 	switch {
 	case errors.Is(err, scan.ErrAbsent):
-		return fmt.Errorf("%w: %w", store.ErrNotFound, err)
+		return fmt.Errorf("%w: %w", manage.ErrNotFound, err)
 	case errors.Is(err, scan.ErrNoScanner), errors.Is(err, scan.ErrNotScannable):
-		return fmt.Errorf("%w: %w", errBad, err)
+		return manage.Problems{{Message: err.Error()}}
 	case err != nil:
 		return err
 	}
+	d.log.Info("scan started by request", zap.String("by", by.Name), zap.String("upstream", upstream), zap.String("repository", in.Repository), zap.String("digest", f.started.Digest))
 	f.runs = slices.Collect(maps.Values(f.started.Runs))
-	_ = f.out.Encode(scanLine{Digest: f.started.Digest})
-	if err := f.follow(r.Context()); err != nil {
-		_ = f.out.Encode(scanLine{Error: err.Error()})
+	if err := line(api.V1ScanLine{Digest: f.started.Digest}); err != nil {
+		return err
+	}
+	if err := f.follow(ctx); err != nil {
+		return line(api.V1ScanLine{Error: err.Error()})
 	}
 	return nil
 }
 
+// Scans implements api.V1Projects.
+func (d control) Scans(ctx context.Context, upstream, repository string) ([]api.V1ScanJob, error) {
+	jobs, err := d.scans.Jobs(ctx, upstream, repository, mostScans)
+	var all []api.V1ScanJob
+	for i := range jobs {
+		if upstream == "" || jobs[i].Upstream == upstream {
+			all = append(all, shownJob(&jobs[i]))
+		}
+	}
+	return all, err
+}
+
+func shownJob(j *scan.Job) api.V1ScanJob {
+	return api.V1ScanJob{Scanner: j.Scanner, Upstream: j.Upstream, Repository: j.Repository, Digest: j.Digest, Platform: j.Platform, State: string(j.State), Why: j.Why, Since: j.Since}
+}
+
 // scannedUpstream is the registry that is named, or the only one.
-func (control controlAPI) scannedUpstream(name string) (string, error) {
+func (d control) scannedUpstream(name string) (string, error) {
 	var all []string
-	for _, u := range control.wiring.Load().config.Upstreams {
+	for _, u := range d.wiring.Load().config.Upstreams {
 		if u.Type == config.TypeRegistry && (name == "" || u.Name == name) {
 			all = append(all, u.Name)
 		}
@@ -98,18 +84,17 @@ func (control controlAPI) scannedUpstream(name string) (string, error) {
 	case len(all) == 1:
 		return all[0], nil
 	case name != "":
-		return "", fmt.Errorf("%w: there is no registry %q", errBad, name)
+		return "", problemText("there is no registry %q", name)
 	case len(all) == 0:
-		return "", fmt.Errorf("%w: no upstream is a registry", errBad)
+		return "", problemText("no upstream is a registry")
 	}
-	return "", fmt.Errorf("%w: there are several registries (%s): name one with --upstream", errBad, strings.Join(all, ", "))
+	return "", problemText("there are several registries (%s): name one with --upstream", strings.Join(all, ", "))
 }
 
 // scanFollower writes how the scans of one command go.
 type scanFollower struct {
 	*daemon
-	out     *json.Encoder
-	flush   func() error
+	line    func(api.V1ScanLine) error
 	started *scan.Started
 	runs    []string
 	after   int64                    // events up to this number are written
@@ -130,9 +115,8 @@ func (f *scanFollower) follow(ctx context.Context) error {
 			return err
 		}
 		if len(jobs) == 0 {
-			return f.out.Encode(scanLine{Done: true})
+			return f.line(api.V1ScanLine{Done: true})
 		}
-		_ = f.flush()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -145,7 +129,8 @@ func (f *scanFollower) writeJob(j *scan.Job) {
 	k := j.Scanner + " " + j.Digest
 	if f.shown[k] != j.State {
 		f.shown[k] = j.State
-		_ = f.out.Encode(scanLine{Job: j})
+		shown := shownJob(j)
+		_ = f.line(api.V1ScanLine{Job: &shown})
 	}
 }
 
@@ -160,22 +145,22 @@ func (f *scanFollower) writeEvents(ctx context.Context) error {
 		f.after = found[i].Seq
 		if s := found[i].Scan; s != nil && slices.Contains(f.runs, s.Run) {
 			line := api.NewV1Event(&found[i])
-			_ = f.out.Encode(scanLine{Event: &line})
+			_ = f.line(api.V1ScanLine{Event: &line})
 		}
 	}
 	return nil
 }
 
 // scannerStatuses are how the scanners are doing, in the order of the configuration.
-func (control controlAPI) scannerStatuses(ctx context.Context) ([]scannerStatus, error) {
-	jobs, err := control.scans.Jobs(ctx, "", "", mostScans)
+func (d control) scannerStatuses(ctx context.Context) ([]api.V1ScannerStatus, error) {
+	jobs, err := d.scans.Jobs(ctx, "", "", mostScans)
 	if err != nil {
 		return nil, err
 	}
-	stats := control.scans.Stats()
-	var all []scannerStatus
-	for _, c := range control.wiring.Load().config.Scanners {
-		s := scannerStatus{Name: c.Name, Completed: stats[c.Name].Completed, Failed: stats[c.Name].Failed}
+	stats := d.scans.Stats()
+	var all []api.V1ScannerStatus
+	for _, c := range d.wiring.Load().config.Scanners {
+		s := api.V1ScannerStatus{Name: c.Name, Completed: stats[c.Name].Completed, Failed: stats[c.Name].Failed}
 		for i := range jobs {
 			switch {
 			case jobs[i].Scanner != c.Name:

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
@@ -51,7 +51,7 @@ func listenControl(dir string) (net.Listener, error) {
 // newControlServer returns the server of the commands. Requests end with ctx, so that followers do
 // not hold up a stop.
 func newControlServer(ctx context.Context, d *daemon) *http.Server {
-	api := controlAPI{d}
+	x := controlAPI{d}
 	mux := http.NewServeMux()
 	answer := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -60,18 +60,12 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 			}
 		})
 	}
-	answer("POST /ping", api.ping)
-	answer("POST /enable", api.switchWebhook(d.desk.Enable))
-	answer("POST /disable", api.switchWebhook(d.desk.Disable))
-	answer("GET /webhooks", api.webhookNames)
-	answer("GET /status", api.status)
-	answer("GET /waits", api.waits)
-	answer("POST /backup", api.backup)
-	answer("POST /index", api.indexUpstreams)
-	answer("POST /scan", api.scan)
-	answer("GET /quota", api.quota)
-	answer("POST /reload", api.reload)
-	answer("POST /console", api.console)
+	answer("POST /ping", x.ping)
+	answer("POST /enable", x.switchWebhook(d.desk.Enable))
+	answer("POST /disable", x.switchWebhook(d.desk.Disable))
+	answer("GET /webhooks", x.webhookNames)
+	answer("GET /waits", x.waits)
+	answer("POST /console", x.console)
 	mux.Handle("/api/", asAdministrator(d.v1.Handler()))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 }
@@ -100,9 +94,9 @@ func statusOf(err error) int {
 var bySocket = access.Principal{Name: socketName, Administrator: true}
 
 // switchWebhook answers by turning a webhook on or off.
-func (api controlAPI) switchWebhook(turn func(ctx context.Context, by access.Principal, number int64) error) func(http.ResponseWriter, *http.Request) error {
+func (x controlAPI) switchWebhook(turn func(ctx context.Context, by access.Principal, number int64) error) func(http.ResponseWriter, *http.Request) error {
 	return func(_ http.ResponseWriter, r *http.Request) error {
-		webhook, err := api.webhookNamed(r.Context(), r.FormValue("webhook"))
+		webhook, err := x.webhookNamed(r.Context(), r.FormValue("webhook"))
 		if err != nil {
 			return err
 		}
@@ -111,20 +105,20 @@ func (api controlAPI) switchWebhook(turn func(ctx context.Context, by access.Pri
 }
 
 // webhookNamed returns a webhook by its key, or one of the store by project/name.
-func (api controlAPI) webhookNamed(ctx context.Context, name string) (manage.Webhook, error) {
-	found, err := api.desk.Find(ctx, bySocket, name)
+func (x controlAPI) webhookNamed(ctx context.Context, name string) (manage.Webhook, error) {
+	found, err := x.desk.Find(ctx, bySocket, name)
 	if errors.Is(err, manage.ErrNotFound) {
 		return found, fmt.Errorf("%q: %w", name, notify.ErrNoWebhook)
 	}
 	return found, err
 }
 
-func (api controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
-	webhook, err := api.webhookNamed(r.Context(), r.FormValue("webhook"))
+func (x controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
+	webhook, err := x.webhookNamed(r.Context(), r.FormValue("webhook"))
 	if err != nil {
 		return err
 	}
-	got, err := api.desk.Test(r.Context(), bySocket, webhook.Number, "")
+	got, err := x.desk.Test(r.Context(), bySocket, webhook.Number, "")
 	if err != nil {
 		return err
 	}
@@ -138,39 +132,37 @@ type backupStore interface {
 	Backup(ctx context.Context, send func(copy io.Reader, size int64) error) error
 }
 
-func (api controlAPI) backup(w http.ResponseWriter, r *http.Request) error {
-	if api.backupStore == nil {
-		return fmt.Errorf("%w: the events are in PostgreSQL; back it up with its own tools, such as pg_dump", errBad)
+// control implements api.V1Operations and api.V1Projects.
+type control struct{ *daemon }
+
+// problemText returns a manage.Problems of one, about the whole request.
+func problemText(format string, args ...any) error {
+	return manage.Problems{{Message: fmt.Sprintf(format, args...)}}
+}
+
+// Backup implements api.V1Operations.
+func (d control) Backup(ctx context.Context, by access.Principal, send func(copy io.Reader, size int64) error) error {
+	if d.backupStore == nil {
+		return problemText("the events are in PostgreSQL; back it up with its own tools, such as pg_dump")
 	}
-	begun := false
-	err := api.backupStore.Backup(r.Context(), func(copy io.Reader, size int64) error {
-		begun = true
-		w.Header().Set("Content-Type", "application/vnd.sqlite3")
-		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-		_, err := io.Copy(w, copy)
-		return err
-	})
-	if err != nil {
-		api.log.Warn("backup failed", zap.Error(err))
-		if begun {
-			// end the answer early instead of appending an error
-			panic(http.ErrAbortHandler)
-		}
+	if err := d.backupStore.Backup(ctx, send); err != nil {
+		d.log.Warn("backup failed", zap.String("by", by.Name), zap.Error(err))
 		return err
 	}
-	api.log.Info("backup made by command")
+	d.log.Info("backup made", zap.String("by", by.Name))
 	return nil
 }
 
-// reload has watch reload, so that two reloads never meet.
-func (api controlAPI) reload(w http.ResponseWriter, r *http.Request) error {
-	done := make(chan reloadAnswer, 1)
+// Reload implements api.V1Operations. It has watch reload, so that two reloads never meet.
+func (d control) Reload(ctx context.Context, by access.Principal) (api.V1Reloaded, error) {
+	d.log.Info("reload requested", zap.String("by", by.Name))
+	done := make(chan api.V1Reloaded, 1)
 	select {
-	case api.reloadRequests <- done:
-	case <-r.Context().Done():
-		return r.Context().Err()
+	case d.reloadRequests <- done:
+	case <-ctx.Done():
+		return api.V1Reloaded{}, ctx.Err()
 	}
-	return json.NewEncoder(w).Encode(<-done)
+	return <-done, nil
 }
 
 // controlAPI answers the requests of the commands. Each method is a handler of newControlServer, or

@@ -193,7 +193,7 @@ func TestNobodyAnswers(t *testing.T) {
 }
 
 func TestNextAttempt(t *testing.T) {
-	due, probe := time.Unix(1000, 0), time.Unix(2000, 0)
+	due, probe := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
 	for name, c := range map[string]struct {
 		state notify.WebhookState
 		want  time.Time
@@ -207,5 +207,11 @@ func TestNextAttempt(t *testing.T) {
 		if got := nextAttempt(c.state, due); !got.Equal(c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+func TestNextAttemptIsNeverPast(t *testing.T) {
+	if got := nextAttempt(notify.WebhookState{Enabled: true}, time.Now().Add(-time.Minute)); !got.IsZero() {
+		t.Errorf("the next attempt of a webhook whose delivery waits for its turn is %v", got)
 	}
 }

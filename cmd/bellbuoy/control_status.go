@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bellbuoy/bellbuoy/config"
-	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
@@ -25,94 +25,47 @@ const (
 	reachTimeout = 5 * time.Second
 )
 
-type (
-	statusAnswer struct {
-		Version   string           `json:"version"`
-		Config    string           `json:"config"`
-		Started   time.Time        `json:"started"`
-		Webhooks  []webhookStatus  `json:"webhooks"`
-		Upstreams []upstreamStatus `json:"upstreams"`
-		Scanners  []scannerStatus  `json:"scanners,omitempty"`
-		Store     storeStatus      `json:"store"`
-		Attention []string         `json:"attention"` // what an operator should look at; empty: nothing
-	}
-	webhookStatus struct {
-		Name        string                    `json:"name"`
-		State       string                    `json:"state"` // ok, failing, disabled, gone or off
-		Since       time.Time                 `json:"since,omitzero"`
-		Why         string                    `json:"why,omitempty"`
-		Circuit     string                    `json:"circuit"` // closed or open
-		NextAttempt time.Time                 `json:"next_attempt,omitzero"`
-		SuccessRate *float64                  `json:"success_rate,omitempty"` // of the tried deliveries of 24 h; absent: none was tried
-		Tried       int                       `json:"tried"`                  // how many deliveries that are, at most 100
-		Pending     int64                     `json:"pending"`
-		Oldest      time.Time                 `json:"oldest,omitzero"`
-		Dead        int64                     `json:"dead"`
-		Parked      int64                     `json:"parked,omitempty"`
-		LastFired   map[detect.Type]time.Time `json:"last_fired,omitempty"`
-	}
-	upstreamStatus struct {
-		Name   string  `json:"name"`
-		Type   string  `json:"type"`
-		URL    string  `json:"url"`
-		Error  string  `json:"error,omitempty"`
-		Millis float64 `json:"milliseconds"`
-	}
-	storeStatus struct {
-		Kind        string   `json:"kind"` // sqlite or postgres
-		Dir         string   `json:"data_dir,omitempty"`
-		Size        int64    `json:"size"`      // bytes of the files in data_dir
-		MaxSize     int64    `json:"max_size"`  // store.retention.max_size; 0: no limit
-		DiskFree    int64    `json:"disk_free"` // bytes that bellbuoy may use
-		DiskSize    int64    `json:"disk_size"`
-		Error       string   `json:"error,omitempty"` // why it cannot be written
-		InMemory    int      `json:"in_memory"`       // commits that wait for the store
-		OpenIntents int      `json:"open_intents"`    // writes whose outcome is unknown
-		Lost        int64    `json:"lost"`            // events lost since the start
-		Warnings    []string `json:"warnings,omitempty"`
-	}
-)
-
-func (api controlAPI) status(w http.ResponseWriter, r *http.Request) error {
-	c := api.wiring.Load().config
-	answer := statusAnswer{Version: buildVersion(), Config: api.path, Started: api.started, Attention: []string{}}
-	upstreams := make(chan []upstreamStatus, 1)
-	go func() { upstreams <- reachAll(r.Context(), api.wiring.Load()) }()
-	states, err := api.dispatcher.States(r.Context())
+// Status implements api.V1Operations.
+func (d control) Status(ctx context.Context) (api.V1Status, error) {
+	c := d.wiring.Load().config
+	answer := api.V1Status{Version: buildVersion(), Config: d.path, Started: d.started, Attention: []string{}}
+	upstreams := make(chan []api.V1UpstreamStatus, 1)
+	go func() { upstreams <- reachAll(ctx, d.wiring.Load()) }()
+	states, err := d.dispatcher.States(ctx)
 	if err != nil {
-		return err
+		return answer, err
 	}
 	for _, s := range states {
-		status, err := api.webhookStatus(r.Context(), s)
+		status, err := d.webhookStatus(ctx, s)
 		if err != nil {
-			return err
+			return answer, err
 		}
 		answer.Webhooks = append(answer.Webhooks, status)
 	}
-	answer.Store = api.storeStatus(r.Context(), c)
-	if answer.Scanners, err = api.scannerStatuses(r.Context()); err != nil {
-		return err
+	answer.Store = d.storeStatus(ctx, c)
+	if answer.Scanners, err = d.scannerStatuses(ctx); err != nil {
+		return answer, err
 	}
-	quotas, err := api.quotaLines(r.Context(), mostProjects)
+	quotas, err := d.quotaLines(ctx, mostProjects)
 	if err != nil {
-		return err
+		return answer, err
 	}
 	answer.Upstreams = <-upstreams
 	answer.Attention = append(append(answer.Attention, attention(&answer)...), overQuota(quotas)...)
-	if !api.reloads.taken.Load() {
+	if !d.reloads.taken.Load() {
 		answer.Attention = append(answer.Attention, "the configuration file has problems and was not loaded: bellbuoy check")
 	}
-	answer.Attention = append(answer.Attention, api.running.Set().Off...)
+	answer.Attention = append(answer.Attention, d.running.Set().Off...)
 	if !c.Notifications.Enabled {
 		answer.Attention = append(answer.Attention, "notifications.enabled is false: nothing is delivered")
 	}
-	return json.NewEncoder(w).Encode(answer)
+	return answer, nil
 }
 
-// webhookStatus returns a webhook's state with statistics of its last deliveries.
-func (api controlAPI) webhookStatus(ctx context.Context, s notify.WebhookState) (webhookStatus, error) {
-	w := webhookStatus{Name: s.Name, Circuit: "closed", Pending: s.Pending, Oldest: s.Oldest, Dead: s.Dead, Parked: s.Parked, LastFired: s.Fired}
-	last, err := api.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, Since: time.Now().Add(-24 * time.Hour), Limit: rateOf})
+// api.V1WebhookStatus returns a webhook's state with statistics of its last deliveries.
+func (d control) webhookStatus(ctx context.Context, s notify.WebhookState) (api.V1WebhookStatus, error) {
+	w := api.V1WebhookStatus{Name: s.Name, Circuit: "closed", Pending: s.Pending, Oldest: s.Oldest, Dead: s.Dead, Parked: s.Parked, LastFired: s.Fired}
+	last, err := d.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, Since: time.Now().Add(-24 * time.Hour), Limit: rateOf})
 	if err != nil {
 		return w, err
 	}
@@ -149,18 +102,21 @@ func nextAttempt(s notify.WebhookState, due time.Time) time.Time {
 	case s.Open:
 		return s.ProbeAt
 	}
+	if due.Before(time.Now()) {
+		return time.Time{} // it waits for something else, such as the rate limit
+	}
 	return due
 }
 
-func (api controlAPI) storeStatus(ctx context.Context, c *config.Config) storeStatus {
-	s := storeStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: api.outbox.Deferred(), Lost: api.outbox.Lost(),
-		OpenIntents: api.tracker.Stats().OpenIntents, Warnings: api.store.Warnings()}
-	if err := api.outbox.Healthy(); err != nil {
+func (d control) storeStatus(ctx context.Context, c *config.Config) api.V1StoreStatus {
+	s := api.V1StoreStatus{Kind: "sqlite", Dir: c.DataDir, MaxSize: int64(c.Store.Retention.MaxSize), InMemory: d.outbox.Deferred(), Lost: d.outbox.Lost(),
+		OpenIntents: d.tracker.Stats().OpenIntents, Warnings: d.store.Warnings()}
+	if err := d.outbox.Healthy(); err != nil {
 		s.Error = err.Error()
 	}
 	if c.Database != "" {
 		s.Kind, s.Dir = "postgres", ""
-		held, err := api.store.Size(ctx)
+		held, err := d.store.Size(ctx)
 		if err != nil && s.Error == "" {
 			s.Error = err.Error()
 		}
@@ -187,14 +143,14 @@ func sizeOf(dir string) (total int64) {
 }
 
 // reachAll tests every upstream at the same time.
-func reachAll(ctx context.Context, w *wiring) []upstreamStatus {
+func reachAll(ctx context.Context, w *wiring) []api.V1UpstreamStatus {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	all := make([]upstreamStatus, len(w.config.Upstreams))
+	all := make([]api.V1UpstreamStatus, len(w.config.Upstreams))
 	var asking sync.WaitGroup
 	for i := range w.config.Upstreams {
 		u := &w.config.Upstreams[i]
-		all[i] = upstreamStatus{Name: u.Name, Type: u.Type, URL: u.URL}
+		all[i] = api.V1UpstreamStatus{Name: u.Name, Type: u.Type, URL: u.URL}
 		asking.Go(func() {
 			begun := time.Now()
 			if err := w.lookupClients[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum); err != nil {
@@ -208,7 +164,7 @@ func reachAll(ctx context.Context, w *wiring) []upstreamStatus {
 }
 
 // attention returns what an operator should look at, the worst first.
-func attention(a *statusAnswer) (all []string) {
+func attention(a *api.V1Status) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	s := &a.Store
 	if s.Lost > 0 {
@@ -234,7 +190,7 @@ func attention(a *statusAnswer) (all []string) {
 		}
 	}
 	webhooks := slices.Clone(a.Webhooks)
-	slices.SortStableFunc(webhooks, func(x, y webhookStatus) int { return cmp.Compare(y.Dead, x.Dead) })
+	slices.SortStableFunc(webhooks, func(x, y api.V1WebhookStatus) int { return cmp.Compare(y.Dead, x.Dead) })
 	for _, w := range webhooks {
 		if w.State == manage.StateFailing || w.State == manage.StateGone {
 			say("webhook %s: %s since %s: %s", w.Name, w.State, fullTime(w.Since), cmp.Or(w.Why, "no answer"))
@@ -246,36 +202,38 @@ func attention(a *statusAnswer) (all []string) {
 	return all
 }
 
-// quota returns the usage of the requested project, or of all.
-func (api controlAPI) quota(w http.ResponseWriter, r *http.Request) error {
-	if api.wiring.Load().quotas == nil {
-		return fmt.Errorf("%w: no entry of projects has a quota", errBad)
+// Quotas implements api.V1Projects.
+func (d control) Quotas(ctx context.Context, project string) ([]api.V1Quota, error) {
+	if d.wiring.Load().quotas == nil {
+		return nil, manage.Problems{{Message: "no entry of projects has a quota"}}
 	}
-	lines, err := api.quotaLines(r.Context(), mostProjects)
-	if err != nil {
-		return err
+	lines, err := d.quotaLines(ctx, mostProjects)
+	if err != nil || project == "" {
+		return lines, err
 	}
-	project := r.URL.Query().Get("project")
-	found := []quotaLine{}
-	for _, l := range lines {
-		if project == "" || l.Project == project {
-			found = append(found, l)
-		}
+	lines = slices.DeleteFunc(lines, func(l api.V1Quota) bool { return l.Project != project })
+	switch {
+	case len(lines) > 0:
+		return lines, nil
+	case quotaRule(d.wiring.Load().config.Projects)(project).Limit > 0:
+		return nil, fmt.Errorf("%w: nothing of the project %q has been counted yet; run bellbuoy index", manage.ErrNotFound, project)
 	}
-	if project != "" && len(found) == 0 {
-		if quotaRule(api.wiring.Load().config.Projects)(project).Limit > 0 {
-			return fmt.Errorf("nothing of the project %q has been counted yet: %w; run bellbuoy index", project, store.ErrNotFound)
-		}
-		return fmt.Errorf("the project %q has no quota: %w", project, store.ErrNotFound)
-	}
-	return json.NewEncoder(w).Encode(found)
+	return nil, fmt.Errorf("%w: the project %q has no quota", manage.ErrNotFound, project)
 }
 
 // waits are the webhooks that are not delivered to.
-func (api controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
-	states, err := api.dispatcher.States(r.Context())
+func (x controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
+	waits, err := x.waiting(r.Context())
 	if err != nil {
 		return err
+	}
+	return json.NewEncoder(w).Encode(waits)
+}
+
+func (d *daemon) waiting(ctx context.Context) ([]waitLine, error) {
+	states, err := d.dispatcher.States(ctx)
+	if err != nil {
+		return nil, err
 	}
 	waits := []waitLine{}
 	for _, s := range states {
@@ -285,10 +243,27 @@ func (api controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
 		}
 		waits = append(waits, waitLine{Webhook: s.Name, State: state, Since: since, Why: why, NextTry: s.ProbeAt})
 	}
-	return json.NewEncoder(w).Encode(waits)
+	return waits, nil
 }
 
 // webhookNames returns the keys of all webhooks.
-func (api controlAPI) webhookNames(w http.ResponseWriter, _ *http.Request) error {
-	return json.NewEncoder(w).Encode(api.running.Set().Keys())
+func (x controlAPI) webhookNames(w http.ResponseWriter, _ *http.Request) error {
+	return json.NewEncoder(w).Encode(x.running.Set().Keys())
+}
+
+// ExplainRequest implements api.V1Operations.
+func (d control) ExplainRequest(ctx context.Context, q api.V1Question) (api.V1Meaning, error) {
+	waiting, err := d.waiting(ctx)
+	if err != nil {
+		return api.V1Meaning{}, err
+	}
+	by := map[string]waitLine{}
+	for _, w := range waiting {
+		by[w.Webhook] = w
+	}
+	m, err := explainRequest(d.wiring.Load(), d.running.Set().All, d.handler, by, q)
+	if err != nil {
+		return m, manage.Problems{{Message: err.Error()}}
+	}
+	return m, nil
 }

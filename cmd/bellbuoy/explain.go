@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/api"
@@ -130,44 +128,82 @@ func runExplainRequest(ctx context.Context, a *app, method, rawURL string, clien
 		return err
 	}
 	defer w.close()
-	r, err := explained(method, rawURL)
-	if err != nil {
-		return err
-	}
 	handler, err := proxy.New(w.proxyOptions(dataPlaneParts{}))
 	if err != nil {
 		return err
 	}
-	upstream, request := handler.Classify(r)
-	if upstream == "" {
-		fmt.Fprintln(a.Stdout, "no upstream is configured for this host and path: bellbuoy answers 404")
-		return nil
-	}
-	if request.TooLong != "" {
-		fmt.Fprintf(a.Stdout, "upstream:  %s\nevent:     none: bellbuoy answers 400: %s\n", upstream, request.TooLong)
-		return nil
-	}
-	m := meaningOf(&request)
-	fmt.Fprintf(a.Stdout, "upstream:  %s\nrequest:   %s\n", upstream, describe(&request))
-	if m.event == "" {
-		fmt.Fprintf(a.Stdout, "event:     none: %s\n", m.because)
-		return nil
-	}
-	fmt.Fprintf(a.Stdout, "event:     %s, %s\n", m.event, m.because)
-	if rule := quotaRule(c.Projects)(projectOf(request.Repository)); m.event == detect.PushArtifact && rule.Limit > 0 {
-		fmt.Fprintf(a.Stdout, "           also QUOTA_WARNING or QUOTA_EXCEED, if the project %s rises over a level of its quota of %s\n",
-			oneLine(projectOf(request.Repository)), bytesText(rule.Limit))
-	}
-	sample := sampleOf(&request, m.event, upstream, client)
-	verdicts, err := explainRequest(c, &request, sample)
+	m, err := explainRequest(w, w.hooks, handler, notDelivered(ctx, a), api.V1Question{Method: method, URL: rawURL, Operator: client.Operator, UserAgent: client.UserAgent})
 	if err != nil {
 		return err
 	}
-	printVerdicts(a, verdicts, notDelivered(ctx, a))
-	if m.event == detect.PushArtifact {
-		printScanners(a.Stdout, scannersOfRequest(&w.scanners, c.Scanners, &request, sample))
-	}
+	printMeaning(a, &m)
 	return nil
+}
+
+func printMeaning(a *app, m *api.V1Meaning) {
+	if m.Upstream == "" {
+		fmt.Fprintln(a.Stdout, "no upstream is configured for this host and path: bellbuoy answers 404")
+		return
+	}
+	fmt.Fprintf(a.Stdout, "upstream:  %s\n", m.Upstream)
+	if m.Request != "" {
+		fmt.Fprintf(a.Stdout, "request:   %s\n", m.Request)
+	}
+	if m.Event == "" {
+		fmt.Fprintf(a.Stdout, "event:     none: %s\n", m.Because)
+		return
+	}
+	fmt.Fprintf(a.Stdout, "event:     %s, %s\n", m.Event, m.Because)
+	if m.Also != "" {
+		fmt.Fprintf(a.Stdout, "           also %s\n", oneLine(m.Also))
+	}
+	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\nWEBHOOK\tFIRES\tBECAUSE")
+	for _, v := range m.Webhooks {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", v.Webhook, v.Fires, v.Because)
+	}
+	_ = t.Flush()
+	printScanners(a.Stdout, m.Scanners)
+}
+
+// classifier is the part of a proxy.Handler that classifies requests.
+type classifier interface {
+	Classify(r *http.Request) (upstream string, request detect.Request)
+}
+
+// explainRequest returns what a request would cause, with these webhooks. waits are the webhooks
+// that are not delivered to.
+func explainRequest(w *wiring, hooks []*manage.Hook, requests classifier, waits map[string]waitLine, q api.V1Question) (m api.V1Meaning, err error) {
+	r, err := explained(q.Method, q.URL)
+	if err != nil {
+		return m, err
+	}
+	upstream, request := requests.Classify(r)
+	m.Upstream = upstream
+	switch {
+	case upstream == "":
+		return m, nil
+	case request.TooLong != "":
+		m.Because = "bellbuoy answers 400: " + request.TooLong
+		return m, nil
+	}
+	meaning := meaningOf(&request)
+	m.Request, m.Event, m.Because = describe(&request), meaning.event, meaning.because
+	if m.Event == "" {
+		return m, nil
+	}
+	project := projectOf(request.Repository)
+	if rule := quotaRule(w.config.Projects)(project); m.Event == detect.PushArtifact && rule.Limit > 0 {
+		m.Also = fmt.Sprintf("QUOTA_WARNING or QUOTA_EXCEED, if the project %s rises over a level of its quota of %s", project, bytesText(rule.Limit))
+	}
+	sample := sampleOf(&request, m.Event, upstream, detect.Client{Operator: q.Operator, UserAgent: q.UserAgent})
+	if m.Webhooks, err = requestFires(w.config.Notifications.Enabled, hooks, waits, &request, sample); err != nil {
+		return m, err
+	}
+	if m.Event == detect.PushArtifact {
+		m.Scanners = scannersOfRequest(&w.scanners, w.config.Scanners, &request, sample)
+	}
+	return m, nil
 }
 
 // notDelivered returns the webhooks whose deliveries wait, by name; none if no bellbuoy runs.
@@ -287,12 +323,6 @@ func describe(r *detect.Request) string {
 	return strings.TrimSuffix(strings.ReplaceAll(r.Action.String(), "_", " ")+": "+strings.Join(parts, ", "), ": ")
 }
 
-// requestVerdict is what is known about a webhook before a request is made.
-type requestVerdict struct {
-	notify.Verdict
-	depends []string // keys that only a body or an answer decides
-}
-
 // undecided returns the keys of a filter that a request alone cannot decide.
 func undecided(r *detect.Request) []string {
 	switch r.Action {
@@ -314,54 +344,64 @@ func undecided(r *detect.Request) []string {
 	return nil
 }
 
-// explainRequest explains an event of which only the request is known. A key that the request
-// cannot decide rejects nothing.
-func explainRequest(c *config.Config, r *detect.Request, e detect.Event) ([]requestVerdict, error) {
-	open := undecided(r)
-	decided := *c
-	decided.Webhooks = slices.Clone(c.Webhooks)
+// requestFires returns what each webhook would make of an event of which only the request is known.
+// A key that the request cannot decide rejects nothing.
+func requestFires(enabled bool, hooks []*manage.Hook, waits map[string]waitLine, r *detect.Request, e detect.Event) (all []api.V1RequestFires, err error) {
 	depends := map[string][]string{}
-	for i := range decided.Webhooks {
-		w := &decided.Webhooks[i]
-		for _, key := range open {
-			if w.Match.Clear(key) {
-				depends[w.Name] = append(depends[w.Name], "match."+key)
+	decided := make([]notify.Webhook, len(hooks))
+	for i, h := range hooks {
+		decided[i] = h.Webhook
+		for _, key := range undecided(r) {
+			if clearKey(&decided[i].Match, key) {
+				depends[h.Name] = append(depends[h.Name], "match."+key)
 			}
-			if w.Exclude.Clear(key) {
-				depends[w.Name] = append(depends[w.Name], "exclude."+key)
+			if clearKey(&decided[i].Exclude, key) {
+				depends[h.Name] = append(depends[h.Name], "exclude."+key)
 			}
 		}
 	}
-	w, err := wire(&decided, nil, nil)
+	set, err := notify.Compile(enabled, decided)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	var all []requestVerdict
-	for _, v := range w.set.Explain(e) {
-		all = append(all, requestVerdict{v, depends[v.Webhook]})
+	for _, v := range set.Explain(e) {
+		all = append(all, firesOf(v, depends[v.Webhook], waits))
 	}
 	return all, nil
 }
 
-func printVerdicts(a *app, verdicts []requestVerdict, waits map[string]waitLine) {
-	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	defer t.Flush()
-	fmt.Fprintln(t, "\nWEBHOOK\tFIRES\tBECAUSE")
-	for _, v := range verdicts {
-		fires, because := "no", v.Because
-		switch wait, waiting := waits[v.Webhook]; {
-		case !v.Fires:
-		case waiting && wait.State != manage.StateFailing:
-			because = whyWaiting(wait)
-		case len(v.depends) > 0:
-			fires, because = "depends", strings.Join(v.depends, ", ")+": only the body or the answer decides"
-		default:
-			fires, because = "yes", plural(v.POSTs, "POST")
-			if waiting {
-				because += "; " + whyWaiting(wait)
-			}
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", v.Webhook, fires, because)
+func firesOf(v notify.Verdict, depends []string, waits map[string]waitLine) api.V1RequestFires {
+	wait, waiting := waits[v.Webhook]
+	switch {
+	case !v.Fires:
+		return api.V1RequestFires{Webhook: v.Webhook, Fires: "no", Because: v.Because}
+	case waiting && wait.State != manage.StateFailing:
+		return api.V1RequestFires{Webhook: v.Webhook, Fires: "no", Because: whyWaiting(wait)}
+	case len(depends) > 0:
+		return api.V1RequestFires{Webhook: v.Webhook, Fires: "depends", Because: strings.Join(depends, ", ") + ": only the body or the answer decides"}
 	}
+	fires := api.V1RequestFires{Webhook: v.Webhook, Fires: "yes", Because: plural(v.POSTs, "POST")}
+	if waiting {
+		fires.Because += "; " + whyWaiting(wait)
+	}
+	return fires
+}
+
+// clearKey removes one of the keys of undecided from a filter and reports whether it was set.
+func clearKey(m *notify.Match, key string) (was bool) {
+	switch key {
+	case "repositories":
+		was, m.Repositories = len(m.Repositories) > 0, nil
+	case "tags":
+		was, m.Tags = len(m.Tags) > 0, nil
+	case "kinds":
+		was, m.Kinds = len(m.Kinds) > 0, nil
+	case "semver":
+		was, m.Semver = m.Semver != "", ""
+	case "tagged":
+		was, m.Tagged = m.Tagged != nil, nil
+	case "changed":
+		was, m.Changed = m.Changed != nil, nil
+	}
+	return was
 }

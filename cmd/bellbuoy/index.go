@@ -12,10 +12,12 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/sys/unix"
+
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 func newIndexCommand(a *app) *cobra.Command {
-	var r indexRequest
+	var r api.V1Index
 	c := &cobra.Command{Use: "index [UPSTREAM [REPOSITORY…]]", Short: "Read an existing registry (catalog, tags, manifests) into the tag index",
 		Long: "Read an existing registry into the tag index, so that events name the tags of deleted artifacts and the earlier digest of a moved tag,\n" +
 			"also for artifacts that were pushed before bellbuoy was installed. Raises no events. An interrupted run continues where it stopped.",
@@ -29,19 +31,19 @@ func newIndexCommand(a *app) *cobra.Command {
 	return c
 }
 
-func runIndex(ctx context.Context, a *app, r indexRequest) error {
+func runIndex(ctx context.Context, a *app, r api.V1Index) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
-	resp, err := c.do(ctx, "POST", "/index", nil, r)
+	resp, err := c.do(ctx, "POST", v1("/index"), nil, r)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	show := newProgress(a)
-	var last indexLine
-	err = lines(resp.Body, func(l indexLine) error {
+	var last api.V1IndexLine
+	err = lines(resp.Body, func(l api.V1IndexLine) error {
 		if l.Skip != "" {
 			fmt.Fprintln(terminalWriter{a.Stderr}, "skipped:", l.Skip)
 			return nil
@@ -67,12 +69,12 @@ func runIndex(ctx context.Context, a *app, r indexRequest) error {
 type progress struct {
 	all  *mpb.Progress
 	bar  *mpb.Bar
-	last atomic.Pointer[indexLine] // the bar is drawn by its own goroutine
+	last atomic.Pointer[api.V1IndexLine] // the bar is drawn by its own goroutine
 }
 
 func newProgress(a *app) *progress {
 	p := &progress{}
-	p.last.Store(&indexLine{})
+	p.last.Store(&api.V1IndexLine{})
 	if !terminal(a.Stderr) {
 		return p
 	}
@@ -86,7 +88,7 @@ func newProgress(a *app) *progress {
 	return p
 }
 
-func (p *progress) at(l indexLine) {
+func (p *progress) at(l api.V1IndexLine) {
 	if p.bar == nil {
 		return
 	}

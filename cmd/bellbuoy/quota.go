@@ -11,6 +11,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 func newQuotaCommand(a *app) *cobra.Command {
@@ -32,10 +34,11 @@ func runQuota(ctx context.Context, a *app, project string, asJSON bool) error {
 	}
 	q := url.Values{}
 	setIf(q, "project", project)
-	var lines []quotaLine
-	if err := c.call(ctx, http.MethodGet, "/quota", q, nil, &lines); err != nil {
+	var got listPage[api.V1Quota]
+	if err := c.call(ctx, http.MethodGet, v1("/quotas"), q, nil, &got); err != nil {
 		return err
 	}
+	lines := got.Items
 	if asJSON {
 		out := json.NewEncoder(a.Stdout)
 		out.SetIndent("", "  ")
@@ -53,7 +56,7 @@ func runQuota(ctx context.Context, a *app, project string, asJSON bool) error {
 		if l.Inexact > 0 {
 			used = "at least " + used
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.0f%%\t%s\t%s\t%d\t%s\n", oneLine(l.Upstream), oneLine(l.Project), bar(l.percent()), l.percent(), used,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.0f%%\t%s\t%s\t%d\t%s\n", oneLine(l.Upstream), oneLine(l.Project), bar(l.Percent()), l.Percent(), used,
 			bytesText(l.Limit), l.Manifests, fullTime(l.Since))
 	}
 	return t.Flush()

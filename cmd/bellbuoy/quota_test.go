@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 func TestBar(t *testing.T) {
@@ -20,13 +21,13 @@ func TestBar(t *testing.T) {
 
 // TestOverQuota: a status names the projects above their limit, and no more than ten of them.
 func TestOverQuota(t *testing.T) {
-	full := quotaLine{Upstream: "up", Project: "full", Used: 2048, Limit: 2048}
-	over := quotaLine{Upstream: "up", Project: "over", Used: 3072, Limit: 2048}
+	full := api.V1Quota{Upstream: "up", Project: "full", Used: 2048, Limit: 2048}
+	over := api.V1Quota{Upstream: "up", Project: "over", Used: 3072, Limit: 2048}
 	const line = "project over: uses 3.0 KiB in upstream up, over its quota of 2.0 KiB"
-	if got := overQuota([]quotaLine{full, over}); !slices.Equal(got, []string{line}) {
+	if got := overQuota([]api.V1Quota{full, over}); !slices.Equal(got, []string{line}) {
 		t.Errorf("%q, want %q", got, line)
 	}
-	got := overQuota(slices.Repeat([]quotaLine{over}, 12))
+	got := overQuota(slices.Repeat([]api.V1Quota{over}, 12))
 	if len(got) != 11 || got[9] != line || got[10] != "2 projects more over their quota; see: bellbuoy quota" {
 		t.Errorf("%q", got)
 	}

@@ -9,28 +9,15 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
-
-// quotaLine is the usage of a project in an upstream.
-type quotaLine struct {
-	Upstream  string    `json:"upstream"`
-	Project   string    `json:"project"`
-	Used      int64     `json:"used"`  // bytes
-	Limit     int64     `json:"limit"` // bytes
-	WarnAt    []float64 `json:"warn_at,omitempty"`
-	Manifests int64     `json:"manifests"`         // manifests that are counted
-	Inexact   int64     `json:"inexact,omitempty"` // of these, whose blobs are not all known
-	Since     time.Time `json:"since"`             // when counting began
-}
-
-func (l *quotaLine) percent() float64 { return float64(l.Used) * 100 / float64(l.Limit) }
 
 // mostProjects bounds how many projects are listed or measured.
 const mostProjects = 10_000
 
 // quotaLines returns the usage of the projects that have a quota, including usage in upstreams that
 // were removed. It reads nothing where no project has a quota.
-func (d *daemon) quotaLines(ctx context.Context, limit int) (lines []quotaLine, err error) {
+func (d *daemon) quotaLines(ctx context.Context, limit int) (lines []api.V1Quota, err error) {
 	w := d.wiring.Load()
 	if w == nil || w.quotas == nil {
 		return nil, nil
@@ -40,7 +27,7 @@ func (d *daemon) quotaLines(ctx context.Context, limit int) (lines []quotaLine, 
 		usages, err := quota.Usages(v, limit)
 		for _, u := range usages {
 			if r := rule(u.Project); r.Limit > 0 {
-				lines = append(lines, quotaLine{Upstream: u.Upstream, Project: u.Project, Used: u.Used, Limit: r.Limit, WarnAt: r.WarnAt,
+				lines = append(lines, api.V1Quota{Upstream: u.Upstream, Project: u.Project, Used: u.Used, Limit: r.Limit, WarnAt: r.WarnAt,
 					Manifests: u.Manifests, Inexact: u.Inexact, Since: u.Since})
 			}
 		}
@@ -53,7 +40,7 @@ func (d *daemon) quotaLines(ctx context.Context, limit int) (lines []quotaLine, 
 const mostOver = 10
 
 // overQuota returns a line for each project that uses more than its limit.
-func overQuota(lines []quotaLine) (all []string) {
+func overQuota(lines []api.V1Quota) (all []string) {
 	over := 0
 	for i := range lines {
 		l := &lines[i]

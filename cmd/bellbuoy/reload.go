@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 const settle = 300 * time.Millisecond // editors and kubelets write in several steps
@@ -173,11 +174,11 @@ func (m *reloadMetrics) note(taken bool) {
 }
 
 // reloadRequest is a command's request. The answer is sent when the reload is over.
-type reloadRequest chan<- reloadAnswer
+type reloadRequest chan<- api.V1Reloaded
 
 // answerOf returns the result of a reload, in the order of the file.
-func (d *daemon) answerOf(warnings config.Warnings, err error) reloadAnswer {
-	answer := reloadAnswer{File: d.path, Taken: err == nil}
+func (d *daemon) answerOf(warnings config.Warnings, err error) api.V1Reloaded {
+	answer := api.V1Reloaded{File: d.path, Taken: err == nil}
 	problems, inFile := errors.AsType[config.Problems](err)
 	if err != nil && !inFile {
 		answer.Said = append(answer.Said, err.Error())
@@ -200,8 +201,8 @@ func runReload(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	var got reloadAnswer
-	if err := c.call(ctx, http.MethodPost, "/reload", nil, nil, &got); err != nil {
+	var got api.V1Reloaded
+	if err := c.call(ctx, http.MethodPost, v1("/reload"), nil, nil, &got); err != nil {
 		return err
 	}
 	for _, line := range got.Said {

@@ -25,7 +25,7 @@ func newScanCommand(a *app) *cobra.Command {
 			"The scan goes on when the command is interrupted. Exit code 1 where a scan failed.",
 		Example: "  bellbuoy scan team/app:v1.2\n  bellbuoy scan team/app@sha256:…",
 		RunE: func(c *cobra.Command, args []string) error {
-			r := scanRequest{Upstream: upstream}
+			r := api.V1Scan{Upstream: upstream}
 			r.Repository, r.Reference = cutReference(args[0])
 			return runScan(c.Context(), a, r, asJSON)
 		}}
@@ -50,18 +50,18 @@ func cutTag(text string) (repository, tag string) {
 	return text, "latest"
 }
 
-func runScan(ctx context.Context, a *app, r scanRequest, asJSON bool) error {
+func runScan(ctx context.Context, a *app, r api.V1Scan, asJSON bool) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
 	}
-	resp, err := c.do(ctx, http.MethodPost, "/scan", nil, r)
+	resp, err := c.do(ctx, http.MethodPost, v1("/scans"), nil, r)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	done, failed, ended := false, false, 0
-	err = lines(resp.Body, func(l scanLine) error {
+	err = lines(resp.Body, func(l api.V1ScanLine) error {
 		if l.Event != nil {
 			ended++
 			failed = failed || l.Event.Type == detect.ScanningFailed
@@ -89,7 +89,7 @@ func runScan(ctx context.Context, a *app, r scanRequest, asJSON bool) error {
 	return nil
 }
 
-func printScan(a *app, l *scanLine) {
+func printScan(a *app, l *api.V1ScanLine) {
 	switch {
 	case l.Job != nil:
 		fmt.Fprintf(a.Stdout, "%s: %s %s %s\n", oneLine(l.Job.Scanner), l.Job.Digest, oneLine(l.Job.Platform), strings.TrimRight(string(l.Job.State)+": "+oneLine(l.Job.Why), ": "))

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -29,8 +30,8 @@ func runStatus(ctx context.Context, a *app, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var s statusAnswer
-	if err := c.call(ctx, http.MethodGet, "/status", nil, nil, &s); err != nil {
+	var s api.V1Status
+	if err := c.call(ctx, http.MethodGet, v1("/status"), nil, nil, &s); err != nil {
 		return err
 	}
 	if asJSON {
@@ -48,7 +49,7 @@ func runStatus(ctx context.Context, a *app, asJSON bool) error {
 	return nil
 }
 
-func printStatus(a *app, s *statusAnswer, now time.Time) {
+func printStatus(a *app, s *api.V1Status, now time.Time) {
 	fmt.Fprintf(a.Stdout, "bellbuoy %s, up %s, configuration %s, %s\n\n", s.Version, lengthOf(now.Sub(s.Started)), s.Config, fullTime(now))
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "WEBHOOK\tSTATE\tSINCE\tSUCCESS\tPENDING\tOLDEST\tDEAD\tCIRCUIT\tNEXT ATTEMPT\tLAST FIRED")
@@ -85,7 +86,7 @@ func printStatus(a *app, s *statusAnswer, now time.Time) {
 	}
 }
 
-func printStore(a *app, s *storeStatus) {
+func printStore(a *app, s *api.V1StoreStatus) {
 	limit := "no limit"
 	if s.MaxSize > 0 {
 		limit = "of " + bytesText(s.MaxSize)
@@ -108,7 +109,7 @@ func printStore(a *app, s *storeStatus) {
 	_ = t.Flush()
 }
 
-func success(w webhookStatus) string {
+func success(w api.V1WebhookStatus) string {
 	if w.SuccessRate == nil {
 		return "-"
 	}

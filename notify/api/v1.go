@@ -34,6 +34,8 @@ type V1 struct {
 	Events     V1Events
 	Deliveries V1Deliveries
 	Scanners   V1Scanners
+	Projects   V1Projects
+	Operations V1Operations
 	Log        *zap.Logger
 
 	streams atomic.Int64 // open ones
@@ -54,8 +56,8 @@ type V1Operation struct {
 // Handler serves all endpoints below V1Path.
 func (v *V1) Handler() http.Handler { return http.HandlerFunc(v.serve) }
 
-// Operations returns all endpoints.
-func (v *V1) Operations() []V1Operation {
+// Endpoints returns all endpoints.
+func (v *V1) Endpoints() []V1Operation {
 	v.once.Do(v.build)
 	return slices.Clone(v.ops)
 }
@@ -73,6 +75,8 @@ func (v *V1) build() {
 	v.addSystem()
 	v.addEvents()
 	v.addDeliveries()
+	v.addProjects()
+	v.addOperations()
 	v.mux.HandleFunc("GET "+V1Path+"/openapi.json", v.serveOpenAPI("application/openapi+json", func() ([]byte, error) {
 		return json.Marshal(v.api.OpenAPI())
 	}))
@@ -117,7 +121,7 @@ func (v *V1) serveOpenAPI(contentType string, description func() ([]byte, error)
 	return func(w http.ResponseWriter, r *http.Request) {
 		text, err := description()
 		if err != nil {
-			v.writeError(w, r, err)
+			v.writeError(w, r.Method+" "+r.URL.Path, err)
 			return
 		}
 		w.Header().Set("Content-Type", contentType)
@@ -136,7 +140,7 @@ func (v *V1) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := readWhole(w, r); err != nil {
-		v.writeError(w, r, err)
+		v.writeError(w, r.Method+" "+r.URL.Path, err)
 		return
 	}
 	v.mux.ServeHTTP(w, r)
@@ -258,8 +262,8 @@ func invalid(problems manage.Problems) error {
 	return huma.NewError(http.StatusUnprocessableEntity, problems.Error(), details...)
 }
 
-func (v *V1) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	shown := v.problem(r.Method+" "+r.URL.Path, err)
+func (v *V1) writeError(w http.ResponseWriter, operation string, err error) {
+	shown := v.problem(operation, err)
 	status := http.StatusInternalServerError
 	if s, ok := errors.AsType[huma.StatusError](shown); ok {
 		status = s.GetStatus()

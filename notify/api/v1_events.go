@@ -126,10 +126,10 @@ func (v *V1) listEvents(ctx context.Context, by access.Principal, in *struct {
 }) (*struct{ Body V1EventPage }, error) {
 	q := in.query()
 	q.Since, q.Until, q.Cursor, q.Limit = in.Since, in.Until, in.Cursor, in.Limit
-	out := &struct{ Body V1EventPage }{}
+	last := int64(0)
 	if in.Cursor == "" {
 		var err error
-		if out.Body.LastSeq, err = v.Events.LastSeq(ctx, by); err != nil {
+		if last, err = v.Events.LastSeq(ctx, by); err != nil {
 			return nil, err
 		}
 	}
@@ -137,11 +137,8 @@ func (v *V1) listEvents(ctx context.Context, by access.Principal, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	out.Body.Items = make([]V1Event, len(found.Events))
-	for i := range found.Events {
-		out.Body.Items[i] = NewV1Event(&found.Events[i])
-	}
-	out.Body.Next, out.Body.LookedTo = found.Next, found.LookedTo
+	out := &struct{ Body V1EventPage }{pageOfEvents(found)}
+	out.Body.LastSeq = last
 	return out, nil
 }
 
