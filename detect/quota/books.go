@@ -99,14 +99,14 @@ func (b *books) touch(upstream, project string) {
 	b.projects[key(rowProject, upstream, project)].changed = true
 }
 
-// calm removes the levels that a project's usage has fallen below.
-func (b *books) calm(upstream, project string, r Rule) {
+// reset removes the levels that a project's usage has fallen below.
+func (b *books) reset(upstream, project string, r Rule) {
 	if e := b.projects[key(rowProject, upstream, project)]; e != nil && e.row != nil {
-		e.row.calm(r)
+		e.row.reset(r)
 	}
 }
 
-func (b *books) tell(e detect.Event) { b.events = append(b.events, e) }
+func (b *books) add(e detect.Event) { b.events = append(b.events, e) }
 
 // change updates the books for a change of a manifest.
 func (b *books) change(m *detect.ManifestChange) error {

@@ -9,8 +9,8 @@ const hysteresis = 5
 // percent returns the usage in percent of the limit.
 func (u *Usage) percent(r Rule) float64 { return float64(u.Used) * 100 / float64(r.Limit) }
 
-// calm removes the levels that the usage has fallen below.
-func (u *Usage) calm(r Rule) {
+// reset removes the levels that the usage has fallen below.
+func (u *Usage) reset(r Rule) {
 	at := u.percent(r)
 	u.Warned = slices.DeleteFunc(slices.Clone(u.Warned), func(level float64) bool {
 		return at < level-hysteresis || !slices.Contains(r.WarnAt, level)
@@ -41,5 +41,5 @@ func (u *Usage) exceeds(r Rule) bool {
 }
 
 func (u *Usage) same(o *Usage) bool {
-	return u.Used == o.Used && u.Told == o.Told && u.Exceeded == o.Exceeded && slices.Equal(u.Warned, o.Warned)
+	return u.Used == o.Used && u.Judged == o.Judged && u.Exceeded == o.Exceeded && slices.Equal(u.Warned, o.Warned)
 }

@@ -11,8 +11,8 @@
 //	quota.project    upstream, project: the sum, and the levels that had an event
 //	quota.gone       upstream, repository, digest: when a manifest was deleted, for reads that
 //	                 were under way then
-//	quota.refused    upstream, repository, client: when a push that the upstream refused was
-//	                 told (Refusals)
+//	quota.refused    upstream, repository, client: when a push that the upstream refused had
+//	                 its event (Refusals)
 //
 // A change writes one row for each blob of the manifest, at most 2,002 rows. A further tag of a
 // known manifest costs one read. The size of a blob is that in the first manifest that names it.
@@ -73,7 +73,7 @@ func (q *Quotas) Derive(c *detect.Changes, v detect.View) (detect.Changes, error
 		if err := b.change(m); err != nil {
 			return detect.Changes{}, err
 		}
-		b.calm(m.Upstream, project, rule)
+		b.reset(m.Upstream, project, rule)
 	}
 	for i := range c.Events {
 		if err := q.follow(b, &c.Events[i]); err != nil {
@@ -98,19 +98,19 @@ func (q *Quotas) follow(b *books, e *detect.Event) error {
 	if err != nil {
 		return err
 	}
-	told := *u
-	u.calm(rule)
+	before := *u
+	u.reset(rule)
 	if e.Type == detect.PushArtifact {
 		for _, level := range u.warns(rule) {
-			b.tell(event(e, detect.QuotaWarning, &detect.Quota{Project: project, Limit: rule.Limit, Used: u.Used, Level: int(level)}))
+			b.add(event(e, detect.QuotaWarning, &detect.Quota{Project: project, Limit: rule.Limit, Used: u.Used, Level: int(level)}))
 		}
 		if u.exceeds(rule) {
-			before := min(u.Told, u.Used)
-			b.tell(event(e, detect.QuotaExceed, &detect.Quota{Project: project, Limit: rule.Limit, Used: before, Added: u.Used - before}))
+			used := min(u.Judged, u.Used)
+			b.add(event(e, detect.QuotaExceed, &detect.Quota{Project: project, Limit: rule.Limit, Used: used, Added: u.Used - used}))
 		}
 	}
-	u.Told = u.Used
-	if !u.same(&told) {
+	u.Judged = u.Used
+	if !u.same(&before) {
 		b.touch(e.Upstream, project)
 	}
 	return nil
@@ -134,7 +134,7 @@ type Usage struct {
 	Manifests int64     `json:"manifests"`
 	Inexact   int64     `json:"inexact,omitempty"` // the number of them with unknown blobs or sizes
 	Since     time.Time `json:"since"`             // when counting began
-	Told      int64     `json:"told"`              // Used at the last push or delete
+	Judged    int64     `json:"told"`              // Used at the last push or delete
 	// levels that had an event, while the usage has not fallen below them
 	Warned   []float64 `json:"warned,omitempty"`
 	Exceeded bool      `json:"exceeded,omitempty"` // the same for the limit

@@ -35,13 +35,13 @@ func Refused(op *detect.Operation) (details string, refused bool) {
 		}
 		return details, true
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusConflict:
-		return saysSo(detect.ReadRegistryError(op.Got.Bytes))
+		return aboutQuota(detect.ReadRegistryError(op.Got.Bytes))
 	}
 	return "", false
 }
 
-// saysSo reports whether an error is about a quota, and returns its message.
-func saysSo(e detect.RegistryError) (words string, ok bool) {
+// aboutQuota reports whether an error is about a quota, and returns its message.
+func aboutQuota(e detect.RegistryError) (details string, ok bool) {
 	if about(e.Message) {
 		return e.Message, true
 	}

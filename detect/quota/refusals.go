@@ -42,7 +42,7 @@ func (r *Refusals) Configure(visibility func(repository string) string) {
 }
 
 // Note records an answered request if it was refused because of a quota. op has the answer, its
-// body and its client. An error is the ledger's: it will commit later, or has no room for that.
+// body and its client. After an error the ledger commits later, unless it has no room for that.
 func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
 	details, refused := Refused(op)
 	if !refused {
@@ -64,7 +64,7 @@ func (r *Refusals) Note(ctx context.Context, op *detect.Operation) error {
 		return detect.Changes{Events: []detect.Event{e}, Put: []detect.Row{{Key: k, Value: []byte("{}"), Seen: now}}}, nil
 	})
 	if err != nil {
-		return fmt.Errorf("telling of a push that was refused for a quota: %w", err)
+		return fmt.Errorf("committing the event of a push that was refused for a quota: %w", err)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// books are the changes that one commit makes to runs. What they change they read as changed.
+// books are the changes that one commit makes to runs. Reads include these changes.
 type books struct {
 	view detect.View
 	detect.Changes
@@ -47,7 +47,7 @@ func (b *books) put(r detect.Row) {
 	b.Put = append(b.Put, r)
 }
 
-// run is the run of a key, begun where there is none.
+// run returns the run of a key. If there is none, it begins one.
 func (b *books) run(k runKey, rule *Rule, at time.Time) (*runRow, error) {
 	r := new(runRow)
 	ok, err := b.get(k.row(), r)
@@ -64,14 +64,14 @@ func (b *books) run(k runKey, rule *Rule, at time.Time) (*runRow, error) {
 	return &runRow{Event: detect.NewID(), Number: number, Started: at, Quiet: rule.Quiet}, nil
 }
 
-// keep writes a run that something has come to.
-func (b *books) keep(k runKey, r *runRow) {
-	kept := row(k.row(), r)
-	kept.Due = time.Now().Add(r.Quiet)
-	b.put(kept)
+// save stores a run to which something was added. It is over when its quiet time has passed.
+func (b *books) save(k runKey, r *runRow) {
+	saved := row(k.row(), r)
+	saved.Due = time.Now().Add(r.Quiet)
+	b.put(saved)
 }
 
-// moved adds what an event says to the run of its rule.
+// moved adds the artifact of an event to the run of its rule.
 func (b *books) moved(rule *Rule, direction string, e *detect.Event) error {
 	k := runKey{rule.Name, e.Upstream, detect.Project(e.Repository), direction}
 	r, err := b.run(k, rule, e.At)
@@ -83,28 +83,28 @@ func (b *books) moved(rule *Rule, direction string, e *detect.Event) error {
 	if len(references) == 0 {
 		references = []string{e.Digest}
 	}
-	fresh := false
+	anyNew := false
 	for _, reference := range references {
 		added, err := b.artifact(k, r, e.Repository, reference, artifactRow{})
 		if err != nil {
 			return err
 		}
-		fresh = fresh || added
+		anyNew = anyNew || added
 	}
-	if fresh && e.Artifact != nil && r.Bytes+e.Artifact.Size > r.Bytes {
+	if anyNew && e.Artifact != nil && r.Bytes+e.Artifact.Size > r.Bytes {
 		r.Bytes += e.Artifact.Size
 	}
 	if err := b.forgive(k, r, e.Repository); err != nil {
 		return err
 	}
-	b.keep(k, r)
+	b.save(k, r)
 	return nil
 }
 
-// failed adds what was refused. What has no reference was refused before its manifest came.
+// failed adds a failure. One without a reference was refused before the manifest came.
 func (b *books) failed(rule *Rule, direction string, f *failure) error {
 	k := runKey{rule.Name, f.upstream, detect.Project(f.repository), direction}
-	// a read of what is not there may be a mere question: it belongs to a run, and begins none
+	// a read of what is not there may only be a check: it is added to a run, and begins none
 	if direction == pulls {
 		if ok, err := b.get(k.row(), new(runRow)); err != nil || !ok {
 			return err
@@ -118,11 +118,12 @@ func (b *books) failed(rule *Rule, direction string, f *failure) error {
 	if _, err := b.artifact(k, r, f.repository, f.reference, artifactRow{Reason: f.reason}); err != nil {
 		return err
 	}
-	b.keep(k, r)
+	b.save(k, r)
 	return nil
 }
 
-// artifact adds a reference, or replaces what was said of it, and reports whether it is new.
+// artifact adds a reference, or replaces its row. It reports whether the reference is new, or has
+// failed before and is there now.
 func (b *books) artifact(k runKey, r *runRow, repository, reference string, a artifactRow) (added bool, err error) {
 	key := k.artifact(repository, reference)
 	var known artifactRow
@@ -140,8 +141,8 @@ func (b *books) artifact(k runKey, r *runRow, repository, reference string, a ar
 	return !ok || known.Reason != "" && a.Reason == "", nil
 }
 
-// forgive drops what was refused in a repository before its manifest came, once a manifest is
-// there: it was tried again.
+// forgive removes the failure of a repository without a reference, once a manifest of it is there:
+// the replicator has tried again.
 func (b *books) forgive(k runKey, r *runRow, repository string) error {
 	key := k.artifact(repository, "")
 	ok, err := b.get(key, new(artifactRow))
@@ -152,11 +153,11 @@ func (b *books) forgive(k runKey, r *runRow, repository string) error {
 	return err
 }
 
-// end makes the event of a run that is over, and forgets the run.
+// end adds the event of a run that is over, and deletes the rows of the run.
 func (b *books) end(k runKey, now time.Time) error {
 	stored, ok, err := b.view.Get(k.row())
 	if err != nil || !ok || stored.Due.After(now) {
-		return err // something has come meanwhile, or another replica has ended it
+		return err // something was added meanwhile, or another replica has ended it
 	}
 	var r runRow
 	if err := json.Unmarshal(stored.Value, &r); err != nil {

@@ -11,17 +11,17 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Recorder adds to runs what no transaction tells, and ends them. Its methods but Run return at
-// once.
+// Recorder adds pulls and failures to runs, and ends runs. All of its methods return at once,
+// except Run.
 type Recorder struct {
 	ledger     detect.Ledger
 	configured atomic.Pointer[configuration]
 	notes      chan note
 	dropped    atomic.Int64
-	failed     func(error) // told of a commit that the ledger has refused, or will do later
+	failed     func(error) // is called when the ledger has not committed, or will do it later
 
 	mu   sync.Mutex
-	busy map[place]*traffic // transfers in flight, and waits
+	busy map[place]*traffic // places whose runs are not over
 }
 
 type configuration struct {
@@ -30,13 +30,13 @@ type configuration struct {
 	held       time.Duration // how long a manifest put by digest waits for its index or tag
 }
 
-// place is where a replicator works.
+// place is a project to which a replicator pushes, or from which it pulls.
 type place struct{ rule, upstream, project string }
 
-// traffic is what keeps runs of a place from being over.
+// traffic says why the runs of a place are not over.
 type traffic struct {
-	transfers int
-	until     time.Time // what was put by digest has no event before
+	transfers int       // in flight
+	until     time.Time // so long a manifest put by digest may wait for its event
 	last      time.Time // when a transfer last ended
 	quiet     time.Duration
 }
@@ -49,7 +49,7 @@ type note struct {
 	failure   *failure
 }
 
-// failure is something that was refused.
+// failure is a request of a replicator that was refused.
 type failure struct {
 	upstream, repository, reference string
 	reason                          string
@@ -59,10 +59,11 @@ type failure struct {
 	visibility                      string
 }
 
-const maxNotes = 4096 // that wait to be stored
+// maxNotes bounds the notes that wait to be stored.
+const maxNotes = 4096
 
-// NewRecorder makes a Recorder without rules. failed is told of the ledger's errors; nil: nobody
-// is.
+// NewRecorder makes a Recorder without rules. failed is called with the errors of the ledger; it
+// may be nil.
 func NewRecorder(l detect.Ledger, failed func(error)) *Recorder {
 	if failed == nil {
 		failed = func(error) {}
@@ -72,14 +73,14 @@ func NewRecorder(l detect.Ledger, failed func(error)) *Recorder {
 	return r
 }
 
-// Configure makes it follow other rules. Runs of rules that are gone end as they would have. held
-// is correlation.untagged_push.
+// Configure replaces the rules. Runs of removed rules end as they would have. held is
+// correlation.untagged_push.
 func (r *Recorder) Configure(rules Rules, visibility func(repository string) string, held time.Duration) {
 	r.configured.Store(&configuration{rules, visibility, held})
 }
 
-// Dropped returns how many pulls and failures were not added because the ledger is slower than they
-// come.
+// Dropped returns how many pulls and failures were not added, because they came faster than the
+// ledger stores them.
 func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
 
 func (r *Recorder) add(n note) {
@@ -90,7 +91,7 @@ func (r *Recorder) add(n note) {
 	}
 }
 
-// Pulled adds pulls that were recorded. Inspections are none.
+// Pulled adds pulls that were recorded, except inspections.
 func (r *Recorder) Pulled(events []detect.Event) {
 	c := r.configured.Load()
 	if len(c.rules) == 0 {
@@ -108,13 +109,13 @@ func (r *Recorder) Pulled(events []detect.Event) {
 	}
 }
 
-// Follows reports whether a request is a replicator's.
+// Follows reports whether a request was made by a replicator.
 func (r *Recorder) Follows(op *detect.Operation) bool {
 	c := r.configured.Load()
 	return len(c.rules) > 0 && c.rules.of(&op.Client) != nil
 }
 
-// Begin notes that a request is under way.
+// Begin is called when a request begins.
 func (r *Recorder) Begin(op *detect.Operation) {
 	if t := r.traffic(op); t != nil {
 		t.transfers++
@@ -122,7 +123,8 @@ func (r *Recorder) Begin(op *detect.Operation) {
 	}
 }
 
-// End notes that it is over, and what was refused. op's answer is known.
+// End is called when a request is over. op has the answer: if that is a refusal, End adds the
+// failure.
 func (r *Recorder) End(op *detect.Operation) {
 	if t := r.traffic(op); t != nil {
 		t.transfers, t.last = max(t.transfers-1, 0), time.Now()
@@ -138,7 +140,7 @@ func (r *Recorder) End(op *detect.Operation) {
 	}
 }
 
-// Put notes what the upstream has answered to a manifest, or that it answered nothing.
+// Put is called when the upstream has answered the PUT of a manifest, or has not answered at all.
 func (r *Recorder) Put(op *detect.Operation, answered bool) {
 	if op.Action != detect.ManifestPut {
 		return
@@ -156,15 +158,16 @@ func (r *Recorder) Put(op *detect.Operation, answered bool) {
 	}
 }
 
-// traffic returns that of an operation's place, locked; nil where it is no replicator's.
+// traffic returns the traffic of an operation's place, with mu locked, or nil if the operation is
+// not a replicator's.
 func (r *Recorder) traffic(op *detect.Operation) *traffic {
 	c := r.configured.Load()
 	if len(c.rules) == 0 || op.Kind == detect.ChartMuseum || op.Repository == "" {
 		return nil
 	}
 	client := op.Client
-	// whether the upstream vouches for the name is known in the end only, and prolonging harms
-	// nobody
+	// Whether the upstream vouches for the name is known only at the end. A run that ends later
+	// than it could is no harm.
 	if client.Operator == "" {
 		client.Operator = client.Claimed
 	}
@@ -182,7 +185,8 @@ func (r *Recorder) traffic(op *detect.Operation) *traffic {
 	return t
 }
 
-// refused adds what the upstream has refused. A 401 is a question for a login.
+// refused adds the failure of a request that the upstream has refused. A 401 is none: it only asks
+// for a login.
 func (r *Recorder) refused(op *detect.Operation, direction, reference string) {
 	c := r.configured.Load()
 	if len(c.rules) == 0 || op.Status > 0 && op.Status < 400 || op.Status == http.StatusUnauthorized || op.Kind == detect.ChartMuseum {
@@ -207,13 +211,14 @@ func (r *Recorder) refused(op *detect.Operation, direction, reference string) {
 
 const (
 	tick = time.Second
-	// settling is how long after the start no run ends. Pushes whose outcome is unknown after a
-	// crash are asked about meanwhile, and belong to the run that they were part of.
+	// settling is how long after the start no run ends. In that time the tracker finds out the
+	// outcomes that are unknown after a crash: those pushes belong to the run that was going
+	// on.
 	settling = 5 * time.Second
 )
 
-// Run stores what was noted and ends runs, until ctx ends. Runs that are not over then go on after
-// the next start.
+// Run stores notes and ends runs, until ctx ends. Runs that are not over then go on after the next
+// start.
 func (r *Recorder) Run(ctx context.Context) {
 	begun, ticker := time.Now(), time.NewTicker(tick)
 	defer ticker.Stop()
@@ -242,7 +247,7 @@ func (r *Recorder) commit(ctx context.Context, upstream, project string, change 
 		return b.Changes, err
 	})
 	if err != nil {
-		r.failed(fmt.Errorf("keeping a replication's run: %w", err))
+		r.failed(fmt.Errorf("storing the run of a replication: %w", err))
 	}
 }
 
@@ -254,7 +259,7 @@ func (r *Recorder) store(ctx context.Context, n note) {
 	r.commit(ctx, n.failure.upstream, detect.Project(n.failure.repository), func(b *books) error { return b.failed(n.rule, n.direction, n.failure) })
 }
 
-// prolong keeps runs from being over while transfers of theirs are in flight here.
+// prolong puts off the end of runs that have transfers in flight at this replica.
 func (r *Recorder) prolong(ctx context.Context) {
 	now := time.Now()
 	longer := map[place]traffic{}
@@ -265,7 +270,7 @@ func (r *Recorder) prolong(ctx context.Context) {
 			longer[p] = traffic{until: now.Add(t.quiet), quiet: t.quiet}
 		case t.until.After(now):
 			longer[p] = traffic{until: t.until.Add(t.quiet), quiet: t.quiet}
-		default: // from here on it is quiet
+		default: // nothing keeps its runs from being over any more
 			end := t.last
 			if t.until.After(end) {
 				end = t.until
@@ -303,6 +308,7 @@ func (r *Recorder) prolongRun(ctx context.Context, k runKey, t traffic) {
 	})
 }
 
+// endedAtOnce bounds the runs that one tick ends.
 const endedAtOnce = 100
 
 // finish ends the runs that are over.
@@ -310,7 +316,7 @@ func (r *Recorder) finish(ctx context.Context) {
 	now := time.Now()
 	rows, err := r.ledger.Due(ctx, rowRun, now, endedAtOnce)
 	if err != nil {
-		return // the store fails, which others tell
+		return // the runs stay, and the store reports its failures itself
 	}
 	for _, row := range rows {
 		k, ok := runKeyOf(row.ID)

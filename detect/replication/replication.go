@@ -1,17 +1,17 @@
-// Package replication makes one REPLICATION event of what a replicator pushes to, or pulls from, a
-// project in one go.
+// Package replication makes one REPLICATION event for each run: what a replicator pushes to a
+// project, or pulls from it, without a longer pause.
 //
-// A run is kept in rows of the ledger, from its first artifact on, so that a crash loses nothing of
+// A run is stored in rows of the ledger from its first artifact on, so that a crash loses none of
 // it:
 //
 //	replication.run        rule, upstream, project, direction: when it began, and when it is
-//	                       over unless something comes
+//	                       over if nothing is added
 //	replication.artifact   … repository, reference: what it moved, or why it failed to
 //
-// What comes of pushes is written in the transaction of their events (Rules.Derive). Pulls and
-// refusals have no transaction and are added behind them (Recorder). The Recorder ends a run when
-// nothing came for the rule's quiet time and no transfer of the replicator is in flight in the
-// project, at any replica.
+// Pushes are added in the transaction of their events (Rules.Derive). Pulls and failures have no
+// transaction, and are added later (Recorder). The Recorder ends a run when nothing was added for
+// the quiet time of its rule, and no transfer of the replicator is in flight in the project at any
+// replica.
 package replication
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Rule tells the requests of one replicator from all others.
+// Rule says which requests are those of a replicator.
 type Rule struct {
 	Name    string
 	Matches func(*detect.Client) bool
@@ -30,11 +30,11 @@ type Rule struct {
 	Mute    bool // its pushes are events that no webhook gets
 }
 
-// Rules make runs of the pushes that are committed. They keep nothing in memory. They are notify's
-// Deriver.
+// Rules add the pushes that are committed to runs. They keep nothing in memory. They implement
+// notify's Deriver.
 type Rules []Rule
 
-// of is the first rule that matches a client; nil: none does.
+// of returns the first rule that matches a client, or nil.
 func (r Rules) of(c *detect.Client) *Rule {
 	for i := range r {
 		if r[i].Matches(c) {
@@ -44,7 +44,7 @@ func (r Rules) of(c *detect.Client) *Rule {
 	return nil
 }
 
-// Mutes reports whether no webhook shall get an event.
+// Mutes reports whether no webhook gets an event.
 func (r Rules) Mutes(e *detect.Event) bool {
 	if e.Type != detect.PushArtifact {
 		return false
@@ -53,8 +53,9 @@ func (r Rules) Mutes(e *detect.Event) bool {
 	return rule != nil && rule.Mute
 }
 
-// Scope is what commits of a scope (an upstream's repository) must exclude each other in besides: a
-// run is of a whole project.
+// Scope returns a second scope in which a commit for a repository of an upstream must be
+// serialized, because commits for other repositories of the project add to the same run. "": there
+// is none.
 func (r Rules) Scope(scope string) string {
 	upstream, repository, ok := strings.Cut(scope, "/")
 	if !ok || len(r) == 0 || strings.HasPrefix(scope, scopePrefix) {
@@ -106,11 +107,12 @@ func (k runKey) row() detect.Key {
 	return detect.Key{Kind: rowRun, ID: strings.Join([]string{k.rule, k.upstream, k.project, k.direction}, separator)}
 }
 
-// artifact is the row of what a run has moved; its prefix that of all of them.
+// artifact returns the key of an artifact of the run.
 func (k runKey) artifact(repository, reference string) detect.Key {
 	return detect.Key{Kind: rowArtifact, ID: k.artifacts() + repository + separator + reference}
 }
 
+// artifacts returns the prefix of the IDs of all artifacts of the run.
 func (k runKey) artifacts() string { return k.row().ID + separator }
 
 func runKeyOf(id string) (k runKey, ok bool) {
@@ -121,15 +123,15 @@ func runKeyOf(id string) (k runKey, ok bool) {
 	return runKey{parts[0], parts[1], parts[2], parts[3]}, true
 }
 
-// runRow is a run that is not over. Its Due is when it is.
+// runRow is a run that is not over. Due of its row is when it will be.
 type runRow struct {
-	Event      string          `json:"event"` // the id of the event that it will be
+	Event      string          `json:"event"` // the ID of its event
 	Number     int64           `json:"number"`
 	Started    time.Time       `json:"started"`
 	Last       time.Time       `json:"last"`
 	Bytes      int64           `json:"bytes"`
-	Artifacts  int             `json:"artifacts"`      // rows
-	More       int             `json:"more,omitempty"` // that there was no room for
+	Artifacts  int             `json:"artifacts"`      // the number of its rows
+	More       int             `json:"more,omitempty"` // artifacts for which there was no room
 	Quiet      time.Duration   `json:"quiet"`
 	External   detect.External `json:"external"`
 	Visibility string          `json:"visibility,omitempty"`
@@ -141,7 +143,7 @@ type artifactRow struct {
 	Reason string `json:"reason,omitempty"` // why it failed; "": it did not
 }
 
-// maxArtifacts bounds what is kept of a run; more is counted.
+// maxArtifacts bounds the artifacts that are stored of a run. Further ones are counted.
 const maxArtifacts = 10_000
 
 func row(k detect.Key, value any) detect.Row {

@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// event is the REPLICATION event of a run.
+// event returns the REPLICATION event of a run.
 func (r *runRow) event(k runKey, artifacts []detect.Row, now time.Time) detect.Event {
 	run := &detect.ReplicationRun{
 		Name: k.rule, Project: k.project, Status: "Success", ArtifactType: "artifact", Started: r.Started, Ended: r.Last, Bytes: r.Bytes, More: r.More,
@@ -28,7 +28,7 @@ func (r *runRow) event(k runKey, artifacts []detect.Row, now time.Time) detect.E
 		repository, reference, _ := strings.Cut(strings.TrimPrefix(a.ID, k.artifacts()), separator)
 		var row artifactRow
 		if json.Unmarshal(a.Value, &row) != nil {
-			continue // a newer version's
+			continue // a newer version has written it
 		}
 		_, name, more := strings.Cut(repository, "/")
 		if !more {
@@ -47,8 +47,8 @@ func (r *runRow) event(k runKey, artifacts []detect.Row, now time.Time) detect.E
 		Visibility: r.Visibility, Client: r.Client, Replication: run}
 }
 
-// add puts a reference to those of the same repository and reason. Rows come in order of
-// repository.
+// add appends a reference to those of the same repository and reason, which are next to each other
+// because rows are ordered by repository.
 func add(list []detect.Replicated, a detect.Replicated, reference string) []detect.Replicated {
 	n := len(list)
 	if n == 0 || list[n-1].Repository != a.Repository || list[n-1].Reason != a.Reason {
