@@ -26,8 +26,8 @@ func (j *jobRow) againKey() detect.Key {
 	return detect.Key{Kind: detect.RowKind(kindAgain + j.Scanner), ID: id(j.Upstream, j.Repository, j.Digest)}
 }
 
-// remember has the job's artifact scanned again in its time. An index's images are, with their
-// index.
+// remember adds the row by which the artifact of the job is scanned again. The images of an index
+// have none: they are scanned again with their index.
 func (w *worker) remember(ctx context.Context) error {
 	if w.scanner.Every <= 0 || w.job.Index != "" || len(w.job.Tags) == 0 {
 		return nil
@@ -135,7 +135,7 @@ func (r *rescans) standing(ctx context.Context, a *again) (tags []string, unsure
 	return tags, unsure
 }
 
-// afresh is the job as it is made, without what an earlier one came to.
+// afresh returns the job as it is when it is made, without the progress of an earlier one.
 func (j *jobRow) afresh(now time.Time) *jobRow {
 	return &jobRow{
 		Scanner: j.Scanner, Run: uuid.NewString(), Report: uuid.NewString(), Upstream: j.Upstream, Repository: j.Repository,

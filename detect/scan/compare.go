@@ -9,7 +9,7 @@ import (
 
 const maxKnown = 50_000 // findings of a scan that the next one is compared with
 
-// last is what the last scan of a tag found.
+// last is the row of what the last scan of a tag found.
 type last struct {
 	Digest string    `json:"d"`
 	At     time.Time `json:"at"`
@@ -17,9 +17,9 @@ type last struct {
 	Partly bool      `json:"p,omitempty"` // there were more
 }
 
-// compare marks what is new since the last scan of the job's tags, by the same scanner and of the
-// same platform, and returns the rows that say so the next time. What one of its tags has not had
-// is new; where no scan went before, all is.
+// compare marks the findings that are new since the last scans of the job's tags, by the same
+// scanner and of the same platform. A finding is new if the last scan of one of the tags did not
+// have it, or if there was none. It returns the rows with which the next scan is compared.
 func compare(v detect.View, j *jobRow, e *detect.Event, r *Report) (rows []detect.Row, err error) {
 	fresh := map[hash]bool{}
 	for _, k := range j.lastKeys() {
@@ -43,7 +43,8 @@ func compare(v detect.View, j *jobRow, e *detect.Event, r *Report) (rows []detec
 	return rows, nil
 }
 
-// lastKeys name what this scan is compared with: the last one of each tag, or of the digest.
+// lastKeys returns the keys of the scans with which this one is compared: the last of each tag, or
+// that of the digest.
 func (j *jobRow) lastKeys() (keys []detect.Key) {
 	platform := ""
 	if j.Artifact != nil && len(j.Artifact.Platforms) == 1 && j.Index != "" {
@@ -59,7 +60,7 @@ func (j *jobRow) lastKeys() (keys []detect.Key) {
 	return keys
 }
 
-// missing adds to fresh what l has not.
+// missing adds to fresh the findings that l does not have.
 func (l *last) missing(found, fresh map[hash]bool) {
 	known := map[hash]bool{}
 	if l != nil {

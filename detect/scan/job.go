@@ -12,8 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The kinds of row. Those of jobs and rescans are followed by the scanner's name, so that the jobs
-// of one scanner never stand in the way of another's.
+// The kinds of row. The name of the scanner is appended to those of jobs and rescans, so that the
+// jobs of one scanner never delay those of another.
 const (
 	kindJob   = "scan.job:"   // upstream, repository, digest: a scan that waits or goes on
 	kindAgain = "scan.again:" // upstream, repository, digest: what is to be scanned again
@@ -22,8 +22,8 @@ const (
 	rowLast detect.RowKind = "scan.last"
 )
 
-// BoundedKinds are the kinds of row of which the least recently used may be dropped. All others end
-// by themselves.
+// BoundedKinds returns the kinds of row whose least recently seen rows may be dropped. The rows of
+// all other kinds end by themselves.
 func BoundedKinds() []detect.RowKind { return []detect.RowKind{rowLast} }
 
 const separator = "\x1f"
@@ -66,10 +66,11 @@ func (j *jobRow) key() detect.Key {
 	return detect.Key{Kind: detect.RowKind(kindJob + j.Scanner), ID: id(j.Upstream, j.Repository, j.Digest)}
 }
 
-// scope excludes a job's commits and those of pushes to its repository from each other.
+// scope returns the scope of the job's commits: that of pushes to its repository.
 func (j *jobRow) scope() string { return j.Upstream + "/" + j.Repository }
 
-// row is the job as it is stored: due now, or at the end of its lease.
+// row returns the row of the job. It is due when the job may be taken: now, or at the end of its
+// lease.
 func (j *jobRow) row(due time.Time) (detect.Row, error) { return encode(j.key(), j, due) }
 
 func encode(k detect.Key, value any, due time.Time) (detect.Row, error) {
@@ -82,7 +83,8 @@ func decode[T any](row detect.Row) (*T, bool) {
 	return &value, json.Unmarshal(row.Value, &value) == nil
 }
 
-// read is a job as it stands; nil: there is none. A row that cannot be read is none.
+// read returns what a row holds, or nil if there is none. A row that cannot be decoded counts as
+// none.
 func read[T any](v detect.View, k detect.Key) (*T, error) {
 	row, ok, err := v.Get(k)
 	if err != nil || !ok {
@@ -94,7 +96,7 @@ func read[T any](v detect.View, k detect.Key) (*T, error) {
 	return nil, nil
 }
 
-// errTaken is a job that another holds by now, or that has ended.
+// errTaken means that another replica holds the job now, or that the job has ended.
 var errTaken = errors.New("the job is another's")
 
 // free reports whether the job may be taken.
@@ -102,8 +104,8 @@ func (r *Runner) free(j *jobRow, now time.Time) bool {
 	return j.Holder == "" || !now.Before(j.Until) || j.Holder == r.o.Replica || r.o.Alone
 }
 
-// add makes a job, or gives the one that there is the new tags. It returns the row that is to be
-// put; none where nothing changes.
+// add makes a job, or adds the tags to the one that there is. It returns the row to be stored, or
+// none if nothing changes.
 func add(v detect.View, j *jobRow) (rows []detect.Row, run string, err error) {
 	was, ok, err := v.Get(j.key())
 	if err != nil {
@@ -129,10 +131,10 @@ func (j *jobRow) addTags(tags []string) (changed bool) {
 	return changed
 }
 
-// Scope says that deriving jobs needs no exclusion beyond that of the push's repository.
+// Scope returns "": the scope of the push is enough for its jobs.
 func (r *Runner) Scope(string) string { return "" }
 
-// Derive gives pushes that a scanner matches their jobs, in the pushes' own transaction.
+// Derive makes the jobs of pushes that a scanner matches, in the transaction of the pushes.
 func (r *Runner) Derive(pushed *detect.Changes, v detect.View) (c detect.Changes, err error) {
 	config := r.config.Load()
 	var jobs []*jobRow
@@ -151,7 +153,7 @@ func (r *Runner) Derive(pushed *detect.Changes, v detect.View) (c detect.Changes
 	return c, nil
 }
 
-// jobs adds an event's job to those of others.
+// jobs adds the job of an event, or its tags to the job of the same digest.
 func (s *Scanner) jobs(all []*jobRow, e *detect.Event) []*jobRow {
 	if e.Type != detect.PushArtifact || e.Digest == "" || s.silent(e) != "" {
 		return all
@@ -178,8 +180,8 @@ const (
 	Mirrored     = "mirrored"
 )
 
-// Explain returns what each scanner makes of a push. An artifact that is not known yet may be an
-// image.
+// Explain returns whether a push starts a scan by each scanner, and why not. An artifact of unknown
+// kind may be an image.
 func (c *Config) Explain(push *detect.Event) (all []PushVerdict) {
 	for i := range c.Scanners {
 		all = append(all, PushVerdict{c.Scanners[i].Name, c.Scanners[i].silent(push)})
@@ -187,7 +189,7 @@ func (c *Config) Explain(push *detect.Event) (all []PushVerdict) {
 	return all
 }
 
-// silent returns why a push starts no scan; "": it starts one.
+// silent returns why a push starts no scan, or "".
 func (s *Scanner) silent(push *detect.Event) string {
 	switch {
 	case !s.OnPush:
@@ -222,7 +224,8 @@ func jobOf(s *Scanner, e *detect.Event) *jobRow {
 	return j
 }
 
-// children are the jobs of an index's images. Attestations, and what is no image, are left out.
+// children returns the jobs of the images of an index. Attestations, and manifests that are no
+// images, have none.
 func (j *jobRow) children(now time.Time) []*jobRow {
 	var all []*jobRow
 	for i := range j.Artifact.Children {
@@ -246,7 +249,7 @@ func (j *jobRow) children(now time.Time) []*jobRow {
 	return all
 }
 
-// ofTags are the tags by which users find the job's image.
+// ofTags returns the tags by which users find the image of the job.
 func (j *jobRow) ofTags() []string {
 	if len(j.Tags) > 0 {
 		return j.Tags
@@ -254,7 +257,7 @@ func (j *jobRow) ofTags() []string {
 	return j.Of
 }
 
-// kindOfChild is image, index, or other.
+// kindOfChild returns image, index, or other.
 func kindOfChild(c *detect.Child) detect.ArtifactKind {
 	switch {
 	case c.ArtifactType != "" || strings.HasPrefix(c.Platform, "unknown/"):

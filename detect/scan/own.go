@@ -9,12 +9,12 @@ import (
 
 const (
 	ownMargin = 2 * time.Second  // around a scan, for clocks and requests under way
-	ownFor    = 10 * time.Minute // a pull may be decided long after it was made
+	ownFor    = 10 * time.Minute // after a scan: a pull may be decided long after it was made
 	maxOwn    = 4096
 )
 
-// ownScans are the scans of this replica that go on or have ended lately, whose scanners pull
-// without a login.
+// ownScans are the scans of this replica, going on or ended recently, whose scanners pull without a
+// login.
 type ownScans struct {
 	mu    sync.Mutex
 	scans map[ownKey]*ownScan
@@ -26,7 +26,7 @@ type ownScan struct {
 	from, to time.Time // to zero: it goes on
 }
 
-// begin notes a scan before it is submitted.
+// begin remembers a scan before it is submitted.
 func (o *ownScans) begin(j *jobRow, operator string) ownKey {
 	k := ownKey{j.Upstream, j.Repository, j.Digest}
 	if operator != "" {
@@ -54,7 +54,7 @@ func (o *ownScans) begin(j *jobRow, operator string) ownKey {
 	return k
 }
 
-// end notes that a scan is over.
+// end remembers when a scan was over.
 func (o *ownScans) end(k ownKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -72,9 +72,9 @@ func (o *ownScans) has(e *detect.Event) bool {
 	return s != nil && e.At.After(s.from.Add(-ownMargin)) && (s.to.IsZero() || e.At.Before(s.to.Add(ownMargin)))
 }
 
-// Owns reports whether a pull is a scanner's own, which is no event: it was made by the operator
-// that the scanner's registry credentials name, or, where a scanner has none, without a login and
-// by the digest of a scan that went on at that time.
+// Owns reports whether a pull was made by a scanner, and so is no event. The pull is by the
+// operator that the registry credentials of a scanner name or, if a scanner has none, without a
+// login and by the digest of a scan that was going on at that time.
 func (r *Runner) Owns(e *detect.Event) bool {
 	if e.Type != detect.PullArtifact {
 		return false
@@ -91,7 +91,7 @@ func (r *Runner) Owns(e *detect.Event) bool {
 	return false
 }
 
-// Ledger is a ledger for a tracker that does not record the pulls that scanners make themselves.
+// Ledger returns a ledger that does not record the pulls of scanners. Everything else goes to l.
 func (r *Runner) Ledger(l detect.Ledger) detect.Ledger { return withoutOwn{l, r} }
 
 type withoutOwn struct {

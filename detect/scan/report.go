@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Bounds of what is read and kept of a report.
+// The bounds of what is read of a report, and of what an event has of it.
 const (
 	maxReport      = 32 << 20 // bytes; 5,000 findings are 6 MB
 	maxFindings    = 1 << 20  // bytes of findings that an event carries
@@ -59,8 +59,8 @@ type wireFinding struct {
 	Severity    string   `json:"severity"`
 	Description string   `json:"description"`
 	Links       []string `json:"links"`
-	// What a vendor puts into these is its own business: they are read apart, and count for
-	// nothing where they are of another shape.
+	// Vendors put values of different types into these. They are decoded separately, and
+	// ignored if they have another type.
 	Preferred json.RawMessage `json:"preferred_cvss"`
 	Vendor    json.RawMessage `json:"vendor_attributes"`
 }
@@ -77,7 +77,7 @@ type vendorCVSS struct {
 
 var errReportSize = fmt.Errorf("the report has more than %d bytes", maxReport)
 
-// ReadReport reads a report as a stream. Its error is a [*Refusal] where the bytes are no report.
+// ReadReport reads a report as a stream. The error is a [*Refusal] if the bytes are no report.
 func ReadReport(in io.Reader, mediaType string) (*Report, error) {
 	r := &Report{MediaType: mediaType, By: map[string]int{}, seen: map[hash]bool{}, keys: map[hash]bool{}}
 	limited := &io.LimitedReader{R: in, N: maxReport + 1}
@@ -92,7 +92,7 @@ func ReadReport(in io.Reader, mediaType string) (*Report, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading the report: %w", err)
 	}
-	r.settle()
+	r.sortFindings()
 	return r, nil
 }
 
@@ -194,7 +194,7 @@ func (r *Report) add(f *wireFinding) {
 	r.keep(f.finding())
 }
 
-// keep keeps a finding; where there are too many, the least severe go.
+// keep adds a finding to the report. If there are too many, the least severe are removed.
 func (r *Report) keep(f detect.Finding) {
 	rank := min(detect.SeverityRank(f.Severity), len(r.kept)-1)
 	r.kept[rank] = append(r.kept[rank], f)
@@ -210,8 +210,8 @@ func (r *Report) keep(f detect.Finding) {
 	}
 }
 
-// settle puts the findings in order, the worst first.
-func (r *Report) settle() {
+// sortFindings puts the findings in order, the worst first.
+func (r *Report) sortFindings() {
 	if r.Severity == "" {
 		r.Severity = "None"
 	}
@@ -244,7 +244,8 @@ func (f *wireFinding) finding() detect.Finding {
 	return out
 }
 
-// cvss is the scanner's preferred score, else NVD's, else that of the first source by name.
+// cvss returns the score that the scanner prefers, else that of the NVD, else that of the first
+// source by name.
 func (f *wireFinding) cvss() (float64, string) {
 	var preferred preferredCVSS
 	if json.Unmarshal(f.Preferred, &preferred) == nil && preferred.Score > 0 {
@@ -270,7 +271,7 @@ func (f *wireFinding) cvss() (float64, string) {
 	return c.Score, c.Vector
 }
 
-// cut is the beginning of a text, at most n bytes, as UTF-8.
+// cut returns the beginning of a text, at most n bytes of valid UTF-8.
 func cut(s string, n int) string {
 	if len(s) > n {
 		s = s[:n]
@@ -281,8 +282,8 @@ func cut(s string, n int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// OneLine is a reason as it is kept: without control characters, on one line; where it is too long,
-// its end, because that is where scanners name the cause.
+// OneLine returns a reason on one line and without control characters. Of a long one it is the end,
+// because scanners name the cause there.
 func OneLine(s string) string {
 	s = strings.ToValidUTF8(s, "")
 	s = strings.Map(func(r rune) rune {
@@ -302,7 +303,7 @@ func OneLine(s string) string {
 	return "…" + s
 }
 
-// fill puts the report into an event.
+// fill sets the part of an event that the report knows.
 func (r *Report) fill(s *detect.Scan) {
 	scanner := r.Scanner
 	s.MediaType, s.Scanner, s.Severity = r.MediaType, &scanner, r.Severity

@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// Run works on jobs until ctx ends; what it holds then is free for others at once.
+// Run works on jobs until ctx ends. The jobs that it holds then are free for others at once.
 func (r *Runner) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	defer working.Wait()
@@ -34,7 +34,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
-// freeOrphans frees what an earlier process held, so that nothing waits for the end of its leases.
+// freeOrphans frees the jobs that an earlier process held, so that they need not wait for the end
+// of their leases.
 func (r *Runner) freeOrphans(ctx context.Context, scanner string) error {
 	kind := detect.RowKind(kindJob + scanner)
 	for after := ""; ; {
@@ -65,7 +66,7 @@ func (r *Runner) begin(ctx context.Context, s *Scanner, working *sync.WaitGroup)
 			room--
 		}
 	}
-	if r.rests[s.Name].long > 0 { // it was down: one job finds out whether it still is
+	if r.rests[s.Name].long > 0 { // the scanner was down: one job tries whether it still is
 		room = min(room, 1)
 	}
 	r.mu.Unlock()
@@ -117,8 +118,8 @@ func (r *Runner) leave(k detect.Key) {
 	delete(r.running, k)
 }
 
-// tire lets a scanner that was down rest; wake ends that.
-func (r *Runner) tire(scanner string) (until time.Time, first bool) {
+// pauseScanner makes the jobs of a scanner that is down wait. resumeScanner ends that.
+func (r *Runner) pauseScanner(scanner string) (until time.Time, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.rests[scanner]
@@ -131,13 +132,13 @@ func (r *Runner) tire(scanner string) (until time.Time, first bool) {
 	return until, was.long == 0
 }
 
-func (r *Runner) wake(scanner string) {
+func (r *Runner) resumeScanner(scanner string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.rests, scanner)
 }
 
-// work takes a job and does what is to be done next, until it ends or has to wait.
+// work takes a job and does its next steps, until it ends or has to wait.
 func (r *Runner) work(ctx context.Context, scanner string, j *jobRow) {
 	w := &worker{Runner: r, job: j}
 	if w.take(ctx) != nil {
@@ -169,8 +170,8 @@ type worker struct {
 	renewed time.Time
 }
 
-// change changes a job that is as j last knew it. Tags that came meanwhile stay. set returns when
-// the job is due.
+// change changes the row of a job, if this replica still holds the job. Tags that were added
+// meanwhile stay. set makes the change, and returns when the job is due.
 func (r *Runner) change(ctx context.Context, j *jobRow, set func(*jobRow) time.Time) error {
 	var stored jobRow
 	was := *j
@@ -195,7 +196,7 @@ func (r *Runner) change(ctx context.Context, j *jobRow, set func(*jobRow) time.T
 	return err
 }
 
-// take makes this replica the job's holder, unless another is.
+// take makes this replica the holder of the job, unless another is.
 func (w *worker) take(ctx context.Context) error {
 	until := time.Now().Add(leaseFor)
 	if !w.free(w.job, time.Now()) {
@@ -210,7 +211,7 @@ func (w *worker) take(ctx context.Context) error {
 	return err
 }
 
-// save stores what the job has come to, and renews its lease.
+// save stores the progress of the job, and renews its lease.
 func (w *worker) save(ctx context.Context) error {
 	until := time.Now().Add(leaseFor)
 	err := w.change(ctx, w.job, func(j *jobRow) time.Time { j.Until = until; return until })
@@ -220,7 +221,7 @@ func (w *worker) save(ctx context.Context) error {
 	return err
 }
 
-// keep renews the lease where it is old.
+// keep renews the lease if it is old.
 func (w *worker) keep(ctx context.Context) error {
 	if time.Since(w.renewed) <= renewAfter {
 		return nil
@@ -228,7 +229,7 @@ func (w *worker) keep(ctx context.Context) error {
 	return w.save(ctx)
 }
 
-// rest waits, and keeps the lease meanwhile.
+// rest waits for a time, and keeps the lease meanwhile.
 func (w *worker) rest(ctx context.Context, long time.Duration) error {
 	for end := time.Now().Add(long); ; {
 		if err := w.keep(ctx); err != nil {
@@ -246,14 +247,14 @@ func (w *worker) rest(ctx context.Context, long time.Duration) error {
 	}
 }
 
-// putOff gives the job back because something cannot be asked. Where that is the scanner, all of
-// its jobs wait.
+// putOff gives the job back because the scanner or the registry cannot be asked. If it is the
+// scanner, all of its jobs wait.
 func (w *worker) putOff(ctx context.Context, why error) {
 	trouble := OneLine(why.Error())
 	until, tell := time.Now().Add(maxRest), trouble != w.job.Trouble
 	var down *scannerDown
 	if errors.As(why, &down) {
-		until, tell = w.tire(w.scanner.Name)
+		until, tell = w.pauseScanner(w.scanner.Name)
 	}
 	w.job.Trouble = trouble
 	if tell {
@@ -262,7 +263,7 @@ func (w *worker) putOff(ctx context.Context, why error) {
 	_ = w.change(ctx, w.job, func(j *jobRow) time.Time { j.Holder, j.Until = "", time.Time{}; return until })
 }
 
-// giveBack frees the job for others, also when this process ends.
+// giveBack frees the job for others, also while this process ends.
 func (w *worker) giveBack(due time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

@@ -4,7 +4,7 @@
 //
 // A scan is a job: a row of the ledger. [Runner.Derive] makes the jobs of a push in the push's own
 // transaction, [Runner.Start] those that an operator asks for, and a rescan (see again.go) those of
-// what has a tag. [Runner.Run] works on them, a few at a time:
+// the artifacts that have a tag. [Runner.Run] works on them, a few at a time:
 //
 //	waiting ──take──▶ held ──an index──▶ (a job for each of its images)
 //	   ▲               │
@@ -32,10 +32,10 @@ import (
 // Times of the work on jobs.
 const (
 	tick       = time.Second      // between two looks for jobs
-	leaseFor   = time.Minute      // a job whose holder is silent for so long is another's
+	leaseFor   = time.Minute      // a job whose holder renews no lease for so long is free
 	renewAfter = 20 * time.Second // a lease that is older than this is renewed
 	firstPoll  = 2 * time.Second  // a report is asked for so long after the scan was submitted
-	pollEvery  = 5 * time.Second  // … and then this often, where the scanner names no time
+	pollEvery  = 5 * time.Second  // … and then this often, if the scanner names no time
 	maxPoll    = time.Minute      // the longest time that a scanner may name
 	giveUp     = 24 * time.Hour   // a scanner that could not be asked for so long is given up
 	minRest    = 5 * time.Second  // after a scanner was down; doubled each time
@@ -62,9 +62,9 @@ type Scanner struct {
 	Every   time.Duration                // how often to scan what has a tag; 0: never by itself
 	Timeout time.Duration                // of one scan, from when the scanner took it
 
-	RegistryURL   string // what it pulls from; "": the upstream's own URL
-	Authorization string // what it shows the registry; "": nothing
-	Operator      string // whose pulls are the scanner's own; "": nobody's
+	RegistryURL   string // from which it pulls; "": the URL of the upstream
+	Authorization string // the header with which it pulls; "": none
+	Operator      string // the name in that header: pulls of it are the scanner's own
 }
 
 // Upstream is a registry as scanners reach it and as users name it.
@@ -74,8 +74,8 @@ type Upstream struct {
 	External detect.External
 }
 
-// Adapter is one scanner adapter's API. Its errors are [*Pending], [ErrLost], [*Refusal], and any
-// other where the scanner is down.
+// Adapter is the API of one scanner adapter. Its errors are [*Pending], [ErrLost], [*Refusal], and
+// any other if the scanner is down.
 type Adapter interface {
 	// Submit asks for a scan and returns its id.
 	Submit(context.Context, Request) (string, error)
@@ -83,7 +83,7 @@ type Adapter interface {
 	Report(ctx context.Context, id string) (*Report, error)
 }
 
-// Request is what a scanner is asked to scan.
+// Request is a request to scan an artifact.
 type Request struct {
 	RegistryURL   string
 	Authorization string
@@ -95,22 +95,22 @@ type Request struct {
 	Size          int64 // of the manifest; 0: unknown
 }
 
-// ErrLost is a scan that the adapter knows nothing of: it is to be submitted again.
+// ErrLost means that the adapter does not know the scan. It is to be submitted again.
 var ErrLost = errors.New("the scanner does not know the scan")
 
-// Pending is a report that is not there yet.
+// Pending means that the report is not ready.
 type Pending struct{ After time.Duration } // 0: the scanner names no time
 
 func (p *Pending) Error() string { return "the report is not ready" }
 
-// Refusal is an answer that ends the scan: another try would be answered likewise.
+// Refusal is an answer that ends the scan: another try would have the same answer.
 type Refusal struct{ Reason string }
 
 func (r *Refusal) Error() string { return r.Reason }
 
 // Registry asks registries with bellbuoy's own credentials.
 type Registry interface {
-	// Manifest finds out what a reference stands on; it may leave out the manifest's bytes.
+	// Manifest returns what stands at a reference. It may leave out the bytes of the manifest.
 	Manifest(ctx context.Context, upstream, hint, repository, reference string) (detect.Found, error)
 	// Read reads a manifest that is there.
 	Read(ctx context.Context, upstream, hint, repository, digest string) (detect.Found, error)
@@ -134,11 +134,11 @@ type Options struct {
 	Registry Registry
 	Tags     Tags   // nil: only what was scanned once is scanned again
 	Replica  string // this process: unique among those that share the ledger
-	Alone    bool   // no other process shares the ledger: what another holds is free
+	Alone    bool   // no other process shares the ledger: jobs with another holder are free
 	Told     func(News)
 }
 
-// News is a change of a job's state that an operator may want to read of.
+// News is a change of the state of a job, for the log.
 type News struct {
 	Scanner, Upstream, Repository, Digest string
 
@@ -146,7 +146,7 @@ type News struct {
 	Why   string // of Failed and Down
 }
 
-// JobState is where a job is.
+// JobState is the state of a job.
 type JobState string
 
 // The states of a job.
@@ -171,7 +171,7 @@ type Runner struct {
 	stats   map[string]*Stats
 }
 
-// rest is how long a scanner that was down is left alone.
+// rest is how long the jobs of a scanner that is down wait.
 type rest struct {
 	until time.Time
 	long  time.Duration
@@ -203,7 +203,7 @@ func (c *Config) scanner(name string) (*Scanner, bool) {
 	return nil, false
 }
 
-// Stats are those of every scanner that has worked since the start, by name.
+// Stats returns the counts of every scanner that has worked since the start, by name.
 func (r *Runner) Stats() map[string]Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()

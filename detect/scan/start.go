@@ -25,8 +25,8 @@ type Started struct {
 	Runs map[string]string // by scanner; an event's Scan.Run
 }
 
-// Start has a repository's tag or digest scanned by every scanner that matches it. Where a scan of
-// that digest waits or goes on, that one is returned.
+// Start makes a job for each scanner that matches a repository, for a tag or digest of it. If there
+// is a job for that digest already, it returns that one.
 func (r *Runner) Start(ctx context.Context, upstream, repository, reference string) (*Started, error) {
 	config := r.config.Load()
 	up, ok := config.Upstreams[upstream]
@@ -104,8 +104,8 @@ type Job struct {
 	Run string `json:"-"`
 }
 
-// Jobs are the scans that have not ended, at most limit of each scanner; of one repository where it
-// is not "".
+// Jobs returns the scans that have not ended, at most limit of each scanner. If repository is not
+// "", it returns those of that repository.
 func (r *Runner) Jobs(ctx context.Context, upstream, repository string, limit int) (jobs []Job, err error) {
 	prefix := ""
 	if repository != "" {

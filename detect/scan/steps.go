@@ -10,8 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// run does what is to be done next until the job has ended. Any error but errTaken puts the job
-// off.
+// run does the next steps until the job has ended. Any error but errTaken puts the job off.
 func (w *worker) run(ctx context.Context) error {
 	if err := w.know(ctx); err != nil {
 		return err
@@ -44,7 +43,7 @@ func (w *worker) run(ctx context.Context) error {
 	}
 }
 
-// know reads what the job's digest is, where nobody has yet.
+// know reads the manifest of the job, if nobody has yet.
 func (w *worker) know(ctx context.Context) error {
 	if a := w.job.Artifact; a != nil && a.Kind != "" {
 		return nil
@@ -57,7 +56,7 @@ func (w *worker) know(ctx context.Context) error {
 	return nil
 }
 
-// read is what a reference stands on, with the manifest's bytes.
+// read returns what stands at a reference, with the bytes of the manifest.
 func (r *Runner) read(ctx context.Context, upstream, repository, reference string) (detect.Found, error) {
 	found, err := r.o.Registry.Manifest(ctx, upstream, "", repository, reference)
 	if err != nil || found.Absent || found.Digest == "" || found.Manifest != nil {
@@ -66,7 +65,8 @@ func (r *Runner) read(ctx context.Context, upstream, repository, reference strin
 	return r.o.Registry.Read(ctx, upstream, "", repository, found.Digest)
 }
 
-// artifactOf is what a registry's answer describes. What is gone, or cannot be read, is no image.
+// artifactOf returns the artifact in an answer of a registry. One that is gone or cannot be read is
+// no image.
 func artifactOf(found detect.Found) *detect.Artifact {
 	if found.Absent || found.Manifest == nil {
 		return &detect.Artifact{Kind: detect.OtherKind}
@@ -79,7 +79,7 @@ func artifactOf(found detect.Found) *detect.Artifact {
 	return &m.Artifact
 }
 
-// expand replaces an index's job by those of its images.
+// expand replaces the job of an index by those of its images.
 func (w *worker) expand(ctx context.Context) error {
 	if err := w.remember(ctx); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (w *worker) expand(ctx context.Context) error {
 	})
 }
 
-// end ends the job together with what follows from it; nil: nothing does.
+// end deletes the job, and commits with that the changes that also returns. also may be nil.
 func (w *worker) end(ctx context.Context, also func(detect.View) (detect.Changes, error)) error {
 	was := *w.job
 	return w.o.Ledger.Commit(ctx, was.scope(), func(v detect.View) (c detect.Changes, err error) {
@@ -121,8 +121,8 @@ func (w *worker) end(ctx context.Context, also func(detect.View) (detect.Changes
 	})
 }
 
-// step submits the scan where it is to be submitted, else waits for its report. A nil report
-// without an error asks for another step.
+// step submits the scan if it is to be submitted, and else waits for its report. If it returns
+// neither a report nor an error, another step is needed.
 func (w *worker) step(ctx context.Context) (*Report, error) {
 	if w.toSubmit(time.Now()) {
 		return nil, w.submit(ctx)
@@ -139,8 +139,7 @@ func (w *worker) step(ctx context.Context) (*Report, error) {
 	return report, down(err)
 }
 
-// down marks an error as the scanner's being down, which is what every error of an adapter means
-// that means nothing else.
+// down marks an error of an adapter that has no other meaning: the scanner is down.
 func down(err error) error {
 	var pending *Pending
 	var refusal *Refusal
@@ -156,8 +155,8 @@ func (d *scannerDown) Error() string { return d.err.Error() }
 func (d *scannerDown) Unwrap() error { return d.err }
 
 // toSubmit reports whether the scan is to be submitted: for the first time, after it was lost, or
-// once more because half of its time is over (an adapter that was restarted may answer for ever
-// that it is not ready).
+// once more because half of its time is over. An adapter that was restarted may answer for ever
+// that the report is not ready.
 func (w *worker) toSubmit(now time.Time) bool {
 	switch {
 	case w.job.Asked.IsZero():
@@ -181,7 +180,7 @@ func (w *worker) submit(ctx context.Context) error {
 		}
 		return down(err)
 	}
-	w.wake(w.scanner.Name)
+	w.resumeScanner(w.scanner.Name)
 	now := time.Now()
 	if w.job.Asked.IsZero() {
 		w.job.Asked = now
@@ -210,7 +209,8 @@ func (w *worker) request(up Upstream) Request {
 	return q
 }
 
-// poll asks for the report of each submission, the newest first. It fails with the newest's error.
+// poll asks for the report of each submission, the newest first. If there is none, it returns the
+// error of the newest.
 func (w *worker) poll(ctx context.Context) (report *Report, err error) {
 	if len(w.job.Scans) == 0 {
 		return nil, ErrLost
@@ -237,8 +237,8 @@ func pause(asked time.Duration) time.Duration {
 	return min(max(asked, time.Second), maxPoll)
 }
 
-// late reports whether the job's time is over: the scan's own, or that in which its scanner must be
-// asked.
+// late reports whether the time of the job is over: that of the scan or, if it was not submitted,
+// that in which the scanner must be reached.
 func (w *worker) late(now time.Time) bool {
 	if w.job.Asked.IsZero() {
 		return now.Sub(w.job.Created) > giveUp
@@ -298,7 +298,7 @@ func (w *worker) finished(report *Report, reason string) {
 	w.news(Completed, "")
 }
 
-// event is the job's event without what the scan found. Times are whole seconds, as Harbor's.
+// event returns the event of the job without the findings. Times are whole seconds, as Harbor's.
 func (j *jobRow) event(id string, ended time.Time) detect.Event {
 	started := j.Asked
 	if started.IsZero() {

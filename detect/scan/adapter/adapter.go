@@ -39,14 +39,14 @@ const (
 	metadataFor   = time.Hour // asking costs some adapters a process
 )
 
-// Auth is what an adapter asks for. Its zero value is nothing.
+// Auth is the login at an adapter. Its zero value is none.
 type Auth struct {
 	Type               string // none, basic, bearer, api_key
 	Username, Password string
 	Token              string
 }
 
-// Options are what a Client is made of.
+// Options configure a Client.
 type Options struct {
 	URL       string // base of the adapter, without /api/v1
 	Auth      Auth
@@ -83,7 +83,7 @@ func New(o Options) (*Client, error) {
 	}}, nil
 }
 
-// Reach asks the adapter what it is.
+// Reach asks the adapter for its metadata, to check that it can be reached.
 func (c *Client) Reach(ctx context.Context) error {
 	_, err := c.askMetadata(ctx)
 	return err
@@ -187,7 +187,7 @@ func (c *Client) Report(ctx context.Context, id string) (*scan.Report, error) {
 	return nil, &scan.Refusal{Reason: text}
 }
 
-// refreshAfter is how long a scanner asks to be left alone; 0: it does not say.
+// refreshAfter returns how long a scanner asks to wait before the next request, or 0.
 func refreshAfter(h http.Header) time.Duration {
 	n, err := strconv.Atoi(strings.TrimSpace(h.Get("Refresh-After")))
 	if err != nil || n <= 0 || n > 86400 {
@@ -196,7 +196,7 @@ func refreshAfter(h http.Header) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// reportType asks the scanner which of the known reports it makes, and remembers it.
+// reportType asks the scanner which of the known types of report it makes, and remembers that.
 func (c *Client) reportType(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -287,7 +287,7 @@ func drain(resp *http.Response) {
 
 var tags = regexp.MustCompile(`<[^>]*>`)
 
-// said is what an answer says went wrong, be it JSON or not, on one line.
+// said returns the error message of an answer, whether JSON or not, on one line.
 func said(resp *http.Response) string {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxError))
 	var wire struct {
