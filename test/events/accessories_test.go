@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestMutedAccessories: with detection.accessories: false a signature's push, pull and delete are
-// told to nobody, an image's are.
+// TestMutedAccessories checks that detection.accessories: false mutes pushes, pulls and deletes of
+// signatures and of referrers, and none of images.
 func TestMutedAccessories(t *testing.T) {
 	t.Parallel()
 	s := raise(t, "anonymous", "detection: {accessories: false}\n")

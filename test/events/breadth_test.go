@@ -6,7 +6,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestLessCommon: what clients do less often.
+// TestLessCommon runs operations of clients that are less common.
 func TestLessCommon(t *testing.T) {
 	t.Parallel()
 	s := raise(t, "anonymous", "")
@@ -149,7 +149,7 @@ func helmMore(s *script) {
 	s.tells("pull", "demo:1.1.0", s.digest("demo:1.1.0"))
 }
 
-// pushThenPull: one client pushes and pulls the same again and again, back to back.
+// pushThenPull pushes and pulls the same artifact in turn, without a pause.
 func pushThenPull(s *script) {
 	for _, a := range []harness.Artifact{image(), multi()} {
 		s.run("crane", "push", "--insecure", a.Layout(s.t, "x"), s.ref("app:v1"))

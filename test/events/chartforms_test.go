@@ -43,9 +43,9 @@ func chartYAML(name, version string) string {
 	return "apiVersion: v2\nname: " + name + "\nversion: " + version + "\n"
 }
 
-// TestChartForms: what curl uploads in forms, with every flag of ChartMuseum that moves paths or
-// renames fields, and archives that other tools than helm have packed. What ChartMuseum stores is
-// an event, and nothing else is.
+// TestChartForms uploads charts by curl in forms, at ChartMuseum with each flag that changes paths
+// or fields, and archives that helm has not packed. An upload that ChartMuseum stores is an event,
+// and nothing else is.
 func TestChartForms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a real ChartMuseum")
@@ -76,7 +76,7 @@ func TestChartForms(t *testing.T) {
 	}
 }
 
-// charts is a caller of a chart repository, and what must be told of it.
+// charts is a caller of a chart repository, and the lines of its events.
 type charts struct {
 	t              *testing.T
 	s              *stage
@@ -134,7 +134,7 @@ func (c *charts) form(status string, args ...string) {
 	}
 }
 
-// forms are curl's. renamed: ChartMuseum takes the parts mychart and myprov too.
+// forms uploads forms. renamed: ChartMuseum accepts the parts mychart and myprov, too.
 func (c *charts) forms(renamed bool) {
 	chart := func(name string) string {
 		return "@" + c.file(name+"-1.0.0.tgz", harness.NewChart(name, "1.0.0", harness.ChartOptions{}))
@@ -164,7 +164,7 @@ func (c *charts) forms(renamed bool) {
 	c.tells("upload", "kept", "1.0.0")
 }
 
-// archives are strange ones, as body and in a form.
+// archives uploads strange archives, as bodies and in forms.
 func (c *charts) archives() {
 	t := c.t
 	padding := "# " + strings.Repeat("x", 70_000) + "\n"
@@ -193,7 +193,7 @@ func (c *charts) archives() {
 	c.tells("download", "number", "1.1")
 }
 
-// settle compares what was told with what should be.
+// settle compares the events with the expected lines.
 func (c *charts) settle() {
 	posts := c.s.hooks.Wait(len(c.want), time.Minute)
 	c.s.hooks.Quiet(500 * time.Millisecond)
@@ -206,8 +206,8 @@ func (c *charts) settle() {
 	}
 }
 
-// TestStaticCharts: helm pulls from a directory of files, whose archives lie beside its index.yaml,
-// through nginx's kind of answers too.
+// TestStaticCharts lets helm pull from a directory of files whose archives lie beside index.yaml. A
+// 206 with all bytes, as nginx may answer, is a download, too.
 func TestStaticCharts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs helm")

@@ -16,8 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A client that hangs up after its last byte has pushed: the registry has it, and so has the event.
-// One that hangs up before has not.
+// A client that hangs up after the last byte of a push has pushed, and there is an event. A client
+// that hangs up earlier has not, and there is none.
 func TestClientHangsUp(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -60,8 +60,8 @@ func TestClientHangsUp(t *testing.T) {
 	s.End()
 }
 
-// The operator: the name of a token or a Basic login that the registry checked. A name that it did
-// not check is only claimed.
+// The operator is the name in a token or Basic login that the registry has checked. A name that it
+// has not checked is only claimed.
 func TestOperators(t *testing.T) {
 	t.Parallel()
 	t.Run("claimed", func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestRouting(t *testing.T) {
 	}
 }
 
-// TLS ends at bellbuoy: clients come by HTTP/2 and HTTP/1.1, and no Location leads them to http.
+// bellbuoy terminates TLS: clients use HTTP/2 or HTTP/1.1, and no Location leads them to http.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)

@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestCrowds: many clients at once, as close to each other as they can come.
+// TestCrowds runs clients whose requests interleave as closely as possible.
 func TestCrowds(t *testing.T) {
 	t.Parallel()
 	s := raise(t, "anonymous", "")
@@ -29,8 +29,8 @@ func (sc *script) call(address, agent string) *caller {
 	return call(sc.t, sc.buoy.ProxyURL, address, agent)
 }
 
-// twoClientsOneAddress: one HEADs a tag, the other another; each then reads by digest and means its
-// own.
+// twoClientsOneAddress lets two clients HEAD different tags and then read by digest. Each pull is
+// one of the tag that its client has asked for.
 func twoClientsOneAddress(s *script) {
 	one, two := image(), image()
 	s.seed("app:v1", one)
@@ -87,8 +87,8 @@ func twoTagsOfOneDigest(s *script) {
 	s.tells("pull", "app:v2", string(one.Digest))
 }
 
-// pushAndPullInterleaved: one client pushes an index while another pulls its children's images and
-// what stood there before.
+// pushAndPullInterleaved lets one client push an index while another one pulls a child of it and
+// the image that the tag named before.
 func pushAndPullInterleaved(s *script) {
 	old, many := image(), multi()
 	s.seed("app:v1", old)
@@ -113,7 +113,7 @@ func pushAndPullInterleaved(s *script) {
 	s.tells("pull", "app:v1", string(many.Digest))
 }
 
-// twoPushesInterleaved: two clients push two indexes that share a child.
+// twoPushesInterleaved lets two clients push an index each, to one repository.
 func twoPushesInterleaved(s *script) {
 	one, two := multi(), multi()
 	repo := s.name + "/app"
@@ -130,7 +130,7 @@ func twoPushesInterleaved(s *script) {
 	s.tells("push", "app:v2", string(two.Digest))
 }
 
-// nodesBehindNAT: a hundred nodes with one address and one user agent pull the same image within a
+// nodesBehindNAT lets a hundred nodes with one address and user agent pull the same image within a
 // second. Each fetches the layers.
 func nodesBehindNAT(s *script) {
 	many := multi()
@@ -168,8 +168,8 @@ func (sc *script) crowd(n int, a harness.Artifact, address func(int) string) {
 	all.Wait()
 }
 
-// pullAfterTheTagMoved: a HEAD's tag belongs to the digest that it showed, wherever the tag stands
-// by now.
+// pullAfterTheTagMoved reads the digest that a HEAD of a tag has shown, after the tag was moved.
+// That is a pull of the tag.
 func pullAfterTheTagMoved(s *script) {
 	one, two := image(), image()
 	s.seed("app:v1", one)

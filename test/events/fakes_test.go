@@ -20,8 +20,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A fake answers as a registry of another make does, in front of distribution. It notes what came
-// to it around bellbuoy.
+// A fake answers as a registry of another product does, in front of distribution. It records
+// requests that did not come through bellbuoy.
 type fake struct {
 	*httputil.ReverseProxy
 	base string // the path below which its API lies
@@ -31,7 +31,7 @@ type fake struct {
 	issued map[string]bool // opaque tokens
 }
 
-// newFake starts one; change does what is special about it, and reports whether it has answered.
+// newFake starts a fake. change implements its difference, and reports whether it has answered.
 func newFake(t *testing.T, base string, change func(m *fake, w http.ResponseWriter, r *http.Request) bool) (m *fake, address string) {
 	t.Helper()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
@@ -70,7 +70,7 @@ func newFake(t *testing.T, base string, change func(m *fake, w http.ResponseWrit
 	return m, srv.URL
 }
 
-// moved makes answers name places below another prefix of their path.
+// moved adds a prefix to the paths in Locations.
 func (m *fake) moved(prefix string) {
 	m.ModifyResponse = func(res *http.Response) error {
 		if at, err := res.Location(); err == nil {
@@ -91,7 +91,7 @@ func raiseAt(t *testing.T, login, address, more, config string) *stage {
 	return s
 }
 
-// crane is what crane needs to be logged in as alice, where the stage has a login.
+// crane runs crane, logged in as alice if the stage has a login.
 func (s *stage) crane(t *testing.T, args ...string) {
 	t.Helper()
 	env := harness.Env(t)
@@ -112,7 +112,7 @@ func (s *stage) crane(t *testing.T, args ...string) {
 	harness.Run(t, env, "crane", args...)
 }
 
-// pushedAndPulled has crane push and pull an image, and expects its two events.
+// pushedAndPulled lets crane push and pull an image, and expects the two events.
 func (s *stage) pushedAndPulled(t *testing.T, operator string) {
 	t.Helper()
 	a := image()
@@ -130,8 +130,8 @@ func (s *stage) pushedAndPulled(t *testing.T, operator string) {
 	}
 }
 
-// A registry below a path, which names its places absolutely and by its own name: Artifactory,
-// Nexus.
+// A registry below a path whose Locations contain that path and its own host, as those of
+// Artifactory and Nexus.
 func TestRegistryBelowAPath(t *testing.T) {
 	for _, host := range []string{"client", "upstream"} {
 		t.Run(host, func(t *testing.T) {
@@ -153,8 +153,8 @@ func TestRegistryBelowAPath(t *testing.T) {
 	}
 }
 
-// A registry whose uploads and downloads lie outside of /v2/, at the same name: Google's. Beside a
-// ChartMuseum these paths must be named; where they are not, bellbuoy says so.
+// A registry whose uploads and downloads have paths outside of /v2/, as Google's. Beside a
+// ChartMuseum the configuration must name these paths; otherwise bellbuoy warns.
 func TestUploadsOutsideOfTheAPI(t *testing.T) {
 	const uploads, downloads = "/artifacts-uploads", "/artifacts-downloads"
 	google := func(m *fake, w http.ResponseWriter, r *http.Request) bool {
@@ -315,8 +315,8 @@ http {
 	return "http://" + address
 }
 
-// The token server is at the registry's public name, behind the same nginx (Harbor's layout):
-// bellbuoy's own questions ask it at the upstream, as the public name leads to bellbuoy itself.
+// The token server has the public name of the registry (Harbor's layout). bellbuoy asks it for
+// tokens of its own at the upstream's address, because the public name leads to bellbuoy itself.
 func TestTokenServerAtThePublicName(t *testing.T) {
 	t.Parallel()
 	mint := harness.NewTokenServer(t, harness.TokenOptions{Users: map[string]string{user: password}})
@@ -336,8 +336,8 @@ func TestTokenServerAtThePublicName(t *testing.T) {
 	s.keepsSecrets(t)
 }
 
-// Where there is no catalog (GHCR, ECR, GAR, olareg) index says what to do, and where nobody
-// answers it fails at once.
+// Where there is no catalog (GHCR, ECR, GAR, olareg), index says what to do. Where nothing answers,
+// it fails at once.
 func TestIndexWithoutCatalog(t *testing.T) {
 	t.Parallel()
 	_, address := newFake(t, "", func(_ *fake, w http.ResponseWriter, r *http.Request) bool {

@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// newGiteaStage is bellbuoy in front of a Gitea that knows itself under bellbuoy's address.
+// newGiteaStage is bellbuoy in front of a Gitea whose ROOT_URL is the address of bellbuoy.
 func newGiteaStage(t *testing.T, users map[string]string) *harness.Stage {
 	t.Helper()
 	if testing.Short() {
@@ -26,8 +26,8 @@ func newGiteaStage(t *testing.T, users map[string]string) *harness.Stage {
 	return s
 }
 
-// TestGitea: tokens of Gitea hold a number and no name. They are fetched through bellbuoy with a
-// login, which is the operator.
+// TestGitea: a token of Gitea contains the number of a user, and no name. Clients fetch it through
+// bellbuoy with a login, whose name is the operator.
 func TestGitea(t *testing.T) {
 	t.Parallel()
 	ann := harness.Login{User: "ann", Password: "pw"}
@@ -80,7 +80,7 @@ func giteaSkopeo(s *harness.Stage, l harness.Login) {
 	s.Expect(repo, harness.Pulled(repo, image, "v1").By(l.User))
 }
 
-// giteaHelm uploads to Gitea's Helm repository and pulls from it. There archives lie beside
+// giteaHelm uploads to a Helm repository of Gitea and pulls from it. Its archives lie beside
 // index.yaml.
 func giteaHelm(s *harness.Stage, l harness.Login) {
 	client := filepath.Base(s.Name())

@@ -14,8 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestIdentity: the name that an event carries is one that something vouches for; any other is
-// claimed only.
+// TestIdentity checks that the operator of an event is a verified name, and that another name is
+// only claimed.
 func TestIdentity(t *testing.T) {
 	mint := harness.NewTokenServer(t, harness.TokenOptions{Claims: map[string]any{"email": "alice@example.com"}})
 	forger := harness.NewTokenServer(t, harness.TokenOptions{})
@@ -92,7 +92,7 @@ func TestNamesThatTheRegistryVouchesFor(t *testing.T) {
 	}
 }
 
-// TestClientCertificate: the certificate's common name is the operator.
+// TestClientCertificate checks that the common name of a client certificate is the operator.
 func TestClientCertificate(t *testing.T) {
 	t.Parallel()
 	ca := authority.New(t)

@@ -7,7 +7,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The scripts of this file say every field of each event.
+// The scripts of this file expect events in every field.
 
 func crane(s *script) {
 	app, deep, copied := s.name+"/app", s.name+"/deep/many", s.name+"/copied"
@@ -174,7 +174,7 @@ func helm(s *script) {
 	}
 }
 
-// curl is every request by hand, at a repository of one segment.
+// curl sends every request by hand, at a repository of one segment.
 func curl(s *script) {
 	one, lone, repo := image(), image(), s.name
 	header := []string{}
@@ -207,7 +207,7 @@ func curl(s *script) {
 	}
 }
 
-// pushed is the push of a manifest that a client has made.
+// pushed is the push of a manifest that a client has made: of the given kind, to a new tag.
 func (sc *script) pushed(repository, tag, kind string) harness.Event {
 	sc.t.Helper()
 	manifest := []byte(sc.run("crane", "manifest", "--insecure", sc.direct+"/"+sc.name+"/"+repository+":"+tag))

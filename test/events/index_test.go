@@ -12,7 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// repositories are those that tokens made by hand are good for.
+// repositories are those that tokens of stage.bearer give access to.
 var repositories = func() (names []string) {
 	for i := range 6 {
 		names = append(names, fmt.Sprintf("index/r%02d", i))
@@ -20,9 +20,9 @@ var repositories = func() (names []string) {
 	return append(names, "seen/app")
 }()
 
-// TestIndex: what stood there before bellbuoy came is known after `bellbuoy index`: every tag of a
-// deleted digest, what a moved tag stood on, that a push changed nothing. Indexing itself causes no
-// event.
+// TestIndex checks what bellbuoy knows after `bellbuoy index` about artifacts that were pushed past
+// it: all tags of a deleted digest, the previous digest of a moved tag, and that a push changed
+// nothing. Indexing itself causes no event.
 func TestIndex(t *testing.T) {
 	for _, login := range logins {
 		for _, heads := range []bool{false, true} {
@@ -71,7 +71,7 @@ func (s *stage) fill(t *testing.T, n, tags int) (old []harness.Artifact) {
 	return old
 }
 
-// afterwards deletes and pushes through bellbuoy what it can know from the index alone.
+// afterwards deletes and pushes through bellbuoy. The events need what only the index has shown.
 func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
 	t.Helper()
 	c := call(t, s.buoy.ProxyURL, "127.0.0.1", "crane/1")
@@ -113,7 +113,7 @@ func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
 	s.hooks.QuietAt("/all", time.Second)
 }
 
-// TestIndexGoesOn: an index run that is broken off goes on where it stopped.
+// TestIndexGoesOn checks that a second index run continues an interrupted one.
 func TestIndexGoesOn(t *testing.T) {
 	t.Parallel()
 	s := raise(t, "anonymous", "")

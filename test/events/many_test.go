@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A tag that moves quickly: its webhooks arrive in the order in which the registry took the pushes.
+// The webhooks of a tag that moves quickly arrive in the order of the pushes.
 func TestOrderOfATag(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -38,7 +38,7 @@ func TestOrderOfATag(t *testing.T) {
 	}
 }
 
-// Many clients at once, each with a tag of its own: every push rings once.
+// Many clients push at once, each to tags of its own. Every push has one event.
 func TestManyAtOnce(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")

@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Charts with the clients that move them, at ChartMuseum at every depth.
+// The clients of charts, at ChartMuseum with each depth.
 func TestChartClients(t *testing.T) {
 	login := harness.Login{User: user, Password: password}
 	for name, tc := range map[string]struct {
@@ -98,7 +98,7 @@ func (m chartStage) direct(url string) string {
 	return strings.Replace(url, m.Buoy.ProxyURL, m.Direct, 1)
 }
 
-// curl: every request by hand, the odd ones too.
+// curl sends every request by hand, also unusual ones.
 func (m chartStage) curl() {
 	header := m.login.Header()
 	archive, charts := harness.NewChart("app", "1.0.0", harness.ChartOptions{}), m.url("/api", "/charts")
@@ -133,7 +133,7 @@ func (m chartStage) curl() {
 	}
 }
 
-// helm pushes with the cm-push plugin, also what is there already, and pulls.
+// helm pushes with the cm-push plugin, also a chart that is there already, and pulls.
 func (m chartStage) helm(client string) {
 	env := harness.HelmEnv(m)
 	base, login := m.url("", ""), m.login.Flags("helm", "--username", "--password")

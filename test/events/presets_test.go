@@ -18,9 +18,9 @@ const (
 	presetSecret = "s3cret-of-the-consumer"
 )
 
-// TestPresets runs every preset with its own example, at a receiver in the consumer's place. What
-// deploys must get the push and the new tag of the image and nothing else: no signature, no pull,
-// no delete. What people read gets the delete, too.
+// TestPresets runs every preset with its own example, with a receiver in place of the consumer. A
+// consumer that deploys must get only the push and the new tag of the image: no signature, no pull,
+// no delete. A chat gets the delete, too.
 func TestPresets(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -152,7 +152,7 @@ func checkPreset(t *testing.T, p presets.Preset, posts []harness.Post, digest st
 	checkQueries(t, query, posts)
 }
 
-// checkQueries holds that a URL's placeholders were filled in.
+// checkQueries checks that the placeholders of a URL were replaced.
 func checkQueries(t *testing.T, query string, posts []harness.Post) {
 	t.Helper()
 	var got []string

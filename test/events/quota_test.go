@@ -53,8 +53,8 @@ var pushers = map[string]pusher{
 // sized is an image of one layer of so many bytes, and less than 2 KiB besides.
 func sized(n int) harness.Artifact { return harness.NewImage(harness.ImageOptions{LayerSize: n}) }
 
-// useUp fills a project over its level and its limit, with what costs nothing in between, and
-// empties it.
+// useUp fills a project over its level and its limit, with operations in between that add nothing,
+// and empties it.
 func (p pusher) useUp(s *script) {
 	half, more, over := sized(20_000), sized(15_000), harness.NewIndex(sized(3_000), sized(3_000))
 	p.push(s, half, "app:v1")
@@ -79,8 +79,8 @@ func (p pusher) useUp(s *script) {
 	s.tells("quota_exceed", "app:v3", string(more.Digest))
 }
 
-// TestQuota: what real clients push, tag, mount and delete in a project is its usage, by a recount
-// of the registry's own storage, and each level that it crosses is told once.
+// TestQuota checks the usage of projects against the storage of the registry while real clients
+// push, tag, mount and delete. Each crossing of a level is one event.
 func TestQuota(t *testing.T) {
 	s := raise(t, "anonymous", quotas)
 	var parts []part
@@ -185,8 +185,8 @@ func (s *stage) storedBytes(t *testing.T, project string) (sum int64) {
 	return sum
 }
 
-// TestRefusedForAQuota: an upstream that refuses a push as Harbor does is told once for each push,
-// however often its client tries.
+// TestRefusedForAQuota checks that a push that the upstream refuses for its quota, as Harbor does,
+// is one event, however often the client tries.
 func TestRefusedForAQuota(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")

@@ -16,8 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Every way of saying who calls: Authorization verbatim, headers, Standard Webhooks' signatures
-// with two secrets, GitHub's and GitLab's.
+// Every way to authenticate to a receiver: Authorization verbatim, headers, the signatures of
+// Standard Webhooks with two secrets, of GitHub and of GitLab.
 func TestSignatures(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -77,7 +77,7 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// Each webhook gets what its filters let through, and nothing else.
+// Each webhook gets exactly the events that match its filters.
 func TestFilters(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true, Htpasswd: map[string]string{"ann": "pw", "bob": "pw"}}), harness.NewReceiver(t)

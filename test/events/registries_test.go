@@ -9,9 +9,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestOtherRegistries runs clients against registries that do some things in another way:
-// distribution 2.8 refuses to delete a tag with 400, go-containerregistry's has no referrers API
-// and no upload that it checks.
+// TestOtherRegistries runs clients against registries that differ from distribution 3. distribution
+// 2.8 answers 400 to the delete of a tag. That of go-containerregistry has no referrers API and
+// does not verify uploads.
 func TestOtherRegistries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")
@@ -34,7 +34,7 @@ func TestOtherRegistries(t *testing.T) {
 	})
 }
 
-// TestOpenReads: who reads needs no login, who writes does; one operation is then half anonymous.
+// TestOpenReads: only writes require a login, so that one operation is partly anonymous.
 func TestOpenReads(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")
@@ -46,7 +46,7 @@ func TestOpenReads(t *testing.T) {
 	s.play(t, []part{{"regctl-half", regctlHalf}, {"oras-half", orasHalf}})
 }
 
-// openReads is a front of a registry that asks for a login where something is written.
+// openReads is a proxy in front of a registry that requires a login for writes.
 func openReads(t *testing.T, registry string) string {
 	t.Helper()
 	h := harness.NewFaultProxy(t, registry)
@@ -93,8 +93,8 @@ func orasHalf(s *script) {
 	s.tells("delete", "app:v1,v2", string(one.Digest))
 }
 
-// attested: what buildx builds is an index with an attestation beside the image, which has the
-// image for its subject.
+// attested copies and pushes what buildx builds: an index of an image and an attestation whose
+// subject is the image.
 func attested(s *script) {
 	img := harness.NewImage(harness.ImageOptions{Layers: 2})
 	index := func() harness.Artifact {
@@ -124,7 +124,7 @@ func attested(s *script) {
 	s.tells("push", "src:v1", string(second.Digest))
 }
 
-// inspected: reads without a layer, which only webhooks with manifest_reads get.
+// inspected reads no layers. Only webhooks with manifest_reads get such events.
 func inspected(s *script) {
 	one, many := image(), multi()
 	s.seed("app:v1", one)

@@ -18,8 +18,8 @@ const replications = `replication:
   - {name: oras, match: {user_agents: ["oras/*"], source_cidrs: [127.0.0.0/8]}, quiet: 5s, also_push_events: false}
 `
 
-// TestReplication: what real replicators copy between two registries, in either direction, is one
-// REPLICATION for each project.
+// TestReplication checks that what real replicators copy between two registries, in either
+// direction, is one REPLICATION for each project.
 func TestReplication(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")

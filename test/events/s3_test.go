@@ -16,7 +16,7 @@ import (
 )
 
 // An s3Stage is bellbuoy in front of a registry that keeps its blobs in S3 and redirects clients
-// there. Proxies on both ways note what passes.
+// there. A proxy in front of each records the requests.
 type s3Stage struct {
 	*harness.Stage
 	storage *harness.FaultProxy // in front of the S3
@@ -47,8 +47,8 @@ func newS3Stage(t *testing.T, upstream string) *s3Stage {
 	return s
 }
 
-// TestRedirectedBlobs: a layer that the registry redirects to S3 is a download, once for each pull.
-// Clients read it from the S3 itself, at the very place that the registry has signed.
+// TestRedirectedBlobs checks that a pull whose layers the registry redirects to S3 is one event,
+// and that clients read each blob directly from the S3, at the URL that the registry has signed.
 func TestRedirectedBlobs(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"client", "upstream"} {
@@ -77,7 +77,7 @@ func TestRedirectedBlobs(t *testing.T) {
 	}
 }
 
-// A mover is the arguments with which a client pushes an artifact out of a layout (tagged x) and
+// A mover has the arguments with which a client pushes an artifact from a layout (tagged x) and
 // pulls it, for linux/arm64, into another one.
 type mover struct {
 	push, pull func(layout, host, ref string) []string
@@ -149,7 +149,7 @@ func moveOnS3(s *harness.Stage, client string, m mover) {
 	s.Expect(many, harness.Pulled(many, index, "v1").Chosen("linux/arm64"))
 }
 
-// dockerOnS3 pulls what stands there.
+// dockerOnS3 lets docker pull an image.
 func dockerOnS3(t *testing.T, s *harness.Stage) {
 	engine := harness.Dockerd(t)
 	image := harness.NewImage(harness.ImageOptions{Layers: 4})
@@ -159,8 +159,8 @@ func dockerOnS3(t *testing.T, s *harness.Stage) {
 	s.Expect("docker/one", harness.Pulled("docker/one", image, "v1"))
 }
 
-// wantStraight fails the test where a client read a blob from the S3 at another place than the
-// registry had signed, byte for byte, or through bellbuoy.
+// wantStraight fails the test if a client read a blob from the S3 through bellbuoy, or at a URL
+// that differs in a byte from those that the registry has signed.
 func (s *s3Stage) wantStraight() {
 	s.Helper()
 	s.mu.Lock()

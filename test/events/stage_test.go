@@ -22,8 +22,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestMain lets more tests run at once than there are processors: nearly all of their time is
-// waiting.
+// TestMain runs more tests at once than there are processors, because they mostly wait.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
@@ -84,14 +83,14 @@ func (s *stage) bearer(subject string) string {
 // logins are the ways in which a registry asks for a login.
 var logins = []string{"anonymous", "basic", "token"}
 
-// raise puts up a stage. more is further configuration.
+// raise starts a stage. more is further configuration.
 func raise(t *testing.T, login, more string) *stage {
 	t.Helper()
 	return raiseWith(t, login, false, more)
 }
 
-// raiseWith is raise; with credentials bellbuoy has a login of its own at the registry, and the
-// token server is a host of its own.
+// raiseWith is raise. With credentials bellbuoy has a login of its own at the registry, and clients
+// reach the token server at its own address.
 func raiseWith(t *testing.T, login string, credentials bool, more string) *stage {
 	t.Helper()
 	if testing.Short() {
@@ -137,7 +136,7 @@ func (s *stage) front(t *testing.T, upstreams, more string) {
 		fmt.Sprintf("correlation: {untagged_push: %s, pull: %s, repeat: %s}\n", quiet, quiet, repeat)+more)
 }
 
-// raiseOn puts up a stage on a registry that is there already. at is how bellbuoy reaches it.
+// raiseOn starts a stage on a running registry. at is the URL by which bellbuoy reaches it.
 func raiseOn(t *testing.T, login string, registry *harness.RegistryServer, at string) *stage {
 	t.Helper()
 	s := &stage{login: login, hooks: harness.NewReceiver(t), registry: registry, direct: registry.Host}
@@ -242,7 +241,7 @@ func (sc *script) run(client string, args ...string) string {
 	return harness.Run(sc.t, sc.env, client, args...)
 }
 
-// seed pushes past bellbuoy: what stood there before it came.
+// seed pushes past bellbuoy.
 func (sc *script) seed(what string, a harness.Artifact) {
 	sc.t.Helper()
 	sc.run("crane", "push", "--insecure", a.Layout(sc.t, "x"), sc.direct+"/"+sc.name+"/"+what)
@@ -254,7 +253,7 @@ func (sc *script) digest(what string) string {
 	return strings.TrimSpace(sc.run("crane", "digest", "--insecure", sc.direct+"/"+sc.name+"/"+what))
 }
 
-// tells says what bellbuoy must tell: verb, repository and tags ("app:v1,v2", "app:" for none),
+// tells adds a line to the expected ones: verb, repository and tags ("app:v1,v2", "app:" for none),
 // digest.
 func (sc *script) tells(verb, what, digest string) {
 	sc.mu.Lock()
@@ -262,7 +261,7 @@ func (sc *script) tells(verb, what, digest string) {
 	sc.want = append(sc.want, fmt.Sprintf("%s %s/%s %s by %q", verb, sc.name, what, digest, sc.operator))
 }
 
-// tellsCopied says that something was copied within the registry, where that moves its layers.
+// tellsCopied is tells of the pull of a copy within the registry, if that moves layers.
 func (sc *script) tellsCopied(what, digest string) {
 	if !sc.shared {
 		sc.tells("pull", what, digest)
@@ -309,7 +308,7 @@ func decode(t *testing.T, posts []harness.Post) (events []format.BellbuoyEvent) 
 	return events
 }
 
-// line is an event as scripts name it. Of a pull's tags only the one asked for counts.
+// line is an event as a line of a script. A pull has only the tag that was asked for.
 func line(e *format.BellbuoyEvent) string {
 	verb := strings.ToLower(strings.NewReplacer("_ARTIFACT", "", "_CHART", "", "DELETE_TAG", "untag").Replace(string(e.Type)))
 	tags := slices.Clone(e.Tags)
@@ -358,8 +357,8 @@ func (s *stage) play(t *testing.T, parts []part) {
 	}
 }
 
-// settle waits until all is told that the scripts wait for, and in any case for longer than any
-// wait of bellbuoy's.
+// settle waits until all expected lines have come, and in any case for longer than bellbuoy holds
+// an event back.
 func (s *stage) settle(t *testing.T, played []*script) {
 	t.Helper()
 	time.Sleep(quiet + 2*time.Second)
@@ -384,7 +383,7 @@ func differ(want, got []string) (missing, extra []string) {
 	return missing, extra
 }
 
-// keepsSecrets looks for credentials in all that bellbuoy has printed, told and stored.
+// keepsSecrets looks for credentials in all that bellbuoy has logged, sent and stored.
 func (s *stage) keepsSecrets(t *testing.T) {
 	t.Helper()
 	keepsSecrets(t, s.buoy, s.hooks)

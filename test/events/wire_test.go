@@ -12,8 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A caller is a client made by hand: as many connections as it has transports, from the address and
-// with the name that it wants.
+// A caller is a client made by hand, with its own connections, address and user agent.
 type caller struct {
 	t      *testing.T
 	base   string // scheme://host:port of bellbuoy
