@@ -100,24 +100,25 @@ func (m chartStage) direct(url string) string {
 
 // curl sends every request by hand, also unusual ones.
 func (m chartStage) curl() {
+	const name, version = "new-1-2", "0.0.1-3"
 	header := m.login.Header()
-	archive, charts := harness.NewChart("app", "1.0.0", harness.ChartOptions{}), m.url("/api", "/charts")
-	uploaded := m.event("UPLOAD_CHART", "app", "1.0.0", archive)
+	archive, charts := harness.NewChart(name, version, harness.ChartOptions{}), m.url("/api", "/charts")
+	uploaded := m.event("UPLOAD_CHART", name, version, archive)
 	repo := uploaded.Repository
 	harness.Must(m, http.StatusCreated, http.MethodPost, charts, archive, header...)
 	m.Expect(repo, uploaded)
 	harness.Must(m, http.StatusConflict, http.MethodPost, charts, archive, header...)
 	harness.Must(m, http.StatusInternalServerError, http.MethodPost, charts, []byte("no chart"), header...)
 	harness.Must(m, http.StatusOK, http.MethodGet, m.url("", "/index.yaml"), nil, header...)
-	harness.Must(m, http.StatusOK, http.MethodGet, charts+"/app/1.0.0", nil, header...)
-	harness.Must(m, http.StatusOK, http.MethodGet, m.url("", "/charts/app-1.0.0.tgz"), nil, header...)
-	m.Expect(repo, m.event("DOWNLOAD_CHART", "app", "1.0.0", archive))
-	harness.Must(m, http.StatusOK, http.MethodGet, m.url("", "/charts/app-1.0.0.tgz"), nil, header...) // each is one
-	m.Expect(repo, m.event("DOWNLOAD_CHART", "app", "1.0.0", archive))
-	harness.Must(m, http.StatusNotFound, http.MethodGet, m.url("", "/charts/app-9.9.9.tgz"), nil, header...)
-	harness.Must(m, http.StatusOK, http.MethodDelete, charts+"/app/1.0.0", nil, header...)
-	m.Expect(repo, m.event("DELETE_CHART", "app", "1.0.0", archive))
-	harness.Must(m, http.StatusNotFound, http.MethodDelete, charts+"/app/1.0.0", nil, header...)
+	harness.Must(m, http.StatusOK, http.MethodGet, charts+"/"+name+"/"+version, nil, header...)
+	harness.Must(m, http.StatusOK, http.MethodGet, m.url("", "/charts/"+name+"-"+version+".tgz"), nil, header...)
+	m.Expect(repo, m.event("DOWNLOAD_CHART", name, version, archive))
+	harness.Must(m, http.StatusOK, http.MethodGet, m.url("", "/charts/"+name+"-"+version+".tgz"), nil, header...) // each is one
+	m.Expect(repo, m.event("DOWNLOAD_CHART", name, version, archive))
+	harness.Must(m, http.StatusNotFound, http.MethodGet, m.url("", "/charts/"+name+"-9.9.9.tgz"), nil, header...)
+	harness.Must(m, http.StatusOK, http.MethodDelete, charts+"/"+name+"/"+version, nil, header...)
+	m.Expect(repo, m.event("DELETE_CHART", name, version, archive))
+	harness.Must(m, http.StatusNotFound, http.MethodDelete, charts+"/"+name+"/"+version, nil, header...)
 
 	// A name and a version that cannot be told apart by their file name, in a form.
 	odd := harness.NewChart("my-app-2", "1.0.0-2+b.5", harness.ChartOptions{Type: "library", AppVersion: "v9"})
