@@ -16,12 +16,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
 const (
-	rateOf       = 100 // deliveries of the last day for the success rate
+	pendingOf    = 100 // pending deliveries of a webhook whose next attempts are compared
 	reachTimeout = 5 * time.Second
 )
 
@@ -35,8 +36,12 @@ func (d control) Status(ctx context.Context) (api.V1Status, error) {
 	if err != nil {
 		return answer, err
 	}
+	rates, err := d.desk.Counters.Successes(ctx)
+	if err != nil {
+		return answer, err
+	}
 	for _, s := range states {
-		status, err := d.webhookStatus(ctx, s)
+		status, err := d.webhookStatus(ctx, s, rates[s.Name])
 		if err != nil {
 			return answer, err
 		}
@@ -62,48 +67,41 @@ func (d control) Status(ctx context.Context) (api.V1Status, error) {
 	return answer, nil
 }
 
-// api.V1WebhookStatus returns a webhook's state with statistics of its last deliveries.
-func (d control) webhookStatus(ctx context.Context, s notify.WebhookState) (api.V1WebhookStatus, error) {
-	w := api.V1WebhookStatus{Name: s.Name, Circuit: "closed", Pending: s.Pending, Oldest: s.Oldest, Dead: s.Dead, Parked: s.Parked, LastFired: s.Fired}
-	last, err := d.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, Since: time.Now().Add(-24 * time.Hour), Limit: rateOf})
-	if err != nil {
-		return w, err
-	}
-	delivered := 0
-	for _, d := range last {
-		if d.Attempts > 0 || d.State != store.Pending {
-			w.Tried++
-		}
-		if d.State == store.Delivered {
-			delivered++
-		}
-		if d.State == store.Pending && !d.NextAt.IsZero() && (w.NextAttempt.IsZero() || d.NextAt.Before(w.NextAttempt)) {
-			w.NextAttempt = d.NextAt
-		}
-	}
-	if w.Tried > 0 {
-		rate := float64(delivered) / float64(w.Tried)
-		w.SuccessRate = &rate
+// webhookStatus returns a webhook's state. rate are its attempts of the last day.
+func (d control) webhookStatus(ctx context.Context, s notify.WebhookState, rate counters.Success) (api.V1WebhookStatus, error) {
+	w := api.V1WebhookStatus{Name: s.Name, Circuit: "closed", Pending: s.Pending, Oldest: s.Oldest, Dead: s.Dead, Parked: s.Parked, LastFired: s.Fired, Tried: rate.Tried}
+	if rate.Tried > 0 {
+		part := float64(rate.Delivered) / float64(rate.Tried)
+		w.SuccessRate = &part
 	}
 	w.State, w.Since, w.Why = manage.StateOf(s)
 	if s.Open {
 		w.Circuit = "open"
 	}
-	w.NextAttempt = nextAttempt(s, w.NextAttempt)
+	var due time.Time // of the first pending delivery
+	if s.Pending > 0 {
+		first, err := d.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, States: []store.State{store.Pending}, Limit: pendingOf})
+		if err != nil {
+			return w, err
+		}
+		for _, one := range first {
+			if due.IsZero() || one.NextAt.Before(due) {
+				due = one.NextAt
+			}
+		}
+	}
+	w.NextAttempt = nextAttempt(s, due)
 	return w, nil
 }
 
-// nextAttempt returns when the next POST of a webhook may begin. due is when its first pending
-// delivery is due.
+// nextAttempt returns when the next POST of a webhook may begin; zero if it waits for something
+// other than a time. due is when its first pending delivery is due.
 func nextAttempt(s notify.WebhookState, due time.Time) time.Time {
-	switch {
-	case !s.Enabled || s.Off != "":
-		return time.Time{} // none before it is enabled
-	case s.Open:
-		return s.ProbeAt
+	if s.Open {
+		due = s.ProbeAt
 	}
-	if due.Before(time.Now()) {
-		return time.Time{} // it waits for something else, such as the rate limit
+	if !s.Enabled || s.Off != "" || due.Before(time.Now()) {
+		return time.Time{}
 	}
 	return due
 }

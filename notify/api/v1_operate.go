@@ -48,8 +48,8 @@ type V1WebhookStatus struct {
 	Why         string                    `json:"why,omitempty"`
 	Circuit     string                    `json:"circuit" enum:"closed,open"`
 	NextAttempt time.Time                 `json:"next_attempt,omitzero" doc:"absent: none waits for a time"`
-	SuccessRate *float64                  `json:"success_rate,omitempty" doc:"of the tried deliveries of 24 hours; absent: none was tried"`
-	Tried       int                       `json:"tried" doc:"how many deliveries that are, at most 100"`
+	SuccessRate *float64                  `json:"success_rate,omitempty" doc:"of the attempts of the last 24 hours; absent: there were none"`
+	Tried       int64                     `json:"tried" doc:"how many attempts that are"`
 	Pending     int64                     `json:"pending"`
 	Oldest      time.Time                 `json:"oldest,omitzero" doc:"when the oldest pending one was planned"`
 	Dead        int64                     `json:"dead"`
