@@ -3,6 +3,7 @@
 package sqlite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,13 +11,20 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
+const (
+	lockPatience = 2 * time.Second
+	lockAgain    = 20 * time.Millisecond
+)
+
 // lockDir makes this process the only one that uses dir, until the file is closed or the process
-// ends. It follows no symbolic link: the file is truncated.
-func lockDir(dir string) (*os.File, error) {
+// ends. A process that was killed may hold the lock for a moment longer, until the kernel has ended
+// its writes; lockDir waits that long. It follows no symbolic link: the file is truncated.
+func lockDir(ctx context.Context, dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "bellbuoy.lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, errors.New("bellbuoy.lock is a symbolic link; remove it")
@@ -24,7 +32,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = flock(ctx, f)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 20))
 		f.Close()
@@ -41,4 +49,19 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("locking: %w", err)
 	}
 	return f, nil
+}
+
+// flock locks a file. If another process has it for longer than lockPatience, or ctx ends, the
+// error is EWOULDBLOCK.
+func flock(ctx context.Context, f *os.File) error {
+	for until := time.Now().Add(lockPatience); ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || !time.Now().Before(until) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(lockAgain):
+		}
+	}
 }

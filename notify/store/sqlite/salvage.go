@@ -39,7 +39,7 @@ func salvageIn(ctx context.Context, dir string) (r Salvaged, err error) {
 			return r, err
 		}
 	}
-	lock, err := lockDir(dir)
+	lock, err := lockDir(ctx, dir)
 	if err != nil {
 		return r, err
 	}
