@@ -1,8 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -13,7 +13,6 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/proxy"
-	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
 // newDoor returns the door of the admin address, with the accounts of c.
@@ -96,15 +95,14 @@ func loopback(l net.Listener) bool {
 	return ok && a.IP.IsLoopback()
 }
 
-// serveAdmin serves until the listener is closed.
-func serveAdmin(s *http.Server, l net.Listener, t config.ServerTLS) error {
+// serveAdmin serves until the listener is closed. Each TLS handshake uses the certificates of the
+// configuration in use.
+func (d *daemon) serveAdmin(s *http.Server, l net.Listener) error {
 	var err error
-	if t.On() {
-		certificates, loadErr := listen.LoadCertificates(t.CertFile, t.KeyFile, t.ClientCAFile)
-		if loadErr != nil {
-			return fmt.Errorf("admin.tls: %w", loadErr)
-		}
-		s.TLSConfig = certificates.Config()
+	if d.wiring.Load().adminTLS != nil {
+		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return d.wiring.Load().adminTLS.Config().GetConfigForClient(hello)
+		}}
 		err = s.ServeTLS(l, "", "")
 	} else {
 		err = s.Serve(l)

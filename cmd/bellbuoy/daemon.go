@@ -125,7 +125,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.door != nil {
 		admin := adminServer(d.adminHandler())
 		defer admin.Close()
-		serving.Go(must("serving admin", func() error { return serveAdmin(admin, d.listeners.admin, d.wiring.Load().config.Admin.TLS) }))
+		serving.Go(must("serving admin", func() error { return d.serveAdmin(admin, d.listeners.admin) }))
 	}
 	serving.Go(must("serving", func() error { return d.server.Serve(d.listeners.proxy) }))
 	serving.Go(func() error { d.watch(ctx, d.hup, d.startFingerprint); return nil })

@@ -35,7 +35,7 @@ type wiring struct {
 	quotas        *quota.Quotas // nil: no project has one
 	replications  replication.Rules
 	scanners      scan.Config
-	tls           *listen.Certificates // nil: plain HTTP
+	tls, adminTLS *listen.Certificates // nil: plain HTTP
 }
 
 // wire makes the wiring of c. own returns the addresses on which bellbuoy listens, which no webhook
@@ -72,13 +72,29 @@ func wire(c *config.Config, own func() []netip.AddrPort, numbers *notify.Numbers
 		w.close()
 		return nil, err
 	}
-	if c.TLS.On() {
-		if w.tls, err = listen.LoadCertificates(c.TLS.CertFile, c.TLS.KeyFile, c.TLS.ClientCAFile); err != nil {
-			w.close()
-			return nil, problemAt(c, "tls", err)
-		}
+	if err := w.wireTLS(); err != nil {
+		w.close()
+		return nil, err
 	}
 	return w, nil
+}
+
+func (w *wiring) wireTLS() error {
+	for _, one := range []struct {
+		into **listen.Certificates
+		key  string
+		tls  config.ServerTLS
+	}{{&w.tls, "tls", w.config.TLS}, {&w.adminTLS, "admin.tls", w.config.Admin.TLS}} {
+		if !one.tls.On() {
+			continue
+		}
+		certificates, err := listen.LoadCertificates(one.tls.CertFile, one.tls.KeyFile, one.tls.ClientCAFile)
+		if err != nil {
+			return problemAt(w.config, one.key, err)
+		}
+		*one.into = certificates
+	}
+	return nil
 }
 
 func (w *wiring) wireUpstreams(guard *webhook.Guard) error {

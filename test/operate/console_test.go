@@ -1,13 +1,16 @@
 package operate
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/bellbuoy/bellbuoy/test/authority"
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
@@ -57,5 +60,44 @@ func TestConsoleCommandWithoutConsole(t *testing.T) {
 	d := harness.Bellbuoy(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\nadmin: {listen: ''}\n")
 	if out, err := d.Command("console"); err == nil || !strings.Contains(out+err.Error(), `admin.listen is ""`) {
 		t.Errorf("%q %v", out, err)
+	}
+}
+
+// The admin address uses new certificates: when their files change, and when the configuration
+// names others.
+func TestAdminCertificates(t *testing.T) {
+	t.Parallel()
+	port := harness.FreePort(t)
+	first, second, third := authority.New(t), authority.New(t), authority.New(t)
+	pair, other := first.Issue("localhost"), third.Issue("localhost")
+	config := func(p authority.Pair) string {
+		return fmt.Sprintf("upstreams: [{type: registry, url: http://127.0.0.1:1}]\nadmin: {listen: '127.0.0.1:%d', tls: {cert_file: %s, key_file: %s}}\n", port, p.Cert, p.Key)
+	}
+	d := harness.Bellbuoy(t, config(pair))
+	by := func(a *authority.Authority) bool {
+		c, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), a.Trusting(""))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	if !by(first) || by(second) {
+		t.Fatal("the first certificate is not used")
+	}
+	renewed := second.Issue("localhost")
+	for from, to := range map[string]string{renewed.Cert: pair.Cert, renewed.Key: pair.Key} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	harness.Eventually(harness.Soon, func() bool { return by(second) })
+	if by(first) || !by(second) {
+		t.Error("the renewed certificate is not used")
+	}
+	d.Reload(config(other))
+	d.WaitLog("configuration reloaded", harness.Soon)
+	harness.Eventually(harness.Soon, func() bool { return by(third) })
+	if !by(third) {
+		t.Error("the certificate of another file is not used")
 	}
 }
