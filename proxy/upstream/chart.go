@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -30,8 +31,13 @@ const maxChartFile = 256 << 20
 // of the file, or a GET if HEAD is not supported (ChartMuseum 0.13).
 func (c *Client) Chart(ctx context.Context, tenant, name, version string, as As) (Chart, error) {
 	found, err := c.chartInfo(ctx, tenant, name, version, as)
-	if errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return c.unlisted(ctx, tenant, name, version, as)
+	case noChartAPI(err):
+		if beside, ok := c.besideIndex(ctx, tenant, name, version, as); ok {
+			return beside, nil
+		}
 	}
 	if err != nil {
 		return Chart{}, err
@@ -39,6 +45,45 @@ func (c *Client) Chart(ctx context.Context, tenant, name, version string, as As)
 	c.measure(ctx, tenant, &found, as)
 	return found, nil
 }
+
+// noChartAPI reports whether an error is a 404 that ChartMuseum's API does not give.
+func noChartAPI(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status) && status.Status == http.StatusNotFound && !status.gone
+}
+
+// besideIndex looks up a chart by its archive beside index.yaml, which is where repositories
+// without ChartMuseum's API have it (Gitea). It returns false if there is none: that does not mean
+// that the chart does not exist.
+func (c *Client) besideIndex(ctx context.Context, tenant, name, version string, as As) (Chart, bool) {
+	path, err := chartPath("", tenant, chartFileName(name, version))
+	if err != nil {
+		return Chart{}, false
+	}
+	resp, err := c.askChart(ctx, http.MethodGet, path, tenant, as)
+	if err != nil {
+		return Chart{}, false
+	}
+	defer resp.Body.Close()
+	plain, err := unpack(resp)
+	if err != nil {
+		return Chart{}, false
+	}
+	body := bufio.NewReader(plain)
+	if begin, _ := body.Peek(len(gzipMagic)); string(begin) != gzipMagic {
+		return Chart{}, false // no archive: some servers answer every path with a page
+	}
+	file, err := readChart(body)
+	if err != nil {
+		return Chart{}, false
+	}
+	return Chart{
+		Name: name, Version: version, File: chartFileName(name, version), Digest: file.digest, Size: file.size, Exists: true,
+	}, true
+}
+
+// gzipMagic are the first bytes of every gzip file.
+const gzipMagic = "\x1f\x8b"
 
 // unlisted looks up a chart by its file, because it is not in the index. ChartMuseum 0.13 does not
 // list an upload in the form field of --chart-post-form-field-name until it reads its storage
@@ -136,7 +181,11 @@ func (c *Client) chartFile(ctx context.Context, tenant, file string, as As, size
 	if tried {
 		c.noHead.Store(true) // the file exists, and HEAD returned no size
 	}
-	return readChart(resp)
+	plain, err := unpack(resp)
+	if err != nil {
+		return chartContent{}, err
+	}
+	return readChart(plain)
 }
 
 // chartHead returns the size of a file, or 0 if the upstream answers HEAD without one.
@@ -152,11 +201,7 @@ func (c *Client) chartHead(ctx context.Context, path, tenant string, as As) (int
 	return max(resp.ContentLength, 0), nil
 }
 
-func readChart(resp *http.Response) (chartContent, error) {
-	plain, err := unpack(resp)
-	if err != nil {
-		return chartContent{}, err
-	}
+func readChart(plain io.Reader) (chartContent, error) {
 	hash := sha256.New()
 	n, err := io.Copy(hash, io.LimitReader(plain, maxChartFile+1))
 	if err != nil {

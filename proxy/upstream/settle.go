@@ -130,6 +130,9 @@ func (c *Client) registryAnswers(ctx context.Context) error {
 // version is Absent only if both the index and the file say so.
 func (c *Client) ChartStands(ctx context.Context, tenant, name, version, digest string) (Standing, error) {
 	indexed, indexErr := c.chartInfo(ctx, tenant, name, version, Own)
+	if noChartAPI(indexErr) {
+		return c.archiveStands(ctx, tenant, name, version, digest, indexErr)
+	}
 	if indexErr != nil && !errors.Is(indexErr, ErrNotFound) {
 		return Unknown, indexErr
 	}
@@ -143,6 +146,19 @@ func (c *Client) ChartStands(ctx context.Context, tenant, name, version, digest 
 	case err != nil:
 		return Unknown, err
 	case sure && file.digest == "" || digest != "" && file.digest == digest:
+		return Same, nil
+	}
+	return Other, nil
+}
+
+// archiveStands is ChartStands at a repository without ChartMuseum's API. There a chart is never
+// Absent: nothing says so reliably. noAPI is the error of the API.
+func (c *Client) archiveStands(ctx context.Context, tenant, name, version, digest string, noAPI error) (Standing, error) {
+	found, ok := c.besideIndex(ctx, tenant, name, version, Own)
+	switch {
+	case !ok:
+		return Unknown, noAPI
+	case digest != "" && found.Digest == digest:
 		return Same, nil
 	}
 	return Other, nil

@@ -226,6 +226,45 @@ func TestChartStandsUnsaid(t *testing.T) {
 	}
 }
 
+// Gitea has charts beside index.yaml, and none of ChartMuseum's API but uploads.
+func TestChartsWithoutAnAPI(t *testing.T) {
+	const archive = "\x1f\x8b..."
+	here := digest.FromString(archive).String()
+	for name, test := range map[string]struct {
+		file, ask string
+		want      Standing
+	}{
+		"same":       {archive, here, Same},
+		"other":      {archive, digest.FromString("other").String(), Other},
+		"any":        {archive, "", Other},
+		"none":       {"", here, Unknown},
+		"no archive": {"<html>", digest.FromString("<html>").String(), Unknown},
+	} {
+		n := newNetwork(t)
+		n.hosts["registry.test:5000"] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			switch {
+			case req.URL.Path == "/team/app-1.0.0.tgz" && test.file != "":
+				fmt.Fprint(w, test.file)
+			case req.URL.Path == "/team/app-1.0.0.tgz":
+				w.WriteHeader(404)
+				fmt.Fprint(w, `{"error":"package does not exist"}`)
+			default:
+				http.NotFound(w, req)
+			}
+		})
+		if got, err := n.client().ChartStands(t.Context(), "team", "app", "1.0.0", test.ask); got != test.want || (err != nil) != (got == Unknown) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+		got, err := n.client().Chart(t.Context(), "team", "app", "1.0.0", Own)
+		if test.want == Unknown && (err == nil || errors.Is(err, ErrNotFound)) {
+			t.Errorf("%s: Chart = %+v, %v", name, got, err)
+		}
+		if test.want != Unknown && (err != nil || got.Digest != here || got.Size != int64(len(archive))) {
+			t.Errorf("%s: Chart = %+v, %v", name, got, err)
+		}
+	}
+}
+
 func TestChart(t *testing.T) {
 	d := digest.FromString("content").String()
 	n := newNetwork(t)

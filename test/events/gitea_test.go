@@ -11,19 +11,20 @@ import (
 )
 
 // newGiteaStage is bellbuoy in front of a Gitea whose ROOT_URL is the address of bellbuoy.
-func newGiteaStage(t *testing.T, users map[string]string) *harness.Stage {
+func newGiteaStage(t *testing.T, users map[string]string) harness.FaultStage {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a real Gitea and clients")
 	}
 	port, hooks := harness.FreePort(t), harness.NewReceiver(t)
 	gitea := harness.Gitea(t, fmt.Sprintf("http://127.0.0.1:%d", port), users)
-	upstreams := fmt.Sprintf("upstreams:\n  - {type: registry, url: %s}\n"+
-		"  - {type: chartmuseum, name: charts, url: %s, path_prefix: /api/packages/ann/helm}\n", gitea.URL, gitea.URL)
+	h := harness.NewFaultProxy(t, gitea.URL)
+	upstreams := fmt.Sprintf("upstreams:\n  - {type: registry, url: %s}\n  - {type: chartmuseum, name: charts, url: %s, "+
+		"path_prefix: /api/packages/ann/helm, credentials: {username: ann, password: pw}}\n", h.URL, h.URL)
 	b := harness.BellbuoyWith(t, harness.BuoyOptions{Port: port}, upstreams+harness.Quick+harness.Webhooks(hooks))
 	s := harness.StageOn(t, hooks, b)
 	s.Direct = gitea.URL
-	return s
+	return harness.FaultStage{Stage: s, Proxy: h}
 }
 
 // TestGitea: a token of Gitea contains the number of a user, and no name. Clients fetch it through
@@ -43,7 +44,18 @@ func TestGitea(t *testing.T) {
 			})
 		}
 	})
+	lostUpload(s, ann)
 	s.End()
+}
+
+// lostUpload kills bellbuoy before it has the answer to an upload. Gitea has no API that says
+// whether the chart exists; its archive does.
+func lostUpload(s harness.FaultStage, l harness.Login) {
+	archive, charts := harness.NewChart("lost", "1.0.0", harness.ChartOptions{}), s.Buoy.ProxyURL+"/api/packages/ann/helm/api/charts"
+	held := s.Proxy.HoldAfter(http.MethodPost, "/api/charts")
+	s.Killed(held, func() (*http.Response, error) { return harness.Send(http.MethodPost, charts, archive, l.Header()...) })
+	s.Settled()
+	s.Expect("library/lost", harness.Charted("UPLOAD_CHART", "", "lost", "1.0.0", archive).By(l.User).AsInferred())
 }
 
 func giteaCrane(s *harness.Stage, l harness.Login) {
