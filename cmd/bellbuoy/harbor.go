@@ -18,11 +18,12 @@ import (
 
 // harbor returns Harbor's API for the daemon.
 func (d *daemon) harbor() *api.Harbor {
+	return &api.Harbor{Webhooks: d.desk, Projects: d.projects(), History: historyDesk{d}, System: systemDesk{d}, Log: d.log}
+}
+
+func (d *daemon) projects() projectDesk {
 	asked, _ := lru.New[int64, string](askedProjects) // errs for sizes below one only
-	return &api.Harbor{
-		Webhooks: d.desk, Projects: projectDesk{d, asked}, History: historyDesk{d},
-		System: systemDesk{d}, Log: d.log,
-	}
+	return projectDesk{d, asked}
 }
 
 // askedProjects bounds the projects that are known only from requests of the API.

@@ -30,13 +30,16 @@ const bodyTimeout = 30 * time.Second // to send the body of a request
 // V1 serves bellbuoy's own API. Its endpoints and its OpenAPI description are made at the first
 // request, because both cost memory that most processes never need.
 type V1 struct {
-	Version    string
-	Events     V1Events
-	Deliveries V1Deliveries
-	Scanners   V1Scanners
-	Projects   V1Projects
-	Operations V1Operations
-	Log        *zap.Logger
+	Version      string
+	Events       V1Events
+	Deliveries   V1Deliveries
+	Webhooks     V1Webhooks
+	Trials       V1Trials
+	ProjectNames Projects
+	Scanners     V1Scanners
+	Projects     V1Projects
+	Operations   V1Operations
+	Log          *zap.Logger
 
 	streams atomic.Int64 // open ones
 
@@ -77,6 +80,9 @@ func (v *V1) build() {
 	v.addDeliveries()
 	v.addProjects()
 	v.addOperations()
+	v.addWebhooks()
+	v.addTrials()
+	v.addProjectNames()
 	v.mux.HandleFunc("GET "+V1Path+"/openapi.json", v.serveOpenAPI("application/openapi+json", func() ([]byte, error) {
 		return json.Marshal(v.api.OpenAPI())
 	}))
@@ -195,10 +201,12 @@ func readWhole(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// operation describes an endpoint. route is its method and its path below V1Path.
-func operation(id, route, summary, tag string) huma.Operation {
+// operation describes an endpoint. route is its method and its path below V1Path. errors are the
+// statuses of errors that not every endpoint has.
+func operation(id, route, summary, tag string, errors ...int) huma.Operation {
 	method, path, _ := strings.Cut(route, " ")
-	return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tag}}
+	errors = append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}, errors...)
+	return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tag}, Errors: errors}
 }
 
 // admission is who may call an endpoint. What an account may see of it is decided by the method
@@ -214,9 +222,6 @@ const (
 func addV1[I, O any](v *V1, op huma.Operation, who admission, do func(ctx context.Context, by access.Principal, in *I) (*O, error)) {
 	op.MaxBodyBytes = mostBody
 	op.BodyReadTimeout = -1 // readWhole has its own
-	if op.Errors == nil {
-		op.Errors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}
-	}
 	v.ops = append(v.ops, V1Operation{Method: op.Method, Path: V1Path + op.Path, Administrators: bool(who)})
 	huma.Register(v.api, op, func(ctx context.Context, in *I) (*O, error) {
 		by := access.PrincipalOf(ctx)
@@ -242,7 +247,7 @@ func (v *V1) problem(operation string, err error) error {
 	for _, kind := range []struct {
 		err    error
 		status int
-	}{{manage.ErrNotFound, http.StatusNotFound}, {manage.ErrForbidden, http.StatusForbidden}, {manage.ErrConflict, http.StatusConflict}} {
+	}{{manage.ErrChanged, http.StatusPreconditionFailed}, {manage.ErrNotFound, http.StatusNotFound}, {manage.ErrForbidden, http.StatusForbidden}, {manage.ErrConflict, http.StatusConflict}} {
 		if errors.Is(err, kind.err) {
 			return huma.NewError(kind.status, strings.TrimPrefix(err.Error(), kind.err.Error()+": "))
 		}

@@ -101,7 +101,7 @@ type TimeSpan struct {
 
 // Paging has the parameters of a page.
 type Paging struct {
-	Cursor string `query:"cursor" maxLength:"128" doc:"next of the page before"`
+	Cursor string `query:"cursor" maxLength:"1024" doc:"next of the page before"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
 }
 

@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -8,10 +9,10 @@ import (
 // Definition has the keys of an entry of webhooks in the configuration file, in the same text
 // forms. A key that is not given has the file's default.
 type Definition struct {
-	Name           string            `json:"name" yaml:"name" doc:"unique in its project"`
+	Name           string            `json:"name" yaml:"name" required:"false" doc:"unique in its project"`
 	Description    string            `json:"description,omitempty" yaml:"description,omitempty"`
 	Enabled        bool              `json:"enabled" yaml:"enabled" required:"false" doc:"default: true"`
-	URL            string            `json:"url" yaml:"url" doc:"the receiver; its secret parts are shown as ***, and sent back so they stay"`
+	URL            string            `json:"url" yaml:"url" required:"false" doc:"the receiver; its secret parts are shown as ***, and sent back so they stay"`
 	Format         string            `json:"format,omitempty" yaml:"format,omitempty"`
 	Preset         string            `json:"preset,omitempty" yaml:"preset,omitempty"`
 	FormatOptions  FormatOptions     `json:"format_options,omitzero" yaml:"format_options,omitempty"`
@@ -112,6 +113,11 @@ type Webhook struct {
 	Complete Definition
 	Editable bool // by this account
 	Health   Health
+}
+
+// Compare orders webhooks by project, name and number.
+func (w Webhook) Compare(o Webhook) int {
+	return cmp.Or(cmp.Compare(w.Project, o.Project), cmp.Compare(w.Name, o.Name), cmp.Compare(w.Number, o.Number))
 }
 
 // Health is the state of a webhook's deliveries.

@@ -62,9 +62,7 @@ func (d *Desk) all(ctx context.Context, by access.Principal) ([]Webhook, error) 
 		}
 		all = append(all, w)
 	}
-	slices.SortFunc(all, func(a, b Webhook) int {
-		return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number))
-	})
+	slices.SortFunc(all, Webhook.Compare)
 	return all, nil
 }
 
