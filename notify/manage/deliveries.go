@@ -171,31 +171,49 @@ func cutLast(repository string) (before, last string, ok bool) {
 	return "", repository, false
 }
 
+// owned is a webhook whose deliveries are listed: one in use, or one of the store that is left out.
+type owned struct {
+	Ref
+	projects []string
+}
+
+// everyOwned calls each for every webhook until it returns false.
+func (d *Desk) everyOwned(each func(owned) bool) {
+	set := d.Running.Set()
+	for _, h := range set.All {
+		if !each(owned{d.refOf(set, h.Name), h.Projects()}) {
+			return
+		}
+	}
+	for _, s := range set.out {
+		if !each(owned{refOfStored(s), []string{s.Project}}) {
+			return
+		}
+	}
+}
+
+func refOfStored(s *notify.Stored) Ref { return Ref{s.Number, s.Key, s.Name, s.Project} }
+
 // webhooksOf returns the keys of the webhooks in scope that a query selects; nil: all.
 func (d *Desk) webhooksOf(ctx context.Context, by access.Principal, q DeliveryQuery) ([]string, error) {
-	switch {
-	case q.WebhookKey != "":
-		h := d.Running.Set().Find(q.WebhookKey)
-		if h != nil && by.MayAll(h.Projects()) {
-			return []string{h.Name}, nil
-		}
-		return d.removedWebhook(ctx, by, q.WebhookKey)
-	case q.Webhook != 0:
-		h := d.numbered(q.Webhook)
-		if h == nil || !by.MayAll(h.Projects()) {
-			return nil, fmt.Errorf("%w: there is no webhook with the number %d", ErrNotFound, q.Webhook)
-		}
-		return []string{h.Name}, nil
-	case by.Administrator:
+	if q.WebhookKey == "" && q.Webhook == 0 && by.Administrator {
 		return nil, nil
 	}
-	keys := []string{}
-	for _, h := range d.Running.Set().All {
-		if by.MayAll(h.Projects()) {
-			keys = append(keys, h.Name)
+	keys, one := []string{}, q.WebhookKey != "" || q.Webhook != 0
+	d.everyOwned(func(w owned) bool {
+		asked := q.WebhookKey == "" || q.WebhookKey == w.Key || w.Project != "" && q.WebhookKey == w.Project+"/"+w.Name
+		if asked && (q.Webhook == 0 || q.Webhook == w.Number) && by.MayAll(w.projects) {
+			keys = append(keys, w.Key)
 		}
+		return !one || len(keys) == 0
+	})
+	switch {
+	case !one || len(keys) > 0:
+		return keys, nil
+	case q.WebhookKey != "":
+		return d.removedWebhook(ctx, by, q.WebhookKey)
 	}
-	return keys, nil
+	return nil, fmt.Errorf("%w: there is no webhook with the number %d", ErrNotFound, q.Webhook)
 }
 
 // removedWebhook returns the key of a webhook of which only deliveries are left. Administrators
@@ -223,31 +241,17 @@ func (d *Desk) noWebhook(by access.Principal, key string) error {
 	return fmt.Errorf("%w: %q: %w; there are %s", ErrNotFound, key, notify.ErrNoWebhook, strings.Join(names, ", "))
 }
 
-// numbered returns the webhook in use with a number; nil: there is none.
-func (d *Desk) numbered(number int64) *Hook {
-	for _, h := range d.Running.Set().All {
-		if d.numberOf(h) == number {
-			return h
-		}
-	}
-	return nil
-}
-
-func (d *Desk) numberOf(h *Hook) int64 {
-	if h.Stored != nil {
-		return h.Stored.Number
-	}
-	return d.Numbers.Webhook(h.Name)
-}
-
 // refOf returns how the webhook of a delivery is named.
 func (d *Desk) refOf(set *HookSet, key string) Ref {
 	h := set.Named(key)
 	switch {
 	case h == nil:
+		if i := slices.IndexFunc(set.out, func(s *notify.Stored) bool { return s.Key == key }); i >= 0 {
+			return refOfStored(set.out[i])
+		}
 		return Ref{Key: key, Name: key}
 	case h.Stored != nil:
-		return Ref{h.Stored.Number, key, h.Stored.Name, h.Stored.Project}
+		return refOfStored(h.Stored)
 	}
 	return Ref{Number: d.Numbers.Webhook(key), Key: key, Name: key}
 }

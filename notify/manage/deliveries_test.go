@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
 func TestDeliveriesInScope(t *testing.T) {
@@ -176,5 +178,28 @@ func known(t *testing.T, err error) {
 	t.Helper()
 	if _, invalid := errors.AsType[Problems](err); err != nil && !invalid && !errors.Is(err, ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+// A webhook of the store whose name the file has taken is off; its owner still sees what it got.
+func TestDeliveriesOfAWebhookThatIsOff(t *testing.T) {
+	r := newRig(t, noWebhooks, webhook.GuardOptions{})
+	made := r.made(dev, "team", simple("ci", "https://ci.example.com/"))
+	e := detect.Event{ID: "01a21fe2-db06-73dd-bfb2-8128bb9ca434", Type: detect.PushArtifact, At: time.Now(), Repository: "team/app", Tags: []string{"v1"}, Artifact: &detect.Artifact{}}
+	if err := r.outbox.Commit(ctx, "", func(detect.View) (detect.Changes, error) { return detect.Changes{Events: []detect.Event{e}}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	r.use(noWebhooks + "webhooks: [{name: ci, url: 'https://file.example.com/', match: {projects: [other]}}, {name: team/ci, url: 'https://file.example.com/'}]\n")
+	if r.Running.Set().Named(made.Key) != nil {
+		t.Fatal("the webhook is still in use")
+	}
+	for name, q := range map[string]DeliveryQuery{"all": {}, "its number": {Webhook: made.Number}, "its key": {WebhookKey: made.Key}} {
+		page, err := r.Deliveries(ctx, dev, q)
+		if err != nil || len(page.Deliveries) != 1 || page.Deliveries[0].Webhook != (Ref{made.Number, made.Key, "ci", "team"}) || page.Deliveries[0].Waits != notify.WaitRemoved {
+			t.Errorf("%s: %+v %v", name, page, err)
+		}
+		if page, err := r.Deliveries(ctx, guest, q); len(page.Deliveries) != 0 || name != "all" && !errors.Is(err, ErrNotFound) {
+			t.Errorf("guest sees by %s: %+v %v", name, page, err)
+		}
 	}
 }

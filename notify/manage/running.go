@@ -53,6 +53,7 @@ type HookSet struct {
 
 	by      map[string]*Hook // by key
 	why     map[int64]string // by number: why a webhook is left out
+	out     []*notify.Stored // those left out
 	changes int64            // of the store, which are in the set
 	from    *Configuration
 	set     *notify.Set
@@ -215,6 +216,7 @@ func (r *Running) leaveOut(s *HookSet, one *notify.Stored, why string) {
 	text := fmt.Sprintf("webhook %s, made by API, is off: %s", one.Key, why)
 	s.Off = append(s.Off, text)
 	s.why[one.Number] = why
+	s.out = append(s.out, one)
 	if r.Set().why[one.Number] != why {
 		r.log.Warn("webhook made by API is off", zap.String("webhook", one.Key), zap.String("why", why))
 	}
