@@ -2,15 +2,15 @@ package carry
 
 import "time"
 
-// allowance is the time that a peer has for the next bytes. Its deadline moves in steps of an
-// eighth of the limit, for which it is an eighth longer: moving it costs more than a small
-// write does.
+// allowance is the time that a peer has for the next bytes. Moving a deadline costs more than a
+// small write. So the deadline is an eighth of the limit later than it must be, and moves only when
+// that eighth is over.
 type allowance struct {
 	limit time.Duration // 0: no deadline
 	at    time.Time     // when the deadline was last moved
 }
 
-// next returns a deadline from now on.
+// next returns the deadline for bytes that are awaited from now on.
 func (a *allowance) next(now time.Time) time.Time {
 	a.at = now
 	return now.Add(a.limit + a.limit/8)

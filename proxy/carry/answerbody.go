@@ -8,24 +8,25 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// answerBody is an answer's body on its way to the client.
+// answerBody is the body of an answer on its way to the client.
 type answerBody struct {
 	x      *Exchange
 	body   io.ReadCloser
-	conn   *fastConn // what the body comes on, for long bodies on the fast path; nil: it is read
+	conn   *fastConn // the connection of a long body on the fast path; nil: Read reads the body
 	left   int64     // bytes to come; negative: unknown
 	watch  *stallWatch
 	reader Reader // nil: none
 }
 
-// Read passes the next piece on. The Reader has all of the body before the last piece goes out: the
-// client's next request (a blob of this manifest) may be here before this handler runs again.
+// Read returns the next piece. The Reader is given all of the body before the last piece goes out,
+// because the next request of the client (for a blob of this manifest) may be handled before this
+// handler runs again.
 func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	return n, b.passed(p[:n], err)
 }
 
-// passed takes note of a piece that was read, and of how that ended.
+// passed counts a piece that was read, hands it to the Reader, and ends the body if err says so.
 func (b *answerBody) passed(piece []byte, err error) error {
 	b.watch.moved()
 	if b.reader != nil {
@@ -43,14 +44,14 @@ func (b *answerBody) passed(piece []byte, err error) error {
 	return b.watch.cause(err)
 }
 
-// Close ends the watch too.
+// Close closes the body and ends the stall watch.
 func (b *answerBody) Close() error {
 	b.watch.stop()
 	return b.body.Close()
 }
 
-// next returns the next piece in a buffer that the caller returns, if there is one. io.EOF
-// comes with the last. alone is whether the client has its connection for itself.
+// next returns the next piece, in a buffer that the caller must return if it is not nil. io.EOF
+// comes with the last piece. alone says whether the connection of the client carries nothing else.
 func (b *answerBody) next(alone bool) (*buffers.Buffer, int, error) {
 	if b.conn == nil {
 		buf := borrowForRecord(alone)

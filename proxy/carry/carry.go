@@ -1,17 +1,17 @@
 // Package carry moves the bytes of one request to its upstream, and those of the answer back to its
 // client. It does not depend on routes, operators or events.
 //
-//	Exchange    a request and its answer: what goes upstream, and who observes it
+//	Exchange    a request and its answer: what goes upstream, and what observes it
 //	Carriers    the carriers of one upstream; For chooses one for each request
 //	  Fast      the fast path, for HTTP/1.1 to a plaintext upstream: requests without a body
 //	            (fast.go), blobs and manifests on their way up (fastupload.go)
 //	  Reverse   httputil.ReverseProxy, for everything else (reverse.go)
 //	Observer    learns of the answer before the client gets it, or of the failure
 //
-// Both carriers share the rest: the client's body (requestbody.go), the answer's body
+// Both carriers share the rest: the body of the request (requestbody.go), that of the answer
 // (answerbody.go), the loop that copies long bodies (longbody.go), the writer to the client
-// (responsewriter.go), the headers that are replaced (header.go), the watch over bodies that stand
-// still (stall.go) and deadlines that move with the bytes (allowance.go).
+// (responsewriter.go), the headers that are replaced (header.go), the watch that ends transfers in
+// which no byte moves (stall.go), and deadlines that move with the bytes (allowance.go).
 package carry
 
 import (
@@ -24,28 +24,27 @@ import (
 	"time"
 )
 
-// Carrier moves one request and its answer. It returns when the answer has gone to the client, or
-// panics with http.ErrAbortHandler where an answer that has begun must be cut.
+// Carrier moves one request and its answer. It returns when the answer has gone to the client, and
+// panics with http.ErrAbortHandler if an answer that has begun must be cut.
 type Carrier interface {
 	Carry(*Exchange)
 }
 
 // Observer is notified of the steps of an exchange, in the handler's goroutine.
 type Observer interface {
-	// Answered is called with the upstream's answer before the client gets its header, which it
-	// may change. It returns a reader that sees the body; nil: none, and the kernel may move
-	// the body.
+	// Answered is called with the answer of the upstream before the client gets its header,
+	// which Answered may change. It returns a Reader for the body, or nil if nothing needs to
+	// read it: then the kernel may move the body.
 	Answered(*http.Response) Reader
 	// Failed is called with the reason if there is no answer. It answers the client.
 	Failed(error)
 }
 
-// Reader reads an answer's body as it passes by.
+// Reader is given the body of an answer on its way.
 type Reader interface {
-	// Piece is the next piece.
+	// Piece is called with each piece, in order.
 	Piece([]byte)
-	// End is called when all of the body has come, and before its last piece goes to the
-	// client.
+	// End is called when all of the body has arrived, before its last piece goes to the client.
 	End()
 }
 
@@ -59,21 +58,21 @@ type Exchange struct {
 	Stalled  time.Duration  // a body that moves no byte for this long is cut; 0: none is
 	Observer Observer
 
-	Bulk   bool // the body is one for the fast path: a blob's or a manifest's
-	Whole  bool // the body goes upstream in one piece, where it fits
-	Hashes bool // the upstream may work for long before it answers: that has no limit
+	Bulk   bool // the fast path may carry the body: that of a blob or a manifest
+	Whole  bool // the body goes upstream in one piece, if it fits into a buffer
+	Hashes bool // the upstream may work for long before it answers: there is no timeout
 
-	// Body is what the upstream gets instead of Upload, made of it. Nil: Upload.
+	// Body is sent upstream instead of Upload, which it reads. Nil: Upload is sent.
 	Body io.ReadCloser
 
 	ctx      context.Context
-	cancel   context.CancelCauseFunc // of ctx; nil: nothing but the client ends the request
-	upload   *requestBody            // nil: none, or net/http's to read
+	cancel   context.CancelCauseFunc // of ctx; nil: only the client can end the request
+	upload   *requestBody            // nil: Upload was not called
 	received atomic.Int64            // bytes of the request's body
 	arrived  atomic.Bool             // all of it
 	cutOff   atomic.Pointer[ClientError]
 	up, down *stallWatch // of the bodies
-	rest     *answerBody // a long body that the reverse proxy has not passed on; nil: it has
+	rest     *answerBody // a long body that httputil.ReverseProxy does not copy; nil: none
 }
 
 // Detach makes the request independent of the client from now on. cancel ends it.
@@ -82,7 +81,7 @@ func (x *Exchange) Detach() (cancel context.CancelCauseFunc) {
 	return x.cancel
 }
 
-// Context is that of the upstream's request.
+// Context returns the context of the request to the upstream.
 func (x *Exchange) Context() context.Context {
 	if x.ctx == nil {
 		return x.In.Context()
@@ -90,7 +89,7 @@ func (x *Exchange) Context() context.Context {
 	return x.ctx
 }
 
-// Received is how many bytes of the request's body have come.
+// Received returns how many bytes of the body of the request have arrived.
 func (x *Exchange) Received() int64 { return x.received.Load() }
 
 // Fail reports to the Observer why there is no answer.
@@ -99,20 +98,20 @@ func (x *Exchange) Fail(err error) {
 		err = cause
 	}
 	if c := x.cutOff.Load(); c != nil {
-		err = *c // net/http then cancels the request, which is only the consequence
+		err = *c // the cause: net/http cancels the request because the client failed
 	}
 	x.Observer.Failed(err)
 }
 
-// Early reports whether an answer now would come before all of the body did. The rest of the body
-// must not be read as the next request: such an answer ends its connection. (HTTP/2 ends a stream,
-// not a connection.)
+// Early reports whether an answer now would come before all of the body of the request. Such an
+// answer ends its connection, so that the rest of the body is not read as the next request. (HTTP/2
+// ends the stream instead.)
 func (x *Exchange) Early() bool {
 	length := x.In.ContentLength
 	return x.upload != nil && x.In.ProtoMajor == 1 && !x.arrived.Load() && (length < 0 || x.received.Load() < length)
 }
 
-// Finish stops the watches over the bodies. The handler calls it at its end.
+// Finish stops the stall watches. The handler calls it at its end.
 func (x *Exchange) Finish() {
 	x.upload.leave()
 	x.up.stop()
@@ -122,7 +121,7 @@ func (x *Exchange) Finish() {
 // answered reports an answer to the Observer, and wraps its body in an answerBody.
 func (x *Exchange) answered(res *http.Response) error {
 	if res.StatusCode < 200 {
-		return errStatus // 101, which was not asked for, or no status at all
+		return errStatus // 101, which was not requested, or an invalid status
 	}
 	reader := x.Observer.Answered(res)
 	x.up.stop()
@@ -142,7 +141,7 @@ func hasBody(r *http.Request, res *http.Response) bool {
 	return r.Method != http.MethodHead && res.Body != nil && res.Body != http.NoBody
 }
 
-// Options say where an upstream is and how long it may take. Zero limits are none.
+// Options say where an upstream is, and how long it may take. A limit of zero is none.
 type Options struct {
 	URL            *url.URL
 	TLS            *tls.Config   // of an https upstream; nil: the system's roots

@@ -11,26 +11,26 @@ import (
 var (
 	// ErrStalled is the cause when a body moved no byte for too long because of the upstream.
 	ErrStalled = errors.New("no byte moved for too long")
-	// ErrAnswered ends a body that the upstream has answered before it had all of it.
+	// ErrAnswered ends a body if the upstream has answered before it had all of the body.
 	ErrAnswered = errors.New("the upstream has answered")
 
-	errStatus        = errors.New("not a status of an answer")
+	errStatus        = errors.New("the answer has no valid status")
 	errInformational = errors.New("too many 1xx answers")
 	errHeaderSize    = errors.New("the upstream's header is too long")
 	errCutShort      = errors.New("the upstream closed the connection in the middle of its answer")
 )
 
-// Withheld is the error of a Body whose end must not go upstream: what came before it must not
-// pass for all of the body.
+// Withheld is the error of a Body whose end must not go upstream. The connection is cut, so that
+// the upstream does not take the bytes before for the whole body.
 type Withheld struct{ Err error }
 
-// Error is the message of the reason.
+// Error returns the message of the reason.
 func (e Withheld) Error() string { return e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e Withheld) Unwrap() error { return e.Err }
 
-// ClientError is why a request's body did not arrive.
+// ClientError says why the body of a request did not arrive.
 type ClientError struct{ error }
 
 // Unwrap returns the error of the client's connection.
@@ -39,22 +39,23 @@ func (e ClientError) Unwrap() error { return e.error }
 // Timeout reports whether the client has stopped sending.
 func (e ClientError) Timeout() bool { return errors.Is(e.error, os.ErrDeadlineExceeded) }
 
-// Incomplete is the error of a request's body that ended before its announced length.
+// Incomplete returns the error of a body that ended before its announced length.
 func Incomplete() error { return ClientError{io.ErrUnexpectedEOF} }
 
-// DialError is why there is no connection: the upstream has surely seen nothing of the request.
+// DialError says why there is no connection: the request has certainly not reached the upstream.
 type DialError struct{ error }
 
 // Unwrap returns the error of the dialing.
 func (e DialError) Unwrap() error { return e.error }
 
-// TimedOut reports whether an error is that a time was over.
+// TimedOut reports whether an error is a timeout.
 func TimedOut(err error) bool {
 	var t net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
 
-// cause is why a connection failed that was woken up because the request is over.
+// cause returns the cause of ctx if that has ended, because the error of the connection is only its
+// consequence; else err.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

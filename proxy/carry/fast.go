@@ -14,11 +14,11 @@ import (
 // httputil.ReverseProxy do for the cases in which that is simple, and leaves all others to them.
 // Benchmarks measure what it gains; fuzzing checks that it does the same.
 //
-// A connection is used again only when its last answer was read to an end that both sides know,
-// with not a byte more behind it, and had its length in one way only.
+// A connection is used again only if both sides agree on where its last answer ended: the answer
+// had one length, was read to its end, and no byte followed.
 type Fast struct {
 	pool   fastPool
-	header time.Duration // for an answer's header; 0: no limit
+	header time.Duration // timeout of the header of an answer; 0: none
 }
 
 func newFast(o Options) *Fast {
@@ -34,11 +34,11 @@ func (f *Fast) close() {
 	}
 }
 
-// Idle reports whether the connection with a local address waits for its next request.
+// Idle reports whether there is an idle connection with a local address, ready for a request.
 func (f *Fast) Idle(local net.Addr) bool { return f.pool.ready(local) }
 
-// takes reports whether the fast path carries a request. Requests that need more than a body and an
-// answer are left to http.Transport. A nil Fast takes none.
+// takes reports whether the fast path carries a request. Requests with trailers, upgrades and the
+// like are left to http.Transport. A nil Fast takes none.
 func (f *Fast) takes(x *Exchange) bool {
 	r := x.In
 	if f == nil || demanding(r.Header) {
@@ -50,7 +50,7 @@ func (f *Fast) takes(x *Exchange) bool {
 	return x.Bulk && r.ProtoMajor == 1 && len(r.Trailer) == 0
 }
 
-// demanding reports whether a request's header asks for more than the fast path can do.
+// demanding reports whether the header of a request needs what the fast path cannot do.
 func demanding(h http.Header) bool {
 	return len(h["Te"]) > 0 || len(h["Trailer"]) > 0 || len(h["Upgrade"]) > 0 || len(h["Expect"]) > 0 || len(h["Proxy-Connection"]) > 0
 }
@@ -80,8 +80,8 @@ func (f *Fast) download(x *Exchange) {
 	reusable = x.pass(c, res)
 }
 
-// ask sends the request and reads the answer's header. The upstream may have closed a
-// connection that was idle just now: then the request is sent once more, on a new one.
+// ask sends the request and reads the header of the answer. If an idle connection fails, because
+// the upstream may have closed it just now, ask sends the request once more on a new one.
 func (f *Fast) ask(x *Exchange) (*fastConn, *http.Response, error) {
 	head := buffers.Heads.Borrow()
 	defer head.Return()
@@ -113,7 +113,7 @@ func (f *Fast) converse(x *Exchange, c *fastConn, request []byte) (*http.Respons
 	return x.awaitAnswer(c)
 }
 
-// appendHead writes the head of the upstream's request, without the empty line.
+// appendHead appends the head of the request to the upstream, without the empty line.
 func (x *Exchange) appendHead(b []byte) []byte {
 	b = append(b, x.In.Method...)
 	b = append(b, ' ')
@@ -124,7 +124,7 @@ func (x *Exchange) appendHead(b []byte) []byte {
 
 const maxInformational = 8 // 1xx answers before the answer
 
-// awaitAnswer reads the header of the answer; those of 1xx before it go to the client at once.
+// awaitAnswer reads the header of the answer. Answers of 1xx before it go to the client at once.
 func (x *Exchange) awaitAnswer(c *fastConn) (*http.Response, error) {
 	for range maxInformational {
 		res, err := c.readHeader(x.In)
@@ -144,8 +144,8 @@ func (x *Exchange) awaitAnswer(c *fastConn) (*http.Response, error) {
 	return nil, errInformational
 }
 
-// pass gives the answer to the client, and reports whether the connection may be used again.
-// Where the upstream breaks off, so does the answer.
+// pass sends the answer to the client, and reports whether the connection may be used again. If the
+// upstream breaks off, the answer is cut.
 func (x *Exchange) pass(c *fastConn, res *http.Response) (reusable bool) {
 	dropNamed(res.Header)
 	h := x.Answer.Header()
@@ -178,7 +178,8 @@ func (x *Exchange) passTrailer(trailer http.Header, announced int) {
 	}
 }
 
-// passBody passes the body on. The kernel moves long ones where both connections are plain TCP.
+// passBody sends the body to the client. If both connections are plain TCP, the kernel moves long
+// bodies.
 func (x *Exchange) passBody(c *fastConn, res *http.Response) error {
 	if x.In.Method == http.MethodHead || res.Body == http.NoBody || res.ContentLength == 0 {
 		x.Answer.clean = true
@@ -198,8 +199,8 @@ func (x *Exchange) passBody(c *fastConn, res *http.Response) error {
 	return x.copyLong(body)
 }
 
-// copyBody passes a body on piece by piece. It sends on what the upstream has sent before it
-// waits for more.
+// copyBody sends a body to the client piece by piece. It flushes what has arrived before it waits
+// for more.
 func (x *Exchange) copyBody(c *fastConn, res *http.Response) error {
 	buf := buffers.Record.Borrow()
 	defer buf.Return()

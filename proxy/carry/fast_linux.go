@@ -10,11 +10,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// fastSupported: the fast path uses calls of the kernel that only Linux has.
+// fastSupported says that there is a fast path. It uses system calls of Linux.
 const fastSupported = true
 
-// silent reports whether nothing waits on an idle connection: neither its end, nor bytes that would
-// be taken for the next answer.
+// silent reports whether nothing has arrived on an idle connection: neither its end, nor bytes that
+// would be taken for the next answer.
 func (c *fastConn) silent() bool {
 	g := &c.glance
 	if g.look == nil {
@@ -23,7 +23,7 @@ func (c *fastConn) silent() bool {
 	return c.raw.Control(g.look) == nil && g.quiet
 }
 
-// glance looks at a connection without reading from it, and without allocating.
+// glance checks a connection for bytes without reading them, and without allocating.
 type glance struct {
 	look  func(fd uintptr)
 	fds   [1]unix.PollFd
@@ -36,8 +36,8 @@ func (g *glance) poll(fd uintptr) {
 	g.quiet = err == nil && n == 0
 }
 
-// next returns the next piece of a body, no longer than limit, in a buffer that is the caller's
-// to give back. While nothing has arrived, none is held.
+// next returns the next piece of a body, no longer than limit, in a buffer that the caller must
+// return. It borrows the buffer only when bytes have arrived.
 func (c *fastConn) next(limit int64, borrow func() *buffers.Buffer) (*buffers.Buffer, int, error) {
 	if c.buffered() > 0 {
 		buf := borrow()
@@ -59,7 +59,7 @@ func (c *fastConn) next(limit int64, borrow func() *buffers.Buffer) (*buffers.Bu
 	return buf, n, err
 }
 
-// try reads without waiting; it reports false when there is nothing.
+// try reads without waiting. It reports false if nothing has arrived.
 func (c *fastConn) try(fd uintptr) bool {
 	c.got = c.borrow()
 	for {
@@ -89,7 +89,7 @@ func hasRoom(fd uintptr) bool {
 	return n > 0 || err != nil && err != unix.EINTR
 }
 
-// bytesReceived is how many bytes have arrived on a connection in all.
+// bytesReceived returns how many bytes have arrived on a connection since it was made.
 func bytesReceived(c *net.TCPConn) uint64 {
 	if info := tcpInfo(c); info != nil {
 		return info.Bytes_received
@@ -97,7 +97,7 @@ func bytesReceived(c *net.TCPConn) uint64 {
 	return 0
 }
 
-// bytesAcknowledged is how many of the bytes sent on a connection the other side has.
+// bytesAcknowledged returns how many bytes the other side of a connection has acknowledged.
 func bytesAcknowledged(c *net.TCPConn) uint64 {
 	if info := tcpInfo(c); info != nil {
 		return info.Bytes_acked
@@ -117,8 +117,8 @@ func tcpInfo(c *net.TCPConn) (info *unix.TCPInfo) {
 	return info
 }
 
-// writeAll writes b, and calls moved whenever some of it has gone: a long piece that moves
-// slowly does not stand still.
+// writeAll writes b, and calls moved after each part of it: the stall watch must see that a long
+// piece moves slowly.
 func (c *fastConn) writeAll(b []byte, moved func()) (err error) {
 	waited := c.raw.Write(func(fd uintptr) bool {
 		for len(b) > 0 {

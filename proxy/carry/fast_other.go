@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// fastSupported: elsewhere than on Linux httputil.ReverseProxy carries everything.
+// fastSupported says that there is no fast path here: httputil.ReverseProxy carries everything.
 const fastSupported = false
 
 type glance struct{}

@@ -17,17 +17,17 @@ type fastConn struct {
 	raw       syscall.RawConn
 	br        *bufio.Reader // borrowed while a request is under way
 	used      bool          // by an earlier request
-	framed    bool          // the answer has its length in one way only
+	framed    bool          // the header of the answer has at most one length
 	received  int64         // bytes of the answer
-	budget    int64         // bytes that the header may still have; negative: it is over
+	budget    int64         // bytes that the header may still have; negative: it was read
 	idleSince time.Time
 	allowed   allowance     // for what the upstream sends next
-	stop      func() bool   // of the watch over the client; nil: there is none
-	hasty     bool          // the answer is expected at once, and the client not watched yet
-	rest      time.Duration // that the answer has after the haste; zero is all the time
+	stop      func() bool   // ends the watch for the end of the request; nil: there is none
+	hasty     bool          // the answer is expected at once: there is no watch yet
+	rest      time.Duration // the timeout of the answer after that; zero: none
 	glance    glance
 
-	// what next and try pass to each other
+	// arguments and results of try, which next calls
 	tryNow func(fd uintptr) bool
 	limit  int64
 	borrow func() *buffers.Buffer
@@ -54,7 +54,7 @@ func (c *fastConn) lendBack() {
 	}
 }
 
-// buffered is how much was read and not yet used.
+// buffered returns how many bytes were read and not yet used.
 func (c *fastConn) buffered() int {
 	if c.br == nil {
 		return 0
@@ -62,7 +62,7 @@ func (c *fastConn) buffered() int {
 	return c.br.Buffered()
 }
 
-// watch wakes the connection up when the request ends, from now on.
+// watch interrupts reads and writes of the connection when the request ends, from now on.
 func (c *fastConn) watch(ctx context.Context) {
 	if c.stop == nil {
 		c.hasty = false
@@ -70,8 +70,8 @@ func (c *fastConn) watch(ctx context.Context) {
 	}
 }
 
-// unwatch ends the watch. It reports false when that has woken the connection up, which is then
-// of no more use. It may be called again.
+// unwatch ends the watch. It reports false if the watch has interrupted the connection, which is
+// then of no more use. It may be called again.
 func (c *fastConn) unwatch() bool {
 	if c.stop == nil {
 		return true
@@ -83,12 +83,12 @@ func (c *fastConn) unwatch() bool {
 	return stopped
 }
 
-// haste is how long an answer is awaited without watching whether the client is still there: most
-// answers come before a watch would be of use.
+// haste is how long an answer is awaited without a watch for the end of the request. Most answers
+// come sooner, and need none.
 const haste = 250 * time.Millisecond
 
-// begin makes the connection ready for a request. The header of the answer must come within a time;
-// zero is all the time.
+// begin makes the connection ready for a request. within is the timeout of the header of the
+// answer; zero: none.
 func (c *fastConn) begin(within time.Duration, now time.Time) {
 	c.received, c.budget, c.framed = 0, upstreamHeader, false
 	c.br = buffers.BorrowReader()
@@ -101,8 +101,7 @@ func (c *fastConn) begin(within time.Duration, now time.Time) {
 	c.allow(within, now)
 }
 
-// wait ends the haste: from now on the client is watched. It reports false where there was no
-// haste.
+// wait begins the watch when the haste is over. It reports false if there was no haste.
 func (c *fastConn) wait(ctx context.Context) bool {
 	if !c.hasty {
 		return false
@@ -112,7 +111,8 @@ func (c *fastConn) wait(ctx context.Context) bool {
 	return true
 }
 
-// Read reads from the connection, no more than a header may have while one is awaited.
+// Read reads from the connection. While a header is awaited, it reads no more than a header may
+// have.
 func (c *fastConn) Read(p []byte) (int, error) {
 	if c.budget == 0 {
 		return 0, errHeaderSize
@@ -134,12 +134,13 @@ func (c *fastConn) reusable(res *http.Response) bool {
 	return c.framed && !res.Close && res.ProtoAtLeast(1, 1) && c.buffered() == 0 && c.endKnown(res)
 }
 
-// endKnown reports whether the answer ended by itself, and not with the connection.
+// endKnown reports whether the answer says where it ends, so that it does not end with the
+// connection.
 func (c *fastConn) endKnown(res *http.Response) bool {
 	return res.ContentLength >= 0 || len(res.TransferEncoding) > 0 || res.Body == http.NoBody || res.Request.Method == http.MethodHead
 }
 
-// allow gives the upstream time for what comes next; zero is all the time.
+// allow sets the deadline for the next bytes of the upstream. within of zero is none.
 func (c *fastConn) allow(within time.Duration, now time.Time) {
 	if within != c.allowed.limit {
 		c.allowed = allowance{limit: within}

@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-// readHeader reads an answer's header.
+// readHeader reads the header of an answer.
 func (c *fastConn) readHeader(r *http.Request) (*http.Response, error) {
 	header, err := c.peekHeader(r.Context())
 	if err != nil {
@@ -33,8 +33,9 @@ func (c *fastConn) readHeader(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// peekHeader returns a header as it came, up to its empty line: http.ReadResponse mends what it
-// can. It returns nothing of a header that is too long to look at.
+// peekHeader returns a header as the upstream sent it, up to its empty line, because
+// http.ReadResponse corrects some faults silently. It returns nil if the header is longer than the
+// buffer.
 func (c *fastConn) peekHeader(ctx context.Context) ([]byte, error) {
 	for need := 1; ; {
 		if _, err := c.br.Peek(need); err != nil {
@@ -58,7 +59,7 @@ func (c *fastConn) peekHeader(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// headerEnd is where a header ends; -1 if its end is not in b.
+// headerEnd returns where a header ends, or -1 if its end is not in b.
 func headerEnd(b []byte) int {
 	for from := 0; ; {
 		i := bytes.IndexByte(b[from:], '\n')
@@ -72,8 +73,8 @@ func headerEnd(b []byte) int {
 	}
 }
 
-// framedOnce reports whether a header has the length of its body at most once. One that cannot be
-// looked at is taken for one that has it more often.
+// framedOnce reports whether a header states the length of its body at most once. For a header that
+// peekHeader could not return it reports false.
 func framedOnce(header []byte) bool {
 	if len(header) == 0 {
 		return false

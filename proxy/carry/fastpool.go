@@ -15,7 +15,7 @@ type fastPool struct {
 
 	mu      sync.Mutex
 	idle    []*fastConn
-	reaping bool // a timer will look for those that were idle for too long
+	reaping bool // a timer will call reap
 	closed  bool
 }
 
@@ -33,7 +33,7 @@ func trimBrackets(host string) string {
 	return host
 }
 
-// get returns a connection: an idle one on which nothing waits to be read, or a new one.
+// get returns a connection: an idle one on which nothing has arrived, or a new one.
 func (p *fastPool) get(ctx context.Context, fresh bool) (*fastConn, error) {
 	for !fresh {
 		c := p.take()
@@ -84,7 +84,7 @@ func (p *fastPool) put(c *fastConn) {
 	p.mu.Unlock()
 }
 
-// release ends a connection's turn: it is kept if it may carry another request.
+// release puts a connection back after a request if it may carry another, and else closes it.
 func (p *fastPool) release(c *fastConn, reusable bool) {
 	if c.unwatch() && reusable {
 		p.put(c)

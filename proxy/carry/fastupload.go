@@ -13,12 +13,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// A blob goes to a plaintext upstream in pieces as large as what the client has sent by then:
-// what an upload costs is calls of the kernel. Where its length is not known, it comes and goes
-// in chunks; the client's are not the upstream's. A manifest goes the same way, in one piece.
+// A blob goes to a plaintext upstream in pieces that are as large as what the client has sent by
+// then, because system calls are what an upload costs. If its length is unknown, it comes and goes
+// in chunks, and those to the upstream need not be those of the client. A manifest goes the same
+// way, in one piece.
 
-// upload carries a request with a body. The answer is awaited from the beginning: it may come
-// before the end of the body, and then nothing may keep it from the client.
+// upload carries a request with a body. The answer is awaited from the beginning, because it may
+// come before the end of the body and then goes to the client at once.
 func (f *Fast) upload(x *Exchange) {
 	if x.cancel == nil {
 		x.ctx, x.cancel = context.WithCancelCause(x.In.Context())
@@ -26,7 +27,7 @@ func (f *Fast) upload(x *Exchange) {
 	}
 	body := x.outgoing()
 	x.upload.ends = true
-	c, err := f.pool.get(x.ctx, false) // one that is silent: bytes of a body cannot be sent once more
+	c, err := f.pool.get(x.ctx, false) // one on which nothing has arrived: a body cannot be sent twice
 	if err != nil {
 		x.Fail(err)
 		return
@@ -56,7 +57,8 @@ func (f *Fast) upload(x *Exchange) {
 	reusable = x.pass(c, res)
 }
 
-// readAhead is the client's connection where reading ahead of the body pays: for a blob in chunks.
+// readAhead returns the connection of the client if reading ahead of the body pays, which it does
+// for a blob in chunks; else nil.
 func readAhead(x *Exchange) *listen.ReadAhead {
 	if x.In.ContentLength >= 0 || x.Whole {
 		return nil
@@ -85,8 +87,8 @@ func (p *pump) ask() (*http.Response, error) {
 	return res, nil
 }
 
-// pump sends a body to the upstream, in a goroutine of its own. That may outlive the handler,
-// as the one of http.Transport does: after an early answer its last Read ends when net/http is
+// pump sends a body to the upstream, in a goroutine of its own. The goroutine may outlive the
+// handler, as that of http.Transport may: after an early answer its last Read ends when net/http is
 // done with the request.
 type pump struct {
 	x       *Exchange
@@ -96,11 +98,11 @@ type pump struct {
 	ahead   *listen.ReadAhead // the client's connection; nil: nothing is read ahead
 	chunked bool
 	done    chan struct{}
-	err     error // why not all was sent; read after done
+	err     error // why not all of the body was sent; set before done is closed
 	halted  atomic.Bool
 
 	mu  sync.Mutex
-	has bool // an answer, or none will come: the connection's deadlines are the handler's
+	has bool // there is an answer, or there will be none: the pump must set no more deadlines
 }
 
 func (p *pump) run() {
@@ -115,15 +117,15 @@ func (p *pump) run() {
 	case p.x.cutOff.Load() != nil, errors.As(p.err, &withheld):
 		p.limit(past) // the upstream must not take what has come for all
 	default:
-		p.limit(time.Now().Add(lastWords))
+		p.limit(time.Now().Add(lateAnswer))
 	}
 }
 
-// lastWords is how long an upstream that takes no more has to answer. Mostly it has answered
-// already.
-const lastWords = time.Second
+// lateAnswer is how long an upstream that stopped reading has for its answer. Mostly it has
+// answered already.
+const lateAnswer = time.Second
 
-// limit gives the upstream until t for the header of its answer, unless that is here.
+// limit sets the deadline for the header of the answer to t, unless the answer has arrived.
 func (p *pump) limit(t time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,12 +133,12 @@ func (p *pump) limit(t time.Time) {
 		return
 	}
 	_ = p.c.Conn.SetReadDeadline(t)
-	if p.x.ctx.Err() != nil { // this may have undone the deadline that its end has set
+	if p.x.ctx.Err() != nil { // the watch may have set a deadline that this has replaced
 		_ = p.c.Conn.SetDeadline(past)
 	}
 }
 
-// answered takes back the limit on the upstream's header.
+// answered removes the deadline for the header of the answer.
 func (p *pump) answered() {
 	p.limit(time.Time{})
 	p.mu.Lock()
@@ -145,7 +147,7 @@ func (p *pump) answered() {
 }
 
 // finished reports whether all of the body was sent. An upstream that has all of it may answer
-// before the pump knows that it is through.
+// before the pump has returned.
 func (p *pump) finished() bool {
 	if p.x.Early() {
 		return false
@@ -160,9 +162,9 @@ func (p *pump) finished() bool {
 
 const lastMoment = 50 * time.Millisecond // as http.Transport has
 
-// halt stops the pump, and lets a Read that is under way come to its end: net/http would break
-// it off, take the body for broken, and close the connection while the client is sending, which
-// may cost the client its answer. A client that does not send is not waited for.
+// halt stops the pump, and waits for a Read that is under way: net/http would interrupt it and
+// close the connection while the client is sending, so that the client might lose the answer. halt
+// does not wait for a client that sends nothing.
 func (p *pump) halt() {
 	p.halted.Store(true)
 	select {
@@ -177,13 +179,13 @@ func (p *pump) halt() {
 	}
 }
 
-// why is the reason for err, which ended the waiting for an answer. A client's own failure
-// shows where its body is read; net/http cancels the request a moment before.
+// why returns the reason for err, which ended the wait for an answer. If the client has failed, the
+// error of reading its body is the reason, although net/http has cancelled the request before.
 func (p *pump) why(err error) error {
 	if p.x.In.Context().Err() != nil {
 		select {
 		case <-p.done:
-		case <-time.After(lastWords):
+		case <-time.After(lateAnswer):
 		}
 	}
 	select {
@@ -196,7 +198,7 @@ func (p *pump) why(err error) error {
 	return err
 }
 
-// send sends the body to its end. It sends on what the client has sent before it waits for more.
+// send sends the body to its end. It sends what the client has sent before it waits for more.
 func (p *pump) send() error {
 	if p.ahead != nil {
 		p.ahead.Begin()
@@ -226,8 +228,8 @@ func (p *pump) send() error {
 	}
 }
 
-// gathers reports whether a piece waits for another Read: a whole body until its end is there
-// or the room used up, others while the client has sent more.
+// gathers reports whether a piece waits for another Read: a body in one piece until its end has
+// come or the buffer is full, any other while the client has sent more.
 func (p *pump) gathers(out *piece) bool {
 	if p.x.Whole {
 		return len(out.room()) > 0
@@ -235,7 +237,7 @@ func (p *pump) gathers(out *piece) bool {
 	return out.roomy() && p.waiting()
 }
 
-// waiting reports whether the client has sent enough for another Read not to wait for it.
+// waiting reports whether enough bytes have arrived for another Read to return at once.
 func (p *pump) waiting() bool {
 	return p.ahead != nil && p.ahead.Waits(enough)
 }

@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// Header says how the header of the upstream's request differs from the client's.
+// Header says how the header of the request to the upstream differs from the client's.
 type Header struct {
 	Host string
 	// Set replaces what the client sent under these names. Names are canonical.
 	Set []Field
-	// Forwarding lets the client's other forwarding headers through: its peer is a trusted
-	// proxy.
+	// Forwarding keeps the other forwarding headers of the client, which is a trusted proxy.
 	Forwarding bool
-	// Dropped is one more header that does not go upstream. "": none.
+	// Dropped is a further header that does not go upstream. "": none.
 	Dropped string
 }
 
 // Field is a header's name and value.
 type Field struct{ Name, Value string }
 
-// IsForwarding reports whether a header speaks for somebody in front. name is canonical.
+// IsForwarding reports whether a header describes the request of the client of a proxy. name is
+// canonical.
 func IsForwarding(name string) bool {
 	return name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-")
 }
@@ -38,8 +38,8 @@ func (h *Header) keeps(name string) bool {
 	return h.Dropped == "" || !strings.EqualFold(name, h.Dropped)
 }
 
-// appendTo writes the upstream's header of a request from a client's. Both were checked when they
-// came: none holds a line's end. Length, framing and the empty line are left to the caller.
+// appendTo appends the header of the request to the upstream, made of the client's. Neither has
+// line ends in it: they were checked before. The caller appends length, framing and the empty line.
 func (h *Header) appendTo(b []byte, in http.Header) []byte {
 	b = appendField(b, "Host", h.Host)
 	hop := in["Connection"]
@@ -57,8 +57,8 @@ func (h *Header) appendTo(b []byte, in http.Header) []byte {
 	return b
 }
 
-// apply makes out, which httputil.ReverseProxy has copied from in without the headers between two
-// hops, the upstream's header. It has taken out some forwarding headers, too.
+// apply turns out into the header of the request to the upstream. httputil.ReverseProxy has made
+// out of in, without hop-by-hop headers and without some forwarding headers.
 func (h *Header) apply(out, in http.Header) {
 	for name, values := range in {
 		if !h.keeps(name) {
@@ -91,8 +91,7 @@ func named(connection []string, header string) bool {
 	return false
 }
 
-// dropNamed takes out the headers that Connection names: they are between the upstream and
-// bellbuoy.
+// dropNamed removes the headers that Connection names, which are for the next hop only.
 func dropNamed(h http.Header) {
 	for _, v := range h["Connection"] {
 		for name := range strings.SplitSeq(v, ",") {
@@ -103,7 +102,7 @@ func dropNamed(h http.Header) {
 	}
 }
 
-// betweenHops reports whether a header is between two hops. name is canonical.
+// betweenHops reports whether a header is hop-by-hop. name is canonical.
 func betweenHops(name string) bool {
 	switch name {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":

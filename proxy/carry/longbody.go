@@ -11,18 +11,18 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// longFrom is the length from which a body is long: below, moving it by the kernel costs more
-// to set up than it saves.
+// longFrom is the length from which a body is long. For a shorter one, splicing costs more to set
+// up than it saves.
 const longFrom = 64 << 10
 
-// unbuffered is the length from which net/http keeps nothing of a Write back.
+// unbuffered is the length from which net/http does not buffer a Write.
 const unbuffered = buffers.RecordSize
 
 // longCopies is how many long bodies are being copied.
 var longCopies atomic.Int32
 
-// copyLong passes on a long body of known length. A buffer is borrowed only while there are
-// bytes to pass on: most clients of a busy registry wait, or are waited for.
+// copyLong sends a long body of known length to the client. It holds a buffer only while there are
+// bytes to send, because most transfers of a busy registry wait for the client or the upstream.
 func (x *Exchange) copyLong(body *answerBody) error {
 	longCopies.Add(1)
 	defer longCopies.Add(-1)
@@ -49,7 +49,7 @@ func (x *Exchange) copyLong(body *answerBody) error {
 	}
 }
 
-// passPiece passes on what is there. io.EOF is the end of the body.
+// passPiece sends what has arrived. It returns io.EOF at the end of the body.
 func (x *Exchange) passPiece(body *answerBody, alone bool) (n int, err error) {
 	buf, n, err := body.next(alone)
 	if buf == nil {
@@ -64,7 +64,7 @@ func (x *Exchange) passPiece(body *answerBody, alone bool) (n int, err error) {
 	return n, err
 }
 
-// clientSocket is the socket of a client; nil where it is not known.
+// clientSocket returns the socket of a client, or nil if it is not known.
 func (x *Exchange) clientSocket() syscall.RawConn {
 	c := listen.TCP(x.In.Context())
 	if c == nil {
@@ -74,8 +74,8 @@ func (x *Exchange) clientSocket() syscall.RawConn {
 	return raw
 }
 
-// awaitRoom waits until a client takes more: a Write that waits for it holds a buffer, and TLS
-// holds another.
+// awaitRoom waits until the socket of a client takes more, because a Write that waits holds a
+// buffer, and TLS another.
 func (x *Exchange) awaitRoom(client syscall.RawConn) error {
 	x.Answer.allowMore()
 	err := client.Write(hasRoom)
@@ -83,16 +83,16 @@ func (x *Exchange) awaitRoom(client syscall.RawConn) error {
 	return err
 }
 
-// Numbers of long bodies under way beyond which each gets a smaller buffer.
+// The numbers of long bodies under way beyond which each gets a smaller buffer.
 const (
 	longMany = 32
-	// someMany is that beyond which HTTP/2 streams get the smallest: it cannot be told whether
-	// their client takes more, and each connection keeps what its longest frame took.
+	// someMany is the number beyond which HTTP/2 streams get the smallest: awaitRoom does not
+	// work for them, and each connection keeps a buffer of the size of its longest frame.
 	someMany = 128
 )
 
-// borrowForConn borrows a buffer for a piece that goes to a client with a connection for
-// itself. Few are lent at a time, however many connections there are.
+// borrowForConn borrows a buffer for a piece that goes to a client with a connection of its own.
+// Few of the large ones are lent at a time, however many connections there are.
 func borrowForConn() *buffers.Buffer {
 	many := longCopies.Load()
 	if many <= longMany {
@@ -119,7 +119,8 @@ func borrowForStream() *buffers.Buffer {
 	return buffers.Crowd.Borrow()
 }
 
-// borrowForRecord borrows a buffer that a TLS record fits into; in a crowd, a smaller one.
+// borrowForRecord borrows a buffer for a TLS record, or a smaller one while many bodies are under
+// way.
 func borrowForRecord(alone bool) *buffers.Buffer {
 	switch {
 	case longCopies.Load() <= someMany:
@@ -130,7 +131,7 @@ func borrowForRecord(alone bool) *buffers.Buffer {
 	return buffers.Crowd.Borrow()
 }
 
-// cut ends an answer that has begun where the upstream broke off.
+// cut ends an answer that has begun because the upstream broke off.
 func cut(err error) {
 	if err != nil {
 		panic(http.ErrAbortHandler)

@@ -6,10 +6,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// chunkHead is the longest head of a chunk: buffers.Upload's size, in hexadecimal.
+// chunkHead is the length of the longest head of a chunk: the size of buffers.Upload in
+// hexadecimal.
 const chunkHead = len("40000\r\n")
 
-// borrowPiece lends a buffer for a body of a length; negative: unknown.
+// borrowPiece borrows a buffer for a body of the given length; negative: unknown.
 func borrowPiece(length int64) *buffers.Buffer {
 	if length <= 0 || length > int64(buffers.SomeSize-chunkHead-chunkTail) {
 		if b := buffers.Upload.Borrow(); b != nil {
@@ -19,8 +20,8 @@ func borrowPiece(length int64) *buffers.Buffer {
 	return buffers.Some.Borrow()
 }
 
-// appendUpload writes the head of the upstream's request with a body. Its framing is made here,
-// and is never the client's.
+// appendUpload appends the head of a request with a body. Its framing is made here, and never taken
+// from the client.
 func (p *pump) appendUpload(b []byte) []byte {
 	b = p.x.appendHead(b)
 	if p.x.In.ContentLength < 0 {
@@ -33,7 +34,7 @@ func (p *pump) appendUpload(b []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
-// piece is a part of a body that goes out at a time, as one chunk or as it is.
+// piece is a part of a body that is sent in one write, as a chunk or as it is.
 type piece struct {
 	buf     []byte
 	n       int // bytes of the body, behind chunkHead
@@ -42,8 +43,8 @@ type piece struct {
 
 const chunkTail = len("\r\n0\r\n\r\n")
 
-// room is where the next Read goes. A Read of a body in chunks does not return before its chunk has
-// come, or the room is full.
+// room returns the part of the buffer for the next Read. A Read of a body in chunks returns when
+// its chunk has arrived, or when the room is full.
 func (p *piece) room() []byte {
 	room := p.buf[chunkHead+p.n : len(p.buf)-chunkTail]
 	if p.chunked {
@@ -54,8 +55,8 @@ func (p *piece) room() []byte {
 
 func (p *piece) roomy() bool { return len(p.room()) >= enough }
 
-// take returns the piece, ready to be sent, and begins the next. The end of a body in chunks
-// goes with its last piece.
+// take returns the piece ready to be sent, and begins the next. The end of a body in chunks is part
+// of its last piece.
 func (p *piece) take(last bool) []byte {
 	from, to := chunkHead, chunkHead+p.n
 	if p.chunked && p.n > 0 {

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// requestBody is a request's body on its way to the upstream. Its client must keep sending, the
-// upstream must keep taking.
+// requestBody is the body of a request on its way to the upstream. The client must keep sending,
+// and the upstream must keep reading.
 type requestBody struct {
 	io.ReadCloser
 	x       *Exchange
 	control *http.ResponseController
 	allowed allowance // for the client to send the next bytes
 	watch   *stallWatch
-	ends    bool // the watch ends with Close, when all is with the upstream; else with the last byte
+	ends    bool // the stall watch ends with Close, when all was sent; else with the last byte
 
 	mu   sync.Mutex
-	over bool // the handler is: its connection has other things to do, and an HTTP/2 stream is no more
+	over bool // the handler has returned: the connection is no longer its own
 }
 
-// Upload is the request's body, watched. It is made once.
+// Upload returns the body of the request, with a stall watch. It is made once.
 func (x *Exchange) Upload() io.ReadCloser {
 	if x.In.ContentLength == 0 {
 		return http.NoBody
@@ -32,13 +32,13 @@ func (x *Exchange) Upload() io.ReadCloser {
 		ReadCloser: x.In.Body, x: x, allowed: allowance{limit: x.Stalled},
 		control: http.NewResponseController(x.Answer.ResponseWriter), watch: x.up,
 	}
-	// An upstream may answer before it has read all: that answer must not wait for the rest.
+	// The upstream may answer before it has read all. Its answer must not wait for the rest.
 	_ = u.control.EnableFullDuplex()
 	x.upload = u
 	return u
 }
 
-// outgoing is what the upstream gets as the request's body.
+// outgoing returns the body that is sent upstream.
 func (x *Exchange) outgoing() io.ReadCloser {
 	if x.Body == nil {
 		return x.Upload()
@@ -46,8 +46,8 @@ func (x *Exchange) outgoing() io.ReadCloser {
 	return x.Body
 }
 
-// leave keeps the body from touching the connection from now on: a carrier may go on reading
-// after an early answer. A nil requestBody has none.
+// leave makes the body set no more deadlines of the connection: a carrier may go on reading after
+// the handler has returned. It may be called on nil.
 func (u *requestBody) leave() {
 	if u != nil {
 		u.mu.Lock()
@@ -56,7 +56,7 @@ func (u *requestBody) leave() {
 	}
 }
 
-// within gives the client time until t for what it sends; zero is all the time.
+// within sets the deadline for what the client sends. Zero is none.
 func (u *requestBody) within(t time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -90,7 +90,7 @@ func (u *requestBody) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-// Close ends the watch; the body itself is the server's to close.
+// Close ends the stall watch. The server closes the body itself.
 func (u *requestBody) Close() error {
 	u.watch.stop()
 	return nil

@@ -12,7 +12,7 @@ import (
 type ResponseWriter struct {
 	http.ResponseWriter
 	leaving *atomic.Bool            // the server stops soon: answers end their connections
-	cancel  context.CancelCauseFunc // ends a request with endless answers of 1xx; nil: the carrier does
+	cancel  context.CancelCauseFunc // ends a request with too many answers of 1xx; nil: the carrier does
 
 	informational int // answers of 1xx
 	status        int
@@ -23,28 +23,28 @@ type ResponseWriter struct {
 	allowed       allowance // for the client to take the next piece
 }
 
-// NewResponseWriter returns a ResponseWriter for a client that must not take nothing for longer
-// than stalled. Once leaving is set, answers end their connections.
+// NewResponseWriter returns a ResponseWriter to w. stalled is how long the client may take no byte.
+// While leaving is set, answers end their connections.
 func NewResponseWriter(w http.ResponseWriter, stalled time.Duration, leaving *atomic.Bool) ResponseWriter {
 	return ResponseWriter{ResponseWriter: w, leaving: leaving, allowed: allowance{limit: stalled}}
 }
 
-// Status is that of the answer; 0 where none has begun.
+// Status returns the status of the answer, or 0 if none has begun.
 func (w *ResponseWriter) Status() int { return w.status }
 
-// Sent is how many bytes of the body were written.
+// Sent returns how many bytes of the body were written.
 func (w *ResponseWriter) Sent() int64 { return w.sent }
 
-// Began is when the answer began; zero where none has.
+// Began returns when the answer began, or the zero time if none has.
 func (w *ResponseWriter) Began() time.Time { return w.first }
 
 // Broken reports whether a write has failed: the client is gone.
 func (w *ResponseWriter) Broken() bool { return w.broken }
 
-// Unwrap is for http.ResponseController.
+// Unwrap is used by http.ResponseController.
 func (w *ResponseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// WriteHeader passes an answer's header on, and those of 1xx before it.
+// WriteHeader sends the header of an answer, and those of answers of 1xx before it.
 func (w *ResponseWriter) WriteHeader(status int) {
 	if status < 200 {
 		if w.informational++; w.informational > maxInformational && w.cancel != nil {
@@ -53,7 +53,7 @@ func (w *ResponseWriter) WriteHeader(status int) {
 		}
 	}
 	if status == http.StatusContinue {
-		return // net/http sends it itself, once, when the body is first read
+		return // net/http sends 100 Continue itself, when the body is first read
 	}
 	now := time.Now()
 	w.allow(now)
@@ -69,7 +69,7 @@ func (w *ResponseWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write passes a piece of the body on.
+// Write sends a piece of the body.
 func (w *ResponseWriter) Write(p []byte) (int, error) {
 	w.allowMore()
 	n, err := w.ResponseWriter.Write(p)
@@ -80,17 +80,17 @@ func (w *ResponseWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// flush sends what waits in a buffer. A failure shows with the next Write.
+// flush sends what is buffered. If it fails, the next Write fails too.
 func (w *ResponseWriter) flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
 
-// allow gives the client time to take the next piece, from now on.
+// allow sets the deadline for the client to take the next piece.
 func (w *ResponseWriter) allow(now time.Time) {
 	if deadline := w.allowed.next(now); w.allowed.limit > 0 {
 		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline)
 	}
 }
 
-// allowMore is allow, where the deadline is due.
+// allowMore moves that deadline if it is time to do so.
 func (w *ResponseWriter) allowMore() {
 	if w.allowed.limit <= 0 {
 		return

@@ -14,8 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// Reverse carries what the fast path does not take. Its hooks find their exchange in the context of
-// the request.
+// Reverse carries what the fast path does not take, by httputil.ReverseProxy. The functions that
+// ReverseProxy calls find the exchange in the context of the request.
 type Reverse struct {
 	Transport *http.Transport
 	Patient   *http.Transport // for requests that an upstream may answer late
@@ -47,7 +47,7 @@ func (p *Reverse) close() {
 
 type exchangeKey struct{}
 
-// exchangeOf is the exchange that a request on its way to the upstream belongs to.
+// exchangeOf returns the exchange of a request to the upstream.
 func exchangeOf(r *http.Request) *Exchange { return r.Context().Value(exchangeKey{}).(*Exchange) }
 
 // Carry hands the request to httputil.ReverseProxy.
@@ -60,8 +60,8 @@ func (p *Reverse) Carry(x *Exchange) {
 	if x.In.ContentLength != 0 {
 		r.Body = x.outgoing()
 	}
-	// An Upgrade is for the next hop only, and bellbuoy does not speak the protocol: what is
-	// left is a plain request.
+	// An Upgrade is for the next hop only, and bellbuoy does not support it. The request goes
+	// on without.
 	if r.Header.Get("Upgrade") != "" {
 		r.Header = r.Header.Clone()
 		r.Header.Del("Upgrade")
@@ -74,7 +74,7 @@ func (p *Reverse) Carry(x *Exchange) {
 	}
 }
 
-// RoundTrip picks the patient transport where an upstream may work for long before it answers.
+// RoundTrip uses the patient transport if the upstream may work for long before it answers.
 func (p *Reverse) RoundTrip(r *http.Request) (*http.Response, error) {
 	if exchangeOf(r).Hashes {
 		return p.Patient.RoundTrip(r)
@@ -82,8 +82,8 @@ func (p *Reverse) RoundTrip(r *http.Request) (*http.Response, error) {
 	return p.Transport.RoundTrip(r)
 }
 
-// answered handles an answer. A long body of known length is taken away from the reverse proxy,
-// which would hold a buffer for as long as the body takes, and half a stack.
+// answered handles an answer. It takes a long body of known length away from ReverseProxy, which
+// would hold a buffer for as long as the body takes; Carry then copies it.
 func answered(res *http.Response) error {
 	x := exchangeOf(res.Request)
 	if err := x.answered(res); err != nil {
@@ -96,7 +96,7 @@ func answered(res *http.Response) error {
 	return nil
 }
 
-// rewrite makes the upstream's request.
+// rewrite makes the request to the upstream.
 func (p *Reverse) rewrite(r *httputil.ProxyRequest) {
 	x := exchangeOf(r.In)
 	r.Out.URL = p.target(x)
@@ -105,9 +105,9 @@ func (p *Reverse) rewrite(r *httputil.ProxyRequest) {
 	r.Out.Trailer = x.In.Trailer // filled in when the body has arrived
 }
 
-// target is the upstream's URL for exactly x.Target. net/http would encode anew what it finds
-// odd in a path; an opaque URL goes out as it is, unless it begins with two slashes, which
-// would read as a host.
+// target returns the URL whose request line has exactly x.Target. net/http would encode some paths
+// differently. An opaque URL is sent as it is, unless it begins with two slashes, which would be a
+// host.
 func (p *Reverse) target(x *Exchange) *url.URL {
 	in := x.In.URL
 	u := &url.URL{Scheme: p.url.Scheme, Host: p.url.Host, Path: in.Path, RawPath: in.RawPath, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
@@ -119,14 +119,14 @@ func (p *Reverse) target(x *Exchange) *url.URL {
 }
 
 const (
-	// keepIdle is less than most servers keep idle connections: one that the upstream is just
-	// closing costs a request.
+	// keepIdle is less than most servers keep idle connections, so that no request is sent on
+	// one that the upstream is just closing.
 	keepIdle        = 30 * time.Second
 	idlePerUpstream = 128
 	// writeBuffer lets a chunk of buffers.CopySize go out in one piece with its length.
 	writeBuffer = 64 << 10
-	// secureBuffer is for TLS, where bodies come and go record by record and past the buffers:
-	// only headers and the heads of chunks are in them.
+	// secureBuffer is for TLS, where bodies are read and written record by record without these
+	// buffers: they hold only headers and the heads of chunks.
 	secureBuffer   = 4 << 10
 	upstreamHeader = 1 << 20 // bytes of an answer's header
 )
@@ -168,7 +168,7 @@ func newTransport(o Options, header time.Duration) *http.Transport {
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialing marks the errors of a dialer.
+// dialing turns the errors of a dialer into DialErrors.
 func dialing(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := dial(ctx, network, address)

@@ -8,8 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// splice passes on a body of known length without reading it. The bytes in the buffer go first; the
-// kernel moves the rest from connection to connection.
+// splice sends a body of known length to the client without reading it. The bytes in the buffer go
+// first. The kernel moves the rest from connection to connection.
 func (x *Exchange) splice(to io.ReaderFrom, c *fastConn, length int64) error {
 	left := length
 	if n := min(int64(c.br.Buffered()), left); n > 0 {
@@ -29,7 +29,7 @@ func (x *Exchange) splice(to io.ReaderFrom, c *fastConn, length int64) error {
 	watch := x.watchSplice(spliced{from: c.Conn, to: listen.TCP(x.In.Context()), control: control})
 	n, err := to.ReadFrom(&io.LimitedReader{R: c.Conn, N: left})
 	if watch.stop() && err == nil {
-		err = ErrStalled // its deadlines stand: neither connection is of use any more
+		err = ErrStalled // both connections have a deadline in the past, and are of no more use
 	}
 	x.Answer.sent += n
 	c.received += n

@@ -9,31 +9,31 @@ import (
 	"time"
 )
 
-// stallWatch ends a transfer that stands still. A nil one watches nothing. It looks four times
-// within the limit, so a transfer is cut between one and one and a quarter of the limit after
-// its last byte.
+// stallWatch ends a transfer in which no byte moves. It checks four times within the limit, so a
+// transfer is cut between 1 and 1.25 times the limit after its last byte. A nil stallWatch does
+// nothing.
 type stallWatch struct {
 	timer  *time.Timer
 	period time.Duration
 	moves  atomic.Int64            // pieces that have passed
 	cancel context.CancelCauseFunc // ends the request
-	kernel spliced                 // what moves the bytes, where they do not pass through bellbuoy
+	kernel spliced                 // the connections, if the kernel moves the bytes
 	paused atomic.Bool             // the transfer waits for something with a deadline of its own
 
-	seen, idle int64 // the timer's own
+	seen, idle int64 // used by look alone
 
 	mu        sync.Mutex
 	over, cut bool // the transfer is over; it was cut
 }
 
-// spliced is a transfer that the kernel does. No deadline can move with its bytes, so the kernel is
-// asked how many it has moved.
+// spliced is a transfer by the kernel. No deadline can move with its bytes, so the kernel is asked
+// how many it has moved.
 type spliced struct {
 	from, to *net.TCPConn // from nil: no such transfer
 	control  *http.ResponseController
 }
 
-// moved is how many bytes have come and how many have gone, in sum.
+// moved returns the sum of the bytes that have arrived and of those that were acknowledged.
 func (s *spliced) moved() int64 { return int64(bytesReceived(s.from) + bytesAcknowledged(s.to)) }
 
 // end cuts the transfer. Neither connection is of use after it.
@@ -42,10 +42,10 @@ func (s *spliced) end() {
 	_ = s.control.SetWriteDeadline(past)
 }
 
-// past is a deadline that wakes up what waits.
+// past is a deadline that is over: it interrupts what waits.
 var past = time.Unix(1, 0)
 
-// watch begins to watch a body. Nil where nothing can end the request.
+// watch returns a stallWatch of a body, or nil if nothing could end the request.
 func (x *Exchange) watch() *stallWatch {
 	if x.cancel == nil || x.Stalled <= 0 {
 		return nil
@@ -53,7 +53,7 @@ func (x *Exchange) watch() *stallWatch {
 	return (&stallWatch{cancel: x.cancel}).start(x.Stalled)
 }
 
-// watchSplice begins to watch a transfer that the kernel does.
+// watchSplice returns a stallWatch of a transfer by the kernel.
 func (x *Exchange) watchSplice(s spliced) *stallWatch {
 	if x.Stalled <= 0 {
 		return nil
@@ -86,7 +86,7 @@ func (w *stallWatch) look() {
 	}
 }
 
-// position grows while bytes move.
+// position returns a number that grows while bytes move.
 func (w *stallWatch) position() int64 {
 	if w.kernel.from != nil {
 		return w.kernel.moved()
@@ -109,7 +109,7 @@ func (w *stallWatch) moved() {
 	}
 }
 
-// pause says that the transfer waits for something with a deadline of its own, or no longer.
+// pause says whether the transfer waits for something that has a deadline of its own.
 func (w *stallWatch) pause(yes bool) {
 	if w != nil {
 		w.paused.Store(yes)
@@ -128,7 +128,7 @@ func (w *stallWatch) stop() (cut bool) {
 	return w.cut
 }
 
-// cause is err, or ErrStalled where that is why.
+// cause returns ErrStalled if the watch has cut the transfer, else err.
 func (w *stallWatch) cause(err error) error {
 	if err == nil || w == nil {
 		return err
@@ -141,6 +141,5 @@ func (w *stallWatch) cause(err error) error {
 	return err
 }
 
-// PauseUpload says that the request's body waits for something else than the upstream, or no
-// longer.
+// PauseUpload says whether the body of the request waits for something other than the upstream.
 func (x *Exchange) PauseUpload(yes bool) { x.up.pause(yes) }

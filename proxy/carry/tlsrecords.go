@@ -5,26 +5,26 @@ import (
 	"net"
 )
 
-// tlsRecords is a connection to an upstream below its TLS. crypto/tls reads as much as its
-// buffer has room for, makes the buffer larger for a record that is not whole yet, and keeps
-// it: up to four records for each connection of a long body. Reads that end where a record ends
-// keep that at one record, for as many calls of the kernel as there are records.
+// tlsRecords is the connection below the TLS of an upstream. crypto/tls reads as much as its buffer
+// has room for, grows the buffer for a record that is not complete, and keeps it: up to four
+// records for each connection with a long body. If each Read ends where a record ends, the buffer
+// stays at one record, at the price of one system call for each record.
 type tlsRecords struct {
 	net.Conn
 	head [recordHead]byte // of the record that is being read
 	have int              // bytes of head
 	rest int              // bytes of its body that are still to come
-	last int              // length of its body; until its head is here, of the record before
+	last int              // length of its body; until its head is read, that of the record before
 }
 
 const (
 	recordHead = 5 // type, version, length
-	// fewRecords is how many bytes of short records are read at once. With them before it, a
-	// record of any length still fits into a buffer for one.
+	// fewRecords is how many bytes of short records are read at once. Together with them, a
+	// record of any length still fits into the buffer.
 	fewRecords = 1 << 10
 )
 
-// Read reads at most to the end of a record: of this one, or of the next if that is as long.
+// Read reads at most to the end of this record, or of the next one if that is as long as this.
 func (r *tlsRecords) Read(p []byte) (int, error) {
 	limit := r.rest
 	if limit == 0 {
@@ -35,7 +35,7 @@ func (r *tlsRecords) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// follow moves the place in the records on by these bytes.
+// follow updates the position in the records by the bytes that were read.
 func (r *tlsRecords) follow(b []byte) {
 	for len(b) > 0 {
 		if r.rest > 0 {

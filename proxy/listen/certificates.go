@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// Certificates are a listener's certificate and the CAs of its clients' certificates. They are read
-// again when their files change; files that cannot be used leave the old ones in place. Safe for
-// concurrent use.
+// Certificates are the certificate of a listener and the CAs of its clients. They are read again
+// when their files change; if the files cannot be used, the old ones stay. Safe for concurrent use.
 type Certificates struct {
 	certFile, keyFile, clientCAFile string
 
@@ -20,7 +19,7 @@ type Certificates struct {
 	config  *tls.Config // never changed, only replaced
 	looked  time.Time
 	stamp   [3]stamp
-	failing error // of the last reading; nil where it went well
+	failing error // of the last reading, or nil
 }
 
 // stamp identifies a state of a file.
@@ -47,7 +46,8 @@ func (c *Certificates) Reload() error {
 	return c.read(c.stamps())
 }
 
-// Config is for a listener. Each handshake uses the certificates of its time.
+// Config returns the configuration of a listener. Each handshake uses the certificates of that
+// moment.
 func (c *Certificates) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
@@ -62,14 +62,14 @@ func (c *Certificates) Config() *tls.Config {
 // wantsClients reports whether clients need a certificate.
 func (c *Certificates) wantsClients() bool { return c.clientCAFile != "" }
 
-// Err is why the files could not be read when they last changed; nil where all is well.
+// Err returns why the files could not be read when they last changed, or nil.
 func (c *Certificates) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failing
 }
 
-// current returns the configuration of now. It looks at the files every few seconds.
+// current returns the configuration of now. It checks the files every few seconds.
 func (c *Certificates) current(now time.Time) *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +91,7 @@ func (c *Certificates) stamps() (s [3]stamp) {
 	return s
 }
 
-// read reads the files as of a stamp. c.mu is held.
+// read reads the files as of a stamp. The caller holds mu.
 func (c *Certificates) read(s [3]stamp) error {
 	config, err := c.load()
 	c.failing = err

@@ -15,8 +15,8 @@ type clientCount struct {
 	open map[netip.Addr]int
 }
 
-// enter counts another connection of a client, and reports whether it may have one more. A most
-// of 0 is no limit.
+// enter counts another connection of a client, and reports whether it may have that. A most of 0 is
+// no limit.
 func (n *clientCount) enter(client netip.Addr, most int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -39,7 +39,7 @@ func (n *clientCount) leave(client netip.Addr) {
 	}
 }
 
-// mostFor is how many connections the client of c may have; 0 is no limit.
+// mostFor returns how many connections the client of c may have. 0 is no limit.
 func (v *served) mostFor(c net.Conn) int {
 	if !behindProxy(c) && Trusts(v.TrustedProxies, Peer(c.RemoteAddr().String())) {
 		return 0
@@ -47,8 +47,8 @@ func (v *served) mostFor(c net.Conn) int {
 	return v.ConnectionsPerClient
 }
 
-// admit counts a connection for its client, or closes it where the client has as many as it
-// may. The client's address must be known by then.
+// admit counts a connection for its client, or closes it if the client has as many as it may. The
+// PROXY header must have been read before.
 func (s *Server) admit(v *served, c net.Conn) bool {
 	if s.clients.enter(Network(Peer(c.RemoteAddr().String())), v.mostFor(c)) {
 		return true

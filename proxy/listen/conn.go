@@ -8,15 +8,14 @@ import (
 	"slices"
 )
 
-// connKey is the key of a request's connection in its context.
+// connKey is the key of the connection in the context of a request.
 type connKey struct{}
 
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// newConn returns a client's connection as one that can read ahead. One that is not TCP stays as it
-// is.
+// newConn returns a ReadAhead of a TCP connection, and any other connection as it is.
 func newConn(c net.Conn) net.Conn {
 	switch c := c.(type) {
 	case *net.TCPConn:
@@ -27,8 +26,8 @@ func newConn(c net.Conn) net.Conn {
 	return c
 }
 
-// TCP is the TCP connection that a request came on, below TLS where there is TLS; nil where it is
-// not known. ctx is the request's context.
+// TCP returns the TCP connection of a request, below TLS if there is TLS, or nil. ctx is the
+// context of the request.
 func TCP(ctx context.Context) *net.TCPConn {
 	switch c := below(ctx.Value(connKey{})).(type) {
 	case *net.TCPConn:
@@ -41,16 +40,15 @@ func TCP(ctx context.Context) *net.TCPConn {
 	return nil
 }
 
-// Ahead is the connection of a request without TLS, which can be read ahead; nil for others. ctx is
-// the request's context.
+// Ahead returns the connection of a request without TLS, which can read ahead, or nil. ctx is the
+// context of the request.
 func Ahead(ctx context.Context) *ReadAhead {
 	c, _ := ctx.Value(connKey{}).(*ReadAhead)
 	return c
 }
 
-// BehindProxy reports whether a PROXY header came before the requests of a connection. Its
-// client is then somebody behind the trusted proxy, not that proxy itself. ctx is the request's
-// context.
+// BehindProxy reports whether the connection of a request began with a PROXY header. Its client is
+// then a client of the trusted proxy, not that proxy itself. ctx is the context of the request.
 func BehindProxy(ctx context.Context) bool { return behindProxy(ctx.Value(connKey{})) }
 
 func behindProxy(conn any) bool {
@@ -63,7 +61,7 @@ func behindProxy(conn any) bool {
 	return false
 }
 
-// below is the connection that carries TLS, or conn where that is not TLS.
+// below returns the connection that carries TLS, or conn if that is not TLS.
 func below(conn any) any {
 	if secured, ok := conn.(*tls.Conn); ok {
 		return secured.NetConn()
@@ -71,7 +69,7 @@ func below(conn any) any {
 	return conn
 }
 
-// Peer is the IP address in a host:port; the zero one where there is none (a Unix socket).
+// Peer returns the IP address in a host:port, or the zero Addr if there is none (a Unix socket).
 func Peer(remote string) netip.Addr {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -85,8 +83,8 @@ func Trusts(list []netip.Prefix, a netip.Addr) bool {
 	return a.IsValid() && slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// Network is the address under which a client is counted: the address itself, or of IPv6 its
-// network of 64 bits, because one IPv6 host chooses the lower half of its address.
+// Network returns the address under which a client is counted: an IPv4 address itself, and of an
+// IPv6 address the network of 64 bits, because an IPv6 host chooses the lower half of its address.
 func Network(a netip.Addr) netip.Addr {
 	if !a.Is6() {
 		return a

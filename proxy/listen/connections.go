@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// connections counts the open connections, and holds back more than the limit.
+// connections counts the open connections, and makes those beyond the limit wait.
 type connections struct {
 	mu      sync.Mutex
 	changed *sync.Cond // count, limit or over
@@ -16,7 +16,7 @@ type connections struct {
 	cancel  context.CancelFunc
 }
 
-// acquire waits for room for one more. It reports false when there is none and close was called.
+// acquire waits until there may be one more. It reports false if close was called before.
 func (c *connections) acquire() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -44,7 +44,7 @@ func (c *connections) allow(limit int) {
 	c.changed.Broadcast()
 }
 
-// done is a context that ends with close.
+// done returns a context that ends with close.
 func (c *connections) done() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()

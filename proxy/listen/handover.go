@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// handover is a net.Listener whose connections the Server has accepted.
+// handover is a net.Listener that returns connections which the Server has accepted.
 type handover struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -16,7 +16,7 @@ func newHandover() *handover {
 	return &handover{conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// give hands a connection over, and reports false when the listener is closed.
+// give makes Accept return a connection. It reports false if the listener is closed.
 func (h *handover) give(c net.Conn) bool {
 	select {
 	case <-h.closed:
@@ -31,7 +31,7 @@ func (h *handover) give(c net.Conn) bool {
 	}
 }
 
-// Accept is net.Listener's.
+// Accept implements net.Listener.
 func (h *handover) Accept() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
@@ -41,11 +41,11 @@ func (h *handover) Accept() (net.Conn, error) {
 	}
 }
 
-// Close is net.Listener's.
+// Close implements net.Listener.
 func (h *handover) Close() error {
 	h.once.Do(func() { close(h.closed) })
 	return nil
 }
 
-// Addr is net.Listener's; the address is not used.
+// Addr implements net.Listener. The address is not used.
 func (h *handover) Addr() net.Addr { return &net.TCPAddr{} }

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// shakeHands reads the PROXY header, makes the TLS handshake, and delivers the connection. It
-// has a goroutine of its own because a handshake takes a deep stack: a goroutine that goes on
-// to serve the connection would keep that stack for as long.
+// shakeHands reads the PROXY header, makes the TLS handshake, and delivers the connection. It runs
+// in a goroutine of its own because a handshake needs a deep stack, which a goroutine that went on
+// to serve the connection would keep.
 func (s *Server) shakeHands(v *served, c net.Conn, proxied bool) {
 	defer context.AfterFunc(s.hurried, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
 	if proxied {
@@ -32,15 +32,15 @@ func (s *Server) shakeHands(v *served, c net.Conn, proxied bool) {
 	if v.tls != nil {
 		secured, err := secure(c, v.tls, v.HeaderRead)
 		if err != nil && v.TLS.wantsClients() {
-			s.refused(v, &s.warnHandshake, "TLS handshake failed where clients need a certificate", c, err)
+			s.refused(v, &s.warnHandshake, "TLS handshake failed; clients need a certificate", c, err)
 		}
 		c = secured
 	}
 	s.deliver(v, c)
 }
 
-// secure returns the connection with TLS. A connection whose handshake failed remembers the error:
-// net/http meets it again, and answers as it does.
+// secure returns the connection with TLS. If the handshake has failed, the connection returns the
+// error again to net/http, which answers as usual.
 func secure(c net.Conn, config *tls.Config, within time.Duration) (*tls.Conn, error) {
 	secured := tls.Server(c, config)
 	if within > 0 {
@@ -54,8 +54,8 @@ func secure(c net.Conn, config *tls.Config, within time.Duration) (*tls.Conn, er
 }
 
 // refused logs a connection that was closed because of what its peer sent: each at debug level, and
-// one in a minute as a warning. A peer that hangs up without a byte only looked whether the port is
-// open: it is no reason to warn.
+// one in a minute as a warning. A peer that hangs up without a byte has only checked whether the
+// port is open, which is no reason to warn.
 func (s *Server) refused(v *served, sometimes *rate.Sometimes, what string, c net.Conn, err error) {
 	level := zap.DebugLevel
 	if !errors.Is(err, io.EOF) {

@@ -1,16 +1,16 @@
-// Package listen accepts clients' connections and serves their requests with a Handler: net/http's
-// server, with what a proxy needs in front of it.
+// Package listen accepts the connections of clients, and serves their requests with net/http. In
+// front of net/http it adds what a proxy needs: limits, PROXY headers and a smooth shutdown.
 //
 //	Server          accepts connections, counts them, and hands each to an http.Server
 //	                (listen.go, connections.go and clients.go: the limits)
-//	on the way      a PROXY header (proxyheader.go) and the TLS handshake (handshake.go,
-//	                certificates.go), each in a goroutine of its own
-//	Configure       replaces the options for connections to come (handover.go)
+//	before that     the PROXY header (proxyheader.go) and the TLS handshake (handshake.go,
+//	                certificates.go), in a goroutine of its own
+//	Configure       replaces the options for later connections (handover.go)
 //	Shutdown        serves what was accepted, then stops (shutdown.go)
 //
-// A handler finds the connection of its request by the request's context: TCP, Ahead and
-// BehindProxy (conn.go). ReadAhead (readahead.go) lets it read a body in chunks with few calls of
-// the kernel.
+// A handler finds the connection of its request by the context of the request: TCP, Ahead and
+// BehindProxy (conn.go). ReadAhead (readahead.go) lets it read a body in chunks with few system
+// calls.
 package listen
 
 import (
@@ -29,7 +29,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Options are what a Server needs. Zero limits are none.
+// Options configure a Server. A limit of zero is none.
 type Options struct {
 	Handler http.Handler
 	// HeaderRead is how long a client may take for a header; also for a PROXY header, and for a
@@ -37,17 +37,16 @@ type Options struct {
 	HeaderRead time.Duration
 	// Idle is how long a connection is kept without a request.
 	Idle time.Duration
-	// Stalled is how long a client's HTTP/2 connection may take none of the bytes that are
-	// there for it.
+	// Stalled is how long an HTTP/2 connection may take none of the bytes that wait for it.
 	Stalled time.Duration
 	// HeaderSize is the longest header, in bytes.
 	HeaderSize int
 	// Connections is how many connections are served at a time; more wait in the kernel's
 	// queue.
 	Connections int
-	// ConnectionsPerClient is how many connections one client's address has at a time (an IPv6
-	// client's network of 64 bits); more are closed. It does not bound TrustedProxies: many
-	// clients share their connections.
+	// ConnectionsPerClient is how many connections a client may have at a time; more are
+	// closed. Clients are told apart by Network. TrustedProxies have no such limit, because
+	// many clients share their connections.
 	ConnectionsPerClient int
 	// TLS are the certificates. Nil: plain HTTP/1.1; with it, HTTP/2 too.
 	TLS *Certificates
@@ -59,33 +58,33 @@ type Options struct {
 	Log *zap.Logger
 }
 
-// Server accepts connections and serves them. Its options can be replaced while it runs: a
-// connection keeps the options that it was accepted under, so nothing is dropped.
+// Server accepts connections and serves them. Its options can be replaced while it runs: an open
+// connection keeps its options, so that none is dropped.
 type Server struct {
 	open    connections
 	clients clientCount
 
-	accepting sync.WaitGroup  // Serve's loops, and connections on their way to a server
-	hurried   context.Context // ends when such connections have no more time
+	accepting sync.WaitGroup  // the loops of Serve, and connections before their handshake is over
+	hurried   context.Context // ends when Shutdown no longer waits for such connections
 	hurry     context.CancelFunc
 
-	// Each warns once a minute.
+	// Each logs a warning once a minute.
 	warnAccept, warnClients, warnHeader, warnHandshake rate.Sometimes
 
 	mu      sync.Mutex
 	now     *served
-	all     map[*served]bool // now, and earlier ones that still have connections
+	all     map[*served]bool // the current one, and earlier ones that still have connections
 	stopped bool             // no more loops
 	closed  bool             // no more connections
 }
 
-// served is an http.Server with the options it was made for.
+// served is an http.Server with its options.
 type served struct {
 	Options
 	http  *http.Server
 	tls   *tls.Config // for handshakes; nil: plain HTTP
 	in    *handover
-	conns int // given to it and not yet closed; guarded by the Server's mu
+	conns int // delivered to it and not yet closed; guarded by the Server's mu
 }
 
 // New returns a Server that serves nothing yet.
@@ -100,7 +99,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// Configure replaces the options for connections to come. The caller must not turn TLS on or off.
+// Configure replaces the options for later connections. The caller must not turn TLS on or off.
 func (s *Server) Configure(o Options) {
 	o.Log = cmp.Or(o.Log, zap.NewNop())
 	stdlog, err := zap.NewStdLogAt(o.Log, zap.DebugLevel)
@@ -142,7 +141,7 @@ func (s *Server) Configure(o Options) {
 	go func() { _ = next.http.Serve(next.in) }() // ends when next.in is closed
 }
 
-// smallHTTP2 keeps the memory small that an HTTP/2 connection holds for as long as it lives.
+// smallHTTP2 returns options that keep the memory of an HTTP/2 connection small.
 func smallHTTP2(o Options) *http.HTTP2Config {
 	return &http.HTTP2Config{
 		MaxReadFrameSize:          64 << 10, // the buffer stays as long as the longest frame; by default a MiB
@@ -182,7 +181,7 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
-// enter counts another loop of Serve; it reports false when the Server has stopped.
+// enter counts another loop of Serve. It reports false if the Server has stopped.
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +191,7 @@ func (s *Server) enter() bool {
 	return !s.stopped
 }
 
-// accepted gives a connection to the current http.Server, after its PROXY header and its handshake.
+// accepted delivers a connection to the current http.Server, after its PROXY header and handshake.
 func (s *Server) accepted(c net.Conn) {
 	s.mu.Lock()
 	v := s.now
@@ -208,8 +207,8 @@ func (s *Server) accepted(c net.Conn) {
 	s.accepting.Go(func() { s.shakeHands(v, c, proxied) })
 }
 
-// deliver gives a connection to an http.Server. It counts the connection first, so that Shutdown
-// waits for one that the http.Server has not seen yet.
+// deliver makes an http.Server serve a connection. It counts the connection first, so that Shutdown
+// waits for it even if the http.Server has not accepted it yet.
 func (s *Server) deliver(v *served, c net.Conn) {
 	for s.count(v, 1); !v.in.give(c); s.count(v, 1) {
 		s.count(v, -1)
@@ -225,7 +224,7 @@ func (s *Server) deliver(v *served, c net.Conn) {
 	}
 }
 
-// changed is told of each change of a connection's state, and counts those that have ended.
+// changed is called for each change of the state of a connection. It counts those that have ended.
 func (s *Server) changed(v *served, c net.Conn, state http.ConnState) {
 	if state == http.StateClosed || state == http.StateHijacked {
 		s.count(v, -1)
@@ -239,7 +238,7 @@ func (s *Server) released(c net.Conn) {
 	s.open.release()
 }
 
-// count counts connections in and out, and forgets an earlier server with its last connection.
+// count adds to the connections of a server. An earlier server is removed with its last connection.
 func (s *Server) count(v *served, by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,7 +248,7 @@ func (s *Server) count(v *served, by int) {
 	}
 }
 
-// has is how many connections a server has.
+// has returns how many connections a server has.
 func (s *Server) has(v *served) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -259,7 +258,7 @@ func (s *Server) has(v *served) int {
 // acceptPause is the wait before the next try to accept a connection.
 const acceptPause = 20 * time.Millisecond
 
-// pause waits after accepting has failed: mostly there are no file descriptors left.
+// pause waits after accepting has failed, mostly because there are no file descriptors left.
 func (s *Server) pause(err error) {
 	s.warnAccept.Do(func() {
 		s.mu.Lock()

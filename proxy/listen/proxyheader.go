@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// proxied is a connection that began with a PROXY header. In all else it is the TCP connection, so
-// that the kernel can still move bytes to it.
+// proxied is a TCP connection that began with a PROXY header. It embeds the connection, so that the
+// kernel can still move bytes to it.
 type proxied struct {
 	*net.TCPConn
 	remote net.Addr
 }
 
-// RemoteAddr is the client's, or the proxy's where the header names none.
+// RemoteAddr returns the address of the client, or of the proxy if the header names none.
 func (p *proxied) RemoteAddr() net.Addr { return p.remote }
 
 var errProxyHeader = errors.New("not a PROXY header")
@@ -32,8 +32,8 @@ const (
 
 var proxyV2 = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
-// readProxyHeader reads a PROXY header of version 1 or 2 and not a byte more. A connection that is
-// not TCP has none.
+// readProxyHeader reads a PROXY header of version 1 or 2, and no byte after it. A connection that
+// is not TCP has none.
 func readProxyHeader(c net.Conn, within time.Duration) (net.Conn, error) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -53,7 +53,7 @@ func readProxyHeader(c net.Conn, within time.Duration) (net.Conn, error) {
 	return &proxied{tcp, net.TCPAddrFromAddrPort(remote)}, nil
 }
 
-// proxyHeader returns the client's address; the zero one where the header names none (a health
+// proxyHeader returns the address of the client, or the zero one if the header names none (a health
 // check of the proxy itself).
 func proxyHeader(r io.Reader) (netip.AddrPort, error) {
 	start := make([]byte, len(proxyV2))
@@ -118,8 +118,8 @@ func proxyHeaderV2(r io.Reader) (netip.AddrPort, error) {
 	return proxySource(fixed[1], rest)
 }
 
-// proxySource is the source address of a version 2 header; the zero one for families other than TCP
-// over IP.
+// proxySource returns the source address of a version 2 header, or the zero one for families other
+// than TCP over IP.
 func proxySource(family byte, addresses []byte) (netip.AddrPort, error) {
 	size := 0
 	switch family {

@@ -7,10 +7,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// ReadAhead is a client's connection without TLS. net/http reads a body in chunks through a
-// buffer of 4 KiB, which takes at least as many calls of the kernel as the client has made.
-// Between Begin and End, a ReadAhead reads more at a time. In all else it is the TCP
-// connection, so that the kernel can move bytes to it.
+// ReadAhead is a TCP connection of a client without TLS. net/http reads a body in chunks through a
+// buffer of 4 KiB, with at least as many system calls as the client has made. Between Begin and
+// End, a ReadAhead reads more at a time. It embeds the connection, so that the kernel can move
+// bytes to it.
 type ReadAhead struct {
 	*net.TCPConn
 	remote net.Addr
@@ -19,16 +19,16 @@ type ReadAhead struct {
 
 	mu      sync.Mutex
 	buf     *buffers.Buffer // nil: nothing is read ahead
-	rest    []byte          // of buf: read, and not handed on yet
-	reading bool            // into buf
-	over    bool            // buf is returned when nothing rests in it
+	rest    []byte          // the part of buf that Read has not returned yet
+	reading bool            // a Read into buf is under way
+	over    bool            // buf is returned to its pool when rest is empty
 	closed  bool
 }
 
-// RemoteAddr is the client's.
+// RemoteAddr returns the address of the client.
 func (in *ReadAhead) RemoteAddr() net.Addr { return in.remote }
 
-// Read hands on what was read ahead, or reads.
+// Read returns what was read ahead, or reads.
 func (in *ReadAhead) Read(p []byte) (int, error) {
 	buf, n := in.ahead(p)
 	if n > 0 {
@@ -54,10 +54,10 @@ func (in *ReadAhead) Read(p []byte) (int, error) {
 	return m, err
 }
 
-// endGreeting gives a TLS greeting the end of a line. Scanners and other clients that do not know
-// whether a registry has TLS begin with one. net/http would wait for the end of a line until
-// Options.HeaderRead; so it answers 400 at once, which tells such a client to go on without TLS. No
-// HTTP request begins with the first byte of a TLS handshake.
+// endGreeting replaces the last byte of a TLS greeting by a line end. Clients that do not know
+// whether a registry has TLS, such as scanners, begin with a greeting. net/http would wait for a
+// line end until Options.HeaderRead. With one it answers 400 at once, after which such a client
+// goes on without TLS. No HTTP request begins with the first byte of a TLS handshake.
 func endGreeting(first []byte) {
 	const handshake = 0x16
 	if first[0] == handshake {
@@ -65,8 +65,8 @@ func endGreeting(first []byte) {
 	}
 }
 
-// ahead takes from what rests, or else returns the buffer to read into; nil where nothing is to be
-// read ahead. The single byte that net/http waits for between two requests is read alone.
+// ahead copies from rest into p, or else returns the buffer to read into, or nil if nothing is to
+// be read ahead. The single byte for which net/http waits between two requests is read alone.
 func (in *ReadAhead) ahead(p []byte) (*buffers.Buffer, int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -83,7 +83,7 @@ func (in *ReadAhead) ahead(p []byte) (*buffers.Buffer, int) {
 	return in.buf, 0
 }
 
-// Begin reads ahead from now on, unless many connections do.
+// Begin starts reading ahead, unless many connections do so already.
 func (in *ReadAhead) Begin() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -93,7 +93,7 @@ func (in *ReadAhead) Begin() {
 	}
 }
 
-// End ends the reading ahead. The bytes that rest belong to the next request.
+// End stops reading ahead. What was read and not returned belongs to the next request.
 func (in *ReadAhead) End() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -110,7 +110,7 @@ func (in *ReadAhead) Close() error {
 	return in.TCPConn.Close()
 }
 
-// release returns the buffer when it is of no more use. mu is held.
+// release returns the buffer to its pool if it is no longer needed. The caller holds mu.
 func (in *ReadAhead) release() {
 	if in.over && !in.reading && len(in.rest) == 0 && in.buf != nil {
 		in.buf.Return()
@@ -118,7 +118,7 @@ func (in *ReadAhead) release() {
 	}
 }
 
-// Waits reports whether n bytes have arrived that were not handed on yet.
+// Waits reports whether n bytes have arrived that Read has not returned yet.
 func (in *ReadAhead) Waits(n int) bool {
 	in.mu.Lock()
 	rest := len(in.rest)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Shutdown stops accepting and waits for the requests in flight, until ctx ends; then it cuts those
-// that are left. A connection that the kernel has accepted is served.
+// Shutdown stops accepting connections and waits for the requests in flight. When ctx ends it cuts
+// those that are left. Connections that the kernel has accepted already are served.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopped = true
@@ -34,12 +34,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// lastRequests is how long connections may still bring a request. net/http drops a request that it
-// reads after its Shutdown has begun, and it has read none of a connection that was just accepted.
-// The handler ends each connection with its answer by now, so few are left.
+// lastRequests is how long requests may still arrive on open connections. net/http drops a request
+// that it reads after its own Shutdown has begun, also the first of a connection that was just
+// accepted. The handler ends each connection with its answer by now, so that few are left.
 const lastRequests = time.Second
 
-// linger waits until all connections have ended, at most for lastRequests.
+// linger waits until all connections have ended, at most lastRequests.
 func (s *Server) linger(ctx context.Context) {
 	const look = 5 * time.Millisecond
 	for end := time.Now().Add(lastRequests); time.Now().Before(end) && ctx.Err() == nil && s.anyOpen(); {
@@ -58,8 +58,8 @@ func (s *Server) anyOpen() bool {
 	return false
 }
 
-// stop ends a server. A server that was just given a connection may not have seen it yet, and
-// report that it is idle: then it is stopped once more.
+// stop ends a server. A server that has not yet accepted a connection that was delivered to it
+// reports that it is idle: then it is stopped once more.
 func (s *Server) stop(ctx context.Context, v *served) error {
 	for {
 		err := v.http.Shutdown(ctx)
@@ -74,8 +74,8 @@ func (s *Server) stop(ctx context.Context, v *served) error {
 	}
 }
 
-// awaitHandshakes waits until every accepted connection is with a server. A client that is
-// silent for lastGreeting is cut.
+// awaitHandshakes waits until every accepted connection was delivered to a server, at most
+// lastGreeting. Then the others are cut.
 func (s *Server) awaitHandshakes(ctx context.Context) {
 	hurrying := time.AfterFunc(lastGreeting, s.hurry)
 	defer hurrying.Stop()
@@ -85,8 +85,8 @@ func (s *Server) awaitHandshakes(ctx context.Context) {
 
 const lastGreeting = 5 * time.Second // as long as net/http waits for a first request
 
-// drain lets a listener accept what the kernel has accepted already, and then ends it. Closing the
-// listener would reset those connections.
+// drain gives a listener time to accept the connections that the kernel has accepted already, which
+// closing it would reset, and then ends it.
 func drain(l net.Listener) {
 	const moment = 50 * time.Millisecond
 	if d, ok := l.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(moment)) != nil {

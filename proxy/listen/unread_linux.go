@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unread is how many bytes have arrived on a connection and were not read yet.
+// unread returns how many bytes have arrived on a connection and were not read yet.
 func unread(c syscall.RawConn) (n int) {
 	_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	return n

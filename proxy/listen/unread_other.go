@@ -4,6 +4,6 @@ package listen
 
 import "syscall"
 
-// unread is how many bytes have arrived on a connection and were not read yet: elsewhere than
+// unread returns how many bytes have arrived on a connection and were not read yet: elsewhere than
 // on Linux it is not known.
 func unread(syscall.RawConn) int { return 0 }
