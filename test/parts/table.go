@@ -60,4 +60,5 @@ var table = []part{
 	{"wrk", "", debian{packages: "wrk"}},
 	{"chromium", "", debian{packages: "chromium"}},
 	{"chromedriver", "", debian{packages: "chromium-driver"}},
+	{"axe", "v4.14.1", npm{pkg: "axe-core", file: "axe.min.js"}}, // finds what hinders people who cannot see a page
 }
