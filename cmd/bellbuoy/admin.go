@@ -12,6 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/console"
 	"github.com/bellbuoy/bellbuoy/proxy"
 )
 
@@ -26,8 +27,8 @@ func (d *daemon) newDoor(c *config.Config) (*access.Door, error) {
 			address, https, host := proxy.CallerOf(r, d.wiring.Load().config.TrustedProxies)
 			return access.Caller{Address: address, HTTPS: https, Host: host}
 		},
-		Loopback: loopback(d.listeners.admin), OwnToken: token, Refuse: refuse,
-		Public: []string{access.OncePath}, Rows: d.store, Log: d.log,
+		Loopback: loopback(d.listeners.admin), OwnToken: token, Refuse: d.refuse,
+		Public: console.PublicPaths(), Rows: d.store, Log: d.log,
 	})
 	door.Configure(accounts(&c.Admin))
 	return door, nil
@@ -41,6 +42,21 @@ func accounts(a *config.Admin) (all access.Accounts) {
 		all.Tokens = append(all.Tokens, access.Token{Name: t.Name, Secret: t.Token.Reveal(), Projects: t.Projects})
 	}
 	return all
+}
+
+// newConsole returns the pages.
+func (d *daemon) newConsole() *console.Console {
+	return &console.Console{
+		Logins: d.door, Webhooks: d.desk, Drafts: d.desk, Deliveries: d.desk, Log: d.log,
+		Delivering: func() bool { return d.wiring.Load().config.Notifications.Enabled },
+	}
+}
+
+// refuse answers with an error, as a page to a browser that asks for one.
+func (d *daemon) refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
+	if strings.HasPrefix(r.URL.Path, "/api/") || !d.console.Refuse(w, r, status, message) {
+		refuse(w, r, status, message)
+	}
 }
 
 // refuse answers with an error, in the form of the API that was called.
@@ -66,7 +82,7 @@ func administrators(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// adminHandler serves what is behind the door: both APIs and profiles.
+// adminHandler serves what is behind the door: the console, both APIs and profiles.
 func (d *daemon) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", administrators(pprof.Index))
@@ -74,19 +90,10 @@ func (d *daemon) adminHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", administrators(pprof.Profile))
 	mux.HandleFunc("/debug/pprof/symbol", administrators(pprof.Symbol))
 	mux.HandleFunc("/debug/pprof/trace", administrators(pprof.Trace))
-	mux.HandleFunc("GET "+access.OncePath, d.logInOnce)
 	mux.Handle(api.HarborPath+"/", d.harbor().Handler())
 	mux.Handle(api.V1Path+"/", d.v1.Handler())
+	mux.Handle("/", d.console.Handler())
 	return d.door.Handler(mux)
-}
-
-// logInOnce serves the address of `bellbuoy console`.
-func (d *daemon) logInOnce(w http.ResponseWriter, r *http.Request) {
-	if err := d.door.LogInOnce(w, r, r.URL.Query().Get("ticket")); err != nil {
-		http.Error(w, err.Error(), access.StatusOf(err))
-		return
-	}
-	http.Redirect(w, r, access.Next(r), http.StatusSeeOther)
 }
 
 // loopback reports whether only this machine can reach a listener.

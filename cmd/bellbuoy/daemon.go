@@ -21,6 +21,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/console"
 	"github.com/bellbuoy/bellbuoy/notify/counters"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/proxy"
@@ -47,6 +48,7 @@ type daemon struct {
 	numbers *notify.Numbers
 	running *manage.Running // the webhooks in use
 	desk    *manage.Desk
+	console *console.Console // nil: admin.listen is ""
 
 	backupStore backupStore // nil: the store is PostgreSQL
 	counters    *counters.Counters

@@ -120,6 +120,7 @@ func runServe(ctx context.Context, a *app) error {
 		if d.door, err = d.newDoor(c); err != nil {
 			return err
 		}
+		d.console = d.newConsole()
 	}
 	if err := d.use(w); err != nil {
 		return err

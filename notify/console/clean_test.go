@@ -1,0 +1,81 @@
+package console
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/bellbuoy/bellbuoy/notify/manage"
+)
+
+func TestClean(t *testing.T) {
+	for page, want := range map[string]string{
+		"<p>a</p>\n":                           "<p>a</p>\n",
+		"<p>a\u202eb\x1b[0m</p>":               "<p>a\ufffdb\ufffd[0m</p>",
+		"<input value=\"a\u202eb\">\u202e":     "<input value=\"a&#8238;b\">\ufffd",
+		"<a title=\"\u202e\" href=\"/\">x</a>": "<a title=\"\ufffd\" href=\"/\">x</a>",
+		"שלום <b>é</b>":                        "שלום <b>é</b>",
+	} {
+		if got := string(clean([]byte(page))); got != want {
+			t.Errorf("%q: got %q, want %q", page, got, want)
+		}
+	}
+}
+
+// hostile is what strangers may try as a name, a tag, an address or an answer.
+var hostile = []string{
+	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `javascript:alert(1)`, `' onmouseover='alert(1)`, "</textarea><script>alert(1)</script>",
+	"{{.Token}}", "a\u202egpj.exe", "\u2066evil\u2069", "\x00\x1b[31mred\x07", "a\r\nSet-Cookie: x", "\xff\xfe\xfd", "&lt;b&gt;", strings.Repeat("x", 3000), "\u200b\ufeff",
+}
+
+// Nothing that a stranger writes becomes markup, and nothing changes how the rest of a page is
+// read.
+func FuzzPages(f *testing.F) {
+	for _, s := range hostile {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d := sample()
+		w := &d.webhooks[3]
+		w.Name, w.Project, w.Source, w.Maker = s, s, s, s
+		w.Limited, w.Health.Why = true, s
+		w.Definition = manage.Definition{Name: s, Description: s, URL: s, Format: s, Preset: s, Events: []string{s}, AuthHeader: s, Headers: map[string]string{s: s},
+			Match: manage.Filter{Repositories: []string{s}, Tags: []string{s}, Kinds: []string{s}}, Retry: []string{s}, SigningSecrets: []string{s}}
+		w.Complete = w.Definition
+		one := &d.deliveries[3]
+		one.Webhook.Name, one.Webhook.Key, one.Webhook.Project = s, s, s
+		one.EventID, one.EventType, one.Repository, one.Tag, one.Reason, one.Waits, one.State = s, s, s, s, s, s, s
+		one.Request = &manage.Request{URL: s, Body: s, Header: map[string][]string{s: {s}}}
+		one.Log = []manage.Attempt{{Error: s, Response: s, Reason: s}}
+		c := newConsole(d)
+		for _, path := range []string{"/webhooks", "/webhooks?triggers=4", "/webhooks/4", "/webhooks/4/edit", "/deliveries", "/deliveries/9038"} {
+			if path == "/webhooks/4/edit" {
+				w.Source = ""
+			}
+			_, page := get(t, c, ops, path)
+			checkPage(t, path, page)
+		}
+		q := "?" + url.Values{"webhook": {s}, "project": {s}, "from": {s}, "cursor": {s}}.Encode()
+		_, page := get(t, c, ops, "/deliveries"+q)
+		checkPage(t, "/deliveries"+q, page)
+	})
+}
+
+func checkPage(t *testing.T, path, page string) {
+	t.Helper()
+	if i := strings.IndexFunc(page, unwanted); i >= 0 {
+		t.Errorf("%s: an unwanted character: %q", path, page[max(0, i-40):min(len(page), i+40)])
+	}
+	lower := strings.ToLower(page)
+	for _, never := range []string{"<script>", "<img", "onerror=alert(1)>", "href=\"javascript:", " onmouseover='"} {
+		if strings.Contains(lower, never) {
+			t.Errorf("%s: the page has %q", path, never)
+		}
+	}
+	if n := strings.Count(lower, "<script"); n != 1 {
+		t.Errorf("%s: %d scripts", path, n)
+	}
+	if strings.Contains(page, " style=") {
+		t.Errorf("%s: an inline style", path)
+	}
+}

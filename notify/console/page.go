@@ -1,0 +1,113 @@
+package console
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+// templates holds the pages by name: each is templates/NAME.html together with the layout and the
+// shared parts.
+type templates map[string]*template.Template
+
+// parsedTemplates are parsed at the first page.
+var parsedTemplates = sync.OnceValue(parseTemplates)
+
+func parseTemplates() templates {
+	shared := template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
+	names, err := fs.Glob(templateFiles, "templates/*.html")
+	if err != nil {
+		panic(err) // they are part of the program
+	}
+	all := templates{}
+	for _, path := range names {
+		name := strings.TrimSuffix(strings.TrimPrefix(path, "templates/"), ".html")
+		if name == "layout" || name == "parts" {
+			continue
+		}
+		all[name] = template.Must(template.Must(shared.Clone()).ParseFS(templateFiles, path))
+	}
+	return all
+}
+
+// pageData is what the layout shows.
+type pageData struct {
+	Title   string
+	Tab     string // entry of the navigation that is current
+	Bare    bool   // without the navigation
+	Body    any
+	Notice  string // what the last action has done
+	Account string
+	Token   string // of forms
+	Paused  bool   // notifications.enabled is false
+	Path    string
+}
+
+// render writes a page. It is made as a whole first: an error leaves no half of a page behind.
+func (v *pageRequest) render(status int, name string, p pageData) {
+	v.execute(status, name, "layout", v.fill(p))
+}
+
+// fragment writes the part of a page that its template defines as part.
+func (v *pageRequest) fragment(name, part string, body any) {
+	v.execute(http.StatusOK, name, part, v.fill(pageData{Body: body}))
+}
+
+func (v *pageRequest) fill(p pageData) pageData {
+	p.Account, p.Token = v.by.Name, access.FormToken(v.Context())
+	p.Path = v.URL.Path
+	p.Bare = p.Bare || !v.by.Knows()
+	p.Paused = !p.Bare && v.c.Delivering != nil && !v.c.Delivering()
+	if p.Notice == "" {
+		p.Notice = noticeOf(v.URL.Query())
+	}
+	return p
+}
+
+func (v *pageRequest) execute(status int, name, part string, p pageData) {
+	var out bytes.Buffer
+	if err := parsedTemplates()[name].ExecuteTemplate(&out, part, p); err != nil {
+		v.c.Log.Error("page not made", zap.String("page", name), zap.Error(err))
+		http.Error(v.w, "this page could not be made; the log has the reason", http.StatusInternalServerError)
+		return
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(clean(out.Bytes())) // fails only if the client has disconnected
+}
+
+// redirect leads to another page after a change.
+func (v *pageRequest) redirect(path string, query url.Values) {
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	http.Redirect(v.w, v.Request, path, http.StatusSeeOther)
+}
+
+// plainText is the text of an error for people, without the error that it wraps.
+func plainText(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	for _, kind := range []error{errBadRequest, manage.ErrConflict, manage.ErrForbidden, manage.ErrNotFound} {
+		if errors.Is(err, kind) {
+			text = strings.TrimPrefix(strings.TrimPrefix(text, kind.Error()), ": ")
+		}
+	}
+	return text
+}
