@@ -34,7 +34,7 @@ func (g goInstall) install(ctx context.Context, c cache, p part, log io.Writer) 
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("building %s: %w", g.pkg, err)
 		}
-		built := filepath.Join(dir, path.Base(g.pkg))
+		built := filepath.Join(dir, command(g.pkg))
 		return os.Rename(built, filepath.Join(dir, g.binary))
 	})
 }
@@ -144,6 +144,16 @@ func goCommand(ctx context.Context, dir string, log io.Writer, args ...string) *
 	}
 	cmd.Env = append(cmd.Env, "GOFLAGS=-mod=mod -trimpath -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0", "PWD="+dir)
 	return cmd
+}
+
+// command is the name that go install gives to a program: the last element of its package's path
+// that is no major version.
+func command(pkg string) string {
+	name := path.Base(pkg)
+	if strings.HasPrefix(name, "v") && strings.Trim(name[1:], "0123456789") == "" {
+		name = path.Base(path.Dir(pkg))
+	}
+	return name
 }
 
 func existing(dir, binary string) (string, bool) {

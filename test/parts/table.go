@@ -42,6 +42,11 @@ var table = []part{
 	{"caddy", "v2.11.9", goInstall{pkg: "github.com/caddyserver/caddy/v2/cmd/caddy", binary: "caddy"}},
 	{"golangci-lint", "v2.15.0", goInstall{pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", binary: "golangci-lint"}},
 	{"govulncheck", "v1.9.0", goInstall{pkg: "golang.org/x/vuln/cmd/govulncheck", binary: "govulncheck"}},
+	{"goreleaser", "v2.18.2", goInstall{pkg: "github.com/goreleaser/goreleaser/v2", binary: "goreleaser", quick: true}},
+	{"cyclonedx-gomod", "v1.10.0", goInstall{
+		pkg: "github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod", binary: "cyclonedx-gomod", quick: true,
+	}},
+	{"compose-spec", "v2.16.2", moduleFile{module: "github.com/compose-spec/compose-go/v2", file: "schema/compose-spec.json"}},
 
 	{"gcc", "", debian{packages: "gcc libc6-dev"}}, // the race detector needs it
 	{"git", "", debian{packages: "git"}},           // Gitea needs it
@@ -57,6 +62,7 @@ var table = []part{
 	{"postgres", "", debian{packages: "postgresql", dirs: []string{"/usr/lib/postgresql/*/bin"}}},
 	{"nginx", "", debian{packages: "nginx-light"}},
 	{"haproxy", "", debian{packages: "haproxy"}},
+	{"promtool", "", debian{packages: "prometheus"}}, // its service stays off
 	{"wrk", "", debian{packages: "wrk"}},
 	{"chromium", "", debian{packages: "chromium"}},
 	{"chromedriver", "", debian{packages: "chromium-driver"}},
