@@ -6,12 +6,15 @@ RUN go mod download
 COPY . .
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/bellbuoy ./cmd/bellbuoy \
- && mkdir /out/data
+ && cp /etc/ssl/certs/ca-certificates.crt /out/ \
+ && mkdir /out/data /out/tmp
 
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM scratch
+COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/bellbuoy /bellbuoy
-# A new volume gets the owner of this directory; 65532 is the image's nonroot user.
+# A new volume gets the owner of this directory. SQLite sorts in /tmp.
 COPY --from=build --chown=65532:65532 /out/data /data
+COPY --from=build --chown=65532:65532 /out/tmp /tmp
 # The default of data_dir is /data. Mount the configuration at /etc/bellbuoy/bellbuoy.yaml.
 ENV STATE_DIRECTORY=/data
 VOLUME /data

@@ -51,8 +51,8 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("the image lacks %s %s", want.name, want.args)
 		}
 	}
-	if from := final[0].args; !strings.Contains(from, "distroless/static") || !strings.HasSuffix(from, ":nonroot") {
-		t.Errorf("the image is from %s, want distroless static, nonroot", from)
+	if from := final[0].args; from != "scratch" {
+		t.Errorf("the image is from %s, want scratch", from)
 	}
 	copiesExist(t, all[0], final)
 }
@@ -73,7 +73,7 @@ func copiesExist(t *testing.T, build, final []instruction) {
 		if i.name != "COPY" {
 			continue
 		}
-		if from := fields[len(fields)-2]; !strings.Contains(made, path.Clean(from)) {
+		if from := fields[len(fields)-2]; !strings.Contains(made, path.Clean(from)) && !strings.Contains(made, path.Dir(from)+"/ ") {
 			t.Errorf("COPY of %s, which the build does not make", from)
 		}
 		owned = owned || fields[len(fields)-1] == "/data" && strings.Contains(i.args, "--chown=65532:65532")

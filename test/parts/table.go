@@ -42,7 +42,7 @@ var table = []part{
 	{"caddy", "v2.11.9", goInstall{pkg: "github.com/caddyserver/caddy/v2/cmd/caddy", binary: "caddy"}},
 	{"golangci-lint", "v2.15.0", goInstall{pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", binary: "golangci-lint"}},
 	{"govulncheck", "v1.9.0", goInstall{pkg: "golang.org/x/vuln/cmd/govulncheck", binary: "govulncheck"}},
-	{"goreleaser", "v2.18.2", goInstall{pkg: "github.com/goreleaser/goreleaser/v2", binary: "goreleaser", quick: true}},
+	{"goreleaser", "v2.16.0", goInstall{pkg: "github.com/goreleaser/goreleaser/v2", binary: "goreleaser", quick: true}},
 	{"cyclonedx-gomod", "v1.10.0", goInstall{
 		pkg: "github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod", binary: "cyclonedx-gomod", quick: true,
 	}},
