@@ -12,6 +12,7 @@ func TestSystemdUnits(t *testing.T) {
 	service, socket := unit(t, "bellbuoy.service"), unit(t, "bellbuoy.socket")
 	for key, want := range map[string]string{
 		"StateDirectory": "bellbuoy", "ExecReload": "/bin/kill -HUP $MAINPID", "DynamicUser": "yes", "Restart": "always",
+		"EnvironmentFile": "-/etc/bellbuoy/environment", "ExecStart": "/usr/bin/bellbuoy serve -c /etc/bellbuoy/bellbuoy.yaml",
 	} {
 		if service[key] != want {
 			t.Errorf("%s=%s in the service, want %s", key, service[key], want)
@@ -22,8 +23,8 @@ func TestSystemdUnits(t *testing.T) {
 	}
 }
 
-// systemd itself judges the units where it is there; it wants the program to exist, so it gets
-// another one.
+// systemd itself judges the units where it is there, with the lines that are examples. It wants the
+// program to exist, so it gets another one.
 func TestSystemdAcceptsTheUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -35,7 +36,8 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := strings.ReplaceAll(string(content), "/usr/local/bin/bellbuoy", "/bin/true")
+		text := strings.ReplaceAll(string(content), "/usr/bin/bellbuoy", "/bin/true")
+		text = strings.ReplaceAll(text, "\n#LoadCredential=", "\nLoadCredential=")
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -43,6 +45,29 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 		if err != nil || strings.Contains(string(out), name+":") {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
+	}
+}
+
+// A credential that the unit gives is one that its comment names by the path where bellbuoy finds it.
+func TestCredentialsAreWhereTheExamplesLookForThem(t *testing.T) {
+	content, err := os.ReadFile("../deploy/systemd/bellbuoy.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := 0
+	for line := range strings.Lines(string(content)) {
+		rest, ok := strings.CutPrefix(line, "#LoadCredential=")
+		if !ok {
+			continue
+		}
+		examples++
+		name, path, _ := strings.Cut(strings.TrimSpace(rest), ":")
+		if !strings.Contains(string(content), "/run/credentials/bellbuoy.service/"+name) || !strings.HasPrefix(path, "/etc/bellbuoy/") {
+			t.Errorf("%s is loaded from %s, and not used", name, path)
+		}
+	}
+	if examples == 0 {
+		t.Error("there is no example of a credential")
 	}
 }
 
