@@ -48,7 +48,8 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 	}
 }
 
-// A credential that the unit gives is one that its comment names by the path where bellbuoy finds it.
+// A credential that the unit gives is one that its comment names by the path where bellbuoy finds
+// it.
 func TestCredentialsAreWhereTheExamplesLookForThem(t *testing.T) {
 	content, err := os.ReadFile("../deploy/systemd/bellbuoy.service")
 	if err != nil {

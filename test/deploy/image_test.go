@@ -23,8 +23,8 @@ type imageConfig struct {
 	Env, Entrypoint, Cmd []string
 }
 
-// The image of the Dockerfile's last stage starts as its user and is ready. No base image is pulled:
-// that stage is from scratch, and the test does what the first one does.
+// The image of the Dockerfile's last stage starts as its user and is ready. No base image is
+// pulled: that stage is from scratch, and the test does what the first one does.
 func TestImageStarts(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 || !parts.Present("buildah") {
