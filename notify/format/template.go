@@ -9,6 +9,7 @@ import (
 	"mime"
 	"reflect"
 	"strings"
+	"sync"
 	"text/template"
 	"text/template/parse"
 	"time"
@@ -27,7 +28,8 @@ const (
 // its JSON names. Absent values are empty; unknown names are errors.
 type templateFormat struct {
 	contentType string
-	template    *template.Template
+	name        string
+	runs        *sync.Pool // of *templateRun
 }
 
 // newTemplate parses a template and renders a sample of each type that its webhook gets, so that
@@ -37,7 +39,7 @@ func newTemplate(o Options) (renderers, error) {
 	if name == "" {
 		name = "template"
 	}
-	t, err := template.New(name).Option("missingkey=error").Funcs(helpers).Parse(o.Template)
+	t, err := template.New(name).Option("missingkey=error").Funcs(new(templateRun).functions()).Parse(o.Template)
 	if err != nil {
 		return renderers{}, errors.New(strings.TrimPrefix(err.Error(), "template: "))
 	}
@@ -46,7 +48,16 @@ func newTemplate(o Options) (renderers, error) {
 			addStops(defined.Root)
 		}
 	}
-	c := templateFormat{contentType: o.ContentType, template: t}
+	c := templateFormat{contentType: o.ContentType, name: name, runs: &sync.Pool{}}
+	run, err := newTemplateRun(t)
+	if err != nil {
+		return renderers{}, err
+	}
+	c.runs.Put(run)
+	c.runs.New = func() any {
+		run, _ := newTemplateRun(t) // a template that was never executed can be cloned
+		return run
+	}
 	if c.contentType == "" {
 		c.contentType = "application/json"
 	}
@@ -81,7 +92,7 @@ func (c templateFormat) renderGroup(events []detect.Event, most int) (Body, erro
 		return Body{}, err
 	}
 	if c.isJSON() && !json.Valid(out) {
-		return Body{}, fmt.Errorf("%s: its output is not JSON: %s", c.template.Name(), jsonProblem(out))
+		return Body{}, fmt.Errorf("%s: its output is not JSON: %s", c.name, jsonProblem(out))
 	}
 	return Body{ContentType: c.contentType, Bytes: out}, nil
 }
@@ -126,10 +137,13 @@ func addStops(list *parse.ListNode) {
 // execute runs the template within its bounds.
 func (c templateFormat) execute(data map[string]any) ([]byte, error) {
 	w := &boundedBuffer{deadline: time.Now().Add(templateTimeout)}
-	err := c.template.Execute(w, data)
+	run := c.runs.Get().(*templateRun)
+	defer c.runs.Put(run)
+	run.made = 0
+	err := run.template.Execute(w, data)
 	switch {
 	case w.stopped != nil:
-		return nil, fmt.Errorf("%s: %w", c.template.Name(), w.stopped)
+		return nil, fmt.Errorf("%s: %w", c.name, w.stopped)
 	case err != nil:
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
 	}
@@ -204,51 +218,6 @@ func dataOf(v reflect.Value) any {
 		return v.String() // also for named string types
 	}
 	return v.Interface()
-}
-
-var helpers = template.FuncMap{
-	"json":       toJSON,
-	"lower":      strings.ToLower,
-	"upper":      strings.ToUpper,
-	"replace":    func(old, new, s string) string { return strings.ReplaceAll(s, old, new) },
-	"trimPrefix": func(prefix, s string) string { return strings.TrimPrefix(s, prefix) },
-	"default":    byDefault,
-	"formatTime": formatTime,
-	"plain":      func(v any) string { return plain(textOf(v), textMost) },
-}
-
-// toJSON encodes a value as JSON.
-func toJSON(v any) (string, error) {
-	b, err := json.Marshal(v)
-	return string(b), err
-}
-
-// byDefault returns v, or fallback if v is empty: {{.operator | default "somebody"}}.
-func byDefault(fallback, v any) any {
-	if truth, ok := template.IsTrue(v); ok && truth {
-		return v
-	}
-	return fallback
-}
-
-// formatTime formats a time of the event in a layout of Go: {{.time | formatTime "2006-01-02
-// 15:04"}}.
-func formatTime(layout, s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return "", fmt.Errorf("%q is not a time", s)
-	}
-	return t.Format(layout), nil
-}
-
-func textOf(v any) string {
-	if v == nil {
-		return ""
-	}
-	return fmt.Sprint(v)
 }
 
 // mentionsEvents reports whether the template uses more than the first event of a group.

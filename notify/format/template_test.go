@@ -34,6 +34,13 @@ func TestTemplateMistakes(t *testing.T) {
 		{"no JSON", `{"x": {{.type}}}`, "own.tmpl: its output is not JSON: line 1: "},
 		{"a loop that writes nothing", `{{range 100000000000}}{{end}}{}`, "needs more than 200000 steps"},
 		{"loops that double", `{{define "x"}}{{template "x"}}{{template "x"}}{{end}}{{template "x"}}{}`, "own.tmpl"},
+		{"text that doubles in a variable", `{{$x := "a"}}{{range 60}}{{$x = print $x $x}}{{end}}{}`, "its functions make more than 16 MiB"},
+		{"text that doubles by replace", `{{$x := "a"}}{{range 60}}{{$x = replace "a" "aa" $x}}{{end}}{}`, "its functions make more than 16 MiB"},
+		{"a large replacement", `{{$x := ""}}{{range 1000}}{{$x = printf "%s%999d" $x 1}}{{end}}{{$x = replace "" $x $x}}{}`, "its functions make more than 16 MiB"},
+		{"text that doubles by escapes", `{{$x := "'"}}{{range 60}}{{$x = js $x}}{{end}}{}`, "its functions make more than 16 MiB"},
+		{"text that nests", `{{define "x"}}{{template "x" (print . .)}}{{end}}{{template "x" "aaaa"}}{}`, "its functions make more than 16 MiB"},
+		{"a wide verb", `{{printf "%1000000d" 1}}`, "at most 3 digits"},
+		{"a width that is an argument", `{{printf "%*d" 1000000 1}}`, "at most 3 digits"},
 		{"too much", `{{range 100000000}}{{json $.references}}{{end}}`, "its output exceeds 1 MiB"},
 		{"a chart that is not there", `{{json .chart.name}}`, "nil"},
 	} {
