@@ -93,7 +93,7 @@ func skopeo(s *script) {
 	do(from, "--dest-tls-verify=false", "docker://"+s.ref("app:v1"), "docker://"+s.ref("app:v3")) // all is there: a retag
 	s.expects(harness.Pushed(app, one, "v3"))
 	do(nil, append([]string{"delete", "--tls-verify=false", "docker://" + s.ref("app:v2")}, login.Flags("skopeo", "--creds")...)...) // deletes the digest
-	s.expects(harness.Deleted(app, one, "v1", "v2", "v3"))
+	s.expects(harness.Deleted(app, one, "v1", "v2", "v3").AllTags())
 
 	do(to, "--all", "oci:"+many.Layout(s.t, "x")+":x", "docker://"+s.ref("many:v1"))
 	s.expects(harness.Pushed(list, many, "v1"))
@@ -131,7 +131,7 @@ func oras(s *script) {
 	s.expects(s.referrerPushed("app", one))
 	do("discover", "--plain-http", s.ref("app:v1"))
 	do(append([]string{"manifest", "delete", "--force", "--plain-http", s.ref("app:v1")}, login.Flags("oras", "--username", "--password")...)...)
-	s.expects(harness.Deleted(app, one, "v1", "v2"))
+	s.expects(harness.Deleted(app, one, "v1", "v2").AllTags())
 
 	do(append(in, many.Layout(s.t, "x")+":x", s.ref("many:v1"))...)
 	s.expects(harness.Pushed(list, many, "v1")) // its reading back is no pull

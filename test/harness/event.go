@@ -44,11 +44,17 @@ func Pulled(repository string, a Artifact, tag string, others ...string) Event {
 	return e
 }
 
-// Deleted is a delete by digest that takes tags with it, in a repository that was never indexed:
-// there may be more of them.
+// Deleted is a delete by digest that takes tags with it, in a repository whose tags nobody has
+// listed: there may be more of them.
 func Deleted(repository string, a Artifact, tags ...string) Event {
 	e := of("DELETE_ARTIFACT", repository, a)
 	e.Tags, e.Complete = sortedTags(tags), No()
+	return e
+}
+
+// AllTags is e of a delete in a repository whose tags a client has listed, all of them known.
+func (e Event) AllTags() Event {
+	e.Complete = Yes()
 	return e
 }
 
