@@ -115,7 +115,7 @@ func runServe(ctx context.Context, a *app) error {
 	}
 	d.server = listen.New(w.serverOptions(d.handler, log))
 	d.health = healthServer(d.ready, registry)
-	d.v1 = &api.V1{Version: buildVersion(), Events: d.desk, Deliveries: d.desk, Webhooks: d.desk, Trials: d.desk, ProjectNames: d.projects(), Scanners: d, Projects: control{d}, Operations: control{d}, Log: log}
+	d.v1 = &api.V1{Version: buildVersion(), Events: d.desk, Deliveries: d.desk, Webhooks: d.desk, Trials: d.desk, ProjectNames: d.projects(), Scanners: d, Projects: control{d}, Counts: d.desk, Operations: control{d}, Log: log}
 	if l.admin != nil {
 		if d.door, err = d.newDoor(c); err != nil {
 			return err

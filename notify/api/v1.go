@@ -38,6 +38,7 @@ type V1 struct {
 	ProjectNames Projects
 	Scanners     V1Scanners
 	Projects     V1Projects
+	Counts       V1Counts
 	Operations   V1Operations
 	Log          *zap.Logger
 
@@ -80,6 +81,7 @@ func (v *V1) build() {
 	v.addDeliveries()
 	v.addProjects()
 	v.addOperations()
+	v.addCounts()
 	v.addWebhooks()
 	v.addTrials()
 	v.addProjectNames()

@@ -55,6 +55,21 @@ func TestConsoleCommand(t *testing.T) {
 	}
 }
 
+// session logs in with an address of `bellbuoy console`, and returns the cookie.
+func (d *desk) session() string {
+	d.t.Helper()
+	address, err := d.Command("console")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	answer := d.ask("", "GET", strings.TrimSpace(address), "")
+	cookie, _, _ := strings.Cut(answer.header.Get("Set-Cookie"), ";")
+	if answer.status != http.StatusSeeOther || cookie == "" {
+		d.t.Fatalf("%d %v", answer.status, answer.header)
+	}
+	return cookie
+}
+
 func TestConsoleCommandWithoutConsole(t *testing.T) {
 	t.Parallel()
 	d := harness.Bellbuoy(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\nadmin: {listen: ''}\n")

@@ -150,9 +150,11 @@ func TestWhoMayWhatOfV1(t *testing.T) {
 		"POST /webhooks/{number}/enable": ofTeam(204), "POST /webhooks/{number}/disable": ofTeam(204), "POST /webhooks/{number}/test": ofTeam(200),
 		"POST /webhooks/{number}/take-over": {204, 403, 403}, "GET /webhooks/{number}/triggers": ofTeam(200), "GET /webhooks/{number}/yaml": ofTeam(200),
 		"GET /projects": everybody(200), "GET /quotas": everybody(422), "GET /scans": everybody(200), "POST /scans": everybody(400),
-		"GET /replications": everybody(200),
-		"GET /status":       {200, 403, 403}, "POST /reload": {200, 403, 403}, "POST /backup": {200, 403, 403}, "POST /index": {422, 403, 403}, "GET /explain": {200, 403, 403},
+		"GET /replications":  everybody(200),
+		"GET /counts/events": everybody(200), "GET /counts/deliveries": everybody(200), "GET /counts/traffic": {200, 403, 403},
+		"GET /status": {200, 403, 403}, "POST /reload": {200, 403, 403}, "POST /backup": {200, 403, 403}, "POST /index": {422, 403, 403}, "GET /explain": {200, 403, 403},
 	}
+	cookie, own := d.session(), fmt.Sprintf("http://127.0.0.1:%d", d.port)
 	operations := (&api.V1{Log: zap.NewNop()}).Endpoints()
 	slices.SortStableFunc(operations, func(a, b api.V1Operation) int { return strings.Compare(b.Method, a.Method) }) // DELETE comes last
 	for i, o := range operations {
@@ -168,12 +170,20 @@ func TestWhoMayWhatOfV1(t *testing.T) {
 		path = strings.NewReplacer("{number}", "1", "{id}", "1").Replace(path)
 		path += map[string]string{"GET /events/1/body": "?format=harbor", "GET /explain": "?method=PUT&url=/v2/team/app/manifests/v1"}[o.Method+" "+path]
 		stranger := fmt.Sprintf("198.51.100.%d", i) // failed logins of one address are counted
+		bySession := 403                            // without its form token
+		if o.Method == "GET" {
+			bySession = want.ops
+		}
 		for _, who := range []struct {
 			name, account string
 			header        []string
 			want          int
 		}{
 			{"nobody", "", nil, 401},
+			{"a session", "", []string{"Cookie", cookie, "Origin", own}, bySession},
+			{"a session's form without an Origin", "", []string{"Cookie", cookie, "X-Form-Token", "x"}, bySession},
+			{"a session at a foreign Host", "", []string{"Cookie", cookie, "Host", "evil.example.com"}, 403},
+			{"an ended session", "", []string{"Cookie", "bellbuoy=" + strings.Repeat("A", 43), "Origin", own}, 401},
 			{"a wrong token", "Bearer wrong", []string{"X-Forwarded-For", stranger}, 401},
 			{"a wrong user", "nobody", []string{"X-Forwarded-For", stranger}, 401},
 			{"another site", "ops", []string{"Origin", "https://evil.example.com"}, 403},
