@@ -28,6 +28,33 @@ type TLS struct {
 	InsecureSkipVerify bool
 }
 
+// Config reads the files now, and returns the configuration for a connection to the server. Its
+// errors begin with the key within tls.
+func (t TLS) Config() (*tls.Config, error) {
+	config := &tls.Config{ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify, MinVersion: tls.VersionTLS12}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca_file: no certificate in %s", t.CAFile)
+		}
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		return nil, errors.New("cert_file: cert_file and key_file go together")
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("cert_file: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
 // parseTarget parses a URL. It replaces the error of url.Parse, which quotes the URL.
 func parseTarget(raw string) (*url.URL, error) {
 	if raw == "" {
@@ -235,32 +262,14 @@ func (f *tlsFiles) changed() bool {
 	return false
 }
 
-// load reads the files. Its errors begin with the key within tls.
+// load reads the files.
 func (f *tlsFiles) load() (*tls.Config, error) {
-	o, seen := f.options, f.stat()
-	config := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.InsecureSkipVerify, MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: no certificate in %s", o.CAFile)
-		}
+	seen := f.stat()
+	config, err := f.options.Config()
+	if err == nil {
+		f.seen = seen
 	}
-	if (o.CertFile == "") != (o.KeyFile == "") {
-		return nil, errors.New("cert_file: cert_file and key_file go together")
-	}
-	if o.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("cert_file: %w", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	f.seen = seen
-	return config, nil
+	return config, err
 }
 
 // attemptProgress records how far an attempt came, because the transport's errors often do not say.
