@@ -278,9 +278,6 @@ func (d *Desk) Deliveries(ctx context.Context, by access.Principal, q DeliveryQu
 // removed). next and looked are as in a page.
 func (d *Desk) find(ctx context.Context, s deliverySearch, limit int, each func(store.Delivery, *detect.Event) error) (next int64, looked time.Time, err error) {
 	s.Limit = limit
-	if s.passes != nil {
-		s.Limit = MostPage
-	}
 	for found, tested := 0, 0; ; {
 		page, err := d.Dispatcher.SearchDeliveries(ctx, s.DeliverySearch)
 		if err != nil {
@@ -308,7 +305,7 @@ func (d *Desk) find(ctx context.Context, s deliverySearch, limit int, each func(
 		if tested >= mostDecoded {
 			return page.Next, page.Deliveries[len(page.Deliveries)-1].CreatedAt, nil
 		}
-		s.BeforeID = page.Next
+		s.BeforeID, s.Limit = page.Next, decodedMore
 	}
 }
 

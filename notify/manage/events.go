@@ -18,8 +18,10 @@ import (
 const (
 	UsualPage = 50
 	MostPage  = 500
-	// events that are decoded and tested for one page
-	mostDecoded = 1000
+	// events that are decoded and tested for one page, and how many at once if the first ones
+	// do not fill it
+	mostDecoded = 500
+	decodedMore = 250
 )
 
 // EventQuery selects events; zero fields select all.
@@ -109,10 +111,7 @@ func (d *Desk) Events(ctx context.Context, by access.Principal, q EventQuery) (p
 	if err != nil {
 		return page, err
 	}
-	search := store.EventSearch{Types: q.Types, Upstream: q.Upstream, Projects: projectsOf(by, q.Project), Since: q.Since, Until: q.Until, Before: at}
-	if search.Limit = limit; len(q.Repositories)+len(q.Tags)+len(q.Operators) > 0 || search.Projects != nil || !by.Administrator {
-		search.Limit = mostDecoded
-	}
+	search := store.EventSearch{Types: q.Types, Upstream: q.Upstream, Projects: projectsOf(by, q.Project), Since: q.Since, Until: q.Until, Before: at, Limit: limit}
 	next, err := d.fill(ctx, search, limit, passes, &page)
 	page.Next = cursorOf(next, about)
 	return page, err
@@ -146,7 +145,7 @@ func (d *Desk) fill(ctx context.Context, search store.EventSearch, limit int, pa
 			page.LookedTo = found.Events[len(found.Events)-1].At
 			return found.Next, nil
 		}
-		search.Before = found.Next
+		search.Before, search.Limit = found.Next, decodedMore
 	}
 }
 
