@@ -16,7 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// storage answers in ways that the registry has no occasion for.
+// storage answers in ways in which the registry does not.
 func storage(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.Contains(r.URL.Path, "/redirect/"):
@@ -40,8 +40,8 @@ func storage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestAnswersAreTheUpstreams compares what clients get of each kind of answer with what the
-// upstream says itself, over each protocol.
+// TestAnswersAreTheUpstreams compares each kind of answer through bellbuoy with that of the
+// upstream, over each protocol.
 func TestAnswersAreTheUpstreams(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -122,7 +122,7 @@ func TestAnswersAreTheUpstreams(t *testing.T) {
 	}
 }
 
-// sendAll is send whose header has the trailers too, and the length as net/http understands it.
+// sendAll is send. Its header also has the trailers, and the length as net/http understands it.
 func sendAll(c *http.Client, method, url string, header []string) (answer, error) {
 	res, err := harness.SendBy(c, method, url, nil, header...)
 	if res == nil {
@@ -135,7 +135,7 @@ func sendAll(c *http.Client, method, url string, header []string) (answer, error
 	return answer{res.StatusCode, res.Header, boundary(harness.BodyOf(res), res.Header.Get("Content-Type"))}, err
 }
 
-// boundary is a body in which the random boundary of its parts is replaced.
+// boundary replaces the random boundary of the parts of a body.
 func boundary(body, contentType string) string {
 	if _, random, ok := strings.Cut(contentType, "boundary="); ok {
 		return strings.ReplaceAll(body, random, "BOUNDARY")
@@ -161,8 +161,8 @@ func names(headers ...http.Header) (all []string) {
 	return all
 }
 
-// An answer that comes before the body was read reaches its client, who is still sending; nobody
-// reads the rest as a request.
+// An answer that comes before the body was read reaches the client while that is still sending. The
+// rest of the body is not read as a request.
 func TestEarlyAnswers(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -219,8 +219,8 @@ func TestEarlyAnswers(t *testing.T) {
 	sound(t, secure)
 }
 
-// A client that expects 100 Continue sends its body when the registry wants it, and keeps it when
-// the registry refuses.
+// A client that expects 100 Continue sends its body if the registry accepts the request, and does
+// not if the registry refuses it.
 func TestExpectContinue(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Htpasswd: map[string]string{"ann": "secret"}})

@@ -39,7 +39,7 @@ func tarball(t *testing.T, files ...string) []byte {
 	return b.Bytes()
 }
 
-// formOf is a form that has content n times as a part.
+// formOf is a form with n equal parts.
 func formOf(t *testing.T, part string, content []byte, n int) (contentType string, body []byte) {
 	t.Helper()
 	var b bytes.Buffer
@@ -57,8 +57,8 @@ func formOf(t *testing.T, part string, content []byte, n int) (contentType strin
 	return w.FormDataContentType(), b.Bytes()
 }
 
-// TestHostileCharts uploads what costs its reader much more than its sender, to a ChartMuseum that
-// lets nobody in. bellbuoy goes on, within bounded memory, and serves others meanwhile.
+// TestHostileCharts uploads charts that cost the reader much more than the sender, to a ChartMuseum
+// that refuses every login. bellbuoy keeps running in bounded memory, and serves others meanwhile.
 func TestHostileCharts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts bellbuoy")

@@ -7,9 +7,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The OCI conformance program counts the same through bellbuoy as against the registry itself. That
-// alone proves nothing: with a Location that leads around bellbuoy it passes as well. So every
-// request that reached the registry has to be one that bellbuoy carried.
+// The OCI conformance program has the same result through bellbuoy as at the registry itself. It
+// would also pass with a Location that leads around bellbuoy, so every request that reached the
+// registry must have come through bellbuoy.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -68,7 +68,7 @@ func wantAllSeen(t *testing.T, b *harness.Buoy, h *harness.FaultProxy) {
 	}
 }
 
-// TestConformanceOfOtherRegistries counts the same through bellbuoy as directly at other makes.
+// TestConformanceOfOtherRegistries compares the results at other registries.
 func TestConformanceOfOtherRegistries(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(harness.T) *harness.RegistryServer{

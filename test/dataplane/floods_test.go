@@ -11,9 +11,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// floods are what one client can do to HTTP/2 with little effort. Each gets a connection and does
-// its worst until it is cut off, or has done all that it wanted; it leaves the connection open. cut
-// tells that it has to be cut off.
+// floods are attacks on HTTP/2 that cost a client little. Each gets a connection and attacks until
+// the connection is cut or the attack is over; it leaves the connection open. cut says that
+// bellbuoy must cut the connection.
 var floods = []struct {
 	name string
 	cut  bool
@@ -119,9 +119,9 @@ var floods = []struct {
 	}},
 }
 
-// TestFloods lets clients do their worst over HTTP/2, one kind after the other. Memory and
-// goroutines stay bounded, others are served meanwhile, and what was the flood's is gone soon,
-// although its connection stays open.
+// TestFloods runs the attacks over HTTP/2, one kind after the other. Memory and goroutines stay
+// bounded, others are served meanwhile, and the memory of an attack is freed soon, although its
+// connection stays open.
 func TestFloods(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -166,7 +166,7 @@ func TestFloods(t *testing.T) {
 	sound(t, b)
 }
 
-// crest is the most of what a process held.
+// crest has the highest values that a process reached.
 type crest struct{ resident, goroutines float64 }
 
 func (c *crest) see(b *harness.Buoy) {
@@ -174,7 +174,7 @@ func (c *crest) see(b *harness.Buoy) {
 	c.goroutines = max(c.goroutines, b.Metric("go_goroutines"))
 }
 
-// ping writes until the connection shows that it is gone.
+// ping writes until the connection fails.
 func (c *h2) ping() error {
 	for range 50 {
 		_ = c.WritePing(false, [8]byte{2})
@@ -186,8 +186,8 @@ func (c *h2) ping() error {
 	return nil
 }
 
-// atRest waits until goroutines and descriptors are what they were, and no request is under way.
-// closing closes what is kept for the next.
+// atRest waits until goroutines and descriptors are as many as before, and no request is in flight.
+// closing closes idle connections.
 func atRest(t *testing.T, b *harness.Buoy, closing func(), goroutines, descriptors float64) {
 	t.Helper()
 	if !harness.Eventually(2*soon, func() bool {

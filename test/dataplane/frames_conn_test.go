@@ -15,8 +15,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// An h2 is a client's end of an HTTP/2 connection on which anything can be said, frame by frame.
-// What comes back is read as it comes.
+// An h2 is the client side of an HTTP/2 connection on which any frames can be sent. Answers are
+// read as they come.
 type h2 struct {
 	*http2.Framer // for writing; in batches until flush
 
@@ -32,7 +32,7 @@ type h2 struct {
 	over    bool   // the other side has closed the connection
 }
 
-// h2stream is what has come on a stream.
+// h2stream is what has arrived on a stream.
 type h2stream struct {
 	status string
 	body   []byte
@@ -40,7 +40,7 @@ type h2stream struct {
 	ended  bool
 }
 
-// newH2 connects, and says the preface with some settings.
+// newH2 connects, and sends the preface with some settings.
 func newH2(t testing.TB, a *authority.Authority, host string, settings ...http2.Setting) *h2 {
 	t.Helper()
 	raw, err := net.Dial("tcp", host)
@@ -68,7 +68,7 @@ func newH2(t testing.TB, a *authority.Authority, host string, settings ...http2.
 	return c
 }
 
-// flush sends what was written; that the other side may have had enough shows in what it says.
+// flush sends what was written. It ignores errors: the answers show whether bellbuoy has hung up.
 func (c *h2) flush() error {
 	_, err := c.conn.Write(c.out.Bytes())
 	c.out.Reset()
@@ -84,7 +84,7 @@ func (c *h2) fields(fields ...string) []byte {
 	return bytes.Clone(c.block.Bytes())
 }
 
-// headers opens a stream, or is a stream's trailer.
+// headers opens a stream, or sends the trailer of a stream.
 func (c *h2) headers(stream uint32, end bool, fields ...string) {
 	block, first := c.fields(fields...), true
 	for len(block) > 0 || first {
@@ -99,12 +99,12 @@ func (c *h2) headers(stream uint32, end bool, fields ...string) {
 	}
 }
 
-// request are the fields of a plain one.
+// request returns the fields of a plain request.
 func request(method, path string, more ...string) []string {
 	return append([]string{":method", method, ":scheme", "https", ":authority", "h", ":path", path}, more...)
 }
 
-// listen reads until the connection is over.
+// listen reads until the connection ends.
 func (c *h2) listen() {
 	in := http2.NewFramer(io.Discard, c.conn)
 	in.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -148,8 +148,8 @@ func (c *h2) hear(f http2.Frame) {
 	}
 }
 
-// outcome is how a stream ended: a status, what it was reset with, or what the connection ended
-// with.
+// outcome says how a stream ended: its status, the code of its reset, or the code with which the
+// connection ended.
 func (c *h2) outcome(stream uint32) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,7 +169,7 @@ func (c *h2) outcome(stream uint32) string {
 	}
 }
 
-// ended waits until the other side has closed the connection, and tells with which code.
+// ended waits until the other side has closed the connection, and returns its code.
 func (c *h2) ended() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

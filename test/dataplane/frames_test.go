@@ -13,12 +13,12 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// refused are the ways of an HTTP/2 server to want nothing of a request.
+// refused are the ways in which an HTTP/2 server refuses a request.
 const refused = "400 RST GOAWAY closed"
 
-// TestRawFrames is TestRawRequests over HTTP/2: what could be read in two ways ends in an error, or
-// arrives as exactly one well-formed request that means what bellbuoy took it for. Wherever only
-// the stream was at fault, the connection goes on.
+// TestRawFrames is TestRawRequests over HTTP/2: an ambiguous request ends in an error, or arrives
+// as exactly one well-formed request with the meaning that bellbuoy gave it. If only a stream has a
+// fault, the connection continues.
 func TestRawFrames(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
@@ -186,8 +186,8 @@ func TestRawFrames(t *testing.T) {
 	sound(t, b)
 }
 
-// TestBrokenFrames breaks the rules of the connection itself: it ends, or the stream does, with the
-// code that the standard has for that, and nothing arrives but what was a whole request.
+// TestBrokenFrames breaks the rules of the connection. The connection or the stream ends with the
+// code of the standard, and only whole requests arrive.
 func TestBrokenFrames(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})

@@ -18,8 +18,8 @@ func from(c *http.Client, address string) *http.Client {
 	return c
 }
 
-// HAProxy in front tells the client's address with the PROXY protocol, of both versions and around
-// TLS; nobody else may.
+// HAProxy in front sends the address of the client in the PROXY protocol, of both versions and
+// around TLS. Other clients may not use it.
 func TestProxyProtocol(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)

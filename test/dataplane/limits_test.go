@@ -18,7 +18,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// tiresome is an upstream that does what paths ask for.
+// tiresome is an upstream whose paths choose what it does.
 type tiresome struct{ gone chan struct{} }
 
 func newTiresome(t *testing.T) *httptest.Server {
@@ -65,9 +65,9 @@ func (u *tiresome) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestNothingIsLeftBehind meets bellbuoy with a crowd of clients and upstreams that are slow,
-// silent or gone, in every phase of a request. All are cut in time; memory stays bounded meanwhile,
-// and goroutines and descriptors return to what they were.
+// TestNothingIsLeftBehind runs many clients and upstreams that are slow, silent or gone, in every
+// phase of a request. All are cut in time, memory stays bounded meanwhile, and goroutines and
+// descriptors return to their number before.
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -163,8 +163,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// await is how a tiresome client ends: it waits until it is cut, takes nothing that comes, goes at
-// once or resets.
+// await is the end of a tiresome client: it waits until it is cut, reads nothing, hangs up at once
+// or resets the connection.
 func await(c io.Reader, raw *net.TCPConn, i int) {
 	switch i % 5 {
 	case 0, 1:
@@ -184,7 +184,7 @@ func await(c io.Reader, raw *net.TCPConn, i int) {
 	}
 }
 
-// readFor reads slowly, and ends after a time: what is endless would never.
+// readFor reads slowly, and ends after a time, because the answer may be endless.
 func readFor(r io.Reader, began time.Time, within time.Duration) io.Reader {
 	return reader(func(p []byte) (int, error) {
 		if time.Since(began) > within {
@@ -199,7 +199,7 @@ type reader func(p []byte) (int, error)
 
 func (r reader) Read(p []byte) (int, error) { return r(p) }
 
-// What is over limits.connections waits, and a reload lets it in.
+// Connections over limits.connections wait, and a reload admits them.
 func TestConnectionsLimit(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})

@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Wherever TLS ends and whatever name the upstream goes by: each Location and each Link leads to
-// bellbuoy, by the scheme and name that the client uses.
+// Each Location and each Link leads to bellbuoy, with the scheme and name that the client uses,
+// wherever TLS is terminated and whatever the name of the upstream is.
 func TestLinksLeadToBellbuoy(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)

@@ -9,8 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A Location that names the upstream comes back through bellbuoy; one that names a storage
-// elsewhere stays.
+// A Location that names the upstream is rewritten to bellbuoy. One that names another host is not.
 func TestLocations(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})

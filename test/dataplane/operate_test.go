@@ -11,7 +11,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// No log line holds a credential, whatever carries it.
+// No log line contains a credential, wherever a request has it.
 func TestLogsHoldNoSecrets(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Htpasswd: map[string]string{"ann": "hunter2"}})
@@ -84,7 +84,7 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// Profiles are behind the admin address's credential, and nowhere else.
+// Profiles are served at the admin address only, and require its credential.
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -113,8 +113,8 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// However odd the methods, paths, hosts, user agents and names that come, the number of series
-// stays what it was.
+// The number of metric series does not grow, whatever methods, paths, hosts, user agents and names
+// clients send.
 func TestMetricsAreBounded(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})

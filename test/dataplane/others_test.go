@@ -12,15 +12,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// other is a registry or chart server that runs here, of whatever make.
+// other is any registry or chart server that runs here.
 type other struct {
 	URL   string
 	dir   string   // its storage; "": in memory
 	lists []string // paths whose answers say what stands there
 }
 
-// standing is everything that stands at an upstream: the files of its storage, and what its lists
-// say.
+// standing returns the state of an upstream: the files of its storage, and the answers of its
+// lists.
 func (o other) standing(t *testing.T) string {
 	t.Helper()
 	var all []string

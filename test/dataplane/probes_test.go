@@ -12,8 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// What bellbuoy asks without credentials completes nothing and creates nothing, at any registry
-// that runs here, although each of them lets anybody in.
+// The probes that bellbuoy sends without credentials complete and create nothing, at each registry
+// that runs here, although none of them requires a login.
 func TestProbesCreateNothing(t *testing.T) {
 	t.Parallel()
 	image := harness.NewImage(harness.ImageOptions{LayerSize: 1 << 10})
@@ -70,8 +70,7 @@ func TestProbesCreateNothing(t *testing.T) {
 	}
 }
 
-// distribution is a registry of one of its versions; the program of 2.8 is Debian's, its service
-// stays off.
+// distribution starts one of its versions. 2.8 is Debian's program, whose service stays off.
 func distribution(t *testing.T, part string) other {
 	t.Helper()
 	r := harness.Registry(t, harness.RegistryOptions{Part: part, Delete: true})

@@ -21,7 +21,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestMain is also what starts bellbuoy as systemd does: with a socket that is open already.
+// TestMain also starts bellbuoy as systemd does, with an open socket.
 func TestMain(m *testing.M) {
 	if fd, err := strconv.Atoi(os.Getenv(socketVariable)); err == nil && len(os.Args) > 1 {
 		fmt.Fprintln(os.Stderr, "starting with a socket:", activate(fd, os.Args[1:])) // returns only where it failed
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 const socketVariable = "DATAPLANE_TEST_SOCKET"
 
-// activate becomes another program that finds a socket as its first of systemd's.
+// activate executes another program, with a socket that was passed as systemd does it.
 func activate(fd int, argv []string) error {
 	const first = 3
 	if err := syscall.Dup3(fd, first, 0); err != nil {
@@ -63,7 +63,7 @@ func heldSocket(t *testing.T) (port, fd int) {
 	return port, fd
 }
 
-// halves is an upstream whose blobs come, and whose uploads are taken, in two halves.
+// halves is an upstream that sends blobs, and reads uploads, in two halves.
 type halves struct {
 	size    int
 	come    atomic.Int64
@@ -90,8 +90,8 @@ func (h *halves) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// SIGTERM with 200 transfers under way: no connection is accepted any more, and each transfer comes
-// to its end.
+// After SIGTERM during 200 transfers no connection is accepted any more, and each transfer is
+// completed.
 func TestStopFinishesTransfers(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -160,7 +160,7 @@ func stopFinishesTransfers(t *testing.T, config, scheme string, c *http.Client) 
 	}
 }
 
-// What is under way after shutdown_grace is cut, and the process ends well.
+// After shutdown_grace the remaining requests are cut, and the process exits with 0.
 func TestStopCutsAtLast(t *testing.T) {
 	t.Parallel()
 	up := &halves{size: 1 << 20, release: make(chan struct{})}
@@ -183,8 +183,8 @@ func TestStopCutsAtLast(t *testing.T) {
 	done.Wait()
 }
 
-// With a socket that systemd holds, a restart on SQLite costs no request, whether its connection is
-// new or was kept.
+// With a socket that systemd holds, no request fails in a restart on SQLite, on new and on kept
+// connections.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -210,8 +210,8 @@ func TestSocketActivation(t *testing.T) {
 	sound(t, b)
 }
 
-// Two replicas behind HAProxy, which asks /readyz, are replaced one after the other: no request
-// fails, and every push is told of.
+// Two replicas behind HAProxy, which polls /readyz, are replaced one after the other. No request
+// fails, and every push has its event.
 func TestRollingUpdate(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -246,7 +246,7 @@ func TestRollingUpdate(t *testing.T) {
 	}
 }
 
-// load is clients that push and pull until they are told to end. Nothing that they do may fail.
+// load runs clients that push and pull until end. None of their requests may fail.
 type load struct {
 	stop             context.CancelFunc
 	done             sync.WaitGroup
@@ -310,7 +310,7 @@ func (l *load) round(c *http.Client, base, repository, tag string) error {
 	return err
 }
 
-// more waits until the load has got further.
+// more waits until the load has made progress.
 func (l *load) more(t *testing.T) {
 	t.Helper()
 	before := l.requests.Load()
@@ -328,7 +328,7 @@ func (l *load) end(t *testing.T) int {
 	return int(l.pushes.Load())
 }
 
-// onlyReader is a body that net/http cannot send a second time: a request that is lost is seen.
+// onlyReader is a body that net/http cannot send again, so that a lost request fails.
 func onlyReader(b []byte) io.Reader {
 	if len(b) == 0 {
 		return nil

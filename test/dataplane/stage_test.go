@@ -36,8 +36,8 @@ func sound(t *testing.T, b *harness.Buoy) {
 	}
 }
 
-// talk sends bytes on a new connection and returns all that comes back until the other side closes,
-// or within a time.
+// talk sends bytes on a new connection, and returns what comes back until the other side closes it
+// or a time is over.
 func talk(t testing.TB, host, request string, within time.Duration) string {
 	t.Helper()
 	c, err := net.Dial("tcp", host)
@@ -51,8 +51,7 @@ func talk(t testing.TB, host, request string, within time.Duration) string {
 	return string(b)
 }
 
-// overhear is talk on a connection that stays open: it returns what has come when nothing more
-// comes for a while.
+// overhear is talk on a connection that stays open. It returns when nothing has come for a while.
 func overhear(t testing.TB, host, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", host)
@@ -107,7 +106,7 @@ func answersIn(t testing.TB, b string, methods ...string) (all []answer) {
 	}
 }
 
-// must is a request that has to be answered with a status.
+// must is send. It fails the test if the answer has another status.
 func must(t testing.TB, c *http.Client, status int, method, url string, body io.Reader, header ...string) answer {
 	t.Helper()
 	a, err := send(c, method, url, body, header...)

@@ -18,8 +18,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Reloads one after the other, new settings and new certificates in the middle of handshakes and of
-// transfers: no client sees any of it.
+// Reloads, new settings and new certificates come one after the other, during handshakes and
+// transfers. No client notices.
 func TestReloadStorm(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)

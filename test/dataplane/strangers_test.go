@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// What strangers do that costs them little. The registry lets nobody into closed/, and anybody into
-// open/. Each gets its clients, and the address of bellbuoy; what it leaves open is closed when the
-// test ends.
+// Attacks that cost a stranger little. The registry refuses everybody in closed/, and nobody in
+// open/. Each attack gets a client and the address of bellbuoy. What it leaves open is closed when
+// the test ends.
 var strangers = []struct {
 	name string
 	do   func(t *testing.T, c *http.Client, host string)
@@ -67,8 +67,8 @@ var strangers = []struct {
 	}},
 }
 
-// TestStrangers: what a stranger sends costs bellbuoy neither memory nor disk, and others are
-// served meanwhile.
+// TestStrangers checks that the attacks use neither memory nor disk, and that others are served
+// meanwhile.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	up := httptest.NewServer(http.HandlerFunc(openToAnybody))
@@ -127,7 +127,7 @@ func openToAnybody(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// many does something n times, 16 at a time.
+// many calls a function n times, 16 at a time.
 func many(n int, do func(i int)) {
 	var all sync.WaitGroup
 	places := make(chan struct{}, 16)
@@ -146,7 +146,7 @@ func put(c *http.Client, host, repository string, i int, body []byte, packed boo
 	_, _ = send(c, http.MethodPut, fmt.Sprintf("http://%s/v2/%s/manifests/v%d", host, repository, i), bytes.NewReader(body), header...)
 }
 
-// list is a manifest of just under 4 MiB that repeats something.
+// list is a manifest of just under 4 MiB that repeats an element.
 func list(begin, one, end string) string {
 	return begin + one + strings.Repeat(","+one, (4<<20-len(begin)-len(end))/(len(one)+1)-1) + end
 }
@@ -159,7 +159,7 @@ func packed(s string) []byte {
 	return b.Bytes()
 }
 
-// size is the bytes of all files below a directory.
+// size returns the bytes of all files below a directory.
 func size(t *testing.T, dir string) (sum int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {

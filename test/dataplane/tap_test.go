@@ -63,8 +63,8 @@ func newTap(t testing.TB, upstream string) *tap {
 	return p
 }
 
-// take returns the clients' requests that arrived since the last call; bellbuoy's own questions are
-// left out. What is not a sequence of well-formed requests fails the test.
+// take returns the requests of clients that arrived since the last call, without bellbuoy's own
+// look-ups. Bytes that are no sequence of well-formed requests fail the test.
 func (p *tap) take(t testing.TB) (all []arrived) {
 	t.Helper()
 	harness.Eventually(soon, p.whole)
@@ -93,7 +93,7 @@ func (p *tap) take(t testing.TB) (all []arrived) {
 	return all
 }
 
-// whole reports whether no request is under way.
+// whole reports whether all requests have arrived completely.
 func (p *tap) whole() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *tap) whole() bool {
 	return true
 }
 
-// parse reads one request strictly: what net/http would mend is an error.
+// parse reads one request strictly: what net/http would correct is an error.
 func parse(b []byte) (r arrived, n int, err error) {
 	head, _, whole := bytes.Cut(b, []byte("\r\n\r\n"))
 	if !whole {
@@ -136,7 +136,7 @@ func parse(b []byte) (r arrived, n int, err error) {
 	return r, len(b) - source.Len() - br.Buffered(), err
 }
 
-// strict finds in a request's head what two readers could understand differently.
+// strict finds what two readers could understand differently in the head of a request.
 func strict(head string) error {
 	lines := strings.Split(head, "\r\n")
 	if f := strings.Split(lines[0], " "); len(f) != 3 || f[2] != "HTTP/1.1" || !strings.HasPrefix(f[1], "/") {

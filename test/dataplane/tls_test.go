@@ -18,8 +18,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A virtual host passes requests on to a registry. It counts those that bellbuoy carried, and those
-// that it did not.
+// A virtual host passes requests on to a registry. It counts all of them, and those that came
+// through bellbuoy.
 type virtualHost struct {
 	URL  string
 	Host string
@@ -64,7 +64,7 @@ func newVirtualHost(t *testing.T, registry string, only bool) *virtualHost {
 	return v
 }
 
-// allCarried fails the test where a request went around bellbuoy, or fewer came than a number.
+// allCarried fails the test if a request went around bellbuoy, or if fewer came than a number.
 func (v *virtualHost) allCarried(t *testing.T, atLeast int) {
 	t.Helper()
 	v.mu.Lock()
@@ -74,7 +74,7 @@ func (v *virtualHost) allCarried(t *testing.T, atLeast int) {
 	}
 }
 
-// A place is where TLS ends.
+// A place is where TLS is terminated.
 type place string
 
 const (
@@ -83,8 +83,8 @@ const (
 	inFront      place = "in front"
 )
 
-// stand starts bellbuoy in front of a virtual host, with TLS ending at a place, and returns where
-// clients go.
+// stand starts bellbuoy in front of a virtual host, with TLS terminated at a place, and returns the
+// address for clients.
 func stand(t *testing.T, a *authority.Authority, where place, v *virtualHost, config string) (b *harness.Buoy, address string) {
 	t.Helper()
 	upstream := ""
@@ -108,8 +108,8 @@ func stand(t *testing.T, a *authority.Authority, where place, v *virtualHost, co
 	return b, b.Host
 }
 
-// TestClientsOverTLS pushes and pulls with every client, with TLS ending in each place, at
-// upstreams that believe forwarding headers and at those that know their own name only. No byte
+// TestClientsOverTLS pushes and pulls with every client, with TLS terminated in each place, at
+// upstreams that believe forwarding headers and at those that know only their own name. No request
 // goes around bellbuoy.
 func TestClientsOverTLS(t *testing.T) {
 	t.Parallel()
@@ -243,7 +243,7 @@ func (p player) curl(a harness.Artifact, repository string) {
 	}
 }
 
-// same fails the test where an image layout lacks the artifact's manifest or its first layer.
+// same fails the test if an image layout lacks the artifact's manifest or its first layer.
 func (p player) same(a harness.Artifact, layout string) {
 	p.Helper()
 	for _, d := range []string{a.Digest.Encoded(), a.Layers[0].Digest.Encoded()} {
@@ -253,8 +253,8 @@ func (p player) same(a harness.Artifact, layout string) {
 	}
 }
 
-// The conformance program counts the same over each protocol as at the registry itself, and
-// bellbuoy carries each of its requests.
+// The conformance program has the same result over each protocol as at the registry itself, and all
+// of its requests pass through bellbuoy.
 func TestConformanceOverTLS(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -292,7 +292,7 @@ func TestConformanceOverTLS(t *testing.T) {
 	}
 }
 
-// A certificate of the client's is needed, and its CN is the operator.
+// With client_ca_file a client needs a certificate, and its CN is the operator.
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -358,7 +358,7 @@ func pushOver(t *testing.T, c *http.Client, base, repository, tag string, image 
 	must(t, c, http.StatusCreated, http.MethodPut, base+"/v2/"+repository+"/manifests/"+tag, strings.NewReader(string(image.Manifest)), "Content-Type", image.MediaType)
 }
 
-// New files are a new certificate for new connections; those that are there go on.
+// After the files change, new connections get the new certificate. Open connections continue.
 func TestCertificatesChange(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)

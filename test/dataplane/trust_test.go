@@ -16,8 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// callers are who has asked an upstream with TLS: names and serial numbers of certificates, and the
-// server's name that was asked for.
+// callers records the clients of an upstream with TLS: names and serial numbers of their
+// certificates, and the server name that they sent.
 type callers struct {
 	mu   sync.Mutex
 	seen []string
@@ -29,14 +29,14 @@ func (k *callers) has(who string) bool {
 	return slices.Contains(k.seen, who)
 }
 
-// others are those that are not as expected.
+// others returns those that are not as expected.
 func (k *callers) others(who ...string) []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(k.seen), func(s string) bool { return slices.Contains(who, s) })
 }
 
-// newSecureUpstream is a registry behind TLS that demands a certificate of an authority.
+// newSecureUpstream is a registry behind TLS that requires a client certificate of an authority.
 func newSecureUpstream(t *testing.T, a *authority.Authority, registry string) (address string, k *callers) {
 	t.Helper()
 	target, err := url.Parse(registry)
@@ -58,9 +58,9 @@ func newSecureUpstream(t *testing.T, a *authority.Authority, registry string) (a
 	return strings.TrimPrefix(srv.URL, "https://"), k
 }
 
-// An upstream with TLS is asked for by its configured name, must have a certificate of the
-// configured CA, and is shown bellbuoy's own, also by bellbuoy's own questions. New files of that
-// are used without a restart.
+// bellbuoy sends an upstream with TLS the configured server name, requires a certificate of the
+// configured CA, and presents its own certificate, in its own look-ups too. New files of that are
+// used without a restart.
 func TestUpstreamOverTLS(t *testing.T) {
 	t.Parallel()
 	a, stranger := authority.New(t), authority.New(t)
@@ -105,8 +105,8 @@ func TestUpstreamOverTLS(t *testing.T) {
 	sound(t, b)
 }
 
-// Another client_ca_file counts at once: who had a certificate of the old CA is refused, also where
-// his session could be resumed.
+// A change of client_ca_file takes effect at once: clients with a certificate of the old CA are
+// refused, also if their session could be resumed.
 func TestClientCAChanges(t *testing.T) {
 	t.Parallel()
 	a, other := authority.New(t), authority.New(t)

@@ -10,9 +10,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestUncleanPaths: nginx cleans paths before a registry sees them, so that the registry
-// acknowledges a push under any spelling. Each has its event. A registry by itself refuses most of
-// them: then there is none.
+// TestUncleanPaths: nginx cleans paths before a registry sees them, so that pushes under unclean
+// paths are acknowledged. Each has its event. Without nginx a registry refuses most of them; then
+// there is none.
 func TestUncleanPaths(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})

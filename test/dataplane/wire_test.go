@@ -10,9 +10,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestRawRequests sends what could be read in two ways, and behind it on the same connection a
-// plain request. Each ends in an error, or arrives as exactly one well-formed request that means
-// what bellbuoy took it for; and the plain one is answered with its own answer, or not at all.
+// TestRawRequests sends ambiguous requests, each followed by a plain request on the same
+// connection. An ambiguous request ends in an error, or arrives as exactly one well-formed request
+// with the meaning that bellbuoy gave it. The plain one gets its own answer, or none.
 func TestRawRequests(t *testing.T) {
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
 	p := newTap(t, registry.URL)
@@ -185,7 +185,7 @@ func TestRawRequests(t *testing.T) {
 	sound(t, b)
 }
 
-// headersOf is a head without its first line, Host and what bellbuoy adds.
+// headersOf returns the headers of a request without Host and those that bellbuoy adds.
 func headersOf(head string) string {
 	lines := strings.Split(head, "\r\n")[1:]
 	return strings.Join(slices.DeleteFunc(lines, func(l string) bool {

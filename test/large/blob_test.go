@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A stream is size bytes that nobody has to keep: a block of random bytes again and again, each
+// A stream is a reader of size bytes that needs no memory: it repeats a block of random bytes, each
 // time with its number in front.
 type stream struct {
 	size int64
@@ -44,7 +44,7 @@ func (s *stream) Read(p []byte) (int, error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sum reads to the end and returns how much there was, and its checksum.
+// sum reads to the end, and returns the number of bytes and their checksum.
 func sum(r io.Reader) (n int64, crc uint32, err error) {
 	buf := make([]byte, 1<<20)
 	for {
@@ -59,7 +59,7 @@ func sum(r io.Reader) (n int64, crc uint32, err error) {
 	}
 }
 
-// blobUpstream gives and takes blobs without keeping any. A PUT is answered with what arrived.
+// blobUpstream sends and accepts blobs without storing any. A PUT is answered with its sum.
 func blobUpstream(t *testing.T, size int64) string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -82,8 +82,8 @@ func blobUpstream(t *testing.T, size int64) string {
 
 const blobDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// TestBlobInConstantMemory moves one blob each way and over each protocol. What bellbuoy holds
-// meanwhile does not depend on its size.
+// TestBlobInConstantMemory moves one blob in each direction and over each protocol. The memory of
+// bellbuoy does not depend on its size.
 func TestBlobInConstantMemory(t *testing.T) {
 	size := int64(10 << 30)
 	if testing.Short() {

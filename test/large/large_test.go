@@ -35,8 +35,8 @@ func newClient(t *testing.T, http2 bool) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// peak watches the resident memory of a process. The function that it returns ends that, and tells
-// the most that it saw.
+// peak samples the resident memory of a process. The function that it returns ends that, and
+// returns the highest value.
 func peak(t *testing.T, pid int) (most func() int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -58,7 +58,7 @@ func peak(t *testing.T, pid int) (most func() int64) {
 	}
 }
 
-// resident is 0 where the process is gone, which other checks notice.
+// resident is 0 if the process has ended, which other checks notice.
 func resident(pid int) int64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
@@ -69,8 +69,8 @@ func resident(pid int) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// atMost fails the test where more memory was held than allowed. The race detector keeps its books
-// in the same memory.
+// atMost fails the test if more memory was used than allowed. It allows for the memory of the race
+// detector.
 func atMost(t *testing.T, held, allowed int64) {
 	t.Helper()
 	if harness.Race() {

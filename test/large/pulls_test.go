@@ -17,8 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// crowd is an upstream with one image. It sends the first half of a blob, and the second when as
-// many as were invited have come for it: that many transfers are under way at once.
+// crowd is an upstream with one image. It sends the second half of a blob when a given number of
+// clients have got the first half, so that so many transfers are in flight at once.
 type crowd struct {
 	image   harness.Artifact
 	invited int64

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestVariations plays recordings made of recordings: a part of them for each variation, all where
-// BELLBUOY_VARY is "all", or those of one variation where it is named there.
+// TestVariations plays varied recordings: a quarter of them for each variation. BELLBUOY_VARY names
+// one variation to play completely; "all" means all of them.
 func TestVariations(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
@@ -32,7 +32,7 @@ func TestVariations(t *testing.T) {
 			continue
 		}
 		for i, s := range all {
-			if only == "" && (i+n)%4 != 0 { // a quarter of them, each in some variation
+			if only == "" && (i+n)%4 != 0 { // a quarter of them, another one for each variation
 				continue
 			}
 			seed := fnv.New64()
@@ -46,9 +46,8 @@ func TestVariations(t *testing.T) {
 	varied(t, Play(t, played, Options{Untagged: 6 * time.Second, Pull: 6 * time.Second}))
 }
 
-// everybody: all that was recorded at one kind of registry happens at one registry within the same
-// seconds, many clients behind one address; only what one tool does more than once comes from
-// different ones.
+// everybody merges all recordings at one kind of registry into a few seconds at one registry. The
+// clients have one address, except those that run the same tool.
 func everybody(all []Scenario) (merged []Scenario) {
 	together := map[string][]Scenario{}
 	nth := map[string]int{}
@@ -68,7 +67,7 @@ func everybody(all []Scenario) (merged []Scenario) {
 	return merged
 }
 
-// varied reports without minding reads of a manifest alone: TestReplay does.
+// varied is report without the check of manifest reads, which TestReplay makes.
 func varied(t *testing.T, played []*Played) {
 	t.Helper()
 	exact := map[string]int{}
