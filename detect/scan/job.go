@@ -17,6 +17,9 @@ import (
 const (
 	kindJob   = "scan.job:"   // upstream, repository, digest: a scan that waits or goes on
 	kindAgain = "scan.again:" // upstream, repository, digest: what is to be scanned again
+	// upstream, repository, digest: a scan whose scanner pulls without a login, for the other
+	// replicas
+	kindOwn   = "scan.own:"
 	kindSweep = "scan.sweep:" // of one row: how far the tag index was searched for what is to be
 	// scanner, upstream, repository, tag or digest, platform: what the last scan found
 	rowLast detect.RowKind = "scan.last"
@@ -55,7 +58,8 @@ type jobRow struct {
 	Asked   time.Time `json:"asked,omitzero"` // when the scanner took it for the first time
 	Sent    time.Time `json:"sent,omitzero"`  // … and for the last time
 	Scans   []string  `json:"scans,omitempty"`
-	Trouble string    `json:"why,omitempty"` // why it waits
+	Trouble string    `json:"why,omitempty"`   // why it waits
+	Shown   bool      `json:"shown,omitempty"` // there is an ownKey row
 
 	Holder string    `json:"by,omitempty"`
 	Until  time.Time `json:"until,omitzero"` // end of the holder's lease
@@ -64,6 +68,10 @@ type jobRow struct {
 
 func (j *jobRow) key() detect.Key {
 	return detect.Key{Kind: detect.RowKind(kindJob + j.Scanner), ID: id(j.Upstream, j.Repository, j.Digest)}
+}
+
+func (j *jobRow) ownKey() detect.Key {
+	return detect.Key{Kind: detect.RowKind(kindOwn + j.Scanner), ID: id(j.Upstream, j.Repository, j.Digest)}
 }
 
 // scope returns the scope of the job's commits: that of pushes to its repository.
@@ -243,7 +251,7 @@ func (j *jobRow) children(now time.Time) []*jobRow {
 		child := *j
 		child.Report, child.Digest, child.Tags, child.Artifact, child.Own = uuid.NewString(), c.Digest, nil, a, c.Size
 		child.Index, child.Of, child.Nested, child.Created = j.Digest, j.ofTags(), j.Nested+1, now
-		child.Trouble, child.Holder, child.Until, child.Epoch = "", "", time.Time{}, 0
+		child.Trouble, child.Shown, child.Holder, child.Until, child.Epoch = "", false, "", time.Time{}, 0
 		all = append(all, &child)
 	}
 	return all

@@ -1,6 +1,8 @@
 package scan
 
 import (
+	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,8 +15,8 @@ const (
 	maxOwn    = 4096
 )
 
-// ownScans are the scans of this replica, going on or ended recently, whose scanners pull without a
-// login.
+// ownScans are the scans, of this replica and of others, going on or ended recently, whose scanners
+// pull without a login.
 type ownScans struct {
 	mu    sync.Mutex
 	scans map[ownKey]*ownScan
@@ -23,7 +25,8 @@ type ownScans struct {
 type ownKey struct{ upstream, repository, digest string }
 
 type ownScan struct {
-	from, to time.Time // to zero: it goes on
+	from, to time.Time // by this replica's clock; to zero: it goes on
+	here     bool      // it goes on in this replica
 }
 
 // begin remembers a scan before it is submitted.
@@ -34,24 +37,51 @@ func (o *ownScans) begin(j *jobRow, operator string) ownKey {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := time.Now()
-	if o.scans == nil {
-		o.scans = map[ownKey]*ownScan{}
+	o.purge()
+	if s := o.goesOn(k); s != nil {
+		s.here = true
 	}
+	return k
+}
+
+// purge forgets what ended long ago.
+func (o *ownScans) purge() {
 	for k, s := range o.scans {
-		if !s.to.IsZero() && now.Sub(s.to) > ownFor {
+		if !s.to.IsZero() && time.Since(s.to) > ownFor {
 			delete(o.scans, k)
 		}
 	}
+}
+
+// goesOn notes that a scan goes on; nil: there is no room.
+func (o *ownScans) goesOn(k ownKey) *ownScan {
+	if o.scans == nil {
+		o.scans = map[ownKey]*ownScan{}
+	}
 	s := o.scans[k]
 	if s == nil && len(o.scans) < maxOwn {
-		s = &ownScan{from: now}
+		s = &ownScan{from: time.Now()}
 		o.scans[k] = s
 	}
 	if s != nil {
 		s.to = time.Time{}
 	}
-	return k
+	return s
+}
+
+// learn replaces what is known of the scans of all replicas.
+func (o *ownScans) learn(shown map[ownKey]bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.purge()
+	for k := range shown {
+		o.goesOn(k)
+	}
+	for k, s := range o.scans {
+		if !shown[k] && !s.here && s.to.IsZero() {
+			s.to = time.Now()
+		}
+	}
 }
 
 // end remembers when a scan was over.
@@ -59,7 +89,7 @@ func (o *ownScans) end(k ownKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if s := o.scans[k]; s != nil {
-		s.to = time.Now()
+		s.to, s.here = time.Now(), false
 	}
 }
 
@@ -70,6 +100,34 @@ func (o *ownScans) has(e *detect.Event) bool {
 	defer o.mu.Unlock()
 	s := o.scans[ownKey{e.Upstream, e.Repository, e.Digest}]
 	return s != nil && e.At.After(s.from.Add(-ownMargin)) && (s.to.IsZero() || e.At.Before(s.to.Add(ownMargin)))
+}
+
+// learnOwn reads the scans of other replicas whose scanners pull without a login, so that no pull
+// needs the store.
+func (r *Runner) learnOwn(ctx context.Context, config *Config) {
+	if r.o.Alone {
+		return
+	}
+	shown := map[ownKey]bool{}
+	for i := range config.Scanners {
+		s := &config.Scanners[i]
+		if s.Operator != "" {
+			continue
+		}
+		err := r.o.Ledger.View(ctx, func(v detect.View) error {
+			rows, err := v.Scan(detect.RowKind(kindOwn+s.Name), "", maxOwn)
+			for _, row := range rows {
+				if parts := strings.Split(row.ID, separator); len(parts) == 3 {
+					shown[ownKey{parts[0], parts[1], parts[2]}] = true
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return // what is known stays
+		}
+	}
+	r.own.learn(shown)
 }
 
 // Owns reports whether a pull was made by a scanner, and so is no event. The pull is by the

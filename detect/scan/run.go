@@ -18,6 +18,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	freed := map[string]bool{}
 	for {
 		config := r.config.Load()
+		r.learnOwn(ctx, config)
 		for i := range config.Scanners {
 			s := &config.Scanners[i]
 			if r.o.Alone && !freed[s.Name] {
@@ -188,7 +189,14 @@ func (r *Runner) change(ctx context.Context, j *jobRow, set func(*jobRow) time.T
 		due := set(&next)
 		row, err := next.row(due)
 		stored = next
-		return detect.Changes{Put: []detect.Row{row}}, err
+		c := detect.Changes{Put: []detect.Row{row}}
+		switch {
+		case next.Shown && !was.Shown:
+			c.Put = append(c.Put, detect.Row{Key: was.ownKey()})
+		case was.Shown && !next.Shown:
+			c.Delete = append(c.Delete, was.ownKey())
+		}
+		return c, err
 	})
 	if err == nil {
 		*j = stored
@@ -260,7 +268,10 @@ func (w *worker) putOff(ctx context.Context, why error) {
 	if tell {
 		w.news(Down, trouble)
 	}
-	_ = w.change(ctx, w.job, func(j *jobRow) time.Time { j.Holder, j.Until = "", time.Time{}; return until })
+	_ = w.change(ctx, w.job, func(j *jobRow) time.Time {
+		j.Holder, j.Until, j.Shown = "", time.Time{}, j.Shown && len(j.Scans) > 0
+		return until
+	})
 }
 
 // giveBack frees the job for others, also while this process ends.

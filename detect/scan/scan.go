@@ -31,14 +31,15 @@ import (
 
 // Times of the work on jobs.
 const (
-	tick       = time.Second      // between two looks for jobs
-	leaseFor   = time.Minute      // a job whose holder renews no lease for so long is free
-	renewAfter = 20 * time.Second // a lease that is older than this is renewed
-	firstPoll  = 2 * time.Second  // a report is asked for so long after the scan was submitted
-	pollEvery  = 5 * time.Second  // … and then this often, if the scanner names no time
-	maxPoll    = time.Minute      // the longest time that a scanner may name
-	giveUp     = 24 * time.Hour   // a scanner that could not be asked for so long is given up
-	minRest    = 5 * time.Second  // after a scanner was down; doubled each time
+	tick       = time.Second             // between two looks for jobs
+	leaseFor   = time.Minute             // a job whose holder renews no lease for so long is free
+	renewAfter = 20 * time.Second        // a lease that is older than this is renewed
+	showFor    = 2500 * time.Millisecond // in which every replica looks once for scans of others
+	firstPoll  = 2 * time.Second         // a report is asked for so long after the scan was submitted
+	pollEvery  = 5 * time.Second         // … and then this often, if the scanner names no time
+	maxPoll    = time.Minute             // the longest time that a scanner may name
+	giveUp     = 24 * time.Hour          // a scanner that could not be asked for so long is given up
+	minRest    = 5 * time.Second         // after a scanner was down; doubled each time
 	maxRest    = time.Minute
 	AtOnce     = 4  // jobs of one scanner that a replica works on at once
 	maxTags    = 64 // of one job

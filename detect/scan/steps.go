@@ -117,6 +117,9 @@ func (w *worker) end(ctx context.Context, also func(detect.View) (detect.Changes
 			}
 		}
 		c.Delete = append(c.Delete, was.key())
+		if there.Shown {
+			c.Delete = append(c.Delete, was.ownKey())
+		}
 		return c, nil
 	})
 }
@@ -172,6 +175,9 @@ func (w *worker) submit(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("upstream %s is not configured any more", w.job.Upstream)
 	}
+	if err := w.show(ctx); err != nil {
+		return err
+	}
 	began := w.own.begin(w.job, w.scanner.Operator)
 	scan, err := w.scanner.Adapter.Submit(ctx, w.request(up))
 	if err != nil {
@@ -192,6 +198,19 @@ func (w *worker) submit(ctx context.Context) error {
 	}
 	w.news(Scanning, "")
 	return w.rest(ctx, firstPoll)
+}
+
+// show lets the other replicas know of a scan before its scanner pulls without a login. These
+// pulls may pass through any of them.
+func (w *worker) show(ctx context.Context) error {
+	if w.o.Alone || w.scanner.Operator != "" || w.job.Shown {
+		return nil
+	}
+	until := time.Now().Add(leaseFor)
+	if err := w.change(ctx, w.job, func(j *jobRow) time.Time { j.Shown, j.Until = true, until; return until }); err != nil {
+		return err
+	}
+	return w.rest(ctx, showFor)
 }
 
 func (w *worker) request(up Upstream) Request {
