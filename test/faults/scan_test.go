@@ -1,6 +1,11 @@
 package faults
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,5 +39,115 @@ func TestAScanThatIsKilled(t *testing.T) {
 		if n := len(seen["killed/"+at]); n != 1 {
 			t.Errorf("killed at %s: %d events, want 1", at, n)
 		}
+	}
+}
+
+// Two replicas share a PostgreSQL, and the one that works on a scan is killed at each step of it:
+// the other goes on when the lease has ended. There is one event in the end, and the scanner (see
+// harness.ScannerServer) is never asked for a scan of a digest that it works on already.
+func TestAScanWhoseReplicaIsKilled(t *testing.T) {
+	t.Parallel()
+	pg := harness.Postgres(t)
+	for i, at := range []string{"submit", "submitted", "report", "reported"} {
+		database := pg.Database(t, fmt.Sprint("scans", i))
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			scanner, registry, hooks := harness.Scanner(t), harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
+			var replicas []*harness.Buoy
+			for range 2 {
+				replicas = append(replicas, harness.Bellbuoy(t, harness.RegistryUpstream(registry.URL)+harness.Quick+
+					fmt.Sprintf("database: %q\nscanners: [{name: test, url: %q, timeout: 10m}]\n", database, scanner.URL)+harness.Webhooks(hooks)))
+			}
+			p := scanner.Stop(at)
+			a := harness.NewImage(harness.ImageOptions{})
+			harness.Push(t, replicas[0].ProxyURL, "team/app", "v1", a)
+			<-p.Reached
+			worker := workerOf(t, replicas)
+			replicas[worker].Kill9()
+			close(p.Go)
+			ended := func() (ids map[string]bool) {
+				ids = map[string]bool{}
+				for _, post := range hooks.Posts("/full") {
+					if post.Text("type") == "SCANNING_COMPLETED" && post.Text("digest") == a.Digest.String() {
+						ids[post.ID()] = true
+					}
+				}
+				return ids
+			}
+			harness.Eventually(3*time.Minute, func() bool { return len(ended()) > 0 })
+			replicas[worker].Start() // it has nothing to add
+			time.Sleep(harness.Strays)
+			if n := len(ended()); n != 1 {
+				t.Errorf("%d events, want 1", n)
+			}
+		})
+	}
+}
+
+// workerOf is the replica that works on the only scan, or has just ended it.
+func workerOf(t *testing.T, replicas []*harness.Buoy) (worker int) {
+	t.Helper()
+	if !harness.Eventually(harness.Soon, func() bool {
+		for i, b := range replicas {
+			if b.Metric("bellbuoy_scans_running")+b.Metric("bellbuoy_scans_total") > 0 {
+				worker = i
+				return true
+			}
+		}
+		return false
+	}) {
+		t.Fatal("no replica works on the scan")
+	}
+	return worker
+}
+
+// A scanner that hangs holds up no push, and of 500 scans few are submitted: the others wait in the
+// store.
+func TestManyPushesAndAScannerThatHangs(t *testing.T) {
+	t.Parallel()
+	scanner := harness.Scanner(t)
+	scanner.Hang()
+	const pushes, atOnce = 500, 4
+	s := harness.NewScanStage(t, scanner, harness.RegistryOptions{}, "")
+	harness.PutBlobs(t, s.Buoy.ProxyURL, "many/app", harness.NewImage(harness.ImageOptions{Seed: 1}))
+	var group sync.WaitGroup
+	var failed atomic.Int64
+	for n := range pushes {
+		group.Go(func() {
+			tag := fmt.Sprint("v", n)
+			a := harness.NewImage(harness.ImageOptions{Seed: 1, Annotations: map[string]string{"n": tag}})
+			resp, err := harness.PutManifest(s.Buoy.ProxyURL, "many/app", tag, a)
+			if err != nil || resp.StatusCode != http.StatusCreated {
+				failed.Add(1)
+			}
+		})
+	}
+	group.Wait() // the scanner has answered nothing, and never will
+	if n := failed.Load(); n != 0 {
+		t.Errorf("%d pushes failed", n)
+	}
+	pushed := func() (n int) {
+		for _, p := range s.Hooks.Posts("/full") {
+			if p.Text("type") == "PUSH_ARTIFACT" {
+				n++
+			}
+		}
+		return n
+	}
+	if !harness.Eventually(harness.Soon, func() bool { return pushed() == pushes }) {
+		t.Errorf("%d pushes were told, want %d", pushed(), pushes)
+	}
+	if n := scanner.Hanging(); n == 0 || n > atOnce {
+		t.Errorf("%d requests of the scanner hang, want at least one and at most %d", n, atOnce)
+	}
+	out, _ := s.Buoy.Command("status", "--json")
+	var status struct {
+		Scanners []struct{ Waiting, Scanning int }
+	}
+	if err := json.Unmarshal([]byte(out), &status); err != nil || len(status.Scanners) != 1 || status.Scanners[0].Waiting+status.Scanners[0].Scanning != pushes {
+		t.Errorf("status: %v: %s", err, out)
+	}
+	if n := len(s.Scans("/full")); n != 0 {
+		t.Errorf("%d scans have ended", n)
 	}
 }

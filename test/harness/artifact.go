@@ -32,9 +32,11 @@ type Artifact struct {
 // ImageOptions chooses what an image is made of. The zero value is one random layer of a few
 // hundred bytes for linux/amd64.
 type ImageOptions struct {
-	Layers       int   // 0: one
-	LayerSize    int   // bytes of random content in each; 0: 512
-	Seed         int64 // 0: different at each call; the same seed makes the same image
+	Layers       int               // 0: one
+	Files        map[string][]byte // of the only layer; nil: random ones
+	Broken       bool              // the layers end in the middle
+	LayerSize    int               // bytes of random content in each; 0: 512
+	Seed         int64             // 0: different at each call; the same seed makes the same image
 	Platform     string
 	Annotations  map[string]string
 	ArtifactType string
@@ -44,12 +46,14 @@ type ImageOptions struct {
 // NewImage makes an OCI image.
 func NewImage(opts ImageOptions) Artifact {
 	a := Artifact{blobs: map[digest.Digest][]byte{}}
-	random := newRandom(opts.Seed)
 	var diffIDs []digest.Digest
-	for i := range max(opts.Layers, 1) {
-		content := layerTar(fmt.Sprintf("layer-%d", i), random.bytes(cmp.Or(opts.LayerSize, 512)))
+	for _, content := range layers(opts) {
 		diffIDs = append(diffIDs, digest.FromBytes(content))
-		a.Layers = append(a.Layers, a.add(v1.MediaTypeImageLayerGzip, compress(content)))
+		layer := compress(content)
+		if opts.Broken {
+			layer = layer[:len(layer)/2]
+		}
+		a.Layers = append(a.Layers, a.add(v1.MediaTypeImageLayerGzip, layer))
 	}
 	platform := parsePlatform(opts.Platform)
 	created := time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -64,6 +68,18 @@ func NewImage(opts ImageOptions) Artifact {
 	})
 	a.Platform = &platform
 	return a
+}
+
+// layers are the tars of an image's layers.
+func layers(opts ImageOptions) (tars [][]byte) {
+	if opts.Files != nil {
+		return [][]byte{tarOf(opts.Files)}
+	}
+	random := newRandom(opts.Seed)
+	for i := range max(opts.Layers, 1) {
+		tars = append(tars, layerTar(fmt.Sprintf("layer-%d", i), random.bytes(cmp.Or(opts.LayerSize, 512))))
+	}
+	return tars
 }
 
 // NewIndex makes an OCI index of the given images.

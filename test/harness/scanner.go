@@ -49,6 +49,9 @@ type ScannerServer struct {
 	next     int
 	received []ScanRequest
 	down     bool
+	hung     chan struct{} // requests wait until it is closed; nil: none does
+	hanging  int
+	scan     func(ScanRequest) (findings string, err error)
 	auth     [2]string // a header that it insists on, and its value
 	findings map[string]string
 	reports  map[string]func(polls int, w http.ResponseWriter) bool // by repository
@@ -59,6 +62,10 @@ type scanJob struct {
 	request ScanRequest
 	polls   int
 	open    bool
+
+	ended    chan struct{} // closed when scan has returned; nil: there is no scan
+	findings string
+	err      error
 }
 
 // A ScanPoint is where a scanner stops: it closes Reached there, and goes on when Go is closed.
@@ -121,6 +128,45 @@ func (s *ScannerServer) Down(down bool) {
 	s.down = down
 }
 
+// Hang makes the adapter answer nothing until the test ends.
+func (s *ScannerServer) Hang() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hung := make(chan struct{})
+	s.hung = hung
+	s.t.Cleanup(func() { close(hung) })
+}
+
+// Hanging returns how many requests wait for an answer now.
+func (s *ScannerServer) Hanging() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hanging
+}
+
+// wait waits while the adapter hangs.
+func (s *ScannerServer) wait(r *http.Request) {
+	s.mu.Lock()
+	hung := s.hung
+	if hung != nil {
+		s.hanging++
+	}
+	s.mu.Unlock()
+	if hung == nil {
+		return
+	}
+	select {
+	case <-hung:
+	case <-r.Context().Done():
+	}
+	s.mu.Lock()
+	s.hanging--
+	s.mu.Unlock()
+}
+
+// ScanWith makes the adapter scan with a real scanner. Its error is the reason of a failed scan.
+func (s *ScannerServer) ScanWith(scan func(ScanRequest) (findings string, err error)) { s.scan = scan }
+
 // Forget makes the adapter forget all scans, as after a restart.
 func (s *ScannerServer) Forget() {
 	s.mu.Lock()
@@ -160,6 +206,7 @@ func (s *ScannerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	down := s.down
 	s.mu.Unlock()
+	s.wait(r)
 	if down {
 		panic(http.ErrAbortHandler)
 	}
@@ -225,7 +272,15 @@ func (s *ScannerServer) take(q ScanRequest) string {
 	}
 	s.next++
 	id := fmt.Sprintf("%024x", s.next)
-	s.jobs[id] = &scanJob{request: q, open: true}
+	j := &scanJob{request: q, open: true}
+	s.jobs[id] = j
+	if s.scan != nil {
+		j.ended = make(chan struct{})
+		go func() {
+			defer close(j.ended)
+			j.findings, j.err = s.scan(q)
+		}()
+	}
 	s.received = append(s.received, q)
 	return id
 }
@@ -245,7 +300,20 @@ func (s *ScannerServer) report(w http.ResponseWriter, r *http.Request, id string
 	j.polls++
 	polls, answer, findings := j.polls, s.reports[j.request.Artifact.Repository], s.findings[j.request.Artifact.Repository]
 	s.mu.Unlock()
-	if polls == 1 {
+	if j.ended != nil {
+		select {
+		case <-j.ended:
+		default:
+			w.Header().Set("Location", r.URL.Path)
+			w.WriteHeader(http.StatusFound)
+			return
+		}
+		if j.err != nil {
+			scanError(w, http.StatusInternalServerError, j.err.Error())
+			return
+		}
+		findings = j.findings
+	} else if polls == 1 {
 		if err := j.request.pull(); err != nil {
 			scanError(w, http.StatusInternalServerError, "pulling: "+err.Error())
 			return
