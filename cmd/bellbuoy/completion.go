@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 // completeWebhooks completes names of webhooks.
@@ -33,7 +35,11 @@ func completeTypes(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 // webhookNames returns the names of webhooks for completion, from the running bellbuoy or else from
 // the file.
 func (a *app) webhookNames(ctx context.Context) (names []string) {
-	if c, err := a.connect(); err == nil && c.call(ctx, http.MethodGet, "/webhooks", nil, nil, &names) == nil {
+	var page listPage[api.V1Webhook] // of more webhooks nobody chooses by completion
+	if c, err := a.connect(); err == nil && c.call(ctx, http.MethodGet, v1("/webhooks"), url.Values{"limit": {"500"}}, nil, &page) == nil {
+		for _, w := range page.Items {
+			names = append(names, w.Key)
+		}
 		return names
 	}
 	path, err := config.Find(a.configFlag, a.LookupEnv)

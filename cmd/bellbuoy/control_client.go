@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
@@ -32,13 +34,6 @@ import (
 const socketName = "admin.sock"
 
 type (
-	pingAnswer struct {
-		Status   int     `json:"status"`
-		Millis   float64 `json:"milliseconds"`
-		Response string  `json:"response,omitempty"`
-		Error    string  `json:"error,omitempty"`
-		OK       bool    `json:"ok"`
-	}
 	consoleAnswer struct {
 		URL string `json:"url"`
 	}
@@ -189,6 +184,19 @@ type listPage[T any] struct {
 	Next     string    `json:"next"`
 	LookedTo time.Time `json:"looked_to"`
 	LastSeq  int64     `json:"last_seq"`
+}
+
+// webhookNamed returns the path of a webhook by its key, or of one of the store by project/name.
+func (c *controlClient) webhookNamed(ctx context.Context, name string) (path string, err error) {
+	var found listPage[api.V1Webhook]
+	if err := c.call(ctx, http.MethodGet, v1("/webhooks"), url.Values{"named": {name}}, nil, &found); err != nil {
+		return "", err
+	}
+	if len(found.Items) == 0 {
+		return "", fmt.Errorf("%q: %w", name, notify.ErrNoWebhook)
+	}
+	i := slices.IndexFunc(found.Items, func(w api.V1Webhook) bool { return w.Key == name })
+	return v1(fmt.Sprintf("/webhooks/%d", found.Items[max(i, 0)].Number)), nil
 }
 
 // newestOf returns the newest items of a list, newest first, at most limit. If it gave up before

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +15,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
@@ -60,10 +58,6 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 			}
 		})
 	}
-	answer("POST /ping", x.ping)
-	answer("POST /enable", x.switchWebhook(d.desk.Enable))
-	answer("POST /disable", x.switchWebhook(d.desk.Disable))
-	answer("GET /webhooks", x.webhookNames)
 	answer("GET /waits", x.waits)
 	answer("POST /console", x.console)
 	mux.Handle("/api/", asAdministrator(d.v1.Handler()))
@@ -80,11 +74,10 @@ func asAdministrator(next http.Handler) http.Handler {
 var errBad = errors.New("bad request")
 
 func statusOf(err error) int {
-	_, isProblem := errors.AsType[manage.Problems](err)
 	switch {
-	case errors.Is(err, notify.ErrNoWebhook), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, errBad), errors.Is(err, manage.ErrConflict), isProblem:
+	case errors.Is(err, errBad):
 		return http.StatusBadRequest
 	}
 	return http.StatusInternalServerError
@@ -92,38 +85,6 @@ func statusOf(err error) int {
 
 // bySocket is the account of requests of admin.sock.
 var bySocket = access.Principal{Name: socketName, Administrator: true}
-
-// switchWebhook answers by turning a webhook on or off.
-func (x controlAPI) switchWebhook(turn func(ctx context.Context, by access.Principal, number int64) error) func(http.ResponseWriter, *http.Request) error {
-	return func(_ http.ResponseWriter, r *http.Request) error {
-		webhook, err := x.webhookNamed(r.Context(), r.FormValue("webhook"))
-		if err != nil {
-			return err
-		}
-		return turn(r.Context(), bySocket, webhook.Number)
-	}
-}
-
-// webhookNamed returns a webhook by its key, or one of the store by project/name.
-func (x controlAPI) webhookNamed(ctx context.Context, name string) (manage.Webhook, error) {
-	found, err := x.desk.Find(ctx, bySocket, name)
-	if errors.Is(err, manage.ErrNotFound) {
-		return found, fmt.Errorf("%q: %w", name, notify.ErrNoWebhook)
-	}
-	return found, err
-}
-
-func (x controlAPI) ping(w http.ResponseWriter, r *http.Request) error {
-	webhook, err := x.webhookNamed(r.Context(), r.FormValue("webhook"))
-	if err != nil {
-		return err
-	}
-	got, err := x.desk.Test(r.Context(), bySocket, webhook.Number, "")
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(w).Encode(pingAnswer{Status: got.Status, Millis: millis(got.Latency), Response: got.Response, Error: got.Error, OK: got.OK})
-}
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 

@@ -244,11 +244,6 @@ func (d *daemon) waiting(ctx context.Context) ([]waitLine, error) {
 	return waits, nil
 }
 
-// webhookNames returns the keys of all webhooks.
-func (x controlAPI) webhookNames(w http.ResponseWriter, _ *http.Request) error {
-	return json.NewEncoder(w).Encode(x.running.Set().Keys())
-}
-
 // ExplainRequest implements api.V1Operations.
 func (d control) ExplainRequest(ctx context.Context, q api.V1Question) (api.V1Meaning, error) {
 	waiting, err := d.waiting(ctx)

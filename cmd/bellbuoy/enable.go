@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/spf13/cobra"
 )
@@ -15,7 +14,11 @@ func newSwitchCommand(a *app, name, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.call(cmd.Context(), http.MethodPost, "/"+name, url.Values{"webhook": {args[0]}}, nil, nil); err != nil {
+			path, err := c.webhookNamed(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if err := c.call(cmd.Context(), http.MethodPost, path+"/"+name, nil, nil, nil); err != nil {
 				return err
 			}
 			fmt.Fprintf(a.Stdout, "%s: %sd\n", args[0], name)

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
 func newPingCommand(a *app) *cobra.Command {
@@ -21,8 +22,12 @@ func runPing(ctx context.Context, a *app, webhook string) error {
 	if err != nil {
 		return err
 	}
-	var got pingAnswer
-	if err := c.call(ctx, http.MethodPost, "/ping", url.Values{"webhook": {webhook}}, nil, &got); err != nil {
+	path, err := c.webhookNamed(ctx, webhook)
+	if err != nil {
+		return err
+	}
+	var got api.V1Sent
+	if err := c.call(ctx, http.MethodPost, path+"/test", nil, nil, &got); err != nil {
 		return err
 	}
 	if got.Status != 0 {

@@ -27,7 +27,8 @@ func TestTerminalObeysNoStranger(t *testing.T) {
 	answer := func(pattern string, value any) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(value) })
 	}
-	answer("/ping", pingAnswer{Status: 500, Response: evil, Error: "answered " + evil})
+	answer(v1("/webhooks"), listPage[api.V1Webhook]{Items: []api.V1Webhook{{Number: 1}}})
+	answer(v1("/webhooks/1/test"), api.V1Sent{Status: 500, Response: evil, Error: "answered " + evil})
 	one := api.V1Delivery{ID: 1, Webhook: "ci", Repository: evil, Tag: evil, Sent: &api.V1Request{Body: evil},
 		Log: []api.V1Attempt{{At: time.Now(), Status: 500, Error: evil, Response: "line\r\n" + evil}}}
 	answer(v1("/deliveries"), listPage[api.V1Delivery]{Items: []api.V1Delivery{one}})

@@ -128,6 +128,7 @@ func (v *V1) addWebhooks() {
 
 func (v *V1) listWebhooks(ctx context.Context, by access.Principal, in *struct {
 	Name    string `query:"name" maxLength:"128" doc:"a part of the name"`
+	Named   string `query:"named" maxLength:"1024" doc:"only the webhook with this key, or the one of the store with this project/name"`
 	Project string `query:"project" maxLength:"255" doc:"webhooks of this project, and those of the file that name none"`
 	Paging
 }) (*struct{ Body V1WebhookPage }, error) {
@@ -142,7 +143,8 @@ func (v *V1) listWebhooks(ctx context.Context, by access.Principal, in *struct {
 	out := &struct{ Body V1WebhookPage }{V1WebhookPage{Items: []V1Webhook{}}}
 	for _, w := range all {
 		ofProject := in.Project == "" || len(w.Projects) == 0 || slices.Contains(w.Projects, in.Project)
-		if !ofProject || !strings.Contains(strings.ToLower(w.Name), strings.ToLower(in.Name)) || in.Cursor != "" && w.Compare(after) <= 0 {
+		named := in.Named == "" || w.Key == in.Named || w.Source == "" && w.Project+"/"+w.Name == in.Named
+		if !named || !ofProject || !strings.Contains(strings.ToLower(w.Name), strings.ToLower(in.Name)) || in.Cursor != "" && w.Compare(after) <= 0 {
 			continue
 		}
 		if len(out.Body.Items) == in.Limit {
