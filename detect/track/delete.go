@@ -112,20 +112,28 @@ func (tx *transaction) deletedDigest() error {
 		return err
 	}
 	e.Digest, e.Tags, e.TagsComplete = digest, tags, tx.w.Before.TagsComplete
-	e.Artifact = tx.goneArtifact(known, ok)
-	if e.Artifact != nil {
-		if len(e.Artifact.Children) > 0 && known.Artifact.Own > 0 {
-			size, whole, err := tx.indexSize(&known)
-			if err != nil {
-				return err
-			}
-			e.Artifact.Size, e.Artifact.Inexact = size, e.Artifact.Inexact || !whole
-		}
-		tx.result.tags = tags
-		e.Artifact = tx.accessoryByTag(e.Artifact)
+	if e.Artifact, err = tx.deletedArtifact(known, ok, tags); err != nil {
+		return err
 	}
 	tx.emit(e)
 	return nil
+}
+
+// deletedArtifact returns the description of an artifact that was deleted with its tags, or nil.
+func (tx *transaction) deletedArtifact(known tagindex.ManifestRow, ok bool, tags []string) (*detect.Artifact, error) {
+	a := tx.goneArtifact(known, ok)
+	if a == nil {
+		return nil, nil
+	}
+	if len(a.Children) > 0 && known.Artifact.Own > 0 {
+		size, whole, err := tx.indexSize(&known)
+		if err != nil {
+			return nil, err
+		}
+		a.Size, a.Inexact = size, a.Inexact || !whole
+	}
+	tx.result.tags = tags
+	return tx.accessoryByTag(a), nil
 }
 
 // onlyFallback reports whether there are tags, and all of them are fallback tags.

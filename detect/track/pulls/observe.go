@@ -119,22 +119,7 @@ func (t *Pulls) End(tr *Transfer, op *detect.Operation) {
 	}
 	s := t.enter(tr, op, now)
 	p := pass{t: t, s: s, now: now, cfg: t.cfg.Load()}
-	if tr.reading {
-		s.reading--
-	}
-	switch {
-	case whole:
-		t.adoptHalfOf(s, tr, op)
-		p.head = tr.head
-		p.manifest(op, c)
-	case op.Action == detect.ManifestGet:
-		s.giveHeadBack(tr.head, p.cfg.Bounds.Session)
-	case op.Action == detect.BlobGet && !op.Complete:
-		s.unask(tr.full)
-	}
-	if s.reading == 0 {
-		s.strays = nil
-	}
+	p.end(tr, op, c, whole)
 	s.busy = max(s.busy-1, 0)
 	if op.Client.Operator != "" {
 		s.operator = op.Client.Operator
@@ -146,6 +131,26 @@ func (t *Pulls) End(tr *Transfer, op *detect.Operation) {
 	*tr = Transfer{}
 	t.emit(p.events)
 	t.tags.Observe(op, c)
+}
+
+// end handles the end of a transfer. whole means that a manifest was read in full.
+func (p *pass) end(tr *Transfer, op *detect.Operation, c *tagindex.Content, whole bool) {
+	if tr.reading {
+		p.s.reading--
+	}
+	switch {
+	case whole:
+		p.t.adoptHalfOf(p.s, tr, op)
+		p.head = tr.head
+		p.manifest(op, c)
+	case op.Action == detect.ManifestGet:
+		p.s.giveHeadBack(tr.head, p.cfg.Bounds.Session)
+	case op.Action == detect.BlobGet && !op.Complete:
+		p.s.unask(tr.full)
+	}
+	if p.s.reading == 0 {
+		p.s.strays = nil
+	}
 }
 
 // mounted observes the mount of a blob from another repository, which counts as a download there.

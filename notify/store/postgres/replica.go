@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -150,48 +151,17 @@ func (s *Store) lease(ctx context.Context, tx engine.Session, webhooks []string,
 	if len(webhooks) == 0 {
 		return nil, nil
 	}
-	var missing []string
-	known := make(map[string]bool)
-	err := tx.Query(ctx, "SELECT webhook FROM lanes WHERE webhook = ANY($1::text[])", []any{webhooks}, func(r engine.Scanner) error {
-		var w string
-		defer func() { known[w] = true }()
-		return r.Scan(&w)
-	})
-	if err != nil {
+	if err := addLanes(ctx, tx, webhooks); err != nil {
 		return nil, err
 	}
-	var mine []string
-	var epochs []int64
-	for _, w := range webhooks {
-		if !known[w] {
-			missing = append(missing, w)
-		}
-		if epoch, ok := s.held[w]; ok {
-			mine, epochs = append(mine, w), append(epochs, epoch)
-		}
-	}
-	if len(missing) > 0 {
-		_, err := tx.Exec(ctx, "INSERT INTO lanes (webhook, owner, epoch, lease_until, state) SELECT w, '', 0, 0, '' FROM unnest($1::text[]) w ORDER BY w ON CONFLICT (webhook) DO NOTHING", missing)
-		if err != nil {
-			return nil, err
-		}
-	}
-	const returning = " RETURNING l.webhook, l.epoch, l.state, l.lease_until - " + pgNow
-	renewed, err := s.lanes(ctx, tx, "UPDATE lanes l SET lease_until = "+pgNow+" + $4 FROM unnest($1::text[], $2::bigint[]) u(webhook, epoch) WHERE l.webhook = u.webhook AND l.epoch = u.epoch AND l.owner = $3"+returning,
-		mine, epochs, s.e.replica, ttl.Microseconds())
+	renewed, err := s.renewLanes(ctx, tx, webhooks, ttl)
 	if err != nil {
 		return nil, err
 	}
 	if fair <= 0 {
 		fair = len(webhooks)
 	}
-	names := make([]string, 0, len(renewed))
-	for _, l := range renewed {
-		names = append(names, l.Webhook)
-	}
-	taken, err := s.lanes(ctx, tx, "UPDATE lanes l SET owner = $1, epoch = l.epoch + 1, lease_until = "+pgNow+" + $2 WHERE l.webhook IN"+
-		" (SELECT webhook FROM lanes WHERE webhook = ANY($3::text[]) AND NOT webhook = ANY($4::text[]) AND (owner = $1 OR lease_until <= "+pgNow+") ORDER BY webhook LIMIT $5 FOR UPDATE SKIP LOCKED)"+returning,
-		s.e.replica, ttl.Microseconds(), webhooks, names, fair)
+	taken, err := s.takeFree(ctx, tx, webhooks, renewed, ttl, fair)
 	if err != nil {
 		return nil, err
 	}
@@ -203,6 +173,51 @@ func (s *Store) lease(ctx context.Context, tx engine.Session, webhooks []string,
 		s.held[l.Webhook] = l.Epoch
 	}
 	return lanes, nil
+}
+
+// addLanes adds the rows of lanes that have none yet.
+func addLanes(ctx context.Context, tx engine.Session, webhooks []string) error {
+	known := make(map[string]bool)
+	err := tx.Query(ctx, "SELECT webhook FROM lanes WHERE webhook = ANY($1::text[])", []any{webhooks}, func(r engine.Scanner) error {
+		var w string
+		defer func() { known[w] = true }()
+		return r.Scan(&w)
+	})
+	if err != nil {
+		return err
+	}
+	missing := slices.DeleteFunc(slices.Clone(webhooks), func(w string) bool { return known[w] })
+	if len(missing) == 0 {
+		return nil
+	}
+	_, err = tx.Exec(ctx, "INSERT INTO lanes (webhook, owner, epoch, lease_until, state) SELECT w, '', 0, 0, '' FROM unnest($1::text[]) w ORDER BY w ON CONFLICT (webhook) DO NOTHING", missing)
+	return err
+}
+
+const returningLane = " RETURNING l.webhook, l.epoch, l.state, l.lease_until - " + pgNow
+
+// renewLanes prolongs the leases that this replica still holds.
+func (s *Store) renewLanes(ctx context.Context, tx engine.Session, webhooks []string, ttl time.Duration) ([]store.Lane, error) {
+	var mine []string
+	var epochs []int64
+	for _, w := range webhooks {
+		if epoch, ok := s.held[w]; ok {
+			mine, epochs = append(mine, w), append(epochs, epoch)
+		}
+	}
+	return s.lanes(ctx, tx, "UPDATE lanes l SET lease_until = "+pgNow+" + $4 FROM unnest($1::text[], $2::bigint[]) u(webhook, epoch) WHERE l.webhook = u.webhook AND l.epoch = u.epoch AND l.owner = $3"+returningLane,
+		mine, epochs, s.e.replica, ttl.Microseconds())
+}
+
+// takeFree leases at most limit lanes that no other replica holds, besides those just renewed.
+func (s *Store) takeFree(ctx context.Context, tx engine.Session, webhooks []string, renewed []store.Lane, ttl time.Duration, limit int) ([]store.Lane, error) {
+	names := make([]string, 0, len(renewed))
+	for _, l := range renewed {
+		names = append(names, l.Webhook)
+	}
+	return s.lanes(ctx, tx, "UPDATE lanes l SET owner = $1, epoch = l.epoch + 1, lease_until = "+pgNow+" + $2 WHERE l.webhook IN"+
+		" (SELECT webhook FROM lanes WHERE webhook = ANY($3::text[]) AND NOT webhook = ANY($4::text[]) AND (owner = $1 OR lease_until <= "+pgNow+") ORDER BY webhook LIMIT $5 FOR UPDATE SKIP LOCKED)"+returningLane,
+		s.e.replica, ttl.Microseconds(), webhooks, names, limit)
 }
 
 func (s *Store) lanes(ctx context.Context, tx engine.Session, sql string, args ...any) (lanes []store.Lane, err error) {
