@@ -14,8 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// says runs a command that has to end with a code, and holds what it prints against what it has to
-// say.
+// says runs a command, and checks its exit code and what it prints.
 func says(t *testing.T, b *harness.Buoy, code int, args []string, want ...string) string {
 	t.Helper()
 	out, err := b.Command(args...)
@@ -126,8 +125,7 @@ func TestCommands(t *testing.T) {
 	says(t, b, 0, []string{"explain", "PUT", "/v2/team/app/manifests/v1"}, "PUSH_ARTIFACT")
 }
 
-// follow runs events -f, and returns its lines as they come. The first event must come without a
-// flush by a second.
+// follow runs events -f, and returns its lines as they come. Each line must be flushed at once.
 func follow(t *testing.T, b *harness.Buoy) <-chan string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary(t), "events", "-f", "-c", b.Config)
@@ -149,7 +147,7 @@ func follow(t *testing.T, b *harness.Buoy) <-chan string {
 	return lines
 }
 
-// A webhook that answers 410 disables itself and keeps what comes; enable ends that.
+// A webhook whose receiver answers 410 is disabled and keeps its events, until it is enabled again.
 func TestGone(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -177,8 +175,8 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// bellbuoy check on good and bad files: everything at once, with line and column, and exit codes to
-// build on.
+// bellbuoy check prints all problems of a file at once, with line and column, and its exit code
+// says whether there are any.
 func TestCheck(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

@@ -12,8 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// No webhook reaches bellbuoy itself or the cloud's metadata, however its address is spelt, nor
-// what egress.deny names: an address is refused with the file, and a name when it is dialled.
+// No webhook reaches bellbuoy itself, cloud metadata or addresses in egress.deny, whatever form the
+// address has. An address in the file is refused when the file is read, a name when it is dialled.
 func TestEgress(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)

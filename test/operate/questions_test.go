@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// oneDay is a bellbuoy with a receiver that works, one that refuses and one that is down, and what
-// they were sent.
+// oneDay is a bellbuoy with a receiver that works, one that refuses and one that is down, and the
+// events for them.
 func oneDay(t *testing.T) (b *harness.Buoy, hooks *harness.Receiver) {
 	t.Helper()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -97,7 +97,7 @@ func TestQuestions(t *testing.T) {
 	})
 }
 
-// Nothing needs attention: exit code 0, also for who has only the directory of the data.
+// If nothing needs attention, the exit code is 0, also where only the data directory is given.
 func TestStatusOfAGoodDay(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)

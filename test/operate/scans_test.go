@@ -91,7 +91,7 @@ func scannedByHand(s *harness.ScanStage, scanner *harness.ScannerServer, a harne
 	}
 }
 
-// expectNoPulls waits until every pull would have been told.
+// expectNoPulls waits for as long as a pull may be held back, and checks that there is none.
 func expectNoPulls(s *harness.ScanStage) {
 	s.Helper()
 	time.Sleep(harness.Strays)

@@ -17,8 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// SIGTERM: no new connections, what is in flight finishes, its event included, and the process ends
-// well.
+// After SIGTERM no connections are accepted, requests in flight and their events are completed, and
+// the process exits with 0.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -66,7 +66,7 @@ func TestDrain(t *testing.T) {
 	s.End()
 }
 
-// A reload drops no request and no delivery, however often it comes.
+// No request and no delivery is lost in many reloads.
 func TestReloadUnderTraffic(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -134,8 +134,8 @@ func TestReloadOfABadFile(t *testing.T) {
 	hooks.WaitAt("/other", 1, harness.Soon)
 }
 
-// A reload takes all but the keys that need a restart, names these, and says how it went: to who
-// asked, and in a metric.
+// A reload applies all keys but those that need a restart, which it names. It reports its result to
+// the command and in a metric.
 func TestReloadCommand(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -158,8 +158,8 @@ func TestReloadCommand(t *testing.T) {
 	}
 }
 
-// A webhook that is taken out of the file parks what is pending; when it returns, that is
-// delivered.
+// The pending deliveries of a webhook that is removed from the file are kept, and delivered when it
+// returns.
 func TestRemovedWebhookReturns(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -185,7 +185,7 @@ func TestRemovedWebhookReturns(t *testing.T) {
 	}
 }
 
-// One process per data directory, and per address: the second says so and ends.
+// A second process with the same data directory or address reports that and exits.
 func TestSecondProcess(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

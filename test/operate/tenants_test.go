@@ -77,7 +77,7 @@ func TestLimitedAccountsWebhook(t *testing.T) {
 	}
 }
 
-// ownAddresses are those of this machine's interfaces.
+// ownAddresses are the addresses of this machine's interfaces.
 func ownAddresses(t testing.TB) (all []string) {
 	t.Helper()
 	found, err := net.InterfaceAddrs()
@@ -92,8 +92,8 @@ func ownAddresses(t testing.TB) (all []string) {
 	return all
 }
 
-// A name that the file takes is the file's; what waits for the other is kept until the name is free
-// again.
+// If a webhook in the file takes the name of another one, it gets the events. The deliveries of the
+// other one are kept until the name is free again.
 func TestFileTakesAName(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -119,8 +119,8 @@ func TestFileTakesAName(t *testing.T) {
 	}
 }
 
-// Two replicas on one PostgreSQL: what is made at one works at the other within a second, and
-// numbers are the same.
+// Two replicas on one PostgreSQL: a webhook that is made at one works at the other within a second,
+// and has the same number.
 func TestReplicasShareWebhooks(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
