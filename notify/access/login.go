@@ -74,9 +74,11 @@ func (d *Door) LogIn(w http.ResponseWriter, r *http.Request, name, password stri
 }
 
 // LogInOnce begins an administrator's session for a ticket of Ticket, or returns ErrTicket or an
-// error of the store, whose text is for the user.
+// error of the store, whose text is for the user. A program that only looks at the address (HEAD,
+// or a browser's prefetch) does not use the ticket up.
 func (d *Door) LogInOnce(w http.ResponseWriter, r *http.Request, ticket string) error {
-	if !d.tickets.use(ticket, time.Now()) {
+	looks := r.Method != http.MethodGet || r.Header.Get("Sec-Purpose") != ""
+	if looks || !d.tickets.use(ticket, time.Now()) {
 		return ErrTicket
 	}
 	return d.begin(w, r, session{}, consoleName)

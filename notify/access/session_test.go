@@ -396,6 +396,14 @@ func TestOnce(t *testing.T) {
 			return b.open("/login/once?ticket=" + ticket).Code
 		}
 		ticket := b.door.Ticket()
+		for _, looks := range []*http.Request{
+			httptest.NewRequest("HEAD", "/login/once?ticket="+ticket, nil),
+			{Method: "GET", URL: &url.URL{Path: "/login/once", RawQuery: "ticket=" + ticket}, RemoteAddr: "127.0.0.1:1234", Header: http.Header{"Sec-Purpose": {"prefetch"}}},
+		} {
+			if w := b.send(looks); w.Code != http.StatusUnauthorized || b.cookie != nil {
+				t.Errorf("%s with %v: %d, cookie %v", looks.Method, looks.Header, w.Code, b.cookie)
+			}
+		}
 		if code := use(ticket); code != http.StatusSeeOther {
 			t.Errorf("a new ticket: %d", code)
 		}
