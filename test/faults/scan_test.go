@@ -12,12 +12,16 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
+// scanSteps are the points of a scan at which a test kills: the job is taken and nothing is
+// submitted; the scanner is asked, and has answered; the report is asked for, and is there.
+var scanSteps = []string{"metadata", "submit", "submitted", "report", "reported"}
+
 // bellbuoy is killed at each step of a scan: there is one event in the end.
 func TestAScanThatIsKilled(t *testing.T) {
 	t.Parallel()
 	scanner := harness.Scanner(t)
 	s := harness.NewScanStage(t, scanner, harness.RegistryOptions{}, "")
-	for i, at := range []string{"submit", "submitted", "report", "reported"} {
+	for i, at := range scanSteps {
 		p := scanner.Stop(at)
 		a := harness.NewImage(harness.ImageOptions{})
 		harness.Push(s, s.Buoy.ProxyURL, "killed/"+at, "v1", a)
@@ -35,7 +39,7 @@ func TestAScanThatIsKilled(t *testing.T) {
 		}
 		seen[p.Text("repository")][p.ID()] = true
 	}
-	for _, at := range []string{"submit", "submitted", "report", "reported"} {
+	for _, at := range scanSteps {
 		if n := len(seen["killed/"+at]); n != 1 {
 			t.Errorf("killed at %s: %d events, want 1", at, n)
 		}
@@ -48,7 +52,7 @@ func TestAScanThatIsKilled(t *testing.T) {
 func TestAScanWhoseReplicaIsKilled(t *testing.T) {
 	t.Parallel()
 	pg := harness.Postgres(t)
-	for i, at := range []string{"submit", "submitted", "report", "reported"} {
+	for i, at := range scanSteps {
 		database := pg.Database(t, fmt.Sprint("scans", i))
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
@@ -99,6 +103,40 @@ func workerOf(t *testing.T, replicas []*harness.Buoy) (worker int) {
 		t.Fatal("no replica works on the scan")
 	}
 	return worker
+}
+
+// A scanner without credentials pulls through one replica, whichever of the two asked it to scan:
+// its pulls are no events. Both scan something.
+func TestAScannerThatPullsThroughAnotherReplica(t *testing.T) {
+	t.Parallel()
+	database, port := harness.Postgres(t).Database(t, "scans"), harness.FreePort(t)
+	scanner, registry, hooks := harness.Scanner(t), harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
+	config := harness.RegistryUpstream(registry.URL) + harness.Quick + harness.Webhooks(hooks) +
+		fmt.Sprintf("database: %q\nscanners: [{name: test, url: %q, registry_url: %q}]\n", database, scanner.URL, fmt.Sprintf("http://127.0.0.1:%d", port))
+	passed := harness.BellbuoyWith(t, harness.BuoyOptions{Port: port}, config)
+	other := harness.Bellbuoy(t, config)
+	pushed := 0
+	both := func() bool {
+		return passed.Metric("bellbuoy_scans_total") > 0 && other.Metric("bellbuoy_scans_total") > 0
+	}
+	for ; pushed < 60 && !both(); pushed++ {
+		harness.Push(t, other.ProxyURL, "team/app", fmt.Sprint("v", pushed), harness.NewImage(harness.ImageOptions{}))
+		time.Sleep(300 * time.Millisecond)
+	}
+	if !harness.Eventually(harness.Soon, both) {
+		t.Fatal("one replica has scanned nothing")
+	}
+	harness.Eventually(harness.Soon, func() bool {
+		return int(passed.Metric("bellbuoy_scans_total")+other.Metric("bellbuoy_scans_total")) == pushed
+	})
+	time.Sleep(harness.Strays)
+	told := map[string]int{}
+	for _, p := range hooks.Posts("/full") {
+		told[p.Text("type")]++
+	}
+	if told["PULL_ARTIFACT"] != 0 || told["SCANNING_COMPLETED"] != pushed {
+		t.Errorf("of %d pushes came %v", pushed, told)
+	}
 }
 
 // A scanner that hangs holds up no push, and of 500 scans few are submitted: the others wait in the

@@ -174,8 +174,8 @@ func (s *ScannerServer) Forget() {
 	s.jobs = map[string]*scanJob{}
 }
 
-// Stop makes the adapter stop once at a point: submit (before it answers), submitted (after it),
-// report (before it answers with the report), reported.
+// Stop makes the adapter stop once at a point: metadata (asked what it is), submit (before it
+// answers), submitted (after it), report (before it answers with the report), reported.
 func (s *ScannerServer) Stop(point string) *ScanPoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,6 +220,7 @@ func (s *ScannerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.NotFound(w, r)
 	case r.Method == http.MethodGet && path == "/metadata":
+		s.at("metadata")
 		w.Header().Set("Content-Type", "application/vnd.scanner.adapter.metadata+json; version=1.0")
 		fmt.Fprintf(w, `{"scanner":{"name":"Test","vendor":"bellbuoy","version":"1"},"capabilities":[{"type":"vulnerability",`+
 			`"consumes_mime_types":["application/vnd.oci.image.manifest.v1+json"],"produces_mime_types":[%q]}]}`, scanReportType)
