@@ -15,13 +15,13 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errCorrupt: bytes read back do not match their checksum.
+// errCorrupt means that bytes that were read do not match their checksum.
 var errCorrupt = errors.New("the stored bytes do not match their checksum")
 
-// Checksum is what is stored beside bytes, so that damaged ones are never sent.
+// Checksum returns the number that is stored beside bytes, so that damaged ones are never sent.
 func Checksum(b []byte) int64 { return int64(crc32.Checksum(b, castagnoli)) }
 
-// Micros is a time as the databases keep it; 0 is the zero time.
+// Micros returns a time as the databases store it. 0 is the zero time.
 func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -37,8 +37,8 @@ func FromMicros(us int64) time.Time {
 	return time.UnixMicro(us).UTC()
 }
 
-// KeyHash is what the indexes hold of a TagKey or RepoKey. 0 stands for "", which orders nothing.
-// Two keys with one hash wait for each other needlessly, which is harmless.
+// KeyHash returns the number that the indexes hold for a TagKey or RepoKey. 0 stands for "", which
+// orders nothing. Deliveries of two keys with the same hash wait for each other, which is harmless.
 func KeyHash(key string) int64 {
 	if key == "" {
 		return 0
@@ -51,8 +51,8 @@ func KeyHash(key string) int64 {
 	return 1
 }
 
-// Clean makes s fit for a text column of either engine: PostgreSQL takes neither NUL nor invalid
-// UTF-8.
+// Clean returns s as a text column of either database can hold it: PostgreSQL refuses NUL and
+// invalid UTF-8.
 func Clean(s string) string {
 	if strings.IndexByte(s, 0) >= 0 {
 		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
@@ -60,7 +60,7 @@ func Clean(s string) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-// EncodePayload: length of the head, the head as JSON, the body.
+// EncodePayload encodes a payload: the length of the head, the head as JSON, the body.
 func EncodePayload(p *store.Payload) ([]byte, error) {
 	head, err := json.Marshal(payloadHead{p.ContentType, p.Header})
 	if err != nil {
@@ -92,12 +92,13 @@ func decodePayload(b []byte, crc int64) (*store.Payload, error) {
 	return &store.Payload{ContentType: head.ContentType, Header: head.Header, Body: b[used+int(n):]}, nil
 }
 
-// appendBytes encodes a field that fields.bytes takes off again.
+// appendBytes encodes a field for fields.bytes.
 func appendBytes[T string | []byte](b []byte, field T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(field))), field...)
 }
 
-// fields takes encoded fields apart. bad: they were not what was asked for; there is no rest then.
+// fields decodes encoded fields. After a field that cannot be decoded, bad is true and nothing is
+// left.
 type fields struct {
 	rest []byte
 	bad  bool

@@ -2,7 +2,7 @@
 // transaction of many callers, and the statements, which are written once for both databases.
 //
 // A database package implements [Database] and [Session], embeds [Core], and adds what only it can
-// do (leases, taking over rows). Where to read on: writer.go (requests become transactions),
+// do (leases, taking over rows). The other files: writer.go (requests become transactions),
 // group.go (what a transaction is to write), rows.go and rowcache.go (rows of state), due.go (what
 // a lane may send), events.go and pack.go (the event log), purge.go (retention).
 package engine
@@ -33,7 +33,7 @@ type Core struct {
 	closed  error
 }
 
-// Start runs the writers and the minute's chore.
+// Start runs the writers, and a chore every minute.
 func (c *Core) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.Life, c.Stop = ctx, cancel
@@ -43,7 +43,7 @@ func (c *Core) Start() {
 	c.Running.Go(func() { c.Signals.run(ctx) })
 }
 
-// writers returns each once.
+// writers returns each writer once.
 func (c *Core) writers() []*Writer {
 	if c.Finishes == c.Updates {
 		return []*Writer{c.Updates}
@@ -51,7 +51,7 @@ func (c *Core) writers() []*Writer {
 	return []*Writer{c.Updates, c.Finishes, c.Chores}
 }
 
-// Committed tells the world about a transaction.
+// Committed signals the lanes and followers that a transaction concerns.
 func (c *Core) Committed(g *Group) {
 	if len(g.NewDue) > 0 {
 		c.Signals.wakeWith(g.NewDue)
@@ -69,7 +69,7 @@ func (c *Core) Update(ctx context.Context, scopes []string, fn func(store.Tx) er
 	return c.UpdateOn(ctx, store.Terms{Scopes: scopes}, fn)
 }
 
-// UpdateOn is Update on other terms than the usual ones.
+// UpdateOn does what Update does, on the given terms.
 func (c *Core) UpdateOn(ctx context.Context, t store.Terms, fn func(store.Tx) error) error {
 	r := &Request{scopes: t.Scopes, patience: t.Patience, fn: fn}
 	if t.Ahead {
@@ -97,7 +97,7 @@ func (c *Core) Page(ctx context.Context, kind, after string, limit int) ([]store
 	return rows, Naming("reading a page of rows", err)
 }
 
-// Due returns rows of a kind whose Due has passed, oldest first.
+// Due returns the rows of a kind whose Due has passed, oldest first.
 func (c *Core) Due(ctx context.Context, kind string, now time.Time, limit int) ([]store.Row, error) {
 	rows, err := c.DB.Reads(ctx).due(kind, now, limit)
 	return rows, Naming("reading rows that are due", err)
@@ -116,7 +116,7 @@ func (c *Core) Finish(ctx context.Context, outcomes []store.Outcome) error {
 	return Naming("recording outcomes", c.Finishes.Do(ctx, &Request{Class: lanes, outcomes: outcomes}))
 }
 
-// DueDeliveries returns what a lane may send now, and when the next one becomes due.
+// DueDeliveries returns the deliveries that a lane may send now, and when the next one becomes due.
 func (c *Core) DueDeliveries(ctx context.Context, q store.DueQuery) ([]store.Delivery, time.Time, error) {
 	due, next, err := c.due(ctx, q)
 	return due, next, Naming("reading due deliveries", err)
@@ -202,37 +202,37 @@ func (c *Core) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.D
 	return found, Naming("reading deliveries", err)
 }
 
-// Attempts returns what was tried for a delivery, oldest first.
+// Attempts returns the attempts of a delivery, oldest first.
 func (c *Core) Attempts(ctx context.Context, deliveryID int64) ([]store.Attempt, error) {
 	tries, err := attempts(ctx, c.DB, deliveryID)
 	return tries, Naming("reading attempts", err)
 }
 
-// Depths returns how much waits in each lane.
+// Depths returns how many deliveries wait in each lane.
 func (c *Core) Depths(ctx context.Context) ([]store.Depth, error) {
 	all, err := depths(ctx, c.DB)
 	return all, Naming("reading depths", err)
 }
 
-// LaneStates returns what SetLane stored, by webhook.
+// LaneStates returns the states that SetLane has stored, by webhook.
 func (c *Core) LaneStates(ctx context.Context) (map[string][]byte, error) {
 	states, err := laneStates(ctx, c.DB)
 	return states, Naming("reading lanes", err)
 }
 
-// Wake receives what there is to do for a webhook.
+// Wake returns the channel of lanes that have something to do.
 func (c *Core) Wake() <-chan store.Wake { return c.Signals.wakes }
 
-// EventAppended is closed and replaced whenever an event was appended.
+// EventAppended returns a channel that is closed when an event is appended.
 func (c *Core) EventAppended() <-chan struct{} { return c.Signals.appended() }
 
-// Size is how many bytes are in use.
+// Size returns how many bytes are in use.
 func (c *Core) Size(ctx context.Context) (int64, error) {
 	n, err := c.DB.Size(ctx)
 	return n.All, Naming("measuring the store", err)
 }
 
-// Healthy is nil while the last commit of each writer succeeded and none hangs.
+// Healthy returns nil while the last commit of each writer has succeeded and none hangs.
 func (c *Core) Healthy() error {
 	for _, w := range c.writers() {
 		if err := w.healthy(); err != nil {
@@ -242,7 +242,7 @@ func (c *Core) Healthy() error {
 	return nil
 }
 
-// Close writes what waits and closes the engine. The second call returns what the first did.
+// Close writes what waits and closes the engine. A second call returns the same as the first.
 func (c *Core) Close() error {
 	c.closing.Do(func() {
 		var errs []error
@@ -257,5 +257,5 @@ func (c *Core) Close() error {
 	return c.closed
 }
 
-// CloseWithin is how long Close waits for what hangs.
+// CloseWithin is how long Close waits for a commit that hangs.
 const CloseWithin = 10 * time.Second

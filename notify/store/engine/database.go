@@ -9,9 +9,9 @@ import (
 // Scanner is one row of a result.
 type Scanner interface{ Scan(dest ...any) error }
 
-// Querier runs statements that read. They are written once for both databases: $1 placeholders,
-// BIGINT microseconds, partial indexes. Those that run often say LIMIT CAST($1 AS BIGINT): SQLite
-// looks at the value of a bare parameter, and plans anew whenever it is bound.
+// Querier runs statements that read. They are written once for both databases: with $1 as a
+// placeholder, BIGINT microseconds and partial indexes. Frequent ones say LIMIT CAST($1 AS BIGINT),
+// because SQLite plans a statement again whenever a bare parameter of LIMIT is bound.
 type Querier interface {
 	// Query calls each for every row. each may return ErrStop, which ends the query without an
 	// error.
@@ -22,27 +22,27 @@ type Querier interface {
 type Session interface {
 	Querier
 	Exec(ctx context.Context, sql string, args ...any) (int64, error)
-	// NextDelivery is the id of a new delivery.
+	// NextDelivery returns the id for a new delivery.
 	NextDelivery(ctx context.Context) (int64, error)
-	// Apply writes what a group of callers want written, in a bounded number of round trips,
-	// and fills in the group's results.
+	// Apply writes the changes of a group in a bounded number of round trips, and sets the
+	// results of the group.
 	Apply(ctx context.Context, g *Group) error
 	// Rows reads rows of state.
 	Rows() Reader
-	// Commit makes it durable. Its error wraps ErrUnknown where the transaction may have
-	// happened all the same.
+	// Commit makes it durable. The error wraps ErrUnknown if the transaction may have been
+	// committed all the same.
 	Commit() error
 	Rollback()
 }
 
-// Database is what differs between SQLite and PostgreSQL: how transactions are made and read, what
-// its errors mean, and how it says in SQL what the two say differently.
+// Database is what differs between SQLite and PostgreSQL: transactions, the meaning of errors, and
+// some SQL.
 type Database interface {
 	Connection
 	Errors
 	Dialect
-	// CommittedUpTo is the highest sequence number that a follower may read up to: all below
-	// are committed or never will be.
+	// CommittedUpTo returns the sequence number up to which a follower may read: every number
+	// up to it is committed or never will be.
 	CommittedUpTo(ctx context.Context) (int64, error)
 	Size(ctx context.Context) (Sizes, error)
 	Close() error
@@ -55,11 +55,11 @@ type Connection interface {
 	Reads(ctx context.Context) Reader
 	// Begin starts a transaction that holds the locks of scopes, which are sorted and distinct.
 	Begin(ctx context.Context, scopes []string) (Session, error)
-	// Idle is called by the writer when nothing was written for a while.
+	// Idle is called by the writer when nothing was written for some time.
 	Idle()
 }
 
-// Errors is what a database's errors mean.
+// Errors says what the errors of a database mean.
 type Errors interface {
 	// Failed is called when a transaction ended with err; the database may replace its
 	// connections.
@@ -72,14 +72,15 @@ type Errors interface {
 	Invalid(err error) bool
 }
 
-// Dialect is what the two databases say differently.
+// Dialect is the SQL in which the two databases differ.
 type Dialect interface {
-	// Now is the SQL expression of the present in microseconds; it may append to args.
+	// Now returns the SQL expression of the present time in microseconds. It may append to
+	// args.
 	Now(args *[]any, now time.Time) string
-	// Among is the SQL condition "column is one of ids"; it appends to args.
+	// Among returns the SQL condition "column is one of ids". It appends to args.
 	Among(column string, ids []int64, args *[]any) string
-	// Using names the index of a table's pending deliveries that a search must take, where the
-	// planner would take a worse one.
+	// Using returns the SQL that makes a search use an index of pending deliveries, if the
+	// planner would choose a worse one.
 	Using(index string) string
 }
 
@@ -91,7 +92,7 @@ type Sizes struct {
 	Delivery, Pack int64
 }
 
-// ErrVersion is the error for a database whose tables another version of bellbuoy has made.
+// ErrVersion returns the error for a database that another version of bellbuoy has made.
 func ErrVersion(version, known int64) error {
 	return fmt.Errorf("its tables have version %d, this bellbuoy knows version %d: use the bellbuoy that wrote it", version, known)
 }

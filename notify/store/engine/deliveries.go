@@ -15,7 +15,7 @@ func deliveryFields(d *store.Delivery, state, created, next, finished *int64) []
 	return []any{&d.ID, &d.EventSeq, &d.EventID, &d.Webhook, &d.Number, &d.TagKey, &d.RepoKey, state, &d.Attempts, created, next, &d.Reason, &d.Status, finished}
 }
 
-// scanDelivery reads deliveryColumns and what follows them.
+// scanDelivery reads deliveryColumns, and the further columns into more.
 func scanDelivery(s Scanner, more ...any) (d store.Delivery, err error) {
 	var state, created, next, finished int64
 	if err := s.Scan(append(deliveryFields(&d, &state, &created, &next, &finished), more...)...); err != nil {
@@ -32,7 +32,7 @@ func scanDelivery(s Scanner, more ...any) (d store.Delivery, err error) {
 }
 
 // dueDeliveries reads the deliveries with these ids, each with its payload or else its event.
-// corrupt holds those whose bytes are not what was stored.
+// corrupt are those whose bytes do not match their checksum.
 func dueDeliveries(ctx context.Context, e Database, ids []int64) (due, corrupt []store.Delivery, err error) {
 	if len(ids) == 0 {
 		return nil, nil, nil
@@ -89,8 +89,8 @@ func newerDelivered(ctx context.Context, q Querier, d store.Delivery) (newer boo
 	if d.TagKey == "" {
 		return false, nil
 	}
-	// From the event, because deliveries that are done have no index by tag: it would cost
-	// every delivery.
+	// The search begins at the event: an index of finished deliveries by tag would make every
+	// delivery slower.
 	err = q.Query(ctx, "SELECT 1 FROM events e CROSS JOIN deliveries d WHERE e.repository = (SELECT repository FROM events WHERE seq = $1) AND e.seq > $1"+
 		" AND d.event_seq = e.seq AND d.webhook = $2 AND d.tag_key = $3 AND d.state = 2 LIMIT 1", []any{d.EventSeq, d.Webhook, d.TagKey},
 		func(Scanner) error { newer = true; return nil })
@@ -98,8 +98,8 @@ func newerDelivered(ctx context.Context, q Querier, d store.Delivery) (newer boo
 }
 
 // deliveries finds what q selects, newest first. Each state of each webhook is a range of one
-// index, and their heads are merged. On SQLite only what is delivered is not in it: that is walked
-// from the newest on.
+// index; the newest of each range are merged. On SQLite that index lacks delivered ones, which are
+// read in the order of their ids.
 func deliveries(ctx context.Context, e Database, q store.DeliveryQuery) ([]store.Delivery, error) {
 	q.Limit = OrDefault(q.Limit, 100)
 	if len(q.IDs) > 0 || q.EventID != "" || q.Webhook == "" && len(q.States) == 0 {
@@ -213,8 +213,8 @@ func deliveryConditions(ctx context.Context, e Database, q store.DeliveryQuery, 
 	return w, nil
 }
 
-// clockSkew is how far replicas' clocks may be apart before ids and creation times are taken to
-// disagree.
+// clockSkew is how far the clocks of replicas may be apart: so much may creation times differ from
+// the order of ids.
 const clockSkew = 5 * time.Minute
 
 // firstSince finds the first delivery that was created at or after t, by halving: ids grow with

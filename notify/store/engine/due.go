@@ -10,12 +10,12 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// What a lane may send is found without walking a large backlog: the oldest dueWindow deliveries
-// are looked at, and when these belong to too few keys (one tag pushed a million times), the index
-// of keys is skipped through, one step for each key.
+// The deliveries that a lane may send are found without reading a large backlog: the oldest
+// dueWindow deliveries are read. If these belong to too few keys (one tag was pushed a million
+// times), a skip scan of the index of keys finds further keys, with one step for each.
 const (
 	DueWindow = 2000
-	dueBytes  = 16 << 20 // of payloads in one answer
+	dueBytes  = 16 << 20 // bytes of payloads in one answer
 )
 
 // Internal states; see the migrations.
@@ -57,11 +57,11 @@ type picker struct {
 	e      Database
 	query  store.DueQuery
 	column string            // tag_hash or repo_hash
-	index  string            // of it
+	index  string            // the index of that column
 	busy   map[int64]bool    // hashes of the busy keys
 	heads  map[int64]keyHead // by the key's hash; of those in flight too
-	free   []int64           // due deliveries that no order binds
-	cut    bool              // a window was full: there may be more than it shows
+	free   []int64           // due deliveries without a key
+	cut    bool              // a window was full: there may be more deliveries
 }
 
 // keyHead is the oldest delivery of a key that was seen.
@@ -70,8 +70,7 @@ type keyHead struct {
 	due bool
 }
 
-// dueIDs returns the ids of what q asks for, in order, and whether there may be more than was
-// looked at.
+// dueIDs returns the ids of the deliveries that q selects, in order, and whether there may be more.
 func dueIDs(ctx context.Context, e Database, q store.DueQuery) (ids []int64, cut bool, err error) {
 	p := &picker{ctx: ctx, e: e, query: q, column: "tag_hash", index: "deliveries_tag", busy: make(map[int64]bool), heads: make(map[int64]keyHead)}
 	if q.Order == store.ByRepository {
@@ -101,8 +100,9 @@ func (p *picker) look(window int) ([]int64, error) {
 	if p.query.Order == store.ByRepository {
 		waiting = "state = 1 ORDER BY id" // a head holds up the others also while it is not due
 	}
-	// Each window is of its own moment. A delivery that waits may become fresh between them
-	// (MakeDue), so those that wait are looked at first: it is then seen twice, not missed.
+	// Each window is read at another moment. MakeDue may make a waiting delivery fresh in
+	// between. Waiting ones are read first, so that such a delivery is seen twice and not
+	// missed.
 	if err := p.window(window, waiting); err != nil {
 		return nil, err
 	}
@@ -145,8 +145,8 @@ func (p *picker) see(id, hash int64, due bool) {
 	}
 }
 
-// choose returns the oldest of the heads and the free ones. Where a window was full, what it shows
-// as a head may be none, and is looked up.
+// choose returns the oldest of the heads and of the free ones. If a window was full, the oldest
+// delivery of a key in it need not be the head of the key, and the head is looked up.
 func (p *picker) choose() ([]int64, error) {
 	ids := slices.Clone(p.free)
 	keys := make(map[int64]int64, len(p.heads))
@@ -178,8 +178,8 @@ func (p *picker) choose() ([]int64, error) {
 	return chosen, nil
 }
 
-// head is the delivery of a key that may be sent now: by tag the oldest that is due, by repository
-// the oldest, if it is due. 0: none.
+// head returns the delivery of a key that may be sent now, or 0: with order by tag the oldest that
+// is due, by repository the oldest if it is due.
 func (p *picker) head(hash int64) (id int64, err error) {
 	args := []any{p.query.Webhook, hash}
 	due := "(state = 0 OR next_at <= " + p.e.Now(&args, p.query.Now) + ")"
@@ -198,7 +198,7 @@ func (p *picker) head(hash int64) (id int64, err error) {
 	return id, err
 }
 
-// skip goes from key to key, for those that the windows did not show.
+// skip is the skip scan: it adds deliveries of keys that are not in the windows.
 func (p *picker) skip(ids []int64) ([]int64, error) {
 	var hashes []int64
 	next := "(SELECT " + p.column + " FROM deliveries" + p.e.Using(p.index) + " WHERE webhook = $1 AND state < 2 AND " + p.column + " > %s ORDER BY " + p.column + " LIMIT 1)"
@@ -250,7 +250,8 @@ func (p *picker) unkeyed(ids []int64) ([]int64, error) {
 	return ids, err
 }
 
-// nextDue is when the first of the lane's waiting deliveries becomes due, by this machine's clock.
+// nextDue returns when the first waiting delivery of the lane becomes due, by the clock of this
+// machine.
 func nextDue(ctx context.Context, e Database, q store.DueQuery) (at time.Time, err error) {
 	args := []any{q.Webhook}
 	now := e.Now(&args, q.Now)

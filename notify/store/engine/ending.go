@@ -6,7 +6,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Ending is an Outcome in the database's terms.
+// Ending is an Outcome as the database stores it.
 type Ending struct {
 	State    int64
 	Next     int64
@@ -14,7 +14,7 @@ type Ending struct {
 	Reason   string
 }
 
-// NewEnding puts o into those terms; now is when it ended.
+// NewEnding returns the Ending of o. now is when the attempt ended.
 func NewEnding(o *store.Outcome, now time.Time) Ending {
 	to := Ending{Reason: Clean(o.Reason)}
 	switch o.State {
@@ -25,14 +25,14 @@ func NewEnding(o *store.Outcome, now time.Time) Ending {
 	case store.Parked:
 		to.State, to.Finished = Parked, Micros(now)
 	default:
-		// Waiting even when it is due at once: it has lost its place at the head of what is
-		// fresh.
+		// It is waiting even if it is due at once, because it is no longer the oldest of
+		// the fresh ones.
 		to.State, to.Next = Waiting, max(Micros(o.NextAt), 1)
 	}
 	return to
 }
 
-// Count is what becomes of a webhook's counts when one of its pending deliveries ends so.
+// Count changes the counts of a webhook as the end of a pending delivery does.
 func (o Ending) Count(t *Tally) {
 	if o.State == Waiting {
 		return
@@ -41,7 +41,7 @@ func (o Ending) Count(t *Tally) {
 	o.CountEnd(t)
 }
 
-// CountEnd counts only the state that it came to, not the one that it left.
+// CountEnd counts only the new state of the delivery, not the one before.
 func (o Ending) CountEnd(t *Tally) {
 	switch o.State {
 	case Dead:

@@ -28,7 +28,7 @@ func (w *where) add(condition string, args ...any) {
 
 func (w *where) oneOf(column string, values []string) { oneOf(w, column, values) }
 
-// oneOf adds the condition that a column has one of the values; none: no condition.
+// oneOf adds the condition that a column has one of the values. Without values it adds none.
 func oneOf[T any](w *where, column string, values []T) {
 	if len(values) == 0 {
 		return
@@ -48,7 +48,7 @@ func (w *where) String() string {
 	return " WHERE " + strings.Join(w.conditions, " AND ")
 }
 
-// events merges the two places where events are: rows of their own and packs.
+// events merges the events that have rows of their own with those in packs.
 func events(ctx context.Context, q Querier, upTo int64, eq store.EventQuery) ([]store.Event, error) {
 	eq.Limit = OrDefault(eq.Limit, 100)
 	if eq.Before == 0 || eq.Before > upTo+1 {
@@ -117,8 +117,8 @@ func scanEvent(s Scanner) (e store.Event, err error) {
 	return e, nil
 }
 
-// packedEvents walks the packs in the query's direction until the limit is reached. What a pack
-// holds is not indexed.
+// packedEvents reads the packs in the direction of the query until the limit is reached, because
+// the events in packs are not indexed.
 func packedEvents(ctx context.Context, q Querier, eq store.EventQuery) (found []store.Event, err error) {
 	var w where
 	w.add("last > ? AND first < ?", eq.After, eq.Before)
@@ -151,8 +151,8 @@ func packedEvents(ctx context.Context, q Querier, eq store.EventQuery) (found []
 	return found, err
 }
 
-// enough reports whether a pack and those behind it can hold nothing that belongs before what was
-// found. Packs of two replicas may interleave.
+// enough reports whether a pack and those after it hold no event that comes before those found.
+// Packs of two replicas may overlap.
 func enough(found []store.Event, eq store.EventQuery, first, last int64) bool {
 	if len(found) < eq.Limit {
 		return false
@@ -173,7 +173,8 @@ func sortEvents(found []store.Event, ascending bool) {
 	})
 }
 
-// fromPack appends what eq selects of a pack. A corrupt pack gives one event that says so.
+// fromPack appends the events of a pack that eq selects. For a corrupt pack it appends one corrupt
+// event.
 func fromPack(found []store.Event, eq store.EventQuery, first, last int64, data []byte, crc int64) []store.Event {
 	if Checksum(data) != crc {
 		if eq.ID != "" {

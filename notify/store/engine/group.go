@@ -9,8 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Group is what the callers of one transaction want written. Later callers read it over the
-// database's content.
+// Group are the changes of all callers of one transaction. Later callers read the database as these
+// changes leave it.
 type Group struct {
 	recent   *recent
 	cache    *RowCache
@@ -20,14 +20,14 @@ type Group struct {
 	ids      map[string]bool
 	Finishes []finish
 	bytes    int
-	direct   bool // a request that wrote by itself is in here
-	chore    bool // and may have written rows of state
-	lines    int  // what is to be written, without outcomes
+	direct   bool // one of the requests writes to the database itself
+	chore    bool // … and may write rows of state
+	lines    int  // the rows to be written, without outcomes
 
 	// Results.
 	PackedSeqs []int64           // the sequence numbers of packed
 	Wakes      map[string]bool   // webhooks that got something to do
-	NewDue     []store.Delivery  // new and due; SQLite's
+	NewDue     []store.Delivery  // new and due; set by SQLite alone
 	Depths     map[string]*Tally // how the counts change
 	AnyNew     bool              // an event was appended
 }
@@ -43,7 +43,7 @@ type finish struct {
 	request *Request
 }
 
-// Tally is a difference of a webhook's counts.
+// Tally is a change of the counts of a webhook.
 type Tally struct{ Pending, Dead, Parked int64 }
 
 func newGroup(r *recent) *Group {
@@ -54,7 +54,7 @@ func (g *Group) empty() bool {
 	return !g.direct && len(g.Rows)+len(g.Events)+len(g.Packed)+len(g.Finishes) == 0
 }
 
-// Depth is the difference of a webhook's counts that this transaction makes.
+// Depth returns the change of the counts of a webhook by this transaction.
 func (g *Group) Depth(webhook string) *Tally {
 	t := g.Depths[webhook]
 	if t == nil {
@@ -64,7 +64,7 @@ func (g *Group) Depth(webhook string) *Tally {
 	return t
 }
 
-// room reports whether r may still come in. An empty group has room for anything.
+// room reports whether r may be added to the group. An empty group has room for any request.
 func (g *Group) room(r *Request) bool {
 	switch {
 	case g.bytes >= GroupBytes:
@@ -75,7 +75,8 @@ func (g *Group) room(r *Request) bool {
 	return g.lines < groupRows
 }
 
-// take runs r and adds what it wants. An error is the transaction's end; r's own goes to r.err.
+// take runs r and adds its changes. An error ends the transaction; an error of r alone is set in
+// r.err.
 func (g *Group) take(s Session, r *Request) error {
 	switch {
 	case r.Direct != nil:
@@ -101,7 +102,7 @@ func (g *Group) take(s Session, r *Request) error {
 	return nil
 }
 
-// Fence drops the outcomes of lanes whose epoch is another one.
+// Fence drops the outcomes of lanes that have another epoch now.
 func (g *Group) Fence(epochs map[string]int64) {
 	g.Finishes = slices.DeleteFunc(g.Finishes, func(f finish) bool {
 		epoch, ok := epochs[f.Webhook]
@@ -164,10 +165,10 @@ func (g *Group) append(t *transaction, a *Appended) error {
 	return nil
 }
 
-// remember notes the ids of a transaction that was committed, or may have been.
+// remember remembers the ids of a transaction that was committed, or may have been.
 func (g *Group) remember(inDoubt bool) {
 	if len(g.PackedSeqs) == 0 {
-		return // it never came to writing them
+		return // they were not written
 	}
 	for i := range g.Packed {
 		seq := int64(0)
@@ -184,8 +185,8 @@ type transaction struct {
 	group  *Group
 	writes []write
 	events []Appended
-	broken error // a read failed: the transaction is at its end
-	bad    error // a write cannot be done
+	broken error // a read has failed: the transaction cannot go on
+	bad    error // a write is not possible
 }
 
 type write struct {
@@ -219,7 +220,7 @@ func (t *transaction) Get(k store.Key) (store.Row, bool, error) {
 	return row, ok, err
 }
 
-// given is a row that is known; nil: there is none.
+// given returns a row that is known. nil stands for no row.
 func given(row *store.Row) (store.Row, bool, error) {
 	if row == nil {
 		return store.Row{}, false, nil
@@ -227,14 +228,14 @@ func given(row *store.Row) (store.Row, bool, error) {
 	return *row, true, nil
 }
 
-// whole is all rows of a kind as they are committed, where the cache has them; else nil.
+// whole returns all committed rows of a kind if the cache has them, else nil.
 func (t *transaction) whole(name string) (*kind, error) {
 	k, err := t.group.cache.whole(name, func(limit int) ([]store.Row, error) { return t.Reader.Scan(name, "", limit) })
 	t.note(err)
 	return k, err
 }
 
-// Scan lays the group's rows over the database's.
+// Scan returns the rows of the database with the changes of the group.
 func (t *transaction) Scan(kind, prefix string, limit int) ([]store.Row, error) {
 	limit = OrDefault(limit, 1000)
 	newer := make(map[string]*store.Row)
@@ -251,8 +252,7 @@ func (t *transaction) Scan(kind, prefix string, limit int) ([]store.Row, error) 
 	return firstByID(lay(rows, newer), limit), nil
 }
 
-// scan reads what is committed: all of it, unsorted, where the cache has the kind, else the first
-// ones.
+// scan reads committed rows: all of them, unsorted, if the cache has the kind, else the first ones.
 func (t *transaction) scan(kind, prefix string, limit int) (rows []store.Row, sorted bool, err error) {
 	whole, err := t.whole(kind)
 	if err != nil {
@@ -292,7 +292,7 @@ func (t *transaction) Delete(keys ...store.Key) {
 	}
 }
 
-// check refuses a key that PostgreSQL could not store; kinds are the program's own words.
+// check refuses a key that PostgreSQL cannot store. Kinds are never chosen by clients.
 func (t *transaction) check(k store.Key) {
 	switch size := len(k.Kind) + len(k.ID); {
 	case !utf8.ValidString(k.Kind) || strings.IndexByte(k.Kind, 0) >= 0:

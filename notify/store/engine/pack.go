@@ -11,16 +11,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Most events are pulls that no webhook asks for. Those of one group are packed into one row, which
-// makes each some microseconds cheaper than a row with three index entries. They are much alike, so
-// a pack is compressed: that takes an eighth of the room, and of the time that SQLite needs to
-// write it. Events takes packs apart again; retention drops whole packs. The ids of packed events
-// are not indexed: Append compares them with those it has seen lately (see recent), which is what a
-// repeated Update needs.
+// Most events are pulls that no webhook wants. Those of one group are packed into one row, which
+// makes each some microseconds cheaper than a row with three index entries. They are similar, so a
+// pack is compressed: it takes an eighth of the space, and of the time to write it. Events reads
+// the events in packs; retention drops whole packs. The ids of packed events are not indexed:
+// Append compares them with recent ones (see recent), because an Update may be repeated.
 const (
 	packEvents = 512
-	packBytes  = 1 << 20  // after which no further event is added
-	packLimit  = 64 << 20 // no pack is longer: an event has some megabytes at most
+	packBytes  = 1 << 20  // a pack of this length gets no further event
+	packLimit  = 64 << 20 // the greatest length of a pack: an event has a few megabytes at most
 )
 
 type pack struct {
@@ -29,7 +28,7 @@ type pack struct {
 	Data         []byte // compressed
 }
 
-// PackUp takes events and their sequence numbers, which grow, into as few rows as the bounds allow.
+// PackUp packs events into as few rows as the bounds allow. Their sequence numbers are ascending.
 func PackUp(events []store.Event, seqs []int64) []pack {
 	var packs []pack
 	b := packBuffers.Get().(*packBuffer)
@@ -55,7 +54,7 @@ func PackUp(events []store.Event, seqs []int64) []pack {
 	return packs
 }
 
-// packBuffer is what packing up needs for a moment.
+// packBuffer is the temporary memory of PackUp.
 type packBuffer struct{ plain, packed []byte }
 
 var packBuffers = sync.Pool{New: func() any { return &packBuffer{} }}
@@ -91,14 +90,14 @@ func unpack(first int64, packed []byte, each func(store.Event)) error {
 	return nil
 }
 
-// recent remembers the ids of the events appended lately, with the sequence number of those of
-// which it is not known whether they were committed. Only the writer uses it.
+// recent remembers the ids of recently appended events, with the sequence numbers of those of which
+// it is not known whether they were committed. Only the writer uses it.
 type recent struct{ young, old map[string]int64 }
 
 const recentIDs = 8192
 
-// doubt returns whether id was appended lately and, when that commit's outcome is unknown, the
-// number it would have.
+// doubt reports whether id was appended recently. If the outcome of that commit is unknown, seq is
+// the number that the event would have.
 func (r *recent) doubt(id string) (seq int64, known bool) {
 	if seq, known = r.young[id]; !known {
 		seq, known = r.old[id]
@@ -113,7 +112,7 @@ func (r *recent) add(id string, seq int64) {
 	r.young[id] = seq
 }
 
-// uuidTime reads the time out of a UUIDv7.
+// uuidTime returns the time in a UUIDv7.
 func uuidTime(id string) (time.Time, bool) {
 	if len(id) != 36 || id[14] != '7' {
 		return time.Time{}, false

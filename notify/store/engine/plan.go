@@ -9,7 +9,7 @@ import (
 
 const planAtOnce = 50 // events of a transaction
 
-// Plan adds deliveries to events that are recorded already, those that are not there yet.
+// Plan adds deliveries to events that are recorded already. It leaves out those that exist.
 func (c *Core) Plan(ctx context.Context, planned []store.Planned) (added int, err error) {
 	for len(planned) > 0 {
 		some := planned[:min(planAtOnce, len(planned))]
@@ -41,7 +41,8 @@ func (c *Core) planSome(ctx context.Context, some []store.Planned) (added int, e
 	return added, err
 }
 
-// planOne gives an event that is in a pack a row of its own: deliveries refer to that.
+// planOne adds the deliveries of one event. If the event is in a pack it gets a row of its own, to
+// which deliveries refer.
 func planOne(ctx context.Context, s Session, g *Group, p *store.Planned) (added int, err error) {
 	e := &p.Event
 	transient := int64(0)

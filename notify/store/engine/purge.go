@@ -8,8 +8,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Purge finds what may go on a connection that reads, and removes it in small transactions with
-// pauses between them, so that the writer's other callers wait for no more than one chunk.
+// Purge removes what retention no longer keeps. It searches on a connection that reads, and removes
+// in small transactions with pauses, so that other callers of the writer wait for one chunk at
+// most.
 func (c *Core) Purge(ctx context.Context, r store.Retention, trims []store.Trim, now time.Time) (int, error) {
 	p := &purge{Core: c, retention: r, now: now}
 	for _, step := range []func(context.Context) error{p.delivered, p.dead, p.parked, p.attempts, p.packs, p.unmatched, p.oversize} {
@@ -32,13 +33,13 @@ type purge struct {
 	removed   int
 }
 
-// before is the moment that is age ago; ok is false when age is zero: kept for ever.
+// before returns the time that is age ago. ok is false if age is zero, which means for ever.
 func (p *purge) before(age time.Duration) (us int64, ok bool) {
 	return Micros(p.now.Add(-age)), age > 0
 }
 
-// walk calls remove for chunks of the ids that sql selects: $1 is the id to go on after, $2 the
-// chunk's size; args follow.
+// walk calls remove for chunks of the ids that sql selects. $1 is the id after which the chunk
+// begins, $2 the size of the chunk, and args follow.
 func (p *purge) walk(ctx context.Context, sql string, args []any, remove func(context.Context, []int64) error) error {
 	after := int64(0)
 	for {
@@ -60,8 +61,8 @@ func (p *purge) walk(ctx context.Context, sql string, args []any, remove func(co
 	}
 }
 
-// delivered removes by number up to the first delivery that is too young: none behind it was
-// delivered long enough ago.
+// delivered removes deliveries in the order of their numbers, up to the first that is too young:
+// later ones are too young as well.
 func (p *purge) delivered(ctx context.Context) error {
 	for transient, age := range []time.Duration{p.retention.Delivered, p.retention.Pulls} {
 		if transient == 1 && (age <= 0 || p.retention.Delivered > 0 && p.retention.Delivered < age) {
@@ -139,8 +140,8 @@ func (p *purge) webhooksOf(ctx context.Context, s Session, ids []int64, state in
 	return byWebhook, err
 }
 
-// removeDeliveries removes deliveries that are still in the state, with what hangs on them, and the
-// events that have none left.
+// removeDeliveries removes deliveries that are still in the state, with their attempts and
+// payloads, and events that have no delivery left.
 func (p *purge) removeDeliveries(state int64) func(context.Context, []int64) error {
 	return func(ctx context.Context, ids []int64) error {
 		return p.Alone(ctx, func(s Session, g *Group) error { return p.removeChunk(ctx, s, g, ids, state) })
@@ -175,8 +176,8 @@ func (p *purge) removeChunk(ctx context.Context, s Session, g *Group, ids []int6
 	return err
 }
 
-// attempts walks deliveries, because what a delivery that is too young has tried is too young as
-// well.
+// attempts removes attempts by their deliveries, because the attempts of a delivery that is too
+// young are too young as well.
 func (p *purge) attempts(ctx context.Context) error {
 	limit, ok := p.before(p.retention.Attempts)
 	if !ok {
@@ -196,7 +197,7 @@ func (p *purge) attempts(ctx context.Context) error {
 	})
 }
 
-// packs are in the order of time: the first that is too young ends the walk.
+// packs removes packs. They are in the order of time: the first that is too young ends the walk.
 func (p *purge) packs(ctx context.Context) error {
 	limit, ok := p.before(p.retention.Pulls)
 	if !ok {
@@ -225,8 +226,8 @@ func (p *purge) removeFrom(table, column string) func(context.Context, []int64) 
 	}
 }
 
-// oversize removes the oldest delivered ones and packs, whichever is older, until the size is
-// within its bound. Pending ones never go.
+// oversize removes the oldest delivered deliveries and packs until the size is within its bound.
+// Pending deliveries are never removed.
 func (p *purge) oversize(ctx context.Context) error {
 	if p.retention.MaxSize <= 0 {
 		return nil
@@ -269,7 +270,7 @@ func (p *purge) oversize(ctx context.Context) error {
 	return nil
 }
 
-// source is one of the two things that go when the store is too large.
+// source is one of the two things that are removed when the store is too large.
 type source struct {
 	sql    string
 	weight int64

@@ -2,23 +2,23 @@ package engine
 
 import "slices"
 
-// class is how soon a request is served.
+// class says how soon a request is served.
 type class uint8
 
 const (
 	Ordinary class = iota // updates
-	Urgent                // updates that go ahead of all others
-	lanes                 // what lanes write: much, and only their lane waits for it
-	Chores                // want a transaction each; one goes between two others
+	Urgent                // updates that are served before all others
+	lanes                 // outcomes of lanes: many, and only their lane waits for them
+	Chores                // each needs a transaction of its own; one runs between two others
 	classes
 )
 
-// queue is what waits for the writer. A transaction takes in what is urgent, then ordinary updates
-// and lanes' outcomes, of each as much as it has room for; so none of them keeps another from being
-// served.
+// queue has the requests that wait for the writer. A transaction takes urgent requests first, then
+// ordinary updates and outcomes of lanes, of each as many as it has room for, so that no class
+// blocks another.
 type queue struct {
 	In      [classes]chan *Request
-	waiting [classes][]*Request // the writer's
+	waiting [classes][]*Request // used by the writer alone
 }
 
 func newQueue() (q queue) {
@@ -30,7 +30,7 @@ func newQueue() (q queue) {
 
 func (q *queue) add(r *Request) { q.waiting[r.Class] = append(q.waiting[r.Class], r) }
 
-// gather takes over what callers have handed in, and reports whether anything waits.
+// gather moves the requests that callers have added to waiting, and reports whether there are any.
 func (q *queue) gather() bool {
 	some := false
 	for c := range q.In {
@@ -56,14 +56,14 @@ func (q *queue) empty() bool {
 	return true
 }
 
-// head is what the next transaction may take in, in order.
+// head returns the requests that the next transaction may take, in order.
 func (q *queue) head() []*Request {
 	head := slices.Concat(q.waiting[Urgent], q.waiting[Ordinary])
 	head = head[:min(len(head), groupRequests)]
 	return append(head, q.waiting[lanes]...)
 }
 
-// chore is the one that is next, if any.
+// chore returns the next chore, if there is one.
 func (q *queue) chore() []*Request {
 	c := q.waiting[Chores]
 	return c[:min(len(c), 1)]

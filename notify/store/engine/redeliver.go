@@ -14,7 +14,7 @@ const (
 	chunkPause = 2 * time.Millisecond
 )
 
-// pause lets writers in between two chunks.
+// pause waits between two chunks, so that other requests are served.
 func pause(ctx context.Context) error {
 	t := time.NewTimer(chunkPause)
 	defer t.Stop()
@@ -26,7 +26,7 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// Redeliver makes deliveries due now, with a fresh schedule.
+// Redeliver makes deliveries due now. Their schedule begins again.
 func (c *Core) Redeliver(ctx context.Context, q store.DeliveryQuery) (int, error) {
 	n, err := c.redeliver(ctx, q)
 	return n, Naming("redelivering", err)
@@ -71,7 +71,7 @@ func (c *Core) redeliver(ctx context.Context, q store.DeliveryQuery) (done int, 
 	}
 }
 
-// revive makes deliveries due now, with all attempts of the schedule before them.
+// revive makes deliveries due now, and begins their schedule again.
 func (c *Core) revive(ctx context.Context, found []store.Delivery) (revived int, err error) {
 	byWebhook := make(map[string][]int64)
 	for _, d := range found {
@@ -97,8 +97,8 @@ func (c *Core) revive(ctx context.Context, found []store.Delivery) (revived int,
 	return revived, err
 }
 
-// move changes deliveries of a webhook that are in one of the states from, and keeps its counts. to
-// is the state that set gives, for the counts.
+// move changes deliveries of a webhook that are in one of the states from, and updates the counts.
+// to must be the state that set sets.
 func (c *Core) move(ctx context.Context, s Session, g *Group, webhook string, ids, from []int64, set string, to int64) (moved int, err error) {
 	for _, state := range from {
 		args := []any{webhook, state}
@@ -182,7 +182,8 @@ func (c *Core) ids(ctx context.Context, sql string, args ...any) (ids []int64, e
 	return ids, err
 }
 
-// MakeDue goes by id where it takes all, so that the oldest are due first.
+// MakeDue makes waiting deliveries due. If it takes all, it goes by id, so that the oldest are due
+// first.
 func (c *Core) MakeDue(ctx context.Context, webhook string, beyond time.Duration, except []int64) (made int, err error) {
 	webhook = Clean(webhook)
 	order := ""

@@ -13,23 +13,23 @@ const (
 	CacheValue = 1 << 10 // bytes; longer rows are not kept
 	KindRows   = 1024    // a kind of more rows, or more bytes, is not kept as a whole
 	KindBytes  = 1 << 20
-	kindAgain  = time.Minute // until a kind that was too large is looked at again
+	kindAgain  = time.Minute // after this, a kind that was too large is read again
 )
 
-// RowCache is rows as they are committed, of a file that only this process writes to: what one
-// transaction has read or written the next one reads again, an intent and what settles it above
-// all. nil: nothing is kept. It is the writer's.
+// RowCache holds committed rows of a file to which only this process writes. A transaction often
+// reads what the one before has read or written, above all an intent and its settling. A nil
+// RowCache holds nothing. Only the writer uses it.
 //
-// Most of what is asked for is not there: writes that wait, tries to be joined. Kinds that have few
-// rows are therefore kept as a whole, which answers that too.
+// Most of the rows that are read do not exist (pushes that wait, tries to be joined). So kinds with
+// few rows are cached as a whole.
 type RowCache struct {
-	Rows  *lru.Cache[store.Key, *store.Row] // of nil: that there is none
-	Kinds map[string]*kind                  // the program's own words, so they are few
+	Rows  *lru.Cache[store.Key, *store.Row] // nil stands for no row
+	Kinds map[string]*kind                  // few, because the program chooses the kinds
 }
 
 // kind is all rows of a kind, by ID.
 type kind struct {
-	Rows  map[string]*store.Row // nil: they are too many
+	Rows  map[string]*store.Row // nil: there are too many
 	Bytes int
 	found time.Time // when that was found
 }
@@ -50,8 +50,8 @@ func (c *RowCache) row(k store.Key) (row *store.Row, known bool) {
 	return c.Rows.Get(k)
 }
 
-// whole is a kind with all its rows, which load reads, as many as it is told, where they are not
-// known yet; nil: they are too many.
+// whole returns a kind with all its rows, or nil if there are too many. load reads the rows, at
+// most limit, if they are not cached yet.
 func (c *RowCache) whole(name string, load func(limit int) ([]store.Row, error)) (*kind, error) {
 	if c == nil {
 		return nil, nil
@@ -78,7 +78,7 @@ func (c *RowCache) whole(name string, load func(limit int) ([]store.Row, error))
 	return k, nil
 }
 
-// keep notes what is committed; nil: there is no such row.
+// keep caches a committed row. nil stands for no row.
 func (c *RowCache) keep(k store.Key, row *store.Row) {
 	if c == nil {
 		return
@@ -95,7 +95,7 @@ func (c *RowCache) keep(k store.Key, row *store.Row) {
 	c.Rows.Add(k, committed(row))
 }
 
-// committed is a row as it would be read; nil stays nil.
+// committed returns a row as it would be read. nil stays nil.
 func committed(row *store.Row) *store.Row {
 	if row == nil {
 		return nil
@@ -105,7 +105,7 @@ func committed(row *store.Row) *store.Row {
 	return &own
 }
 
-// keep notes a row of the kind, and gives all of them up when they become too many.
+// keep caches a row of the kind, and drops all of them when there are too many.
 func (k *kind) keep(id string, row *store.Row) {
 	if old := k.Rows[id]; old != nil {
 		k.Bytes -= len(id) + len(old.Value)
@@ -121,7 +121,8 @@ func (k *kind) keep(id string, row *store.Row) {
 	}
 }
 
-// Clear is called when rows may have changed in another way. That a kind has many is remembered.
+// Clear empties the cache, because rows may have changed in another way. It still remembers which
+// kinds have too many rows.
 func (c *RowCache) Clear() {
 	if c == nil {
 		return

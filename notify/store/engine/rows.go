@@ -19,7 +19,7 @@ type Reader struct {
 	Ctx context.Context
 }
 
-// RowColumns are what CollectRows reads.
+// RowColumns are the columns that CollectRows reads.
 const RowColumns = "id, value, due, seen, owner"
 
 func scanRow(kind string, s Scanner) (store.Row, error) {
@@ -68,7 +68,7 @@ func CollectRows(ctx context.Context, q Querier, kind, sql string, args []any) (
 	return rows, err
 }
 
-// after is the first string behind all that start with prefix; nil: there is none.
+// after returns the first string after all those that begin with prefix, or nil if there is none.
 func after(prefix string) []byte {
 	b := []byte(prefix)
 	for len(b) > 0 {
@@ -81,7 +81,7 @@ func after(prefix string) []byte {
 	return nil
 }
 
-// OrDefault is limit, or def where that is not positive.
+// OrDefault returns limit, or def if limit is not positive.
 func OrDefault(limit, def int) int {
 	if limit <= 0 {
 		return def
@@ -96,14 +96,15 @@ func (r Reader) Page(kind, after string, limit int) ([]store.Row, error) {
 	return CollectRows(r.Ctx, r.Q, kind, sql, []any{kind, []byte(after), limit})
 }
 
-// due returns rows that are due, oldest first.
+// due returns the rows of a kind that are due, oldest first.
 func (r Reader) due(kind string, now time.Time, limit int) ([]store.Row, error) {
 	limit = OrDefault(limit, 1000)
 	sql := "SELECT " + RowColumns + " FROM state_rows WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT CAST($3 AS BIGINT)"
 	return CollectRows(r.Ctx, r.Q, kind, sql, []any{kind, Micros(now), limit})
 }
 
-// lay puts newer rows over those of a table; nil stands for a deleted one. The result has no order.
+// lay replaces rows of a table by newer ones. nil stands for a deleted row. The result has no
+// order.
 func lay(rows []store.Row, newer map[string]*store.Row) []store.Row {
 	if len(newer) == 0 {
 		return rows

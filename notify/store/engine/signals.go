@@ -7,23 +7,23 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// Signals tells dispatchers which lanes got work, and followers that there are new events. It never
-// holds up the writer: what nobody has taken yet is kept once for each webhook.
+// Signals wakes dispatchers whose lanes have got work, and followers of the event log. It never
+// blocks the writer: a signal that was not received yet is kept, one for each webhook.
 type Signals struct {
 	wakes chan store.Wake
 
 	mu      sync.Mutex
-	waiting map[string][]store.Delivery // by webhook; nil: look
-	pending chan struct{}               // one token while waiting is not empty
+	waiting map[string][]store.Delivery // by webhook; nil: the lane must query
+	pending chan struct{}               // holds one element while waiting is not empty
 	news    chan struct{}
 }
 
-// NewSignals returns signals without waiting lanes.
+// NewSignals returns Signals with nothing waiting.
 func NewSignals() *Signals {
 	return &Signals{wakes: make(chan store.Wake), waiting: make(map[string][]store.Delivery), pending: make(chan struct{}, 1), news: make(chan struct{})}
 }
 
-// WakeUp makes a lane ask what is due; "" makes all ask.
+// WakeUp makes a lane query what is due. "" stands for all lanes.
 func (s *Signals) WakeUp(webhook string) {
 	s.mu.Lock()
 	s.waiting[webhook] = nil
@@ -31,7 +31,8 @@ func (s *Signals) WakeUp(webhook string) {
 	s.nudge()
 }
 
-// wakeWith wakes the lanes of new deliveries and gives them along, as far as they are few.
+// wakeWith wakes the lanes of new deliveries. It sends the deliveries with the signal if there are
+// few.
 func (s *Signals) wakeWith(deliveries []store.Delivery) {
 	s.mu.Lock()
 	for _, d := range deliveries {
@@ -48,7 +49,7 @@ func (s *Signals) wakeWith(deliveries []store.Delivery) {
 	s.nudge()
 }
 
-// wakeMost bounds what is held for a lane that has not been told yet.
+// wakeMost bounds the deliveries that are sent with a signal.
 const wakeMost = 32
 
 func (s *Signals) nudge() {
@@ -58,7 +59,7 @@ func (s *Signals) nudge() {
 	}
 }
 
-// Announce tells followers that there are new events.
+// Announce wakes the followers of the event log.
 func (s *Signals) Announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +73,7 @@ func (s *Signals) appended() <-chan struct{} {
 	return s.news
 }
 
-// run hands the wakes out until ctx ends.
+// run sends the signals until ctx ends.
 func (s *Signals) run(ctx context.Context) {
 	for {
 		select {

@@ -16,8 +16,8 @@ import (
 const (
 	groupRequests = 1000
 	GroupBytes    = 8 << 20
-	groupRows     = 2000 // more of them keep those who come next waiting for longer than an fsync does
-	groupOutcomes = 500  // however many rows there are besides
+	groupRows     = 2000 // with more, the next requests would wait for longer than for an fsync
+	groupOutcomes = 500  // besides the rows
 	idleAfter     = 3 * time.Second
 )
 
@@ -39,9 +39,9 @@ type Request struct {
 	patience time.Duration // see Terms
 	at       time.Time     // when it was made
 	state    atomic.Int32
-	taken    bool       // the writer's: a transaction has it
+	taken    bool       // set by the writer: it is part of a transaction
 	done     chan error // buffered: the writer never waits for a caller
-	err      error      // the writer's: what this caller gets although the transaction succeeds
+	err      error      // set by the writer: the error of this request alone
 }
 
 // Writer is the only goroutine that writes. It combines waiting requests into transactions of
@@ -50,7 +50,7 @@ type Writer struct {
 	engine Database
 	queue
 	recent *recent
-	Cache  *RowCache                // nil: others write to the database, too
+	Cache  *RowCache                // nil: others write to the database too
 	done   func(*Group)             // called after each commit
 	Fault  func(func() error) error // around each commit; for tests, nil otherwise
 
@@ -113,7 +113,7 @@ func (r *Request) timer() (*time.Timer, <-chan time.Time) {
 	return t, t.C
 }
 
-// silence returns for how long nothing was committed since r came.
+// silence returns for how long nothing was committed since r was made.
 func (w *Writer) silence(r *Request) time.Duration {
 	return time.Since(time.Unix(0, max(w.last.Load(), r.at.UnixNano())))
 }
@@ -220,7 +220,7 @@ func answer(requests []*Request, err error) {
 	}
 }
 
-// transact runs one transaction and returns the requests that it took in.
+// transact runs one transaction, and returns the requests that were part of it.
 func (w *Writer) transact(requests []*Request) (taken []*Request, err error) {
 	w.Since.Store(time.Now().UnixNano())
 	defer w.Since.Store(0)
@@ -239,7 +239,7 @@ func (w *Writer) transact(requests []*Request) (taken []*Request, err error) {
 		w.health.Store(nil)
 		g.remember(false)
 		w.done(g)
-	case errors.Is(err, context.Canceled): // a chore's caller, who takes his transaction with him
+	case errors.Is(err, context.Canceled): // the caller of a chore has ended the transaction
 		w.engine.Failed(err)
 	case errors.Is(err, store.ErrInvalid): // says nothing about the store
 		g.remember(false)
