@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -29,6 +30,7 @@ type peer struct {
 var peers = []peer{
 	{"bellbuoy", startBellbuoy},
 	{deriving, startDeriving},
+	{scanning, startScanning},
 	{"nginx", startNginx},
 	{"HAProxy", startHAProxy},
 	{"Caddy", startCaddy},
@@ -36,18 +38,19 @@ var peers = []peer{
 	{direct, func(_ *stage, upstream string, _ *authority.Pair) contender { return contender{address: upstream} }},
 }
 
-// These take part only in workloads where they show a difference: quotas and replications in
+// These take part only in workloads where they show a difference: quotas, replications and scans in
 // pushes, larger buffers in downloads, no proxy where the client speaks the protocol of the
 // registry.
 const (
 	deriving = "bellbuoy with quota and replication"
+	scanning = "bellbuoy with a scanner that hangs"
 	nginx32  = "nginx, 32 KiB buffers"
 	direct   = "direct"
 )
 
 func (p peer) takesPart(w workload) bool {
 	switch p.name {
-	case deriving:
+	case deriving, scanning:
 		return w.name == "manifest-put"
 	case nginx32:
 		return w.name == "blob-down"
@@ -89,6 +92,15 @@ func startBellbuoy(s *stage, upstream string, c *authority.Pair) contender {
 
 func startDeriving(s *stage, upstream string, c *authority.Pair) contender {
 	return startBellbuoyWith(s, plainEntry(upstream), c, derivingConfig)
+}
+
+// startScanning has every push wait for a scan, at a scanner that takes connections and answers
+// nothing.
+func startScanning(s *stage, upstream string, c *authority.Pair) contender {
+	hangs, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	s.Cleanup(func() { _ = hangs.Close() })
+	return startBellbuoyWith(s, plainEntry(upstream), c, fmt.Sprintf("scanners: [{name: hangs, url: \"http://%s\"}]\n", hangs.Addr()))
 }
 
 func startBellbuoyWith(s *stage, entry string, c *authority.Pair, more string) contender {
