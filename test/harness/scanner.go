@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 )
 
 const (
@@ -302,15 +301,7 @@ func (s *ScannerServer) report(w http.ResponseWriter, r *http.Request, id string
 	polls, answer, findings := j.polls, s.reports[j.request.Artifact.Repository], s.findings[j.request.Artifact.Repository]
 	s.mu.Unlock()
 	if j.ended != nil {
-		select {
-		case <-j.ended:
-		default:
-			w.Header().Set("Location", r.URL.Path)
-			w.WriteHeader(http.StatusFound)
-			return
-		}
-		if j.err != nil {
-			scanError(w, http.StatusInternalServerError, j.err.Error())
+		if !j.result(w, r) {
 			return
 		}
 		findings = j.findings
@@ -332,6 +323,21 @@ func (s *ScannerServer) report(w http.ResponseWriter, r *http.Request, id string
 		j.request.Artifact.Repository, j.request.Artifact.Digest, findings)
 	_ = http.NewResponseController(w).Flush()
 	s.at("reported")
+}
+
+// result answers for a scan that goes on or has failed, and reports whether there are findings.
+func (j *scanJob) result(w http.ResponseWriter, r *http.Request) bool {
+	select {
+	case <-j.ended:
+	default:
+		w.Header().Set("Location", r.URL.Path)
+		w.WriteHeader(http.StatusFound)
+		return false
+	}
+	if j.err != nil {
+		scanError(w, http.StatusInternalServerError, j.err.Error())
+	}
+	return j.err == nil
 }
 
 // pull reads an image as scanners do: by digest, with GET, the config and all layers.
@@ -374,42 +380,4 @@ func (q *ScanRequest) get(what string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %s", what, resp.Status)
 	}
 	return io.ReadAll(resp.Body)
-}
-
-// A ScanStage is a stage whose scanner pulls through bellbuoy. Besides the webhooks of every stage
-// there is one at /bad: Harbor's CloudEvents of scans that found something new and severe.
-type ScanStage struct{ *Stage }
-
-// NewScanStage starts a registry, and bellbuoy with a scanner. more are further settings of the
-// scanner, each with its comma.
-func NewScanStage(t *testing.T, scanner *ScannerServer, registry RegistryOptions, more string) *ScanStage {
-	t.Helper()
-	r, hooks, port := Registry(t, registry), NewReceiver(t), FreePort(t)
-	config := RegistryUpstream(r.URL) + Quick +
-		fmt.Sprintf("scanners: [{name: test, url: %q, registry_url: %q, timeout: 1m%s}]\n", scanner.URL, fmt.Sprintf("http://127.0.0.1:%d", port), more) +
-		Webhooks(hooks, fmt.Sprintf("  - {name: bad, url: %q, events: [SCANNING_COMPLETED], format: cloudevents, match: {min_severity: High, new_findings: true}}\n", hooks.URL("/bad")))
-	s := &ScanStage{StageOn(t, hooks, BellbuoyWith(t, BuoyOptions{Port: port}, config))}
-	s.Direct = r.URL
-	return s
-}
-
-// Scans are the posts of scans at a path.
-func (s *ScanStage) Scans(path string) (found []Post) {
-	for _, p := range s.Hooks.Posts(path) {
-		if strings.Contains(string(p.Body), "SCANNING_") || strings.Contains(string(p.Body), "harbor.scan.") {
-			found = append(found, p)
-		}
-	}
-	return found
-}
-
-// WaitScans waits for n posts of scans at a path.
-func (s *ScanStage) WaitScans(path string, n int) []Post {
-	s.Helper()
-	Eventually(Soon, func() bool { return len(s.Scans(path)) >= n })
-	got := s.Scans(path)
-	if len(got) != n {
-		s.Fatalf("%d scans at %s, want %d", len(got), path, n)
-	}
-	return got
 }
