@@ -42,30 +42,30 @@ const ReasonExpired = "expired"
 // ReasonDeleted is the reason of a dead letter whose webhook was deleted.
 const ReasonDeleted = "deleted"
 
-// Errors that callers tell apart.
+// The errors of a store.
 var (
-	// ErrLocked: another process has the SQLite file open.
+	// ErrLocked means that another process has the SQLite file open.
 	ErrLocked = errors.New("another bellbuoy uses this data directory")
-	// ErrFenced: the lane belongs to another replica by now; nothing was written.
+	// ErrFenced means that another replica holds the lane now, and nothing was written.
 	ErrFenced = errors.New("the lane belongs to another replica")
-	// ErrClosed: the store is closed.
+	// ErrClosed means that the store is closed.
 	ErrClosed = errors.New("the store is closed")
-	// ErrUnknown: the commit was under way when the caller gave up or the connection broke. It
+	// ErrUnknown means that the caller gave up or the connection broke during the commit. It
 	// may have happened.
 	ErrUnknown = errors.New("the commit's outcome is unknown")
-	// ErrBusy: the caller's time was over while others were served. The store works. It is
-	// wrapped beside what ended the wait.
+	// ErrBusy means that the time of the caller was over while others were served. The store
+	// works. The error also wraps what ended the wait.
 	ErrBusy = errors.New("the store is busy with others")
-	// ErrInvalid: what was to be written cannot be stored (a key or a value is too long, or the
-	// database refuses it). The store works; the same data will fail again, and nothing of its
-	// transaction but that caller's part is affected.
+	// ErrInvalid means that the data cannot be stored: a key or a value is too long, or the
+	// database refuses it. The store works, and the changes of other callers are not affected.
+	// The same data will fail again.
 	ErrInvalid = errors.New("the data cannot be stored")
-	// ErrNotFound: no such event or delivery.
+	// ErrNotFound means that there is no such event or delivery.
 	ErrNotFound = errors.New("not found")
 )
 
-// Bounds of what the store takes; what exceeds them fails with ErrInvalid. PostgreSQL's indexes
-// hold at most 2,704 bytes.
+// The bounds of the store. Longer data fails with ErrInvalid. An index of PostgreSQL holds at most
+// 2,704 bytes.
 const (
 	MaxKey   = 2048    // bytes of a Key, and of each of an event's and a delivery's names
 	MaxValue = 8 << 20 // bytes of a Row's Value, of an Event's Data and of a Payload
@@ -83,7 +83,7 @@ type Row struct {
 	Owner string    // replica that put it; kept by the store
 }
 
-// Event is something that happened. Data is opaque; the rest is what one searches by.
+// Event is something that happened. Data is opaque; the other fields are for searches.
 type Event struct {
 	Seq        int64 // the store's order, given by Append
 	ID         string
@@ -107,7 +107,7 @@ const (
 	Parked          // its webhook is gone from the configuration, or disabled
 )
 
-// Delivery is one POST that is owed to one webhook.
+// Delivery is one POST to one webhook.
 type Delivery struct {
 	ID        int64
 	EventSeq  int64

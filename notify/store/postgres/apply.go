@@ -87,8 +87,9 @@ func (s *session) Apply(ctx context.Context, g *engine.Group) error {
 	return nil
 }
 
-// reserve gets numbers for the group's events and deliveries, after the lock that tells followers
-// of it (see settled), and drops the outcomes of lanes that are another's by now.
+// reserve gets numbers for the events and deliveries of the group. Before that it takes the lock
+// that shows these numbers to CommittedUpTo. It drops the outcomes of lanes that another replica
+// holds now.
 func (s *session) reserve(ctx context.Context, g *engine.Group) (seqs, ids []int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pgAtMost)
 	defer cancel()
@@ -125,8 +126,8 @@ func queueNumbers(b *pgx.Batch, sequence string, n int, numbers *[]int64) {
 	})
 }
 
-// queueFences keeps the lanes from changing hands until the end of the transaction. Each is one
-// row's lock.
+// queueFences locks the rows of the lanes, so that no other replica can lease them before the end
+// of the transaction.
 func (s *session) queueFences(b *pgx.Batch, g *engine.Group, epochs map[string]int64) {
 	var webhooks []string
 	seen := make(map[string]bool)
@@ -163,7 +164,7 @@ func (s *session) putRows(g *engine.Group) {
 		s.batch.Queue("DELETE FROM state_rows r USING unnest($1::text[], $2::bytea[]) AS u(kind, id) WHERE r.kind = u.kind AND r.id = u.id", gone.kinds, gone.ids)
 	}
 	if len(put.ids) > 0 {
-		// In order, so that two replicas that put the same rows do not wait for each other.
+		// Sorted, so that two replicas that put the same rows do not deadlock.
 		s.batch.Queue("INSERT INTO state_rows (kind, id, value, due, seen, owner) SELECT *, $6::text FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[]) AS u(kind, id, value, due, seen) ORDER BY kind, id"+
 			" ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value, due = excluded.due, seen = excluded.seen, owner = excluded.owner",
 			put.kinds, put.ids, put.values, put.dues, put.seens, s.e.replica)
@@ -205,7 +206,7 @@ func (s *session) insertEvents(g *engine.Group, seqs, ids []int64) {
 		s.batch.Queue(events+" SELECT count(*) FROM new", args...)
 		return
 	}
-	// NextAt is by this machine's clock: what counts is how far away it is.
+	// NextAt is by the clock of this machine, so only its distance from now is sent.
 	s.batch.Queue(events+", owed AS (INSERT INTO deliveries (id, event_seq, webhook, number, tag_key, repo_key, tag_hash, repo_hash, state, attempts, created_at, next_at, reason, status, finished_at, transient)"+
 		" SELECT u.id, u.seq, u.webhook, u.number, u.tag, u.repo, u.tag_hash, u.repo_hash, u.state, 0, $11::bigint, CASE WHEN u.state = 1 THEN "+pgNow+" + u.next ELSE 0 END, '', 0, 0, u.transient"+
 		" FROM unnest($12::bigint[], $13::bigint[], $14::text[], $15::integer[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bigint[], $22::smallint[])"+
@@ -248,8 +249,8 @@ func (s *session) insertPacks(g *engine.Group, seqs []int64) {
 	}
 }
 
-// addDepths counts what chores changed; appended and finished deliveries are counted where they are
-// written.
+// addDepths adds the changes of counts by chores. Appended and finished deliveries are counted when
+// they are written.
 func (s *session) addDepths(g *engine.Group) {
 	s.e.busy.Store(true)
 	for webhook, t := range g.Depths {

@@ -51,7 +51,7 @@ func newPool(ctx context.Context, url string) (*pool, error) {
 	return &pool{Pool: p}, nil
 }
 
-// acquire takes a connection; its Release gives it back.
+// acquire takes a connection, which the caller must Release.
 func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	c, err := p.Acquire(ctx)
 	switch {

@@ -23,8 +23,8 @@ import (
 
 // Options say which database replicas share.
 type Options struct {
-	// URL is postgres://…; it may name default_query_exec_mode=cache_statement where no pooler
-	// stands in between, which is faster.
+	// URL is postgres://…. If there is no pooler in between, it may contain
+	// default_query_exec_mode=cache_statement, which is faster.
 	URL string
 	// Replica names this process among those that share the database. A process that starts
 	// anew under the name of one that has died takes over its rows at once.
@@ -36,18 +36,18 @@ type database struct {
 	pool    *pool
 	replica string
 	nextTry atomic.Int64
-	busy    atomic.Bool // something was counted since the last summing up
+	busy    atomic.Bool // counts have changed since the last sumUp
 }
 
-// pgNow is the database's clock. It stands still during a statement, so that an index can be
+// pgNow is the clock of the database. It is constant during a statement, so that an index can be
 // searched by it.
 const pgNow = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 
 // pgAtMost is how long one step of a transaction may take before its connection is given up.
 const pgAtMost = 30 * time.Second
 
-// Open connects to the database and brings its schema up to date. The database must be there at
-// this moment; afterwards it may come and go.
+// Open connects to the database and brings its schema up to date. The database must be reachable
+// now; later it may be down at times.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s, err := open(ctx, o)
 	if err != nil {
@@ -74,7 +74,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	return newStore(ctx, e, warnings)
 }
 
-// prepare migrates and looks at the settings that durability hangs on.
+// prepare migrates, and checks the settings on which durability depends.
 func (e *database) prepare(ctx context.Context) (warnings []string, err error) {
 	err = e.pool.with(ctx, func(c *pgx.Conn) error {
 		if err := migrate(ctx, c); err != nil {
@@ -157,7 +157,7 @@ func pgQuery(ctx context.Context, q pgQuerier, sql string, args []any, each func
 	return rows.Err()
 }
 
-// pgArgs makes of the arguments what every query mode can encode.
+// pgArgs converts arguments to types that every query mode can encode.
 func pgArgs(args []any) []any {
 	for i, a := range args {
 		switch a := a.(type) {
@@ -183,9 +183,9 @@ func bit(b bool) int64 {
 
 func (e *database) Reads(ctx context.Context) engine.Reader { return engine.Reader{Q: e, Ctx: ctx} }
 
-// Begin starts a transaction and locks its scopes in one round trip. The locks' numbers are sorted,
-// so that no two replicas wait for each other. The time-outs end transactions whose replica has
-// vanished, and waits for such.
+// Begin starts a transaction and locks its scopes in one round trip. The numbers of the locks are
+// sorted, so that replicas do not deadlock. The timeouts end transactions of replicas that have
+// vanished, and waits for such transactions.
 func (e *database) Begin(ctx context.Context, scopes []string) (engine.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, pgAtMost)
 	defer cancel()
@@ -216,7 +216,7 @@ func (e *database) Idle() {}
 
 func (e *database) Failed(err error) {}
 
-// Retriable: conflicts, and a connection that broke before anything was asked to be committed.
+// Retriable reports true for conflicts, and for a connection that broke before the COMMIT was sent.
 func (e *database) Retriable(err error) bool {
 	if errors.Is(err, store.ErrUnknown) || errors.Is(err, context.DeadlineExceeded) {
 		return false
@@ -229,8 +229,8 @@ func (e *database) Retriable(err error) bool {
 	return !errors.As(err, &connect)
 }
 
-// Invalid: data exceptions (22), violated constraints (23) and exceeded limits of a row or an index
-// (54).
+// Invalid reports true for data exceptions (22), violated constraints (23) and exceeded limits of a
+// row or an index (54).
 func (e *database) Invalid(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23") || strings.HasPrefix(pg.Code, "54"))
@@ -245,10 +245,10 @@ func (e *database) Among(column string, ids []int64, args *[]any) string {
 
 func (e *database) Using(string) string { return "" }
 
-// CommittedUpTo: a transaction that appends holds a shared lock whose number tells below which
-// sequence number it has none of its own. First the sequence is read, then the locks: who got a
-// number up to then and holds no lock any more has ended, and what it wrote is seen by every later
-// statement.
+// CommittedUpTo finds the bound by locks. A transaction that appends holds a shared lock; the
+// number of the lock is a sequence number below all that the transaction will use. CommittedUpTo
+// reads the sequence first and then the locks. A transaction that got a number before and holds no
+// lock any more has ended, and every later statement sees what it wrote.
 func (e *database) CommittedUpTo(ctx context.Context) (upTo int64, err error) {
 	err = e.pool.with(ctx, func(c *pgx.Conn) error {
 		var bound int64
@@ -264,10 +264,10 @@ func (e *database) CommittedUpTo(ctx context.Context) (upTo int64, err error) {
 	return upTo, err
 }
 
-// Size is what the tables hold, not what they occupy: PostgreSQL keeps the room of removed rows for
-// new ones, so that pg_total_relation_size would stay above any bound that it has once passed. The
-// rows are counted by the statistics, and weighed by the oldest of them, with what indexes and row
-// headers add.
+// Size estimates the bytes of the rows, not of the files: PostgreSQL keeps the space of removed
+// rows for new ones, so that pg_total_relation_size would never fall below a bound again. The
+// number of rows comes from the statistics, and their size from the oldest of them, with additions
+// for indexes and row headers.
 func (e *database) Size(ctx context.Context) (n engine.Sizes, err error) {
 	weight := func(table, column, order string, extra int) string {
 		return fmt.Sprintf("%d + coalesce((SELECT avg(pg_column_size(%s)) FROM (SELECT %s FROM %s ORDER BY %s LIMIT 300) t), 0)", extra, column, column, table, order)

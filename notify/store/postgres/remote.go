@@ -12,31 +12,31 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// remote carries signals between replicas by LISTEN and NOTIFY. Where a pooler swallows these, or
-// they are late, it looks every second whether the sequences moved. NOTIFY is sent after the
-// commit, not in it: there it would make all commits of the database wait for each other.
+// remote carries signals between replicas by LISTEN and NOTIFY. In case a pooler drops these, it
+// also checks whether the sequences have moved, every second if no notification has arrived. NOTIFY
+// is sent after the commit: within it, all commits of the database would wait for each other.
 type remote struct {
 	pool    *pool
 	signals *engine.Signals
 	self    string // this process among the senders
 
 	mu    sync.Mutex
-	lanes map[string]bool // to be told
+	lanes map[string]bool // lanes that have something to do, not sent yet
 	news  bool
-	some  chan struct{} // one token while there is something to tell
+	some  chan struct{} // holds one element while there is something to send
 
 	heard  bool     // the listener has heard this process's own message; guarded by mu
-	counts [2]int64 // where the sequences stood; the poller's
+	counts [2]int64 // the last numbers of the sequences; used by poll alone
 }
 
 const (
 	channel       = "bellbuoy"
-	pollDeaf      = time.Second      // while no notification is known to arrive
-	pollHearing   = 10 * time.Second // else
-	notifiedLanes = 100              // more in one message become "look at all"
+	pollDeaf      = time.Second      // between polls while no notification is known to arrive
+	pollHearing   = 10 * time.Second // between polls else
+	notifiedLanes = 100              // with more in one message, all lanes are woken
 )
 
-// message is what replicas tell each other.
+// message is a notification between replicas.
 type message struct {
 	From  string   `json:"f"`
 	Lanes []string `json:"l,omitempty"`
@@ -47,7 +47,7 @@ func newRemote(pool *pool, s *engine.Signals) *remote {
 	return &remote{pool: pool, signals: s, self: rand.Text(), lanes: make(map[string]bool), some: make(chan struct{}, 1)}
 }
 
-// tell notes what a commit did; it does not wait.
+// tell adds the signals of a commit to those that will be sent. It does not wait.
 func (r *remote) tell(g *engine.Group) {
 	if len(g.Wakes) == 0 && !g.AnyNew {
 		return
@@ -79,7 +79,7 @@ func (r *remote) send(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		// What is lost here the others find by polling.
+		// If it is lost, the others find the changes by polling.
 		_ = r.notify(ctx, r.take())
 	}
 }
@@ -114,7 +114,7 @@ func (r *remote) notify(ctx context.Context, m message) error {
 	})
 }
 
-// poll looks whether anything was appended.
+// poll checks whether anything was appended.
 func (r *remote) poll(ctx context.Context) {
 	for first := true; ; first = false {
 		every := pollDeaf
@@ -154,8 +154,8 @@ func (r *remote) look(ctx context.Context, first bool) {
 	if first || now == before {
 		return
 	}
-	// What moved the sequences may be committed only after this look: the next one, which finds
-	// them standing still, is none.
+	// The transaction that has moved the sequences may commit only after this poll, and the
+	// next one would see no move.
 	r.signals.Announce()
 	r.signals.WakeUp("")
 	if sleep(ctx, pollDeaf/2) {
@@ -176,7 +176,7 @@ func (r *remote) setHearing(yes bool) {
 	r.mu.Unlock()
 }
 
-// listen keeps one connection of its own.
+// listen receives notifications on a connection of its own.
 func (r *remote) listen(ctx context.Context) {
 	wait := firstWait
 	for ctx.Err() == nil {
@@ -193,7 +193,8 @@ func (r *remote) listen(ctx context.Context) {
 	}
 }
 
-// hear listens until the connection fails. It believes in it when it has heard its own message.
+// hear listens until the connection fails. Notifications are known to arrive once it has received a
+// message of this process itself.
 func (r *remote) hear(ctx context.Context) error {
 	c, err := pgx.ConnectConfig(ctx, r.pool.Config().ConnConfig)
 	if err != nil {

@@ -18,11 +18,11 @@ type Store struct {
 	e        *database
 	remote   *remote
 	warnings []string
-	held     map[string]int64 // epochs of the lanes that this process took; the chores' writer's
+	held     map[string]int64 // epochs of the lanes that this process holds; used by the writer of chores
 }
 
 const (
-	replicaTTL   = 10 * time.Second // what a killed one held is another's within 15 s
+	replicaTTL   = 10 * time.Second // others take over the rows of a killed one within 15 s
 	replicaRenew = 3 * time.Second
 	replicaRetry = 500 * time.Millisecond
 	sumUpEvery   = 10 * time.Second
@@ -50,7 +50,7 @@ func newStore(ctx context.Context, e *database, warnings []string) (*Store, erro
 
 func (s *Store) Warnings() []string { return s.warnings }
 
-// regularly calls fn until ctx ends. What fails is tried again the next time.
+// regularly calls fn until ctx ends. After an error it tries again the next time.
 func (s *Store) regularly(ctx context.Context, every time.Duration, fn func(context.Context) error) {
 	t := time.NewTicker(every)
 	defer t.Stop()
@@ -66,8 +66,8 @@ func (s *Store) regularly(ctx context.Context, every time.Duration, fn func(cont
 	}
 }
 
-// beat says now and then that this replica lives, through a writer, so that Healthy knows of a
-// database that is away although nothing is to be written.
+// beat renews the row of this replica from time to time. It does so through a writer, so that
+// Healthy notices a database that is down even if nothing else is written.
 func (s *Store) beat(ctx context.Context) {
 	for every := replicaRenew; sleep(ctx, every); {
 		c, cancel := context.WithTimeout(ctx, pgAtMost)
@@ -79,7 +79,7 @@ func (s *Store) beat(ctx context.Context) {
 	}
 }
 
-// renew says that this replica lives. Others take its rows when it has not said so for ttl.
+// renew renews the row of this replica. If that is older than ttl, others take over its rows.
 func (s *Store) renew(ctx context.Context, ttl time.Duration) error {
 	return s.Alone(ctx, func(tx engine.Session, _ *engine.Group) error { return s.e.renewReplica(ctx, tx, ttl) })
 }
@@ -90,7 +90,7 @@ func (e *database) renewReplica(ctx context.Context, tx engine.Session, ttl time
 	return err
 }
 
-// sumUp makes one row for each webhook of the differences in depths, and forgets replicas that are
+// sumUp adds up the changes of counts into one row for each webhook, and deletes replicas that are
 // long gone.
 func (e *database) sumUp(ctx context.Context) error {
 	if !e.busy.Swap(false) {
@@ -106,8 +106,8 @@ func (e *database) sumUp(ctx context.Context) error {
 	})
 }
 
-// Own takes the rows of replicas that are gone, one replica's take-over at a time without waiting
-// for another's.
+// Own takes over the rows of replicas that are gone. If another replica is doing that, it does not
+// wait.
 func (s *Store) Own(ctx context.Context, kind, after string, limit int) (rows []store.Row, err error) {
 	limit = engine.OrDefault(limit, 1000)
 	err = s.Alone(ctx, func(tx engine.Session, _ *engine.Group) error {
@@ -126,8 +126,8 @@ func (s *Store) Own(ctx context.Context, kind, after string, limit int) (rows []
 	return rows, nil
 }
 
-// Lease works by the database's clock alone. A lane that this process did not hold gets a new epoch
-// even when its name owned it: that was an earlier process of the same name.
+// Lease uses the clock of the database alone. A lane that this process does not hold gets a new
+// epoch even if the owner has the same name, because that is an earlier process.
 func (s *Store) Lease(ctx context.Context, webhooks []string, ttl time.Duration, fair int) ([]store.Lane, error) {
 	names := make([]string, len(webhooks))
 	for i, w := range webhooks {
@@ -267,8 +267,7 @@ func (s *Store) SetLane(ctx context.Context, webhook string, epoch int64, state 
 	return engine.Naming("storing a lane's state", err)
 }
 
-// Close gives the lanes back, so that another replica has them at once, and then what every store
-// does.
+// Close releases the lanes, so that another replica can lease them at once, and closes the store.
 func (s *Store) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

@@ -30,7 +30,7 @@ func (s *session) Query(ctx context.Context, sql string, args []any, each func(e
 	return nameDamage(s.conn.Query(ctx, sql, args, each))
 }
 
-// NextDelivery writes down at once where the ids stand: Apply does so for its own only.
+// NextDelivery stores the counter of ids at once, because Apply does that only for its own ids.
 func (s *session) NextDelivery(context.Context) (int64, error) {
 	id := s.e.nextID
 	s.e.nextID++
@@ -72,7 +72,8 @@ func (s *session) Apply(_ context.Context, g *engine.Group) error {
 	return nil
 }
 
-// putRows writes the group's rows in the order of their keys, so that neighbours share a page.
+// putRows writes the rows of the group in the order of their keys, so that rows of one page are
+// written together.
 func (s *session) putRows(g *engine.Group) error {
 	for _, k := range slices.SortedFunc(maps.Keys(g.Rows), compareKeys) {
 		if err := s.putRow(k, g.Rows[k]); err != nil {
@@ -86,7 +87,7 @@ func compareKeys(a, b store.Key) int {
 	return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.ID, b.ID))
 }
 
-// putRow writes a row, or deletes it where r is nil.
+// putRow writes a row, or deletes it if r is nil.
 func (s *session) putRow(k store.Key, r *store.Row) (err error) {
 	if r == nil {
 		_, err = s.conn.Exec("DELETE FROM state_rows WHERE kind = $1 AND id = $2", k.Kind, []byte(k.ID))

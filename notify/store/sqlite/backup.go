@@ -12,15 +12,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// ErrBackupRuns: one copy is made at a time.
+// ErrBackupRuns means that another copy is being made.
 var ErrBackupRuns = errors.New("another backup is being made")
 
-// copyFile is what a copy is called in the directory of the file while it is made.
+// copyFile is appended to the name of the file for a copy that is being made.
 const copyFile = ".backup"
 
-// Backup makes a copy of the file as of one moment and hands it to send, with its size. Nobody
-// waits for it. A store can be opened on the copy, under the name of the file. Until send returns
-// it takes room beside the file.
+// Backup makes a consistent copy of the file and calls send with it and its size. No request waits
+// for it. A store can be opened on the copy, if that has the name of the file. Until send returns,
+// the copy takes disk space beside the file.
 func (s *Store) Backup(ctx context.Context, send func(copy io.Reader, size int64) error) error {
 	return engine.Naming("copying the database file", s.backup(ctx, send))
 }
@@ -31,7 +31,7 @@ func (s *Store) backup(ctx context.Context, send func(io.Reader, int64) error) e
 	}
 	defer s.copying.Unlock()
 	path := s.e.path + copyFile
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a process that was killed
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // left by a process that was killed
 		return err
 	}
 	if err := hasRoom(s.e.path); err != nil {
@@ -43,7 +43,7 @@ func (s *Store) backup(ctx context.Context, send func(io.Reader, int64) error) e
 	}
 	defer f.Close()
 	err = vacuumInto(ctx, s.e.path, path)
-	if removed := os.Remove(path); err == nil { // f has it still
+	if removed := os.Remove(path); err == nil { // f stays readable
 		err = removed
 	}
 	if err != nil {
@@ -56,7 +56,8 @@ func (s *Store) backup(ctx context.Context, send func(io.Reader, int64) error) e
 	return send(f, info.Size())
 }
 
-// vacuumInto has a connection of its own, which sees the file as of one moment while others write.
+// vacuumInto copies on a connection of its own, which reads one state of the file while others
+// write.
 func vacuumInto(ctx context.Context, from, to string) error {
 	c, err := openConn(dsn(from, []string{"busy_timeout(5000)", "cache_size(-2048)"}))
 	if err != nil {
@@ -65,10 +66,11 @@ func vacuumInto(ctx context.Context, from, to string) error {
 	return errors.Join(c.Query(ctx, "VACUUM INTO $1", []any{to}, func(engine.Scanner) error { return nil }), c.Close())
 }
 
-// spareRoom is what a copy leaves for the store.
+// spareRoom is the disk space that a copy must leave for the store.
 const spareRoom = 64 << 20
 
-// hasRoom is an error where a copy beside the file would fill the disk that the store needs.
+// hasRoom returns an error if a copy beside the file would leave too little disk space for the
+// store.
 func hasRoom(path string) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {

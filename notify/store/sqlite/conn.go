@@ -13,16 +13,17 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// conn is one SQLite connection with its prepared statements. It stands on the driver itself:
-// database/sql's pool has nothing to do for one writer, and costs a third of a statement's time.
-// One goroutine at a time.
+// conn is one SQLite connection with its prepared statements. It uses the driver directly: the pool
+// of database/sql brings one writer nothing, and costs a third of the time of a statement. One
+// goroutine may use a conn at a time.
 type conn struct {
 	c     driver.Conn
 	stmts map[string]driver.Stmt
 	args  []driver.NamedValue
 }
 
-// preparedMax bounds the cache; what console filters add beyond it starts it anew.
+// preparedMax bounds the prepared statements. With more (filters of the console), the cache is
+// emptied.
 const preparedMax = 200
 
 func openConn(dsn string) (*conn, error) {
@@ -144,7 +145,7 @@ func (c *conn) Query(ctx context.Context, sql string, args []any, each func(engi
 	}
 }
 
-// liteRow is a row as the driver gives it.
+// liteRow is a row of the driver.
 type liteRow []driver.Value
 
 func (r liteRow) Scan(dest ...any) error {
@@ -194,7 +195,7 @@ func assign(dest any, v driver.Value) bool {
 	return false
 }
 
-// code is the primary SQLite result code of err; 0 when it has none.
+// code returns the primary SQLite result code of err, or 0.
 func code(err error) int {
 	var e interface { // *sqlite.Error
 		error

@@ -10,14 +10,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// Own: there is one process for a file, so all rows are its own.
+// Own returns all rows: only one process uses the file.
 func (s *Store) Own(ctx context.Context, kind, after string, limit int) ([]store.Row, error) {
 	rows, err := s.e.Reads(ctx).Page(kind, after, limit)
 	return rows, engine.Naming("taking over rows", err)
 }
 
-// Lease: a lane's epoch grows when this process takes it, so that what it sent before it gave it
-// back is fenced.
+// Lease gives a lane a new epoch whenever this process takes it, so that outcomes from before its
+// release are fenced.
 func (s *Store) Lease(ctx context.Context, webhooks []string, ttl time.Duration, _ int) ([]store.Lane, error) {
 	lanes := make([]store.Lane, 0, len(webhooks))
 	err := s.Alone(ctx, func(tx engine.Session, _ *engine.Group) error {
@@ -47,8 +47,8 @@ func (e *database) lease(ctx context.Context, tx engine.Session, webhook string)
 	}
 	lane := store.Lane{Webhook: webhook}
 	err := tx.Query(ctx, "SELECT epoch, state FROM lanes WHERE webhook = $1", []any{webhook}, func(r engine.Scanner) error { return r.Scan(&lane.Epoch, &lane.State) })
-	// Should the commit fail, the epoch in the file is the lower one: the next lease of it
-	// gives the same number to the same process.
+	// If the commit fails, the file keeps the lower epoch, and the next lease gives this
+	// process the same number again.
 	e.leases[webhook] = lane.Epoch
 	return lane, err
 }

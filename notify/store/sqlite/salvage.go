@@ -15,14 +15,14 @@ import (
 
 // Salvaged is what Salvage did.
 type Salvaged struct {
-	Aside string   // where the damaged file is kept; "": the file is sound, and was left alone
-	Rows  int      // that were taken out of it
+	Aside string   // where the damaged file is now; "": the file is sound, and was not changed
+	Rows  int      // rows that were copied from it
 	Lost  []string // tables of which some rows could not be read, and why
 }
 
-// Salvage checks the file in dir, which no bellbuoy may use meanwhile. Of a damaged one it takes
-// what can be read into a new file, keeps the damaged one under another name, and puts the new one
-// in its place. It can be killed at any moment and run again: the new file gets its name when it is
+// Salvage checks the file in dir, which no bellbuoy may use meanwhile. If it is damaged, Salvage
+// copies what can be read into a new file, renames the damaged one, and puts the new one in its
+// place. It can be killed at any moment and run again: the new file gets its name when it is
 // complete. Nothing is ever deleted.
 func Salvage(ctx context.Context, dir string) (Salvaged, error) {
 	r, err := salvageIn(ctx, dir)
@@ -81,10 +81,10 @@ func salvageBegun(path string) bool {
 	return errors.Is(err, os.ErrNotExist) && newErr == nil
 }
 
-// newFile is what a file is called while rows are salvaged into it.
+// newFile is the name of the file into which rows are salvaged.
 const newFile = ".new"
 
-// rescue makes the new file and copies into it what can be read.
+// rescue makes the new file, and copies the rows that can be read into it.
 func rescue(ctx context.Context, path string) (saved int, lost []string, err error) {
 	f, err := os.OpenFile(path+newFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -103,8 +103,7 @@ func rescue(ctx context.Context, path string) (saved int, lost []string, err err
 	return saved, lost, to.Query(ctx, "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(engine.Scanner) error { return nil })
 }
 
-// putAside renames the file with its WAL, under names that belong together, and the new one to its
-// place.
+// putAside renames the file and its WAL, and puts the new file in its place.
 func putAside(path string) (string, error) {
 	aside := path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000000")
 	if err := os.Rename(path+"-wal", aside+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -130,8 +129,8 @@ func finishSalvage(path string) error {
 	return d.Sync()
 }
 
-// salvaged are the tables worth saving, with their columns and the integer key that reading can go
-// on behind damage by; "" has none.
+// salvaged are the tables to be copied, with their columns and their integer key, by which reading
+// can go on after damage. "" means that a table has none.
 var salvaged = []struct{ table, key, columns string }{
 	{"counters", "", "name, value"},
 	{"lanes", "", "webhook, owner, epoch, lease_until, state"},
@@ -143,8 +142,8 @@ var salvaged = []struct{ table, key, columns string }{
 	{"attempts", "", "delivery, at, n, status, latency, reason, error, response, replica"},
 }
 
-// copyFrom copies what can be read. Rows whose content is damaged are found out by their checksums
-// later.
+// copyFrom copies the rows that can be read. Rows with damaged content are recognized later, by
+// their checksums.
 func copyFrom(path string, to *conn) (saved int, lost []string) {
 	from, err := openConn(dsn(path, []string{"cell_size_check(1)"}) + "&mode=ro")
 	if err != nil {
@@ -173,8 +172,8 @@ type salvage struct {
 	err                 error // the first damage met
 }
 
-// run reads forwards until damage, then backwards from the end; where there is an integer key it
-// also looks for sound rows in between.
+// run reads forwards until damage, and then backwards from the end. If there is an integer key, it
+// also searches for sound rows in between.
 func (s *salvage) run() {
 	if s.key == "" {
 		s.copy("", nil)
@@ -196,8 +195,8 @@ func (s *salvage) run() {
 	}
 }
 
-// copy copies rows until the end or until damage, a thousand in a transaction, and returns the last
-// row's key.
+// copy copies rows until the end or until damage, a thousand in a transaction. It returns the key
+// of the last row.
 func (s *salvage) copy(rest string, args []any) (last int64, broke bool) {
 	if len(args) > 0 {
 		last = args[0].(int64)
@@ -220,7 +219,7 @@ func (s *salvage) copy(rest string, args []any) (last int64, broke bool) {
 		}
 		n, err := s.to.Exec(insert, values...)
 		if err != nil {
-			return nil // not a row as the schema wants it
+			return nil // the row does not fit the schema
 		}
 		s.saved += int(n)
 		if key, ok := row[0].(int64); ok {
@@ -241,8 +240,8 @@ func (s *salvage) note(err error) {
 	}
 }
 
-// mend makes the tables agree again: deliveries without their event cannot be sent, counts and
-// sequences follow from the rows.
+// mend makes the tables consistent: it removes deliveries without an event, which cannot be sent,
+// and computes counts and sequences from the rows.
 func mend(c *conn) error {
 	if _, err := c.Exec("BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -266,5 +265,6 @@ func mend(c *conn) error {
 	return err
 }
 
-// salvageGap keeps new numbers clear of those that receivers may have seen of lost rows.
+// salvageGap is added to the sequences, so that no new number is one that a receiver may have seen
+// of a lost row.
 const salvageGap = 100_000

@@ -26,7 +26,7 @@ import (
 
 // Options say where the file is.
 type Options struct {
-	// Dir holds bellbuoy.db and its lock; it is made when it is missing. It must be on a local
+	// Dir holds bellbuoy.db and its lock. Open makes it if it is missing. It must be on a local
 	// disk.
 	Dir string
 }
@@ -47,27 +47,27 @@ type database struct {
 	lock     *os.File
 	write    *conn // nil after a failure, until the next transaction
 	read     chan *conn
-	damaged  atomic.Bool // damage was met, and the operator told; see ErrDamaged
+	damaged  atomic.Bool // damage was found, and the operator was warned; see ErrDamaged
 	closed   chan struct{}
-	nextSeq  int64 // the writer's
-	nextID   int64 // the writer's; of deliveries
+	nextSeq  int64 // used by the writer alone
+	nextID   int64 // of deliveries; used by the writer alone
 	nextTry  atomic.Int64
 	cache    *engine.RowCache // the writer's
-	leases   map[string]int64 // the writer's: epochs of the lanes that are leased
-	dirty    bool             // the writer's: something is in the WAL
-	doubtful bool             // the last stop was none, and the file was too large to be checked at once
+	leases   map[string]int64 // epochs of the leased lanes; used by the writer alone
+	dirty    bool             // the WAL is not empty; used by the writer alone
+	doubtful bool             // the file was not closed, and was too large to be checked at once
 
 	mu       sync.Mutex
 	warnings []string
 }
 
-// ErrDamaged: SQLite cannot read the file, or parts of it. Nothing is repaired while the store is
-// open.
+// ErrDamaged means that SQLite cannot read the file, or parts of it. Nothing is repaired while the
+// store is open.
 var ErrDamaged = errors.New("the database file is damaged: stop bellbuoy, run `bellbuoy salvage`, and start it again")
 
-// Open opens or makes the file. While it is open no other process can; that one gets ErrLocked. A
-// file that was not closed is checked first, unless it is large; where it is damaged the error
-// wraps ErrDamaged.
+// Open opens or makes the file. While it is open, Open of another process returns ErrLocked. A file
+// that was not closed is checked first, unless it is large. If it is damaged the error wraps
+// ErrDamaged.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	c, err := open(ctx, o)
 	if err != nil {
@@ -114,7 +114,8 @@ func newStore(ctx context.Context, e *database) (*Store, error) {
 	return s, nil
 }
 
-// checkAfter checks the whole file some time after a start that had no time for it.
+// checkAfter checks the whole file some time after the start, if it was too large to be checked
+// then.
 func (s *Store) checkAfter(rest time.Duration) {
 	select {
 	case <-s.Life.Done():
@@ -123,10 +124,10 @@ func (s *Store) checkAfter(rest time.Duration) {
 	}
 }
 
-// Warnings grow when the file is found damaged while it is in use.
+// Warnings returns the warnings so far. One is added if damage is found while the file is in use.
 func (s *Store) Warnings() []string { return s.e.warned() }
 
-// Healthy fails for good once damage was met, whatever else still works.
+// Healthy returns an error for good once damage was found, whatever still works.
 func (s *Store) Healthy() error {
 	if s.e.damaged.Load() {
 		return ErrDamaged
@@ -192,7 +193,7 @@ func dsn(path string, pragmas []string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + url.Values{"_pragma": pragmas, "vfs": {"unix-excl"}}.Encode()
 }
 
-// count learns where the sequences stand.
+// count reads the last numbers of the sequences.
 func (e *database) count(ctx context.Context) error {
 	for name, n := range map[string]*int64{"event_seq": &e.nextSeq, "delivery_id": &e.nextID} {
 		*n = 1
@@ -215,7 +216,8 @@ func (c *conn) quickCheck(ctx context.Context) error {
 	return err
 }
 
-// check runs one of SQLite's own checks; an answer other than ok is an error that isCorrupt knows.
+// check runs one of SQLite's own checks. An answer other than ok is an error that isCorrupt
+// recognizes.
 func (c *conn) check(ctx context.Context, pragma string) error {
 	var answer string
 	err := c.Query(ctx, pragma, nil, func(s engine.Scanner) error { return s.Scan(&answer) })
@@ -227,7 +229,7 @@ func (c *conn) check(ctx context.Context, pragma string) error {
 
 var errCheck = errors.New("SQLite's check")
 
-// checkAtMost bounds a check where the disk is slow.
+// checkAtMost bounds the time of a check on a slow disk.
 const checkAtMost = 20 * time.Second
 
 func (e *database) disconnect() {
@@ -245,7 +247,7 @@ func (e *database) disconnect() {
 	}
 }
 
-// Query runs on a connection that reads, as of the moment it starts.
+// Query runs on a connection that reads. It sees the state at its start.
 func (e *database) Query(ctx context.Context, sql string, args []any, each func(engine.Scanner) error) error {
 	return e.reading(ctx, func(c *conn) error { return c.Query(ctx, sql, args, each) })
 }
@@ -294,7 +296,7 @@ func (e *database) Failed(err error) {
 	}
 }
 
-// note tells the operator once where err says that the file is damaged.
+// note warns the operator, once, if err says that the file is damaged.
 func (e *database) note(err error) {
 	if isCorrupt(err) && !e.damaged.Swap(true) {
 		e.mu.Lock()
@@ -327,14 +329,13 @@ func (e *database) Invalid(err error) bool {
 	return false
 }
 
-// Idle empties the WAL, so that the next start has nothing to replay and the disk gets its room
-// back.
+// Idle empties the WAL, so that the next start has nothing to replay and disk space is freed.
 func (e *database) Idle() {
 	if !e.dirty || e.write == nil {
 		return
 	}
 	e.dirty = false
-	_, _ = e.write.Exec("PRAGMA busy_timeout = 0") // who reads shall not hold up the writer
+	_, _ = e.write.Exec("PRAGMA busy_timeout = 0") // a reader must not delay the writer
 	defer func() { _, _ = e.write.Exec("PRAGMA busy_timeout = 5000") }()
 	if err := e.write.Query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)", nil, func(engine.Scanner) error { return nil }); err != nil {
 		e.Failed(err)
@@ -356,10 +357,11 @@ func (e *database) Among(column string, ids []int64, args *[]any) string {
 	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, len(*args))
 }
 
-// Using: without statistics SQLite prefers deliveries_lane, which would walk the whole lane.
+// Using names the index: without statistics SQLite would choose deliveries_lane and read the whole
+// lane.
 func (e *database) Using(index string) string { return " INDEXED BY " + index }
 
-// CommittedUpTo: with one writer, what is committed is committed in order.
+// CommittedUpTo sets no bound: one writer commits the numbers in order.
 func (e *database) CommittedUpTo(context.Context) (int64, error) { return math.MaxInt64 - 1, nil }
 
 func (e *database) Size(ctx context.Context) (n engine.Sizes, err error) {
@@ -368,7 +370,7 @@ func (e *database) Size(ctx context.Context) (n engine.Sizes, err error) {
 	return n, err
 }
 
-// Close gives the lock back last, when nothing of this process touches the file any more.
+// Close releases the lock last, when this process no longer uses the file.
 func (e *database) Close() error {
 	close(e.closed)
 	var errs []error
