@@ -235,8 +235,8 @@ func (v *validator) scanner(at string, s Scanner) {
 	}
 }
 
-// scannerReach warns where a scanner cannot find what it is to scan: it knows registries by host,
-// and no paths.
+// scannerReach warns if a scanner cannot reach the artifacts that it is to scan: it knows
+// registries by host, and no paths.
 func (v *validator) scannerReach(at string, s Scanner) {
 	registries := 0
 	for _, u := range v.cfg.Upstreams {

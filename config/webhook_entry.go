@@ -52,7 +52,7 @@ const entryPath = "webhooks[0]"
 // errExpansion is what ${…} is in a webhook of console or API.
 var errExpansion = errors.New("${…} is for the configuration file only")
 
-// ownPaths names keys as the one who wrote the webhook did.
+// ownPaths names keys as they are in the entry of the webhook.
 func ownPaths(err error) error {
 	problems, ok := errors.AsType[Problems](err)
 	if !ok {
@@ -65,7 +65,7 @@ func ownPaths(err error) error {
 	return problems
 }
 
-// Plain is each problem as "key: what is wrong", for those who see no file.
+// Plain returns each problem as "key: what is wrong", without the position in a file.
 func (ps Problems) Plain() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {

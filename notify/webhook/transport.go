@@ -155,8 +155,8 @@ func newRoute(raw string, target *url.URL, guard *Guard) (route, error) {
 	return route{}, errors.New("must begin with http://, https:// or socks5://")
 }
 
-// check asks the guard about a receiver behind a proxy, where the dial does not. Where the route is
-// pinned it returns the address for the proxy.
+// check asks the guard about a receiver behind a proxy, because the dial only checks the proxy. If
+// the route is pinned it returns the address for the proxy.
 func (r route) check(ctx context.Context) (netip.Addr, error) {
 	switch {
 	case r.proxy == nil:
