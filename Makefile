@@ -15,7 +15,7 @@ QUICK   := all=-N -l -dwarf=false
 
 TEST_PARTS  := gcc curl registry chartmuseum crane helm3 helm4 oras cm-push conformance regctl cosign postgres skopeo podman \
                buildah docker dockerd containerd ctr wrk regsync docker-registry nginx haproxy promtool compose-spec grype \
-               gofakes3 git gitea
+               gofakes3 git gitea chromium axe
 BENCH_PARTS := registry crane caddy nginx haproxy postgres
 
 FUZZTIME ?= 30s
@@ -38,12 +38,12 @@ check: fmt vet ## the quick inner loop: unit tests and lint
 	$(TALLY) -short ./...
 	@$(MAKE) --no-print-directory quick-lint
 
-# Unit tests with the race detector, tests with real programs, and two further modules: charts read by
-# Helm's loader, and the code of receivers. One tally counts all of them.
+# Unit tests with the race detector, tests with real programs, and three further modules: charts read by
+# Helm's loader, the code of receivers, and a browser at the console. One tally counts all of them.
 test: fmt vet lint ## everything: race detector, real registries and clients, recorded traffic
 	$(GET) $(TEST_PARTS) >/dev/null
 	$(TALLY) -race -timeout 20m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/... \
-	  -- -C test/helm ./... -- -C test/consumers -mod=mod -count=1 -timeout 10m .
+	  -- -C test/helm ./... -- -C test/consumers -mod=mod -count=1 -timeout 10m . -- -C test/console -mod=mod -count=1 -timeout 15m .
 
 demo: ## see it work with a real registry and ChartMuseum (ONCE=1: exit afterwards)
 	@echo "Compiling with Go (the first time: 770 MB of modules into $$(go env GOMODCACHE), 320 MB into $$(go env GOCACHE))"

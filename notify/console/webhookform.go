@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -31,7 +32,7 @@ type webhookForm struct {
 	Events      []option
 	Presets     []option
 	Formats     []option
-	Projects    []string // that one may choose; none: any
+	Projects    string // that a limited account may choose
 	Preset      *presets.Preset
 	KeptSecrets int    // signing secrets that are saved
 	NewSecret   string // made by this request
@@ -45,6 +46,9 @@ type webhookForm struct {
 func newWebhook(v *pageRequest) error {
 	d := manage.Definition{Enabled: true, Timeout: "15s"}
 	f := &webhookForm{Project: v.URL.Query().Get("project")}
+	if f.Project == "" && len(v.by.Projects) == 1 && !strings.ContainsAny(v.by.Projects[0], `*?[]{}\`) {
+		f.Project = v.by.Projects[0]
+	}
 	return v.editDefinition(f, d)
 }
 
@@ -188,8 +192,8 @@ func (v *pageRequest) showForm(f *webhookForm, d manage.Definition) error {
 		return nil
 	}
 	f.offer()
-	if !v.by.Administrator {
-		f.Projects = v.by.Projects
+	if !v.by.Administrator && len(v.by.Projects) > 1 {
+		f.Projects = "Yours are " + strings.Join(v.by.Projects, ", ") + "."
 	}
 	status := http.StatusOK
 	if f.Form.Problems() {

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -201,7 +202,7 @@ var functions = template.FuncMap{
 	"join":   strings.Join, "sentence": sentence, "dict": dict, "query": withQuery,
 	"notifyTypes": notifyTypes, "yesNo": yesNo, "severities": severities, "orders": orders, "overtaken": overtaken,
 	"modes": modes, "specs": specs, "kinds": kinds, "samples": samples, "inc": func(i int) int { return i + 1 },
-	"fullName": fullName, "readable": readable, "lines": headerLines,
+	"fullName": fullName, "readable": readable, "base": filepath.Base, "lines": headerLines,
 	"short": func(s string, n int) string {
 		if r := []rune(s); len(r) > n {
 			return string(r[:n]) + "…"

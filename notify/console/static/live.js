@@ -100,19 +100,19 @@
       if (button.value === "test") button.textContent = "Sending…";
       ask(button.value).catch(() => draft.requestSubmit(button)).finally(() => { button.disabled = false; });
     });
-    // Enter saves, rather than press the first button of the form.
-    draft.addEventListener("keydown", (e) => {
-      if (e.key !== "Enter" || e.target.tagName !== "INPUT") return;
-      e.preventDefault();
-      draft.requestSubmit(draft.querySelector("button[value=save]"));
-    });
-    // A preset is used as soon as it is chosen.
-    draft.querySelector("[data-apply]").addEventListener("change", () => {
+    // Other buttons than Save are none of the form's own, so that Enter in a field saves.
+    const submitAs = (what) => {
       const use = document.createElement("input");
-      use.type = "hidden"; use.name = "do"; use.value = "preset";
+      use.type = "hidden"; use.name = "do"; use.value = what;
       draft.append(use);
       draft.submit();
-    });
+    };
+    for (const button of draft.querySelectorAll("button[data-besides]")) {
+      button.type = "button";
+      button.addEventListener("click", () => submitAs(button.value));
+    }
+    // A preset is used as soon as it is chosen.
+    draft.querySelector("[data-apply]").addEventListener("change", () => submitAs("preset"));
     // The certificate is verified by itself where there is one.
     const url = draft.querySelector("[name=url]"), verify = draft.querySelector("[name=verify]");
     let chosen = false;
