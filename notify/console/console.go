@@ -164,7 +164,7 @@ func (c *Console) fail(v *pageRequest, status int, err error) {
 	switch {
 	case status == http.StatusServiceUnavailable:
 		c.Log.Warn("page not shown", zap.String("path", v.URL.Path), zap.Error(err))
-	case status == http.StatusBadRequest, status == http.StatusConflict:
+	case status == http.StatusBadRequest, status == http.StatusConflict, status == http.StatusForbidden:
 		if text := plainText(err); text != "" {
 			p.Text = text
 		}

@@ -104,35 +104,38 @@ func replayWebhook(v *pageRequest) error {
 	if err != nil {
 		return err
 	}
-	text := v.PostFormValue("since")
-	since, err := timeOf(text, time.Now(), false)
+	since, err := timeOf(v.PostFormValue("since"), time.Now(), false)
 	if err != nil {
-		f := newForm(v.PostForm)
-		f.problems["since"] = sentence(err.Error())
-		return v.showWebhook(http.StatusUnprocessableEntity, f, nil)
+		return v.refusedReplay(err.Error())
 	}
-	here := fmt.Sprintf("%s/%d", webhooksPath, n)
 	confirmed := v.PostFormValue("confirmed") == "yes"
 	got, err := v.c.Deliveries.Replay(v.Context(), v.by, n, since, confirmed)
 	if problems, ok := errors.AsType[manage.Problems](err); ok {
-		f := newForm(v.PostForm)
-		f.blame(problems, []string{"since"})
-		if text := f.Problem(""); text != "" {
-			f.problems["since"] = text
-		}
-		return v.showWebhook(http.StatusUnprocessableEntity, f, nil)
+		return v.refusedReplay(problems.Error())
 	}
 	if err != nil {
 		return err
 	}
-	if confirmed {
-		v.redirect(here, url.Values{"done": {"replayed"}, "n": {strconv.Itoa(got.Deliveries)}})
-		return nil
+	if !confirmed {
+		return v.confirmReplay(n, since, got)
 	}
+	v.redirect(fmt.Sprintf("%s/%d", webhooksPath, n), url.Values{"done": {"replayed"}, "n": {strconv.Itoa(got.Deliveries)}})
+	return nil
+}
+
+// refusedReplay shows what is wrong beside the field.
+func (v *pageRequest) refusedReplay(problem string) error {
+	f := newForm(v.PostForm)
+	f.problems["since"] = sentence(problem)
+	return v.showWebhook(http.StatusUnprocessableEntity, f, nil)
+}
+
+func (v *pageRequest) confirmReplay(n int64, since time.Time, got manage.Replayed) error {
 	w, err := v.c.Webhooks.Webhook(v.Context(), v.by, n)
 	if err != nil {
 		return err
 	}
+	here := fmt.Sprintf("%s/%d", webhooksPath, n)
 	p := confirmPage{
 		Title: "Replay for " + w.Name + "?", Action: here + "/replay", Back: here, Button: "Replay " + strconv.Itoa(got.Deliveries),
 		Text: fmt.Sprintf("Since %s %s it and was not sent to it. Replaying sends %s.", absolute(since), plural(got.Events, "event matches", "events match"), plural(got.Deliveries, "delivery", "deliveries")),
