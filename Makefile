@@ -22,7 +22,7 @@ FUZZTIME ?= 30s
 CHAOS    ?= 20m
 SOAK     ?= 30m
 
-.PHONY: help build check test demo man bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
+.PHONY: help build check test demo man release-files snapshot bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,18 @@ build: ## bin/bellbuoy
 man: ## the manual pages, into bin/man
 	mkdir -p bin/man
 	go run -ldflags "$(LDFLAGS)" ./cmd/bellbuoy man bin/man
+
+# What archives and packages hold besides the binary. The completions of a shell are small programs
+# that ask bellbuoy.
+release-files:
+	rm -rf bin/man bin/completions; mkdir -p bin/man bin/completions
+	CGO_ENABLED=0 go build -trimpath -o bin/release-files ./cmd/bellbuoy
+	bin/release-files man bin/man
+	gzip -9n bin/man/*
+	for shell in bash zsh fish; do bin/release-files completion $$shell > bin/completions/bellbuoy.$$shell; done
+
+snapshot: ## dist/: archives, Debian packages, checksums and SBOMs, for linux on amd64 and arm64
+	PATH="$$(dirname $$($(GET) cyclonedx-gomod)):$$PATH" GOFLAGS= $$($(GET) goreleaser) release --snapshot --clean --skip=publish
 
 check: fmt vet ## the quick inner loop: unit tests and lint
 	$(TALLY) -short ./...
@@ -89,4 +101,4 @@ vuln: ## govulncheck
 	$$($(GET) govulncheck) ./...
 
 clean:
-	rm -rf bin
+	rm -rf bin dist
