@@ -45,7 +45,7 @@ func (d control) Scan(ctx context.Context, by access.Principal, in api.V1Scan, l
 	case err != nil:
 		return err
 	}
-	d.log.Info("scan started by request", zap.String("by", by.Name), zap.String("upstream", upstream), zap.String("repository", in.Repository), zap.String("digest", f.started.Digest))
+	d.log.Info("scan started by request", zap.String("account", by.Name), zap.String("upstream", upstream), zap.String("repository", in.Repository), zap.String("digest", f.started.Digest))
 	f.runs = slices.Collect(maps.Values(f.started.Runs))
 	if err := line(api.V1ScanLine{Digest: f.started.Digest}); err != nil {
 		return err

@@ -107,16 +107,16 @@ func (d control) Backup(ctx context.Context, by access.Principal, send func(copy
 		return problemText("the events are in PostgreSQL; back it up with its own tools, such as pg_dump")
 	}
 	if err := d.backupStore.Backup(ctx, send); err != nil {
-		d.log.Warn("backup failed", zap.String("by", by.Name), zap.Error(err))
+		d.log.Warn("backup failed", zap.String("account", by.Name), zap.Error(err))
 		return err
 	}
-	d.log.Info("backup made", zap.String("by", by.Name))
+	d.log.Info("backup made", zap.String("account", by.Name))
 	return nil
 }
 
 // Reload implements api.V1Operations. It has watch reload, so that two reloads never meet.
 func (d control) Reload(ctx context.Context, by access.Principal) (api.V1Reloaded, error) {
-	d.log.Info("reload requested", zap.String("by", by.Name))
+	d.log.Info("reload requested", zap.String("account", by.Name))
 	done := make(chan api.V1Reloaded, 1)
 	select {
 	case d.reloadRequests <- done:

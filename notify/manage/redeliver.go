@@ -27,7 +27,7 @@ func (d *Desk) Redeliver(ctx context.Context, by access.Principal, q DeliveryQue
 		return err
 	})
 	if n > 0 {
-		d.Log.Info("deliveries to be delivered again", zap.String("by", by.Name), zap.Int("deliveries", n),
+		d.Log.Info("deliveries to be delivered again", zap.String("account", by.Name), zap.Int("deliveries", n),
 			zap.Strings("webhooks", s.Webhooks), zap.Int64s("ids", q.IDs), zap.Strings("states", q.States))
 	}
 	return n, err
@@ -85,7 +85,7 @@ func (d *Desk) replay(ctx context.Context, by access.Principal, of DeliveryQuery
 	}
 	done, err := d.Dispatcher.Replay(ctx, keys[0], since, plan)
 	if plan && done.Deliveries > 0 {
-		d.Log.Info("missed events planned for a webhook", zap.String("by", by.Name), zap.String("webhook", keys[0]), zap.Time("since", since), zap.Int("deliveries", done.Deliveries))
+		d.Log.Info("missed events planned for a webhook", zap.String("account", by.Name), zap.String("webhook", keys[0]), zap.Time("since", since), zap.Int("deliveries", done.Deliveries))
 	}
 	switch {
 	case errors.Is(err, notify.ErrNotEnabled):
