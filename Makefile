@@ -14,8 +14,8 @@ TALLY   := go run ./test/tally
 QUICK   := all=-N -l -dwarf=false
 
 TEST_PARTS  := gcc curl registry chartmuseum crane helm3 helm4 oras cm-push conformance regctl cosign postgres skopeo podman \
-               buildah docker dockerd containerd ctr wrk regsync docker-registry nginx haproxy promtool compose-spec grype \
-               gofakes3 git gitea chromium axe goreleaser cyclonedx-gomod
+               buildah docker dockerd containerd ctr wrk regsync docker-registry htpasswd nginx haproxy promtool compose-spec grype \
+               gofakes3 git gitea caddy chromium axe goreleaser cyclonedx-gomod
 BENCH_PARTS := registry crane caddy nginx haproxy postgres
 
 FUZZTIME ?= 30s

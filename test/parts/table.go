@@ -52,6 +52,7 @@ var table = []part{
 	{"git", "", debian{packages: "git"}},           // Gitea needs it
 	{"curl", "", debian{packages: "curl"}},
 	{"docker-registry", "", debian{packages: "docker-registry"}}, // distribution 2.8; its service stays off
+	{"htpasswd", "", debian{packages: "apache2-utils"}},
 	{"skopeo", "", debian{packages: "skopeo"}},
 	{"podman", "", debian{packages: "podman"}},
 	{"buildah", "", debian{packages: "buildah"}},

@@ -1,0 +1,193 @@
+package docs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
+)
+
+// tools are the programs that pages use without installing them in a block that is run.
+var tools = []string{"crane", "docker-registry", "htpasswd", "chartmuseum", "nginx", "caddy"}
+
+// longest is the longest time in which the commands of a page must end.
+const longest = 5 * time.Minute
+
+// TestCommands pastes the commands of each page into one shell, in a fresh directory with a fresh
+// HOME, and compares the output with the text block that follows. The shell has a network of its
+// own, so that the ports of the page are free.
+func TestCommands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs real programs")
+	}
+	network := ownNetwork(t)
+	for _, page := range pages(t) {
+		if list := commands(blocks(t, page)); len(list) > 0 {
+			t.Run(page, func(t *testing.T) { runPage(t, network, list) })
+		}
+	}
+}
+
+// ownNetwork returns the command that runs another one in a network of its own.
+func ownNetwork(t *testing.T) []string {
+	t.Helper()
+	for _, flags := range [][]string{{"-n"}, {"-r", "-n"}} {
+		command := append(append([]string{"unshare"}, flags...),
+			"sh", "-c", `ip link set lo up && exec "$@"`, "sh")
+		if exec.Command(command[0], append(command[1:], "true")...).Run() == nil {
+			return command
+		}
+	}
+	t.Skip("this machine gives the test no network of its own (unshare -n)")
+	return nil
+}
+
+// A command is a block of the shell with what the page says it prints.
+type command struct {
+	block
+	prints string
+}
+
+func commands(list []block) (run []command) {
+	for i, b := range list {
+		if b.language != "sh" || b.notest != "" {
+			continue
+		}
+		c := command{block: b}
+		if i+1 < len(list) && list[i+1].language == "text" && list[i+1].follows {
+			c.prints = list[i+1].text
+		}
+		run = append(run, c)
+	}
+	return run
+}
+
+func runPage(t *testing.T, network []string, list []command) {
+	dir, out, bin := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, tool := range tools {
+		link(t, harness.Part(t, tool), filepath.Join(bin, tool))
+	}
+	link(t, harness.Binary(t), filepath.Join(bin, "bellbuoy"))
+	var script strings.Builder
+	script.WriteString("set -e\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n")
+	for i, c := range list {
+		fmt.Fprintf(&script, "exec >%s/%d 2>&1\n%s\n", out, i, c.text)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
+	defer cancel()
+	args := append(network[1:len(network):len(network)], "bash", "-c", script.String())
+	shell := exec.CommandContext(ctx, network[0], args...)
+	shell.Dir = dir
+	// The registry takes REGISTRY_AUTH_FILE, which is skopeo's, for a key of its configuration.
+	env := slices.DeleteFunc(harness.Env(t), func(s string) bool { return strings.HasPrefix(s, "REGISTRY_") })
+	shell.Env = append(env, "GIT_CONFIG_COUNT=2",
+		"GIT_CONFIG_KEY_0=url."+clone(t)+".insteadOf", "GIT_CONFIG_VALUE_0=https://github.com/bellbuoy/bellbuoy",
+		"GIT_CONFIG_KEY_1=safe.directory", "GIT_CONFIG_VALUE_1=*",
+		"PATH="+bin+":"+os.Getenv("PATH"), "GOMODCACHE="+goenv(t, "GOMODCACHE"), "GOCACHE="+goenv(t, "GOCACHE"),
+		"GOPROXY=off", "GOFLAGS=-modcacherw")
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
+	began := time.Now()
+	err := shell.Run()
+	if shell.Process != nil {
+		_ = syscall.Kill(-shell.Process.Pid, syscall.SIGKILL)
+	}
+	for i, c := range list {
+		printed, missing := os.ReadFile(fmt.Sprintf("%s/%d", out, i))
+		if missing != nil {
+			t.Fatalf("line %d and what follows was not run", c.line)
+		}
+		last := i+1 == len(list)
+		if !last {
+			_, errNext := os.Stat(fmt.Sprintf("%s/%d", out, i+1))
+			last = errNext != nil
+		}
+		if err != nil && last {
+			showLogs(t, dir)
+			t.Fatalf("line %d: %v\n%s\nprinted\n%s", c.line, err, c.text, printed)
+		}
+		if pattern := asPattern(c.prints); !pattern.Match(printed) {
+			t.Errorf("line %d:\n%s\nprinted\n%s\nbut the page says\n%s", c.line, c.text, printed, c.prints)
+		}
+	}
+	t.Logf("%d blocks of commands in %v", len(list), time.Since(began).Round(100*time.Millisecond))
+}
+
+// showLogs shows what the programs of a page logged.
+func showLogs(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".log" || entry.IsDir() {
+			return err
+		}
+		log, err := os.ReadFile(path)
+		t.Logf("%s:\n%s", entry.Name(), log[max(0, len(log)-2000):])
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// asPattern returns the pattern that output must contain. In a page, … stands for anything, and
+// runs of blanks are alike.
+func asPattern(prints string) *regexp.Regexp {
+	var lines []string
+	for _, line := range strings.Split(strings.TrimSpace(prints), "\n") {
+		parts := strings.Split(strings.TrimSpace(line), "…")
+		for i, part := range parts {
+			words := strings.Fields(part)
+			for j := range words {
+				words[j] = regexp.QuoteMeta(words[j])
+			}
+			parts[i] = strings.Join(words, `\s+`)
+		}
+		lines = append(lines, strings.Join(parts, `(?s:.*)`))
+	}
+	return regexp.MustCompile(strings.Join(lines, `\s+`))
+}
+
+func TestOutputIsCompared(t *testing.T) {
+	pattern := asPattern("a  b …\nd\n")
+	if !pattern.MatchString("x\na b c\n  d e\n") {
+		t.Error("output as the page says does not match")
+	}
+	if pattern.MatchString("a c\nd\n") {
+		t.Error("other output matches")
+	}
+}
+
+func link(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Symlink(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// clone returns the repository that stands for the one at GitHub: this tree's.
+func clone(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "file://" + path
+}
+
+func goenv(t *testing.T, name string) string {
+	t.Helper()
+	value, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(value))
+}

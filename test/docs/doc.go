@@ -1,0 +1,3 @@
+// Package docs tests README and the guides: it runs their commands, checks their files, and follows
+// their links.
+package docs
