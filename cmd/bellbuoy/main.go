@@ -93,12 +93,14 @@ func newRoot(sys system, began *bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:              "bellbuoy",
 		Short:            "Webhooks for any container registry and ChartMuseum, by a reverse proxy",
-		Args:             cobra.NoArgs,
+		Args:             refuseUnknownCommand,
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		PersistentPreRun: func(*cobra.Command, []string) { *began = true },
 		Version:          buildVersion(),
 		RunE:             func(c *cobra.Command, _ []string) error { return runServe(c.Context(), app) },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetVersionTemplate("bellbuoy {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&app.configFlag, "config", "c", "", "configuration `file` (default: $BELLBUOY_CONFIG, ./bellbuoy.yaml, /etc/bellbuoy/bellbuoy.yaml)")
@@ -115,6 +117,18 @@ func newRoot(sys system, began *bool) *cobra.Command {
 	)
 	root.AddCommand(newManCommand(app, root))
 	return root
+}
+
+// refuseUnknownCommand names the command that an unknown one was probably meant to be.
+func refuseUnknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		text += fmt.Sprintf("; did you mean %q?", near[0])
+	}
+	return errors.New(text)
 }
 
 // app is shared by all commands.

@@ -71,7 +71,7 @@ func TestCommandLine(t *testing.T) {
 		{"completes webhooks", smallConfig, []string{"__complete", "ping", ""}, 0, []string{"ci\nall\n"}, nil},
 		{"completes a flag's webhooks", smallConfig, []string{"__complete", "deliveries", "--webhook", ""}, 0, []string{"ci\nall\n"}, nil},
 		{"completes states", smallConfig, []string{"__complete", "deliveries", "--state", ""}, 0, []string{"pending\ndelivered\ndead\nparked\n"}, nil},
-		{"unknown command", "", []string{"srve"}, 2, nil, []string{"srve", "'bellbuoy --help'"}},
+		{"unknown command", "", []string{"srve"}, 2, nil, []string{"srve", `did you mean "serve"?`, "'bellbuoy --help'"}},
 		{"unknown flag", smallConfig, []string{"check", "--jsn"}, 2, nil, []string{"--jsn"}},
 		{"missing argument", smallConfig, []string{"ping"}, 2, nil, []string{"accepts 1 arg", "Usage: bellbuoy ping WEBHOOK"}},
 		{"check", smallConfig, []string{"check"}, 0, []string{"ok (2 upstreams, 2 webhooks)"}, nil},

@@ -24,7 +24,7 @@ const longest = 5 * time.Minute
 
 // TestCommands pastes the commands of each page into one shell, in a fresh directory with a fresh
 // HOME, and compares the output with the text block that follows. The shell has a network of its
-// own, so that the ports of the page are free.
+// own, so that the ports of the page are free, and processes of its own, which end with it.
 func TestCommands(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real programs")
@@ -40,8 +40,8 @@ func TestCommands(t *testing.T) {
 // ownNetwork returns the command that runs another one in a network of its own.
 func ownNetwork(t *testing.T) []string {
 	t.Helper()
-	for _, flags := range [][]string{{"-n"}, {"-r", "-n"}} {
-		command := append(append([]string{"unshare"}, flags...),
+	for _, flags := range [][]string{nil, {"-r"}} {
+		command := append(append([]string{"unshare", "-n", "-p", "-f", "--kill-child", "--mount-proc"}, flags...),
 			"sh", "-c", `ip link set lo up && exec "$@"`, "sh")
 		if exec.Command(command[0], append(command[1:], "true")...).Run() == nil {
 			return command
