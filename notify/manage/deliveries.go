@@ -238,6 +238,9 @@ func (d *Desk) noWebhook(by access.Principal, key string) error {
 			names = append(names, h.Name)
 		}
 	}
+	if len(names) == 0 {
+		return fmt.Errorf("%w: %q: %w", ErrNotFound, key, notify.ErrNoWebhook)
+	}
 	return fmt.Errorf("%w: %q: %w; there are %s", ErrNotFound, key, notify.ErrNoWebhook, strings.Join(names, ", "))
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -200,6 +201,19 @@ func TestDeliveriesOfAWebhookThatIsOff(t *testing.T) {
 		}
 		if page, err := r.Deliveries(ctx, guest, q); len(page.Deliveries) != 0 || name != "all" && !errors.Is(err, ErrNotFound) {
 			t.Errorf("guest sees by %s: %+v %v", name, page, err)
+		}
+	}
+}
+
+func TestNameOfNoWebhook(t *testing.T) {
+	r := newRig(t, noWebhooks, webhook.GuardOptions{})
+	r.made(dev, "team", simple("ci", "https://ci.example.com/"))
+	for who, want := range map[*access.Principal]string{
+		&dev:   `not found: "x": no such webhook; there are team/ci#1`,
+		&guest: `not found: "x": no such webhook`,
+	} {
+		if _, err := r.Deliveries(ctx, *who, DeliveryQuery{WebhookKey: "x"}); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", who.Name, err, want)
 		}
 	}
 }
