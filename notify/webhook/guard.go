@@ -106,7 +106,14 @@ func (g *Guard) orNone() Guard {
 func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	open := g.orNone()
 	dialer := net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second, Resolver: open.resolver, ControlContext: open.Control}
-	return dialer.DialContext(ctx, network, address)
+	conn, err := dialer.DialContext(ctx, network, address)
+	var dns *net.DNSError
+	if open.restricted && errors.As(err, &dns) {
+		short := *dns
+		short.Server = "" // an address of the operator's network is not for limited accounts
+		err = &short
+	}
+	return conn, err
 }
 
 // Control is for net.Dialer.ControlContext. It checks the address itself, after DNS.

@@ -372,3 +372,15 @@ func FuzzCarriedIPv4(f *testing.F) {
 		}
 	})
 }
+
+func TestRestrictedErrorsNameNoResolver(t *testing.T) {
+	broken := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("broken") }}
+	open := NewGuard(GuardOptions{Resolver: broken})
+	for guard, names := range map[*Guard]bool{open: true, open.Restricted(): false} {
+		_, err := guard.DialContext(t.Context(), "tcp", "receiver.example.com.:443")
+		var dns *net.DNSError
+		if !errors.As(err, &dns) || strings.Contains(err.Error(), " on ") != names {
+			t.Errorf("restricted %v: %v", guard.restricted, err)
+		}
+	}
+}
