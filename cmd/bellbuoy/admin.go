@@ -47,7 +47,8 @@ func accounts(a *config.Admin) (all access.Accounts) {
 // newConsole returns the pages.
 func (d *daemon) newConsole() *console.Console {
 	return &console.Console{
-		Logins: d.door, Webhooks: d.desk, Drafts: d.desk, Deliveries: d.desk, Log: d.log,
+		Logins: d.door, Webhooks: d.desk, Drafts: d.desk, Deliveries: d.desk, Events: d.desk, Counts: d.desk,
+		Projects: consoleProjects{d.projects()}, System: control{d}.systemAttention, Log: d.log,
 		Delivering: func() bool { return d.wiring.Load().config.Notifications.Enabled },
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -56,15 +57,34 @@ func (d control) Status(ctx context.Context) (api.V1Status, error) {
 		return answer, err
 	}
 	answer.Upstreams = <-upstreams
-	answer.Attention = append(append(answer.Attention, attention(&answer)...), overQuota(quotas)...)
-	if !d.reloads.taken.Load() {
-		answer.Attention = append(answer.Attention, "the configuration file has problems and was not loaded: bellbuoy check")
-	}
-	answer.Attention = append(answer.Attention, d.running.Set().Off...)
-	if !c.Notifications.Enabled {
-		answer.Attention = append(answer.Attention, "notifications.enabled is false: nothing is delivered")
-	}
+	answer.Attention = append(answer.Attention, d.attention(&answer, quotas)...)
 	return answer, nil
+}
+
+// systemAttention returns what an operator should look at beside webhooks and upstreams.
+func (d control) systemAttention(ctx context.Context) []string {
+	answer := api.V1Status{Store: d.storeStatus(ctx, d.wiring.Load().config)}
+	scanners, err := d.scannerStatuses(ctx)
+	answer.Scanners = scanners
+	quotas, quotaErr := d.quotaLines(ctx, mostProjects)
+	all := d.attention(&answer, quotas)
+	if err = errors.Join(err, quotaErr); err != nil && answer.Store.Error == "" {
+		all = append(all, "the store cannot be read: "+err.Error())
+	}
+	return all
+}
+
+// attention returns what an operator should look at, the worst first.
+func (d control) attention(a *api.V1Status, quotas []api.V1Quota) []string {
+	all := append(attention(a), overQuota(quotas)...)
+	if !d.reloads.taken.Load() {
+		all = append(all, "the configuration file has problems and was not loaded: bellbuoy check")
+	}
+	all = append(all, d.running.Set().Off...)
+	if !d.wiring.Load().config.Notifications.Enabled {
+		all = append(all, "notifications.enabled is false: nothing is delivered")
+	}
+	return all
 }
 
 // webhookStatus returns a webhook's state. rate are its attempts of the last day.
@@ -161,7 +181,7 @@ func reachAll(ctx context.Context, w *wiring) []api.V1UpstreamStatus {
 	return all
 }
 
-// attention returns what an operator should look at, the worst first.
+// attention returns what a status shows that an operator should look at, the worst first.
 func attention(a *api.V1Status) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	s := &a.Store

@@ -11,7 +11,9 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/console"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
@@ -174,3 +176,29 @@ func (d systemDesk) ExternalURL() string {
 
 // Healthy implements api.System.
 func (d systemDesk) Healthy() error { return d.outbox.Healthy() }
+
+// consoleProjects implements console.ProjectDesk.
+type consoleProjects struct{ projectDesk }
+
+// Projects implements console.ProjectDesk.
+func (d consoleProjects) Projects(ctx context.Context, by access.Principal) ([]console.Project, error) {
+	known, err := d.projectDesk.Projects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	quotas, err := d.quotaLines(ctx, mostProjects)
+	if err != nil {
+		return nil, err
+	}
+	usage := map[string][]console.Usage{}
+	for _, q := range quotas {
+		usage[q.Project] = append(usage[q.Project], console.Usage{Upstream: q.Upstream, Used: q.Used, Limit: q.Limit, Inexact: q.Inexact > 0})
+	}
+	var all []console.Project
+	for _, p := range known {
+		if by.May(p.Name) {
+			all = append(all, console.Project{Name: p.Name, Public: p.Public, Usage: usage[p.Name]})
+		}
+	}
+	return all, nil
+}

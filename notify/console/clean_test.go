@@ -48,7 +48,12 @@ func FuzzPages(f *testing.F) {
 		one.Request = &manage.Request{URL: s, Body: s, Header: map[string][]string{s: {s}}}
 		one.Log = []manage.Attempt{{Error: s, Response: s, Reason: s}}
 		c := newConsole(d)
-		for _, path := range []string{"/webhooks", "/webhooks?triggers=4", "/webhooks/4", "/webhooks/4/edit", "/deliveries", "/deliveries/9038"} {
+		past := c.Events.(*past)
+		e := &past.events[0]
+		e.Repository, e.Tags, e.Digest, e.Client.Operator = s, []string{s}, s, s
+		past.events[9].Scan.Reason, past.events[10].Scan.Severity = s, s
+		past.projects[0].Name, past.projects[1].Usage[0].Upstream = s, s
+		for _, path := range []string{"/webhooks", "/webhooks?triggers=4", "/webhooks/4", "/webhooks/4/edit", "/deliveries", "/deliveries/9038", "/events", "/events/019aa0000000", "/projects", "/"} {
 			if path == "/webhooks/4/edit" {
 				w.Source = ""
 			}

@@ -34,12 +34,19 @@ type Console struct {
 	Webhooks   WebhookDesk
 	Drafts     DraftDesk
 	Deliveries DeliveryDesk
+	Events     EventDesk
+	Counts     CountDesk
+	Projects   ProjectDesk
+	// System returns what needs attention beside the webhooks, the worst first. Only administrators
+	// see it.
+	System func(ctx context.Context) []string
 	// Delivering reports whether webhooks are sent at all (notifications.enabled).
 	Delivering func() bool
 	Log        *zap.Logger
 
-	once sync.Once
-	mux  *http.ServeMux
+	once   sync.Once
+	mux    *http.ServeMux
+	newest eventReads
 }
 
 // Logins begins and ends sessions; access.Door implements it.
@@ -71,7 +78,9 @@ func (c *Console) build() {
 	c.addWebhookForm()
 	c.addWebhook()
 	c.addDeliveries()
-	c.mux.Handle("GET /{$}", c.page(func(v *pageRequest) error { v.redirect(webhooksPath, nil); return nil }))
+	c.addEvents()
+	c.addOverview()
+	c.addProjects()
 	c.mux.Handle("/", c.page(func(*pageRequest) error { return manage.ErrNotFound }))
 }
 

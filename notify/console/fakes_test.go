@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
 	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
@@ -226,7 +228,8 @@ func (logins) LogOut(http.ResponseWriter, *http.Request) error            { retu
 
 // newConsole returns a console over a desk.
 func newConsole(d *desk) *Console {
-	return &Console{Logins: logins{}, Webhooks: d, Drafts: d, Deliveries: d, Delivering: func() bool { return true }, Log: zap.Must(zap.NewDevelopment())}
+	p := samplePast()
+	return &Console{Logins: logins{}, Webhooks: d, Drafts: d, Deliveries: d, Events: p, Counts: p, Projects: p, Delivering: func() bool { return true }, Log: zap.Must(zap.NewDevelopment())}
 }
 
 func share(f float64) *float64 { return &f }
@@ -279,4 +282,101 @@ func sample() *desk {
 		d.deliveries = append(d.deliveries, detail)
 	}
 	return d
+}
+
+// past is the events, counts and projects of a console's tests. It keeps scope as manage does.
+type past struct {
+	events   []detect.Event // newest first
+	reads    atomic.Int64   // of Events
+	projects []Project
+}
+
+func (p *past) Events(_ context.Context, by access.Principal, q manage.EventQuery) (page manage.EventPage, _ error) {
+	p.reads.Add(1)
+	for _, e := range p.events {
+		project := projectOfEvent(&e)
+		if !by.May(project) || q.Project != "" && q.Project != project || len(q.Types) > 0 && !slices.Contains(q.Types, string(e.Type)) {
+			continue
+		}
+		page.Events = append(page.Events, e)
+	}
+	page.Events = page.Events[:min(len(page.Events), q.Limit)]
+	return page, nil
+}
+
+func projectOfEvent(e *detect.Event) string {
+	project, _, _ := strings.Cut(e.Repository, "/")
+	return project
+}
+
+func (p *past) Event(_ context.Context, by access.Principal, id string) (detect.Event, error) {
+	i := slices.IndexFunc(p.events, func(e detect.Event) bool { return e.ID == id && by.May(projectOfEvent(&e)) })
+	if i < 0 {
+		return detect.Event{}, manage.ErrNotFound
+	}
+	return p.events[i], nil
+}
+
+func (p *past) EventBody(ctx context.Context, by access.Principal, id, name string) (manage.Body, error) {
+	if !slices.Contains(format.Names(), name) {
+		return manage.Body{}, manage.Problems{{Field: "format", Message: "there is no such format"}}
+	}
+	e, err := p.Event(ctx, by, id)
+	return manage.Body{ContentType: "application/json", Text: fmt.Sprintf(`{"type":%q,"operator":%q}`, e.Type, e.Client.Operator)}, err
+}
+
+func (p *past) Explain(ctx context.Context, by access.Principal, id string) ([]manage.Verdict, error) {
+	_, err := p.Event(ctx, by, id)
+	return []manage.Verdict{
+		{Webhook: manage.Ref{Number: 3, Name: "release-channel"}, Fires: true, Deliveries: []manage.Delivery{{ID: 17, State: "delivered", Finished: time.Now()}}},
+		{Webhook: manage.Ref{Number: 4, Name: "security"}, Because: "events", Value: "PUSH_ARTIFACT", Wanted: "[SCANNING_COMPLETED]"},
+	}, err
+}
+
+func (p *past) EventCounts(_ context.Context, by access.Principal, _ string, s manage.Span) ([]counters.Line, error) {
+	return []counters.Line{countLine(s, "", "PUSH_ARTIFACT", 3), countLine(s, "", "PULL_ARTIFACT", 17), countLine(s, "", "DELETE_TAG", 1)}, nil
+}
+
+func (p *past) DeliveryCounts(_ context.Context, by access.Principal, _ int64, s manage.Span) ([]counters.Line, error) {
+	return []counters.Line{countLine(s, "", counters.Delivered, 9), countLine(s, "", "server_error", 2)}, nil
+}
+
+func (p *past) TrafficCounts(_ context.Context, by access.Principal, s manage.Span) ([]counters.Line, error) {
+	if !by.Administrator {
+		return nil, manage.ErrForbidden
+	}
+	return []counters.Line{countLine(s, "registry", "", 240)}, nil
+}
+
+func countLine(s manage.Span, name, label string, most int64) counters.Line {
+	l := counters.Line{Name: name, Label: label}
+	for i := range s.Steps {
+		n := (int64(i)*7 + most) % (most + 1)
+		l.Points = append(l.Points, counters.Point{Count: n, Posts: n, Latency: time.Duration(n) * 30 * time.Millisecond, In: n << 10, Out: n << 22})
+	}
+	return l
+}
+
+func (p *past) Projects(_ context.Context, by access.Principal) (all []Project, _ error) {
+	for _, one := range p.projects {
+		if by.May(one.Name) {
+			all = append(all, one)
+		}
+	}
+	return all, nil
+}
+
+func samplePast() *past {
+	p := &past{projects: []Project{
+		{Name: "library", Public: true},
+		{Name: "platform", Usage: []Usage{{Upstream: "registry", Used: 41 << 30, Limit: 50 << 30}}},
+		{Name: "web", Usage: []Usage{{Upstream: "registry", Used: 52 << 30, Limit: 50 << 30, Inexact: true}}},
+	}}
+	for i, t := range eventTypes {
+		e := format.Sample(t)
+		e.ID, e.At = fmt.Sprintf("019aa%07d", i), time.Now().Add(-time.Duration(i)*7*time.Minute)
+		e.Repository = []string{"platform/api", "web/shop"}[i%2]
+		p.events = append(p.events, e)
+	}
+	return p
 }

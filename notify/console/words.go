@@ -202,7 +202,7 @@ var functions = template.FuncMap{
 	"join":   strings.Join, "sentence": sentence, "dict": dict, "query": withQuery,
 	"notifyTypes": notifyTypes, "yesNo": yesNo, "severities": severities, "orders": orders, "overtaken": overtaken,
 	"modes": modes, "specs": specs, "kinds": kinds, "samples": samples, "inc": func(i int) int { return i + 1 },
-	"fullName": fullName, "readable": readable, "base": filepath.Base, "lines": headerLines,
+	"bytes": func(n int64) string { return bytesText(float64(n)) }, "fullName": fullName, "readable": readable, "base": filepath.Base, "lines": headerLines,
 	"short": func(s string, n int) string {
 		if r := []rune(s); len(r) > n {
 			return string(r[:n]) + "…"

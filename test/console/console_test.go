@@ -367,9 +367,12 @@ func TestAxe(t *testing.T) {
 	b.visit("/deliveries?webhook=team/ci")
 	b.says("team/app")
 	delivery := value[string](b, `document.querySelector("td.first a").pathname`)
+	b.visit("/events?type=PUSH_ARTIFACT")
+	event := value[string](b, `document.querySelector("td.first a").pathname`)
 	for _, theme := range []string{"light", "dark"} {
 		b.theme(theme)
-		for _, path := range []string{"/webhooks", "/webhooks?triggers=" + strings.TrimPrefix(one, "/webhooks/"), "/webhooks?webhook=none", "/webhooks/new", one, one + "/edit", "/deliveries", "/deliveries?from=x", delivery, "/nothing"} {
+		for _, path := range []string{"/webhooks", "/webhooks?triggers=" + strings.TrimPrefix(one, "/webhooks/"), "/webhooks?webhook=none", "/webhooks/new", one, one + "/edit", "/deliveries", "/deliveries?from=x", delivery, "/nothing",
+			"/", "/?span=day", "/events", "/events?tag=none", event, "/projects", "/projects/team"} {
 			b.visit(path)
 			b.axe()
 		}
@@ -380,5 +383,78 @@ func TestAxe(t *testing.T) {
 		b.click("button", "Delete")
 		b.says("Delete 1 webhook?")
 		b.axe()
+	}
+}
+
+// Events appear while one looks, and each says what the webhooks made of it.
+func TestEvents(t *testing.T) {
+	s := newStage(t)
+	b := open(t, s.base)
+	b.logIn("ops", "secret")
+	b.visit("/events")
+	b.says("No events yet")
+	s.push("team/app:v1")
+	s.hooks.WaitAt("/file", 1, time.Minute)
+	// A page refreshes every second at most.
+	if !harness.Eventually(3*time.Second, func() bool { return strings.Contains(b.text(), "team/app") }) {
+		t.Fatalf("the push does not appear: %s", b.text())
+	}
+	b.fill("Repository", "other/**")
+	b.click("button", "Filter")
+	b.at("/events?")
+	b.says("No event matches")
+	b.visit("/events?repository=team/*&type=PUSH_ARTIFACT")
+	b.click("link", "Artifact pushed")
+	b.at("/events/")
+	b.says("team/app:v1", "file", "Matches", "Delivery 1", "Delivered", "bellbuoy.event/v1")
+	b.choose("Format", "harbor")
+	b.click("button", "Show")
+	b.says("repo_full_name")
+	b.choose("Format", "quay")
+	b.click("button", "Show")
+	b.says("docker_url")
+
+	b.visit("/projects")
+	b.click("link", "team")
+	b.at("/projects/team")
+	b.says("no quota", "No scan yet")
+	b.click("link", "Events")
+	b.at("/events?project=team")
+	b.says("team/app")
+
+	b.visit("/")
+	b.says("Needs attention", "Events by type", "Attempts to deliver", "Requests by upstream")
+	b.click("link", "Last day")
+	b.at("/?span=day")
+}
+
+// A limited account sees the events and projects of its own alone, also without JavaScript.
+func TestEventsOfOtherProjects(t *testing.T) {
+	s := newStage(t)
+	s.push("team/app:v1")
+	s.push("other/app:v1")
+	s.hooks.WaitAt("/file", 2, time.Minute)
+	b := open(t, s.base)
+	b.logIn("ops", "secret")
+	b.visit("/events?project=other")
+	foreign := value[string](b, `document.querySelector("td.first a").pathname`)
+	limited := open(t, s.base)
+	limited.withoutJavaScript()
+	limited.logIn("ann", "secret")
+	limited.visit("/events")
+	if text := limited.text(); !strings.Contains(text, "team/app") || strings.Contains(text, "other") {
+		t.Errorf("ann sees: %s", text)
+	}
+	for _, path := range []string{foreign, "/projects/other", "/events?project=other"} {
+		limited.visit(path)
+		limited.says("Not found")
+	}
+	limited.visit("/projects")
+	if strings.Contains(limited.text(), "other") {
+		t.Errorf("ann sees: %s", limited.text())
+	}
+	limited.visit("/")
+	if strings.Contains(limited.text(), "Requests by upstream") {
+		t.Error("ann sees the traffic of all projects")
 	}
 }

@@ -1,0 +1,195 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/detect"
+	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/format"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
+)
+
+// EventDesk has the events of the projects in the scope of an account.
+type EventDesk interface {
+	Events(ctx context.Context, by access.Principal, q manage.EventQuery) (manage.EventPage, error)
+	Event(ctx context.Context, by access.Principal, id string) (detect.Event, error)
+	EventBody(ctx context.Context, by access.Principal, id, format string) (manage.Body, error)
+	Explain(ctx context.Context, by access.Principal, id string) ([]manage.Verdict, error)
+}
+
+const (
+	eventsPath   = "/events"
+	eventsAtOnce = 50 // rows of a page
+)
+
+func (c *Console) addEvents() {
+	c.mux.Handle("GET "+eventsPath, c.page(showEvents))
+	c.mux.Handle("GET "+eventsPath+"/{id}", c.page(showEvent))
+}
+
+type eventsPage struct {
+	Filters filters
+	Rows    []eventRow
+	Pages   pages
+	Live    bool // the newest are shown
+}
+
+// eventRow is an event as a table shows it.
+type eventRow struct {
+	ID, Type, Project, Repository, Tag, Digest, Operator, Note string
+	At                                                         time.Time
+}
+
+func showEvents(v *pageRequest) error {
+	p := eventsPage{Filters: v.filters(byType, byProject, byRepository, byTag, byOperator, byFrom, byTo)}
+	f := p.Filters.Form
+	q := manage.EventQuery{Project: f.Value("project"), Cursor: v.URL.Query().Get("cursor"), Limit: eventsAtOnce}
+	q.Since, q.Until = p.Filters.span()
+	q.Types, q.Repositories = one(f.Value("type")), one(f.Value("repository"))
+	q.Tags, q.Operators = one(f.Value("tag")), one(f.Value("operator"))
+	if !f.Problems() {
+		found, err := v.c.newest.events(v, q)
+		if err := p.Filters.refused(err); err != nil {
+			return err
+		}
+		for i := range found.Events {
+			p.Rows = append(p.Rows, rowOfEvent(&found.Events[i]))
+		}
+		p.Pages = p.Filters.pages(v.URL.Query(), found.Next, searched(found.LookedTo), q.Since, q.Until)
+	}
+	p.Live = q.Cursor == ""
+	v.render(p.Filters.status(), "events", pageData{Title: "Events", Tab: "events", Body: p})
+	return nil
+}
+
+// one is a list of a value; none for "".
+func one(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return []string{value}
+}
+
+func rowOfEvent(e *detect.Event) eventRow {
+	b := format.NewBellbuoyEvent(e)
+	row := eventRow{
+		ID: e.ID, Type: string(e.Type), Repository: b.Repository, Tag: strings.Join(e.Tags, ", "), Digest: e.Digest,
+		Operator: e.Client.Operator, At: e.At,
+	}
+	if e.Chart != nil {
+		row.Tag = e.Chart.Version
+	}
+	if e.Inspection() {
+		row.Note = "inspection"
+	}
+	return row
+}
+
+// eventReads shares reads of events among the viewers of live pages: who asks for the same within
+// sharedFor gets the same answer, so that the reads of the store do not grow with the viewers.
+type eventReads struct {
+	mu  sync.Mutex
+	all map[string]*eventRead
+}
+
+type eventRead struct {
+	at   time.Time
+	once sync.Once
+	page manage.EventPage
+	err  error
+}
+
+const (
+	sharedFor  = 400 * time.Millisecond
+	mostShared = 256 // reads; beyond them each viewer reads for itself
+)
+
+// events returns a page of events. Only pages without a span are shared, because its ends differ
+// from viewer to viewer.
+func (r *eventReads) events(v *pageRequest, q manage.EventQuery) (manage.EventPage, error) {
+	read := r.read(v.by, q)
+	if read == nil {
+		return v.c.Events.Events(v.Context(), v.by, q)
+	}
+	read.once.Do(func() {
+		// the answer is for others too: it does not end with this request
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(v.Context()), 10*time.Second)
+		defer cancel()
+		read.page, read.err = v.c.Events.Events(ctx, v.by, q)
+	})
+	return read.page, read.err
+}
+
+func (r *eventReads) read(by access.Principal, q manage.EventQuery) *eventRead {
+	if !q.Since.IsZero() || !q.Until.IsZero() {
+		return nil
+	}
+	key := fmt.Sprintf("%q %t %q %q %q %q %q %q %q", by.Name, by.Administrator, by.Projects, q.Types, q.Project, q.Repositories, q.Tags, q.Operators, q.Cursor)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if read := r.all[key]; read != nil && now.Sub(read.at) < sharedFor {
+		return read
+	}
+	for k, read := range r.all {
+		if now.Sub(read.at) >= sharedFor {
+			delete(r.all, k)
+		}
+	}
+	if len(r.all) >= mostShared || len(key) > 4096 {
+		return nil
+	}
+	if r.all == nil {
+		r.all = map[string]*eventRead{}
+	}
+	read := &eventRead{at: now}
+	r.all[key] = read
+	return read
+}
+
+type eventPage struct {
+	Row      eventRow
+	Formats  []option
+	Format   string
+	Body     manage.Body
+	Unsaid   string // why the format has no body of it
+	Verdicts []manage.Verdict
+}
+
+func showEvent(v *pageRequest) error {
+	id := v.PathValue("id")
+	e, err := v.c.Events.Event(v.Context(), v.by, id)
+	if err != nil {
+		return err
+	}
+	p := eventPage{Row: rowOfEvent(&e), Format: v.URL.Query().Get("format")}
+	if p.Format == "" {
+		p.Format = "bellbuoy"
+	}
+	for _, name := range format.Names() {
+		if name != "template" { // it has no body without a webhook's template
+			p.Formats = append(p.Formats, option{name, name})
+		}
+	}
+	p.Body, err = v.c.Events.EventBody(v.Context(), v.by, id, p.Format)
+	switch status := statusOf(err); {
+	case err == nil:
+	case status == http.StatusBadRequest:
+		p.Unsaid = sentence(plainText(err))
+	default:
+		return err
+	}
+	if p.Verdicts, err = v.c.Events.Explain(v.Context(), v.by, id); err != nil {
+		return err
+	}
+	v.render(http.StatusOK, "event", pageData{Title: eventWord(p.Row.Type), Tab: "events", Body: p})
+	return nil
+}
+
+func queryEscape(s string) string { return url.QueryEscape(s) }

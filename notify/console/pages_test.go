@@ -1,0 +1,103 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
+)
+
+func TestEventsAndProjectsInScope(t *testing.T) {
+	c := newConsole(sample())
+	maria := access.Principal{Name: "maria", Projects: []string{"platform"}}
+	for path, want := range map[string]int{
+		"/events": 200, "/events/019aa0000000": 200, "/events/019aa0000001": 404, "/events/none": 404,
+		"/projects": 200, "/projects/platform": 200, "/projects/web": 404, "/": 200, "/?span=day": 200,
+	} {
+		status, body := get(t, c, maria, path)
+		if status != want {
+			t.Errorf("%s: %d, want %d", path, status, want)
+		}
+		if strings.Contains(body, "web/shop") || strings.Contains(body, "/projects/web") {
+			t.Errorf("%s shows another project:\n%s", path, body)
+		}
+	}
+}
+
+func TestTrafficIsForAdministrators(t *testing.T) {
+	c := newConsole(sample())
+	_, all := get(t, c, access.Principal{Name: "ops", Administrator: true}, "/")
+	_, limited := get(t, c, access.Principal{Name: "maria", Projects: []string{"platform"}}, "/")
+	if !strings.Contains(all, "Requests by upstream") || strings.Contains(limited, "Requests by upstream") {
+		t.Error("traffic is shown to the wrong account")
+	}
+	for _, page := range []string{all, limited} {
+		if !strings.Contains(page, "Events by type") || !strings.Contains(page, "<th scope=\"col\" class=\"num\">Artifact pulled</th>") {
+			t.Error("the events are not there, or not as a table")
+		}
+	}
+}
+
+// Viewers of a live page share the reads of the store; accounts do not.
+func TestLivePagesShareReads(t *testing.T) {
+	c := newConsole(sample())
+	var viewers sync.WaitGroup
+	for range 200 {
+		viewers.Go(func() { get(t, c, access.Principal{Name: "ops", Administrator: true}, "/events") })
+	}
+	viewers.Wait()
+	// One at a time within sharedFor; a slow machine may need several.
+	if n := c.Events.(*past).reads.Load(); n > 20 {
+		t.Errorf("200 viewers made %d reads", n)
+	}
+	var r eventReads
+	ops, maria := access.Principal{Name: "ops", Administrator: true}, access.Principal{Name: "ops", Projects: []string{"platform"}}
+	if r.read(ops, manage.EventQuery{}) == r.read(maria, manage.EventQuery{}) {
+		t.Error("two accounts share a read")
+	}
+	if r.read(ops, manage.EventQuery{Since: time.Now()}) != nil {
+		t.Error("a read with a span is shared")
+	}
+	for range 2 * mostShared {
+		r.read(ops, manage.EventQuery{Project: strings.Repeat("x", len(r.all))})
+	}
+	if len(r.all) > mostShared {
+		t.Errorf("%d reads are kept", len(r.all))
+	}
+}
+
+func TestBodyOfAnUnknownFormat(t *testing.T) {
+	c := newConsole(sample())
+	status, body := get(t, c, access.Principal{Name: "ops", Administrator: true}, "/events/019aa0000000?format=none")
+	if status != http.StatusOK || !strings.Contains(body, "here is no such format") {
+		t.Errorf("%d: %s", status, body)
+	}
+}
+
+func TestSystemIsForAdministrators(t *testing.T) {
+	c := newConsole(sample())
+	c.System = func(context.Context) []string { return []string{"the disk of data_dir is nearly full"} }
+	_, all := get(t, c, access.Principal{Name: "ops", Administrator: true}, "/")
+	_, limited := get(t, c, access.Principal{Name: "maria", Projects: []string{"platform"}}, "/")
+	if !strings.Contains(all, "nearly full") || strings.Contains(limited, "nearly full") {
+		t.Error("the state of the store is shown to the wrong account")
+	}
+}
+
+func TestPlot(t *testing.T) {
+	from := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+	p := plotOf("Events", from, time.Minute, []layer{{Name: "a", Class: "s0", values: []float64{0, 3}}, {Name: "b", Class: "s1", values: []float64{1, 0}}}, sum, bytesText)
+	if len(p.Bars) != 2 || len(p.Rows) != 2 || p.Layers[0].Total != "3 B" || p.Rows[1].Values[0] != "3 B" {
+		t.Errorf("%+v", p)
+	}
+	for n, want := range map[float64]float64{0: 2, 2: 2, 3: 4, 7: 10, 11: 20, 4001: 6000} {
+		if got := niceTop(n); got != want {
+			t.Errorf("niceTop(%g) = %g, want %g", n, got, want)
+		}
+	}
+}
