@@ -88,7 +88,8 @@ func valuesOf(d manage.Definition, project string) url.Values {
 	setFlag(q, "events_default", len(d.Events) == 0)
 	setFlag(q, "enabled", d.Enabled)
 	setFlag(q, "manifest_reads", d.ManifestReads)
-	setFlag(q, "verify", !d.TLS.InsecureSkipVerify && !strings.HasPrefix(d.URL, "http:"))
+	setFlag(q, "verify", !d.TLS.InsecureSkipVerify && schemeOf(d.URL) != "http")
+	q.Set("verify_for", schemeOf(d.URL))
 	if d.Concurrency > 0 {
 		q.Set("concurrency", strconv.Itoa(d.Concurrency))
 	}
@@ -127,13 +128,22 @@ func (f form) definition(base manage.Definition) manage.Definition {
 	}
 	d.Match.Kinds, d.Exclude.Kinds = f.values["match.kinds"], f.values["exclude.kinds"]
 	d.Enabled, d.ManifestReads = f.Has("enabled", "true"), f.Has("manifest_reads", "true")
-	d.TLS.InsecureSkipVerify = !f.Has("verify", "true") && strings.HasPrefix(strings.ToLower(d.URL), "https:")
+	// A box that was clear because the address was one of http says nothing about https.
+	d.TLS.InsecureSkipVerify = !f.Has("verify", "true") && schemeOf(d.URL) == "https" && f.Value("verify_for") != "http"
 	f.readConcurrency(&d)
 	f.readFormat(&d)
 	f.readEvents(&d, before)
 	f.readHeaders(&d)
 	f.readSecrets(&d, base.SigningSecrets)
 	return d
+}
+
+func schemeOf(address string) string {
+	scheme, _, ok := strings.Cut(address, ":")
+	if !ok {
+		return ""
+	}
+	return strings.ToLower(scheme)
 }
 
 func (f form) readConcurrency(d *manage.Definition) {

@@ -31,6 +31,7 @@ func TestTheFormMakesAWebhook(t *testing.T) {
 		{"slack", url.Values{"notify_type": {"slack"}}, manage.Definition{Format: "slack"}},
 		{"a pasted header", url.Values{"auth_header": {" authorization: Bearer t0ken "}}, manage.Definition{AuthHeader: "Bearer t0ken"}},
 		{"no verification", url.Values{"verify": nil}, manage.Definition{TLS: manage.TLS{InsecureSkipVerify: true}}},
+		{"no choice for https", url.Values{"verify": nil, "verify_for": {"http"}}, manage.Definition{}},
 		{"http needs none", url.Values{"verify": nil, "url": {"http://ci/"}}, manage.Definition{URL: "http://ci/"}},
 		{"filters", url.Values{"match.repositories": {"platform/**\r\n\r\n web/* "}, "match.tagged": {"true"}, "exclude.kinds": {"sbom"}},
 			manage.Definition{Match: manage.Filter{Repositories: []string{"platform/**", "web/*"}, Tagged: &yes}, Exclude: manage.Filter{Kinds: []string{"sbom"}}}},

@@ -219,7 +219,7 @@ func TestReplay(t *testing.T) {
 	b.fill("Name", "late")
 	b.fill("Project", "team")
 	b.fill("Endpoint URL", s.hooks.URL("/late"))
-	b.says("1 of the last day’s 1 events would have matched.")
+	b.says("1 of the last day’s 1 event would have matched.")
 	b.click("button", "Save")
 	b.says("The webhook is saved.")
 	b.click("button", "Replay")

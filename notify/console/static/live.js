@@ -113,11 +113,16 @@
     }
     // A preset is used as soon as it is chosen.
     draft.querySelector("[data-apply]").addEventListener("change", () => submitAs("preset"));
-    // The certificate is verified by itself where there is one.
-    const url = draft.querySelector("[name=url]"), verify = draft.querySelector("[name=verify]");
+    // The certificate is verified by itself where there is one. The field verify_for tells the
+    // server that the box was set for the address as it is now.
+    const url = draft.querySelector("[name=url]"), verify = draft.querySelector("[name=verify]"), setFor = draft.querySelector("[name=verify_for]");
+    const scheme = () => (/^(https?):/i.exec(url.value) || ["", ""])[1].toLowerCase();
     let chosen = false;
-    verify.addEventListener("change", () => { chosen = true; });
-    url.addEventListener("input", () => { if (!chosen) verify.checked = !/^http:/i.test(url.value); });
+    verify.addEventListener("change", () => { chosen = true; setFor.value = scheme(); });
+    url.addEventListener("input", () => {
+      if (!chosen) verify.checked = scheme() !== "http";
+      if (!chosen || scheme() === "http") setFor.value = scheme();
+    });
     later(0);
   }
 })();
