@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	"notify/access":          {"notify/store"},
 	"notify/api":             {"detect", "notify/access", "notify/counters", "notify/format", "notify/manage", "notify/store"},
 	"notify/manage":          {"config", "detect", "notify", "notify/access", "notify/counters", "notify/format", "notify/store", "notify/webhook"},
-	"notify/console":         {"detect", "notify/access", "notify/format", "notify/format/presets", "notify/manage"}, // pages: imports what they show
+	"notify/console":         {"detect", "notify/access", "notify/counters", "notify/format", "notify/format/presets", "notify/manage"}, // pages: imports what they show
 	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/access", "notify/api", "notify/console", "notify/counters", "notify/format", "notify/format/presets", "notify/manage", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 

@@ -106,7 +106,7 @@ var shared = map[string]string{
 	"Observation":   "detect/track, detect/track/tagindex: track.Observation is tagindex.Observation, so that who uses a Tracker imports one package",
 	"Options":       "*: the options of a package's main type, as usual in Go",
 	"Outcome":       "notify/store, notify/webhook: webhook.Outcome is one attempt's, store.Outcome what is stored of it",
-	"Project":       "config, notify/api: config.Project is the file's, api.Project what the API shows of it",
+	"Project":       "config, notify/api, notify/console: config.Project is the file's, api.Project what the API shows of it, console.Project what a page does",
 	"Quota":         "config, detect: config.Quota is the limit in the file, detect.Quota usage and limit in an event",
 	"Reader":        "notify/store, notify/store/engine, proxy/carry: store.Reader and engine.Reader read rows, carry.Reader sees the body of an answer",
 	"Request":       "detect, detect/scan, notify/manage, notify/store/engine: manage.Request is a POST as it is shown; detect.Request is a classified request line, scan.Request one to a scanner, engine.Request one to the writer",

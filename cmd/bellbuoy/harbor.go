@@ -190,9 +190,9 @@ func (d consoleProjects) Projects(ctx context.Context, by access.Principal) ([]c
 	if err != nil {
 		return nil, err
 	}
-	usage := map[string][]console.Usage{}
+	usage := map[string][]console.QuotaUse{}
 	for _, q := range quotas {
-		usage[q.Project] = append(usage[q.Project], console.Usage{Upstream: q.Upstream, Used: q.Used, Limit: q.Limit, Inexact: q.Inexact > 0})
+		usage[q.Project] = append(usage[q.Project], console.QuotaUse{Upstream: q.Upstream, Used: q.Used, Limit: q.Limit, Inexact: q.Inexact > 0})
 	}
 	var all []console.Project
 	for _, p := range known {

@@ -37,8 +37,8 @@ type Console struct {
 	Events     EventDesk
 	Counts     CountDesk
 	Projects   ProjectDesk
-	// System returns what needs attention beside the webhooks, the worst first. Only administrators
-	// see it.
+	// System returns what needs attention beside the webhooks, the worst first, for
+	// administrators.
 	System func(ctx context.Context) []string
 	// Delivering reports whether webhooks are sent at all (notifications.enabled).
 	Delivering func() bool

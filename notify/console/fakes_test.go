@@ -369,8 +369,8 @@ func (p *past) Projects(_ context.Context, by access.Principal) (all []Project, 
 func samplePast() *past {
 	p := &past{projects: []Project{
 		{Name: "library", Public: true},
-		{Name: "platform", Usage: []Usage{{Upstream: "registry", Used: 41 << 30, Limit: 50 << 30}}},
-		{Name: "web", Usage: []Usage{{Upstream: "registry", Used: 52 << 30, Limit: 50 << 30, Inexact: true}}},
+		{Name: "platform", Usage: []QuotaUse{{Upstream: "registry", Used: 41 << 30, Limit: 50 << 30}}},
+		{Name: "web", Usage: []QuotaUse{{Upstream: "registry", Used: 52 << 30, Limit: 50 << 30, Inexact: true}}},
 	}}
 	for i, t := range eventTypes {
 		e := format.Sample(t)

@@ -20,18 +20,18 @@ type ProjectDesk interface {
 type Project struct {
 	Name   string
 	Public bool
-	Usage  []Usage // of each upstream; none: it has no quota
+	Usage  []QuotaUse // of each upstream; none: it has no quota
 }
 
-// Usage is what a project uses of its quota in an upstream.
-type Usage struct {
+// QuotaUse is what a project uses of its quota in an upstream.
+type QuotaUse struct {
 	Upstream    string
 	Used, Limit int64
 	Inexact     bool // not all blobs are known
 }
 
 // Percent is the share of the limit; over 100, the limit is exceeded.
-func (u Usage) Percent() int64 { return int64(float64(u.Used) * 100 / float64(max(u.Limit, 1))) }
+func (u QuotaUse) Percent() int64 { return int64(float64(u.Used) * 100 / float64(max(u.Limit, 1))) }
 
 const projectsPath = "/projects"
 
