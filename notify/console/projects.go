@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -77,7 +76,6 @@ func showProjects(v *pageRequest) error {
 
 type projectPage struct {
 	Project
-	Query        string // selects the project in other pages
 	Scans        []scanRow
 	Replications []eventRow
 }
@@ -92,7 +90,7 @@ func showProject(v *pageRequest) error {
 	if i < 0 {
 		return manage.ErrNotFound
 	}
-	p := projectPage{Project: all[i], Query: url.Values{"project": {name}}.Encode()}
+	p := projectPage{Project: all[i]}
 	if p.Scans, p.Replications, err = v.lastRuns(name); err != nil {
 		return err
 	}

@@ -28,8 +28,10 @@ const soon = 20 * time.Second
 // startChromium starts a Chromium, which ends with the test.
 func startChromium(t *testing.T) context.Context {
 	t.Helper()
+	// Pages that Chromium keeps for the back button, or makes beforehand, answer no commands.
 	flags := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
-	allocator, end := chromedp.NewExecAllocator(context.Background(), append(flags, chromedp.ExecPath(parts.Path(t, "chromium")), chromedp.NoSandbox)...)
+	allocator, end := chromedp.NewExecAllocator(context.Background(), append(flags, chromedp.ExecPath(parts.Path(t, "chromium")), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-features", "BackForwardCache,Prerender2,site-per-process,Translate"))...)
 	t.Cleanup(end)
 	ctx, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)
@@ -208,14 +210,10 @@ func (b *browser) tryOn(node cdp.BackendNodeID, function string) (v any, err err
 	return v, err
 }
 
-// click clicks with the mouse on what has a role and a name.
+// click clicks on what has a role and a name.
 func (b *browser) click(role, name string) {
 	b.Helper()
-	at, ok := b.on(role, name, `function() { this.scrollIntoView({block: "center"}); const r = this.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }`).([]any)
-	if !ok || len(at) != 2 {
-		b.Fatalf("%s %q is nowhere", role, name)
-	}
-	b.do(chromedp.MouseClickXY(at[0].(float64), at[1].(float64)))
+	b.on(role, name, `function() { this.scrollIntoView({block: "center"}); this.focus(); (this.closest("summary, a, button, label") ?? this).click() }`)
 }
 
 // fill writes into a field, in place of what it holds.
