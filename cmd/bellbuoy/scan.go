@@ -92,7 +92,7 @@ func runScan(ctx context.Context, a *app, r api.V1Scan, asJSON bool) error {
 func printScan(a *app, l *api.V1ScanLine) {
 	switch {
 	case l.Job != nil:
-		fmt.Fprintf(a.Stdout, "%s: %s %s %s\n", oneLine(l.Job.Scanner), l.Job.Digest, oneLine(l.Job.Platform), strings.TrimRight(string(l.Job.State)+": "+oneLine(l.Job.Why), ": "))
+		fmt.Fprintf(a.Stdout, "%s: %s %s %s\n", oneLine(l.Job.Scanner), l.Job.Digest, oneLine(l.Job.Platform), strings.TrimRight(l.Job.State+": "+oneLine(l.Job.Why), ": "))
 	case l.Event != nil:
 		printScanned(a, l.Event)
 	}

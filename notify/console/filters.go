@@ -60,9 +60,6 @@ func (v *pageRequest) filters(fields ...filterField) filters {
 	return f
 }
 
-// keep are the filters for the fields of another form.
-func (f filters) keep() []pair { return pairs(f.Form.values) }
-
 // span reads From and To. What is wrong with them is a problem of their field.
 func (f filters) span() (since, until time.Time) {
 	now := time.Now()

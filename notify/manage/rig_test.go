@@ -138,12 +138,6 @@ func (r *receiver) count() int {
 	return len(r.got)
 }
 
-func (r *receiver) last() http.Header {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.got[len(r.got)-1].Header
-}
-
 // fields returns the keys of an error's problems.
 func fields(err error) string {
 	problems, _ := errors.AsType[Problems](err)
