@@ -2,12 +2,14 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
@@ -63,6 +65,9 @@ func TestLivePagesShareReads(t *testing.T) {
 	if r.read(ops, manage.EventQuery{Since: time.Now()}) != nil {
 		t.Error("a read with a span is shared")
 	}
+	if r.read(ops, manage.EventQuery{Limit: 10}) == r.read(ops, manage.EventQuery{Limit: 50}) {
+		t.Error("reads of different lengths are shared")
+	}
 	for range 2 * mostShared {
 		r.read(ops, manage.EventQuery{Project: strings.Repeat("x", len(r.all))})
 	}
@@ -98,6 +103,33 @@ func TestPlot(t *testing.T) {
 	for n, want := range map[float64]float64{0: 2, 2: 2, 3: 4, 7: 10, 11: 20, 4001: 6000} {
 		if got := niceTop(n); got != want {
 			t.Errorf("niceTop(%g) = %g, want %g", n, got, want)
+		}
+	}
+}
+
+// A page that shows few events of a type does not shorten another page that shows more of them.
+func TestEventsAfterProjects(t *testing.T) {
+	d := sample()
+	c := newConsole(d)
+	past := c.Events.(*past)
+	for n := range 30 {
+		past.events = append(past.events, detect.Event{ID: fmt.Sprintf("replicated%d", n), Type: detect.Replication, Repository: "platform/api"})
+	}
+	get(t, c, ops, "/projects")
+	if _, page := get(t, c, ops, "/events?type=REPLICATION"); strings.Count(page, `href="/events/replicated`) != 30 {
+		t.Errorf("the page of events shows %d of 30", strings.Count(page, `href="/events/replicated`))
+	}
+}
+
+// The links of a project's page select the project, also where its name has signs of a URL.
+func TestLinksOfAProject(t *testing.T) {
+	d := sample()
+	c := newConsole(d)
+	c.Projects.(*past).projects = []Project{{Name: "a&b=c"}}
+	_, page := get(t, c, ops, "/projects/a&b=c")
+	for _, path := range []string{"/webhooks", "/deliveries", "/events"} {
+		if want := `href="` + path + `?project=a%26b%3dc"`; !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s", want)
 		}
 	}
 }
