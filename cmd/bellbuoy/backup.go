@@ -46,6 +46,9 @@ func runBackup(ctx context.Context, a *app, file string) error {
 func writeBackup(file string, from io.Reader) (size int64, err error) {
 	part := file + ".part"
 	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return 0, fmt.Errorf("%s exists: another backup is writing it, or one was killed; then remove it", part)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 )
 
 // maxSocketPath is the longest path of a Unix socket (sockaddr_un without its final zero).
@@ -108,6 +109,12 @@ func (d control) Backup(ctx context.Context, by access.Principal, send func(copy
 	}
 	if err := d.backupStore.Backup(ctx, send); err != nil {
 		d.log.Warn("backup failed", zap.String("account", by.Name), zap.Error(err))
+		switch {
+		case errors.Is(err, sqlite.ErrBackupRuns):
+			return fmt.Errorf("%w: %w", manage.ErrConflict, sqlite.ErrBackupRuns)
+		case errors.Is(err, sqlite.ErrNoRoom):
+			return fmt.Errorf("%w: %w", manage.ErrNoRoom, err)
+		}
 		return err
 	}
 	d.log.Info("backup made", zap.String("account", by.Name))

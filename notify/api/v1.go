@@ -249,7 +249,8 @@ func (v *V1) problem(operation string, err error) error {
 	for _, kind := range []struct {
 		err    error
 		status int
-	}{{manage.ErrChanged, http.StatusPreconditionFailed}, {manage.ErrNotFound, http.StatusNotFound}, {manage.ErrForbidden, http.StatusForbidden}, {manage.ErrConflict, http.StatusConflict}} {
+	}{{manage.ErrChanged, http.StatusPreconditionFailed}, {manage.ErrNotFound, http.StatusNotFound}, {manage.ErrForbidden, http.StatusForbidden}, {manage.ErrConflict, http.StatusConflict},
+		{manage.ErrNoRoom, http.StatusInsufficientStorage}} {
 		if errors.Is(err, kind.err) {
 			return huma.NewError(kind.status, strings.TrimPrefix(err.Error(), kind.err.Error()+": "))
 		}

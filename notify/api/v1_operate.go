@@ -132,7 +132,7 @@ func (v *V1) addOperations() {
 			done, err := v.Operations.Reload(ctx, by)
 			return &struct{ Body V1Reloaded }{done}, err
 		})
-	addV1(v, answering(operation("backup", "POST /backup", "A consistent copy of the SQLite file", "system"), "application/vnd.sqlite3", &huma.Schema{Type: "string", Format: "binary"}),
+	addV1(v, answering(operation("backup", "POST /backup", "A consistent copy of the SQLite file", "system", http.StatusConflict, http.StatusInsufficientStorage), "application/vnd.sqlite3", &huma.Schema{Type: "string", Format: "binary"}),
 		administratorsOnly, v.backup)
 	addV1(v, linesOf[V1IndexLine](v, operation("index", "POST /index", "Read registries into the tag index, with the progress as lines of JSON", "system")), administratorsOnly,
 		func(_ context.Context, _ access.Principal, in *struct{ Body V1Index }) (*huma.StreamResponse, error) {
@@ -180,7 +180,9 @@ func (v *V1) backup(_ context.Context, by access.Principal, _ *struct{}) (*huma.
 			begun = true
 			w.Header().Set("Content-Type", "application/vnd.sqlite3")
 			w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-			_, err := io.Copy(w, copy)
+			writes := http.NewResponseController(w)
+			_, err := io.Copy(boundedWriter{w, writes}, copy)
+			_ = writes.SetWriteDeadline(time.Time{})
 			return err
 		})
 		if err == nil {
@@ -191,6 +193,18 @@ func (v *V1) backup(_ context.Context, by access.Principal, _ *struct{}) (*huma.
 		}
 		v.writeError(w, "backup", err)
 	}}, nil
+}
+
+// boundedWriter is a writer that fails when the client takes nothing for streamWrite.
+type boundedWriter struct {
+	w      io.Writer
+	writes *http.ResponseController
+}
+
+// Write implements io.Writer.
+func (b boundedWriter) Write(p []byte) (int, error) {
+	_ = b.writes.SetWriteDeadline(time.Now().Add(streamWrite)) // tests' writers have none
+	return b.w.Write(p)
 }
 
 // answering describes the answer of an endpoint that huma does not write.

@@ -26,6 +26,8 @@ var (
 	ErrNotFound  = errors.New("not found")
 	ErrConflict  = errors.New("conflict")
 	ErrForbidden = errors.New("forbidden")
+	// ErrNoRoom means that the disk has too little free space.
+	ErrNoRoom = errors.New("no room")
 	// ErrChanged is an ErrConflict: the object is not the version that the caller knows.
 	ErrChanged = fmt.Errorf("%w: it was changed meanwhile", ErrConflict)
 )

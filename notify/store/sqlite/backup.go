@@ -8,12 +8,18 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/bellbuoy/bellbuoy/notify/store/engine"
 )
 
-// ErrBackupRuns means that another copy is being made.
-var ErrBackupRuns = errors.New("another backup is being made")
+// Errors of Backup.
+var (
+	// ErrBackupRuns means that another copy is being made.
+	ErrBackupRuns = errors.New("another backup is being made")
+	// ErrNoRoom means that the disk has too little free space for a copy.
+	ErrNoRoom = errors.New("the disk is too full for a copy")
+)
 
 // copyFile is appended to the name of the file for a copy that is being made.
 const copyFile = ".backup"
@@ -42,7 +48,9 @@ func (s *Store) backup(ctx context.Context, send func(io.Reader, int64) error) e
 		return err
 	}
 	defer f.Close()
-	err = vacuumInto(ctx, s.e.path, path)
+	if err = vacuumInto(ctx, s.e.path, path); code(err) == sqlite3.SQLITE_FULL {
+		err = fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
 	if removed := os.Remove(path); err == nil { // f stays readable
 		err = removed
 	}
@@ -69,7 +77,7 @@ func vacuumInto(ctx context.Context, from, to string) error {
 // spareRoom is the disk space that a copy must leave for the store.
 const spareRoom = 64 << 20
 
-// hasRoom returns an error if a copy beside the file would leave too little disk space for the
+// hasRoom returns ErrNoRoom if a copy beside the file would leave too little disk space for the
 // store.
 func hasRoom(path string) error {
 	var fs unix.Statfs_t
@@ -78,7 +86,7 @@ func hasRoom(path string) error {
 	}
 	need := size(path) + size(path+"-wal") + spareRoom
 	if free := int64(fs.Bavail) * fs.Bsize; free < need {
-		return fmt.Errorf("its disk has %d MiB free, and while the copy is made %d MiB are needed", free>>20, need>>20)
+		return fmt.Errorf("%w: it has %d MiB free, and while the copy is made %d MiB are needed", ErrNoRoom, free>>20, need>>20)
 	}
 	return nil
 }
