@@ -111,11 +111,30 @@ func (c *Console) page(show func(*pageRequest) error) http.Handler {
 			c.fail(v, http.StatusUnauthorized, nil)
 			return
 		}
-		if err := show(v); err != nil {
+		if err := v.try(show); err != nil {
 			c.fail(v, statusOf(err), err)
 		}
 	})
 }
+
+// try calls show. If it panics, that is logged and returned as errPanic.
+func (v *pageRequest) try(show func(*pageRequest) error) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		v.c.Log.Error("a page panicked; this is a bug", zap.String("path", v.URL.Path), zap.Any("panic", p), zap.Stack("stack"))
+		err = errPanic
+	}()
+	return show(v)
+}
+
+// errPanic is the error of a page whose code has panicked.
+var errPanic = errors.New("the page panicked")
 
 // errBadRequest is wrapped by errors whose text is for the user.
 var errBadRequest = errors.New("bad request")
@@ -131,6 +150,8 @@ func statusOf(err error) int {
 		return http.StatusConflict
 	case invalid, errors.Is(err, errBadRequest):
 		return http.StatusBadRequest
+	case errors.Is(err, errPanic):
+		return http.StatusInternalServerError
 	case errors.Is(err, context.Canceled):
 		return 499 // the client has gone; nobody reads it
 	}
@@ -158,12 +179,13 @@ type errorPage struct {
 
 // errorTexts are the words for a status.
 var errorTexts = map[int]errorPage{
-	http.StatusUnauthorized:       {Title: "A login is required", Text: "Log in to see this page."},
-	http.StatusNotFound:           {Title: "Not found", Text: "There is nothing here, or your account may not see it."},
-	http.StatusForbidden:          {Title: "Not allowed", Text: "Your account may see this, but not change it."},
-	http.StatusConflict:           {Title: "Changed meanwhile", Text: "Somebody else has changed this since you opened it."},
-	http.StatusBadRequest:         {Title: "That did not work"},
-	http.StatusServiceUnavailable: {Title: "Not available now", Text: "bellbuoy cannot read its store at the moment. Try again soon; the log has the reason."},
+	http.StatusUnauthorized:        {Title: "A login is required", Text: "Log in to see this page."},
+	http.StatusNotFound:            {Title: "Not found", Text: "There is nothing here, or your account may not see it."},
+	http.StatusForbidden:           {Title: "Not allowed", Text: "Your account may see this, but not change it."},
+	http.StatusConflict:            {Title: "Changed meanwhile", Text: "Somebody else has changed this since you opened it."},
+	http.StatusBadRequest:          {Title: "That did not work"},
+	http.StatusInternalServerError: {Title: "This page could not be made", Text: "That is a fault of bellbuoy; the log has the reason."},
+	http.StatusServiceUnavailable:  {Title: "Not available now", Text: "bellbuoy cannot read its store at the moment. Try again soon; the log has the reason."},
 }
 
 // fail shows an error as a page.

@@ -2,11 +2,8 @@ package console
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -91,68 +88,6 @@ func rowOfEvent(e *detect.Event) eventRow {
 	return row
 }
 
-// eventReads shares reads of events among the viewers of live pages: who asks for the same within
-// sharedFor gets the same answer, so that the reads of the store do not grow with the viewers.
-type eventReads struct {
-	mu  sync.Mutex
-	all map[string]*eventRead
-}
-
-type eventRead struct {
-	at   time.Time
-	once sync.Once
-	page manage.EventPage
-	err  error
-}
-
-const (
-	sharedFor  = 200 * time.Millisecond // with live.js's 0.6 s, an event appears within a second
-	mostShared = 256                    // reads; beyond them each viewer reads for itself
-)
-
-// events returns a page of events. Only pages without a span are shared, because its ends differ
-// from viewer to viewer.
-func (r *eventReads) events(v *pageRequest, q manage.EventQuery) (manage.EventPage, error) {
-	read := r.read(v.by, q)
-	if read == nil {
-		return v.c.Events.Events(v.Context(), v.by, q)
-	}
-	read.once.Do(func() {
-		// the answer is for others too: it does not end with this request
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(v.Context()), 10*time.Second)
-		defer cancel()
-		read.page, read.err = v.c.Events.Events(ctx, v.by, q)
-	})
-	return read.page, read.err
-}
-
-func (r *eventReads) read(by access.Principal, q manage.EventQuery) *eventRead {
-	if !q.Since.IsZero() || !q.Until.IsZero() {
-		return nil
-	}
-	key := fmt.Sprintf("%q %t %q %#v", by.Name, by.Administrator, by.Projects, q)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	if read := r.all[key]; read != nil && now.Sub(read.at) < sharedFor {
-		return read
-	}
-	for k, read := range r.all {
-		if now.Sub(read.at) >= sharedFor {
-			delete(r.all, k)
-		}
-	}
-	if len(r.all) >= mostShared || len(key) > 4096 {
-		return nil
-	}
-	if r.all == nil {
-		r.all = map[string]*eventRead{}
-	}
-	read := &eventRead{at: now}
-	r.all[key] = read
-	return read
-}
-
 type eventPage struct {
 	Row      eventRow
 	Formats  []option
@@ -191,5 +126,3 @@ func showEvent(v *pageRequest) error {
 	v.render(http.StatusOK, "event", pageData{Title: eventWord(p.Row.Type), Tab: "events", Body: p})
 	return nil
 }
-
-func queryEscape(s string) string { return url.QueryEscape(s) }

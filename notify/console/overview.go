@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -169,7 +170,7 @@ func (v *pageRequest) attention() (all []attention, err error) {
 		}
 		if w.Health.Dead > 0 {
 			dead := fmt.Sprintf("%s has %s.", fullName(w), plural(w.Health.Dead, "dead letter", "dead letters"))
-			all = append(all, attention{dead, deliveriesPath + "?state=dead&webhook=" + queryEscape(fullName(w)), "bad", "Dead"})
+			all = append(all, attention{dead, deliveriesPath + "?state=dead&webhook=" + url.QueryEscape(fullName(w)), "bad", "Dead"})
 		}
 	}
 	return all, nil

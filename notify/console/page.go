@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -85,9 +86,11 @@ func (v *pageRequest) execute(status int, name, part string, p pageData) {
 		http.Error(v.w, "this page could not be made; the log has the reason", http.StatusInternalServerError)
 		return
 	}
+	page := clean(out.Bytes())
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.Header().Set("Content-Length", strconv.Itoa(len(page)))
 	v.w.WriteHeader(status)
-	_, _ = v.w.Write(clean(out.Bytes())) // fails only if the client has disconnected
+	_, _ = v.w.Write(page) // fails only if the client has disconnected
 }
 
 // redirect leads to another page after a change.

@@ -76,6 +76,32 @@ func TestLivePagesShareReads(t *testing.T) {
 	}
 }
 
+// A read that panics is an error page for its viewer, and the next viewer makes the read anew.
+func TestAReadThatPanics(t *testing.T) {
+	d := sample()
+	c := newConsole(d)
+	c.Events = &panicsOnce{EventDesk: c.Events}
+	if status, page := get(t, c, ops, "/events"); status != http.StatusInternalServerError || !strings.Contains(page, "This page could not be made") {
+		t.Errorf("the first viewer: %d\n%s", status, page)
+	}
+	if status, page := get(t, c, ops, "/events"); status != http.StatusOK || !strings.Contains(page, "/events/019aa0000000") {
+		t.Errorf("the next viewer: %d\n%s", status, page)
+	}
+}
+
+type panicsOnce struct {
+	EventDesk
+	panicked bool
+}
+
+func (p *panicsOnce) Events(ctx context.Context, by access.Principal, q manage.EventQuery) (manage.EventPage, error) {
+	if !p.panicked {
+		p.panicked = true
+		panic("a bug")
+	}
+	return p.EventDesk.Events(ctx, by, q)
+}
+
 func TestBodyOfAnUnknownFormat(t *testing.T) {
 	c := newConsole(sample())
 	status, body := get(t, c, access.Principal{Name: "ops", Administrator: true}, "/events/019aa0000000?format=none")
