@@ -3,6 +3,7 @@ package config
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -16,22 +17,25 @@ type advice struct {
 // valueBegins matches the text before an unquoted value.
 const valueBegins = `(?:^\s*|[\[{,:-]\s*)`
 
-// advices are tried in this order, the likeliest first.
-var advices = []advice{
-	{regexp.MustCompile(`(\{\{)`), "{{ }} is a template that was not rendered; write ${VAR} or ${file:/path}, in quotes"},
-	{regexp.MustCompile(`[\[{].*?(\$\{[^}]*\}?)`), `quote it, as in "${TOKEN}": inside [ ] and { } YAML reads the braces of ${…}`},
-	{regexp.MustCompile(valueBegins + `(\*)(?:[\s,\]}]|$)`), `quote it: "*"`},
-	{regexp.MustCompile(valueBegins + `(\*)`), "a text that begins with * needs quotes"},
-	{regexp.MustCompile(valueBegins + `(!)`), "a text that begins with ! needs quotes"},
-	{regexp.MustCompile(valueBegins + `([A-Za-z0-9.*_-]+\{)`), "a text with { } needs quotes"},
-	{regexp.MustCompile(`:\s+([A-Za-z][A-Za-z0-9-]*: )`), "a text with a colon needs quotes"},
-}
+// advices are tried in this order, the likeliest first. They are compiled for the first line that
+// is not YAML.
+var advices = sync.OnceValue(func() []advice {
+	return []advice{
+		{regexp.MustCompile(`(\{\{)`), "{{ }} is a template that was not rendered; write ${VAR} or ${file:/path}, in quotes"},
+		{regexp.MustCompile(`[\[{].*?(\$\{[^}]*\}?)`), `quote it, as in "${TOKEN}": inside [ ] and { } YAML reads the braces of ${…}`},
+		{regexp.MustCompile(valueBegins + `(\*)(?:[\s,\]}]|$)`), `quote it: "*"`},
+		{regexp.MustCompile(valueBegins + `(\*)`), "a text that begins with * needs quotes"},
+		{regexp.MustCompile(valueBegins + `(!)`), "a text that begins with ! needs quotes"},
+		{regexp.MustCompile(valueBegins + `([A-Za-z0-9.*_-]+\{)`), "a text with { } needs quotes"},
+		{regexp.MustCompile(`:\s+([A-Za-z][A-Za-z0-9-]*: )`), "a text with a colon needs quotes"},
+	}
+})
 
 // syntaxAdvice returns a hint for a line that is not YAML, and the column that it is about. The
 // hint is "" if there is none.
 func syntaxAdvice(line string) (column int, say string) {
 	line = maskQuoted(line)
-	for _, a := range advices {
+	for _, a := range advices() {
 		if at := a.pattern.FindStringSubmatchIndex(line); at != nil {
 			return utf8.RuneCountInString(line[:at[2]]) + 1, a.say
 		}

@@ -33,7 +33,7 @@ func (c *Client) tags(ctx context.Context, repository string, pace pace, yield f
 	}
 	l := list{
 		client: c, path: "/v2/" + repository + "/tags/list", scope: pullScope(repository), pace: pace,
-		key: "tags", valid: tagPattern.MatchString,
+		key: "tags", valid: validTag,
 	}
 	if err := l.read(ctx, pageQuery(""), yield); err != nil {
 		return fmt.Errorf("listing tags of %s: %w", repository, err)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -129,15 +128,31 @@ func (c *Client) headOrGet(ctx context.Context, repository, reference string, as
 
 const maxRepository = 1024
 
-var tagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+// maxTag is the most bytes of a tag.
+const maxTag = 128
 
 // manifestPath returns the path of a manifest, or ErrName for a name that would change the path. It
 // does not check the rules of the registry for names.
 func manifestPath(repository, reference string) (string, error) {
-	if !validRepository(repository) || !tagPattern.MatchString(reference) && digest.Digest(reference).Validate() != nil {
+	if !validRepository(repository) || !validTag(reference) && digest.Digest(reference).Validate() != nil {
 		return "", fmt.Errorf("looking up a manifest: %w", ErrName)
 	}
 	return "/v2/" + repository + "/manifests/" + reference, nil
+}
+
+// validTag reports whether a tag matches the specification's [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}. A
+// regexp would take 100 KiB: it repeats its instructions 127 times.
+func validTag(tag string) bool {
+	for i := range len(tag) {
+		c := tag[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
+		case i > 0 && (c == '.' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return tag != "" && len(tag) <= maxTag
 }
 
 func validRepository(name string) bool {

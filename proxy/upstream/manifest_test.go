@@ -135,7 +135,7 @@ func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
 	n := newNetwork(t)
 	c := n.client()
 	for _, name := range [][2]string{
-		{"", "v1"}, {"a/../b", "v1"}, {"a//b", "v1"}, {"/a", "v1"}, {"a/", "v1"}, {"a", ""}, {"a", "x/y"}, {"a", "-x"}, {"a", ".."},
+		{"", "v1"}, {"a/../b", "v1"}, {"a//b", "v1"}, {"/a", "v1"}, {"a/", "v1"}, {"a", ""}, {"a", "x/y"}, {"a", "-x"}, {"a", ".x"}, {"a", ".."}, {"a", "ä"},
 		{"a b", "v1"}, {"a\n", "v1"}, {"a", "sha256:xyz"}, {"a", strings.Repeat("x", 129)}, {strings.Repeat("a", 1025), "v1"},
 	} {
 		if _, err := c.Head(t.Context(), name[0], name[1], Anonymous); !errors.Is(err, ErrName) {
