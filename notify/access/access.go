@@ -7,7 +7,9 @@
 // its cookie. Failed logins are limited for each client; a session is not held up by them. Handlers
 // get the account by [PrincipalOf]; the zero [Principal] may do nothing.
 //
-// The accounts are those of the configuration. Configure replaces them at each reload.
+// The accounts are those of the configuration. Configure replaces them at each reload. A request
+// that is being served then, such as a stream of events, ends if its account is not the same any
+// more, and within sessionCheck after its session has ended.
 //
 // # Sessions
 //

@@ -56,6 +56,7 @@ type Door struct {
 	logins   *logins
 	sessions *sessionStore
 	tickets  tickets
+	live     liveRequests
 }
 
 // New returns a door without accounts.
@@ -65,8 +66,11 @@ func New(o Options) *Door {
 	return d
 }
 
-// Configure replaces the accounts.
-func (d *Door) Configure(a Accounts) { d.accounts.Store(&a) }
+// Configure replaces the accounts. It ends the requests of accounts that are not the same any more.
+func (d *Door) Configure(a Accounts) {
+	d.accounts.Store(&a)
+	d.live.endWhere(func(v visit) bool { return !v.holds(&a) })
+}
 
 // HasUsers reports whether somebody can log in with a password.
 func (d *Door) HasUsers() bool { return len(d.accounts.Load().Users) > 0 }
@@ -91,19 +95,19 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 
 // serveLogin serves a request with an Authorization header.
 func (d *Door) serveLogin(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	var who Principal
+	var v visit
 	_, after := d.logins.try(d.Caller(r).network(), func(rank int) bool {
-		who = d.account(r, d.accounts.Load(), rank)
-		return who.Knows()
+		v = d.account(r, d.accounts.Load(), rank)
+		return v.Knows()
 	})
 	switch {
 	case after > 0:
 		setRetryAfter(w, after)
 		d.Refuse(w, r, http.StatusTooManyRequests, "too many failed logins from this address; try again later")
-	case !who.Knows():
+	case !v.Knows():
 		d.unauthorized(w, r)
 	default:
-		next.ServeHTTP(w, WithPrincipal(r, who))
+		d.serveAs(v, w, r, next)
 	}
 }
 
@@ -127,7 +131,11 @@ func (d *Door) serveSession(w http.ResponseWriter, r *http.Request, next http.Ha
 		if public && changes(r) {
 			r.Body = http.MaxBytesReader(w, r.Body, longestLogin)
 		}
-		next.ServeHTTP(w, withVisit(r, v))
+		if !known {
+			next.ServeHTTP(w, r)
+			return
+		}
+		d.serveAs(v, w, r, next)
 	}
 }
 
@@ -170,27 +178,27 @@ func (d *Door) askLogin(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-// account returns the account of a request's Authorization; the zero Principal if there is none.
-func (d *Door) account(r *http.Request, a *Accounts, rank int) (who Principal) {
+// account returns the account of a request's Authorization; the zero visit if there is none.
+func (d *Door) account(r *http.Request, a *Accounts, rank int) (v visit) {
 	if bearer, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); isBearer {
-		if len(a.Users)+len(a.Tokens) == 0 && d.Loopback && constantTimeEqual(bearer, d.OwnToken) {
-			return Principal{Name: TokenFile, Administrator: true}
+		if holdsNone(a) && d.Loopback && constantTimeEqual(bearer, d.OwnToken) {
+			return visit{Principal: Principal{Name: TokenFile, Administrator: true}, holds: holdsNone}
 		}
 		for _, t := range a.Tokens {
 			if constantTimeEqual(bearer, t.Secret) {
-				who = limitedTo(t.Name, t.Projects)
+				v = visit{Principal: limitedTo(t.Name, t.Projects), holds: holdsToken(t)}
 			}
 		}
-		return who
+		return v
 	}
 	name, password, isBasic := r.BasicAuth()
 	if !isBasic {
-		return who
+		return v
 	}
 	if user, ok := d.logins.user(r.Context(), a.Users, name, password, rank); ok {
-		who = limitedTo(user.Name, user.Projects)
+		v = visit{Principal: limitedTo(user.Name, user.Projects), holds: holdsUser(user)}
 	}
-	return who
+	return v
 }
 
 // localName reports whether a Host names this machine only for its own users.

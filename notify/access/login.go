@@ -94,7 +94,7 @@ func (d *Door) begin(w http.ResponseWriter, r *http.Request, s session, account 
 		return errNoStore
 	}
 	if old, ok := cookieOf(r, caller); ok {
-		if err := d.sessions.end(r.Context(), old.id()); err != nil {
+		if err := d.endSession(r.Context(), old.id()); err != nil {
 			d.Log.Warn("earlier session not ended", zap.String("account", account), zap.Error(err))
 		}
 	}
@@ -113,7 +113,7 @@ func (d *Door) LogOut(w http.ResponseWriter, r *http.Request) error {
 	gone := newCookie("", caller)
 	gone.MaxAge = -1
 	http.SetCookie(w, gone)
-	if err := d.sessions.end(r.Context(), v.session); err != nil {
+	if err := d.endSession(r.Context(), v.session); err != nil {
 		d.Log.Warn("session not ended", zap.String("account", v.Name), zap.Error(err))
 		return errors.New("the store did not take the logout; try again")
 	}
@@ -155,29 +155,31 @@ func (d *Door) bySession(r *http.Request) (v visit, ok bool) {
 	if !ok {
 		return v, false
 	}
-	who, ok := d.sessionAccount(s)
+	v, ok = d.sessionAccount(s)
 	if !ok {
-		if err := d.sessions.end(r.Context(), id); err != nil {
+		if err := d.endSession(r.Context(), id); err != nil {
 			d.Log.Warn("session of a changed account not ended", zap.String("account", s.User), zap.Error(err))
 		}
-		return v, false
+		return visit{}, false
 	}
 	if err := d.sessions.touch(r.Context(), id, s, now); err != nil {
-		d.Log.Debug("use of a session not stored", zap.String("account", who.Name), zap.Error(err))
+		d.Log.Debug("use of a session not stored", zap.String("account", v.Name), zap.Error(err))
 	}
-	return visit{Principal: who, session: id, formToken: key.formToken()}, true
+	v.session, v.formToken = id, key.formToken()
+	return v, true
 }
 
-func (d *Door) sessionAccount(s session) (Principal, bool) {
+// sessionAccount returns the account of a session; false if its user was changed or removed.
+func (d *Door) sessionAccount(s session) (visit, bool) {
 	if s.User == "" {
-		return Principal{Name: consoleName, Administrator: true}, true
+		return visit{Principal: Principal{Name: consoleName, Administrator: true}, holds: holdsAlways}, true
 	}
 	users := d.accounts.Load().Users
 	i := slices.IndexFunc(users, func(u User) bool { return u.Name == s.User && u.print() == s.Print })
 	if i < 0 {
-		return Principal{}, false
+		return visit{}, false
 	}
-	return limitedTo(users[i].Name, users[i].Projects), true
+	return visit{Principal: limitedTo(users[i].Name, users[i].Projects), holds: holdsUser(users[i])}, true
 }
 
 // print identifies the user's entry in the configuration.
@@ -214,6 +216,7 @@ type visit struct {
 	Principal
 	session   string // its ID; "": the account is not known by one
 	formToken string
+	holds     func(*Accounts) bool // reports whether the account is the same in a configuration
 }
 
 func withVisit(r *http.Request, v visit) *http.Request {
