@@ -64,6 +64,20 @@ func TestTheWebhooksHaveTheColumnsOfTheContract(t *testing.T) {
 		`<a class="name" href="/webhooks/3">release-channel</a>`, "bellbuoy.yaml:22", "87.1 %", "Circuit open")
 }
 
+// Two projects may have webhooks of one name. Their boxes, arrows and links then have the project
+// in their names.
+func TestWebhooksOfOneNameAreToldApart(t *testing.T) {
+	d := sample()
+	d.webhooks[4].Name = "security"
+	_, page := get(t, newConsole(d), ops, "/webhooks")
+	for _, label := range []string{"platform/security", "web/security"} {
+		requireText(t, page, ` aria-label="`+label+`">`, `aria-label="Triggers of `+label+`"`, ` aria-label="`+label+`">security</a>`)
+	}
+	if strings.Contains(page, `aria-label="security"`) || strings.Contains(page, `aria-label="platform/release-channel"`) {
+		t.Error("a name is not as short as it can be, or not unique")
+	}
+}
+
 // A limited account gets the same answer for what is another's as for what does not exist, and no
 // button for what it may not do.
 func TestALimitedAccountSeesItsProjectsOnly(t *testing.T) {

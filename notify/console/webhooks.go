@@ -33,7 +33,8 @@ type webhooksPage struct {
 
 type webhookRow struct {
 	manage.Webhook
-	Tickable bool // something can be done with it
+	Label    string // what its box, arrow and link are called: the name, with the project if another row has the same
+	Tickable bool   // something can be done with it
 	Types    string
 	Opened   bool
 	Triggers []manage.Trigger
@@ -78,8 +79,15 @@ func containsFold(s, part string) bool {
 
 func (v *pageRequest) webhookRows(all []manage.Webhook) (rows []webhookRow, err error) {
 	opened, _ := strconv.ParseInt(v.URL.Query().Get("triggers"), 10, 64)
+	named := map[string]int{}
 	for _, w := range all {
-		row := webhookRow{Webhook: w, Tickable: w.Editable || v.by.Administrator, Types: typesText(effectiveEvents(w.Complete))}
+		named[w.Name]++
+	}
+	for _, w := range all {
+		row := webhookRow{Webhook: w, Label: w.Name, Tickable: w.Editable || v.by.Administrator, Types: typesText(effectiveEvents(w.Complete))}
+		if named[w.Name] > 1 {
+			row.Label = fullName(w)
+		}
 		if row.Opened = opened == w.Number && opened != 0; row.Opened {
 			if row.Triggers, err = v.c.Webhooks.Triggers(v.Context(), v.by, w.Number); err != nil {
 				return nil, err
