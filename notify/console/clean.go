@@ -10,7 +10,7 @@ import (
 // repository can thus not hide text or change its order. In a field's value they become character
 // references, so that saving a form changes nothing that was not edited.
 func clean(page []byte) []byte {
-	if !bytes.ContainsFunc(page, unwanted) {
+	if !hasUnwanted(page) {
 		return page
 	}
 	var out bytes.Buffer
@@ -32,13 +32,36 @@ func clean(page []byte) []byte {
 	return out.Bytes()
 }
 
+// hasUnwanted reports whether a page contains an unwanted character. Nearly no page does, so that
+// it decodes only the characters whose first byte an unwanted one can have.
+func hasUnwanted(page []byte) bool {
+	for i, b := range page {
+		if !beginsUnwanted[b] {
+			continue
+		}
+		if r, _ := utf8.DecodeRune(page[i:]); unwanted(r) {
+			return true
+		}
+	}
+	return false
+}
+
+var beginsUnwanted = func() (begins [256]bool) {
+	for r := range rune(0x10000) { // no unwanted character is above
+		if unwanted(r) {
+			begins[utf8.AppendRune(nil, r)[0]] = true
+		}
+	}
+	return begins
+}()
+
 // unwanted reports whether a character is invisible and changes how others are shown.
 func unwanted(r rune) bool {
 	switch {
 	case r == '\n' || r == '\t':
 		return false
-	case r < 0x20, r >= 0x7f && r < 0xa0, r == utf8.RuneError:
-		return r != utf8.RuneError
+	case r < 0x20, r >= 0x7f && r < 0xa0:
+		return true
 	case r == 0x61c, r == 0xfeff, r == 0x200b, r >= 0x200e && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x206f:
 		return true
 	}

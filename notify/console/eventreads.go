@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"html/template"
 	"sync"
 	"time"
 
@@ -10,9 +11,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// eventReads shares reads of events among the viewers of live pages. Two viewers who ask for the
-// same within sharedFor get the same answer, so that the reads of the store do not grow with the
-// viewers.
+// eventReads shares reads of events, and the tables made of them, among the viewers of live pages.
+// Two viewers with the same scope who ask for the same within sharedFor get the same table, so that
+// reads and tables do not grow with the viewers.
 type eventReads struct {
 	mu  sync.Mutex
 	all map[string]*eventRead
@@ -26,6 +27,7 @@ type eventRead struct {
 	made bool
 	page manage.EventPage
 	err  error
+	list template.HTML // the table as the page of events has it; "": not made yet
 }
 
 const (
@@ -41,24 +43,40 @@ func (r *eventReads) events(v *pageRequest, q manage.EventQuery) (manage.EventPa
 	if read == nil {
 		return v.c.Events.Events(v.Context(), v.by, q)
 	}
-	return read.get(func() (manage.EventPage, error) {
-		// The answer is for others too: it does not end with this request.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(v.Context()), readFor)
-		defer cancel()
-		return v.c.Events.Events(ctx, v.by, q)
-	})
+	read.mu.Lock()
+	defer read.mu.Unlock()
+	read.make(v, q)
+	return read.page, read.err
 }
 
-// get returns the answer of the read, and makes it first if nobody has. If that panics, it is not
-// made, and the next viewer makes it.
-func (r *eventRead) get(events func() (manage.EventPage, error)) (manage.EventPage, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.made {
-		r.page, r.err = events()
-		r.made = true
+// list returns the table that list makes of a page of events.
+func (r *eventReads) list(v *pageRequest, q manage.EventQuery, list func(manage.EventPage) (template.HTML, error)) (template.HTML, error) {
+	read := r.read(v.by, q)
+	if read == nil {
+		page, err := v.c.Events.Events(v.Context(), v.by, q)
+		if err != nil {
+			return "", err
+		}
+		return list(page)
 	}
-	return r.page, r.err
+	read.mu.Lock()
+	defer read.mu.Unlock()
+	if read.make(v, q); read.err == nil && read.list == "" {
+		read.list, read.err = list(read.page)
+	}
+	return read.list, read.err
+}
+
+// make makes the read if nobody has. If that panics, the next viewer makes it. It needs r.mu.
+func (r *eventRead) make(v *pageRequest, q manage.EventQuery) {
+	if r.made {
+		return
+	}
+	// The answer is for others too: it does not end with this request.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.Context()), readFor)
+	defer cancel()
+	r.page, r.err = v.c.Events.Events(ctx, v.by, q)
+	r.made = true
 }
 
 // read returns the read of a query within an account's scope; nil: it is not shared.
@@ -66,7 +84,7 @@ func (r *eventReads) read(by access.Principal, q manage.EventQuery) *eventRead {
 	if !q.Since.IsZero() || !q.Until.IsZero() {
 		return nil
 	}
-	key := fmt.Sprintf("%q %t %q %#v", by.Name, by.Administrator, by.Projects, q)
+	key := fmt.Sprintf("%t %q %#v", by.Administrator, by.Projects, q)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"html/template"
 	"net/http"
 	"strings"
 	"time"
@@ -32,9 +33,16 @@ func (c *Console) addEvents() {
 
 type eventsPage struct {
 	Filters filters
-	Rows    []eventRow
-	Pages   pages
-	Live    bool // the newest are shown
+	List    template.HTML
+}
+
+// eventList is the table of the page. It depends on nothing but the query and the account's scope,
+// because viewers share it.
+type eventList struct {
+	Rows     []eventRow
+	Pages    pages
+	Live     bool // the newest are shown
+	Filtered bool
 }
 
 // eventRow is an event as a table shows it.
@@ -51,16 +59,20 @@ func showEvents(v *pageRequest) error {
 	q.Types, q.Repositories = one(f.Value("type")), one(f.Value("repository"))
 	q.Tags, q.Operators = one(f.Value("tag")), one(f.Value("operator"))
 	if !f.Problems() {
-		found, err := v.c.newest.events(v, q)
+		var err error
+		p.List, err = v.c.newest.list(v, q, func(found manage.EventPage) (template.HTML, error) {
+			list := eventList{Live: q.Cursor == "", Filtered: p.Filters.Active}
+			for i := range found.Events {
+				list.Rows = append(list.Rows, rowOfEvent(&found.Events[i]))
+			}
+			list.Pages = p.Filters.pages(v.URL.Query(), found.Next, searched(found.LookedTo), q.Since, q.Until)
+			text, err := executed("events", "list", list)
+			return template.HTML(text), err
+		})
 		if err := p.Filters.refused(err); err != nil {
 			return err
 		}
-		for i := range found.Events {
-			p.Rows = append(p.Rows, rowOfEvent(&found.Events[i]))
-		}
-		p.Pages = p.Filters.pages(v.URL.Query(), found.Next, searched(found.LookedTo), q.Since, q.Until)
 	}
-	p.Live = q.Cursor == ""
 	v.render(p.Filters.status(), "events", pageData{Title: "Events", Tab: "events", Body: p})
 	return nil
 }

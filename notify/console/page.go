@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"embed"
 	"errors"
+	"fmt"
+	"hash/maphash"
 	"html/template"
 	"io/fs"
 	"net/http"
@@ -58,9 +60,14 @@ type pageData struct {
 	Path    string
 }
 
-// render writes a page. It is made as a whole first: an error leaves no half of a page behind.
+// render writes a page, or only its live part to the script that refreshes it. It is made as a
+// whole first: an error leaves no half of a page behind.
 func (v *pageRequest) render(status int, name string, p pageData) {
-	v.execute(status, name, "layout", v.fill(p))
+	part := "layout"
+	if status == http.StatusOK && v.Header.Get("X-Fragment") == "live" && parsedTemplates()[name].Lookup("live") != nil {
+		part = "live"
+	}
+	v.execute(status, name, part, v.fill(p))
 }
 
 // fragment writes the part of a page that its template defines as part.
@@ -80,18 +87,39 @@ func (v *pageRequest) fill(p pageData) pageData {
 }
 
 func (v *pageRequest) execute(status int, name, part string, p pageData) {
-	var out bytes.Buffer
-	if err := parsedTemplates()[name].ExecuteTemplate(&out, part, p); err != nil {
+	page, err := executed(name, part, p)
+	if err != nil {
 		v.c.Log.Error("page not made", zap.String("page", name), zap.Error(err))
 		http.Error(v.w, "this page could not be made; the log has the reason", http.StatusInternalServerError)
 		return
 	}
-	page := clean(out.Bytes())
-	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	v.w.Header().Set("Content-Length", strconv.Itoa(len(page)))
+	h := v.w.Header()
+	if status == http.StatusOK && v.Method == http.MethodGet {
+		tag := tagOf(page)
+		h.Set("ETag", tag)
+		if v.Header.Get("If-None-Match") == tag {
+			v.w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(page)))
 	v.w.WriteHeader(status)
 	_, _ = v.w.Write(page) // fails only if the client has disconnected
 }
+
+// executed returns what a part of a template makes of data.
+func executed(name, part string, data any) ([]byte, error) {
+	var out bytes.Buffer
+	err := parsedTemplates()[name].ExecuteTemplate(&out, part, data)
+	return clean(out.Bytes()), err
+}
+
+var tagSeed = maphash.MakeSeed()
+
+// tagOf is the entity tag of a page. The script that refreshes it sends the tag back and gets no
+// page if nothing has changed. It differs from process to process.
+func tagOf(page []byte) string { return fmt.Sprintf(`"%016x"`, maphash.Bytes(tagSeed, page)) }
 
 // redirect leads to another page after a change.
 func (v *pageRequest) redirect(path string, query url.Values) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/detect"
@@ -45,7 +47,7 @@ func TestTrafficIsForAdministrators(t *testing.T) {
 	}
 }
 
-// Viewers of a live page share the reads of the store; accounts do not.
+// Viewers of a live page share the reads of the store; accounts with different scopes do not.
 func TestLivePagesShareReads(t *testing.T) {
 	c := newConsole(sample())
 	var viewers sync.WaitGroup
@@ -60,7 +62,10 @@ func TestLivePagesShareReads(t *testing.T) {
 	var r eventReads
 	ops, maria := access.Principal{Name: "ops", Administrator: true}, access.Principal{Name: "ops", Projects: []string{"platform"}}
 	if r.read(ops, manage.EventQuery{}) == r.read(maria, manage.EventQuery{}) {
-		t.Error("two accounts share a read")
+		t.Error("two scopes share a read")
+	}
+	if jo := (access.Principal{Name: "jo", Administrator: true}); r.read(ops, manage.EventQuery{}) != r.read(jo, manage.EventQuery{}) {
+		t.Error("two administrators do not share a read")
 	}
 	if r.read(ops, manage.EventQuery{Since: time.Now()}) != nil {
 		t.Error("a read with a span is shared")
@@ -73,6 +78,47 @@ func TestLivePagesShareReads(t *testing.T) {
 	}
 	if len(r.all) > mostShared {
 		t.Errorf("%d reads are kept", len(r.all))
+	}
+}
+
+// The script that refreshes a page gets no page while nothing has changed.
+func TestAPageThatHasNotChanged(t *testing.T) {
+	c := newConsole(sample())
+	past := c.Events.(*past)
+	again := func(tag string) *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/events", nil)
+		r.Header.Set("If-None-Match", tag)
+		c.Handler().ServeHTTP(w, access.WithPrincipal(r, ops))
+		return w
+	}
+	synctest.Test(t, func(t *testing.T) {
+		tag := again("").Header().Get("ETag")
+		time.Sleep(sharedFor)
+		if w := again(tag); tag == "" || w.Code != http.StatusNotModified || w.Body.Len() > 0 {
+			t.Errorf("unchanged, tag %s: %d", tag, w.Code)
+		}
+		past.events = append([]detect.Event{{ID: "new", Type: detect.PushArtifact, Repository: "platform/api", At: time.Now()}}, past.events...)
+		if w := again(tag); w.Code != http.StatusNotModified {
+			t.Errorf("within sharedFor: %d", w.Code)
+		}
+		time.Sleep(sharedFor)
+		if w := again(tag); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "/events/new") {
+			t.Errorf("changed: %d", w.Code)
+		}
+	})
+}
+
+// The script gets the parts of a page that are live, the same as in the page.
+func TestLivePartsOfPages(t *testing.T) {
+	c := newConsole(sample())
+	for _, path := range []string{"/events", "/deliveries", "/webhooks"} {
+		_, page := get(t, c, ops, path)
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("X-Fragment", "live")
+		_, part := do(t, c, ops, r)
+		if strings.Contains(part, "<html") || !strings.Contains(part, "data-live=") || !strings.Contains(page, part) {
+			t.Errorf("%s: the live part is not that of the page:\n%.300s", path, part)
+		}
 	}
 }
 

@@ -149,7 +149,8 @@ func (d *Desk) fill(ctx context.Context, search store.EventSearch, limit int, pa
 	}
 }
 
-// queryOf is what a cursor is bound to.
+// queryOf is what a cursor is bound to. Accounts with the same scope share their cursors, and so
+// the pages that have them.
 func queryOf[Q EventQuery | DeliveryQuery](by access.Principal, q Q) any {
 	switch q := any(&q).(type) {
 	case *EventQuery:
@@ -157,7 +158,7 @@ func queryOf[Q EventQuery | DeliveryQuery](by access.Principal, q Q) any {
 	case *DeliveryQuery:
 		q.Cursor, q.Limit = "", 0
 	}
-	return []any{by.Name, by.Administrator, by.Projects, q}
+	return []any{by.Administrator, by.Projects, q}
 }
 
 // projectsOf are the projects that the store can select; nil: all, because one of them is a glob.

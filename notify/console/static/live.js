@@ -7,12 +7,14 @@
   // Parts that refresh: an element with an id and data-live, the seconds between two refreshes. It
   // waits while somebody works in it: a box is ticked, a row is opened, or the keyboard is there.
   const busy = (el) => el !== document.activeElement && el.contains(document.activeElement) || el.querySelector("input:checked, [aria-expanded=true]");
+  let tag = ""; // of the page that is shown: the same one is answered 304
   const refresh = async () => {
     const parts = [...document.querySelectorAll("[data-live]")];
     if (document.hidden || !parts.some((el) => !busy(el))) return;
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Fragment": "live", ...(tag && { "If-None-Match": tag }) } });
     if (!answer.ok || answer.redirected) return;
     const page = part(await answer.text());
+    tag = parts.some(busy) ? "" : answer.headers.get("ETag") || "";
     for (const el of parts) {
       const now = page.getElementById(el.id);
       if (now && !busy(el) && now.innerHTML !== el.innerHTML) el.replaceChildren(...now.childNodes);
