@@ -22,7 +22,7 @@ FUZZTIME ?= 30s
 CHAOS    ?= 20m
 SOAK     ?= 30m
 
-.PHONY: help build check test demo man release-files snapshot bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
+.PHONY: help build check test generate demo man release-files snapshot bench pgo chaos soak fuzz fmt vet lint quick-lint vuln clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -56,6 +56,10 @@ test: fmt vet lint ## everything: race detector, real registries and clients, re
 	$(GET) $(TEST_PARTS) >/dev/null
 	$(TALLY) -race -timeout 20m $$(go list ./... | grep -v /bellbuoy/test) -- -count=1 -timeout 30m ./test/... \
 	  -- -C test/helm ./... -- -C test/consumers -mod=mod -count=1 -timeout 10m . -- -C test/console -mod=mod -count=1 -timeout 15m .
+
+# The pages of docs/reference, the JSON schema and the OpenAPI document. Tests fail while they are not current.
+generate: ## what is made from the code: reference pages, JSON schema, OpenAPI
+	go generate ./...
 
 demo: ## see it work with a real registry and ChartMuseum (ONCE=1: exit afterwards)
 	@echo "Compiling with Go (the first time: 770 MB of modules into $$(go env GOMODCACHE), 320 MB into $$(go env GOCACHE))"

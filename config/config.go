@@ -27,10 +27,11 @@ type Config struct {
 	// Certificate that clients see. Its files are read again when they change. Turning TLS on
 	// or off needs a restart.
 	TLS ServerTLS `yaml:"tls"`
-	// Connections from trusted_proxies must begin with a PROXY protocol v1 or v2 header; others
-	// are closed.
+	// true: connections from trusted_proxies must begin with a PROXY protocol v1 or v2 header,
+	// which names the client; those without it are closed. Needs trusted_proxies.
 	ProxyProtocol bool `yaml:"proxy_protocol" default:"false"`
-	// CIDRs of proxies whose X-Forwarded-*, Forwarded and identity headers are trusted.
+	// CIDRs of proxies in front of bellbuoy. Only their X-Forwarded-* and Forwarded headers,
+	// and the header of identity.header, are trusted.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// Directory of the SQLite file, its lock, admin.sock and admin.token. $STATE_DIRECTORY is
 	// the default if it is set. Changing it needs a restart.
@@ -40,7 +41,8 @@ type Config struct {
 	Database Secret `yaml:"database"`
 	// What is logged, and in which format.
 	Log Log `yaml:"log"`
-	// How long a stop waits for requests and deliveries in flight.
+	// How long a stop waits for requests and deliveries in flight. No delivery begins in its
+	// last 10s; one that is cut is sent again after the next start.
 	ShutdownGrace Duration `yaml:"shutdown_grace" default:"25s"`
 	// Part of shutdown_grace in which connections are still accepted while /readyz says 503, so
 	// that load balancers switch to another replica. It applies only with a database, because
@@ -100,11 +102,12 @@ func (s source) place(path string) place {
 
 // ServerTLS is a listener's certificate. TLS is on if cert_file is set.
 type ServerTLS struct {
-	// PEM file with the certificate chain.
+	// PEM file with the certificate chain. TLS is on if it is set.
 	CertFile string `yaml:"cert_file" role:"file"`
-	// PEM file with the private key.
+	// PEM file with the private key of the certificate.
 	KeyFile string `yaml:"key_file" role:"file"`
-	// PEM file with CAs. Every client must then present a certificate of one of them.
+	// PEM file with CAs. Every client must then present a certificate that one of them issued.
+	// Needs cert_file.
 	ClientCAFile string `yaml:"client_ca_file" role:"file"`
 }
 
@@ -113,15 +116,17 @@ func (t ServerTLS) On() bool { return t.CertFile != "" }
 
 // ClientTLS configures TLS to a server.
 type ClientTLS struct {
-	// PEM file with the CAs of the server's certificate; the system's CAs by default.
+	// PEM file with the CAs that may have issued the server's certificate; the system's CAs by
+	// default.
 	CAFile string `yaml:"ca_file" role:"file"`
-	// PEM file with the client certificate.
+	// PEM file with the certificate that bellbuoy presents, for servers that ask for one. Needs
+	// key_file.
 	CertFile string `yaml:"cert_file" role:"file"`
-	// PEM file with the client certificate's private key.
+	// PEM file with the private key of cert_file.
 	KeyFile string `yaml:"key_file" role:"file"`
-	// Name that the server's certificate must have; the URL's host by default.
+	// Host name that the server's certificate must have; the URL's host by default.
 	ServerName string `yaml:"server_name"`
-	// Accept any certificate.
+	// true: accept any certificate, also that of an attacker. For tests only.
 	InsecureSkipVerify bool `yaml:"insecure_skip_verify" default:"false"`
 }
 
@@ -131,7 +136,7 @@ type Log struct {
 	Level string `yaml:"level" default:"info" enum:"debug|info|warn|error"`
 	// json for programs, console for people.
 	Format string `yaml:"format" default:"json" enum:"json|console"`
-	// Log one line for each request.
+	// true: also log a line for each request.
 	Access bool `yaml:"access" default:"false"`
 }
 
@@ -151,9 +156,9 @@ type Limits struct {
 	// A manifest or chart write is given up after this time. Its outcome is then unknown and
 	// looked up.
 	WriteTimeout Duration `yaml:"write_timeout" default:"15m"`
-	// Largest header of a request.
+	// Largest header of a request, all its lines together.
 	HeaderSize Size `yaml:"header_size" default:"64KiB"`
-	// Most client connections at a time.
+	// Most client connections at a time; further ones wait.
 	Connections int `yaml:"connections" default:"0"`
 	// Most connections of one client address at a time; further ones are closed. It does not
 	// apply to trusted_proxies, which carry connections of many clients.
@@ -164,36 +169,38 @@ type Limits struct {
 // Basic user name, else the CN of the client certificate, else nobody.
 type Identity struct {
 	// Header that names the operator, such as X-Forwarded-User. It is trusted only from
-	// trusted_proxies.
+	// trusted_proxies, which must be set.
 	Header string `yaml:"header"`
 	// Claims of a Bearer token that may name the operator, in this order.
 	JWTClaims []string `yaml:"jwt_claims" default:"sub"`
 	// Keys that verify tokens. Without them, a token counts if the upstream accepts it.
 	Verify Verify `yaml:"verify"`
-	// Trust a name even if the upstream asks nobody for credentials, because a proxy in front
-	// has checked it.
+	// true: believe a name even if the upstream asks nobody for credentials, because a proxy in
+	// front of bellbuoy has checked it. false: believe a name only if the upstream checks it,
+	// or verify, a trusted header or a client certificate proves it.
 	TrustClaims bool `yaml:"trust_claims" default:"false"`
 }
 
 // Verify says which tokens are valid: they are signed by one of the keys and have an exp in the
 // future. The keys come from a file or from a URL.
 type Verify struct {
-	// JWKS file.
+	// JSON file with the public keys (JWKS). Not together with jwks_url.
 	JWKSFile string `yaml:"jwks_file" role:"file"`
-	// JWKS URL.
+	// URL of the public keys (JWKS). Not together with jwks_file.
 	JWKSURL URL `yaml:"jwks_url"`
-	// A token's aud must contain one of these; empty: any.
+	// Accepted audiences: the aud of a token must contain one of them; empty: any.
 	Audience []string `yaml:"audience"`
-	// A token's iss must be this; empty: any.
+	// Accepted issuer: the iss of a token must be equal to it; empty: any.
 	Issuer string `yaml:"issuer"`
 }
 
 // Store configures how events are stored.
 type Store struct {
-	// What happens if an event cannot be stored. pass: traffic continues, and the event is kept
-	// in memory and retried. refuse: pushes and deletes get 503 and do not reach the upstream.
+	// What happens while an event cannot be stored. pass: traffic continues, and the event is
+	// kept in memory and stored later. refuse: pushes and deletes get 503 and do not reach the
+	// upstream.
 	OnFailure string `yaml:"on_failure" default:"pass" enum:"pass|refuse"`
-	// A commit that takes longer has failed.
+	// How long storing an event may take before it counts as failed.
 	Timeout Duration `yaml:"timeout" default:"2s"`
 	// How long events and deliveries are kept.
 	Retention Retention `yaml:"retention"`
@@ -201,18 +208,18 @@ type Store struct {
 
 // Retention is how long events and deliveries are kept.
 type Retention struct {
-	// Delivered events.
+	// How long an event is kept after all its deliveries ended well.
 	Delivered Duration `yaml:"delivered" default:"7d"`
-	// Pull events.
+	// How long pull events are kept.
 	Pulls Duration `yaml:"pulls" default:"24h"`
-	// Events that no webhook wanted.
+	// How long events are kept that no webhook wanted.
 	Unmatched Duration `yaml:"unmatched" default:"24h"`
-	// Dead letters.
+	// How long dead letters are kept: deliveries that were given up.
 	Dead Duration `yaml:"dead" default:"30d"`
-	// The attempt log.
+	// How long the attempts of deliveries are kept: time, status and answer of each POST.
 	Attempts Duration `yaml:"attempts" default:"7d"`
-	// Above this size the oldest delivered events are removed first. Pending ones are never
-	// removed. 0: no limit.
+	// Largest size of the store. Above it, the oldest delivered events are removed; pending
+	// deliveries never are. 0: no limit.
 	MaxSize Size `yaml:"max_size" default:"10GiB"`
 }
 
@@ -225,11 +232,14 @@ type Detection struct {
 
 // Correlation says how long requests of one client in one repository count as one operation.
 type Correlation struct {
-	// How long a manifest that was put by digest waits for its index or tag.
+	// How long a manifest that was pushed by digest waits for its index or its tag. If neither
+	// comes, it becomes an event without a tag.
 	UntaggedPush Duration `yaml:"untagged_push" default:"30s"`
-	// How long it waits at most, while the client goes on.
+	// How long it waits in all while the client keeps pushing to the repository. Not less than
+	// untagged_push.
 	UntaggedPushMax Duration `yaml:"untagged_push_max" default:"24h"`
-	// How long the tag of a HEAD waits for its GET, and a manifest read for its first blob.
+	// How long a HEAD of a tag waits for the GET by digest that belongs to it, and a manifest
+	// that was read for its first blob. Without a blob the read is an inspection, not a pull.
 	Pull Duration `yaml:"pull" default:"30s"`
 	// A client that reads the same reference again within this time continues the same pull.
 	Repeat Duration `yaml:"repeat" default:"5s"`
@@ -244,19 +254,19 @@ type Notifications struct {
 // Egress restricts outbound calls. Addresses are checked when they are dialled. Link-local
 // addresses, cloud metadata and bellbuoy's own listeners are always denied.
 type Egress struct {
-	// CIDRs that may be called; empty: all.
+	// CIDRs that may be called; empty: all but the denied ones.
 	Allow []netip.Prefix `yaml:"allow"`
-	// CIDRs that may not be called.
+	// CIDRs that may not be called. They win over allow.
 	Deny []netip.Prefix `yaml:"deny"`
 	// CIDRs of loopback, private and this machine's own addresses that webhooks of accounts
-	// limited to projects may call; none when empty.
+	// limited to projects may call; empty: none.
 	Private []netip.Prefix `yaml:"private"`
 }
 
 // Health is the address of /healthz, /readyz and /metrics.
 type Health struct {
-	// Address without a login, for kubelets and Prometheus; "" turns it off. Needs a restart to
-	// change.
+	// Address without a login, for kubelets and Prometheus; "" turns it off. Changing it needs
+	// a restart.
 	Listen string `yaml:"listen" default:":5081"`
 }
 
@@ -267,28 +277,30 @@ type Admin struct {
 	Listen string `yaml:"listen" default:"127.0.0.1:5082"`
 	// Certificate of the admin address.
 	TLS ServerTLS `yaml:"tls"`
-	// People, who log in with HTTP Basic.
+	// People, who log in with a name and a password, at the console or by HTTP Basic.
 	Users []AdminUser `yaml:"users"`
-	// Programs, which send a bearer token.
+	// Programs, which send the token as Authorization: Bearer.
 	Tokens []AdminToken `yaml:"tokens"`
 }
 
 // AdminUser is a person who may log in.
 type AdminUser struct {
-	// Unique name.
+	// Unique name, without a colon.
 	Name string `yaml:"name"`
-	// bcrypt hash of the password.
+	// bcrypt hash of the password, as made by htpasswd -nB NAME.
 	PasswordHash Secret `yaml:"password_hash"`
-	// Globs of the projects whose webhooks this user manages; without the key: everything.
+	// Globs of the projects that this user sees and whose webhooks it manages. Without the key:
+	// everything, as an administrator.
 	Projects []string `yaml:"projects"`
 }
 
 // AdminToken is the token of a program.
 type AdminToken struct {
-	// Unique name.
+	// Unique name. The log names it with each change.
 	Name string `yaml:"name"`
-	// The token itself.
+	// The token itself: at least 16 characters.
 	Token Secret `yaml:"token"`
-	// Globs of the projects whose webhooks this token manages; without the key: everything.
+	// Globs of the projects that this token sees and whose webhooks it manages. Without the
+	// key: everything, as an administrator.
 	Projects []string `yaml:"projects"`
 }

@@ -145,6 +145,7 @@ var required = map[string][]string{
 	"upstreams[]":             {"type", "url"},
 	"projects[]":              {"match"},
 	"scanners[]":              {"name", "url"},
+	"replication[]":           {"name", "match"},
 	"webhooks[]":              {"name", "url"},
 	"webhooks[].signatures[]": {"header", "secret"},
 	"admin.users[]":           {"name", "password_hash"},

@@ -4,28 +4,28 @@ import "net/netip"
 
 // Upstream is one registry or ChartMuseum behind bellbuoy.
 type Upstream struct {
-	// Unique name; its type by default.
+	// Unique name, in events, metrics and match.upstreams; the type by default.
 	Name string `yaml:"name"`
-	// The API of the upstream.
+	// What the upstream is: an OCI registry or a ChartMuseum.
 	Type string `yaml:"type" enum:"registry|chartmuseum"`
-	// Scheme, host and port. A path is allowed for a registry whose /v2/ lies below it: it is
-	// put before the path of each request (not before paths) and removed from Location and Link
-	// headers.
+	// Where the upstream listens: scheme, host and port. A path is allowed for a registry whose
+	// /v2/ lies below it: it is put before the path of each request (not before paths) and
+	// removed from Location and Link headers.
 	URL string `yaml:"url"`
-	// The URL by which users name it; its host has a dot, a port or is localhost. Payloads name
-	// the upstream's own host if it is absent.
+	// The URL by which users name the upstream; its host has a dot, a port or is localhost.
+	// Without it, payloads name the upstream's own host, which receivers can rarely use.
 	ExternalURL string `yaml:"external_url"`
-	// Host header for the upstream: the client's, or the upstream's own (for virtual hosts,
-	// ECR, GHCR, ingresses).
+	// The Host header that the upstream gets. client: the client's. upstream: the upstream's
+	// own, as virtual hosts, ECR, GHCR and ingresses need it.
 	Host string `yaml:"host" default:"client" enum:"client|upstream"`
-	// Host names that select this upstream; empty: any.
+	// Host names of requests for this upstream; empty: any.
 	Hosts []string `yaml:"hosts"`
 	// Path below which this upstream is mounted, both at bellbuoy and at the upstream. A path
 	// that only the upstream has belongs into url.
 	PathPrefix string `yaml:"path_prefix"`
-	// Further paths that are forwarded to this upstream unchanged.
+	// Further paths that are forwarded to this upstream unchanged, such as /service/token.
 	Paths []string `yaml:"paths"`
-	// For bellbuoy's own look-ups only, never for clients' requests.
+	// Login for bellbuoy's own look-ups at the upstream. Clients' requests never use it.
 	Credentials Credentials `yaml:"credentials"`
 	// TLS to an upstream with an https URL.
 	TLS ClientTLS `yaml:"tls"`
@@ -41,62 +41,68 @@ const (
 
 // Credentials are sent to an upstream with bellbuoy's own look-ups.
 type Credentials struct {
-	// User name.
+	// User name; a read-only account is enough.
 	Username string `yaml:"username"`
 	// Password or token.
 	Password Secret `yaml:"password"`
-	// Further token servers, as a host or an https URL, that may receive the credentials; the
-	// upstream's own host may.
+	// Further token servers that may receive the credentials, as a host or an https URL. The
+	// upstream's own host always may.
 	Realms []string `yaml:"realms"`
 }
 
 // Project holds the settings of the projects that a glob matches.
 type Project struct {
-	// Glob of project names.
+	// Glob of project names, such as team-*.
 	Match string `yaml:"match"`
-	// The repo_type in payloads; private if no project matches.
+	// What payloads say as repo_type. A project that no entry matches is private.
 	Visibility string `yaml:"visibility" default:"private" enum:"public|private"`
-	// Quota of the project. bellbuoy reports it and refuses nothing.
+	// How large each matching project may become in each upstream. bellbuoy reports it and
+	// refuses nothing.
 	Quota Quota `yaml:"quota"`
 }
 
 // Quota bounds the size of a project.
 type Quota struct {
-	// Most bytes; 0 is no limit.
+	// Size above which QUOTA_EXCEED is raised: manifests and their blobs, each counted once; 0:
+	// no quota.
 	Limit Size `yaml:"limit"`
-	// Shares of the limit at which to warn.
+	// Percentages of limit at which QUOTA_WARNING is raised, such as 85%. A level is reported
+	// again after the usage was 5 points below it. Needs limit.
 	WarnAt []Percent `yaml:"warn_at"`
 }
 
 // Scanner is a scanner adapter with Harbor's pluggable scanner API v1.
 type Scanner struct {
-	// Unique name.
+	// Unique name, in events and metrics.
 	Name string `yaml:"name"`
-	// Base URL of the adapter.
+	// Base URL of the adapter. /api/v1 is added if it is missing.
 	URL URL `yaml:"url"`
-	// Login to the adapter.
+	// Login that the adapter asks for.
 	Auth ScannerAuth `yaml:"auth"`
 	// TLS to an adapter with an https URL.
 	TLS ClientTLS `yaml:"tls"`
-	// Registry from which the scanner pulls; the upstream's url by default.
+	// URL of the registry from which the scanner pulls; the upstream's url by default.
 	RegistryURL string `yaml:"registry_url"`
-	// Login with which the scanner pulls; use a read-only account.
+	// Login with which the scanner pulls. Use a read-only account of its own: its pulls are no
+	// events.
 	RegistryCredentials Login `yaml:"registry_credentials"`
-	// When to scan.
+	// push: scan each artifact that is pushed. manual: only when somebody asks for it, with
+	// bellbuoy scan or the API.
 	Trigger string `yaml:"trigger" default:"push" enum:"push|manual"`
-	// What to scan.
+	// Which artifacts are scanned.
 	Match ScannerMatch `yaml:"match"`
-	// How often to scan what has a tag, such as 24h, because new vulnerabilities become known
-	// without a push; also what was never scanned, as far as the tag index knows it. Never when
-	// empty.
+	// How often to scan again what has a tag, such as 24h, because vulnerabilities become known
+	// without a push. It also scans tags that were never scanned and that bellbuoy knows (see
+	// bellbuoy index). Empty: never.
 	Every Interval `yaml:"every"`
-	// A scan that takes longer has failed.
+	// How long a scan may take before it counts as failed.
 	Timeout Duration `yaml:"timeout" default:"30m"`
 }
 
 // ScannerAuth is the login to a scanner adapter.
 type ScannerAuth struct {
-	// Kind of login.
+	// How bellbuoy logs in. basic: username and password. bearer: Authorization: Bearer.
+	// api_key: the header X-ScannerAdapter-API-Key.
 	Type string `yaml:"type" default:"none" enum:"none|basic|bearer|api_key"`
 	// User name, for basic.
 	Username string `yaml:"username"`
@@ -116,20 +122,22 @@ type Login struct {
 
 // ScannerMatch selects the repositories that a scanner scans.
 type ScannerMatch struct {
-	// Globs of repositories.
+	// Globs of repositories that are scanned; * stays within a segment, ** crosses /.
 	Repositories []string `yaml:"repositories" default:"**"`
 }
 
 // Replication says how a replication is recognised.
 type Replication struct {
-	// Unique name.
+	// Unique name, in REPLICATION events.
 	Name string `yaml:"name"`
-	// All given keys must match; at least one is required.
+	// Which requests belong to the replication: all given keys must match. At least one is
+	// required.
 	Match ReplicationMatch `yaml:"match"`
-	// A run ends when no request came for this long and no transfer is in flight.
+	// A run ends when no request came for this long and no transfer is in flight. It is then
+	// one REPLICATION event.
 	Quiet Duration `yaml:"quiet" default:"30s"`
-	// Pushes of the replication also raise events of their own; false needs operators or
-	// source_cidrs in match.
+	// false: pushes of the replication go to no webhook; the REPLICATION event lists them.
+	// Needs operators or source_cidrs in match, because any client can send a user agent.
 	AlsoPushEvents bool `yaml:"also_push_events" default:"true"`
 }
 
@@ -138,8 +146,8 @@ type ReplicationMatch struct {
 	// Globs of user agents, in which * matches any characters, ? one, [0-9] one of these, {a,b}
 	// either.
 	UserAgents []string `yaml:"user_agents"`
-	// Globs of operators, as for user agents.
+	// Globs of operators, with the same syntax.
 	Operators []string `yaml:"operators"`
-	// CIDRs of clients.
+	// CIDRs of the addresses of clients.
 	SourceCIDRs []netip.Prefix `yaml:"source_cidrs"`
 }

@@ -4,107 +4,114 @@ import "slices"
 
 // Webhook configures one receiver.
 type Webhook struct {
-	// Unique name. Deliveries are stored under it.
+	// Unique name. Deliveries are stored under it: a webhook that is renamed is another one.
 	Name string `yaml:"name"`
 	// Free text for people.
 	Description string `yaml:"description"`
-	// false: no deliveries are planned for it.
+	// false: the webhook gets no new deliveries.
 	Enabled bool `yaml:"enabled" default:"true"`
-	// URL of the receiver.
+	// URL of the receiver. Path and query may have the placeholders {tag} {digest} {repository}
+	// {namespace} {name} {type}; values are percent-encoded.
 	URL URL `yaml:"url"`
-	// Format of the body.
+	// Format of the body: see the reference of formats.
 	Format string `yaml:"format" default:"harbor" enum:"harbor|cloudevents|bellbuoy|slack|teams|discord|distribution|cdevents|acr|dockerhub|quay|template"`
-	// A consumer whose format, events, filters and headers are used; given keys replace them.
-	// bellbuoy preset shows each preset.
+	// A receiver whose format, events, filters and headers are used; keys that are given
+	// replace them. bellbuoy preset lists the presets.
 	Preset string `yaml:"preset" enum:"@presets"`
 	// Settings of the format.
 	FormatOptions FormatOptions `yaml:"format_options"`
-	// Event types, which the format must support. By default all that it supports except
-	// PULL_ARTIFACT, DOWNLOAD_CHART and DELETE_TAG; "*" means all.
+	// Event types that the webhook gets; the format must support them. Empty: all that it
+	// supports except PULL_ARTIFACT, DOWNLOAD_CHART and DELETE_TAG. ["*"]: all that it
+	// supports.
 	Events []string `yaml:"events" enum:"*|PUSH_ARTIFACT|PULL_ARTIFACT|DELETE_ARTIFACT|DELETE_TAG|UPLOAD_CHART|DOWNLOAD_CHART|DELETE_CHART|SCANNING_COMPLETED|SCANNING_FAILED|QUOTA_EXCEED|QUOTA_WARNING|REPLICATION"`
-	// Also send inspections: pulls that move no layer (inspect, verify, a poll).
+	// true: also send inspections, which are reads of a manifest that move no layer.
 	ManifestReads bool `yaml:"manifest_reads" default:"false"`
 	// All given keys must match. A key constrains every event of a type that can have that
 	// property: an event without a tag does not match tags. Types that never have it pass, such
 	// as quotas, which have no tag.
 	Match Match `yaml:"match"`
-	// Events that match any of these keys are not sent to this webhook.
+	// An event that matches any of these keys is not sent to this webhook.
 	Exclude Match `yaml:"exclude"`
-	// Sent verbatim as Authorization.
+	// Value of the header Authorization, sent unchanged, such as Bearer followed by a token.
 	AuthHeader Secret `yaml:"auth_header"`
-	// Further headers.
+	// Further headers, as name: value.
 	Headers map[string]Secret `yaml:"headers"`
-	// Standard Webhooks secrets (whsec_…). All of them sign, so that they can be rotated.
+	// Secrets of Standard Webhooks (whsec_…). Each adds a signature to webhook-signature, so
+	// that they can be rotated.
 	SigningSecrets []Secret `yaml:"signing_secrets"`
-	// Further signatures.
+	// Further signatures, each in a header of its own, for receivers that check another scheme.
 	Signatures []Signature `yaml:"signatures"`
 	// TLS to a receiver with an https URL.
 	TLS ClientTLS `yaml:"tls"`
-	// Proxy to the receiver; by default HTTPS_PROXY and NO_PROXY of the environment apply.
+	// URL of an HTTP or SOCKS5 proxy to the receiver; by default HTTPS_PROXY and NO_PROXY of
+	// the environment apply.
 	Proxy URL `yaml:"proxy"`
-	// How long one attempt may take.
+	// How long one attempt may take, from connecting to the end of the answer.
 	Timeout Duration `yaml:"timeout" default:"15s"`
-	// Most POSTs in flight.
+	// Most POSTs in flight: 1 to 1000.
 	Concurrency int `yaml:"concurrency" default:"8"`
-	// tag: one POST in flight for each tag of a repository. repository: one after the other for
-	// each repository. none: any order.
+	// Which deliveries wait for each other. tag: one POST in flight for each tag of a
+	// repository, oldest first; one that waits for its retry holds up none. repository:
+	// strictly one after the other for each repository. none: none waits.
 	Order string `yaml:"order" default:"tag" enum:"tag|repository|none"`
-	// What happens to a push or delete of a tag after a newer one was delivered: it is
-	// delivered, or dropped as a dead letter.
+	// What happens to a push or delete of a tag when a newer one was delivered before it.
+	// deliver: it is sent all the same. drop: it becomes a dead letter.
 	Overtaken string `yaml:"overtaken" default:"deliver" enum:"deliver|drop"`
-	// Most POSTs in a time, such as 1/s; slack, teams and discord default to 1/s.
+	// Most POSTs in a time, such as 1/s or 30/m. Empty: no limit, but 1/s for slack, teams and
+	// discord.
 	RateLimit Rate `yaml:"rate_limit"`
-	// Several events in one message; for slack, teams, discord and chat presets.
+	// Several events in one message, for slack, teams, discord, and templates that use .message
+	// or .events.
 	Group Group `yaml:"group"`
-	// Wait before each attempt; the number of entries is the number of attempts. After the last
-	// one the delivery is a dead letter.
+	// Wait before each attempt: 1 to 100 entries, each an attempt. After the last one the
+	// delivery is a dead letter. [0s]: one attempt.
 	Retry []Duration `yaml:"retry" default:"0s,5s,5m,30m,2h,5h,10h,14h,20h,24h"`
 }
 
 // Group combines events into messages.
 type Group struct {
-	// Events that occur within this time after a message are combined into the next one; 0:
-	// each event is its own message.
+	// Events within this time after a message are combined into the next one. 0s: each event is
+	// a message of its own. Not with placeholders in url.
 	Wait Duration `yaml:"wait" default:"0s"`
-	// Most events that a message lists; the others are counted.
+	// Most events that a message lists, 1 to 100; the others are counted.
 	Most int `yaml:"most" default:"20"`
 }
 
 // FormatOptions are the settings of a format.
 type FormatOptions struct {
-	// cloudevents: one JSON body, or attributes as headers; structured by default.
+	// cloudevents: structured (one JSON body, the default) or binary (attributes as headers).
 	Mode string `yaml:"mode" enum:"structured|binary"`
-	// cloudevents: type that replaces the event's own.
+	// cloudevents: a type for all events, instead of the one of each event.
 	Type string `yaml:"type"`
-	// cloudevents: subject; none by default.
+	// cloudevents: the subject of all events; none by default.
 	Subject string `yaml:"subject"`
-	// cdevents: version of the specification; 0.4.1 by default, which Flux reads.
+	// cdevents: version of the specification. 0.4.1, which Flux reads, is the default.
 	Spec string `yaml:"spec" enum:"0.4.1|0.5.1"`
-	// template: file with the template.
+	// template: file with the Go text/template. See the reference of formats for its data and
+	// helpers.
 	File string `yaml:"file" role:"file"`
-	// template: the template itself, instead of a file.
+	// template: the template itself, instead of file.
 	Text string `yaml:"text"`
-	// template: Content-Type of the output; application/json by default, for which the output
-	// is checked to be JSON.
+	// template: Content-Type of the body. By default application/json; the output must then be
+	// JSON.
 	ContentType string `yaml:"content_type"`
 }
 
 // Match is a filter of events. An empty key constrains nothing.
 type Match struct {
-	// Names of upstreams.
+	// Names of upstreams, exactly.
 	Upstreams []string `yaml:"upstreams"`
-	// Globs of projects, in which * stays within a segment and ** crosses /.
+	// Globs of projects: * is any characters.
 	Projects []string `yaml:"projects"`
-	// Globs of repositories, in which * stays within a segment and ** crosses /.
+	// Globs of repositories: * stays within a segment, ** crosses /, so team/** is all of team.
 	Repositories []string `yaml:"repositories"`
-	// Globs of tags, in which * matches any characters, ? one, [0-9] one of these, {a,b}
-	// either.
+	// Globs of tags: * is any characters, ? one, [0-9] one of these, {a,b} either.
 	Tags []string `yaml:"tags"`
-	// Globs of operators, as for tags.
+	// Globs of operators, with the syntax of tags.
 	Operators []string `yaml:"operators"`
-	// Globs of user agents, as for tags.
+	// Globs of clients' User-Agent headers, with the syntax of tags.
 	UserAgents []string `yaml:"user_agents"`
-	// Kinds of artifacts.
+	// Kinds of artifacts. An artifact of an unknown kind passes.
 	Kinds []string `yaml:"kinds" enum:"image|index|chart|signature|attestation|sbom|referrer|other"`
 	// Only events with a tag (true) or without one (false); null: both.
 	Tagged *bool `yaml:"tagged"`
@@ -113,10 +120,11 @@ type Match struct {
 	// Only pushes that changed (true) or did not change (false) the digest of the tag; null:
 	// both.
 	Changed *bool `yaml:"changed"`
-	// Scans whose worst finding is at least this severe.
+	// Only scans whose worst finding is at least this severe. Scans of artifacts only; other
+	// events pass.
 	MinSeverity string `yaml:"min_severity" enum:"None|Unknown|Negligible|Low|Medium|High|Critical"`
-	// Only scans that found what the last one of that tag had not (true) or did not (false);
-	// nil says nothing.
+	// Only scans that found what the last scan of that tag had not (true), or nothing new
+	// (false); null: both.
 	NewFindings *bool `yaml:"new_findings"`
 }
 
@@ -129,15 +137,16 @@ func (m Match) Empty() bool {
 
 // Signature is a further signature of the body, in its own header.
 type Signature struct {
-	// Header that carries it, such as X-Hub-Signature-256.
+	// Header of the signature, such as X-Hub-Signature-256.
 	Header string `yaml:"header"`
-	// Hash of the HMAC; token sends the secret itself, as GitLab's receivers expect.
+	// Hash of the HMAC. token: the secret itself, as GitLab and its like expect in
+	// X-Gitlab-Token.
 	Algorithm string `yaml:"algorithm" default:"sha256" enum:"sha1|sha256|sha512|token"`
-	// Text before the signature.
+	// Text before the signature, such as sha256=.
 	Prefix string `yaml:"prefix"`
-	// Encoding of the signature; a token is sent unchanged.
+	// How the signature is written. A token is sent unchanged.
 	Encoding string `yaml:"encoding" default:"hex" enum:"hex|base64"`
-	// Key of the HMAC.
+	// Key of the HMAC, or the token.
 	Secret Secret `yaml:"secret"`
 }
 
