@@ -31,21 +31,26 @@ func TestLongRequestEnds(t *testing.T) {
 		do    func(*browser)
 		ends  bool
 	}{
-		"user limited":                {"dev", limit("dev"), true},
-		"administrator limited":       {"ops", limit("ops"), true},
-		"another user limited":        {"dev", limit("ops"), false},
-		"nothing changed":             {"dev", func(b *browser) { b.door.Configure(someAccounts()) }, false},
-		"user removed":                {"dev", func(b *browser) { b.door.Configure(Accounts{}) }, true},
-		"password changed":            {"dev", func(b *browser) { a := someAccounts(); a.Users[1].Hash += " "; b.door.Configure(a) }, true},
-		"token removed":               {bearer, func(b *browser) { a := someAccounts(); a.Tokens = nil; b.door.Configure(a) }, true},
-		"token limited":               {bearer, func(b *browser) { a := someAccounts(); a.Tokens[0].Projects = []string{"x"}; b.door.Configure(a) }, true},
-		"user beside token removed":   {bearer, func(b *browser) { a := someAccounts(); a.Users = nil; b.door.Configure(a) }, false},
-		"session of a limited user":   {"session", limit("dev"), true},
-		"session of another user":     {"session", limit("ops"), false},
-		"logout":                      {"session", func(b *browser) { b.submit("/logout", url.Values{FormField: {b.sees("", "dev")}}) }, true},
-		"login in the same browser":   {"session", func(b *browser) { b.logIn("ops") }, true},
-		"login in another browser":    {"session", func(b *browser) { b.cookie = nil; b.logIn("dev") }, false},
-		"logout on another replica":   {"session", func(b *browser) { clear(b.door.sessions.rows.(*memory).rows) }, true},
+		"user limited":              {"dev", limit("dev"), true},
+		"administrator limited":     {"ops", limit("ops"), true},
+		"another user limited":      {"dev", limit("ops"), false},
+		"nothing changed":           {"dev", func(b *browser) { b.door.Configure(someAccounts()) }, false},
+		"user removed":              {"dev", func(b *browser) { b.door.Configure(Accounts{}) }, true},
+		"password changed":          {"dev", func(b *browser) { a := someAccounts(); a.Users[1].Hash += " "; b.door.Configure(a) }, true},
+		"token removed":             {bearer, func(b *browser) { a := someAccounts(); a.Tokens = nil; b.door.Configure(a) }, true},
+		"token limited":             {bearer, func(b *browser) { a := someAccounts(); a.Tokens[0].Projects = []string{"x"}; b.door.Configure(a) }, true},
+		"user beside token removed": {bearer, func(b *browser) { a := someAccounts(); a.Users = nil; b.door.Configure(a) }, false},
+		"session of a limited user": {"session", limit("dev"), true},
+		"session of another user":   {"session", limit("ops"), false},
+		"logout":                    {"session", func(b *browser) { b.submit("/logout", url.Values{FormField: {b.sees("", "dev")}}) }, true},
+		"login in the same browser": {"session", func(b *browser) { b.logIn("ops") }, true},
+		"login in another browser":  {"session", func(b *browser) { b.cookie = nil; b.logIn("dev") }, false},
+		"logout on another replica": {"session", func(b *browser) {
+			m := b.door.sessions.rows.(*memory)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			clear(m.rows)
+		}, true},
 		"address of bellbuoy console": {"once", limit("ops"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
