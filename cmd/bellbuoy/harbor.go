@@ -131,8 +131,12 @@ func (d projectDesk) Numbered(ctx context.Context, number int64) (api.Project, e
 type historyDesk struct{ *daemon }
 
 // Deliveries implements api.History.
-func (d historyDesk) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
-	return d.dispatcher.Deliveries(ctx, q)
+func (d historyDesk) Deliveries(ctx context.Context, by access.Principal, q store.DeliveryQuery) ([]store.Delivery, error) {
+	found, err := d.dispatcher.Deliveries(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return d.desk.InScope(ctx, by, found)
 }
 
 // Attempts implements api.History.

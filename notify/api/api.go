@@ -52,7 +52,9 @@ type Projects interface {
 
 // History has the deliveries of events.
 type History interface {
-	Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error)
+	// Deliveries returns deliveries of events of the account's projects. The webhooks must be
+	// in the account's scope.
+	Deliveries(ctx context.Context, by access.Principal, q store.DeliveryQuery) ([]store.Delivery, error)
 	Attempts(ctx context.Context, delivery int64) ([]store.Attempt, error)
 	// Type returns the type of an event, or "" if it was removed.
 	Type(ctx context.Context, event string) (string, error)

@@ -77,7 +77,7 @@ type jobJSON struct {
 // executions returns a webhook's deliveries with one of the statuses, newest first. Without
 // statuses it returns all.
 func (h *Harbor) executions(c *call, w manage.Policy, statuses []string) ([]store.Delivery, error) {
-	found, err := h.History.Deliveries(c.Context(), store.DeliveryQuery{Webhook: w.Key, Limit: mostExecutions})
+	found, err := h.History.Deliveries(c.Context(), c.by, store.DeliveryQuery{Webhook: w.Key, Limit: mostExecutions})
 	if len(statuses) > 0 {
 		found = slices.DeleteFunc(found, func(d store.Delivery) bool { return !slices.Contains(statuses, statusWord(d)) })
 	}
@@ -149,7 +149,7 @@ func (h *Harbor) about(c *call, d store.Delivery) (event, payload string, err er
 	if event, err = h.History.Type(c.Context(), d.EventID); err != nil {
 		return "", "", err
 	}
-	whole, err := h.History.Deliveries(c.Context(), store.DeliveryQuery{IDs: []int64{d.ID}})
+	whole, err := h.History.Deliveries(c.Context(), c.by, store.DeliveryQuery{IDs: []int64{d.ID}})
 	if err == nil && len(whole) > 0 && whole[0].Payload != nil {
 		payload = strings.ToValidUTF8(string(whole[0].Payload.Body), "\uFFFD")
 	}
@@ -169,7 +169,7 @@ func (h *Harbor) delivery(c *call, name string) (store.Delivery, error) {
 	if err != nil {
 		return store.Delivery{}, err
 	}
-	found, err := h.History.Deliveries(c.Context(), store.DeliveryQuery{IDs: []int64{id}})
+	found, err := h.History.Deliveries(c.Context(), c.by, store.DeliveryQuery{IDs: []int64{id}})
 	if err != nil {
 		return store.Delivery{}, err
 	}

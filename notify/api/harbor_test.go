@@ -67,7 +67,7 @@ func (d *desk) Numbered(_ context.Context, number int64) (Project, error) {
 	return Project{}, fmt.Errorf("%w: project %d not found", manage.ErrNotFound, number)
 }
 
-func (d *desk) Deliveries(_ context.Context, q store.DeliveryQuery) (found []store.Delivery, err error) {
+func (d *desk) Deliveries(_ context.Context, _ access.Principal, q store.DeliveryQuery) (found []store.Delivery, err error) {
 	for _, one := range d.deliveries {
 		if len(q.IDs) == 0 && one.Webhook == q.Webhook || slices.Contains(q.IDs, one.ID) {
 			found = append(found, one)

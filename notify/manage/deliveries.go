@@ -111,13 +111,46 @@ func (d *Desk) search(ctx context.Context, by access.Principal, q DeliveryQuery)
 	if q.Repository != "" {
 		s.Repositories = storedRepositories(q.Repository)
 	}
-	if q.Project != "" || q.Repository != "" {
+	mayHaveOthers := slices.ContainsFunc(s.Webhooks, func(key string) bool { return d.mayHaveOthers(by, key) })
+	if mayHaveOthers || q.Project != "" || q.Repository != "" {
 		s.passes = func(e *detect.Event) bool {
-			return (q.Project == "" || notify.ProjectOf(e) == q.Project) &&
+			return (!mayHaveOthers || by.May(notify.ProjectOf(e))) && (q.Project == "" || notify.ProjectOf(e) == q.Project) &&
 				(q.Repository == "" || e.Repository == q.Repository || format.NewBellbuoyEvent(e).Repository == q.Repository)
 		}
 	}
 	return s, nil
+}
+
+// mayHaveOthers reports whether a webhook in the account's scope may have deliveries that are not:
+// one of the file may have had other projects under an earlier configuration.
+func (d *Desk) mayHaveOthers(by access.Principal, key string) bool {
+	if by.Administrator {
+		return false
+	}
+	h := d.Running.Set().Named(key)
+	return h != nil && h.Stored == nil
+}
+
+// InScope leaves out deliveries of events that are not of the account's projects. The webhooks must
+// be in scope.
+func (d *Desk) InScope(ctx context.Context, by access.Principal, all []store.Delivery) ([]store.Delivery, error) {
+	var scoped []store.Delivery
+	for page := range slices.Chunk(all, MostPage) {
+		if !slices.ContainsFunc(page, func(one store.Delivery) bool { return d.mayHaveOthers(by, one.Webhook) }) {
+			scoped = append(scoped, page...)
+			continue
+		}
+		events, err := d.eventsOf(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range page {
+			if e := events[one.EventSeq]; e != nil && by.May(notify.ProjectOf(e)) {
+				scoped = append(scoped, one)
+			}
+		}
+	}
+	return scoped, nil
 }
 
 // check returns the states, or what is wrong with the query.

@@ -217,3 +217,42 @@ func TestNameOfNoWebhook(t *testing.T) {
 		}
 	}
 }
+
+// A webhook of the file that a reload limits to a project keeps its earlier deliveries. Accounts of
+// that project see and redeliver those of its events alone.
+func TestEarlierDeliveriesOfTheFilesWebhook(t *testing.T) {
+	h := newHistory(t)
+	others := h.everyDelivery(t, ops, DeliveryQuery{WebhookKey: "all"})
+	if err := h.Running.Use(ctx, &Configuration{Enabled: true, Hooks: []*Hook{hookNamed(t, "all", []string{"team"})}}); err != nil {
+		t.Fatal(err)
+	}
+	var stored []store.Delivery
+	for _, one := range others {
+		found, err := h.Dispatcher.Deliveries(ctx, store.DeliveryQuery{IDs: []int64{one.ID}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored = append(stored, found...)
+		mine := strings.HasPrefix(one.Repository, "team/")
+		if _, err := h.Delivery(ctx, team, one.ID); (err == nil) != mine {
+			t.Errorf("delivery of %s: %v", one.Repository, err)
+		}
+		if n, err := h.Redeliver(ctx, team, DeliveryQuery{IDs: []int64{one.ID}}); (n == 1) != mine || err != nil {
+			t.Errorf("redelivering one of %s: %d %v", one.Repository, n, err)
+		}
+	}
+	for who, want := range map[*access.Principal]int{&team: pushes / 3, &ops: pushes} {
+		if n := len(h.everyDelivery(t, *who, DeliveryQuery{WebhookKey: "all"})); n != want {
+			t.Errorf("%s sees %d, want %d", who.Name, n, want)
+		}
+		if n, err := h.Count(ctx, *who, DeliveryQuery{WebhookKey: "all"}); n != want || err != nil {
+			t.Errorf("%s counts %d, want %d: %v", who.Name, n, want, err)
+		}
+		if n, err := h.Redeliver(ctx, *who, DeliveryQuery{WebhookKey: "all", States: []string{"pending"}}); n != want || err != nil {
+			t.Errorf("%s redelivers %d, want %d: %v", who.Name, n, want, err)
+		}
+		if scoped, err := h.InScope(ctx, *who, stored); len(scoped) != want || err != nil {
+			t.Errorf("%s has %d in scope, want %d: %v", who.Name, len(scoped), want, err)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/store"
@@ -46,7 +47,8 @@ func (d *Desk) Delivery(ctx context.Context, by access.Principal, id int64) (det
 	if err != nil {
 		return detail, err
 	}
-	inScope, err := d.Dispatcher.SearchDeliveries(ctx, s.DeliverySearch)
+	inScope := false
+	_, _, err = d.find(ctx, s, 1, func(store.Delivery, *detect.Event) error { inScope = true; return nil })
 	if err != nil {
 		return detail, err
 	}
@@ -54,7 +56,7 @@ func (d *Desk) Delivery(ctx context.Context, by access.Principal, id int64) (det
 	if err != nil {
 		return detail, err
 	}
-	if len(inScope.Deliveries) == 0 || len(found) == 0 {
+	if !inScope || len(found) == 0 {
 		return detail, fmt.Errorf("%w: there is no delivery %d", ErrNotFound, id)
 	}
 	show, err := d.shower(ctx)

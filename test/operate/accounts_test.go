@@ -63,3 +63,39 @@ func TestStreamEndsWithItsAccount(t *testing.T) {
 		t.Errorf("the stream of the other account: %q", line)
 	}
 }
+
+// Redelivery and replay change nothing of a webhook: that of an administrator, in the project of a
+// limited account, reaches its private receiver also when the limited account asks for it. A test
+// send has the limits of the account.
+func TestRedeliveryOfAnAdministratorsWebhook(t *testing.T) {
+	t.Parallel()
+	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
+	d := newDesk(t, harness.RegistryUpstream(registry.URL))
+	harness.Push(t, d.ProxyURL, "team/app", "v1", harness.NewImage(harness.ImageOptions{}))
+	harness.Push(t, d.ProxyURL, "secret/app", "v1", harness.NewImage(harness.ImageOptions{}))
+	d.v1("ops", "POST", "/webhooks", fmt.Sprintf(`{"project":"team","definition":{"name":"a","url":%q}}`, hooks.URL("/team")), 201)
+	d.v1("ops", "POST", "/webhooks", fmt.Sprintf(`{"project":"secret","definition":{"name":"a","url":%q}}`, hooks.URL("/secret")), 201)
+	replay := fmt.Sprintf(`{"webhook_number":%%d,"since":%q}`, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339))
+	if done, _ := d.v1("dev", "POST", "/replay", fmt.Sprintf(replay, 1), 200); done["deliveries"] != 1.0 {
+		t.Errorf("replayed %v", done)
+	}
+	hooks.WaitAt("/team", 1, harness.Soon)
+	d.v1("dev", "POST", "/replay", fmt.Sprintf(replay, 2), 404)
+	d.v1("ops", "POST", "/replay", fmt.Sprintf(replay, 2), 200)
+	hooks.WaitAt("/secret", 1, harness.Soon)
+	for id, want := range map[int]float64{1: 1, 2: 0} {
+		if done, _ := d.v1("dev", "POST", "/deliveries/redeliver", fmt.Sprintf(`{"ids":[%d]}`, id), 200); done["count"] != want {
+			t.Errorf("redelivered %v of delivery %d", done, id)
+		}
+	}
+	d.v1("dev", "POST", "/deliveries/redeliver", `{"all":true,"states":["pending","delivered","dead"]}`, 200)
+	hooks.WaitAt("/team", 3, harness.Soon)
+	if n := len(hooks.Posts("/secret")); n != 1 {
+		t.Errorf("another project's webhook got %d POSTs", n)
+	}
+	d.v1("dev", "GET", "/deliveries/2", "", 404)
+	d.v1("dev", "POST", "/webhooks/1/test", "", 422)
+	if n := len(hooks.Posts("/team")); n != 3 {
+		t.Errorf("%d POSTs, and a test send of the limited account", n)
+	}
+}
