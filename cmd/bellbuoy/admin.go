@@ -44,7 +44,7 @@ func accounts(a *config.Admin) (all access.Accounts) {
 	return all
 }
 
-// newConsole returns the pages.
+// newConsole returns the console: the pages for people.
 func (d *daemon) newConsole() *console.Console {
 	return &console.Console{
 		Logins: d.door, Webhooks: d.desk, Drafts: d.desk, Deliveries: d.desk, Events: d.desk, Counts: d.desk,
@@ -53,7 +53,7 @@ func (d *daemon) newConsole() *console.Console {
 	}
 }
 
-// refuse answers with an error, as a page to a browser that asks for one.
+// refuse answers with an error: with a page if a browser asked for one, else in the form of the API.
 func (d *daemon) refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
 	if strings.HasPrefix(r.URL.Path, "/api/") || !d.console.Refuse(w, r, status, message) {
 		refuse(w, r, status, message)
@@ -72,18 +72,19 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, message string) 
 	}
 }
 
-// administrators lets in accounts without limits alone.
+// administrators refuses accounts that are limited to projects.
 func administrators(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !access.PrincipalOf(r.Context()).Administrator {
-			refuse(w, r, http.StatusForbidden, "only accounts without a limit to projects may see this")
+			refuse(w, r, http.StatusForbidden, "only accounts that are not limited to projects may see this")
 			return
 		}
 		next(w, r)
 	}
 }
 
-// adminHandler serves what is behind the door: the console, both APIs and profiles.
+// adminHandler returns the handler of the admin address: the console, both APIs and profiles, all
+// behind the door.
 func (d *daemon) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", administrators(pprof.Index))
@@ -104,7 +105,7 @@ func loopback(l net.Listener) bool {
 }
 
 // serveAdmin serves until the listener is closed. Each TLS handshake uses the certificates of the
-// configuration in use.
+// current configuration.
 func (d *daemon) serveAdmin(s *http.Server, l net.Listener) error {
 	var err error
 	if d.wiring.Load().adminTLS != nil {

@@ -47,15 +47,15 @@ type checkAnswer struct {
 }
 
 type checkProblem struct {
-	Line    int    `json:"line,omitempty"` // 0: it is about no place in the file
+	Line    int    `json:"line,omitempty"` // 0: the problem has no place in the file
 	Column  int    `json:"column,omitempty"`
 	Path    string `json:"path,omitempty"`
 	Message string `json:"message"`
 	Warning bool   `json:"warning"`
 }
 
-// runCheck loads the file as serve does and builds the same parts, without touching anything
-// outside. It prints warnings together with problems, so that the user can fix all of them at once.
+// runCheck loads the file and makes the wiring as serve does, but opens neither the store nor a
+// socket. It prints warnings together with problems, so that the user can fix all at once.
 func runCheck(ctx context.Context, a *app, online, asJSON bool) error {
 	path, c, warnings, err := a.load()
 	if err == nil {
@@ -73,7 +73,7 @@ func runCheck(ctx context.Context, a *app, online, asJSON bool) error {
 		return printCheck(a, path, problems, warnings, err)
 	}
 	if err != nil && !inFile {
-		fmt.Fprintln(a.Stdout, err) // there is no file to name
+		fmt.Fprintln(a.Stdout, err) // no file was read
 		return errSilent
 	}
 	for _, p := range byLine(problems, warnings) {

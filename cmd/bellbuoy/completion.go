@@ -35,7 +35,7 @@ func completeTypes(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 // webhookNames returns the names of webhooks for completion, from the running bellbuoy or else from
 // the file.
 func (a *app) webhookNames(ctx context.Context) (names []string) {
-	var page listPage[api.V1Webhook] // of more webhooks nobody chooses by completion
+	var page listPage[api.V1Webhook] // one page is enough for completion
 	if c, err := a.connect(); err == nil && c.call(ctx, http.MethodGet, v1("/webhooks"), url.Values{"limit": {"500"}}, nil, &page) == nil {
 		for _, w := range page.Items {
 			names = append(names, w.Key)

@@ -33,7 +33,8 @@ func runConsole(ctx context.Context, a *app) error {
 	return nil
 }
 
-// console answers with the address of the console, which logs in once.
+// console handles POST /console: it makes an address of the console that logs in an administrator
+// once.
 func (api controlAPI) console(w http.ResponseWriter, _ *http.Request) error {
 	if api.door == nil {
 		return fmt.Errorf("%w: admin.listen is \"\", which turns the console off; set it and restart bellbuoy", errBad)
@@ -43,11 +44,11 @@ func (api controlAPI) console(w http.ResponseWriter, _ *http.Request) error {
 	if api.wiring.Load().config.Admin.TLS.On() {
 		u.Scheme = "https"
 	}
-	api.log.Info("address of the console made by command", zap.String("host", u.Host))
+	api.log.Info("login address of the console made by command", zap.String("host", u.Host))
 	return json.NewEncoder(w).Encode(consoleAnswer{URL: u.String()})
 }
 
-// reachable is the address under which this machine reaches a listener.
+// reachable returns an address by which this machine reaches a listener.
 func reachable(a net.Addr) string {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {

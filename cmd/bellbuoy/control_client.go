@@ -28,16 +28,14 @@ import (
 )
 
 // The commands talk to the running bellbuoy over data_dir/admin.sock, in JSON over HTTP. Whoever
-// may read the data may use it. Lists are JSON lines. These types are used by both sides;
-// control_server.go has the server.
+// may read the data may use it. Lists are JSON lines. control_server.go has the server.
 
 const socketName = "admin.sock"
 
-type (
-	consoleAnswer struct {
-		URL string `json:"url"`
-	}
-)
+// consoleAnswer is the body of the answer to POST /console.
+type consoleAnswer struct {
+	URL string `json:"url"`
+}
 
 // controlClient is the client of admin.sock.
 type controlClient struct {
@@ -123,13 +121,13 @@ func (c *controlClient) do(ctx context.Context, method, path string, query url.V
 
 // errorOf returns the error that an answer describes.
 func errorOf(resp *http.Response) error {
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	var problem struct {
 		Detail string `json:"detail"`
 		Errors []struct{ Message, Location string }
 	}
-	if json.Unmarshal(said, &problem) != nil || problem.Detail == "" {
-		return errors.New(strings.TrimSpace(string(said)))
+	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
+		return errors.New(strings.TrimSpace(string(body)))
 	}
 	if resp.StatusCode == http.StatusUnprocessableEntity && problem.Detail == "validation failed" {
 		var texts []string
@@ -172,7 +170,7 @@ func lines[T any](answer io.Reader, each func(T) error) error {
 
 const (
 	mostLines    = 10_000 // that a command lists
-	mostSearches = 100    // pages that ended because enough rows were tested
+	mostSearches = 100    // pages that the server ended because it had tested enough rows
 )
 
 // v1 is the path of an endpoint of /api/v1.
@@ -199,8 +197,9 @@ func (c *controlClient) webhookNamed(ctx context.Context, name string) (path str
 	return v1(fmt.Sprintf("/webhooks/%d", found.Items[max(i, 0)].Number)), nil
 }
 
-// newestOf returns the newest items of a list, newest first, at most limit. If it gave up before
-// the end, looked is the time of the last item that was tested. last is the first page's last_seq.
+// newestOf returns the newest items of a list, newest first, at most limit. If it stopped before
+// the end of the list, looked is the time of the last row that was tested. last is the first page's
+// last_seq.
 func newestOf[T any](ctx context.Context, c *controlClient, path string, query url.Values, limit int) (items []T, looked time.Time, last int64, err error) {
 	if limit < 1 || limit > mostLines {
 		return nil, looked, 0, fmt.Errorf("--limit must be a number from 1 to %d", mostLines)

@@ -14,15 +14,18 @@ import (
 )
 
 const (
-	rowCursor  detect.RowKind = "index.cursor" // upstream/mode: the cursor of a walk, from which an interrupted one continues
-	learnBatch                = 200
-	lineEvery                 = 200 * time.Millisecond
-	// askedBefore bounds how long ago the upstream was asked about data that arrives now. A
-	// later write has newer data.
-	askedBefore = time.Minute
+	// rowCursor is the kind of row that holds the cursor of a walk, by upstream and mode. An
+	// interrupted walk continues from it.
+	rowCursor    detect.RowKind = "index.cursor"
+	learnBatch                  = 200
+	lineInterval                = 200 * time.Millisecond
+	// answerAge is the greatest age of an answer of the upstream when the walk hands it on. An
+	// observation is dated back by it, so that a write in that time counts as newer.
+	answerAge = time.Minute
 )
 
-// Index implements api.V1Operations. It ends with ctx.
+// Index implements api.V1Operations. It writes a line about the progress now and then, and a last
+// one at the end. It stops when ctx ends.
 func (d control) Index(ctx context.Context, in api.V1Index, line func(api.V1IndexLine) error) error {
 	names, err := d.indexed(in.Upstream)
 	if err != nil {
@@ -71,8 +74,8 @@ type indexWalk struct {
 	cursor   detect.Key
 	line     func(api.V1IndexLine) error
 	before   api.V1IndexLine // sum of the upstreams that are done
-	told     time.Time
-	waiting  []track.Observation
+	lastLine time.Time
+	batch    []track.Observation // not learned yet
 	recount  recount
 }
 
@@ -115,7 +118,7 @@ func (x *indexWalk) run(ctx context.Context, in api.V1Index) (upstream.Progress,
 	})
 }
 
-// adviceWithoutCatalog returns advice if the registry does not list its repositories.
+// adviceWithoutCatalog returns what to do about a registry that does not list its repositories.
 func adviceWithoutCatalog(err error, client *upstream.Client, name string) string {
 	if errors.Is(err, upstream.ErrUnauthorized) && !client.HasCredentials() {
 		return "it requires a login: set upstreams[].credentials, or give the repositories: bellbuoy index " + name + " REPOSITORY…"
@@ -128,39 +131,41 @@ func (x *indexWalk) markComplete(ctx context.Context, repository string) error {
 	if err := x.learn(ctx); err != nil {
 		return err
 	}
-	if err := x.compare(ctx, repository); err != nil {
+	if err := x.noteUnseen(ctx, repository); err != nil {
 		return err
 	}
 	return x.tracker.MarkIndexed(ctx, x.upstream, repository)
 }
 
-// Tag implements upstream.Sink. A manifest that an index lists has no tag.
+// Tag implements upstream.Sink. The walk also calls it, with an empty tag, for each manifest that
+// an index lists.
 func (x *indexWalk) Tag(ctx context.Context, f upstream.Found) error {
-	l := track.Observation{Upstream: x.upstream, Repository: f.Repository, Tag: f.Tag, Digest: f.Digest, MediaType: f.MediaType, At: time.Now().Add(-askedBefore)}
+	o := track.Observation{Upstream: x.upstream, Repository: f.Repository, Tag: f.Tag, Digest: f.Digest, MediaType: f.MediaType, At: time.Now().Add(-answerAge)}
 	if f.Body != nil {
 		if m, err := detect.ReadManifest(f.Body, f.MediaType); err == nil {
 			if f.Size > 0 {
 				m.Size = f.Size // including its children's
 			}
-			l.Manifest = m
+			o.Manifest = m
 		}
 	}
 	if x.counts(f.Repository) {
-		x.recount.saw(f.Repository, f.Digest)
+		x.recount.noteSeen(f.Repository, f.Digest)
 	}
-	x.waiting = append(x.waiting, l)
-	if len(x.waiting) < learnBatch {
+	x.batch = append(x.batch, o)
+	if len(x.batch) < learnBatch {
 		return nil
 	}
 	return x.learn(ctx)
 }
 
+// learn puts the batch into the tag index.
 func (x *indexWalk) learn(ctx context.Context) error {
-	if len(x.waiting) == 0 {
+	if len(x.batch) == 0 {
 		return nil
 	}
-	err := x.tracker.Learn(ctx, x.waiting...)
-	x.waiting = nil
+	err := x.tracker.Learn(ctx, x.batch...)
+	x.batch = nil
 	return err
 }
 
@@ -173,7 +178,7 @@ func (x *indexWalk) loadCursor(ctx context.Context) (cursor string, err error) {
 	return cursor, err
 }
 
-// saveCursor stores the cursor after the tags before it.
+// saveCursor stores the cursor, after the tags that the walk read before it.
 func (x *indexWalk) saveCursor(ctx context.Context, cursor string) error {
 	if err := x.learn(ctx); err != nil {
 		return err
@@ -184,11 +189,11 @@ func (x *indexWalk) saveCursor(ctx context.Context, cursor string) error {
 }
 
 func (x *indexWalk) progress(p upstream.Progress) {
-	if time.Since(x.told) < lineEvery {
+	if time.Since(x.lastLine) < lineInterval {
 		return
 	}
-	x.told = time.Now()
-	_ = x.line(x.lineOf(p)) // ctx ends when the client disconnects
+	x.lastLine = time.Now()
+	_ = x.line(x.lineOf(p)) // if the client has disconnected, ctx ends
 }
 
 func (x *indexWalk) lineOf(p upstream.Progress) api.V1IndexLine {

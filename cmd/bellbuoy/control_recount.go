@@ -14,25 +14,25 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// recount finds manifests that are counted for quotas and no longer exist: those that an index walk
-// did not see and that the upstream then reports as missing. Manifests that the walk does find are
-// counted when they are stored.
+// recount finds manifests that are counted for quotas and no longer exist: the index walk did not
+// see them, and the upstream answers that it does not have them. The manifests that the walk finds
+// are counted when they are stored.
 type recount struct {
 	seen   map[string]map[string]bool // digests of the repositories that are being read
 	size   int
-	doubts []doubt
+	unseen []unseenManifest
 }
 
-// doubt is a manifest that is counted and that the walk did not see.
-type doubt struct{ repository, digest string }
+// unseenManifest is a manifest that is counted and that the walk did not see.
+type unseenManifest struct{ repository, digest string }
 
 const (
-	maxSeen     = 200_000 // digests in memory; what is beyond is asked about
-	uncountRate = 20      // requests per second, as in the walk itself
-	uncountAt   = 200     // manifests of one commit
+	maxSeen      = 200_000 // digests in memory; the upstream is asked about all others
+	uncountRate  = 20      // requests per second, as in the walk itself
+	uncountBatch = 200     // manifests of one commit
 )
 
-func (r *recount) saw(repository, digest string) {
+func (r *recount) noteSeen(repository, digest string) {
 	if r.size >= maxSeen || r.seen[repository][digest] {
 		return
 	}
@@ -48,12 +48,12 @@ func (r *recount) saw(repository, digest string) {
 
 // counts reports whether the repository's project has a quota.
 func (x *indexWalk) counts(repository string) bool {
-	return quotaRule(x.wiring.Load().config.Projects)(projectOf(repository)).Limit > 0
+	return quotaRule(x.wiring.Load().config.Projects)(detect.Project(repository)).Limit > 0
 }
 
-// compare notes the counted manifests of a repository that the walk did not see, after it has read
-// all tags.
-func (x *indexWalk) compare(ctx context.Context, repository string) error {
+// noteUnseen notes the counted manifests of a repository that the walk did not see. The walk has
+// read all tags of the repository.
+func (x *indexWalk) noteUnseen(ctx context.Context, repository string) error {
 	if !x.counts(repository) {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (x *indexWalk) compare(ctx context.Context, repository string) error {
 		return quota.Counted(v, x.upstream, repository, func(digests []string) error {
 			for _, d := range digests {
 				if !seen[d] {
-					r.doubts = append(r.doubts, doubt{repository, d})
+					r.unseen = append(r.unseen, unseenManifest{repository, d})
 				}
 			}
 			return nil
@@ -73,12 +73,12 @@ func (x *indexWalk) compare(ctx context.Context, repository string) error {
 	})
 }
 
-// uncount asks the upstream for the manifests in doubt, which may exist without a tag, and stops
-// counting those that are missing.
+// uncount asks the upstream about the unseen manifests, because a manifest without a tag may exist.
+// It ends the counting of those that are missing.
 func (x *indexWalk) uncount(ctx context.Context, client *upstream.Client) error {
 	limiter := rate.NewLimiter(uncountRate, 1)
 	gone := map[string][]detect.ManifestChange{}
-	for _, d := range x.recount.doubts {
+	for _, d := range x.recount.unseen {
 		if err := limiter.Wait(ctx); err != nil {
 			return err
 		}
@@ -93,9 +93,9 @@ func (x *indexWalk) uncount(ctx context.Context, client *upstream.Client) error 
 			_ = x.line(api.V1IndexLine{Skip: d.repository + "@" + d.digest + ": " + err.Error()})
 		}
 	}
-	x.recount.doubts = nil
+	x.recount.unseen = nil
 	for repository, all := range gone {
-		for part := range slices.Chunk(all, uncountAt) {
+		for part := range slices.Chunk(all, uncountBatch) {
 			err := x.outbox.Commit(ctx, x.upstream+"/"+repository, func(detect.View) (detect.Changes, error) {
 				return detect.Changes{Manifests: part}, nil
 			})

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	scanLook  = 500 * time.Millisecond
+	scanPoll  = 500 * time.Millisecond
 	mostScans = 1000 // jobs of one scanner that are listed or counted
 )
 
@@ -72,7 +72,7 @@ func shownJob(j *scan.Job) api.V1ScanJob {
 	return api.V1ScanJob{Scanner: j.Scanner, Upstream: j.Upstream, Repository: j.Repository, Digest: j.Digest, Platform: j.Platform, State: string(j.State), Why: j.Why, Since: j.Since}
 }
 
-// scannedUpstream is the registry that is named, or the only one.
+// scannedUpstream returns the registry with this name, or the only one if name is "".
 func (d control) scannedUpstream(name string) (string, error) {
 	var all []string
 	for _, u := range d.wiring.Load().config.Upstreams {
@@ -91,13 +91,13 @@ func (d control) scannedUpstream(name string) (string, error) {
 	return "", problemText("there are several registries (%s): name one with --upstream", strings.Join(all, ", "))
 }
 
-// scanFollower writes how the scans of one command go.
+// scanFollower writes the progress of the scans that one request started, until all have ended.
 type scanFollower struct {
 	*daemon
 	line    func(api.V1ScanLine) error
 	started *scan.Started
 	runs    []string
-	after   int64                    // events up to this number are written
+	after   int64                    // events up to this sequence number are written
 	shown   map[string]scan.JobState // by scanner and digest
 }
 
@@ -111,7 +111,7 @@ func (f *scanFollower) follow(ctx context.Context) error {
 		for i := range jobs {
 			f.writeJob(&jobs[i])
 		}
-		if err := f.writeEvents(ctx); err != nil { // after the jobs were read: a job's end and its event are one commit
+		if err := f.writeEvents(ctx); err != nil { // after Jobs: a job ends in the commit of its event, so no event is missed
 			return err
 		}
 		if len(jobs) == 0 {
@@ -120,7 +120,7 @@ func (f *scanFollower) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(scanLook):
+		case <-time.After(scanPoll):
 		}
 	}
 }
@@ -151,7 +151,7 @@ func (f *scanFollower) writeEvents(ctx context.Context) error {
 	return nil
 }
 
-// scannerStatuses are how the scanners are doing, in the order of the configuration.
+// scannerStatuses returns the state of each scanner, in the order of the configuration.
 func (d control) scannerStatuses(ctx context.Context) ([]api.V1ScannerStatus, error) {
 	jobs, err := d.scans.Jobs(ctx, "", "", mostScans)
 	if err != nil {
@@ -178,7 +178,7 @@ func (d control) scannerStatuses(ctx context.Context) ([]api.V1ScannerStatus, er
 	return all, nil
 }
 
-// scanMetrics shows what scan counts; it knows no metrics itself.
+// scanMetrics exports the counts of a scan.Runner; package scan imports no metrics.
 type scanMetrics struct{ scans *scan.Runner }
 
 var (

@@ -25,8 +25,8 @@ import (
 // maxSocketPath is the longest path of a Unix socket (sockaddr_un without its final zero).
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-// listenControl opens data_dir/admin.sock with mode 0600. The store must be open, whose lock
-// ensures that no other bellbuoy uses the socket.
+// listenControl opens data_dir/admin.sock with mode 0600. The store must be open: its lock ensures
+// that no other bellbuoy uses the socket.
 func listenControl(dir string) (net.Listener, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("creating the directory: %w", err)
@@ -47,8 +47,8 @@ func listenControl(dir string) (net.Listener, error) {
 	return l, nil
 }
 
-// newControlServer returns the server of the commands. Requests end with ctx, so that followers do
-// not hold up a stop.
+// newControlServer returns the server of admin.sock. Requests end with ctx, so that a client that
+// follows events does not delay a stop.
 func newControlServer(ctx context.Context, d *daemon) *http.Server {
 	x := controlAPI{d}
 	mux := http.NewServeMux()
@@ -65,7 +65,8 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 }
 
-// asAdministrator serves requests of admin.sock. Only the owner of data_dir and root can open it.
+// asAdministrator treats every request as an administrator's. It is for admin.sock, which only the
+// owner of data_dir and root can open.
 func asAdministrator(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, access.WithPrincipal(r, bySocket))
@@ -97,7 +98,7 @@ type backupStore interface {
 // control implements api.V1Operations and api.V1Projects.
 type control struct{ *daemon }
 
-// problemText returns a manage.Problems of one, about the whole request.
+// problemText returns a manage.Problems with one problem, about the whole request.
 func problemText(format string, args ...any) error {
 	return manage.Problems{{Message: fmt.Sprintf(format, args...)}}
 }
@@ -121,7 +122,7 @@ func (d control) Backup(ctx context.Context, by access.Principal, send func(copy
 	return nil
 }
 
-// Reload implements api.V1Operations. It has watch reload, so that two reloads never meet.
+// Reload implements api.V1Operations. watch does the reload, so that two reloads never overlap.
 func (d control) Reload(ctx context.Context, by access.Principal) (api.V1Reloaded, error) {
 	d.log.Info("reload requested", zap.String("account", by.Name))
 	done := make(chan api.V1Reloaded, 1)
@@ -133,6 +134,5 @@ func (d control) Reload(ctx context.Context, by access.Principal) (api.V1Reloade
 	return <-done, nil
 }
 
-// controlAPI answers the requests of the commands. Each method is a handler of newControlServer, or
-// helps one; control_*.go has them by subject.
+// controlAPI has the handlers of newControlServer that are no part of /api/v1.
 type controlAPI struct{ *daemon }

@@ -3,10 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -23,8 +21,8 @@ import (
 )
 
 const (
-	pendingOf    = 100 // pending deliveries of a webhook whose next attempts are compared
-	reachTimeout = 5 * time.Second
+	comparedPending = 100 // pending deliveries of a webhook whose next attempts are compared
+	reachTimeout    = 5 * time.Second
 )
 
 // Status implements api.V1Operations.
@@ -61,7 +59,8 @@ func (d control) Status(ctx context.Context) (api.V1Status, error) {
 	return answer, nil
 }
 
-// systemAttention returns what an operator should look at beside webhooks and upstreams.
+// systemAttention returns the lines about the store, the scanners, the quotas and the configuration
+// that need an administrator's attention.
 func (d control) systemAttention(ctx context.Context) []string {
 	answer := api.V1Status{Store: d.storeStatus(ctx, d.wiring.Load().config)}
 	scanners, err := d.scannerStatuses(ctx)
@@ -74,10 +73,10 @@ func (d control) systemAttention(ctx context.Context) []string {
 	return all
 }
 
-// attention returns what an operator should look at, the worst first.
+// attention returns a line for everything that needs an administrator's attention, the worst first.
 func (d control) attention(a *api.V1Status, quotas []api.V1Quota) []string {
 	all := append(attention(a), overQuota(quotas)...)
-	if !d.reloads.taken.Load() {
+	if !d.reloads.succeeded.Load() {
 		all = append(all, "the configuration file has problems and was not loaded: bellbuoy check")
 	}
 	all = append(all, d.running.Set().Off...)
@@ -87,7 +86,7 @@ func (d control) attention(a *api.V1Status, quotas []api.V1Quota) []string {
 	return all
 }
 
-// webhookStatus returns a webhook's state. rate are its attempts of the last day.
+// webhookStatus returns a webhook's state. rate counts its attempts of the last day.
 func (d control) webhookStatus(ctx context.Context, s notify.WebhookState, rate counters.Success) (api.V1WebhookStatus, error) {
 	w := api.V1WebhookStatus{Name: s.Name, Circuit: "closed", Pending: s.Pending, Oldest: s.Oldest, Dead: s.Dead, Parked: s.Parked, LastFired: s.Fired, Tried: rate.Tried}
 	if rate.Tried > 0 {
@@ -100,7 +99,7 @@ func (d control) webhookStatus(ctx context.Context, s notify.WebhookState, rate 
 	}
 	var due time.Time // of the first pending delivery
 	if s.Pending > 0 {
-		first, err := d.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, States: []store.State{store.Pending}, Limit: pendingOf})
+		first, err := d.dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: s.Name, States: []store.State{store.Pending}, Limit: comparedPending})
 		if err != nil {
 			return w, err
 		}
@@ -181,7 +180,7 @@ func reachAll(ctx context.Context, w *wiring) []api.V1UpstreamStatus {
 	return all
 }
 
-// attention returns what a status shows that an operator should look at, the worst first.
+// attention returns the lines that follow from a status alone, the worst first.
 func attention(a *api.V1Status) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	s := &a.Store
@@ -218,65 +217,4 @@ func attention(a *api.V1Status) (all []string) {
 		}
 	}
 	return all
-}
-
-// Quotas implements api.V1Projects.
-func (d control) Quotas(ctx context.Context, project string) ([]api.V1Quota, error) {
-	if d.wiring.Load().quotas == nil {
-		return nil, manage.Problems{{Message: "no entry of projects has a quota"}}
-	}
-	lines, err := d.quotaLines(ctx, mostProjects)
-	if err != nil || project == "" {
-		return lines, err
-	}
-	lines = slices.DeleteFunc(lines, func(l api.V1Quota) bool { return l.Project != project })
-	switch {
-	case len(lines) > 0:
-		return lines, nil
-	case quotaRule(d.wiring.Load().config.Projects)(project).Limit > 0:
-		return nil, fmt.Errorf("%w: nothing of the project %q has been counted yet; run bellbuoy index", manage.ErrNotFound, project)
-	}
-	return nil, fmt.Errorf("%w: the project %q has no quota", manage.ErrNotFound, project)
-}
-
-// waits are the webhooks that are not delivered to.
-func (x controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
-	waits, err := x.waiting(r.Context())
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(w).Encode(waits)
-}
-
-func (d *daemon) waiting(ctx context.Context) ([]waitLine, error) {
-	states, err := d.dispatcher.States(ctx)
-	if err != nil {
-		return nil, err
-	}
-	waits := []waitLine{}
-	for _, s := range states {
-		state, since, why := manage.StateOf(s)
-		if state == manage.StateOK || state == manage.StateFailing && !s.Open {
-			continue
-		}
-		waits = append(waits, waitLine{Webhook: s.Name, State: state, Since: since, Why: why, NextTry: s.ProbeAt})
-	}
-	return waits, nil
-}
-
-// ExplainRequest implements api.V1Operations.
-func (d control) ExplainRequest(ctx context.Context, q api.V1Question) (api.V1Meaning, error) {
-	waiting, err := d.waiting(ctx)
-	if err != nil {
-		return api.V1Meaning{}, err
-	}
-	by := map[string]waitLine{}
-	for _, w := range waiting {
-		by[w.Webhook] = w
-	}
-	m, err := explainRequest(d.wiring.Load(), d.running.Set().All, d.handler, by, q)
-	if err != nil {
-		return m, manage.Problems{{Message: err.Error()}}
-	}
-	return m, nil
 }

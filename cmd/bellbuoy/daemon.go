@@ -69,8 +69,8 @@ type daemon struct {
 	store       eventStore
 }
 
-// use applies w to the running parts. The handler is configured before that, because that can fail.
-// An error is that of the store's webhooks, which then stay as they were.
+// use applies w to the running parts. It does not configure the handler: callers do that before,
+// because it can fail. It returns an error if the webhooks of the store stay as they were.
 func (d *daemon) use(w *wiring) error {
 	d.lookups.configure(w.lookupClients)
 	d.tracker.Configure(w.trackerConfig(d.log))
@@ -103,6 +103,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer stopLanes()
 
 	var serving, deciding, delivering errgroup.Group
+	// must stops everything when do fails.
 	must := func(name string, do func() error) func() error {
 		return func() error {
 			err := do()
@@ -144,7 +145,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("bellbuoy drains", zap.Duration("grace", time.Duration(d.wiring.Load().config.ShutdownGrace)))
 	grace, cancel := context.WithTimeout(background, time.Duration(d.wiring.Load().config.ShutdownGrace))
 	defer cancel()
-	// part of the same grace
+	// the last part of the grace is the lanes'
 	defer time.AfterFunc(time.Duration(d.wiring.Load().config.ShutdownGrace)-lanesGrace, stopLanes).Stop()
 	d.handler.Leave()
 	select {
@@ -196,8 +197,8 @@ func (d *daemon) drainDelay() time.Duration {
 	return time.Duration(c.ShutdownDelay)
 }
 
-// warnUnreachable warns of each upstream that bellbuoy cannot ask. Its look-ups of unknown outcomes
-// and its index walks need that.
+// warnUnreachable logs each upstream that does not answer bellbuoy's own requests. Looking up
+// unknown outcomes and reading an index need these.
 func (d *daemon) warnUnreachable(ctx context.Context) {
 	w := d.wiring.Load()
 	for i := range w.upstreams {

@@ -8,12 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bellbuoy/bellbuoy/config"
-	"github.com/bellbuoy/bellbuoy/detect"
 )
-
-// projectOf returns a repository's project: its first segment, or "library" if it has only one
-// segment or none.
-func projectOf(repository string) string { return detect.Project(repository) }
 
 // Magic numbers of file systems whose content is temporary (statfs(2)).
 const (

@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bellbuoy/bellbuoy/notify/api"
-	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // deliveriesFlags selects deliveries.
@@ -93,7 +92,7 @@ func printDeliveries(a *app, all []api.V1Delivery) error {
 	return t.Flush()
 }
 
-// nextOf says when the next attempt may begin, or what it waits for.
+// nextOf returns when the next attempt may begin, or what it waits for.
 func nextOf(d api.V1Delivery) string {
 	if d.NextAt.IsZero() && d.Waits != "" {
 		return "waits for: " + d.Waits
@@ -107,33 +106,6 @@ func whatOf(d api.V1Delivery) string {
 		return oneLine(d.Repository)
 	}
 	return oneLine(d.Repository + ":" + d.Tag)
-}
-
-// printWaits explains on stderr why deliveries of a webhook wait longer than the list says.
-func printWaits(ctx context.Context, a *app, c *controlClient, webhook string) error {
-	var waits []waitLine
-	if err := c.call(ctx, http.MethodGet, "/waits", nil, nil, &waits); err != nil {
-		return err
-	}
-	for _, w := range waits {
-		if webhook == "" || webhook == w.Webhook {
-			fmt.Fprintf(terminalWriter{a.Stderr}, "%s: %s\n", oneLine(w.Webhook), oneLine(whyWaiting(w)))
-		}
-	}
-	return nil
-}
-
-// whyWaiting explains why a webhook's deliveries wait.
-func whyWaiting(w waitLine) string {
-	switch w.State {
-	case manage.StateOff:
-		return "not enabled in the configuration; its deliveries wait"
-	case manage.StateGone:
-		return fmt.Sprintf("disabled since its receiver answered 410 (%s); its deliveries wait until: bellbuoy enable %s", fullTime(w.Since), w.Webhook)
-	case manage.StateDisabled:
-		return fmt.Sprintf("disabled by command (%s); its deliveries wait until: bellbuoy enable %s", fullTime(w.Since), w.Webhook)
-	}
-	return fmt.Sprintf("its receiver has failed since %s (%s); one delivery probes at %s, and the others wait until one succeeds", fullTime(w.Since), w.Why, fullTime(w.NextTry))
 }
 
 // runDelivery prints one delivery with its request and all attempts.
@@ -212,13 +184,4 @@ func lastOf(d api.V1Delivery) string {
 		return d.Reason
 	}
 	return "-"
-}
-
-// waitLine describes a webhook whose deliveries wait.
-type waitLine struct {
-	Webhook string    `json:"webhook"`
-	State   string    `json:"state"`
-	Since   time.Time `json:"since,omitzero"`
-	Why     string    `json:"why,omitempty"`
-	NextTry time.Time `json:"next_try,omitzero"`
 }

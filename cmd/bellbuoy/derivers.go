@@ -18,7 +18,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify"
 )
 
-// derivers returns what derives further events from committed ones.
+// derivers returns the derivers that the configuration needs.
 func (w *wiring) derivers() (all []notify.Deriver) {
 	if w.quotas != nil {
 		all = append(all, w.quotas)
@@ -57,7 +57,7 @@ func quotaRule(projects []config.Project) func(project string) quota.Rule {
 	}
 }
 
-// newReplications makes the rules of replications.
+// newReplications returns the rules of replications.
 func newReplications(all []config.Replication) (rules replication.Rules) {
 	for _, r := range all {
 		rules = append(rules, replication.Rule{Name: r.Name, Matches: replicator(r.Match), Quiet: time.Duration(r.Quiet), Mute: !r.AlsoPushEvents})
@@ -65,7 +65,8 @@ func newReplications(all []config.Replication) (rules replication.Rules) {
 	return rules
 }
 
-// replicator reports whether a client is the one that a rule means: all keys given must match.
+// replicator returns a function that reports whether a client is the replicator of a rule. All keys
+// that are set must match.
 func replicator(m config.ReplicationMatch) func(*detect.Client) bool {
 	agents, operators := notify.MatchText(m.UserAgents), notify.MatchText(m.Operators)
 	return func(c *detect.Client) bool {
@@ -80,42 +81,43 @@ func replicator(m config.ReplicationMatch) func(*detect.Client) bool {
 	}
 }
 
-// pulled is the ledger of the tracker: replications are shown the pulls that it records.
-type pulled struct {
+// pullLedger is the ledger of the tracker. It passes recorded pulls to the replications too.
+type pullLedger struct {
 	detect.Ledger
 	runs *replication.Recorder
 }
 
 // Record implements detect.Ledger.
-func (p pulled) Record(events ...detect.Event) {
-	p.Ledger.Record(events...)
-	p.runs.Pulled(events)
+func (l pullLedger) Record(events ...detect.Event) {
+	l.Ledger.Record(events...)
+	l.runs.Pulled(events)
 }
 
-// tracked is the tracker, together with the detection of refused pushes and of replications.
-type tracked struct {
+// proxyTracker is the tracker as the proxy sees it. It also detects pushes that were refused for a
+// quota, and replications.
+type proxyTracker struct {
 	*track.Tracker
 	refusals *quota.Refusals
 	runs     *replication.Recorder
 	log      *zap.Logger
-	puts     *sync.Map // *track.Intent to the detect.Operation of a replicator
+	puts     *sync.Map // *track.Intent to a copy of its detect.Operation, of replicators only
 }
 
 // Start implements proxy.Tracker.
-func (t tracked) Start(op *detect.Operation) track.Transfer {
+func (t proxyTracker) Start(op *detect.Operation) track.Transfer {
 	t.runs.Begin(op)
 	return t.Tracker.Start(op)
 }
 
 // End implements proxy.Tracker.
-func (t tracked) End(tr *track.Transfer, op *detect.Operation) {
+func (t proxyTracker) End(tr *track.Transfer, op *detect.Operation) {
 	t.Tracker.End(tr, op)
 	t.runs.End(op)
-	t.refused(context.Background(), op)
+	t.noteRefusal(context.Background(), op)
 }
 
 // Intend implements proxy.Tracker.
-func (t tracked) Intend(ctx context.Context, op *detect.Operation) (*track.Intent, error) {
+func (t proxyTracker) Intend(ctx context.Context, op *detect.Operation) (*track.Intent, error) {
 	in, err := t.Tracker.Intend(ctx, op)
 	if in != nil && t.runs.Follows(op) {
 		t.puts.Store(in, *op)
@@ -124,30 +126,31 @@ func (t tracked) Intend(ctx context.Context, op *detect.Operation) (*track.Inten
 }
 
 // Settle implements proxy.Tracker.
-func (t tracked) Settle(ctx context.Context, in *track.Intent, op *detect.Operation) error {
+func (t proxyTracker) Settle(ctx context.Context, in *track.Intent, op *detect.Operation) error {
 	err := t.Tracker.Settle(ctx, in, op)
 	t.puts.Delete(in)
 	t.runs.Put(op, true)
-	t.refused(ctx, op)
+	t.noteRefusal(ctx, op)
 	return err
 }
 
 // LeaveOpen implements proxy.Tracker.
-func (t tracked) LeaveOpen(in *track.Intent) {
+func (t proxyTracker) LeaveOpen(in *track.Intent) {
 	t.Tracker.LeaveOpen(in)
 	if op, ok := t.puts.LoadAndDelete(in); ok {
-		put := op.(detect.Operation) // it is nobody else's
+		put := op.(detect.Operation)
 		t.runs.Put(&put, false)
 	}
 }
 
 // Drop implements proxy.Tracker.
-func (t tracked) Drop(ctx context.Context, in *track.Intent) error {
+func (t proxyTracker) Drop(ctx context.Context, in *track.Intent) error {
 	t.puts.Delete(in)
 	return t.Tracker.Drop(ctx, in)
 }
 
-func (t tracked) refused(ctx context.Context, op *detect.Operation) {
+// noteRefusal records a push that the upstream refused for its own quota.
+func (t proxyTracker) noteRefusal(ctx context.Context, op *detect.Operation) {
 	if err := t.refusals.Note(ctx, op); err != nil {
 		t.log.Warn("refused push not recorded", zap.Error(err))
 	}

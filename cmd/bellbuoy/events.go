@@ -86,7 +86,7 @@ func runEvents(ctx context.Context, a *app, f eventsFlags) error {
 	return nil
 }
 
-// followEvents prints events after one, until ctx ends.
+// followEvents prints the events after a sequence number as they come, until ctx ends.
 func followEvents(ctx context.Context, a *app, c *controlClient, query url.Values, after int64, asJSON bool) error {
 	for _, key := range []string{"since", "limit", "cursor"} {
 		query.Del(key)

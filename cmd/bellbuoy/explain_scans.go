@@ -15,7 +15,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// scannersOf returns what each configured scanner makes of a push.
+// scannersOf returns, for each configured scanner, whether it scans a push, and why not.
 func scannersOf(scanners *scan.Config, configured []config.Scanner, push *detect.Event) (lines []api.V1ScanVerdict) {
 	for i, v := range scanners.Explain(push) {
 		line := api.V1ScanVerdict{Scanner: v.Scanner, Scans: v.Because == "", Because: v.Because}
@@ -38,8 +38,7 @@ func scannersOf(scanners *scan.Config, configured []config.Scanner, push *detect
 	return lines
 }
 
-// scannersOfRequest returns what each configured scanner would make of a push of which only the
-// request is known.
+// scannersOfRequest is scannersOf for a push of which only the request is known.
 func scannersOfRequest(scanners *scan.Config, configured []config.Scanner, r *detect.Request, push detect.Event) []api.V1ScanVerdict {
 	push.Hint = r.Hint
 	if _, _, accessory := detect.FallbackTag(r.Reference); accessory {
@@ -48,8 +47,8 @@ func scannersOfRequest(scanners *scan.Config, configured []config.Scanner, r *de
 	return scannersOf(scanners, configured, &push)
 }
 
-// ExplainScans returns what each scanner made of an event, and what became of the scans that it
-// started.
+// ExplainScans returns, for each scanner, whether it scans a push, and the state or the outcome of
+// each scan that the push started.
 func (d *daemon) ExplainScans(ctx context.Context, e *detect.Event) ([]api.V1ScanVerdict, error) {
 	if e.Type != detect.PushArtifact {
 		return nil, nil
@@ -85,7 +84,7 @@ func (d *daemon) ExplainScans(ctx context.Context, e *detect.Event) ([]api.V1Sca
 	return lines, nil
 }
 
-// printScanners prints what scanners make of a push; nothing where there are none.
+// printScanners prints which scanners scan a push; nothing if there are none.
 func printScanners(out io.Writer, lines []api.V1ScanVerdict) {
 	if len(lines) == 0 {
 		return

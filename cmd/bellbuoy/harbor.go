@@ -24,17 +24,19 @@ func (d *daemon) harbor() *api.Harbor {
 }
 
 func (d *daemon) projects() projectDesk {
-	asked, _ := lru.New[int64, string](askedProjects) // errs for sizes below one only
-	return projectDesk{d, asked}
+	shown, _ := lru.New[int64, string](shownProjects) // fails only for sizes below one
+	return projectDesk{d, shown}
 }
 
-// askedProjects bounds the projects that are known only from requests of the API.
-const askedProjects = 1024
+// shownProjects bounds the projects that are known only from requests of the API.
+const shownProjects = 1024
 
 // projectDesk implements api.Projects.
 type projectDesk struct {
 	*daemon
-	asked *lru.Cache[int64, string] // by number: names that were asked for, which are stored at the first write; "": several
+	// shown has names by number, of projects that no row of the store has yet: a request named the
+	// project, and its answer showed the number. "": several names have the number.
+	shown *lru.Cache[int64, string]
 }
 
 // Projects implements api.Projects.
@@ -53,17 +55,17 @@ func (d projectDesk) Projects(ctx context.Context) ([]api.Project, error) {
 	}
 	all := make([]api.Project, 0, len(numbers))
 	for _, name := range slices.Sorted(maps.Keys(numbers)) {
-		all = append(all, d.shown(name, numbers[name]))
+		all = append(all, d.project(name, numbers[name]))
 	}
 	return all, nil
 }
 
-func (d projectDesk) shown(name string, number int64) api.Project {
+func (d projectDesk) project(name string, number int64) api.Project {
 	public := visibility(d.wiring.Load().config.Projects)(name + "/")
 	return api.Project{Number: number, Name: name, Public: public == "public"}
 }
 
-// namedProjects are the names of projects that the configuration has, as opposed to globs.
+// namedProjects returns the projects that the configuration names, without globs.
 func namedProjects(c *config.Config) (names []string) {
 	add := func(all ...string) {
 		for _, name := range all {
@@ -90,18 +92,18 @@ func (d projectDesk) Project(ctx context.Context, name string) (api.Project, err
 	if err != nil {
 		return api.Project{}, err
 	}
-	d.ask(number, name)
-	return d.shown(name, number), nil
+	d.noteShown(number, name)
+	return d.project(name, number), nil
 }
 
-// ask records the project whose number was shown. If two names have the same number, it means
-// neither until it is stored. Otherwise an account could choose a name to take over another
-// project's number.
-func (d projectDesk) ask(number int64, name string) {
-	if earlier, ok := d.asked.Get(number); ok && earlier != name {
+// noteShown records that an answer showed a project's number. If two names have the same number, it
+// stands for neither of them until one is stored. Otherwise an account could choose a name to take
+// over another project's number.
+func (d projectDesk) noteShown(number int64, name string) {
+	if earlier, ok := d.shown.Get(number); ok && earlier != name {
 		name = ""
 	}
-	d.asked.Add(number, name)
+	d.shown.Add(number, name)
 }
 
 // Numbered implements api.Projects.
@@ -111,10 +113,10 @@ func (d projectDesk) Numbered(ctx context.Context, number int64) (api.Project, e
 		return api.Project{}, err
 	}
 	if name == "" {
-		name, _ = d.asked.Get(number)
+		name, _ = d.shown.Get(number)
 	}
 	if name != "" {
-		return d.shown(name, number), nil
+		return d.project(name, number), nil
 	}
 	known, err := d.Projects(ctx)
 	if err != nil {

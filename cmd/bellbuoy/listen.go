@@ -22,11 +22,11 @@ type listeners struct {
 // openListeners uses the sockets that systemd passes (named proxy, health and admin by
 // FileDescriptorName; any other name is the proxy's) and opens the others.
 func openListeners(c *config.Config) (l listeners, err error) {
-	handed, err := handedOver()
+	passed, err := systemdListeners()
 	if err != nil {
 		return l, err
 	}
-	_, l.bySystemd = handed["proxy"]
+	_, l.bySystemd = passed["proxy"]
 	defer func() {
 		if err != nil {
 			l.close()
@@ -43,7 +43,7 @@ func openListeners(c *config.Config) (l listeners, err error) {
 		if one.address == "" {
 			continue
 		}
-		if *one.into, err = handed.or(one.name, one.address); err != nil {
+		if *one.into, err = passed.orListen(one.name, one.address); err != nil {
 			return l, problemAt(c, one.key, err)
 		}
 	}
@@ -72,35 +72,37 @@ func (l listeners) addresses() []netip.AddrPort {
 	return all
 }
 
-type sockets map[string]net.Listener
+// passedListeners are the listeners that systemd passed, by name.
+type passedListeners map[string]net.Listener
 
-func handedOver() (sockets, error) {
+func systemdListeners() (passedListeners, error) {
 	named, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("using the sockets of systemd: %w", err)
 	}
-	s := sockets{}
+	passed := passedListeners{}
 	for name, list := range named {
 		for i, l := range list {
 			switch {
 			case l == nil:
 			case (name == "health" || name == "admin") && i == 0:
-				s[name] = l
-			case s["proxy"] == nil:
-				s["proxy"] = l // any other name, by default that of the unit
+				passed[name] = l
+			case passed["proxy"] == nil:
+				passed["proxy"] = l // any other name, by default that of the unit
 			default:
 				return nil, fmt.Errorf("using the sockets of systemd: %s is one too many; name them proxy, health and admin (FileDescriptorName=)", name)
 			}
 		}
 	}
-	_ = os.Unsetenv("LISTEN_PID") // a child must not use them
+	_ = os.Unsetenv("LISTEN_PID") // a child process must not use the sockets
 	_ = os.Unsetenv("LISTEN_FDS")
 	_ = os.Unsetenv("LISTEN_FDNAMES")
-	return s, nil
+	return passed, nil
 }
 
-func (s sockets) or(name, address string) (net.Listener, error) {
-	if l, ok := s[name]; ok {
+// orListen returns the listener of that name, or opens one at address.
+func (p passedListeners) orListen(name, address string) (net.Listener, error) {
+	if l, ok := p[name]; ok {
 		return l, nil
 	}
 	return net.Listen("tcp", address)

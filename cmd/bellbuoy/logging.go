@@ -17,8 +17,8 @@ type logSettings struct {
 	console atomic.Bool // lines for people instead of JSON
 }
 
-// follow applies the settings of c, which config has checked.
-func (s *logSettings) follow(c config.Log) error {
+// apply makes the settings those of c, which config has checked.
+func (s *logSettings) apply(c config.Log) error {
 	s.console.Store(c.Format == "console")
 	if err := s.level.UnmarshalText([]byte(c.Level)); err != nil {
 		return fmt.Errorf("log.level: %w", err)
@@ -29,7 +29,7 @@ func (s *logSettings) follow(c config.Log) error {
 // newLogger returns a logger that writes to w.
 func newLogger(c config.Log, w io.Writer) (*zap.Logger, *logSettings, error) {
 	settings := &logSettings{level: zap.NewAtomicLevel()}
-	if err := settings.follow(c); err != nil {
+	if err := settings.apply(c); err != nil {
 		return nil, nil, err
 	}
 	encoding := zap.NewProductionEncoderConfig()
@@ -52,7 +52,7 @@ type logCore struct {
 	json, console zapcore.Core
 }
 
-func (c *logCore) now() zapcore.Core {
+func (c *logCore) current() zapcore.Core {
 	if c.settings.console.Load() {
 		return c.console
 	}
@@ -69,13 +69,13 @@ func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (c *logCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	return c.now().Check(e, checked)
+	return c.current().Check(e, checked)
 }
 
 // Write implements zapcore.Core.
 func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	return c.now().Write(e, fields)
+	return c.current().Write(e, fields)
 }
 
 // Sync implements zapcore.Core.
-func (c *logCore) Sync() error { return c.now().Sync() }
+func (c *logCore) Sync() error { return c.current().Sync() }

@@ -20,7 +20,7 @@ func TestLogFollowsReloads(t *testing.T) {
 	derived := log.With(zap.String("webhook", "ci"))
 	derived.Info("first")
 	derived.Debug("never")
-	if err := settings.follow(config.Log{Level: "debug", Format: "console"}); err != nil {
+	if err := settings.apply(config.Log{Level: "debug", Format: "console"}); err != nil {
 		t.Fatal(err)
 	}
 	derived.Debug("second")

@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// lookups implements track.Asker with the clients of the configured upstreams. A reload replaces
-// them.
+// lookups implements track.Asker with one client for each configured upstream. A reload replaces the
+// clients.
 type lookups struct {
 	byName atomic.Pointer[map[string]*upstream.Client]
 }
@@ -25,8 +25,8 @@ func (a *lookups) of(name string) (*upstream.Client, error) {
 	return nil, fmt.Errorf("upstream %s is not configured any more", name)
 }
 
-// Manifest implements track.Asker. It ignores the hint of a mirror, because nobody writes through
-// one.
+// Manifest implements track.Asker. It ignores the hint of a mirror, because only writes are looked
+// up, and a mirror takes none.
 func (a *lookups) Manifest(ctx context.Context, name, _, repository, reference string) (detect.Found, error) {
 	c, err := a.of(name)
 	if err != nil {
@@ -53,7 +53,7 @@ func (a *lookups) Read(ctx context.Context, name, _, repository, digest string) 
 	case err != nil:
 		return detect.Found{}, err
 	case m.Mismatch:
-		return detect.Found{}, fmt.Errorf("reading manifest %s of %s: the upstream sent another", digest, repository)
+		return detect.Found{}, fmt.Errorf("reading manifest %s of %s: the upstream sent another manifest", digest, repository)
 	}
 	return detect.Found{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Manifest: m.Body}, nil
 }

@@ -10,15 +10,18 @@
 //	wiring*.go         options of each package, made from the configuration
 //	listen.go health.go metrics.go logging.go    sockets, health checks, metrics, the log
 //	admin.go                                     the admin address: its handlers and accounts
-//	derivers.go quotausage.go                    quotas: their rules, usage and metrics
+//	derivers.go        what joins quotas and replications to the tracker and the outbox
+//	quotausage.go      usage of projects, and its metrics
 //	harbor.go                                    projects and history of Harbor's API
 //	lookups.go selfloop.go datadir.go            helpers of serve,
 //	storewarnings.go gctuning.go                 and more of them
 //	control_client.go  the client of admin.sock, by which commands reach the daemon
-//	control_*.go       the server of admin.sock, by subject
+//	control_server.go  the server of admin.sock
+//	control_*.go waits.go    its answers, by subject: index, recount, scan, status, waits
 //	NAME.go            the command NAME: backup, check, console, deliveries, enable (and
 //	                   disable), events, explain, index, man, ping, preset, quota, redeliver,
-//	                   replay, salvage, status, version
+//	                   replay, salvage, scan, status, version
+//	explain_*.go       explain METHOD URL, and what explain says of scanners
 //	reach.go           check --online
 //	completion.go terminal.go text.go times.go   helpers of commands
 //
@@ -109,13 +112,17 @@ func newRoot(sys system, began *bool) *cobra.Command {
 			RunE: func(c *cobra.Command, _ []string) error { return runServe(c.Context(), app) }},
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
-		newCheckCommand(app), app.withDataDirFlag(newExplainCommand(app)), newPresetCommand(app), newSalvageCommand(app),
-		app.withDataDirFlag(newQuotaCommand(app)), app.withDataDirFlag(newStatusCommand(app)), app.withDataDirFlag(newReloadCommand(app)), app.withDataDirFlag(newPingCommand(app)),
-		app.withDataDirFlag(newSwitchCommand(app, "enable", "Enable a webhook that was disabled by command or by a 410 of its receiver")),
-		app.withDataDirFlag(newSwitchCommand(app, "disable", "Disable a webhook; its deliveries wait until it is enabled")),
-		app.withDataDirFlag(newEventsCommand(app)), app.withDataDirFlag(newDeliveriesCommand(app)), app.withDataDirFlag(newRedeliverCommand(app)), app.withDataDirFlag(newReplayCommand(app)), app.withDataDirFlag(newBackupCommand(app)), app.withDataDirFlag(newIndexCommand(app)), app.withDataDirFlag(newScanCommand(app)), app.withDataDirFlag(newConsoleCommand(app)),
+		newCheckCommand(app), newPresetCommand(app), newSalvageCommand(app), newManCommand(app, root),
 	)
-	root.AddCommand(newManCommand(app, root))
+	for _, command := range []*cobra.Command{ // those that talk to a running bellbuoy
+		newBackupCommand(app), newConsoleCommand(app), newDeliveriesCommand(app), newEventsCommand(app), newExplainCommand(app),
+		newIndexCommand(app), newPingCommand(app), newQuotaCommand(app), newRedeliverCommand(app), newReloadCommand(app),
+		newReplayCommand(app), newScanCommand(app), newStatusCommand(app),
+		newSwitchCommand(app, "enable", "Enable a webhook that was disabled by command or by a 410 of its receiver"),
+		newSwitchCommand(app, "disable", "Disable a webhook; its deliveries wait until it is enabled"),
+	} {
+		root.AddCommand(app.withDataDirFlag(command))
+	}
 	return root
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy"
 )
 
-// traffic yields the traffic of upstreams in the words of counters.
+// traffic yields the traffic of each upstream as a point of the counters.
 func (d *daemon) traffic(yield func(string, counters.Point)) {
 	d.data.metrics.Traffic(func(upstream string, t proxy.Traffic) {
 		yield(upstream, counters.Point{Count: t.Requests, In: t.In, Out: t.Out, Errors: t.Errors})
@@ -46,7 +46,7 @@ var trackerDescriptions = []struct {
 		func(s *track.Stats) float64 { return float64(s.Dropped) }},
 }
 
-// replicationMetrics exports what a Recorder had to leave out of runs.
+// replicationMetrics exports how many transfers a Recorder had to leave out of runs.
 func replicationMetrics(r *replication.Recorder) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "bellbuoy_replication_dropped_total",
 		Help: "Pulls and failures that are missing in REPLICATION events, because they came faster than the store took them."},

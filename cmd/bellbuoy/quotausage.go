@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,6 +11,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/detect/quota"
 	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 // mostProjects bounds how many projects are listed or measured.
@@ -88,4 +90,23 @@ func (m quotaMetrics) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(quotaUsedDesc, prometheus.GaugeValue, float64(l.Used), l.Upstream, l.Project)
 		out <- prometheus.MustNewConstMetric(quotaLimitDesc, prometheus.GaugeValue, float64(l.Limit), l.Upstream, l.Project)
 	}
+}
+
+// Quotas implements api.V1Projects.
+func (d control) Quotas(ctx context.Context, project string) ([]api.V1Quota, error) {
+	if d.wiring.Load().quotas == nil {
+		return nil, manage.Problems{{Message: "no entry of projects has a quota"}}
+	}
+	lines, err := d.quotaLines(ctx, mostProjects)
+	if err != nil || project == "" {
+		return lines, err
+	}
+	lines = slices.DeleteFunc(lines, func(l api.V1Quota) bool { return l.Project != project })
+	switch {
+	case len(lines) > 0:
+		return lines, nil
+	case quotaRule(d.wiring.Load().config.Projects)(project).Limit > 0:
+		return nil, fmt.Errorf("%w: nothing of the project %q has been counted yet; run bellbuoy index", manage.ErrNotFound, project)
+	}
+	return nil, fmt.Errorf("%w: the project %q has no quota", manage.ErrNotFound, project)
 }

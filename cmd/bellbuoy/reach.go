@@ -18,15 +18,16 @@ import (
 
 const reachHostTimeout = 10 * time.Second
 
-// reachProblems tests all upstreams (including the login) and connects to the hosts of all
-// webhooks, at the same time. It sends nothing to a webhook. nil: all can be reached.
+// reachProblems tests all upstreams (including the login) and all scanners, and connects to the
+// hosts of all webhooks, at the same time. It sends nothing to a webhook. It returns nil if all can
+// be reached.
 func reachProblems(ctx context.Context, w *wiring) error {
 	c := w.config
 	var mu sync.Mutex
 	var found config.Problems
-	var asking sync.WaitGroup
+	var tests sync.WaitGroup
 	try := func(path string, do func(ctx context.Context) error) {
-		asking.Go(func() {
+		tests.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, reachHostTimeout)
 			defer cancel()
 			if err := do(ctx); err != nil {
@@ -56,7 +57,7 @@ func reachProblems(ctx context.Context, w *wiring) error {
 	for i := range w.scanners.Scanners {
 		try(fmt.Sprintf("scanners[%d].url", i), func(ctx context.Context) error { return reachScanner(ctx, &w.scanners.Scanners[i]) })
 	}
-	asking.Wait()
+	tests.Wait()
 	if len(found) == 0 {
 		return nil
 	}

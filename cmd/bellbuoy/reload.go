@@ -23,7 +23,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/api"
 )
 
-const settle = 300 * time.Millisecond // editors and kubelets write in several steps
+// quietTime passes between the last change of a file and the reload, because editors and kubelets
+// write in several steps.
+const quietTime = 300 * time.Millisecond
 
 // catchHangups queues SIGHUP for watch. Without it, the signal would end the process.
 func catchHangups() (hup chan os.Signal, stop func()) {
@@ -52,7 +54,7 @@ func (d *daemon) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			// taken before the files are read, so that a later change is noticed
+			// before the files are read, so that a later change is noticed
 			seen = d.fingerprint()
 			_, _ = d.reload()
 			d.watchFiles(files)
@@ -61,9 +63,9 @@ func (d *daemon) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
 			done <- d.answerOf(d.reload())
 			d.watchFiles(files)
 		case <-events:
-			soon.Reset(settle)
+			soon.Reset(quietTime)
 		case err := <-failures:
-			d.log.Warn("watching files", zap.Error(err))
+			d.log.Warn("watching files failed", zap.Error(err))
 		case <-soon.C:
 			if now := d.fingerprint(); now != seen {
 				seen = now
@@ -74,8 +76,8 @@ func (d *daemon) watch(ctx context.Context, hup <-chan os.Signal, seen string) {
 	}
 }
 
-// watchFiles watches the directories of all files, because a file may be replaced, and in
-// Kubernetes a directory of links is. It does nothing if the watcher is nil.
+// watchFiles watches the directories of all files: a file may be replaced by another one, and
+// Kubernetes replaces a whole directory of links. It does nothing if the watcher is nil.
 func (d *daemon) watchFiles(w *fsnotify.Watcher) {
 	if w == nil {
 		return
@@ -94,7 +96,8 @@ func filesOf(path string, c *config.Config) []string { return append([]string{pa
 
 func (d *daemon) fingerprint() string { return fingerprintOf(d.files()) }
 
-// fingerprintOf returns a hash of the files' contents.
+// fingerprintOf returns a text that changes when one of the files does: their sizes, modes and
+// times of change.
 func fingerprintOf(files []string) string {
 	var s strings.Builder
 	for _, file := range files {
@@ -142,13 +145,13 @@ func (d *daemon) loadNext() (config.Warnings, error) {
 		d.log.Warn("webhooks of the store stay as they were", zap.Error(err))
 	}
 	old.close()
-	return warnings, d.logging.follow(next.Log)
+	return warnings, d.logging.apply(next.Log)
 }
 
 // reloadMetrics reports the last reload. A start counts as one.
 type reloadMetrics struct {
-	ok, at prometheus.Gauge
-	taken  atomic.Bool
+	ok, at    prometheus.Gauge
+	succeeded atomic.Bool
 }
 
 func newReloadMetrics(registry prometheus.Registerer) *reloadMetrics {
@@ -163,9 +166,9 @@ func newReloadMetrics(registry prometheus.Registerer) *reloadMetrics {
 	return m
 }
 
-func (m *reloadMetrics) note(taken bool) {
-	m.taken.Store(taken)
-	if !taken {
+func (m *reloadMetrics) note(succeeded bool) {
+	m.succeeded.Store(succeeded)
+	if !succeeded {
 		m.ok.Set(0)
 		return
 	}

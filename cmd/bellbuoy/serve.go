@@ -28,18 +28,20 @@ import (
 )
 
 const (
-	// part of shutdown_grace for POSTs in flight; those cut are sent again after the next start
+	// lanesGrace is the part of shutdown_grace for POSTs in flight. Those that it cuts are sent
+	// again after the next start.
 	lanesGrace = 10 * time.Second
-	// time to close idle connections while systemd keeps the socket open
-	handOver  = time.Second
-	indexRows = 2_000_000 // rows of the tag index in the store, of each kind
+	// handOver is the time to close idle connections while systemd keeps the socket open.
+	handOver = time.Second
+	// indexRows bounds the rows in the store of each bounded kind, such as those of the tag index.
+	indexRows = 2_000_000
 )
 
 // runServe builds everything in one straight line and runs it until ctx ends. Steps that can fail
 // come first. Cleanups run in reverse order.
 func runServe(ctx context.Context, a *app) error {
-	hup, letHangups := catchHangups()
-	defer letHangups()
+	hup, stopHangups := catchHangups()
+	defer stopHangups()
 	path, c, warnings, err := a.load()
 	if err != nil {
 		return err
@@ -107,8 +109,8 @@ func runServe(ctx context.Context, a *app) error {
 	d.refusals = quota.NewRefusals(outbox)
 	d.runs = replication.NewRecorder(outbox, func(err error) { log.Warn("replication", zap.Error(err)) })
 	d.scans = scan.New(scan.Options{Ledger: outbox, Registry: d.lookups, Tags: scannedTags{d}, Replica: replica, Alone: c.Database == "", Told: logScans(log)})
-	d.tracker = track.New(w.trackerConfig(log), d.scans.Ledger(pulled{outbox, d.runs}), d.lookups)
-	d.data = dataPlaneParts{tracker: tracked{d.tracker, d.refusals, d.runs, log, new(sync.Map)}, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
+	d.tracker = track.New(w.trackerConfig(log), d.scans.Ledger(pullLedger{outbox, d.runs}), d.lookups)
+	d.data = dataPlaneParts{tracker: proxyTracker{d.tracker, d.refusals, d.runs, log, new(sync.Map)}, healthy: outbox.Healthy, log: log, metrics: proxy.NewMetrics(registry)}
 	registry.MustRegister(trackerMetrics{d.tracker}, quotaMetrics{d}, replicationMetrics(d.runs), scanMetrics{d.scans})
 	if d.handler, err = proxy.New(w.proxyOptions(d.data)); err != nil {
 		return err

@@ -7,24 +7,23 @@ import (
 	"go.uber.org/zap"
 )
 
-// logStoreWarnings logs the store's warnings, and new ones while ctx lasts. It logs the first ones
-// before it returns.
+// logStoreWarnings logs the store's warnings before it returns, and new ones until ctx ends.
 func logStoreWarnings(ctx context.Context, log *zap.Logger, warnings func() []string) {
-	told := 0
-	tell := func() {
-		for _, text := range warnings()[told:] {
+	logged := 0
+	logNew := func() {
+		for _, text := range warnings()[logged:] {
 			log.Warn("store", zap.String("warning", text))
-			told++
+			logged++
 		}
 	}
-	tell()
+	logNew()
 	go func() {
 		ticker := time.NewTicker(5 * time.Second)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ticker.C:
-				tell()
+				logNew()
 			case <-ctx.Done():
 				return
 			}

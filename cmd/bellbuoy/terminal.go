@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// terminalWriter makes text from others (a receiver's answer, names in a request) safe for a
-// terminal. It writes control characters, and those that change the direction of text, as \u001b
-// and the like. Line ends and tabs stay.
+// terminalWriter makes foreign text (a receiver's answer, names in a request) safe for a terminal.
+// It escapes control characters and characters that change the direction of text, as \u001b and the
+// like. Line ends and tabs stay.
 type terminalWriter struct{ io.Writer }
 
 func (v terminalWriter) Write(p []byte) (int, error) {
@@ -16,8 +16,7 @@ func (v terminalWriter) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		r, size := utf8.DecodeRune(rest)
 		switch {
-		// A line end of Windows.
-		case r == '\r' && size < len(rest) && rest[size] == '\n':
+		case r == '\r' && size < len(rest) && rest[size] == '\n': // the line end of Windows
 		case isControl(r):
 			out = fmt.Appendf(out, `\u%04x`, r)
 		case r == utf8.RuneError && size == 1:

@@ -21,12 +21,12 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// wiring holds the options of every package for one configuration. A reload replaces it. Making one
-// reads files and changes nothing.
+// wiring holds the options of every package for one configuration. A reload replaces it. To make
+// one, files are read and nothing is changed.
 type wiring struct {
 	config        *config.Config
 	guard         *webhook.Guard
-	numbers       *notify.Numbers // nil: numbers are made of names alone
+	numbers       *notify.Numbers // nil: numbers are hashes of names
 	hooks         []*manage.Hook  // of the file; their clients are closed with the wiring
 	set           *notify.Set     // of the file's webhooks
 	upstreams     []proxy.Upstream
@@ -39,8 +39,8 @@ type wiring struct {
 }
 
 // wire makes the wiring of c. own returns the addresses on which bellbuoy listens, which no webhook
-// and no upstream may use; nil: none. numbers are those of projects in cloudevents bodies; nil:
-// they are made of names.
+// and no upstream may use; nil: none. numbers has the numbers of projects for cloudevents bodies;
+// nil: they are hashes of names.
 func wire(c *config.Config, own func() []netip.AddrPort, numbers *notify.Numbers) (*wiring, error) {
 	guard := newGuard(c, own)
 	w := &wiring{config: c, guard: guard, numbers: numbers, lookupClients: map[string]*upstream.Client{}}
@@ -49,32 +49,12 @@ func wire(c *config.Config, own func() []netip.AddrPort, numbers *notify.Numbers
 			return nil, err
 		}
 	}
-	err := w.wireWebhooks()
-	if err != nil {
-		w.close()
-		return nil, err
-	}
-	var ready []notify.Webhook
-	for _, h := range w.hooks {
-		ready = append(ready, h.Webhook)
-	}
-	if w.set, err = notify.Compile(c.Notifications.Enabled, ready); err != nil {
-		w.close()
-		return nil, problemAt(c, "webhooks", err)
-	}
 	w.quotas, w.replications = newQuotas(c.Projects), newReplications(c.Replication)
-	w.set.Mute(w.replications.Mutes)
-	if w.scanners, err = newScanners(c, guard); err != nil {
-		w.close()
-		return nil, err
-	}
-	if err := w.wireUpstreams(guard); err != nil {
-		w.close()
-		return nil, err
-	}
-	if err := w.wireTLS(); err != nil {
-		w.close()
-		return nil, err
+	for _, step := range []func() error{w.wireWebhooks, w.wireScanners, w.wireUpstreams, w.wireVerifier, w.wireTLS} {
+		if err := step(); err != nil {
+			w.close()
+			return nil, err
+		}
 	}
 	return w, nil
 }
@@ -97,21 +77,23 @@ func (w *wiring) wireTLS() error {
 	return nil
 }
 
-func (w *wiring) wireUpstreams(guard *webhook.Guard) error {
+func (w *wiring) wireUpstreams() error {
 	for i := range w.config.Upstreams {
 		u := &w.config.Upstreams[i]
-		target, asker, err := newUpstream(u, w.config, guard)
+		target, asker, err := newUpstream(u, w.config, w.guard)
 		if err != nil {
 			return problemAt(w.config, fmt.Sprintf("upstreams[%d]", i), err)
 		}
 		w.upstreams = append(w.upstreams, target)
 		w.lookupClients[u.Name] = asker
 	}
-	verifier, err := newVerifier(w.config.Identity.Verify, guard)
-	if err != nil {
+	return nil
+}
+
+func (w *wiring) wireVerifier() (err error) {
+	if w.verifier, err = newVerifier(w.config.Identity.Verify, w.guard); err != nil {
 		return problemAt(w.config, "identity.verify", err)
 	}
-	w.verifier = verifier
 	return nil
 }
 

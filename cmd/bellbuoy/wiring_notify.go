@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -21,8 +22,9 @@ func newGuard(c *config.Config, own func() []netip.AddrPort) *webhook.Guard {
 	return webhook.NewGuard(webhook.GuardOptions{Allow: c.Egress.Allow, Deny: c.Egress.Deny, Private: c.Egress.Private, Own: own})
 }
 
-// wireWebhooks makes the webhooks of the file, with their clients.
-func (w *wiring) wireWebhooks() error {
+// wireWebhooks makes the webhooks of the file, with their clients, and compiles their filters.
+func (w *wiring) wireWebhooks() (err error) {
+	var compiled []notify.Webhook
 	for i := range w.config.Webhooks {
 		h, err := w.builder().File(i)
 		if err != nil {
@@ -30,7 +32,12 @@ func (w *wiring) wireWebhooks() error {
 			return problemAt(w.config, strings.TrimSuffix(fmt.Sprintf("webhooks[%d].%s", i, first.Field), "."), errors.New(first.Message))
 		}
 		w.hooks = append(w.hooks, h)
+		compiled = append(compiled, h.Webhook)
 	}
+	if w.set, err = notify.Compile(w.config.Notifications.Enabled, compiled); err != nil {
+		return problemAt(w.config, "webhooks", err)
+	}
+	w.set.Mute(w.replications.Mutes)
 	return nil
 }
 
@@ -38,7 +45,7 @@ func (w *wiring) builder() *manage.Builder {
 	return &manage.Builder{Config: w.config, Guard: w.guard, Numbers: w.numbers, UserAgent: userAgent()}
 }
 
-// webhooks returns what the webhooks in use depend on.
+// webhooks returns the configuration of manage.Running.
 func (w *wiring) webhooks() *manage.Configuration {
 	return &manage.Configuration{Enabled: w.config.Notifications.Enabled, Hooks: w.hooks, Mute: w.replications.Mutes, Build: w.builder().Stored}
 }

@@ -17,17 +17,18 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// newScanners makes the configured scanners ready.
-func newScanners(c *config.Config, guard *webhook.Guard) (scan.Config, error) {
-	out := scan.Config{Upstreams: scannedUpstreams(c), Visibility: visibility(c.Projects)}
+// wireScanners makes the clients of the scanners.
+func (w *wiring) wireScanners() error {
+	c := w.config
+	w.scanners = scan.Config{Upstreams: scannedUpstreams(c), Visibility: visibility(c.Projects)}
 	for i := range c.Scanners {
-		s, err := newScanner(&c.Scanners[i], guard)
+		s, err := newScanner(&c.Scanners[i], w.guard)
 		if err != nil {
-			return out, problemAt(c, fmt.Sprintf("scanners[%d]", i), err)
+			return problemAt(c, fmt.Sprintf("scanners[%d]", i), err)
 		}
-		out.Scanners = append(out.Scanners, s)
+		w.scanners.Scanners = append(w.scanners.Scanners, s)
 	}
-	return out, nil
+	return nil
 }
 
 func newScanner(s *config.Scanner, guard *webhook.Guard) (scan.Scanner, error) {
@@ -55,14 +56,15 @@ func newScanner(s *config.Scanner, guard *webhook.Guard) (scan.Scanner, error) {
 	return out, nil
 }
 
-// repositoryMatcher finds nginx by library/nginx too, as match does.
+// repositoryMatcher returns a function that reports whether a pattern matches a repository. As in a
+// webhook's match, library/nginx also matches nginx.
 func repositoryMatcher(patterns []string) func(string) bool {
 	return func(repository string) bool {
 		for _, p := range patterns {
 			if ok, _ := doublestar.Match(p, repository); ok { // patterns were checked by config
 				return true
 			}
-			if projectOf(repository) == "library" {
+			if detect.Project(repository) == "library" {
 				if ok, _ := doublestar.Match(p, "library/"+repository); ok {
 					return true
 				}
@@ -72,7 +74,8 @@ func repositoryMatcher(patterns []string) func(string) bool {
 	}
 }
 
-// scannedUpstreams are the registries as scanners reach them, and as users name them.
+// scannedUpstreams returns the registries by name: the URLs by which scanners reach them, and those
+// by which users name them.
 func scannedUpstreams(c *config.Config) map[string]scan.Upstream {
 	all := map[string]scan.Upstream{}
 	for i := range c.Upstreams {
@@ -86,14 +89,14 @@ func scannedUpstreams(c *config.Config) map[string]scan.Upstream {
 		}
 		external, err := url.Parse(named)
 		if err != nil {
-			continue // config has checked it
+			continue // cannot happen: config has checked it
 		}
 		all[u.Name] = scan.Upstream{URL: u.URL, Insecure: u.TLS.InsecureSkipVerify, External: detect.External{Scheme: external.Scheme, Host: external.Host}}
 	}
 	return all
 }
 
-// scannedTags shows the tag index to scan.
+// scannedTags gives package scan the tags of the tag index.
 type scannedTags struct{ *daemon }
 
 // Page implements scan.Tags.
@@ -111,7 +114,7 @@ func (t scannedTags) Kind(ctx context.Context, upstream, repository, digest stri
 	return t.tracker.Kind(ctx, upstream, repository, digest)
 }
 
-// reachScanner asks an adapter what it is, which sends it nothing to scan.
+// reachScanner asks an adapter for its metadata. It starts no scan.
 func reachScanner(ctx context.Context, s *scan.Scanner) error {
 	return s.Adapter.(*adapter.Client).Reach(ctx)
 }

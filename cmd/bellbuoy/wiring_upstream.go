@@ -84,7 +84,7 @@ func clientTLS(t config.ClientTLS) (*tls.Config, error) {
 // private.
 func visibility(projects []config.Project) func(repository string) string {
 	return func(repository string) string {
-		project := projectOf(repository)
+		project := detect.Project(repository)
 		for _, p := range projects {
 			// config has checked the patterns
 			if ok, _ := doublestar.Match(p.Match, project); ok {
