@@ -53,7 +53,8 @@ func (d *daemon) newConsole() *console.Console {
 	}
 }
 
-// refuse answers with an error: with a page if a browser asked for one, else in the form of the API.
+// refuse answers with an error: with a page if a browser asked for one, else in the form of the
+// API.
 func (d *daemon) refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
 	if strings.HasPrefix(r.URL.Path, "/api/") || !d.console.Refuse(w, r, status, message) {
 		refuse(w, r, status, message)

@@ -15,14 +15,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// running is a bellbuoy that serves on a free port; the commands given to it are those of its
-// configuration. Its log comes line by line.
+// running is a bellbuoy that serves on a free port. Its command method runs commands with its
+// configuration.
 type running struct {
-	path  string
-	log   chan string
+	path  string      // of the configuration
+	log   chan string // its lines
 	stop  context.CancelFunc
-	ended chan int // gets the exit code; closed after it
-	first string   // the line that says where it serves
+	ended chan int // receives the exit code, then is closed
+	first string   // the line "bellbuoy serves", which has the address
 	early []string // the lines before it
 }
 
@@ -31,10 +31,11 @@ func start(t *testing.T, config string) *running {
 	return startFrom(t, config, "")
 }
 
-// startFrom is start on a copy of a database file; "": on none.
+// startFrom is start with a copy of a directory's database; database is the path of its file, ""
+// for none.
 func startFrom(t *testing.T, config, database string) *running {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "bb") // short: a socket's path is
+	dir, err := os.MkdirTemp("", "bb") // not t.TempDir: the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func startFrom(t *testing.T, config, database string) *running {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	read, write := io.Pipe()
-	// more lines than a test makes: who serves must not wait for who reads
+	// room for more lines than a test causes, so that bellbuoy never waits for the test to read
 	r := &running{path: path, log: make(chan string, 1000), stop: stop, ended: make(chan int, 1)}
 	go func() {
 		defer close(r.ended)
@@ -74,7 +75,7 @@ func startFrom(t *testing.T, config, database string) *running {
 	return r
 }
 
-// until reads the log up to the line with that text, which may have come before bellbuoy served.
+// until returns the next log line that contains text, or one from before "bellbuoy serves".
 func (r *running) until(t *testing.T, text string) string {
 	t.Helper()
 	for _, line := range r.early {
@@ -100,50 +101,50 @@ func (r *running) command(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-func TestSwitchesAreLogged(t *testing.T) {
+func TestEnableAndDisableAreLogged(t *testing.T) {
 	r := start(t, smallConfig)
 	for _, name := range []string{"disable", "enable"} {
 		if code, stdout, stderr := r.command(name, "ci"); code != 0 || stdout != "ci: "+name+"d\n" {
-			t.Fatalf("%s: %d %q %q", name, code, stdout, stderr)
+			t.Fatalf("%s ci: exit code %d, stdout %q, stderr %q", name, code, stdout, stderr)
 		}
 		if line := r.until(t, `"webhook `+name+"d"); !strings.Contains(line, `"webhook":"ci"`) || !strings.Contains(line, `"account":"admin.sock"`) {
-			t.Error(line)
+			t.Errorf("the log line of %s lacks the webhook or the account: %s", name, line)
 		}
 	}
 }
 
-func TestUnknownWebhooks(t *testing.T) {
+func TestCommandsRefuseUnknownWebhooks(t *testing.T) {
 	r := start(t, smallConfig)
 	for _, args := range [][]string{{"enable", "nope"}, {"disable", "nope"}, {"ping", "nope"}, {"redeliver", "--webhook", "nope"}} {
 		if code, _, stderr := r.command(args...); code != 1 || !strings.Contains(stderr, `"nope": no such webhook`) {
-			t.Errorf("%v: %d %q", args, code, stderr)
+			t.Errorf("%v: exit code %d, stderr %q, want 1 and no such webhook", args, code, stderr)
 		}
 	}
 	if code, stdout, stderr := r.command("redeliver", "--webhook", "ci"); code != 0 || stdout != "0 deliveries to be delivered again\n" {
-		t.Errorf("%d %q %q", code, stdout, stderr)
+		t.Errorf("redeliver --webhook ci: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 }
 
-func TestDeliveriesSayWhyTheyWait(t *testing.T) {
+func TestDeliveriesExplainsWhyTheyWait(t *testing.T) {
 	r := start(t, smallConfig)
 	if code, _, stderr := r.command("deliveries"); code != 0 || stderr != "" {
-		t.Errorf("%d %q", code, stderr)
+		t.Errorf("deliveries while nothing waits: exit code %d, stderr %q", code, stderr)
 	}
 	if code, _, stderr := r.command("disable", "ci"); code != 0 {
 		t.Fatal(stderr)
 	}
 	for _, tt := range []struct {
 		args []string
-		says bool
+		want bool // stderr explains that ci waits
 	}{
 		{[]string{"deliveries"}, true},
 		{[]string{"deliveries", "--webhook", "ci"}, true},
 		{[]string{"deliveries", "--webhook", "all"}, false},
 	} {
 		_, _, stderr := r.command(tt.args...)
-		said := strings.HasPrefix(stderr, "ci: disabled by command (") && strings.HasSuffix(stderr, "its deliveries wait until: bellbuoy enable ci\n")
-		if said != tt.says || !tt.says && stderr != "" {
-			t.Errorf("%v: %q", tt.args, stderr)
+		got := strings.HasPrefix(stderr, "ci: disabled by command (") && strings.HasSuffix(stderr, "its deliveries wait until: bellbuoy enable ci\n")
+		if got != tt.want || !tt.want && stderr != "" {
+			t.Errorf("%v: got stderr %q, want an explanation about ci: %t", tt.args, stderr, tt.want)
 		}
 	}
 }
@@ -164,12 +165,12 @@ func TestWhyWaiting(t *testing.T) {
 		}
 	}
 	if state, _, _ := manage.StateOf(notify.WebhookState{Name: "w", Enabled: true}); state != manage.StateOK {
-		t.Errorf("a webhook of which nothing is known is %s", state)
+		t.Errorf("an enabled webhook without events: got state %q, want %q", state, manage.StateOK)
 	}
 }
 
-// Who asks from a shell for a bellbuoy of systemd is told where to look.
-func TestNobodyAnswers(t *testing.T) {
+// A shell lacks the STATE_DIRECTORY that systemd set for bellbuoy. The error of a command says so.
+func TestErrorWithoutRunningBellbuoy(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("bellbuoy.yaml", []byte(smallConfig), 0o600); err != nil {
 		t.Fatal(err)
@@ -187,7 +188,7 @@ func TestNobodyAnswers(t *testing.T) {
 			return value, set && value != ""
 		}
 		if code := run(t.Context(), []string{"events"}, system{Stdout: io.Discard, Stderr: &errs, LookupEnv: env}); code != 1 || !strings.Contains(errs.String(), tt.want) {
-			t.Errorf("%d %q", code, errs.String())
+			t.Errorf("STATE_DIRECTORY=%q: exit code %d, stderr %q, want 1 and %q", tt.state, code, errs.String(), tt.want)
 		}
 	}
 }
@@ -210,8 +211,8 @@ func TestNextAttempt(t *testing.T) {
 	}
 }
 
-func TestNextAttemptIsNeverPast(t *testing.T) {
+func TestNextAttemptIsNeverInThePast(t *testing.T) {
 	if got := nextAttempt(notify.WebhookState{Enabled: true}, time.Now().Add(-time.Minute)); !got.IsZero() {
-		t.Errorf("the next attempt of a webhook whose delivery waits for its turn is %v", got)
+		t.Errorf("nextAttempt of a delivery that was due a minute ago: got %v, want no time", got)
 	}
 }

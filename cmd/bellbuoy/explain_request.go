@@ -135,8 +135,8 @@ func undecided(r *detect.Request) []string {
 	return nil
 }
 
-// requestFires returns, for each webhook, whether an event of this request would fire it. A key that
-// the request cannot decide rejects nothing.
+// requestFires returns, for each webhook, whether an event of this request would fire it. A key
+// that the request cannot decide rejects nothing.
 func requestFires(enabled bool, hooks []*manage.Hook, waits map[string]waitLine, r *detect.Request, e detect.Event) (all []api.V1RequestFires, err error) {
 	depends := map[string][]string{}
 	decided := make([]notify.Webhook, len(hooks))

@@ -12,8 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// The configuration knows what each format can say without knowing the formats.
-func TestFormatsSayWhatTheConfigurationBelieves(t *testing.T) {
+// Package config imports no formats; its own list of the types of each format must be right.
+func TestConfigKnowsTheTypesOfEachFormat(t *testing.T) {
 	for _, name := range format.Names() {
 		f, err := format.New(name, "w", format.Options{Template: "{}"})
 		if err != nil {
@@ -24,12 +24,12 @@ func TestFormatsSayWhatTheConfigurationBelieves(t *testing.T) {
 			says = append(says, string(kind))
 		}
 		if want := config.FormatEvents(name); !slices.Equal(says, want) {
-			t.Errorf("%s says %v, the configuration believes %v", name, says, want)
+			t.Errorf("%s: the format has the types %v, config.FormatEvents %v", name, says, want)
 		}
 	}
 }
 
-// check tries templates, shows URLs with placeholders as they are sent, and says what is wrong with
+// check runs templates, prints URLs with their placeholders filled, and explains what is wrong with
 // either.
 func TestCheckOfFormats(t *testing.T) {
 	for webhook, want := range map[string]string{
@@ -50,7 +50,7 @@ func TestCheckOfFormats(t *testing.T) {
 		var out bytes.Buffer
 		run(t.Context(), []string{"check", "-c", file}, system{Stdout: &out, Stderr: &out, LookupEnv: os.LookupEnv})
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("%s:\n%s\nwant %s", webhook, out.String(), want)
+			t.Errorf("check of a webhook with %s: got\n%s\nwant a line with %s", webhook, out.String(), want)
 		}
 	}
 }

@@ -12,8 +12,8 @@ const (
 	gcPercent  = 400      // GOGC: garbage may be this percentage of the live heap
 	limitLeast = 64 << 20 // least memory limit, without many connections
 	stacksFew  = 3 << 20  // more stack memory than this means many connections
-	// stackWeight is by how many bytes the limit shrinks for each byte of stacks above stacksFew:
-	// garbage would fragment the heap.
+	// stackWeight is by how many bytes the limit shrinks for each byte of stacks above
+	// stacksFew: garbage would fragment the heap.
 	stackWeight          = 8
 	garbageLeast         = 3 << 20 // least room for garbage
 	markPerSecond        = 8       // MiB to mark per second: one or two percent of a core

@@ -34,8 +34,8 @@ const shownProjects = 1024
 // projectDesk implements api.Projects.
 type projectDesk struct {
 	*daemon
-	// shown has names by number, of projects that no row of the store has yet: a request named the
-	// project, and its answer showed the number. "": several names have the number.
+	// shown has names by number, of projects that no row of the store has yet: a request named
+	// the project, and its answer showed the number. "": several names have the number.
 	shown *lru.Cache[int64, string]
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 )
 
-// TestLogFollowsReloads: format and level change also for loggers that were derived before.
-func TestLogFollowsReloads(t *testing.T) {
+// A change of format and level also applies to loggers that were derived before it.
+func TestReloadChangesDerivedLoggers(t *testing.T) {
 	var out bytes.Buffer
 	log, settings, err := newLogger(config.Log{Level: "info", Format: "json"}, &out)
 	if err != nil {

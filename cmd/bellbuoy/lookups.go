@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// lookups implements track.Asker with one client for each configured upstream. A reload replaces the
-// clients.
+// lookups implements track.Asker with one client for each configured upstream. A reload replaces
+// the clients.
 type lookups struct {
 	byName atomic.Pointer[map[string]*upstream.Client]
 }

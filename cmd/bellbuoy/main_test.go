@@ -27,7 +27,8 @@ webhooks:
     match: {repositories: ["team/**"]}
 `
 
-// command runs one command line with a configuration of that content; "" writes none.
+// command runs one command line with a configuration file of this content; "": the file does not
+// exist. The temporary directory is DIR in the output.
 func command(t *testing.T, config string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,16 +58,16 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"version", "", []string{"version"}, 0, []string{"bellbuoy "}, nil},
 		{"--version", "", []string{"--version"}, 0, []string{"bellbuoy "}, nil},
-		{"check FILE that is not there", "", []string{"check", "/no/such.yaml"}, 1, []string{"/no/such.yaml"}, nil},
+		{"check of a missing FILE", "", []string{"check", "/no/such.yaml"}, 1, []string{"/no/such.yaml"}, nil},
 		{"check --json", smallConfig + "  - {name: x, urll: x}\n", []string{"check", "--json"}, 1,
 			[]string{`"ok": false`, `"line": 16,` + "\n" + `      "column": 15,`, `"path": "webhooks[2].urll"`, `"message": "unknown key; did you mean \"url\"?"`}, nil},
 		{"check --json of a good file", smallConfig, []string{"check", "--json"}, 0, []string{`"ok": true`, `"problems": []`}, nil},
-		{"status of nobody", smallConfig, []string{"status"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},
+		{"status, nothing running", smallConfig, []string{"status"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},
 		{"commands need data_dir only", "webhooks: [\n", []string{"events"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},
 		{"--data-dir", "webhooks: [\n", []string{"events", "--data-dir", "/no/such"}, 1, nil, []string{"no bellbuoy is running", "/no/such/admin.sock"}},
 		{"no configuration at all", "", []string{"events"}, 1, nil, []string{"--data-dir"}},
-		{"follow has no end", smallConfig, []string{"events", "-f", "--until", "10:00"}, 1, nil, []string{"--until"}},
-		{"explain no event", smallConfig, []string{"explain", "4711"}, 2, nil, []string{"is not the id of an event", "bellbuoy events"}},
+		{"events -f with --until", smallConfig, []string{"events", "-f", "--until", "10:00"}, 1, nil, []string{"--until"}},
+		{"explain of what is no event", smallConfig, []string{"explain", "4711"}, 2, nil, []string{"is not the id of an event", "bellbuoy events"}},
 		{"completion", "", []string{"completion", "bash"}, 0, []string{"__start_bellbuoy"}, nil},
 		{"completes webhooks", smallConfig, []string{"__complete", "ping", ""}, 0, []string{"ci\nall\n"}, nil},
 		{"completes a flag's webhooks", smallConfig, []string{"__complete", "deliveries", "--webhook", ""}, 0, []string{"ci\nall\n"}, nil},
@@ -75,10 +76,10 @@ func TestCommandLine(t *testing.T) {
 		{"unknown flag", smallConfig, []string{"check", "--jsn"}, 2, nil, []string{"--jsn"}},
 		{"missing argument", smallConfig, []string{"ping"}, 2, nil, []string{"accepts 1 arg", "Usage: bellbuoy ping WEBHOOK"}},
 		{"check", smallConfig, []string{"check"}, 0, []string{"ok (2 upstreams, 2 webhooks)"}, nil},
-		{"check finds all", smallConfig + "  - {name: ci, urll: x}\n", []string{"check"}, 1, []string{`did you mean "url"?`, "bellbuoy.yaml:16:"}, nil},
-		{"check tells warnings beside problems", strings.Replace(smallConfig, "    external_url: https://registry.example.com\n", "", 1) + "  - {name: ci, urll: x}\n", []string{"check"}, 1,
+		{"check finds two problems", smallConfig + "  - {name: ci, urll: x}\n", []string{"check"}, 1, []string{`did you mean "url"?`, "bellbuoy.yaml:16:"}, nil},
+		{"check prints warnings with problems", strings.Replace(smallConfig, "    external_url: https://registry.example.com\n", "", 1) + "  - {name: ci, urll: x}\n", []string{"check"}, 1,
 			[]string{"bellbuoy.yaml:3:5: warning: upstreams[0]: external_url is not set", `did you mean "url"?`, "bellbuoy.yaml: not ok (3 problems, 1 warning)\n"}, nil},
-		{"check of a loop", strings.Replace(smallConfig, ":5000", ":5080", 1), []string{"check"}, 1, []string{"bellbuoy.yaml:4:10: upstreams[0].url: is an address on which bellbuoy itself listens"}, nil},
+		{"check of an upstream at bellbuoy itself", strings.Replace(smallConfig, ":5000", ":5080", 1), []string{"check"}, 1, []string{"bellbuoy.yaml:4:10: upstreams[0].url: is an address on which bellbuoy itself listens"}, nil},
 		{"check of addresses", smallConfig + `  - {name: self, url: "http://localhost:5081/x"}
   - {name: metadata, url: "http://169.254.169.254/x"}
   - {name: denied, url: "http://10.1.2.3/x"}
@@ -90,10 +91,10 @@ egress: {deny: [10.0.0.0/8]}
 			"bellbuoy.yaml:18:25: webhooks[4].url: denied by egress: 10.1.2.3:80 is in its deny list\n", "(3 problems, 0 warnings)"}, nil},
 		{"check without a file", "", []string{"check"}, 1, []string{"reading configuration", "no such file"}, nil},
 		{"check of a file that wire refuses", smallConfig + "identity: {verify: {jwks_file: /dev/null}}\n", []string{"check"}, 1, []string{"bellbuoy.yaml:16:20: identity.verify"}, nil},
-		{"nobody runs", smallConfig, []string{"ping", "ci"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},
-		{"redeliver what", smallConfig, []string{"redeliver"}, 1, nil, []string{"--webhook"}},
-		{"redeliver a word", smallConfig, []string{"redeliver", "x"}, 1, nil, []string{`"x" is not the id`}},
-		{"since when", smallConfig, []string{"events", "--since", "yesterday"}, 1, nil, []string{`"yesterday"`}},
+		{"ping, nothing running", smallConfig, []string{"ping", "ci"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},
+		{"redeliver without arguments", smallConfig, []string{"redeliver"}, 1, nil, []string{"--webhook"}},
+		{"redeliver of what is no id", smallConfig, []string{"redeliver", "x"}, 1, nil, []string{`"x" is not the id`}},
+		{"--since of what is no time", smallConfig, []string{"events", "--since", "yesterday"}, 1, nil, []string{`"yesterday"`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -166,14 +167,14 @@ func TestExplain(t *testing.T) {
 		t.Errorf("a push of a signature:\n%s", stdout)
 	}
 	if _, stdout, _ := command(t, scanned, "explain", "GET", "/v2/team/app/manifests/v1"); strings.Contains(stdout, "SCANNER") {
-		t.Errorf("a pull is not scanned:\n%s", stdout)
+		t.Errorf("explain of a pull lists scanners:\n%s", stdout)
 	}
 	if code, _, stderr := command(t, smallConfig, "explain", "GET", "v2/x"); code != 1 || !strings.Contains(stderr, "begins with /") {
-		t.Errorf("%d %s", code, stderr)
+		t.Errorf("explain GET v2/x: exit code %d, stderr %q, want 1 and an error about the path", code, stderr)
 	}
 }
 
-// TestManuals: a page for each command that users see, with its flags.
+// Each command that is not hidden has a manual page with its flags.
 func TestManuals(t *testing.T) {
 	dir := t.TempDir()
 	if code, _, stderr := command(t, "", "man", dir); code != 0 {

@@ -9,10 +9,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/replication"
 )
 
-// TestReplicationMetrics: pulls that wait for a store that takes none are bounded, and the rest is
-// counted.
+// While the store takes nothing, the Recorder keeps a bounded number of pulls and counts the others
+// as dropped.
 func TestReplicationMetrics(t *testing.T) {
-	runs := replication.NewRecorder(nil, nil) // that does not run
+	runs := replication.NewRecorder(nil, nil) // its Run is never called
 	all := func(*detect.Client) bool { return true }
 	runs.Configure(replication.Rules{{Name: "all", Matches: all}}, func(string) string { return "" }, 0)
 	registry := prometheus.NewRegistry()
@@ -24,9 +24,9 @@ func TestReplicationMetrics(t *testing.T) {
 	}
 	found, err := registry.Gather()
 	if err != nil || len(found) != 1 || found[0].GetName() != "bellbuoy_replication_dropped_total" {
-		t.Fatalf("%v %v", found, err)
+		t.Fatalf("Gather: %v, %v, want one metric of replications", found, err)
 	}
 	if got := found[0].GetMetric()[0].GetCounter().GetValue(); got != more {
-		t.Errorf("%v are counted, want %d", got, more)
+		t.Errorf("dropped after %d pulls: got %v, want %d", waiting+more, got, more)
 	}
 }

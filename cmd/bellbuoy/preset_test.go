@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/presets")
 
-// What preset NAME shows is a webhook that does the same without the preset.
-func TestPresetStandsForItsYAML(t *testing.T) {
+// The webhook that preset NAME prints does the same without the preset.
+func TestPrintedPresetEqualsThePreset(t *testing.T) {
 	for _, name := range presets.Names() {
 		p, _ := presets.Get(name)
 		text, err := presetYAML(p)
@@ -50,17 +50,17 @@ func TestPresetCommand(t *testing.T) {
 		return code, out.String()
 	}
 	if code, out := show(); code != exitDone || strings.Count(out, "\n") != len(presets.Names())+1 || !strings.Contains(out, "kargo ") {
-		t.Errorf("%d %s", code, out)
+		t.Errorf("preset: exit code %d, want a list of %d presets:\n%s", code, len(presets.Names()), out)
 	}
 	if code, out := show("flux"); code != exitDone || !strings.Contains(out, "  - name: flux\n") || !strings.Contains(out, "# It needs auth_header, as") || !strings.Contains(out, `"tag":"v1.0.0"`) {
-		t.Errorf("%d %s", code, out)
+		t.Errorf("preset flux: exit code %d, want the webhook and a sample:\n%s", code, out)
 	}
 	if code, out := show("fluxx"); code != exitFailed || !strings.Contains(out, `there is no preset "fluxx"; there are argo-events, `) {
-		t.Errorf("%d %s", code, out)
+		t.Errorf("preset fluxx: exit code %d, want an error with the known presets:\n%s", code, out)
 	}
 }
 
-// Each preset has a page, and the pages an index; both are made from its file.
+// docs/presets has a page for each preset, and an index. Both are made from the presets' files.
 func TestPresetPages(t *testing.T) {
 	dir := filepath.Join("..", "..", "docs", "presets")
 	want := map[string]string{}
@@ -84,7 +84,7 @@ func TestPresetPages(t *testing.T) {
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != len(want) {
-		t.Errorf("%d pages, want %d: %v", len(entries), len(want), err)
+		t.Errorf("%s: got %d pages, want %d: %v", dir, len(entries), len(want), err)
 	}
 	for file, text := range want {
 		got, err := os.ReadFile(filepath.Join(dir, file))

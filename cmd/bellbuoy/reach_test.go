@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestStartTellsWhatIsWrongWithUpstreams: of a registry and of a ChartMuseum, with credentials and
-// without.
-func TestStartTellsWhatIsWrongWithUpstreams(t *testing.T) {
+// At its start, bellbuoy logs why an upstream does not answer its own requests, without the
+// password.
+func TestStartLogsUnreachableUpstreams(t *testing.T) {
 	guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, password, _ := r.BasicAuth(); password != "right" {
 			w.Header().Set("Www-Authenticate", `Basic realm="x"`)
@@ -20,7 +20,7 @@ func TestStartTellsWhatIsWrongWithUpstreams(t *testing.T) {
 	plain, secure := httptest.NewServer(guarded), httptest.NewTLSServer(guarded)
 	defer plain.Close()
 	defer secure.Close()
-	turned := func(url string) string {
+	otherScheme := func(url string) string {
 		return strings.Replace(strings.Replace(url, "https:", "x:", 1), "http:", "https:", 1)
 	}
 	down := strings.Replace(secure.URL, "https:", "http:", 1)
@@ -30,7 +30,7 @@ func TestStartTellsWhatIsWrongWithUpstreams(t *testing.T) {
 			"wrong login": {plain.URL, "wrong", "the login (credentials) is refused"},
 			"no CA":       {secure.URL, "right", "tls.ca_file names the CA"},
 			"https":       {down, "right", "it speaks https, and url says http"},
-			"http":        {turned(plain.URL), "right", "does it speak http, not https?"},
+			"http":        {otherScheme(plain.URL), "right", "does it speak http, not https?"},
 			"down":        {"http://127.0.0.1:1", "right", "connection refused"},
 		} {
 			t.Run(kind+" "+name, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestStartTellsWhatIsWrongWithUpstreams(t *testing.T) {
 				}
 				r := start(t, fmt.Sprintf("upstreams: [{type: %s, url: %q, external_url: http://localhost:1%s}]\n", kind, test.url, credentials))
 				if line := r.until(t, `"upstream":"`+kind+`"`); !strings.Contains(line, test.want) || strings.Contains(line, "right") {
-					t.Errorf("said %s", line)
+					t.Errorf("got the log line %s, want it to contain %q and no password", line, test.want)
 				}
 			})
 		}

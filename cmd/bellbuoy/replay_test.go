@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestReplayAndBackup: a push that happened before its webhook was there reaches it by replay; a
-// backup that was made while bellbuoy ran is what another one starts from.
+// Replay sends a webhook a push from before it was configured. A second bellbuoy starts from a
+// backup that was made while the first one ran.
 func TestReplayAndBackup(t *testing.T) {
 	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -75,28 +75,29 @@ func TestReplayAndBackup(t *testing.T) {
 		code := run(t.Context(), append(step.args, "-c", r.path), system{Stdin: strings.NewReader(step.answer), Stdout: &out, Stderr: &errs,
 			LookupEnv: func(string) (string, bool) { return "", false }})
 		if code != step.code || !strings.Contains(out.String(), step.stdout) || !strings.Contains(errs.String(), step.stderr) {
-			t.Fatalf("%q, %q: %d %q %q", step.args, step.answer, code, out.String(), errs.String())
+			t.Fatalf("%q with the answer %q: exit code %d, stdout %q, stderr %q\nwant %d, %q, %q", step.args, step.answer,
+				code, out.String(), errs.String(), step.code, step.stdout, step.stderr)
 		}
 	}
 	if body := <-posted; !strings.Contains(body, `"tag":"v1"`) {
-		t.Errorf("posted %s", body)
+		t.Errorf("replay sent %s, want the tag v1", body)
 	}
 
 	file := filepath.Join(t.TempDir(), "bellbuoy.db")
 	if code, stdout, stderr := r.command("backup", file); code != 0 || !strings.HasPrefix(stdout, file+": ") {
-		t.Fatal(code, stdout, stderr)
+		t.Fatalf("backup: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if code, _, stderr := r.command("backup", file); code != 1 || !strings.Contains(stderr, "a backup overwrites nothing") {
-		t.Error(code, stderr)
+		t.Errorf("backup to an existing file: exit code %d, stderr %q", code, stderr)
 	}
 	if code, _, stderr := r.command("backup", filepath.Join(t.TempDir(), "missing", "x")); code != 1 || !strings.Contains(stderr, "no such file or directory") {
-		t.Error(code, stderr)
+		t.Errorf("backup to a missing directory: exit code %d, stderr %q", code, stderr)
 	}
 	again := startFrom(t, upstreams, file)
 	if code, stdout, stderr := again.command("events"); code != 0 || !strings.Contains(stdout, "PUSH_ARTIFACT") {
-		t.Error(code, stdout, stderr)
+		t.Errorf("events of the restored bellbuoy: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if len(posted) > 0 {
-		t.Error("posted again")
+		t.Errorf("%d events were sent again", len(posted))
 	}
 }

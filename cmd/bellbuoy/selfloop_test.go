@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/config"
 )
 
-func TestLoopIsRefused(t *testing.T) {
+func TestUpstreamAtBellbuoyItselfIsRefused(t *testing.T) {
 	c, _, err := config.Parse("bellbuoy.yaml", []byte(smallConfig), os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestLoopIsRefused(t *testing.T) {
 			got = err.Error()
 		}
 		if got != want {
-			t.Errorf("%s: got %q, want %q", address, got, want)
+			t.Errorf("own address %s: got %q, want %q", address, got, want)
 		}
 	}
 }
@@ -56,7 +56,7 @@ func TestLoops(t *testing.T) {
 		{"http://127.0.0.1:5081", declared(":5080", "", "127.0.0.1:5082"), false},
 	} {
 		if got := loops(tt.url, tt.own); got != tt.want {
-			t.Errorf("%s at %v: %v", tt.url, tt.own, got)
+			t.Errorf("loops(%s, %v): got %t, want %t", tt.url, tt.own, got, tt.want)
 		}
 	}
 }

@@ -33,7 +33,8 @@ const (
 	lanesGrace = 10 * time.Second
 	// handOver is the time to close idle connections while systemd keeps the socket open.
 	handOver = time.Second
-	// indexRows bounds the rows in the store of each bounded kind, such as those of the tag index.
+	// indexRows bounds the rows in the store of each bounded kind, such as those of the tag
+	// index.
 	indexRows = 2_000_000
 )
 

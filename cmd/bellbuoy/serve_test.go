@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestGraceIsAll: a receiver that hangs does not hold up a stop beyond shutdown_grace.
-func TestGraceIsAll(t *testing.T) {
+// A receiver that hangs does not delay a stop beyond shutdown_grace.
+func TestStopEndsWithinTheGrace(t *testing.T) {
 	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		if r.Method == http.MethodPut {
@@ -24,14 +24,14 @@ func TestGraceIsAll(t *testing.T) {
 		}
 	}))
 	defer registry.Close()
-	posted, let := make(chan struct{}, 10), make(chan struct{})
+	posted, answer := make(chan struct{}, 10), make(chan struct{})
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		posted <- struct{}{}
-		<-let
+		<-answer
 	}))
 	defer receiver.Close()
-	defer close(let)
+	defer close(answer)
 
 	r := start(t, "upstreams: [{type: registry, url: \""+registry.URL+"\", external_url: http://localhost:1}]\n"+
 		"webhooks: [{name: hangs, url: \""+receiver.URL+"\"}]\nshutdown_grace: 200ms\n")
@@ -54,13 +54,13 @@ func TestGraceIsAll(t *testing.T) {
 	r.stop()
 	r.until(t, "bellbuoy ends")
 	if took := time.Since(began); took > lanesGrace/2 {
-		t.Errorf("the stop took %v", took)
+		t.Errorf("the stop took %v, want at most %v", took, lanesGrace/2)
 	}
 }
 
-// TestPortOpensLast: whoever finds the port open can use the commands: admin.sock is there before.
+// The port opens after the store and admin.sock, so that commands work as soon as it is open.
 func TestPortOpensLast(t *testing.T) {
-	database, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing: the store is not open yet
+	database, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and sends nothing: the store never opens
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestPortOpensLast(t *testing.T) {
 	}
 	if early, err := net.Dial("tcp", port.Addr().String()); err == nil {
 		early.Close()
-		t.Error("the port is open before the store is, and admin.sock")
+		t.Error("the port is open, and neither the store nor admin.sock is")
 	}
 	stop()
 	c.Close()

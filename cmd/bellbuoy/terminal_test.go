@@ -14,9 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// TestTerminalObeysNoStranger: what a receiver answers, and what a client is called, is shown and
-// never obeyed.
-func TestTerminalObeysNoStranger(t *testing.T) {
+// Commands print control characters of a receiver's answer or a client's name as escapes.
+func TestCommandsEscapeControlCharacters(t *testing.T) {
 	const evil = "\x1b]0;owned\x07\x1b[2J\u009b31mred\u202egnp.exe\r\x7f"
 	dir := t.TempDir()
 	socket, err := net.Listen("unix", filepath.Join(dir, socketName))
@@ -43,26 +42,27 @@ func TestTerminalObeysNoStranger(t *testing.T) {
 	for _, args := range [][]string{{"ping", "ci"}, {"deliveries", "1"}, {"deliveries"}, {"events"}, {"status"}, {"deliveries", "--json"}} {
 		var out, errs strings.Builder
 		run(t.Context(), append(args, "--data-dir", dir), system{Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
-		said := out.String() + errs.String()
-		if strings.ContainsFunc(said, isControl) {
-			t.Errorf("%q says %q", args, said)
+		printed := out.String() + errs.String()
+		if strings.ContainsFunc(printed, isControl) {
+			t.Errorf("%q printed control characters: %q", args, printed)
 		}
-		if !strings.Contains(said, `\u001b]0;owned\u0007`) || !strings.Contains(said, `\u202egnp`) {
-			t.Errorf("%q does not show what was there: %q", args, said)
+		if !strings.Contains(printed, `\u001b]0;owned\u0007`) || !strings.Contains(printed, `\u202egnp`) {
+			t.Errorf("%q printed no escapes: %q", args, printed)
 		}
 		if args[len(args)-1] == "--json" {
 			var d api.V1Delivery
 			if err := json.Unmarshal([]byte(out.String()), &d); err != nil || d.Repository != evil {
-				t.Errorf("JSON became %q (%v)", d.Repository, err)
+				t.Errorf("%q: the JSON has the repository %q (%v), want %q", args, d.Repository, err, evil)
 			}
 		}
 	}
 }
 
-func TestVisible(t *testing.T) {
+func TestTerminalWriter(t *testing.T) {
+	const text = "a\tb\r\nü€ \xff\x9b \x1b[0m"
 	var out strings.Builder
-	n, err := terminalWriter{&out}.Write([]byte("a\tb\r\nü€ \xff\x9b \x1b[0m"))
-	if want := "a\tb\nü€ \\xff\\x9b \\u001b[0m"; out.String() != want || n != 18 || err != nil {
-		t.Errorf("%q, %d, %v", out.String(), n, err)
+	n, err := terminalWriter{&out}.Write([]byte(text))
+	if want := "a\tb\nü€ \\xff\\x9b \\u001b[0m"; out.String() != want || n != len(text) || err != nil {
+		t.Errorf("Write(%q): got %q, %d, %v, want %q, %d", text, out.String(), n, err, want, len(text))
 	}
 }

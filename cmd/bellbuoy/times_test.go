@@ -11,7 +11,7 @@ func TestTimeOf(t *testing.T) {
 	now := time.Date(2026, 11, 28, 10, 30, 0, 0, zone)
 	for text, want := range map[string]string{
 		"09:15":                "2026-11-28T09:15:00+01:00",
-		"11:00":                "2026-11-27T11:00:00+01:00", // has not been today
+		"11:00":                "2026-11-27T11:00:00+01:00", // yesterday's: it is earlier than that now
 		"10:29:59":             "2026-11-28T10:29:59+01:00",
 		"2026-11-20":           "2026-11-20T00:00:00+01:00",
 		"2026-11-20 08:00":     "2026-11-20T08:00:00+01:00",
@@ -21,13 +21,13 @@ func TestTimeOf(t *testing.T) {
 		"3d":                   "2026-11-25T10:30:00+01:00",
 	} {
 		if got, err := timeOf(text, now, false); err != nil || got.Format(time.RFC3339) != want {
-			t.Errorf("%s: %v %v, want %s", text, got, err, want)
+			t.Errorf("timeOf(%q): got %v, %v, want %s", text, got, err, want)
 		}
 	}
 	if got, err := timeOf("2026-11-20", now, true); err != nil || got.Format(time.RFC3339) != "2026-11-21T00:00:00+01:00" {
-		t.Errorf("until a date: %v %v", got, err)
+		t.Errorf("timeOf of a date, last: got %v, %v, want the end of the day", got, err)
 	}
 	if _, err := timeOf("yesterday", now, false); err == nil || !strings.Contains(err.Error(), `"yesterday"`) {
-		t.Errorf("yesterday: %v", err)
+		t.Errorf("timeOf(yesterday): got the error %v, want one that quotes the text", err)
 	}
 }
