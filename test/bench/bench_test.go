@@ -17,17 +17,19 @@ func TestReadAnswer(t *testing.T) {
 	for _, tc := range []struct {
 		name, answers string
 		want          []int
+		tag           string
 		err           error
 	}{
-		{"one after the other", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", []int{200, 201}, nil},
-		{"no length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", []int{200}, errNoLength},
+		{"one after the other", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", []int{200, 201}, "", nil},
+		{"no length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", []int{200}, "", errNoLength},
+		{"not modified", "HTTP/1.1 304 Not Modified\r\nEtag: \"a\"\r\n\r\nHTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: 1\r\n\r\nb", []int{304, 200}, `"a"`, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := bufio.NewReader(strings.NewReader(tc.answers))
 			for i, want := range tc.want {
-				got, err := readAnswer(r)
-				if got != want || !errors.Is(err, tc.err) {
-					t.Errorf("answer %d: %d, %v; want %d, %v", i, got, err, want, tc.err)
+				got, tag, err := readAnswer(r)
+				if got != want || tag != tc.tag || !errors.Is(err, tc.err) {
+					t.Errorf("answer %d: %d, %s, %v; want %d, %s, %v", i, got, tag, err, want, tc.tag, tc.err)
 				}
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -93,7 +94,7 @@ func (l load) work(ctx context.Context, start time.Time, next func() (int64, boo
 		if _, err := conn.Write(buf); err != nil {
 			return latency, fmt.Errorf("request %d: %w", n, err)
 		}
-		status, err := readAnswer(answers)
+		status, _, err := readAnswer(answers)
 		if err != nil {
 			return latency, fmt.Errorf("answer %d: %w", n, err)
 		}
@@ -125,46 +126,56 @@ func (l load) pace(ctx context.Context, start time.Time, n int64) time.Time {
 
 var errNoLength = errors.New("an answer without Content-Length")
 
-// readAnswer reads one answer and discards its body.
-func readAnswer(r *bufio.Reader) (status int, err error) {
+// readAnswer reads one answer and discards its body. It returns the status and the entity tag.
+func readAnswer(r *bufio.Reader) (status int, tag string, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	if len(line) < 12 {
-		return 0, fmt.Errorf("not a status line: %q", line)
+		return 0, "", fmt.Errorf("not a status line: %q", line)
 	}
 	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	length, err := readHeader(r)
+	h, err := readHeader(r)
 	switch {
 	case err != nil:
-		return 0, err
-	case length < 0:
-		return status, errNoLength
+		return 0, "", err
+	case status == http.StatusNotModified:
+		return status, h.tag, nil
+	case h.length < 0:
+		return status, h.tag, errNoLength
 	}
-	_, err = r.Discard(int(length))
-	return status, err
+	_, err = r.Discard(int(h.length))
+	return status, h.tag, err
 }
 
-// readHeader reads a header and returns its Content-Length, -1 if it has none.
-func readHeader(r *bufio.Reader) (length int64, err error) {
-	length = -1
+// header is what is read of a header.
+type header struct {
+	length int64  // Content-Length; -1: none
+	tag    string // ETag
+}
+
+func readHeader(r *bufio.Reader) (header, error) {
+	h := header{length: -1}
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
-			return 0, err
+			return h, err
 		}
 		line = bytes.TrimRight(line, "\r\n")
 		if len(line) == 0 {
-			return length, nil
+			return h, nil
 		}
 		name, value, _ := bytes.Cut(line, []byte(":"))
-		if len(name) == len("Content-Length") && bytes.EqualFold(name, []byte("Content-Length")) {
-			if length, err = strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64); err != nil {
-				return 0, err
+		switch {
+		case len(name) == len("Content-Length") && bytes.EqualFold(name, []byte("Content-Length")):
+			if h.length, err = strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64); err != nil {
+				return h, err
 			}
+		case len(name) == len("ETag") && bytes.EqualFold(name, []byte("ETag")):
+			h.tag = string(bytes.TrimSpace(value))
 		}
 	}
 }

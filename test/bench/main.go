@@ -112,6 +112,7 @@ var trials = []trial{
 	{"growth", growth},
 	{"store", outbox},
 	{"pending", pending},
+	{"viewers", viewers},
 }
 
 func names() []string {

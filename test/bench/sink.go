@@ -87,12 +87,12 @@ func (k *sink) serve(conn net.Conn) {
 		_, path, _ := bytes.Cut(line, []byte(" "))
 		path, _, _ = bytes.Cut(path, []byte(" "))
 		to := string(path)
-		length, err := readHeader(r)
-		if err != nil || length < 0 {
+		h, err := readHeader(r)
+		if err != nil || h.length < 0 {
 			return // bellbuoy sends every body with its length
 		}
 		at := time.Now()
-		body = append(body[:0], make([]byte, length)...)
+		body = append(body[:0], make([]byte, h.length)...)
 		if _, err := io.ReadFull(r, body); err != nil {
 			return
 		}
