@@ -70,7 +70,7 @@ func NewImage(opts ImageOptions) Artifact {
 	return a
 }
 
-// layers are the tars of an image's layers.
+// layers returns the tars of an image's layers.
 func layers(opts ImageOptions) (tars [][]byte) {
 	if opts.Files != nil {
 		return [][]byte{tarOf(opts.Files)}
@@ -110,8 +110,8 @@ func NewMultiArch(opts ImageOptions, platforms ...string) Artifact {
 	return NewIndex(children...)
 }
 
-// TotalSize is that of the manifest, its config and layers; of an index, its own and the sum of its
-// children's.
+// TotalSize returns the size of the manifest, its config and its layers; for an index, its own size
+// and the sum of its children's.
 func (a Artifact) TotalSize() int64 {
 	total := int64(len(a.Manifest)) + a.Config.Size
 	for _, layer := range a.Layers {
@@ -123,7 +123,7 @@ func (a Artifact) TotalSize() int64 {
 	return total
 }
 
-// Blob returns the bytes of a digest of this artifact, nil where it has none such.
+// Blob returns the bytes of a digest of this artifact; nil if it has no such blob.
 func (a Artifact) Blob(d digest.Digest) []byte { return a.blobs[d] }
 
 // Layout writes the artifact as an OCI image layout, tagged ref, and returns its directory. crane,
@@ -202,8 +202,8 @@ func (a *Artifact) add(mediaType string, content []byte) v1.Descriptor {
 
 func layerTar(name string, content []byte) []byte { return tarOf(map[string][]byte{name: content}) }
 
-// tarOf is a tar of regular files, in the order of their names and without times, so that equal
-// files are equal bytes.
+// tarOf returns a tar of regular files, sorted by name and without times, so that equal files are
+// equal bytes.
 func tarOf(files map[string][]byte) []byte {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -232,7 +232,7 @@ func marshal(v any) []byte {
 	return out
 }
 
-// must is for what cannot fail: writing to memory.
+// must panics if err is not nil. It is for what cannot fail, such as writing to memory.
 func must(err error) {
 	if err != nil {
 		panic(err)

@@ -15,7 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-func TestImageIsConsistent(t *testing.T) {
+func TestImageManifestMatchesItsConfigAndLayers(t *testing.T) {
 	a := NewImage(ImageOptions{Layers: 3, Platform: "linux/arm/v7", Annotations: map[string]string{"a": "b"}})
 	var m v1.Manifest
 	decode(t, a.Manifest, &m)
@@ -23,18 +23,18 @@ func TestImageIsConsistent(t *testing.T) {
 		t.Error("the descriptor is not that of the manifest")
 	}
 	if len(m.Layers) != 3 || m.Annotations["a"] != "b" {
-		t.Errorf("manifest %s", a.Manifest)
+		t.Errorf("got the manifest %s, want 3 layers and the annotation", a.Manifest)
 	}
 	var config v1.Image
 	decode(t, a.Blob(m.Config.Digest), &config)
 	if config.OS != "linux" || config.Architecture != "arm" || config.Variant != "v7" {
-		t.Errorf("platform %+v", config.Platform)
+		t.Errorf("got the platform %+v, want linux/arm/v7", config.Platform)
 	}
 	total := int64(len(a.Manifest)) + m.Config.Size
 	for i, layer := range m.Layers {
 		content := gunzip(t, a.Blob(layer.Digest))
 		if got := digest.FromBytes(content); got != config.RootFS.DiffIDs[i] {
-			t.Errorf("layer %d: diff id %s, config says %s", i, got, config.RootFS.DiffIDs[i])
+			t.Errorf("layer %d: got the diff id %s, want that of the config, %s", i, got, config.RootFS.DiffIDs[i])
 		}
 		total += layer.Size
 	}
@@ -51,19 +51,19 @@ func TestIndexHoldsItsChildren(t *testing.T) {
 	for i, d := range index.Manifests {
 		child := a.Children[i]
 		if d.Digest != child.Digest || d.Platform == nil || a.Blob(d.Digest) == nil {
-			t.Errorf("child %d: %+v", i, d)
+			t.Errorf("child %d: got %+v, want the digest %s, a platform and a blob", i, d, child.Digest)
 		}
 		total += child.TotalSize()
 	}
 	if len(index.Manifests) != 2 || index.Manifests[1].Platform.Architecture != "arm64" {
-		t.Errorf("index %s", a.Manifest)
+		t.Errorf("got the index %s, want 2 children, the second for arm64", a.Manifest)
 	}
 	if a.TotalSize() != total {
 		t.Errorf("total size %d, want %d", a.TotalSize(), total)
 	}
 }
 
-func TestSeedDecidesTheImage(t *testing.T) {
+func TestEqualSeedsMakeEqualImages(t *testing.T) {
 	one, same := NewImage(ImageOptions{Seed: 7}), NewImage(ImageOptions{Seed: 7})
 	if one.Digest != same.Digest {
 		t.Error("equal seeds made different images")
@@ -76,7 +76,7 @@ func TestSeedDecidesTheImage(t *testing.T) {
 	}
 }
 
-func TestLayoutNamesEveryBlob(t *testing.T) {
+func TestLayoutHasEveryBlob(t *testing.T) {
 	a := NewMultiArch(ImageOptions{}, "linux/amd64", "linux/arm64")
 	dir := a.Layout(t, "v1")
 	var index v1.Index
@@ -90,7 +90,7 @@ func TestLayoutNamesEveryBlob(t *testing.T) {
 	}
 	for _, path := range blobs {
 		if got := digest.FromBytes(read(t, path)).Encoded(); got != filepath.Base(path) {
-			t.Errorf("%s holds %s", path, got)
+			t.Errorf("the blob %s has the digest %s", path, got)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func TestChartStartsWithItsChartYAML(t *testing.T) {
 func decode(t *testing.T, data []byte, v any) {
 	t.Helper()
 	if err := json.Unmarshal(data, v); err != nil {
-		t.Fatalf("%v in %q", err, data)
+		t.Fatalf("decoding %q: %v", data, err)
 	}
 }
 

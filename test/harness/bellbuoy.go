@@ -81,8 +81,8 @@ func (b *Buoy) readiness() func(context.Context) error {
 // Kill9 ends bellbuoy with SIGKILL.
 func (b *Buoy) Kill9() { b.Kill() }
 
-// WriteConfig replaces the configuration file in one step, and adds what the configuration leaves
-// out.
+// WriteConfig replaces the configuration file in one step. It adds the keys that the configuration
+// leaves out.
 func (b *Buoy) WriteConfig(yaml string) {
 	b.t.Helper()
 	next := b.Config + ".next"
@@ -92,7 +92,8 @@ func (b *Buoy) WriteConfig(yaml string) {
 	}
 }
 
-// Reload replaces the configuration and asks bellbuoy to read it. It does not wait: see WaitLog.
+// Reload replaces the configuration and sends bellbuoy SIGHUP. It does not wait for the reload: see
+// WaitLog.
 func (b *Buoy) Reload(yaml string) {
 	b.t.Helper()
 	b.WriteConfig(yaml)
@@ -129,7 +130,7 @@ func (b *Buoy) complete(yaml string) string {
 	return out.String() + yaml
 }
 
-// built is made once by each test process.
+// built builds the binary once in each test process.
 var built = sync.OnceValues(buildBinary)
 
 // Binary returns the path of the bellbuoy binary, built from the present sources. It has the race
@@ -181,11 +182,11 @@ func buildBinary() (string, error) {
 	}
 	sweep(dir)
 	mine := filepath.Join(dir, fmt.Sprintf("bellbuoy-%d", os.Getpid()))
-	os.Remove(mine) // of an earlier process with our id
+	os.Remove(mine) // of an earlier process with the same id
 	return mine, os.Link(shared, mine)
 }
 
-// lock takes a lock that holds among processes, and waits for it.
+// lock takes a lock between processes. It waits until the lock is free.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -198,7 +199,7 @@ func lock(path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// sweep removes binaries of test processes that are gone.
+// sweep removes the binaries of test processes that have ended.
 func sweep(dir string) {
 	found, _ := filepath.Glob(filepath.Join(dir, "bellbuoy-*"))
 	for _, path := range found {

@@ -24,7 +24,7 @@ func TestConfigurationIsCompleted(t *testing.T) {
 	}
 }
 
-func TestSweepRemovesOnlyBinariesOfTheDead(t *testing.T) {
+func TestSweepRemovesOnlyBinariesOfEndedProcesses(t *testing.T) {
 	dir := t.TempDir()
 	mine := filepath.Join(dir, fmt.Sprintf("bellbuoy-%d", os.Getpid()))
 	dead := filepath.Join(dir, "bellbuoy-4194999") // above the kernel's largest process id
@@ -40,8 +40,8 @@ func TestSweepRemovesOnlyBinariesOfTheDead(t *testing.T) {
 	}
 }
 
-// The way through everything at once: what a newcomer's first test would do.
-func TestBellbuoyRingsForAPush(t *testing.T) {
+// A push by crane is delivered once, also after a kill, a reload and a stop.
+func TestPushIsDeliveredOnce(t *testing.T) {
 	registry := Registry(t, RegistryOptions{Delete: true})
 	hooks := NewReceiver(t)
 	config := fmt.Sprintf("upstreams: [{type: registry, url: %s}]\nwebhooks: [{name: all, url: %s}]\n", registry.URL, hooks.URL("/all"))
@@ -52,7 +52,7 @@ func TestBellbuoyRingsForAPush(t *testing.T) {
 	if post.Text("type") != "PUSH_ARTIFACT" || post.Text("event_data.resources.0.digest") != image.Digest.String() {
 		t.Errorf("the webhook is %s", post.Body)
 	}
-	recorded(t, b) // else it would be told again, as it should
+	recorded(t, b) // otherwise the delivery is sent again after the kill
 	b.Kill9()
 	b.Start()
 	Run(t, nil, "crane", "tag", b.Host+"/team/app:v1", "v2")
@@ -66,7 +66,7 @@ func TestBellbuoyRingsForAPush(t *testing.T) {
 	}
 }
 
-// recorded waits until bellbuoy knows of its deliveries that they were delivered.
+// recorded waits until bellbuoy has recorded all its deliveries as delivered.
 func recorded(t *testing.T, b *Buoy) {
 	t.Helper()
 	for until := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
@@ -75,7 +75,7 @@ func recorded(t *testing.T, b *Buoy) {
 			return
 		}
 		if time.Now().After(until) {
-			t.Fatalf("deliveries: %s (%v)", out, err)
+			t.Fatalf("deliveries --json: got %s (%v), want all delivered", out, err)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 
 // ChartOptions chooses what a chart is made of, besides its name and version.
 type ChartOptions struct {
-	Type       string            // application | library; "": not said
-	AppVersion string            // "": not said
+	Type       string            // application | library; "": no type in Chart.yaml
+	AppVersion string            // "": no appVersion in Chart.yaml
 	Size       int               // bytes of random content in a further file
 	Files      map[string]string // further files, by their path inside the chart
 }
@@ -24,7 +24,7 @@ func NewChart(name, version string, opts ChartOptions) []byte {
 	if opts.AppVersion != "" {
 		fmt.Fprintf(&yaml, "appVersion: %q\n", opts.AppVersion)
 	}
-	files := map[string][]byte{ // in the order of their names, in which tarOf writes them, Chart.yaml comes first
+	files := map[string][]byte{ // tarOf writes them sorted by name, so Chart.yaml comes first
 		name + "/Chart.yaml":               []byte(yaml.String()),
 		name + "/templates/configmap.yaml": []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\n"),
 		name + "/values.yaml":              []byte("color: red\n"),

@@ -11,14 +11,14 @@ import (
 // ChartMuseumOptions chooses how charts are arranged and guarded. The zero value is one anonymous
 // tenant.
 type ChartMuseumOptions struct {
-	Part          string // "": ChartMuseum with all that it has; quick-chartmuseum: with local files only
+	Part          string // "": ChartMuseum with all storage backends; quick-chartmuseum: with local files only
 	Depth         int    // --depth
 	DepthDynamic  bool   // --depth-dynamic
 	ContextPath   string // e.g. /charts
 	User          string // Basic authentication; "": none
 	Password      string
-	AnonymousRead bool     // reads need no login although writes do
-	Flags         []string // more, as the program takes them
+	AnonymousRead bool     // reads need no login, writes do
+	Flags         []string // further flags of the program
 }
 
 // ChartMuseumServer is a running ChartMuseum.

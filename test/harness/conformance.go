@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// ConformanceResult is what the OCI conformance program counted.
+// ConformanceResult has the counts of one run of the OCI conformance program.
 type ConformanceResult struct {
 	Passed, Failed, Skipped, Disabled int
 	Output                            string // what it printed
@@ -42,8 +42,8 @@ func Conformance(t T, host string, settings ...string) ConformanceResult {
 	return result
 }
 
-// ConformanceDirect is what the conformance program counts at the distribution registry itself, for
-// comparison. It runs once for the same settings.
+// ConformanceDirect returns the counts of the conformance program at the distribution registry
+// itself, for comparison. It runs once for the same settings.
 func ConformanceDirect(t T, settings ...string) ConformanceResult {
 	t.Helper()
 	direct.mu.Lock()

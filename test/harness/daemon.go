@@ -25,9 +25,9 @@ type Daemon struct {
 	args  []string
 	env   []string
 	dir   string
-	user  *syscall.Credential // nil: ours
+	user  *syscall.Credential // nil: the user of the tests
 	quit  syscall.Signal      // what Stop sends; 0: SIGTERM
-	kill  syscall.Signal      // what Kill sends; 0: SIGKILL. For those that would leave children or mounts behind.
+	kill  syscall.Signal      // what Kill sends; 0: SIGKILL. For programs that would leave children or mounts behind.
 	ready func(context.Context) error
 	logs  *logBuffer
 
@@ -35,7 +35,7 @@ type Daemon struct {
 	running *process // nil before the first Start
 }
 
-// process is one life of a daemon.
+// process is one process of a daemon, from a Start to its end.
 type process struct {
 	cmd    *exec.Cmd
 	exited chan struct{} // closed after err is set
@@ -73,8 +73,7 @@ func (d *Daemon) launch(t T) {
 	d.Start()
 }
 
-// prepare arranges for d to be ended with the test, and for its logs to be shown where the test
-// failed.
+// prepare arranges that d ends with the test, and that its logs are shown if the test failed.
 func (d *Daemon) prepare(t T) {
 	d.t = t
 	d.logs = &logBuffer{limit: 4 << 20}
@@ -82,7 +81,7 @@ func (d *Daemon) prepare(t T) {
 	t.Cleanup(func() {
 		d.Kill()
 		if t.Failed() {
-			t.Logf("---- what %s printed:\n%s", d.name, lastLines(d.Logs(), 200))
+			t.Logf("---- output of %s:\n%s", d.name, lastLines(d.Logs(), 200))
 		}
 	})
 }
@@ -103,8 +102,8 @@ func (d *Daemon) StartOnly() {
 	cmd := exec.Command(d.path, d.args...)
 	cmd.Env, cmd.Dir = d.env, d.dir
 	cmd.Stdout, cmd.Stderr = d.logs, d.logs
-	// A group of its own, so that Ctrl-C reaches us alone; killed with us, so that a crashed
-	// test run leaves nothing behind.
+	// A process group of its own, so that Ctrl-C reaches the tests alone. It is killed with
+	// them, so that a crashed test run leaves nothing behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: d.user}
 	cmd.WaitDelay = 2 * time.Second
 	if err := cmd.Start(); err != nil {
@@ -123,7 +122,7 @@ func (d *Daemon) StartOnly() {
 // errExit0 is the error of a daemon that ended with status 0 before it was ready.
 var errExit0 = errors.New("exit status 0")
 
-// WaitReady waits until the daemon answers, and fails early when it ends instead.
+// WaitReady waits until the daemon answers. It returns an error at once if the process ends.
 func (d *Daemon) WaitReady(timeout time.Duration) error {
 	p := d.current()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -168,7 +167,7 @@ func (d *Daemon) Kill() {
 	if p == nil {
 		return
 	}
-	p.cmd.Process.Signal(d.kill) // fails only where it has ended
+	p.cmd.Process.Signal(d.kill) // fails only if it has ended
 	select {
 	case <-p.exited:
 	case <-time.After(killTimeout):
@@ -196,13 +195,13 @@ func (d *Daemon) Signal(sig os.Signal) {
 // Exited is closed when the process that was started last has ended.
 func (d *Daemon) Exited() <-chan struct{} { return d.current().exited }
 
-// Pid is the process that was started last.
+// Pid returns the id of the process that was started last.
 func (d *Daemon) Pid() int { return d.current().cmd.Process.Pid }
 
-// Logs returns what the daemon has printed in all its lives; of very much, the end.
+// Logs returns the output of all processes of the daemon; only the end if it is very long.
 func (d *Daemon) Logs() string { return d.logs.String() }
 
-// WaitLog waits until the logs match a regular expression, and fails the test when they do not in
+// WaitLog waits until the logs match a regular expression. It fails the test if they do not in
 // time.
 func (d *Daemon) WaitLog(pattern string, timeout time.Duration) {
 	d.t.Helper()
@@ -218,7 +217,7 @@ func (d *Daemon) current() *process {
 	return d.running
 }
 
-// answers makes a readiness check of a URL that has to be answered with one of the statuses.
+// answers returns a readiness check: the URL must be answered with one of the statuses.
 func answers(url string, statuses ...int) func(context.Context) error {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	return func(ctx context.Context) error {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A Delivery is what bellbuoy deliveries --json prints.
+// A Delivery is a line of bellbuoy deliveries --json.
 type Delivery struct {
 	ID       int64  `json:"id"`
 	Webhook  string `json:"webhook"`
@@ -18,7 +18,7 @@ type Delivery struct {
 	Reason   string `json:"reason"`
 }
 
-// Deliveries asks the running bellbuoy, newest first.
+// Deliveries returns the deliveries of the running bellbuoy, newest last.
 func Deliveries(t testing.TB, b *Buoy, args ...string) (all []Delivery) {
 	t.Helper()
 	out, err := b.Command(append([]string{"deliveries", "--json"}, args...)...)
@@ -30,13 +30,13 @@ func Deliveries(t testing.TB, b *Buoy, args ...string) (all []Delivery) {
 		if err := dec.Decode(&d); err == io.EOF {
 			return all
 		} else if err != nil {
-			t.Fatalf("%v in %s", err, out)
+			t.Fatalf("decoding the output of deliveries --json: %v\n%s", err, out)
 		}
 		all = append(all, d)
 	}
 }
 
-// FirstDelivery is the oldest of a webhook.
+// FirstDelivery returns the oldest delivery of a webhook.
 func FirstDelivery(t testing.TB, b *Buoy, webhook string) Delivery {
 	t.Helper()
 	all := Deliveries(t, b, "--webhook", webhook)

@@ -17,7 +17,7 @@ type Engine struct {
 	args   []string // which reach this daemon
 }
 
-// Run runs the engine's own client against it: docker for Dockerd, ctr for Containerd.
+// Run runs the engine's own client, docker or ctr, against it.
 func (e *Engine) Run(t T, env []string, args ...string) string {
 	t.Helper()
 	return Run(t, env, e.client, append(append([]string{}, e.args...), args...)...)
@@ -29,7 +29,7 @@ func (e *Engine) Try(t T, env []string, args ...string) (string, error) {
 	return Try(t, env, e.client, append(append([]string{}, e.args...), args...)...)
 }
 
-// A Skipper is a T that can be skipped. The demo is none.
+// A Skipper is a T that can be skipped. The T of the demo cannot.
 type Skipper interface {
 	T
 	Skipf(format string, args ...any)
@@ -42,7 +42,7 @@ func Dockerd(t Skipper, flags ...string) *Engine {
 	t.Helper()
 	dir := engineDir(t, "dockerd")
 	socket := filepath.Join(dir, "docker.sock")
-	config := filepath.Join(dir, "daemon.json") // in place of the machine's own
+	config := filepath.Join(dir, "daemon.json") // instead of the machine's own
 	WriteFile(t, config, "{}")
 	e := &Engine{Socket: socket, client: Part(t, "docker"), args: []string{"-H", "unix://" + socket}}
 	e.Daemon = Daemon{
@@ -95,8 +95,8 @@ func (e *Engine) launchOrSkip(t Skipper, probe ...string) {
 	}
 }
 
-// engineDir makes a directory with a short path: sockets allow about a hundred characters. Mounts
-// left in it are undone.
+// engineDir makes a directory with a short path: paths of sockets have at most about a hundred
+// characters. At the end of the test it unmounts what is still mounted there.
 func engineDir(t Skipper, name string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -120,7 +120,7 @@ func engineEnv(dir string) []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir}
 }
 
-// unmountBelow undoes the mounts that a killed daemon left below dir, the innermost first.
+// unmountBelow unmounts what a killed daemon left mounted below dir, the innermost first.
 func unmountBelow(dir string) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {

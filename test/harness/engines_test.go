@@ -12,7 +12,7 @@ func TestDockerPullsAndPushes(t *testing.T) {
 	docker.Run(t, nil, "push", ref)
 	docker.Run(t, nil, "image", "rm", ref)
 	if out := docker.Run(t, nil, "pull", ref); !strings.Contains(out, "Downloaded newer image") {
-		t.Errorf("docker pull said %s", out)
+		t.Errorf("got the output %s of docker pull, want the digest", out)
 	}
 }
 
@@ -22,6 +22,6 @@ func TestContainerdPulls(t *testing.T) {
 	Run(t, nil, "crane", "push", NewImage(ImageOptions{}).Layout(t, "v1"), ref)
 	ctr.Run(t, nil, "images", "pull", "--plain-http", "--snapshotter", "native", ref)
 	if out := ctr.Run(t, nil, "images", "ls", "-q"); strings.TrimSpace(out) != ref {
-		t.Errorf("ctr images ls said %q", out)
+		t.Errorf("got the output %q of ctr images ls, want the image", out)
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Yes is a pointer to true, for Event.Changed and Event.Complete.
+// Yes returns a pointer to true, for Event.Changed and Event.Complete.
 func Yes() *bool { return new(true) }
 
-// No is a pointer to false.
+// No returns a pointer to false.
 func No() *bool { return new(false) }
 
-// of is what every event of an artifact in a repository has.
+// of returns an event with the fields that every event of an artifact in a repository has.
 func of(kind, repository string, a Artifact) Event {
 	e := Event{Repository: repository, Digest: a.Digest.String(), Kind: "image", Size: a.TotalSize(), Type: kind}
 	e.Namespace, e.Name = "library", repository
@@ -30,42 +30,43 @@ func of(kind, repository string, a Artifact) Event {
 	return e
 }
 
-// Pushed is a first push of tags; none: by digest.
+// Pushed returns the event of a first push of tags; without tags, of a push by digest.
 func Pushed(repository string, a Artifact, tags ...string) Event {
 	e := of("PUSH_ARTIFACT", repository, a)
 	e.Tags, e.Changed = sortedTags(tags), Yes()
 	return e
 }
 
-// Pulled is a pull of a tag with its layers. The digest has the other tags too.
+// Pulled returns the event of a pull of a tag with its layers. others are further tags of the
+// digest.
 func Pulled(repository string, a Artifact, tag string, others ...string) Event {
 	e := of("PULL_ARTIFACT", repository, a)
 	e.Tags, e.TagAsked, e.Moved = sortedTags(append(others, tag)), tag, "layers"
 	return e
 }
 
-// Deleted is a delete by digest that takes tags with it, in a repository whose tags nobody has
-// listed: there may be more of them.
+// Deleted returns the event of a delete by digest, with the known tags. No client has listed the
+// tags of the repository, so there may be more.
 func Deleted(repository string, a Artifact, tags ...string) Event {
 	e := of("DELETE_ARTIFACT", repository, a)
 	e.Tags, e.Complete = sortedTags(tags), No()
 	return e
 }
 
-// AllTags is e of a delete in a repository whose tags a client has listed, all of them known.
+// AllTags returns e, of a delete in a repository whose tags a client has listed: all are known.
 func (e Event) AllTags() Event {
 	e.Complete = Yes()
 	return e
 }
 
-// Untagged is a delete of a tag.
+// Untagged returns the event of a delete of a tag.
 func Untagged(repository string, a Artifact, tag string) Event {
 	e := of("DELETE_TAG", repository, a)
 	e.Tags = []string{tag}
 	return e
 }
 
-// Charted is an event of a chart in a ChartMuseum; tenant is "" for the only one.
+// Charted returns an event of a chart in a ChartMuseum; tenant is "" if there is only one.
 func Charted(kind, tenant, name, version string, archive []byte) Event {
 	e := Event{Type: kind, Name: name, Namespace: tenant, Kind: "chart", Tags: []string{version}, Chart: &Chart{Name: name, Version: version}}
 	if tenant == "" {
@@ -76,31 +77,31 @@ func Charted(kind, tenant, name, version string, archive []byte) Event {
 	return e
 }
 
-// By is e by an operator.
+// By returns e with an operator.
 func (e Event) By(operator string) Event {
 	e.Operator = operator
 	return e
 }
 
-// Unchanged is e of a push that changed nothing.
+// Unchanged returns e, of a push that changed nothing.
 func (e Event) Unchanged() Event {
 	e.Changed = No()
 	return e
 }
 
-// ManifestRead is e of a pull that read the manifest alone.
+// ManifestRead returns e, of a pull that read only the manifest.
 func (e Event) ManifestRead() Event {
 	e.Moved = "manifest"
 	return e
 }
 
-// AsInferred is e of an outcome that was looked up afterwards.
+// AsInferred returns e, of a write whose outcome was looked up.
 func (e Event) AsInferred() Event {
 	e.Inferred = true
 	return e
 }
 
-// Chosen is e of a pull of an index that took these platforms.
+// Chosen returns e, of a pull of an index that read these platforms.
 func (e Event) Chosen(platforms ...string) Event {
 	e.Platforms = platforms
 	return e
@@ -108,23 +109,23 @@ func (e Event) Chosen(platforms ...string) Event {
 
 var somePlatforms = []string{"some"}
 
-// ChosenSome is e of a pull of an index by a client that reads several children at once: chance
-// decides how many of them it has read when the pull is decided.
+// ChosenSome returns e, of a pull of an index by a client that reads several children at once: when
+// the pull is decided, it may have read any number of them.
 func (e Event) ChosenSome() Event { return e.Chosen(somePlatforms...) }
 
-// ByDigest is e of a pull that names no tag.
+// ByDigest returns e, of a pull that names no tag.
 func (e Event) ByDigest() Event {
 	e.TagAsked = ""
 	return e
 }
 
-// Moving is e of a push of a tag that stood elsewhere before.
+// Moving returns e, of a push of a tag that stood on another artifact before.
 func (e Event) Moving(from Artifact) Event {
 	e.Previous = from.Digest.String()
 	return e
 }
 
-// With is e as changed by a function.
+// With returns e as changed by a function.
 func (e Event) With(change func(*Event)) Event {
 	change(&e)
 	return e

@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// A FaultProxy stands between bellbuoy and an upstream, or is the upstream where it has a handler
-// of its own. It passes everything on as it is, except where a test holds, cuts or falsifies what
-// clients send. It can die and come back.
+// A FaultProxy is between bellbuoy and an upstream, or is itself the upstream if it has a handler.
+// It passes everything on unchanged, except where a test holds, cuts or falsifies requests of
+// clients. Kill stops it and Start starts it again.
 type FaultProxy struct {
 	t    testing.TB
 	URL  string
@@ -29,8 +29,8 @@ type FaultProxy struct {
 	next http.Handler
 
 	mu     sync.Mutex
-	srv    *http.Server  // nil while it is dead
-	gone   chan struct{} // closed when it dies or the test ends: all that hold a request let go
+	srv    *http.Server  // nil while it is stopped
+	gone   chan struct{} // closed by Kill, or when the test ends: all that hold a request return
 	twists []*twist
 	seen   []SeenRequest
 }
@@ -42,11 +42,11 @@ type SeenRequest struct {
 	ForwardedFor            string
 }
 
-// A twist treats requests of one method whose path contains something. pass hands the request to
-// the upstream.
+// A twist handles requests of one method whose path contains a text, in a way of its own. pass is
+// the handler that the upstream answers through.
 type twist struct {
-	method, path string // "": every request, also bellbuoy's own questions
-	left         int    // how many requests it takes; negative: all
+	method, path string // "": every request, also bellbuoy's own look-ups
+	left         int    // how many more requests it handles; negative: all
 	do           func(w http.ResponseWriter, r *http.Request, pass http.Handler)
 }
 
@@ -57,8 +57,8 @@ func (t *twist) takes(r *http.Request) bool {
 	return t.left != 0 && t.method == r.Method && strings.Contains(r.URL.Path, t.path) && !strings.HasPrefix(r.UserAgent(), "bellbuoy/")
 }
 
-// Uncertain is a header of the answer 502 of a FaultProxy whose upstream broke off: nobody knows
-// whether the request was done.
+// Uncertain is a header of the 502 of a FaultProxy whose upstream broke the connection: the request
+// may or may not have been done.
 const Uncertain = "X-Uncertain"
 
 // NewFaultProxy starts a proxy in front of an upstream.
@@ -69,7 +69,7 @@ func NewFaultProxy(t testing.TB, upstream string) *FaultProxy {
 		t.Fatal(err)
 	}
 	return NewFaultyHandler(t, &httputil.ReverseProxy{
-		// A connection for each request: none that a killed upstream has left behind.
+		// A connection for each request, so that none of a killed upstream is used again.
 		Transport: &http.Transport{DisableCompression: true, DisableKeepAlives: true},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 			w.Header().Set(Uncertain, "true")
@@ -77,7 +77,7 @@ func NewFaultProxy(t testing.TB, upstream string) *FaultProxy {
 		},
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host = target.Scheme, target.Host
-			for name, values := range p.In.Header { // also the forwarded ones: nobody shall notice the proxy
+			for name, values := range p.In.Header { // also the forwarding headers: nothing must show that there is a proxy
 				p.Out.Header[name] = values
 			}
 		},
@@ -94,7 +94,7 @@ func NewFaultyHandler(t testing.TB, next http.Handler) *FaultProxy {
 	return h
 }
 
-// Start lets a dead proxy listen again.
+// Start lets a stopped proxy listen again.
 func (h *FaultProxy) Start() {
 	l, err := net.Listen("tcp", h.Host)
 	if err != nil {
@@ -104,11 +104,11 @@ func (h *FaultProxy) Start() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.gone = make(chan struct{})
-	h.srv = &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)} // connections break here
+	h.srv = &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)} // broken connections are intended here
 	go h.srv.Serve(l)
 }
 
-// Kill closes all connections, and listens no more.
+// Kill closes all connections and the listener.
 func (h *FaultProxy) Kill() {
 	h.mu.Lock()
 	srv := h.srv
@@ -122,7 +122,7 @@ func (h *FaultProxy) Kill() {
 	}
 }
 
-// Gone is closed when the proxy dies next, or the test ends.
+// Gone returns a channel that is closed by the next Kill, or when the test ends.
 func (h *FaultProxy) Gone() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,7 +132,7 @@ func (h *FaultProxy) Gone() <-chan struct{} {
 func (h *FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	found := h.take(r)
-	if found == nil || found.method != "" { // whoever treats every request remembers what it wants
+	if found == nil || found.method != "" { // TwistAll's function records requests itself
 		h.seen = append(h.seen, SeenRequest{r.Method, r.URL.Path, r.UserAgent(), r.RequestURI, r.Header.Get("X-Forwarded-For")})
 	}
 	h.mu.Unlock()
@@ -153,13 +153,13 @@ func (h *FaultProxy) take(r *http.Request) *twist {
 	return nil
 }
 
-// TwistAll lets do treat every request, also bellbuoy's own questions.
+// TwistAll lets do handle every request, also bellbuoy's own look-ups.
 func (h *FaultProxy) TwistAll(do func(w http.ResponseWriter, r *http.Request, pass http.Handler)) {
 	h.Twist(-1, "", "", do)
 }
 
-// Twist lets do treat the next requests of clients, as many as times says (-1: all), that have the
-// method and whose path contains path. bellbuoy's own questions pass.
+// Twist lets do handle the next requests of clients that have the method and whose path contains
+// path; times says how many, -1 all. bellbuoy's own look-ups are not twisted.
 func (h *FaultProxy) Twist(times int, method, path string, do func(w http.ResponseWriter, r *http.Request, pass http.Handler)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -178,7 +178,7 @@ func newHeld() *Held { return &Held{Reached: make(chan struct{}), release: make(
 // Release lets the request go on.
 func (p *Held) Release() { p.once.Do(func() { close(p.release) }) }
 
-// Await waits until the request has come.
+// Await waits until the request has arrived.
 func (p *Held) Await(t testing.TB) {
 	t.Helper()
 	select {
@@ -196,8 +196,8 @@ func (h *FaultProxy) wait(p *Held) {
 	}
 }
 
-// HoldBefore holds the next such request, its body complete, before the upstream gets it. What then
-// happens at the upstream happens whether bellbuoy is still there or not.
+// HoldBefore holds the next such request when its body is complete and before it is sent to the
+// upstream. Once released, it reaches the upstream even if bellbuoy has gone.
 func (h *FaultProxy) HoldBefore(method, path string) *Held {
 	p := newHeld()
 	h.Twist(1, method, path, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
@@ -208,7 +208,7 @@ func (h *FaultProxy) HoldBefore(method, path string) *Held {
 	return p
 }
 
-// HoldAfter holds the answer to the next such request after the upstream has done it.
+// HoldAfter holds the answer to the next such request. The upstream has then done it.
 func (h *FaultProxy) HoldAfter(method, path string) *Held {
 	p := newHeld()
 	h.Twist(1, method, path, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
@@ -220,7 +220,8 @@ func (h *FaultProxy) HoldAfter(method, path string) *Held {
 	return p
 }
 
-// Swallow takes the next such request and never passes it on. Released, it cuts the connection.
+// Swallow accepts the next such request and never passes it on. When it is released, it cuts the
+// connection.
 func (h *FaultProxy) Swallow(method, path string) *Held {
 	p := newHeld()
 	h.Twist(1, method, path, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
@@ -231,14 +232,14 @@ func (h *FaultProxy) Swallow(method, path string) *Held {
 	return p
 }
 
-// Detach reads a request's body and lets the request outlive its connection.
+// Detach reads a request's body and gives the request a context that outlives its connection.
 func (h *FaultProxy) Detach(r *http.Request) {
 	ReadBody(r)
 	*r = *r.WithContext(context.WithoutCancel(r.Context()))
 }
 
-// ReadBody reads a request's body to its end, and keeps it. A request whose body does not arrive is
-// aborted.
+// ReadBody reads a request's body to its end and replaces it by a buffer. It aborts a request whose
+// body does not arrive.
 func ReadBody(r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -247,21 +248,21 @@ func ReadBody(r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 }
 
-// Forward lets the upstream do it, and keeps the answer.
+// Forward sends the request to the upstream and returns the recorded answer.
 func Forward(r *http.Request, pass http.Handler) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
 	pass.ServeHTTP(rec, r)
 	return rec
 }
 
-// WriteAnswer hands a kept answer on.
+// WriteAnswer writes a recorded answer.
 func WriteAnswer(w http.ResponseWriter, rec *httptest.ResponseRecorder) {
 	maps.Copy(w.Header(), rec.Header())
 	w.WriteHeader(rec.Code)
 	w.Write(rec.Body.Bytes())
 }
 
-// Requests are those seen so far, bellbuoy's own questions left out.
+// Requests returns the requests seen so far, without bellbuoy's own look-ups.
 func (h *FaultProxy) Requests() (found []SeenRequest) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

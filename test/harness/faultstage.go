@@ -10,10 +10,10 @@ import (
 type FaultStage struct {
 	*Stage
 	Proxy    *FaultProxy
-	Registry *RegistryServer // nil where the upstream is none
+	Registry *RegistryServer // nil if the upstream is no registry
 }
 
-// NewFaultStage is a stage on a registry. Each of more is added to the configuration.
+// NewFaultStage starts a stage on a registry. Each of more is added to the configuration.
 func NewFaultStage(t *testing.T, more ...string) FaultStage {
 	t.Helper()
 	registry := Registry(t, RegistryOptions{Delete: true})
@@ -23,10 +23,10 @@ func NewFaultStage(t *testing.T, more ...string) FaultStage {
 	return FaultStage{s, h, registry}
 }
 
-// Kill9 kills bellbuoy; whatever is in flight is cut.
+// Kill9 kills bellbuoy; it cuts everything in flight.
 func (s FaultStage) Kill9() { s.Buoy.Kill9() }
 
-// Background runs a request whose answer does not matter, or may never come.
+// Background runs a request whose answer is not needed, or may never come.
 func Background(do func()) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
@@ -36,19 +36,19 @@ func Background(do func()) (done chan struct{}) {
 	return done
 }
 
-// Killed runs a write until it is held, kills bellbuoy, lets the upstream go on, and starts
-// bellbuoy again.
+// Killed runs a write until p holds it, kills bellbuoy, lets the write reach the upstream, and
+// starts bellbuoy again.
 func (s FaultStage) Killed(p *Held, write func() (*http.Response, error)) {
 	s.Helper()
 	done := Background(func() { write() })
 	p.Await(s)
 	s.Kill9()
-	<-done // cut
+	<-done // bellbuoy's end has cut it
 	p.Release()
 	s.Buoy.Start()
 }
 
-// Settled waits until no outcome is unknown any more.
+// Settled waits until bellbuoy has no open intents.
 func (s FaultStage) Settled() {
 	s.Helper()
 	if !Eventually(Soon, func() bool { return s.Buoy.Metric("bellbuoy_open_intents") == 0 }) {

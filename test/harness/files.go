@@ -26,10 +26,10 @@ func ReadFile(t T, path string) []byte {
 	return content
 }
 
-// Sha256 is a digest as manifests name it.
+// Sha256 returns a digest in the form that manifests use.
 func Sha256(content []byte) string { return digest.FromBytes(content).String() }
 
-// ImageSize is the size of the artifact that an image manifest describes.
+// ImageSize returns the size of the artifact that an image manifest describes.
 func ImageSize(t T, manifest []byte) int64 {
 	t.Helper()
 	var m v1.Manifest

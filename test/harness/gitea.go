@@ -22,11 +22,11 @@ type GiteaServer struct {
 func Gitea(t T, public string, users map[string]string) *GiteaServer {
 	t.Helper()
 	path, dir := Part(t, "gitea"), t.TempDir()
-	Part(t, "git") // Gitea does not start without it
+	Part(t, "git") // Gitea does not start without git
 	port := FreePort(t)
 	g := &GiteaServer{Host: fmt.Sprintf("127.0.0.1:%d", port)}
 	g.URL = "http://" + g.Host
-	me, err := user.Current() // Gitea compares
+	me, err := user.Current() // Gitea compares it with RUN_USER
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -50,7 +50,7 @@ func Gitea(t T, public string, users map[string]string) *GiteaServer {
 	return g
 }
 
-// giteaConfig has nothing but packages: no SSH, no mails, no jobs.
+// giteaConfig turns everything but packages off: SSH, mails, jobs.
 const giteaConfig = `RUN_MODE = prod
 RUN_USER = %s
 WORK_PATH = %s

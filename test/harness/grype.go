@@ -63,7 +63,7 @@ func grype(ctx context.Context, binary string, env []string, q ScanRequest) (str
 	return grypeFindings(out)
 }
 
-// grypeFindings are those of grype's JSON, as the entries of a report's list.
+// grypeFindings converts grype's JSON into the entries of a report's list of findings.
 func grypeFindings(out []byte) (string, error) {
 	var scanned struct {
 		Matches []struct {
@@ -76,7 +76,7 @@ func grypeFindings(out []byte) (string, error) {
 		}
 	}
 	if err := json.Unmarshal(out, &scanned); err != nil {
-		return "", fmt.Errorf("reading what grype printed: %w", err)
+		return "", fmt.Errorf("decoding grype's output: %w", err)
 	}
 	var all []string
 	for _, m := range scanned.Matches {
@@ -89,8 +89,8 @@ func grypeFindings(out []byte) (string, error) {
 	return strings.Join(all, ","), nil
 }
 
-// AlpineFiles are the files by which scanners know Alpine 3.20 and its packages. A package is
-// written name=version.
+// AlpineFiles returns the files by which scanners recognize Alpine 3.20 and its packages. A package
+// is written name=version.
 func AlpineFiles(packages ...string) map[string][]byte {
 	var installed strings.Builder
 	for _, p := range packages {

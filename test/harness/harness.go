@@ -14,8 +14,8 @@
 //	harness.Run(t, nil, "crane", "push", image.DockerArchive(t), buoy.Host+"/team/app:v1")
 //	post := hooks.Wait(1, 5*time.Second)[0]
 //
-// A Stage is that much at once, and compares the events of whole repositories; a FaultProxy or a
-// Relay between bellbuoy and a server is where tests let things go wrong. test/README.md says which
+// A Stage is all of these at once, and compares the events of whole repositories. In a FaultProxy
+// or a Relay, between bellbuoy and a server, tests let things go wrong. test/README.md says which
 // test goes where.
 package harness
 
@@ -34,8 +34,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/parts"
 )
 
-// T is what the harness needs of a test. *testing.T and *testing.B are one; the demo brings its
-// own.
+// T is the part of testing.TB that the harness needs. The demo has an implementation of its own.
 type T interface {
 	Helper()
 	Context() context.Context
@@ -47,8 +46,8 @@ type T interface {
 	TempDir() string
 }
 
-// Part returns the program of a part, and prepares it first where it is missing. A test is skipped
-// in -short mode.
+// Part returns the program of a part. It installs the part first if it is missing. A test is
+// skipped in -short mode.
 func Part(t T, name string) string {
 	t.Helper()
 	if tb, ok := t.(testing.TB); ok {
@@ -64,8 +63,8 @@ func Part(t T, name string) string {
 // runTimeout bounds one run of a client.
 const runTimeout = 3 * time.Minute
 
-// Run runs a client to its end and returns what it printed on stdout. It fails the test where the
-// client fails. name is a part's name or a path; a nil env is a fresh Env.
+// Run runs a client to its end and returns its stdout. It fails the test if the client fails. name
+// is a part's name or a path; a nil env is a fresh Env.
 func Run(t T, env []string, name string, args ...string) string {
 	t.Helper()
 	out, err := Try(t, env, name, args...)
@@ -75,7 +74,7 @@ func Run(t T, env []string, name string, args ...string) string {
 	return out
 }
 
-// Try is Run for a client that may fail: its error holds the command and all that it printed.
+// Try is Run for a client that may fail: the error has the command and all of its output.
 func Try(t T, env []string, name string, args ...string) (string, error) {
 	t.Helper()
 	if env == nil {
@@ -99,9 +98,9 @@ func Try(t T, env []string, name string, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// Env is an environment for clients that neither reads nor changes anything of the user who runs
-// the tests: a home directory of its own, and every tool's configuration, cache and credentials
-// inside it.
+// Env returns an environment for clients that neither reads nor changes anything of the user who
+// runs the tests: it has a home directory of its own, with every tool's configuration, cache and
+// credentials in it.
 func Env(t T, more ...string) []string {
 	t.Helper()
 	home := t.TempDir()
@@ -122,8 +121,8 @@ func Env(t T, more ...string) []string {
 	return append(env, more...)
 }
 
-// HelmEnv is Env with the cm-push plugin. helm 3 runs it as `helm cm-push`; helm 4 takes a plugin
-// that also downloads for a downloader alone, and knows no such command: there, run the part
+// HelmEnv is Env with the cm-push plugin. helm 3 runs it as `helm cm-push`. helm 4 does not know
+// that command, because it takes a plugin that also downloads for a downloader: there, run the part
 // "cm-push" itself.
 func HelmEnv(t T, more ...string) []string {
 	t.Helper()
@@ -141,7 +140,7 @@ func (w teeWriter) Write(p []byte) (int, error) {
 	return w.b.Write(p)
 }
 
-// logBuffer keeps the last limit bytes of what a process prints, at least.
+// logBuffer keeps at least the last limit bytes of a process's output.
 type logBuffer struct {
 	mu    sync.Mutex
 	limit int
@@ -153,7 +152,7 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf = append(l.buf, p...)
-	if len(l.buf) > 2*l.limit { // rarely, so that a chatty process costs one copy per limit bytes
+	if len(l.buf) > 2*l.limit { // rarely, so that long output costs one copy per limit bytes
 		l.buf = append(l.buf[:0], l.buf[len(l.buf)-l.limit:]...)
 		l.cut = true
 	}

@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 )
 
-// Hosts is BuoyOptions.Launch for a bellbuoy whose /etc/hosts has these lines alone. It is nil
-// unless the tests run as root, because mounting the file needs root.
+// Hosts returns a BuoyOptions.Launch for a bellbuoy whose /etc/hosts has only these lines. It is
+// nil unless the tests run as root, because mounting the file needs root.
 func Hosts(t T, lines string) []string {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -2,13 +2,14 @@ package harness
 
 import "net/http"
 
-// Users are the users of registries and ChartMuseums that require a login.
+// Users has the user and password of registries and ChartMuseums that require a login.
 var Users = map[string]string{"ann": "pw"}
 
 // A Login is the user and password of a client. The zero value is no login.
 type Login struct{ User, Password string }
 
-// Flags are the arguments that give a client its login. more names the flags of user and password.
+// Flags returns the arguments that give a client its login. more has the names of the flags of user
+// and password.
 func (l Login) Flags(name string, more ...string) []string {
 	switch {
 	case l.User == "":
@@ -19,7 +20,7 @@ func (l Login) Flags(name string, more ...string) []string {
 	return []string{more[0], l.User, more[1], l.Password}
 }
 
-// Header is the login as header arguments of a request.
+// Header returns the login as header arguments of a request.
 func (l Login) Header() []string {
 	if l.User == "" {
 		return nil

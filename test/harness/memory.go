@@ -7,13 +7,13 @@ import (
 	"strconv"
 )
 
-// ResidentMiB is the resident memory of a process.
+// ResidentMiB returns the resident memory of a process.
 func ResidentMiB(t T, pid int) int {
 	t.Helper()
 	return memory(t, pid, regexp.MustCompile(`VmRSS:\s+(\d+) kB`))
 }
 
-// MostResidentMiB is the most resident memory that a process ever had.
+// MostResidentMiB returns the greatest resident memory that a process has had.
 func MostResidentMiB(t T, pid int) int {
 	t.Helper()
 	return memory(t, pid, regexp.MustCompile(`VmHWM:\s+(\d+) kB`))

@@ -11,12 +11,12 @@ import (
 	"syscall"
 )
 
-// Ports below the kernel's ephemeral range, so that no outgoing connection takes one between our
-// choosing and its use.
+// The ports are below the kernel's ephemeral range, so that no outgoing connection takes one
+// between FreePort and its use.
 const firstPort, lastPort = 18000, 31000
 
-// FreePort reserves a port of 127.0.0.1 until the test ends, among all test processes of this
-// machine: each holds a lock on a file named like the port.
+// FreePort reserves a port of 127.0.0.1 until the test ends, also against other test processes of
+// this machine: each process holds a lock on a file named after the port.
 func FreePort(t T) int {
 	t.Helper()
 	dir := filepath.Join(os.TempDir(), "bellbuoy-test-ports")
@@ -39,8 +39,8 @@ func FreePort(t T) int {
 	return 0
 }
 
-// reserve takes the lock of a file. The file stays: removing it would let two processes lock two
-// files of one name.
+// reserve takes the lock of a file. The file stays: if it were removed, two processes could lock
+// two files of one name.
 func reserve(path string) (release func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
@@ -53,8 +53,8 @@ func reserve(path string) (release func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// free asks, and does not listen to find out: a child that is just being forked would hold the
-// socket for a moment longer than we do.
+// free asks the kernel whether a port is in use. It does not listen to find out: a child process
+// that is being forked would hold the socket for a moment longer.
 func free(port int) bool {
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err == nil {

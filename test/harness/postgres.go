@@ -21,13 +21,13 @@ type PostgresServer struct {
 	port int
 }
 
-// Postgres initialises and starts a PostgreSQL. Where the tests run as root it runs as the user
-// postgres, since it refuses root. More settings are given as they stand in postgresql.conf.
+// Postgres initialises and starts a PostgreSQL. If the tests run as root it runs as the user
+// postgres, because it refuses root. Settings are lines of postgresql.conf.
 func Postgres(t T, settings ...string) *PostgresServer {
 	t.Helper()
 	binary := Part(t, "postgres")
 	cred := postgresUser(t)
-	dir, err := os.MkdirTemp("", "bellbuoy-pg-") // t.TempDir's parent is closed to other users
+	dir, err := os.MkdirTemp("", "bellbuoy-pg-") // the parent of t.TempDir is closed to other users
 	if err != nil {
 		t.Fatalf("making a data directory: %v", err)
 	}
@@ -47,8 +47,8 @@ func Postgres(t T, settings ...string) *PostgresServer {
 	}
 	p.Daemon = Daemon{
 		name: "postgres", path: binary, args: args, env: []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}, dir: dir, user: cred,
-		quit: syscall.SIGINT,  // "fast": SIGTERM would wait for every client to leave
-		kill: syscall.SIGQUIT, // at once, and recovery at the next start; SIGKILL would leave its children
+		quit: syscall.SIGINT,  // a fast shutdown: SIGTERM would wait for every client to disconnect
+		kill: syscall.SIGQUIT, // an immediate shutdown, with recovery at the next start; SIGKILL would leave its children
 		ready: func(ctx context.Context) error {
 			conn, err := pgx.Connect(ctx, p.URL)
 			if err != nil {
@@ -99,7 +99,7 @@ func postgresUser(t T) *syscall.Credential {
 	if err != nil {
 		t.Fatalf("PostgreSQL refuses to run as root, and there is no user postgres: %v", err)
 	}
-	uid, _ := strconv.ParseUint(u.Uid, 10, 32) // what the system says is a number
+	uid, _ := strconv.ParseUint(u.Uid, 10, 32) // the system's uids are numbers
 	gid, _ := strconv.ParseUint(u.Gid, 10, 32)
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }

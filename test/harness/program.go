@@ -10,7 +10,7 @@ import (
 )
 
 // A Program is the T of a program that is not a test, such as the demo and the benchmark. What it
-// starts lives as long as the call of Within.
+// started ends when Within returns.
 type Program struct {
 	ctx     context.Context
 	out     io.Writer
@@ -21,16 +21,16 @@ type Program struct {
 // failure is what Fatalf panics with, for Within to recover.
 type failure struct{ error }
 
-// Within calls do with a new Program, then ends everything that was started with it, the last
-// first. The error is that of Fatalf, or says that Errorf was called, or that ctx had ended when do
-// failed.
+// Within calls do with a new Program and then ends everything that was started with it, the last
+// first. It returns the error of Fatalf, an error if Errorf was called, or the error of ctx if do
+// failed after ctx had ended.
 func Within(ctx context.Context, out io.Writer, do func(*Program)) (err error) {
 	p := &Program{ctx: ctx, out: out}
 	defer func() {
 		thrown := recover()
 		if f, ok := thrown.(failure); ok {
 			err, thrown = f.error, nil
-			if ctx.Err() != nil { // what Ctrl-C interrupted has not failed
+			if ctx.Err() != nil { // an interruption by Ctrl-C is no failure
 				p.failed, err = false, errors.New("interrupted")
 			}
 		}

@@ -19,10 +19,10 @@ func TestProgramCleansUpAndReports(t *testing.T) {
 		})
 	}
 	if err := run(true); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("error %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	if err := run(false); err != nil {
-		t.Errorf("error %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	if !slices.Equal(order, []int{2, 1, 2, 1}) {
 		t.Errorf("cleaned up in the order %v", order)

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestRegistryTakesWhatWeMake(t *testing.T) {
+func TestRegistryAcceptsHarnessImages(t *testing.T) {
 	r := Registry(t, RegistryOptions{Delete: true})
 	image, index := NewImage(ImageOptions{}), NewMultiArch(ImageOptions{}, "linux/amd64", "linux/arm64")
 	Run(t, nil, "crane", "push", image.Layout(t, "v1"), r.Host+"/team/app:v1")
@@ -50,15 +50,15 @@ func TestRegistryAsksForALogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, env := Registry(t, opts), Env(t)
 			dir := NewImage(ImageOptions{}).Layout(t, "v1")
-			// localhost, so that oras lets the token server stand at another port of
-			// the same host.
+			// localhost, so that oras accepts a token server at another port of the
+			// same host.
 			ref := strings.Replace(r.Host, "127.0.0.1", "localhost", 1) + "/app:v1"
 			push := []string{"cp", "--to-plain-http", "--from-oci-layout", dir + ":v1", ref}
 			if _, err := Try(t, env, "oras", push...); err == nil {
 				t.Fatal("a push without a login succeeded")
 			}
 			login := []string{"--to-username", "ann", "--to-password", "pw"}
-			if name == "token" { // whatever realm rules the client has, the token itself must be good
+			if name == "token" { // whichever realm the client accepts, the token itself must be good
 				token := tokens.Sign("ann", []any{map[string]any{"type": "repository", "name": "app", "actions": []string{"pull"}}}, time.Now())
 				wantStatus(t, r.URL+"/v2/app/tags/list", "Bearer "+token, http.StatusNotFound)
 				return
@@ -89,9 +89,9 @@ func TestConformanceCounts(t *testing.T) {
 		t.Errorf("of everything, %d passed and %d failed; want some of both", all.Passed, all.Failed)
 	}
 	if possible.Passed == 0 || possible.Failed != 0 {
-		t.Errorf("of what distribution can do, %d passed and %d failed\n%s", possible.Passed, possible.Failed, possible.Output)
+		t.Errorf("settings that distribution supports: %d passed, %d failed\n%s", possible.Passed, possible.Failed, possible.Output)
 	}
-	t.Logf("%d passed of everything, %d of what distribution can do", all.Passed, possible.Passed)
+	t.Logf("%d passed of everything, %d of the settings that distribution supports", all.Passed, possible.Passed)
 }
 
 func wantStatus(t *testing.T, url, auth string, want int) {
@@ -108,7 +108,7 @@ func wantStatus(t *testing.T, url, auth string, want int) {
 	}
 }
 
-func TestChartMuseumTakesWhatWeMake(t *testing.T) {
+func TestChartMuseumAcceptsHarnessCharts(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		opts ChartMuseumOptions
@@ -135,7 +135,7 @@ func TestChartMuseumTakesWhatWeMake(t *testing.T) {
 	}
 }
 
-func TestPostgresKeepsWhatWasCommitted(t *testing.T) {
+func TestPostgresKeepsCommittedData(t *testing.T) {
 	p := Postgres(t)
 	url := p.Database(t, "mine")
 	execute(t, url, "CREATE TABLE t (n int)")
@@ -166,7 +166,7 @@ func execute(t *testing.T, url, sql string) {
 	}
 }
 
-func TestDaemonThatEndsEarlySaysWhy(t *testing.T) {
+func TestErrorOfDaemonThatEndsEarly(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a process")
 	}
@@ -174,13 +174,13 @@ func TestDaemonThatEndsEarlySaysWhy(t *testing.T) {
 	d := &Daemon{name: "sh", path: "/bin/sh", args: []string{"-c", "echo no such option; exit 3"}, ready: answers("http://127.0.0.1:1/", 200)}
 	d.launch(rec)
 	if len(rec.failures) != 1 || !strings.Contains(rec.failures[0], "exit status 3") || !strings.Contains(rec.failures[0], "no such option") {
-		t.Errorf("failures %q", rec.failures)
+		t.Errorf("got the failures %q", rec.failures)
 	}
 }
 
-func TestClientsDoNotSeeTheUser(t *testing.T) {
+func TestEnvHidesTheUser(t *testing.T) {
 	t.Setenv("HELM_NAMESPACE", "mine")
 	if out := Run(t, nil, "/usr/bin/env"); strings.Contains(out, "HELM_NAMESPACE") || strings.Contains(out, os.Getenv("HOME")+"\n") {
-		t.Errorf("environment %s", out)
+		t.Errorf("got the environment %s", out)
 	}
 }

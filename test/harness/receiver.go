@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A Post is a webhook as it arrived.
+// A Post is one POST that a Receiver got.
 type Post struct {
 	Path   string
 	Query  string
@@ -21,11 +21,11 @@ type Post struct {
 	At     time.Time
 }
 
-// ID is the webhook-id, by which duplicates are known.
+// ID returns the webhook-id. Duplicates have the same one.
 func (p Post) ID() string { return p.Header.Get("webhook-id") }
 
 // Field returns a value of the JSON body by its dotted path, e.g. "event_data.resources.0.tag"; nil
-// where there is none.
+// if there is none.
 func (p Post) Field(path string) any {
 	var value any
 	if json.Unmarshal(p.Body, &value) != nil {
@@ -48,7 +48,7 @@ func (p Post) Field(path string) any {
 	return value
 }
 
-// Text is Field as a string, "" where there is none.
+// Text is Field as a string; "" if there is none.
 func (p Post) Text(path string) string {
 	if v := p.Field(path); v != nil {
 		return fmt.Sprint(v)
@@ -56,8 +56,7 @@ func (p Post) Text(path string) string {
 	return ""
 }
 
-// A Receiver is a server that records every POST it gets, and answers 200 unless a test says
-// otherwise.
+// A Receiver is a server that records every POST. It answers 200 unless a test sets another answer.
 type Receiver struct {
 	t   T
 	srv *httptest.Server
@@ -67,7 +66,7 @@ type Receiver struct {
 	each    func(w http.ResponseWriter, req *http.Request, p Post) // nil: posts are kept
 	answers map[string]http.Handler                                // by path
 	changed chan struct{}                                          // closed and replaced when a post arrives
-	gone    chan struct{}                                          // closed when the test ends: whoever hangs, goes
+	gone    chan struct{}                                          // closed when the test ends: handlers that hang return
 }
 
 // NewReceiver starts a receiver in this process.
@@ -76,7 +75,7 @@ func NewReceiver(t T) *Receiver {
 	return ReceiverAt(t, "127.0.0.1:0")
 }
 
-// ReceiverAt starts a receiver at an address that was free until now: one that comes late.
+// ReceiverAt starts a receiver at an address, for tests whose receiver starts late.
 func ReceiverAt(t T, address string) *Receiver {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -97,11 +96,11 @@ func ReceiverAt(t T, address string) *Receiver {
 	return r
 }
 
-// URL is where a path of the receiver is.
+// URL returns the URL of a path of the receiver.
 func (r *Receiver) URL(path string) string { return r.srv.URL + path }
 
-// Answer lets h answer the posts to a path. They are recorded first; h finds the body unread. A nil
-// h is 200 again.
+// Answer lets h answer the posts to a path. They are recorded first, and h can still read the body.
+// A nil h is 200 again.
 func (r *Receiver) Answer(path string, h http.HandlerFunc) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,16 +111,16 @@ func (r *Receiver) Answer(path string, h http.HandlerFunc) {
 	r.answers[path] = h
 }
 
-// Each calls f for every post from now on, instead of keeping it: for runs whose posts do not fit
-// into memory. f answers the post; the body of req has been read.
+// Each calls f for every later post instead of recording it, for runs whose posts do not fit into
+// memory. f answers the post; the body of req has been read.
 func (r *Receiver) Each(f func(w http.ResponseWriter, req *http.Request, p Post)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.each = f
 }
 
-// Statuses answers the posts to a path with these statuses in turn, and all later ones with the
-// last.
+// Statuses answers the posts to a path with these statuses in turn. The last one is for all later
+// posts, too.
 func (r *Receiver) Statuses(path string, statuses ...int) {
 	var mu sync.Mutex
 	r.Answer(path, func(w http.ResponseWriter, _ *http.Request) {
@@ -135,12 +134,12 @@ func (r *Receiver) Statuses(path string, statuses ...int) {
 	})
 }
 
-// Hang never answers the posts to a path, until the client gives up or the test ends.
+// Hang answers no post to a path until the client disconnects or the test ends.
 func (r *Receiver) Hang(path string) {
 	r.Answer(path, func(_ http.ResponseWriter, req *http.Request) { r.Hold(req) })
 }
 
-// Hold returns when the client of a post gives up, or the test ends.
+// Hold returns when the client of a post disconnects, or the test ends.
 func (r *Receiver) Hold(req *http.Request) {
 	select {
 	case <-req.Context().Done():
@@ -155,7 +154,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return // it never arrived
+		return // the body did not arrive
 	}
 	post := Post{Path: req.URL.Path, Query: req.URL.RawQuery, Header: req.Header.Clone(), Body: body, At: time.Now()}
 	r.mu.Lock()
@@ -175,21 +174,21 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// Posts returns what arrived so far, at one path or, for "", at all.
+// Posts returns the posts so far, to one path or, for "", to all.
 func (r *Receiver) Posts(path string) []Post {
 	posts, _ := r.snapshot(path)
 	return posts
 }
 
-// Clear forgets what arrived so far.
+// Clear removes the recorded posts.
 func (r *Receiver) Clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.posts = nil
 }
 
-// Wait waits for n posts in all and returns them. It fails the test when there are fewer in time,
-// or already more.
+// Wait waits until there are n posts and returns them. It fails the test if there are fewer in
+// time, or already more.
 func (r *Receiver) Wait(n int, timeout time.Duration) []Post {
 	r.t.Helper()
 	return r.WaitAt("", n, timeout)
@@ -216,7 +215,7 @@ func (r *Receiver) WaitAt(path string, n int, timeout time.Duration) []Post {
 	}
 }
 
-// Quiet fails the test when a post arrives within d from now.
+// Quiet fails the test if a post arrives within d from now.
 func (r *Receiver) Quiet(d time.Duration) {
 	r.t.Helper()
 	r.QuietAt("", d)
@@ -266,7 +265,7 @@ func (r *Receiver) describe() string {
 	return b.String()
 }
 
-// fetch is a plain GET that has to succeed.
+// fetch returns the body of a GET that must succeed.
 func fetch(t T, url string) []byte {
 	t.Helper()
 	resp, err := http.Get(url)

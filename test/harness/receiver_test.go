@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// record is a T that notes failures instead of failing.
+// record is a T that records failures instead of failing.
 type record struct {
 	*testing.T
 	failures []string
@@ -39,7 +39,7 @@ func send(t *testing.T, url, body string) int {
 	return resp.StatusCode
 }
 
-func TestReceiverHandsEachPostOverAndKeepsNone(t *testing.T) {
+func TestReceiverWithEachRecordsNothing(t *testing.T) {
 	r := NewReceiver(t)
 	var got []string
 	r.Each(func(w http.ResponseWriter, _ *http.Request, p Post) {
@@ -47,10 +47,10 @@ func TestReceiverHandsEachPostOverAndKeepsNone(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 	})
 	if status := send(t, r.URL("/a"), "{}"); status != http.StatusTeapot {
-		t.Errorf("answered %d", status)
+		t.Errorf("got the status %d", status)
 	}
 	if len(got) != 1 || got[0] != "/a {}" || len(r.Posts("")) != 0 {
-		t.Errorf("handed over %q, kept %d", got, len(r.Posts("")))
+		t.Errorf("the function got %q; the receiver recorded %d, want none", got, len(r.Posts("")))
 	}
 }
 
@@ -67,7 +67,7 @@ func TestReceiverRecordsAndAnswers(t *testing.T) {
 	}
 	posts := r.WaitAt("/b", 3, time.Second)
 	if got := posts[0].Text("x.y.0.z"); got != "hit" {
-		t.Errorf("field %q", got)
+		t.Errorf("got the field %q", got)
 	}
 	for _, path := range []string{"x.y.1.z", "x.q", "x.y.z", "x.y.0.z.w"} {
 		if got := posts[0].Field(path); got != nil {
@@ -77,7 +77,7 @@ func TestReceiverRecordsAndAnswers(t *testing.T) {
 	r.Wait(4, time.Second)
 }
 
-func TestReceiverHandsTheBodyToTheAnswer(t *testing.T) {
+func TestReceiverAnswerCanReadTheBody(t *testing.T) {
 	r := NewReceiver(t)
 	var got string
 	r.Answer("/", func(_ http.ResponseWriter, req *http.Request) {
@@ -90,7 +90,7 @@ func TestReceiverHandsTheBodyToTheAnswer(t *testing.T) {
 	}
 }
 
-func TestReceiverHangsUntilTheClientLeaves(t *testing.T) {
+func TestReceiverHangsUntilTheClientDisconnects(t *testing.T) {
 	r := NewReceiver(t)
 	r.Hang("/h")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -102,18 +102,18 @@ func TestReceiverHangsUntilTheClientLeaves(t *testing.T) {
 	}
 }
 
-func TestReceiverTellsWhatIsWrong(t *testing.T) {
+func TestReceiverReportsMissingAndUnexpectedPosts(t *testing.T) {
 	rec := &record{T: t}
 	r := NewReceiver(rec)
 	r.Wait(1, 20*time.Millisecond)
 	send(t, r.URL("/x"), "1")
 	r.Wait(0, time.Second)
-	go http.Post(r.URL("/x"), "text/plain", strings.NewReader("2")) // its arrival is what is tested
+	go http.Post(r.URL("/x"), "text/plain", strings.NewReader("2")) // only its arrival is tested
 	r.Quiet(5 * time.Second)
 	r.Quiet(20 * time.Millisecond)
 	want := []string{"0 webhooks arrived", "1 webhooks arrived, want 0", "unexpected webhook arrived at /x: 2"}
 	if len(rec.failures) != len(want) {
-		t.Fatalf("failures %q", rec.failures)
+		t.Fatalf("got the failures %q", rec.failures)
 	}
 	for i := range want {
 		if !strings.Contains(rec.failures[i], want[i]) {
@@ -175,8 +175,8 @@ func requestToken(t *testing.T, endpoint, scope, user, password string, post boo
 	return resp.StatusCode, body
 }
 
-// verify checks a token against a key set, independently of how it was signed, and returns its
-// claims.
+// verify checks a token against a key set, with other code than that which signed it, and returns
+// its claims.
 func verify(t *testing.T, jwks, token string) map[string]any {
 	t.Helper()
 	var set struct{ Keys []struct{ N, E string } }

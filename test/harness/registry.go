@@ -10,18 +10,18 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// RegistryOptions chooses what the registry asks of its clients. The zero value is an anonymous
-// registry that deletes nothing.
+// RegistryOptions chooses what the registry supports and which login it needs. The zero value needs
+// no login and refuses deletes.
 type RegistryOptions struct {
 	Part         string            // "": distribution 3; docker-registry: 2.8
-	Delete       bool              // whether manifests can be deleted
+	Delete       bool              // manifests can be deleted
 	RelativeURLs bool              // Locations without scheme and host
 	S3           string            // URL of an S3Server that holds the storage, and to which blobs are redirected; "": a directory
 	Htpasswd     map[string]string // user → password; nil: no login
-	Token        *TokenServer      // nil: no token authentication; wins over Htpasswd
-	// TokenRealm is the URL that clients are sent to for tokens. "" is the token server's own.
-	// Some clients refuse a private address other than the registry's: then let it be one that
-	// bellbuoy forwards to the token server. "auto" makes the registry name the host that its
+	Token        *TokenServer      // nil: no token authentication; takes precedence over Htpasswd
+	// TokenRealm is the URL to which clients are sent for tokens. "" is the token server's own.
+	// Some clients refuse a private address other than the registry's: then use one that
+	// bellbuoy forwards to the token server. With "auto" the registry names the host that its
 	// client used, with the path /token, and with https unless X-Forwarded-Proto says http.
 	TokenRealm string
 }
@@ -31,7 +31,7 @@ type RegistryServer struct {
 	Daemon
 	URL  string // http://127.0.0.1:port
 	Host string // 127.0.0.1:port
-	Dir  string // its storage, unless that is in S3
+	Dir  string // its storage; "" if that is in S3
 }
 
 // Registry starts the distribution registry with an empty storage.
@@ -44,7 +44,7 @@ func Registry(t T, opts RegistryOptions) *RegistryServer {
 	WriteFile(t, config, registryConfig(t, opts, host, r.Dir, dir))
 	r.Daemon = Daemon{
 		name: "registry", path: path, args: []string{"serve", config},
-		env:   []string{"HOME=" + dir, "OTEL_TRACES_EXPORTER=none"}, // REGISTRY_* of the caller would change its configuration
+		env:   []string{"HOME=" + dir, "OTEL_TRACES_EXPORTER=none"}, // no REGISTRY_* of the caller, which would change its configuration
 		ready: answers(r.URL+"/v2/", http.StatusOK, http.StatusUnauthorized),
 	}
 	r.launch(t)

@@ -6,21 +6,22 @@ import (
 	"sync"
 )
 
-// A Relay passes bytes between bellbuoy and a server. Nothing flows through it while it is shut,
-// and a test can see what bellbuoy sends.
+// A Relay passes bytes between bellbuoy and a server. While it is shut, nothing passes. A test can
+// see the bytes that bellbuoy sends.
 type Relay struct {
-	Addr   string // host:port, where bellbuoy goes
-	Target string // host:port, where the relay goes
+	Addr   string // host:port, to which bellbuoy connects
+	Target string // host:port, to which the relay connects
 
 	seen func(conn net.Conn, sent []byte, err error)
 
 	mu      sync.Mutex
-	passage chan struct{} // closed: open
+	passage chan struct{} // closed while the relay is open
 }
 
-// NewRelay starts a relay to a server, which is a URL or host:port with or without a path. seen, if
-// it is not nil, is called with what bellbuoy sends before the server gets it, and with the error
-// that ends a connection. Connections are told apart by conn; sent is seen's only until it returns.
+// NewRelay starts a relay to a server: a URL, or host:port with or without a path. If seen is not
+// nil, it is called with the bytes that bellbuoy sends before the server gets them, and with the
+// error that ends a connection. conn identifies the connection; sent is valid only until seen
+// returns.
 func NewRelay(t T, target string, seen func(conn net.Conn, sent []byte, err error)) *Relay {
 	t.Helper()
 	target, _, _ = strings.Cut(strings.TrimPrefix(target, "http://"), "/")
@@ -49,14 +50,14 @@ func NewRelay(t T, target string, seen func(conn net.Conn, sent []byte, err erro
 	return r
 }
 
-// Shut lets nothing more flow, in no connection and no direction.
+// Shut stops the flow of all connections, in both directions.
 func (r *Relay) Shut() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.passage = make(chan struct{})
 }
 
-// Open lets flow again what was held back.
+// Open lets the bytes that were held flow again.
 func (r *Relay) Open() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,14 +12,15 @@ import (
 	"time"
 )
 
-// Plain compresses nothing, follows no redirect, and gives each request a connection of its own.
+// Plain is a client that asks for no compression, follows no redirect, and uses a connection for
+// each request.
 var Plain = &http.Client{
 	Transport:     &http.Transport{DisableCompression: true, DisableKeepAlives: true},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	Timeout:       2 * time.Minute,
 }
 
-// Send is SendBy of Plain, as curl.
+// Send is SendBy with Plain.
 func Send(method, url string, body []byte, header ...string) (*http.Response, error) {
 	return SendBy(Plain, method, url, bytes.NewReader(body), append([]string{"User-Agent", "curl/8.0"}, header...)...)
 }
@@ -51,9 +52,9 @@ func SendBy(c *http.Client, method, url string, body io.Reader, header ...string
 	return resp, err
 }
 
-// BodyOf is the body of an answer of Send.
+// BodyOf returns the body of an answer of Send.
 func BodyOf(resp *http.Response) string {
-	content, _ := io.ReadAll(resp.Body) // in memory
+	content, _ := io.ReadAll(resp.Body) // from memory, cannot fail
 	resp.Body = io.NopCloser(bytes.NewReader(content))
 	return string(content)
 }
@@ -78,7 +79,7 @@ func Must(t testing.TB, status int, method, url string, body []byte, header ...s
 	return resp
 }
 
-// PutBlobs uploads all that an artifact needs before its manifest, in one request each.
+// PutBlobs uploads all blobs that the manifest of an artifact needs, in one request each.
 func PutBlobs(t testing.TB, base, repository string, a Artifact, header ...string) {
 	t.Helper()
 	for _, child := range a.Children {
@@ -101,7 +102,7 @@ func PutBlobs(t testing.TB, base, repository string, a Artifact, header ...strin
 	}
 }
 
-// PutManifest puts the manifest of an artifact whose blobs are there.
+// PutManifest puts the manifest of an artifact whose blobs were put before.
 func PutManifest(base, repository, reference string, a Artifact, header ...string) (*http.Response, error) {
 	url := fmt.Sprintf("%s/v2/%s/manifests/%s", base, repository, reference)
 	return Send(http.MethodPut, url, a.Manifest, append([]string{"Content-Type", a.MediaType}, header...)...)
@@ -120,7 +121,7 @@ func Push(t testing.TB, base, repository, reference string, a Artifact, header .
 	}
 }
 
-// Form is a body of a multipart form with one file.
+// Form returns the body of a multipart form with one file.
 func Form(t testing.TB, field, file string, content []byte) (body []byte, contentType string) {
 	t.Helper()
 	var buf bytes.Buffer
@@ -129,13 +130,12 @@ func Form(t testing.TB, field, file string, content []byte) (body []byte, conten
 	if err != nil {
 		t.Fatal(err)
 	}
-	part.Write(content) // into memory
+	part.Write(content) // to memory, cannot fail
 	w.Close()
 	return buf.Bytes(), w.FormDataContentType()
 }
 
-// WantOCIError fails the test if an answer of bellbuoy is not an error that clients of /v2/
-// understand.
+// WantOCIError fails the test unless an answer of bellbuoy is an error in the form of the OCI API.
 func WantOCIError(t testing.TB, resp *http.Response, status int) {
 	t.Helper()
 	var body struct {

@@ -17,7 +17,7 @@ const (
 	scanReportType  = "application/vnd.security.vulnerability.report; version=1.1"
 )
 
-// A ScanRequest is a scan that an adapter was asked for.
+// A ScanRequest is a request for a scan, as an adapter gets it.
 type ScanRequest struct {
 	Registry struct {
 		URL           string `json:"url"`
@@ -36,8 +36,8 @@ type ScanRequest struct {
 }
 
 // A ScannerServer is a scanner adapter in this process, written after the API's specification. It
-// rejects requests that differ from that, and answers wrongly where a test wants it. It pulls each
-// image as scanners do, and reports the findings that Findings sets.
+// rejects requests that do not follow it, and answers wrongly if a test wants that. It pulls each
+// image as scanners do, and reports the findings that were set with Findings.
 type ScannerServer struct {
 	t   T
 	srv *httptest.Server
@@ -48,10 +48,10 @@ type ScannerServer struct {
 	next     int
 	received []ScanRequest
 	down     bool
-	hung     chan struct{} // requests wait until it is closed; nil: none does
+	hung     chan struct{} // requests wait until it is closed; nil: no request waits
 	hanging  int
 	scan     func(ScanRequest) (findings string, err error)
-	auth     [2]string // a header that it insists on, and its value
+	auth     [2]string // a header that it requires, and its value
 	findings map[string]string
 	reports  map[string]func(polls int, w http.ResponseWriter) bool // by repository
 	points   map[string]*ScanPoint
@@ -62,12 +62,12 @@ type scanJob struct {
 	polls   int
 	open    bool
 
-	ended    chan struct{} // closed when scan has returned; nil: there is no scan
+	ended    chan struct{} // closed when scan has returned; nil: no real scanner runs
 	findings string
 	err      error
 }
 
-// A ScanPoint is where a scanner stops: it closes Reached there, and goes on when Go is closed.
+// A ScanPoint is a place where a scanner stops: it closes Reached, and continues when Go is closed.
 type ScanPoint struct{ Reached, Go chan struct{} }
 
 // Scanner starts a scanner adapter.
@@ -163,7 +163,8 @@ func (s *ScannerServer) wait(r *http.Request) {
 	s.mu.Unlock()
 }
 
-// ScanWith makes the adapter scan with a real scanner. Its error is the reason of a failed scan.
+// ScanWith makes the adapter scan with a real scanner. The error of scan is the reason of a failed
+// scan.
 func (s *ScannerServer) ScanWith(scan func(ScanRequest) (findings string, err error)) { s.scan = scan }
 
 // Forget makes the adapter forget all scans, as after a restart.
@@ -173,8 +174,9 @@ func (s *ScannerServer) Forget() {
 	s.jobs = map[string]*scanJob{}
 }
 
-// Stop makes the adapter stop once at a point: metadata (asked what it is), submit (before it
-// answers), submitted (after it), report (before it answers with the report), reported.
+// Stop makes the adapter stop once at a point: metadata (a request for its metadata), submit
+// (before it answers), submitted (after it), report (before it answers with the report), reported
+// (after it).
 func (s *ScannerServer) Stop(point string) *ScanPoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +196,7 @@ func (s *ScannerServer) at(point string) {
 	}
 }
 
-// Requests are the scans that it was asked for.
+// Requests returns the requests for scans so far.
 func (s *ScannerServer) Requests() []ScanRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -260,8 +262,8 @@ func (s *ScannerServer) submit(w http.ResponseWriter, r *http.Request) {
 	s.at("submitted")
 }
 
-// take makes a job. A second job for a digest is an error, unless nobody has asked for the report
-// of the first: bellbuoy may have been killed before it got the answer.
+// take makes a job. A second job for a digest is an error, unless the report of the first was never
+// requested: bellbuoy may have been killed before it got the answer.
 func (s *ScannerServer) take(q ScanRequest) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -325,7 +327,7 @@ func (s *ScannerServer) report(w http.ResponseWriter, r *http.Request, id string
 	s.at("reported")
 }
 
-// result answers for a scan that goes on or has failed, and reports whether there are findings.
+// result answers for a scan that runs or has failed. It reports whether there are findings instead.
 func (j *scanJob) result(w http.ResponseWriter, r *http.Request) bool {
 	select {
 	case <-j.ended:
@@ -340,7 +342,7 @@ func (j *scanJob) result(w http.ResponseWriter, r *http.Request) bool {
 	return j.err == nil
 }
 
-// pull reads an image as scanners do: by digest, with GET, the config and all layers.
+// pull reads an image as scanners do: GETs by digest of the manifest, the config and all layers.
 func (q *ScanRequest) pull() error {
 	var manifest struct {
 		Config struct{ Digest string }

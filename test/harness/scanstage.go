@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A ScanStage is a stage whose scanner pulls through bellbuoy. Besides the webhooks of every stage
-// there is one at /bad: Harbor's CloudEvents of scans that found something new and severe.
+// A ScanStage is a stage whose scanner pulls through bellbuoy. It has one more webhook, at /bad:
+// Harbor's CloudEvents of scans with new and severe findings.
 type ScanStage struct{ *Stage }
 
 // NewScanStage starts a registry, and bellbuoy with a scanner. more are further settings of the
@@ -23,7 +23,7 @@ func NewScanStage(t *testing.T, scanner *ScannerServer, registry RegistryOptions
 	return s
 }
 
-// Scans are the posts of scans at a path.
+// Scans returns the posts of scans to a path.
 func (s *ScanStage) Scans(path string) (found []Post) {
 	for _, p := range s.Hooks.Posts(path) {
 		if strings.Contains(string(p.Body), "SCANNING_") || strings.Contains(string(p.Body), "harbor.scan.") {
@@ -33,7 +33,7 @@ func (s *ScanStage) Scans(path string) (found []Post) {
 	return found
 }
 
-// WaitScans waits for n posts of scans at a path.
+// WaitScans waits for n posts of scans to a path.
 func (s *ScanStage) WaitScans(path string, n int) []Post {
 	s.Helper()
 	Eventually(Soon, func() bool { return len(s.Scans(path)) >= n })

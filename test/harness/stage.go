@@ -23,19 +23,20 @@ const (
 // Quick has correlation times that are short for a test, and long enough for a busy machine.
 const Quick = "correlation: {untagged_push: 4s, pull: 4s, repeat: 1s}\n"
 
-// Pause waits for longer than the repeat of Quick: the next read of a reference is the next pull.
+// Pause waits for longer than the repeat of Quick. The next read of a reference is then another
+// pull.
 func (s *Stage) Pause() { time.Sleep(1200 * time.Millisecond) }
 
 // A Stage is bellbuoy in front of an upstream, with a receiver that gets every event in two
-// formats. A test runs clients and says which events they must cause: Expect waits for these and
-// compares every byte in Harbor's format and every field in bellbuoy's own. Each operation has a
-// repository of its own, so that an unexpected webhook can be traced to its cause. End waits for
-// unexpected webhooks.
+// formats. A test runs clients, and passes the events that they must cause to Expect, which waits
+// for them and compares every byte in Harbor's format and every field in bellbuoy's own. Each
+// operation has a repository of its own, so that an unexpected webhook can be traced to its cause.
+// End waits for unexpected webhooks.
 type Stage struct {
 	*testing.T
 	Hooks  *Receiver
 	Buoy   *Buoy
-	Direct string // the upstream's own URL, where a test looks past bellbuoy
+	Direct string // the upstream's own URL, for requests that do not go through bellbuoy
 
 	mu   sync.Mutex
 	want map[string][]Event // by repository, in all
@@ -56,22 +57,25 @@ func NewStage(t *testing.T, config string) *Stage {
 	return StageOn(t, hooks, Bellbuoy(t, config+Quick+Webhooks(hooks)))
 }
 
-// StageOn is a stage of a bellbuoy that runs already, with Quick and Webhooks in its configuration.
+// StageOn returns a stage of a bellbuoy that runs already, with Quick and Webhooks in its
+// configuration.
 func StageOn(t *testing.T, hooks *Receiver, b *Buoy) *Stage {
 	return &Stage{T: t, Hooks: hooks, Buoy: b, want: map[string][]Event{}}
 }
 
-// RegistryUpstream is the configuration of a registry. Each of more is a setting, with its comma.
+// RegistryUpstream returns the configuration of a registry. Each of more is a setting, with its
+// comma.
 func RegistryUpstream(url string, more ...string) string {
 	return "upstreams: [{type: registry, url: " + url + strings.Join(more, "") + "}]\n"
 }
 
-// ChartUpstream is the configuration of a ChartMuseum. Each of more is a setting, with its comma.
+// ChartUpstream returns the configuration of a ChartMuseum. Each of more is a setting, with its
+// comma.
 func ChartUpstream(url string, more ...string) string {
 	return "upstreams: [{type: chartmuseum, name: charts, url: " + url + strings.Join(more, "") + "}]\n"
 }
 
-// Ref is how a client names something at bellbuoy.
+// Ref returns a reference of bellbuoy's host, as clients take it.
 func (s *Stage) Ref(repository, reference string) string {
 	if strings.Contains(reference, ":") {
 		return s.Buoy.Host + "/" + repository + "@" + reference
@@ -79,7 +83,7 @@ func (s *Stage) Ref(repository, reference string) string {
 	return s.Buoy.Host + "/" + repository + ":" + reference
 }
 
-// An Event is what a test expects, and what it reads out of a webhook of the bellbuoy format.
+// An Event is an event that a test expects, or one that a webhook of the bellbuoy format has.
 type Event struct {
 	Type       string   `json:"type"`
 	Repository string   `json:"repository"`
@@ -103,13 +107,13 @@ type Event struct {
 	Chart      *Chart   `json:"chart"`
 }
 
-// A Chart is what an Event says of a chart.
+// A Chart is the chart of an Event.
 type Chart struct {
 	Name       string `json:"name"`
 	Version    string `json:"version"`
 	Type       string `json:"type"`
 	AppVersion string `json:"app_version"`
-	Path       string `json:"-"` // where its archive lies, if not where ChartMuseum has it; it shows in Harbor's body
+	Path       string `json:"-"` // where its archive is, if not where ChartMuseum has it; Harbor's body shows it
 }
 
 // inspection reports whether the event is only for webhooks with manifest_reads.
@@ -131,7 +135,7 @@ func (s *Stage) Expect(repository string, events ...Event) {
 	}
 }
 
-// Still says that a repository must have no further events. End checks that.
+// Still expects no further events of a repository. End checks that.
 func (s *Stage) Still(repository string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,7 +156,7 @@ func (s *Stage) End() {
 }
 
 // Compare compares the webhooks of a project with the expectations, and reports whether there are
-// any expectations. "" is all projects.
+// any expectations. "" stands for all projects.
 func (s *Stage) Compare(project string) (expected bool) {
 	s.Helper()
 	within := func(repository string) bool {
@@ -232,7 +236,7 @@ func eventOf(t testing.TB, p Post) Event {
 	return e
 }
 
-// sorted orders events, and leaves out of them what webhooks of bellbuoy's format do not tell.
+// sorted sorts events, and removes the fields that bellbuoy's format does not have.
 func sorted(events []Event) []Event {
 	out := slices.Clone(events)
 	for i, e := range out {

@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// TokenOptions says who gets a token for what.
+// TokenOptions chooses which users get a token, and for what.
 type TokenOptions struct {
-	Users         map[string]string // user → password; each may do everything
-	AnonymousPull bool              // without credentials: a token that pulls
+	Users         map[string]string // user → password; each gets what it asks for
+	AnonymousPull bool              // requests without credentials get a token that pulls
 	Claims        map[string]any    // further claims of every token
 }
 
-// A TokenServer gives out tokens as in Docker's token authentication, by GET with Basic
-// credentials and by POST of a form with grant_type=password, signed with RS256.
+// A TokenServer issues tokens as in Docker's token authentication: by GET with Basic credentials,
+// and by POST of a form with grant_type=password. It signs with RS256.
 type TokenServer struct {
 	URL     string // http://127.0.0.1:port; tokens at /token, the keys at /jwks
 	Service string
@@ -55,7 +55,7 @@ func (s *TokenServer) JWKS() string {
 		"kty": "RSA", "use": "sig", "alg": "RS256", "kid": tokenKeyID,
 		"n": encode(s.key.N.Bytes()), "e": encode(big.NewInt(int64(s.key.E)).Bytes()),
 	}
-	out, _ := json.Marshal(map[string]any{"keys": []any{key}}) // strings marshal
+	out, _ := json.Marshal(map[string]any{"keys": []any{key}}) // strings can always be encoded
 	return string(out)
 }
 
@@ -104,7 +104,7 @@ func (s *TokenServer) access(known bool, scopes []string) []any {
 	return granted
 }
 
-// Sign makes a token for a subject ("" for nobody) with the given access list.
+// Sign makes a token for a subject ("" for none) with the given access list.
 func (s *TokenServer) Sign(subject string, access []any, now time.Time) string {
 	claims := map[string]any{
 		"iss": s.Issuer, "sub": subject, "aud": s.Service, "access": access, "jti": rand.Text(),
@@ -119,7 +119,7 @@ func (s *TokenServer) Sign(subject string, access []any, now time.Time) string {
 	digest := sha256.Sum256([]byte(signed))
 	signature, err := rsa.SignPKCS1v15(rand.Reader, s.key, crypto.SHA256, digest[:])
 	if err != nil {
-		panic(err) // the key is ours and large enough
+		panic(err) // cannot happen: the key is large enough
 	}
 	return signed + "." + encode(signature)
 }

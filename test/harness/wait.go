@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Soon is how long tests wait for what comes at once on an idle machine: far more than anything
-// takes, also on a busy one.
+// Soon is how long tests wait for what takes no time on an idle machine. It is much longer than
+// anything takes on a busy one.
 const Soon = time.Minute
 
-// Eventually polls until ok, and reports whether that happened in time. What is wrong otherwise is
-// for the caller to say.
+// Eventually calls ok again and again until it returns true or time is over. It reports whether ok
+// did in time; the caller describes the failure.
 func Eventually(timeout time.Duration, ok func() bool) bool {
 	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if ok() {
@@ -21,7 +21,7 @@ func Eventually(timeout time.Duration, ok func() bool) bool {
 	return ok()
 }
 
-// Metric is the sum of a metric's series whose labels contain all of some texts.
+// Metric returns the sum of a metric's series whose labels contain all of the given texts.
 func (b *Buoy) Metric(name string, labels ...string) (sum float64) {
 	b.t.Helper()
 	for line := range strings.SplitSeq(b.Metrics(), "\n") {
