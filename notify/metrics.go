@@ -41,12 +41,12 @@ type laneGauges struct {
 }
 
 var (
-	deferredDesc = prometheus.NewDesc("bellbuoy_events_kept", "Commits that wait in memory for the store.", nil, nil)
-	pendingDesc  = prometheus.NewDesc("bellbuoy_pending_deliveries", "Pending deliveries.", []string{"webhook"}, nil)
-	oldestDesc   = prometheus.NewDesc("bellbuoy_oldest_pending_seconds", "Age of the oldest pending delivery.", []string{"webhook"}, nil)
-	deadDesc     = prometheus.NewDesc("bellbuoy_dead_deliveries", "Dead letters in the store.", []string{"webhook"}, nil)
+	deferredDesc = prometheus.NewDesc("bellbuoy_events_kept", "Events that wait in memory because the store fails.", nil, nil)
+	pendingDesc  = prometheus.NewDesc("bellbuoy_pending_deliveries", "Deliveries that are not sent yet.", []string{"webhook"}, nil)
+	oldestDesc   = prometheus.NewDesc("bellbuoy_oldest_pending_seconds", "Age of the oldest delivery that is not sent yet; 0 if there is none.", []string{"webhook"}, nil)
+	deadDesc     = prometheus.NewDesc("bellbuoy_dead_deliveries", "Dead letters: deliveries that were given up.", []string{"webhook"}, nil)
 	offDesc      = prometheus.NewDesc("bellbuoy_webhook_disabled", "1 while the webhook is disabled, by a 410 of its receiver or by an operator.", []string{"webhook"}, nil)
-	openDesc     = prometheus.NewDesc("bellbuoy_circuit_open", "1 while the circuit is open, because the receiver fails.", []string{"webhook"}, nil)
+	openDesc     = prometheus.NewDesc("bellbuoy_circuit_open", "1 while the circuit is open: the receiver failed several times in a row, and is only probed.", []string{"webhook"}, nil)
 )
 
 // NewMetrics returns metrics that are registered with r, unless r is nil.
@@ -57,16 +57,16 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		eventsLost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "bellbuoy_events_lost_total", Help: "Events that were lost because they could not be stored."}),
 		unnamed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "bellbuoy_events_unnamed_total", Help: "Events of charts whose name is unknown; no webhook gets them."}),
+			Name: "bellbuoy_events_unnamed_total", Help: "Events of charts whose name is unknown. No webhook gets them."}),
 		underived: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "bellbuoy_derivations_failed_total", Help: "Commits of which nothing could be derived (quotas, replications); their own events are stored."}),
+			Name: "bellbuoy_derivations_failed_total", Help: "Events from which quotas and replications could not be derived. The events themselves are stored."}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bellbuoy_deliveries_total", Help: "Attempts to deliver, by outcome."}, []string{"webhook", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "bellbuoy_delivery_duration_seconds", Help: "How long receivers took to answer.",
+			Name: "bellbuoy_delivery_duration_seconds", Help: "Time that receivers took to answer.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8)}, []string{"webhook"}),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "bellbuoy_store_commit_seconds", Help: "How long commits took.",
+			Name: "bellbuoy_store_commit_seconds", Help: "Time that commits to the store took.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}),
 	}
 	for _, t := range Types() {

@@ -38,15 +38,15 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds}, class)
 	}
 	m := &Metrics{
-		requests:      counter("bellbuoy_requests_total", "Requests answered.", class),
-		requestBytes:  counter("bellbuoy_request_bytes_total", "Bytes of requests' bodies.", by),
-		responseBytes: counter("bellbuoy_response_bytes_total", "Bytes of answers' bodies.", by),
-		failures:      counter("bellbuoy_upstream_errors_total", "Requests that got no answer of the upstream, by reason.", []string{"upstream", "kind"}),
-		inFlight:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "bellbuoy_requests_in_flight", Help: "Requests not yet finished."}, []string{"upstream"}),
+		requests:      counter("bellbuoy_requests_total", "Requests that have ended, answered or not.", class),
+		requestBytes:  counter("bellbuoy_request_bytes_total", "Bytes received in bodies of requests.", by),
+		responseBytes: counter("bellbuoy_response_bytes_total", "Bytes sent in bodies of answers.", by),
+		failures:      counter("bellbuoy_upstream_errors_total", "Requests that ended without a usable answer of the upstream, by reason.", []string{"upstream", "kind"}),
+		inFlight:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "bellbuoy_requests_in_flight", Help: "Requests in progress."}, []string{"upstream"}),
 		duration:      histogram("bellbuoy_request_duration_seconds", "Time from a request's header to the end of its answer."),
 		firstByte:     histogram("bellbuoy_time_to_first_byte_seconds", "Time from a request's header to the beginning of its answer."),
-		panics:        prometheus.NewCounter(prometheus.CounterOpts{Name: "bellbuoy_panics_total", Help: "Panics of observing code; the requests went on."}),
-		spoofed:       prometheus.NewCounter(prometheus.CounterOpts{Name: "bellbuoy_untrusted_forwarded_headers_total", Help: "Requests with forwarding headers from peers that are not trusted."}),
+		panics:        prometheus.NewCounter(prometheus.CounterOpts{Name: "bellbuoy_panics_total", Help: "Panics while a request was observed, each a fault of bellbuoy; the requests went on."}),
+		spoofed:       prometheus.NewCounter(prometheus.CounterOpts{Name: "bellbuoy_untrusted_forwarded_headers_total", Help: "Requests with X-Forwarded or Forwarded headers from peers that are not in trusted_proxies; the headers were ignored."}),
 		by:            map[string]*meters{},
 	}
 	m.unrouted = m.of("")

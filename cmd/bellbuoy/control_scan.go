@@ -182,8 +182,8 @@ func (d control) scannerStatuses(ctx context.Context) ([]api.V1ScannerStatus, er
 type scanMetrics struct{ scans *scan.Runner }
 
 var (
-	scansDesc   = prometheus.NewDesc("bellbuoy_scans_total", "Scans that have ended, by scanner and outcome.", []string{"scanner", "outcome"}, nil)
-	runningDesc = prometheus.NewDesc("bellbuoy_scans_running", "Scans that this process works on.", []string{"scanner"}, nil)
+	scansDesc   = prometheus.NewDesc("bellbuoy_scans_total", "Scans that have ended, by outcome.", []string{"scanner", "outcome"}, nil)
+	runningDesc = prometheus.NewDesc("bellbuoy_scans_running", "Scans in progress in this process.", []string{"scanner"}, nil)
 )
 
 // Describe implements prometheus.Collector.

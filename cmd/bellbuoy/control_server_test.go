@@ -45,7 +45,10 @@ func startFrom(t *testing.T, config, database string) *running {
 			t.Fatal(err)
 		}
 	}
-	own := "data_dir: " + dir + "/data\nlisten: 127.0.0.1:0\nhealth: {listen: ''}\nadmin: {listen: ''}\nlog: {level: info}\n"
+	own := "data_dir: " + dir + "/data\nlisten: 127.0.0.1:0\nadmin: {listen: ''}\nlog: {level: info}\n"
+	if !strings.Contains(config, "health:") {
+		own += "health: {listen: ''}\n"
+	}
 	if err := os.WriteFile(path, []byte(config+own), 0o600); err != nil {
 		t.Fatal(err)
 	}

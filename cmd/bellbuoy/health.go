@@ -47,7 +47,7 @@ func healthServer(ready *readiness, metrics *prometheus.Registry) *http.Server {
 
 func newMetrics() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "bellbuoy_build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": buildVersion()}})
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "bellbuoy_build_info", Help: "Always 1; the label has the version.", ConstLabels: prometheus.Labels{"version": buildVersion()}})
 	info.Set(1)
 	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r

@@ -16,7 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/presets")
+var update = flag.Bool("update", false, "rewrite docs/presets and docs/reference")
 
 // The webhook that preset NAME prints does the same without the preset.
 func TestPrintedPresetEqualsThePreset(t *testing.T) {

@@ -68,8 +68,8 @@ const (
 )
 
 var (
-	quotaUsedDesc  = prometheus.NewDesc("bellbuoy_quota_used_bytes", "Usage of a project with a quota in an upstream; at most 500 projects.", []string{"upstream", "project"}, nil)
-	quotaLimitDesc = prometheus.NewDesc("bellbuoy_quota_limit_bytes", "Quota of the project.", []string{"upstream", "project"}, nil)
+	quotaUsedDesc  = prometheus.NewDesc("bellbuoy_quota_used_bytes", "Size of what a project with a quota holds in an upstream.", []string{"upstream", "project"}, nil)
+	quotaLimitDesc = prometheus.NewDesc("bellbuoy_quota_limit_bytes", "Limit of the quota of a project in an upstream.", []string{"upstream", "project"}, nil)
 )
 
 // Describe implements prometheus.Collector.
