@@ -72,7 +72,7 @@ func (v *pageRequest) removeWebhooks(numbers []int64, back url.Values) error {
 			return err
 		}
 		if !w.Editable {
-			return fmt.Errorf("%w: %s is in the configuration file (%s); delete it there", errBadRequest, w.Name, w.Source)
+			return fmt.Errorf("%w: the webhook %s is in the configuration file (%s); delete it there", errBadRequest, w.Name, w.Source)
 		}
 		waiting += w.Health.Pending + w.Health.Parked
 		p.Items = append(p.Items, fullName(w))

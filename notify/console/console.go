@@ -197,7 +197,7 @@ func (c *Console) fail(v *pageRequest, status int, err error) {
 		c.Log.Warn("page not shown", zap.String("path", v.URL.Path), zap.Error(err))
 	case status == http.StatusBadRequest, status == http.StatusConflict, status == http.StatusForbidden:
 		if text := plainText(err); text != "" {
-			p.Text = text
+			p.Text = sentence(text)
 		}
 	}
 	v.render(status, "error", pageData{Title: p.Title, Body: p})

@@ -31,7 +31,7 @@ var (
 	byRepository = filterField{Name: "repository", Label: "Repository"}
 	byTag        = filterField{Name: "tag", Label: "Tag"}
 	byOperator   = filterField{Name: "operator", Label: "Operator"}
-	byFrom       = filterField{Name: "from", Label: "From", Placeholder: "2h, 09:30, 2026-11-28"}
+	byFrom       = filterField{Name: "from", Label: "From", Placeholder: "2h or 09:30"}
 	byTo         = filterField{Name: "to", Label: "To", Placeholder: "now"}
 	byState      = filterField{Name: "state", Label: "State", Options: []option{
 		{"", "all"}, {"pending", "Pending"}, {"delivered", "Delivered"}, {"dead", "Dead"}, {"parked", "Parked"},

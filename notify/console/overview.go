@@ -64,14 +64,14 @@ func (v *pageRequest) plots(s manage.Span) (all []plot, err error) {
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, plotOf("Events by type", s.From, s.Step, layersOf(events, func(l counters.Line) string { return eventWord(l.Label) }, count), sum, number))
+	all = append(all, plotOf("Events by type", s.From, s.Step, layersOf(events, func(l counters.Line) string { return eventWord(l.Label) }, count), 1, sum, number))
 	deliveries, err := v.c.Counts.DeliveryCounts(v.Context(), v.by, 0, s)
 	if err != nil {
 		return nil, err
 	}
 	all = append(all,
-		plotOf("Attempts to deliver", s.From, s.Step, colourOutcomes(layersOf(deliveries, outcomeWord, count)), sum, number),
-		plotOf("Latency of deliveries, mean", s.From, s.Step, latencies(deliveries), func(values []float64) float64 { return slices.Max(append(values, 0)) },
+		plotOf("Attempts to deliver", s.From, s.Step, colourOutcomes(layersOf(deliveries, outcomeWord, count)), 1, sum, number),
+		plotOf("Latency of deliveries, mean", s.From, s.Step, latencies(deliveries), 1, func(values []float64) float64 { return slices.Max(append(values, 0)) },
 			func(f float64) string { return grouped(int64(f)) + " ms" }))
 	traffic, err := v.c.Counts.TrafficCounts(v.Context(), v.by, s)
 	if errors.Is(err, manage.ErrForbidden) {
@@ -82,8 +82,8 @@ func (v *pageRequest) plots(s manage.Span) (all []plot, err error) {
 	}
 	upstream := func(l counters.Line) string { return l.Name }
 	return append(all,
-		plotOf("Requests by upstream", s.From, s.Step, layersOf(traffic, upstream, count), sum, number),
-		plotOf("Bytes by upstream", s.From, s.Step, layersOf(traffic, upstream, func(p counters.Point) float64 { return float64(p.In + p.Out) }), sum, bytesText)), nil
+		plotOf("Requests by upstream", s.From, s.Step, layersOf(traffic, upstream, count), 1, sum, number),
+		plotOf("Bytes by upstream", s.From, s.Step, layersOf(traffic, upstream, func(p counters.Point) float64 { return float64(p.In + p.Out) }), 1024, sum, bytesText)), nil
 }
 
 // colourOutcomes paints what was delivered green, and failures in other colours.
@@ -133,8 +133,11 @@ func latencies(lines []counters.Line) []layer {
 // bytesText is a size in its largest unit.
 func bytesText(f float64) string {
 	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if f < 1024 {
+		switch {
+		case f < 1000:
 			return fmt.Sprintf("%.3g %s", f, unit)
+		case f < 1024:
+			return fmt.Sprintf("%.0f %s", f, unit)
 		}
 		f /= 1024
 	}

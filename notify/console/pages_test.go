@@ -168,13 +168,21 @@ func TestSystemIsForAdministrators(t *testing.T) {
 
 func TestPlot(t *testing.T) {
 	from := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
-	p := plotOf("Events", from, time.Minute, []layer{{Name: "a", Class: "s0", values: []float64{0, 3}}, {Name: "b", Class: "s1", values: []float64{1, 0}}}, sum, bytesText)
+	p := plotOf("Events", from, time.Minute, []layer{{Name: "a", Class: "s0", values: []float64{0, 3}}, {Name: "b", Class: "s1", values: []float64{1, 0}}}, 1024, sum, bytesText)
 	if len(p.Bars) != 2 || len(p.Rows) != 2 || p.Layers[0].Total != "3 B" || p.Rows[1].Values[0] != "3 B" {
 		t.Errorf("%+v", p)
 	}
 	for n, want := range map[float64]float64{0: 2, 2: 2, 3: 4, 7: 10, 11: 20, 4001: 6000} {
 		if got := niceTop(n); got != want {
 			t.Errorf("niceTop(%g) = %g, want %g", n, got, want)
+		}
+	}
+	if got := bytesText(1010 << 20); got != "1010 MiB" {
+		t.Errorf("1010 MiB are written %s", got)
+	}
+	for n, want := range map[float64]string{0: "2 B", 1000: "1 KiB", 1025: "2 KiB", 900 << 20: "1 GiB", 3 << 30: "4 GiB"} {
+		if got := bytesText(topOf(n, 1024)); got != want {
+			t.Errorf("a plot of %g bytes goes up to %s, want %s", n, got, want)
 		}
 	}
 }

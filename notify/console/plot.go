@@ -7,12 +7,12 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/counters"
 )
 
-// Size of a plot in its own units; the page scales it.
+// Size of a plot in its own units; the page stretches it. Its texts are beside it, so that they are
+// as large on a phone as elsewhere.
 const (
-	plotWidth, plotHeight = 720, 190
-	plotLeft, plotBottom  = 48, 22
-	plotTop               = 10
+	plotWidth, plotHeight = 720, 160
 	mostLayers            = 6 // further series are added up as "Other"
+	plotTimes             = 6 // below a plot
 )
 
 // plot is a chart of stacked bars, drawn as SVG and readable as a table.
@@ -20,8 +20,8 @@ type plot struct {
 	Title  string
 	Layers []layer
 	Bars   []bar
-	Grid   []mark // horizontal lines
-	Ticks  []mark // times below
+	Scale  []string // beside it, from the top: the values at the top, in the middle and at the bottom
+	Times  []string // below it, each of an equal part
 	Rows   []plotRow
 }
 
@@ -37,18 +37,14 @@ type bar struct {
 	Class               string
 }
 
-type mark struct {
-	At   float64
-	Text string
-}
-
 type plotRow struct {
 	Time   time.Time
 	Values []string
 }
 
-// plotOf draws layers. Each has a value for every step from a time on; text writes a value.
-func plotOf(title string, from time.Time, step time.Duration, layers []layer, total func([]float64) float64, text func(float64) string) plot {
+// plotOf draws layers. Each has a value for every step from a time on; text writes a value. Values
+// are counted in units, such as 1024 for KiB, up to the largest that is below them.
+func plotOf(title string, from time.Time, step time.Duration, layers []layer, unit float64, total func([]float64) float64, text func(float64) string) plot {
 	p := plot{Title: title}
 	steps := 0
 	for i := range layers {
@@ -70,37 +66,40 @@ func plotOf(title string, from time.Time, step time.Duration, layers []layer, to
 		highest = max(highest, height)
 		p.Rows = append(p.Rows, row)
 	}
-	p.draw(steps, niceTop(highest), text)
-	p.mark(from, step, steps)
+	top := topOf(highest, unit)
+	p.draw(steps, top)
+	p.Scale = []string{text(top), text(top / 2), text(0)}
+	for n := range plotTimes {
+		p.Times = append(p.Times, from.Add(time.Duration(n*steps/plotTimes)*step).Local().Format("15:04"))
+	}
 	return p
 }
 
-func (p *plot) draw(steps int, top float64, text func(float64) string) {
-	width := float64(plotWidth-plotLeft) / float64(steps)
-	room := float64(plotHeight - plotTop - plotBottom)
+func (p *plot) draw(steps int, top float64) {
+	width := plotWidth / float64(steps)
 	for n := range steps {
-		y := float64(plotHeight - plotBottom)
+		y := float64(plotHeight)
 		for _, l := range p.Layers {
-			height := round(l.values[n] / top * room)
+			height := round(l.values[n] / top * plotHeight)
 			if height == 0 {
 				continue
 			}
 			y -= height
-			p.Bars = append(p.Bars, bar{X: round(plotLeft + float64(n)*width + width*.12), Y: round(y), Width: round(width * .76), Height: height, Class: l.Class})
+			p.Bars = append(p.Bars, bar{X: round(float64(n)*width + width*.12), Y: round(y), Width: round(width * .76), Height: height, Class: l.Class})
 		}
-	}
-	for _, share := range []float64{0, .5, 1} {
-		p.Grid = append(p.Grid, mark{round(plotHeight - plotBottom - share*room), text(share * top)})
 	}
 }
 
-// mark writes a time below about every sixth of the plot.
-func (p *plot) mark(from time.Time, step time.Duration, steps int) {
-	width := float64(plotWidth-plotLeft) / float64(steps)
-	every := max(steps/6, 1)
-	for n := 0; n < steps; n += every {
-		p.Ticks = append(p.Ticks, mark{round(plotLeft + float64(n)*width), from.Add(time.Duration(n) * step).Local().Format("15:04")})
+// topOf is the value at the top of a plot: a nice number of the largest unit below n.
+func topOf(n, unit float64) float64 {
+	scale := 1.0
+	for unit > 1 && n >= scale*unit {
+		scale *= unit
 	}
+	if top := niceTop(n / scale); unit == 1 || top < 1000 {
+		return top * scale
+	}
+	return unit * scale
 }
 
 // niceTop is the next of 2, 4, 6, 10, 20, 40 … that is not below n.

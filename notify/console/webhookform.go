@@ -62,7 +62,7 @@ func editWebhook(v *pageRequest) error {
 	case err != nil:
 		return err
 	case !w.Editable && w.Source != "":
-		return fmt.Errorf("%w: %s is in the configuration file (%s); edit it there", manage.ErrForbidden, w.Name, w.Source)
+		return fmt.Errorf("%w: the webhook %s is in the configuration file (%s); edit it there", manage.ErrForbidden, w.Name, w.Source)
 	case !w.Editable:
 		return manage.ErrForbidden
 	}

@@ -49,7 +49,7 @@ func statusOfWebhook(w manage.Webhook) []badge {
 	case "disabled":
 		return []badge{{"Disabled", "off"}}
 	case "gone":
-		return []badge{{"Disabled", "off"}, {"answered 410", "bad"}}
+		return []badge{{"Disabled", "off"}, {"Answered 410", "bad"}}
 	case "off":
 		if !w.Definition.Enabled {
 			return []badge{{"Disabled", "off"}}
