@@ -15,10 +15,13 @@ import (
 )
 
 func newBackupCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "backup FILE", Short: "Copy the SQLite file, consistently, while bellbuoy runs", Args: cobra.ExactArgs(1),
-		Long: "Writes a consistent copy of the running bellbuoy's SQLite file. To restore it: stop bellbuoy, move\n" +
-			"bellbuoy.db, bellbuoy.db-wal and bellbuoy.db-shm out of data_dir, put the copy there as bellbuoy.db, and start bellbuoy.",
-		RunE: func(c *cobra.Command, args []string) error { return runBackup(c.Context(), a, args[0]) }}
+	return &cobra.Command{Use: "backup FILE", Short: "Copy the SQLite database while bellbuoy runs", Args: cobra.ExactArgs(1),
+		Long: "Write a consistent copy of the SQLite database of the running bellbuoy into FILE, which must not exist. A\n" +
+			"PostgreSQL database is backed up with PostgreSQL's own tools.\n\n" +
+			"To restore it: stop bellbuoy, move bellbuoy.db, bellbuoy.db-wal and bellbuoy.db-shm out of data_dir, put the\n" +
+			"copy there as bellbuoy.db, and start bellbuoy.",
+		Example: "  bellbuoy backup /var/backups/bellbuoy.db",
+		RunE:    func(c *cobra.Command, args []string) error { return runBackup(c.Context(), a, args[0]) }}
 }
 
 func runBackup(ctx context.Context, a *app, file string) error {

@@ -22,11 +22,15 @@ func newCheckCommand(a *app) *cobra.Command {
 	var online, asJSON bool
 	c := &cobra.Command{
 		Use:   "check [FILE]",
-		Short: "Validate the configuration: every problem at once, with line and column",
-		Long: "Validate the configuration: every problem at once, with line and column. It reads only the file and the files that it names.\n" +
-			"With --online it also tests whether every upstream answers and accepts the login, and whether every webhook's host can be\n" +
-			"reached. It sends nothing to a webhook.",
-		Args: cobra.MaximumNArgs(1),
+		Short: "Check a configuration file and list every problem",
+		Long: "Check a configuration file, by default the one that bellbuoy serve would read. Every problem is printed with\n" +
+			"its line and column; warnings name what is probably a mistake. Only the file and the files that it names are\n" +
+			"read.\n\n" +
+			"With --online it also tests whether each upstream answers and accepts its login, and whether the host of each\n" +
+			"webhook can be reached. It sends nothing to a webhook.\n\n" +
+			"The exit code is 1 if there is a problem, and 0 if there are only warnings.",
+		Example: "  bellbuoy check bellbuoy.yaml\n  bellbuoy check --online",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				a.configFlag = args[0]
@@ -34,7 +38,7 @@ func newCheckCommand(a *app) *cobra.Command {
 			return runCheck(c.Context(), a, online, asJSON)
 		},
 	}
-	c.Flags().BoolVar(&online, "online", false, "also connect to every upstream and to every webhook's host")
+	c.Flags().BoolVar(&online, "online", false, "also connect to each upstream and to the host of each webhook")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -16,8 +16,10 @@ import (
 )
 
 func newConsoleCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "console", Short: "Print an address of the console that logs in an administrator, once and within a minute", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runConsole(c.Context(), a) }}
+	return &cobra.Command{Use: "console", Short: "Print a URL that logs in to the console", Args: cobra.NoArgs,
+		Long:    "Print a URL of the console. Whoever opens it is logged in as an administrator. It works once, within a minute.",
+		Example: "  bellbuoy console",
+		RunE:    func(c *cobra.Command, _ []string) error { return runConsole(c.Context(), a) }}
 }
 
 func runConsole(ctx context.Context, a *app) error {

@@ -46,7 +46,7 @@ type controlClient struct {
 
 // withDataDirFlag adds --data-dir to a command that talks to the running bellbuoy.
 func (a *app) withDataDirFlag(c *cobra.Command) *cobra.Command {
-	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`directory` of the running bellbuoy's data; default: data_dir of the configuration")
+	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`DIRECTORY` of the running bellbuoy's data; by default data_dir of the configuration")
 	_ = c.MarkFlagDirname("data-dir") // fails only if the flag is missing
 	return c
 }

@@ -29,7 +29,12 @@ type deliveriesFlags struct {
 
 func newDeliveriesCommand(a *app) *cobra.Command {
 	var f deliveriesFlags
-	c := &cobra.Command{Use: "deliveries [ID]", Short: "List deliveries, newest last; with an ID: what was sent, every attempt and answer", Args: cobra.MaximumNArgs(1),
+	c := &cobra.Command{Use: "deliveries [ID]", Short: "List deliveries, or show one", Args: cobra.MaximumNArgs(1),
+		Long: "List deliveries, newest last. Different flags must all match.\n\n" +
+			"With the ID of a delivery: the request that was sent, and every attempt with its time and the receiver's\n" +
+			"answer. Secrets are masked.\n\n" +
+			"States: pending (waits for its first or next attempt), delivered, dead (given up), parked (its webhook was\n" +
+			"removed from the configuration).",
 		Example: "  bellbuoy deliveries --webhook deploy --state dead --since 2h\n  bellbuoy deliveries 4711",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -37,11 +42,11 @@ func newDeliveriesCommand(a *app) *cobra.Command {
 			}
 			return runDeliveries(c.Context(), a, f)
 		}}
-	c.Flags().StringVar(&f.webhook, "webhook", "", "only deliveries of this webhook")
-	c.Flags().StringSliceVar(&f.states, "state", nil, "only deliveries in this state: pending, delivered, dead or parked")
+	c.Flags().StringVar(&f.webhook, "webhook", "", "only deliveries of the webhook with this `NAME`")
+	c.Flags().StringSliceVar(&f.states, "state", nil, "only deliveries in this `STATE`: pending, delivered, dead or parked")
 	c.Flags().StringVar(&f.event, "event", "", "only deliveries of the event with this `ID`")
-	c.Flags().IntVarP(&f.limit, "limit", "n", 50, "number of lines")
-	c.Flags().BoolVar(&f.json, "json", false, "print JSON lines")
+	c.Flags().IntVarP(&f.limit, "limit", "n", 50, "most deliveries to list: the newest `N`")
+	c.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
 	addSpan(c, &f.span)
 	_ = c.RegisterFlagCompletionFunc("webhook", a.completeWebhooks)
 	_ = c.RegisterFlagCompletionFunc("state", completeStates)

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newSwitchCommand(a *app, name, short string) *cobra.Command {
-	return &cobra.Command{Use: name + " WEBHOOK", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeWebhook,
+func newSwitchCommand(a *app, name, short, long string) *cobra.Command {
+	return &cobra.Command{Use: name + " WEBHOOK", Short: short, Long: long, Example: "  bellbuoy " + name + " deploy", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeWebhook,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
 			if err != nil {

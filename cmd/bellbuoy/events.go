@@ -29,26 +29,28 @@ type eventsFlags struct {
 
 func newEventsCommand(a *app) *cobra.Command {
 	var f eventsFlags
-	c := &cobra.Command{Use: "events", Short: "List or follow events, newest last", Args: cobra.NoArgs,
-		Long: "List or follow events, newest last. Different flags must all match. If a flag is given twice, one of its values must match.\n" +
-			"G is a glob as in match: * stays within a segment of a repository and ** crosses /; {a,b}, [0-9] and ? work too.",
+	c := &cobra.Command{Use: "events", Short: "List or follow events", Args: cobra.NoArgs,
+		Long: "List events, newest last; with --follow, also those that come. Different flags must all match. If a flag is\n" +
+			"given several times, one of its values must match.\n\n" +
+			"A GLOB has * (any characters, within a segment of a repository), ** (any characters, also /), ? (one\n" +
+			"character), [0-9] (one of these) and {a,b} (either).",
 		Example: "  bellbuoy events --since 09:00 --repository 'team/**' --tag 'v*'\n  bellbuoy events -f --type PUSH_ARTIFACT",
 		RunE:    func(c *cobra.Command, _ []string) error { return runEvents(c.Context(), a, f) }}
-	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "print new events too, until interrupted")
-	c.Flags().BoolVar(&f.json, "json", false, "print JSON lines")
-	c.Flags().IntVarP(&f.limit, "limit", "n", 20, "number of lines")
-	c.Flags().StringSliceVar(&f.types, "type", nil, "only events of this type, e.g. PUSH_ARTIFACT")
-	c.Flags().StringArrayVar(&f.repositories, "repository", nil, "only events of repositories that match `G`")
-	c.Flags().StringArrayVar(&f.tags, "tag", nil, "only events of tags, or versions of charts, that match `G`")
-	c.Flags().StringArrayVar(&f.operator, "operator", nil, "only events of operators that match `G`")
+	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "also print new events, until interrupted")
+	c.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
+	c.Flags().IntVarP(&f.limit, "limit", "n", 20, "most events to list: the newest `N`")
+	c.Flags().StringSliceVar(&f.types, "type", nil, "only events of this `TYPE`, such as PUSH_ARTIFACT")
+	c.Flags().StringArrayVar(&f.repositories, "repository", nil, "only events of repositories that match `GLOB`")
+	c.Flags().StringArrayVar(&f.tags, "tag", nil, "only events of tags, or of versions of charts, that match `GLOB`")
+	c.Flags().StringArrayVar(&f.operator, "operator", nil, "only events of operators that match `GLOB`")
 	addSpan(c, &f.span)
 	_ = c.RegisterFlagCompletionFunc("type", completeTypes)
 	return c
 }
 
 func addSpan(c *cobra.Command, s *span) {
-	c.Flags().StringVar(&s.since, "since", "", "only those since `T`: "+timeHelp)
-	c.Flags().StringVar(&s.until, "until", "", "only those before `T`; a date is included")
+	c.Flags().StringVar(&s.since, "since", "", "only those since `TIME`: "+timeHelp)
+	c.Flags().StringVar(&s.until, "until", "", "only those before `TIME`, in the same forms; the day of a date is included")
 }
 
 func runEvents(ctx context.Context, a *app, f eventsFlags) error {

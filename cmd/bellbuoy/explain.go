@@ -19,12 +19,12 @@ func newExplainCommand(a *app) *cobra.Command {
 	var client detect.Client
 	c := &cobra.Command{
 		Use:   "explain EVENT-ID | METHOD URL",
-		Short: "Explain why webhooks fire or not, for a recorded event or a request",
-		Long: "With an EVENT-ID: for each webhook, when the event was delivered, or which key of its filter rejected it; for each\n" +
-			"scanner, the scans that a push started, or which key prevented one.\n" +
-			"With METHOD and URL: how the request is classified, which webhooks would fire, and for the others the first\n" +
-			"filter that rejects it; for a push, also which scanners would scan it. URL is a URL of bellbuoy, or a path: /v2/team/app/manifests/v1. Nothing is sent. If only\n" +
-			"a body or an answer decides (kind, a chart's version, whether a push changes anything), the output says so.",
+		Short: "Say why webhooks get an event or a request's event, or why not",
+		Long: "With the ID of an event: for each webhook, when the event was delivered, or which key of its filter rejected\n" +
+			"it; for each scanner, the scans that a push started, or which key prevented one. bellbuoy events lists IDs.\n\n" +
+			"With METHOD and URL: which event such a request is, which webhooks would get it, and for the others the first\n" +
+			"key that rejects it; for a push, also which scanners would scan it. URL is a URL of bellbuoy or only its path.\n" +
+			"Nothing is sent. If only the body or the answer decides, the output says so.",
 		Example: "  bellbuoy explain 01a21fe2-db06-73dd-bfb2-8128bb9ca434\n  bellbuoy explain PUT /v2/team/app/manifests/v1\n" +
 			"  bellbuoy explain --operator alice DELETE https://registry.example.com/v2/team/app/manifests/v1",
 		Args: eventOrRequest,
@@ -35,8 +35,8 @@ func newExplainCommand(a *app) *cobra.Command {
 			return runExplainRequest(c.Context(), a, args[0], args[1], client)
 		},
 	}
-	c.Flags().StringVar(&client.Operator, "operator", "", "the operator; default: anonymous")
-	c.Flags().StringVar(&client.UserAgent, "user-agent", "", "the client's user agent")
+	c.Flags().StringVar(&client.Operator, "operator", "", "`NAME` of the operator of the request; by default nobody")
+	c.Flags().StringVar(&client.UserAgent, "user-agent", "", "User-Agent `TEXT` of the request")
 	return c
 }
 

@@ -18,16 +18,19 @@ import (
 
 func newIndexCommand(a *app) *cobra.Command {
 	var r api.V1Index
-	c := &cobra.Command{Use: "index [UPSTREAM [REPOSITORY…]]", Short: "Read an existing registry (catalog, tags, manifests) into the tag index",
-		Long: "Read an existing registry into the tag index, so that events name the tags of deleted artifacts and the earlier digest of a moved tag,\n" +
-			"also for artifacts that were pushed before bellbuoy was installed. Raises no events. An interrupted run continues where it stopped.",
+	c := &cobra.Command{Use: "index [UPSTREAM [REPOSITORY…]]", Short: "Read what a registry already holds",
+		Long: "Read the catalog, tags and manifests of the registries, of one UPSTREAM, or of some of its repositories. Then\n" +
+			"events also name the tags of a deleted artifact and the earlier digest of a moved tag for what was pushed\n" +
+			"before bellbuoy was installed, and quotas count it.\n\n" +
+			"It raises no events. A run that was interrupted continues where it stopped when it is started again.",
+		Example: "  bellbuoy index\n  bellbuoy index registry team/app team/base",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				r.Upstream, r.Repositories = args[0], args[1:]
 			}
 			return runIndex(c.Context(), a, r)
 		}}
-	c.Flags().BoolVar(&r.Heads, "heads", false, "tags and digests only (a manifest GET counts as a pull at some registries)")
+	c.Flags().BoolVar(&r.Heads, "heads", false, "read only tags and digests, no manifests: a registry may count the GET of a manifest as a pull")
 	return c
 }
 

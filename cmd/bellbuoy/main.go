@@ -78,6 +78,7 @@ func run(ctx context.Context, args []string, sys system) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(sys.Stderr)
+	describeCompletion(root)
 	command, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
@@ -94,8 +95,13 @@ func run(ctx context.Context, args []string, sys system) int {
 func newRoot(sys system, began *bool) *cobra.Command {
 	app := &app{system: sys}
 	root := &cobra.Command{
-		Use:              "bellbuoy",
-		Short:            "Webhooks for any container registry and ChartMuseum, by a reverse proxy",
+		Use:   "bellbuoy",
+		Short: "Webhooks for container registries and ChartMuseum",
+		Long: "bellbuoy is a reverse proxy in front of container registries and ChartMuseums. It sends webhooks for pushes,\n" +
+			"pulls and deletes. Without a command it runs the proxy, as bellbuoy serve does.\n\n" +
+			"The other commands ask or change the bellbuoy that runs on this machine. They reach it by a socket in its\n" +
+			"data_dir, so only its user and root can use them.",
+		Example:          "  bellbuoy check bellbuoy.yaml\n  bellbuoy -c bellbuoy.yaml\n  bellbuoy status",
 		Args:             refuseUnknownCommand,
 		SilenceErrors:    true,
 		SilenceUsage:     true,
@@ -106,24 +112,48 @@ func newRoot(sys system, began *bool) *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 	}
 	root.SetVersionTemplate("bellbuoy {{.Version}}\n")
-	root.PersistentFlags().StringVarP(&app.configFlag, "config", "c", "", "configuration `file` (default: $BELLBUOY_CONFIG, ./bellbuoy.yaml, /etc/bellbuoy/bellbuoy.yaml)")
+	root.PersistentFlags().StringVarP(&app.configFlag, "config", "c", "", "configuration `FILE` (default: $BELLBUOY_CONFIG, else ./bellbuoy.yaml, else /etc/bellbuoy/bellbuoy.yaml)")
 	root.AddCommand(
-		&cobra.Command{Use: "serve", Short: "Run the proxy (the default command)", Args: cobra.NoArgs,
-			RunE: func(c *cobra.Command, _ []string) error { return runServe(c.Context(), app) }},
+		&cobra.Command{Use: "serve", Short: "Run the proxy and deliver webhooks (the default command)", Args: cobra.NoArgs,
+			Long: "Run the proxy, and deliver webhooks, until SIGTERM or SIGINT. Requests and deliveries in flight may then\n" +
+				"end, for shutdown_grace at most.\n\n" +
+				"SIGHUP and a change of the file reload the configuration.",
+			Example: "  bellbuoy serve -c /etc/bellbuoy/bellbuoy.yaml",
+			RunE:    func(c *cobra.Command, _ []string) error { return runServe(c.Context(), app) }},
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-			Run: func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
+			Example: "  bellbuoy version",
+			Run:     func(*cobra.Command, []string) { fmt.Fprintf(sys.Stdout, "bellbuoy %s\n", buildVersion()) }},
 		newCheckCommand(app), newPresetCommand(app), newSalvageCommand(app), newManCommand(app, root),
 	)
 	for _, command := range []*cobra.Command{ // those that talk to a running bellbuoy
 		newBackupCommand(app), newConsoleCommand(app), newDeliveriesCommand(app), newEventsCommand(app), newExplainCommand(app),
 		newIndexCommand(app), newPingCommand(app), newQuotaCommand(app), newRedeliverCommand(app), newReloadCommand(app),
 		newReplayCommand(app), newScanCommand(app), newStatusCommand(app),
-		newSwitchCommand(app, "enable", "Enable a webhook that was disabled by command or by a 410 of its receiver"),
-		newSwitchCommand(app, "disable", "Disable a webhook; its deliveries wait until it is enabled"),
+		newSwitchCommand(app, "enable", "Enable a webhook that was disabled",
+			"Enable a webhook that was disabled: by bellbuoy disable, at the console, by the API, or because its receiver\n"+
+				"answered 410 Gone. Deliveries that waited are sent.\n\n"+
+				"A webhook with enabled: false in the file stays off. bellbuoy replay sends what it missed."),
+		newSwitchCommand(app, "disable", "Disable a webhook; its deliveries wait",
+			"Disable a webhook. Nothing is sent to it until bellbuoy enable; its deliveries wait. It stays disabled when\n"+
+				"bellbuoy restarts."),
 	} {
 		root.AddCommand(app.withDataDirFlag(command))
 	}
 	return root
+}
+
+// describeCompletion gives a help of ours to the command that cobra adds. It is called after
+// SetOut: the command keeps the output of that time.
+func describeCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Short = "Print the script that completes commands in a shell"
+			c.Long = "Print the script by which a shell completes commands, flags and names of webhooks. bellbuoy completion SHELL\n" +
+				"--help says how to install it."
+			c.Example = "  bellbuoy completion bash"
+		}
+	}
 }
 
 // refuseUnknownCommand names the command that an unknown one was probably meant to be.

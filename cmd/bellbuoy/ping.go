@@ -13,8 +13,12 @@ import (
 )
 
 func newPingCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "ping WEBHOOK", Short: "Send a sample event to one webhook; print status, latency and response", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeWebhook,
-		RunE: func(c *cobra.Command, args []string) error { return runPing(c.Context(), a, args[0]) }}
+	return &cobra.Command{Use: "ping WEBHOOK", Short: "Send a sample event to a webhook and print the answer", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeWebhook,
+		Long: "Send a sample event to the receiver of a webhook, once, with its headers and signatures. Print the status, the\n" +
+			"time that it took, and the beginning of the answer. Nothing is stored.\n\n" +
+			"The exit code is 1 if the receiver does not accept it.",
+		Example: "  bellbuoy ping deploy",
+		RunE:    func(c *cobra.Command, args []string) error { return runPing(c.Context(), a, args[0]) }}
 }
 
 func runPing(ctx context.Context, a *app, webhook string) error {

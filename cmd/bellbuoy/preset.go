@@ -21,8 +21,11 @@ import (
 func newPresetCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "preset [NAME]",
-		Short: "List the presets, or show one as YAML with a sample of its POST",
-		Args:  cobra.MaximumNArgs(1),
+		Short: "List the presets, or show one",
+		Long: "A preset sets format, events, filters and headers of a webhook for a known receiver. Without a NAME: list the\n" +
+			"presets. With one: show the YAML that it stands for, and a sample of what it sends.",
+		Example: "  bellbuoy preset\n  bellbuoy preset flux",
+		Args:    cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp

@@ -17,9 +17,11 @@ import (
 
 func newQuotaCommand(a *app) *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "quota [PROJECT]", Short: "Show how much of their quotas projects use", Args: cobra.MaximumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
-		Long: "Show the usage of projects with a quota in each upstream: the bytes of their manifests and blobs, each counted once.\n" +
-			"Run bellbuoy index to count artifacts that were pushed before the quota was configured, or deleted past bellbuoy.",
+	c := &cobra.Command{Use: "quota [PROJECT]", Short: "Show the usage of projects with a quota", Args: cobra.MaximumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		Long: "Show how much each project with a quota uses in each upstream: the bytes of its manifests and blobs, each\n" +
+			"counted once. With a PROJECT: only of that one.\n\n" +
+			"Run bellbuoy index to count what was pushed before the quota was configured, or deleted without bellbuoy.",
+		Example: "  bellbuoy quota\n  bellbuoy quota team",
 		RunE: func(c *cobra.Command, args []string) error {
 			return runQuota(c.Context(), a, strings.Join(args, ""), asJSON)
 		}}

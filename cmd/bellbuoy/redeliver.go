@@ -17,14 +17,17 @@ import (
 func newRedeliverCommand(a *app) *cobra.Command {
 	var webhook, since string
 	var states []string
-	c := &cobra.Command{Use: "redeliver [ID…]", Short: "Deliver again: single deliveries, or those of a webhook",
+	c := &cobra.Command{Use: "redeliver [ID…]", Short: "Send deliveries again",
+		Long: "Send deliveries again, with the body of the first time: those with the IDs, or those of a webhook in some\n" +
+			"states, by default its dead letters. A pending delivery is sent now. bellbuoy deliveries lists IDs.\n\n" +
+			"The command does not wait for the answers of the receivers.",
 		Example: "  bellbuoy redeliver 4711\n  bellbuoy redeliver --webhook deploy --since 2h --state dead",
 		RunE: func(c *cobra.Command, args []string) error {
 			return runRedeliver(c.Context(), a, args, webhook, since, states)
 		}}
-	c.Flags().StringVar(&webhook, "webhook", "", "deliveries of this webhook")
-	c.Flags().StringVar(&since, "since", "", "deliveries created since then: "+timeHelp)
-	c.Flags().StringSliceVar(&states, "state", []string{"dead"}, "deliveries in these states: dead, delivered, pending")
+	c.Flags().StringVar(&webhook, "webhook", "", "deliveries of the webhook with this `NAME`, instead of IDs")
+	c.Flags().StringVar(&since, "since", "", "with --webhook: only those planned since `TIME`: "+timeHelp)
+	c.Flags().StringSliceVar(&states, "state", []string{"dead"}, "with --webhook: those in this `STATE`: dead, delivered or pending")
 	_ = c.RegisterFlagCompletionFunc("webhook", a.completeWebhooks)
 	_ = c.RegisterFlagCompletionFunc("state", completeStates)
 	return c

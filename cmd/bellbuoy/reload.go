@@ -195,8 +195,11 @@ func (d *daemon) answerOf(warnings config.Warnings, err error) api.V1Reloaded {
 }
 
 func newReloadCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "reload", Short: "Make the running bellbuoy reload its configuration; print the problems", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runReload(c.Context(), a) }}
+	return &cobra.Command{Use: "reload", Short: "Read the configuration file again", Args: cobra.NoArgs,
+		Long: "Make the running bellbuoy read its configuration file again, and print problems and warnings. If there is a\n" +
+			"problem, the old configuration stays in use and the exit code is 1.",
+		Example: "  bellbuoy reload",
+		RunE:    func(c *cobra.Command, _ []string) error { return runReload(c.Context(), a) }}
 }
 
 func runReload(ctx context.Context, a *app) error {

@@ -17,15 +17,16 @@ import (
 func newReplayCommand(a *app) *cobra.Command {
 	var since string
 	var yes bool
-	c := &cobra.Command{Use: "replay WEBHOOK --since T", Short: "Send a webhook events that were recorded before it was configured or enabled", ValidArgsFunction: a.completeWebhook,
-		Long: "Plans deliveries of recorded events that match the webhook's filters and of which it has no delivery, because\n" +
-			"it was not configured, not enabled, or had other filters. Prints how many, and asks.",
+	c := &cobra.Command{Use: "replay WEBHOOK --since TIME", Short: "Send a webhook the events that it missed", ValidArgsFunction: a.completeWebhook,
+		Long: "Send a webhook the recorded events that match its filters and of which it has no delivery, because it was not\n" +
+			"configured, not enabled, or had other filters. The command prints how many there are, and asks.\n\n" +
+			"store.retention says how long events are kept; those that no webhook wanted, a day by default.",
 		Example: "  bellbuoy replay deploy --since 2h",
 		RunE: func(c *cobra.Command, args []string) error {
 			return runReplay(c.Context(), a, args[0], since, yes)
 		}}
-	c.Flags().StringVar(&since, "since", "", "events recorded since then: "+timeHelp)
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.Flags().StringVar(&since, "since", "", "events recorded since `TIME` (required): "+timeHelp)
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "send them without asking")
 	c.Args = func(c *cobra.Command, args []string) error {
 		if since == "" {
 			return errors.New("--since is missing")

@@ -12,9 +12,12 @@ import (
 )
 
 func newSalvageCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "salvage", Short: "Check the SQLite file of a stopped bellbuoy, and recover the readable rows of a damaged one", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runSalvage(c.Context(), a) }}
-	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`directory` of bellbuoy's data; default: data_dir of the configuration")
+	c := &cobra.Command{Use: "salvage", Short: "Repair a damaged SQLite database", Args: cobra.NoArgs,
+		Long: "Check the SQLite database of a stopped bellbuoy. If it is damaged, copy the rows that can be read into a new\n" +
+			"one, and keep the damaged one beside it.",
+		Example: "  bellbuoy salvage --data-dir /var/lib/bellbuoy",
+		RunE:    func(c *cobra.Command, _ []string) error { return runSalvage(c.Context(), a) }}
+	c.Flags().StringVar(&a.dataDir, "data-dir", "", "`DIRECTORY` of bellbuoy's data; by default data_dir of the configuration")
 	_ = c.MarkFlagDirname("data-dir") // fails only without the flag
 	return c
 }

@@ -20,17 +20,18 @@ const shownFindings = 20 // of one image
 func newScanCommand(a *app) *cobra.Command {
 	var upstream string
 	var asJSON bool
-	c := &cobra.Command{Use: "scan REPOSITORY[:TAG|@DIGEST]", Short: "Have an image, or each image of an index, scanned now", Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
-		Long: "Have an image, or each image of an index, scanned now by every scanner whose match has its repository, and follow that.\n" +
-			"The scan goes on when the command is interrupted. Exit code 1 where a scan failed.",
+	c := &cobra.Command{Use: "scan REPOSITORY[:TAG|@DIGEST]", Short: "Scan an image now", Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		Long: "Have an image scanned now, or each image of an index, by every scanner whose match selects its repository.\n" +
+			"The tag is latest by default. Print each result when it comes. The scans go on if the command is interrupted.\n\n" +
+			"The exit code is 1 if a scan failed.",
 		Example: "  bellbuoy scan team/app:v1.2\n  bellbuoy scan team/app@sha256:…",
 		RunE: func(c *cobra.Command, args []string) error {
 			r := api.V1Scan{Upstream: upstream}
 			r.Repository, r.Reference = cutReference(args[0])
 			return runScan(c.Context(), a, r, asJSON)
 		}}
-	c.Flags().StringVar(&upstream, "upstream", "", "`name` of the registry, where there are several")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON lines, with every finding")
+	c.Flags().StringVar(&upstream, "upstream", "", "`NAME` of the upstream, if there are several registries")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object a line, with every finding")
 	return c
 }
 

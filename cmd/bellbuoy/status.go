@@ -19,8 +19,12 @@ import (
 
 func newStatusCommand(a *app) *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "status", Short: "Show webhooks, upstreams and the store; exit code 1 if something needs attention", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), a, asJSON) }}
+	c := &cobra.Command{Use: "status", Short: "Show the state of webhooks, upstreams and the store", Args: cobra.NoArgs,
+		Long: "Show the webhooks with their queues, the upstreams, the scanners, and the store. What needs attention is\n" +
+			"listed at the end: dead letters, receivers that fail, an upstream that cannot be reached, a store that fails.\n\n" +
+			"The exit code is 1 if something needs attention.",
+		Example: "  bellbuoy status",
+		RunE:    func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), a, asJSON) }}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
