@@ -181,7 +181,7 @@ type listPage[T any] struct {
 	Items    []T       `json:"items"`
 	Next     string    `json:"next"`
 	LookedTo time.Time `json:"looked_to"`
-	LastSeq  int64     `json:"last_seq"`
+	Last     string    `json:"last"`
 }
 
 // webhookNamed returns the path of a webhook by its key, or of one of the store by project/name.
@@ -199,19 +199,19 @@ func (c *controlClient) webhookNamed(ctx context.Context, name string) (path str
 
 // newestOf returns the newest items of a list, newest first, at most limit. If it stopped before
 // the end of the list, looked is the time of the last row that was tested. last is the first page's
-// last_seq.
-func newestOf[T any](ctx context.Context, c *controlClient, path string, query url.Values, limit int) (items []T, looked time.Time, last int64, err error) {
+// position of the newest event.
+func newestOf[T any](ctx context.Context, c *controlClient, path string, query url.Values, limit int) (items []T, looked time.Time, last string, err error) {
 	if limit < 1 || limit > mostLines {
-		return nil, looked, 0, fmt.Errorf("--limit must be a number from 1 to %d", mostLines)
+		return nil, looked, "", fmt.Errorf("--limit must be a number from 1 to %d", mostLines)
 	}
 	for searches := 0; ; {
 		query.Set("limit", strconv.Itoa(min(limit-len(items), manage.MostPage)))
 		var p listPage[T]
 		if err := c.call(ctx, http.MethodGet, path, query, nil, &p); err != nil {
-			return nil, looked, 0, err
+			return nil, looked, "", err
 		}
 		if query.Get("cursor") == "" {
-			last = p.LastSeq
+			last = p.Last
 		}
 		items = append(items, p.Items...)
 		if !p.LookedTo.IsZero() {

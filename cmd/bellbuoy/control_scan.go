@@ -32,8 +32,8 @@ func (d control) Scan(ctx context.Context, by access.Principal, in api.V1Scan, l
 	if err != nil {
 		return err
 	}
-	f := &scanFollower{daemon: d.daemon, line: line, shown: map[string]scan.JobState{}}
-	if f.after, err = d.desk.LastSeq(ctx, by); err != nil {
+	f := &scanFollower{daemon: d.daemon, by: by, line: line, shown: map[string]scan.JobState{}}
+	if f.after, err = d.desk.LastSeq(ctx); err != nil {
 		return err
 	}
 	f.started, err = d.scans.Start(ctx, upstream, in.Repository, in.Reference)
@@ -94,6 +94,7 @@ func (d control) scannedUpstream(name string) (string, error) {
 // scanFollower writes the progress of the scans that one request started, until all have ended.
 type scanFollower struct {
 	*daemon
+	by      access.Principal
 	line    func(api.V1ScanLine) error
 	started *scan.Started
 	runs    []string
@@ -144,7 +145,7 @@ func (f *scanFollower) writeEvents(ctx context.Context) error {
 	for i := range found {
 		f.after = found[i].Seq
 		if s := found[i].Scan; s != nil && slices.Contains(f.runs, s.Run) {
-			line := api.NewV1Event(&found[i])
+			line := api.NewV1Event(f.by, &found[i])
 			_ = f.line(api.V1ScanLine{Event: &line})
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -88,12 +87,12 @@ func runEvents(ctx context.Context, a *app, f eventsFlags) error {
 	return nil
 }
 
-// followEvents prints the events after a sequence number as they come, until ctx ends.
-func followEvents(ctx context.Context, a *app, c *controlClient, query url.Values, after int64, asJSON bool) error {
+// followEvents prints the events after a position as they come, until ctx ends.
+func followEvents(ctx context.Context, a *app, c *controlClient, query url.Values, after string, asJSON bool) error {
 	for _, key := range []string{"since", "limit", "cursor"} {
 		query.Del(key)
 	}
-	query.Set("after", strconv.FormatInt(after, 10))
+	query.Set("after", after)
 	resp, err := c.do(ctx, http.MethodGet, v1("/events/stream"), query, nil)
 	if err == nil {
 		defer resp.Body.Close()

@@ -64,7 +64,7 @@ type V1Attempt struct {
 type V1DeliveryPage struct {
 	Items    []V1Delivery `json:"items" nullable:"false" doc:"newest first"`
 	Next     string       `json:"next,omitempty" doc:"the cursor of the next page; without it this is the last one"`
-	LookedTo time.Time    `json:"looked_to,omitzero" doc:"the page ended here because enough deliveries were tested; the next page continues"`
+	LookedTo time.Time    `json:"looked_to,omitzero" doc:"the page ended here because enough deliveries were tested; the next page continues; for accounts without limits only"`
 }
 
 func shownDelivery(d manage.Delivery) V1Delivery {

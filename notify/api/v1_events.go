@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,9 +22,11 @@ import (
 type V1Events interface {
 	Events(ctx context.Context, by access.Principal, q manage.EventQuery) (manage.EventPage, error)
 	Event(ctx context.Context, by access.Principal, id string) (detect.Event, error)
-	// LastSeq returns the Seq of the newest event of all.
-	LastSeq(ctx context.Context, by access.Principal) (int64, error)
-	Follow(ctx context.Context, by access.Principal, q manage.EventQuery, each func(detect.Event) error) error
+	// Newest returns the position of the newest event of all, for Follow.
+	Newest(ctx context.Context, by access.Principal) (position string, err error)
+	Follow(ctx context.Context, by access.Principal, q manage.EventQuery, each func(e detect.Event, position string) error) error
+	// CheckFollow returns what is wrong with a query for Follow.
+	CheckFollow(ctx context.Context, by access.Principal, q manage.EventQuery) error
 	EventBody(ctx context.Context, by access.Principal, id, format string) (manage.Body, error)
 	Explain(ctx context.Context, by access.Principal, id string) ([]manage.Verdict, error)
 }
@@ -36,21 +39,25 @@ type V1Scanners interface {
 
 // V1Event is an event as /api/v1 shows it.
 type V1Event struct {
-	Seq int64 `json:"seq" doc:"the order of the log"`
+	Seq int64 `json:"seq,omitempty" doc:"the order of the log of all projects; for accounts without limits only"`
 	format.BellbuoyEvent
 }
 
-// NewV1Event returns an event as /api/v1 shows it.
-func NewV1Event(e *detect.Event) V1Event {
-	return V1Event{Seq: e.Seq, BellbuoyEvent: format.NewBellbuoyEvent(e)}
+// NewV1Event returns an event as /api/v1 shows it to an account.
+func NewV1Event(by access.Principal, e *detect.Event) V1Event {
+	shown := V1Event{BellbuoyEvent: format.NewBellbuoyEvent(e)}
+	if by.Administrator {
+		shown.Seq = e.Seq
+	}
+	return shown
 }
 
 // V1EventPage is a page of events.
 type V1EventPage struct {
 	Items    []V1Event `json:"items" nullable:"false" doc:"newest first"`
 	Next     string    `json:"next,omitempty" doc:"the cursor of the next page; without it this is the last one"`
-	LookedTo time.Time `json:"looked_to,omitzero" doc:"the page ended here because enough events were tested; the next page continues"`
-	LastSeq  int64     `json:"last_seq,omitempty" doc:"of the first page: the newest event of all when the page was read, for the stream's parameter after"`
+	LookedTo time.Time `json:"looked_to,omitzero" doc:"the page ended here because enough events were tested; the next page continues; for accounts without limits only"`
+	Last     string    `json:"last,omitempty" doc:"of the first page: the position of the newest event when the page was read, for the stream's parameter after"`
 }
 
 // V1Explained is an event with what each webhook made of it.
@@ -126,10 +133,10 @@ func (v *V1) listEvents(ctx context.Context, by access.Principal, in *struct {
 }) (*struct{ Body V1EventPage }, error) {
 	q := in.query()
 	q.Since, q.Until, q.Cursor, q.Limit = in.Since, in.Until, in.Cursor, in.Limit
-	last := int64(0)
+	last := ""
 	if in.Cursor == "" {
 		var err error
-		if last, err = v.Events.LastSeq(ctx, by); err != nil {
+		if last, err = v.Events.Newest(ctx, by); err != nil {
 			return nil, err
 		}
 	}
@@ -137,8 +144,8 @@ func (v *V1) listEvents(ctx context.Context, by access.Principal, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	out := &struct{ Body V1EventPage }{pageOfEvents(found)}
-	out.Body.LastSeq = last
+	out := &struct{ Body V1EventPage }{pageOfEvents(by, found)}
+	out.Body.Last = last
 	return out, nil
 }
 
@@ -147,7 +154,7 @@ func (v *V1) getEvent(ctx context.Context, by access.Principal, in *PathEvent) (
 	if err != nil {
 		return nil, err
 	}
-	return &struct{ Body V1Event }{NewV1Event(&e)}, nil
+	return &struct{ Body V1Event }{NewV1Event(by, &e)}, nil
 }
 
 // V1Body is the body of a POST.
@@ -177,7 +184,7 @@ func (v *V1) explainEvent(ctx context.Context, by access.Principal, in *PathEven
 	if err != nil {
 		return nil, err
 	}
-	out := &struct{ Body V1Explained }{V1Explained{Event: NewV1Event(&e), Webhooks: make([]V1Verdict, len(verdicts))}}
+	out := &struct{ Body V1Explained }{V1Explained{Event: NewV1Event(by, &e), Webhooks: make([]V1Verdict, len(verdicts))}}
 	for i, one := range verdicts {
 		shown := V1Verdict{Webhook: one.Webhook.Key, WebhookNumber: one.Webhook.Number, Fires: one.Fires, Because: one.Because, Value: one.Value, Wanted: one.Wanted}
 		for _, d := range one.Deliveries {
@@ -205,27 +212,29 @@ const (
 
 type followInput struct {
 	EventFilter
-	After       int64  `query:"after" minimum:"0" doc:"a seq: events after it; without it, from now on"`
-	LastEventID int64  `header:"Last-Event-ID" minimum:"0" doc:"as after, sent by browsers that connect again"`
+	After       string `query:"after" maxLength:"64" doc:"a position (last of a list of events, or the id of a server-sent event): events after it; without it, from now on"`
+	LastEventID string `header:"Last-Event-ID" maxLength:"64" doc:"as after and before it, sent by browsers that connect again"`
 	Accept      string `header:"Accept" doc:"text/event-stream, or else lines of JSON"`
 }
 
 func (v *V1) followEvents(ctx context.Context, by access.Principal, in *followInput) (*huma.StreamResponse, error) {
 	q := in.query()
-	q.Limit = 1
-	if _, err := v.Events.Events(ctx, by, q); err != nil { // what is wrong with the query
+	q.After = cmp.Or(in.LastEventID, in.After)
+	if err := v.Events.CheckFollow(ctx, by, q); err != nil {
 		return nil, err
 	}
 	if v.streams.Add(1) > mostStreams {
 		v.streams.Add(-1)
 		return nil, huma.NewError(http.StatusTooManyRequests, fmt.Sprintf("there are %d streams already", mostStreams))
 	}
-	q.After = max(in.After, in.LastEventID)
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
 		defer v.streams.Add(-1)
 		s := newStream(ctx, strings.Contains(in.Accept, "text/event-stream"))
 		defer s.close()
-		_ = v.Events.Follow(ctx.Context(), by, q, func(e detect.Event) error { return s.send(&e) }) // the client sees the end
+		// the client sees the end
+		_ = v.Events.Follow(ctx.Context(), by, q, func(e detect.Event, position string) error {
+			return s.send(NewV1Event(by, &e), position)
+		})
 	}}, nil
 }
 
@@ -275,13 +284,13 @@ func (s *stream) signal() {
 	}
 }
 
-func (s *stream) send(e *detect.Event) error {
-	text, err := json.Marshal(NewV1Event(e))
+func (s *stream) send(e V1Event, position string) error {
+	text, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
 	if s.sse {
-		return s.write(fmt.Sprintf("id: %d\ndata: %s\n\n", e.Seq, text))
+		return s.write(fmt.Sprintf("id: %s\ndata: %s\n\n", position, text))
 	}
 	return s.write(string(text) + "\n")
 }

@@ -40,9 +40,14 @@ func (r *recorder) Event(_ context.Context, by access.Principal, id string) (det
 	return detect.Event{ID: id, Type: detect.PushArtifact, Repository: "team/app", Tags: []string{"v1"}, Artifact: &detect.Artifact{}}, r.err
 }
 
-func (r *recorder) LastSeq(context.Context, access.Principal) (int64, error) { return 77, r.err }
+func (r *recorder) Newest(context.Context, access.Principal) (string, error) { return "newest", r.err }
 
-func (r *recorder) Follow(ctx context.Context, by access.Principal, q manage.EventQuery, each func(detect.Event) error) error {
+func (r *recorder) CheckFollow(_ context.Context, by access.Principal, q manage.EventQuery) error {
+	r.by, r.events = by, q
+	return r.err
+}
+
+func (r *recorder) Follow(ctx context.Context, by access.Principal, q manage.EventQuery, each func(detect.Event, string) error) error {
 	r.by, r.events = by, q
 	for {
 		select {
@@ -52,7 +57,7 @@ func (r *recorder) Follow(ctx context.Context, by access.Principal, q manage.Eve
 			if !more {
 				return errors.New("the end")
 			}
-			if err := each(e); err != nil {
+			if err := each(e, fmt.Sprint("at", e.Seq)); err != nil {
 				return err
 			}
 		}
@@ -124,8 +129,11 @@ func TestParametersOfEvents(t *testing.T) {
 		t.Errorf("%d %s: %+v", w.Code, w.Body, r.events)
 	}
 	var page V1EventPage
-	if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Items) != 1 || page.Items[0].ID != "a" || page.Items[0].Seq != 5 || page.Next != "n" || page.LastSeq != 77 {
+	if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Items) != 1 || page.Items[0].ID != "a" || page.Items[0].Seq != 0 || page.Next != "n" || page.Last != "newest" {
 		t.Errorf("%v %s", err, w.Body)
+	}
+	if w := askV1(h, administrator, "GET", "/events", ""); !strings.Contains(w.Body.String(), `"seq":5,`) {
+		t.Errorf("an administrator sees no number: %s", w.Body)
 	}
 	for path, want := range map[string]string{
 		"/events/x":                   `"id":"x"`,
@@ -144,7 +152,7 @@ func TestParametersOfEvents(t *testing.T) {
 	}
 	for path, status := range map[string]int{
 		"/events?limit=0": 422, "/events?limit=501": 422, "/events?limit=x": 422, "/events?since=today": 422, "/events?colour=red": 422,
-		"/events/x/body": 422, "/events/stream?since=2026-01-02T03:04:05Z": 422, "/events/stream?after=-1": 422,
+		"/events/x/body": 422, "/events/stream?since=2026-01-02T03:04:05Z": 422, "/events/stream?after=" + strings.Repeat("x", 65): 422,
 	} {
 		if w := askV1(h, limited, "GET", path, ""); w.Code != status {
 			t.Errorf("%s: %d %s, want %d", path, w.Code, w.Body, status)
@@ -214,13 +222,20 @@ func TestErrorsOfTheDesk(t *testing.T) {
 }
 
 func TestStreams(t *testing.T) {
-	for accept, want := range map[string][]string{
-		"text/event-stream": {"id: 5", `data: {"seq":5,`, ""},
-		"":                  {`{"seq":5,`, `{"seq":6,`, `{"seq":7,`},
+	for _, tc := range []struct {
+		by     access.Principal
+		accept string
+		want   []string
+	}{
+		{administrator, "text/event-stream", []string{"id: at5", `data: {"seq":5,`, ""}},
+		{administrator, "", []string{`{"seq":5,`, `{"seq":6,`, `{"seq":7,`}},
+		{limited, "text/event-stream", []string{"id: at5", `data: {"`, ""}},
+		{limited, "", []string{`{"schema`, `{"schema`, `{"schema`}}, // no number of all projects' events
 	} {
+		accept, want := tc.accept, tc.want
 		r, h := recording()
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { h.ServeHTTP(w, access.WithPrincipal(req, limited)) }))
-		req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+V1Path+"/events/stream?after=4&project=team", nil)
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { h.ServeHTTP(w, access.WithPrincipal(req, tc.by)) }))
+		req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+V1Path+"/events/stream?after=there&project=team", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +253,7 @@ func TestStreams(t *testing.T) {
 				t.Errorf("%q: got %q, want %q: %v", accept, line, w, err)
 			}
 		}
-		if r.events.After != 4 || r.events.Project != "team" {
+		if r.events.After != "there" || r.events.Project != "team" {
 			t.Errorf("followed %+v", r.events)
 		}
 		close(r.stream)

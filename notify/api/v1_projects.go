@@ -150,13 +150,13 @@ func (v *V1) listReplications(ctx context.Context, by access.Principal, in *stru
 	if err != nil {
 		return nil, err
 	}
-	return &struct{ Body V1EventPage }{pageOfEvents(found)}, nil
+	return &struct{ Body V1EventPage }{pageOfEvents(by, found)}, nil
 }
 
-func pageOfEvents(found manage.EventPage) V1EventPage {
+func pageOfEvents(by access.Principal, found manage.EventPage) V1EventPage {
 	page := V1EventPage{Items: make([]V1Event, len(found.Events)), Next: found.Next, LookedTo: found.LookedTo}
 	for i := range found.Events {
-		page.Items[i] = NewV1Event(&found.Events[i])
+		page.Items[i] = NewV1Event(by, &found.Events[i])
 	}
 	return page
 }

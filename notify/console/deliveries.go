@@ -44,7 +44,7 @@ func showDeliveries(v *pageRequest) error {
 			return err
 		}
 		p.Rows = found.Deliveries
-		p.Pages = p.Filters.pages(v.URL.Query(), found.Next, searched(found.LookedTo), q.Since, q.Until)
+		p.Pages = p.Filters.pages(v.URL.Query(), found.Next, searched(found.Searched, found.LookedTo), q.Since, q.Until)
 	}
 	p.Back = p.Filters.Form.values.Encode()
 	v.render(p.Filters.status(), "deliveries", pageData{Title: "Deliveries", Tab: "deliveries", Body: p})

@@ -65,7 +65,7 @@ func showEvents(v *pageRequest) error {
 			for i := range found.Events {
 				list.Rows = append(list.Rows, rowOfEvent(&found.Events[i]))
 			}
-			list.Pages = p.Filters.pages(v.URL.Query(), found.Next, searched(found.LookedTo), q.Since, q.Until)
+			list.Pages = p.Filters.pages(v.URL.Query(), found.Next, searched(found.Searched, found.LookedTo), q.Since, q.Until)
 			text, err := executed("events", "list", list)
 			return template.HTML(text), err
 		})

@@ -179,10 +179,13 @@ func (f filters) status() int {
 	return http.StatusOK
 }
 
-// searched says how far a page has searched; zero: as far as it had to.
-func searched(to time.Time) string {
-	if to.IsZero() {
+// searched says how far a page has searched: ended early, to a time that may be unknown.
+func searched(early bool, to time.Time) string {
+	switch {
+	case !early:
 		return "Newest first"
+	case to.IsZero():
+		return "Searched in part"
 	}
 	return "Searched back to " + absolute(to)
 }

@@ -58,10 +58,11 @@ type Delivery struct {
 	Waits      string    // of a pending or parked one: what it waits for
 }
 
-// DeliveryPage is a page of deliveries, newest first. LookedTo is as in EventPage.
+// DeliveryPage is a page of deliveries, newest first. Searched and LookedTo are as in EventPage.
 type DeliveryPage struct {
 	Deliveries []Delivery
 	Next       string
+	Searched   bool
 	LookedTo   time.Time
 }
 
@@ -82,9 +83,10 @@ func stateOf(name string) (store.State, bool) {
 // deliverySearch is a DeliveryQuery that was checked, within an account's scope.
 type deliverySearch struct {
 	store.DeliverySearch
-	passes func(*detect.Event) bool // nil: all
-	limit  int
-	about  any // what cursors are bound to
+	passes  func(*detect.Event) bool // nil: all
+	limit   int
+	about   any // what cursors are bound to
+	cursors sealer
 }
 
 // search checks a query and puts it into the account's scope.
@@ -99,7 +101,10 @@ func (d *Desk) search(ctx context.Context, by access.Principal, q DeliveryQuery)
 	if s.limit = q.Limit; s.limit == 0 {
 		s.limit = UsualPage
 	}
-	if s.BeforeID, err = positionOf(q.Cursor, s.about); err != nil {
+	if s.cursors, err = d.Cursors.sealer(ctx); err != nil {
+		return s, err
+	}
+	if s.BeforeID, err = s.cursors.positionOf(q.Cursor, s.about); err != nil {
 		return s, err
 	}
 	if s.Webhooks, err = d.webhooksOf(ctx, by, q); err != nil {
@@ -306,7 +311,11 @@ func (d *Desk) Deliveries(ctx context.Context, by access.Principal, q DeliveryQu
 		page.Deliveries = append(page.Deliveries, show(found, e))
 		return nil
 	})
-	page.Next, page.LookedTo = cursorOf(next, s.about), looked
+	page.Searched = !looked.IsZero()
+	page.Next = s.cursors.cursorOf(next, s.about, page.Searched)
+	if by.Administrator {
+		page.LookedTo = looked
+	}
 	return page, err
 }
 

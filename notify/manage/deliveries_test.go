@@ -148,8 +148,9 @@ func FuzzQueries(f *testing.F) {
 			}
 			return []string{s}
 		}
-		events, err := h.Events(ctx, team, EventQuery{Types: one(kind), Project: project, Repositories: one(repository), Tags: one(tag), Cursor: cursor, Limit: limit, After: number})
+		events, err := h.Events(ctx, team, EventQuery{Types: one(kind), Project: project, Repositories: one(repository), Tags: one(tag), Cursor: cursor, Limit: limit})
 		known(t, err)
+		known(t, h.CheckFollow(ctx, team, EventQuery{Project: project, After: cursor}))
 		for _, e := range events.Events {
 			if notify.ProjectOf(&e) != "team" {
 				t.Errorf("team sees %s", e.Repository)

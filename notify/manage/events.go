@@ -33,8 +33,8 @@ type EventQuery struct {
 	Tags         []string
 	Operators    []string
 	Since, Until time.Time
-	// After is a Seq, for Follow: only later events; 0: from now on.
-	After  int64
+	// After is a position of Newest or Follow, for Follow: only later events; "": from now on.
+	After  string
 	Cursor string
 	Limit  int // 0: UsualPage; at most MostPage
 }
@@ -43,8 +43,10 @@ type EventQuery struct {
 type EventPage struct {
 	Events []detect.Event
 	Next   string // the cursor of older ones; "": there are none
-	// LookedTo is not zero if the page ended because enough events were tested. It is the time
-	// of the last one; Next continues there.
+	// Searched: the page ended because enough events were tested. Next continues there.
+	Searched bool
+	// LookedTo is the time of the last one that was tested then. Limited accounts do not get
+	// it, because it may be of another project.
 	LookedTo time.Time
 }
 
@@ -107,13 +109,21 @@ func (d *Desk) Events(ctx context.Context, by access.Principal, q EventQuery) (p
 		limit = UsualPage
 	}
 	about := queryOf(by, q)
-	at, err := positionOf(q.Cursor, about)
+	cursors, err := d.Cursors.sealer(ctx)
+	if err != nil {
+		return page, err
+	}
+	at, err := cursors.positionOf(q.Cursor, about)
 	if err != nil {
 		return page, err
 	}
 	search := store.EventSearch{Types: q.Types, Upstream: q.Upstream, Projects: projectsOf(by, q.Project), Since: q.Since, Until: q.Until, Before: at, Limit: limit}
 	next, err := d.fill(ctx, search, limit, passes, &page)
-	page.Next = cursorOf(next, about)
+	page.Searched = !page.LookedTo.IsZero()
+	page.Next = cursors.cursorOf(next, about, page.Searched)
+	if !by.Administrator {
+		page.LookedTo = time.Time{}
+	}
 	return page, err
 }
 
@@ -191,9 +201,9 @@ func (d *Desk) Event(ctx context.Context, by access.Principal, id string) (e det
 
 const followPage = 500 // events that a follower reads at once
 
-// Follow calls each for every new event that q selects and the account may see, until ctx ends or
-// each returns an error.
-func (d *Desk) Follow(ctx context.Context, by access.Principal, q EventQuery, each func(detect.Event) error) error {
+// Follow calls each for every new event that q selects and the account may see, with the position
+// for After, until ctx ends or each returns an error.
+func (d *Desk) Follow(ctx context.Context, by access.Principal, q EventQuery, each func(e detect.Event, position string) error) error {
 	if !by.Knows() {
 		return ErrForbidden
 	}
@@ -201,12 +211,14 @@ func (d *Desk) Follow(ctx context.Context, by access.Principal, q EventQuery, ea
 	if err != nil {
 		return err
 	}
+	cursors, err := d.Cursors.sealer(ctx)
+	if err != nil {
+		return err
+	}
 	appended := d.Dispatcher.EventAppended()
-	after := q.After
-	if after == 0 {
-		if after, err = d.lastSeq(ctx); err != nil {
-			return err
-		}
+	after, err := d.after(ctx, cursors, q.After)
+	if err != nil {
+		return err
 	}
 	for {
 		found, err := d.Dispatcher.Events(ctx, store.EventQuery{After: after, Ascending: true, Limit: followPage})
@@ -216,7 +228,7 @@ func (d *Desk) Follow(ctx context.Context, by access.Principal, q EventQuery, ea
 		for i := range found {
 			after = found[i].Seq
 			if passes(&found[i]) {
-				if err := each(found[i]); err != nil {
+				if err := each(found[i], cursors.cursor(after, streamCursor, true)); err != nil {
 					return err
 				}
 			}
@@ -233,15 +245,44 @@ func (d *Desk) Follow(ctx context.Context, by access.Principal, q EventQuery, ea
 	}
 }
 
-// LastSeq returns the Seq of the newest event, for Follow; 0: there is none.
-func (d *Desk) LastSeq(ctx context.Context, by access.Principal) (int64, error) {
-	if !by.Knows() {
-		return 0, ErrForbidden
+// after returns the Seq at a position of a stream; of "", the newest event's.
+func (d *Desk) after(ctx context.Context, cursors sealer, position string) (int64, error) {
+	if position == "" {
+		return d.LastSeq(ctx)
 	}
-	return d.lastSeq(ctx)
+	return cursors.position("after", position, streamCursor)
 }
 
-func (d *Desk) lastSeq(ctx context.Context) (int64, error) {
+// CheckFollow returns what is wrong with a query for Follow.
+func (d *Desk) CheckFollow(ctx context.Context, by access.Principal, q EventQuery) error {
+	if !by.Knows() {
+		return ErrForbidden
+	}
+	if _, err := q.test(by); err != nil {
+		return err
+	}
+	cursors, err := d.Cursors.sealer(ctx)
+	if err == nil && q.After != "" {
+		_, err = d.after(ctx, cursors, q.After)
+	}
+	return err
+}
+
+// Newest returns the position of the newest event of all, for Follow.
+func (d *Desk) Newest(ctx context.Context, by access.Principal) (position string, err error) {
+	if !by.Knows() {
+		return "", ErrForbidden
+	}
+	cursors, err := d.Cursors.sealer(ctx)
+	if err != nil {
+		return "", err
+	}
+	last, err := d.LastSeq(ctx)
+	return cursors.cursor(last, streamCursor, true), err
+}
+
+// LastSeq returns the Seq of the newest event of all; 0: there is none. It is not for accounts.
+func (d *Desk) LastSeq(ctx context.Context) (int64, error) {
 	newest, err := d.Dispatcher.Events(ctx, store.EventQuery{Limit: 1})
 	if err != nil || len(newest) == 0 {
 		return 0, err

@@ -1,7 +1,9 @@
 package manage
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -50,7 +52,7 @@ func newHistory(t testing.TB) *history {
 	dispatcher := notify.NewDispatcher(s, outbox, notify.DispatcherOptions{Replica: "one"})
 	numbers, stored := notify.NewNumbers(s, zap.NewNop()), notify.NewWebhooks(s)
 	running := NewRunning(stored, func(set *notify.Set) { outbox.Configure(set); dispatcher.Configure(set) }, zap.NewNop())
-	h := &history{&Desk{Running: running, Stored: stored, Dispatcher: dispatcher, Numbers: numbers, Log: zap.NewNop()}, outbox, s, nil}
+	h := &history{&Desk{Running: running, Stored: stored, Dispatcher: dispatcher, Numbers: numbers, Cursors: NewCursors(s), Log: zap.NewNop()}, outbox, s, nil}
 	var hooks []*Hook
 	for _, name := range []string{"all", "team-ci", "ops-ci", "both"} {
 		hooks = append(hooks, hookNamed(t, name, hookOf[name]))
@@ -295,6 +297,85 @@ func TestCursorsAreOfTheirQuery(t *testing.T) {
 	}
 }
 
+// A limited account cannot tell from cursors and pages how much happens in other projects, and gets
+// all of its own.
+func TestPagesShowNothingOfOthers(t *testing.T) {
+	h := newHistory(t)
+	var others []detect.Event
+	for i := range mostDecoded + 50 {
+		others = append(others, detect.Event{ID: fmt.Sprintf("01a21fe2-db06-73dd-bfb3-%012d", i), Type: detect.PushArtifact, At: time.Now(), Upstream: "registry", Repository: "ops/app",
+			Tags: []string{"v1"}, Artifact: &detect.Artifact{Kind: detect.Image}})
+	}
+	if err := h.outbox.Commit(ctx, "registry", func(detect.View) (detect.Changes, error) { return detect.Changes{Events: others}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	page, err := h.Events(ctx, teams, EventQuery{})
+	if err != nil || !page.Searched || len(page.Events) > 0 || page.Next == "" || !page.LookedTo.IsZero() {
+		t.Errorf("%v: %+v", err, page)
+	}
+	again, err := h.Events(ctx, teams, EventQuery{})
+	if err != nil || again.Next == page.Next {
+		t.Errorf("%v: equal cursors tell that nothing happened meanwhile", err)
+	}
+	if n := len(h.everyEvent(t, teams, EventQuery{})); n != pushes/3 {
+		t.Errorf("the pages have %d events, want %d", n, pushes/3)
+	}
+	if page, err := h.Events(ctx, ops, EventQuery{Repositories: []string{"team/*"}}); err != nil || !page.Searched || page.LookedTo.IsZero() {
+		t.Errorf("an administrator's page: %v: %+v", err, page)
+	}
+	one, err := h.Newest(ctx, team)
+	two, err2 := h.Newest(ctx, team)
+	if err != nil || err2 != nil || one == two {
+		t.Errorf("positions of the newest event: %q and %q; %v, %v", one, two, err, err2)
+	}
+	for _, cursor := range []string{page.Next, again.Next, one, two} {
+		if raw, err := base64.RawURLEncoding.DecodeString(cursor); err != nil || len(raw) != cursorSize || bytes.HasPrefix(raw, make([]byte, 5)) {
+			t.Errorf("%x: %v", raw, err)
+		}
+	}
+}
+
+// A position is where a stream goes on, on each replica; it is of no list.
+func TestPositions(t *testing.T) {
+	h := newHistory(t)
+	from, err := h.Newest(ctx, team)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		h.push(t, "team/app", "p")
+		h.push(t, "ops/app", "p")
+	}
+	enough := errors.New("enough")
+	for n, after := 3, from; n > 0; n-- {
+		h.Desk.Cursors = NewCursors(h.store) // of another replica
+		left := 0
+		err := h.Follow(ctx, team, EventQuery{After: after}, func(_ detect.Event, position string) error {
+			if left++; left == 1 {
+				after = position
+			}
+			if left == n {
+				return enough
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) {
+			t.Fatalf("%d events after a position: %v", left, err)
+		}
+	}
+	for _, wrong := range []string{"4711", "AAAA", from + "A"} {
+		if err := h.CheckFollow(ctx, team, EventQuery{After: wrong}); !strings.HasPrefix(fmt.Sprint(err), "after: ") {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
+	if err := h.CheckFollow(ctx, team, EventQuery{After: from}); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.Events(ctx, team, EventQuery{Cursor: from}); err == nil {
+		t.Error("a position is the cursor of a list")
+	}
+}
+
 func TestFollowInScope(t *testing.T) {
 	h := newHistory(t)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -303,7 +384,7 @@ func TestFollowInScope(t *testing.T) {
 		if len(who.projects) == 0 {
 			continue
 		}
-		after, err := h.LastSeq(ctx, who.by)
+		after, err := h.Newest(ctx, who.by)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +392,7 @@ func TestFollowInScope(t *testing.T) {
 		done := make(chan error, 1)
 		enough := errors.New("enough")
 		go func() {
-			done <- h.Follow(ctx, who.by, EventQuery{Tags: []string{"f*", "end"}, After: after}, func(e detect.Event) error {
+			done <- h.Follow(ctx, who.by, EventQuery{Tags: []string{"f*", "end"}, After: after}, func(e detect.Event, _ string) error {
 				if got = append(got, e.Repository); e.Tags[0] == "end" {
 					return enough
 				}

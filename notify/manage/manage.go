@@ -64,5 +64,6 @@ type Desk struct {
 	Dispatcher *notify.Dispatcher
 	Numbers    *notify.Numbers
 	Counters   *counters.Counters
+	Cursors    *Cursors
 	Log        *zap.Logger
 }
