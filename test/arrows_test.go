@@ -1,6 +1,5 @@
-// Package test holds what the repository as a whole must keep: which package may import which, and
-// what the image is made of. The packages below it start the real parts and test bellbuoy end to
-// end.
+// Package test checks rules of the repository as a whole: which package may import which, and what
+// the image is made of. The packages below it start real programs and test bellbuoy end to end.
 package test
 
 import (
@@ -15,16 +14,15 @@ import (
 
 const module = "github.com/bellbuoy/bellbuoy/"
 
-// arrows lists every package with the packages of ours that it may import. A package is added here
-// together with the reason for it, in its package comment. Only imports of what is built count:
-// tests may use what they need.
+// arrows lists every package with the packages of this module that it may import. When a package is
+// added here, its package comment says why it imports them. Imports of tests do not count.
 var arrows = map[string][]string{
 	"config":                 {"notify/format/presets"},
 	"detect":                 {},
 	"detect/quota":           {"detect"},
 	"detect/replication":     {"detect"},
 	"detect/scan":            {"detect"},
-	"detect/scan/adapter":    {"detect/scan"}, // its HTTP client: imports the contract that it keeps
+	"detect/scan/adapter":    {"detect/scan"}, // its HTTP client: imports the contract that it implements
 	"detect/track":           {"detect", "detect/track/pulls", "detect/track/tagindex"},
 	"detect/track/pulls":     {"detect", "detect/track/tagindex"},
 	"detect/track/tagindex":  {"detect"},
@@ -39,14 +37,14 @@ var arrows = map[string][]string{
 	"notify/store/engine":    {"notify/store"},
 	"notify/store/sqlite":    {"notify/store", "notify/store/engine"},
 	"notify/store/postgres":  {"notify/store", "notify/store/engine"},
-	"notify/store/storetest": {"notify/store", "notify/store/engine"}, // imported by tests alone
+	"notify/store/storetest": {"notify/store", "notify/store/engine"}, // only tests import it
 	"notify/format":          {"detect"},
 	"notify/format/presets":  {},
 	"notify/webhook":         {},
 	"notify/access":          {"notify/store"},
 	"notify/api":             {"detect", "notify/access", "notify/counters", "notify/format", "notify/manage", "notify/store"},
 	"notify/manage":          {"config", "detect", "notify", "notify/access", "notify/counters", "notify/format", "notify/store", "notify/webhook"},
-	"notify/console":         {"detect", "notify/access", "notify/counters", "notify/format", "notify/format/presets", "notify/manage"}, // pages: imports what they show
+	"notify/console":         {"detect", "notify/access", "notify/counters", "notify/format", "notify/format/presets", "notify/manage"}, // pages: imports what it displays
 	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/access", "notify/api", "notify/console", "notify/counters", "notify/format", "notify/format/presets", "notify/manage", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 
@@ -62,7 +60,7 @@ func TestImportArrows(t *testing.T) {
 	}
 }
 
-// stale lists what the table of arrows has and the packages do not.
+// stale lists the entries of the table that no package needs.
 func stale(found []listed) (problems []string) {
 	imports := map[string][]string{}
 	for _, p := range found {
@@ -84,7 +82,7 @@ func stale(found []listed) (problems []string) {
 	return problems
 }
 
-func TestTheTableHasNoStaleArrows(t *testing.T) {
+func TestStaleArrowsAreFound(t *testing.T) {
 	var found []listed
 	for name, allowed := range arrows {
 		p := listed{name: name}
@@ -107,7 +105,7 @@ func TestTheTableHasNoStaleArrows(t *testing.T) {
 	}
 }
 
-func TestTheArrowsCatchViolations(t *testing.T) {
+func TestForbiddenImportsAreFound(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		p    listed
@@ -127,13 +125,13 @@ func TestTheArrowsCatchViolations(t *testing.T) {
 	}
 }
 
-// listed is a package as we name it, and all that it imports.
+// listed is a package, by its path in the module, and all its imports.
 type listed struct {
 	name    string
 	imports []string
 }
 
-// check says what is wrong with the imports of a package, "" where nothing is.
+// check describes what is wrong with the imports of a package; "" if nothing is.
 func check(p listed) string {
 	if p.name == "test" || strings.HasPrefix(p.name, "test/") {
 		return ""
@@ -150,8 +148,7 @@ func check(p listed) string {
 	return ""
 }
 
-// packages asks go for every package of the module, for all build tags that matter here: those of
-// this machine.
+// packages returns every package of the module, as `go list` sees them on this machine.
 func packages(t *testing.T) []listed {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-e", "-pgo=off", "-json=ImportPath,Imports", "./...")

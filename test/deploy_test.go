@@ -23,8 +23,8 @@ func TestSystemdUnits(t *testing.T) {
 	}
 }
 
-// systemd itself judges the units where it is there, with the lines that are examples. It wants the
-// program to exist, so it gets another one.
+// systemd itself checks the units, if it is installed, together with their example lines. It
+// requires that the program exists, so the test puts another program into the unit.
 func TestSystemdAcceptsTheUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -43,14 +43,13 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 		}
 		out, err := exec.Command(analyze, "verify", "--man=no", filepath.Join(dir, name)).CombinedOutput()
 		if err != nil || strings.Contains(string(out), name+":") {
-			t.Errorf("%s: %v\n%s", name, err, out)
+			t.Errorf("systemd refuses %s: %v\n%s", name, err, out)
 		}
 	}
 }
 
-// A credential that the unit gives is one that its comment names by the path where bellbuoy finds
-// it.
-func TestCredentialsAreWhereTheExamplesLookForThem(t *testing.T) {
+// The comment of the unit names each credential by the path at which bellbuoy finds it.
+func TestCredentialsOfTheUnitHaveTheirPaths(t *testing.T) {
 	content, err := os.ReadFile("../deploy/systemd/bellbuoy.service")
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +71,7 @@ func TestCredentialsAreWhereTheExamplesLookForThem(t *testing.T) {
 	}
 }
 
-// unit reads the settings of a unit file; of one that is given more than once, the last.
+// unit returns the settings of a unit file. If a setting is repeated, its last value counts.
 func unit(t *testing.T, name string) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile("../deploy/systemd/" + name)

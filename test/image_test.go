@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// instruction is one line of a Dockerfile, continuations joined.
+// instruction is one instruction of a Dockerfile, with its continuation lines joined.
 type instruction struct{ name, args string }
 
 // stages parses a Dockerfile into its stages.
@@ -42,7 +42,7 @@ func TestDockerfile(t *testing.T) {
 	for _, want := range []instruction{
 		{"USER", "65532:65532"},
 		{"VOLUME", "/data"},
-		{"ENV", "STATE_DIRECTORY=/data"}, // so that data_dir is the volume
+		{"ENV", "STATE_DIRECTORY=/data"}, // makes data_dir the volume
 		{"EXPOSE", "5080 5081"},
 		{"ENTRYPOINT", `["/bellbuoy"]`},
 		{"CMD", `["serve"]`},
@@ -57,8 +57,8 @@ func TestDockerfile(t *testing.T) {
 	copiesExist(t, all[0], final)
 }
 
-// copiesExist checks that what the image copies from the build is made there, and that the data
-// directory belongs to its user.
+// copiesExist checks that the build makes the files that the image copies from it, and that the
+// data directory belongs to the image's user.
 func copiesExist(t *testing.T, build, final []instruction) {
 	t.Helper()
 	var made string

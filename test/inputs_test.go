@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// TestInputsAreBounded reads the table of docs/inputs.md against the constants and settings that it
+// TestInputsAreBounded compares the table of docs/inputs.md with the constants and settings that it
 // names.
 func TestInputsAreBounded(t *testing.T) {
 	text, err := os.ReadFile("../docs/inputs.md")
@@ -46,13 +46,13 @@ func TestInputsAreBounded(t *testing.T) {
 		}
 		got, ok := constant.Int64Val(valueOf(t, code, pkg, x))
 		if want := bytesOf(t, bound); !ok || got != want {
-			t.Errorf("%s is %d, the table says %s", name, got, bound)
+			t.Errorf("the bound %s: the code has %d, the table %s", name, got, bound)
 		}
 	}
 	if rows < 50 {
 		t.Errorf("the table has %d rows", rows)
 	}
-	for _, pkg := range []string{"detect"} { // what is exported there is a bound of a name or a body
+	for _, pkg := range []string{"detect"} { // an exported constant there is a bound of a name or a body
 		for name := range code[pkg] {
 			if strings.HasPrefix(name, "Max") && !strings.Contains(string(text), "`"+pkg+"."+name+"`") {
 				t.Errorf("%s.%s is not in the table", pkg, name)
@@ -61,7 +61,7 @@ func TestInputsAreBounded(t *testing.T) {
 	}
 }
 
-// bytesOf reads "255 bytes", "4 MiB" or "64".
+// bytesOf parses "255 bytes", "4 MiB" or "64".
 func bytesOf(t *testing.T, bound string) int64 {
 	number, unit, _ := strings.Cut(bound, " ")
 	n, err := strconv.ParseInt(number, 10, 64)
@@ -72,11 +72,11 @@ func bytesOf(t *testing.T, bound string) int64 {
 	return n * factor
 }
 
-// constantsOf are the constants of a package, as they are written.
+// constantsOf returns the constants of a package, as expressions.
 func constantsOf(t *testing.T, dir string) map[string]ast.Expr {
 	files, err := filepath.Glob(dir + "/*.go")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("%s: %v", dir, err)
+		t.Fatalf("parsing %s: %v", dir, err)
 	}
 	found := map[string]ast.Expr{}
 	for _, file := range files {
@@ -102,7 +102,7 @@ func constantsOf(t *testing.T, dir string) map[string]ast.Expr {
 	return found
 }
 
-// valueOf is what a constant expression of numbers and other constants amounts to.
+// valueOf returns the value of a constant expression of numbers and other constants.
 func valueOf(t *testing.T, code map[string]map[string]ast.Expr, pkg string, x ast.Expr) constant.Value {
 	switch x := x.(type) {
 	case *ast.BasicLit:

@@ -1,9 +1,7 @@
 package dataplane
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"io"
 	multiparts "mime/multipart"
 	"net/http"
@@ -15,29 +13,6 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
-
-// tarball is a packed archive of files, given as path and content in turn.
-func tarball(t *testing.T, files ...string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	zw := gzip.NewWriter(&b)
-	tw := tar.NewWriter(zw)
-	for i := 0; i < len(files); i += 2 {
-		if err := tw.WriteHeader(&tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(tw, files[i+1]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := zw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 // formOf is a form with n equal parts.
 func formOf(t *testing.T, part string, content []byte, n int) (contentType string, body []byte) {
@@ -83,9 +58,9 @@ func TestHostileCharts(t *testing.T) {
 		"flow":     "a: [" + strings.Repeat("1,", 30_000) + "]",
 		"zeros":    strings.Repeat("\x00", 64<<20),
 	} {
-		uploads[name] = upload{"application/gzip", tarball(t, "a/Chart.yaml", text)}
+		uploads[name] = upload{"application/gzip", harness.ChartArchive("a/Chart.yaml", text)}
 	}
-	bomb := tarball(t, "a/zeros", strings.Repeat("\x00", 64<<20), "a/Chart.yaml", "name: a\nversion: 1.0.0\n")
+	bomb := harness.ChartArchive("a/zeros", strings.Repeat("\x00", 64<<20), "a/Chart.yaml", "name: a\nversion: 1.0.0\n")
 	contentType, body := formOf(t, "chart", bomb, 300)
 	uploads["300 bombs"] = upload{contentType, body}
 	contentType, body = formOf(t, "other", bomb, 300)

@@ -16,7 +16,7 @@ func TestMutedAccessories(t *testing.T) {
 func muted(sc *script) {
 	t, one := sc.t, image()
 	sc.run("crane", "push", "--insecure", one.Layout(t, "x"), sc.ref("app:v1"))
-	sc.tells("push", "app:v1", string(one.Digest))
+	sc.expectsLine("push", "app:v1", string(one.Digest))
 	sc.run("cosign", "generate-key-pair", "--output-key-prefix", sc.home()+"/key")
 	plain := []string{"--allow-http-registry", "--allow-insecure-registry"}
 	for _, bundle := range []string{"--new-bundle-format=false", "--new-bundle-format=true"} {
@@ -30,5 +30,5 @@ func muted(sc *script) {
 	sc.run("crane", "delete", "--insecure", sc.ref("app@"+referrer))
 	sc.run("crane", "delete", "--insecure", sc.ref("app:sha256-"+one.Digest.Encoded()+".sig"))
 	sc.run("crane", "pull", "--insecure", sc.ref("app:v1"), sc.file("one.tar", ""))
-	sc.tells("pull", "app:v1", string(one.Digest))
+	sc.expectsLine("pull", "app:v1", string(one.Digest))
 }

@@ -24,22 +24,22 @@ func craneMore(s *script) {
 	s.run("crane", "ls", "--insecure", s.ref("all"))
 	s.run("crane", "catalog", "--insecure", s.buoy.Host)
 	s.run("crane", "copy", "--insecure", "-a", s.ref("all"), s.ref("copied"))
-	s.tells("pull", "all:v1", string(one.Digest))
-	s.tells("push", "copied:v1", string(one.Digest))
-	s.tells("pull", "all:v2", string(many.Digest))
-	s.tells("push", "copied:v2", string(many.Digest))
+	s.expectsLine("pull", "all:v1", string(one.Digest))
+	s.expectsLine("push", "copied:v1", string(one.Digest))
+	s.expectsLine("pull", "all:v2", string(many.Digest))
+	s.expectsLine("push", "copied:v2", string(many.Digest))
 	s.run("crane", "delete", "--insecure", s.ref("copied@"+string(many.Digest)))
-	s.tells("delete", "copied:v2", string(many.Digest))
+	s.expectsLine("delete", "copied:v2", string(many.Digest))
 	s.run("crane", "export", "--insecure", s.ref("all:v1"), s.file("fs.tar", ""))
-	s.tells("pull", "all:v1", string(one.Digest))
+	s.expectsLine("pull", "all:v1", string(one.Digest))
 	s.run("crane", "pull", "--insecure", "--format", "oci", s.ref("all:v2"), s.t.TempDir())
-	s.tells("pull", "all:v2", string(many.Digest))
+	s.expectsLine("pull", "all:v2", string(many.Digest))
 }
 
 func cosignMore(s *script) {
 	one := image()
 	s.run("crane", "push", "--insecure", one.Layout(s.t, "x"), s.ref("app:v1"))
-	s.tells("push", "app:v1", string(one.Digest))
+	s.expectsLine("push", "app:v1", string(one.Digest))
 	s.run("cosign", "generate-key-pair", "--output-key-prefix", s.home()+"/key")
 	plain := []string{"--allow-http-registry", "--allow-insecure-registry"}
 	at := s.ref("app@" + string(one.Digest))
@@ -47,18 +47,18 @@ func cosignMore(s *script) {
 	attest := append([]string{"attest", "-y", "--tlog-upload=false", "--use-signing-config=false", "--new-bundle-format=false", "--key", s.home() + "/key.key",
 		"--type", "custom", "--predicate", s.file("predicate.json", `{"a":1}`)}, plain...)
 	s.run("cosign", append(attest, at)...)
-	s.tells("push", "app:"+prefix+".att", s.digest("app:"+prefix+".att"))
+	s.expectsLine("push", "app:"+prefix+".att", s.digest("app:"+prefix+".att"))
 	sign := append([]string{"sign", "-y", "--tlog-upload=false", "--use-signing-config=false", "--new-bundle-format=false", "--key", s.home() + "/key.key"}, plain...)
 	s.run("cosign", append(sign, at)...)
-	s.tells("push", "app:"+prefix+".sig", s.digest("app:"+prefix+".sig"))
+	s.expectsLine("push", "app:"+prefix+".sig", s.digest("app:"+prefix+".sig"))
 	s.run("cosign", append(append([]string{"triangulate"}, plain...), at)...)
 	s.run("cosign", append(append([]string{"download", "signature"}, plain...), at)...)
 	s.run("cosign", append(append([]string{"copy"}, plain...), s.ref("app:v1"), s.ref("copied:v1"))...)
-	s.tells("pull", "app:v1", string(one.Digest))
-	s.tells("push", "copied:v1", string(one.Digest))
-	s.tells("push", "copied:"+prefix, string(one.Digest)) // the image once more, under the fallback tag's name: no index, so no bookkeeping
-	s.tells("push", "copied:"+prefix+".sig", s.digest("app:"+prefix+".sig"))
-	s.tells("push", "copied:"+prefix+".att", s.digest("app:"+prefix+".att"))
+	s.expectsLine("pull", "app:v1", string(one.Digest))
+	s.expectsLine("push", "copied:v1", string(one.Digest))
+	s.expectsLine("push", "copied:"+prefix, string(one.Digest)) // the image once more, under a tag that looks like a fallback tag: it is no index, so it is no bookkeeping
+	s.expectsLine("push", "copied:"+prefix+".sig", s.digest("app:"+prefix+".sig"))
+	s.expectsLine("push", "copied:"+prefix+".att", s.digest("app:"+prefix+".att"))
 }
 
 func orasMore(s *script) {
@@ -66,17 +66,17 @@ func orasMore(s *script) {
 	s.seed("src:v1", many)
 	s.seed("src:v2", one)
 	s.run("oras", "repo", "tags", "--plain-http", s.ref("src"))
-	s.run("oras", "manifest", "fetch", "--plain-http", s.ref("src:v1")) // only looked
+	s.run("oras", "manifest", "fetch", "--plain-http", s.ref("src:v1")) // reads the manifest only
 	s.run("oras", "cp", "--from-plain-http", "--to-plain-http", s.ref("src:v1"), s.ref("dst:v1"))
-	s.tells("pull", "src:v1", string(many.Digest))
-	s.tells("push", "dst:v1", string(many.Digest))
+	s.expectsLine("pull", "src:v1", string(many.Digest))
+	s.expectsLine("push", "dst:v1", string(many.Digest))
 	s.run("oras", "cp", "--from-plain-http", "--to-plain-http", s.ref("src:v2"), s.ref("dst:v2,v3"))
-	s.tells("pull", "src:v2", string(one.Digest))
-	s.tells("push", "dst:v2", string(one.Digest))
-	s.tells("push", "dst:v3", string(one.Digest))
+	s.expectsLine("pull", "src:v2", string(one.Digest))
+	s.expectsLine("push", "dst:v2", string(one.Digest))
+	s.expectsLine("push", "dst:v3", string(one.Digest))
 	s.run("oras", "blob", "fetch", "--plain-http", "-o", s.file("blob", ""), s.ref("src@"+string(one.Layers[0].Digest)))
 	s.run("oras", "manifest", "delete", "-f", "--plain-http", s.ref("dst@"+string(many.Digest)))
-	s.tells("delete", "dst:v1", string(many.Digest))
+	s.expectsLine("delete", "dst:v1", string(many.Digest))
 }
 
 func regctlMore(s *script) {
@@ -89,16 +89,16 @@ func regctlMore(s *script) {
 	}
 	reg("tag", "ls", s.ref("src"))
 	reg("image", "copy", s.ref("src:v1"), s.ref("dst:v1"))
-	s.tells("pull", "src:v1", string(one.Digest))
-	s.tells("push", "dst:v1", string(one.Digest))
+	s.expectsLine("pull", "src:v1", string(one.Digest))
+	s.expectsLine("push", "dst:v1", string(one.Digest))
 	reg("image", "export", s.ref("many:v1"), s.file("many.tar", ""))
-	s.tells("pull", "many:v1", string(many.Digest))
+	s.expectsLine("pull", "many:v1", string(many.Digest))
 	reg("image", "copy", s.ref("dst:v1"), s.ref("dst:v2"))
-	s.tells("push", "dst:v2", string(one.Digest))
+	s.expectsLine("push", "dst:v2", string(one.Digest))
 	reg("tag", "delete", s.ref("dst:v1"))
-	s.tells("untag", "dst:v1", string(one.Digest))
+	s.expectsLine("untag", "dst:v1", string(one.Digest))
 	reg("manifest", "delete", s.ref("dst@"+string(one.Digest)))
-	s.tells("delete", "dst:v2", string(one.Digest))
+	s.expectsLine("delete", "dst:v2", string(one.Digest))
 }
 
 func skopeoSync(s *script) {
@@ -106,8 +106,8 @@ func skopeoSync(s *script) {
 	s.seed("app:v1", one)
 	s.seed("app:v2", many)
 	s.run("skopeo", "sync", "--all", "--src", "docker", "--dest", "dir", "--src-tls-verify=false", s.ref("app"), s.t.TempDir())
-	s.tells("pull", "app:v1", string(one.Digest))
-	s.tells("pull", "app:v2", string(many.Digest))
+	s.expectsLine("pull", "app:v1", string(one.Digest))
+	s.expectsLine("pull", "app:v2", string(many.Digest))
 }
 
 func dockerMore(s *script) {
@@ -121,44 +121,44 @@ func dockerMore(s *script) {
 		s.t.Helper()
 		engine.Run(s.t, append(s.env, env...), args...)
 	}
-	do(nil, "pull", "-a", s.ref("all")) // a digest that is there is not fetched again
-	s.tells("pull", "all:v1", string(one.Digest))
-	s.tells("pull", "all:v3", string(two.Digest))
+	do(nil, "pull", "-a", s.ref("all")) // a digest that docker has already is not fetched again
+	s.expectsLine("pull", "all:v1", string(one.Digest))
+	s.expectsLine("pull", "all:v3", string(two.Digest))
 	dir := s.t.TempDir()
 	s.write(dir+"/Dockerfile", []byte("FROM "+s.ref("base:v1")+"\nCOPY Dockerfile /x\n"))
 	do([]string{"DOCKER_BUILDKIT=0"}, "build", "-q", "-t", s.ref("built:v1"), dir)
-	s.tells("pull", "base:v1", string(base.Digest))
+	s.expectsLine("pull", "base:v1", string(base.Digest))
 	do(nil, "push", "-q", s.ref("built:v1"))
-	s.tells("push", "built:v1", s.digest("built:v1"))
-	do([]string{"DOCKER_CLI_EXPERIMENTAL=enabled"}, "manifest", "create", "--insecure", s.ref("list:v1"), s.ref("all:v1"), s.ref("all:v3")) // it reads their configs, and no layer
+	s.expectsLine("push", "built:v1", s.digest("built:v1"))
+	do([]string{"DOCKER_CLI_EXPERIMENTAL=enabled"}, "manifest", "create", "--insecure", s.ref("list:v1"), s.ref("all:v1"), s.ref("all:v3")) // reads their configs, and no layer
 }
 
 func helmMore(s *script) {
 	at := "oci://" + s.buoy.Host + "/" + s.name
 	for _, version := range []string{"1.0.0", "1.1.0"} {
 		s.run("helm3", "push", "--plain-http", harness.ChartFile(s.t, "demo", version, harness.ChartOptions{}), at)
-		s.tells("push", "demo:"+version, s.digest("demo:"+version))
+		s.expectsLine("push", "demo:"+version, s.digest("demo:"+version))
 	}
-	s.run("helm4", "template", "--plain-http", "x", at+"/demo") // the newest, by its tags
-	s.tells("pull", "demo:1.1.0", s.digest("demo:1.1.0"))
+	s.run("helm4", "template", "--plain-http", "x", at+"/demo") // of the newest version, which helm finds by the tags
+	s.expectsLine("pull", "demo:1.1.0", s.digest("demo:1.1.0"))
 	s.run("helm3", "show", "chart", "--plain-http", at+"/demo", "--version", "1.0.0")
-	s.tells("pull", "demo:1.0.0", s.digest("demo:1.0.0"))
+	s.expectsLine("pull", "demo:1.0.0", s.digest("demo:1.0.0"))
 	parent := s.t.TempDir()
 	s.write(parent+"/Chart.yaml", []byte("apiVersion: v2\nname: parent\nversion: 0.1.0\ndependencies:\n  - {name: demo, version: 1.1.0, repository: \""+at+"\"}\n"))
 	s.run("helm3", "dependency", "update", "--plain-http", parent)
-	s.tells("pull", "demo:1.1.0", s.digest("demo:1.1.0"))
+	s.expectsLine("pull", "demo:1.1.0", s.digest("demo:1.1.0"))
 }
 
 // pushThenPull pushes and pulls the same artifact in turn, without a pause.
 func pushThenPull(s *script) {
 	for _, a := range []harness.Artifact{image(), multi()} {
 		s.run("crane", "push", "--insecure", a.Layout(s.t, "x"), s.ref("app:v1"))
-		s.tells("push", "app:v1", string(a.Digest))
+		s.expectsLine("push", "app:v1", string(a.Digest))
 		s.run("crane", "pull", "--insecure", "--format", "oci", s.ref("app:v1"), s.t.TempDir())
-		s.tells("pull", "app:v1", string(a.Digest))
+		s.expectsLine("pull", "app:v1", string(a.Digest))
 		s.run("oras", "cp", "--to-plain-http", "--from-oci-layout", a.Layout(s.t, "x")+":x", s.ref("app:v2"))
-		s.tells("push", "app:v2", string(a.Digest))
+		s.expectsLine("push", "app:v2", string(a.Digest))
 		s.run("oras", "cp", "--from-plain-http", "--to-oci-layout", s.ref("app:v2"), s.t.TempDir()+":x")
-		s.tells("pull", "app:v2", string(a.Digest))
+		s.expectsLine("pull", "app:v2", string(a.Digest))
 	}
 }

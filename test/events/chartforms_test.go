@@ -1,9 +1,6 @@
 package events
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,36 +13,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// packed is a chart archive of files, given as path and content in turn.
-func packed(t *testing.T, files ...string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	zw := gzip.NewWriter(&b)
-	tw := tar.NewWriter(zw)
-	for i := 0; i < len(files); i += 2 {
-		if err := tw.WriteHeader(&tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tw.Write([]byte(files[i+1])); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := zw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
 func chartYAML(name, version string) string {
 	return "apiVersion: v2\nname: " + name + "\nversion: " + version + "\n"
 }
 
 // TestChartForms uploads charts by curl in forms, at ChartMuseum with each flag that changes paths
-// or fields, and archives that helm has not packed. An upload that ChartMuseum stores is an event,
-// and nothing else is.
+// or fields, and archives that helm did not make. Every upload that ChartMuseum stores causes an
+// event, and nothing else does.
 func TestChartForms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a real ChartMuseum")
@@ -76,7 +50,7 @@ func TestChartForms(t *testing.T) {
 	}
 }
 
-// charts is a caller of a chart repository, and the lines of its events.
+// charts sends requests to a chart repository and has the lines of their events.
 type charts struct {
 	t              *testing.T
 	s              *stage
@@ -92,7 +66,7 @@ func (c *charts) path(api, rest string) string {
 	return c.prefix + api + rest
 }
 
-func (c *charts) tells(verb, name, version string) {
+func (c *charts) expectsLine(verb, name, version string) {
 	tenant := c.tenant
 	if tenant == "" {
 		tenant = "library"
@@ -103,7 +77,7 @@ func (c *charts) tells(verb, name, version string) {
 func (c *charts) expect(by *caller, status int, method, path string, body []byte) {
 	c.t.Helper()
 	if got, answer := by.do(method, path, body); got != status {
-		c.t.Errorf("%s %s: %d %s, want %d", method, path, got, answer, status)
+		c.t.Errorf("%s %s: got %d %s, want %d", method, path, got, answer, status)
 	}
 }
 
@@ -130,11 +104,11 @@ func (c *charts) form(status string, args ...string) {
 		form = append(form, "-F", a)
 	}
 	if got := c.curl(form...); got != status {
-		c.t.Errorf("%q: %s, want %s", args, got, status)
+		c.t.Errorf("curl %q: got %s, want %s", args, got, status)
 	}
 }
 
-// forms uploads forms. renamed: ChartMuseum accepts the parts mychart and myprov, too.
+// forms uploads charts in forms. renamed: ChartMuseum also accepts the parts mychart and myprov.
 func (c *charts) forms(renamed bool) {
 	chart := func(name string) string {
 		return "@" + c.file(name+"-1.0.0.tgz", harness.NewChart(name, "1.0.0", harness.ChartOptions{}))
@@ -143,54 +117,54 @@ func (c *charts) forms(renamed bool) {
 		return "@" + c.file(name+"-1.0.0.tgz.prov", []byte("-----BEGIN PGP SIGNED MESSAGE-----\n\nname: "+name+"\nversion: 1.0.0\n"))
 	}
 	c.form("201", "chart="+chart("one"), "prov="+prov("one"))
-	c.tells("upload", "one", "1.0.0")
+	c.expectsLine("upload", "one", "1.0.0")
 	c.form("201", "prov="+prov("alone"))
 	c.form("201", "file="+chart("claimed"), "chart="+chart("stored"))
-	c.tells("upload", "stored", "1.0.0")
+	c.expectsLine("upload", "stored", "1.0.0")
 	c.form("201", "chart="+chart("first"), "chart="+chart("second"))
-	c.tells("upload", "first", "1.0.0")
+	c.expectsLine("upload", "first", "1.0.0")
 	c.form("400", "file="+chart("claimed"))
 	if !renamed {
 		c.form("400", "mychart="+chart("claimed"))
 		return
 	}
 	c.form("201", "mychart="+chart("mine"), "myprov="+prov("mine"))
-	c.tells("upload", "mine", "1.0.0")
+	c.expectsLine("upload", "mine", "1.0.0")
 	c.form("201", "mychart="+chart("both-mine"), "chart="+chart("both"))
-	c.tells("upload", "both-mine", "1.0.0")
-	c.tells("upload", "both", "1.0.0")
+	c.expectsLine("upload", "both-mine", "1.0.0")
+	c.expectsLine("upload", "both", "1.0.0")
 	c.form("201", "myprov="+prov("alone-too"))
 	c.form("201", "mychart="+chart("kept"), "file="+chart("claimed"))
-	c.tells("upload", "kept", "1.0.0")
+	c.expectsLine("upload", "kept", "1.0.0")
 }
 
-// archives uploads strange archives, as bodies and in forms.
+// archives uploads unusual archives, as bodies and in forms.
 func (c *charts) archives() {
 	t := c.t
 	padding := "# " + strings.Repeat("x", 70_000) + "\n"
 	for name, archive := range map[string][]byte{
-		"windows":  packed(t, `b\values.yaml`, "a: 1\n", `b\Chart.yaml`, chartYAML("windows", "1.0.0"), `b\templates\x.yaml`, ""),
-		"twice":    packed(t, "b/Chart.yaml", chartYAML("before", "0.0.1"), "b/Chart.yaml", chartYAML("twice", "1.0.0")),
-		"key":      packed(t, "b/Chart.yaml", chartYAML("key", "1.0.0")+"deprecated: true\ndeprecated: true\n"),
-		"unread":   packed(t, "b/Chart.yaml", padding+chartYAML("unread", "1.0.0")), // longer than bellbuoy reads: the index tells
-		"required": packed(t, "b/requirements.yaml", "name: required\n", "b/Chart.yaml", chartYAML("before", "1.0.0")),
+		"windows":  harness.ChartArchive(`b\values.yaml`, "a: 1\n", `b\Chart.yaml`, chartYAML("windows", "1.0.0"), `b\templates\x.yaml`, ""),
+		"twice":    harness.ChartArchive("b/Chart.yaml", chartYAML("before", "0.0.1"), "b/Chart.yaml", chartYAML("twice", "1.0.0")),
+		"key":      harness.ChartArchive("b/Chart.yaml", chartYAML("key", "1.0.0")+"deprecated: true\ndeprecated: true\n"),
+		"unread":   harness.ChartArchive("b/Chart.yaml", padding+chartYAML("unread", "1.0.0")), // longer than bellbuoy reads: it finds the chart in the index
+		"required": harness.ChartArchive("b/requirements.yaml", "name: required\n", "b/Chart.yaml", chartYAML("before", "1.0.0")),
 	} {
 		if got := c.curl("--data-binary", "@"+c.file(name+".tgz", archive)); got != "201" {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("upload of %s: got %s", name, got)
 		}
-		c.tells("upload", name, "1.0.0")
+		c.expectsLine("upload", name, "1.0.0")
 	}
-	c.form("201", "chart=@"+c.file("x.tgz", packed(t, `b\Chart.yaml`, chartYAML("windows", "2.0.0"))))
-	c.tells("upload", "windows", "2.0.0")
-	number := packed(t, "b/Chart.yaml", "apiVersion: v2\nname: number\nversion: 1.10\n")
+	c.form("201", "chart=@"+c.file("x.tgz", harness.ChartArchive(`b\Chart.yaml`, chartYAML("windows", "2.0.0"))))
+	c.expectsLine("upload", "windows", "2.0.0")
+	number := harness.ChartArchive("b/Chart.yaml", "apiVersion: v2\nname: number\nversion: 1.10\n")
 	c.form("201", "chart=@"+c.file("number.tgz", number))
-	c.tells("upload", "number", "1.1")
-	deep := packed(t, "b/Chart.yaml", strings.Repeat("[", 100_000))
+	c.expectsLine("upload", "number", "1.1")
+	deep := harness.ChartArchive("b/Chart.yaml", strings.Repeat("[", 100_000))
 	if got := c.curl("--data-binary", "@"+c.file("deep.tgz", deep)); got != "500" && got != "400" && got != "502" {
 		t.Errorf("brackets without end: %s", got)
 	}
 	c.expect(c.caller, http.StatusOK, http.MethodGet, c.path("", "/charts/number-1.1.tgz"), nil)
-	c.tells("download", "number", "1.1")
+	c.expectsLine("download", "number", "1.1")
 }
 
 // settle compares the events with the expected lines.
@@ -206,8 +180,8 @@ func (c *charts) settle() {
 	}
 }
 
-// TestStaticCharts lets helm pull from a directory of files whose archives lie beside index.yaml. A
-// 206 with all bytes, as nginx may answer, is a download, too.
+// TestStaticCharts lets helm pull from a directory of files with the archives beside index.yaml. A
+// 206 with all bytes, as nginx may send it, is a download, too.
 func TestStaticCharts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs helm")
@@ -231,18 +205,18 @@ func TestStaticCharts(t *testing.T) {
 		env := harness.HelmEnv(t)
 		harness.Run(t, env, client, "repo", "add", "files", s.buoy.ProxyURL+"/stable")
 		harness.Run(t, env, client, "pull", "files/demo", "--version", "1.0.0", "-d", t.TempDir())
-		c.tells("download", "demo", "1.0.0")
+		c.expectsLine("download", "demo", "1.0.0")
 		harness.Run(t, env, client, "pull", "files/demo", "--version", "1.0.0-2", "-d", t.TempDir())
-		c.tells("download", "demo", "1.0.0-2")
+		c.expectsLine("download", "demo", "1.0.0-2")
 	}
 	c.expect(c.caller, http.StatusOK, http.MethodGet, "/stable/other.tgz", nil)
 	c.expect(c.caller.with("Range", "bytes=0-"), http.StatusPartialContent, http.MethodGet, "/stable/demo-1.0.0.tgz", nil)
-	c.tells("download", "demo", "1.0.0")
+	c.expectsLine("download", "demo", "1.0.0")
 	c.expect(c.caller.with("Range", "bytes=10-"), http.StatusPartialContent, http.MethodGet, "/stable/demo-1.0.0.tgz", nil)
 	c.settle()
 	if posts := s.hooks.Posts(""); !slices.ContainsFunc(posts, func(p harness.Post) bool {
 		return strings.Contains(string(p.Body), "/stable/demo-1.0.0.tgz") && !strings.Contains(string(p.Body), "/charts/")
 	}) {
-		t.Error("no event says where the archive lies")
+		t.Error("no event has the path of the archive")
 	}
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A client that hangs up after the last byte of a push has pushed, and there is an event. A client
-// that hangs up earlier has not, and there is none.
-func TestClientHangsUp(t *testing.T) {
+// A client that disconnects after the last byte of a push has pushed, and there is an event. A
+// client that disconnects earlier has not, and there is no event.
+func TestClientDisconnects(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
 	repo, a := "gone/app", harness.NewImage(harness.ImageOptions{})
@@ -33,7 +33,7 @@ func TestClientHangsUp(t *testing.T) {
 	p.Await(t)
 	hangUp()
 	<-done
-	time.Sleep(200 * time.Millisecond) // bellbuoy has noticed
+	time.Sleep(200 * time.Millisecond) // time for bellbuoy to notice
 	p.Release()
 	s.Expect(repo, harness.Pushed(repo, a, "whole"))
 
@@ -54,14 +54,14 @@ func TestClientHangsUp(t *testing.T) {
 	req.Header.Set("Expect", "100-continue")
 	req.Header.Set("User-Agent", "curl/8.0")
 	if resp, err := harness.Plain.Do(req); err != nil || resp.StatusCode != http.StatusCreated {
-		t.Fatalf("%v %v", resp, err)
+		t.Fatalf("PUT without a length: got %v, %v", resp, err)
 	}
 	s.Expect(repo, harness.Pushed(repo, a, "chunked"))
 	s.End()
 }
 
-// The operator is the name in a token or Basic login that the registry has checked. A name that it
-// has not checked is only claimed.
+// The operator is the name in a token or a Basic login that the registry has checked. A name that
+// nothing has checked is only claimed.
 func TestOperators(t *testing.T) {
 	t.Parallel()
 	t.Run("claimed", func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestOperators(t *testing.T) {
 		harness.Push(s, s.Buoy.ProxyURL, repo, "v1", a, bearer("robot$ci")...)
 		s.Expect(repo, harness.Pushed(repo, a, "v1").By("robot$ci"))
 		if resp, err := harness.PutManifest(s.Buoy.ProxyURL, repo, "v2", a, "Authorization", "Bearer "+strings.Repeat("x.", 2)+"x"); err != nil || resp.StatusCode != http.StatusUnauthorized {
-			t.Errorf("a token that is none: %v %v", resp, err)
+			t.Errorf("request with an invalid token: got %v, %v", resp, err)
 		}
 		harness.Must(t, http.StatusAccepted, http.MethodDelete, s.Buoy.ProxyURL+"/v2/"+repo+"/manifests/v1", nil, bearer("robot$ci")...)
 		s.Expect(repo, harness.Untagged(repo, a, "v1").By("robot$ci"))
@@ -112,7 +112,7 @@ func TestOperators(t *testing.T) {
 	})
 }
 
-// A registry and a ChartMuseum behind one address, and two registries by host and by prefix.
+// A registry and a ChartMuseum at one address, and two registries told apart by host and by prefix.
 func TestRouting(t *testing.T) {
 	t.Parallel()
 	one, two, museum := harness.Registry(t, harness.RegistryOptions{}), harness.Registry(t, harness.RegistryOptions{}), harness.ChartMuseum(t, harness.ChartMuseumOptions{})
@@ -125,7 +125,7 @@ func TestRouting(t *testing.T) {
 	harness.Push(s, two.URL, "route/two", "v0", a)
 	resp, err := harness.PutManifest(s.Buoy.ProxyURL, "route/two", "v1", a, "Host", "two.example.com")
 	if err != nil || resp.StatusCode != http.StatusCreated {
-		t.Fatalf("%v %v", resp, err)
+		t.Fatalf("request by host or prefix: got %v, %v", resp, err)
 	}
 	harness.Must(t, http.StatusOK, http.MethodHead, two.URL+"/v2/route/two/manifests/v1", nil, "Accept", a.MediaType)
 	harness.Must(t, http.StatusNotFound, http.MethodHead, one.URL+"/v2/route/two/manifests/v1", nil, "Accept", a.MediaType)
@@ -165,7 +165,7 @@ func TestTLS(t *testing.T) {
 	harness.Run(t, env, "crane", "pull", "--insecure", s.Ref(repo, "v1"), filepath.Join(t.TempDir(), "out.tar"))
 	s.Expect(repo, harness.Pulled(repo, a, "v1"))
 
-	plainConn, err := net.Dial("tcp", b.Host) // plain HTTP at a TLS address: an answer, no hanging
+	plainConn, err := net.Dial("tcp", b.Host) // plain HTTP at a TLS address is answered and does not hang
 	if err != nil {
 		t.Fatal(err)
 	}

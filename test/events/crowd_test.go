@@ -30,7 +30,7 @@ func (sc *script) call(address, agent string) *caller {
 }
 
 // twoClientsOneAddress lets two clients HEAD different tags and then read by digest. Each pull is
-// one of the tag that its client has asked for.
+// one of the tag that its client has resolved.
 func twoClientsOneAddress(s *script) {
 	one, two := image(), image()
 	s.seed("app:v1", one)
@@ -47,9 +47,9 @@ func twoClientsOneAddress(s *script) {
 	a.blobs(repo, two)
 	b.blobs(repo, one)
 	a.blobs(repo, one)
-	s.tells("pull", "app:v1", string(one.Digest))
-	s.tells("pull", "app:v2", string(two.Digest))
-	s.tells("pull", "app:v3", string(one.Digest))
+	s.expectsLine("pull", "app:v1", string(one.Digest))
+	s.expectsLine("pull", "app:v2", string(two.Digest))
+	s.expectsLine("pull", "app:v3", string(one.Digest))
 }
 
 func oneClientTwoConnections(s *script) {
@@ -64,7 +64,7 @@ func oneClientTwoConnections(s *script) {
 	b.blobs(repo, many.Children[0])
 	b.get(repo, string(many.Children[1].Digest))
 	a.blobs(repo, many.Children[1])
-	s.tells("pull", "many:v1", string(many.Digest))
+	s.expectsLine("pull", "many:v1", string(many.Digest))
 }
 
 func twoTagsOfOneDigest(s *script) {
@@ -83,8 +83,8 @@ func twoTagsOfOneDigest(s *script) {
 		})
 	}
 	both.Wait()
-	s.tells("pull", "app:v1", string(one.Digest))
-	s.tells("pull", "app:v2", string(one.Digest))
+	s.expectsLine("pull", "app:v1", string(one.Digest))
+	s.expectsLine("pull", "app:v2", string(one.Digest))
 }
 
 // pushAndPullInterleaved lets one client push an index while another one pulls a child of it and
@@ -101,16 +101,16 @@ func pushAndPullInterleaved(s *script) {
 	puller.get(repo, string(old.Digest))
 	pusher.put(repo, string(first.Digest), first)
 	puller.blobs(repo, old)
-	puller.get(repo, string(first.Digest)) // somebody else's read of a child is a pull of it
+	puller.get(repo, string(first.Digest)) // another client's read of a child is a pull of the child
 	puller.blobs(repo, first)
 	pusher.upload(repo, second)
 	pusher.put(repo, string(second.Digest), second)
 	pusher.put(repo, "v1", many)
 	puller.pull(repo, "v1", many)
-	s.tells("pull", "app:v1", string(old.Digest))
-	s.tells("pull", "app:", string(first.Digest))
-	s.tells("push", "app:v1", string(many.Digest))
-	s.tells("pull", "app:v1", string(many.Digest))
+	s.expectsLine("pull", "app:v1", string(old.Digest))
+	s.expectsLine("pull", "app:", string(first.Digest))
+	s.expectsLine("push", "app:v1", string(many.Digest))
+	s.expectsLine("pull", "app:v1", string(many.Digest))
 }
 
 // twoPushesInterleaved lets two clients push an index each, to one repository.
@@ -126,8 +126,8 @@ func twoPushesInterleaved(s *script) {
 	}
 	b.put(repo, "v2", two)
 	a.put(repo, "v1", one)
-	s.tells("push", "app:v1", string(one.Digest))
-	s.tells("push", "app:v2", string(two.Digest))
+	s.expectsLine("push", "app:v1", string(one.Digest))
+	s.expectsLine("push", "app:v2", string(two.Digest))
 }
 
 // nodesBehindNAT lets a hundred nodes with one address and user agent pull the same image within a
@@ -146,7 +146,7 @@ func nodesWithAddresses(s *script) {
 
 func (sc *script) crowd(n int, a harness.Artifact, address func(int) string) {
 	var all sync.WaitGroup
-	pulling := make(chan struct{}, 3) // as many as overlap where nothing else runs: on a busy machine all of them would, and look like one
+	pulling := make(chan struct{}, 3) // few at a time: on a busy machine all would overlap, and look like one pull
 	for i := range n {
 		c := sc.call(address(i), "containerd/2.4.2")
 		all.Go(func() {
@@ -163,13 +163,13 @@ func (sc *script) crowd(n int, a harness.Artifact, address func(int) string) {
 				c.blobs(repo, a)
 			}
 		})
-		sc.tells("pull", "many:v1", string(a.Digest))
+		sc.expectsLine("pull", "many:v1", string(a.Digest))
 	}
 	all.Wait()
 }
 
-// pullAfterTheTagMoved reads the digest that a HEAD of a tag has shown, after the tag was moved.
-// That is a pull of the tag.
+// pullAfterTheTagMoved reads a digest that a HEAD of a tag returned before the tag was moved. That
+// is a pull of the tag.
 func pullAfterTheTagMoved(s *script) {
 	one, two := image(), image()
 	s.seed("app:v1", one)
@@ -180,7 +180,7 @@ func pullAfterTheTagMoved(s *script) {
 	puller.get(repo, string(one.Digest))
 	puller.blobs(repo, one)
 	puller.pull(repo, "v1", two)
-	s.tells("pull", "app:v1", string(one.Digest))
-	s.tells("push", "app:v1", string(two.Digest))
-	s.tells("pull", "app:v1", string(two.Digest))
+	s.expectsLine("pull", "app:v1", string(one.Digest))
+	s.expectsLine("push", "app:v1", string(two.Digest))
+	s.expectsLine("pull", "app:v1", string(two.Digest))
 }

@@ -20,18 +20,18 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A fake answers as a registry of another product does, in front of distribution. It records
-// requests that did not come through bellbuoy.
+// A fake is a proxy in front of distribution that answers as a registry of another product does. It
+// records requests that did not come through bellbuoy.
 type fake struct {
 	*httputil.ReverseProxy
-	base string // the path below which its API lies
+	base string // the path below which its API is
 
 	mu     sync.Mutex
 	around []string
 	issued map[string]bool // opaque tokens
 }
 
-// newFake starts a fake. change implements its difference, and reports whether it has answered.
+// newFake starts a fake. change implements the difference, and reports whether it has answered.
 func newFake(t *testing.T, base string, change func(m *fake, w http.ResponseWriter, r *http.Request) bool) (m *fake, address string) {
 	t.Helper()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
@@ -81,8 +81,8 @@ func (m *fake) moved(prefix string) {
 	}
 }
 
-// raiseAt puts bellbuoy in front of an upstream; more are further settings of that, upstreams are
-// further ones.
+// raiseAt starts bellbuoy in front of an upstream. more has further settings of that upstream,
+// config further upstreams and settings.
 func raiseAt(t *testing.T, login, address, more, config string) *stage {
 	t.Helper()
 	s := &stage{login: login, hooks: harness.NewReceiver(t)}
@@ -130,8 +130,8 @@ func (s *stage) pushedAndPulled(t *testing.T, operator string) {
 	}
 }
 
-// A registry below a path whose Locations contain that path and its own host, as those of
-// Artifactory and Nexus.
+// A registry below a path, with Locations that contain that path and the registry's own host, as
+// those of Artifactory and Nexus.
 func TestRegistryBelowAPath(t *testing.T) {
 	for _, host := range []string{"client", "upstream"} {
 		t.Run(host, func(t *testing.T) {
@@ -153,8 +153,8 @@ func TestRegistryBelowAPath(t *testing.T) {
 	}
 }
 
-// A registry whose uploads and downloads have paths outside of /v2/, as Google's. Beside a
-// ChartMuseum the configuration must name these paths; otherwise bellbuoy warns.
+// A registry whose uploads and downloads have paths outside of /v2/, as Google's. If there is also
+// a ChartMuseum, the configuration must name these paths; otherwise bellbuoy warns.
 func TestUploadsOutsideOfTheAPI(t *testing.T) {
 	const uploads, downloads = "/artifacts-uploads", "/artifacts-downloads"
 	google := func(m *fake, w http.ResponseWriter, r *http.Request) bool {
@@ -200,8 +200,8 @@ func TestUploadsOutsideOfTheAPI(t *testing.T) {
 	})
 }
 
-// Opaque tokens (GHCR, olareg): the login that fetched one through bellbuoy is the operator. GHCR
-// refuses every DELETE.
+// With opaque tokens (GHCR, olareg), the login by which a token was fetched through bellbuoy is the
+// operator. GHCR refuses every DELETE.
 func TestOpaqueTokens(t *testing.T) {
 	for name, lenient := range map[string]bool{"a strict token server": false, "one that asks nobody": true} {
 		t.Run(name, func(t *testing.T) {
@@ -270,7 +270,7 @@ func TestReadsOpenWritesByLogin(t *testing.T) {
 	s := raiseAt(t, "basic", address, "", "")
 	a := image()
 	c := call(t, s.buoy.ProxyURL, "127.0.0.1", "crane/1").with("Authorization", s.authorization())
-	c.push("seen/app", "v1", a) // logged in from the first request on: no 401 tells anything
+	c.push("seen/app", "v1", a) // sends its login with the first request, so that no 401 shows that names are checked
 	c.want(http.StatusAccepted, http.MethodDelete, "/v2/seen/app/manifests/"+string(a.Digest))
 	for _, e := range decode(t, s.hooks.Wait(2, time.Minute)) {
 		if e.Operator != user || e.OperatorClaimed != "" {
@@ -288,7 +288,7 @@ func TestReadsOpenWritesByLogin(t *testing.T) {
 	}
 }
 
-// nginx stands in front of a registry and asks for a login where something is written.
+// nginx starts nginx in front of a registry. It requires a login for writes.
 func nginx(t *testing.T, registry string) (address string) {
 	t.Helper()
 	dir, port := t.TempDir(), harness.FreePort(t)
@@ -315,8 +315,8 @@ http {
 	return "http://" + address
 }
 
-// The token server has the public name of the registry (Harbor's layout). bellbuoy asks it for
-// tokens of its own at the upstream's address, because the public name leads to bellbuoy itself.
+// The token server has the public name of the registry, as in Harbor. bellbuoy gets its own tokens
+// at the upstream's address, because the public name leads to bellbuoy itself.
 func TestTokenServerAtThePublicName(t *testing.T) {
 	t.Parallel()
 	mint := harness.NewTokenServer(t, harness.TokenOptions{Users: map[string]string{user: password}})
@@ -331,13 +331,13 @@ func TestTokenServerAtThePublicName(t *testing.T) {
 	call(t, registry.URL, "127.0.0.1", "filler").with("Authorization", s.authorization()).push("seen/app", "v1", image())
 	out, err := s.buoy.Command("index", "registry", "seen/app")
 	if err != nil || !strings.Contains(out, "repositories: 1, tags read: 1, skipped: 0") {
-		t.Errorf("index: %v\n%s", err, out)
+		t.Errorf("bellbuoy index: %v\n%s", err, out)
 	}
 	s.keepsSecrets(t)
 }
 
-// Where there is no catalog (GHCR, ECR, GAR, olareg), index says what to do. Where nothing answers,
-// it fails at once.
+// If the registry has no catalog (GHCR, ECR, GAR, olareg), index prints what to do. If nothing
+// answers, it fails at once.
 func TestIndexWithoutCatalog(t *testing.T) {
 	t.Parallel()
 	_, address := newFake(t, "", func(_ *fake, w http.ResponseWriter, r *http.Request) bool {

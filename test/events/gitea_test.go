@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// newGiteaStage is bellbuoy in front of a Gitea whose ROOT_URL is the address of bellbuoy.
+// newGiteaStage starts bellbuoy in front of a Gitea whose ROOT_URL is the address of bellbuoy.
 func newGiteaStage(t *testing.T, users map[string]string) harness.FaultStage {
 	t.Helper()
 	if testing.Short() {
@@ -27,8 +27,8 @@ func newGiteaStage(t *testing.T, users map[string]string) harness.FaultStage {
 	return harness.FaultStage{Stage: s, Proxy: h}
 }
 
-// TestGitea: a token of Gitea contains the number of a user, and no name. Clients fetch it through
-// bellbuoy with a login, whose name is the operator.
+// A token of Gitea has the number of a user, and no name. Clients fetch it through bellbuoy with a
+// login, and the name of that login is the operator.
 func TestGitea(t *testing.T) {
 	t.Parallel()
 	ann := harness.Login{User: "ann", Password: "pw"}
@@ -48,8 +48,8 @@ func TestGitea(t *testing.T) {
 	s.End()
 }
 
-// lostUpload kills bellbuoy before it has the answer to an upload. Gitea has no API that says
-// whether the chart exists; its archive does.
+// lostUpload kills bellbuoy before it gets the answer to an upload. Gitea has no API for whether
+// the chart exists; bellbuoy asks for its archive.
 func lostUpload(s harness.FaultStage, l harness.Login) {
 	archive, charts := harness.NewChart("lost", "1.0.0", harness.ChartOptions{}), s.Buoy.ProxyURL+"/api/packages/ann/helm/api/charts"
 	held := s.Proxy.HoldAfter(http.MethodPost, "/api/charts")
@@ -92,7 +92,7 @@ func giteaSkopeo(s *harness.Stage, l harness.Login) {
 	s.Expect(repo, harness.Pulled(repo, image, "v1").By(l.User))
 }
 
-// giteaHelm uploads to a Helm repository of Gitea and pulls from it. Its archives lie beside
+// giteaHelm uploads to a Helm repository of Gitea and pulls from it. The archives are beside
 // index.yaml.
 func giteaHelm(s *harness.Stage, l harness.Login) {
 	client := filepath.Base(s.Name())
@@ -109,7 +109,7 @@ func giteaHelm(s *harness.Stage, l harness.Login) {
 		s.Errorf("the chart came as %d bytes of something else", len(got))
 	}
 	s.Expect(repo, harness.Charted("DOWNLOAD_CHART", "", client+"-app", "1.0.0", archive).With(func(e *harness.Event) {
-		e.Claimed = l.User // anybody may read there, so nobody has checked the name
+		e.Claimed = l.User // reads need no login, so nothing has checked the name
 		e.Chart.Path = "/api/packages/ann/helm/" + client + "-app-1.0.0.tgz"
 	}))
 }

@@ -81,7 +81,7 @@ func TestNamesThatTheRegistryVouchesFor(t *testing.T) {
 			s := raise(t, login, "")
 			c := call(t, s.buoy.ProxyURL, "127.0.0.1", "crane/1")
 			if status, _ := c.with("Authorization", "Basic bWFsbG9yeTpub3Bl").do(http.MethodPut, "/v2/seen/app/manifests/v1", image().Manifest); status != http.StatusUnauthorized {
-				t.Errorf("a stranger's push was answered %d", status)
+				t.Errorf("a push with a wrong login: got %d", status)
 			}
 			e := s.pushOne(t, c.with("Authorization", s.authorization()))
 			if e.Operator != user || e.OperatorClaimed != "" {

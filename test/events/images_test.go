@@ -7,7 +7,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The scripts of this file expect events in every field.
+// The scripts of this file compare every field of the events.
 
 func crane(s *script) {
 	app, deep, copied := s.name+"/app", s.name+"/deep/many", s.name+"/copied"
@@ -22,7 +22,7 @@ func crane(s *script) {
 	layout := one.Layout(s.t, "x")
 	do("push", layout, s.ref("app:v1"))
 	s.expects(harness.Pushed(app, one, "v1"))
-	do("push", layout, s.ref("app:v1")) // sees that it is there
+	do("push", layout, s.ref("app:v1")) // finds that all is there
 	do("digest", s.ref("app:v1"))
 	do("ls", s.ref("app"))
 	do("tag", s.ref("app:v1"), "v2")
@@ -47,7 +47,7 @@ func crane(s *script) {
 	do("delete", s.ref("app@"+string(one.Digest)))
 	s.expects(harness.Deleted(app, one, "v2", "v4"))
 	if _, err := harness.Try(s.t, s.env, "crane", "delete", "--insecure", s.ref("app:none")); err == nil {
-		s.t.Error("deleted what was not there")
+		s.t.Error("crane deleted a tag that does not exist")
 	}
 
 	do("push", many.Layout(s.t, "x"), s.ref("deep/many:v1"))
@@ -59,7 +59,7 @@ func crane(s *script) {
 	s.expects(harness.Pushed(copied, many, "v9"))
 	pulled := harness.Pulled(deep, many, "v1") // by the blobs that were mounted
 	if s.shared {
-		pulled = pulled.ManifestRead() // all blobs are there
+		pulled = pulled.ManifestRead() // all blobs are there already
 	}
 	s.expects(pulled)
 }
@@ -72,7 +72,7 @@ func skopeo(s *script) {
 		login = harness.Login{User: user, Password: password}
 	}
 	to := append([]string{"copy", "-q", "--dest-tls-verify=false"}, login.Flags("skopeo", "--dest-creds")...)
-	from := []string{"copy", "-q", "--src-tls-verify=false"} // logged in by file
+	from := []string{"copy", "-q", "--src-tls-verify=false"} // with a login from a file
 	do := func(flags []string, args ...string) {
 		s.t.Helper()
 		s.run("skopeo", append(flags[:len(flags):len(flags)], args...)...)
@@ -80,7 +80,7 @@ func skopeo(s *script) {
 	source := "oci:" + one.Layout(s.t, "x") + ":x"
 	do(to, source, "docker://"+s.ref("app:v1"))
 	s.expects(harness.Pushed(app, one, "v1"))
-	do(to, source, "docker://"+s.ref("app:v1")) // puts it again
+	do(to, source, "docker://"+s.ref("app:v1")) // a push of the same manifest
 	s.expects(harness.Pushed(app, one, "v1").Unchanged())
 	do(to, source, "docker://"+s.ref("app:v2"))
 	s.expects(harness.Pushed(app, one, "v2"))
@@ -90,9 +90,9 @@ func skopeo(s *script) {
 	do(from, "docker://"+s.ref("app:v1"), "oci:"+s.t.TempDir()+":x")
 	s.expects(harness.Pulled(app, one, "v1", "v2"))
 	do(nil, "list-tags", "--tls-verify=false", "docker://"+s.ref("app"))
-	do(from, "--dest-tls-verify=false", "docker://"+s.ref("app:v1"), "docker://"+s.ref("app:v3")) // all is there: a retag
+	do(from, "--dest-tls-verify=false", "docker://"+s.ref("app:v1"), "docker://"+s.ref("app:v3")) // all blobs are there: a new tag only
 	s.expects(harness.Pushed(app, one, "v3"))
-	do(nil, append([]string{"delete", "--tls-verify=false", "docker://" + s.ref("app:v2")}, login.Flags("skopeo", "--creds")...)...) // deletes the digest
+	do(nil, append([]string{"delete", "--tls-verify=false", "docker://" + s.ref("app:v2")}, login.Flags("skopeo", "--creds")...)...) // by digest
 	s.expects(harness.Deleted(app, one, "v1", "v2", "v3").AllTags())
 
 	do(to, "--all", "oci:"+many.Layout(s.t, "x")+":x", "docker://"+s.ref("many:v1"))
@@ -134,7 +134,7 @@ func oras(s *script) {
 	s.expects(harness.Deleted(app, one, "v1", "v2").AllTags())
 
 	do(append(in, many.Layout(s.t, "x")+":x", s.ref("many:v1"))...)
-	s.expects(harness.Pushed(list, many, "v1")) // its reading back is no pull
+	s.expects(harness.Pushed(list, many, "v1")) // its read-back is no pull
 	pause()
 	do("cp", "--from-plain-http", "--to-oci-layout", s.ref("many:v1"), s.t.TempDir()+":x")
 	s.expects(harness.Pulled(list, many, "v1").ChosenSome())
@@ -174,7 +174,7 @@ func helm(s *script) {
 	}
 }
 
-// curl sends every request by hand, at a repository of one segment.
+// curl sends every request of an operation by itself, at a repository of one segment.
 func curl(s *script) {
 	one, lone, repo := image(), image(), s.name
 	header := []string{}
@@ -198,7 +198,7 @@ func curl(s *script) {
 	must(http.StatusNotFound, http.MethodDelete, "/manifests/"+string(one.Digest))
 
 	harness.Push(s.t, s.buoy.ProxyURL, repo+"/lone", string(lone.Digest), lone, header...)
-	s.expects(harness.Pushed(repo+"/lone", lone)) // once nothing followed
+	s.expects(harness.Pushed(repo+"/lone", lone)) // when nothing has followed
 	if s.operator != "" {
 		resp, err := harness.PutManifest(s.buoy.ProxyURL, repo+"/lone", "forged", lone, harness.Login{User: user, Password: "wrong"}.Header()...)
 		if err != nil || resp.StatusCode != http.StatusUnauthorized {
@@ -207,7 +207,8 @@ func curl(s *script) {
 	}
 }
 
-// pushed is the push of a manifest that a client has made: of the given kind, to a new tag.
+// pushed returns the event of a push of a manifest that a client has made: of the given kind, to a
+// new tag.
 func (sc *script) pushed(repository, tag, kind string) harness.Event {
 	sc.t.Helper()
 	manifest := []byte(sc.run("crane", "manifest", "--insecure", sc.direct+"/"+sc.name+"/"+repository+":"+tag))
@@ -217,7 +218,7 @@ func (sc *script) pushed(repository, tag, kind string) harness.Event {
 	}
 }
 
-// referrerPushed is the push of the newest referrer of an artifact.
+// referrerPushed returns the event of a push of the newest referrer of an artifact.
 func (sc *script) referrerPushed(repository string, subject harness.Artifact) harness.Event {
 	sc.t.Helper()
 	digest := sc.referrer(repository, string(subject.Digest))
@@ -228,7 +229,7 @@ func (sc *script) referrerPushed(repository string, subject harness.Artifact) ha
 	}
 }
 
-// pulledOf is the pull of what was pushed under a tag; the digest has the other tags too.
+// pulledOf returns the event of a pull of a pushed tag. others are further tags of the digest.
 func pulledOf(pushed harness.Event, others ...string) harness.Event {
 	e := pushed
 	e.Type, e.TagAsked, e.Changed, e.Moved = "PULL_ARTIFACT", pushed.Tags[0], nil, "layers"

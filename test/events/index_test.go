@@ -12,7 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// repositories are those that tokens of stage.bearer give access to.
+// repositories are those to which tokens of stage.bearer give access.
 var repositories = func() (names []string) {
 	for i := range 6 {
 		names = append(names, fmt.Sprintf("index/r%02d", i))
@@ -20,9 +20,9 @@ var repositories = func() (names []string) {
 	return append(names, "seen/app")
 }()
 
-// TestIndex checks what bellbuoy knows after `bellbuoy index` about artifacts that were pushed past
-// it: all tags of a deleted digest, the previous digest of a moved tag, and that a push changed
-// nothing. Indexing itself causes no event.
+// TestIndex checks what events have after `bellbuoy index` about artifacts that were pushed
+// directly to the registry: all tags of a deleted digest, the earlier digest of a moved tag, and
+// that a push changed nothing. Indexing causes no event.
 func TestIndex(t *testing.T) {
 	for _, login := range logins {
 		for _, heads := range []bool{false, true} {
@@ -34,11 +34,11 @@ func TestIndex(t *testing.T) {
 				if heads {
 					args = append(args, "--heads")
 				}
-				if login == "token" { // a token lists no catalog here: the repositories are named
+				if login == "token" { // the token has no access to the catalog: the command names the repositories
 					args = append(args, repositories[:6]...)
 				}
 				if out, err := s.buoy.Command(args...); err != nil {
-					t.Fatalf("%v\n%s", err, out)
+					t.Fatalf("bellbuoy index: %v\n%s", err, out)
 				}
 				s.hooks.Quiet(time.Second)
 				s.afterwards(t, old)
@@ -48,7 +48,7 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-// fill pushes past bellbuoy: in each repository two images, of which one has many tags.
+// fill pushes directly to the registry: in each repository two images, of which one has many tags.
 func (s *stage) fill(t *testing.T, n, tags int) (old []harness.Artifact) {
 	t.Helper()
 	c := call(t, s.registry.URL, "127.0.0.1", "filler")
@@ -71,7 +71,7 @@ func (s *stage) fill(t *testing.T, n, tags int) (old []harness.Artifact) {
 	return old
 }
 
-// afterwards deletes and pushes through bellbuoy. The events need what only the index has shown.
+// afterwards deletes and pushes through bellbuoy. The events need data that only the index has.
 func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
 	t.Helper()
 	c := call(t, s.buoy.ProxyURL, "127.0.0.1", "crane/1")
@@ -91,7 +91,7 @@ func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
 		switch e.Repository {
 		case "index/r00":
 			if e.Type != detect.DeleteArtifact || len(e.Tags) != 130 || !slices.Contains(e.Tags, "t129") || e.TagsComplete == nil || !*e.TagsComplete {
-				t.Errorf("the delete tells of %d tags, complete %v: %s", len(e.Tags), e.TagsComplete, strings.Join(e.Tags, " "))
+				t.Errorf("the delete's event has %d tags, complete %v: %s", len(e.Tags), e.TagsComplete, strings.Join(e.Tags, " "))
 			}
 			if e.Size != old[0].TotalSize() {
 				t.Errorf("size %d, want %d", e.Size, old[0].TotalSize())
@@ -106,29 +106,29 @@ func (s *stage) afterwards(t *testing.T, old []harness.Artifact) {
 			}
 		case "index/r03":
 			if e.Changed == nil || *e.Changed {
-				t.Error("a push of what stood there is said to have changed it")
+				t.Error("the event of a push of the same manifest says that it changed the tag")
 			}
 		}
 	}
 	s.hooks.QuietAt("/all", time.Second)
 }
 
-// TestIndexGoesOn checks that a second index run continues an interrupted one.
-func TestIndexGoesOn(t *testing.T) {
+// TestIndexContinues checks that a second index run continues an interrupted one.
+func TestIndexContinues(t *testing.T) {
 	t.Parallel()
 	s := raise(t, "anonymous", "")
 	old := s.fill(t, 6, 130)
 	started := make(chan struct{})
 	go func() {
 		close(started)
-		s.buoy.Command("index", "registry") // broken off: whether it fails does not matter
+		s.buoy.Command("index", "registry") // interrupted: it may fail
 	}()
 	<-started
 	time.Sleep(300 * time.Millisecond)
 	s.buoy.Kill9()
 	s.buoy.Start()
 	if out, err := s.buoy.Command("index", "registry"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("bellbuoy index, again: %v\n%s", err, out)
 	}
 	s.afterwards(t, old)
 }

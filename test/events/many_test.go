@@ -19,12 +19,12 @@ func TestOrderOfATag(t *testing.T) {
 	}
 	for i := range moves {
 		if resp, err := harness.PutManifest(s.Buoy.ProxyURL, "order/app", "v1", images[i%2]); err != nil || resp.StatusCode != http.StatusCreated {
-			t.Fatalf("%v %v", resp, err)
+			t.Fatalf("push: got %v, %v", resp, err)
 		}
 	}
 	for i, p := range s.Hooks.WaitAt("/harbor", moves, harness.Soon) {
 		if got, want := p.Text("event_data.resources.0.digest"), images[i%2].Digest.String(); got != want {
-			t.Errorf("webhook %d tells of %s, want %s", i, got, want)
+			t.Errorf("webhook %d: got %s, want %s", i, got, want)
 		}
 	}
 	for i, p := range s.Hooks.WaitAt("/full", moves, harness.Soon) {

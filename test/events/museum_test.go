@@ -51,7 +51,8 @@ type chartStage struct {
 	login   harness.Login
 }
 
-// url is a path below the tenant, with what stands between it and the context path: "" or "/api".
+// url returns the URL of a path below the tenant. api is what is between it and the context path:
+// "" or "/api".
 func (m chartStage) url(api, path string) string {
 	base := m.Buoy.ProxyURL + m.context + api
 	if m.tenant != "" {
@@ -64,8 +65,8 @@ func (m chartStage) event(kind, name, version string, archive []byte) harness.Ev
 	return harness.Charted(kind, m.tenant, name, version, archive).By(m.login.User)
 }
 
-// known downloads charts that stood there before bellbuoy came. Their file names can be split in
-// two ways; an index.yaml shows which one is right.
+// known downloads charts that were there before bellbuoy. Their file names can be split in two
+// ways; an index.yaml shows the right one.
 func (m chartStage) known() {
 	header := m.login.Header()
 	charts := [][2]string{{"demo", "1.0.0-2"}, {"my-app-2", "1.0.0-rc.1+build.5"}, {"v2-2", "0.1.0"}, {"plain", "3.2.1"}}
@@ -93,12 +94,12 @@ func (m chartStage) known() {
 	m.Expect(e.Repository, e)
 }
 
-// direct is a URL past bellbuoy.
+// direct returns the URL at ChartMuseum itself.
 func (m chartStage) direct(url string) string {
 	return strings.Replace(url, m.Buoy.ProxyURL, m.Direct, 1)
 }
 
-// curl sends every request by hand, also unusual ones.
+// curl sends every request of an operation by itself, also unusual ones.
 func (m chartStage) curl() {
 	const name, version = "new-1-2", "0.0.1-3"
 	header := m.login.Header()
@@ -113,14 +114,14 @@ func (m chartStage) curl() {
 	harness.Must(m, http.StatusOK, http.MethodGet, charts+"/"+name+"/"+version, nil, header...)
 	harness.Must(m, http.StatusOK, http.MethodGet, m.url("", "/charts/"+name+"-"+version+".tgz"), nil, header...)
 	m.Expect(repo, m.event("DOWNLOAD_CHART", name, version, archive))
-	harness.Must(m, http.StatusOK, http.MethodGet, m.url("", "/charts/"+name+"-"+version+".tgz"), nil, header...) // each is one
+	harness.Must(m, http.StatusOK, http.MethodGet, m.url("", "/charts/"+name+"-"+version+".tgz"), nil, header...) // each GET is a download
 	m.Expect(repo, m.event("DOWNLOAD_CHART", name, version, archive))
 	harness.Must(m, http.StatusNotFound, http.MethodGet, m.url("", "/charts/"+name+"-9.9.9.tgz"), nil, header...)
 	harness.Must(m, http.StatusOK, http.MethodDelete, charts+"/"+name+"/"+version, nil, header...)
 	m.Expect(repo, m.event("DELETE_CHART", name, version, archive))
 	harness.Must(m, http.StatusNotFound, http.MethodDelete, charts+"/"+name+"/"+version, nil, header...)
 
-	// A name and a version that cannot be told apart by their file name, in a form.
+	// A name and a version that the file name does not separate clearly, in a form.
 	odd := harness.NewChart("my-app-2", "1.0.0-2+b.5", harness.ChartOptions{Type: "library", AppVersion: "v9"})
 	body, contentType := harness.Form(m, "chart", "my-app-2-1.0.0-2+b.5.tgz", odd)
 	harness.Must(m, http.StatusCreated, http.MethodPost, charts, body, append(header, "Content-Type", contentType)...)
@@ -134,7 +135,7 @@ func (m chartStage) curl() {
 	}
 }
 
-// helm pushes with the cm-push plugin, also a chart that is there already, and pulls.
+// helm pushes with the cm-push plugin, also a chart that exists already, and pulls.
 func (m chartStage) helm(client string) {
 	env := harness.HelmEnv(m)
 	base, login := m.url("", ""), m.login.Flags("helm", "--username", "--password")
@@ -144,11 +145,11 @@ func (m chartStage) helm(client string) {
 		path := harness.ChartFile(m, name, "0.1.0", opts)
 		if client == "helm3" {
 			harness.Run(m, env, client, append([]string{"cm-push", path, "museum"}, flags...)...)
-		} else { // helm 4 knows no such command: the plugin's program is called by itself
+		} else { // helm 4 has no such command: the plugin's program runs by itself
 			harness.Run(m, env, "cm-push", append(append([]string{path, base}, flags...), login...)...)
 		}
 		stored := harness.Must(m, http.StatusOK, http.MethodGet, m.direct(m.url("", "/charts/"+name+"-0.1.0.tgz")), nil, m.login.Header()...)
-		return []byte(harness.BodyOf(stored)) // cm-push packs a chart anew
+		return []byte(harness.BodyOf(stored)) // cm-push makes a new archive
 	}
 	uploaded := m.event("UPLOAD_CHART", name, "0.1.0", push(harness.ChartOptions{}))
 	m.Expect(uploaded.Repository, uploaded)

@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Repositories and tags that look like something else.
+// Repositories and tags with names that look like parts of a path or like digests.
 func TestConfusingNames(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -28,8 +28,9 @@ func TestConfusingNames(t *testing.T) {
 	s.End()
 }
 
-// Paths in odd spellings: bellbuoy forwards what came, and understands what the registry
-// understands. Only a write with a name that is too long for any registry is answered by itself.
+// Unusual spellings of paths: bellbuoy forwards them unchanged, and understands them as the
+// registry does. Only a write with a name that is too long for any registry is answered by bellbuoy
+// itself.
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -82,7 +83,7 @@ func odd(t *testing.T, method, base, path string, a harness.Artifact) int {
 	return resp.StatusCode
 }
 
-// The host in payloads: that of external_url if it is set; else the Host header if it is one of
+// The host in payloads is that of external_url if it is set; else the Host header, if it is one of
 // hosts or comes directly from a loopback client.
 func TestForgedHost(t *testing.T) {
 	t.Parallel()
@@ -103,10 +104,10 @@ func TestForgedHost(t *testing.T) {
 				header = append(header, "X-Forwarded-Host", tc.forwarded, "X-Forwarded-For", "10.1.2.3", "X-Forwarded-Proto", "https", "Forwarded", "host="+tc.forwarded)
 			}
 			a := harness.NewImage(harness.ImageOptions{})
-			harness.Push(t, registry.URL, "forged/app", "v1", a) // the blobs
+			harness.Push(t, registry.URL, "forged/app", "v1", a) // only its blobs are needed
 			resp, err := harness.PutManifest(b.ProxyURL, "forged/app", "v2", a, header...)
 			if err != nil || resp.StatusCode != http.StatusCreated {
-				t.Fatalf("%v %v", resp, err)
+				t.Fatalf("push with a forged Host: got %v, %v", resp, err)
 			}
 			unescaped, _ := url.PathUnescape(path)
 			post := hooks.WaitAt(unescaped, 1, harness.Soon)[0]

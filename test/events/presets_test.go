@@ -18,7 +18,7 @@ const (
 	presetSecret = "s3cret-of-the-consumer"
 )
 
-// TestPresets runs every preset with its own example, with a receiver in place of the consumer. A
+// TestPresets runs every preset with its own example; a receiver stands in for the consumer. A
 // consumer that deploys must get only the push and the new tag of the image: no signature, no pull,
 // no delete. A chat gets the delete, too.
 func TestPresets(t *testing.T) {
@@ -56,7 +56,7 @@ func TestPresets(t *testing.T) {
 		}
 		waitForPreset(hooks, p, want)
 	}
-	time.Sleep(3 * time.Second) // for what must not arrive
+	time.Sleep(3 * time.Second) // for unexpected posts
 	for _, name := range presets.Names() {
 		p, _ := presets.Get(name)
 		t.Run(name, func(t *testing.T) { checkPreset(t, p, presetPosts(hooks, p), digest) })
@@ -68,7 +68,7 @@ func forPeople(p presets.Preset) bool { return strings.Contains(p.Webhook, "grou
 
 var exampleURL = regexp.MustCompile(`(?m)^url: https?://[^/\s]+(/\S*)?$`)
 
-// presetPath is where the receiver has the consumer; the rest of the example's URL stays as it is.
+// presetPath returns the path of the consumer at the receiver, and the query of the example's URL.
 func presetPath(p presets.Preset) (path, query string) {
 	rest := exampleURL.FindStringSubmatch(p.Example)[1]
 	path, query, _ = strings.Cut(rest, "?")
@@ -97,7 +97,7 @@ func presetPosts(hooks *harness.Receiver, p presets.Preset) []harness.Post {
 	return hooks.Posts(filled.Replace(path))
 }
 
-// waitForPreset waits until all of want is in what a consumer got.
+// waitForPreset waits until the posts for a consumer contain all of want.
 func waitForPreset(hooks *harness.Receiver, p presets.Preset, want []string) {
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		read := strings.Join(readAll(p, presetPosts(hooks, p)), "\n")
@@ -107,7 +107,7 @@ func waitForPreset(hooks *harness.Receiver, p presets.Preset, want []string) {
 	}
 }
 
-// readAll is what a consumer reads of its posts: the images, or the messages.
+// readAll returns what a consumer reads in its posts: the images, or the messages.
 func readAll(p presets.Preset, posts []harness.Post) (all []string) {
 	for _, post := range posts {
 		switch {
@@ -131,7 +131,7 @@ func checkPreset(t *testing.T, p presets.Preset, posts []harness.Post, digest st
 	if forPeople(p) {
 		text := strings.Join(read, "\n")
 		if len(posts) != 2 || strings.Count(text, "somebody") != 3 || !strings.Contains(text, "deleted team/app: v1, v2") {
-			t.Errorf("%d messages: %q", len(posts), read)
+			t.Errorf("got %d messages: %q", len(posts), read)
 		}
 		return
 	}
@@ -142,7 +142,7 @@ func checkPreset(t *testing.T, p presets.Preset, posts []harness.Post, digest st
 	for _, post := range posts {
 		if strings.Contains(p.Example, "auth_header: ") != (post.Header.Get("Authorization") != "") ||
 			strings.Contains(p.Example, "auth_header: ") && !strings.HasSuffix(post.Header.Get("Authorization"), presetSecret) {
-			t.Errorf("Authorization %q", post.Header.Get("Authorization"))
+			t.Errorf("got the Authorization %q", post.Header.Get("Authorization"))
 		}
 		if !strings.Contains(p.Webhook, "format: distribution") && !strings.Contains(string(post.Body), digest) {
 			t.Errorf("the digest is missing: %s", post.Body)

@@ -15,7 +15,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// quotas: an image of half of the limit, and one that crosses the level.
+// The tests push an image of half of the limit, and one that exceeds the level.
 const quotas = "projects: [{match: 'quota-*', quota: {limit: 40KiB, warn_at: [80%]}}]\n"
 
 // pusher is a client that can push a layout, tag what is there, and delete it.
@@ -50,33 +50,33 @@ var pushers = map[string]pusher{
 	},
 }
 
-// sized is an image of one layer of so many bytes, and less than 2 KiB besides.
+// sized returns an image with one layer of n bytes, and less than 2 KiB besides.
 func sized(n int) harness.Artifact { return harness.NewImage(harness.ImageOptions{LayerSize: n}) }
 
 // useUp fills a project over its level and its limit, with operations in between that add nothing,
-// and empties it.
+// and then deletes everything.
 func (p pusher) useUp(s *script) {
 	half, more, over := sized(20_000), sized(15_000), harness.NewIndex(sized(3_000), sized(3_000))
 	p.push(s, half, "app:v1")
-	s.tells("push", "app:v1", string(half.Digest))
+	s.expectsLine("push", "app:v1", string(half.Digest))
 	p.tag(s, "app:v1", "v1.0")
-	s.tells("push", "app:v1.0", string(half.Digest))
-	p.push(s, half, "other:v1") // mounted, or sent again: in the project it is there
-	s.tells("push", "other:v1", string(half.Digest))
+	s.expectsLine("push", "app:v1.0", string(half.Digest))
+	p.push(s, half, "other:v1") // mounted, or sent again: the project has these blobs already
+	s.expectsLine("push", "other:v1", string(half.Digest))
 	p.push(s, more, "app:v2")
-	s.tells("push", "app:v2", string(more.Digest))
-	s.tells("quota_warning", "app:v2", string(more.Digest))
+	s.expectsLine("push", "app:v2", string(more.Digest))
+	s.expectsLine("quota_warning", "app:v2", string(more.Digest))
 	p.tag(s, "app:v2", "v2.0")
-	s.tells("push", "app:v2.0", string(more.Digest))
+	s.expectsLine("push", "app:v2.0", string(more.Digest))
 	p.push(s, over, "list:v1")
-	s.tells("push", "list:v1", string(over.Digest))
-	s.tells("quota_exceed", "list:v1", string(over.Digest))
+	s.expectsLine("push", "list:v1", string(over.Digest))
+	s.expectsLine("quota_exceed", "list:v1", string(over.Digest))
 	p.delete(s, "app@"+string(more.Digest))
-	s.tells("delete", "app:v2,v2.0", string(more.Digest))
+	s.expectsLine("delete", "app:v2,v2.0", string(more.Digest))
 	p.push(s, more, "app:v3")
-	s.tells("push", "app:v3", string(more.Digest))
-	s.tells("quota_warning", "app:v3", string(more.Digest))
-	s.tells("quota_exceed", "app:v3", string(more.Digest))
+	s.expectsLine("push", "app:v3", string(more.Digest))
+	s.expectsLine("quota_warning", "app:v3", string(more.Digest))
+	s.expectsLine("quota_exceed", "app:v3", string(more.Digest))
 }
 
 // TestQuota checks the usage of projects against the storage of the registry while real clients
@@ -92,30 +92,30 @@ func TestQuota(t *testing.T) {
 	if out, err := s.buoy.Command("status"); err == nil || !strings.Contains(out, "project quota-crane: uses ") {
 		t.Errorf("%v: a project over its quota needs attention:\n%s", err, out)
 	}
-	// Deleted past bellbuoy, and pushed past it: an index walk finds both.
+	// Deletes and pushes directly at the registry: an index walk finds both.
 	digests := s.revisions(t, "quota-crane/app")
 	c := call(t, s.registry.URL, "127.0.0.1", "nobody")
 	c.want(http.StatusAccepted, http.MethodDelete, "/v2/quota-crane/app/manifests/"+digests[0])
 	c.push("quota-new/app", "v1", multi())
 	if out, err := s.buoy.Command("index"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("bellbuoy index: %v\n%s", err, out)
 	}
 	s.recount(t, len(parts)+1)
 	out, err := s.buoy.Command("quota", "quota-crane")
 	if err != nil || !strings.Contains(out, "quota-crane") || !strings.Contains(out, "[####") || strings.Contains(out, "quota-oras") {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("bellbuoy quota: %v\n%s", err, out)
 	}
 	if m := s.buoy.Metrics(); !strings.Contains(m, `bellbuoy_quota_used_bytes{project="quota-crane",upstream="registry"}`) {
 		t.Error("no metric of the usage")
 	}
 }
 
-// recount compares the usage of all projects with what the registry holds.
+// recount compares the usage of all projects with the content of the registry.
 func (s *stage) recount(t *testing.T, projects int) {
 	t.Helper()
 	out, err := s.buoy.Command("quota", "--json")
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("bellbuoy quota: %v\n%s", err, out)
 	}
 	var lines []struct {
 		Project       string
@@ -131,7 +131,7 @@ func (s *stage) recount(t *testing.T, projects int) {
 	}
 }
 
-// revisions are the digests of the manifests that the registry holds in a repository.
+// revisions returns the digests of the manifests in a repository's storage.
 func (s *stage) revisions(t *testing.T, repository string) (digests []string) {
 	t.Helper()
 	links, err := filepath.Glob(filepath.Join(s.registry.Dir, "docker/registry/v2/repositories", repository, "_manifests/revisions/sha256/*/link"))
@@ -148,7 +148,7 @@ func (s *stage) revisions(t *testing.T, repository string) (digests []string) {
 	return digests
 }
 
-// storedBytes are the bytes of the manifests of a project, and of the blobs that they name, in the
+// storedBytes returns the bytes of a project's manifests, and of the blobs that they name, in the
 // registry's storage.
 func (s *stage) storedBytes(t *testing.T, project string) (sum int64) {
 	t.Helper()
@@ -186,7 +186,7 @@ func (s *stage) storedBytes(t *testing.T, project string) (sum int64) {
 }
 
 // TestRefusedForAQuota checks that a push that the upstream refuses for its quota, as Harbor does,
-// is one event, however often the client tries.
+// is one event, even if the client repeats it.
 func TestRefusedForAQuota(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")
@@ -214,18 +214,18 @@ func TestRefusedForAQuota(t *testing.T) {
 			if err := push(s, harness.NewImage(harness.ImageOptions{Layers: 4})); err == nil {
 				s.t.Error("the push was not refused")
 			}
-			s.tells("quota_exceed", "app:", "")
+			s.expectsLine("quota_exceed", "app:", "")
 		}})
 	}
 	s.play(t, parts)
 	for _, e := range decode(t, s.hooks.Posts("/all")) {
 		if e.Quota == nil || e.Quota.Details != words || !strings.HasPrefix(e.Quota.Project, "full-") {
-			t.Errorf("%s: %+v", e.Type, e.Quota)
+			t.Errorf("got the event %s with %+v", e.Type, e.Quota)
 		}
 	}
 }
 
-// refusing is a way to a registry that refuses every PUT whose path has a part.
+// refusing starts a proxy to a registry that refuses every PUT whose path contains part.
 func refusing(t *testing.T, to, part, words string) string {
 	t.Helper()
 	h := harness.NewFaultProxy(t, to)

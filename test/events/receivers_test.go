@@ -16,7 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Every way to authenticate to a receiver: Authorization verbatim, headers, the signatures of
+// All kinds of authentication to a receiver: Authorization verbatim, headers, and the signatures of
 // Standard Webhooks with two secrets, of GitHub and of GitLab.
 func TestSignatures(t *testing.T) {
 	t.Parallel()
@@ -33,7 +33,7 @@ func TestSignatures(t *testing.T) {
       - {header: X-Gitlab-Token, algorithm: token, secret: plain}
   - {name: unsigned, url: %q}
 `, hooks.URL("/signed"), old, next, hooks.URL("/unsigned")))
-	hooks.Statuses("/signed", http.StatusServiceUnavailable, http.StatusOK) // the second attempt is signed anew
+	hooks.Statuses("/signed", http.StatusServiceUnavailable, http.StatusOK) // the second attempt has a new signature
 	config := string(harness.ReadFile(t, b.Config))
 	b.Reload(strings.Replace(config, "auth_header", "retry: [0s, 1s, 1s]\n    auth_header", 1))
 	b.WaitLog("configuration reloaded", harness.Soon)
@@ -83,7 +83,7 @@ func TestFilters(t *testing.T) {
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true, Htpasswd: map[string]string{"ann": "pw", "bob": "pw"}}), harness.NewReceiver(t)
 	filters := map[string]struct {
 		filter string
-		want   string // what arrives: repository:tag type, in order of the alphabet
+		want   string // the posts: repository:tag type, sorted
 	}{
 		"default":   {"", "other/app:v1 PUSH, team/app:dev PUSH, team/app:v1 PUSH, team/app:v1 PUSH, team/deep/app:latest PUSH"},
 		"everyone":  {`events: ["*"]`, "other/app:v1 PUSH, team/app:dev PUSH, team/app:v1 DELETE_TAG, team/app:v1 PUSH, team/app:v1 PUSH, team/deep/app:latest PUSH"},
@@ -111,7 +111,7 @@ func TestFilters(t *testing.T) {
 	b := harness.Bellbuoy(t, config)
 	ann, bob, a := harness.Login{User: "ann", Password: "pw"}.Header(), harness.Login{User: "bob", Password: "pw"}.Header(), harness.NewImage(harness.ImageOptions{})
 	harness.Push(t, b.ProxyURL, "team/app", "v1", a, ann...)
-	harness.Push(t, b.ProxyURL, "team/app", "v1", a, ann...) // the same again
+	harness.Push(t, b.ProxyURL, "team/app", "v1", a, ann...) // the same push again
 	harness.Push(t, b.ProxyURL, "team/app", "dev", a, ann...)
 	harness.Push(t, b.ProxyURL, "team/deep/app", "latest", a, ann...)
 	harness.Push(t, b.ProxyURL, "other/app", "v1", a, bob...)
@@ -133,7 +133,7 @@ func TestFilters(t *testing.T) {
 		}
 		return true
 	})
-	time.Sleep(time.Second) // strays
+	time.Sleep(time.Second) // for unexpected posts
 	for name, f := range filters {
 		if list := got(name); list != f.want {
 			t.Errorf("%s (%s) got %q, want %q", name, f.filter, list, f.want)

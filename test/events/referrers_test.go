@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// referrer is the digest of the newest artifact that belongs to a subject, which the fallback tag's
-// index lists last.
+// referrer returns the digest of the newest referrer of a subject: the fallback tag's index lists
+// it last.
 func (sc *script) referrer(repository, subject string) string {
 	sc.t.Helper()
 	var index struct {

@@ -10,8 +10,8 @@ import (
 )
 
 // TestOtherRegistries runs clients against registries that differ from distribution 3. distribution
-// 2.8 answers 400 to the delete of a tag. That of go-containerregistry has no referrers API and
-// does not verify uploads.
+// 2.8 answers 400 to the delete of a tag. The registry of go-containerregistry has no referrers API
+// and does not verify uploads.
 func TestOtherRegistries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")
@@ -34,7 +34,7 @@ func TestOtherRegistries(t *testing.T) {
 	})
 }
 
-// TestOpenReads: only writes require a login, so that one operation is partly anonymous.
+// Only writes require a login, so a part of each operation is anonymous.
 func TestOpenReads(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real registries and clients")
@@ -72,25 +72,25 @@ func regctlHalf(s *script) {
 		s.run("regctl", append([]string{"--host", "reg=" + s.buoy.Host + ",tls=disabled"}, args...)...)
 	}
 	reg("image", "copy", s.ref("src:v1"), s.ref("dst:v1"))
-	s.tells("pull", "src:v1", string(one.Digest))
-	s.tells("push", "dst:v1", string(one.Digest))
+	s.expectsLine("pull", "src:v1", string(one.Digest))
+	s.expectsLine("push", "dst:v1", string(one.Digest))
 	reg("image", "copy", s.ref("many:v1"), s.ref("copy:v1"))
-	s.tells("pull", "many:v1", string(many.Digest))
-	s.tells("push", "copy:v1", string(many.Digest))
+	s.expectsLine("pull", "many:v1", string(many.Digest))
+	s.expectsLine("push", "copy:v1", string(many.Digest))
 	reg("image", "copy", s.ref("dst:v1"), s.ref("dst:v2"))
-	s.tells("push", "dst:v2", string(one.Digest))
+	s.expectsLine("push", "dst:v2", string(one.Digest))
 	reg("tag", "delete", s.ref("dst:v2"))
-	s.tells("untag", "dst:v2", string(one.Digest))
+	s.expectsLine("untag", "dst:v2", string(one.Digest))
 }
 
 func orasHalf(s *script) {
 	one := image()
 	s.run("oras", "cp", "--to-plain-http", "--from-oci-layout", one.Layout(s.t, "x")+":x", s.ref("app:v1"))
-	s.tells("push", "app:v1", string(one.Digest))
+	s.expectsLine("push", "app:v1", string(one.Digest))
 	s.run("oras", "tag", "--plain-http", s.ref("app:v1"), "v2")
-	s.tells("push", "app:v2", string(one.Digest))
+	s.expectsLine("push", "app:v2", string(one.Digest))
 	s.run("oras", "manifest", "delete", "-f", "--plain-http", s.ref("app:v2"))
-	s.tells("delete", "app:v1,v2", string(one.Digest))
+	s.expectsLine("delete", "app:v1,v2", string(one.Digest))
 }
 
 // attested copies and pushes what buildx builds: an index of an image and an attestation whose
@@ -105,23 +105,23 @@ func attested(s *script) {
 	first, second := index(), index()
 	s.seed("src:v1", first)
 	s.run("crane", "copy", "--insecure", s.ref("src:v1"), s.ref("crane:v1"))
-	s.tellsCopied("src:v1", string(first.Digest))
-	s.tells("push", "crane:v1", string(first.Digest))
+	s.expectsCopyLine("src:v1", string(first.Digest))
+	s.expectsLine("push", "crane:v1", string(first.Digest))
 	s.run("oras", "cp", "--from-plain-http", "--to-plain-http", s.ref("src:v1"), s.ref("oras:v1"))
-	s.tellsCopied("src:v1", string(first.Digest))
-	s.tells("push", "oras:v1", string(first.Digest))
+	s.expectsCopyLine("src:v1", string(first.Digest))
+	s.expectsLine("push", "oras:v1", string(first.Digest))
 	s.run("regctl", "--host", "reg="+s.buoy.Host+",tls=disabled", "image", "copy", s.ref("src:v1"), s.ref("regctl:v1"))
-	s.tellsCopied("src:v1", string(first.Digest))
-	s.tells("push", "regctl:v1", string(first.Digest))
+	s.expectsCopyLine("src:v1", string(first.Digest))
+	s.expectsLine("push", "regctl:v1", string(first.Digest))
 
-	b := s.call("127.0.0.1", "buildkit/v0.34") // builds again: the image is unchanged, what it attests is new
+	b := s.call("127.0.0.1", "buildkit/v0.34") // builds again: the same image, with a new attestation
 	repo := s.name + "/src"
 	b.head(repo, string(img.Digest))
 	att := second.Children[1]
 	b.upload(repo, att)
 	b.put(repo, string(att.Digest), att)
 	b.put(repo, "v1", second)
-	s.tells("push", "src:v1", string(second.Digest))
+	s.expectsLine("push", "src:v1", string(second.Digest))
 }
 
 // inspected reads no layers. Only webhooks with manifest_reads get such events.
@@ -136,5 +136,5 @@ func inspected(s *script) {
 	s.run("regctl", append(slices.Clone(reg), "image", "inspect", s.ref("app:v1"))...)
 	s.run("oras", "manifest", "fetch-config", "--plain-http", s.ref("app:v1"))
 	s.run("regctl", append(slices.Clone(reg), "index", "create", "--ref", s.ref("app@"+string(one.Digest)), s.ref("app:list"))...)
-	s.tells("push", "app:list", s.digest("app:list"))
+	s.expectsLine("push", "app:list", s.digest("app:list"))
 }

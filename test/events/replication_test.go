@@ -40,7 +40,8 @@ func TestReplication(t *testing.T) {
 		}
 	}
 	for _, by := range []string{"out-regsync", "out-skopeo"} {
-		// layers that the far registry has not: others would be mounted there
+		// layers that the other registry does not have: otherwise they would be mounted
+		// there
 		push(s.direct+"/"+by+"/a:v1", image())
 	}
 	t.Run("runs", func(t *testing.T) {
@@ -79,17 +80,17 @@ func TestReplication(t *testing.T) {
 	}
 	time.Sleep(quiet)
 	if got = s.replicated(t); !slices.Equal(got, want) {
-		t.Errorf("told\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+		t.Errorf("got the replications\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 	for _, e := range decode(t, s.hooks.Posts("/all")) {
 		if e.Type == detect.PushArtifact && strings.HasPrefix(e.Repository, "by-oras/") {
-			t.Error("a push of a replication that also_push_events hides is told")
+			t.Error("a webhook got a push of a replication with also_push_events: false")
 		}
 	}
 }
 
-// regsyncInto copies into two projects of bellbuoy's registry at once, what it refuses included,
-// and out of one.
+// regsyncInto copies into two projects of bellbuoy's registry at once, including images that it
+// refuses, and out of one project.
 func regsyncInto(sc *script, far *harness.RegistryServer) {
 	here := sc.buoy.Host
 	var b strings.Builder
@@ -107,7 +108,7 @@ func regsyncInto(sc *script, far *harness.RegistryServer) {
 	}
 }
 
-// replicated are the replications that were told, as lines.
+// replicated returns the REPLICATION events, as lines.
 func (s *stage) replicated(t *testing.T) (lines []string) {
 	t.Helper()
 	for _, e := range decode(t, s.hooks.Posts("/all")) {

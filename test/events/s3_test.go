@@ -22,7 +22,7 @@ type s3Stage struct {
 	storage *harness.FaultProxy // in front of the S3
 
 	mu     sync.Mutex
-	issued map[string]bool // the places to which the registry redirected reads of blobs
+	issued map[string]bool // the URLs to which the registry redirected reads of blobs
 }
 
 func newS3Stage(t *testing.T, upstream string) *s3Stage {
@@ -116,10 +116,11 @@ var movers = map[string]mover{
 	},
 }
 
-// moveOnS3 pushes and pulls an image, whose second push finds its blobs in the S3, and an index.
+// moveOnS3 pushes and pulls an image and an index. The image's second push finds its blobs in the
+// S3.
 func moveOnS3(s *harness.Stage, client string, m mover) {
 	env := harness.Env(s)
-	// A layer of 11 MiB is an upload to S3 of several parts.
+	// A layer of 11 MiB is uploaded to S3 in several parts.
 	image := harness.NewImage(harness.ImageOptions{Layers: 3, LayerSize: 11 << 20, Platform: "linux/arm64"})
 	index := harness.NewMultiArch(harness.ImageOptions{Layers: 2}, "linux/amd64", "linux/arm64")
 	one, many := client+"/one", client+"/many"
@@ -142,7 +143,7 @@ func moveOnS3(s *harness.Stage, client string, m mover) {
 	push(image, one, "v2")
 	pull(one, "v1", image)
 	s.Expect(one, harness.Pulled(one, image, "v1", "v2"))
-	pull(one, "v1", image) // each pull is told once
+	pull(one, "v1", image) // each pull is one event
 	s.Expect(one, harness.Pulled(one, image, "v1", "v2"))
 	push(index, many, "v1")
 	pull(many, "v1", index.Children[1])
@@ -168,7 +169,7 @@ func (s *s3Stage) wantStraight() {
 	read := map[string]bool{}
 	for _, r := range s.storage.Requests() {
 		if r.Method != http.MethodGet || !strings.Contains(r.Target, "X-Amz-Signature=") {
-			continue // of the registry itself, or a HEAD
+			continue // the registry's own request, or a HEAD
 		}
 		read[s.storage.URL+r.Target] = true
 		if r.ForwardedFor != "" {

@@ -37,20 +37,20 @@ const (
 	password = "throwaway-pw-7391"
 )
 
-// quiet is correlation.pull and correlation.untagged_push of the tests, repeat is
+// quiet is correlation.pull and correlation.untagged_push of the tests; repeat is
 // correlation.repeat.
 const quiet, repeat = 6 * time.Second, 2 * time.Second
 
 // A stage is a registry with bellbuoy in front of it and a receiver.
 type stage struct {
 	login    string // anonymous | basic | token
-	operator string // who bellbuoy must say did it
+	operator string // the operator of the events
 	registry *harness.RegistryServer
-	direct   string // host:port of a way to the registry past bellbuoy
+	direct   string // host:port of the registry itself, not through bellbuoy
 	buoy     *harness.Buoy
 	hooks    *harness.Receiver
-	tokens   *harness.TokenServer // nil without token login
-	shared   bool                 // a blob is in all repositories at once: a copy within the registry moves none
+	tokens   *harness.TokenServer // nil if the login is by no token
+	shared   bool                 // a blob is in all repositories at once, so a copy within the registry moves no blob
 }
 
 func (s *stage) realm() string {
@@ -80,7 +80,7 @@ func (s *stage) bearer(subject string) string {
 	return s.tokens.Sign(subject, access, time.Now())
 }
 
-// logins are the ways in which a registry asks for a login.
+// logins are the kinds of login that a registry may require.
 var logins = []string{"anonymous", "basic", "token"}
 
 // raise starts a stage. more is further configuration.
@@ -89,8 +89,8 @@ func raise(t *testing.T, login, more string) *stage {
 	return raiseWith(t, login, false, more)
 }
 
-// raiseWith is raise. With credentials bellbuoy has a login of its own at the registry, and clients
-// reach the token server at its own address.
+// raiseWith is raise. With credentials, bellbuoy has a login of its own at the registry, and
+// clients reach the token server at its own address.
 func raiseWith(t *testing.T, login string, credentials bool, more string) *stage {
 	t.Helper()
 	if testing.Short() {
@@ -98,7 +98,7 @@ func raiseWith(t *testing.T, login string, credentials bool, more string) *stage
 	}
 	s := &stage{login: login, hooks: harness.NewReceiver(t)}
 	opts := harness.RegistryOptions{Delete: true}
-	var tokens string // a token server that is reached through the registry's host, as clients insist
+	var tokens string // a token server that is reached through the registry's host, as clients require
 	switch login {
 	case "basic":
 		opts.Htpasswd = map[string]string{user: password}
@@ -127,8 +127,8 @@ func raiseWith(t *testing.T, login string, credentials bool, more string) *stage
 	return s
 }
 
-// front puts bellbuoy in front of upstreams, with the webhooks of a harness.Stage, and one for the
-// lines of scripts.
+// front starts bellbuoy in front of upstreams, with the webhooks of a harness.Stage, and one more
+// for the lines of scripts.
 func (s *stage) front(t *testing.T, upstreams, more string) {
 	t.Helper()
 	all := fmt.Sprintf("  - {name: all, url: %s, format: bellbuoy, events: ['*']}\n", s.hooks.URL("/all"))
@@ -147,7 +147,7 @@ func raiseOn(t *testing.T, login string, registry *harness.RegistryServer, at st
 	return s
 }
 
-// sideDoor is a proxy to a registry and its token server.
+// sideDoor starts a proxy to a registry and its token server.
 func sideDoor(t *testing.T, registry, tokens string) string {
 	t.Helper()
 	to := func(base string) http.Handler {
@@ -173,8 +173,8 @@ func (s *stage) webhook(options string) string {
 	return fmt.Sprintf("webhooks: [{name: all, url: %s, %s}]\n", s.hooks.URL("/all"), options)
 }
 
-// A script is what a client does, in repositories below its own name, and what bellbuoy must tell
-// of it: as lines (tells), or in every field and byte (expects).
+// A script runs a client, in repositories below its own name, and has the events that bellbuoy must
+// send: as lines (expectsLine), or in every field and byte (expects).
 type script struct {
 	*stage
 	t     *testing.T
@@ -186,8 +186,8 @@ type script struct {
 	want []string
 }
 
-// script begins one. Its environment holds the login for the registry, in every file where clients
-// look for it.
+// script starts a script. Its environment has the login for the registry, in every file that
+// clients read it from.
 func (s *stage) script(t *testing.T, name string, env ...string) *script {
 	t.Helper()
 	sc := &script{stage: s, t: t, name: name, env: harness.Env(t, env...), exact: harness.StageOn(t, s.hooks, s.buoy)}
@@ -232,8 +232,8 @@ func (sc *script) file(name, content string) string {
 	return path
 }
 
-// ref is how the client names something: repository:tag or repository@digest below the script's own
-// name.
+// ref returns a reference as the client writes it: repository:tag or repository@digest, below the
+// script's own name.
 func (sc *script) ref(what string) string { return sc.buoy.Host + "/" + sc.name + "/" + what }
 
 func (sc *script) run(client string, args ...string) string {
@@ -241,35 +241,36 @@ func (sc *script) run(client string, args ...string) string {
 	return harness.Run(sc.t, sc.env, client, args...)
 }
 
-// seed pushes past bellbuoy.
+// seed pushes directly to the registry.
 func (sc *script) seed(what string, a harness.Artifact) {
 	sc.t.Helper()
 	sc.run("crane", "push", "--insecure", a.Layout(sc.t, "x"), sc.direct+"/"+sc.name+"/"+what)
 }
 
-// digest asks the registry past bellbuoy.
+// digest asks the registry itself, not through bellbuoy.
 func (sc *script) digest(what string) string {
 	sc.t.Helper()
 	return strings.TrimSpace(sc.run("crane", "digest", "--insecure", sc.direct+"/"+sc.name+"/"+what))
 }
 
-// tells adds a line to the expected ones: verb, repository and tags ("app:v1,v2", "app:" for none),
+// expectsLine adds an expected line: verb, repository and tags ("app:v1,v2", "app:" for none),
 // digest.
-func (sc *script) tells(verb, what, digest string) {
+func (sc *script) expectsLine(verb, what, digest string) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	sc.want = append(sc.want, fmt.Sprintf("%s %s/%s %s by %q", verb, sc.name, what, digest, sc.operator))
 }
 
-// tellsCopied is tells of the pull of a copy within the registry, if that moves layers.
-func (sc *script) tellsCopied(what, digest string) {
+// expectsCopyLine is expectsLine for the pull of a copy within the registry, if the copy moves
+// layers.
+func (sc *script) expectsCopyLine(what, digest string) {
 	if !sc.shared {
-		sc.tells("pull", what, digest)
+		sc.expectsLine("pull", what, digest)
 	}
 }
 
-// expects adds events of one repository of the script to those that bellbuoy must tell, and waits
-// for them. A script that expects does not tell.
+// expects adds expected events of one repository of the script, and waits for them. A script uses
+// either expects or expectsLine.
 func (sc *script) expects(events ...harness.Event) {
 	sc.t.Helper()
 	for i := range events {
@@ -278,11 +279,11 @@ func (sc *script) expects(events ...harness.Event) {
 	sc.exact.Expect(events[0].Repository, events...)
 }
 
-// pause lets the next read of a reference be the next pull.
+// pause waits so long that the next read of a reference is another pull.
 func pause() { time.Sleep(repeat + 200*time.Millisecond) }
 
-// told are the webhooks about the script's repositories, as lines.
-func (sc *script) told(t *testing.T) (lines []string) {
+// lines returns the events in the script's repositories, as lines.
+func (sc *script) lines(t *testing.T) (lines []string) {
 	t.Helper()
 	for _, e := range decode(t, sc.hooks.Posts("/all")) {
 		if strings.HasPrefix(e.Repository, sc.name+"/") {
@@ -308,7 +309,7 @@ func decode(t *testing.T, posts []harness.Post) (events []format.BellbuoyEvent) 
 	return events
 }
 
-// line is an event as a line of a script. A pull has only the tag that was asked for.
+// line returns an event as a line of a script. A pull has only the tag that was resolved.
 func line(e *format.BellbuoyEvent) string {
 	verb := strings.ToLower(strings.NewReplacer("_ARTIFACT", "", "_CHART", "", "DELETE_TAG", "untag").Replace(string(e.Type)))
 	tags := slices.Clone(e.Tags)
@@ -342,28 +343,28 @@ func (s *stage) play(t *testing.T, parts []part) {
 			})
 		}
 	})
-	played = slices.DeleteFunc(played, func(sc *script) bool { return sc == nil }) // skipped, or failed already
+	played = slices.DeleteFunc(played, func(sc *script) bool { return sc == nil }) // skipped or failed
 	s.settle(t, played)
 	for _, sc := range played {
 		t.Run(sc.name, func(t *testing.T) {
-			sc.exact.T = t // that of the script has ended
+			sc.exact.T = t // the script's own T has ended
 			if sc.exact.Compare(sc.name) {
 				return
 			}
-			if missing, extra := differ(sc.want, sc.told(t)); len(missing)+len(extra) > 0 {
+			if missing, extra := differ(sc.want, sc.lines(t)); len(missing)+len(extra) > 0 {
 				t.Errorf("missing\n  %s\nextra\n  %s", strings.Join(missing, "\n  "), strings.Join(extra, "\n  "))
 			}
 		})
 	}
 }
 
-// settle waits until all expected lines have come, and in any case for longer than bellbuoy holds
-// an event back.
+// settle waits until all expected lines have come, and in any case for longer than bellbuoy may
+// delay an event.
 func (s *stage) settle(t *testing.T, played []*script) {
 	t.Helper()
 	time.Sleep(quiet + 2*time.Second)
 	lacks := func(sc *script) bool {
-		missing, _ := differ(sc.want, sc.told(t))
+		missing, _ := differ(sc.want, sc.lines(t))
 		return len(missing) > 0
 	}
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && slices.ContainsFunc(played, lacks); {
@@ -383,7 +384,7 @@ func differ(want, got []string) (missing, extra []string) {
 	return missing, extra
 }
 
-// keepsSecrets looks for credentials in all that bellbuoy has logged, sent and stored.
+// keepsSecrets fails the test if bellbuoy has logged, sent or stored a credential.
 func (s *stage) keepsSecrets(t *testing.T) {
 	t.Helper()
 	keepsSecrets(t, s.buoy, s.hooks)
@@ -413,7 +414,7 @@ func keepsSecrets(t *testing.T, b *harness.Buoy, hooks *harness.Receiver) {
 	for place, content := range places {
 		for _, secret := range secrets {
 			if strings.Contains(string(content), secret) {
-				t.Errorf("%s holds %q", place, secret)
+				t.Errorf("%s contains the secret %q", place, secret)
 			}
 		}
 	}

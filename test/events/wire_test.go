@@ -12,7 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A caller is a client made by hand, with its own connections, address and user agent.
+// A caller is a client of the test itself, with its own connections, address and user agent.
 type caller struct {
 	t      *testing.T
 	base   string // scheme://host:port of bellbuoy
@@ -20,7 +20,7 @@ type caller struct {
 	header http.Header
 }
 
-// call makes a caller at an address of this machine.
+// call makes a caller with an address of this machine.
 func call(t *testing.T, base, address, agent string) *caller {
 	t.Helper()
 	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}, Timeout: time.Minute}
@@ -29,14 +29,14 @@ func call(t *testing.T, base, address, agent string) *caller {
 	return &caller{t, base, &http.Client{Transport: transport, Timeout: 5 * time.Minute}, http.Header{"User-Agent": {agent}}}
 }
 
-// again is the same caller on a connection of its own.
+// again returns the same client, on a connection of its own.
 func (c *caller) again(address string) *caller {
 	other := call(c.t, c.base, address, c.header.Get("User-Agent"))
 	other.header = c.header.Clone()
 	return other
 }
 
-// with is the same caller with a further header.
+// with returns the same client, with a further header.
 func (c *caller) with(name, value string) *caller {
 	other := *c
 	other.header = c.header.Clone()
@@ -56,13 +56,13 @@ func (c *caller) do(method, path string, body []byte, more ...string) (int, []by
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
-		c.t.Errorf("%s %s: %v", method, path, err)
+		c.t.Errorf("sending %s %s: %v", method, path, err)
 		return 0, nil
 	}
 	defer resp.Body.Close()
 	got, err := io.ReadAll(resp.Body)
 	if err != nil {
-		c.t.Errorf("%s %s: %v", method, path, err)
+		c.t.Errorf("reading the answer of %s %s: %v", method, path, err)
 	}
 	return resp.StatusCode, got
 }
@@ -87,11 +87,11 @@ func (c *caller) blob(repository, digest string) {
 func (c *caller) want(status int, method, path string) {
 	c.t.Helper()
 	if got, body := c.do(method, path, nil, "Accept", accepted); got != status {
-		c.t.Errorf("%s %s: %d %s", method, path, got, body)
+		c.t.Errorf("%s %s: got %d %s, want %d", method, path, got, body, status)
 	}
 }
 
-// pull reads an image the way docker does: its tag by HEAD, its manifest by digest, its blobs.
+// pull reads an image as docker does: its tag by HEAD, its manifest by digest, its blobs.
 func (c *caller) pull(repository, tag string, a harness.Artifact) {
 	c.t.Helper()
 	c.head(repository, tag)
@@ -113,7 +113,7 @@ func (c *caller) blobs(repository string, a harness.Artifact) {
 	}
 }
 
-// upload puts blobs there, and no manifest.
+// upload uploads the blobs of an artifact, and no manifest.
 func (c *caller) upload(repository string, a harness.Artifact) {
 	c.t.Helper()
 	for _, d := range append(a.Layers, a.Config) {
@@ -130,7 +130,7 @@ func (c *caller) upload(repository string, a harness.Artifact) {
 	}
 }
 
-// session is the long way, for registries that take no blob in one request.
+// session uploads a blob in several requests, for registries that refuse one request.
 func (c *caller) session(repository string, blob []byte, digest string) {
 	c.t.Helper()
 	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, c.base+"/v2/"+repository+"/blobs/uploads/", http.NoBody)
@@ -155,15 +155,15 @@ func (c *caller) session(repository string, blob []byte, digest string) {
 	}
 }
 
-// put puts a manifest there.
+// put puts a manifest.
 func (c *caller) put(repository, reference string, a harness.Artifact) {
 	c.t.Helper()
 	if got, body := c.do(http.MethodPut, "/v2/"+repository+"/manifests/"+reference, a.Manifest, "Content-Type", a.MediaType); got != http.StatusCreated {
-		c.t.Errorf("putting %s:%s: %d %s", repository, reference, got, body)
+		c.t.Errorf("putting %s:%s: got %d %s", repository, reference, got, body)
 	}
 }
 
-// push is upload and put, the children first.
+// push is upload and put; it pushes the children first.
 func (c *caller) push(repository, tag string, a harness.Artifact) {
 	c.t.Helper()
 	for _, child := range a.Children {

@@ -1,7 +1,10 @@
 package harness
 
 import (
+	"archive/tar"
+	"bytes"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 )
@@ -36,6 +39,20 @@ func NewChart(name, version string, opts ChartOptions) []byte {
 		files[name+"/"+path] = []byte(content)
 	}
 	return compress(tarOf(files))
+}
+
+// ChartArchive makes an archive of files as `helm package` compresses it. The files are given as
+// path and content in turn, and keep this order.
+func ChartArchive(files ...string) []byte {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for i := 0; i+1 < len(files); i += 2 {
+		must(w.WriteHeader(&tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}))
+		_, err := io.WriteString(w, files[i+1])
+		must(err)
+	}
+	must(w.Close())
+	return compress(buf.Bytes())
 }
 
 // ChartFile writes a chart to NAME-VERSION.tgz in a directory of its own and returns its path.

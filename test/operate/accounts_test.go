@@ -11,7 +11,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// follow opens a stream of events as a token. Its lines come one by one; the channel is closed when
+// follow opens a stream of events with a token and returns its lines. The channel is closed when
 // the stream ends.
 func (d *desk) follow(token string) <-chan string {
 	d.t.Helper()
@@ -22,7 +22,7 @@ func (d *desk) follow(token string) <-chan string {
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		d.t.Fatal(resp, err)
+		d.t.Fatalf("opening a stream of events: %v, %v", resp, err)
 	}
 	d.t.Cleanup(func() { resp.Body.Close() })
 	lines := make(chan string, 100)
@@ -35,8 +35,8 @@ func (d *desk) follow(token string) <-chan string {
 	return lines
 }
 
-// A stream of events that is open ends when its account is limited by a reload. Those of other
-// accounts go on.
+// An open stream of events ends when a reload limits its account. Streams of other accounts
+// continue.
 func TestStreamEndsWithItsAccount(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -46,7 +46,7 @@ func TestStreamEndsWithItsAccount(t *testing.T) {
 	harness.Push(t, d.ProxyURL, "team/app", "v1", harness.NewImage(harness.ImageOptions{}))
 	for _, lines := range []<-chan string{dev, ops} {
 		if line := <-lines; !strings.Contains(line, "team/app") {
-			t.Fatalf("%q", line)
+			t.Fatalf("got the line %q", line)
 		}
 	}
 	d.Reload(strings.Replace(config, devToken+", projects: [team]", devToken+", projects: [other]", 1))
@@ -64,9 +64,9 @@ func TestStreamEndsWithItsAccount(t *testing.T) {
 	}
 }
 
-// Redelivery and replay change nothing of a webhook: that of an administrator, in the project of a
-// limited account, reaches its private receiver also when the limited account asks for it. A test
-// send has the limits of the account.
+// Redelivery and replay do not change a webhook: an administrator's webhook, in a project of a
+// limited account, reaches its private receiver even if the limited account requests the
+// redelivery. A test send has the limits of the account.
 func TestRedeliveryOfAnAdministratorsWebhook(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -77,7 +77,7 @@ func TestRedeliveryOfAnAdministratorsWebhook(t *testing.T) {
 	d.v1("ops", "POST", "/webhooks", fmt.Sprintf(`{"project":"secret","definition":{"name":"a","url":%q}}`, hooks.URL("/secret")), 201)
 	replay := fmt.Sprintf(`{"webhook_number":%%d,"since":%q}`, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339))
 	if done, _ := d.v1("dev", "POST", "/replay", fmt.Sprintf(replay, 1), 200); done["deliveries"] != 1.0 {
-		t.Errorf("replayed %v", done)
+		t.Errorf("replay: got %v", done)
 	}
 	hooks.WaitAt("/team", 1, harness.Soon)
 	d.v1("dev", "POST", "/replay", fmt.Sprintf(replay, 2), 404)

@@ -14,14 +14,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// says runs a command, and checks its exit code and what it prints.
+// says runs a command, and checks its exit code and its output.
 func says(t *testing.T, b *harness.Buoy, code int, args []string, want ...string) string {
 	t.Helper()
 	out, err := b.Command(args...)
 	all := out
 	got := 0
 	if err != nil {
-		all += err.Error() // with what it printed on stderr
+		all += err.Error() // with stderr
 		got = -1
 		if strings.Contains(err.Error(), fmt.Sprintf("exit status %d\n", code)) {
 			got = code
@@ -41,7 +41,7 @@ func says(t *testing.T, b *harness.Buoy, code int, args []string, want ...string
 	return out
 }
 
-// The commands, as an operator uses them on one day.
+// The commands, in the order in which an operator may use them on one day.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{Delete: true}), harness.NewReceiver(t)
@@ -66,10 +66,10 @@ func TestCommands(t *testing.T) {
 	select {
 	case line := <-following:
 		if !strings.Contains(line, "team/app") || !strings.Contains(line, "PUSH_ARTIFACT") {
-			t.Errorf("events -f says %s", line)
+			t.Errorf("events -f printed %s", line)
 		}
 	case <-time.After(harness.Soon):
-		t.Error("events -f says nothing")
+		t.Error("events -f printed nothing")
 	}
 	says(t, b, 0, []string{"events"}, "PUSH_ARTIFACT", b.Host+"/team/app:v1", a.Digest.String())
 	says(t, b, 0, []string{"events", "--type", "DELETE_TAG"})
@@ -81,7 +81,7 @@ func TestCommands(t *testing.T) {
 	var dead harness.Delivery
 	harness.Eventually(harness.Soon, func() bool { dead = harness.FirstDelivery(t, b, "bad"); return dead.State == "dead" })
 	if dead.State != "dead" || dead.Status != 400 || dead.Tag != "v1" {
-		t.Fatalf("%+v", dead)
+		t.Fatalf("got the dead letters %+v", dead)
 	}
 	says(t, b, 0, []string{"deliveries"}, "good", "bad", "delivered", "dead", "team/app:v1")
 	says(t, b, 0, []string{"deliveries", fmt.Sprint(dead.ID)}, "400 Bad Request")
@@ -91,7 +91,7 @@ func TestCommands(t *testing.T) {
 	says(t, b, 0, []string{"redeliver", fmt.Sprint(dead.ID)}, "1 delivery")
 	again := hooks.WaitAt("/bad", 2, harness.Soon)
 	if string(again[0].Body) != string(again[1].Body) || again[0].ID() != again[1].ID() {
-		t.Error("what was delivered again is not the same")
+		t.Error("the redelivered body differs from the first one")
 	}
 	harness.Eventually(harness.Soon, func() bool { return harness.FirstDelivery(t, b, "good").State == "delivered" })
 	says(t, b, 0, []string{"redeliver", "--webhook", "good", "--since", "1h", "--state", "delivered"}, "1 delivery")
@@ -107,7 +107,7 @@ func TestCommands(t *testing.T) {
 	hooks.WaitAt("/good", 2, harness.Soon)
 	says(t, b, 0, []string{"enable", "good"}, "enable")
 	if posts := hooks.WaitAt("/good", 3, harness.Soon); posts[2].Text("event_data.resources.0.tag") != "v2" {
-		t.Errorf("what waited while the webhook was disabled is %s", posts[2].Body)
+		t.Errorf("after the webhook was enabled, its delivery is %s", posts[2].Body)
 	}
 	says(t, b, 1, []string{"enable", "none"}, "none")
 
@@ -125,7 +125,7 @@ func TestCommands(t *testing.T) {
 	says(t, b, 0, []string{"explain", "PUT", "/v2/team/app/manifests/v1"}, "PUSH_ARTIFACT")
 }
 
-// follow runs events -f, and returns its lines as they come. Each line must be flushed at once.
+// follow runs events -f and returns its lines. The command must flush each line at once.
 func follow(t *testing.T, b *harness.Buoy) <-chan string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary(t), "events", "-f", "-c", b.Config)
@@ -160,7 +160,7 @@ func TestGone(t *testing.T) {
 	harness.Push(t, b.ProxyURL, "app", "v2", a)
 	time.Sleep(time.Second)
 	hooks.WaitAt("/gone", 1, harness.Soon)
-	b.Restart() // it stays so
+	b.Restart() // it stays disabled
 	time.Sleep(time.Second)
 	hooks.WaitAt("/gone", 1, harness.Soon)
 	hooks.Answer("/gone", nil)
@@ -175,8 +175,8 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// bellbuoy check prints all problems of a file at once, with line and column, and its exit code
-// says whether there are any.
+// bellbuoy check prints all problems of a file at once, with line and column. Its exit code is 1 if
+// there are any.
 func TestCheck(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

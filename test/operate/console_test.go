@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// `bellbuoy console` prints an address that logs in once, also where users are configured; the
+// `bellbuoy console` prints an address that logs in once, even if users are configured. The login
 // session survives a restart.
 func TestConsoleCommand(t *testing.T) {
 	t.Parallel()
@@ -22,7 +22,7 @@ func TestConsoleCommand(t *testing.T) {
 	out, err := d.Command("console")
 	address := strings.TrimSuffix(out, "\n")
 	if u, parseErr := url.Parse(address); err != nil || parseErr != nil || u.Host != fmt.Sprintf("127.0.0.1:%d", d.port) {
-		t.Fatalf("%q %v", out, err)
+		t.Fatalf("bellbuoy console: got %q, %v", out, err)
 	}
 	jar, _ := cookiejar.New(nil)
 	browser := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -51,11 +51,11 @@ func TestConsoleCommand(t *testing.T) {
 		t.Errorf("the address again: %d", got)
 	}
 	if logs := d.Logs(); !strings.Contains(logs, "address of the console made by command") || strings.Contains(logs, strings.SplitAfter(address, "ticket=")[1]) {
-		t.Error("the log does not tell of the address, or tells the ticket")
+		t.Error("the log lacks the address, or contains the ticket")
 	}
 }
 
-// session logs in with an address of `bellbuoy console`, and returns the cookie.
+// session logs in with an address of `bellbuoy console` and returns the cookie.
 func (d *desk) session() string {
 	d.t.Helper()
 	address, err := d.Command("console")
@@ -65,7 +65,7 @@ func (d *desk) session() string {
 	answer := d.ask("", "GET", strings.TrimSpace(address), "")
 	cookie, _, _ := strings.Cut(answer.header.Get("Set-Cookie"), ";")
 	if answer.status != http.StatusSeeOther || cookie == "" {
-		d.t.Fatalf("%d %v", answer.status, answer.header)
+		d.t.Fatalf("login by ticket: got %d %v", answer.status, answer.header)
 	}
 	return cookie
 }
@@ -74,12 +74,11 @@ func TestConsoleCommandWithoutConsole(t *testing.T) {
 	t.Parallel()
 	d := harness.Bellbuoy(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\nadmin: {listen: ''}\n")
 	if out, err := d.Command("console"); err == nil || !strings.Contains(out+err.Error(), `admin.listen is ""`) {
-		t.Errorf("%q %v", out, err)
+		t.Errorf("bellbuoy console: got %q, %v", out, err)
 	}
 }
 
-// The admin address uses new certificates: when their files change, and when the configuration
-// names others.
+// The admin address uses new certificates after a reload: of changed files, and of other files.
 func TestAdminCertificates(t *testing.T) {
 	t.Parallel()
 	port := harness.FreePort(t)

@@ -1,4 +1,4 @@
-// Package operate tests what an operator runs and sees: the commands of bellbuoy and the questions
-// that they answer, the check of a configuration, reloads, shutdown, health, and the addresses that
+// Package operate tests bellbuoy as an operator runs it: the commands and their output, the check
+// of a configuration, reloads, shutdown, health, webhooks made by the APIs, and the addresses that
 // are denied to webhooks.
 package operate

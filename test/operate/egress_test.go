@@ -12,8 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// No webhook reaches bellbuoy itself, cloud metadata or addresses in egress.deny, whatever form the
-// address has. An address in the file is refused when the file is read, a name when it is dialled.
+// No webhook reaches bellbuoy itself, cloud metadata or addresses in egress.deny, in any form of
+// the address. An IP address is refused when the file is read, a name when it is dialled.
 func TestEgress(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -36,7 +36,7 @@ func TestEgress(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "bellbuoy.yaml")
 		harness.WriteFile(t, file, base+hook(name, fmt.Sprintf("http://%s/", net.JoinHostPort(address, strconv.Itoa(port)))))
 		if out, err := harness.Try(t, nil, harness.Binary(t), "check", file); err == nil || !strings.Contains(out, "webhooks[1].url: denied by egress") {
-			t.Errorf("%s: %v, %s", name, err, out)
+			t.Errorf("check of %s: %v, %s", name, err, out)
 		}
 		named += hook(name, fmt.Sprintf("http://%s.test:%d/", name, port))
 		hosts += address + " " + name + ".test\n"

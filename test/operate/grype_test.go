@@ -7,8 +7,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The real scanner grype, which pulls through bellbuoy without a login: what it finds is told, its
-// pulls are not, and what is no image is never given to it.
+// The real scanner grype pulls through bellbuoy without a login. Its findings are in events, its
+// pulls are not events, and it gets only images.
 func TestRealScanner(t *testing.T) {
 	t.Parallel()
 	scanner := harness.Scanner(t)
@@ -58,6 +58,6 @@ func TestRealScanner(t *testing.T) {
 	}
 	expectNoPulls(s)
 	if n := len(scanner.Requests()); n != 5 {
-		t.Errorf("the scanner was asked for %d scans, want 5", n)
+		t.Errorf("the scanner got %d requests for scans, want 5", n)
 	}
 }

@@ -58,7 +58,7 @@ func newDesk(t testing.TB, more string) *desk {
 	return d
 }
 
-// apiAnswer is what the API said.
+// apiAnswer is an answer of the API.
 type apiAnswer struct {
 	status int
 	header http.Header
@@ -68,11 +68,24 @@ type apiAnswer struct {
 // ask sends a request as an account; header is name, value, …
 func (d *desk) ask(account, method, path, body string, header ...string) apiAnswer {
 	d.t.Helper()
+	resp := d.send(account, method, path, body, header...)
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return apiAnswer{resp.StatusCode, resp.Header, strings.TrimSpace(string(data))}
+}
+
+// send sends a request as an account and returns the answer, whose body is still to be read. path
+// is a path of the API, or a URL.
+func (d *desk) send(account, method, path, body string, header ...string) *http.Response {
+	d.t.Helper()
 	target := d.api + path
 	if strings.HasPrefix(path, "http") {
 		target = path
 	}
-	req, err := http.NewRequest(method, target, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(d.t.Context(), method, target, strings.NewReader(body))
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -91,16 +104,11 @@ func (d *desk) ask(account, method, path, body string, header ...string) apiAnsw
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return apiAnswer{resp.StatusCode, resp.Header, strings.TrimSpace(string(data))}
+	return resp
 }
 
-// want asks and compares status and body; times and ids in the body are written TIME and the ones
-// of the pattern.
+// want sends a request and compares status and body. In the body, times are written TIME, and ids
+// the ones of the pattern.
 func (d *desk) want(account, method, path, body string, status int, want string, header ...string) apiAnswer {
 	d.t.Helper()
 	got := d.ask(account, method, path, body, header...)
@@ -116,13 +124,14 @@ func (d *desk) list(account, path string) (all []map[string]any) {
 	d.t.Helper()
 	got := d.ask(account, "GET", path, "")
 	if err := json.Unmarshal([]byte(got.body), &all); got.status != 200 || err != nil {
-		d.t.Fatalf("%s: %d %s", path, got.status, got.body)
+		d.t.Fatalf("GET %s: got %d %s", path, got.status, got.body)
 	}
 	return all
 }
 
-// The requests of terraform-provider-harbor, as it sends them: the provider's life of a webhook.
-func TestTerraformOfHarbor(t *testing.T) {
+// The requests of terraform-provider-harbor, as it sends them, from the creation of a webhook to
+// its end.
+func TestRequestsOfTerraformHarborProvider(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
 	config := harness.RegistryUpstream(registry.URL) + fmt.Sprintf("webhooks:\n  - {name: all, url: %q}\n  - {name: mine, url: %q, auth_header: hidden, match: {projects: [team]}}\n", hooks.URL("/all"), hooks.URL("/mine"))
@@ -137,7 +146,7 @@ func TestTerraformOfHarbor(t *testing.T) {
 		Metadata map[string]string `json:"metadata"`
 	}
 	if err := json.Unmarshal([]byte(got.body), &projects); err != nil || len(projects) != 1 || projects[0].Name != "team" || projects[0].ID < 1 || projects[0].Metadata["public"] != "false" {
-		t.Fatalf("%+v %s", projects, got.body)
+		t.Fatalf("list of projects: got %+v %s", projects, got.body)
 	}
 	project := fmt.Sprintf("/projects/%d", projects[0].ID)
 	d.want("ops", "GET", project+"/scanner", "", 404, `{"errors":[{"code":"NOT_FOUND","message":"the project has no scanner"}]}`, terraform...)
@@ -153,13 +162,13 @@ func TestTerraformOfHarbor(t *testing.T) {
 	created := d.want("ops", "POST", project+"/webhook/policies", body("tf", hooks.URL("/tf/"), "Bearer x"), 201, "", terraform...)
 	at := project + "/webhook/policies/1"
 	if location := created.header.Get("Location"); location != "/api/v2.0"+at {
-		t.Fatalf("Location: %q", location)
+		t.Fatalf("got the Location %q", location)
 	}
 	d.want("ops", "GET", at, "", 200, policy("Bearer x"), terraform...)
 	harness.Push(t, d.ProxyURL, "team/app", "v1", harness.NewImage(harness.ImageOptions{}))
 	harness.Push(t, d.ProxyURL, "other/app", "v1", harness.NewImage(harness.ImageOptions{}))
 	if p := hooks.WaitAt("/tf/", 1, harness.Soon)[0]; p.Header.Get("Authorization") != "Bearer x" || p.Text("type") != "PUSH_ARTIFACT" {
-		t.Errorf("%s %s", p.Header, p.Body)
+		t.Errorf("got the post %s %s", p.Header, p.Body)
 	}
 
 	d.want("ops", "PUT", at, body("tf", hooks.URL("/tf/"), "Bearer y"), 200, "", terraform...)
@@ -177,8 +186,8 @@ func TestTerraformOfHarbor(t *testing.T) {
 		t.Errorf("the webhook of team got %d POSTs, of another project too", n)
 	}
 
-	// What waits when it is destroyed is kept as dead letters, and no later webhook of the name
-	// gets it.
+	// When a webhook is destroyed, its pending deliveries are kept as dead letters, and no
+	// later webhook of the name gets them.
 	hooks.Statuses("/tf/", 500, 500, 500, 500, 500, 500, 500, 500)
 	harness.Push(t, d.ProxyURL, "team/app", "v3", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/tf/", 3, harness.Soon)
@@ -189,7 +198,7 @@ func TestTerraformOfHarbor(t *testing.T) {
 	}
 	harness.Eventually(harness.Soon, func() bool { return len(dead()) > 0 })
 	if got := dead(); len(got) != 1 || got[0].Reason != "deleted" {
-		t.Errorf("%+v", got)
+		t.Errorf("got the deliveries %+v", got)
 	}
 	again := d.want("ops", "POST", project+"/webhook/policies", body("tf", hooks.URL("/again"), ""), 201, "", terraform...)
 	if location := again.header.Get("Location"); !strings.HasSuffix(location, "/policies/2") {
@@ -197,10 +206,10 @@ func TestTerraformOfHarbor(t *testing.T) {
 	}
 	harness.Push(t, d.ProxyURL, "team/app", "v4", harness.NewImage(harness.ImageOptions{}))
 	if p := hooks.WaitAt("/again", 1, harness.Soon); len(p) != 1 || !strings.Contains(string(p[0].Body), "v4") {
-		t.Errorf("%s", p[0].Body)
+		t.Errorf("got the post %s", p[0].Body)
 	}
 
-	// Webhooks of the file are shown and cannot be changed.
+	// Webhooks of the file are listed and cannot be changed.
 	var file string
 	for _, p := range d.list("dev", project+"/webhook/policies") {
 		if p["name"] == "mine" {
@@ -212,7 +221,7 @@ func TestTerraformOfHarbor(t *testing.T) {
 	}
 	for _, method := range []string{"PUT", "DELETE"} {
 		if got := d.ask("ops", method, file, body("mine", hooks.URL("/x"), "")); got.status != 403 || !strings.Contains(got.body, "bellbuoy.yaml:") || !strings.Contains(got.body, `"code":"FORBIDDEN"`) {
-			t.Errorf("%s: %d %s", method, got.status, got.body)
+			t.Errorf("%s of a webhook of the file: got %d %s", method, got.status, got.body)
 		}
 	}
 	if got := d.ask("ops", "GET", file, ""); strings.Contains(got.body, "hidden") {
@@ -223,20 +232,20 @@ func TestTerraformOfHarbor(t *testing.T) {
 	}
 }
 
-// The requests of harbor-cli, and what go with them.
-func TestCommandLineOfHarbor(t *testing.T) {
+// The requests of harbor-cli, and requests that belong to them.
+func TestRequestsOfHarborCLI(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
 	d := newDesk(t, harness.RegistryUpstream(registry.URL))
 	user := d.ask("dev", "GET", "/users/current", "")
 	if !regexp.MustCompile(`^\{"user_id":\d+,"username":"dev","realname":"dev","sysadmin_flag":false,"admin_role_in_auth":false\}$`).MatchString(user.body) {
-		t.Errorf("%s", user.body)
+		t.Errorf("current user: got %s", user.body)
 	}
 	d.want("dev", "GET", "/ping", "", 200, "Pong")
 	body := func(name, more string) string {
 		return `{"creation_time":"0001-01-01T00:00:00.000Z","enabled":true,"event_types":["PUSH_ARTIFACT","DELETE_ARTIFACT"]` + name + `,"targets":[{"address":"` + hooks.URL("/cli") + `"` + more + `,"payload_format":"Default","type":"http"}],"update_time":"0001-01-01T00:00:00.000Z"}`
 	}
-	// dev is limited: the receiver, on loopback, is never called.
+	// dev is a limited account: the receiver, on loopback, is never called.
 	d.want("dev", "POST", "/projects/team/webhook/policies", body(`,"name":"hook1"`, ""), 400,
 		`{"errors":[{"code":"BAD_REQUEST","message":"url: denied by egress: `+strings.TrimPrefix(hooks.URL(""), "http://")+` is private, and not in egress.private"}]}`)
 	d.want("ops", "POST", "/projects/team/webhook/policies", body(`,"name":"hook1"`, `,"auth_header":"Bearer t"`), 201, "")
@@ -249,7 +258,7 @@ func TestCommandLineOfHarbor(t *testing.T) {
 	shown := fmt.Sprintf(`[{"id":1,"name":"hook1","project_id":%.0f,"targets":[{"type":"http","address":"%s","auth_header":"Bearer t","payload_format":"Default"}],"event_types":["PUSH_ARTIFACT","DELETE_ARTIFACT"],"creator":"ops","creation_time":"TIME","update_time":"TIME","enabled":true}]`, team, hooks.URL("/cli"))
 	got := d.want("dev", "GET", "/projects/team/webhook/policies", "", 200, shown)
 	if got.header.Get("X-Total-Count") != "1" || got.header.Get("Content-Type") != "application/json; charset=utf-8" || got.header.Get("X-Request-Id") == "" {
-		t.Errorf("%v", got.header)
+		t.Errorf("got the header %v", got.header)
 	}
 	// Executions, tasks, log, jobs and last triggers of the delivery.
 	harness.Eventually(harness.Soon, func() bool { return harness.FirstDelivery(t, d.Buoy, "team/hook1").State == "delivered" })
@@ -257,35 +266,35 @@ func TestCommandLineOfHarbor(t *testing.T) {
 	id := fmt.Sprintf("%.0f", execution["id"])
 	extra := execution["extra_attrs"].(map[string]any)
 	if execution["status"] != "Success" || execution["vendor_type"] != "WEBHOOK" || execution["vendor_id"] != 1.0 || extra["event_type"] != "PUSH_ARTIFACT" || !strings.Contains(extra["payload"].(string), `"operator"`) {
-		t.Errorf("%v", execution)
+		t.Errorf("got the execution %v", execution)
 	}
 	if task := d.list("dev", "/projects/team/webhook/policies/1/executions/"+id+"/tasks")[0]; task["execution_id"] != execution["id"] || task["run_count"] != 1.0 {
-		t.Errorf("%v", task)
+		t.Errorf("got the task %v", task)
 	}
 	log := d.ask("dev", "GET", "/projects/team/webhook/policies/1/executions/"+id+"/tasks/"+id+"/log", "")
 	if log.status != 200 || !strings.HasPrefix(log.header.Get("Content-Type"), "text/plain") || !strings.Contains(log.body, "response code 200") {
-		t.Errorf("%+v", log)
+		t.Errorf("got the log %+v", log)
 	}
 	if job := d.list("dev", "/projects/team/webhook/jobs?policy_id=1&status=Success&status=Error")[0]; job["event_type"] != "PUSH_ARTIFACT" || job["notify_type"] != "http" {
-		t.Errorf("%v", job)
+		t.Errorf("got the job %v", job)
 	}
 	d.want("dev", "GET", "/projects/team/webhook/jobs", "", 422, `{"errors":[{"code":"UNPROCESSABLE_ENTITY","message":"policy_id in query is required, and a number"}]}`)
 	d.want("dev", "GET", "/projects/team/webhook/lasttrigger", "", 200,
 		`[{"policy_name":"hook1","event_type":"PUSH_ARTIFACT","enabled":true,"creation_time":"TIME","last_trigger_time":"TIME"},{"policy_name":"hook1","event_type":"DELETE_ARTIFACT","enabled":true,"creation_time":"TIME","last_trigger_time":"0001-01-01T00:00:00.000Z"}]`)
-	// An edit without a name keeps it, one without auth_header removes it; the edit of a
+	// An edit without a name keeps the name, one without auth_header removes that; an edit by a
 	// limited account limits the webhook.
 	d.want("ops", "PUT", "/projects/team/webhook/policies/1", body("", ""), 200, "")
 	if p := d.list("ops", "/projects/team/webhook/policies?q=name%3D~HOOK")[0]; p["name"] != "hook1" || strings.Contains(fmt.Sprint(p), "Bearer") {
-		t.Errorf("%v", p)
+		t.Errorf("got the policy %v", p)
 	}
 	d.want("dev", "DELETE", "/projects/team/webhook/policies/1", "", 200, "")
 	d.want("dev", "GET", "/projects/team/webhook/policies", "", 200, "[]")
 	if !strings.Contains(d.Logs(), `"webhook deleted"`) || !strings.Contains(d.Logs(), `"account":"dev"`) {
-		t.Error("the log does not say who deleted a webhook")
+		t.Error("the log lacks the account that deleted a webhook")
 	}
 }
 
-func TestHarborRefuses(t *testing.T) {
+func TestHarborAPIRefusesInvalidRequests(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\n")
 	target := func(t string) string { return `{"name":"a","event_types":["PUSH_ARTIFACT"],"targets":[` + t + `]}` }
@@ -309,7 +318,7 @@ func TestHarborRefuses(t *testing.T) {
 		`{"description":"` + strings.Repeat("n", 300<<10) + `"}`:                                                                                    "too large",
 	} {
 		if got := d.ask("ops", "POST", "/projects/team/webhook/policies", body); got.status != 400 || !strings.Contains(got.body, want) {
-			t.Errorf("%.200s: %d %s, want %q", body, got.status, got.body, want)
+			t.Errorf("creating %.200s: got %d %s, want %q", body, got.status, got.body, want)
 		}
 	}
 	good := `{"name":"a","event_types":["PUSH_ARTIFACT"],"enabled":true,"targets":[{"type":"http","address":"https://e.example.com","skip_cert_verify":true}]}`
@@ -318,7 +327,7 @@ func TestHarborRefuses(t *testing.T) {
 	}
 	for path, want := range map[string]int{"?page_size=101": 422, "?page=x": 422, "?q=colour%3Dred": 400, "?sort=colour": 400, "?page_size=0&page=0&sort=-name": 200, "/x": 422, "/99": 404} {
 		if got := d.ask("ops", "GET", "/projects/team/webhook/policies"+path, ""); got.status != want {
-			t.Errorf("%s: %d %s", path, got.status, got.body)
+			t.Errorf("GET %s: got %d %s", path, got.status, got.body)
 		}
 	}
 	if n := len(d.list("ops", "/projects/team/webhook/policies")); n != 0 {
@@ -326,14 +335,14 @@ func TestHarborRefuses(t *testing.T) {
 	}
 }
 
-// Every endpoint and everybody who may ask. An endpoint without a row fails.
-func TestWhoMayWhatOfHarbor(t *testing.T) {
+// Which accounts may use which endpoint. An endpoint without a row fails.
+func TestAccessToHarborAPI(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\n")
 	d.want("ops", "POST", "/projects/team/webhook/policies", `{"name":"a","event_types":["PUSH_ARTIFACT"],"enabled":true,"targets":[{"type":"http","address":"https://e.example.com"}]}`, 201, "")
 	const policies = "/projects/{project}/webhook/policies"
-	// What those who may ask are answered, ops and dev alike. Reads of nothing are 404, writes
-	// of nothing 400.
+	// The answers to those who are allowed, ops and dev alike. Reads of what does not exist are
+	// 404, such writes 400.
 	allowed := map[string]int{
 		"GET /ping": 200, "GET /users/current": 200, "GET /systeminfo": 200, "GET /health": 200, "GET /projects": 200,
 		"GET /projects/{project}": 200, "GET /projects/{project}/scanner": 404,
@@ -359,7 +368,7 @@ func TestWhoMayWhatOfHarbor(t *testing.T) {
 		if ofProject {
 			other = 404
 		}
-		stranger := fmt.Sprintf("198.51.100.%d", i) // failed logins of one address are counted
+		stranger := fmt.Sprintf("198.51.100.%d", i) // failed logins of one address are limited
 		for _, who := range []struct {
 			name, account string
 			header        []string
@@ -393,7 +402,7 @@ func TestWhoMayWhatOfHarbor(t *testing.T) {
 	}
 	for account, want := range map[string]string{"dev": "team", "guest": "other"} {
 		if all := d.list(account, "/projects"); len(all) != 1 || all[0]["name"] != want {
-			t.Errorf("%s sees %v", account, all)
+			t.Errorf("%s lists %v", account, all)
 		}
 	}
 	if all := d.list("dev", "/projects?name=x-new"); len(all) != 1 || all[0]["name"] != "x-new" {

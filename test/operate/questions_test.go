@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// oneDay is a bellbuoy with a receiver that works, one that refuses and one that is down, and the
-// events for them.
+// oneDay starts bellbuoy with a receiver that works, one that refuses and one that is down, and
+// makes events for them.
 func oneDay(t *testing.T) (b *harness.Buoy, hooks *harness.Receiver) {
 	t.Helper()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -36,8 +36,8 @@ func oneDay(t *testing.T) (b *harness.Buoy, hooks *harness.Receiver) {
 	return b, hooks
 }
 
-// The five questions of a person on call, each answered by one command.
-func TestQuestions(t *testing.T) {
+// Five questions of an operator on call, each answered by one command.
+func TestQuestionsOfAnOperator(t *testing.T) {
 	t.Parallel()
 	b, hooks := oneDay(t)
 	t.Run("why did nothing fire for this push", func(t *testing.T) {
@@ -97,8 +97,8 @@ func TestQuestions(t *testing.T) {
 	})
 }
 
-// If nothing needs attention, the exit code is 0, also where only the data directory is given.
-func TestStatusOfAGoodDay(t *testing.T) {
+// If nothing needs attention, the exit code is 0, also with only --data-dir.
+func TestStatusWithoutProblems(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
 	b := harness.Bellbuoy(t, harness.RegistryUpstream(registry.URL)+"webhooks: [{name: w, url: \""+hooks.URL("/w")+"\"}]\n")
@@ -115,7 +115,7 @@ func TestStatusOfAGoodDay(t *testing.T) {
 	says(t, b, 1, []string{"status"}, "the configuration file has problems and was not loaded: bellbuoy check")
 }
 
-// check --online reaches everything and sends nothing.
+// check --online connects to everything and sends no webhook.
 func TestCheckOnline(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -130,7 +130,7 @@ func TestCheckOnline(t *testing.T) {
 	out := says(t, b, 1, []string{"check", "--online"}, "upstreams[1].url: cannot be reached: ", "connection refused", "upstreams[2].url: cannot be reached: ", "http, not https?",
 		"webhooks[1].url: cannot be reached: ", "webhooks[2].url: cannot be reached: ", "(4 problems, ")
 	if strings.Contains(out, "upstreams[0].url") || strings.Contains(out, "webhooks[0].url") {
-		t.Errorf("what can be reached is a problem:\n%s", out)
+		t.Errorf("check --online reports reachable servers as problems:\n%s", out)
 	}
 	if n := len(hooks.Posts("")); n != 0 {
 		t.Errorf("%d requests were sent", n)

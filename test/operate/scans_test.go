@@ -20,7 +20,7 @@ const twoFindings = `{"id":"CVE-2099-0001","package":"bell","version":"1","fix_v
 var scanTimes = regexp.MustCompile(`"(report_id|start_time|end_time|id|source|time|requestid)":"[^"]*"`)
 var scanNumbers = regexp.MustCompile(`"(occur_at|duration)":\d+`)
 
-// scanBody is a body without its times and ids.
+// scanBody returns a body without its times and ids.
 func scanBody(p harness.Post) string {
 	return scanNumbers.ReplaceAllString(scanTimes.ReplaceAllString(string(p.Body), `"$1":"X"`), `"$1":N`)
 }
@@ -34,7 +34,7 @@ func TestPushesAreScanned(t *testing.T) {
 		if polls > 1 {
 			return false
 		}
-		w.Header().Set("Location", "/api/v1/scan/other/report") // not to be followed
+		w.Header().Set("Location", "/api/v1/scan/other/report") // must not be followed
 		w.Header().Set("Refresh-After", "1")
 		w.WriteHeader(http.StatusFound)
 		return true
@@ -70,7 +70,7 @@ func TestPushesAreScanned(t *testing.T) {
 	expectNoPulls(s)
 }
 
-// scannedByHand has the same tag scanned again: nothing of what is found is new.
+// scannedByHand scans the same tag again: none of the findings is new.
 func scannedByHand(s *harness.ScanStage, scanner *harness.ScannerServer, a harness.Artifact) {
 	s.Helper()
 	says(s.T, s.Buoy, 0, []string{"scan", "team/app:v1"}, "Critical: 2 findings, 1 of them fixable, 0 new", "CVE-2099-0001", "fixed in 2", a.Digest.String())
@@ -91,7 +91,7 @@ func scannedByHand(s *harness.ScanStage, scanner *harness.ScannerServer, a harne
 	}
 }
 
-// expectNoPulls waits for as long as a pull may be held back, and checks that there is none.
+// expectNoPulls waits for as long as a pull may be undecided, and checks that there is none.
 func expectNoPulls(s *harness.ScanStage) {
 	s.Helper()
 	time.Sleep(harness.Strays)
@@ -105,7 +105,7 @@ func expectNoPulls(s *harness.ScanStage) {
 	}
 }
 
-func TestEachImageOfAnIndexIsScannedAndNothingElse(t *testing.T) {
+func TestOnlyTheImagesOfAnIndexAreScanned(t *testing.T) {
 	t.Parallel()
 	scanner := harness.Scanner(t)
 	s := harness.NewScanStage(t, scanner, harness.RegistryOptions{Delete: true, Htpasswd: map[string]string{"ann": "secret", "scan": "readonly"}},
@@ -141,9 +141,9 @@ func TestEachImageOfAnIndexIsScannedAndNothingElse(t *testing.T) {
 	}
 }
 
-// The adapter is down, comes back, forgets the scan, and asks for a certificate and a key all the
-// while.
-func TestAScannerThatMisbehavesBehindTLS(t *testing.T) {
+// The adapter is down, comes back, and forgets the scan. It requires a certificate and a key all
+// the time.
+func TestScannerBehindTLSThatFails(t *testing.T) {
 	t.Parallel()
 	certificates := authority.New(t)
 	server, client := certificates.Issue("scanner"), certificates.Issue("bellbuoy")
@@ -173,13 +173,13 @@ func TestAScannerThatMisbehavesBehindTLS(t *testing.T) {
 	})
 	scanner.Down(false)
 	if p := s.WaitScans("/full", 1)[0]; p.Text("type") != "SCANNING_COMPLETED" || len(scanner.Requests()) != 2 {
-		t.Errorf("%d submissions: %s", len(scanner.Requests()), p.Body)
+		t.Errorf("got %d submissions: %s", len(scanner.Requests()), p.Body)
 	}
 }
 
-// What was never pushed through bellbuoy is scanned too, once it is in the tag index, and again
-// after each interval.
-func TestWhatHasATagIsScanned(t *testing.T) {
+// An artifact that was never pushed through bellbuoy is scanned too, once it is in the tag index,
+// and again after each interval.
+func TestTaggedArtifactsAreRescanned(t *testing.T) {
 	t.Parallel()
 	s := harness.NewScanStage(t, harness.Scanner(t), harness.RegistryOptions{}, ", every: 3s, trigger: manual")
 	a := harness.NewImage(harness.ImageOptions{})
@@ -192,7 +192,7 @@ func TestWhatHasATagIsScanned(t *testing.T) {
 	}
 	for _, p := range scans {
 		if p.Text("type") != "SCANNING_COMPLETED" || p.Text("digest") != a.Digest.String() || p.Text("tags.0") != "v1" {
-			t.Errorf("%s", p.Body)
+			t.Errorf("got the body %s", p.Body)
 		}
 	}
 	expectNoPulls(s)

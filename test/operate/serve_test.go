@@ -97,7 +97,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 		}
 		b.WriteConfig(config + more)
 		if i%3 == 0 {
-			b.Signal(syscall.SIGHUP) // else the change itself is seen
+			b.Signal(syscall.SIGHUP) // otherwise the watch of the file would reload
 		}
 		if !harness.Eventually(harness.Soon, func() bool { return strings.Count(b.Logs(), "configuration reloaded") >= i+1 }) {
 			t.Fatalf("reload %d was not seen", i)
@@ -111,7 +111,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 	}
 }
 
-// A new file that is broken changes nothing, and the log says where.
+// A reload of an invalid file changes nothing, and the log has the place of the error.
 func TestReloadOfABadFile(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -134,8 +134,8 @@ func TestReloadOfABadFile(t *testing.T) {
 	hooks.WaitAt("/other", 1, harness.Soon)
 }
 
-// A reload applies all keys but those that need a restart, which it names. It reports its result to
-// the command and in a metric.
+// A reload applies all keys but those that need a restart, and names these. It reports its result
+// to the command and in a metric.
 func TestReloadCommand(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -181,7 +181,7 @@ func TestRemovedWebhookReturns(t *testing.T) {
 	b.Reload(with("/up"))
 	post := hooks.WaitAt("/up", 1, harness.Soon)[0]
 	if got := post.Text("event_data.resources.0.digest"); got != a.Digest.String() {
-		t.Errorf("the webhook tells of %s", got)
+		t.Errorf("the webhook got %s", got)
 	}
 }
 
@@ -212,7 +212,7 @@ func TestSecondProcess(t *testing.T) {
 			t.Fatalf("%s: a second process runs", what)
 		}
 		if err := other.Stop(); err == nil || err.Error() != "exit status 1" || !strings.Contains(other.Logs(), tc.says) || strings.Contains(other.Logs(), "panic") {
-			t.Errorf("%s: ended with %v and said\n%s", what, err, other.Logs())
+			t.Errorf("%s: ended with %v and printed\n%s", what, err, other.Logs())
 		}
 	}
 	if out, err := b.Command("events"); err != nil {
@@ -220,7 +220,7 @@ func TestSecondProcess(t *testing.T) {
 	}
 }
 
-// The health address.
+// The endpoints of the health address.
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -240,7 +240,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// full stops every file of a process from growing, as a full disk does; or lets them grow again.
+// full prevents every file of a process from growing, as a full disk does; or allows it again.
 func full(t *testing.T, b *harness.Buoy, yes bool) {
 	t.Helper()
 	limit := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
@@ -252,8 +252,8 @@ func full(t *testing.T, b *harness.Buoy, yes bool) {
 	}
 }
 
-// A store that fails: with pass, traffic flows and the events come when the store is back; with
-// refuse, no write reaches the upstream.
+// When the store fails: with pass, traffic flows and events are stored when the store works again;
+// with refuse, no write reaches the upstream.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	t.Run("pass", func(t *testing.T) {
@@ -264,11 +264,11 @@ func TestStoreFails(t *testing.T) {
 		full(t, s.Buoy, true)
 		for i := range 3 {
 			if resp, err := harness.PutManifest(s.Buoy.ProxyURL, repo, fmt.Sprintf("v%d", i), a); err != nil || resp.StatusCode != http.StatusCreated {
-				t.Fatalf("%v %v", resp, err)
+				t.Fatalf("request while the store fails: got %v, %v", resp, err)
 			}
 		}
 		if resp := harness.Must(t, http.StatusOK, http.MethodGet, s.Buoy.HealthURL+"/readyz", nil); !strings.Contains(harness.BodyOf(resp), "store") {
-			t.Errorf("/readyz says %q", harness.BodyOf(resp))
+			t.Errorf("/readyz: got %q", harness.BodyOf(resp))
 		}
 		full(t, s.Buoy, false)
 		s.Expect(repo, harness.Pushed(repo, a, "v0"), harness.Pushed(repo, a, "v1"), harness.Pushed(repo, a, "v2"))
@@ -292,7 +292,7 @@ func TestStoreFails(t *testing.T) {
 			}
 		}
 		harness.Must(t, http.StatusNotFound, http.MethodGet, s.Direct+"/v2/"+repo+"/manifests/v1", nil) // nothing was changed
-		harness.Must(t, http.StatusOK, http.MethodGet, s.Buoy.ProxyURL+"/v2/", nil)                     // reads go on
+		harness.Must(t, http.StatusOK, http.MethodGet, s.Buoy.ProxyURL+"/v2/", nil)                     // reads are forwarded
 		if got := len(s.Proxy.Requests()) - before; got > 3 {
 			t.Errorf("%d requests reached the upstream", got)
 		}

@@ -15,8 +15,8 @@ func policyOf(name, address string) string {
 }
 
 // The webhook of a limited account, whose host is a name of this machine, never reaches this
-// machine or its network: not at creation, test send or delivery, not after a reload, not after an
-// administrator's edit; only what egress.private lists.
+// machine or its network, except what egress.private lists: not at creation, test send or delivery,
+// not after a reload, not after an administrator's edit.
 func TestLimitedAccountsWebhook(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -34,7 +34,7 @@ func TestLimitedAccountsWebhook(t *testing.T) {
 	}
 	for _, address := range refused {
 		if got := d.ask("dev", "POST", policies, policyOf("x", address)); got.status != 400 || !strings.Contains(got.body, "url: ") {
-			t.Errorf("%s: %d %s", address, got.status, got.body)
+			t.Errorf("webhook of a limited account to %s: got %d %s", address, got.status, got.body)
 		}
 	}
 	d.want("dev", "POST", policies, policyOf("name", fmt.Sprintf("http://LOCALHOST:%s/name", port)), 201, "")
@@ -66,18 +66,18 @@ func TestLimitedAccountsWebhook(t *testing.T) {
 	harness.Push(t, d.ProxyURL, "team/app", "v9", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/name", 1, harness.Soon)
 
-	// An administrator's webhook of the project may, until somebody limited edits it.
+	// An administrator's webhook of the project may, until a limited account edits it.
 	d.want("ops", "POST", policies, policyOf("ops", hooks.URL("/ops")), 201, "")
 	d.Reload(deskConfig(t, d.port, config))
 	harness.Eventually(harness.Soon, func() bool { return strings.Count(d.Logs(), "configuration reloaded") >= 3 })
 	harness.Push(t, d.ProxyURL, "team/app", "v10", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/ops", 1, harness.Soon)
 	if got := d.ask("dev", "PUT", policies+"/2", policyOf("ops", hooks.URL("/ops"))); got.status != 400 {
-		t.Errorf("%d %s", got.status, got.body)
+		t.Errorf("got %d %s", got.status, got.body)
 	}
 }
 
-// ownAddresses are the addresses of this machine's interfaces.
+// ownAddresses returns the addresses of this machine's interfaces.
 func ownAddresses(t testing.TB) (all []string) {
 	t.Helper()
 	found, err := net.InterfaceAddrs()
@@ -108,7 +108,7 @@ func TestFileTakesAName(t *testing.T) {
 	harness.Push(t, d.ProxyURL, "team/app", "v1", harness.NewImage(harness.ImageOptions{}))
 	hooks.WaitAt("/file", 1, harness.Soon)
 	if got := d.ask("ops", "POST", "/projects/team/webhook/policies", policyOf("ci", hooks.URL("/x"))); got.status != 409 {
-		t.Errorf("%d %s", got.status, got.body)
+		t.Errorf("got %d %s", got.status, got.body)
 	}
 	d.Reload(deskConfig(t, d.port, config))
 	harness.Eventually(harness.Soon, func() bool { return strings.Count(d.Logs(), "configuration reloaded") >= 2 })
@@ -119,8 +119,8 @@ func TestFileTakesAName(t *testing.T) {
 	}
 }
 
-// Two replicas on one PostgreSQL: a webhook that is made at one works at the other within a second,
-// and has the same number.
+// Two replicas share one PostgreSQL: a webhook that is made at one works at the other within a
+// second, and has the same number.
 func TestReplicasShareWebhooks(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -128,7 +128,7 @@ func TestReplicasShareWebhooks(t *testing.T) {
 	one, two := newDesk(t, config), newDesk(t, config)
 	one.want("ops", "POST", "/projects/team/webhook/policies", policyOf("ci", hooks.URL("/one")), 201, "")
 	if got := two.ask("ops", "POST", "/projects/team/webhook/policies", policyOf("ci", hooks.URL("/two"))); got.status != http.StatusConflict {
-		t.Errorf("%d %s", got.status, got.body)
+		t.Errorf("got %d %s", got.status, got.body)
 	}
 	known := func(d *desk, name string) bool {
 		out, err := d.Command("status", "--json")
@@ -141,7 +141,7 @@ func TestReplicasShareWebhooks(t *testing.T) {
 	hooks.WaitAt("/one", 1, harness.Soon)
 	a, b := one.ask("ops", "GET", "/projects/team/webhook/policies/1", ""), two.ask("ops", "GET", "/projects/team/webhook/policies/1", "")
 	if a.body != b.body || a.status != 200 {
-		t.Errorf("%s\n%s", a.body, b.body)
+		t.Errorf("the replicas show different webhooks:\n%s\n%s", a.body, b.body)
 	}
 	two.want("ops", "DELETE", "/projects/team/webhook/policies/1", "", 200, "")
 	if !harness.Eventually(harness.Soon, func() bool { return !known(one, "team/ci#1") }) {

@@ -33,8 +33,8 @@ func (d *desk) v1(account, method, path, body string, status int, header ...stri
 	return answer, got
 }
 
-// The life of a webhook in bellbuoy's own API, with all that the file's entry can have, across a
-// restart; Harbor's API and the commands see the same one.
+// The life of a webhook in bellbuoy's own API, with all keys that an entry of the file can have,
+// across a restart. Harbor's API and the commands show the same webhook.
 func TestWebhooksOfV1(t *testing.T) {
 	t.Parallel()
 	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -43,10 +43,10 @@ func TestWebhooksOfV1(t *testing.T) {
 	draft := `{"project":"team","definition":` + definition + `}`
 	body, _ := d.v1("ops", "POST", "/webhooks/preview", draft, 200)
 	if !strings.Contains(body["text"].(string), "PUSH_ARTIFACT") {
-		t.Errorf("%v", body)
+		t.Errorf("got the webhook %v", body)
 	}
 	if sent, _ := d.v1("ops", "POST", "/webhooks/test", draft, 200); sent["ok"] != true || sent["status"] != 200.0 {
-		t.Errorf("%v", sent)
+		t.Errorf("test send: got %v", sent)
 	}
 	d.v1("dev", "POST", "/webhooks/test", draft, 422)
 	if got := hooks.WaitAt("/v1", 1, harness.Soon); len(got) != 1 || got[0].Header.Get("X-Key") != "hidden" {
@@ -54,48 +54,48 @@ func TestWebhooksOfV1(t *testing.T) {
 	}
 	made, got := d.v1("ops", "POST", "/webhooks", draft, 201)
 	if got.header.Get("Location") != "/api/v1/webhooks/1" || made["number"] != 1.0 || got.header.Get("ETag") != `"1"` || made["maker"] != "ops" || strings.Contains(got.body, "hidden") {
-		t.Errorf("%s", got.body)
+		t.Errorf("got the webhook %s", got.body)
 	}
 	d.v1("ops", "POST", "/webhooks", draft, 409)
 	harness.Push(t, d.ProxyURL, "team/app", "v1", harness.NewImage(harness.ImageOptions{}))
 	harness.Push(t, d.ProxyURL, "team/app", "latest", harness.NewImage(harness.ImageOptions{}))
 	if got := hooks.WaitAt("/v1", 2, harness.Soon); len(got) != 2 || !strings.Contains(string(got[1].Body), `"v1"`) {
-		t.Errorf("%d POSTs", len(got))
+		t.Errorf("got %d POSTs", len(got))
 	}
 	if matched, _ := d.v1("dev", "POST", "/webhooks/matching", `{"project":"team","number":1,"definition":{"name":"ci","url":"https://e.example.com","match":{"tags":["*"]}}}`, 200); matched["events"] != 2.0 || matched["complete"] != true {
-		t.Errorf("%v", matched)
+		t.Errorf("match: got %v", matched)
 	}
-	// What was shown, sent back, changes nothing but the version.
+	// A webhook that is sent back as it was shown changes only its version.
 	shown, err := json.Marshal(made["definition"])
 	if err != nil {
 		t.Fatal(err)
 	}
 	changed, _ := d.v1("ops", "PUT", "/webhooks/1", string(shown), 200, "If-Match", `"1"`)
 	if changed["version"] != 2.0 || fmt.Sprint(changed["definition"]) != fmt.Sprint(made["definition"]) {
-		t.Errorf("%v", changed)
+		t.Errorf("got the webhook %v", changed)
 	}
 	d.v1("ops", "PUT", "/webhooks/1", string(shown), 412, "If-Match", `"1"`)
 	if refused, _ := d.v1("ops", "PUT", "/webhooks/1", strings.ReplaceAll(string(shown), hooks.URL("/v1"), hooks.URL("/other")), 422); !strings.Contains(fmt.Sprint(refused["errors"]), "auth_header") {
-		t.Errorf("%v", refused)
+		t.Errorf("edit with an old version: got %v", refused)
 	}
 	d.Restart()
 	if sent, _ := d.v1("ops", "POST", "/webhooks/1/test", "", 200); sent["ok"] != true {
 		t.Errorf("after a restart: %v", sent)
 	}
-	// Harbor's API changes what it can say, and the rest stays.
+	// Harbor's API changes only the fields that it has.
 	policy := fmt.Sprintf(`{"name":"ci","enabled":true,"event_types":["PUSH_ARTIFACT"],"targets":[{"type":"http","address":%q,"auth_header":"Bearer new","payload_format":"bellbuoy"}]}`, hooks.URL("/v1"))
 	d.want("ops", "PUT", "/projects/team/webhook/policies/1", policy, 200, "")
 	now, _ := d.v1("dev", "GET", "/webhooks/1", "", 200)
 	if def := now["definition"].(map[string]any); fmt.Sprint(def["headers"]) != "map[X-Key:***]" || fmt.Sprint(def["match"]) != "map[tags:[v*]]" || fmt.Sprint(def["retry"]) != "[0s 1s]" || fmt.Sprint(def["events"]) != "[PUSH_ARTIFACT]" {
-		t.Errorf("%v", def)
+		t.Errorf("got the definition %v", def)
 	}
 	for _, command := range [][]string{{"ping", "team/ci"}, {"disable", "team/ci"}, {"enable", "team/ci#1"}} {
 		if out, err := d.Command(command...); err != nil {
-			t.Errorf("%v: %s %v", command, out, err)
+			t.Errorf("%v: got %s, %v", command, out, err)
 		}
 	}
 	if text := d.ask("dev", "GET", fmt.Sprintf("http://127.0.0.1:%d/api/v1/webhooks/1/yaml", d.port), ""); !strings.Contains(text.body, "${TEAM_CI_AUTH_HEADER}") || strings.Contains(text.body, "Bearer") {
-		t.Errorf("%s", text.body)
+		t.Errorf("got the webhook %s", text.body)
 	}
 	for account, want := range map[string]string{"ops": "other private public public team private", "dev": "team private"} {
 		var shown []string
@@ -105,7 +105,7 @@ func TestWebhooksOfV1(t *testing.T) {
 			shown = append(shown, project["name"].(string), project["visibility"].(string))
 		}
 		if strings.Join(shown, " ") != want {
-			t.Errorf("%s sees %v", account, shown)
+			t.Errorf("%s lists %v", account, shown)
 		}
 	}
 	for _, name := range []string{"b", "c"} {
@@ -124,14 +124,14 @@ func TestWebhooksOfV1(t *testing.T) {
 		cursor = next
 	}
 	if fmt.Sprint(names) != "[b c ci]" {
-		t.Errorf("pages: %v", names)
+		t.Errorf("got the pages %v", names)
 	}
 	d.v1("dev", "DELETE", "/webhooks/1", "", 204)
 	d.v1("dev", "GET", "/webhooks/1", "", 404)
 }
 
-// Every endpoint and everybody who may ask. An endpoint without a row fails.
-func TestWhoMayWhatOfV1(t *testing.T) {
+// Which accounts may use which endpoint. An endpoint without a row fails.
+func TestAccessToV1API(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, "upstreams: [{type: registry, url: http://127.0.0.1:1}]\n")
 	d.v1("ops", "POST", "/webhooks", `{"project":"team","definition":{"name":"a","url":"https://e.example.com"}}`, 201)
@@ -169,8 +169,8 @@ func TestWhoMayWhatOfV1(t *testing.T) {
 		}
 		path = strings.NewReplacer("{number}", "1", "{id}", "1").Replace(path)
 		path += map[string]string{"GET /events/1/body": "?format=harbor", "GET /explain": "?method=PUT&url=/v2/team/app/manifests/v1"}[o.Method+" "+path]
-		stranger := fmt.Sprintf("198.51.100.%d", i) // failed logins of one address are counted
-		bySession := 403                            // without its form token
+		stranger := fmt.Sprintf("198.51.100.%d", i) // failed logins of one address are limited
+		bySession := 403                            // without the session's form token
 		if o.Method == "GET" {
 			bySession = want.ops
 		}
@@ -213,26 +213,8 @@ func TestWhoMayWhatOfV1(t *testing.T) {
 // status sends a request and returns the status, without waiting for the end of a stream.
 func (d *desk) status(account, method, path, body string, header ...string) int {
 	d.t.Helper()
-	req, err := http.NewRequestWithContext(d.t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d%s", d.port, path), strings.NewReader(body))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	switch {
-	case strings.HasPrefix(account, "Bearer "):
-		req.Header.Set("Authorization", account)
-	case account != "":
-		req.SetBasicAuth(account, "secret")
-	}
-	for i := 0; i+1 < len(header); i += 2 {
-		if req.Header.Set(header[i], header[i+1]); header[i] == "Host" {
-			req.Host = header[i+1]
-		}
-	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	header = append([]string{"Content-Type", "application/json"}, header...)
+	resp := d.send(account, method, fmt.Sprintf("http://127.0.0.1:%d%s", d.port, path), body, header...)
 	defer resp.Body.Close()
 	if !strings.HasSuffix(path, "/stream") {
 		_, _ = io.Copy(io.Discard, resp.Body)
