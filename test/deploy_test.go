@@ -11,7 +11,7 @@ import (
 func TestSystemdUnits(t *testing.T) {
 	service, socket := unit(t, "bellbuoy.service"), unit(t, "bellbuoy.socket")
 	for key, want := range map[string]string{
-		"StateDirectory": "bellbuoy", "ExecReload": "/bin/kill -HUP $MAINPID", "DynamicUser": "yes", "Restart": "always",
+		"StateDirectory": "bellbuoy", "ExecReload": "/usr/bin/bellbuoy reload -c /etc/bellbuoy/bellbuoy.yaml", "DynamicUser": "yes", "Restart": "always", "Type": "notify",
 		"EnvironmentFile": "-/etc/bellbuoy/environment", "ExecStart": "/usr/bin/bellbuoy serve -c /etc/bellbuoy/bellbuoy.yaml",
 	} {
 		if service[key] != want {

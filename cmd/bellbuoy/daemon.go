@@ -138,6 +138,9 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.warnUnreachable(ctx)
 	d.log.Info("bellbuoy serves", d.startFields()...)
+	if err := tellSystemd(); err != nil {
+		d.log.Warn("telling systemd that bellbuoy serves", zap.Error(err))
+	}
 
 	<-ctx.Done()
 	failure := context.Cause(ctx)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/bellbuoy/bellbuoy/config"
 )
@@ -106,4 +107,10 @@ func (p passedListeners) orListen(name, address string) (net.Listener, error) {
 		return l, nil
 	}
 	return net.Listen("tcp", address)
+}
+
+// tellSystemd tells the systemd that started bellbuoy, if one did, that bellbuoy serves.
+func tellSystemd() error {
+	_, err := systemd.SdNotify(true, systemd.SdNotifyReady)
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -184,7 +185,7 @@ func TestStopCutsAtLast(t *testing.T) {
 }
 
 // With a socket that systemd holds, no request fails in a restart on SQLite, on new and on kept
-// connections.
+// connections. Each start tells systemd when bellbuoy serves.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -194,7 +195,9 @@ func TestSocketActivation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := harness.BellbuoyWith(t, harness.BuoyOptions{Port: port, Launch: []string{self}, Env: []string{fmt.Sprintf("%s=%d", socketVariable, fd)}},
+	told := systemdSocket(t)
+	env := []string{fmt.Sprintf("%s=%d", socketVariable, fd), "NOTIFY_SOCKET=" + told.LocalAddr().String()}
+	b := harness.BellbuoyWith(t, harness.BuoyOptions{Port: port, Launch: []string{self}, Env: env},
 		"upstreams: [{type: registry, url: "+registry.URL+"}]\nwebhooks: [{name: w, url: \""+hooks.URL("/w")+"\"}]\n")
 	load := startLoad(t, b.ProxyURL)
 	for range 3 {
@@ -208,6 +211,26 @@ func TestSocketActivation(t *testing.T) {
 	pushes := load.end(t)
 	hooks.WaitAt("/w", pushes, time.Minute)
 	sound(t, b)
+	message := make([]byte, 100)
+	for range 4 {
+		if n, err := told.Read(message); string(message[:n]) != "READY=1" {
+			t.Errorf("systemd was told %q (%v), want READY=1 from each start", message[:n], err)
+		}
+	}
+}
+
+// systemdSocket returns a socket like that on which systemd hears from its services.
+func systemdSocket(t *testing.T) *net.UnixConn {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(t.TempDir(), "notify")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // Two replicas behind HAProxy, which polls /readyz, are replaced one after the other. No request
