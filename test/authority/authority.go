@@ -1,6 +1,6 @@
-// Package authority makes the certificates of all tests: an authority of its own for each test, and
-// what it issues, as files and in memory. It imports nothing of the tree, so that a package's unit
-// tests can use it as well as test/harness does.
+// Package authority makes the certificates of all tests, as files and in memory: each test has a
+// certificate authority of its own. The package imports nothing of this module, so that unit tests
+// can use it as well as test/harness.
 //
 //	ca := authority.New(t)
 //	server := ca.Issue("server")
@@ -23,14 +23,14 @@ import (
 	"time"
 )
 
-// T is what this package needs of a test.
+// T is the part of testing.TB that this package needs.
 type T interface {
 	Helper()
 	Fatalf(format string, args ...any)
 	TempDir() string
 }
 
-// An Authority issues certificates, into files of its directory. Its own is ca.pem there.
+// An Authority issues certificates, into files of its directory. ca.pem is its own certificate.
 type Authority struct {
 	t    T
 	dir  string
@@ -61,8 +61,8 @@ func New(t T) *Authority {
 
 // Issue makes a certificate with the next serial number (the first is 2): for 127.0.0.1, localhost
 // and the name, for servers and clients, valid from an hour ago to a day from now. It writes
-// NAME.pem, NAME.key and NAME.both, and replaces them where they are there already. Each edit
-// changes the certificate before it is signed.
+// NAME.pem, NAME.key and NAME.both, and replaces existing files. Each edit changes the certificate
+// before it is signed.
 func (a *Authority) Issue(name string, edits ...func(*x509.Certificate)) Pair {
 	a.t.Helper()
 	template := a.template(name)
@@ -87,10 +87,10 @@ func (a *Authority) Issue(name string, edits ...func(*x509.Certificate)) Pair {
 	return p
 }
 
-// File is the path of a file in the authority's directory.
+// File returns the path of a file in the authority's directory.
 func (a *Authority) File(name string) string { return filepath.Join(a.dir, name) }
 
-// CA is the file with the authority's own certificate.
+// CA returns the path of the file with the authority's own certificate.
 func (a *Authority) CA() string { return a.File("ca.pem") }
 
 // Write writes the authority's own certificate to a file, or replaces the file with it.
@@ -99,15 +99,15 @@ func (a *Authority) Write(path string) {
 	a.replace(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
 }
 
-// Pool trusts the authority alone.
+// Pool returns a pool with the authority's certificate only.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return pool
 }
 
-// Trusting is a TLS configuration that trusts the authority alone, with the client certificate that
-// was issued to a name, if it is not "".
+// Trusting returns a TLS configuration that trusts only the authority. If name is not "", it has
+// the client certificate that was issued to the name.
 func (a *Authority) Trusting(name string) *tls.Config {
 	a.t.Helper()
 	c := &tls.Config{RootCAs: a.Pool()}
@@ -153,7 +153,7 @@ func (a *Authority) sign(template *x509.Certificate, key *ecdsa.PublicKey) *x509
 	return signed
 }
 
-// replace writes a file in one step: whoever reads it meanwhile reads the old or the new one.
+// replace writes a file in one step: a reader sees the old or the new content.
 func (a *Authority) replace(path string, content []byte) {
 	a.t.Helper()
 	next := path + ".next"

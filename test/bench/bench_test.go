@@ -75,7 +75,7 @@ func TestLoadKeepsItsPace(t *testing.T) {
 	}
 }
 
-func TestSinkTellsWhatArrives(t *testing.T) {
+func TestSinkPassesOnWhatArrives(t *testing.T) {
 	err := within(t.Context(), t.Output(), "", func(s *stage) {
 		k, heard := newSink(s), make(chan string, 10)
 		k.tell(func(path string, body []byte, _ time.Time) { heard <- path + " " + string(body) })
@@ -84,7 +84,7 @@ func TestSinkTellsWhatArrives(t *testing.T) {
 			s.must(err)
 			resp.Body.Close()
 			if got := <-heard; resp.StatusCode != http.StatusOK || got != "/a "+body {
-				t.Errorf("%s: %.50s, want %.50s", resp.Status, got, body)
+				t.Errorf("got %s with the body %.50s, want %.50s", resp.Status, got, body)
 			}
 		}
 		ctx, cancel := context.WithTimeout(s.Context(), 100*time.Millisecond)
@@ -92,7 +92,7 @@ func TestSinkTellsWhatArrives(t *testing.T) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.url("/hang"), strings.NewReader("x"))
 		s.must(err)
 		if _, err := http.DefaultClient.Do(req); !errors.Is(err, context.DeadlineExceeded) || len(heard) > 0 {
-			t.Errorf("/hang answered (%v), or %d bodies were told of", err, len(heard))
+			t.Errorf("/hang answered (error %v), or the function got %d bodies", err, len(heard))
 		}
 	})
 	if err != nil {
@@ -107,7 +107,7 @@ func TestStageEndsWhatItStarted(t *testing.T) {
 		s.Fatalf("enough")
 	})
 	if err == nil || err.Error() != "enough" {
-		t.Errorf("error %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is still there (%v)", dir, err)
@@ -118,23 +118,23 @@ func TestStageEndsWhatItStarted(t *testing.T) {
 	}
 }
 
-func TestMeasureSeesThisProcess(t *testing.T) {
+func TestMeasureOfThisProcess(t *testing.T) {
 	before := measure(os.Getpid())
-	for began := time.Now(); time.Since(began) < 100*time.Millisecond; { // burning
+	for began := time.Now(); time.Since(began) < 100*time.Millisecond; { // uses CPU time
 	}
 	after := measure(os.Getpid())
 	if used := after.cpu - before.cpu; used < 2*tick {
 		t.Errorf("100 ms of work used %v", used)
 	}
 	if after.rss < 1<<20 {
-		t.Errorf("RSS %d", after.rss)
+		t.Errorf("got the RSS %d", after.rss)
 	}
 }
 
 func TestMedianAndPercentile(t *testing.T) {
 	same := func(d time.Duration) time.Duration { return d }
 	if got := median([]time.Duration{9, 1, 5}, same); got != 5 {
-		t.Errorf("median %d", got)
+		t.Errorf("got the median %d", got)
 	}
 	sorted := []time.Duration{1, 2, 3, 4}
 	for p, want := range map[float64]time.Duration{0: 1, 0.5: 3, 0.99: 4, 1: 4} {
@@ -150,7 +150,7 @@ func TestBudgets(t *testing.T) {
 	}}}
 	rows := g.budgets()
 	if len(rows) != 2 || rows[0].verdict != met || rows[1].verdict != missed {
-		t.Errorf("rows %+v", rows)
+		t.Errorf("got the rows %+v", rows)
 	}
 }
 
@@ -158,6 +158,6 @@ func TestTableAligns(t *testing.T) {
 	var b strings.Builder
 	table{{"", "µs"}, {"ab", "1"}}.write(&b)
 	if want := "|    | µs |\n|----|----|\n| ab | 1  |\n\n"; b.String() != want {
-		t.Errorf("got\n%s", b.String())
+		t.Errorf("got the table\n%s", b.String())
 	}
 }

@@ -38,7 +38,7 @@ func newBlob(s *stage, size int64) blob {
 	return b
 }
 
-// A protocol is the one between client and proxy.
+// A protocol is the protocol between client and proxy.
 type protocol uint8
 
 const (
@@ -54,7 +54,7 @@ func (p protocol) scheme() string {
 	return "https://"
 }
 
-// newClient returns a client with connections of its own, as on a machine of its own.
+// newClient returns a client that shares no connections with other clients.
 func newClient(p protocol) *http.Client {
 	t := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	t.Protocols = new(http.Protocols)
@@ -103,7 +103,7 @@ func transfers(ctx context.Context, workers, n int, p protocol, transfer func(ct
 // discard hides the ReadFrom of io.Discard, which reads in pieces of 8 KiB.
 type discard struct{ io.Writer }
 
-// download reads a blob and checks that all of it came.
+// download reads a blob and checks its length.
 func (b blob) download(ctx context.Context, c *http.Client, base, repository string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/"+repository+"/blobs/"+b.digest, nil)
 	if err != nil {
@@ -170,7 +170,7 @@ func (b blob) begin(ctx context.Context, c *http.Client, base, repository string
 	return b.send(ctx, c, http.MethodPost, start, http.NoBody, 0, http.StatusAccepted)
 }
 
-// finishing is the URL that ends a session.
+// finishing returns the URL that ends a session.
 func (b blob) finishing(session *url.URL) *url.URL {
 	end := *session
 	query := end.Query()

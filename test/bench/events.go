@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// latency measures the time from the answer of a push to its webhook, while nothing else happens.
+// latency measures the time from the answer of a push to its webhook, without other load.
 func latency(s *stage, opts options) []row {
 	hooks, upstream := newSink(s), newMemory(s)
 	b := startBuoy(s, fmt.Sprintf(bellbuoyConfig, upstream.entry(), hooks.url("/all")))
@@ -42,7 +42,7 @@ func pushing(address string, total int64, repository func(n int64) string) load 
 
 // timing records when each push was acknowledged and when each of its webhooks arrived.
 type timing struct {
-	owed func(n int64) int // the number of webhooks of push n; nil: the same for each
+	owed func(n int64) int // the number of webhooks that push n must cause; nil: the same for each
 
 	mu       sync.Mutex
 	acked    map[int64]time.Time
@@ -154,7 +154,7 @@ func fanout(s *stage, opts options) []row {
 	}
 	same := func(d time.Duration) time.Duration { return d }
 	a, b := median(without, same), median(with, same)
-	limit := max(a*5/4, a+2*time.Millisecond) // two equal runs differ by so much on a machine with other load
+	limit := max(a*5/4, a+2*time.Millisecond) // on a machine with other load, two equal runs differ by so much
 	var rates []fanRate
 	for i := range opts.rounds {
 		rates = append(rates, fanRateOf(s, opts, i, upstream, hung, hooks))

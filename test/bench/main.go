@@ -51,7 +51,7 @@ func main() {
 	}
 }
 
-// options say what is measured, and how precisely.
+// options choose the measurements and their precision.
 type options struct {
 	quick    bool
 	only     []string // nil: everything

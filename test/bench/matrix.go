@@ -16,7 +16,7 @@ type workload struct {
 	name, title string
 	protocol    protocol
 	unit        unit
-	small       bool // in front of the upstream in memory, because a real one would be slower than the proxies
+	small       bool // uses the upstream in memory, because a real one would be slower than the proxies
 	// run does the work through a proxy, and returns how many units it was.
 	run func(g *grid, w workload, c contender) (r result, work float64, err error)
 }
@@ -47,7 +47,7 @@ type figure struct {
 	rss      int64
 }
 
-// A grid is all that runs while the table is measured, and the results.
+// A grid has everything that runs while the table is measured, and the results.
 type grid struct {
 	s        *stage
 	opts     options
@@ -67,7 +67,7 @@ type seat struct {
 	secure, small bool
 }
 
-// repository contains the blob and the manifest of the table.
+// repository has the blob and the manifest of the table.
 const repository = "bench/app"
 
 func newGrid(s *stage, opts options) *grid {

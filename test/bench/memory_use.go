@@ -21,7 +21,8 @@ func idleMemory(s *stage, _ options) []row {
 	return []row{atMost("idle: RSS", mib(rss), float64(rss), 25<<20, "25 MiB")}
 }
 
-// A mix is the protocols of the clients of a crowd, in turn, and whether the upstream speaks TLS.
+// A mix has the protocols of the clients of a crowd, which use them in turn, and says whether the
+// upstream speaks TLS.
 type mix struct {
 	name      string
 	secure    bool
@@ -50,12 +51,12 @@ type crowd struct {
 
 const (
 	trickling int32 = iota // at a pace that a thousand clients can keep on few cores
-	holding                // nobody reads
+	holding                // no client reads
 	flooding               // as fast as possible
 )
 
-// pulling lets clients read a manifest and then its blob, and returns the most memory that was
-// used: while they connect, while all trickle, while nobody reads, and while all read at full
+// pulling lets clients read a manifest and then its blob. It returns the greatest memory that was
+// used: while they connect, while all read slowly, while none reads, and while all read at full
 // speed.
 func pulling(s *stage, m mix, clients int, each time.Duration) (rss int64) {
 	cert := authority.New(s).Issue("bench")

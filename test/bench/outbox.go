@@ -29,7 +29,7 @@ func outbox(s *stage, opts options) []row {
 	})...)
 }
 
-// eventStore is what recording events needs of a store.
+// eventStore is the part of a store that records events.
 type eventStore interface {
 	Update(context.Context, []string, func(store.Tx) error) error
 	Purge(context.Context, store.Retention, []store.Trim, time.Time) (int, error)

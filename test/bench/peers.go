@@ -94,8 +94,8 @@ func startDeriving(s *stage, upstream string, c *authority.Pair) contender {
 	return startBellbuoyWith(s, plainEntry(upstream), c, derivingConfig)
 }
 
-// startScanning has every push wait for a scan, at a scanner that takes connections and answers
-// nothing.
+// startScanning starts bellbuoy with a scanner that accepts connections and never answers, so that
+// every push waits for a scan.
 func startScanning(s *stage, upstream string, c *authority.Pair) contender {
 	hangs, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)

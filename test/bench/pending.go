@@ -55,8 +55,8 @@ func waiting(b buoy) float64 {
 	return n
 }
 
-// multiply records the only event of a store n times more, each time with its deliveries. By pushes
-// it would take minutes.
+// multiply records the only event of a store n times more, each time with its deliveries. Real
+// pushes would take minutes.
 func multiply(s *stage, dir string, n int) {
 	st, err := sqlite.Open(s.Context(), sqlite.Options{Dir: dir})
 	s.must(err)

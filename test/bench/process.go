@@ -92,7 +92,8 @@ func one(pid int) (usage, error) {
 	return usage{time.Duration(user+system) * tick, pages * int64(os.Getpagesize())}, nil
 }
 
-// stat is /proc/PID/stat behind the program's name, which may contain spaces: field 0 is the state.
+// stat returns the fields of /proc/PID/stat after the program's name, which may contain spaces:
+// field 0 is the state.
 func stat(pid int) ([]string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -106,12 +107,12 @@ func stat(pid int) ([]string, error) {
 	return fields, nil
 }
 
-// family is a process and all its descendants.
+// family returns a process and all its descendants.
 func family(pid int) []int {
 	children := map[int][]int{}
 	entries, _ := filepath.Glob("/proc/[0-9]*")
 	for _, entry := range entries {
-		child, _ := strconv.Atoi(filepath.Base(entry)) // the pattern lets only digits begin
+		child, _ := strconv.Atoi(filepath.Base(entry)) // the pattern matches names that begin with a digit
 		if fields, err := stat(child); err == nil {
 			parent, _ := strconv.Atoi(fields[1])
 			children[parent] = append(children[parent], child)

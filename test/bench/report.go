@@ -42,7 +42,7 @@ func (t table) write(out io.Writer) {
 	fmt.Fprintln(out)
 }
 
-// heading says when, where and with which versions was measured.
+// heading writes the time, the machine and the versions of a measurement.
 func heading(out io.Writer, opts options) {
 	fmt.Fprintf(out, "Measured on %s: %d cores of %s, %s/%s, Linux %s, %s; medians of %d rounds, interleaved.\n",
 		time.Now().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, kernel(), runtime.Version(), opts.rounds)
@@ -73,7 +73,7 @@ func kernel() string {
 	return strings.TrimSpace(string(release))
 }
 
-// printed returns the first line that the program of a part prints.
+// printed returns the first line of output of a part's program.
 func printed(part string, arg string) string {
 	paths, err := parts.Find(context.Background(), part)
 	if err != nil {
@@ -137,7 +137,7 @@ func brief(d time.Duration) string {
 	}
 }
 
-// median returns the median of each column over the rounds, nil where nothing was measured.
+// median returns the median of each column over the rounds; nil if nothing was measured.
 func (g *grid) median(workload, peer string) *figure {
 	all := g.figures[workload][peer]
 	if len(all) == 0 {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A sink is a receiver of webhooks that costs little: it implements only the HTTP/1.1 that bellbuoy
-// sends. A path /hang is never answered. tell sets a function that sees what arrives.
+// A sink is a receiver of webhooks that needs little CPU time: it implements only the HTTP/1.1 that
+// bellbuoy sends. It never answers the path /hang.
 type sink struct {
 	address string
 
@@ -30,8 +30,8 @@ func newSink(s *stage) *sink {
 
 func (k *sink) url(path string) string { return "http://" + k.address + path }
 
-// tell lets got see each webhook from now on; nil ends that. The body is valid only until got
-// returns.
+// tell sets a function that gets each webhook from now on; nil ends that. The body is valid only
+// until got returns.
 func (k *sink) tell(got func(path string, body []byte, at time.Time)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -97,7 +97,7 @@ func (k *sink) serve(conn net.Conn) {
 			return
 		}
 		if to == "/hang" {
-			_, _ = r.ReadByte() // until bellbuoy gives up
+			_, _ = r.ReadByte() // until bellbuoy disconnects
 			return
 		}
 		k.mu.Lock()

@@ -8,13 +8,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A stage holds the processes of a measurement. It ends with the call of within.
+// A stage has the processes of a measurement. They end when within returns.
 type stage struct {
 	*harness.Program
 	profiles string // the directory for bellbuoy's profiles; "": none are taken
 }
 
-// within calls do with a new stage, and then ends all that was started there.
+// within calls do with a new stage, and then ends everything that was started there.
 func within(ctx context.Context, log io.Writer, profiles string, do func(s *stage)) error {
 	return harness.Within(ctx, log, func(p *harness.Program) { do(&stage{p, profiles}) })
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
-// A memory is a registry that costs little CPU time: manifests are kept in memory, by repository
-// and reference, and every blob has blobSize bytes of zeros. It is used where a real registry would
-// be slower than the proxy.
+// A memory is a registry that needs little CPU time: manifests are in memory, by repository and
+// reference, and every blob has blobSize zero bytes. It is used if a real registry would be slower
+// than the proxy.
 type memory struct {
 	address  string
 	secure   bool // it speaks TLS
@@ -46,12 +46,12 @@ func memoryAt(s *stage) (*memory, *http.Server, net.Listener) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
 	m := &memory{address: l.Addr().String(), blobSize: 64 << 20, manifests: map[string][]byte{}}
-	server := &http.Server{Handler: m, ErrorLog: log.New(io.Discard, "", 0)} // clients hang up on purpose
+	server := &http.Server{Handler: m, ErrorLog: log.New(io.Discard, "", 0)} // clients disconnect on purpose
 	s.Cleanup(func() { server.Close() })
 	return m, server, l
 }
 
-// entry is the upstream in the configuration of bellbuoy.
+// entry returns the entry of the upstream in bellbuoy's configuration.
 func (m *memory) entry() string {
 	if m.secure {
 		return fmt.Sprintf(`{type: registry, url: "https://%s", tls: {insecure_skip_verify: true}}`, m.address)
@@ -83,7 +83,7 @@ func (m *memory) manifest(w http.ResponseWriter, r *http.Request, path string) {
 	if r.Method == http.MethodPut {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			return // the client is gone
+			return // the client has disconnected
 		}
 		m.put(path, body)
 		w.Header().Set("Docker-Content-Digest", digestOf(body))
@@ -104,7 +104,7 @@ func (m *memory) manifest(w http.ResponseWriter, r *http.Request, path string) {
 	w.Write(body)
 }
 
-// put keeps a manifest under its reference only: nothing here reads by digest.
+// put stores a manifest under its reference only: no test reads it by digest.
 func (m *memory) put(path string, body []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -21,13 +21,13 @@ import (
 
 const (
 	viewerCount    = 200
-	viewerAccounts = 10 // they have the same number of viewers each; half are limited to a project
+	viewerAccounts = 10 // each has the same number of viewers; half of the accounts are limited to a project
 	viewedWebhooks = 50
 	viewedRate     = 50 // pushes per second
 )
 
-// viewers measures pushes while people look at live pages of the console, and without them, in
-// turn. The limits of the latencies are what two equal runs differ by on a machine with other load.
+// viewers measures pushes with and without viewers of live pages of the console, in turn. The
+// limits allow for the difference between two equal runs on a machine with other load.
 func viewers(s *stage, opts options) []row {
 	c := openConsole(s)
 	var without, with []viewed
@@ -63,7 +63,7 @@ type viewed struct {
 	rss           int64
 }
 
-// A viewedConsole is a bellbuoy whose console people look at.
+// A viewedConsole is a bellbuoy whose console has viewers.
 type viewedConsole struct {
 	s       *stage
 	b       buoy
@@ -145,8 +145,8 @@ func (c *viewedConsole) seen() []time.Duration {
 	return all
 }
 
-// livePages are what viewers look at, and how often static/live.js refreshes it. Half of them look
-// at events.
+// livePages are the pages of the viewers, and how often static/live.js refreshes them. Half of the
+// viewers have the page of events.
 var livePages = []struct {
 	path  string
 	every time.Duration
@@ -155,7 +155,8 @@ var livePages = []struct {
 	{"/events", 600 * time.Millisecond}, {"/webhooks", 10 * time.Second},
 }
 
-// enter lets the viewers look at pages until leave is called. It returns once each has its page.
+// enter starts the viewers, which read pages until leave is called. It returns when each has its
+// first page.
 func (c *viewedConsole) enter() (leave func()) {
 	ctx, cancel := context.WithCancel(c.s.Context())
 	var there, all sync.WaitGroup
@@ -175,7 +176,8 @@ func (c *viewedConsole) enter() (leave func()) {
 	}
 }
 
-// look is one viewer, who refreshes a page as static/live.js does. It calls there after the first.
+// look is one viewer. It refreshes a page as static/live.js does, and calls there after the first
+// answer.
 func (c *viewedConsole) look(ctx context.Context, i int, there func()) error {
 	defer there()
 	conn, err := net.Dial("tcp", c.b.admin)

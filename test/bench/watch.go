@@ -14,7 +14,7 @@ import (
 type watcher struct {
 	pid    int
 	before usage
-	most   chan int64 // the largest RSS, once done is closed
+	most   chan int64 // the largest RSS; sent when done is closed
 	done   chan struct{}
 }
 
@@ -39,7 +39,7 @@ func watch(pid int) *watcher {
 	return w
 }
 
-// stop returns the CPU time since watch, and the most memory that was held.
+// stop returns the CPU time since watch, and the greatest memory in that time.
 func (w *watcher) stop() usage {
 	if w.pid == 0 {
 		return usage{}
@@ -49,20 +49,20 @@ func (w *watcher) stop() usage {
 	return usage{cpu: after.cpu - w.before.cpu, rss: max(<-w.most, after.rss)}
 }
 
-// recorded returns how many events a bellbuoy has recorded, 0 for a peer.
+// recorded returns how many events a bellbuoy has recorded; 0 for a peer.
 func (c contender) recorded() int64 {
 	if c.buoy == nil {
 		return 0
 	}
 	n, err := metric(c.buoy.HealthURL, "bellbuoy_events_total")
 	if err != nil {
-		return 0 // settle will fail, and say why
+		return 0 // settle fails then, with the reason
 	}
 	return int64(n)
 }
 
 // settle waits until a bellbuoy has recorded that many events, so that a measurement includes all
-// that it caused. It polls rarely, because each answer costs the measured bellbuoy as much CPU time
+// of their cost. It polls rarely, because each answer costs the measured bellbuoy as much CPU time
 // as dozens of requests.
 func (c contender) settle(ctx context.Context, events int64) error {
 	if c.buoy == nil {

@@ -1,6 +1,6 @@
-// Package consumers hands real POSTs of bellbuoy to the code of those who receive them. It is a
-// module of its own, so that their dependencies are none of bellbuoy's: go test ./... of the main
-// module does not see it, make test runs it.
+// Package consumers passes real POSTs of bellbuoy to the code of real consumers. It is a module of
+// its own, so that their dependencies are not bellbuoy's. go test ./... of the main module does not
+// run it; make test does.
 package consumers
 
 import (
@@ -37,14 +37,15 @@ const (
 	secret   = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 )
 
-// stage is what each webhook got of a push of team/app:v1, its tag v2, a pull, and the delete of
-// its digest. A push of a signature is among it, which consumers must not take for an image.
+// stage has the POSTs of each webhook about a push of team/app:v1, its tag v2, a pull, and the
+// delete of its digest. A push of a signature is one of them: consumers must not take it for an
+// image.
 type stage struct {
 	hooks  *harness.Receiver
 	digest string
 }
 
-// formats are the webhooks by the paths of their receivers, and how many POSTs each gets.
+// formats are the webhooks, by the paths of their receivers, and the number of their POSTs.
 var formats = []struct {
 	path, options string
 	posts         int
@@ -99,8 +100,8 @@ func raise(t *testing.T) *stage {
 	return s
 }
 
-// tags are what a consumer read of the posts to a path, in alphabetical order: two webhooks' posts
-// of one event may pass each other.
+// read checks the tags that a consumer reads in the posts to a path, sorted: two webhooks' posts of
+// one event may arrive in any order.
 func (s *stage) read(t *testing.T, path string, of func(harness.Post) string, want ...string) {
 	t.Helper()
 	var got []string
@@ -114,7 +115,7 @@ func (s *stage) read(t *testing.T, path string, of func(harness.Post) string, wa
 	}
 }
 
-// request is a post as the consumer's server gets it.
+// request returns a post as the consumer's server gets it.
 func request(p harness.Post) *http.Request {
 	r, err := http.NewRequest(http.MethodPost, "http://consumer"+p.Path, bytes.NewReader(p.Body))
 	if err != nil {
@@ -124,13 +125,13 @@ func request(p harness.Post) *http.Request {
 	return r
 }
 
-// strict decodes a body as its consumer's type, and refuses what that does not have.
+// strict decodes a body into its consumer's type, and refuses fields that the type does not have.
 func strict(t *testing.T, body []byte, v any) {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
-		t.Errorf("%v: %s", err, body)
+		t.Errorf("decoding the body: %v\n%s", err, body)
 	}
 }
 
@@ -155,13 +156,13 @@ func (s *stage) distribution(t *testing.T) {
 			t.Errorf("Content-Type %s", p.Header.Get("Content-Type"))
 		}
 		var envelope struct {
-			Events []notifications.Event `json:"events"` // notifications.Envelope has them as any
+			Events []notifications.Event `json:"events"` // notifications.Envelope has them as type any
 		}
 		strict(t, p.Body, &envelope)
 		e := envelope.Events[0]
 		if len(envelope.Events) != 1 || e.Request.Host != external || e.Target.Digest.String() != s.digest || e.Timestamp.IsZero() || e.Target.Size == 0 ||
 			!strings.HasPrefix(e.Target.URL, "https://"+external+"/v2/team/app/manifests/") {
-			t.Errorf("%+v", e)
+			t.Errorf("got the event %+v", e)
 		}
 		return e.Action + " " + e.Target.Repository + ":" + e.Target.Tag
 	}, "push team/app:v1", "push team/app:v2", "pull team/app:v2", "delete team/app:v1", "delete team/app:v2")
@@ -175,10 +176,10 @@ func (s *stage) cdevents(t *testing.T) {
 		s.read(t, path, func(p harness.Post) string {
 			e, err := parse(p.Body)
 			if err != nil {
-				t.Fatalf("%v: %s", err, p.Body)
+				t.Fatalf("reading a CDEvent: %v\n%s", err, p.Body)
 			}
 			if err := cdevents.Validate(e); err != nil {
-				t.Errorf("%v: %s", err, p.Body)
+				t.Errorf("validating a CDEvent: %v\n%s", err, p.Body)
 			}
 			if p.Header.Get("Ce-Type") != e.GetType().String() || p.Header.Get("Ce-Id") != e.GetId() {
 				t.Errorf("headers %v of %s", p.Header, p.Body)
@@ -194,7 +195,7 @@ func (s *stage) cloudevents(t *testing.T) {
 		s.read(t, path, func(p harness.Post) string {
 			e, err := cehttp.NewEventFromHTTPRequest(request(p))
 			if err != nil || e.Validate() != nil {
-				t.Fatalf("%v %v: %s", err, e.Validate(), p.Body)
+				t.Fatalf("reading a CloudEvent: %v, %v\n%s", err, e.Validate(), p.Body)
 			}
 			return e.Type() + " " + resourceURL(t, e)
 		}, "harbor.artifact.pushed "+external+"/team/app:v1", "harbor.artifact.pushed "+external+"/team/app:v2", "harbor.artifact.pulled "+external+"/team/app:v2",
@@ -210,7 +211,7 @@ func resourceURL(t *testing.T, e *event.Event) string {
 		}
 	}
 	if err := e.DataAs(&data); err != nil || len(data.Resources) != 1 {
-		t.Fatalf("%v %s", err, e.Data())
+		t.Fatalf("reading the data: %v\n%s", err, e.Data())
 	}
 	return data.Resources[0].ResourceURL
 }
@@ -240,11 +241,11 @@ func (s *stage) dockerhub(t *testing.T) {
 	s.read(t, "/dockerhub", func(p harness.Post) string {
 		parsed, err := hook.Parse(request(p), docker.BuildEvent)
 		if err != nil {
-			t.Fatalf("%v: %s", err, p.Body)
+			t.Fatalf("reading the body: %v\n%s", err, p.Body)
 		}
 		build := parsed.(docker.BuildPayload)
 		if build.Repository.Status != "Active" || build.Repository.Namespace != "team" || build.Repository.Name != "app" || build.PushData.PushedAt == 0 {
-			t.Errorf("%+v", build)
+			t.Errorf("got the build %+v", build)
 		}
 		return build.Repository.RepoName + ":" + build.PushData.Tag
 	}, external+"/team/app:v1", external+"/team/app:v2")
@@ -271,8 +272,8 @@ func (s *stage) acr(t *testing.T) {
 	}, "push "+external+"/team/app:v1", "push "+external+"/team/app:v2", "delete "+external+"/team/app:v1", "delete "+external+"/team/app:v2")
 }
 
-// harbor reads Harbor's body as those who deploy by it do: Kargo with go-containerregistry, keel
-// with distribution's grammar and whole numbers, Argo CD as an oci:// URL.
+// harbor reads Harbor's body as its consumers do: Kargo with go-containerregistry, keel with
+// distribution's grammar and whole numbers, Argo CD as an oci:// URL.
 func (s *stage) harbor(t *testing.T) {
 	s.read(t, "/harbor", func(p harness.Post) string {
 		var body struct {
@@ -295,7 +296,7 @@ func (s *stage) harbor(t *testing.T) {
 		}
 		strict(t, p.Body, &body)
 		if p.Header.Get("Authorization") != "a-secret" || p.Header.Get("Content-Type") != "application/json" || len(body.EventData.Resources) != 1 {
-			t.Fatalf("%v %s", p.Header, p.Body)
+			t.Fatalf("got the post %v %s", p.Header, p.Body)
 		}
 		image := body.EventData.Resources[0]
 		kargo, err := name.ParseReference(image.ResourceURL)
@@ -319,11 +320,11 @@ func (s *stage) slack(t *testing.T) {
 		var m slack.WebhookMessage
 		strict(t, p.Body, &m)
 		if m.Blocks == nil || len(m.Blocks.BlockSet) != 3 {
-			t.Fatalf("%s", p.Body)
+			t.Fatalf("got the message %s", p.Body)
 		}
 		for _, block := range m.Blocks.BlockSet {
 			if v, ok := block.(interface{ Validate() error }); ok && v.Validate() != nil {
-				t.Errorf("%v: %s", v.Validate(), p.Body)
+				t.Errorf("validating a message: %v\n%s", v.Validate(), p.Body)
 			}
 			if block.BlockType() != slack.MBTSection && block.BlockType() != slack.MBTContext {
 				t.Errorf("a block of the type %s", block.BlockType())
@@ -340,7 +341,7 @@ func (s *stage) teams(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := m.Validate(); err != nil {
-			t.Errorf("%v: %s", err, p.Body)
+			t.Errorf("reading a card: %v\n%s", err, p.Body)
 		}
 		return m.Attachments[0].Content.FallbackText
 	}, "somebody pushed team/app:v1", "somebody pushed team/app:v2", "somebody pulled team/app:v2", "somebody deleted team/app: v1, v2")
@@ -353,7 +354,7 @@ func (s *stage) discord(t *testing.T) {
 			var m discordgo.WebhookParams
 			strict(t, p.Body, &m)
 			if m.AllowedMentions == nil || m.AllowedMentions.Parse == nil || len(m.AllowedMentions.Parse) > 0 || len(m.Embeds) != 1 || m.Embeds[0].Description == "" {
-				t.Errorf("%s", p.Body)
+				t.Errorf("got the message %s", p.Body)
 			}
 			if path == "/grouped" {
 				lines += 1 + strings.Count(m.Embeds[0].Description, "\n")

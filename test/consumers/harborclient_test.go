@@ -54,25 +54,25 @@ func TestHarborClient(t *testing.T) {
 	info, err := c.Systeminfo.GetSystemInfo(ctx, systeminfo.NewGetSystemInfoParams())
 	must(err)
 	if pong.Payload != "Pong" || me.Payload.Username != "ops" || !me.Payload.SysadminFlag || fit.Payload.Status != "healthy" || *info.Payload.AuthMode != "db_auth" {
-		t.Errorf("%q %+v %+v %+v", pong.Payload, me.Payload, fit.Payload, info.Payload)
+		t.Errorf("got %q, %+v, %+v, %+v", pong.Payload, me.Payload, fit.Payload, info.Payload)
 	}
 	name := "team"
 	projects, err := c.Project.ListProjects(ctx, project.NewListProjectsParams().WithName(&name))
 	must(err)
 	if len(projects.Payload) != 1 || projects.Payload[0].Name != name || projects.XTotalCount != 1 {
-		t.Fatalf("%+v", projects)
+		t.Fatalf("got the projects %+v", projects)
 	}
 	id := fmt.Sprint(projects.Payload[0].ProjectID)
 	if one, err := c.Project.GetProject(ctx, project.NewGetProjectParams().WithProjectNameOrID(id)); err != nil || one.Payload.Name != name {
-		t.Errorf("%+v %v", one, err)
+		t.Errorf("got the project %+v, %v", one, err)
 	}
 	if _, err := c.Project.GetScannerOfProject(ctx, project.NewGetScannerOfProjectParams().WithProjectNameOrID(id)); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("scanner: %v", err)
+		t.Errorf("getting the scanner: %v", err)
 	}
 	kinds, err := c.Webhook.GetSupportedEventTypes(ctx, webhook.NewGetSupportedEventTypesParams().WithProjectNameOrID(name))
 	must(err)
 	if len(kinds.Payload.EventType) != 14 || len(kinds.Payload.NotifyType) != 2 || len(kinds.Payload.PayloadFormats) != 1 {
-		t.Errorf("%+v", kinds.Payload)
+		t.Errorf("got the types of events %+v", kinds.Payload)
 	}
 
 	policy := &models.WebhookPolicy{Name: "ci", Description: "tells ci", Enabled: true, EventTypes: []string{"PUSH_ARTIFACT", "DELETE_ARTIFACT"},
@@ -80,7 +80,7 @@ func TestHarborClient(t *testing.T) {
 	created, err := c.Webhook.CreateWebhookPolicyOfProject(ctx, webhook.NewCreateWebhookPolicyOfProjectParams().WithProjectNameOrID(name).WithPolicy(policy))
 	must(err)
 	if created.Location != "/api/v2.0/projects/team/webhook/policies/1" || created.XRequestID == "" {
-		t.Errorf("%+v", created)
+		t.Errorf("created the policy %+v", created)
 	}
 	get := func() *models.WebhookPolicy {
 		t.Helper()
@@ -90,7 +90,7 @@ func TestHarborClient(t *testing.T) {
 		return got.Payload
 	}
 	if got := get(); got.Name != "ci" || got.Description != "tells ci" || got.Creator != "ops" || *got.Targets[0] != *policy.Targets[0] || time.Time(got.CreationTime).IsZero() {
-		t.Errorf("%+v %+v", got, got.Targets[0])
+		t.Errorf("got the policy %+v with the target %+v", got, got.Targets[0])
 	}
 	ref := b.Host + "/team/app"
 	harness.Run(t, harness.Env(t), "crane", "push", harness.NewImage(harness.ImageOptions{}).Layout(t, "v1"), ref+":v1", "--insecure")
@@ -109,33 +109,33 @@ func TestHarborClient(t *testing.T) {
 		}
 	}
 	if execution == nil || execution.Metrics.SuccessTaskCount != 1 || execution.VendorID != 1 || execution.EndTime == "" {
-		t.Fatalf("%+v", execution)
+		t.Fatalf("got the execution %+v", execution)
 	}
 	tasks, err := c.Webhook.ListTasksOfWebhookExecution(ctx, webhook.NewListTasksOfWebhookExecutionParams().WithProjectNameOrID(id).WithWebhookPolicyID(1).WithExecutionID(execution.ID))
 	must(err)
 	log, err := c.Webhook.GetLogsOfWebhookTask(ctx, webhook.NewGetLogsOfWebhookTaskParams().WithProjectNameOrID(id).WithWebhookPolicyID(1).WithExecutionID(execution.ID).WithTaskID(tasks.Payload[0].ID))
 	must(err)
 	if !strings.Contains(log.Payload, "response code 200") {
-		t.Errorf("%q", log.Payload)
+		t.Errorf("got the log %q", log.Payload)
 	}
 	jobs, err := c.Webhookjob.ListWebhookJobs(ctx, webhookjob.NewListWebhookJobsParams().WithProjectNameOrID(name).WithPolicyID(1).WithStatus([]string{"Success"}))
 	must(err)
 	last, err := c.Webhook.LastTrigger(ctx, webhook.NewLastTriggerParams().WithProjectNameOrID(name))
 	must(err)
 	if len(jobs.Payload) != 1 || len(last.Payload) != 2 || time.Time(last.Payload[0].LastTriggerTime).IsZero() || !time.Time(last.Payload[1].LastTriggerTime).Before(time.Unix(0, 0)) {
-		t.Errorf("%+v %+v", jobs.Payload, last.Payload)
+		t.Errorf("got the jobs %+v and last triggers %+v", jobs.Payload, last.Payload)
 	}
 
 	policy.Enabled, policy.Targets[0].AuthHeader = false, ""
 	_, err = c.Webhook.UpdateWebhookPolicyOfProject(ctx, webhook.NewUpdateWebhookPolicyOfProjectParams().WithProjectNameOrID(name).WithWebhookPolicyID(1).WithPolicy(policy))
 	must(err)
 	if got := get(); got.Enabled || got.Targets[0].AuthHeader != "" {
-		t.Errorf("%+v %+v", got, got.Targets[0])
+		t.Errorf("got the policy %+v with the target %+v", got, got.Targets[0])
 	}
 	list, err := c.Webhook.ListWebhookPoliciesOfProject(ctx, webhook.NewListWebhookPoliciesOfProjectParams().WithProjectNameOrID(name))
 	must(err)
 	if len(list.Payload) != 1 || list.XTotalCount != 1 {
-		t.Errorf("%+v", list)
+		t.Errorf("got the list %+v", list)
 	}
 	_, err = c.Webhook.DeleteWebhookPolicyOfProject(ctx, webhook.NewDeleteWebhookPolicyOfProjectParams().WithProjectNameOrID(name).WithWebhookPolicyID(1))
 	must(err)

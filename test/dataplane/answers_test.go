@@ -16,7 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// storage answers in ways in which the registry does not.
+// storage is an upstream that answers in ways in which the registry does not.
 func storage(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.Contains(r.URL.Path, "/redirect/"):
@@ -40,8 +40,8 @@ func storage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestAnswersAreTheUpstreams compares each kind of answer through bellbuoy with that of the
-// upstream, over each protocol.
+// TestAnswersAreTheUpstreams compares each kind of answer through bellbuoy with the upstream's own,
+// over each protocol.
 func TestAnswersAreTheUpstreams(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -99,7 +99,7 @@ func TestAnswersAreTheUpstreams(t *testing.T) {
 				direct, errDirect := sendAll(plain(t), r.method, up+r.path, r.header)
 				through, err := sendAll(c, r.method, scheme+buoys[r.odd].Host+r.path, r.header)
 				if err != nil || errDirect != nil {
-					t.Fatalf("%s: %v, directly %v", name, err, errDirect)
+					t.Fatalf("%s: through bellbuoy %v, directly %v", name, err, errDirect)
 				}
 				if direct.Status != r.status {
 					t.Errorf("%s: directly %d, this test expects %d", name, direct.Status, r.status)
@@ -122,7 +122,7 @@ func TestAnswersAreTheUpstreams(t *testing.T) {
 	}
 }
 
-// sendAll is send. Its header also has the trailers, and the length as net/http understands it.
+// sendAll is send with the trailers in the header, and with the length as net/http understands it.
 func sendAll(c *http.Client, method, url string, header []string) (answer, error) {
 	res, err := harness.SendBy(c, method, url, nil, header...)
 	if res == nil {
@@ -161,8 +161,8 @@ func names(headers ...http.Header) (all []string) {
 	return all
 }
 
-// An answer that comes before the body was read reaches the client while that is still sending. The
-// rest of the body is not read as a request.
+// An answer that comes before the body was read reaches the client while the client is still
+// sending. The rest of the body is not read as a request.
 func TestEarlyAnswers(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -170,7 +170,7 @@ func TestEarlyAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go func() { // answers after the header, and then reads what comes
+	go func() { // answers after the header, and then reads the body
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -200,26 +200,26 @@ func TestEarlyAnswers(t *testing.T) {
 	}{"plain": {plain(t), open.ProxyURL}, "HTTP/1.1": {overTLS(t, a, false, ""), "https://" + secure.Host}, "HTTP/2": {overTLS(t, a, true, ""), "https://" + secure.Host}} {
 		for _, body := range []func() io.Reader{
 			func() io.Reader { return strings.NewReader(strings.Repeat("x", 3<<20)) },
-			func() io.Reader { return io.LimitReader(zeros{}, 3<<20) }, // in chunks
+			func() io.Reader { return io.LimitReader(zeros{}, 3<<20) }, // chunked
 		} {
 			for _, target := range []string{"PATCH /v2/a/blobs/uploads/x", "PUT /v2/a/blobs/uploads/x", "POST /v2/a/blobs/uploads/", "PUT /v2/a/manifests/v1"} {
 				method, path, _ := strings.Cut(target, " ")
 				got, err := send(where.c, method, where.base+path, body())
 				if err != nil || got.Status != http.StatusRequestEntityTooLarge || got.Body != "too long" || got.Header.Get("X-Path") != path {
-					t.Errorf("%s: %s: %d %q %v", name, target, got.Status, got.Body, err)
+					t.Errorf("%s: %s: got %d %q, %v", name, target, got.Status, got.Body, err)
 				}
 			}
 		}
 	}
 	got := overhear(t, open.Host, "PATCH /v2/a/blobs/uploads/x HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nGET /v2/smuggled HTTP/1.1\r\nHost: h\r\n\r\n")
 	if answers := answersIn(t, got, "PATCH"); len(answers) != 1 || answers[0].Header.Get("X-Path") != "/v2/a/blobs/uploads/x" {
-		t.Errorf("answered %q", got)
+		t.Errorf("got the answer %q", got)
 	}
 	sound(t, open)
 	sound(t, secure)
 }
 
-// A client that expects 100 Continue sends its body if the registry accepts the request, and does
+// A client that expects 100 Continue sends its body if the registry accepts the request. It does
 // not if the registry refuses it.
 func TestExpectContinue(t *testing.T) {
 	t.Parallel()
@@ -252,7 +252,7 @@ func TestExpectContinue(t *testing.T) {
 	layer := harness.NewImage(harness.ImageOptions{}).Layers[0]
 	out := harness.Run(t, nil, "curl", "-sS", "-u", "ann:secret", "-H", "Expect: 100-continue", "-o", "/dev/null", "-w", "%{http_code}", "-T", file(t, "blob", strings.Repeat("x", 2<<20)),
 		b.ProxyURL+"/v2/app/blobs/uploads/x?digest="+layer.Digest.String())
-	if out != "404" && out != "400" { // no such upload
+	if out != "404" && out != "400" { // there is no such upload
 		t.Errorf("curl was answered %s", out)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// formOf is a form with n equal parts.
+// formOf returns a form with n equal parts.
 func formOf(t *testing.T, part string, content []byte, n int) (contentType string, body []byte) {
 	t.Helper()
 	var b bytes.Buffer
@@ -73,13 +73,13 @@ func TestHostileCharts(t *testing.T) {
 				for range 3 {
 					res, err := http.Post(b.ProxyURL+"/api/charts", u.contentType, bytes.NewReader(u.body))
 					if err != nil {
-						t.Errorf("%s: %v", name, err)
+						t.Errorf("upload of %s: %v", name, err)
 						return
 					}
 					_, _ = io.Copy(io.Discard, res.Body)
 					_ = res.Body.Close()
 					if res.StatusCode != http.StatusUnauthorized {
-						t.Errorf("%s: %d", name, res.StatusCode)
+						t.Errorf("upload of %s: got %d", name, res.StatusCode)
 					}
 				}
 			})

@@ -8,8 +8,8 @@ import (
 )
 
 // The OCI conformance program has the same result through bellbuoy as at the registry itself. It
-// would also pass with a Location that leads around bellbuoy, so every request that reached the
-// registry must have come through bellbuoy.
+// would also pass with a Location that leads around bellbuoy, so the test also checks that every
+// request at the registry came through bellbuoy.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -61,7 +61,7 @@ func wantAllSeen(t *testing.T, b *harness.Buoy, h *harness.FaultProxy) {
 		t.Errorf("bellbuoy counted %d requests, %d reached the registry", seen, reached)
 	}
 	if n := b.Metric("bellbuoy_panics_total"); n != 0 {
-		t.Errorf("%v panics", n)
+		t.Errorf("got %v panics", n)
 	}
 	if logs := b.Logs(); strings.Contains(logs, `"level":"error"`) {
 		t.Error("bellbuoy logged an error")

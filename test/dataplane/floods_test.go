@@ -40,7 +40,7 @@ var floods = []struct {
 		}
 		h.flush()
 	}},
-	{"resets by the server", false, func(h *h2) { // whose streams it counts as gone, while their handlers work on
+	{"resets by the server", false, func(h *h2) { // whose streams the server counts as ended, although their handlers still run
 		for i := range uint32(20_000) {
 			h.headers(2*i+1, true, request("GET", "/v2/silent/manifests/x")...)
 			_ = h.WriteWindowUpdate(2*i+1, 0)
@@ -69,7 +69,7 @@ var floods = []struct {
 			_ = h.WriteContinuation(1, false, nil)
 		}
 	}},
-	{"PING", true, func(h *h2) { // and takes no answer
+	{"PING", true, func(h *h2) { // and reads no answer
 		for i := 0; i%1000 != 0 || h.flush() == nil; i++ {
 			_ = h.WritePing(false, [8]byte{1})
 		}
@@ -79,7 +79,7 @@ var floods = []struct {
 			_ = h.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i)})
 		}
 	}},
-	{"an index that is a bomb", false, func(h *h2) { // short fields that name a long one, again and again
+	{"an index that is a bomb", false, func(h *h2) { // short fields that refer to a long one, again and again
 		h.headers(1, true, request("GET", "/v2/", "x", strings.Repeat("y", 3<<10))...)
 		for i := range uint32(100) {
 			var fields []string
@@ -105,7 +105,7 @@ var floods = []struct {
 		}
 		h.flush()
 	}},
-	{"downloads that nobody takes", true, func(h *h2) { // the windows are wide, the socket is full
+	{"downloads that nobody takes", true, func(h *h2) { // the windows are wide, and the socket is full
 		_ = h.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
 		_ = h.WriteWindowUpdate(0, 1<<31-1-65535)
 		for i := range uint32(20) {

@@ -32,7 +32,7 @@ type h2 struct {
 	over    bool   // the other side has closed the connection
 }
 
-// h2stream is what has arrived on a stream.
+// h2stream is the part of an answer that has arrived on a stream.
 type h2stream struct {
 	status string
 	body   []byte
@@ -60,7 +60,7 @@ func newH2(t testing.TB, a *authority.Authority, host string, settings ...http2.
 		t.Fatal(err)
 	}
 	if p := c.conn.ConnectionState().NegotiatedProtocol; p != "h2" {
-		t.Fatalf("speaks %q", p)
+		t.Fatalf("got the protocol %q", p)
 	}
 	c.out.WriteString(http2.ClientPreface)
 	_ = c.WriteSettings(settings...)
@@ -68,7 +68,8 @@ func newH2(t testing.TB, a *authority.Authority, host string, settings ...http2.
 	return c
 }
 
-// flush sends what was written. It ignores errors: the answers show whether bellbuoy has hung up.
+// flush sends what was written. It ignores errors: the answers show whether bellbuoy has
+// disconnected.
 func (c *h2) flush() error {
 	_, err := c.conn.Write(c.out.Bytes())
 	c.out.Reset()
@@ -148,7 +149,7 @@ func (c *h2) hear(f http2.Frame) {
 	}
 }
 
-// outcome says how a stream ended: its status, the code of its reset, or the code with which the
+// outcome returns how a stream ended: its status, the code of its reset, or the code with which the
 // connection ended.
 func (c *h2) outcome(stream uint32) string {
 	c.mu.Lock()
@@ -165,7 +166,7 @@ func (c *h2) outcome(stream uint32) string {
 		case c.over:
 			return "closed"
 		}
-		c.changed.Wait() // conn's deadline ends it
+		c.changed.Wait() // ends at the deadline of conn at the latest
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// refused are the ways in which an HTTP/2 server refuses a request.
+// refused lists the ways in which an HTTP/2 server refuses a request.
 const refused = "400 RST GOAWAY closed"
 
 // TestRawFrames is TestRawRequests over HTTP/2: an ambiguous request ends in an error, or arrives
@@ -33,10 +33,10 @@ func TestRawFrames(t *testing.T) {
 		fields  []string
 		data    []string // pieces of the body; nil: the header ends the stream
 		trailer []string
-		want    string // what arrives: method, target and body; "": nothing; "?": nothing or something broken off
-		is      string // ways to end, of which one has to be
-		not     string // must not stand in the head that arrives
-		has     string // must
+		want    string // what reaches the upstream: method, target and body; "": nothing; "?": nothing, or an incomplete request
+		is      string // ends, one of which must happen
+		not     string // must not be in the head at the upstream
+		has     string // must be in it
 	}{
 		{name: "plain", fields: request("GET", "/v2/"), want: "GET /v2/ ", is: "200", has: "Host: h\r\n"},
 		{name: "plain push", fields: request("PUT", push, "content-length", "2"), data: []string{"{}"}, want: "PUT " + push + " {}", is: "400"},
@@ -157,14 +157,14 @@ func TestRawFrames(t *testing.T) {
 			next := fmt.Sprintf("/v2/next-%d/manifests/x", time.Now().UnixNano())
 			h.headers(3, true, request("HEAD", next, "x-row", row)...)
 			h.flush()
-			late := strings.HasPrefix(got, "RST") && c.data != nil // the rest reaches a stream that may never have been: that is the connection's end
+			late := strings.HasPrefix(got, "RST") && c.data != nil // the rest reaches a stream that may not exist: that ends the connection
 			if after := h.outcome(3); after != "404" && !strings.HasPrefix(got, "GOAWAY") && got != "closed" && !late {
 				t.Errorf("after %s, the next request ends with %s", got, after)
 			}
 			all := slices.DeleteFunc(p.take(t), func(r arrived) bool { return r.Header.Get("X-Row") != row || r.Target == next })
 			for _, r := range all {
 				if strings.Contains(r.Target, "smuggled") || strings.Contains(r.Raw, "Evil") {
-					t.Errorf("smuggled: %q", r.Raw)
+					t.Errorf("an unexpected request reached the upstream: %q", r.Raw)
 				}
 			}
 			if (c.want == "") != (len(all) == 0) && c.want != "?" || len(all) > 1 {

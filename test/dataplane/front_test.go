@@ -11,14 +11,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// from is a client at an address of this machine.
+// from returns a client with an address of this machine.
 func from(c *http.Client, address string) *http.Client {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 	c.Transport.(*http.Transport).DialContext = dialer.DialContext
 	return c
 }
 
-// HAProxy in front sends the address of the client in the PROXY protocol, of both versions and
+// HAProxy in front sends the address of the client in the PROXY protocol, in both versions and
 // around TLS. Other clients may not use it.
 func TestProxyProtocol(t *testing.T) {
 	t.Parallel()
@@ -51,7 +51,7 @@ func TestProxyProtocol(t *testing.T) {
 						t.Errorf("%s %s arrived from %q", r.Method, r.Target, got)
 					}
 				}
-				if _, err := send(c, http.MethodGet, scheme+b.Host+"/v2/", nil); err != nil { // from 127.0.0.2, nobody's proxy
+				if _, err := send(c, http.MethodGet, scheme+b.Host+"/v2/", nil); err != nil { // from 127.0.0.2, which is no trusted proxy
 					t.Errorf("a client that is no trusted proxy: %v", err)
 				}
 				if got := talk(t, b.Host, "GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n", soon); got != "" {

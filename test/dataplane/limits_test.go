@@ -18,7 +18,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// tiresome is an upstream whose paths choose what it does.
+// tiresome is an upstream that is slow, silent or broken, by the path of the request.
 type tiresome struct{ gone chan struct{} }
 
 func newTiresome(t *testing.T) *httptest.Server {
@@ -81,7 +81,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	requests := []string{
 		"", "G", "GET /v2/ HTTP/1.1\r\nHost: h\r\nX: ", "\r\n",
-		"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n", // and then nothing
+		"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n", // and nothing more
 		get("half"), get("half-chunked"), get("endless"), get("long"), get("silent"), get("deaf"),
 		strings.Replace(get("half"), "/blobs/", "/manifests/", 1), strings.Replace(get("half-chunked"), "/blobs/", "/manifests/", 1),
 		"PATCH /v2/a/blobs/uploads/x" + upload, "PATCH /v2/a/blobs/uploads/x" + chunks, "PATCH /v2/deaf/blobs/uploads/x" + upload,
@@ -122,7 +122,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 					crowd.Go(func() {
 						defer raw.Close()
 						if secure && request == "" {
-							_, _ = raw.Read(make([]byte, 1)) // not even a handshake
+							_, _ = raw.Read(make([]byte, 1)) // no handshake
 							return
 						}
 						_, _ = io.WriteString(c, request)
@@ -144,10 +144,10 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			if most > 150<<20 {
 				t.Errorf("%.0f MiB were held", most/(1<<20))
 			}
-			harness.Eventually(20*time.Second, func() bool { // of some intents nobody will ever say more
+			harness.Eventually(20*time.Second, func() bool { // some intents stay open forever
 				return b.Metric("bellbuoy_requests_in_flight") == 0 && b.Metric("bellbuoy_open_intents") == 0
 			})
-			up.CloseClientConnections() // those that bellbuoy keeps for the next request
+			up.CloseClientConnections() // idle ones that bellbuoy keeps
 			if !harness.Eventually(2*soon, func() bool {
 				g, d := rest()
 				return g <= goroutines+3 && d <= descriptors+3 && b.Metric("bellbuoy_requests_in_flight") == 0
@@ -163,14 +163,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// await is the end of a tiresome client: it waits until it is cut, reads nothing, hangs up at once
-// or resets the connection.
+// await waits until the connection is cut, reads nothing, disconnects at once or resets the
+// connection, in turn.
 func await(c io.Reader, raw *net.TCPConn, i int) {
 	switch i % 5 {
 	case 0, 1:
 		began := time.Now()
 		_, _ = io.Copy(io.Discard, io.LimitReader(readFor(c, began, 3*time.Second), 1<<40))
-	case 2: // reads nothing, until bellbuoy must have given up
+	case 2: // reads nothing until bellbuoy must have cut the connection
 		_ = raw.SetReadBuffer(4 << 10)
 		time.Sleep(4 * time.Second)
 	case 3:

@@ -11,7 +11,7 @@ import (
 )
 
 // Each Location and each Link leads to bellbuoy, with the scheme and name that the client uses,
-// wherever TLS is terminated and whatever the name of the upstream is.
+// wherever TLS is terminated and whatever the upstream's name is.
 func TestLinksLeadToBellbuoy(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -60,7 +60,7 @@ func TestLinksLeadToBellbuoy(t *testing.T) {
 	}
 }
 
-// manifestOf reads a manifest at the registry itself.
+// manifestOf reads a manifest directly from the registry.
 func manifestOf(t *testing.T, registry *harness.RegistryServer, repository, tag string) string {
 	t.Helper()
 	return must(t, plain(t), http.StatusOK, http.MethodGet, registry.URL+"/v2/"+repository+"/manifests/"+tag, nil, "Accept", "application/vnd.oci.image.manifest.v1+json").Body

@@ -29,8 +29,7 @@ func TestLocations(t *testing.T) {
 	}
 }
 
-// What an upstream answers arrives unchanged: odd statuses, many headers, trailers of its own, no
-// length.
+// Answers of an upstream arrive unchanged: unusual statuses, many headers, trailers, no length.
 func TestAnswersAreUnchanged(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -47,7 +46,7 @@ func TestAnswersAreUnchanged(t *testing.T) {
 	b := harness.Bellbuoy(t, harness.RegistryUpstream(up.URL))
 	through, direct := harness.Request(t, http.MethodGet, b.ProxyURL+"/v2/x/manifests/y", nil), harness.Request(t, http.MethodGet, up.URL+"/v2/x/manifests/y", nil)
 	if through.StatusCode != direct.StatusCode || harness.BodyOf(through) != harness.BodyOf(direct) {
-		t.Errorf("%s %q, directly %s %q", through.Status, harness.BodyOf(through), direct.Status, harness.BodyOf(direct))
+		t.Errorf("through bellbuoy %s %q, directly %s %q", through.Status, harness.BodyOf(through), direct.Status, harness.BodyOf(direct))
 	}
 	for name, want := range direct.Header {
 		if got := through.Header[name]; name != "Date" && strings.Join(got, "|") != strings.Join(want, "|") {

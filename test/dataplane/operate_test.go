@@ -11,8 +11,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// No log line contains a credential, wherever a request has it.
-func TestLogsHoldNoSecrets(t *testing.T) {
+// No log line contains a credential, in whatever part of a request it is.
+func TestLogsContainNoSecrets(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{Htpasswd: map[string]string{"ann": "hunter2"}})
 	b := front(t, registry.URL, "log: {level: debug, access: true}\n")
@@ -30,7 +30,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 	talk(t, b.Host, "GET http://ann:hunter2@h/v2/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", soon)
 	talk(t, b.Host, "GET /v2/ HTTP/1.1\r\nHost: h\r\nAuthorization: hunter2\x00\r\n\r\n", soon)
-	registry.Kill() // and the errors that come of this
+	registry.Kill() // and log the errors that follow
 	_, _ = send(c, http.MethodGet, b.ProxyURL+"/v2/app/manifests/v1?token=hunter2", nil, "Authorization", "Basic YW5uOmh1bnRlcjI=")
 	_, _ = send(c, http.MethodPut, b.ProxyURL+"/v2/app/manifests/v1?token=hunter2", strings.NewReader("{}"), "Authorization", "Basic YW5uOmh1bnRlcjI=")
 	logs := b.Logs()
@@ -39,7 +39,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 	for _, secret := range []string{"hunter2", "YW5uOmh1bnRlcjI"} {
 		if i := strings.Index(logs, secret); i >= 0 {
-			t.Errorf("%s in %s", secret, logs[max(0, i-500):i+50])
+			t.Errorf("the log contains the secret %s: %s", secret, logs[max(0, i-500):i+50])
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestRequestIDs(t *testing.T) {
 		h := arrived[0].Header
 		id := h.Get("X-Request-Id")
 		if len(h["X-Request-Id"]) != 1 || id == "" || i == 0 && id != given || i > 0 && id == given {
-			t.Errorf("%q became %q", given, h["X-Request-Id"])
+			t.Errorf("the request id %q became %q", given, h["X-Request-Id"])
 		}
 		if got := posts[i].Text("request_id"); got != id {
 			t.Errorf("the event has %q, the registry got %q", got, id)
@@ -113,7 +113,7 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// The number of metric series does not grow, whatever methods, paths, hosts, user agents and names
+// The number of metric series has a bound, whatever methods, paths, hosts, user agents and names
 // clients send.
 func TestMetricsAreBounded(t *testing.T) {
 	t.Parallel()

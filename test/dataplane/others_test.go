@@ -12,14 +12,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// other is any registry or chart server that runs here.
+// other is a registry or chart server that is not distribution 3.
 type other struct {
 	URL   string
 	dir   string   // its storage; "": in memory
-	lists []string // paths whose answers say what stands there
+	lists []string // paths whose answers show the content
 }
 
-// standing returns the state of an upstream: the files of its storage, and the answers of its
+// standing returns the state of an upstream: the files of its storage, and the answers to its
 // lists.
 func (o other) standing(t *testing.T) string {
 	t.Helper()
@@ -42,7 +42,7 @@ func (o other) standing(t *testing.T) string {
 	return strings.Join(all, "\n")
 }
 
-// craneRegistry is go-containerregistry's registry.
+// craneRegistry starts go-containerregistry's registry.
 func craneRegistry(t *testing.T) other {
 	t.Helper()
 	r := harness.CraneRegistry(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// The probes that bellbuoy sends without credentials complete and create nothing, at each registry
-// that runs here, although none of them requires a login.
+// The probes that bellbuoy sends without credentials create nothing at any registry here, although
+// none requires a login.
 func TestProbesCreateNothing(t *testing.T) {
 	t.Parallel()
 	image := harness.NewImage(harness.ImageOptions{LayerSize: 1 << 10})
@@ -38,7 +38,7 @@ func TestProbesCreateNothing(t *testing.T) {
 				} {
 					status, err := asks.Probe(t.Context(), q.method, q.path)
 					if err != nil || q.method == http.MethodPut && status < 400 {
-						t.Errorf("%s %s: %d, %v", q.method, q.path, status, err)
+						t.Errorf("%s %s: got %d, %v", q.method, q.path, status, err)
 					}
 				}
 			}
@@ -60,7 +60,7 @@ func TestProbesCreateNothing(t *testing.T) {
 				{http.MethodGet, tenant + "/charts/app-1.0.0.tgz"},
 			} {
 				if status, err := asks.Probe(t.Context(), q.method, q.path); err != nil || status < 400 {
-					t.Errorf("%s %s: %d, %v", q.method, q.path, status, err)
+					t.Errorf("%s %s: got %d, %v", q.method, q.path, status, err)
 				}
 			}
 			if after := o.standing(t); after != before {
@@ -70,7 +70,7 @@ func TestProbesCreateNothing(t *testing.T) {
 	}
 }
 
-// distribution starts one of its versions. 2.8 is Debian's program, whose service stays off.
+// distribution starts a version of distribution. 2.8 is Debian's program.
 func distribution(t *testing.T, part string) other {
 	t.Helper()
 	r := harness.Registry(t, harness.RegistryOptions{Part: part, Delete: true})

@@ -9,8 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// haproxy starts one with a backend of the given lines, and returns its address. more are lines of
-// its frontend.
+// haproxy starts HAProxy with a backend of the given lines, and returns its address. more are lines
+// of its frontend.
 func haproxy(t *testing.T, backend string, more ...string) (address string) {
 	t.Helper()
 	address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
@@ -23,7 +23,7 @@ func haproxy(t *testing.T, backend string, more ...string) (address string) {
 	return address
 }
 
-// bindOf is what follows the address of bind: the first of the frontend's lines.
+// bindOf returns the options of bind, which follow the address: the first line of the frontend.
 func bindOf(more []string) string {
 	if len(more) == 0 {
 		return ""
@@ -31,7 +31,7 @@ func bindOf(more []string) string {
 	return " " + more[0]
 }
 
-// file is a new file.
+// file makes a file and returns its path.
 func file(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

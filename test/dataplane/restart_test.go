@@ -25,7 +25,7 @@ import (
 // TestMain also starts bellbuoy as systemd does, with an open socket.
 func TestMain(m *testing.M) {
 	if fd, err := strconv.Atoi(os.Getenv(socketVariable)); err == nil && len(os.Args) > 1 {
-		fmt.Fprintln(os.Stderr, "starting with a socket:", activate(fd, os.Args[1:])) // returns only where it failed
+		fmt.Fprintln(os.Stderr, "starting with a socket:", activate(fd, os.Args[1:])) // returns only if it failed
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -91,8 +91,8 @@ func (h *halves) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// After SIGTERM during 200 transfers no connection is accepted any more, and each transfer is
-// completed.
+// After SIGTERM during 200 transfers no connection is accepted any more, and each transfer
+// completes.
 func TestStopFinishesTransfers(t *testing.T) {
 	t.Parallel()
 	a := authority.New(t)
@@ -128,7 +128,7 @@ func stopFinishesTransfers(t *testing.T, config, scheme string, c *http.Client) 
 				a.Header, a.Status = http.Header{"X-Got": {strconv.Itoa(len(a.Body))}}, a.Status+1
 			case 2:
 				a, err = send(c, http.MethodPatch, url+"uploads/x", bytes.NewReader(make([]byte, size)))
-			default: // in chunks
+			default: // chunked
 				a, err = send(c, http.MethodPut, url+"uploads/x?digest=y", io.LimitReader(zeros{}, size))
 			}
 			if err != nil || a.Status != http.StatusCreated || a.Header.Get("X-Got") != strconv.Itoa(size) {
@@ -184,8 +184,8 @@ func TestStopCutsAtLast(t *testing.T) {
 	done.Wait()
 }
 
-// With a socket that systemd holds, no request fails in a restart on SQLite, on new and on kept
-// connections. Each start tells systemd when bellbuoy serves.
+// With a socket that systemd keeps open, no request fails during a restart on SQLite, on new and on
+// open connections. Each start tells systemd when bellbuoy serves.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -338,7 +338,7 @@ func (l *load) more(t *testing.T) {
 	t.Helper()
 	before := l.requests.Load()
 	if !harness.Eventually(soon, func() bool { return l.requests.Load() > before+100 }) {
-		t.Fatal("the load stands still")
+		t.Fatal("the load makes no progress")
 	}
 }
 
@@ -351,7 +351,7 @@ func (l *load) end(t *testing.T) int {
 	return int(l.pushes.Load())
 }
 
-// onlyReader is a body that net/http cannot send again, so that a lost request fails.
+// onlyReader returns a body that net/http cannot send again, so that a lost request fails.
 func onlyReader(b []byte) io.Reader {
 	if len(b) == 0 {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-const soon = time.Minute // far more than anything takes, also on a busy machine
+const soon = time.Minute // much longer than anything takes, also on a busy machine
 
 // nowhere is a webhook without a receiver, because this package does not test events.
 const nowhere = "webhooks: [{name: none, url: \"http://127.0.0.1:9/\", enabled: false}]\n"
@@ -25,7 +25,7 @@ func front(t *testing.T, upstream, config string, more ...string) *harness.Buoy 
 	return harness.Bellbuoy(t, config+"upstreams: [{type: registry, url: "+upstream+strings.Join(more, "")+"}]\n"+nowhere)
 }
 
-// sound fails the test where bellbuoy panicked or logged an error.
+// sound fails the test if bellbuoy panicked or logged an error.
 func sound(t *testing.T, b *harness.Buoy) {
 	t.Helper()
 	if n := b.Metric("bellbuoy_panics_total"); n != 0 {
@@ -36,8 +36,8 @@ func sound(t *testing.T, b *harness.Buoy) {
 	}
 }
 
-// talk sends bytes on a new connection, and returns what comes back until the other side closes it
-// or a time is over.
+// talk sends bytes on a new connection. It returns the answer when the other side closes the
+// connection or a time is over.
 func talk(t testing.TB, host, request string, within time.Duration) string {
 	t.Helper()
 	c, err := net.Dial("tcp", host)
@@ -46,12 +46,12 @@ func talk(t testing.TB, host, request string, within time.Duration) string {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(within))
-	go func() { _, _ = io.WriteString(c, request) }() // it may answer, and close, before all is written
+	go func() { _, _ = io.WriteString(c, request) }() // the other side may answer, and close, before everything is written
 	b, _ := io.ReadAll(c)
 	return string(b)
 }
 
-// overhear is talk on a connection that stays open. It returns when nothing has come for a while.
+// overhear is talk on a connection that stays open. It returns when no bytes have come for a while.
 func overhear(t testing.TB, host, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", host)
@@ -114,12 +114,12 @@ func must(t testing.TB, c *http.Client, status int, method, url string, body io.
 		t.Fatal(err)
 	}
 	if a.Status != status {
-		t.Fatalf("%s %s: %d, want %d: %s", method, url, a.Status, status, a.Body)
+		t.Fatalf("%s %s: got %d, want %d: %s", method, url, a.Status, status, a.Body)
 	}
 	return a
 }
 
-// send is harness.SendBy as an answer.
+// send is harness.SendBy with the answer read to its end.
 func send(c *http.Client, method, url string, body io.Reader, header ...string) (answer, error) {
 	res, err := harness.SendBy(c, method, url, body, header...)
 	if res == nil {
@@ -128,7 +128,7 @@ func send(c *http.Client, method, url string, body io.Reader, header ...string) 
 	return answer{res.StatusCode, res.Header, harness.BodyOf(res)}, err
 }
 
-// plain follows no redirect and asks for no compression.
+// plain returns a client that follows no redirect and asks for no compression.
 func plain(t testing.TB) *http.Client {
 	t.Helper()
 	transport := &http.Transport{DisableCompression: true}
@@ -136,7 +136,7 @@ func plain(t testing.TB) *http.Client {
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// overTLS is plain for an authority's servers: it speaks one protocol only, with the client
+// overTLS is plain for an authority's servers: it speaks only one protocol, and has the client
 // certificate of a name if that is not "".
 func overTLS(t testing.TB, a *authority.Authority, http2 bool, name string) *http.Client {
 	t.Helper()

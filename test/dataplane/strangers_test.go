@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// Attacks that cost a stranger little. The registry refuses everybody in closed/, and nobody in
-// open/. Each attack gets a client and the address of bellbuoy. What it leaves open is closed when
-// the test ends.
+// Attacks that cost the attacker little. The registry refuses everybody in closed/, and nobody in
+// open/. Each attack gets a client and the address of bellbuoy. Its open connections are closed
+// when the test ends.
 var strangers = []struct {
 	name string
 	do   func(t *testing.T, c *http.Client, host string)
@@ -146,7 +146,7 @@ func put(c *http.Client, host, repository string, i int, body []byte, packed boo
 	_, _ = send(c, http.MethodPut, fmt.Sprintf("http://%s/v2/%s/manifests/v%d", host, repository, i), bytes.NewReader(body), header...)
 }
 
-// list is a manifest of just under 4 MiB that repeats an element.
+// list returns a manifest of just under 4 MiB that repeats an element.
 func list(begin, one, end string) string {
 	return begin + one + strings.Repeat(","+one, (4<<20-len(begin)-len(end))/(len(one)+1)-1) + end
 }
@@ -166,7 +166,7 @@ func size(t *testing.T, dir string) (sum int64) {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		if info, err := e.Info(); err == nil { // else it has just gone
+		if info, err := e.Info(); err == nil { // otherwise it was just removed
 			sum += info.Size()
 		}
 		return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A tap is a relay between bellbuoy and an upstream that keeps the bytes that bellbuoy sends.
+// A tap is a relay between bellbuoy and an upstream that records the bytes that bellbuoy sends.
 type tap struct {
 	URL, Host string
 
@@ -27,11 +27,11 @@ type tap struct {
 // tapped is one connection from bellbuoy.
 type tapped struct {
 	sent   []byte
-	taken  int  // of sent
+	taken  int  // how many bytes of sent
 	closed bool // by bellbuoy
 }
 
-// arrived is a request as it reached the upstream.
+// arrived is a request as the upstream got it.
 type arrived struct {
 	Raw    string // its head
 	Method string
@@ -75,7 +75,7 @@ func (p *tap) take(t testing.TB) (all []arrived) {
 			r, n, err := parse(c.sent[c.taken:])
 			if errors.Is(err, io.ErrUnexpectedEOF) {
 				if !c.closed {
-					t.Errorf("half a request stands at the upstream: %q", c.sent[c.taken:])
+					t.Errorf("the upstream got an incomplete request: %q", c.sent[c.taken:])
 				}
 				r.Broken, n, err = true, len(c.sent)-c.taken, nil
 			}
@@ -136,7 +136,7 @@ func parse(b []byte) (r arrived, n int, err error) {
 	return r, len(b) - source.Len() - br.Buffered(), err
 }
 
-// strict finds what two readers could understand differently in the head of a request.
+// strict returns an error if two servers could understand the head of a request differently.
 func strict(head string) error {
 	lines := strings.Split(head, "\r\n")
 	if f := strings.Split(lines[0], " "); len(f) != 3 || f[2] != "HTTP/1.1" || !strings.HasPrefix(f[1], "/") {
@@ -152,7 +152,7 @@ func strict(head string) error {
 	}
 	switch {
 	case seen["host"] != 1:
-		return fmt.Errorf("%d Hosts", seen["host"])
+		return fmt.Errorf("%d Host headers", seen["host"])
 	case seen["content-length"]+seen["transfer-encoding"] > 1:
 		return errors.New("its length is told twice")
 	}

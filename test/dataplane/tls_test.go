@@ -23,9 +23,9 @@ import (
 type virtualHost struct {
 	URL  string
 	Host string
-	only bool // answer to the own name alone, and believe nobody in front
+	only bool // answers only its own name, and trusts no forwarding headers
 
-	external string // external_url in front of it; "": none
+	external string // bellbuoy's external_url for it; "": none
 
 	mu            sync.Mutex
 	seen, carried int
@@ -109,7 +109,7 @@ func stand(t *testing.T, a *authority.Authority, where place, v *virtualHost, co
 }
 
 // TestClientsOverTLS pushes and pulls with every client, with TLS terminated in each place, at
-// upstreams that believe forwarding headers and at those that know only their own name. No request
+// upstreams that trust forwarding headers and at those that know only their own name. No request
 // goes around bellbuoy.
 func TestClientsOverTLS(t *testing.T) {
 	t.Parallel()
@@ -145,7 +145,7 @@ func (v *virtualHost) count() int {
 	return v.seen
 }
 
-// A player is a client's user.
+// A player is a user of clients.
 type player struct {
 	*testing.T
 	address, ca string
@@ -154,7 +154,7 @@ type player struct {
 
 func (p player) env() []string { return harness.Env(p, "SSL_CERT_FILE="+p.ca) }
 
-// flag is a client's flag for plain HTTP, where it is needed.
+// flag adds a client's flag for plain HTTP, if it is needed.
 func (p player) flag(flag string, args ...string) []string {
 	if p.secure {
 		return args
@@ -382,7 +382,7 @@ func TestCertificatesChange(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		c := overTLS(t, a, http2, "")
 		transfers.Go(func() {
-			for range 2 { // the second on the same connection
+			for range 2 { // the second on an open connection
 				got, err := send(c, http.MethodGet, "https://"+b.Host+"/v2/app/blobs/sha256:"+strings.Repeat("ab", 32), nil)
 				if err != nil || len(got.Body) != up.size {
 					t.Errorf("HTTP/2 %t: %d bytes, %v", http2, len(got.Body), err)
@@ -394,9 +394,9 @@ func TestCertificatesChange(t *testing.T) {
 	if err := os.WriteFile(a.File("server.key"), []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(600 * time.Millisecond) // longer than a change may take to be noticed: half a change must not count
+	time.Sleep(600 * time.Millisecond) // longer than the watch needs: a changed certificate without its key must not count
 	if got := serial(); got != before {
-		t.Errorf("serial %d", got)
+		t.Errorf("got the serial number %d", got)
 	}
 	a.Issue("server")
 	if !harness.Eventually(soon, func() bool { return serial() != before }) {

@@ -29,14 +29,15 @@ func (k *callers) has(who string) bool {
 	return slices.Contains(k.seen, who)
 }
 
-// others returns those that are not as expected.
+// others returns the clients that are not in who.
 func (k *callers) others(who ...string) []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(k.seen), func(s string) bool { return slices.Contains(who, s) })
 }
 
-// newSecureUpstream is a registry behind TLS that requires a client certificate of an authority.
+// newSecureUpstream starts a registry behind TLS that requires a client certificate of an
+// authority.
 func newSecureUpstream(t *testing.T, a *authority.Authority, registry string) (address string, k *callers) {
 	t.Helper()
 	target, err := url.Parse(registry)
@@ -59,8 +60,8 @@ func newSecureUpstream(t *testing.T, a *authority.Authority, registry string) (a
 }
 
 // bellbuoy sends an upstream with TLS the configured server name, requires a certificate of the
-// configured CA, and presents its own certificate, in its own look-ups too. New files of that are
-// used without a restart.
+// configured CA, and presents its own certificate, in its own look-ups too. It uses a new
+// certificate without a restart.
 func TestUpstreamOverTLS(t *testing.T) {
 	t.Parallel()
 	a, stranger := authority.New(t), authority.New(t)
@@ -84,15 +85,15 @@ func TestUpstreamOverTLS(t *testing.T) {
 	if got := must(t, c, http.StatusOK, http.MethodGet, b.ProxyURL+"/v2/app/blobs/"+layer.String(), nil); got.Body != string(image.Blob(layer)) {
 		t.Errorf("a blob came as %d bytes", len(got.Body))
 	}
-	must(t, c, http.StatusAccepted, http.MethodDelete, b.ProxyURL+"/v2/app/manifests/"+image.Digest.String(), nil) // bellbuoy asks what it is
+	must(t, c, http.StatusAccepted, http.MethodDelete, b.ProxyURL+"/v2/app/manifests/"+image.Digest.String(), nil) // bellbuoy looks it up
 	hooks.WaitAt("/w", 2, soon)
 	if others := k.others("buoy 3 localhost"); len(others) > 0 {
-		t.Errorf("the upstream was asked by %v", others)
+		t.Errorf("the upstream got requests of %v", others)
 	}
 	for name, wrong := range map[string]*harness.Buoy{"another CA": start(stranger, a), "no certificate": start(a, nil), "a stranger's certificate": start(a, stranger)} {
 		got := must(t, c, http.StatusBadGateway, http.MethodGet, wrong.ProxyURL+"/v2/", nil)
 		if !strings.Contains(got.Body, `"UNAVAILABLE"`) || strings.Contains(got.Body, "x509") || strings.Contains(got.Body, "tls") {
-			t.Errorf("%s: answered %s", name, got.Body)
+			t.Errorf("%s: got %s", name, got.Body)
 		}
 	}
 	a.Issue("buoy")
@@ -138,7 +139,7 @@ func TestClientCAChanges(t *testing.T) {
 			resumed, err := get(ann)
 			return err == nil && resumed
 		}) {
-			t.Fatal("ann never resumes a session: what follows would show nothing")
+			t.Fatal("the client never resumes a session, so the test shows nothing")
 		}
 		if _, err := get(eve); err == nil {
 			t.Error("eve has no certificate of the CA, and is served")

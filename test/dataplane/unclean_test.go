@@ -10,9 +10,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestUncleanPaths: nginx cleans paths before a registry sees them, so that pushes under unclean
-// paths are acknowledged. Each has its event. Without nginx a registry refuses most of them; then
-// there is none.
+// nginx cleans paths before a registry sees them, so that pushes under unclean paths are
+// acknowledged. Each has its event. Without nginx a registry refuses most of them, and those have
+// none.
 func TestUncleanPaths(t *testing.T) {
 	t.Parallel()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -37,7 +37,7 @@ func TestUncleanPaths(t *testing.T) {
 			if got := talk(t, b.Host, request, soon); strings.HasPrefix(got, "HTTP/1.1 201 ") {
 				acknowledged++
 			} else if front == "nginx" && !strings.HasPrefix(got, "HTTP/1.1 4") && !strings.HasPrefix(got, "HTTP/1.1 3") {
-				t.Errorf("%s: %q", path, got)
+				t.Errorf("%s: got %q", path, got)
 			}
 		}
 		if least := map[string]int{"nginx": 10, "none": 1}[front]; acknowledged < least {
@@ -51,7 +51,7 @@ func TestUncleanPaths(t *testing.T) {
 	}
 }
 
-// nginx starts one with a server block.
+// nginx starts nginx with a server block.
 func nginx(t *testing.T, server string) (address string) {
 	t.Helper()
 	address = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))

@@ -22,10 +22,10 @@ func TestRawRequests(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		raw  string
-		want string // what arrives: method, target and body; "": nothing
+		want string // what reaches the upstream: method, target and body; "": nothing
 		is   []int  // statuses of bellbuoy's answer
-		not  string // must not stand in the head that arrives
-		has  string // must
+		not  string // must not be in the head at the upstream
+		has  string // must be in it
 	}{
 		{name: "plain", raw: "GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /v2/ ", is: []int{200}},
 
@@ -142,19 +142,19 @@ func TestRawRequests(t *testing.T) {
 			if len(answers) == 0 || !slices.Contains(c.is, answers[0].Status) {
 				t.Errorf("answered %q, want %d", got, c.is)
 			}
-			all := slices.DeleteFunc(p.take(t), func(r arrived) bool { // what was broken off may arrive when its client has its answer already
+			all := slices.DeleteFunc(p.take(t), func(r arrived) bool { // an incomplete request may arrive after its client has its answer
 				other := r.Header.Get("X-Row")
 				return other != "" && !strings.Contains(c.raw, "X-Row: "+other+"\r\n")
 			})
 			for _, r := range all {
 				if strings.Contains(r.Target, "smuggled") {
-					t.Errorf("smuggled: %q", r.Raw)
+					t.Errorf("an unexpected request reached the upstream: %q", r.Raw)
 				}
 			}
 			if i := slices.IndexFunc(all, func(r arrived) bool { return strings.Contains(r.Target, next) }); i >= 0 {
-				all = slices.Delete(all, i, i+1) // on a connection of its own: in no order
+				all = slices.Delete(all, i, i+1) // on another connection: in any order
 				if len(answers) < 2 || answers[1].Status != 404 {
-					t.Errorf("what came behind was answered with %q", got)
+					t.Errorf("the request that followed was answered with %q", got)
 				}
 			} else if len(answers) > 1 {
 				t.Errorf("%d answers although nothing more arrived: %q", len(answers), got)
@@ -179,7 +179,7 @@ func TestRawRequests(t *testing.T) {
 		began := time.Now()
 		got := talk(t, hasty.Host, "GET /v2/ HTTP/1.1\r\nHost: h\r\nX-", soon)
 		if took := time.Since(began); took < 500*time.Millisecond || took >= soon || strings.Contains(got, " 200 ") {
-			t.Errorf("after %v: %q", took, got)
+			t.Errorf("after %v: got %q", took, got)
 		}
 	})
 	sound(t, b)
