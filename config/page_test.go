@@ -263,7 +263,9 @@ func typeName(f field, sf reflect.StructField) string {
 	case sf.Tag.Get("enum") == "@presets":
 		return "[preset](../presets/README.md)"
 	case f.name == "events":
-		return "list of event types, or `*`"
+		return "list of [types](events.md), or `*`"
+	case f.name == "format" && slices.Contains(f.enum, "harbor"):
+		return "[format](formats.md): " + docpage.Codes(f.enum)
 	case len(f.enum) > 0 && t.Kind() == reflect.Slice:
 		return "list of " + docpage.Codes(f.enum)
 	case len(f.enum) > 0:

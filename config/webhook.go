@@ -13,7 +13,7 @@ type Webhook struct {
 	// URL of the receiver. Path and query may have the placeholders {tag} {digest} {repository}
 	// {namespace} {name} {type}; values are percent-encoded.
 	URL URL `yaml:"url"`
-	// Format of the body: see the reference of formats.
+	// Format of the body.
 	Format string `yaml:"format" default:"harbor" enum:"harbor|cloudevents|bellbuoy|slack|teams|discord|distribution|cdevents|acr|dockerhub|quay|template"`
 	// A receiver whose format, events, filters and headers are used; keys that are given
 	// replace them. bellbuoy preset lists the presets.
@@ -87,8 +87,7 @@ type FormatOptions struct {
 	Subject string `yaml:"subject"`
 	// cdevents: version of the specification. 0.4.1, which Flux reads, is the default.
 	Spec string `yaml:"spec" enum:"0.4.1|0.5.1"`
-	// template: file with the Go text/template. See the reference of formats for its data and
-	// helpers.
+	// template: file with the Go text/template.
 	File string `yaml:"file" role:"file"`
 	// template: the template itself, instead of file.
 	Text string `yaml:"text"`

@@ -58,7 +58,7 @@ func metricLabels(t *testing.T) map[string]string {
 		"operation": "What the request was: " + docpage.Codes(slices.Sorted(slices.Values(actions))) + ".",
 		"class":     "Class of the status that the client got: `1xx` to `5xx` (`4xx` also if the client went away); `0xx`: no valid status.",
 		"kind":      "Why there was no answer: " + docpage.Codes(failureKinds(t)) + ".",
-		"type":      "A type of event.",
+		"type":      "A [type of event](events.md).",
 		"webhook":   "A name of a webhook. Its series end with the webhook.",
 		"outcome":   "Of an attempt to deliver: `delivered`, `retry` (failed, is sent again), `dead` (failed for good). Of a scan: `completed`, `failed`.",
 		"project":   "A project with a quota; at most 500 are exported.",

@@ -13,51 +13,51 @@ const Schema = "bellbuoy.event/v1"
 // BellbuoyEvent is the body of the bellbuoy format, with everything known about an event.
 // bellbuoy.schema.json is generated from it.
 type BellbuoyEvent struct {
-	Schema   string      `json:"schema" jsonschema:"const=bellbuoy.event/v1"`
-	Type     detect.Type `json:"type" jsonschema:"description=What happened, in Harbor's words."`
+	Schema   string      `json:"schema" jsonschema:"const=bellbuoy.event/v1,description=Version of this format."`
+	Type     detect.Type `json:"type" jsonschema:"description=Type of the event. Harbor has the same words."`
 	ID       string      `json:"id" jsonschema:"description=UUIDv7 of the event; the same in every delivery of it."`
-	Time     time.Time   `json:"time" jsonschema:"description=When the request came that did it, UTC."`
+	Time     time.Time   `json:"time" jsonschema:"description=When the request came; in UTC."`
 	Upstream string      `json:"upstream" jsonschema:"description=Configured name of the upstream."`
 
 	Registry     string    `json:"registry" jsonschema:"description=Host (with its port) by which users name the upstream."`
-	Repository   string    `json:"repository" jsonschema:"description=Full name; of a chart: its tenant path (library where there is none) and its name."`
-	Namespace    string    `json:"namespace" jsonschema:"description=Project: first segment of the repository, library where it has one segment only."`
+	Repository   string    `json:"repository" jsonschema:"description=Full name; of a chart: its tenant path (library if there is none) and its name."`
+	Namespace    string    `json:"namespace" jsonschema:"description=Project: first segment of the repository; library if it has only one."`
 	Name         string    `json:"name" jsonschema:"description=The rest of the repository; of a chart: its name."`
-	Visibility   string    `json:"visibility,omitempty" jsonschema:"enum=public,enum=private"`
-	FirstSeen    time.Time `json:"first_seen,omitzero" jsonschema:"description=When bellbuoy first saw the repository, UTC."`
-	References   []string  `json:"references" jsonschema:"description=How users name the artifact: one for each tag, or by digest; a chart's URL."`
-	Tags         []string  `json:"tags" jsonschema:"description=Pushes: those put. Pulls: the one asked for, or all that are known where the client asked for a digest. Deletes: those that went."`
-	TagsComplete *bool     `json:"tags_complete,omitempty" jsonschema:"description=Deletes: whether these are all tags: each was checked in time and every tag of the repository is known, by bellbuoy index or by a list of its tags."`
+	Visibility   string    `json:"visibility,omitempty" jsonschema:"enum=public,enum=private,description=Visibility of the project."`
+	FirstSeen    time.Time `json:"first_seen,omitzero" jsonschema:"description=When bellbuoy first saw the repository; in UTC."`
+	References   []string  `json:"references" jsonschema:"description=How users name the artifact: a name for each tag or one by digest; of a chart: its URL."`
+	Tags         []string  `json:"tags" jsonschema:"description=Pushes: those that were pushed. Pulls: the one that was asked for; or all known ones of a digest that was asked for. Deletes: those that went."`
+	TagsComplete *bool     `json:"tags_complete,omitempty" jsonschema:"description=Deletes: whether tags are all of the digest. It needs that every tag of the repository is known: by bellbuoy index or by a list of its tags."`
 	TagAsked     string    `json:"tag_asked,omitempty" jsonschema:"description=Pulls: the tag that the client asked for."`
 
-	Digest         string `json:"digest,omitempty"`
-	PreviousDigest string `json:"previous_digest,omitempty" jsonschema:"description=What the tag stood on before, when it was another."`
-	DigestMismatch bool   `json:"digest_mismatch,omitempty" jsonschema:"description=The upstream's digest is not that of the bytes that were sent."`
+	Digest         string `json:"digest,omitempty" jsonschema:"description=Digest of the manifest; of a chart: of its archive."`
+	PreviousDigest string `json:"previous_digest,omitempty" jsonschema:"description=Digest on which the tag stood before; absent if it is the same."`
+	DigestMismatch bool   `json:"digest_mismatch,omitempty" jsonschema:"description=true: the upstream's digest is not that of the bytes that were sent."`
 
-	Kind         detect.ArtifactKind `json:"kind,omitempty"`
-	MediaType    string              `json:"media_type,omitempty"`
-	ArtifactType string              `json:"artifact_type,omitempty"`
-	Size         int64               `json:"size,omitempty" jsonschema:"description=Bytes: manifest, config and layers; of an index its own and its children's; of a chart its archive's."`
+	Kind         detect.ArtifactKind `json:"kind,omitempty" jsonschema:"description=Kind of the artifact. It is absent while the kind is unknown."`
+	MediaType    string              `json:"media_type,omitempty" jsonschema:"description=Media type of the manifest."`
+	ArtifactType string              `json:"artifact_type,omitempty" jsonschema:"description=artifactType of the manifest; without one the media type of its config."`
+	Size         int64               `json:"size,omitempty" jsonschema:"description=Bytes of manifest and config and layers; of an index: its own and those of its children; of a chart: those of its archive."`
 	Subject      string              `json:"subject,omitempty" jsonschema:"description=Digest of the artifact that this one belongs to."`
-	Platforms    []string            `json:"platforms,omitempty"`
+	Platforms    []string            `json:"platforms,omitempty" jsonschema:"description=Platforms of an image or an index: OS/architecture."`
 	Children     []detect.Child      `json:"children,omitempty" jsonschema:"description=Manifests of an index; of its pull those that were chosen."`
-	Annotations  map[string]string   `json:"annotations,omitempty"`
-	Chart        *BellbuoyChart      `json:"chart,omitempty"`
+	Annotations  map[string]string   `json:"annotations,omitempty" jsonschema:"description=Annotations of the manifest."`
+	Chart        *BellbuoyChart      `json:"chart,omitempty" jsonschema:"description=Name and version of a chart of a ChartMuseum."`
 
-	Scan        *detect.Scan           `json:"scan,omitempty" jsonschema:"description=What a scanner found, with every finding."`
-	Quota       *detect.Quota          `json:"quota,omitempty" jsonschema:"description=The project's usage against its limit, in bytes."`
+	Scan        *detect.Scan           `json:"scan,omitempty" jsonschema:"description=Result of a scan with every finding."`
+	Quota       *detect.Quota          `json:"quota,omitempty" jsonschema:"description=Usage and limit of the project in bytes."`
 	Replication *detect.ReplicationRun `json:"replication,omitempty" jsonschema:"description=What one run of a replication moved."`
 
-	Operator        string `json:"operator" jsonschema:"description=Who did it; empty for anonymous."`
-	OperatorClaimed string `json:"operator_claimed,omitempty" jsonschema:"description=A name that came with the request and that nothing vouches for."`
-	ClientAddress   string `json:"client_address,omitempty"`
-	UserAgent       string `json:"user_agent,omitempty"`
-	RequestID       string `json:"request_id,omitempty"`
+	Operator        string `json:"operator" jsonschema:"description=Who did it; empty if nobody is known."`
+	OperatorClaimed string `json:"operator_claimed,omitempty" jsonschema:"description=A name that came with the request and that nothing proves."`
+	ClientAddress   string `json:"client_address,omitempty" jsonschema:"description=IP address of the client."`
+	UserAgent       string `json:"user_agent,omitempty" jsonschema:"description=User-Agent of the client."`
+	RequestID       string `json:"request_id,omitempty" jsonschema:"description=X-Request-Id of the request."`
 
-	Changed       *bool  `json:"changed,omitempty" jsonschema:"description=Pushes: whether it changed what the tag stands on."`
-	Moved         string `json:"moved,omitempty" jsonschema:"enum=layers,enum=config,enum=manifest,description=Pulls: the most that was moved. Without layers it was an inspection."`
-	Inferred      bool   `json:"inferred,omitempty" jsonschema:"description=The request's outcome was unknown and was found out later."`
-	Unnamed       bool   `json:"unnamed,omitempty" jsonschema:"description=Charts: nobody could tell name and version. No webhook gets such an event."`
+	Changed       *bool  `json:"changed,omitempty" jsonschema:"description=Pushes: whether the tag stands on another digest than before."`
+	Moved         string `json:"moved,omitempty" jsonschema:"enum=layers,enum=config,enum=manifest,description=Pulls: what was moved. Without layers it is an inspection."`
+	Inferred      bool   `json:"inferred,omitempty" jsonschema:"description=true: the outcome of the request was unknown and bellbuoy found it out later."`
+	Unnamed       bool   `json:"unnamed,omitempty" jsonschema:"description=true: name and version of the chart are unknown. No webhook gets such an event."`
 	NamespaceHint string `json:"namespace_hint,omitempty" jsonschema:"description=The ns parameter of a containerd mirror request."`
 }
 

@@ -46,9 +46,7 @@ type Format struct {
 	renderers
 }
 
-// Restricted returns a guard for webhooks that somebody other than the operator configured. It
-// allows loopback and private addresses only if Allow names them with a prefix within private space
-// (0.0.0.0/0 does not).
+// Name returns the format's name in the configuration.
 func (f Format) Name() string { return f.name }
 
 // PerTag reports whether a body names one tag. A push or delete of several tags then needs one POST

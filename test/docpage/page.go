@@ -48,6 +48,13 @@ func (p *Page) Block(language, text string) {
 	p.Textf("%s%s\n%s\n%s\n\n", fence, language, strings.TrimRight(text, "\n"), fence)
 }
 
+// Details adds a fenced block that a reader opens.
+func (p *Page) Details(summary, language, text string) {
+	p.Textf("<details><summary>%s</summary>\n\n", summary)
+	p.Block(language, text)
+	p.Textf("</details>\n\n")
+}
+
 // Table adds a table. Cells are Markdown; a line break in a cell becomes <br>.
 func (p *Page) Table(header []string, rows [][]string) {
 	p.row(header)
