@@ -19,7 +19,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// length is the duration of one of the two long tests.
+// length returns the duration of one of the two long tests.
 func length(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("BELLBUOY_CHAOS")
@@ -37,7 +37,7 @@ func length(t *testing.T) time.Duration {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err) // there is such a flag
+		panic(err) // cannot happen: there is such a flag
 	}
 	os.Exit(m.Run())
 }
@@ -60,13 +60,13 @@ type scene struct {
 	t        *testing.T
 	memory   *gateway // a registry in this process
 	charts   *gateway // a ChartMuseum in this process
-	real     *gateway // before a real registry
+	real     *gateway // in front of a real registry
 	registry *harness.RegistryServer
 	hooks    *hooks
 	keepers  []*keeper
 	deeds    *deeds
 
-	intents                                 func() int  // that wait in a database that replicas share, also those of killed ones that nobody has taken over yet
+	intents                                 func() int  // counts the intents in a database that replicas share, also those of killed replicas
 	outages                                 []time.Time // of that database
 	upstreamKills, diskFills, databaseKills atomic.Int64
 }
@@ -109,11 +109,11 @@ func (s *scene) launch(opts harness.BuoyOptions, more string) *keeper {
 	return k
 }
 
-// play lets the workers work while all else fails at random. Then it ends the failures and waits
+// play lets the workers work while failures happen at random. Then it ends the failures and waits
 // until nothing is pending.
 func (s *scene) play(d time.Duration, troubles ...func(context.Context)) {
 	seed := rand.Uint64()
-	s.t.Logf("seed %d, %v", seed, d)
+	s.t.Logf("seed %d, duration %v", seed, d)
 	var hosts []string
 	for _, k := range s.keepers {
 		hosts = append(hosts, k.buoy.Host)
@@ -140,7 +140,7 @@ func (s *scene) play(d time.Duration, troubles ...func(context.Context)) {
 	s.rest()
 }
 
-// moody plans a fault for some of the requests.
+// moody plans a fault for some of the requests, at random.
 func moody(r *http.Request) fault {
 	if !writes(r) {
 		if rand.IntN(100) < 2 {
@@ -183,17 +183,17 @@ func (s *scene) rest() {
 	}
 	s.drain("open intents", "bellbuoy_open_intents")
 	if out, err := s.keepers[0].buoy.Command("enable", "gone"); err != nil {
-		t.Errorf("enable: %v\n%s", err, out)
+		t.Errorf("bellbuoy enable: %v\n%s", err, out)
 	}
 	s.drain("kept events", "bellbuoy_events_kept")
 	s.drain("pending deliveries", "bellbuoy_pending_deliveries")
 	if out, err := s.keepers[0].buoy.Command("redeliver", "--webhook", "picky", "--since", "48h", "--state", "dead"); err != nil {
-		t.Errorf("redeliver: %v\n%s", err, out)
+		t.Errorf("bellbuoy redeliver: %v\n%s", err, out)
 	}
 	s.drain("redelivered", "bellbuoy_pending_deliveries")
 }
 
-// drain waits until a metric is 0 everywhere, and stays so for a moment.
+// drain waits until a metric is 0 at all replicas, and stays 0 for a moment.
 func (s *scene) drain(what, metric string) {
 	s.t.Helper()
 	deadline := time.Now().Add(3 * time.Minute)
@@ -214,10 +214,10 @@ func (s *scene) drain(what, metric string) {
 			}
 		}
 	}
-	s.t.Logf("%s: none after %v", what, time.Since(begun).Round(100*time.Millisecond))
+	s.t.Logf("%s: 0 after %v", what, time.Since(begun).Round(100*time.Millisecond))
 }
 
-// verify compares what was done with what arrived, and prints the figures.
+// verify compares the deeds with the arrivals, and prints the figures.
 func (s *scene) verify() {
 	t := s.t
 	t.Helper()
@@ -237,7 +237,7 @@ func (s *scene) verify() {
 		shifts += k.shifts.Load()
 	}
 	t.Logf("bellbuoy killed %d times, upstreams %d, database %d; disk filled %d times, clock set %d times", s.kills(), s.upstreamKills.Load(), s.databaseKills.Load(), s.diskFills.Load(), shifts)
-	t.Logf("%v", sum)
+	t.Logf("figures: %v", sum)
 	// A POST in flight when bellbuoy is killed is repeated. On a busy machine, or in a short
 	// run, that is a large part of them.
 	unsure := 16 * int(s.kills()+s.databaseKills.Load()+s.diskFills.Load())
@@ -245,7 +245,7 @@ func (s *scene) verify() {
 		t.Errorf("%.2f %% of the webhooks came twice, %d", sum.share(), sum.duplicates)
 	}
 	if len(s.hooks.bad) > 0 {
-		t.Errorf("unreadable: %q", s.hooks.bad)
+		t.Errorf("bodies that could not be read: %q", s.hooks.bad)
 	}
 	if sum.acked == 0 || sum.unknown == 0 || sum.inOrder == 0 || sum.inferred == 0 {
 		t.Error("nothing happened that was worth it")
@@ -276,7 +276,7 @@ func (s *scene) list(repository, kind string, places map[string]int64) {
 	s.t.Helper()
 	out, err := s.keepers[0].buoy.Command("events", "--json", "-n", "10000", "--repository", repository, "--type", kind)
 	if err != nil {
-		s.t.Errorf("events: %v", err)
+		s.t.Errorf("bellbuoy events: %v", err)
 	}
 	for line := range strings.Lines(out) {
 		var e struct {
@@ -284,7 +284,7 @@ func (s *scene) list(repository, kind string, places map[string]int64) {
 			ID  string
 		}
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			s.t.Errorf("events: %v: %s", err, line)
+			s.t.Errorf("decoding a line of bellbuoy events: %v: %s", err, line)
 		}
 		places[e.ID] = e.Seq
 	}
@@ -297,7 +297,7 @@ func (s *scene) kills() (n int64) {
 	return n
 }
 
-// TestChaos is one bellbuoy on SQLite.
+// TestChaos runs one bellbuoy on SQLite.
 func TestChaos(t *testing.T) {
 	short(t)
 	long := length(t)
@@ -328,6 +328,6 @@ func TestChaos(t *testing.T) {
 func roomFor(d time.Duration) string { return fmt.Sprintf("%dm", 64+int(d/time.Second)) }
 
 func readAll(resp *http.Response) string {
-	body, _ := io.ReadAll(resp.Body) // what there is of it
+	body, _ := io.ReadAll(resp.Body) // an incomplete body is used as far as it arrived
 	return string(body)
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// truth is what the upstreams did, by deed.
+// truth records what the upstreams did, by deed.
 type truth struct {
 	times     map[string]int  // deed → how often the upstream did it
-	uncertain map[string]bool // deeds of which a try may have been done: the server was killed over it
+	uncertain map[string]bool // deeds of which a try may have been done: the server was killed during it
 }
 
 func truthOf(gateways ...*gateway) truth {
@@ -26,7 +26,7 @@ func truthOf(gateways ...*gateway) truth {
 	return all
 }
 
-// check compares what a webhook got with what was done, and adds to the figures.
+// check compares the events that a webhook got with what was done, and adds to the figures.
 func check(t *testing.T, name string, all []*deed, arrived []arrival, done truth, sum *figures) {
 	t.Helper()
 	byID, told := map[string]*deed{}, map[string]int{}
@@ -37,11 +37,11 @@ func check(t *testing.T, name string, all []*deed, arrived []arrival, done truth
 	for _, a := range arrived {
 		d := byID[a.deedOf()]
 		if d == nil {
-			t.Errorf("%s: nobody did this: %+v", name, a)
+			t.Errorf("%s: an event without a deed: %+v", name, a)
 			continue
 		}
 		if err := a.tells(d); err != nil {
-			t.Errorf("%s: %v tells of %v, but %v", name, a, d, err)
+			t.Errorf("%s: the event %v is of the deed %v, but %v", name, a, d, err)
 		}
 		if done.times[d.id] == 0 && !done.uncertain[d.id] {
 			t.Errorf("%s: the upstream did not do this: %+v of %v", name, a, d)
@@ -79,9 +79,9 @@ func checkDeed(t *testing.T, name string, d *deed, told int, done truth, f *figu
 	}
 	switch {
 	case d.acked && times == 0:
-		t.Errorf("the upstream did not do what was acknowledged: %v", d)
+		t.Errorf("the upstream did not do a deed that was acknowledged: %v", d)
 	case told > max(times, 1) && !done.uncertain[d.id]:
-		t.Errorf("%s: %d events of what was done %d times: %v", name, told, times, d)
+		t.Errorf("%s: got %d events of a deed that was done %d times: %v", name, told, times, d)
 	case told > 0 || times == 0:
 	case !d.acked && d.written:
 		f.exempt++
@@ -93,7 +93,7 @@ func checkDeed(t *testing.T, name string, d *deed, told int, done truth, f *figu
 // checkRecorded checks the order of events: if a client got the answer to one deed before it began
 // the next one at the same place, the first is recorded first. sequence has the position of each
 // event in bellbuoy's order, by its id. A deed that was acknowledged while the store failed (around
-// outages) is recorded when the store is back; with several replicas that may be after the next
+// outages) is recorded when the store works again; with several replicas that may be after the next
 // one.
 func checkRecorded(t *testing.T, all []*deed, arrived []arrival, sequence map[string]int64, outages []time.Time) (pairs int) {
 	t.Helper()
@@ -136,7 +136,7 @@ func checkOrder(t *testing.T, name string, all []*deed, arrived []arrival, seque
 	for _, a := range arrived {
 		d := byID[a.deedOf()]
 		if d == nil || d.do == remove && name != "strict" {
-			continue // it has no tag of its own
+			continue // it has no tag
 		}
 		if before, ok := latest[key(d)]; ok {
 			pairs++

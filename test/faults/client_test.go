@@ -21,7 +21,7 @@ import (
 )
 
 // errNotSent is the error of a request that did not reach bellbuoy: the connection was refused.
-var errNotSent = errors.New("nobody listens")
+var errNotSent = errors.New("nothing listens there")
 
 // A wire sends requests to bellbuoy, each to one of its replicas.
 type wire struct {
@@ -66,7 +66,7 @@ func (w *wire) request(ctx context.Context, method, host, path string, header ht
 	}
 	req.Header, req.Host = header, host
 	if body != nil {
-		req.GetBody = nil // no silent second try by the transport
+		req.GetBody = nil // the transport must not try again by itself
 	}
 	resp, err := w.client.Do(req)
 	var op *net.OpError
@@ -89,17 +89,17 @@ type worker struct {
 	wire   *wire
 	deeds  *deeds
 	rand   *rand.Rand
-	image  harness.Artifact // what its manifests list
+	image  harness.Artifact // its config and layers are those of the worker's manifests
 	places []*repository
 	count  int
-	charts map[string]map[string][]byte // those that stand, as far as it knows: name → version → archive
+	charts map[string]map[string][]byte // those that exist, as far as the worker knows: name → version → archive
 	think  time.Duration
 }
 
 // repository is a worker's record of one of its repositories.
 type repository struct {
 	host, name string
-	tags       map[string]string // → digest, where it knows
+	tags       map[string]string // → digest, if the worker knows it
 	abandoned  map[string]bool   // references that are never written again
 }
 
@@ -129,7 +129,7 @@ func (c *worker) choose() *deed {
 	r := c.places[c.rand.IntN(len(c.places))]
 	d := c.newDeed(push, r.host, r.name)
 	roll := c.rand.IntN(100)
-	for tag, digest := range r.tags { // in no order: any will do
+	for tag, digest := range r.tags { // any one, in random order
 		switch {
 		case roll < 10:
 			d.do, d.reference, d.digest = untag, tag, digest
@@ -158,10 +158,10 @@ func (c *worker) newDeed(do, host, repository string) *deed {
 func (c *worker) manifest(id string) []byte {
 	var m v1.Manifest
 	if err := json.Unmarshal(c.image.Manifest, &m); err != nil {
-		panic(err) // it is ours
+		panic(err) // cannot happen: the manifest is the harness's
 	}
 	m.Annotations = map[string]string{"chaos": id}
-	out, _ := json.Marshal(m) // it came from JSON
+	out, _ := json.Marshal(m) // it was decoded from JSON
 	return out
 }
 
@@ -197,7 +197,7 @@ func (c *worker) perform(ctx context.Context, d *deed) {
 				c.settle(d, sent)
 				return
 			}
-			continue // the same try
+			continue // not sent: this try again
 		case status/100 == 2:
 			d.acked = true
 			c.settle(d, false)
@@ -216,7 +216,7 @@ func (c *worker) perform(ctx context.Context, d *deed) {
 	}
 }
 
-// settle records the outcome of a deed. unknown: the outcome is unknown.
+// settle records the outcome of a deed. unknown: the worker does not know it.
 func (c *worker) settle(d *deed, unknown bool) {
 	d.ended = time.Now()
 	if d.host == museumHost {
@@ -245,13 +245,13 @@ func (c *worker) settleIn(r *repository, d *deed, unknown bool) {
 	case unknown && c.rand.IntN(2) == 0:
 		r.abandoned[d.reference] = true
 	case unknown:
-		d.written = true // it may be, from now on
+		d.written = true // the next write at that reference follows
 	case d.do == push && d.acked:
 		r.tags[d.reference] = d.digest
 	}
 }
 
-// pause waits, and reports whether ctx is still alive.
+// pause waits, and reports whether ctx has not ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -272,7 +272,7 @@ func stock(t *testing.T, base, repository string, a harness.Artifact) {
 		resp.Body.Close()
 		location, err := resp.Location()
 		if err != nil {
-			t.Fatalf("%s: %v", resp.Status, err)
+			t.Fatalf("uploading a blob: %s %v", resp.Status, err)
 		}
 		q := location.Query()
 		q.Set("digest", blob.Digest.String())

@@ -13,14 +13,14 @@ import (
 
 const (
 	refusers       = 1000 // webhooks
-	refuserPushers = 4    // pushing when bellbuoy is killed, …
-	refuserPushes  = 2    // … so many times each
+	refuserPushers = 4    // clients that push while bellbuoy is killed
+	refuserPushes  = 2    // pushes of each of them
 )
 
-// TestRefusedCrowdOutlivesKill: a thousand webhooks refuse everything, and bellbuoy is killed while
-// pushes come in. No push that was acknowledged loses its event, one that was not has its event for
-// all webhooks or for none, and once they accept every delivery is made.
-func TestRefusedCrowdOutlivesKill(t *testing.T) {
+// A thousand webhooks refuse everything, and bellbuoy is killed during pushes. An acknowledged push
+// does not lose its event. A push that was not acknowledged has its event for all webhooks or for
+// none. Once the webhooks accept, every delivery is made.
+func TestDeliveriesOfRefusingWebhooksSurviveAKill(t *testing.T) {
 	short(t)
 	up, r := newGateway(t, newShelf()), newRefusal(t)
 	buoy := harness.Bellbuoy(t, r.config(up.URL))
@@ -38,13 +38,13 @@ func TestRefusedCrowdOutlivesKill(t *testing.T) {
 	r.await(x, acked)
 	for request, n := range r.heardOf() {
 		if n != refusers {
-			t.Errorf("%s was told to %d of %d webhooks", request, n, refusers)
+			t.Errorf("the event of %s reached %d of %d webhooks", request, n, refusers)
 		}
 	}
-	t.Logf("%d pushes acknowledged, %d told, %d POSTs refused", len(acked), len(r.heardOf()), r.refusals())
+	t.Logf("%d pushes acknowledged, %d with events, %d POSTs refused", len(acked), len(r.heardOf()), r.refusals())
 }
 
-// pushUntilKilled lets clients push side by side and kills bellbuoy in the middle. It returns the
+// pushUntilKilled lets clients push at the same time and kills bellbuoy meanwhile. It returns the
 // requests that were acknowledged.
 func (x *trial) pushUntilKilled(r *refusal) (acked []string) {
 	x.t.Helper()
@@ -58,7 +58,7 @@ func (x *trial) pushUntilKilled(r *refusal) (acked []string) {
 		pushers.Go(func() {
 			for _, d := range deeds {
 				if status, _ := x.wire.send(x.t.Context(), d, 1); status != http.StatusCreated {
-					return // it was killed
+					return // bellbuoy was killed
 				}
 				mu.Lock()
 				acked = append(acked, d.request(1))
@@ -76,7 +76,7 @@ func (x *trial) pushUntilKilled(r *refusal) (acked []string) {
 	return acked
 }
 
-// refusal is the receiver of all webhooks. It refuses everything until it is told to accept.
+// refusal is the receiver of all webhooks. It refuses everything until accept is called.
 type refusal struct {
 	*harness.Receiver
 
@@ -92,7 +92,7 @@ func newRefusal(t *testing.T) *refusal {
 	return r
 }
 
-// config has a schedule that outlasts the test, and comes back soon.
+// config has a schedule that is longer than the test, with short waits.
 func (r *refusal) config(upstream string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "log: {level: error}\nupstreams: [{type: registry, url: %q}]\nwebhooks:\n", upstream)
@@ -125,7 +125,7 @@ func (r *refusal) accept() {
 	r.accepts = true
 }
 
-// refusals is how many POSTs were refused, by all webhooks.
+// refusals returns how many POSTs were refused, of all webhooks.
 func (r *refusal) refusals() (sum int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,7 +135,7 @@ func (r *refusal) refusals() (sum int) {
 	return sum
 }
 
-// refusing is how many webhooks have refused something.
+// refusing returns how many webhooks got a refusal.
 func (r *refusal) refusing() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,8 +153,8 @@ func (r *refusal) heardOf() map[string]int {
 	return told
 }
 
-// await waits until all webhooks got the acknowledged pushes and nothing is pending. It gives up
-// when nothing arrives for patience.
+// await waits until all webhooks got the acknowledged pushes and nothing is pending. It fails the
+// test if nothing arrives for patience.
 func (r *refusal) await(x *trial, acked []string) {
 	x.t.Helper()
 	most := 0
@@ -173,5 +173,5 @@ func (r *refusal) await(x *trial, acked []string) {
 			most, deadline = sum, time.Now().Add(patience)
 		}
 	}
-	x.t.Errorf("of %d pushes acknowledged, and told to %d webhooks, %d deliveries were made in all, and none for %v", len(acked), refusers, most, patience)
+	x.t.Errorf("%d pushes were acknowledged, with %d webhooks; at most %d deliveries were made, and none for %v", len(acked), refusers, most, patience)
 }

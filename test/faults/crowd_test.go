@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	crowd       = 50 // webhooks, of which three are bad where they are to be
+	crowd       = 50 // webhooks; three of them are bad in a run with trouble
 	crowdPushes = 120
 )
 
-// hearing is what many webhooks and a client observed in one run.
+// hearing has the times and the memory that one run measured.
 type hearing struct {
 	delivery, push  []time.Duration // sorted
 	before, after   int             // MiB of memory
 	missing, events int
 }
 
-// TestCrowd: fifty webhooks of which one accepts and never answers, one answers 500, and one is
-// slow. The other 47 see no difference, pushes see none, and memory stays flat.
-func TestCrowd(t *testing.T) {
+// Of fifty webhooks one receiver accepts connections and never answers, one answers 500, and one is
+// slow. The other 47 and the pushes are not delayed, and memory does not grow.
+func TestBadReceiversDelayNoOther(t *testing.T) {
 	short(t)
 	calm, troubled := newStand(t, false), newStand(t, true)
-	for i := range crowdPushes { // in turn, so that whatever else the machine does is done to both
+	for i := range crowdPushes { // in turn, so that other load of the machine affects both
 		calm.push(i)
 		troubled.push(i)
 	}
@@ -46,7 +46,7 @@ func TestCrowd(t *testing.T) {
 		}
 	}
 	// On a busy machine two runs differ by more than a bad receiver may cost. A difference of
-	// seconds would be its fault.
+	// seconds would be caused by the receiver.
 	for _, c := range []struct {
 		what             string
 		with, base, more time.Duration
@@ -73,7 +73,7 @@ func at(sorted []time.Duration, percent int) time.Duration {
 // audience is the receiver of the good webhooks.
 type audience struct {
 	mu    sync.Mutex
-	first map[string]time.Time // hook and request → when it came
+	first map[string]time.Time // hook and request → time of arrival
 }
 
 func (a *audience) post(_ http.ResponseWriter, _ *http.Request, p harness.Post) {
@@ -102,7 +102,7 @@ type stand struct {
 	x         *trial
 	listeners *audience
 	sent      map[string]time.Time // by request
-	audible   int                  // webhooks that are good
+	audible   int                  // good webhooks
 	hearing
 }
 
@@ -150,7 +150,7 @@ func (s *stand) end() hearing {
 		time.Sleep(10 * time.Millisecond)
 	}
 	s.missing, s.after = s.events-s.listeners.count(), harness.ResidentMiB(s.t, s.x.buoy.Pid())
-	s.x.buoy.Kill9() // what is hanging would be waited for
+	s.x.buoy.Kill9() // a stop would wait for hanging POSTs
 	s.listeners.mu.Lock()
 	defer s.listeners.mu.Unlock()
 	for key, when := range s.listeners.first {

@@ -34,14 +34,14 @@ type deed struct {
 	began   time.Time
 	ended   time.Time
 	acked   bool // a try was answered 2xx
-	written bool // the reference was written again although nobody knew what had become of this
+	written bool // the reference was written again while the outcome of this was unknown
 }
 
 func (d *deed) String() string {
 	return fmt.Sprintf("%s %s %s %s@%.19s (%d tries, acknowledged %t, written again %t)", d.id, d.do, d.repository, d.reference, d.digest, d.tries, d.acked, d.written)
 }
 
-// place names what a deed writes. order: tag keeps the deeds of one place in order.
+// place is what a deed writes. order: tag keeps the deeds of one place in order.
 func (d *deed) place() string { return d.host + " " + d.repository + " " + d.reference }
 
 func (d *deed) request(try int) string { return fmt.Sprintf("%s.%d", d.id, try) }
@@ -69,7 +69,7 @@ type arrival struct {
 	id, kind, repository, digest, request string
 	tags                                  []string
 	inferred                              bool
-	order                                 int // among the webhook's first arrivals
+	order                                 int // position among the webhook's first arrivals
 	count                                 int // how often it was accepted
 	at                                    time.Time
 }
@@ -80,7 +80,7 @@ func (a arrival) deedOf() string {
 	return id
 }
 
-// tells returns an error if an arrival does not describe the deed.
+// tells returns an error unless an arrival describes the deed.
 func (a arrival) tells(d *deed) error {
 	switch {
 	case a.kind != d.do:
@@ -97,9 +97,9 @@ func (a arrival) tells(d *deed) error {
 
 // figures are the counts of a run.
 type figures struct {
-	deeds, acked, done int // things tried, acknowledged, and done by the upstream
-	unknown            int // done, and the client never heard so
-	exempt             int // of those, written again before bellbuoy could ask, and not told of
+	deeds, acked, done int // all; those acknowledged; those that the upstream did
+	unknown            int // done, but the client did not get the answer
+	exempt             int // of those: written again before bellbuoy asked, and without an event
 	events, inferred   int
 	repeated           int // events beyond the first of a deed that the upstream did more than once
 	posts, duplicates  int

@@ -1,10 +1,11 @@
-// Package faults shows that no event is lost or told twice when something fails: bellbuoy, its
-// upstream, its database or its disk dies at the worst moment, or a party lies, hangs or refuses.
+// Package faults shows that no event is lost or sent twice when something fails: bellbuoy, its
+// upstream, its database or its disk fails at the worst moment, or a server hangs, refuses or sends
+// wrong data.
 //
 // Each known failure has a test of its own: bellbuoy killed at each point of a write
 // (kill_test.go), each unknown outcome alone (outcomes_test.go), upstreams that are slow, dying,
-// lying or gone (upstreams_test.go), a failing store (failures_test.go), bad receivers beside good
-// ones (receivers_test.go, crowd_test.go), and secrets that must not show (leak_test.go).
+// wrong or down (upstreams_test.go), a failing store (failures_test.go), bad receivers beside good
+// ones (receivers_test.go, crowd_test.go), and secrets that must stay secret (leak_test.go).
 //
 // TestChaos and TestChaosReplicas cause failures at random while clients push and delete. The
 // upstream (gateway) decides what was done: each try of a client has an id of its own

@@ -17,7 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// on starts a trial whose data is on a disk of its own.
+// on starts a trial whose data is on a file system of its own.
 func on(t *testing.T, dir, store string) *trial {
 	t.Helper()
 	return newTrial(t, fmt.Sprintf("data_dir: %q\nstore: %s", filepath.Join(dir, "data"), store))
@@ -27,14 +27,14 @@ func on(t *testing.T, dir, store string) *trial {
 func (x *trial) settles(want ...string) {
 	x.t.Helper()
 	got := x.events(len(want))
-	slices.Sort(got) // different tags have no order among themselves
+	slices.Sort(got) // the order of different tags does not matter
 	slices.Sort(want)
 	if diff := cmp.Diff(either(want, got), got); diff != "" {
 		x.t.Errorf("events: -want +got\n%s", diff)
 	}
 }
 
-// readiness is what /readyz says.
+// readiness returns the answer to GET /readyz.
 func (x *trial) readiness() (int, string) {
 	resp, err := quick.Get(x.buoy.HealthURL + "/readyz")
 	if err != nil {
@@ -44,8 +44,8 @@ func (x *trial) readiness() (int, string) {
 	return resp.StatusCode, readAll(resp)
 }
 
-// TestDiskFull checks that with pass the traffic continues and the events come when there is room
-// again, and that with refuse no write reaches the upstream meanwhile.
+// With pass, the traffic continues when the disk is full, and the events come when there is space
+// again. With refuse, no write reaches the upstream meanwhile.
 func TestDiskFull(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -53,13 +53,13 @@ func TestDiskFull(t *testing.T) {
 		disk := small(t, "32m")
 		x := on(t, disk, "{on_failure: pass}")
 		x.try(x.push("v1", "one"), 201)
-		x.settles("PUSH_ARTIFACT v1 one") // a commit that the full disk cuts short leaves its blocks to a smaller one
+		x.settles("PUSH_ARTIFACT v1 one") // when the full disk cuts a commit short, a smaller one may use its blocks
 		empty := fill(t, disk)
 		for i := range 5 {
 			x.try(x.push(fmt.Sprint("full", i), "two"), 201)
 		}
 		x.until("an alarm", func() bool { return strings.Contains(x.buoy.Logs(), "store failing") })
-		// Sometimes a small row fits into a block that the store has already. Then the
+		// A small row sometimes fits into a block that the store has already. Then the
 		// store works for a moment.
 		x.until("readyz says so, and is 200", func() bool {
 			status, body := x.readiness()
@@ -80,7 +80,7 @@ func TestDiskFull(t *testing.T) {
 		disk := small(t, "32m")
 		x := on(t, disk, "{on_failure: refuse}")
 		x.try(x.push("v1", "one"), 201)
-		x.settles("PUSH_ARTIFACT v1 one") // a commit that the full disk cuts short leaves its blocks to a smaller one
+		x.settles("PUSH_ARTIFACT v1 one") // when the full disk cuts a commit short, a smaller one may use its blocks
 		empty := fill(t, disk)
 		refusedAll(x)
 		x.until("not ready", func() bool { status, _ := x.readiness(); return status == 503 })
@@ -105,7 +105,7 @@ func refusedAll(x *trial) {
 		req.Header.Set("Content-Type", contentType)
 		resp, err := quick.Do(req)
 		if err != nil {
-			x.t.Errorf("%s %s: %v", method, path, err)
+			x.t.Errorf("%s %s while writes are refused: %v", method, path, err)
 			continue
 		}
 		if text := readAll(resp); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
@@ -125,8 +125,7 @@ func (g *gateway) doneList() []commit {
 	return append([]commit(nil), g.commits...)
 }
 
-// TestHangingDisk: a file system that is frozen lets every commit hang. store.timeout ends the
-// wait.
+// A frozen file system lets every commit hang. store.timeout ends the wait.
 func TestHangingDisk(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -150,7 +149,7 @@ func TestHangingDisk(t *testing.T) {
 	x.settles("PUSH_ARTIFACT v1 one", "PUSH_ARTIFACT v2 two")
 }
 
-// frozenDisk is a file system of its own that can be frozen.
+// frozenDisk makes a file system that can be frozen.
 func frozenDisk(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -164,7 +163,7 @@ func frozenDisk(t *testing.T) string {
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
+			t.Errorf("unmounting: %v: %s", err, out)
 		}
 	})
 	return dir
@@ -176,8 +175,8 @@ func freeze(t *testing.T, how, dir string) {
 	}
 }
 
-// TestReadOnlyDirectory checks that bellbuoy reports the problem and exits, and that it follows
-// on_failure if the directory becomes read-only later.
+// bellbuoy reports a read-only directory and exits. If the directory becomes read-only later,
+// bellbuoy follows on_failure.
 func TestReadOnlyDirectory(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -205,11 +204,11 @@ func TestReadOnlyDirectory(t *testing.T) {
 func remount(t *testing.T, dir, how string) {
 	t.Helper()
 	if out, err := exec.Command("mount", "-o", "remount,"+how, dir).CombinedOutput(); err != nil {
-		t.Fatalf("remounting: %v: %s", err, out)
+		t.Fatalf("remounting %s: %v: %s", dir, err, out)
 	}
 }
 
-// TestFailingDisk: every fsync fails with EIO for a while (strace injects it).
+// Every fsync fails with EIO for a while (strace injects the error).
 func TestFailingDisk(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -236,7 +235,7 @@ func TestFailingDisk(t *testing.T) {
 
 // traced reports whether all threads of a process are being traced.
 func traced(pid int) bool {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) // the pattern is a good one
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) // the pattern is valid
 	for _, path := range threads {
 		status, err := os.ReadFile(path)
 		if err != nil || strings.Contains(string(status), "TracerPid:\t0\n") {
@@ -246,19 +245,19 @@ func traced(pid int) bool {
 	return len(threads) > 0
 }
 
-// TestDamagedFile checks that bellbuoy reports a damaged file and the command that helps: at the
-// start after a crash, when it checks the file, and otherwise when it reads the damage, while
-// traffic continues. That command recovers the readable rows.
+// bellbuoy reports a damaged file and names bellbuoy salvage: at the start after a crash, when it
+// checks the file, and otherwise when it reads damaged pages, while traffic continues. bellbuoy
+// salvage recovers the readable rows.
 func TestDamagedFile(t *testing.T) {
 	short(t)
 	t.Parallel()
 	for _, c := range []struct {
 		name string
 		stop func(*trial)
-		met  func(*trial) // how bellbuoy behaves on the damaged file
+		met  func(*trial) // checks bellbuoy with the damaged file
 	}{
 		{"after a crash", func(x *trial) {
-			x.buoy.Restart() // all is in the file, and no longer in its log
+			x.buoy.Restart() // moves everything from the log into the file
 			x.try(x.push("last", "one"), 201)
 			x.buoy.Kill9()
 		}, func(x *trial) {
@@ -285,7 +284,7 @@ func TestDamagedFile(t *testing.T) {
 			c.met(x)
 			out, err := x.buoy.Command("salvage")
 			if err != nil || !strings.Contains(out, "the damaged one is kept as") {
-				t.Fatalf("salvage: %v: %s", err, out)
+				t.Fatalf("bellbuoy salvage: %v: %s", err, out)
 			}
 			x.hooks.Statuses("/all", 200)
 			x.buoy.Start()
@@ -318,7 +317,7 @@ func damage(t *testing.T, path string) {
 	}
 }
 
-// TestSecondProcess: one process for each SQLite file.
+// A second process cannot open the same SQLite file.
 func TestSecondProcess(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -336,7 +335,7 @@ func TestSecondProcess(t *testing.T) {
 	x.settles("PUSH_ARTIFACT v1 one")
 }
 
-// TestDatabaseGone: PostgreSQL goes away and comes back.
+// PostgreSQL stops and starts again.
 func TestDatabaseGone(t *testing.T) {
 	short(t)
 	t.Parallel()

@@ -36,28 +36,27 @@ type commit struct {
 	at      time.Time
 }
 
-// A gateway is an upstream that fails as it is told to, by a plan, and that records each executed
-// request by its id.
+// A gateway is an upstream that fails by a plan, and that records each executed request by its id.
 type gateway struct {
 	*harness.FaultProxy
-	exact bool // the upstream is in this process: it does a thing at once, or not at all
+	exact bool // the upstream is in this process: each request is executed completely or not at all
 
 	doing sync.Mutex // held while an exact upstream works
 
 	mu        sync.Mutex
 	plan      func(*http.Request) fault // nil: always fine
 	commits   []commit
-	uncertain map[string]bool // requests of which nobody knows whether they were done
-	seen      map[string]bool // requests that have arrived, and were done where they are to be
+	uncertain map[string]bool // requests that may or may not have been executed
+	seen      map[string]bool // requests that have arrived and, if their fault allows it, were executed
 }
 
-// newGateway makes a gateway of a handler in this process.
+// newGateway makes a gateway with a handler in this process.
 func newGateway(t *testing.T, inner http.Handler) *gateway {
 	t.Helper()
 	return openGateway(harness.NewFaultyHandler(t, inner), true)
 }
 
-// newGatewayTo puts a gateway before a server that is another process.
+// newGatewayTo makes a gateway in front of a server that is another process.
 func newGatewayTo(t *testing.T, target string) *gateway {
 	t.Helper()
 	return openGateway(harness.NewFaultProxy(t, target), false)
@@ -69,7 +68,7 @@ func openGateway(proxy *harness.FaultProxy, exact bool) *gateway {
 	return g
 }
 
-// kill stops the upstream: it executes no request that it has not begun.
+// kill stops the upstream: it executes no request that has not begun.
 func (g *gateway) kill() {
 	g.doing.Lock()
 	defer g.doing.Unlock()
@@ -138,7 +137,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, pass http.Handle
 	harness.WriteAnswer(w, answer)
 }
 
-// do lets the upstream do it, unless it has died, and records what it did.
+// do lets the upstream execute a request, unless it was killed, and records the outcome.
 func (g *gateway) do(r *http.Request, pass http.Handler, gone <-chan struct{}) *httptest.ResponseRecorder {
 	if g.exact {
 		g.doing.Lock()

@@ -15,15 +15,15 @@ import (
 // The webhooks of a run. hooks.answer decides how their POSTs are answered.
 var hookNames = []string{"good", "strict", "flaky", "slow", "gone", "picky"}
 
-// hooks receive what bellbuoy delivers, at a path for each webhook. They fail in every way that
-// bellbuoy treats differently, until they are told to be calm.
+// hooks receive the webhooks of bellbuoy, at a path for each. They fail in every way that bellbuoy
+// treats differently, until beCalm is called.
 type hooks struct {
 	*harness.Receiver
 
 	mu    sync.Mutex
 	calm  bool
 	got   map[string]map[string]*arrival // hook → webhook-id
-	bad   []string                       // what could not be read
+	bad   []string                       // bodies that could not be read
 	posts map[string]int                 // hook → POSTs, accepted or not
 }
 
@@ -78,7 +78,7 @@ func (h *hooks) fail(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusTooManyRequests)
 	case 2:
-		if rand.IntN(3) > 0 { // it costs its lane a whole timeout
+		if rand.IntN(3) > 0 { // rarely, because it takes a whole timeout of its lane
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
@@ -90,7 +90,7 @@ func (h *hooks) fail(w http.ResponseWriter, r *http.Request) {
 	case 5:
 		w.WriteHeader(http.StatusNotFound)
 	default:
-		w.Header().Set("Content-Length", "100") // and no body: it breaks off
+		w.Header().Set("Content-Length", "100") // and no body
 		w.WriteHeader(http.StatusBadGateway)
 		panic(http.ErrAbortHandler)
 	}
@@ -125,7 +125,7 @@ func (h *hooks) accept(name, id string, body []byte) {
 	}
 }
 
-// arrivals are the events that a webhook accepted, in the order in which it first did.
+// arrivals returns the events that a webhook accepted, in the order of the first acceptance.
 func (h *hooks) arrivals(name string) []arrival {
 	h.mu.Lock()
 	defer h.mu.Unlock()

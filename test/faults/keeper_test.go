@@ -28,8 +28,8 @@ type keeper struct {
 	buoy   *harness.Buoy
 	kills  atomic.Int64
 	starts atomic.Int64
-	shift  bool // set the clock of what waits, while bellbuoy is down
-	back   bool // also back: then what waited does so for up to a minute
+	shift  bool // move the due times in the store while bellbuoy is down
+	back   bool // also backwards, by up to a minute
 	shifts atomic.Int64
 }
 
@@ -169,7 +169,7 @@ func fill(t *testing.T, dir string) (empty func()) {
 	}
 	for chunk := make([]byte, 256<<10); len(chunk) > 0; {
 		if _, err = f.Write(chunk); err != nil {
-			chunk = chunk[:len(chunk)/2] // to the last byte
+			chunk = chunk[:len(chunk)/2] // until not a byte is free
 		}
 	}
 	f.Close()

@@ -33,9 +33,9 @@ func TestKilledBeforeTheUpstreamCommits(t *testing.T) {
 	s.End()
 }
 
-// For every kind of write, a kill between the upstream's commit and bellbuoy's. A retry of the
-// client adds no second event.
-func TestKilledBeforeOurCommit(t *testing.T) {
+// For every kind of write, a kill between the upstream's commit and bellbuoy's. The client's retry
+// adds no second event.
+func TestKilledBeforeBellbuoyCommits(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
 	repo, a := "kill/after", harness.NewImage(harness.ImageOptions{})
@@ -50,7 +50,7 @@ func TestKilledBeforeOurCommit(t *testing.T) {
 	s.Killed(s.Proxy.HoldAfter(http.MethodPut, repo+"/manifests"), put)
 	s.Expect(repo, harness.Pushed(repo, a, "v1").AsInferred())
 	if resp, err := put(); err != nil || resp.StatusCode != http.StatusCreated { // the client's retry
-		t.Fatalf("%v %v", resp, err)
+		t.Fatalf("the client's retry: got %v, %v", resp, err)
 	}
 	harness.Push(s, base, repo, "v2", a)
 	s.Expect(repo, harness.Pushed(repo, a, "v2"))
@@ -64,8 +64,8 @@ func TestKilledBeforeOurCommit(t *testing.T) {
 	s.End()
 }
 
-// A tag that moves: the client's push is killed after the upstream's commit, and the tag moves on
-// before bellbuoy is back.
+// A tag that moves: bellbuoy is killed after the upstream has committed a push, and the tag moves
+// on before bellbuoy runs again.
 func TestKilledAndOvertaken(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -80,14 +80,14 @@ func TestKilledAndOvertaken(t *testing.T) {
 	s.Kill9()
 	<-done
 	p.Release()
-	harness.Push(s, s.Direct, repo, "v1", next) // by somebody who goes around
+	harness.Push(s, s.Direct, repo, "v1", next) // a push that does not go through bellbuoy
 	s.Buoy.Start()
 	s.Expect(repo, harness.Pushed(repo, lost, "v1").AsInferred().With(func(e *harness.Event) { e.Previous = old.Digest.String() }))
 	s.End()
 }
 
-// A kill during a push of the manifest that the tag stands on already: nothing changed, so there is
-// no event.
+// A kill during a push of the manifest that the tag has already. Nothing changed, so there is no
+// event.
 func TestKilledUnchangedPush(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -99,15 +99,15 @@ func TestKilledUnchangedPush(t *testing.T) {
 	s.End()
 }
 
-// A kill between bellbuoy's commit and the client's answer. The client did not read on, and the
-// receiver has not accepted the delivery yet.
-func TestKilledBeforeTheClientsAnswer(t *testing.T) {
+// A kill between bellbuoy's commit and the answer to the client. The client has not read the
+// answer, and the receiver has not accepted the delivery.
+func TestKilledBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
 	repo, a := "kill/unread", harness.NewImage(harness.ImageOptions{})
 	harness.PutBlobs(s, s.Buoy.ProxyURL, repo, a)
 	killed := make(chan struct{})
-	s.Hooks.Answer("/full", func(http.ResponseWriter, *http.Request) { // the event is committed as soon as this comes
+	s.Hooks.Answer("/full", func(http.ResponseWriter, *http.Request) { // a post shows that the event is committed
 		s.Kill9()
 		s.Hooks.Answer("/full", nil)
 		close(killed)
@@ -122,7 +122,7 @@ func TestKilledBeforeTheClientsAnswer(t *testing.T) {
 	if err := req.Write(conn); err != nil {
 		t.Fatal(err)
 	}
-	select { // and reads nothing
+	select { // reads nothing
 	case <-killed:
 	case <-time.After(harness.Soon):
 		t.Fatal("no webhook came")
@@ -149,12 +149,12 @@ func TestKilledBeforeThePost(t *testing.T) {
 	hooks := harness.ReceiverAt(t, host)
 	b.Start()
 	if got := hooks.Wait(1, harness.Soon)[0].Text("event_data.resources.0.digest"); got != a.Digest.String() {
-		t.Errorf("the webhook tells of %s", got)
+		t.Errorf("the webhook got %s", got)
 	}
 	hooks.Quiet(harness.Strays)
 }
 
-// A manifest put by digest waits for its tag across a crash; and so does one that no tag follows.
+// A manifest put by digest waits for its tag across a crash. So does one that no tag follows.
 func TestKilledWhileAPushWaits(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -175,7 +175,7 @@ func TestKilledWhileAPushWaits(t *testing.T) {
 	s.End()
 }
 
-// Charts: killed on both sides of ChartMuseum's commit.
+// Kills on both sides of ChartMuseum's commit.
 func TestKilledCharts(t *testing.T) {
 	t.Parallel()
 	museum := harness.ChartMuseum(t, harness.ChartMuseumOptions{})
@@ -198,8 +198,8 @@ func TestKilledCharts(t *testing.T) {
 }
 
 // A kill in front of a registry that requires a login. With credentials bellbuoy looks up the
-// outcome of the push. Without, it warns at start and keeps the intent open until the client's
-// retry settles it. Either way there is one event.
+// outcome of the push. Without, it warns at its start and keeps the intent open until the client's
+// retry settles it. In both cases there is one event.
 func TestKilledBehindALogin(t *testing.T) {
 	t.Parallel()
 	for name, credentials := range map[string]string{"with": ", credentials: {username: ann, password: pw}", "without": ""} {
@@ -220,7 +220,7 @@ func TestKilledBehindALogin(t *testing.T) {
 				s.Buoy.WaitLog("asks for a login", harness.Soon)
 			}
 			if resp, err := put(); err != nil || resp.StatusCode != http.StatusCreated {
-				t.Fatalf("%v %v", resp, err)
+				t.Fatalf("push: got %v, %v", resp, err)
 			}
 			if credentials == "" {
 				s.Expect(repo, want)

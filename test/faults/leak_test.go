@@ -19,7 +19,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// secrets are all secrets of an operator or a client, by their purpose. Each text is unique.
+// secrets has all secrets of an operator or a client, by their purpose. Each text is unique.
 var secrets = map[string]string{
 	"upstream password":     "s3cr3t-Upstream-Passw0rd",
 	"webhook path":          "s3cr3t-path-T0000-B1111",
@@ -81,13 +81,12 @@ func TestLeaksAreFound(t *testing.T) {
 		}
 	}
 	if len(leaks("s3cr3t")) > 0 {
-		t.Error("found what is none")
+		t.Error("found a secret in a text without one")
 	}
 }
 
-// TestNothingLeaks checks that no log line, error, metric or answer of admin.sock contains a
-// secret, whatever fails.
-func TestNothingLeaks(t *testing.T) {
+// No log line, error, metric or answer of admin.sock contains a secret, even if everything fails.
+func TestNoOutputContainsSecrets(t *testing.T) {
 	short(t)
 	t.Parallel()
 	shelf := newShelf()
@@ -108,7 +107,7 @@ func TestNothingLeaks(t *testing.T) {
 	hooks.Statuses("/gone/"+secrets["webhook path"], 410)
 	hooks.Statuses("/never/"+secrets["webhook path"], 422)
 	hooks.Hang("/hang/" + secrets["webhook path"])
-	launch := harness.Hosts(t, "127.0.0.1 localhost\n169.254.169.254 denied.test\n") // nil: the name is not known, which fails too
+	launch := harness.Hosts(t, "127.0.0.1 localhost\n169.254.169.254 denied.test\n") // nil: the name does not resolve, which fails too
 	buoy := harness.BellbuoyWith(t, harness.BuoyOptions{Launch: launch, Env: []string{"HOOK_SECRET=" + secrets["environment"]}}, leakyConfig(t, up.URL, hooks))
 
 	x := &trial{t: t, up: up, shelf: shelf, hooks: hooks, buoy: buoy}
@@ -139,7 +138,7 @@ func TestNothingLeaks(t *testing.T) {
 	said["log at the end"] = buoy.Logs()
 	for where, text := range said {
 		if text == "" {
-			t.Errorf("%s says nothing", where)
+			t.Errorf("%s is empty", where)
 		}
 		for _, leak := range leaks(text) {
 			t.Errorf("%s shows the %s", where, leak)
@@ -178,7 +177,7 @@ func ask(t *testing.T, target, method, authorization string, body []byte) string
 	return readAll(resp)
 }
 
-// leakyConfig has webhooks that fail in every way, all with secrets in every place.
+// leakyConfig has webhooks that fail in every way, all with secrets in all places.
 func leakyConfig(t *testing.T, upstream string, hooks *harness.Receiver) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "token")
@@ -235,7 +234,7 @@ func tried(b *harness.Buoy) bool {
 	return true
 }
 
-// tellAll returns the output of all commands and all answers of the socket.
+// tellAll collects the output of all commands and all answers of the socket, by name.
 func tellAll(t *testing.T, b *harness.Buoy, said map[string]string) {
 	t.Helper()
 	commands := [][]string{
@@ -265,18 +264,18 @@ func tellAll(t *testing.T, b *harness.Buoy, said map[string]string) {
 			t.Errorf("admin.sock: %v", err)
 			continue
 		}
-		body, _ := io.ReadAll(resp.Body) // what there is of it
+		body, _ := io.ReadAll(resp.Body) // as far as it arrived
 		resp.Body.Close()
 		said["admin.sock "+path] = string(body)
 	}
 }
 
-// deliveryIDs are one delivery of each webhook.
+// deliveryIDs returns the id of one delivery of each webhook.
 func deliveryIDs(t *testing.T, b *harness.Buoy) (ids []int64) {
 	t.Helper()
 	out, err := b.Command("deliveries", "--json", "-n", "1000")
 	if err != nil {
-		t.Errorf("deliveries: %v", err)
+		t.Errorf("bellbuoy deliveries: %v", err)
 	}
 	seen := map[string]bool{}
 	for line := range strings.Lines(out) {
@@ -285,7 +284,7 @@ func deliveryIDs(t *testing.T, b *harness.Buoy) (ids []int64) {
 			Webhook string
 		}
 		if err := json.Unmarshal([]byte(line), &d); err != nil {
-			t.Errorf("%v: %s", err, line)
+			t.Errorf("decoding a delivery: %v: %s", err, line)
 		}
 		if !seen[d.Webhook] {
 			seen[d.Webhook] = true
@@ -295,9 +294,8 @@ func deliveryIDs(t *testing.T, b *harness.Buoy) (ids []int64) {
 	return ids
 }
 
-// TestErrorsLeakNothing checks that the error about an invalid secret in a configuration does not
-// contain it.
-func TestErrorsLeakNothing(t *testing.T) {
+// The error about an invalid secret in a configuration does not contain the secret.
+func TestConfigErrorsContainNoSecrets(t *testing.T) {
 	short(t)
 	t.Parallel()
 	good := "upstreams: [{type: registry, url: http://127.0.0.1:5000}]\n"
@@ -333,7 +331,7 @@ func TestErrorsLeakNothing(t *testing.T) {
 				t.Errorf("shows the %s", leak)
 			}
 			if strings.TrimSpace(b.Logs()) == "" {
-				t.Error("it says nothing")
+				t.Error("the error is empty")
 			}
 		})
 	}

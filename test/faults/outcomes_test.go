@@ -25,11 +25,10 @@ func either(want, got []string) []string {
 	return out
 }
 
-// TestUnknownOutcomes: a write whose answer never came has one event where the upstream did it, and
-// none where it did not.
+// A write without an answer has one event if the upstream executed it, and none otherwise.
 func TestUnknownOutcomes(t *testing.T) {
 	short(t)
-	before := func(x *trial) *deed { // what stands there, and its event
+	before := func(x *trial) *deed { // the state before, and its event
 		d := x.push("v1", "old")
 		x.try(d, 201)
 		return d
@@ -92,7 +91,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			x.up.kill()
 			x.until("an open intent", func() bool { v, _ := gauge(x.buoy, "bellbuoy_open_intents"); return v == 1 })
 			time.Sleep(3 * time.Second)
-			x.buoy.Kill9() // meanwhile
+			x.buoy.Kill9() // bellbuoy is down during the next write
 			x.buoy.Start()
 			x.until("it is open still", func() bool { v, _ := gauge(x.buoy, "bellbuoy_open_intents"); return v == 1 })
 			x.up.Start()

@@ -11,9 +11,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// bellbuoy is killed again and again while clients push and delete. Every tag that a client got
-// acknowledged has exactly one push that changed it, and one delete. (The long version of this is
-// TestChaos.)
+// bellbuoy is killed again and again while clients push and delete. Every tag whose push was
+// acknowledged has exactly one push event with changed, and one delete. (TestChaos is the long
+// version of this.)
 func TestKilledAtRandom(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
@@ -23,7 +23,7 @@ func TestKilledAtRandom(t *testing.T) {
 	killAtRandom(s, "bellbuoy", &s.Buoy.Daemon)
 }
 
-// The same, and it is the registry that dies.
+// The same, but the registry is killed.
 func TestRegistryKilledAtRandom(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
@@ -52,7 +52,7 @@ func killAtRandom(s harness.FaultStage, what string, victim *harness.Daemon) {
 		case <-time.After(time.Duration(150+rand.IntN(400)) * time.Millisecond):
 			victim.Kill()
 			victim.StartOnly()
-			// Every other start may be killed before bellbuoy is ready. If all were,
+			// Only every other start may be killed before bellbuoy is ready. Otherwise
 			// nothing would ever be done.
 			if kills++; kills%2 == 0 {
 				if err := victim.WaitReady(harness.Soon); err != nil {
@@ -71,7 +71,7 @@ func killAtRandom(s harness.FaultStage, what string, victim *harness.Daemon) {
 		repo := fmt.Sprintf(what+"/c%d", client)
 		harness.Eventually(harness.Soon, func() bool { full, _ := s.Arrived(repo); return len(full) >= 2*each })
 	}
-	time.Sleep(time.Second) // a late one too many
+	time.Sleep(time.Second) // for unexpected events
 	for client := range clients {
 		repo := fmt.Sprintf(what+"/c%d", client)
 		onceEach(s, repo, base, each)
@@ -83,7 +83,7 @@ func persist(s harness.FaultStage, repo string, a harness.Artifact, n int) {
 	for i := range n {
 		tag := fmt.Sprintf("t%d", i)
 		until(s, "PUT "+tag, func() (*http.Response, error) { return harness.PutManifest(s.Buoy.ProxyURL, repo, tag, a) }, http.StatusCreated)
-		// after a 404 an earlier try has done it
+		// after a 404, an earlier try has deleted it
 		until(s, "DELETE "+tag, func() (*http.Response, error) {
 			return harness.Send(http.MethodDelete, s.Buoy.ProxyURL+"/v2/"+repo+"/manifests/"+tag, nil)
 		}, http.StatusAccepted, http.StatusNotFound)
@@ -111,7 +111,7 @@ func onceEach(s harness.FaultStage, repo string, a harness.Artifact, n int) {
 	counts := map[string]int{}
 	for _, e := range full {
 		if e.Changed != nil && !*e.Changed {
-			continue // killed between our commit and the answer: for bellbuoy the client's retry is a push of its own, of the same
+			continue // killed between the commit and the answer: for bellbuoy the client's retry is another push of the same manifest
 		}
 		for _, tag := range e.Tags {
 			counts[e.Type+" "+tag]++

@@ -15,10 +15,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// A shelf is a registry and a ChartMuseum in memory. It has manifests and charts, and requires no
-// blobs.
+// A shelf is a registry and a ChartMuseum in memory. It requires no blobs.
 type shelf struct {
-	immutable bool // a tag that stands is not moved: 412
+	immutable bool // a push to an existing tag is answered 412
 
 	mu        sync.Mutex
 	manifests map[string][]byte            // repository@digest
@@ -34,7 +33,7 @@ func newShelf() *shelf {
 func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // it did not arrive
+		return // the body did not arrive
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

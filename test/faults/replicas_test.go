@@ -15,7 +15,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// TestChaosReplicas is three bellbuoys on one PostgreSQL; clients choose among them at random.
+// TestChaosReplicas runs three bellbuoys on one PostgreSQL. Clients choose among them at random.
 func TestChaosReplicas(t *testing.T) {
 	short(t)
 	long := length(t)
@@ -45,7 +45,7 @@ func TestChaosReplicas(t *testing.T) {
 	}
 }
 
-// intentsIn counts the intents in a database, as one if that does not answer.
+// intentsIn returns the number of intents in a database; 1 if the database does not answer.
 func intentsIn(t *testing.T, database string) int {
 	conn, err := pgx.Connect(t.Context(), database)
 	if err != nil {
@@ -83,7 +83,7 @@ webhooks: [{name: one, url: %q, format: bellbuoy, events: ["*"], %s}]
 	return p
 }
 
-// owner returns the replica that delivered last, and the other one.
+// owner returns the replica that made the last delivery, and the other one.
 func (p *pair) owner(t *testing.T) (owner, other *harness.Buoy) {
 	t.Helper()
 	for i, b := range p.replicas {
@@ -91,12 +91,12 @@ func (p *pair) owner(t *testing.T) (owner, other *harness.Buoy) {
 			return b, p.replicas[1-i]
 		}
 	}
-	t.Fatal("nobody has delivered anything")
+	t.Fatal("no replica has made a delivery")
 	return nil, nil
 }
 
-// TestLaneMoves checks that a replica soon takes over the lane of a killed one, with its pending
-// deliveries. (notify tests how soon, in virtual time.)
+// A replica soon takes over the lane of a killed one, with its pending deliveries. (package notify
+// tests how soon, in virtual time.)
 func TestLaneMoves(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -111,10 +111,10 @@ func TestLaneMoves(t *testing.T) {
 	})
 	owner, other := p.owner(t)
 
-	p.hooks.Hang("/one") // what is posted now never arrives
+	p.hooks.Hang("/one") // no post arrives from now on
 	x.try(x.push("v2", "two"), 201)
 	p.hooks.Wait(2, patience)
-	x.try(x.push("v2", "three"), 201) // and what is behind it waits
+	x.try(x.push("v2", "three"), 201) // and the next one waits behind it
 	p.hooks.Clear()
 	p.hooks.Answer("/one", nil)
 	killed := time.Now()
@@ -140,7 +140,7 @@ func before(list []string, a, b string) bool {
 	return at[a] > 0 && at[a] < at[b]
 }
 
-// TestIntentMoves checks that a replica soon settles the open intents of a killed one.
+// A replica soon settles the open intents of a killed one.
 func TestIntentMoves(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -157,12 +157,12 @@ func TestIntentMoves(t *testing.T) {
 	post := p.hooks.Wait(1, patience)[0]
 	t.Logf("found out and delivered within %v", post.At.Sub(killed).Round(time.Millisecond))
 	if post.Field("inferred") != true || post.Text("digest") != d.digest {
-		t.Errorf("%s", post.Body)
+		t.Errorf("got the post %s", post.Body)
 	}
 	p.hooks.Quiet(500 * time.Millisecond)
 }
 
-// TestLiveIntentStays checks that a replica does not settle the open intents of one that lives.
+// A replica does not settle the open intents of a running one.
 func TestLiveIntentStays(t *testing.T) {
 	short(t)
 	t.Parallel()
@@ -188,7 +188,7 @@ func TestLiveIntentStays(t *testing.T) {
 	}
 	select {
 	case what := <-asked:
-		t.Errorf("somebody asked %s of a write that is under way", what)
+		t.Errorf("the upstream was asked for %s during a write that is in flight", what)
 	case <-time.After(12 * time.Second):
 	}
 	p.hooks.Quiet(time.Millisecond)

@@ -14,10 +14,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// copies makes the requests of the harness a replicator's.
+// With copies, the requests of the harness are those of a replicator.
 const copies = `replication: [{name: copy, match: {user_agents: ["curl/*"]}, quiet: 8s}]` + "\n"
 
-// Killed at each step of a replication's run: there is one REPLICATION in the end, which names
+// bellbuoy is killed at each step of a replicator's run. In the end there is one REPLICATION, with
 // every push that was acknowledged.
 func TestKilledDuringAReplication(t *testing.T) {
 	t.Parallel()
@@ -69,7 +69,7 @@ func TestKilledDuringAReplication(t *testing.T) {
 				s.Kill9()
 				close(killed)
 			})
-			s.Hooks.Answer("/full", func(_ http.ResponseWriter, r *http.Request) { // the event is committed
+			s.Hooks.Answer("/full", func(_ http.ResponseWriter, r *http.Request) { // a post shows that the event is committed
 				if body, _ := io.ReadAll(r.Body); bytes.Contains(body, []byte("REPLICATION")) {
 					once()
 				}
@@ -93,13 +93,13 @@ func TestKilledDuringAReplication(t *testing.T) {
 			harness.Eventually(harness.Soon, func() bool { return len(replicated(s)) > 0 })
 			time.Sleep(harness.Strays + 8*time.Second)
 			if got := replicated(s); !slices.Equal(got, []string{want}) {
-				t.Errorf("told\n  %s\nwant\n  %s", strings.Join(got, "\n  "), want)
+				t.Errorf("got the replications\n  %s\nwant\n  %s", strings.Join(got, "\n  "), want)
 			}
 		})
 	}
 }
 
-// replicated are the replications that were told, each webhook-id once.
+// replicated returns the REPLICATION events, each webhook-id once.
 func replicated(s harness.FaultStage) (lines []string) {
 	ids := map[string]bool{}
 	for _, p := range s.Hooks.Posts("/full") {

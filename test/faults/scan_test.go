@@ -13,11 +13,11 @@ import (
 )
 
 // scanSteps are the points of a scan at which a test kills: the job is taken and nothing is
-// submitted; the scanner is asked, and has answered; the report is asked for, and is there.
+// submitted; the scan is submitted, and answered; the report is requested, and answered.
 var scanSteps = []string{"metadata", "submit", "submitted", "report", "reported"}
 
-// bellbuoy is killed at each step of a scan: there is one event in the end.
-func TestAScanThatIsKilled(t *testing.T) {
+// bellbuoy is killed at each step of a scan. In the end there is one event.
+func TestKilledDuringAScan(t *testing.T) {
 	t.Parallel()
 	scanner := harness.Scanner(t)
 	s := harness.NewScanStage(t, scanner, harness.RegistryOptions{}, "")
@@ -46,10 +46,10 @@ func TestAScanThatIsKilled(t *testing.T) {
 	}
 }
 
-// Two replicas share a PostgreSQL, and the one that works on a scan is killed at each step of it:
-// the other goes on when the lease has ended. There is one event in the end, and the scanner (see
-// harness.ScannerServer) is never asked for a scan of a digest that it works on already.
-func TestAScanWhoseReplicaIsKilled(t *testing.T) {
+// Two replicas share a PostgreSQL. The one that works on a scan is killed at each step, and the
+// other continues when the lease has ended. In the end there is one event. The scanner (see
+// harness.ScannerServer) gets no request for a digest that it is scanning.
+func TestReplicaKilledDuringAScan(t *testing.T) {
 	t.Parallel()
 	pg := harness.Postgres(t)
 	for i, at := range scanSteps {
@@ -79,7 +79,7 @@ func TestAScanWhoseReplicaIsKilled(t *testing.T) {
 				return ids
 			}
 			harness.Eventually(3*time.Minute, func() bool { return len(ended()) > 0 })
-			replicas[worker].Start() // it has nothing to add
+			replicas[worker].Start() // it must not scan again
 			time.Sleep(harness.Strays)
 			if n := len(ended()); n != 1 {
 				t.Errorf("%d events, want 1", n)
@@ -88,7 +88,7 @@ func TestAScanWhoseReplicaIsKilled(t *testing.T) {
 	}
 }
 
-// workerOf is the replica that works on the only scan, or has just ended it.
+// workerOf returns the replica that works on the only scan, or has just ended it.
 func workerOf(t *testing.T, replicas []*harness.Buoy) (worker int) {
 	t.Helper()
 	if !harness.Eventually(harness.Soon, func() bool {
@@ -105,9 +105,9 @@ func workerOf(t *testing.T, replicas []*harness.Buoy) (worker int) {
 	return worker
 }
 
-// A scanner without credentials pulls through one replica, whichever of the two asked it to scan:
-// its pulls are no events. Both scan something.
-func TestAScannerThatPullsThroughAnotherReplica(t *testing.T) {
+// A scanner without credentials pulls through one replica, whichever of the two has submitted the
+// scan. Its pulls are no events. Both replicas submit scans.
+func TestScannerPullsThroughAnotherReplica(t *testing.T) {
 	t.Parallel()
 	database, port := harness.Postgres(t).Database(t, "scans"), harness.FreePort(t)
 	scanner, registry, hooks := harness.Scanner(t), harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
@@ -139,9 +139,9 @@ func TestAScannerThatPullsThroughAnotherReplica(t *testing.T) {
 	}
 }
 
-// A scanner that hangs holds up no push, and of 500 scans few are submitted: the others wait in the
+// A scanner that hangs delays no push. Of 500 scans few are submitted; the others wait in the
 // store.
-func TestManyPushesAndAScannerThatHangs(t *testing.T) {
+func TestHangingScannerDelaysNoPush(t *testing.T) {
 	t.Parallel()
 	scanner := harness.Scanner(t)
 	scanner.Hang()
@@ -160,7 +160,7 @@ func TestManyPushesAndAScannerThatHangs(t *testing.T) {
 			}
 		})
 	}
-	group.Wait() // the scanner has answered nothing, and never will
+	group.Wait() // the scanner has not answered, and never will
 	if n := failed.Load(); n != 0 {
 		t.Errorf("%d pushes failed", n)
 	}
@@ -173,7 +173,7 @@ func TestManyPushesAndAScannerThatHangs(t *testing.T) {
 		return n
 	}
 	if !harness.Eventually(harness.Soon, func() bool { return pushed() == pushes }) {
-		t.Errorf("%d pushes were told, want %d", pushed(), pushes)
+		t.Errorf("got %d events of pushes, want %d", pushed(), pushes)
 	}
 	if n := scanner.Hanging(); n == 0 || n > atOnce {
 		t.Errorf("%d requests of the scanner hang, want at least one and at most %d", n, atOnce)
@@ -183,7 +183,7 @@ func TestManyPushesAndAScannerThatHangs(t *testing.T) {
 		Scanners []struct{ Waiting, Scanning int }
 	}
 	if err := json.Unmarshal([]byte(out), &status); err != nil || len(status.Scanners) != 1 || status.Scanners[0].Waiting+status.Scanners[0].Scanning != pushes {
-		t.Errorf("status: %v: %s", err, out)
+		t.Errorf("bellbuoy status: %v: %s", err, out)
 	}
 	if n := len(s.Scans("/full")); n != 0 {
 		t.Errorf("%d scans have ended", n)

@@ -55,7 +55,7 @@ func (x *trial) try(d *deed, want int) {
 	x.answered(d, status, err, want)
 }
 
-// persist is try, repeated while the answer is 503, as real clients do.
+// persist is try, repeated while the answer is 503, as real clients repeat it.
 func (x *trial) persist(d *deed, want int) {
 	x.t.Helper()
 	var status int
@@ -128,7 +128,7 @@ func (x *trial) head(tag string, want int) {
 	}
 }
 
-// patience is longer than anything takes that the tests wait for, also on a busy machine.
+// patience is longer than anything that the tests wait for takes, also on a busy machine.
 const patience = time.Minute
 
 // until waits until a condition is true, for at most patience.
@@ -150,7 +150,7 @@ func (x *trial) settled() {
 // these in order: "TYPE reference content [inferred]".
 func (x *trial) events(n int) (lines []string) {
 	x.t.Helper()
-	var calm time.Time // since when; zero: it is not
+	var calm time.Time // since when nothing is open or pending; zero: something is
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		switch {
 		case len(x.lines()) < n || !x.owesNothing():

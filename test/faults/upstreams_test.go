@@ -38,7 +38,7 @@ func TestUnreachableUpstream(t *testing.T) {
 	wantPlainError(t, harness.Request(t, http.MethodGet, b.ProxyURL+"/charts/app-1.0.0.tgz", nil), http.StatusBadGateway)
 	wantPlainError(t, harness.Request(t, http.MethodDelete, b.ProxyURL+"/api/charts/app/1.0.0", nil), http.StatusBadGateway)
 	if resp, err := harness.Send(http.MethodHead, b.ProxyURL+"/v2/app/manifests/v1", nil); err != nil || resp.StatusCode != http.StatusBadGateway {
-		t.Errorf("HEAD: %v %v", resp, err)
+		t.Errorf("HEAD at an upstream that is down: got %v, %v", resp, err)
 	}
 	if n := b.Metric("bellbuoy_open_intents"); n != 0 {
 		t.Errorf("%v intents of writes that never left", n)
@@ -46,8 +46,8 @@ func TestUnreachableUpstream(t *testing.T) {
 	hooks.Quiet(harness.Strays)
 }
 
-// An upstream that is slow: 504 in time. If it executed the write all the same, the event comes
-// when a look-up shows that.
+// A slow upstream: 504 in time. If it executes the write later, the event comes when a look-up
+// finds that.
 func TestSlowUpstream(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t, "limits: {upstream_response_header: 1s, write_timeout: 1s}\n")
@@ -68,7 +68,7 @@ func TestSlowUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	harness.WantOCIError(t, resp, http.StatusGatewayTimeout)
-	written.Release() // and now it does it
+	written.Release() // the upstream executes it now
 	s.Expect(repo, harness.Pushed(repo, next, "v1").AsInferred())
 	s.End()
 }
@@ -102,7 +102,7 @@ func TestDyingUpstream(t *testing.T) {
 		s.Proxy.Twist(1, http.MethodPut, repo+"/manifests", tc.twist)
 		resp, err := harness.PutManifest(s.Buoy.ProxyURL, repo, "v1", a)
 		if err != nil || resp.StatusCode != tc.status {
-			t.Fatalf("%s: %v %v", name, resp, err)
+			t.Fatalf("%s: got %v, %v", name, resp, err)
 		}
 		if name == "cut" {
 			harness.WantOCIError(t, resp, tc.status)
@@ -113,7 +113,7 @@ func TestDyingUpstream(t *testing.T) {
 			s.Still(repo)
 		}
 		if resp, err := harness.PutManifest(s.Buoy.ProxyURL, repo, "v1", a); err != nil || resp.StatusCode != http.StatusCreated { // the client's retry
-			t.Fatalf("%s: %v %v", name, resp, err)
+			t.Fatalf("%s: the client's retry: got %v, %v", name, resp, err)
 		}
 		if !tc.does {
 			s.Expect(repo, harness.Pushed(repo, a, "v1"))
@@ -124,7 +124,7 @@ func TestDyingUpstream(t *testing.T) {
 	s.End()
 }
 
-// halfAnAnswer checks that a manifest that arrives in part is an error for the client and no pull.
+// halfAnAnswer checks that an incomplete manifest is an error for the client and no pull.
 func halfAnAnswer(s harness.FaultStage, repo string) {
 	s.Helper()
 	a := harness.NewImage(harness.ImageOptions{})
@@ -143,8 +143,9 @@ func halfAnAnswer(s harness.FaultStage, repo string) {
 	s.Still(repo)
 }
 
-// An upstream with a wrong digest: the event has it, with digest_mismatch, and a warning is logged.
-func TestLyingUpstream(t *testing.T) {
+// An upstream with a wrong digest: the event has that digest, with digest_mismatch, and a warning
+// is logged.
+func TestUpstreamWithAWrongDigest(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
 	repo, a, lie := "lying/app", harness.NewImage(harness.ImageOptions{}), "sha256:"+strings.Repeat("ab", 32)
@@ -157,7 +158,7 @@ func TestLyingUpstream(t *testing.T) {
 	})
 	resp, err := harness.PutManifest(s.Buoy.ProxyURL, repo, "v1", a)
 	if err != nil || resp.StatusCode != http.StatusCreated || resp.Header.Get("Docker-Content-Digest") != lie {
-		t.Fatalf("%v %v", resp, err)
+		t.Fatalf("push: got %v, %v", resp, err)
 	}
 	s.Expect(repo, harness.Pushed(repo, a, "v1").With(func(e *harness.Event) { e.Digest, e.Mismatch = lie, true }))
 	for i, odd := range []string{"", "nonsense", "sha256:short", strings.Repeat("x", 5000)} {
@@ -170,7 +171,7 @@ func TestLyingUpstream(t *testing.T) {
 			harness.WriteAnswer(w, rec)
 		})
 		if resp, err := harness.PutManifest(s.Buoy.ProxyURL, repo, "v1", a); err != nil || resp.StatusCode != http.StatusCreated {
-			t.Fatalf("%v %v", resp, err)
+			t.Fatalf("push: got %v, %v", resp, err)
 		}
 		harness.Eventually(harness.Soon, func() bool { full, _ := s.Arrived(repo); return len(full) > 0 })
 		full, _ := s.Arrived(repo)
@@ -184,7 +185,7 @@ func TestLyingUpstream(t *testing.T) {
 }
 
 // A manifest over 4 MiB: distribution refuses it, so there is no event. Another registry accepts
-// it, so there is one, from the answer alone.
+// it, so there is an event, made from the answer alone.
 func TestHugeManifest(t *testing.T) {
 	t.Parallel()
 	s := harness.NewFaultStage(t)
@@ -214,7 +215,7 @@ func TestHugeManifest(t *testing.T) {
 }
 
 // Invalid charts: ChartMuseum's answer is passed on, and a refused upload has no event. An upload
-// that another server accepts has one, even if it cannot be read.
+// that another server accepts has one, even if bellbuoy cannot read it.
 func TestUnreadableCharts(t *testing.T) {
 	t.Parallel()
 	museum := harness.ChartMuseum(t, harness.ChartMuseumOptions{})
@@ -227,15 +228,15 @@ func TestUnreadableCharts(t *testing.T) {
 	} {
 		resp := harness.Request(t, http.MethodPost, charts, body)
 		if resp.StatusCode < 400 {
-			t.Errorf("%s: %s", name, resp.Status)
+			t.Errorf("upload of %s: got %s", name, resp.Status)
 		}
 	}
 	body, contentType := harness.Form(t, "chart", "../../x-1.tgz", []byte("no gzip"))
 	if resp := harness.Request(t, http.MethodPost, charts, body, "Content-Type", contentType); resp.StatusCode < 400 {
-		t.Errorf("a form: %s", resp.Status)
+		t.Errorf("upload of an invalid chart in a form: got %s", resp.Status)
 	}
 	if resp := harness.Request(t, http.MethodPost, charts, bomb); resp.StatusCode >= 500 && resp.StatusCode != http.StatusInternalServerError {
-		t.Errorf("a bomb: %s", resp.Status)
+		t.Errorf("upload of a bomb: got %s", resp.Status)
 	}
 	s.Settled()
 	h.Twist(1, http.MethodPost, "/api/charts", func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
@@ -246,6 +247,6 @@ func TestUnreadableCharts(t *testing.T) {
 	harness.Eventually(harness.Soon, func() bool { return s.Buoy.Metric(`bellbuoy_events_total{type="UPLOAD_CHART"}`) >= 1 })
 	out, err := s.Buoy.Command("events", "--type", "UPLOAD_CHART")
 	if err != nil || strings.Count(out, "UPLOAD_CHART") < 1 {
-		t.Errorf("an unreadable chart that was taken is not told: %v\n%s", err, out)
+		t.Errorf("no event of an unreadable chart that was accepted: %v\n%s", err, out)
 	}
 }
