@@ -24,7 +24,18 @@ type stage struct {
 	config string
 }
 
+// newStage starts a stage whose configuration has a webhook called file, and more.
 func newStage(t *testing.T, more ...string) *stage {
+	t.Helper()
+	hooks := harness.NewReceiver(t)
+	config := fmt.Sprintf("egress: {private: [127.0.0.0/8]}\nwebhooks: [{name: file, url: %q}]\n", hooks.URL("/file"))
+	s := newStageWith(t, harness.BuoyOptions{}, "http://localhost", config+strings.Join(more, ""))
+	s.hooks = hooks
+	return s
+}
+
+// newStageWith starts a stage without a receiver, whose registry users know by an address.
+func newStageWith(t *testing.T, opts harness.BuoyOptions, registryURL, config string) *stage {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real parts")
@@ -33,14 +44,11 @@ func newStage(t *testing.T, more ...string) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry, hooks := harness.Registry(t, harness.RegistryOptions{}), harness.NewReceiver(t)
-	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	config := fmt.Sprintf(`admin: {listen: %q, users: [{name: ops, password_hash: %q}, {name: ann, password_hash: %q, projects: [team]}]}
-egress: {private: [127.0.0.0/8]}
-upstreams: [{type: registry, url: %q, external_url: http://localhost}]
-webhooks: [{name: file, url: %q}]
-`, address, hash, hash, registry.URL, hooks.URL("/file")) + strings.Join(more, "")
-	return &stage{t, harness.Bellbuoy(t, config), hooks, "http://" + address, config}
+	registry, address := harness.Registry(t, harness.RegistryOptions{}), fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	config = fmt.Sprintf(`admin: {listen: %q, users: [{name: ops, password_hash: %q}, {name: ann, password_hash: %q, projects: [team]}]}
+upstreams: [{type: registry, url: %q, external_url: %q}]
+`, address, hash, hash, registry.URL, registryURL) + config
+	return &stage{T: t, buoy: harness.BellbuoyWith(t, opts, config), base: "http://" + address, config: config}
 }
 
 // push pushes an image to a repository.
