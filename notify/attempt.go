@@ -52,14 +52,14 @@ func (l *lane) attempt(j job) {
 		l.giveUp(j, ReasonSuperseded, nil)
 	case err != nil:
 		l.abort(err, j)
-	case !j.probe && l.waits():
+	case !j.probe && l.circuitOpen():
 		l.abort(nil, j) // the circuit opened after this job had begun
 	default:
 		l.post(j, fresh, payload)
 	}
 }
 
-func (l *lane) waits() bool {
+func (l *lane) circuitOpen() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.circuit.open
@@ -282,11 +282,11 @@ func (l *lane) forgetEnded(f attemptOutcome) {
 
 // receiverAnswered closes the circuit after an answer that is no retryable failure.
 func (l *lane) receiverAnswered() {
-	open, loud := l.circuit.succeeded()
+	open, byFailures := l.circuit.succeeded()
 	if open {
 		l.forgetFetched()
 	}
-	if loud {
+	if byFailures {
 		l.d.log.Info("circuit closed", zap.String("webhook", l.name))
 	}
 }

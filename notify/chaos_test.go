@@ -17,9 +17,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// Replicas that are killed and come back, a store that fails now and then, receivers that fail now
-// and then: every event that was committed, or kept for later by a process that lived, arrives with
-// the same id and bytes each time. The store in memory checks the rest.
+// TestChaos kills and restarts replicas while the store and the receivers fail from time to time.
+// Every committed event must arrive, with the same id and bytes each time. The fake store checks
+// that its callers keep to its contract.
 func TestChaos(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -57,7 +57,7 @@ func chaos(t *testing.T, n int) {
 			m.mu.Lock()
 			r.store.down = true
 			m.mu.Unlock()
-			go r.stop() // its POSTs end, its store hears nothing of it
+			go r.stop() // its POSTs end, and their outcomes are lost
 			start(slices.Index(replicas, r))
 		case 1:
 			m.setRefuse(errors.New("disk full"))
@@ -80,13 +80,13 @@ func chaos(t *testing.T, n int) {
 	if s := replicas[0].states(); strings.Contains(s, "pending") || strings.Contains(s, "dead") {
 		t.Errorf("left over: %s", s)
 	}
-	t.Logf("%d events, %d replicas in all, %d posts more than needed", len(want), born, witness.repeated())
+	t.Logf("%d events, %d replicas in all, %d repeated posts", len(want), born, witness.repeated())
 	for _, r := range replicas {
 		r.stop()
 	}
 }
 
-// witness remembers what arrived.
+// witness records the messages that arrive.
 type witness struct {
 	mu        sync.Mutex
 	bodies    map[string]map[string]bool // by webhook and id
@@ -135,9 +135,9 @@ func (w *witness) repeated() (n int) {
 	return n
 }
 
-// What lies behind a key goes as soon as the key is free, whatever else hangs in the lane.
-func TestNobodyWaitsForAStranger(t *testing.T) {
-	for name, backlog := range map[string]int{"all in memory": 0, "the store picks": 3 * laneAhead} {
+// TestHangingKeyBlocksNoOther: while the deliveries of one tag hang, those of other tags are sent.
+func TestHangingKeyBlocksNoOther(t *testing.T) {
+	for name, backlog := range map[string]int{"all in memory": 0, "the store selects": 3 * laneAhead} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &sink{answer: func(ctx context.Context, m webhook.Message) webhook.Result {

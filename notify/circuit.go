@@ -22,46 +22,46 @@ const (
 type circuit struct {
 	failures int
 	open     bool
-	// open because of failures, not only because of a Retry-After; this is logged
-	loud    bool
-	wait    time.Duration  // before jitter, the wait for the next probe
-	retryAt time.Time      // when the next probe may begin
-	probed  map[int64]bool // deliveries that failed as a probe; others come first
+	// opened by failures, not only by a Retry-After; only this is logged
+	byFailures bool
+	wait       time.Duration  // before jitter, the wait for the next probe
+	retryAt    time.Time      // when the next probe may begin
+	probed     map[int64]bool // deliveries that failed as a probe; others come first
 }
 
 // succeeded closes the circuit. It reports whether the circuit was open, and whether that was
 // logged.
-func (c *circuit) succeeded() (open, loud bool) {
-	open, loud = c.open, c.loud
+func (c *circuit) succeeded() (open, byFailures bool) {
+	open, byFailures = c.open, c.byFailures
 	*c = circuit{}
-	return open, loud
+	return open, byFailures
 }
 
 // failed notes a failure and reports whether five failures in a row have opened the circuit now.
-// asked is the Retry-After of the answer. Once the circuit is open, failures other than a probe's
-// only extend the wait.
-func (c *circuit) failed(now time.Time, id int64, probe bool, asked time.Duration) (opened bool) {
+// retryAfter is the Retry-After of the answer. Once the circuit is open, failures other than a
+// probe's only extend the wait.
+func (c *circuit) failed(now time.Time, id int64, probe bool, retryAfter time.Duration) (opened bool) {
 	c.failures++
 	many := c.failures >= circuitAfter
-	wait := asked
+	wait := retryAfter
 	switch {
-	case !c.open && !many && asked == 0:
+	case !c.open && !many && retryAfter == 0:
 		return false
 	case !c.open:
 		c.open, c.wait, c.probed = true, circuitFirst, map[int64]bool{}
 		if many {
-			wait = max(jitter(c.wait), asked)
+			wait = max(jitter(c.wait), retryAfter)
 		}
 	case probe:
 		c.wait = min(2*c.wait, circuitMost)
 		c.probed[id] = true
-		wait = max(jitter(c.wait), asked)
+		wait = max(jitter(c.wait), retryAfter)
 	}
 	if at := now.Add(wait); at.After(c.retryAt) {
 		c.retryAt = at
 	}
-	opened = many && !c.loud
-	c.loud = c.loud || many
+	opened = many && !c.byFailures
+	c.byFailures = c.byFailures || many
 	return opened
 }
 
@@ -110,9 +110,9 @@ func (c *circuit) restore(data []byte, now time.Time) {
 	if !s.Open {
 		return
 	}
-	*c = circuit{failures: circuitAfter, open: true, loud: true, retryAt: s.RetryAt, probed: map[int64]bool{},
+	*c = circuit{failures: circuitAfter, open: true, byFailures: true, retryAt: s.RetryAt, probed: map[int64]bool{},
 		wait: min(max(s.Wait, circuitFirst), circuitMost)}
-	if c.retryAt.After(now.Add(longestAsked)) {
+	if c.retryAt.After(now.Add(longestRetryAfter)) {
 		c.retryAt = now.Add(c.wait)
 	}
 }

@@ -43,7 +43,7 @@ func TestCircuit(t *testing.T) {
 		}
 		for id := 6; id <= 20; id++ {
 			if d := r.delivery(id); d.Attempts != 0 {
-				t.Errorf("attempt burnt while waiting: %+v", d)
+				t.Errorf("an attempt was used up while waiting: %+v", d)
 			}
 		}
 		if states, err := r.dispatcher.States(t.Context()); err != nil || !states[0].Open || states[0].Pending != 20 {
@@ -57,8 +57,8 @@ func TestCircuit(t *testing.T) {
 	})
 }
 
-// TestFirstFailureIsLogged: a receiver that fails seldom is known of long before its circuit opens,
-// and fills no log.
+// TestFirstFailureIsLogged: the log mentions a receiver that fails occasionally, once a minute at
+// most, before its circuit opens.
 func TestFirstFailureIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
@@ -76,9 +76,9 @@ func TestFirstFailureIsLogged(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 		}
-		told := logs.FilterMessage("delivery failed, and will be tried again").All()
-		if len(told) != 2 || told[0].ContextMap()["webhook"] != "w" || told[0].ContextMap()["status"] != int64(503) {
-			t.Errorf("told %v of six failures in two minutes", told)
+		warnings := logs.FilterMessage("delivery failed, and will be tried again").All()
+		if len(warnings) != 2 || warnings[0].ContextMap()["webhook"] != "w" || warnings[0].ContextMap()["status"] != int64(503) {
+			t.Errorf("logged %v for six failures in two minutes, want 2 warnings", warnings)
 		}
 	})
 }
@@ -108,8 +108,8 @@ func TestProbesTakeTurns(t *testing.T) {
 	})
 }
 
-// TestOldDeliveriesExpire: what waits for 7 days, or for twice as long as its schedule where that
-// is longer, is a dead letter, whatever it waits for; redelivered, it has all of that time again.
+// TestOldDeliveriesExpire: a delivery that has waited for 7 days, or for twice the length of its
+// schedule if that is longer, becomes a dead letter. A redelivery starts that time again.
 func TestOldDeliveriesExpire(t *testing.T) {
 	for name, p := range map[string]struct {
 		retry []time.Duration
@@ -151,9 +151,9 @@ func TestOldDeliveriesExpire(t *testing.T) {
 	}
 }
 
-// TestScheduleIsSoManyAttempts: as many as it has entries, however long each takes, and each after
-// its time.
-func TestScheduleIsSoManyAttempts(t *testing.T) {
+// TestScheduleSetsAttempts: there is one attempt for each entry of the schedule, after its wait,
+// however long the attempts take.
+func TestScheduleSetsAttempts(t *testing.T) {
 	for name, p := range map[string]struct {
 		retry []time.Duration
 		takes time.Duration
@@ -196,9 +196,9 @@ func TestScheduleIsSoManyAttempts(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsBeyondTheSchedule: a clock that was set back, or a schedule that became shorter,
-// holds up nothing.
-func TestNobodyWaitsBeyondTheSchedule(t *testing.T) {
+// TestOverdueDeliveriesAreSent: deliveries that would wait longer than their schedule allows are
+// sent, after the clock was set back or the schedule became shorter.
+func TestOverdueDeliveriesAreSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{answer: fails(500, webhook.Retry, 0)}
 		steps := func(step time.Duration) Webhook {
@@ -215,20 +215,20 @@ func TestNobodyWaitsBeyondTheSchedule(t *testing.T) {
 		}
 		time.Sleep(10 * time.Hour)
 		if s.count() != 2 {
-			t.Errorf("%d posts: what waits as its schedule says is brought forward", s.count())
+			t.Errorf("%d posts: a delivery that kept to its schedule was made due", s.count())
 		}
 	})
 }
 
-// TestReceiverThatAsksToWait gets nothing until then, whatever waits for it, also over a restart;
-// and nothing waits for ever.
-func TestReceiverThatAsksToWait(t *testing.T) {
+// TestRetryAfterHoldsAllDeliveries: until the Retry-After has passed, a receiver gets no delivery
+// at all, even after a restart. Then it gets all of them.
+func TestRetryAfterHoldsAllDeliveries(t *testing.T) {
 	for _, concurrency := range []int{1, 8} {
 		for _, status := range []int{429, 503} {
 			t.Run(fmt.Sprint(concurrency, " ", status), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					const asked = 10 * time.Minute
-					s := &sink{answer: fails(status, webhook.Retry, asked)}
+					const retryAfter = 10 * time.Minute
+					s := &sink{answer: fails(status, webhook.Retry, retryAfter)}
 					m := newStore(t)
 					hook := to("w", s, func(w *Webhook) {
 						w.Concurrency, w.Retry = concurrency, []time.Duration{0, time.Second, time.Second}
@@ -237,7 +237,7 @@ func TestReceiverThatAsksToWait(t *testing.T) {
 					for i := range 20 {
 						r.commit(push(fmt.Sprint("team/app", i), "v1"))
 					}
-					time.Sleep(asked / 2)
+					time.Sleep(retryAfter / 2)
 					r.stop()
 					r = newRig(t, m, hook)
 					defer r.stop()
@@ -245,7 +245,7 @@ func TestReceiverThatAsksToWait(t *testing.T) {
 					time.Sleep(30 * time.Hour)
 					posts := s.all()
 					for i := concurrency; i < len(posts); i++ {
-						if gap := posts[i].at.Sub(posts[i-1].at); gap < asked {
+						if gap := posts[i].at.Sub(posts[i-1].at); gap < retryAfter {
 							t.Errorf("post %d came %v after the one before", i, gap)
 						}
 					}

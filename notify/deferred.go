@@ -45,72 +45,72 @@ func newDeferredQueue(entries, bytes int) *deferredQueue {
 	return &deferredQueue{entries: entries, bytes: bytes, scopes: map[string]int{}, more: make(chan struct{}, 1)}
 }
 
-func (k *deferredQueue) count() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.queue)
+func (q *deferredQueue) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue)
 }
 
-// waits reports whether a commit of the scope is queued.
-func (k *deferredQueue) waits(scope string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.scopes[scope] > 0
+// has reports whether a commit of the scope is queued.
+func (q *deferredQueue) has(scope string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.scopes[scope] > 0
 }
 
 // add queues d and returns the commits that it dropped for lack of room: first those with an
 // intent, else d itself.
-func (k *deferredQueue) add(d *deferredCommit) (dropped []*deferredCommit) {
+func (q *deferredQueue) add(d *deferredCommit) (dropped []*deferredCommit) {
 	d.size += deferredOverhead
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for len(k.queue) >= k.entries || k.used+d.size > k.bytes {
-		victim := k.evictable(d)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.queue) >= q.entries || q.used+d.size > q.bytes {
+		victim := q.evictable(d)
 		if victim < 0 {
 			return append(dropped, d)
 		}
-		dropped = append(dropped, k.queue[victim])
-		k.remove(victim)
+		dropped = append(dropped, q.queue[victim])
+		q.remove(victim)
 	}
-	k.queue = append(k.queue, d)
-	k.scopes[d.scope]++
-	k.used += d.size
+	q.queue = append(q.queue, d)
+	q.scopes[d.scope]++
+	q.used += d.size
 	select {
-	case k.more <- struct{}{}:
+	case q.more <- struct{}{}:
 	default:
 	}
 	return dropped
 }
 
 // evictable returns the index of the oldest commit that has an intent, if d has none; else -1.
-func (k *deferredQueue) evictable(d *deferredCommit) int {
+func (q *deferredQueue) evictable(d *deferredCommit) int {
 	if d.fallback {
 		return -1
 	}
-	for i, q := range k.queue {
-		if q.fallback {
+	for i, queued := range q.queue {
+		if queued.fallback {
 			return i
 		}
 	}
 	return -1
 }
 
-func (k *deferredQueue) remove(i int) {
-	d := k.queue[i]
-	k.queue = append(k.queue[:i], k.queue[i+1:]...)
-	k.used -= d.size
-	if k.scopes[d.scope]--; k.scopes[d.scope] == 0 {
-		delete(k.scopes, d.scope)
+func (q *deferredQueue) remove(i int) {
+	d := q.queue[i]
+	q.queue = append(q.queue[:i], q.queue[i+1:]...)
+	q.used -= d.size
+	if q.scopes[d.scope]--; q.scopes[d.scope] == 0 {
+		delete(q.scopes, d.scope)
 	}
 }
 
 // batch returns the oldest commits of different scopes without removing them.
-func (k *deferredQueue) batch(most int) []*deferredCommit {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (q *deferredQueue) batch(most int) []*deferredCommit {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	var out []*deferredCommit
 	taken := map[string]bool{}
-	for _, d := range k.queue {
+	for _, d := range q.queue {
 		if len(out) == most {
 			break
 		}
@@ -123,12 +123,12 @@ func (k *deferredQueue) batch(most int) []*deferredCommit {
 }
 
 // done removes d if it is still queued.
-func (k *deferredQueue) done(d *deferredCommit) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for i, q := range k.queue {
-		if q == d {
-			k.remove(i)
+func (q *deferredQueue) done(d *deferredCommit) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, queued := range q.queue {
+		if queued == d {
+			q.remove(i)
 			return
 		}
 	}
@@ -137,7 +137,7 @@ func (k *deferredQueue) done(d *deferredCommit) {
 // CommitLater implements detect.Ledger.
 func (o *Outbox) CommitLater(ctx context.Context, scope string, fallback bool, decide func(detect.View) (detect.Changes, error)) error {
 	d := &deferredCommit{scope: scope, fallback: fallback, decide: decide}
-	if o.deferred.waits(scope) {
+	if o.deferred.has(scope) {
 		return o.deferCommit(d, fmt.Errorf("committing: %w: earlier changes of the same scope still wait", detect.ErrStore))
 	}
 	// The client is waiting.

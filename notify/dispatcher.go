@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ type Dispatcher struct {
 	abandon      context.CancelFunc
 	leaseNow     chan struct{} // asks keepLeases to run now
 	reconcileNow chan struct{} // asks maintain to reconcile now
-	reading      health
+	readHealth   health
 	writing      health
 	switchCount  atomic.Int64 // switches that were changed here
 
@@ -77,10 +78,10 @@ type retentionSettings struct {
 // NewDispatcher returns a dispatcher without webhooks. out must use the same store.
 func NewDispatcher(s Store, out *Outbox, o DispatcherOptions) *Dispatcher {
 	if !o.Shared {
-		o.LeaseTTL = orDefault(o.LeaseTTL, time.Hour)
+		o.LeaseTTL = cmp.Or(o.LeaseTTL, time.Hour)
 	}
-	o.LeaseTTL = orDefault(o.LeaseTTL, 10*time.Second)
-	o.Grace = orDefault(o.Grace, 20*time.Second)
+	o.LeaseTTL = cmp.Or(o.LeaseTTL, 10*time.Second)
+	o.Grace = cmp.Or(o.Grace, 20*time.Second)
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
@@ -305,7 +306,7 @@ const backlogPauseMost = 20 * time.Millisecond
 
 // noteRead logs the first failed read of due deliveries, and the first one that succeeds again.
 func (d *Dispatcher) noteRead(err error) {
-	d.logHealthChange(d.reading.note(err), "reading what is due", err)
+	d.logHealthChange(d.readHealth.note(err), "reading what is due", err)
 }
 
 func (d *Dispatcher) noteWrite(err error) {

@@ -118,7 +118,7 @@ func TestRetryAfter(t *testing.T) {
 		r.commit(push("team/app", "v1"))
 		time.Sleep(23 * time.Hour)
 		if s.count() != 1 {
-			t.Errorf("%d posts before the receiver wanted another", s.count())
+			t.Errorf("%d posts before the Retry-After had passed", s.count())
 		}
 		s.set(nil)
 		time.Sleep(2 * time.Hour)

@@ -66,8 +66,7 @@ func inRange(c *semver.Constraints, tag string) bool {
 
 func pushes(f *eventView) bool { return changesTag(f.event.Type) && !isDelete(f.event.Type) }
 
-// completedScan is the scan that an event is about; nil: it is about none, or about one that failed
-// and found nothing out.
+// completedScan returns the scan of the event; nil if it has none or the scan failed.
 func completedScan(e *detect.Event) *detect.Scan {
 	if e.Type != detect.ScanningCompleted {
 		return nil
@@ -136,9 +135,9 @@ func (c *filterCompiler) flag(name string, want *bool, of func(*eventView) (is, 
 
 // firstUnmet returns the name of the first key that the event does not match, or "" if it matches
 // all. It does not test tags.
-func (f filter) firstUnmet(facts *eventView) string {
+func (f filter) firstUnmet(v *eventView) string {
 	for _, k := range f.keys {
-		if has, ok := k.test(facts); has && !ok {
+		if has, ok := k.test(v); has && !ok {
 			return k.name
 		}
 	}
@@ -147,9 +146,9 @@ func (f filter) firstUnmet(facts *eventView) string {
 
 // firstMet returns the name of the first key that the event matches, or "" if it matches none. It
 // does not test tags.
-func (f filter) firstMet(facts *eventView) string {
+func (f filter) firstMet(v *eventView) string {
 	for _, k := range f.keys {
-		if has, ok := k.test(facts); has && ok {
+		if has, ok := k.test(v); has && ok {
 			return k.name
 		}
 	}

@@ -52,7 +52,7 @@ func globs(patterns []string, kind func(string) glob) []glob {
 	return out
 }
 
-// MatchText returns what reports whether a text matches one of the globs, in which * matches any
+// MatchText returns a function that reports whether a text matches one of the globs. * matches any
 // characters.
 func MatchText(patterns []string) func(string) bool {
 	gs := globs(patterns, textGlob)

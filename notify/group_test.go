@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// chat is a webhook that gathers into messages of plain text.
+// chat returns a webhook that groups events into messages of plain text.
 func chat(t *testing.T, s Poster) Webhook {
 	t.Helper()
 	f, err := format.New("template", "chat", format.Options{ContentType: "text/plain", Template: `{{range .events}}{{index .tags 0}} {{end}}+{{.more}}`})
@@ -58,7 +58,7 @@ func TestGroup(t *testing.T) {
 	})
 }
 
-func TestGroupKeepsOrderOverFailuresAndRestarts(t *testing.T) {
+func TestGroupKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
 		kept := newStore(t)
@@ -92,7 +92,7 @@ func TestGroupKeepsOrderOverFailuresAndRestarts(t *testing.T) {
 	})
 }
 
-func TestGroupGivesUpAloneWhatCannotBeRendered(t *testing.T) {
+func TestGroupWithoutUnrenderable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
 		r := newRig(t, newStore(t), chat(t, s))
@@ -129,7 +129,7 @@ type posterFunc func(webhook.Message) webhook.Result
 
 func (f posterFunc) Post(_ context.Context, m webhook.Message) webhook.Result { return f(m) }
 
-func TestPlaceholdersMakeAPostForEachTag(t *testing.T) {
+func TestPlaceholderTagSendsOnePostPerTag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var values []string

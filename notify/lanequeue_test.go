@@ -8,32 +8,33 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// TestALaneThatKnowsAllAsksNothing: new deliveries are handed over, and the store is left alone.
-func TestALaneThatKnowsAllAsksNothing(t *testing.T) {
+// TestNewDeliveriesNeedNoQuery: a lane that holds everything that is due gets new deliveries with
+// the wake and does not query the store.
+func TestNewDeliveriesNeedNoQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := newStore(t), &sink{}
-		s.hands = true
+		s.wakesCarry = true
 		r := newRig(t, s, to("w", sink))
 		defer r.stop()
 		r.commit(push("a/first", "1"))
 		synctest.Wait()
-		before := s.asked
+		before := s.queries
 		for i := range 100 {
 			r.commit(push(fmt.Sprint("a/", i), "1"))
 			synctest.Wait()
 		}
-		if sink.count() != 101 || s.asked > before+2 {
-			t.Errorf("%d posts, %d questions", sink.count(), s.asked-before)
+		if sink.count() != 101 || s.queries > before+2 {
+			t.Errorf("%d posts, %d queries", sink.count(), s.queries-before)
 		}
 	})
 }
 
-// TestHandedOverLate: what an answer of the store had already is not sent again when it is handed
-// over after that.
-func TestHandedOverLate(t *testing.T) {
+// TestLateWakeSendsNothingTwice: a delivery that a query has returned is not sent again when a wake
+// brings it too.
+func TestLateWakeSendsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, sink := newStore(t), &sink{}
-		s.hands = true
+		s.wakesCarry = true
 		r := newRig(t, s, to("w", sink))
 		defer r.stop()
 		r.commit(push("a/b", "1"))

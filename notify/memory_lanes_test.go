@@ -89,7 +89,7 @@ func (r *replica) DueDeliveries(_ context.Context, q store.DueQuery) ([]store.De
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked++
+	r.queries++
 	taken := map[string]bool{}
 	var out []store.Delivery
 	var next time.Time

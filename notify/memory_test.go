@@ -15,10 +15,10 @@ import (
 )
 
 // memory is a store in memory that several replicas can share. It fails the test when a caller
-// breaks what the store's documentation demands.
+// breaks the store's contract.
 type memory struct {
-	hands bool // new deliveries are handed over
-	asked int  // how often lanes asked what is due
+	wakesCarry bool // wakes carry the new deliveries
+	queries    int  // calls of DueDeliveries
 
 	t testing.TB
 
@@ -57,7 +57,7 @@ type replica struct {
 	*memory
 	id   string
 	wake chan store.Wake
-	down bool // killed: nothing it does succeeds
+	down bool // killed: all its calls fail
 }
 
 var _ Store = (*replica)(nil)
@@ -206,20 +206,20 @@ func (m *memory) append(e store.Event, ds []store.Delivery) {
 		d.PendingSince = d.CreatedAt
 		m.deliveries = append(m.deliveries, &d)
 		w := store.Wake{Webhook: d.Webhook}
-		if m.hands && !d.NextAt.After(d.CreatedAt) {
+		if m.wakesCarry && !d.NextAt.After(d.CreatedAt) {
 			own := d
 			own.NextAt, own.Event = own.CreatedAt, &e
 			w.New = []store.Delivery{own}
 		}
-		m.tell(w)
+		m.sendWake(w)
 	}
 	close(m.appended)
 	m.appended = make(chan struct{})
 }
 
-func (m *memory) wakeAll(webhook string) { m.tell(store.Wake{Webhook: webhook}) }
+func (m *memory) wakeAll(webhook string) { m.sendWake(store.Wake{Webhook: webhook}) }
 
-func (m *memory) tell(w store.Wake) {
+func (m *memory) sendWake(w store.Wake) {
 	for _, r := range m.replicas {
 		select {
 		case r.wake <- w:
@@ -271,7 +271,7 @@ func (r *replica) Deliveries(_ context.Context, q store.DeliveryQuery) ([]store.
 }
 
 func (r *replica) SearchEvents(context.Context, store.EventSearch) (store.FoundEvents, error) {
-	return store.FoundEvents{}, errors.ErrUnsupported // notify/store has its tests
+	return store.FoundEvents{}, errors.ErrUnsupported // tested in notify/store
 }
 
 func (r *replica) SearchDeliveries(context.Context, store.DeliverySearch) (store.FoundDeliveries, error) {
@@ -322,7 +322,7 @@ func (r *replica) Plan(_ context.Context, planned []store.Planned) (int, error) 
 				d.ID, d.EventSeq, d.EventID, d.CreatedAt = int64(len(r.deliveries)+1), p.Event.Seq, p.Event.ID, time.Now()
 				d.PendingSince, d.NextAt = d.CreatedAt, d.CreatedAt
 				r.deliveries = append(r.deliveries, &d)
-				r.tell(store.Wake{Webhook: d.Webhook})
+				r.sendWake(store.Wake{Webhook: d.Webhook})
 				n++
 			}
 		}

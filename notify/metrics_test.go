@@ -75,13 +75,14 @@ func TestMetrics(t *testing.T) {
 		r.configure(to("fine", &sink{}))
 		synctest.Wait()
 		if left := strings.Join(gather(t, registry), "\n"); strings.Contains(left, "webhook=broken") {
-			t.Errorf("a webhook that is gone is still there:\n%s", left)
+			t.Errorf("series of a removed webhook:\n%s", left)
 		}
 		ended()
 	})
 }
 
-// gather is every series as name{labels} and its value; of a histogram the number of observations.
+// gather returns every series as name{labels} and its value. A histogram's value is its number of
+// observations.
 func gather(t *testing.T, g prometheus.Gatherer) []string {
 	t.Helper()
 	families, err := g.Gather()

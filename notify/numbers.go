@@ -20,13 +20,13 @@ const (
 	kindNumbered = "notify.numbered" // ID: a number; value: the name that it belongs to
 	scopeNumbers = "notify.numbers"
 
-	mostNumbers = 100_000 // names that numbers are given to; those of others are not stored
-	giveEvery   = time.Second
+	mostNumbers = 100_000 // names with stored numbers; more are not stored
+	assignEvery = time.Second
 )
 
-// projectNumber and webhookNumber are the kinds of things that have numbers.
-func projectNumber(project string) string { return "project/" + project }
-func webhookNumber(key string) string     { return "webhook/" + key }
+// numberedProject and numberedWebhook return the names under which numbers are stored.
+func numberedProject(project string) string { return "project/" + project }
+func numberedWebhook(key string) string     { return "webhook/" + key }
 
 // numberOf returns the number at the end of a stored webhook's key.
 func numberOf(key string) (int64, bool) {
@@ -58,14 +58,14 @@ func NewNumbers(rows Rows, log *zap.Logger) *Numbers {
 }
 
 // Project returns the number of a project. It does not store it.
-func (n *Numbers) Project(project string) int64 { return n.of(projectNumber(project)) }
+func (n *Numbers) Project(project string) int64 { return n.of(numberedProject(project)) }
 
 // Webhook returns the number of the webhook with a key.
 func (n *Numbers) Webhook(key string) int64 {
 	if number, ok := numberOf(key); ok {
 		return number
 	}
-	return n.of(webhookNumber(key))
+	return n.of(numberedWebhook(key))
 }
 
 func (n *Numbers) of(name string) int64 {
@@ -90,7 +90,7 @@ func (n *Numbers) Seen(project string) {
 	}
 	n.mu.Lock()
 	if len(n.seen) < mostNumbers {
-		n.seen[project], n.wanted[projectNumber(project)] = true, true
+		n.seen[project], n.wanted[numberedProject(project)] = true, true
 	}
 	n.mu.Unlock()
 	signal(n.soon)
@@ -104,32 +104,32 @@ func (n *Numbers) Run(ctx context.Context) {
 			return
 		case <-n.soon:
 		}
-		if err := n.giveWanted(ctx); err != nil && ctx.Err() == nil {
+		if err := n.assignWanted(ctx); err != nil && ctx.Err() == nil {
 			n.log.Warn("projects have no stored numbers yet", zap.Error(err))
 			signal(n.soon)
 		}
-		sleep(ctx, giveEvery)
+		sleep(ctx, assignEvery)
 	}
 }
 
-func (n *Numbers) giveWanted(ctx context.Context) error {
+func (n *Numbers) assignWanted(ctx context.Context) error {
 	n.mu.RLock()
 	names := make([]string, 0, len(n.wanted))
 	for name := range n.wanted {
 		names = append(names, name)
 	}
 	n.mu.RUnlock()
-	return n.give(ctx, names)
+	return n.assign(ctx, names)
 }
 
 // GiveProjects stores the numbers of projects.
 func (n *Numbers) GiveProjects(ctx context.Context, projects ...string) error {
-	return n.give(ctx, each(projects, projectNumber))
+	return n.assign(ctx, each(projects, numberedProject))
 }
 
 // GiveWebhooks stores the numbers of webhooks of the file.
 func (n *Numbers) GiveWebhooks(ctx context.Context, keys ...string) error {
-	return n.give(ctx, each(keys, webhookNumber))
+	return n.assign(ctx, each(keys, numberedWebhook))
 }
 
 func each(names []string, do func(string) string) []string {
@@ -140,7 +140,7 @@ func each(names []string, do func(string) string) []string {
 	return out
 }
 
-func (n *Numbers) give(ctx context.Context, names []string) error {
+func (n *Numbers) assign(ctx context.Context, names []string) error {
 	n.mu.RLock()
 	var missing []string
 	for _, name := range names {
@@ -154,7 +154,7 @@ func (n *Numbers) give(ctx context.Context, names []string) error {
 	}
 	var given map[string]int64
 	err := n.rows.Update(ctx, []string{scopeNumbers, scopeWebhooks}, func(tx store.Tx) (err error) {
-		given, err = giveAll(tx, missing)
+		given, err = assignAll(tx, missing)
 		return err
 	})
 	if err != nil {
@@ -169,8 +169,8 @@ func (n *Numbers) give(ctx context.Context, names []string) error {
 	return nil
 }
 
-// giveAll assigns numbers to names without one, and reads those of the others.
-func giveAll(tx store.Tx, names []string) (map[string]int64, error) {
+// assignAll assigns numbers to names without one, and reads those of the others.
+func assignAll(tx store.Tx, names []string) (map[string]int64, error) {
 	given, taken := map[string]int64{}, map[int64]bool{}
 	for _, name := range names {
 		key := store.Key{Kind: kindNumber, ID: name}
@@ -203,7 +203,7 @@ func giveAll(tx store.Tx, names []string) (map[string]int64, error) {
 func (n *Numbers) ProjectOf(ctx context.Context, number int64) (project string, err error) {
 	err = n.rows.View(ctx, func(r store.Reader) error {
 		row, _, err := r.Get(numberedKey(number))
-		project, _ = strings.CutPrefix(string(row.Value), projectNumber(""))
+		project, _ = strings.CutPrefix(string(row.Value), numberedProject(""))
 		if project == string(row.Value) {
 			project = ""
 		}
@@ -216,13 +216,13 @@ func (n *Numbers) ProjectOf(ctx context.Context, number int64) (project string, 
 func (n *Numbers) Projects(ctx context.Context) (projects map[string]int64, err error) {
 	err = n.rows.View(ctx, func(r store.Reader) error {
 		projects = map[string]int64{}
-		rows, err := r.Scan(kindNumber, projectNumber(""), mostNumbers)
+		rows, err := r.Scan(kindNumber, numberedProject(""), mostNumbers)
 		for _, row := range rows {
 			number, err := strconv.ParseInt(string(row.Value), 10, 64)
 			if err != nil {
 				return fmt.Errorf("decoding the number of %s: %w", row.ID, err)
 			}
-			projects[strings.TrimPrefix(row.ID, projectNumber(""))] = number
+			projects[strings.TrimPrefix(row.ID, numberedProject(""))] = number
 		}
 		return err
 	})
@@ -235,7 +235,7 @@ func numberedKey(number int64) store.Key {
 
 // Find returns the number of a project, or the one that it would get now. It stores nothing.
 func (n *Numbers) Find(ctx context.Context, project string) (number int64, err error) {
-	name := projectNumber(project)
+	name := numberedProject(project)
 	err = n.rows.View(ctx, func(r store.Reader) error {
 		if number, err = countOf(r, store.Key{Kind: kindNumber, ID: name}); err != nil || number > 0 {
 			return err

@@ -18,7 +18,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-func TestHangingReceiverHarmsNobody(t *testing.T) {
+func TestHangingReceiverDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, quick := &sink{answer: hangs}, &sink{}
 		r := newRig(t, newStore(t), to("hangs", slow), to("quick", quick))
@@ -64,7 +64,7 @@ func TestOrder(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				checked := &ordered{t: t, order: order, flying: map[string]bool{}, last: map[string]string{}}
 				s := newStore(t)
-				s.hands = hands
+				s.wakesCarry = hands
 				r := newRig(t, s, to("w", checked, func(w *Webhook) {
 					w.Order = order
 					w.Retry = slices.Repeat([]time.Duration{0}, 1)

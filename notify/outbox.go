@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,8 +31,8 @@ type OutboxOptions struct {
 }
 
 // Outbox implements detect.Ledger on a store. One transaction holds the changes of a decision, its
-// events, and their deliveries. Commit, CommitLater and Record may be called at once; Run stores
-// what CommitLater and Record leave in memory.
+// events, and their deliveries. Commit, CommitLater and Record may be called concurrently; Run
+// stores what CommitLater and Record leave in memory.
 type Outbox struct {
 	store   Rows
 	timeout time.Duration
@@ -60,14 +61,14 @@ func NewOutbox(s Rows, o OutboxOptions) *Outbox {
 	}
 	out := &Outbox{
 		store:     s,
-		timeout:   orDefault(o.Timeout, 2*time.Second),
+		timeout:   cmp.Or(o.Timeout, 2*time.Second),
 		metrics:   o.Metrics,
 		numbers:   o.Numbers,
 		log:       o.Log,
 		cache:     newEventCache(),
 		lastFired: newLastFired(),
-		deferred:  newDeferredQueue(orDefault(o.DeferredEntries, 10_000), orDefault(o.DeferredBytes, 64<<20)),
-		pulls:     newPullQueue(orDefault(o.QueuedPulls, 16_384)),
+		deferred:  newDeferredQueue(cmp.Or(o.DeferredEntries, 10_000), cmp.Or(o.DeferredBytes, 64<<20)),
+		pulls:     newPullQueue(cmp.Or(o.QueuedPulls, 16_384)),
 	}
 	out.set.Store(&Set{})
 	out.Derive()
@@ -255,12 +256,4 @@ func fromEvent(s store.Event) (detect.Event, error) {
 	}
 	e.Seq = s.Seq
 	return e, nil
-}
-
-func orDefault[T comparable](value, byDefault T) T {
-	var zero T
-	if value == zero {
-		return byDefault
-	}
-	return value
 }

@@ -25,7 +25,7 @@ var ids atomic.Int64
 
 func nextID() string { return fmt.Sprintf("event-%04d", ids.Add(1)) }
 
-// receiver is replaced by its answer; nil delivers.
+// receiver is a Poster that returns answer's result, or success if answer is nil.
 type receiver struct {
 	answer func(context.Context, webhook.Message) webhook.Result
 }
@@ -41,7 +41,7 @@ func commits(events ...detect.Event) func(detect.View) (detect.Changes, error) {
 	return func(detect.View) (detect.Changes, error) { return detect.Changes{Events: events}, nil }
 }
 
-// running starts an outbox and returns the way to stop it.
+// running starts an outbox and returns it with the function that stops it.
 func running(t *testing.T, s Rows, o OutboxOptions) (*Outbox, func()) {
 	t.Helper()
 	out := NewOutbox(s, o)
@@ -65,7 +65,7 @@ func TestCommit(t *testing.T) {
 	row := detect.Row{Key: detect.Key{Kind: "tag", ID: "a"}, Value: []byte("1"), Due: time.Unix(9, 0)}
 	err := out.Commit(t.Context(), "registry team/app", func(v detect.View) (detect.Changes, error) {
 		if _, ok, err := v.Get(row.Key); ok || err != nil {
-			t.Errorf("row is there: %v %v", ok, err)
+			t.Errorf("the row exists already: %v %v", ok, err)
 		}
 		return detect.Changes{Events: []detect.Event{e}, Put: []detect.Row{row}}, nil
 	})
@@ -96,9 +96,9 @@ func TestCommit(t *testing.T) {
 	}
 }
 
-// TestWhatIsHandedOverIsWhatIsStored: an event that the dispatcher gets without decoding it makes
-// the bytes that the stored one makes, and makes after a crash.
-func TestWhatIsHandedOverIsWhatIsStored(t *testing.T) {
+// TestCachedEventRendersAsStored: an event from the cache and the decoded stored event render the
+// same body, so that a crash between two attempts does not change it.
+func TestCachedEventRendersAsStored(t *testing.T) {
 	full := detect.Event{
 		ID: nextID(), Type: detect.PushArtifact, At: time.Now(), Upstream: "registry", External: detect.External{Scheme: "https", Host: "r.example:5000"},
 		Repository: "team/app", FirstSeen: time.Now().Add(-time.Hour), Tags: []string{"v1", "<b>&"}, Digest: "sha256:1", Previous: "sha256:0",
@@ -122,7 +122,7 @@ func TestWhatIsHandedOverIsWhatIsStored(t *testing.T) {
 					t.Fatal(err)
 				}
 				if made, decoded := rendered(t, f, known, stored), rendered(t, f, newEventCache(), stored); made != decoded {
-					t.Errorf("%s: handed over it makes\n%s\nstored\n%s", name, made, decoded)
+					t.Errorf("%s: the cached event renders\n%s\nthe stored one\n%s", name, made, decoded)
 				}
 			}
 		}
@@ -182,11 +182,11 @@ func TestPanicIsRefused(t *testing.T) {
 	out := NewOutbox(s, OutboxOptions{})
 	err := out.CommitLater(t.Context(), "x", false, func(detect.View) (detect.Changes, error) { panic("nil map") })
 	if err == nil || errors.Is(err, detect.ErrStore) || out.Deferred() != 0 || out.Healthy() != nil {
-		t.Errorf("%v, %d kept, healthy: %v", err, out.Deferred(), out.Healthy())
+		t.Errorf("%v, %d deferred, healthy: %v", err, out.Deferred(), out.Healthy())
 	}
 }
 
-// After a failure the outbox notices that the store works again, even without a commit.
+// TestHealthRecovers: the outbox notices that the store works again, even without a commit.
 func TestHealthRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
@@ -206,7 +206,7 @@ func TestHealthRecovers(t *testing.T) {
 	})
 }
 
-func TestCommitLaterKeeps(t *testing.T) {
+func TestCommitLaterDefers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
 		out, stop := running(t, s, OutboxOptions{})
@@ -226,7 +226,7 @@ func TestCommitLaterKeeps(t *testing.T) {
 			}
 		}
 		if out.Deferred() != 5 {
-			t.Fatalf("%d kept", out.Deferred())
+			t.Fatalf("%d deferred", out.Deferred())
 		}
 		time.Sleep(time.Minute)
 		s.setRefuse(nil)
@@ -235,13 +235,13 @@ func TestCommitLaterKeeps(t *testing.T) {
 		mu.Unlock()
 		time.Sleep(retryMost + time.Second)
 		if out.Deferred() != 0 || s.count() != 5 {
-			t.Errorf("%d still kept, %d events stored", out.Deferred(), s.count())
+			t.Errorf("%d still deferred, %d events stored", out.Deferred(), s.count())
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		got := strings.Join(slices.DeleteFunc(order, func(s string) bool { return s[0] != 'a' }), " ")
 		if got != "a0 a2 a4" {
-			t.Errorf("within the scope in order %s", got)
+			t.Errorf("order within the scope: %s", got)
 		}
 		if lost := counted(out.metrics.eventsLost); lost != 0 {
 			t.Errorf("%v lost", lost)
@@ -249,7 +249,7 @@ func TestCommitLaterKeeps(t *testing.T) {
 	})
 }
 
-// The client's going away does not take its event with it.
+// TestCommitLaterOutlivesCaller: an event is committed even if its client has hung up.
 func TestCommitLaterOutlivesCaller(t *testing.T) {
 	s := newStore(t)
 	out := NewOutbox(s, OutboxOptions{})
@@ -272,14 +272,14 @@ func TestCommitLaterBounds(t *testing.T) {
 		for i, fallback := range []bool{true, false, true} {
 			_ = later(fmt.Sprint(i), fallback)
 		}
-		_ = later("covered", true) // no room, but its intent becomes it
+		_ = later("covered", true) // no room, but its intent will be settled later
 		if out.Deferred() != 3 || lost() != 0 {
-			t.Fatalf("%d kept, %v lost", out.Deferred(), lost())
+			t.Fatalf("%d deferred, %v lost", out.Deferred(), lost())
 		}
-		_ = later("x", false) // takes the room of one that an intent stands behind
+		_ = later("x", false) // replaces a commit that has an intent
 		_ = later("y", false)
 		if out.Deferred() != 3 || lost() != 0 {
-			t.Fatalf("%d kept, %v lost", out.Deferred(), lost())
+			t.Fatalf("%d deferred, %v lost", out.Deferred(), lost())
 		}
 		if err := later("z", false); err == nil || !strings.Contains(err.Error(), "no room") || lost() != 1 {
 			t.Errorf("%v, %v lost", err, lost())
@@ -289,7 +289,7 @@ func TestCommitLaterBounds(t *testing.T) {
 			_ = small.CommitLater(t.Context(), fmt.Sprint(i), false, commits(push("a/b", "c")))
 		}
 		if small.Deferred() != 1 {
-			t.Errorf("%d kept in room for one", small.Deferred())
+			t.Errorf("%d deferred, although one fits into memory", small.Deferred())
 		}
 	})
 }
@@ -313,9 +313,9 @@ func TestRecord(t *testing.T) {
 	})
 }
 
-// TestRecordLosesOnlyWhatCannotBeStored: an event that the store can never take does not keep
-// others from it.
-func TestRecordLosesOnlyWhatCannotBeStored(t *testing.T) {
+// TestRecordLosesOnlyInvalidEvents: an event that cannot be stored does not prevent others from
+// being stored.
+func TestRecordLosesOnlyInvalidEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
 		s.invalid = func(e store.Event) bool { return e.Repository == "a/bad" }
@@ -344,7 +344,7 @@ func TestRecordOverflow(t *testing.T) {
 			out.Record(push("a/b", "c"))
 		}
 		time.Sleep(time.Minute)
-		out.Record(push("a/b", "c")) // those under way still take their room
+		out.Record(push("a/b", "c")) // the events that are being stored count too
 		if lost := counted(out.metrics.eventsLost); lost != 51 {
 			t.Errorf("%v lost, want 51", lost)
 		}
@@ -377,7 +377,7 @@ func TestShutdownCountsWhatIsLost(t *testing.T) {
 	})
 }
 
-func TestFiredSurvives(t *testing.T) {
+func TestLastFiredSurvives(t *testing.T) {
 	s := newStore(t)
 	out, stop := running(t, s, OutboxOptions{})
 	e := push("a/b", "c")
@@ -405,7 +405,7 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// counted is a counter's value.
+// counted returns a counter's value.
 func counted(c prometheus.Counter) float64 {
 	var m dto.Metric
 	if err := c.Write(&m); err != nil {

@@ -14,9 +14,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// TestReceiverComesBack: down for an hour with 1,000 pushes behind it, it gets all of them within a
-// minute of its first answer, at its rate, oldest first, none twice.
-func TestReceiverComesBack(t *testing.T) {
+// TestReceiverRecovers: after an hour of failures, a receiver gets its 1,000 waiting deliveries
+// within a minute of its first success, at its rate, the oldest first, each once.
+func TestReceiverRecovers(t *testing.T) {
 	down := map[string]func(context.Context, webhook.Message) webhook.Result{
 		"refused": func(context.Context, webhook.Message) webhook.Result {
 			return webhook.Result{Outcome: webhook.Retry, Reason: webhook.ReasonRefused}
@@ -53,7 +53,7 @@ func TestReceiverComesBack(t *testing.T) {
 				if took := got[len(got)-1].at.Sub(got[0].at); took < (pushes-10)*time.Second/perSecond {
 					t.Errorf("all within %v: faster than its rate", took)
 				}
-				// the probe, and what flew with it, need not be the oldest
+				// the probe, and attempts in flight with it, need not be the oldest
 				late := 0
 				for i := 2; i < len(got); i++ {
 					if eventNumber(t, got[i].id) < eventNumber(t, got[i-1].id) {
@@ -76,9 +76,8 @@ func eventNumber(t *testing.T, id string) (n int) {
 	return n
 }
 
-// TestOwnFaultIsLeftToTheSchedule: an event that a receiver cannot digest is not sent again at each
-// success of others.
-func TestOwnFaultIsLeftToTheSchedule(t *testing.T) {
+// TestOwnFaultKeepsItsSchedule: a delivery that fails while others succeed stays on its schedule.
+func TestOwnFaultKeepsItsSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{answer: func(_ context.Context, m webhook.Message) webhook.Result {
 			if strings.Contains(string(m.Body), "poison") {
@@ -100,7 +99,7 @@ func TestOwnFaultIsLeftToTheSchedule(t *testing.T) {
 				poisoned++
 			}
 		}
-		if poisoned > 5 { // at 0 s, 5 s, 5 min, 35 min, and once brought forward
+		if poisoned > 5 { // at 0 s, 5 s, 5 min, 35 min, and made due once
 			t.Errorf("posted %d times within an hour", poisoned)
 		}
 		if d := r.delivery(1); d.State != store.Pending || d.Attempts != poisoned {
@@ -109,9 +108,8 @@ func TestOwnFaultIsLeftToTheSchedule(t *testing.T) {
 	})
 }
 
-// TestRedeliverTakesPendingOnes: what waits for its retry goes now, with its whole schedule before
-// it.
-func TestRedeliverTakesPendingOnes(t *testing.T) {
+// TestRedeliverPending: a delivery that waits for a retry is sent at once, with a new schedule.
+func TestRedeliverPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{answer: fails(500, webhook.Retry, 0)}
 		r := newRig(t, newStore(t), to("w", s, func(w *Webhook) { w.Retry = []time.Duration{0, 20 * time.Hour} }))
@@ -128,9 +126,9 @@ func TestRedeliverTakesPendingOnes(t *testing.T) {
 	})
 }
 
-// TestRedeliverUnderAnOpenCircuit: it does not wait for the next probe, and where the receiver
-// works again all that waits follows.
-func TestRedeliverUnderAnOpenCircuit(t *testing.T) {
+// TestRedeliverWithOpenCircuit: a redelivery makes the next probe due now. If the probe succeeds,
+// all waiting deliveries are sent.
+func TestRedeliverWithOpenCircuit(t *testing.T) {
 	for name, q := range map[string]store.DeliveryQuery{
 		"by id":      {IDs: []int64{15}},
 		"by webhook": {Webhook: "w", States: []store.State{store.Pending}},
@@ -154,7 +152,7 @@ func TestRedeliverUnderAnOpenCircuit(t *testing.T) {
 				}
 				redeliver()
 				if n := s.count() - before; n != 1 {
-					t.Errorf("%d posts at a receiver that still fails; want 1", n)
+					t.Errorf("%d posts to a receiver that still fails, want 1", n)
 				}
 				s.set(nil)
 				redeliver()

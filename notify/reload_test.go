@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-func TestReloadKeepsWhatFlies(t *testing.T) {
+func TestReloadKeepsAttemptsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := &sink{answer: func(context.Context, webhook.Message) webhook.Result { time.Sleep(10 * time.Second); return ok200() }}
 		after := &sink{}
@@ -25,7 +25,7 @@ func TestReloadKeepsWhatFlies(t *testing.T) {
 		r.configure(to("w", after))
 		time.Sleep(time.Second)
 		if r.states() != "pending delivered" || after.count() != 1 {
-			t.Errorf("%s, %d posts by the new settings", r.states(), after.count())
+			t.Errorf("%s, %d posts with the new settings", r.states(), after.count())
 		}
 		time.Sleep(10 * time.Second)
 		if r.states() != "delivered delivered" || before.count() != 1 || after.count() != 1 {
@@ -47,7 +47,7 @@ func TestRemovedWebhookIsParked(t *testing.T) {
 				if way == "removed" {
 					r.configure()
 				} else {
-					r.configure(with2(hook, func(w *Webhook) { w.Enabled = false }))
+					r.configure(withHook(hook, func(w *Webhook) { w.Enabled = false }))
 				}
 				synctest.Wait()
 				r.commit(push("a/b", "2"))
@@ -134,7 +134,7 @@ func TestGracefulStop(t *testing.T) {
 		if d := r.delivery(2); d.Attempts != 0 {
 			t.Errorf("the aborted one: %+v", d)
 		}
-		r = newRig(t, m, to("w", &sink{}), to("stuck", &sink{})) // released: nobody waits for a lease to end
+		r = newRig(t, m, to("w", &sink{}), to("stuck", &sink{})) // the lanes were released: the next start need not wait for the leases to end
 		defer r.stop()
 		if r.states() != "delivered delivered delivered delivered" {
 			t.Error(r.states())
@@ -188,7 +188,7 @@ func TestStoreFailsWhileDelivering(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if n := s.count() - 500; n > 8+laneAhead {
-			t.Errorf("%d more posts whose outcome nobody can store", n)
+			t.Errorf("%d more posts while outcomes cannot be stored", n)
 		}
 		r.store.mu.Lock()
 		r.store.refuseEnd = nil
@@ -200,8 +200,9 @@ func TestStoreFailsWhileDelivering(t *testing.T) {
 	})
 }
 
-// TestAnOutcomeThatCannotBeStored ends as a dead letter, and the lane's other outcomes are stored.
-func TestAnOutcomeThatCannotBeStored(t *testing.T) {
+// TestInvalidOutcome: a delivery whose outcome cannot be stored becomes a dead letter. The lane's
+// other outcomes are stored.
+func TestInvalidOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
 		m := newStore(t)

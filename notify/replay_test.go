@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestReplay: a webhook gets what was recorded before it was there, as far as it matches, once,
-// oldest first; others get nothing again.
+// TestReplay: a webhook gets the matching events that were recorded before it existed, once, the
+// oldest first. Other webhooks get nothing again.
 func TestReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, late := &sink{}, &sink{}
@@ -59,7 +59,7 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-// TestReplayKeepsToTypes: what a webhook does not ask for is not read.
+// TestReplayKeepsToTypes: events of types that the webhook does not want are not read.
 func TestReplayKeepsToTypes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}

@@ -35,9 +35,9 @@ func TestReplicasShareLanes(t *testing.T) {
 				t.Errorf("%s has %d of 90", r.store.id, n)
 			}
 		}
-		rb.stop() // gives its lanes back
+		rb.stop() // releases its lanes
 		m.mu.Lock()
-		c.down = true // is killed
+		c.down = true // killed
 		m.mu.Unlock()
 		time.Sleep(15 * time.Second)
 		if n := ra.dispatcher.ownedLanes(); n != 90 {
@@ -48,8 +48,8 @@ func TestReplicasShareLanes(t *testing.T) {
 	})
 }
 
-// A lane that moves while its POST hangs: the old owner's outcome is fenced, the new owner
-// delivers.
+// TestFencing moves a lane while its POST hangs: the old owner's outcome is fenced off, and the new
+// owner delivers.
 func TestFencing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
@@ -62,7 +62,7 @@ func TestFencing(t *testing.T) {
 		first.commit(push("a/b", "1"))
 		time.Sleep(time.Second)
 		m.mu.Lock()
-		m.lanes["w"].owner, m.lanes["w"].epoch = nil, m.lanes["w"].epoch+1 // the database saw nothing of first for too long
+		m.lanes["w"].owner, m.lanes["w"].epoch = nil, m.lanes["w"].epoch+1 // the lease of first has ended
 		m.mu.Unlock()
 		second := newRigWith(t, m.replica("second"), shared("second"), to("w", quick))
 		time.Sleep(2 * time.Minute)
@@ -77,8 +77,9 @@ func TestFencing(t *testing.T) {
 	})
 }
 
-// A toggle set at one replica holds at the lane's owner.
-func TestToggleReachesOwner(t *testing.T) {
+// TestSwitchReachesOwner: a webhook that is disabled at one replica is disabled at the lane's
+// owner.
+func TestSwitchReachesOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
 		s := &sink{}
@@ -105,7 +106,8 @@ func TestToggleReachesOwner(t *testing.T) {
 	})
 }
 
-// A replica whose configuration lacks a webhook leaves the deliveries of one that has it alone.
+// TestParkingNeedsTheLane: a replica without a webhook does not park its deliveries while another
+// replica has the webhook.
 func TestParkingNeedsTheLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
@@ -115,18 +117,18 @@ func TestParkingNeedsTheLane(t *testing.T) {
 		newer.commit(push("a/b", "1"))
 		time.Sleep(3 * time.Minute)
 		if newer.states() != "pending" {
-			t.Errorf("%s while a replica knows the webhook", newer.states())
+			t.Errorf("%s while a replica has the webhook", newer.states())
 		}
 		newer.stop()
 		time.Sleep(2 * time.Minute)
 		if newer.states() != "parked" {
-			t.Errorf("%s when nobody does", newer.states())
+			t.Errorf("%s when no replica has it", newer.states())
 		}
 		older.stop()
 	})
 }
 
-// Neither a restart nor a new owner storms a receiver that is down.
+// TestCircuitSurvives: the circuit stays open over a restart and a change of the owner.
 func TestCircuitSurvives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newStore(t)
@@ -157,7 +159,7 @@ func TestCircuitSurvives(t *testing.T) {
 	})
 }
 
-// The real store in place of the one in memory: restart, 410, removal, redelivery.
+// TestOnSQLite uses the real store: restart, 410, removal, redelivery.
 func TestOnSQLite(t *testing.T) {
 	dir := t.TempDir()
 	open := func(hooks ...Webhook) (*Outbox, *Dispatcher, func()) {

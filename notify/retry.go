@@ -10,24 +10,24 @@ type schedule []time.Duration
 
 // next returns the wait after the given number of attempts; false if that was the last one. A
 // longer Retry-After replaces the wait.
-func (s schedule) next(made int, asked time.Duration) (time.Duration, bool) {
+func (s schedule) next(made int, retryAfter time.Duration) (time.Duration, bool) {
 	if made >= len(s) {
 		return 0, false
 	}
-	return max(jitter(s[made]), asked), true
+	return max(jitter(s[made]), retryAfter), true
 }
 
 // longest returns the longest time that a delivery may wait for its next attempt.
 func (s schedule) longest() time.Duration {
-	most := longestAsked
+	most := longestRetryAfter
 	for _, step := range s {
 		most = max(most, step+step/5)
 	}
 	return most
 }
 
-// longestAsked bounds a receiver's Retry-After.
-const longestAsked = 24 * time.Hour
+// longestRetryAfter bounds a receiver's Retry-After.
+const longestRetryAfter = 24 * time.Hour
 
 // lifetime returns the greatest age of a delivery. Its attempts end before that, unless it waits
 // for something else: an open circuit or a rate limit.

@@ -81,11 +81,11 @@ func (r *rig) states() string {
 }
 
 type sink struct {
-	mu     sync.Mutex
-	got    []received
-	answer func(context.Context, webhook.Message) webhook.Result // nil: delivers
-	flying int
-	most   int
+	mu       sync.Mutex
+	got      []received
+	answer   func(context.Context, webhook.Message) webhook.Result // nil: delivers
+	inFlight int
+	most     int
 }
 
 type received struct {
@@ -96,13 +96,13 @@ type received struct {
 func (s *sink) Post(ctx context.Context, m webhook.Message) webhook.Result {
 	s.mu.Lock()
 	s.got = append(s.got, received{m.ID, string(m.Body), time.Now()})
-	s.flying++
-	s.most = max(s.most, s.flying)
+	s.inFlight++
+	s.most = max(s.most, s.inFlight)
 	answer := s.answer
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.flying--
+		s.inFlight--
 		s.mu.Unlock()
 	}()
 	if answer == nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestSearch: what is searched for must be there, also where a webhook's filter lets an event
-// without it pass.
+// TestSearch: a search does not find events without the property that it names. A webhook's filter
+// lets them pass.
 func TestSearch(t *testing.T) {
 	tagged, untagged, chart := push("team/app", "v1", "v2"), push("team/app"), upload("team", "demo", "1.0.0")
 	tagged.Client.Operator = "alice"
@@ -34,6 +34,6 @@ func TestSearch(t *testing.T) {
 		}
 	}
 	if _, err := Search(Match{Repositories: []string{"a["}}); err == nil {
-		t.Error("a pattern that is none was accepted")
+		t.Error("an invalid pattern was accepted")
 	}
 }

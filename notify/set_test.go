@@ -59,12 +59,12 @@ func with(e detect.Event, change func(*detect.Event)) detect.Event {
 	return e
 }
 
-// pushesOnly is a format that has a body for nothing else.
+// pushesOnly is a format that renders only pushes.
 type pushesOnly struct{ plain }
 
 func (pushesOnly) Says() []detect.Type { return []detect.Type{detect.PushArtifact} }
 
-func TestFormatThatCannotSay(t *testing.T) {
+func TestFormatWithoutBodyForType(t *testing.T) {
 	s := compiled(t, Webhook{Name: "w", Enabled: true, Format: pushesOnly{}, Poster: &receiver{}, Events: []string{"*"}})
 	gone := with(push("team/app", "v1"), func(e *detect.Event) { e.Type = detect.DeleteArtifact })
 	if v := s.Explain(gone)[0]; v.Fires || v.Because != "format" || len(s.Plan(&gone)) > 0 {
@@ -129,7 +129,7 @@ func TestFilters(t *testing.T) {
 			with(untagged, func(e *detect.Event) { e.Type = detect.DeleteArtifact }), "match.tags"},
 		{"a scan without a tag", Webhook{Match: Match{Tags: []string{"v*"}}},
 			with(untagged, func(e *detect.Event) { e.Type = detect.ScanningCompleted }), "match.tags"},
-		{"tags say nothing of quota", Webhook{Match: Match{Tags: []string{"v*"}, Semver: ">1", Kinds: []string{"image"}}}, quota, ""},
+		{"tags do not constrain quotas", Webhook{Match: Match{Tags: []string{"v*"}, Semver: ">1", Kinds: []string{"image"}}}, quota, ""},
 		{"version", Webhook{Match: Match{Semver: ">=1.2 <2"}}, push("a/b", "v1.4"), ""},
 		{"version too high", Webhook{Match: Match{Semver: ">=1.2 <2"}}, push("a/b", "2.0.0"), "match.semver"},
 		{"no version", Webhook{Match: Match{Semver: ">=1.2 <2"}}, push("a/b", "latest"), "match.semver"},
@@ -141,28 +141,28 @@ func TestFilters(t *testing.T) {
 		{"no version excluded", Webhook{Exclude: Match{Semver: "<1"}}, push("a/b", "latest"), ""},
 		{"untagged", Webhook{Match: Match{Tagged: &yes}}, untagged, "match.tagged"},
 		{"tagged excluded", Webhook{Exclude: Match{Tagged: &yes}}, push("a/b", "c"), "exclude.tagged"},
-		{"tagged says nothing of quota", Webhook{Match: Match{Tagged: &yes}}, quota, ""},
+		{"tagged does not constrain quotas", Webhook{Match: Match{Tagged: &yes}}, quota, ""},
 		{"operator", Webhook{Match: Match{Operators: []string{"ci-*"}}}, push("a/b", "c"), ""},
-		{"anonymous is not that operator", Webhook{Match: Match{Operators: []string{"ci-*"}}}, anonymous, "match.operators"},
+		{"anonymous matches no name", Webhook{Match: Match{Operators: []string{"ci-*"}}}, anonymous, "match.operators"},
 		{"anonymous excluded", Webhook{Exclude: Match{Operators: []string{""}}}, anonymous, "exclude.operators"},
-		{"nobody did it", Webhook{Match: Match{Operators: []string{"ci-*"}}}, quota, ""},
+		{"no client did it", Webhook{Match: Match{Operators: []string{"ci-*"}}}, quota, ""},
 		{"user agent", Webhook{Exclude: Match{UserAgents: []string{"crane/*"}}}, push("a/b", "c"), "exclude.user_agents"},
 		{"kind", Webhook{Match: Match{Kinds: []string{"image", "index"}}}, signature, "match.kinds"},
 		{"kind unknown", Webhook{Events: []string{"*"}, Match: Match{Kinds: []string{"image"}}}, tagGone, ""},
 		{"unchanged", Webhook{Match: Match{Changed: &yes}}, same, "match.changed"},
 		{"only unchanged", Webhook{Match: Match{Changed: &no}}, push("a/b", "c"), "match.changed"},
-		{"changed says nothing of deletes", Webhook{Events: []string{"*"}, Match: Match{Changed: &no}}, tagGone, ""},
+		{"changed does not constrain deletes", Webhook{Events: []string{"*"}, Match: Match{Changed: &no}}, tagGone, ""},
 		{"severe enough", Webhook{Match: Match{MinSeverity: "High"}}, scanned, ""},
 		{"not severe enough", Webhook{Match: Match{MinSeverity: "Critical"}}, scanned, "match.min_severity"},
 		{"severe ones excluded", Webhook{Exclude: Match{MinSeverity: "Medium"}}, scanned, "exclude.min_severity"},
 		{"a failed scan has no severity", Webhook{Match: Match{MinSeverity: "Critical", NewFindings: &yes}}, failedScan, ""},
-		{"severity says nothing of pushes", Webhook{Match: Match{MinSeverity: "Critical", NewFindings: &yes}}, push("a/b", "c"), ""},
+		{"severity does not constrain pushes", Webhook{Match: Match{MinSeverity: "Critical", NewFindings: &yes}}, push("a/b", "c"), ""},
 		{"new findings", Webhook{Match: Match{NewFindings: &yes}}, scanned, ""},
 		{"no new findings", Webhook{Match: Match{NewFindings: &yes}}, ofIndex, "match.new_findings"},
 		{"an image of an index has the index's tags", Webhook{Match: Match{Tags: []string{"v*"}, Semver: "^1"}}, ofIndex, ""},
-		{"and not others", Webhook{Match: Match{Tags: []string{"latest"}}}, ofIndex, "match.tags"},
+		{"an image of an index has no other tags", Webhook{Match: Match{Tags: []string{"latest"}}}, ofIndex, "match.tags"},
 		{"tag excluded", Webhook{Exclude: Match{Tags: []string{"latest"}}}, push("a/b", "latest"), "exclude.tags"},
-		{"first that says no", Webhook{Match: Match{Projects: []string{"x"}, Tags: []string{"y"}}}, push("a/b", "latest"), "match.projects"},
+		{"the first unmet key is reported", Webhook{Match: Match{Projects: []string{"x"}, Tags: []string{"y"}}}, push("a/b", "latest"), "match.projects"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestPullIsOnePost(t *testing.T) {
 	hook.Events = []string{"*"}
 	e := with(push("team/app", "v1"), func(e *detect.Event) { e.Type, e.KnownTags = detect.PullArtifact, []string{"v1", "v2"} })
 	if got := compiled(t, hook).Plan(&e); len(got) != 1 || got[0].Number != 0 {
-		t.Errorf("got %+v, want one delivery of the whole", got)
+		t.Errorf("got %+v, want one delivery of the whole event", got)
 	}
 }
 
@@ -226,9 +226,9 @@ func TestNothingPlanned(t *testing.T) {
 
 func TestCompileRefuses(t *testing.T) {
 	for want, hooks := range map[string][]Webhook{
-		`webhook "w": match.projects[1]: "[" is not a glob`: {with2(hookNamed("w"), func(w *Webhook) { w.Match.Projects = []string{"a", "["} })},
-		`webhook "w": exclude.tags[0]: "v[1" is not a glob`: {with2(hookNamed("w"), func(w *Webhook) { w.Exclude.Tags = []string{"v[1"} })},
-		`webhook "w": events[0]: there is no type "PUSH"`:   {with2(hookNamed("w"), func(w *Webhook) { w.Events = []string{"PUSH"} })},
+		`webhook "w": match.projects[1]: "[" is not a glob`: {withHook(hookNamed("w"), func(w *Webhook) { w.Match.Projects = []string{"a", "["} })},
+		`webhook "w": exclude.tags[0]: "v[1" is not a glob`: {withHook(hookNamed("w"), func(w *Webhook) { w.Exclude.Tags = []string{"v[1"} })},
+		`webhook "w": events[0]: there is no type "PUSH"`:   {withHook(hookNamed("w"), func(w *Webhook) { w.Events = []string{"PUSH"} })},
 		`webhook "w": the name is taken`:                    {hookNamed("w"), hookNamed("w")},
 		`webhook "w": has no format or no poster`:           {{Name: "w"}},
 	} {
@@ -238,12 +238,12 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
-func with2(w Webhook, change func(*Webhook)) Webhook {
+func withHook(w Webhook, change func(*Webhook)) Webhook {
 	change(&w)
 	return w
 }
 
-// The index must find exactly what asking every webhook finds.
+// TestIndexAgreesWithFilters: the index finds exactly the webhooks whose filters match.
 func TestIndexAgreesWithFilters(t *testing.T) {
 	patterns := []string{"a", "a/b", "a/**", "**/b", "a*", "*b", "*", "**", "{a,c}/*", "a/*/c", "library/*", "?", "a/[bc]", `a\b`, "**/x/**"}
 	texts := []string{"ci-*", "*-bot", "*", "", "crane*", "x", "v*1", "latest", "{v,late}*", "v?1", "[lv]*", "v{1,21}", `v\1`, "*[0-9]"}
@@ -306,7 +306,7 @@ func FuzzMatchText(f *testing.F) {
 	})
 }
 
-// onlyStars drops what slowMatch does not know.
+// onlyStars drops the special characters that slowMatch does not support.
 func onlyStars(r rune) rune {
 	if strings.ContainsRune(`?[{\`, r) {
 		return -1
@@ -314,7 +314,7 @@ func onlyStars(r rune) rune {
 	return r
 }
 
-// slowMatch is the definition, for texts short enough.
+// slowMatch follows the definition of matching. It is too slow for long texts.
 func slowMatch(pattern, text string) bool {
 	possible := map[int]bool{0: true}
 	for i := range len(pattern) {

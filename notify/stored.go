@@ -35,9 +35,9 @@ const MostWebhooks = 10_000
 
 // Stored is a webhook that was made by console or API.
 type Stored struct {
-	Number int64 `json:"number"` // for ever its own
-	// Key is the identity under which deliveries are kept: project/name#number, of the name
-	// that it was made with.
+	Number int64 `json:"number"` // never assigned again
+	// Key identifies the webhook in deliveries: project/name#number, with the name that it had
+	// when it was made.
 	Key     string `json:"key"`
 	Project string `json:"project"`
 	Name    string `json:"name"` // unique in its project
@@ -46,14 +46,14 @@ type Stored struct {
 	// apply to it.
 	Limited    bool            `json:"limited"`
 	Definition json.RawMessage `json:"definition"`       // the keys of an entry of webhooks
-	Policy     json.RawMessage `json:"policy,omitempty"` // as Harbor's API was told it, for its answers
+	Policy     json.RawMessage `json:"policy,omitempty"` // as it was sent to Harbor's API, for the API's answers
 	Version    int64           `json:"version"`          // counts changes
 	Made       time.Time       `json:"made"`
 	Changed    time.Time       `json:"changed"`
 }
 
-// Webhooks manages the webhooks of the store. Every change is one transaction, and replicas see it
-// by Changes.
+// Webhooks manages the webhooks of the store. Every change is one transaction. Other replicas
+// notice it because Changes returns another number.
 type Webhooks struct{ rows Rows }
 
 // NewWebhooks returns the webhooks of a store.
@@ -63,7 +63,7 @@ func NewWebhooks(rows Rows) *Webhooks { return &Webhooks{rows} }
 func (w *Webhooks) All(ctx context.Context) (all []Stored, changed int64, err error) {
 	err = w.rows.View(ctx, func(r store.Reader) error {
 		all = nil
-		// The count first: a change between the two reads is seen again.
+		// The count is read first: a change between the two reads then counts as a new one.
 		if changed, err = countOf(r, changes); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (w *Webhooks) Make(ctx context.Context, made Stored) (Stored, error) {
 		s.Key = fmt.Sprintf("%s/%s#%d", s.Project, s.Name, s.Number)
 		s.Version, s.Made, s.Changed = 1, time.Now().UTC(), time.Now().UTC()
 		tx.Put(countRow(lastNumber, s.Number), store.Row{Key: name, Value: []byte(strconv.FormatInt(s.Number, 10))},
-			store.Row{Key: numberedKey(s.Number), Value: []byte(webhookNumber(s.Key))})
+			store.Row{Key: numberedKey(s.Number), Value: []byte(numberedWebhook(s.Key))})
 		out = s
 		return putStored(tx, s)
 	})
@@ -186,7 +186,7 @@ func (w *Webhooks) gone(ctx context.Context, key string) (gone bool, err error) 
 			return err
 		}
 		_, there, err := r.Get(storedKey(number))
-		gone = given && string(named.Value) == webhookNumber(key) && !there
+		gone = given && string(named.Value) == numberedWebhook(key) && !there
 		return err
 	})
 	return gone, err

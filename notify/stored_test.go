@@ -64,11 +64,11 @@ func TestWebhooksOfTheStore(t *testing.T) {
 		"remove": here.Remove(t.Context(), 1, func(Stored) error { return nil }),
 	} {
 		if !errors.Is(err, ErrNoWebhook) {
-			t.Errorf("%s of one that is gone: %v", name, err)
+			t.Errorf("%s of a deleted webhook: %v", name, err)
 		}
 	}
 	if s := makeStored(t, here, "team", "cd"); s.Number != 4 {
-		t.Errorf("a number is given twice: %+v", s)
+		t.Errorf("a number was assigned twice: %+v", s)
 	}
 	all, _, err := there.All(t.Context())
 	if err != nil || len(all) != 3 || all[0].Key != "other/ci#2" || all[2].Key != "team/cd#4" {
@@ -81,7 +81,7 @@ func TestWebhooksOfTheStore(t *testing.T) {
 	}
 }
 
-func TestChangesMeet(t *testing.T) {
+func TestConcurrentChanges(t *testing.T) {
 	m := newMemory(t)
 	var group sync.WaitGroup
 	for i := range 8 {
@@ -95,9 +95,9 @@ func TestChangesMeet(t *testing.T) {
 	}
 }
 
-// TestDeletedWebhookIsBuried: what waited for it, or was parked, becomes dead letters, and another
-// of its name gets none of it.
-func TestDeletedWebhookIsBuried(t *testing.T) {
+// TestDeletedWebhook: its pending and parked deliveries become dead letters. A new webhook of the
+// same name gets none of them.
+func TestDeletedWebhook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
 		webhooks := NewWebhooks(s)
@@ -107,7 +107,7 @@ func TestDeletedWebhookIsBuried(t *testing.T) {
 		defer r.stop()
 		r.commit(push("team/app", "1"))
 		synctest.Wait()
-		r.configure(to("file", failing)) // it is only off: the file took its name, say
+		r.configure(to("file", failing)) // the set lacks it, but the store does not: the file may have taken its name
 		time.Sleep(2 * time.Minute)
 		if r.states() != "parked pending" {
 			t.Fatal(r.states())
@@ -125,8 +125,8 @@ func TestDeletedWebhookIsBuried(t *testing.T) {
 	})
 }
 
-// TestProjectOfAWebhook: what is of another project, or of none, is not for it, whatever its filter
-// says.
+// TestProjectOfAWebhook: a webhook of a project gets no event of another project or of none,
+// whatever its filter says.
 func TestProjectOfAWebhook(t *testing.T) {
 	limited := Webhook{Name: "w", Enabled: true, Format: plain{}, Poster: &receiver{}, Events: []string{"*"}, Project: "team", Match: Match{Projects: []string{"**"}}}
 	s := compiled(t, limited, to("all", &sink{}, func(w *Webhook) { w.Events = []string{"*"} }))
@@ -134,12 +134,12 @@ func TestProjectOfAWebhook(t *testing.T) {
 		event detect.Event
 		fires bool
 	}{
-		"its own":         {push("team/app", "v1"), true},
-		"its chart":       {upload("team", "demo", "1.0.0"), true},
-		"another's":       {push("other/app", "v1"), false},
-		"a longer name":   {push("teams/app", "v1"), false},
-		"of no project":   {detect.Event{ID: "q", Type: detect.QuotaWarning, Upstream: "registry"}, false},
-		"its replication": {detect.Event{ID: "r", Type: detect.Replication, Replication: &detect.ReplicationRun{Destination: detect.Endpoint{Namespace: "team"}}}, true},
+		"its own":           {push("team/app", "v1"), true},
+		"its chart":         {upload("team", "demo", "1.0.0"), true},
+		"another's":         {push("other/app", "v1"), false},
+		"a longer name":     {push("teams/app", "v1"), false},
+		"without a project": {detect.Event{ID: "q", Type: detect.QuotaWarning, Upstream: "registry"}, false},
+		"its replication":   {detect.Event{ID: "r", Type: detect.Replication, Replication: &detect.ReplicationRun{Destination: detect.Endpoint{Namespace: "team"}}}, true},
 	} {
 		planned := s.Plan(&tt.event)
 		if fires := slices.ContainsFunc(planned, func(d store.Delivery) bool { return d.Webhook == "w" }); fires != tt.fires {
@@ -160,7 +160,7 @@ func TestNumbers(t *testing.T) {
 		t.Errorf("%d %v", found, err)
 	}
 	if all, err := n.Projects(t.Context()); err != nil || len(all) != 0 {
-		t.Errorf("asking has stored %v (%v)", all, err)
+		t.Errorf("Project and Find have stored %v (%v)", all, err)
 	}
 	// Another name has the number already.
 	taken := store.Row{Key: numberedKey(hash), Value: []byte("project/other")}

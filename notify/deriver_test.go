@@ -11,11 +11,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// deriver does what a test says.
+// deriver is a Deriver that calls a function of the test.
 type deriver func(c *detect.Changes, v detect.View) (detect.Changes, error)
 
 // Scope implements Deriver.
-func (deriver) Scope(scope string) string { return "all of " + scope }
+func (deriver) Scope(scope string) string { return "derived " + scope }
 
 // Derive implements Deriver.
 func (d deriver) Derive(c *detect.Changes, v detect.View) (detect.Changes, error) { return d(c, v) }
@@ -25,8 +25,8 @@ func quotaEvent(of detect.Event) detect.Event {
 		Quota: &detect.Quota{Project: "team", Limit: 100, Used: 90, Level: 85}}
 }
 
-// TestDerivedEvents: what is derived is stored, planned and counted with what it follows from, each
-// deriver sees what is left by those before it, and rows as the commit leaves them.
+// TestDerivedEvents: derived events are stored, planned and counted together with their cause. Each
+// deriver sees the changes of the derivers before it, and the rows after the commit.
 func TestDerivedEvents(t *testing.T) {
 	s := newStore(t)
 	out := NewOutbox(s, OutboxOptions{})
@@ -50,7 +50,7 @@ func TestDerivedEvents(t *testing.T) {
 			seen = append(seen, r.ID)
 		}
 		if _, ok, _ := v.Get(key("old")); ok {
-			t.Error("a deleted row is there")
+			t.Error("found a deleted row")
 		}
 	}
 	out.Derive(deriver(func(c *detect.Changes, v detect.View) (detect.Changes, error) {
@@ -58,7 +58,7 @@ func TestDerivedEvents(t *testing.T) {
 		return detect.Changes{Events: []detect.Event{quotaEvent(c.Events[0])}, Put: []detect.Row{row("derived")}, Delete: []detect.Key{key("zold")}}, nil
 	}), deriver(func(c *detect.Changes, v detect.View) (detect.Changes, error) {
 		if len(c.Events) != 2 {
-			t.Errorf("the second deriver is shown %d events", len(c.Events))
+			t.Errorf("the second deriver sees %d events", len(c.Events))
 		}
 		look(v)
 		return detect.Changes{}, nil
@@ -80,8 +80,8 @@ func TestDerivedEvents(t *testing.T) {
 	}
 }
 
-// TestADeriverThatFails loses its own events alone; a store that fails fails the commit.
-func TestADeriverThatFails(t *testing.T) {
+// TestDeriverFails: only the events of the failed deriver are missing from the commit.
+func TestDeriverFails(t *testing.T) {
 	for name, fail := range map[string]deriver{
 		"error": func(*detect.Changes, detect.View) (detect.Changes, error) {
 			return detect.Changes{Put: []detect.Row{{Key: detect.Key{Kind: "k", ID: "half"}}}}, errors.New("no")
@@ -113,7 +113,8 @@ var errUnreadable = errors.New("the disk is gone")
 // Get implements store.Reader.
 func (unreadable) Get(store.Key) (store.Row, bool, error) { return store.Row{}, false, errUnreadable }
 
-func TestAStoreThatFailsADeriver(t *testing.T) {
+// TestStoreFailsInDeriver: the commit fails if the store fails while a deriver reads.
+func TestStoreFailsInDeriver(t *testing.T) {
 	out := NewOutbox(newStore(t), OutboxOptions{})
 	out.Derive(deriver(func(_ *detect.Changes, v detect.View) (detect.Changes, error) {
 		_, _, err := v.Get(detect.Key{Kind: "k", ID: "x"})
@@ -125,7 +126,7 @@ func TestAStoreThatFailsADeriver(t *testing.T) {
 	}
 }
 
-// TestScopesOfACommit: derivers name what else a commit excludes others in.
+// TestScopesOfACommit: a commit locks its own scope and those of the derivers.
 func TestScopesOfACommit(t *testing.T) {
 	out := NewOutbox(newStore(t), OutboxOptions{})
 	if got := out.scopes("up/a"); !slices.Equal(got, []string{"up/a"}) {
@@ -136,13 +137,13 @@ func TestScopesOfACommit(t *testing.T) {
 		called.Store(true)
 		return detect.Changes{}, nil
 	}))
-	if got := out.scopes("up/a"); !slices.Equal(got, []string{"up/a", "all of up/a"}) {
+	if got := out.scopes("up/a"); !slices.Equal(got, []string{"up/a", "derived up/a"}) {
 		t.Errorf("got %q", got)
 	}
 	if got := out.scopes(""); len(got) > 0 {
 		t.Errorf("a commit without a scope has %q", got)
 	}
 	if err := out.Commit(t.Context(), "up/a", func(detect.View) (detect.Changes, error) { return detect.Changes{}, nil }); err != nil || called.Load() {
-		t.Errorf("a commit that makes nothing happen: %v, derived %v", err, called.Load())
+		t.Errorf("an empty commit: %v, the deriver was called: %v", err, called.Load())
 	}
 }

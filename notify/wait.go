@@ -26,7 +26,7 @@ const (
 	WaitRetry      = "the next attempt of its schedule"
 	WaitRate       = "the rate limit"
 	WaitAnswer     = "the answer to its POST"
-	WaitOrder      = "an earlier delivery, for the order"
+	WaitOrder      = "an earlier delivery that must arrive first"
 	WaitTurn       = "its turn"
 )
 
@@ -50,9 +50,9 @@ func (d *Dispatcher) Waits(ctx context.Context) (func(store.Delivery) Wait, erro
 func (l *lane) waitOf(pending store.Delivery, stored circuitState, now time.Time) Wait {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	open, loud, retryAt := stored.Open, true, stored.RetryAt
+	open, byFailures, retryAt := stored.Open, true, stored.RetryAt
 	if l.epoch > 0 {
-		open, loud, retryAt = l.circuit.open, l.circuit.loud, l.circuit.retryAt
+		open, byFailures, retryAt = l.circuit.open, l.circuit.byFailures, l.circuit.retryAt
 	}
 	_, sending := l.inFlight[pending.ID]
 	switch {
@@ -69,16 +69,16 @@ func (l *lane) waitOf(pending store.Delivery, stored circuitState, now time.Time
 	case sending:
 		return Wait{For: WaitAnswer}
 	case open:
-		return waitForCircuit(pending.NextAt, retryAt, loud, now)
+		return waitForCircuit(pending.NextAt, retryAt, byFailures, now)
 	case pending.NextAt.After(now):
 		return Wait{pending.NextAt, WaitRetry}
 	}
 	return l.waitOfDue(pending, now)
 }
 
-func waitForCircuit(due, retryAt time.Time, loud bool, now time.Time) Wait {
+func waitForCircuit(due, retryAt time.Time, byFailures bool, now time.Time) Wait {
 	w := Wait{For: WaitCircuit}
-	if !loud {
+	if !byFailures {
 		w.For = WaitAsked
 	}
 	if due.After(retryAt) {
@@ -90,7 +90,7 @@ func waitForCircuit(due, retryAt time.Time, loud bool, now time.Time) Wait {
 	return w
 }
 
-// waitOfDue says what a delivery waits for that could be sent now.
+// waitOfDue says what a delivery waits for although it is due.
 func (l *lane) waitOfDue(pending store.Delivery, now time.Time) Wait {
 	switch {
 	case l.busyKeys[keyOf(pending, l.hook.Order)]:

@@ -14,8 +14,8 @@ import (
 // Deriver derives changes from others in the same transaction; quotas do. Its methods may be called
 // concurrently and keep no state.
 type Deriver interface {
-	// Scope is what commits of a scope (an upstream's repository) must exclude each other in
-	// besides; "": nothing.
+	// Scope returns a further scope that commits of the given scope (an upstream's repository)
+	// lock, so that they exclude each other there too; "": none.
 	Scope(scope string) string
 	// Derive returns further rows and events, which are committed with c. v shows the rows
 	// after c. It may be called several times for the same c. If it fails, c is committed
@@ -48,14 +48,14 @@ func (o *Outbox) derive(tx store.Tx, c detect.Changes) (detect.Changes, error) {
 		return c, nil
 	}
 	for _, d := range *o.derivers.Load() {
-		v := &leftBy{view: view{tx}, changes: &c}
-		more, err := safely(d, &c, v)
+		v := &viewAfter{view: view{tx}, changes: &c}
+		more, err := deriveSafely(d, &c, v)
 		if v.failed != nil {
 			return c, v.failed
 		}
 		if err != nil {
 			o.metrics.underived.Inc()
-			o.log.Error("nothing derived from what was committed", zap.Error(err))
+			o.log.Error("events not derived from a commit", zap.Error(err))
 			continue
 		}
 		c.Events = append(slices.Clip(c.Events), more.Events...)
@@ -65,8 +65,8 @@ func (o *Outbox) derive(tx store.Tx, c detect.Changes) (detect.Changes, error) {
 	return c, nil
 }
 
-// safely calls Derive and turns a panic into an error.
-func safely(d Deriver, c *detect.Changes, v detect.View) (more detect.Changes, err error) {
+// deriveSafely calls Derive and turns a panic into an error.
+func deriveSafely(d Deriver, c *detect.Changes, v detect.View) (more detect.Changes, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			more, err = detect.Changes{}, fmt.Errorf("deriving panicked: %v", r)
@@ -75,8 +75,8 @@ func safely(d Deriver, c *detect.Changes, v detect.View) (more detect.Changes, e
 	return d.Derive(c, v)
 }
 
-// leftBy is a View of the rows after some changes. It records the store's first failure.
-type leftBy struct {
+// viewAfter is a View of the rows after some changes. It records the store's first failure.
+type viewAfter struct {
 	view    detect.View
 	changes *detect.Changes
 	rows    map[detect.Key]*detect.Row // of the changes, made at the first use; nil: deleted
@@ -84,26 +84,26 @@ type leftBy struct {
 }
 
 // Get implements detect.View.
-func (l *leftBy) Get(k detect.Key) (detect.Row, bool, error) {
-	if row, ok := l.changed()[k]; ok {
+func (v *viewAfter) Get(k detect.Key) (detect.Row, bool, error) {
+	if row, ok := v.changed()[k]; ok {
 		if row == nil {
 			return detect.Row{}, false, nil
 		}
 		return *row, true, nil
 	}
-	row, ok, err := l.view.Get(k)
-	return row, ok, l.note(err)
+	row, ok, err := v.view.Get(k)
+	return row, ok, v.note(err)
 }
 
 // Scan implements detect.View.
-func (l *leftBy) Scan(kind detect.RowKind, prefix string, limit int) ([]detect.Row, error) {
-	limit = cmp.Or(limit, scanned)
-	rows, err := l.view.Scan(kind, prefix, limit+len(l.changes.Delete))
+func (v *viewAfter) Scan(kind detect.RowKind, prefix string, limit int) ([]detect.Row, error) {
+	limit = cmp.Or(limit, scanMost)
+	rows, err := v.view.Scan(kind, prefix, limit+len(v.changes.Delete))
 	if err != nil {
-		return nil, l.note(err)
+		return nil, v.note(err)
 	}
-	rows = slices.DeleteFunc(rows, func(r detect.Row) bool { _, ok := l.changed()[r.Key]; return ok })
-	for k, row := range l.changed() {
+	rows = slices.DeleteFunc(rows, func(r detect.Row) bool { _, ok := v.changed()[r.Key]; return ok })
+	for k, row := range v.changed() {
 		if row != nil && k.Kind == kind && len(k.ID) >= len(prefix) && k.ID[:len(prefix)] == prefix {
 			rows = append(rows, *row)
 		}
@@ -112,25 +112,25 @@ func (l *leftBy) Scan(kind detect.RowKind, prefix string, limit int) ([]detect.R
 	return rows[:min(limit, len(rows))], nil
 }
 
-// scanned bounds the rows of a Scan without a limit.
-const scanned = 1000
+// scanMost bounds the rows of a Scan without a limit.
+const scanMost = 1000
 
-func (l *leftBy) changed() map[detect.Key]*detect.Row {
-	if l.rows == nil {
-		l.rows = make(map[detect.Key]*detect.Row, len(l.changes.Put)+len(l.changes.Delete))
-		for i := range l.changes.Put {
-			l.rows[l.changes.Put[i].Key] = &l.changes.Put[i]
+func (v *viewAfter) changed() map[detect.Key]*detect.Row {
+	if v.rows == nil {
+		v.rows = make(map[detect.Key]*detect.Row, len(v.changes.Put)+len(v.changes.Delete))
+		for i := range v.changes.Put {
+			v.rows[v.changes.Put[i].Key] = &v.changes.Put[i]
 		}
-		for _, k := range l.changes.Delete {
-			l.rows[k] = nil
+		for _, k := range v.changes.Delete {
+			v.rows[k] = nil
 		}
 	}
-	return l.rows
+	return v.rows
 }
 
-func (l *leftBy) note(err error) error {
-	if l.failed == nil {
-		l.failed = err
+func (v *viewAfter) note(err error) error {
+	if v.failed == nil {
+		v.failed = err
 	}
 	return err
 }

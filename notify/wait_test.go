@@ -39,17 +39,17 @@ func TestWaits(t *testing.T) {
 		pushes int
 		want   string // of the last delivery
 	}{
-		"an open circuit":       {answer: fails(500, webhook.Retry, 0), pushes: 20, want: WaitCircuit + " until later"},
-		"a Retry-After":         {answer: fails(429, webhook.Retry, time.Hour), pushes: 20, want: WaitAsked + " until later"},
-		"its own retry":         {answer: fails(500, webhook.Retry, 0), pushes: 1, want: WaitRetry + " until later"},
-		"a rate limit":          {with: func(w *Webhook) { w.RateLimit = 0.001 }, pushes: 3, want: WaitRate},
-		"an answer":             {answer: silent, pushes: 1, want: WaitAnswer},
-		"others":                {answer: silent, pushes: 3, want: WaitTurn},
-		"the order of its tag":  {answer: silent, with: func(w *Webhook) { w.Concurrency = 8 }, pushes: -2, want: WaitOrder},
-		"a command":             {answer: fails(500, webhook.Retry, 0), pushes: 1, do: func(r *rig) { _ = r.dispatcher.Disable(r.t.Context(), "w") }, want: WaitDisabled},
-		"a 410":                 {answer: fails(410, webhook.Gone, 0), pushes: 2, want: WaitGone},
-		"a file without it":     {answer: fails(500, webhook.Retry, 0), pushes: 1, do: func(r *rig) { r.configure() }, want: WaitRemoved},
-		"a file that is not on": {answer: fails(500, webhook.Retry, 0), pushes: 1, do: func(r *rig) { r.configure(to("w", &sink{}, func(w *Webhook) { w.Enabled = false })) }, want: WaitNotEnabled},
+		"an open circuit":         {answer: fails(500, webhook.Retry, 0), pushes: 20, want: WaitCircuit + " until later"},
+		"a Retry-After":           {answer: fails(429, webhook.Retry, time.Hour), pushes: 20, want: WaitAsked + " until later"},
+		"its own retry":           {answer: fails(500, webhook.Retry, 0), pushes: 1, want: WaitRetry + " until later"},
+		"a rate limit":            {with: func(w *Webhook) { w.RateLimit = 0.001 }, pushes: 3, want: WaitRate},
+		"an answer":               {answer: silent, pushes: 1, want: WaitAnswer},
+		"others":                  {answer: silent, pushes: 3, want: WaitTurn},
+		"the order of its tag":    {answer: silent, with: func(w *Webhook) { w.Concurrency = 8 }, pushes: -2, want: WaitOrder},
+		"a command":               {answer: fails(500, webhook.Retry, 0), pushes: 1, do: func(r *rig) { _ = r.dispatcher.Disable(r.t.Context(), "w") }, want: WaitDisabled},
+		"a 410":                   {answer: fails(410, webhook.Gone, 0), pushes: 2, want: WaitGone},
+		"removed from the file":   {answer: fails(500, webhook.Retry, 0), pushes: 1, do: func(r *rig) { r.configure() }, want: WaitRemoved},
+		"not enabled in the file": {answer: fails(500, webhook.Retry, 0), pushes: 1, do: func(r *rig) { r.configure(to("w", &sink{}, func(w *Webhook) { w.Enabled = false })) }, want: WaitNotEnabled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
