@@ -142,8 +142,8 @@ func (d historyDesk) Deliveries(ctx context.Context, by access.Principal, q stor
 }
 
 // Attempts implements api.History.
-func (d historyDesk) Attempts(ctx context.Context, delivery int64) ([]store.Attempt, error) {
-	return d.dispatcher.Attempts(ctx, delivery)
+func (d historyDesk) Attempts(ctx context.Context, by access.Principal, delivery int64) ([]store.Attempt, error) {
+	return d.desk.Attempts(ctx, by, delivery)
 }
 
 // Type implements api.History.

@@ -55,7 +55,8 @@ type History interface {
 	// Deliveries returns deliveries of events of the account's projects. The webhooks must be
 	// in the account's scope.
 	Deliveries(ctx context.Context, by access.Principal, q store.DeliveryQuery) ([]store.Delivery, error)
-	Attempts(ctx context.Context, delivery int64) ([]store.Attempt, error)
+	// Attempts returns the attempts of a delivery in scope, as the account may see them.
+	Attempts(ctx context.Context, by access.Principal, delivery int64) ([]store.Attempt, error)
 	// Type returns the type of an event, or "" if it was removed.
 	Type(ctx context.Context, event string) (string, error)
 	// LastFired returns the time of a webhook's last event of each type.

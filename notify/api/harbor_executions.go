@@ -205,7 +205,7 @@ func (h *Harbor) taskLog(c *call) error {
 	if c.PathValue("execution") != c.PathValue("task") {
 		return fmt.Errorf("%w: the execution has no such task", manage.ErrNotFound)
 	}
-	attempts, err := h.History.Attempts(c.Context(), d.ID)
+	attempts, err := h.History.Attempts(c.Context(), c.by, d.ID)
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,9 @@ func (d *desk) Deliveries(_ context.Context, _ access.Principal, q store.Deliver
 	return found, nil
 }
 
-func (d *desk) Attempts(context.Context, int64) ([]store.Attempt, error) { return nil, nil }
+func (d *desk) Attempts(context.Context, access.Principal, int64) ([]store.Attempt, error) {
+	return nil, nil
+}
 
 func (d *desk) Type(context.Context, string) (string, error) { return "PUSH_ARTIFACT", nil }
 

@@ -41,7 +41,10 @@ func (b *Builder) File(i int) (*Hook, error) {
 // limits apply. The error is a Problems.
 func (b *Builder) Stored(s *notify.Stored) (*Hook, error) {
 	h, err := b.stored(s)
-	if err != nil {
+	switch {
+	case errors.Is(err, webhook.ErrDenied):
+		return nil, notAllowed{ProblemsOf(err)}
+	case err != nil:
 		return nil, ProblemsOf(err)
 	}
 	return h, nil

@@ -42,7 +42,7 @@ func (d *Desk) make(ctx context.Context, by access.Principal, project string, de
 		return 0, err
 	}
 	s := notify.Stored{Key: project + "/" + def.Name, Project: project, Maker: by.Name, Limited: !by.Administrator, Policy: policy}
-	if err := d.define(&s, def); err != nil {
+	if err := d.define(by, &s, def); err != nil {
 		return 0, err
 	}
 	if err := d.Numbers.GiveProjects(ctx, project); err != nil {
@@ -57,7 +57,7 @@ func (d *Desk) make(ctx context.Context, by access.Principal, project string, de
 }
 
 // define sets the definition of a webhook if it is valid under the configuration in use.
-func (d *Desk) define(s *notify.Stored, def Definition) (err error) {
+func (d *Desk) define(by access.Principal, s *notify.Stored, def Definition) (err error) {
 	s.Name = def.Name
 	if namesTaken(d.Running.Set().from.Hooks)(s.Project, s.Name) {
 		return fmt.Errorf("%w: the configuration file has a webhook %s", ErrConflict, s.Name)
@@ -70,7 +70,7 @@ func (d *Desk) define(s *notify.Stored, def Definition) (err error) {
 	}
 	h, err := d.Running.build(s)
 	if err != nil {
-		return err
+		return d.definitionError(by, err)
 	}
 	h.Client.Close()
 	return nil
@@ -102,7 +102,7 @@ func (d *Desk) redefine(s *notify.Stored, by access.Principal, def Definition) e
 		s.Policy = nil
 	}
 	s.Limited = s.Limited || !by.Administrator
-	return d.define(s, def)
+	return d.define(by, s, def)
 }
 
 // errStale ends a transaction whose webhook was changed since it was read.
@@ -184,7 +184,7 @@ func (d *Desk) TakeOver(ctx context.Context, by access.Principal, number int64) 
 			return err
 		}
 		s.Limited = false
-		return d.define(s, def)
+		return d.define(by, s, def)
 	})
 }
 
@@ -213,7 +213,7 @@ func (d *Desk) Enable(ctx context.Context, by access.Principal, number int64) er
 		}
 	}
 	if err := d.Dispatcher.Enable(ctx, w.Key); err != nil {
-		return d.switchError(&w, err)
+		return d.switchError(by, &w, err)
 	}
 	d.log("webhook enabled", by, w.Key, number)
 	return nil
@@ -226,7 +226,7 @@ func (d *Desk) Disable(ctx context.Context, by access.Principal, number int64) e
 		return err
 	}
 	if err := d.Dispatcher.Disable(ctx, w.Key); err != nil {
-		return d.switchError(&w, err)
+		return d.switchError(by, &w, err)
 	}
 	d.log("webhook disabled: its deliveries wait", by, w.Key, number)
 	return nil
@@ -243,8 +243,8 @@ func (d *Desk) switchable(ctx context.Context, by access.Principal, number int64
 }
 
 // switchError explains why a webhook cannot be switched: one that is not in use has no lane.
-func (d *Desk) switchError(w *Webhook, err error) error {
-	if why := d.Running.Set().why[w.Number]; why != "" && errors.Is(err, notify.ErrNoWebhook) {
+func (d *Desk) switchError(by access.Principal, w *Webhook, err error) error {
+	if why := d.whyOff(by, w.Number); why != "" && errors.Is(err, notify.ErrNoWebhook) {
 		return fmt.Errorf("%w: webhook %s is off: %s", ErrConflict, w.Name, why)
 	}
 	return changeError(err, w.Name)

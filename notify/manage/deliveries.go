@@ -136,9 +136,12 @@ func (d *Desk) mayHaveOthers(by access.Principal, key string) bool {
 	return h != nil && h.Stored == nil
 }
 
-// InScope leaves out deliveries of events that are not of the account's projects. The webhooks must
-// be in scope.
+// InScope returns deliveries as an account may see them, without those of events that are not of
+// its projects. The webhooks must be in scope.
 func (d *Desk) InScope(ctx context.Context, by access.Principal, all []store.Delivery) ([]store.Delivery, error) {
+	if by.Administrator {
+		return all, nil
+	}
 	var scoped []store.Delivery
 	for page := range slices.Chunk(all, MostPage) {
 		if !slices.ContainsFunc(page, func(one store.Delivery) bool { return d.mayHaveOthers(by, one.Webhook) }) {
@@ -154,6 +157,9 @@ func (d *Desk) InScope(ctx context.Context, by access.Principal, all []store.Del
 				scoped = append(scoped, one)
 			}
 		}
+	}
+	for i := range scoped {
+		scoped[i].Reason = reasonFor(by, scoped[i].Reason)
 	}
 	return scoped, nil
 }
@@ -303,7 +309,7 @@ func (d *Desk) Deliveries(ctx context.Context, by access.Principal, q DeliveryQu
 	if err != nil {
 		return page, err
 	}
-	show, err := d.shower(ctx)
+	show, err := d.shower(ctx, by)
 	if err != nil {
 		return page, err
 	}
@@ -373,8 +379,8 @@ func (d *Desk) eventsOf(ctx context.Context, deliveries []store.Delivery) (map[i
 	return events, err
 }
 
-// shower returns a function that makes a delivery as it is shown.
-func (d *Desk) shower(ctx context.Context) (func(store.Delivery, *detect.Event) Delivery, error) {
+// shower returns a function that makes a delivery as an account sees it.
+func (d *Desk) shower(ctx context.Context, by access.Principal) (func(store.Delivery, *detect.Event) Delivery, error) {
 	waits, err := d.Dispatcher.Waits(ctx)
 	if err != nil {
 		return nil, err
@@ -382,7 +388,7 @@ func (d *Desk) shower(ctx context.Context) (func(store.Delivery, *detect.Event) 
 	set := d.Running.Set()
 	return func(one store.Delivery, e *detect.Event) Delivery {
 		shown := Delivery{ID: one.ID, Webhook: d.refOf(set, one.Webhook), State: stateNames[one.State], EventID: one.EventID, Attempts: one.Attempts,
-			Status: one.Status, Reason: one.Reason, Created: one.CreatedAt, Finished: one.FinishedAt}
+			Status: one.Status, Reason: reasonFor(by, one.Reason), Created: one.CreatedAt, Finished: one.FinishedAt}
 		if one.State == store.Pending || one.State == store.Parked {
 			wait := waits(one)
 			shown.NextAt, shown.Waits = wait.Until, wait.For

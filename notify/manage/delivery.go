@@ -59,7 +59,7 @@ func (d *Desk) Delivery(ctx context.Context, by access.Principal, id int64) (det
 	if !inScope || len(found) == 0 {
 		return detail, fmt.Errorf("%w: there is no delivery %d", ErrNotFound, id)
 	}
-	show, err := d.shower(ctx)
+	show, err := d.shower(ctx, by)
 	if err != nil {
 		return detail, err
 	}
@@ -69,7 +69,7 @@ func (d *Desk) Delivery(ctx context.Context, by access.Principal, id int64) (det
 	}
 	detail.Delivery = show(found[0], events[found[0].EventSeq])
 	detail.Request = requestOf(d.Running.Set(), &found[0])
-	attempts, err := d.Dispatcher.Attempts(ctx, id)
+	attempts, err := d.Attempts(ctx, by, id)
 	for _, at := range attempts {
 		detail.Log = append(detail.Log, Attempt{at.At, at.Status, at.Latency, at.Reason, at.Error, strings.ToValidUTF8(string(at.Response), "\uFFFD"), at.Replica})
 	}

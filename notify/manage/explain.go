@@ -27,7 +27,7 @@ func (d *Desk) Explain(ctx context.Context, by access.Principal, id string) ([]V
 		return nil, err
 	}
 	made := map[string][]Delivery{}
-	show, err := d.shower(ctx)
+	show, err := d.shower(ctx, by)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
@@ -123,7 +124,7 @@ func TestLimitedWebhooksReachNothingPrivate(t *testing.T) {
 		r := newRig(t, noWebhooks, o)
 		def := simple("ci", "http://"+host+":"+port+"/")
 		_, err := r.Make(t.Context(), dev, "team", def)
-		if _, refused := errors.AsType[Problems](err); err != nil && !refused {
+		if err != nil && err.Error() != "url: "+NotAllowed && !strings.Contains(err.Error(), "has a host that is neither a name nor") {
 			t.Errorf("%s: %v", host, err)
 		}
 		if err != nil {
@@ -146,13 +147,18 @@ func TestLimitedWebhooksReachNothingPrivate(t *testing.T) {
 func (r *rig) reachesNothing(t *testing.T, host string, def Definition) {
 	t.Helper()
 	w := must[[]Webhook](t)(r.Webhooks(background, ops))[0]
-	denied := func(when string, sent Sent, err error) {
+	denied := func(when string, by access.Principal, sent Sent, err error) {
 		t.Helper()
-		if problems, refused := errors.AsType[Problems](err); refused && strings.Contains(problems.Error(), "url: denied by egress") {
+		says := NotAllowed
+		if by.Administrator {
+			says = "denied by egress: "
+		}
+		if problems, refused := errors.AsType[Problems](err); refused && strings.HasPrefix(problems.Error(), "url: "+says) {
 			return
 		}
-		if err != nil || sent.OK || !strings.Contains(sent.Error, "denied by egress") {
-			t.Errorf("%s: %s: %+v %v", host, when, sent, err)
+		exact := by.Administrator || sent.Error == NotAllowed
+		if err != nil || sent.OK || !strings.Contains(sent.Error, says) || !exact {
+			t.Errorf("%s: %s: %q %v", host, when, sent.Error, err)
 		}
 	}
 	each := func(when string) {
@@ -163,9 +169,9 @@ func (r *rig) reachesNothing(t *testing.T, host string, def Definition) {
 				who = ops
 			}
 			sent, err := r.Test(background, who, w.Number, "")
-			denied(when+", test by "+by, sent, err)
+			denied(when+", test by "+by, who, sent, err)
 			sent, err = r.TestDefinition(background, who, "team", w.Number, def, "")
-			denied(when+", unsaved test by "+by, sent, err)
+			denied(when+", unsaved test by "+by, who, sent, err)
 		}
 		if h := r.Running.Set().Named(w.Key); h != nil { // the client of deliveries
 			m := must[webhook.Message](t)(notify.Sample(h.Webhook, ""))
@@ -183,6 +189,34 @@ func (r *rig) reachesNothing(t *testing.T, host string, def Definition) {
 		t.Error(err)
 	}
 	each("after an administrator's edit")
+}
+
+// A limited account cannot tell a name that does not resolve from one of a private address.
+func TestLimitedAccountsLearnNoNames(t *testing.T) {
+	nothing := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no DNS") }}
+	for _, resolver := range []*net.Resolver{nothing, names("10.1.2.3")} {
+		r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: resolver})
+		w := r.made(dev, "team", simple("ci", "http://db.internal/"))
+		if sent := must[Sent](t)(r.Test(background, dev, w.Number, "")); sent.Error != NotAllowed {
+			t.Errorf("%q", sent.Error)
+		}
+		if log := r.log.text(); !strings.Contains(log, "db.internal") && !strings.Contains(log, "10.1.2.3") {
+			t.Errorf("the log lacks the whole text: %s", log)
+		}
+	}
+	for reason, text := range limitedTexts {
+		if got := errorFor(dev, 0, string(reason), "dial tcp 10.1.2.3:80"); got != text || strings.Contains(got, "10.") {
+			t.Errorf("%s: %q", reason, got)
+		}
+	}
+	for text, want := range map[string]string{"answered 503 Service Unavailable": "answered 503 Service Unavailable", "dial tcp 10.1.2.3:80": "no answer to the last attempt"} {
+		if got := lastErrorFor(dev, text); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+	if reasonFor(dev, "dns") != "denied" || reasonFor(ops, "dns") != "dns" || errorFor(ops, 0, "denied", "x") != "x" || errorFor(dev, 500, "status_5xx", "x") != "x" {
+		t.Error("reasons")
+	}
 }
 
 // A name may change its answer between the check and the dial.
@@ -258,17 +292,20 @@ func TestLimitedWebhookBehindAProxy(t *testing.T) {
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
 		t.Setenv(name, proxy.URL)
 	}
-	for _, tc := range []struct{ url, answer, want, says string }{
-		{"https://public.example/", "203.0.113.7", "CONNECT 203.0.113.7:443", "proxy answered 418"},
-		{"https://inside.example/", "10.1.2.3", "", "denied by egress"},
-		{"http://public.example/", "203.0.113.7", "", "https only"},
+	for _, tc := range []struct{ url, answer, want, says, limited string }{
+		{"https://public.example/", "203.0.113.7", "CONNECT 203.0.113.7:443", "proxy answered 418", "no answer"},
+		{"https://inside.example/", "10.1.2.3", "", "denied by egress", NotAllowed},
+		{"http://public.example/", "203.0.113.7", "", "https only", NotAllowed},
 	} {
 		asked = nil
 		r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: names(tc.answer)})
 		w := r.made(dev, "team", simple("ci", tc.url))
 		sent := must[Sent](t)(r.Test(background, dev, w.Number, ""))
-		if strings.Join(asked, " ") != tc.want || sent.OK || !strings.Contains(sent.Error, tc.says) {
-			t.Errorf("%s at %s: the proxy was asked for %q: %+v", tc.url, tc.answer, asked, sent)
+		if strings.Join(asked, " ") != tc.want || sent.OK || sent.Error != tc.limited {
+			t.Errorf("%s at %s: the proxy was asked for %q: %q", tc.url, tc.answer, asked, sent.Error)
+		}
+		if sent := must[Sent](t)(r.Test(background, ops, w.Number, "")); sent.OK || !strings.Contains(sent.Error, tc.says) {
+			t.Errorf("%s: an administrator is told %q", tc.url, sent.Error)
 		}
 	}
 }

@@ -52,7 +52,7 @@ type HookSet struct {
 	Off []string // texts: which webhooks of the store are left out, and why
 
 	by      map[string]*Hook // by key
-	why     map[int64]string // by number: why a webhook is left out
+	why     map[int64]error  // by number: why a webhook is left out
 	out     []*notify.Stored // those left out
 	changes int64            // of the store, which are in the set
 	from    *Configuration
@@ -168,19 +168,19 @@ func (r *Running) replace(ctx context.Context, c *Configuration) error {
 // changed. It leaves out one that is invalid under the configuration, and the deliveries of that
 // one are parked.
 func (r *Running) next(c *Configuration, stored []notify.Stored, changes int64) (*HookSet, error) {
-	s := &HookSet{All: slices.Clone(c.Hooks), by: map[string]*Hook{}, why: map[int64]string{}, changes: changes, from: c}
+	s := &HookSet{All: slices.Clone(c.Hooks), by: map[string]*Hook{}, why: map[int64]error{}, changes: changes, from: c}
 	taken := namesTaken(c.Hooks)
 	for i := range stored {
 		one := &stored[i]
 		if taken(one.Project, one.Name) {
-			r.leaveOut(s, one, "the configuration file has a webhook of its name")
+			r.leaveOut(s, one, errNameTaken)
 			continue
 		}
 		h := r.Set().same(one, c)
 		if h == nil {
 			var err error
 			if h, err = c.Build(one); err != nil {
-				r.leaveOut(s, one, err.Error())
+				r.leaveOut(s, one, err)
 				continue
 			}
 		}
@@ -211,14 +211,16 @@ func namesTaken(file []*Hook) func(project, name string) bool {
 	return func(project, name string) bool { return names[project+"/"+name] }
 }
 
+var errNameTaken = errors.New("the configuration file has a webhook of its name")
+
 // leaveOut logs that a webhook of the store is off, once.
-func (r *Running) leaveOut(s *HookSet, one *notify.Stored, why string) {
-	text := fmt.Sprintf("webhook %s, made by API, is off: %s", one.Key, why)
+func (r *Running) leaveOut(s *HookSet, one *notify.Stored, why error) {
+	text := fmt.Sprintf("webhook %s, made by API, is off: %v", one.Key, why)
 	s.Off = append(s.Off, text)
 	s.why[one.Number] = why
 	s.out = append(s.out, one)
-	if r.Set().why[one.Number] != why {
-		r.log.Warn("webhook made by API is off", zap.String("webhook", one.Key), zap.String("why", why))
+	if before := r.Set().why[one.Number]; before == nil || before.Error() != why.Error() {
+		r.log.Warn("webhook made by API is off", zap.String("webhook", one.Key), zap.String("why", why.Error()))
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
@@ -87,7 +89,11 @@ func (d *Desk) send(ctx context.Context, by access.Principal, h *Hook, number in
 	}
 	d.log("test event sent", by, h.Name, number)
 	got := h.Client.Post(ctx, m)
-	return Sent{OK: got.Outcome == webhook.Delivered, Status: got.Status, Latency: got.Latency, Error: got.Err,
+	shown := errorFor(by, got.Status, string(got.Reason), got.Err)
+	if shown != got.Err {
+		d.Log.Info("test event not delivered", zap.String("account", by.Name), zap.String("webhook", h.Name), zap.String("error", got.Err))
+	}
+	return Sent{OK: got.Outcome == webhook.Delivered, Status: got.Status, Latency: got.Latency, Error: shown,
 		Response: strings.ToValidUTF8(string(got.Response), "\uFFFD"), URL: h.ShownURL(m), Header: h.Client.Shown(m), Body: BodyOf(m)}, nil
 }
 
@@ -165,7 +171,11 @@ func (d *Desk) trial(ctx context.Context, by access.Principal, project string, n
 	if len(s.Definition) > mostDefinition {
 		return nil, errTooLarge
 	}
-	return d.Running.build(&s)
+	h, err := d.Running.build(&s)
+	if err != nil {
+		return nil, d.definitionError(by, err)
+	}
+	return h, nil
 }
 
 // Matching counts the recorded events since a time that a definition would have got, beginning with

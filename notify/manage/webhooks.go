@@ -32,7 +32,7 @@ func (d *Desk) Webhooks(ctx context.Context, by access.Principal) ([]Webhook, er
 		of[states[i].Name] = &states[i]
 	}
 	for i := range all {
-		all[i].Health = d.healthOf(&all[i], of[all[i].Key])
+		all[i].Health = d.healthOf(by, &all[i], of[all[i].Key])
 		all[i].Health.count(successes[all[i].Key])
 	}
 	return all, nil
@@ -114,9 +114,9 @@ func (d *Desk) Webhook(ctx context.Context, by access.Principal, number int64) (
 	}
 	i := slices.IndexFunc(states, func(s notify.WebhookState) bool { return s.Name == w.Key })
 	if i < 0 {
-		w.Health = d.healthOf(&w, nil)
+		w.Health = d.healthOf(by, &w, nil)
 	} else {
-		w.Health = d.healthOf(&w, &states[i])
+		w.Health = d.healthOf(by, &w, &states[i])
 	}
 	w.Health.count(successes[w.Key])
 	return w, nil
@@ -188,12 +188,14 @@ const (
 )
 
 // healthOf returns a webhook's health. s is nil for a webhook that is not in use.
-func (d *Desk) healthOf(w *Webhook, s *notify.WebhookState) Health {
+func (d *Desk) healthOf(by access.Principal, w *Webhook, s *notify.WebhookState) Health {
 	if s == nil {
-		return Health{State: StateOff, Why: cmp.Or(d.Running.Set().why[w.Number], "it is not in use yet")}
+		return Health{State: StateOff, Why: cmp.Or(d.whyOff(by, w.Number), "it is not in use yet")}
 	}
 	h := Health{CircuitOpen: s.Open, Pending: s.Pending, Dead: s.Dead, Parked: s.Parked, Oldest: s.Oldest}
-	h.State, h.Since, h.Why = StateOf(*s)
+	if h.State, h.Since, h.Why = StateOf(*s); h.State == StateFailing {
+		h.Why = lastErrorFor(by, h.Why)
+	}
 	if s.Open && h.State == StateFailing {
 		h.NextAttempt = s.ProbeAt
 	}

@@ -54,6 +54,19 @@ func TestLimitedAccountsWebhook(t *testing.T) {
 		}
 	}
 	tried("when it is new")
+	id := harness.Deliveries(t, d.Buoy, "--webhook", "team/name")[0].ID
+	for _, path := range []string{
+		"/api/v1/webhooks/1", "/api/v1/deliveries", fmt.Sprintf("/api/v1/deliveries/%d", id), "/api/v2.0" + policies + "/1/executions",
+		fmt.Sprintf("/api/v2.0%s/1/executions/%d/tasks", policies, id), fmt.Sprintf("/api/v2.0%s/1/executions/%d/tasks/%d/log", policies, id, id),
+	} {
+		got := d.ask("dev", "GET", fmt.Sprintf("http://127.0.0.1:%d%s", d.port, path), "")
+		if got.status != 200 || strings.Contains(got.body, "127.0.0.1:"+port) || strings.Contains(got.body, "egress") {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+	if log := d.ask("ops", "GET", fmt.Sprintf("%s/1/executions/%d/tasks/%d/log", policies, id, id), ""); !strings.Contains(log.body, "denied by egress: 127.0.0.1") {
+		t.Errorf("an administrator's log: %s", log.body)
+	}
 	d.want("ops", "PUT", policies+"/1", policyOf("name", fmt.Sprintf("http://LOCALHOST:%s/name", port)), 200, "")
 	tried("after an administrator's edit")
 	d.Reload(deskConfig(t, d.port, "# again\n"+config))
