@@ -41,8 +41,8 @@ type V1CountPoint struct {
 
 // CountSteps has the parameters of counts.
 type CountSteps struct {
-	By   string `query:"by" enum:"minute,hour" default:"minute" doc:"the length of a step; minutes are kept for 2 hours, hours for 8 days"`
-	Last int    `query:"last" minimum:"1" maximum:"192" default:"60" doc:"so many steps; the last one has not ended"`
+	By   string `query:"by" enum:"minute,hour" default:"minute" doc:"length of a step; minutes are kept for 2 hours, hours for 8 days"`
+	Last int    `query:"last" minimum:"1" maximum:"192" default:"60" doc:"number of steps; the last one has not ended"`
 }
 
 // span returns the steps that end with the one of a time.
@@ -58,23 +58,23 @@ type countAnswer struct{ Body V1CountLines }
 
 // addCounts adds the endpoints of counts.
 func (v *V1) addCounts() {
-	addV1(v, operation("countEvents", "GET /counts/events", "Events by type, by minute or hour", "counts"), everyAccount,
+	addV1(v, operation("countEvents", "GET /counts/events", "Numbers of events by type, for each minute or hour", "counts"), everyAccount,
 		func(ctx context.Context, by access.Principal, in *struct {
 			CountSteps
-			Project string `query:"project" maxLength:"255" doc:"of this project alone"`
+			Project string `query:"project" maxLength:"255" doc:"only events of this project"`
 		}) (*countAnswer, error) {
 			span := in.span(time.Now())
 			return countsOf(span, func() ([]counters.Line, error) { return v.Counts.EventCounts(ctx, by, in.Project, span) })
 		})
-	addV1(v, operation("countAttempts", "GET /counts/deliveries", "Attempts to deliver by outcome, by minute or hour", "counts"), everyAccount,
+	addV1(v, operation("countAttempts", "GET /counts/deliveries", "Numbers of attempts to deliver by outcome, for each minute or hour", "counts"), everyAccount,
 		func(ctx context.Context, by access.Principal, in *struct {
 			CountSteps
-			Webhook int64 `query:"webhook" minimum:"1" doc:"of the webhook with this number alone"`
+			Webhook int64 `query:"webhook" minimum:"1" doc:"only deliveries of the webhook with this number"`
 		}) (*countAnswer, error) {
 			span := in.span(time.Now())
 			return countsOf(span, func() ([]counters.Line, error) { return v.Counts.DeliveryCounts(ctx, by, in.Webhook, span) })
 		})
-	addV1(v, operation("countTraffic", "GET /counts/traffic", "Requests and bytes by upstream, by minute or hour", "counts"), administratorsOnly,
+	addV1(v, operation("countTraffic", "GET /counts/traffic", "Numbers of requests and bytes by upstream, for each minute or hour", "counts"), administratorsOnly,
 		func(ctx context.Context, by access.Principal, in *struct{ CountSteps }) (*countAnswer, error) {
 			span := in.span(time.Now())
 			return countsOf(span, func() ([]counters.Line, error) { return v.Counts.TrafficCounts(ctx, by, span) })

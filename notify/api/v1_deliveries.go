@@ -25,7 +25,7 @@ type V1Delivery struct {
 	ID            int64       `json:"id"`
 	Webhook       string      `json:"webhook" doc:"the key of its deliveries"`
 	WebhookNumber int64       `json:"webhook_number,omitempty" doc:"absent: the webhook was removed"`
-	State         string      `json:"state" enum:"pending,delivered,dead,parked"`
+	State         string      `json:"state" enum:"pending,delivered,dead,parked" doc:"parked: its webhook is not configured or not enabled"`
 	EventID       string      `json:"event_id"`
 	Type          string      `json:"type" doc:"of the event"`
 	Repository    string      `json:"repository"`
@@ -75,14 +75,14 @@ func shownDelivery(d manage.Delivery) V1Delivery {
 
 // DeliveryFilter has the parameters that select deliveries.
 type DeliveryFilter struct {
-	ID            []int64  `query:"id,explode" maxItems:"1000"`
-	Webhook       string   `query:"webhook" maxLength:"1024" doc:"a webhook's key, or project/name"`
-	WebhookNumber int64    `query:"webhook_number" minimum:"0"`
-	State         []string `query:"state,explode" maxItems:"4" enum:"pending,delivered,dead,parked"`
-	Type          []string `query:"type,explode" maxItems:"20" doc:"types of events"`
-	Project       string   `query:"project" maxLength:"255" doc:"of the event"`
-	Repository    string   `query:"repository" maxLength:"512" doc:"of the event"`
-	Event         string   `query:"event" maxLength:"64" doc:"the event's id"`
+	ID            []int64  `query:"id,explode" maxItems:"1000" doc:"only these deliveries"`
+	Webhook       string   `query:"webhook" maxLength:"1024" doc:"key of the webhook, or project/name"`
+	WebhookNumber int64    `query:"webhook_number" minimum:"0" doc:"number of the webhook"`
+	State         []string `query:"state,explode" maxItems:"4" enum:"pending,delivered,dead,parked" doc:"in one of these states; parked: the webhook is not configured or not enabled"`
+	Type          []string `query:"type,explode" maxItems:"20" doc:"of events of one of these types"`
+	Project       string   `query:"project" maxLength:"255" doc:"of events of this project"`
+	Repository    string   `query:"repository" maxLength:"512" doc:"of events of this repository"`
+	Event         string   `query:"event" maxLength:"64" doc:"of the event with this id"`
 	TimeSpan
 }
 
@@ -96,8 +96,8 @@ func (v *V1) addDeliveries() {
 	addV1(v, operation("listDeliveries", "GET /deliveries", "Deliveries, newest first", "deliveries"), everyAccount, v.listDeliveries)
 	addV1(v, operation("countDeliveries", "GET /deliveries/count", "How many deliveries a filter selects, up to 10,000", "deliveries"), everyAccount, v.countDeliveries)
 	addV1(v, operation("getDelivery", "GET /deliveries/{id}", "One delivery with its request and all attempts", "deliveries"), everyAccount, v.getDelivery)
-	addV1(v, operation("redeliver", "POST /deliveries/redeliver", "Deliver again, now", "deliveries"), everyAccount, v.redeliver)
-	addV1(v, operation("replay", "POST /replay", "Send a webhook the events that it wants and never had", "deliveries"), everyAccount, v.replay)
+	addV1(v, operation("redeliver", "POST /deliveries/redeliver", "Send deliveries again, now", "deliveries"), everyAccount, v.redeliver)
+	addV1(v, operation("replay", "POST /replay", "Send a webhook the recorded events that it missed", "deliveries"), everyAccount, v.replay)
 }
 
 func (v *V1) listDeliveries(ctx context.Context, by access.Principal, in *struct {
@@ -138,7 +138,7 @@ func (v *V1) countDeliveries(ctx context.Context, by access.Principal, in *Deliv
 }
 
 func (v *V1) getDelivery(ctx context.Context, by access.Principal, in *struct {
-	ID int64 `path:"id"`
+	ID int64 `path:"id" doc:"id of the delivery"`
 }) (*struct{ Body V1Delivery }, error) {
 	d, err := v.Deliveries.Delivery(ctx, by, in.ID)
 	if err != nil {
@@ -156,18 +156,18 @@ func (v *V1) getDelivery(ctx context.Context, by access.Principal, in *struct {
 
 // V1Redeliver selects what is delivered again.
 type V1Redeliver struct {
-	IDs           []int64   `json:"ids,omitempty" maxItems:"1000"`
-	Webhook       string    `json:"webhook,omitempty" maxLength:"1024" doc:"a webhook's key, or project/name"`
-	WebhookNumber int64     `json:"webhook_number,omitempty" minimum:"0"`
-	States        []string  `json:"states,omitempty" maxItems:"3" enum:"pending,delivered,dead" doc:"default: dead; with ids all three"`
-	Types         []string  `json:"types,omitempty" maxItems:"20"`
-	Project       string    `json:"project,omitempty" maxLength:"255"`
-	Repository    string    `json:"repository,omitempty" maxLength:"512"`
-	Event         string    `json:"event,omitempty" maxLength:"64"`
-	Since         time.Time `json:"since,omitzero"`
-	Until         time.Time `json:"until,omitzero"`
-	All           bool      `json:"all,omitempty" doc:"needed where nothing else selects"`
-	DryRun        bool      `json:"dry_run,omitempty" doc:"only count, up to 10,000"`
+	IDs           []int64   `json:"ids,omitempty" maxItems:"1000" doc:"these deliveries"`
+	Webhook       string    `json:"webhook,omitempty" maxLength:"1024" doc:"key of the webhook, or project/name"`
+	WebhookNumber int64     `json:"webhook_number,omitempty" minimum:"0" doc:"number of the webhook"`
+	States        []string  `json:"states,omitempty" maxItems:"3" enum:"pending,delivered,dead" doc:"in one of these states; by default dead, with ids any"`
+	Types         []string  `json:"types,omitempty" maxItems:"20" doc:"of events of one of these types"`
+	Project       string    `json:"project,omitempty" maxLength:"255" doc:"of events of this project"`
+	Repository    string    `json:"repository,omitempty" maxLength:"512" doc:"of events of this repository"`
+	Event         string    `json:"event,omitempty" maxLength:"64" doc:"of the event with this id"`
+	Since         time.Time `json:"since,omitzero" doc:"planned at this time or later"`
+	Until         time.Time `json:"until,omitzero" doc:"planned before this time"`
+	All           bool      `json:"all,omitempty" doc:"true: all deliveries in these states; required if nothing else selects some"`
+	DryRun        bool      `json:"dry_run,omitempty" doc:"true: only count them, up to 10,000"`
 }
 
 // selects reports whether the request selects less than everything.
@@ -198,10 +198,10 @@ func (v *V1) redeliver(ctx context.Context, by access.Principal, in *struct{ Bod
 
 // V1Replay selects what a webhook never had.
 type V1Replay struct {
-	Webhook       string    `json:"webhook,omitempty" maxLength:"1024" doc:"a webhook's key, or project/name"`
-	WebhookNumber int64     `json:"webhook_number,omitempty" minimum:"0"`
-	Since         time.Time `json:"since" doc:"of the events"`
-	DryRun        bool      `json:"dry_run,omitempty" doc:"only count"`
+	Webhook       string    `json:"webhook,omitempty" maxLength:"1024" doc:"key of the webhook, or project/name"`
+	WebhookNumber int64     `json:"webhook_number,omitempty" minimum:"0" doc:"number of the webhook"`
+	Since         time.Time `json:"since" doc:"events recorded at this time or later"`
+	DryRun        bool      `json:"dry_run,omitempty" doc:"true: only count them"`
 }
 
 // V1Replayed counts what a replay sends.

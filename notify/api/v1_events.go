@@ -88,12 +88,12 @@ type V1Verdict struct {
 
 // EventFilter has the parameters that select events.
 type EventFilter struct {
-	Type       []string `query:"type,explode" maxItems:"20" doc:"one of these types" example:"PUSH_ARTIFACT"`
-	Project    string   `query:"project" maxLength:"255"`
-	Upstream   string   `query:"upstream" maxLength:"255"`
-	Repository []string `query:"repository,explode" maxItems:"20" doc:"globs, as in match"`
-	Tag        []string `query:"tag,explode" maxItems:"20" doc:"globs of tags, or of charts' versions"`
-	Operator   []string `query:"operator,explode" maxItems:"20" doc:"globs"`
+	Type       []string `query:"type,explode" maxItems:"20" doc:"events of one of these types" example:"PUSH_ARTIFACT"`
+	Project    string   `query:"project" maxLength:"255" doc:"events of this project"`
+	Upstream   string   `query:"upstream" maxLength:"255" doc:"events of this upstream"`
+	Repository []string `query:"repository,explode" maxItems:"20" doc:"globs of repositories, as in match of a webhook"`
+	Tag        []string `query:"tag,explode" maxItems:"20" doc:"globs of tags, or of versions of charts"`
+	Operator   []string `query:"operator,explode" maxItems:"20" doc:"globs of operators"`
 }
 
 func (f *EventFilter) query() manage.EventQuery {
@@ -102,19 +102,19 @@ func (f *EventFilter) query() manage.EventQuery {
 
 // TimeSpan has the parameters of a time span.
 type TimeSpan struct {
-	Since time.Time `query:"since" doc:"from then on"`
-	Until time.Time `query:"until" doc:"before then"`
+	Since time.Time `query:"since" doc:"at this time or later"`
+	Until time.Time `query:"until" doc:"before this time"`
 }
 
 // Paging has the parameters of a page.
 type Paging struct {
-	Cursor string `query:"cursor" maxLength:"1024" doc:"next of the page before"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
+	Cursor string `query:"cursor" maxLength:"1024" doc:"next of the previous page"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"most entries of the page"`
 }
 
 // PathEvent has the id of an event.
 type PathEvent struct {
-	ID string `path:"id" maxLength:"64" doc:"the event's id"`
+	ID string `path:"id" maxLength:"64" doc:"id of the event"`
 }
 
 // addEvents adds the endpoints about events.
@@ -122,8 +122,8 @@ func (v *V1) addEvents() {
 	addV1(v, operation("listEvents", "GET /events", "Recorded events, newest first", "events"), everyAccount, v.listEvents)
 	addV1(v, operation("followEvents", "GET /events/stream", "New events as they happen, as server-sent events or as lines of JSON", "events"), everyAccount, v.followEvents)
 	addV1(v, operation("getEvent", "GET /events/{id}", "One event", "events"), everyAccount, v.getEvent)
-	addV1(v, operation("getEventBody", "GET /events/{id}/body", "The body that a webhook sends of an event", "events"), everyAccount, v.getEventBody)
-	addV1(v, operation("explainEvent", "GET /events/{id}/explain", "What each webhook made of an event, and why", "events"), everyAccount, v.explainEvent)
+	addV1(v, operation("getEventBody", "GET /events/{id}/body", "The body of an event in a format", "events"), everyAccount, v.getEventBody)
+	addV1(v, operation("explainEvent", "GET /events/{id}/explain", "Whether each webhook got an event, and why", "events"), everyAccount, v.explainEvent)
 }
 
 func (v *V1) listEvents(ctx context.Context, by access.Principal, in *struct {
@@ -166,7 +166,7 @@ type V1Body struct {
 
 func (v *V1) getEventBody(ctx context.Context, by access.Principal, in *struct {
 	PathEvent
-	Format string `query:"format" required:"true" maxLength:"64" example:"harbor"`
+	Format string `query:"format" required:"true" maxLength:"64" example:"harbor" doc:"name of the format"`
 }) (*struct{ Body V1Body }, error) {
 	b, err := v.Events.EventBody(ctx, by, in.ID, in.Format)
 	if err != nil {
@@ -212,8 +212,8 @@ const (
 
 type followInput struct {
 	EventFilter
-	After       string `query:"after" maxLength:"64" doc:"a position (last of a list of events, or the id of a server-sent event): events after it; without it, from now on"`
-	LastEventID string `header:"Last-Event-ID" maxLength:"64" doc:"as after and before it, sent by browsers that connect again"`
+	After       string `query:"after" maxLength:"64" doc:"events after this position: last of a list of events, or the id of a server-sent event; without it, events from now on"`
+	LastEventID string `header:"Last-Event-ID" maxLength:"64" doc:"as after, sent by browsers that connect again; it takes precedence"`
 	Accept      string `header:"Accept" doc:"text/event-stream, or else lines of JSON"`
 }
 

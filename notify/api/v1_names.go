@@ -27,7 +27,7 @@ func (v *V1) addProjectNames() {
 
 // listProjects has the last name of the page before as its cursor.
 func (v *V1) listProjects(ctx context.Context, by access.Principal, in *struct {
-	Name string `query:"name" maxLength:"255" doc:"a part of the name"`
+	Name string `query:"name" maxLength:"255" doc:"part of the name"`
 	Paging
 }) (*struct{ Body V1ProjectPage }, error) {
 	all, err := v.ProjectNames.Projects(ctx)

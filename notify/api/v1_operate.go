@@ -102,9 +102,9 @@ type V1Reloaded struct {
 
 // V1Index selects what is read into the tag index.
 type V1Index struct {
-	Upstream     string   `json:"upstream,omitempty" maxLength:"255" doc:"default: every registry"`
-	Repositories []string `json:"repositories,omitempty" maxItems:"1000" doc:"default: those of the catalog"`
-	Heads        bool     `json:"heads,omitempty" doc:"tags and digests only"`
+	Upstream     string   `json:"upstream,omitempty" maxLength:"255" doc:"name of a registry; by default all"`
+	Repositories []string `json:"repositories,omitempty" maxItems:"1000" doc:"repositories of the registry; by default all of its catalog"`
+	Heads        bool     `json:"heads,omitempty" doc:"true: read only tags and digests, no manifests"`
 }
 
 // V1IndexLine is the progress, what was skipped, or the end.
@@ -132,15 +132,15 @@ func (v *V1) addOperations() {
 			done, err := v.Operations.Reload(ctx, by)
 			return &struct{ Body V1Reloaded }{done}, err
 		})
-	addV1(v, answering(operation("backup", "POST /backup", "A consistent copy of the SQLite file", "system", http.StatusConflict, http.StatusInsufficientStorage), "application/vnd.sqlite3", &huma.Schema{Type: "string", Format: "binary"}),
+	addV1(v, answering(operation("backup", "POST /backup", "A consistent copy of the SQLite database", "system", http.StatusConflict, http.StatusInsufficientStorage), "application/vnd.sqlite3", &huma.Schema{Type: "string", Format: "binary"}),
 		administratorsOnly, v.backup)
-	addV1(v, linesOf[V1IndexLine](v, operation("index", "POST /index", "Read registries into the tag index, with the progress as lines of JSON", "system")), administratorsOnly,
+	addV1(v, linesOf[V1IndexLine](v, operation("index", "POST /index", "Read what registries already hold; the progress comes as lines of JSON", "system")), administratorsOnly,
 		func(_ context.Context, _ access.Principal, in *struct{ Body V1Index }) (*huma.StreamResponse, error) {
 			return streamLines(v, "index", func(ctx context.Context, line func(V1IndexLine) error) error {
 				return v.Operations.Index(ctx, in.Body, line)
 			}), nil
 		})
-	addV1(v, operation("explainRequest", "GET /explain", "What a request would cause; nothing is sent", "events"), administratorsOnly,
+	addV1(v, operation("explainRequest", "GET /explain", "Which event a request would be, and which webhooks would get it; nothing is sent", "events"), administratorsOnly,
 		func(ctx context.Context, _ access.Principal, in *V1Question) (*struct{ Body V1Meaning }, error) {
 			meaning, err := v.Operations.ExplainRequest(ctx, *in)
 			return &struct{ Body V1Meaning }{meaning}, err
@@ -149,10 +149,10 @@ func (v *V1) addOperations() {
 
 // V1Question is a request of which a client asks what it would cause.
 type V1Question struct {
-	Method    string `query:"method" required:"true" maxLength:"16" example:"PUT"`
-	URL       string `query:"url" required:"true" maxLength:"4096" doc:"a URL of bellbuoy, or a path" example:"/v2/team/app/manifests/v1"`
-	Operator  string `query:"operator" maxLength:"255" doc:"default: anonymous"`
-	UserAgent string `query:"user_agent" maxLength:"255"`
+	Method    string `query:"method" required:"true" maxLength:"16" example:"PUT" doc:"method of the request"`
+	URL       string `query:"url" required:"true" maxLength:"4096" doc:"URL of bellbuoy, or only its path" example:"/v2/team/app/manifests/v1"`
+	Operator  string `query:"operator" maxLength:"255" doc:"name of the operator; nobody by default"`
+	UserAgent string `query:"user_agent" maxLength:"255" doc:"User-Agent of the request"`
 }
 
 // V1Meaning is what a request would cause if the upstream answers with success.

@@ -40,8 +40,8 @@ func (q *V1Quota) Percent() float64 { return float64(q.Used) * 100 / float64(q.L
 
 // V1Scan selects what is scanned.
 type V1Scan struct {
-	Upstream   string `json:"upstream,omitempty" maxLength:"255" doc:"the registry, where there are several"`
-	Repository string `json:"repository" maxLength:"512"`
+	Upstream   string `json:"upstream,omitempty" maxLength:"255" doc:"name of the registry; required if there are several"`
+	Repository string `json:"repository" maxLength:"512" doc:"repository of the image"`
 	Reference  string `json:"reference" maxLength:"255" doc:"a tag or a digest"`
 }
 
@@ -68,9 +68,9 @@ type V1ScanJob struct {
 
 // addProjects adds the endpoints about quotas, scans and replications.
 func (v *V1) addProjects() {
-	addV1(v, operation("listQuotas", "GET /quotas", "Usage of the projects that have a quota", "projects"), everyAccount, v.listQuotas)
+	addV1(v, operation("listQuotas", "GET /quotas", "Usage of projects with a quota", "projects"), everyAccount, v.listQuotas)
 	addV1(v, operation("listScans", "GET /scans", "Scans that have not ended", "projects"), everyAccount, v.listScans)
-	addV1(v, linesOf[V1ScanLine](v, operation("scan", "POST /scans", "Have an image scanned now, and follow that as lines of JSON", "projects")), everyAccount, v.scan)
+	addV1(v, linesOf[V1ScanLine](v, operation("scan", "POST /scans", "Scan an image now; the results come as lines of JSON", "projects")), everyAccount, v.scan)
 	addV1(v, operation("listReplications", "GET /replications", "Runs of replications that have ended, newest first", "projects"), everyAccount, v.listReplications)
 }
 
@@ -84,7 +84,7 @@ func projectOf(repository string) string {
 }
 
 func (v *V1) listQuotas(ctx context.Context, by access.Principal, in *struct {
-	Project string `query:"project" maxLength:"255"`
+	Project string `query:"project" maxLength:"255" doc:"only of this project"`
 }) (*struct {
 	Body struct {
 		Items []V1Quota `json:"items" nullable:"false"`
@@ -109,8 +109,8 @@ func (v *V1) listQuotas(ctx context.Context, by access.Principal, in *struct {
 }
 
 func (v *V1) listScans(ctx context.Context, by access.Principal, in *struct {
-	Upstream   string `query:"upstream" maxLength:"255"`
-	Repository string `query:"repository" maxLength:"512"`
+	Upstream   string `query:"upstream" maxLength:"255" doc:"only of this upstream"`
+	Repository string `query:"repository" maxLength:"512" doc:"only of this repository"`
 }) (*struct {
 	Body struct {
 		Items []V1ScanJob `json:"items" nullable:"false" doc:"at most 1,000 of each scanner"`
@@ -141,7 +141,7 @@ func (v *V1) scan(_ context.Context, by access.Principal, in *struct{ Body V1Sca
 }
 
 func (v *V1) listReplications(ctx context.Context, by access.Principal, in *struct {
-	Project string `query:"project" maxLength:"255"`
+	Project string `query:"project" maxLength:"255" doc:"only of this project"`
 	TimeSpan
 	Paging
 }) (*struct{ Body V1EventPage }, error) {

@@ -19,15 +19,15 @@ type V1Trials interface {
 
 // V1Draft is a definition that is not saved.
 type V1Draft struct {
-	Project    string            `json:"project" maxLength:"255"`
-	Number     int64             `json:"number,omitempty" minimum:"0" doc:"of the webhook that the definition is to replace; absent: a new one"`
-	Definition manage.Definition `json:"definition"`
+	Project    string            `json:"project" maxLength:"255" doc:"project of the webhook"`
+	Number     int64             `json:"number,omitempty" minimum:"0" doc:"number of the webhook that the definition would replace; absent: a new one"`
+	Definition manage.Definition `json:"definition" doc:"keys as in an entry of webhooks in the file"`
 }
 
 // V1TypedDraft is a draft and the event to try it with.
 type V1TypedDraft struct {
 	V1Draft
-	Type string `json:"type,omitempty" maxLength:"64" doc:"of the sample event; absent: the first type that the webhook gets"`
+	Type string `json:"type,omitempty" maxLength:"64" doc:"type of the sample event; by default the first one that the webhook gets"`
 }
 
 // V1Sent is a test send and its answer.
@@ -55,24 +55,24 @@ func (v *V1) addTrials() {
 	addV1(v, operation("testWebhook", "POST /webhooks/{number}/test", "Send a sample event to a webhook", "webhooks", 422), everyAccount,
 		func(ctx context.Context, by access.Principal, in *struct {
 			PathWebhook
-			Type string `query:"type" maxLength:"64" doc:"of the sample event; absent: the first type that the webhook gets"`
+			Type string `query:"type" maxLength:"64" doc:"type of the sample event; by default the first one that the webhook gets"`
 		}) (*struct{ Body V1Sent }, error) {
 			return shownSent(v.Trials.Test(ctx, by, in.Number, in.Type))
 		})
-	addV1(v, operation("testDraft", "POST /webhooks/test", "Send a sample event as a definition says that is not saved", "webhooks", 422), everyAccount,
+	addV1(v, operation("testDraft", "POST /webhooks/test", "Send a sample event with a definition that is not saved", "webhooks", 422), everyAccount,
 		func(ctx context.Context, by access.Principal, in *struct{ Body V1TypedDraft }) (*struct{ Body V1Sent }, error) {
 			return shownSent(v.Trials.TestDefinition(ctx, by, in.Body.Project, in.Body.Number, in.Body.Definition, in.Body.Type))
 		})
-	addV1(v, operation("previewDraft", "POST /webhooks/preview", "What a definition would send of a sample event; nothing is sent", "webhooks", 422), everyAccount,
+	addV1(v, operation("previewDraft", "POST /webhooks/preview", "The body of a sample event with a definition that is not saved; nothing is sent", "webhooks", 422), everyAccount,
 		func(ctx context.Context, by access.Principal, in *struct{ Body V1TypedDraft }) (*struct{ Body V1Body }, error) {
 			body, err := v.Trials.Preview(ctx, by, in.Body.Project, in.Body.Number, in.Body.Definition, in.Body.Type)
 			return &struct{ Body V1Body }{V1Body(body)}, err
 		})
-	addV1(v, operation("matchDraft", "POST /webhooks/matching", "How many recorded events a definition would have got", "webhooks", 422), everyAccount, v.matchDraft)
+	addV1(v, operation("matchDraft", "POST /webhooks/matching", "How many recorded events match a definition that is not saved", "webhooks", 422), everyAccount, v.matchDraft)
 }
 
 func (v *V1) matchDraft(ctx context.Context, by access.Principal, in *struct {
-	Since time.Time `query:"since" doc:"events from then on; absent: of the last 24 hours"`
+	Since time.Time `query:"since" doc:"events since this time; by default of the last 24 hours"`
 	Body  V1Draft
 }) (*struct{ Body V1Matched }, error) {
 	if in.Since.IsZero() {

@@ -105,29 +105,29 @@ func answerWebhook(w manage.Webhook, err error) (*webhookAnswer, error) {
 
 // PathWebhook has the number of a webhook.
 type PathWebhook struct {
-	Number int64 `path:"number" minimum:"1" doc:"the webhook's number"`
+	Number int64 `path:"number" minimum:"1" doc:"number of the webhook"`
 }
 
 // addWebhooks adds the endpoints about webhooks.
 func (v *V1) addWebhooks() {
 	const one = "/webhooks/{number}"
 	addV1(v, operation("listWebhooks", "GET /webhooks", "Webhooks of the file and of the store", "webhooks"), everyAccount, v.listWebhooks)
-	made := operation("makeWebhook", "POST /webhooks", "Make a webhook of a project", "webhooks", 409, 422)
+	made := operation("makeWebhook", "POST /webhooks", "Make a webhook", "webhooks", 409, 422)
 	made.DefaultStatus = http.StatusCreated
 	addV1(v, made, everyAccount, v.makeWebhook)
 	addV1(v, operation("newSigningSecret", "POST /webhooks/signing-secret", "A new secret of Standard Webhooks; it is not stored", "webhooks"), everyAccount, v.newSigningSecret)
 	addV1(v, operation("getWebhook", "GET "+one, "One webhook", "webhooks"), everyAccount, v.getWebhook)
-	addV1(v, operation("changeWebhook", "PUT "+one, "Replace a webhook's definition", "webhooks", 409, 412, 422), everyAccount, v.changeWebhook)
-	addV1(v, operation("deleteWebhook", "DELETE "+one, "Delete a webhook; what waits for it becomes dead letters", "webhooks"), everyAccount, v.onWebhook(V1Webhooks.Remove))
-	addV1(v, operation("enableWebhook", "POST "+one+"/enable", "Enable a webhook that was disabled by hand or by a 410 of its receiver", "webhooks", 409, 422), everyAccount, v.onWebhook(V1Webhooks.Enable))
+	addV1(v, operation("changeWebhook", "PUT "+one, "Replace the definition of a webhook", "webhooks", 409, 412, 422), everyAccount, v.changeWebhook)
+	addV1(v, operation("deleteWebhook", "DELETE "+one, "Delete a webhook; its pending deliveries become dead letters", "webhooks"), everyAccount, v.onWebhook(V1Webhooks.Remove))
+	addV1(v, operation("enableWebhook", "POST "+one+"/enable", "Enable a webhook that was disabled by an account or by a 410 of its receiver", "webhooks", 409, 422), everyAccount, v.onWebhook(V1Webhooks.Enable))
 	addV1(v, operation("disableWebhook", "POST "+one+"/disable", "Disable a webhook; its deliveries wait", "webhooks", 409), everyAccount, v.onWebhook(V1Webhooks.Disable))
-	addV1(v, operation("takeOverWebhook", "POST "+one+"/take-over", "Lift the limits of accounts with projects from a webhook", "webhooks", 422), administratorsOnly, v.onWebhook(V1Webhooks.TakeOver))
+	addV1(v, operation("takeOverWebhook", "POST "+one+"/take-over", "Lift the limits that a webhook has from the accounts that made or edited it", "webhooks", 422), administratorsOnly, v.onWebhook(V1Webhooks.TakeOver))
 	addV1(v, operation("listTriggers", "GET "+one+"/triggers", "The types of events that a webhook gets, and when it last got each", "webhooks"), everyAccount, v.listTriggers)
 	addV1(v, operation("exportWebhook", "GET "+one+"/yaml", "A webhook as an entry of the configuration file, without its secrets", "webhooks"), everyAccount, v.exportWebhook)
 }
 
 func (v *V1) listWebhooks(ctx context.Context, by access.Principal, in *struct {
-	Name    string `query:"name" maxLength:"128" doc:"a part of the name"`
+	Name    string `query:"name" maxLength:"128" doc:"part of the name"`
 	Named   string `query:"named" maxLength:"1024" doc:"only the webhook with this key, or the one of the store with this project/name"`
 	Project string `query:"project" maxLength:"255" doc:"webhooks of this project, and those of the file that name none"`
 	Paging
@@ -176,8 +176,8 @@ func webhookCursor(cursor string) (w manage.Webhook, err error) {
 
 func (v *V1) makeWebhook(ctx context.Context, by access.Principal, in *struct {
 	Body struct {
-		Project    string            `json:"project" maxLength:"255"`
-		Definition manage.Definition `json:"definition"`
+		Project    string            `json:"project" maxLength:"255" doc:"project of the webhook"`
+		Definition manage.Definition `json:"definition" doc:"keys as in an entry of webhooks in the file"`
 	}
 }) (*madeAnswer, error) {
 	made, err := answerWebhook(v.Webhooks.Make(ctx, by, in.Body.Project, in.Body.Definition))
@@ -199,7 +199,7 @@ func (v *V1) getWebhook(ctx context.Context, by access.Principal, in *PathWebhoo
 
 func (v *V1) changeWebhook(ctx context.Context, by access.Principal, in *struct {
 	PathWebhook
-	IfMatch string `header:"If-Match" maxLength:"64" doc:"the ETag or the version that is replaced; without it, whichever there is"`
+	IfMatch string `header:"If-Match" maxLength:"64" doc:"ETag or version of the definition that is replaced; without it, any"`
 	Body    manage.Definition
 }) (*webhookAnswer, error) {
 	var version int64

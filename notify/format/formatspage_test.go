@@ -16,7 +16,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/docpage"
 )
 
-//go:generate go test -run FormatsPage|EventsPage|Schema -update .
+//go:generate go test -run Schema -update .
+//go:generate go test -run FormatsPage|EventsPage -update .
 
 const formatsIntro = "`format` of a webhook names what its receiver understands; a [preset](#presets) sets it for a known receiver. " +
 	"The types of events are described in the [reference of events](events.md).\n\n" +
@@ -32,7 +33,7 @@ const formatsIntro = "`format` of a webhook names what its receiver understands;
 var aboutFormats = map[string]string{
 	"harbor": "The default: the body of Harbor 2.x, byte for byte, for everything that understands Harbor's webhooks. Charts are those of Harbor 2.7 and " +
 		"before. Where no tag is known, `tag` is the digest. `DELETE_TAG` is bellbuoy's own.",
-	"cloudevents": "Harbor's CloudEvents 1.0. `source` has the numbers of project and webhook of the API.",
+	"cloudevents": "Harbor's CloudEvents 1.0. `source` has the numbers of project and webhook of [Harbor's API](api.md#harbors-api).",
 	"bellbuoy": "Everything that bellbuoy knows of an event, in one POST whatever its tags: previous digest, platforms, children, client, findings of a scan. " +
 		"The [JSON schema](../../notify/format/bellbuoy.schema.json) has the version `bellbuoy.event/v1`, under which keys are only added.",
 	"slack":        "A message for Slack's incoming webhooks, and for Mattermost, which shows its `text`.",
