@@ -26,7 +26,7 @@ type BellbuoyEvent struct {
 	Visibility   string    `json:"visibility,omitempty" jsonschema:"enum=public,enum=private,description=Visibility of the project."`
 	FirstSeen    time.Time `json:"first_seen,omitzero" jsonschema:"description=When bellbuoy first saw the repository; in UTC."`
 	References   []string  `json:"references" jsonschema:"description=How users name the artifact: a name for each tag or one by digest; of a chart: its URL."`
-	Tags         []string  `json:"tags" jsonschema:"description=Pushes: those that were pushed. Pulls: the one that was asked for; or all known ones of a digest that was asked for. Deletes: those that went."`
+	Tags         []string  `json:"tags" jsonschema:"description=Pushes: those that were pushed. Pulls: the one that was asked for; or all known ones of a digest that was asked for. Deletes: those that were deleted."`
 	TagsComplete *bool     `json:"tags_complete,omitempty" jsonschema:"description=Deletes: whether tags are all of the digest. It needs that every tag of the repository is known: by bellbuoy index or by a list of its tags."`
 	TagAsked     string    `json:"tag_asked,omitempty" jsonschema:"description=Pulls: the tag that the client asked for."`
 

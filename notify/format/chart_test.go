@@ -6,8 +6,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestChartReferences: a chart's reference is where its archive lies, and a chart without a name
-// has none.
+// TestChartReferences: a chart's reference is the URL of its archive. A chart without a name has no
+// reference.
 func TestChartReferences(t *testing.T) {
 	at := detect.External{Scheme: "https", Host: "charts.example.com"}
 	for want, e := range map[string]detect.Event{

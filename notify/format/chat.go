@@ -18,7 +18,7 @@ const (
 	textMost = 300 // characters of a text that bellbuoy did not write
 )
 
-// message is an event in words, before a chat's markup.
+// message describes an event in words, without markup.
 type message struct {
 	who   string        // the operator
 	verb  string        // what happened

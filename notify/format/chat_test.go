@@ -10,13 +10,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// hostiles are names that try to mention, to link, to break out of code or of JSON, and to be too
+// hostileNames try to mention somebody, to make a link, to break out of code or JSON, or are too
 // long.
-var hostiles = []string{"<!everyone>", "@everyone", "a&b", "<@U123>", "<@&1>", "`code`", "``` @here ```", "*bold*", "<https://x|y>", "[x](https://x)", "<at>x</at>", "https://example.com",
+var hostileNames = []string{"<!everyone>", "@everyone", "a&b", "<@U123>", "<@&1>", "`code`", "``` @here ```", "*bold*", "<https://x|y>", "[x](https://x)", "<at>x</at>", "https://example.com",
 	strings.Repeat("ü", 300), "line\nbreak\t\x00", "\xff\xfe", strings.Repeat("<", 300), strings.Repeat("@here", 100), "@every\u200bone", "\u202eevil", "\",\"x\":\"", "{{.type}}", "\\"}
 
-// hostile is an event in which everything that a stranger chooses has that name.
-func hostile(e detect.Event, name string) detect.Event {
+// withName returns the event with the name in every field that a client can choose.
+func withName(e detect.Event, name string) detect.Event {
 	e.Repository, e.Upstream, e.External.Host, e.Client.Operator, e.Client.UserAgent, e.Digest, e.Previous, e.RequestID = name, name, name, name, name, name, name, name
 	e.Tags = []string{name}
 	if e.Artifact != nil {
@@ -48,10 +48,10 @@ func hostile(e detect.Event, name string) detect.Event {
 func TestHostileNames(t *testing.T) {
 	for _, name := range Names() {
 		f := newFormat(t, name)
-		for _, h := range hostiles {
+		for _, h := range hostileNames {
 			var events []detect.Event
 			for _, e := range samples() {
-				e = hostile(e, h)
+				e = withName(e, h)
 				if _, _, body, err := f.Render(e, 0); err == nil {
 					if !json.Valid(body) {
 						t.Errorf("%s: %q", name, body)
@@ -95,8 +95,8 @@ func TestGroupGolden(t *testing.T) {
 	}
 }
 
-// checkChat holds a message against the published limits of its service, and against what a name
-// may do to it.
+// checkChat checks a message against the published limits of its service, and that names in it have
+// no effect.
 func checkChat(t *testing.T, name string, body []byte) {
 	t.Helper()
 	switch name {
@@ -200,7 +200,7 @@ func checkTeams(t *testing.T, body []byte) {
 	}
 	for _, b := range m.Attachments[0].Content.Body {
 		if b.Type != "RichTextBlock" || len(b.Inlines) == 0 {
-			t.Errorf("%+v: markup is read in all but TextRuns", b)
+			t.Errorf("%+v: only TextRuns have no markup", b)
 		}
 	}
 }

@@ -74,7 +74,7 @@ func (c cloudEvents) render(p Post) (Body, error) {
 	return Body{ContentType: "application/cloudevents+json", Bytes: b}, err
 }
 
-// source names project and webhook by their numbers.
+// source returns the CloudEvents source, with the numbers of project and webhook.
 func (c cloudEvents) source(p *Post) string {
 	project, number := projectOf(&p.Event), c.Number
 	if number == 0 {
@@ -87,8 +87,8 @@ func (c cloudEvents) source(p *Post) string {
 	return fmt.Sprintf("/projects/%d/webhook/policies/%d", of(project), number)
 }
 
-// Number is a number for a name that has none: the same in every replica and after every restart,
-// positive in 32 bits.
+// Number derives a number from a name. It is the same in every replica and after every restart,
+// positive, and fits into 32 bits.
 func Number(name string) int64 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))

@@ -84,8 +84,8 @@ type Options struct {
 	ContentType  string        // template: content type of its output; "" is application/json
 	Events       []detect.Type // template: types that New tests it with
 
-	Project func(project string) int64 // cloudevents: the number of a project; nil: Number's of its name
-	Number  int64                      // cloudevents: the webhook's; 0: Number's of its name
+	Project func(project string) int64 // cloudevents: returns a project's number; nil: Number of its name
+	Number  int64                      // cloudevents: the webhook's number; 0: Number of its name
 }
 
 // renderers holds the renderers of a format with its options.

@@ -62,8 +62,7 @@ func eventOf(t *testing.T, occurAt time.Time, kind detect.Type, operator, reques
 	return e
 }
 
-// quotaOf reads the numbers of Harbor's words, so that the test shows that they are written as
-// Harbor writes them.
+// quotaOf parses the numbers in Harbor's text. The test then renders them and compares the texts.
 func quotaOf(t *testing.T, details string) *detect.Quota {
 	t.Helper()
 	var added, used, limit float64
@@ -122,7 +121,7 @@ func TestHarborByteForByte(t *testing.T) {
 			}
 			post := Post{Event: eventOf(t, at, kind, c.Operator, c.RequestID, *c.Data), Webhook: "x"}
 			got, err = cloudEvents{}.render(post)
-			// ids apart: Harbor's are random and its own
+			// the ids may differ: Harbor's are random
 			var ours cloudEvent
 			unmarshal(t, string(got.Bytes), &ours)
 			got.Bytes = bytes.Replace(got.Bytes, []byte(ours.ID), []byte(c.ID), 1)
@@ -149,7 +148,7 @@ const (
 	digestB = "sha256:2bb501e60000000000000000000000000000000000000000000000000000002c"
 )
 
-// samples are one event of each type, with everything set that the type can have.
+// samples returns an event of each type, with every field that the type can have.
 func samples() []detect.Event {
 	at := time.Date(2026, 11, 23, 9, 1, 27, 123456789, time.UTC)
 	base := detect.Event{ID: "019ab0c4-7b5a-7c3e-8d2f-0123456789ab", At: at, Upstream: "registry", External: detect.External{Scheme: "https", Host: "registry.example.com"},
@@ -204,7 +203,7 @@ const testTemplate = `{"text": {{json .type}}, "who": {{.operator | default "som
  "short": {{.repository | trimPrefix "team/" | replace "/" "-" | lower | json}}, "tags": [{{range $i, $t := .tags}}{{if $i}}, {{end}}{{json $t}}{{end}}],
  "size": {{.size}}, "critical": {{with .scan}}{{with .summary}}{{json .by_severity}}{{else}}null{{end}}{{else}}null{{end}}, "plain": {{plain .user_agent | json}}}`
 
-// options are what the tests give a format of that name.
+// options returns the options that the tests use for a format.
 func options(name string) Options {
 	if name == "template" {
 		return Options{Template: testTemplate, Events: allTypes}
@@ -252,7 +251,7 @@ func TestGolden(t *testing.T) {
 				}
 			}
 			if len(said) != len(f.Says()) {
-				t.Errorf("there are samples of %v, it says %v", said, f.Says())
+				t.Errorf("there are samples of %v, and Says returns %v", said, f.Says())
 			}
 			golden(t, "testdata/"+name+".golden", out.Bytes())
 		})
@@ -298,7 +297,7 @@ func TestUnrenderable(t *testing.T) {
 	}
 }
 
-// The CloudEvents SDK is the independent judge of both modes.
+// TestCloudEventsSDK decodes both modes with the CloudEvents SDK.
 func TestCloudEventsSDK(t *testing.T) {
 	f, _ := New("cloudevents", "ci", Options{Subject: "team/app", Type: "own.type"})
 	for _, e := range samples() {
@@ -312,7 +311,7 @@ func TestCloudEventsSDK(t *testing.T) {
 		}
 		again, err := json.Marshal(ce)
 		if err != nil || string(again) != string(b.Bytes) {
-			t.Errorf("the SDK writes\n%s\nwe write\n%s (%v)", again, b.Bytes, err)
+			t.Errorf("the SDK encodes\n%s\nthe format\n%s (%v)", again, b.Bytes, err)
 		}
 	}
 	binary, _ := New("cloudevents", "ci", Options{Mode: "binary"})
@@ -331,7 +330,7 @@ func TestCloudEventIDs(t *testing.T) {
 	e := samples()[0]
 	a := postID(&Post{Event: e, Webhook: "a"})
 	if a != postID(&Post{Event: e, Webhook: "a"}) || a == postID(&Post{Event: e, Webhook: "b"}) || a == postID(&Post{Event: e, Webhook: "a", Number: 1}) {
-		t.Error("ids must be the same on retries and differ by webhook and tag")
+		t.Error("ids differ between retries, or are equal for other webhooks or tags")
 	}
 }
 
@@ -364,7 +363,7 @@ func TestBellbuoySchema(t *testing.T) {
 		}
 	}
 	if compiled.Validate(map[string]any{"schema": Schema}) == nil {
-		t.Error("the schema accepts an event without anything")
+		t.Error("the schema accepts an empty event")
 	}
 }
 

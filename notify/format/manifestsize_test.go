@@ -7,8 +7,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// The formats of other registries report the bytes of the manifest, as those registries do.
-func TestSizeOfTheManifestItself(t *testing.T) {
+// TestManifestSize: the formats of other registries report the size of the manifest alone, as those
+// registries do.
+func TestManifestSize(t *testing.T) {
 	for _, name := range []string{"distribution", "acr"} {
 		for size, own := range map[string]int64{"425": 425, "31553": 0} { // 0: not known
 			e := Sample(detect.PushArtifact)

@@ -107,7 +107,7 @@ func jsonProblem(out []byte) string {
 	err := json.Unmarshal(out, &v)
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		line := 1 + bytes.Count(out[:min(int(syntax.Offset), len(out))], []byte("\n"))
-		return fmt.Sprintf("line %d: %v (a value is written by {{json .name}})", line, err)
+		return fmt.Sprintf("line %d: %v (write values with {{json .name}})", line, err)
 	}
 	return fmt.Sprint(err)
 }

@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// templateMade bounds the text that the functions of one rendering make, in bytes. Without it a few
-// doublings in variables would fill the memory, and nothing of that needs to be written.
-const templateMade = 16 << 20
+// templateFunctionsMost bounds the bytes that the functions of one rendering produce. The bound
+// on the output is not enough: a template can double a variable until memory is full, and write
+// nothing.
+const templateFunctionsMost = 16 << 20
 
-var errTemplateMade = fmt.Errorf("its functions make more than %d MiB of text", templateMade>>20)
+var errFunctionsMost = fmt.Errorf("its functions produce more than %d MiB of text", templateFunctionsMost>>20)
 
-// templateRun is a template whose functions count the text that they make. It renders one event at
-// a time.
+// templateRun is a template whose functions count the bytes that they produce. It renders one event
+// at a time.
 type templateRun struct {
 	template *template.Template
 	made     int
@@ -34,7 +35,8 @@ func newTemplateRun(t *template.Template) (*templateRun, error) {
 	return r, nil
 }
 
-// functions returns the helpers, and those of text/template that make text.
+// functions returns the helpers, and replacements for the functions of text/template that produce
+// text.
 func (r *templateRun) functions() template.FuncMap {
 	return template.FuncMap{
 		"json":       func(v any) (string, error) { return r.make([]any{v}, func() (string, error) { return toJSON(v) }) },
@@ -75,8 +77,8 @@ func (r *templateRun) make(args []any, do func() (string, error)) (string, error
 }
 
 func (r *templateRun) count(bytes int) error {
-	if r.made += bytes; r.made > templateMade {
-		return errTemplateMade
+	if r.made += bytes; r.made > templateFunctionsMost {
+		return errFunctionsMost
 	}
 	return nil
 }
@@ -90,8 +92,8 @@ func (r *templateRun) joined(do func(...any) string, args []any) (string, error)
 }
 
 func (r *templateRun) replace(old, new, s string) (string, error) {
-	if n := strings.Count(s, old); n > 0 && len(new) > (templateMade-r.made)/n {
-		return "", errTemplateMade
+	if n := strings.Count(s, old); n > 0 && len(new) > (templateFunctionsMost-r.made)/n {
+		return "", errFunctionsMost
 	}
 	return r.text(func(s string) string { return strings.ReplaceAll(s, old, new) }, s)
 }

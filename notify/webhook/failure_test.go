@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// rawReceiver accepts connections and leaves them to serve, which is called with each.
+// rawReceiver accepts connections and calls serve with each. It returns a client for them.
 func rawReceiver(t *testing.T, serve func(net.Conn)) *Client {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,12 +39,12 @@ func rawReceiver(t *testing.T, serve func(net.Conn)) *Client {
 	return clientFor(t, "http://"+l.Addr().String()+"/hook")
 }
 
-// inBubble is a client whose connections are pipes to serve, so that time is virtual.
+// inBubble returns a client whose connections are pipes to serve, so that time is virtual.
 func inBubble(t *testing.T, serve func(net.Conn)) *Client {
 	t.Helper()
 	c := clientFor(t, "http://receiver.example/hook", func(o *Options) { o.Timeout = 0 })
 	var serving sync.WaitGroup
-	t.Cleanup(serving.Wait) // each ends when the client lets go of its connection
+	t.Cleanup(serving.Wait) // each ends when the client closes its connection
 	c.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		serving.Go(func() { defer theirs.Close(); serve(theirs) })
@@ -58,7 +58,7 @@ func readRequest(conn net.Conn) {
 	_, _ = conn.Read(buf)
 }
 
-func TestHangingReceiverIsCutAtTheTimeout(t *testing.T) {
+func TestHangingReceiverTimesOut(t *testing.T) {
 	for name, serve := range map[string]func(net.Conn){
 		"never reads":   func(net.Conn) {},
 		"never answers": func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) },
@@ -89,8 +89,9 @@ func TestHangingReceiverIsCutAtTheTimeout(t *testing.T) {
 	}
 }
 
-// A receiver that has said 2xx has the message; a body that trickles must not keep the lane.
-func TestTricklingBodyIsAbandoned(t *testing.T) {
+// TestSlowBodyIsAbandoned: after a 2xx, the receiver has the message, and a slow body must not hold
+// up the lane.
+func TestSlowBodyIsAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := inBubble(t, func(conn net.Conn) {
 			readRequest(conn)
@@ -132,13 +133,13 @@ func TestEndlessBodyIsAbandoned(t *testing.T) {
 	if r.Outcome != Delivered || len(r.Response) != 4<<10 {
 		t.Errorf("%v, %d bytes", r.Outcome, len(r.Response))
 	}
-	<-ended // the connection was closed, or the receiver would still write
+	<-ended // the client has closed the connection; otherwise the receiver would still write
 	if sent.Load() > 64<<20 {
-		t.Errorf("%d bytes were taken", sent.Load())
+		t.Errorf("%d bytes were read", sent.Load())
 	}
 }
 
-func TestResponseIsKeptToFourKiBAndTheConnectionReused(t *testing.T) {
+func TestResponseIsCutAndConnectionReused(t *testing.T) {
 	var connections atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(500)
@@ -214,7 +215,8 @@ func TestBodyCutShortAfterA2xxIsDelivered(t *testing.T) {
 	}
 }
 
-// An idle connection that the receiver has closed costs no attempt.
+// TestClosedIdleConnectionIsReplaced: the attempt succeeds although the receiver has closed the
+// idle connection.
 func TestClosedIdleConnectionIsReplaced(t *testing.T) {
 	var served atomic.Int32
 	// answers one POST, and closes when the second arrives
@@ -296,7 +298,8 @@ func TestReasonOf(t *testing.T) {
 	}
 }
 
-// HTTP/2's errors have no exported types.
+// TestHTTP2StreamResetIsRecognised needs a real connection, because HTTP/2's errors have no
+// exported types.
 func TestHTTP2StreamResetIsRecognised(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	server.EnableHTTP2 = true

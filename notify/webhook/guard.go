@@ -46,8 +46,8 @@ type GuardOptions struct {
 	// Private is what a restricted guard allows of loopback, private space and this machine's
 	// own addresses.
 	Private []netip.Prefix
-	// Own returns the addresses that bellbuoy listens on; it is called at each dial. nil means
-	// none.
+	// Own returns the addresses on which bellbuoy listens. It is called at each dial. nil means
+	// that there are none.
 	Own func() []netip.AddrPort
 	// Resolver resolves names; nil means net.DefaultResolver.
 	Resolver *net.Resolver
@@ -166,7 +166,7 @@ func (g *Guard) CheckHost(ctx context.Context, host string, port uint16) (netip.
 	return found[0].Unmap(), nil
 }
 
-// objection returns why a is always or explicitly denied, or "" if it is not.
+// objection returns why a is denied always or by a list, or "" if it is not.
 func (g *Guard) objection(a netip.AddrPort) string {
 	ip := a.Addr()
 	switch {
@@ -209,8 +209,8 @@ func (g *Guard) isOwn(a netip.AddrPort) bool {
 	return false
 }
 
-// isLocal reports whether ip is an address of this machine. It also returns true if that cannot be
-// known, because a loop of bellbuoy's own events is worse than a refusal.
+// isLocal reports whether ip is an address of this machine. It also returns true if that is
+// unknown, because a loop of bellbuoy's own events is worse than a refusal.
 func (g *Guard) isLocal(ip netip.Addr) bool {
 	if ip.IsLoopback() {
 		return true

@@ -76,14 +76,14 @@ func TestAllowAndDeny(t *testing.T) {
 		{"denied, written as mapped", "", "::ffff:10.0.0.0/104", "10.1.2.3:80", false},
 		{"denied, host bits set", "", "10.9.9.9/8", "10.1.2.3:80", false},
 		{"denied with a zone", "", "fd00::/8", "[fd00::1%eth0]:80", false},
-		{"an allow list is all there is", "10.0.0.0/8", "", "8.8.8.8:80", false},
+		{"outside the allow list", "10.0.0.0/8", "", "8.8.8.8:80", false},
 		{"in the allow list", "10.0.0.0/8", "", "10.1.2.3:80", true},
 		{"in the allow list, mapped", "10.0.0.0/8", "", "[::ffff:10.1.2.3]:80", true},
 		{"in the allow list by NAT64", "10.0.0.0/8", "", "[64:ff9b::10.1.2.3]:80", true},
 		{"only Teredo's server allowed", "10.0.0.0/8", "", "[2001:0:a01:203::f7f7:f7f7]:80", false},
 		{"deny beats allow", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3:80", false},
 		{"deny beats a narrower allow", "10.1.2.3/32", "10.0.0.0/8", "10.1.2.3:80", false},
-		{"an IPv4 list says nothing of IPv6", "0.0.0.0/0", "", "[2606:4700::1111]:80", false},
+		{"an IPv4 list allows no IPv6", "0.0.0.0/0", "", "[2606:4700::1111]:80", false},
 		{"allow cannot open metadata", "169.254.0.0/16", "", "169.254.169.254:80", false},
 	} {
 		g := NewGuard(GuardOptions{Allow: list(test.allow), Deny: list(test.deny)})
@@ -137,7 +137,7 @@ func TestRestricted(t *testing.T) {
 			t.Errorf("private %v: %s: %v", test.private, test.to, err)
 		}
 		if test.private == nil && !strings.Contains(test.to, "169.254") && g.Check(addrPort(test.to)) != nil {
-			t.Errorf("Restricted changed the guard it came from: %s", test.to)
+			t.Errorf("Restricted changed the original guard: %s", test.to)
 		}
 	}
 	var none *Guard
@@ -193,7 +193,7 @@ func TestOwnListenerWhenInterfacesAreUnknown(t *testing.T) {
 	g := NewGuard(GuardOptions{Own: func() []netip.AddrPort { return []netip.AddrPort{addrPort("[::]:5080")} }})
 	g.interfaces = func() ([]net.Addr, error) { return nil, errors.New("no netlink") }
 	if g.Check(addrPort("192.0.2.1:5080")) == nil || g.Check(addrPort("192.0.2.1:443")) != nil {
-		t.Error("only the port of a wildcard listener is in doubt")
+		t.Error("a port without a listener was denied")
 	}
 }
 
@@ -205,7 +205,7 @@ func TestControlTakesOnlyTCPAddresses(t *testing.T) {
 	}
 }
 
-// names is a resolver that gives its answers in turn, the last one forever.
+// names returns a resolver that gives the answers one after the other, and then repeats the last.
 func names(t *testing.T, answers ...string) *net.Resolver {
 	var asked atomic.Int32
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -253,7 +253,8 @@ func answerDNS(t *testing.T, conn net.Conn, next func() net.IP) bool {
 	return err == nil
 }
 
-// A name that is harmless when it is looked at and metadata when it is dialled gains nothing.
+// TestRebindingNameIsDenied: a name is denied if it resolves to a harmless address when it is
+// checked, and to a metadata service when it is dialled.
 func TestRebindingNameIsDenied(t *testing.T) {
 	var arrived atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -293,7 +294,7 @@ func TestPostToOwnListenerIsDenied(t *testing.T) {
 	}
 }
 
-// The guard serves other callers by its DialContext alone, nil included.
+// TestGuardedTransport uses the DialContext of a guard, and of a nil guard, in another transport.
 func TestGuardedTransport(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
@@ -329,14 +330,14 @@ func TestCheckHost(t *testing.T) {
 	broken := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no DNS here") }}
 	g := NewGuard(GuardOptions{Resolver: broken})
 	if _, err := g.CheckHost(t.Context(), "unknown.example", 443); err != nil {
-		t.Errorf("a name that only the other side resolves: %v", err)
+		t.Errorf("a name that only the proxy resolves: %v", err)
 	}
 	if _, err := g.Restricted().CheckHost(t.Context(), "unknown.example", 443); !errors.Is(err, ErrDenied) {
 		t.Errorf("the same, restricted: %v", err)
 	}
 }
 
-// No address gets past a denied network by being written as IPv6.
+// FuzzCarriedIPv4: an IPv6 address that carries a denied IPv4 address is denied.
 func FuzzCarriedIPv4(f *testing.F) {
 	f.Add([]byte{169, 254, 169, 254}, byte(0))
 	f.Add([]byte{10, 0, 0, 1}, byte(3))
@@ -373,6 +374,7 @@ func FuzzCarriedIPv4(f *testing.F) {
 	})
 }
 
+// TestRestrictedErrorsNameNoResolver: limited accounts do not learn the resolver's address.
 func TestRestrictedErrorsNameNoResolver(t *testing.T) {
 	broken := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("broken") }}
 	open := NewGuard(GuardOptions{Resolver: broken})

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// forbiddenHeaders are set by bellbuoy or by the transport.
+// forbiddenHeaders lists the headers that bellbuoy or the transport sets.
 var forbiddenHeaders = []string{"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade", "Expect"}
 
@@ -25,7 +26,7 @@ func (c *Client) setHeaders(o Options, user *url.Userinfo) error {
 			return fmt.Errorf("headers: %w", err)
 		}
 		if !httpguts.ValidHeaderFieldValue(value) {
-			return fmt.Errorf("headers: the value of %s holds a character that a header may not", name)
+			return fmt.Errorf("headers: the value of %s contains a character that is not allowed in a header", name)
 		}
 		if _, twice := c.overrides[http.CanonicalHeaderKey(name)]; twice {
 			return fmt.Errorf("headers: %s is set twice", http.CanonicalHeaderKey(name))
@@ -43,12 +44,12 @@ func (c *Client) setHeaders(o Options, user *url.Userinfo) error {
 // setIdentity prepares User-Agent and Authorization.
 func (c *Client) setIdentity(o Options, user *url.Userinfo) error {
 	if !httpguts.ValidHeaderFieldValue(o.AuthHeader) {
-		return errors.New("auth_header: holds a character that a header may not")
+		return errors.New("auth_header: contains a character that is not allowed in a header")
 	}
 	if !httpguts.ValidHeaderFieldValue(o.UserAgent) {
-		return errors.New("user_agent: holds a character that a header may not")
+		return errors.New("user_agent: contains a character that is not allowed in a header")
 	}
-	c.header = http.Header{"User-Agent": {orDefault(o.UserAgent, defaultUserAgent)}}
+	c.header = http.Header{"User-Agent": {cmp.Or(o.UserAgent, defaultUserAgent)}}
 	if user != nil {
 		c.header.Set("Authorization", "Basic "+basic(user))
 	}

@@ -79,7 +79,7 @@ func TestNewNamesTheField(t *testing.T) {
 	}
 }
 
-func TestNewTakesWhatIsFine(t *testing.T) {
+func TestNewAcceptsValidOptions(t *testing.T) {
 	for _, o := range []Options{
 		{URL: "http://[::1]:8080/"},
 		{URL: "https://hooks.x1/"},

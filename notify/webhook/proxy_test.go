@@ -18,7 +18,7 @@ import (
 
 var quiet = log.New(io.Discard, "", 0)
 
-// TestMain frees the tests from the environment that they run in.
+// TestMain removes the proxy settings of the environment.
 func TestMain(m *testing.M) {
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "REQUEST_METHOD"} {
 		os.Unsetenv(name)
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// forwardProxy records what it is asked for, and tunnels nowhere but to its backend.
+// forwardProxy records the requests that it gets, and tunnels all of them to its backend.
 type forwardProxy struct {
 	*httptest.Server
 	requests []string // method, target, Proxy-Authorization
@@ -83,7 +83,7 @@ func TestPostThroughAProxy(t *testing.T) {
 			t.Errorf("%s: %+v", target, r)
 		}
 		if len(p.requests) != 1 || p.requests[0] != want {
-			t.Errorf("%s: proxy was asked for %q", target, p.requests)
+			t.Errorf("%s: proxy got %q", target, p.requests)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestTargetBehindAProxyIsGuarded(t *testing.T) {
 		}
 	}
 	if len(p.requests) != 0 {
-		t.Errorf("the proxy was asked for %q", p.requests)
+		t.Errorf("the proxy got %q", p.requests)
 	}
 }
 
@@ -125,12 +125,12 @@ func TestProxyItselfIsGuarded(t *testing.T) {
 		guard       *Guard
 		want        Reason
 	}{
-		"webhook's proxy, denied":      {false, denied, ReasonDenied},
-		"environment's proxy, denied":  {true, denied, ReasonDenied},
-		"webhook's proxy, open":        {false, open, ReasonNone},
-		"environment's proxy, open":    {true, open, ReasonNone},
-		"a tenant's own proxy":         {false, open.Restricted(), ReasonDenied},
-		"the operator's, for a tenant": {true, open.Restricted(), ReasonDenied}, // http: it would resolve the name itself
+		"webhook's proxy, denied":              {false, denied, ReasonDenied},
+		"environment's proxy, denied":          {true, denied, ReasonDenied},
+		"webhook's proxy, open":                {false, open, ReasonNone},
+		"environment's proxy, open":            {true, open, ReasonNone},
+		"proxy of a limited account's webhook": {false, open.Restricted(), ReasonDenied},
+		"environment's proxy, restricted":      {true, open.Restricted(), ReasonDenied}, // http: it would resolve the name itself
 	} {
 		if r := post(test.environment, test.guard); r.Reason != test.want {
 			t.Errorf("%s: %+v", name, r)
@@ -138,9 +138,9 @@ func TestProxyItselfIsGuarded(t *testing.T) {
 	}
 }
 
-// TestProxyIsToldTheCheckedAddress: what a name stands for may change between the check and the
-// proxy's own look-up.
-func TestProxyIsToldTheCheckedAddress(t *testing.T) {
+// TestProxyGetsCheckedAddress: the proxy gets the address that was checked, because the name may
+// resolve to another one later.
+func TestProxyGetsCheckedAddress(t *testing.T) {
 	ca, file := authority.New(t), filepath.Join(t.TempDir(), "ca.pem")
 	ca.Write(file)
 	var host string
@@ -158,9 +158,9 @@ func TestProxyIsToldTheCheckedAddress(t *testing.T) {
 		}
 		switch {
 		case want == ReasonDenied && len(p.requests) > 0:
-			t.Errorf("%s: the proxy was asked for %q", address, p.requests)
+			t.Errorf("%s: the proxy got %q", address, p.requests)
 		case want == ReasonNone && (host != "hooks.example" || !strings.HasPrefix(p.requests[0], "CONNECT 203.0.113.7:443 ")):
-			t.Errorf("%s: Host %q, the proxy was asked for %q", address, host, p.requests)
+			t.Errorf("%s: Host %q, the proxy got %q", address, host, p.requests)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func TestNoProxyOfTheEnvironment(t *testing.T) {
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
 	c := clientFor(t, "http://direct.example:"+port, func(o *Options) { o.Guard = NewGuard(GuardOptions{Resolver: names(t, "127.0.0.1")}) })
 	if r := c.Post(t.Context(), message()); r.Outcome != Delivered || len(p.requests) != 0 {
-		t.Errorf("%+v, proxy was asked for %q", r, p.requests)
+		t.Errorf("%+v, proxy got %q", r, p.requests)
 	}
 }
 

@@ -19,8 +19,8 @@ const (
 )
 
 // Redact returns the scheme, host and port of a URL. The path is a secret at Slack, Teams and
-// Discord, so it is shown only as "…": "https://host/…". If rawURL is no URL with a host, nothing
-// of it is shown.
+// Discord, so it is shown only as "…": "https://host/…". If rawURL has no host, nothing of it
+// is shown.
 func Redact(rawURL string) string {
 	const hidden = "(hidden URL)"
 	u, err := url.Parse(rawURL)
@@ -28,7 +28,7 @@ func Redact(rawURL string) string {
 		return hidden
 	}
 	if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
-		// in "http://user:pass/word@host", a part of the password looks like the host
+		// in "http://user:pass/word@host", the host seems to be a part of the password
 		return hidden
 	}
 	shown := u.Scheme + "://" + u.Host
@@ -41,7 +41,7 @@ func Redact(rawURL string) string {
 	return shown + "/…"
 }
 
-// redactor removes a client's secrets from text of others.
+// redactor removes a client's secrets from texts that others wrote.
 type redactor struct {
 	secrets [][]byte // longest first
 	longest int

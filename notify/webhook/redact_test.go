@@ -65,7 +65,7 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-func FuzzBlotText(f *testing.F) {
+func FuzzRedactorText(f *testing.F) {
 	f.Add("answered: Bearer s3cr3t-token", "s3cr3t-token")
 	f.Add("\x00\xff", "abcdef")
 	f.Fuzz(func(t *testing.T, text, secret string) {
@@ -78,13 +78,13 @@ func FuzzBlotText(f *testing.F) {
 			t.Errorf("%q", got)
 		}
 		if strings.Contains(got, secret) && strings.Contains(text, secret) && !strings.Contains(secret, "*") && !strings.Contains(secret, " ") {
-			t.Errorf("%q still holds %q", got, secret)
+			t.Errorf("%q still contains %q", got, secret)
 		}
 	})
 }
 
-// The parts of options that nobody may see; each holds the word "hush".
-func secretive(target string) Options {
+// secretOptions returns options whose secrets all contain the word "hush".
+func secretOptions(target string) Options {
 	return Options{
 		URL:            strings.Replace(target, "://", "://hushuser:hushpass@", 1) + "/services/hush-path-of-a-chat/x?sig=hush-query&key=hush%2Fother",
 		AuthHeader:     "Bearer hush-auth",
@@ -99,7 +99,7 @@ func secretive(target string) Options {
 }
 
 func TestNoSecretInResults(t *testing.T) {
-	// a receiver that is as indiscreet as can be
+	// a receiver that sends back everything that it got
 	echo := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", r.URL.String())
 		w.WriteHeader(map[string]int{"/services/hush-path-of-a-chat/x": 302}[r.URL.Path])
@@ -144,7 +144,7 @@ func TestNoSecretInResults(t *testing.T) {
 		"wrong names": func(t *testing.T) string { return tlsServer(t, authority.New(t), "x.internal", nil, echo).URL },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := clientFor(t, "http://placeholder", func(o *Options) { *o = secretive(start(t)) }).Post(t.Context(), message())
+			r := clientFor(t, "http://placeholder", func(o *Options) { *o = secretOptions(start(t)) }).Post(t.Context(), message())
 			if r.Err == "" && r.Outcome != Delivered {
 				t.Errorf("no text: %+v", r)
 			}
@@ -176,7 +176,7 @@ func TestNoSecretInErrorsOfNew(t *testing.T) {
 		"proxy, no host":  func(o *Options) { o.Proxy = "hush:hush" },
 		"proxy's escapes": func(o *Options) { o.Proxy = "http://hush%zz:hush@proxy/" },
 	} {
-		o := secretive("https://example.com")
+		o := secretOptions("https://example.com")
 		spoil(&o)
 		if _, err := New(o); err == nil || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: %v", name, err)
@@ -184,7 +184,7 @@ func TestNoSecretInErrorsOfNew(t *testing.T) {
 	}
 }
 
-func TestSecretAcrossTheCutOfAResponse(t *testing.T) {
+func TestSecretAtEndOfCutResponse(t *testing.T) {
 	const secret = "hush-auth-of-some-length"
 	for before := storedResponse - len(secret) - 2; before <= storedResponse+2; before++ {
 		c := receiver(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -40,7 +40,7 @@ type Reason string
 const (
 	ReasonNone        Reason = ""             // delivered
 	ReasonDNS         Reason = "dns"          // the name did not resolve
-	ReasonRefused     Reason = "refused"      // nothing listens there
+	ReasonRefused     Reason = "refused"      // the connection was refused
 	ReasonTimeout     Reason = "timeout"      // no answer in time, at any stage
 	ReasonTLS         Reason = "tls"          // no trusted connection, or the client certificate was refused
 	ReasonDenied      Reason = "denied"       // the egress guard denied the address
@@ -143,8 +143,8 @@ func digits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// readResponse reads the beginning of the body. It closes the connection if more is left, and does
-// not wait for a body that arrives slowly.
+// readResponse reads the beginning of the body. It closes the connection if the body is longer, and
+// does not wait for a body that arrives slowly.
 func (c *Client) readResponse(resp *http.Response, cancel context.CancelFunc) []byte {
 	timer := time.AfterFunc(bodyPatience, cancel)
 	defer timer.Stop()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestShown: people see what a POST carries, and no secret of it.
+// TestShown: all headers of a POST are shown, but no secrets.
 func TestShown(t *testing.T) {
 	c, err := New(Options{
 		URL: "https://user:hunter2@ci.example.com/", AuthHeader: "Bearer hunter2", Headers: map[string]string{"X-Token": "hunter2"},
@@ -35,7 +35,7 @@ func TestShown(t *testing.T) {
 	}
 }
 
-// TestReach connects, and sends no request.
+// TestReach: Reach connects and sends no request.
 func TestReach(t *testing.T) {
 	asked := 0
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
@@ -52,7 +52,7 @@ func TestReach(t *testing.T) {
 	}{
 		"trusted":   {Options{URL: server.URL, TLS: TLS{InsecureSkipVerify: true}}, ""},
 		"its CA":    {Options{URL: server.URL}, "certificate"},
-		"plaintext": {Options{URL: strings.Replace(server.URL, "https", "http", 1) + "/x"}, ""}, // nothing is sent, so nothing is known
+		"plaintext": {Options{URL: strings.Replace(server.URL, "https", "http", 1) + "/x"}, ""}, // nothing is sent, so the mistake is not noticed
 		"nobody":    {Options{URL: "http://" + closed.Addr().String()}, "refused"},
 		"denied":    {Options{URL: "http://169.254.169.254/"}, "denied by egress"},
 	} {

@@ -146,7 +146,7 @@ func newSigner(s Signature) (signer, error) {
 		return signer{}, errors.New("secret: is required")
 	}
 	if !httpguts.ValidHeaderFieldValue(s.Prefix) {
-		return signer{}, errors.New("prefix: holds a character that a header may not")
+		return signer{}, errors.New("prefix: contains a character that is not allowed in a header")
 	}
 	made := signer{header: http.CanonicalHeaderKey(s.Header)}
 	if s.Algorithm == "token" {
@@ -174,7 +174,7 @@ func (made signer) token(s Signature) (signer, error) {
 		return signer{}, errors.New("encoding: does not apply to a token, which is sent unchanged")
 	}
 	if !httpguts.ValidHeaderFieldValue(s.Secret) {
-		return signer{}, errors.New("secret: holds a character that a header may not")
+		return signer{}, errors.New("secret: contains a character that is not allowed in a header")
 	}
 	made.value = func([]byte) string { return s.Prefix + s.Secret }
 	return made, nil

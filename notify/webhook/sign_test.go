@@ -34,7 +34,7 @@ var hostileBodies = map[string][]byte{
 	"1 MiB":        []byte(strings.Repeat("x", 1<<20)),
 }
 
-// received is what a receiver saw of one POST.
+// received is one POST as the receiver got it.
 type received struct {
 	header http.Header
 	body   []byte
@@ -58,9 +58,9 @@ func TestStandardWebhooksVerifies(t *testing.T) {
 		m := Message{ID: "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W-1", Body: body}
 		got := deliver(t, m, func(o *Options) { o.SigningSecrets = []string{oldSecret, newSecret} })
 		if string(got.body) != string(body) {
-			t.Errorf("%s: the body changed on its way", name)
+			t.Errorf("%s: the body changed on the way", name)
 		}
-		// during a rotation either side may be ahead
+		// during a rotation, the receiver may have either secret
 		for _, secret := range []string{oldSecret, newSecret} {
 			verifier, err := standardwebhooks.NewWebhook(secret)
 			if err != nil {
@@ -91,7 +91,8 @@ func TestOnlyConfiguredSecretsSign(t *testing.T) {
 	}
 }
 
-// The specification's own example, and ours at a fixed time through its library.
+// TestStandardWebhooksKnownAnswer compares a signature with the specification's example and with
+// that of its library.
 func TestStandardWebhooksKnownAnswer(t *testing.T) {
 	key, err := newStandardKey(oldSecret)
 	if err != nil {
@@ -166,7 +167,7 @@ func TestReceiversSignatures(t *testing.T) {
 	}
 }
 
-// GitHub's documented example, so that the table above does not only agree with itself.
+// TestGitHubKnownAnswer signs the example in GitHub's documentation.
 func TestGitHubKnownAnswer(t *testing.T) {
 	s, err := newSigner(Signature{Header: "X-Hub-Signature-256", Prefix: "sha256=", Secret: "It's a Secret to Everybody"})
 	if err != nil {

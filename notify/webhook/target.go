@@ -65,7 +65,7 @@ func escape(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
 
-// Filled returns what Redact returns of a URL with placeholders, and also the segments and query
+// Filled redacts a URL with placeholders as Redact does, but also shows the segments and query
 // parameters that have a placeholder, with these values.
 func Filled(rawURL string, values map[string]string) string {
 	var shown []string

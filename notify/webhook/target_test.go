@@ -24,7 +24,7 @@ func TestPlaceholders(t *testing.T) {
 			t.Errorf("%s: %q %v, want %q", url, got, err, want)
 		}
 		if _, madeErr := New(Options{URL: url}); (madeErr == nil) != (err == nil) {
-			t.Errorf("%s: New says %v", url, madeErr)
+			t.Errorf("%s: New returned %v", url, madeErr)
 		}
 	}
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
-// named makes a certificate one for its name alone, and not for the address.
+// named removes the addresses from a certificate, so that it is valid for its name only.
 func named(c *x509.Certificate) {
 	c.IPAddresses, c.DNSNames = nil, []string{c.Subject.CommonName}
 }
 
-// tlsServer is at 127.0.0.1 and has a certificate for name; clients, unless nil, must show one it
-// trusts.
+// tlsServer starts a server at 127.0.0.1 with a certificate for name. If clients is not nil,
+// clients need a certificate from it.
 func tlsServer(t *testing.T, ca *authority.Authority, name string, clients *x509.CertPool, handler http.HandlerFunc) *httptest.Server {
 	server := httptest.NewUnstartedServer(handler)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(name, named).Certificate}}
@@ -50,7 +50,7 @@ func TestServerIsVerified(t *testing.T) {
 		"another CA":                  {TLS{CAFile: other, ServerName: "hooks.internal"}, false},
 		"name of the URL":             {TLS{CAFile: file}, false},
 		"wrong server name":           {TLS{CAFile: file, ServerName: "evil.internal"}, false},
-		"not verified, as was asked":  {TLS{InsecureSkipVerify: true}, true},
+		"not verified, as configured": {TLS{InsecureSkipVerify: true}, true},
 		"not verified, CA named, too": {TLS{InsecureSkipVerify: true, CAFile: other}, true},
 		"the address as its name":     {TLS{CAFile: file, ServerName: "127.0.0.1"}, false},
 	} {
@@ -86,8 +86,8 @@ func TestClientCertificate(t *testing.T) {
 			r := clientFor(t, server.URL, func(o *Options) {
 				o.TLS = TLS{CAFile: ca.CA(), ServerName: "hooks.internal", CertFile: test.cert, KeyFile: test.key}
 			}).Post(t.Context(), message())
-			// In TLS 1.3 the server refuses after our side is done: its alert and our
-			// broken write race.
+			// In TLS 1.3 the server refuses after the client has finished its
+			// handshake. The client then gets the alert or a failed write.
 			refused := r.Outcome == Retry && (r.Reason == ReasonTLS || version == tls.VersionTLS13 && r.Reason == ReasonReset)
 			if test.open && r.Outcome != Delivered || !test.open && !refused {
 				t.Errorf("%s, %s: %+v", name, tls.VersionName(version), r)

@@ -121,8 +121,8 @@ type route struct {
 	plain bool // http
 }
 
-// pinned reports whether the proxy is told the address that was checked, instead of the name, which
-// it might resolve to another address.
+// pinned reports whether the proxy gets the address that was checked. It could resolve the name to
+// another address.
 func (r route) pinned() bool { return r.proxy != nil && r.guard != nil && r.guard.restricted }
 
 // newRoute selects the proxy once, because the target never changes. A restricted guard does not
@@ -162,7 +162,7 @@ func (r route) check(ctx context.Context) (netip.Addr, error) {
 	case r.proxy == nil:
 		return netip.Addr{}, nil
 	case r.pinned() && r.plain:
-		return netip.Addr{}, fmt.Errorf("%w: behind a proxy, webhooks of limited accounts are for https only", ErrDenied)
+		return netip.Addr{}, fmt.Errorf("%w: through a proxy, webhooks of limited accounts can use https only", ErrDenied)
 	}
 	ip, err := r.guard.CheckHost(ctx, r.host, r.port)
 	if err != nil || !r.pinned() {
@@ -171,8 +171,8 @@ func (r route) check(ctx context.Context) (netip.Addr, error) {
 	return ip, nil
 }
 
-// pin names the receiver by its address. The Host header and the certificate stay those of the
-// name.
+// pin replaces the receiver's name in the URL by its address. The Host header and the name in the
+// certificate stay the same.
 func (r route) pin(req *http.Request, ip netip.Addr) *http.Request {
 	target := *req.URL
 	target.Host = netip.AddrPortFrom(ip, r.port).String()

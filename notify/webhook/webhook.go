@@ -15,6 +15,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -104,8 +105,8 @@ type Client struct {
 // the configuration file and contains no secret.
 func New(o Options) (*Client, error) {
 	c := &Client{
-		timeout:     orDefault(o.Timeout, defaultTimeout),
-		concurrency: orDefault(o.Concurrency, defaultConcurrency),
+		timeout:     cmp.Or(o.Timeout, defaultTimeout),
+		concurrency: cmp.Or(o.Concurrency, defaultConcurrency),
 	}
 	if o.Timeout < 0 || o.Concurrency < 0 {
 		return nil, errors.New("timeout, concurrency: must not be negative")
@@ -224,7 +225,7 @@ func (c *Client) request(m Message, now time.Time) (*http.Request, error) {
 // headers returns the headers of the POST without signatures. Later sources replace earlier ones.
 func (c *Client) headers(m Message) http.Header {
 	h := c.header.Clone()
-	h.Set("Content-Type", orDefault(m.ContentType, defaultContentType))
+	h.Set("Content-Type", cmp.Or(m.ContentType, defaultContentType))
 	for name, values := range m.Header {
 		h[http.CanonicalHeaderKey(name)] = values
 	}
@@ -259,14 +260,6 @@ func sendable(m Message) error {
 		}
 	}
 	return nil
-}
-
-func orDefault[T comparable](value, byDefault T) T {
-	var zero T
-	if value == zero {
-		return byDefault
-	}
-	return value
 }
 
 // Reach connects to the receiver's host or its proxy, with a TLS handshake for an https receiver.
@@ -312,8 +305,8 @@ func withPort(u *url.URL) string {
 // shownAsIs lists headers whose values are never secrets.
 var shownAsIs = []string{"Content-Type", "User-Agent", "Webhook-Id"}
 
-// Shown returns the headers of m for people. It replaces secrets and signatures by a mark, and
-// values that differ with each attempt by a word.
+// Shown returns the headers of m for people. A mark replaces secrets and signatures; a description
+// replaces values that differ in each attempt.
 func (c *Client) Shown(m Message) http.Header {
 	shown := c.headers(m)
 	c.sign(shown, m, time.Now())

@@ -1,6 +1,6 @@
-// Package presets holds what is known of consumers, as data: a file for each, with the keys of a
-// webhook that the consumer wants, what it needs from the user, and what is to be set on its side.
-// To add one, add its file.
+// Package presets describes known consumers of webhooks as data. Each has one YAML file with the
+// keys of the webhook that it expects, the keys that the user must give, and the settings on the
+// consumer's side. To add a preset, add its file.
 package presets
 
 import (
@@ -15,31 +15,31 @@ import (
 //go:embed *.yaml
 var files embed.FS
 
-// Preset is a consumer.
+// Preset describes one consumer.
 type Preset struct {
-	Name     string `yaml:"-"`        // that of its file
+	Name     string `yaml:"-"`        // the name of its file
 	Title    string `yaml:"title"`    // what people call the consumer
 	Link     string `yaml:"link"`     // its documentation
 	About    string `yaml:"about"`    // one sentence: what it does with an event
-	Needs    []Need `yaml:"needs"`    // what the user has to give
-	Consumer string `yaml:"consumer"` // Markdown: what to set on its side
+	Needs    []Need `yaml:"needs"`    // keys that the user must give
+	Consumer string `yaml:"consumer"` // Markdown: how to set it up
 	See      string `yaml:"see"`      // Markdown: how to see that it works
-	Webhook  string `yaml:"-"`        // YAML: keys of webhooks[] that it stands for
-	Example  string `yaml:"-"`        // YAML: those that the user gives, for example
+	Webhook  string `yaml:"-"`        // YAML: keys of webhooks[] that the preset sets
+	Example  string `yaml:"-"`        // YAML: example of the keys that the user gives
 }
 
-// Need is a key that the user has to give.
+// Need is a key of webhooks[] that the user must give.
 type Need struct {
 	Key      string `yaml:"key"`      // of webhooks[]: auth_header, url, match.repositories
-	Contains string `yaml:"contains"` // what its value must contain; "": it must be there
+	Contains string `yaml:"contains"` // what its value must contain; "": any value
 	Why      string `yaml:"why"`
 }
 
-// Names of the presets, sorted.
+// Names returns the names of the presets, sorted.
 func Names() []string {
 	entries, err := files.ReadDir(".")
 	if err != nil {
-		panic(err) // they are part of the program
+		panic(err) // the files are part of the program
 	}
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
@@ -65,7 +65,7 @@ func Get(name string) (p Preset, ok bool) {
 	return p, true
 }
 
-// block is the text below a key, as it stands in the file, without its indentation.
+// block returns the text below a key of the file, without its indentation.
 func block(text, key string) string {
 	_, rest, _ := strings.Cut("\n"+text, "\n"+key+":\n")
 	var out strings.Builder
