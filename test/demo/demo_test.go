@@ -19,7 +19,7 @@ const body = `{"type":"PUSH_ARTIFACT","occur_at":1,"operator":"demo","event_data
 func TestDescribe(t *testing.T) {
 	text, what := describe([]byte(body), "4 ms after the event")
 	if what != "PUSH_ARTIFACT team/app:v1" {
-		t.Errorf("what %q", what)
+		t.Errorf("got the summary %q", what)
 	}
 	for _, want := range []string{"▶ PUSH_ARTIFACT team/app:v1   by demo   sha256:0123456789ab…   4 ms", "\n      \"operator\": \"demo\""} {
 		if !strings.Contains(text, want) {
@@ -27,7 +27,7 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 	if text, what := describe([]byte("no"), ""); what != "?" || !strings.Contains(text, "no JSON") {
-		t.Errorf("what is no JSON is %q: %s", what, text)
+		t.Errorf("a body that is no JSON: got %q: %s", what, text)
 	}
 	if text, _ := describe([]byte(`{"type":"X"}`), ""); !strings.Contains(text, "by anonymous") {
 		t.Errorf("without an operator: %s", text)
@@ -48,17 +48,17 @@ func TestLatencyIsReadFromTheID(t *testing.T) {
 	sec, nsec := id.Time().UnixTime()
 	at := time.Unix(sec, nsec).Add(42 * time.Millisecond)
 	if got := latency(id.String()+".1", at); got != "42 ms after the event" {
-		t.Errorf("got %q", got)
+		t.Errorf("got the latency %q", got)
 	}
 	for _, other := range []string{"", "evt_1", uuid.NewString() + ".1"} {
 		if got := latency(other, at); got != "" {
-			t.Errorf("an id that tells no time, %q, gave %q", other, got)
+			t.Errorf("the id %q has no time, and gave the latency %q", other, got)
 		}
 	}
 }
 
-// What make compiles for the demo, the demo's own builds use too: it is one set of flags.
-func TestMakeBuildsTheDemoAsItBuildsTheRest(t *testing.T) {
+// The demo's own builds use the same flags as make, so that everything is compiled once.
+func TestDemoAndMakeUseTheSameFlags(t *testing.T) {
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {
 		t.Fatal(err)

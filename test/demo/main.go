@@ -1,10 +1,10 @@
-// Command demo shows bellbuoy at work with real parts, on free ports of this machine: a registry
-// and a ChartMuseum with bellbuoy in front of them, an image that crane pushes, pulls and deletes,
-// a chart for which curl does the same, and every webhook as it arrives. It then keeps running for
-// trying things by hand; with -once it exits, and fails where a webhook is missing.
+// Command demo shows bellbuoy with real programs, on free ports of this machine: bellbuoy in front
+// of a registry and a ChartMuseum, an image that crane pushes, pulls and deletes, a chart for which
+// curl does the same, and every webhook as it arrives. Then it keeps running, so that you can try
+// more. With -once it exits, and fails if a webhook is missing.
 //
-// It leaves behind only the programs that it has built or installed, and says before which these
-// are. On a machine where nothing is compiled yet it takes less than two minutes of CPU time.
+// It leaves only the programs that it has built or installed, and lists these before. On a machine
+// where nothing has been compiled it takes less than two minutes of CPU time.
 package main
 
 import (
@@ -52,7 +52,7 @@ func run(ctx context.Context, out io.Writer, once bool) error {
 	})
 }
 
-// harbour is everything that runs.
+// harbour has everything that runs.
 type harbour struct {
 	tools    tools
 	registry *harness.RegistryServer
@@ -62,7 +62,7 @@ type harbour struct {
 	printer  *printer
 }
 
-// The one user of the registry and of ChartMuseum, so that the webhooks have an operator to name.
+// The only user of the registry and of ChartMuseum, so that webhooks have an operator.
 const user, password = "demo", "demo"
 
 func openHarbour(s *harness.Program, out io.Writer, have tools) *harbour {
@@ -100,11 +100,11 @@ webhooks:
 	return h
 }
 
-// invite shows how to go on by hand.
+// invite prints commands to try.
 func (h *harbour) invite(out io.Writer) {
 	paths, err := parts.Find(context.Background(), h.tools.crane)
 	if err != nil {
-		return // it was there a moment ago
+		return // cannot happen: the file was just written
 	}
 	fmt.Fprintf(out, `It keeps running until Ctrl-C. Try it from another terminal, and watch the webhooks arrive here:
 

@@ -14,14 +14,14 @@ import (
 // webhookTimeout is how long a webhook may take; it should take milliseconds.
 const webhookTimeout = 20 * time.Second
 
-// A scene is something that a client does, and the webhook that has to come of it.
+// A scene is an action of a client, and the webhook that it must cause.
 type scene struct {
 	title string
 	do    func()
 	want  string // "TYPE repository:tag"
 }
 
-// play does one thing after the other, and waits for its webhook before the next.
+// play runs the scenes one after the other. It waits for the webhook of each.
 func (h *harbour) play(s *harness.Program, out io.Writer) {
 	var scenes []scene
 	scenes = append(scenes, h.imageScenes(s, out)...)
@@ -65,7 +65,7 @@ func (h *harbour) chartScenes(s *harness.Program, out io.Writer) []scene {
 	}
 }
 
-// pullChart pulls with helm where there is one.
+// pullChart pulls with helm if there is a helm.
 func (h *harbour) pullChart(s *harness.Program, out io.Writer, env []string, curl func(...string)) {
 	dir := s.TempDir()
 	if h.tools.helm == "" {

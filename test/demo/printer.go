@@ -17,14 +17,14 @@ import (
 type printer struct {
 	mu   sync.Mutex
 	out  io.Writer
-	seen chan string // each webhook as "TYPE repository:tag", after it was printed; dropped when nobody waits for long
+	seen chan string // each webhook as "TYPE repository:tag", after it was printed; dropped if nothing reads it for long
 }
 
 func newPrinter(out io.Writer) *printer {
 	return &printer{out: out, seen: make(chan string, 100)}
 }
 
-// payload is what the printer reads of a Harbor webhook.
+// payload has the fields of a Harbor webhook that the printer needs.
 type payload struct {
 	Type      string `json:"type"`
 	Operator  string `json:"operator"`
@@ -39,12 +39,12 @@ type payload struct {
 	} `json:"event_data"`
 }
 
-// webhook is the receiver's answer to a POST.
+// webhook prints a POST.
 func (p *printer) webhook(_ http.ResponseWriter, req *http.Request) {
 	now := time.Now()
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return // it was read once already, by the receiver
+		return // cannot happen: the receiver has read the body once already
 	}
 	text, what := describe(body, latency(req.Header.Get("webhook-id"), now))
 	p.mu.Lock()
@@ -56,7 +56,7 @@ func (p *printer) webhook(_ http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// describe is a webhook for people: a headline and the body; and, in short, what it is about.
+// describe returns a headline and the body of a webhook, and a short summary.
 func describe(body []byte, latency string) (text, what string) {
 	var hook payload
 	if err := json.Unmarshal(body, &hook); err != nil {
@@ -80,8 +80,8 @@ func describe(body []byte, latency string) (text, what string) {
 	return headline + "\n" + indent(pretty.String()) + "\n", what
 }
 
-// latency is the time from the event to the arrival of its webhook: a webhook-id begins with the
-// event's id, a UUID of version 7, which begins with the event's time.
+// latency returns the time from the event to the arrival of its webhook: a webhook-id begins with
+// the event's id, a UUID of version 7, which begins with the event's time.
 func latency(webhookID string, arrived time.Time) string {
 	const idLength = 36
 	if len(webhookID) < idLength {
@@ -98,7 +98,7 @@ func latency(webhookID string, arrived time.Time) string {
 	return fmt.Sprintf("%d ms after the event", max(0, arrived.UnixMilli()-ms))
 }
 
-// shorten keeps of a digest what people compare.
+// shorten shortens a digest to the part that people compare.
 func shorten(digest string) string {
 	algorithm, hex, ok := strings.Cut(digest, ":")
 	if !ok || len(hex) <= 12 {

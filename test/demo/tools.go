@@ -13,12 +13,12 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/parts"
 )
 
-// A tool is a program of the demo: a part, or a smaller one that does the same.
+// A tool is a program of the demo: a part, or a smaller program with the same use.
 type tool struct {
 	part  string
-	quick string // built where part is not there; "": part itself is provided
-	what  string // for people
-	cost  string // what providing it takes
+	quick string // built if part is missing; "": part itself is provided
+	what  string // description for people
+	cost  string // effort of providing it
 }
 
 var (
@@ -39,13 +39,13 @@ func (t tool) choose() string {
 // tools are the parts that the demo uses.
 type tools struct {
 	crane, chartmuseum, curl string
-	registry                 string // "": crane's own registry, which knows no logins
-	helm                     string // a path; "": there is none
+	registry                 string // "": crane's own registry, which has no logins
+	helm                     string // a path; "": there is no helm
 	missing                  []tool
 }
 
-// chooseTools decides with what the demo runs on this machine. Debian's packages are for a
-// superuser: others get crane's registry.
+// chooseTools chooses the programs of the demo on this machine. Only a superuser can install
+// Debian's packages: others get crane's registry.
 func chooseTools() tools {
 	have := tools{crane: crane.choose(), chartmuseum: chartmuseum.choose(), curl: curl.choose(), helm: findHelm()}
 	want := []tool{crane, chartmuseum, curl}
@@ -66,7 +66,7 @@ func installable() bool {
 	return err == nil && os.Geteuid() == 0
 }
 
-// findHelm returns a helm that is there already: building one takes as long as all the rest.
+// findHelm returns a helm that exists already: building one takes as long as everything else.
 func findHelm() string {
 	if path, err := exec.LookPath("helm"); err == nil {
 		return path
@@ -81,7 +81,7 @@ func findHelm() string {
 	return paths[0]
 }
 
-// announce says what prepare is about to build and install, and where.
+// announce prints what prepare is going to build and install, and where.
 func (have tools) announce(out io.Writer) error {
 	cache, err := parts.Dir()
 	if err != nil {
@@ -100,7 +100,7 @@ func (have tools) announce(out io.Writer) error {
 	return nil
 }
 
-// prepare builds and installs what is missing. The harness then runs the bellbuoy built here.
+// prepare builds and installs the missing programs. The harness then runs the bellbuoy built here.
 func (have tools) prepare(ctx context.Context) error {
 	if os.Getenv("BELLBUOY_BINARY") == "" {
 		if err := buildBellbuoy(ctx, binary()); err != nil {
@@ -119,8 +119,8 @@ func binary() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("bellbuoy-demo-%d", os.Getuid()), "bellbuoy")
 }
 
-// buildBellbuoy builds it with the flags by which make builds the demo, so that what both use is
-// compiled once: neither optimised nor by the profile of the release.
+// buildBellbuoy builds bellbuoy with the flags by which make builds the demo, so that both compile
+// the same packages once: without optimisation and without the profile of the release.
 func buildBellbuoy(ctx context.Context, path string) error {
 	done := parts.Progress(os.Stderr, "building bellbuoy")
 	defer done()

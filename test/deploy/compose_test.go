@@ -18,7 +18,7 @@ import (
 
 const composeDir = "../../deploy/compose"
 
-// The file is one of the Compose specification, and all that it mounts exists.
+// The file follows the Compose specification, and all that it mounts exists.
 func TestComposeFile(t *testing.T) {
 	t.Parallel()
 	content := harness.ReadFile(t, composeDir+"/compose.yaml")
@@ -82,7 +82,7 @@ func (s composeService) check(t *testing.T, name string, file composeFile) {
 	}
 }
 
-// The configuration has no problems, and speaks of the services of the file.
+// The configuration has no problems, and names the services of the Compose file.
 func TestComposeConfiguration(t *testing.T) {
 	t.Parallel()
 	content := harness.ReadFile(t, composeDir+"/bellbuoy.yaml")

@@ -1,4 +1,4 @@
-// Package deploy holds the tests of what is in deploy/ and of the image: that Prometheus, Compose,
-// buildah and goreleaser take it, and that it fits the bellbuoy of this tree. The chart's tests are
-// in test/helm, because Helm is a module of its own.
+// Package deploy tests deploy/ and the image: Prometheus, Compose, buildah and goreleaser accept
+// the files, and these fit the bellbuoy of this tree. The chart's tests are in test/helm, because
+// Helm needs a module of its own.
 package deploy

@@ -17,14 +17,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/parts"
 )
 
-// imageConfig is what an image says about how it is run.
+// imageConfig is the configuration of an image: how it is run.
 type imageConfig struct {
 	User                 string
 	Env, Entrypoint, Cmd []string
 }
 
-// The image of the Dockerfile's last stage starts as its user and is ready. No base image is
-// pulled: that stage is from scratch, and the test does what the first one does.
+// The image of the Dockerfile's last stage starts as its user and becomes ready. No base image is
+// pulled: that stage is from scratch, and the test does the work of the first one.
 func TestImageStarts(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 || !parts.Present("buildah") {
@@ -57,7 +57,7 @@ func TestImageStarts(t *testing.T) {
 func mountImage(t *testing.T) (root string, config imageConfig) {
 	t.Helper()
 	storage := t.TempDir()
-	logins := filepath.Join(storage, "auth.json") // buildah from wants it to exist
+	logins := filepath.Join(storage, "auth.json") // buildah from requires that it exists
 	harness.WriteFile(t, logins, "{}")
 	env := append(harness.Env(t), "REGISTRY_AUTH_FILE="+logins)
 	buildah := func(args ...string) string {
@@ -88,7 +88,7 @@ func lastStage(t *testing.T) string {
 	return file
 }
 
-// buildContext holds what the first stage of the Dockerfile makes.
+// buildContext makes a directory with the results of the Dockerfile's first stage.
 func buildContext(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -101,7 +101,7 @@ func buildContext(t *testing.T) string {
 	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, "out/bellbuoy"), "../../cmd/bellbuoy")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("building the files of the image: %v\n%s", err, out)
 	}
 	return dir
 }

@@ -69,7 +69,7 @@ func panels(t *testing.T) map[string][]string {
 	return queries
 }
 
-// Every metric and label of an alert or a panel is one that a running bellbuoy exports.
+// A running bellbuoy exports every metric and label of the alerts and panels.
 func TestMetricsOfAlertsAndDashboardExist(t *testing.T) {
 	t.Parallel()
 	exported := exportedMetrics(t)
@@ -86,7 +86,7 @@ func TestMetricsOfAlertsAndDashboardExist(t *testing.T) {
 	}
 }
 
-// metrics are the names of metrics, each with the names of its labels.
+// metrics has the names of metrics, each with the names of its labels.
 type metrics map[string]map[string]bool
 
 var (
@@ -96,7 +96,7 @@ var (
 	suffix     = regexp.MustCompile(`_(?:bucket|sum|count)$`)
 )
 
-// exportedMetrics runs bellbuoy, lets it do something of each kind, and reads its metrics.
+// exportedMetrics runs bellbuoy, causes something of each kind, and reads its metrics.
 func exportedMetrics(t *testing.T) metrics {
 	t.Helper()
 	registry := harness.Registry(t, harness.RegistryOptions{Delete: true})
@@ -194,13 +194,13 @@ func writeYAML(t *testing.T, name string, value any) string {
 	return path
 }
 
-// firing is a series that makes one alert fire, and one that does not.
+// firing has, for each alert, a series that makes it fire, and one that does not.
 var firing = map[string]struct {
 	series      string
 	bad, good   string
 	at          string
 	labels      map[string]string // of the alert, besides severity
-	more        map[string]string // further series, with the same values for good and bad
+	more        map[string]string // further series, with the same values in both cases
 	instanceToo bool
 }{
 	"BellbuoyAbsent":          {series: `bellbuoy_build_info{instance="a"}`, bad: "_x60", good: "1x60", at: "10m"},
@@ -222,7 +222,7 @@ var firing = map[string]struct {
 		more: map[string]string{`bellbuoy_store_commit_seconds_bucket{instance="a",le="1"}`: "0+10x60", `bellbuoy_store_commit_seconds_bucket{instance="a",le="+Inf"}`: "0+10x60"}},
 }
 
-// Every alert fires when what it names happens, and does not when it does not.
+// Every alert fires in its situation, and does not otherwise.
 func TestAlertsFire(t *testing.T) {
 	t.Parallel()
 	promtool := harness.Part(t, "promtool")
@@ -259,7 +259,7 @@ func alertTest(name, series, values string, more map[string]string, at string, f
 		"alert_rule_test": []map[string]any{{"eval_time": at, "alertname": name, "exp_alerts": fires}}}
 }
 
-// An alert says what to do, and its text is about labels that it has.
+// An alert says what to do, and its text uses only labels that it has.
 func TestAlertsSayWhatToDo(t *testing.T) {
 	for _, alert := range alerts(t) {
 		if alert.Annotations["summary"] == "" || alert.Annotations["description"] == "" {

@@ -20,7 +20,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// What goreleaser makes is complete, has the right checksums, and runs.
+// A snapshot of goreleaser is complete, has the right checksums, and runs.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	dist := snapshot(t)
@@ -107,7 +107,7 @@ func checkSums(t *testing.T, dist string) {
 	}
 }
 
-// checkPackage unpacks a package and uses what it installs.
+// checkPackage unpacks a package and runs what it installs.
 func checkPackage(t *testing.T, dpkg, file string) {
 	t.Helper()
 	root := t.TempDir()
@@ -123,7 +123,7 @@ func checkPackage(t *testing.T, dpkg, file string) {
 		"usr/share/fish/vendor_completions.d/bellbuoy.fish",
 	} {
 		if info, err := os.Stat(filepath.Join(root, name)); err != nil || info.Mode().Perm() != 0o644 || info.Size() == 0 {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("running %s of the package: %v", name, err)
 		}
 	}
 	scripts := t.TempDir()

@@ -16,15 +16,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// tools are the programs that pages use without installing them in a block that is run.
+// tools are the programs that pages use and that no block installs.
 var tools = []string{"crane", "docker-registry", "htpasswd", "chartmuseum", "nginx", "caddy"}
 
-// longest is the longest time in which the commands of a page must end.
+// longest is how long the commands of a page may take.
 const longest = 5 * time.Minute
 
-// TestCommands pastes the commands of each page into one shell, in a fresh directory with a fresh
-// HOME, and compares the output with the text block that follows. The shell has a network of its
-// own, so that the ports of the page are free, and processes of its own, which end with it.
+// TestCommands runs the commands of each page in one shell, in a fresh directory with a fresh HOME,
+// and compares the output with the text block that follows. The shell has its own network, so that
+// the ports of the page are free, and its own processes, which end with it.
 func TestCommands(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real programs")
@@ -37,7 +37,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// ownNetwork returns the command that runs another one in a network of its own.
+// ownNetwork returns a command that runs another one in a network of its own.
 func ownNetwork(t *testing.T) []string {
 	t.Helper()
 	for _, flags := range [][]string{nil, {"-r"}} {
@@ -51,7 +51,7 @@ func ownNetwork(t *testing.T) []string {
 	return nil
 }
 
-// A command is a block of the shell with what the page says it prints.
+// A command is a block of shell commands with the output that the page shows.
 type command struct {
 	block
 	prints string
@@ -87,7 +87,8 @@ func runPage(t *testing.T, network []string, list []command) {
 	args := append(network[1:len(network):len(network)], "bash", "-c", script.String())
 	shell := exec.CommandContext(ctx, network[0], args...)
 	shell.Dir = dir
-	// The registry takes REGISTRY_AUTH_FILE, which is skopeo's, for a key of its configuration.
+	// The registry would take REGISTRY_AUTH_FILE, which is skopeo's, for a key of its own
+	// configuration.
 	env := slices.DeleteFunc(harness.Env(t), func(s string) bool { return strings.HasPrefix(s, "REGISTRY_") })
 	shell.Env = append(env, "GIT_CONFIG_COUNT=2",
 		"GIT_CONFIG_KEY_0=url."+clone(t)+".insteadOf", "GIT_CONFIG_VALUE_0=https://github.com/bellbuoy/bellbuoy",
@@ -104,7 +105,7 @@ func runPage(t *testing.T, network []string, list []command) {
 	for i, c := range list {
 		printed, missing := os.ReadFile(fmt.Sprintf("%s/%d", out, i))
 		if missing != nil {
-			t.Fatalf("line %d and what follows was not run", c.line)
+			t.Fatalf("the commands from line %d on were not run", c.line)
 		}
 		last := i+1 == len(list)
 		if !last {
@@ -116,13 +117,13 @@ func runPage(t *testing.T, network []string, list []command) {
 			t.Fatalf("line %d: %v\n%s\nprinted\n%s", c.line, err, c.text, printed)
 		}
 		if pattern := asPattern(c.prints); !pattern.Match(printed) {
-			t.Errorf("line %d:\n%s\nprinted\n%s\nbut the page says\n%s", c.line, c.text, printed, c.prints)
+			t.Errorf("line %d:\n%s\nprinted\n%s\nbut the page shows\n%s", c.line, c.text, printed, c.prints)
 		}
 	}
 	t.Logf("%d blocks of commands in %v", len(list), time.Since(began).Round(100*time.Millisecond))
 }
 
-// showLogs shows what the programs of a page logged.
+// showLogs logs what the programs of a page have logged.
 func showLogs(t *testing.T, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
@@ -138,8 +139,8 @@ func showLogs(t *testing.T, dir string) {
 	}
 }
 
-// asPattern returns the pattern that output must contain. In a page, … stands for anything, and
-// runs of blanks are alike.
+// asPattern returns the pattern that output must match. In a page, … stands for any text, and the
+// number of blanks does not matter.
 func asPattern(prints string) *regexp.Regexp {
 	var lines []string
 	for _, line := range strings.Split(strings.TrimSpace(prints), "\n") {
@@ -159,7 +160,7 @@ func asPattern(prints string) *regexp.Regexp {
 func TestOutputIsCompared(t *testing.T) {
 	pattern := asPattern("a  b …\nd\n")
 	if !pattern.MatchString("x\na b c\n  d e\n") {
-		t.Error("output as the page says does not match")
+		t.Error("output as the page shows it does not match")
 	}
 	if pattern.MatchString("a c\nd\n") {
 		t.Error("other output matches")
@@ -173,7 +174,7 @@ func link(t *testing.T, from, to string) {
 	}
 }
 
-// clone returns the repository that stands for the one at GitHub: this tree's.
+// clone returns a repository in place of the one at GitHub: this tree's.
 func clone(t *testing.T) string {
 	t.Helper()
 	path, err := filepath.Abs(root)

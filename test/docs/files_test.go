@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// languages lists the languages of blocks, with what becomes of a block.
+// languages lists the languages of blocks, and how a block is tested.
 var languages = map[string]string{
 	"sh":   "is run",
 	"text": "is what the commands before it print, or a drawing",
@@ -18,7 +18,7 @@ var languages = map[string]string{
 	"json": "is shown",
 }
 
-// TestBlocksAreTested fails for a block that no test runs, checks or counts.
+// Every block is run, checked or counted by a test.
 func TestBlocksAreTested(t *testing.T) {
 	tested, marked := 0, map[string]int{}
 	for _, page := range pages(t) {
@@ -27,7 +27,7 @@ func TestBlocksAreTested(t *testing.T) {
 			case b.notest != "":
 				marked[b.notest]++
 			case languages[b.language] == "":
-				t.Errorf("%s:%d: no test knows blocks of %q: use one of its languages, or say notest=\"why\"", page, b.line, b.language)
+				t.Errorf("%s:%d: no test is for blocks of %q: use another language, or add notest=\"reason\"", page, b.line, b.language)
 			default:
 				tested++
 			}
@@ -41,7 +41,7 @@ func TestBlocksAreTested(t *testing.T) {
 	t.Logf("%d blocks are tested, %d are not", tested, untested)
 }
 
-// completion is what a part of the file needs to be a whole one.
+// completion is the rest of a file of which a page shows a part.
 const completion = `upstreams:
   - {type: registry, url: "http://127.0.0.1:5000", external_url: "https://registry.example.com"}
 `
@@ -53,8 +53,8 @@ var (
 	hash     = "$2y$10$abcdefghijklmnopqrstuuwmDMYMjJVHbLIqGcFlHIBtV6U7r6oWC"
 )
 
-// TestFiles checks each YAML block with bellbuoy check, in an environment that has its variables.
-// Certificates that a block names are made.
+// TestFiles checks each YAML block with bellbuoy check, in an environment that has its variables,
+// with the certificates that the block names.
 func TestFiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds bellbuoy")
@@ -67,7 +67,7 @@ func TestFiles(t *testing.T) {
 			}
 			checked++
 			if out, err := check(t, b.text); err != nil {
-				t.Errorf("%s:%d: %v\n%s", page, b.line, err, out)
+				t.Errorf("%s:%d: bellbuoy check: %v\n%s", page, b.line, err, out)
 			}
 		}
 	}

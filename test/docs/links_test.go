@@ -29,7 +29,7 @@ func TestLinks(t *testing.T) {
 			}
 			found++
 			if why := broken(t, page, link); why != "" {
-				t.Errorf("%s: %s: %s", page, link, why)
+				t.Errorf("%s: the link %s: %s", page, link, why)
 			}
 		}
 	}
@@ -38,7 +38,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// broken returns why a link of a page leads nowhere, "" if it leads somewhere.
+// broken returns why a link of a page is broken; "" if it is not.
 func broken(t *testing.T, page, link string) string {
 	path, anchor, _ := strings.Cut(link, "#")
 	target := page

@@ -10,14 +10,14 @@ import (
 
 const root = "../.."
 
-// A block is a fenced block of a page. The first word of its info string is its language. A notest
+// A block is a fenced block of a page. The first word of its info string is its language. notest
 // says why no test runs or checks it.
 type block struct {
 	line     int
 	language string
 	notest   string
 	text     string
-	follows  bool // nothing but blank lines stands between it and the block before
+	follows  bool // only blank lines are between it and the block before
 }
 
 var notest = regexp.MustCompile(` notest="([^"]+)"$`)

@@ -26,7 +26,7 @@ const (
 	manifests = "../../deploy/kubernetes/"
 )
 
-// options are the switches of the values; a combination of values is a mode with some of them on.
+// options are switches of the values. Each test case combines a mode with some of them.
 var options = map[string]string{
 	"registry":       "registry: {envFrom: [{secretRef: {name: s3}}], resources: {limits: {memory: 1Gi}}}",
 	"no registry":    "registry: {enabled: false}",
@@ -61,7 +61,7 @@ var modes = map[string]string{
 		"config: {upstreams: [{type: registry, url: \"http://registry:5000\"}]}",
 }
 
-// Every combination of the options renders objects that Kubernetes takes, in both modes.
+// Every combination of the options renders objects that Kubernetes accepts, in both modes.
 func TestEveryCombinationOfValuesRendersValidObjects(t *testing.T) {
 	conform, chart := conformance(t), openChart(t)
 	names, seen, combinations := slices.Sorted(maps.Keys(options)), map[string]bool{}, 0
@@ -92,13 +92,13 @@ func TestChartPassesHelmLint(t *testing.T) {
 		linter := lint.RunAll(chartDir, parse(t, values), "default")
 		for _, message := range linter.Messages {
 			if message.Severity > support.InfoSev {
-				t.Errorf("%s: %s", mode, message)
+				t.Errorf("helm lint of the mode %s: %s", mode, message)
 			}
 		}
 	}
 }
 
-// What would run wrongly is refused with a message that names the value.
+// Values that would not work are refused with a message that names the value.
 func TestChartRefusesWrongValues(t *testing.T) {
 	for _, tc := range []struct{ values, want string }{
 		{"mode: cluster", "/mode"},
@@ -131,7 +131,7 @@ func TestConformanceFindsWrongObjects(t *testing.T) {
 	}
 }
 
-// deploy/kubernetes holds what the chart renders for those who do not use Helm.
+// deploy/kubernetes has the chart's output, for those who do not use Helm.
 func TestManifestsAreThoseOfTheChart(t *testing.T) {
 	conform := conformance(t)
 	for _, mode := range slices.Sorted(maps.Keys(modes)) {
@@ -148,12 +148,12 @@ func TestManifestsAreThoseOfTheChart(t *testing.T) {
 			}
 		}
 		if have, _ := os.ReadFile(name); string(have) != text {
-			t.Errorf("%s is not what the chart renders; run this test with -update", name)
+			t.Errorf("%s differs from the chart's output; run this test with -update", name)
 		}
 	}
 }
 
-// plain joins rendered files, without what only Helm reads.
+// plain joins rendered files, without the parts that only Helm reads.
 func plain(mode string, files map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Made of deploy/helm/bellbuoy with %s.values.yaml; change those. Apply it with\n"+
@@ -172,14 +172,15 @@ func plain(mode string, files map[string]string) string {
 	return b.String()
 }
 
-// conformance is conformer that fails the test.
+// conformance returns the function of conformer, which fails the test instead of returning an
+// error.
 func conformance(t *testing.T) func(t *testing.T, name, text string) {
 	t.Helper()
 	check := conformer(t)
 	return func(t *testing.T, name, text string) {
 		t.Helper()
 		if err := check(text); err != nil {
-			t.Errorf("%s: %v\n%s", name, err, text)
+			t.Errorf("kubeconform refuses %s: %v\n%s", name, err, text)
 		}
 	}
 }
@@ -214,7 +215,7 @@ func parse(t *testing.T, text string) map[string]any {
 	t.Helper()
 	values := map[string]any{}
 	if err := yaml.Unmarshal([]byte(text), &values); err != nil {
-		t.Fatalf("%v in\n%s", err, text)
+		t.Fatalf("decoding YAML: %v in\n%s", err, text)
 	}
 	return values
 }
@@ -223,12 +224,12 @@ func render(t *testing.T, chart *v2.Chart, values map[string]any) map[string]str
 	t.Helper()
 	files, err := tryRender(chart, values)
 	if err != nil {
-		t.Fatalf("%v with\n%v", err, values)
+		t.Fatalf("rendering the chart: %v with\n%v", err, values)
 	}
 	return files
 }
 
-// tryRender is helm template: the objects by file.
+// tryRender does the same as helm template. It returns the objects by file.
 func tryRender(chart *v2.Chart, values map[string]any) (map[string]string, error) {
 	release := common.ReleaseOptions{Name: "bellbuoy", Namespace: "default", Revision: 1, IsInstall: true}
 	all, err := util.ToRenderValues(chart, values, release, common.DefaultCapabilities)

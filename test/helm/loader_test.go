@@ -1,5 +1,6 @@
-// Package helm holds Helm's own loader against which bellbuoy's reading of charts is measured. It
-// is a module of its own, because Helm requires what bellbuoy must not: half of Kubernetes.
+// Package helm compares bellbuoy's reading of charts with Helm's own loader, and checks bellbuoy's
+// chart. It is a module of its own, because Helm requires modules that bellbuoy must not require:
+// half of Kubernetes.
 package helm
 
 import (
@@ -17,17 +18,16 @@ import (
 
 var update = flag.Bool("update", false, "write what Helm reads into the file")
 
-// corpus is where the charts are, with what Helm reads of them. The tests of package detect read it
-// too.
+// corpus has the charts, with what Helm reads in them. The tests of package detect read it too.
 const corpus = "../../detect/testdata/charts.json"
 
-// strange is one archive.
+// strange is an unusual archive.
 type strange struct {
 	About string `json:"about"`
 	Files []file `json:"files"`
-	// Want is what Helm's loader reads; nil: it refuses.
+	// Want is what Helm's loader reads; nil: it refuses the archive.
 	Want *metadata `json:"want"`
-	// Lenient: bellbuoy may read what Helm refuses.
+	// Lenient: bellbuoy may read an archive that Helm refuses.
 	Lenient bool `json:"lenient,omitempty"`
 	// Asked: bellbuoy refuses the name that Helm reads, and asks the upstream.
 	Asked bool `json:"asked,omitempty"`
@@ -46,7 +46,7 @@ type metadata struct {
 	AppVersion string `json:"app_version,omitempty"`
 }
 
-// TestLoader: the corpus says what Helm reads.
+// The corpus has the metadata that Helm reads.
 func TestLoader(t *testing.T) {
 	b, err := os.ReadFile(corpus)
 	if err != nil {
@@ -63,7 +63,7 @@ func TestLoader(t *testing.T) {
 			s.Want = got
 		}
 		if (got == nil) != (s.Want == nil) || got != nil && *got != *s.Want {
-			t.Errorf("%s: Helm reads %+v, the corpus says %+v", s.About, got, s.Want)
+			t.Errorf("%s: Helm reads %+v, the corpus has %+v", s.About, got, s.Want)
 		}
 	}
 	if *update {
@@ -77,11 +77,11 @@ func TestLoader(t *testing.T) {
 	}
 }
 
-// load has Helm read an archive.
+// load returns what Helm reads in an archive.
 func load(t *testing.T, files []file) *metadata {
 	c, err := loader.LoadArchive(bytes.NewReader(pack(t, files)))
 	if err != nil {
-		t.Logf("refused: %v", err)
+		t.Logf("Helm refuses the archive: %v", err)
 		return nil
 	}
 	m := c.Metadata

@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Where the definitions of Kubernetes and of the Prometheus operator come from: no module of theirs
-// is compiled.
+// The modules with the definitions of Kubernetes and of the Prometheus operator. They are not
+// compiled.
 const (
 	kubernetes = "k8s.io/kubernetes@v1.37.2"
 	operator   = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
@@ -41,7 +41,7 @@ func module(t *testing.T, name string) string {
 	out, err := cmd.Output()
 	var found struct{ Dir, Error string }
 	if jsonErr := json.Unmarshal(out, &found); jsonErr != nil || err != nil {
-		t.Fatalf("downloading %s: %v %v %s", name, err, jsonErr, found.Error)
+		t.Fatalf("downloading the module %s: %v %v %s", name, err, jsonErr, found.Error)
 	}
 	return found.Dir
 }
@@ -56,7 +56,7 @@ func (k groupVersionKind) file() string {
 	return strings.ToLower(fmt.Sprintf("%s-%s%s.json", k.Kind, group, k.Version))
 }
 
-// kinds are those that the chart may make.
+// kinds are the kinds of objects that the chart may make.
 var kinds = []string{
 	"ConfigMap", "Deployment", "Ingress", "NetworkPolicy", "PersistentVolumeClaim", "PodDisruptionBudget", "Service",
 	"ServiceAccount",
@@ -72,7 +72,7 @@ func fromOpenAPI(t *testing.T, file, dir string) {
 		Definitions map[string]map[string]any `json:"definitions"`
 	}
 	if err := json.Unmarshal(content, &spec); err != nil {
-		t.Fatalf("%s: %v", file, err)
+		t.Fatalf("decoding %s: %v", file, err)
 	}
 	wanted := map[string]bool{}
 	for _, kind := range kinds {
@@ -150,7 +150,7 @@ func fromCRD(t *testing.T, file, dir string) {
 		}
 	}
 	if err := yaml.Unmarshal(content, &crd); err != nil {
-		t.Fatalf("%s: %v", file, err)
+		t.Fatalf("decoding %s: %v", file, err)
 	}
 	for _, version := range crd.Spec.Versions {
 		kind := groupVersionKind{crd.Spec.Group, version.Name, crd.Spec.Names.Kind}
@@ -170,7 +170,7 @@ func writeSchema(t *testing.T, file string, schema map[string]any) {
 	}
 }
 
-// strict forbids the fields that a schema does not name.
+// strict forbids fields that a schema does not name.
 func strict(value any) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -1,11 +1,11 @@
-// Package hostile makes what a stranger may send to cost a reader dearly. It imports nothing of the
-// tree, so that a package's unit tests can use it.
+// Package hostile makes input that is small to send and costly to read. It imports nothing of this
+// module, so that unit tests of every package can use it.
 package hostile
 
 import "strings"
 
-// Manifests returns manifests of about size bytes, by what each is full of. Each is as costly to
-// read as that many bytes can be.
+// Manifests returns manifests of about size bytes, by their content. Each is as costly to read as a
+// manifest of that size can be.
 func Manifests(size int) map[string]string {
 	fill := func(begin, one, end string) string {
 		return begin + one + strings.Repeat(","+one, (size-len(begin)-len(end))/(len(one)+1)-1) + end

@@ -59,14 +59,14 @@ func sum(r io.Reader) (n int64, crc uint32, err error) {
 	}
 }
 
-// blobUpstream sends and accepts blobs without storing any. A PUT is answered with its sum.
+// blobUpstream sends and accepts blobs without storing any. The answer to a PUT has its checksum.
 func blobUpstream(t *testing.T, size int64) string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodGet:
 			w.Header().Set("Content-Length", fmt.Sprint(size))
-			io.CopyBuffer(struct{ io.Writer }{w}, &stream{size: size}, make([]byte, 256<<10)) // a client that leaves is noticed there
+			io.CopyBuffer(struct{ io.Writer }{w}, &stream{size: size}, make([]byte, 256<<10)) // ends when the client disconnects
 		case http.MethodPut, http.MethodPatch:
 			n, crc, err := sum(r.Body)
 			if err != nil {
@@ -82,8 +82,8 @@ func blobUpstream(t *testing.T, size int64) string {
 
 const blobDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// TestBlobInConstantMemory moves one blob in each direction and over each protocol. The memory of
-// bellbuoy does not depend on its size.
+// TestBlobInConstantMemory moves one blob in each direction and over each protocol. bellbuoy's
+// memory does not depend on the blob's size.
 func TestBlobInConstantMemory(t *testing.T) {
 	size := int64(10 << 30)
 	if testing.Short() {
@@ -151,7 +151,7 @@ func upload(t *testing.T, c *http.Client, url string, size int64, chunked bool, 
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body) // for the message
+	body, _ := io.ReadAll(resp.Body) // for the error message
 	if got, all := resp.Header.Get("X-Got"), fmt.Sprintf("%d %08x", size, want); resp.StatusCode != http.StatusCreated || got != all {
 		t.Fatalf("the upstream got %q (%s %s), want %q", got, resp.Status, strings.TrimSpace(string(body)), all)
 	}

@@ -1,6 +1,6 @@
-// Package large tests bellbuoy, as a process, with what is large or many: a blob of 10 GiB in
-// constant memory, a thousand pulls at once, 64 pushes at once, the largest manifest, an index of
-// 500 children. -short keeps the first two, smaller.
+// Package large tests bellbuoy, as a process, with large bodies and many requests: a blob of 10 GiB
+// in constant memory, a thousand pulls at once, 64 pushes at once, the largest manifest, an index
+// of 500 children. -short keeps the first two, smaller.
 package large
 
 import (
@@ -17,14 +17,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// tlsConfig is the tls block of a configuration with a new certificate.
+// tlsConfig returns the tls block of a configuration with a new certificate.
 func tlsConfig(t *testing.T) string {
 	t.Helper()
 	server := authority.New(t).Issue("server")
 	return fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", server.Cert, server.Key)
 }
 
-// newClient has connections of its own, of one protocol.
+// newClient returns a client with connections of its own, which speaks one protocol.
 func newClient(t *testing.T, http2 bool) *http.Client {
 	t.Helper()
 	transport := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 64}
@@ -35,7 +35,7 @@ func newClient(t *testing.T, http2 bool) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// peak samples the resident memory of a process. The function that it returns ends that, and
+// peak samples the resident memory of a process. The function that it returns stops that, and
 // returns the highest value.
 func peak(t *testing.T, pid int) (most func() int64) {
 	t.Helper()
@@ -58,7 +58,7 @@ func peak(t *testing.T, pid int) (most func() int64) {
 	}
 }
 
-// resident is 0 if the process has ended, which other checks notice.
+// resident returns 0 if the process has ended, which other checks notice.
 func resident(pid int) int64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {

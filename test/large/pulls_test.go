@@ -63,8 +63,8 @@ func TestManyPullsOverTLS(t *testing.T) {
 	t.Run("half HTTP/2", func(t *testing.T) { pullAtOnce(t, false, 100<<20, func(i int) bool { return i%2 == 0 }) })
 }
 
-// TestManyPullsOfSecureUpstream is the same with an upstream that speaks TLS: another thousand
-// connections, each with a record in its buffer.
+// The same with an upstream that speaks TLS: another thousand connections, each with a record in
+// its buffer.
 func TestManyPullsOfSecureUpstream(t *testing.T) {
 	t.Run("HTTP/1.1", func(t *testing.T) { pullAtOnce(t, true, 170<<20, func(int) bool { return false }) })
 	t.Run("HTTP/2", func(t *testing.T) { pullAtOnce(t, true, 180<<20, func(int) bool { return true }) })
@@ -89,13 +89,13 @@ func pullAtOnce(t *testing.T, secure bool, allowed int64, http2 func(i int) bool
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
-	connecting := make(chan struct{}, 64) // on few cores all handshakes at once would outlast limits.header_read
+	connecting := make(chan struct{}, 64) // on few cores, all handshakes at once would take longer than limits.header_read
 	for i := range clients {
 		client := newClient(t, http2(i))
 		wg.Go(func() {
 			if err := pull(ctx, client, "https://"+b.Host, fmt.Sprintf("node/%d", i), up.image, connecting); err != nil {
-				t.Errorf("client %d: %v", i, err)
-				cancel() // the others would wait for it
+				t.Errorf("pull of client %d: %v", i, err)
+				cancel() // the others would wait for this one
 			}
 		})
 	}
@@ -116,7 +116,7 @@ func pullAtOnce(t *testing.T, secure bool, allowed int64, http2 func(i int) bool
 	}
 }
 
-// pull reads a manifest, while it may connect, and then its layer.
+// pull reads a manifest, once it may connect, and then its layer.
 func pull(ctx context.Context, c *http.Client, base, agent string, image harness.Artifact, connecting chan struct{}) error {
 	connecting <- struct{}{}
 	err := read(ctx, c, base+"/v2/team/app/manifests/v1", agent, image.Digest)
@@ -128,7 +128,7 @@ func pull(ctx context.Context, c *http.Client, base, agent string, image harness
 	return read(ctx, c, base+"/v2/team/app/blobs/"+layer.String(), agent, layer)
 }
 
-// read reads what has to have that digest.
+// read reads a body that must have a digest.
 func read(ctx context.Context, c *http.Client, url, agent string, want digest.Digest) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -142,7 +142,7 @@ func read(ctx context.Context, c *http.Client, url, agent string, want digest.Di
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && digest.FromBytes(body) != want {
-		err = fmt.Errorf("%s is not what was pushed: %s", url, resp.Status)
+		err = fmt.Errorf("%s: got other content than was pushed: %s", url, resp.Status)
 	}
 	return err
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A pusher speaks to one registry as one client.
+// A pusher sends the requests of one client to one registry.
 type pusher struct {
 	client *http.Client
 	base   string
@@ -85,7 +85,7 @@ func (p pusher) manifest(repository, reference, mediaType string, content []byte
 	return err
 }
 
-// scene is bellbuoy before a real registry.
+// scene starts bellbuoy in front of a real registry.
 func scene(t *testing.T, more string) (pusher, *harness.Receiver, *harness.RegistryServer) {
 	t.Helper()
 	registry := harness.Registry(t, harness.RegistryOptions{})
@@ -107,7 +107,7 @@ func TestParallelPushes(t *testing.T) {
 			p := p
 			p.agent = fmt.Sprintf("pusher/%d", i)
 			if err := p.image(repository, tag, a); err != nil {
-				t.Errorf("push %d: %v", i, err)
+				t.Errorf("pushing image %d: %v", i, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -118,7 +118,7 @@ func TestParallelPushes(t *testing.T) {
 	for _, post := range hooks.Wait(pushes, time.Minute) {
 		name := post.Text("repository") + ":" + post.Text("tags.0")
 		if post.Text("type") != "PUSH_ARTIFACT" || want[name] != post.Text("digest") {
-			t.Errorf("unexpected: %s", post.Body)
+			t.Errorf("got an unexpected webhook: %s", post.Body)
 		}
 		delete(want, name)
 	}
@@ -128,10 +128,10 @@ func TestParallelPushes(t *testing.T) {
 	hooks.Quiet(time.Second)
 }
 
-// largest is what a manifest may have at most; distribution accepts no more either.
+// largest is the greatest size of a manifest; distribution has the same limit.
 const largest = 4 << 20
 
-// padded is a manifest of exactly that many bytes.
+// padded returns a manifest of exactly size bytes.
 func padded(t *testing.T, a harness.Artifact, size int) []byte {
 	t.Helper()
 	var m v1.Manifest
@@ -170,7 +170,7 @@ func TestLargestManifest(t *testing.T) {
 	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("%d bytes came back (%v), want the %d that were put", len(got), err, len(content))
 	}
-	// One byte more is the registry's to refuse, and that it does so is no event.
+	// The registry refuses a manifest of one byte more, and the refusal causes no event.
 	tooLarge := padded(t, a, largest+1)
 	direct := pusher{p.client, registry.URL, p.agent}
 	path := "/v2/team/app/manifests/huge"
@@ -180,7 +180,7 @@ func TestLargestManifest(t *testing.T) {
 	}
 	through, gotBody, err := p.do(http.MethodPut, p.base+path, a.MediaType, tooLarge)
 	if err != nil || through.StatusCode != want.StatusCode || !bytes.Equal(gotBody, wantBody) {
-		t.Errorf("4 MiB and a byte: %v %s (%v), the registry itself says %s %s", through, gotBody, err, want.Status, wantBody)
+		t.Errorf("4 MiB and one byte: got %v %s (%v), from the registry itself %s %s", through, gotBody, err, want.Status, wantBody)
 	}
 	if want.StatusCode/100 != 4 {
 		t.Errorf("the registry took it: %s", want.Status)
@@ -188,15 +188,15 @@ func TestLargestManifest(t *testing.T) {
 	hooks.Quiet(time.Second)
 }
 
-// TestIndexOfManyChildren pushes 500 images by digest and an index of them by tag, which is one
-// push; and pulls it, which is one pull.
+// 500 images pushed by digest and an index of them by tag are one push. A pull of the index is one
+// pull.
 func TestIndexOfManyChildren(t *testing.T) {
 	const n = 500
 	p, hooks, _ := scene(t, "correlation: {untagged_push: 4s}\n")
 	layer := harness.NewImage(harness.ImageOptions{Seed: 1})
 	var children []harness.Artifact
 	for i := range n {
-		// One layer for all: what is many here is the manifests.
+		// One layer for all, because the test needs only many manifests.
 		child := harness.NewImage(harness.ImageOptions{Seed: 1, Annotations: map[string]string{"n": fmt.Sprint(i)}})
 		children = append(children, child)
 	}
@@ -204,7 +204,7 @@ func TestIndexOfManyChildren(t *testing.T) {
 	if err := p.image("team/app", layer.Digest.String(), layer); err != nil {
 		t.Fatal(err)
 	}
-	hooks.WaitAt("/all", 1, time.Minute) // nothing lists this one: it is a push of its own, and its waiting is over
+	hooks.WaitAt("/all", 1, time.Minute) // no index lists this one: it becomes a push of its own when its quiet time is over
 	for _, child := range children {
 		if err := p.manifest("team/app", child.Digest.String(), child.MediaType, child.Manifest); err != nil {
 			t.Fatal(err)
@@ -220,7 +220,7 @@ func TestIndexOfManyChildren(t *testing.T) {
 	if got, ok := post.Field("children").([]any); !ok || len(got) != n {
 		t.Errorf("%d children in the event, want %d", len(got), n)
 	}
-	hooks.Quiet(6 * time.Second) // no child comes after all
+	hooks.Quiet(6 * time.Second) // no event of a child may follow
 
 	p.agent = "puller"
 	paths := []string{"manifests/v1", "manifests/" + children[7].Digest.String(), "blobs/" + layer.Layers[0].Digest.String()}

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// A cache is the directory that holds what was built: one directory for each part and version,
-// complete or not there.
+// A cache is the directory of the parts that were built: one directory for each part and version,
+// either complete or missing.
 type cache string
 
-// defaultCache is $BELLBUOY_PARTS, else bellbuoy/parts in the user's cache directory.
+// defaultCache returns $BELLBUOY_PARTS, else bellbuoy/parts in the user's cache directory.
 func defaultCache() (cache, error) {
 	if dir := os.Getenv("BELLBUOY_PARTS"); dir != "" {
 		abs, err := filepath.Abs(dir)
@@ -27,18 +27,18 @@ func defaultCache() (cache, error) {
 	return cache(filepath.Join(dir, "bellbuoy", "parts")), nil
 }
 
-// dir is where a part lives once it is built.
+// dir returns the directory of a part.
 func (c cache) dir(p part) string { return filepath.Join(string(c), p.name+"-"+p.version) }
 
-// publish fills a new directory with build and then, in one step, makes it the part's. A build that
-// fails leaves nothing.
+// publish lets build fill a new directory and then, in one step, makes it the part's directory. A
+// build that fails leaves nothing.
 func (c cache) publish(p part, build func(dir string) error) error {
 	tmp, err := os.MkdirTemp(string(c), ".building-"+p.name+"-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	if err := os.Chmod(tmp, 0o755); err != nil { // other users run these programs too: PostgreSQL's tests drop root
+	if err := os.Chmod(tmp, 0o755); err != nil { // other users run these programs too: PostgreSQL's tests do not run as root
 		return err
 	}
 	if err := build(tmp); err != nil {
@@ -50,7 +50,7 @@ func (c cache) publish(p part, build func(dir string) error) error {
 	return os.Rename(tmp, c.dir(p))
 }
 
-// lock takes the named lock of this cache, which holds among processes, and waits for it until ctx
+// lock takes a named lock of this cache between processes. It waits until the lock is free or ctx
 // ends.
 func (c cache) lock(ctx context.Context, name string) (unlock func(), err error) {
 	if err := os.MkdirAll(string(c), 0o755); err != nil {
@@ -63,7 +63,7 @@ func (c cache) lock(ctx context.Context, name string) (unlock func(), err error)
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil // closing releases
+			return func() { f.Close() }, nil // closing the file releases the lock
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			f.Close()
@@ -78,8 +78,8 @@ func (c cache) lock(ctx context.Context, name string) (unlock func(), err error)
 	}
 }
 
-// lockName is one name for each part that we build, and one for all that the package manager
-// installs.
+// lockName returns the name of a part's lock: one for each part that is built, and one for all that
+// the package manager installs.
 func lockName(p part) string {
 	if p.version == "" {
 		return "debian"

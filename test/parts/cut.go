@@ -8,15 +8,15 @@ import (
 	"path/filepath"
 )
 
-// A cut is a module that a part is built with, without some of it.
+// A cut leaves out parts of a module when another module is built with it.
 type cut struct {
 	module  string
 	version string
-	keep    []string          // globs of the files that are left
-	add     map[string]string // further files, and what they hold
+	keep    []string          // globs of the files that stay
+	add     map[string]string // further files with their content
 }
 
-// replace makes the module in src use a copy of c's module that has only what c leaves of it.
+// replace makes the module in src use a copy of c's module that has only the files that c leaves.
 func (c cut) replace(ctx context.Context, src string, log io.Writer) error {
 	from, err := download(ctx, c.module+"@"+c.version, src, log)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // debian is a program of a Debian package, found in PATH, the system's sbin directories, or dirs.
 type debian struct {
 	packages string
-	dirs     []string // globs; the last match wins, so that the newest version is taken
+	dirs     []string // globs; the last match wins, so that the newest version is used
 }
 
 func (d debian) find(_ cache, p part) (string, bool) {
@@ -25,7 +25,7 @@ func (d debian) find(_ cache, p part) (string, bool) {
 			return matches[len(matches)-1], true
 		}
 	}
-	if len(d.dirs) > 0 { // a wrapper of that name in PATH is not the program itself
+	if len(d.dirs) > 0 { // a program of that name in PATH would only be a wrapper
 		return "", false
 	}
 	path, err := exec.LookPath(p.name)
@@ -70,8 +70,8 @@ func apt(ctx context.Context, log io.Writer, args ...string) error {
 
 const policyFile = "/usr/sbin/policy-rc.d"
 
-// keepServicesStopped tells Debian not to start the services that it installs: the tests start
-// their own, on their own ports. A machine's own policy is left as it is.
+// keepServicesStopped keeps Debian from starting the services that it installs: the tests start
+// their own, on their own ports. A machine's own policy is not changed.
 func keepServicesStopped() (restore func(), err error) {
 	f, err := os.OpenFile(policyFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
 	if errors.Is(err, fs.ErrExist) {

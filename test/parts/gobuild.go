@@ -14,14 +14,14 @@ import (
 	"strings"
 )
 
-// Quick is the -gcflags of a build that takes as little CPU time as possible: nothing is optimised,
-// and there is nothing for debuggers. What is built with other flags is compiled again.
+// Quick is the -gcflags of a build that takes as little CPU time as possible: without optimisation
+// and without data for debuggers. Packages that were built with other flags are compiled again.
 const Quick = "all=-N -l -dwarf=false"
 
-// goInstall is `go install pkg@version`: the exact versions that the program's own go.mod names.
+// goInstall is `go install pkg@version`, with the versions that the program's own go.mod names.
 type goInstall struct {
 	pkg    string
-	binary string // what we call the program; go names it after the package's directory
+	binary string // the program's name here; go names it after the package's directory
 	quick  bool   // built with Quick
 }
 
@@ -39,14 +39,14 @@ func (g goInstall) install(ctx context.Context, c cache, p part, log io.Writer) 
 	})
 }
 
-// goModule builds a program inside a copy of its own module, so that its replace lines count.
+// goModule builds a program in a copy of its own module, so that its replace lines apply.
 type goModule struct {
 	module  string
 	pkg     string            // relative to the module
 	binary  string            // slash-separated, below the part's directory
 	ldflags string            // besides -s -w
 	keep    map[string]string // further files and directories of the module → where to put them
-	cut     []cut             // modules that it uses, and of which only a part is compiled
+	cut     []cut             // modules that it uses, of which only a part is compiled
 	quick   bool              // built with Quick
 }
 
@@ -81,7 +81,7 @@ func (g goModule) install(ctx context.Context, c cache, p part, log io.Writer) e
 	})
 }
 
-// copyTree copies a file, or a directory with all that is in it.
+// copyTree copies a file, or a directory with its content.
 func copyTree(from, to string) error {
 	info, err := os.Stat(from)
 	if err != nil {
@@ -129,8 +129,8 @@ func gcflags(quick bool) string {
 	return "-gcflags="
 }
 
-// goCommand runs go in dir with an environment of our own, so that the flags of the test run do not
-// reach the parts.
+// goCommand returns a command that runs go in dir. It has an environment of its own, so that the
+// flags of the test run do not apply to the parts.
 func goCommand(ctx context.Context, dir string, log io.Writer, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
@@ -146,8 +146,8 @@ func goCommand(ctx context.Context, dir string, log io.Writer, args ...string) *
 	return cmd
 }
 
-// command is the name that go install gives to a program: the last element of its package's path
-// that is no major version.
+// command returns the name that go install gives to a program: the last element of its package's
+// path that is no major version.
 func command(pkg string) string {
 	name := path.Base(pkg)
 	if strings.HasPrefix(name, "v") && strings.Trim(name[1:], "0123456789") == "" {

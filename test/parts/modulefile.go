@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 )
 
-// moduleFile is a file of a module of which nothing is compiled.
+// moduleFile is a file of a module that is not compiled.
 type moduleFile struct {
 	module string
 	file   string // slash-separated, below the module

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// npm is a file of a package of npm: a script that a test runs in a browser. npm itself comes from
+// npm is a file of an npm package: a script that a test runs in a browser. npm itself comes from
 // Debian.
 type npm struct {
 	pkg  string

@@ -1,6 +1,6 @@
-// Package parts finds, and where they are missing builds, the real programs that bellbuoy's tests
-// and demo run against: the registry, ChartMuseum, the clients, the peers of the benchmark and the
-// linters.
+// Package parts finds the real programs that bellbuoy's tests and demo run: the registry,
+// ChartMuseum, the clients, the peers of the benchmark and the linters. It builds or installs those
+// that are missing.
 //
 // Programs written in Go come from the Go module proxy at a pinned version, are built once and kept
 // outside the tree, below $BELLBUOY_PARTS (default: $XDG_CACHE_HOME/bellbuoy/parts). The others
@@ -26,22 +26,22 @@ import (
 // ErrUnknown is returned for a name that is not in the table.
 var ErrUnknown = errors.New("no such part")
 
-// A part is one program that tests use. find tells where it is, install puts it there.
+// A part is one program that tests use. find returns its path, install installs it.
 type part struct {
 	name    string
 	version string // a module version; "" for what Debian provides
 	source  source
 }
 
-// A source knows one way to obtain a part.
+// A source is a way to obtain a part.
 type source interface {
-	// find returns the path of the program, and false where it is not there yet.
+	// find returns the path of the program, and false if it is missing.
 	find(c cache, p part) (string, bool)
-	// install obtains it, so that find succeeds. What it prints goes to log.
+	// install obtains it, so that find succeeds. Its output goes to log.
 	install(ctx context.Context, c cache, p part, log io.Writer) error
 }
 
-// Names lists all parts, in the order in which they are most useful.
+// Names returns all parts. The most useful ones are first.
 func Names() []string {
 	names := make([]string, 0, len(table))
 	for _, p := range table {
@@ -50,7 +50,7 @@ func Names() []string {
 	return names
 }
 
-// Version tells the pinned version of a part, "" for those that Debian provides.
+// Version returns the pinned version of a part; "" for those that Debian provides.
 func Version(name string) string {
 	p, err := lookup(name)
 	if err != nil {
@@ -59,7 +59,7 @@ func Version(name string) string {
 	return p.version
 }
 
-// Dir is the directory that holds what was built.
+// Dir returns the directory of the parts that were built.
 func Dir() (string, error) {
 	c, err := defaultCache()
 	return string(c), err
@@ -71,7 +71,7 @@ func Ensure(ctx context.Context, names ...string) error {
 	return err
 }
 
-// Find is Ensure that also returns where the programs are, in the order of the names.
+// Find is Ensure that also returns the paths of the programs, in the order of the names.
 func Find(ctx context.Context, names ...string) ([]string, error) {
 	c, err := defaultCache()
 	if err != nil {
@@ -80,7 +80,7 @@ func Find(ctx context.Context, names ...string) ([]string, error) {
 	return c.find(ctx, names)
 }
 
-// Present reports whether a part is there already, without obtaining it.
+// Present reports whether a part exists already. It does not obtain it.
 func Present(name string) bool {
 	c, err := defaultCache()
 	if err != nil {
@@ -94,8 +94,8 @@ func Present(name string) bool {
 	return ok
 }
 
-// Path returns the program of a part, built or installed first where it is missing. In -short mode
-// the test is skipped: a test that needs a real part is not a short one.
+// Path returns the program of a part, and builds or installs it first if it is missing. In -short
+// mode the test is skipped: a test that needs a real part is not a short one.
 func Path(tb testing.TB, name string) string {
 	tb.Helper()
 	if testing.Short() {
@@ -124,7 +124,7 @@ func (c cache) find(ctx context.Context, names []string) ([]string, error) {
 	return paths, nil
 }
 
-// ensure returns where p is, and obtains it first under p's lock where it is missing.
+// ensure returns the path of p. If p is missing, it obtains p under p's lock.
 func (c cache) ensure(ctx context.Context, p part) (string, error) {
 	if path, ok := p.source.find(c, p); ok {
 		return path, nil
@@ -136,7 +136,7 @@ func (c cache) ensure(ctx context.Context, p part) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if path, ok := p.source.find(c, p); ok { // somebody else obtained it while we waited
+	if path, ok := p.source.find(c, p); ok { // another process has obtained it meanwhile
 		return path, nil
 	}
 	log := &tail{limit: 8 << 10}

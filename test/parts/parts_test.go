@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// script is a source whose program is a file that it writes, and that counts how often it had to.
+// script is a source whose program is a file that it writes. It counts how often it was installed.
 type script struct {
 	installs *atomic.Int32
 	fail     error
@@ -91,7 +91,7 @@ func TestFailedBuildLeavesNothingAndShowsItsOutput(t *testing.T) {
 	}
 }
 
-func TestLockIsGivenUpWhenTheContextEnds(t *testing.T) {
+func TestWaitForALockEndsWithTheContext(t *testing.T) {
 	c := cache(t.TempDir())
 	unlock, err := c.lock(t.Context(), "x")
 	if err != nil {
@@ -110,7 +110,7 @@ func TestLockIsGivenUpWhenTheContextEnds(t *testing.T) {
 	again()
 }
 
-func TestUnknownNameListsWhatThereIs(t *testing.T) {
+func TestErrorOfAnUnknownNameListsTheParts(t *testing.T) {
 	err := Ensure(t.Context(), "crain")
 	if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "crane") {
 		t.Errorf("error %v, want ErrUnknown and the names", err)
@@ -121,7 +121,7 @@ func TestTableNamesAreUniqueAndVersionsPinned(t *testing.T) {
 	names := Names()
 	slices.Sort(names)
 	if len(slices.Compact(names)) != len(table) {
-		t.Error("a name stands in the table twice")
+		t.Error("the table has a name twice")
 	}
 	for _, p := range table {
 		_, fromDebian := p.source.(debian)
@@ -131,19 +131,19 @@ func TestTableNamesAreUniqueAndVersionsPinned(t *testing.T) {
 	}
 }
 
-func TestTheCacheFollowsTheEnvironment(t *testing.T) {
+func TestCacheDirectoryOfTheEnvironment(t *testing.T) {
 	t.Setenv("BELLBUOY_PARTS", "/x/parts")
 	if c, err := defaultCache(); err != nil || c != "/x/parts" {
-		t.Errorf("cache %q, %v", c, err)
+		t.Errorf("got the cache %q, %v", c, err)
 	}
 	t.Setenv("BELLBUOY_PARTS", "")
 	t.Setenv("XDG_CACHE_HOME", "/y")
 	if c, err := defaultCache(); err != nil || c != "/y/bellbuoy/parts" {
-		t.Errorf("cache %q, %v", c, err)
+		t.Errorf("got the cache %q, %v", c, err)
 	}
 }
 
-func TestProgressSpeaksOnlyOfLongJobs(t *testing.T) {
+func TestProgressReportsOnlyLongJobs(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		took time.Duration
@@ -157,7 +157,7 @@ func TestProgressSpeaksOnlyOfLongJobs(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var out bytes.Buffer
 				done := Progress(&out, "job")
-				time.Sleep(tc.took) // virtual
+				time.Sleep(tc.took) // virtual time
 				done()
 				done()
 				if out.String() != tc.want {
@@ -173,6 +173,6 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	io.WriteString(log, "abc")
 	io.WriteString(log, "def")
 	if log.String() != "cdef" {
-		t.Errorf("kept %q", log)
+		t.Errorf("got the log %q", log)
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Progress announces on w a job that takes longer than two seconds, repeats itself every fifteen,
-// and, once done is called, says how long the job took. Shorter jobs are silent. done may be called
-// more than once.
+// Progress reports on w a job that takes longer than two seconds, again every fifteen seconds, and,
+// when done is called, the time that it took. It reports nothing of shorter jobs. done may be
+// called more than once.
 func Progress(w io.Writer, what string) (done func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {

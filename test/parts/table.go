@@ -1,16 +1,16 @@
 package parts
 
-// table names every part. Versions are pinned: a test that starts to fail has failed because of us.
+// table has every part. Versions are pinned: if a test begins to fail, the cause is in this tree.
 var table = []part{
 	{"registry", "v3.1.2", goInstall{pkg: "github.com/distribution/distribution/v3/cmd/registry", binary: "registry"}},
-	// ChartMuseum's and cm-push's go.mod carry replace lines, with which `go install` refuses
-	// them, and the conformance program reads files beside it: these are built in a copy of
+	// The go.mod of ChartMuseum and of cm-push have replace lines, with which `go install`
+	// refuses them. The conformance program reads files beside it. These are built in a copy of
 	// their module.
 	{"chartmuseum", "v0.13.1", goModule{
 		module: "helm.sh/chartmuseum", pkg: "./cmd/chartmuseum", binary: "chartmuseum", ldflags: "-X main.Version=0.13.1",
 	}},
 	{"crane", "v0.22.1", goInstall{pkg: "github.com/google/go-containerregistry/cmd/crane", binary: "crane"}},
-	// What the demo builds where the two above are not there: in a tenth of the time.
+	// The demo builds these if the two above are missing: that takes a tenth of the time.
 	{"quick-chartmuseum", "v0.13.1", goModule{
 		module: "helm.sh/chartmuseum", pkg: "./cmd/chartmuseum", binary: "chartmuseum", ldflags: "-X main.Version=0.13.1",
 		cut: withoutClouds, quick: true,
@@ -24,7 +24,7 @@ var table = []part{
 		keep: map[string]string{"plugin.yaml": "plugins/helm-push/plugin.yaml"},
 	}},
 	// A fake of S3 for registries that redirect blobs. It is a program and not a dependency of
-	// the tests, because its module brings Amazon's SDK along.
+	// the tests, because its module requires Amazon's SDK.
 	{"gofakes3", "v1.2.0", goInstall{pkg: "github.com/johannesboyne/gofakes3/cmd/gofakes3", binary: "gofakes3"}},
 	{"conformance", "v0.0.0-20260831232431-97274622c111", goModule{
 		module: "github.com/opencontainers/distribution-spec/conformance", pkg: ".", binary: "conformance",
@@ -32,13 +32,13 @@ var table = []part{
 	{"regctl", "v0.11.7", goInstall{pkg: "github.com/regclient/regclient/cmd/regctl", binary: "regctl"}},
 	{"regsync", "v0.11.7", goInstall{pkg: "github.com/regclient/regclient/cmd/regsync", binary: "regsync"}},
 	{"cosign", "v3.1.3", goInstall{pkg: "github.com/sigstore/cosign/v3/cmd/cosign", binary: "cosign"}},
-	// Gitea's go.mod has replace lines, too. Templates and translations lie beside it. What its
-	// pages need of JavaScript is missing, and without cgo SQLite is.
+	// Gitea's go.mod has replace lines, too. Its templates and translations are files beside
+	// it. The JavaScript of its pages is left out, and so is SQLite, which needs cgo.
 	{"gitea", "v1.26.0", goModule{
 		module: "code.gitea.io/gitea", pkg: ".", binary: "gitea",
 		keep: map[string]string{"templates": "templates", "options": "options", "public": "public"},
 	}},
-	{"grype", "v0.121.2", goInstall{pkg: "github.com/anchore/grype/cmd/grype", binary: "grype"}}, // some 5 min of CPU
+	{"grype", "v0.121.2", goInstall{pkg: "github.com/anchore/grype/cmd/grype", binary: "grype"}}, // takes some 5 min of CPU time
 	{"caddy", "v2.11.9", goInstall{pkg: "github.com/caddyserver/caddy/v2/cmd/caddy", binary: "caddy"}},
 	{"golangci-lint", "v2.15.0", goInstall{pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", binary: "golangci-lint"}},
 	{"govulncheck", "v1.9.0", goInstall{pkg: "golang.org/x/vuln/cmd/govulncheck", binary: "govulncheck"}},
@@ -67,5 +67,5 @@ var table = []part{
 	{"wrk", "", debian{packages: "wrk"}},
 	{"chromium", "", debian{packages: "chromium"}},
 	{"chromedriver", "", debian{packages: "chromium-driver"}},
-	{"axe", "v4.14.1", npm{pkg: "axe-core", file: "axe.min.js"}}, // finds what hinders people who cannot see a page
+	{"axe", "v4.14.1", npm{pkg: "axe-core", file: "axe.min.js"}}, // finds barriers for people who cannot see a page
 }

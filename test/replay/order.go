@@ -24,9 +24,9 @@ const (
 	ended                  // the client has all of the answer
 )
 
-// turns lets the steps of a scenario happen in their recorded order, none before its recorded time.
-// The player and the upstream wait for the turn of a step, and report when the step is over. For a
-// request that fails, the player reports all of its remaining steps.
+// turns lets the steps of a scenario happen in their recorded order, and not before their recorded
+// time. The player and the upstream wait for the turn of a step, and report when the step is over.
+// If a request fails, the player reports all of its remaining steps.
 type turns struct {
 	mu      sync.Mutex
 	begin   time.Time // zero until the first request may go
@@ -36,7 +36,7 @@ type turns struct {
 	changed chan struct{} // closed and replaced when next moves
 }
 
-// stuckAfter is how long a turn may be late before the scenario is given up.
+// stuckAfter is how late a turn may be before the scenario fails.
 const stuckAfter = time.Minute
 
 var errStuck = errors.New("the scenario is stuck: an earlier step does not happen")

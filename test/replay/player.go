@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// lineHeader names the line of the recording that a request is, for the upstream. bellbuoy's own
-// look-ups have no such header.
+// lineHeader tells the upstream which line of the recording a request is. bellbuoy's own look-ups
+// do not have this header.
 const lineHeader = "X-Replay-Line"
 
 // A player sends a scenario's requests to bellbuoy.
@@ -26,11 +26,11 @@ type player struct {
 	s         *Scenario
 	turns     *turns
 	proxy     string            // host:port of bellbuoy
-	host      string            // the Host that leads to the scenario's upstream
+	host      string            // the Host that selects the scenario's upstream
 	addresses map[string]string // of its clients, by the one recorded
 
 	mu       sync.Mutex
-	troubles []string // answers that are not the recorded ones
+	troubles []string // answers that differ from the recorded ones
 }
 
 // play sends all requests, each connection's in a goroutine of its own.
@@ -113,7 +113,7 @@ func (c *conn) exchange(i int) error {
 
 func (c *conn) readBody(l *Line, resp *http.Response) error {
 	want := l.got()
-	if l.brokenDownload() && l.ClientGone { // it hung up in the middle
+	if l.brokenDownload() && l.ClientGone { // it disconnected in the middle
 		_, err := io.CopyN(io.Discard, resp.Body, int64(len(want)))
 		c.close()
 		return err
@@ -200,7 +200,7 @@ func (c *conn) send(i int) error {
 	return err
 }
 
-// brokenUpload reports whether the client hung up before it had sent its whole body.
+// brokenUpload reports whether the client disconnected before it had sent its whole body.
 func (l *Line) brokenUpload() bool {
 	return l.ReqLength > 0 && l.ReqBytes < l.ReqLength && (l.ClientGone || l.Err != "")
 }

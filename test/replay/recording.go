@@ -1,6 +1,6 @@
 // Package replay plays recordings of real clients through a real bellbuoy process, against an
-// upstream that gives the recorded answers, and compares the webhooks that arrive with what a
-// person says happened.
+// upstream that gives the recorded answers. It compares the webhooks with the expectations that a
+// person wrote.
 //
 // A recording is a directory of scenarios: NAME.jsonl, what a proxy in front of a registry or a
 // ChartMuseum saw, and NAME.expect.json, what happened. testdata/traffic has 133; BELLBUOY_TRAFFIC
@@ -66,7 +66,7 @@ type Line struct {
 	ClientGone bool   `json:"client_gone"`
 }
 
-// A Happening is one event that a person says must come.
+// A Happening is one event that a person expects.
 type Happening struct {
 	Type       string   `json:"type"` // push | pull | delete | chart.push | chart.pull | chart.delete
 	Repository string   `json:"repository"`
@@ -75,11 +75,11 @@ type Happening struct {
 	Operator   *string  `json:"operator"` // nil: anonymous
 	Name       string   `json:"name"`
 	Version    string   `json:"version"`
-	Weak       bool     `json:"weak"`              // may or may not be called a pull
+	Weak       bool     `json:"weak"`              // a pull that bellbuoy may or may not report
 	Observable *bool    `json:"observable"`        // false: the recording cannot show it
 	InRequest  *bool    `json:"digest_in_request"` // false: a delete by tag
-	TagsNamed  []string `json:"tags_named"`        // delete: the tags that the recording shows
-	TagsLost   []string `json:"tags_lost"`         // delete: the tags that went
+	TagsNamed  []string `json:"tags_named"`        // delete: the tags that the recording has
+	TagsLost   []string `json:"tags_lost"`         // delete: the tags that it removed
 }
 
 // A Scenario is a recording of one operation of a client.
@@ -132,7 +132,7 @@ func load(base string) (Scenario, error) {
 		if err := json.Unmarshal(scan.Bytes(), &l); err != nil {
 			return s, fmt.Errorf("%s.jsonl: %w", base, err)
 		}
-		if l.Listener != "tokensrv" && l.Listener != "storage" { // bellbuoy does not see those
+		if l.Listener != "tokensrv" && l.Listener != "storage" { // bellbuoy does not see these
 			s.Lines = append(s.Lines, l)
 		}
 	}
@@ -145,7 +145,7 @@ func (s *Scenario) Charts() bool {
 	return slices.ContainsFunc(s.Lines, func(l Line) bool { return !strings.HasPrefix(l.Path, "/v2") })
 }
 
-// Prefix is the context path that a ChartMuseum was mounted at, "" where there is none.
+// Prefix returns the context path of a ChartMuseum; "" if there is none.
 func (s *Scenario) Prefix() string {
 	for i := range s.Lines {
 		if head, _, ok := strings.Cut(s.Lines[i].Path, "/api/"); ok && head != "" {
@@ -155,10 +155,10 @@ func (s *Scenario) Prefix() string {
 	return ""
 }
 
-// sent is the request's body. Where it was not recorded, it is filler of the recorded length.
+// sent returns the request's body. If it was not recorded, it is filler of the recorded length.
 func (l *Line) sent() []byte { return madeUp(l.ReqBody, l.ReqB64, l.ReqBytes) }
 
-// got is the answer's body, as far as it went.
+// got returns the answer's body, as far as it arrived.
 func (l *Line) got() []byte {
 	if l.Method == http.MethodHead {
 		return nil
@@ -166,8 +166,8 @@ func (l *Line) got() []byte {
 	return madeUp(l.RespBody, l.RespB64, l.RespBytes)
 }
 
-// madeUp returns a recorded body, with filler up to its true length: some bodies were not recorded,
-// and some lost paths of the recording machine.
+// madeUp returns a recorded body, filled up to its true length: some bodies were not recorded, and
+// some lost paths of the recording machine.
 func madeUp(text, b64 string, length int64) []byte {
 	body := []byte(text)
 	if b64 != "" {

@@ -17,7 +17,7 @@ var looks = map[string]string{
 	"cosign-verify":          "cosign resolves the image, and then downloads the signature alone",
 }
 
-// directory is the directory of the recordings, and whether it is that of the tests.
+// directory returns the directory of the recordings, and whether it is that of the tests.
 func directory() (dir string, ours bool) {
 	named := os.Getenv("BELLBUOY_TRAFFIC")
 	return cmp.Or(named, "testdata/traffic"), named == ""
@@ -58,7 +58,7 @@ func report(t *testing.T, ours bool, played []*Played) {
 			exact++
 		}
 		if !s.Exact() || len(p.Troubles) > 0 {
-			t.Errorf("%s\n  missing %s\n  extra %s\n  troubles %s\n  asked %s", p.Name, list(s.Missing), list(s.Extra), list(p.Troubles), list(p.Asked))
+			t.Errorf("%s\n  missing %s\n  extra %s\n  wrong answers %s\n  look-ups %s", p.Name, list(s.Missing), list(s.Extra), list(p.Troubles), list(p.Asked))
 		}
 	}
 	t.Logf("%d of %d scenarios exact; at the two webhooks together %d missing, %d extra; %d reads of a manifest alone", exact, len(played), missing, extra, looked)

@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// TestScore: what is missing, too much, allowed or at the wrong webhook is seen as such.
+// A Score has missing, unexpected and allowed events, and those at the wrong webhook.
 func TestScore(t *testing.T) {
 	alice := "alice"
 	pull := Happening{Type: "pull", Repository: "a/b", Tags: []string{"v1"}, Digest: "sha256:1", Operator: &alice}

@@ -13,7 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// Options say how recordings are played.
+// Options choose how recordings are played.
 type Options struct {
 	Untagged, Pull time.Duration // correlation.untagged_push and correlation.pull
 	Config         string        // further configuration
@@ -25,7 +25,7 @@ type Played struct {
 	*Scenario
 	Plain    []format.BellbuoyEvent // at the webhook without manifest_reads
 	Reads    []format.BellbuoyEvent // at the webhook with it
-	Troubles []string               // answers that are not those of the upstream
+	Troubles []string               // answers that differ from the upstream's
 	Asked    []string               // bellbuoy's own look-ups
 }
 
@@ -62,7 +62,7 @@ func Play(t harness.T, all []Scenario, o Options) []*Played {
 			p.play(t.Context())
 			<-atOnce
 		})
-		time.Sleep(10 * time.Millisecond) // not all at the same instant
+		time.Sleep(10 * time.Millisecond) // not all at the same time
 	}
 	running.Wait()
 	settle(t, buoy, hooks, max(o.Untagged, o.Pull))
@@ -89,7 +89,7 @@ func addressesOf(n int, s *Scenario) map[string]string {
 	return found
 }
 
-// settle waits until no event is held back and every webhook is delivered.
+// settle waits until no event is delayed and every webhook is delivered.
 func settle(t harness.T, buoy *harness.Buoy, hooks *sink, quiet time.Duration) {
 	t.Helper()
 	time.Sleep(quiet + 2*time.Second)
@@ -133,7 +133,7 @@ func deal(t harness.T, hooks *sink, played []*Played) {
 		}
 		var i int
 		if _, err := fmt.Sscanf(e.Upstream, "s%d", &i); err != nil || i >= len(played) {
-			t.Errorf("a webhook of an upstream that is none: %s", body)
+			t.Errorf("got a webhook of an unknown upstream: %s", body)
 			continue
 		}
 		if strings.HasPrefix(id, "/plain") {
@@ -144,7 +144,7 @@ func deal(t harness.T, hooks *sink, played []*Played) {
 	}
 }
 
-// sink keeps the webhooks that arrive, by path and webhook-id.
+// sink records the webhooks that arrive, by path and webhook-id.
 type sink struct {
 	*harness.Receiver
 

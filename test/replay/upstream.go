@@ -15,7 +15,7 @@ import (
 )
 
 // An upstream answers as recorded. It answers bellbuoy's own look-ups from the state that the
-// recording shows: what each reference named before the first write, and after each write.
+// recording shows: the digest of each reference before the first write, and after each write.
 type upstream struct {
 	s     *Scenario
 	turns *turns
@@ -23,7 +23,7 @@ type upstream struct {
 
 	mu      sync.Mutex
 	claimed []bool
-	stands  map[string]string   // repository + reference → digest, "" for nothing
+	stands  map[string]string   // repository + reference → digest, "" for none
 	bodies  map[string]manifest // by digest
 	asked   []string            // bellbuoy's own look-ups
 }
@@ -40,7 +40,7 @@ func newUpstream(s *Scenario, t *turns) *upstream {
 	return u
 }
 
-// before finds out what each reference named when the recording began.
+// before derives the digest of each reference at the begin of the recording.
 func (u *upstream) before() {
 	touched := map[string]bool{}
 	first := func(repository, reference, digest string) {
@@ -80,7 +80,7 @@ func (u *upstream) before() {
 	}
 }
 
-// deleted returns the digest that a delete removed; of a tag, the digest that the person names.
+// deleted returns the digest that a delete removed; for a tag, the digest that the person wrote.
 func (u *upstream) deleted(repository, reference string) string {
 	if strings.Contains(reference, ":") {
 		return reference
@@ -130,7 +130,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.question(w, r)
 }
 
-// claim finds the line of a request. Each line is claimed once.
+// claim returns the line of a request. It returns each line once.
 func (u *upstream) claim(r *http.Request) (int, bool) {
 	i, err := strconv.Atoi(r.Header.Get(lineHeader))
 	if err != nil || i < 0 || i >= len(u.s.Lines) || r.Method != u.s.Lines[i].Method {
@@ -174,7 +174,7 @@ func (u *upstream) answer(w http.ResponseWriter, r *http.Request, i int) {
 	if l.brokenDownload() {
 		http.NewResponseController(w).Flush()
 		if l.ClientGone {
-			<-r.Context().Done() // the client goes first
+			<-r.Context().Done() // the client disconnects first
 		}
 		panic(http.ErrAbortHandler)
 	}
@@ -232,7 +232,7 @@ func (u *upstream) settle(w http.ResponseWriter, r *http.Request) int {
 	m := u.bodies[digest]
 	u.mu.Unlock()
 	if !ok || digest == "" || r.Method != http.MethodHead && m.bytes == nil {
-		body := `{"error":"no chart version found"}` // as ChartMuseum says it
+		body := `{"error":"no chart version found"}` // ChartMuseum's own text
 		if strings.HasPrefix(r.URL.Path, "/v2/") {
 			w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 			body = `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`
@@ -257,7 +257,7 @@ func (u *upstream) settle(w http.ResponseWriter, r *http.Request) int {
 // guarded reports whether the upstream requires a login.
 func (u *upstream) guarded() bool { return !strings.HasPrefix(u.s.Auth, "anon") }
 
-// challenge is the header of the recorded 401.
+// challenge returns the header of the recorded 401.
 func (u *upstream) challenge() http.Header {
 	for i := range u.s.Lines {
 		if c := u.s.Lines[i].RespHeader["Www-Authenticate"]; len(c) > 0 && u.s.Lines[i].Status == http.StatusUnauthorized {

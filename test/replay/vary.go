@@ -61,7 +61,7 @@ func each(s Scenario, change func(l *Line)) Scenario {
 	return s
 }
 
-// merge returns a scenario in which several happen at one upstream, each shifted in time.
+// merge returns a scenario in which several scenarios happen at one upstream, each shifted in time.
 func merge(name string, all []Scenario, shiftMS func(i int) float64) Scenario {
 	out := Scenario{Name: name, Auth: all[0].Auth}
 	for i, s := range all {
@@ -170,7 +170,7 @@ func as(s Scenario, agent string) Scenario {
 	return each(s, func(l *Line) { l.ReqHeader.Set("User-Agent", agent) })
 }
 
-// twice lets two clients do the same at once, so that their requests alternate.
+// twice lets two clients do the same at the same time, so that their requests alternate.
 func twice(other func(Scenario) Scenario) func(Scenario, *rand.Rand) (Scenario, bool) {
 	return func(s Scenario, r *rand.Rand) (Scenario, bool) {
 		if !repeatable(s) {
@@ -221,7 +221,7 @@ func fetchesLayers(s Scenario) bool {
 	return len(blobs) > 1
 }
 
-// noChallenge removes answers 401: the client logs in from its first request on.
+// noChallenge removes the 401 answers: the client sends its login with the first request.
 func noChallenge(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	if strings.HasPrefix(s.Auth, "anon") {
 		return s, false

@@ -51,7 +51,7 @@ func busyUpstream(s Scenario, r *rand.Rand) (Scenario, bool) {
 	}), true
 }
 
-// cutLayers breaks off blobs in the middle. The client then asks for the rest.
+// cutLayers cuts blobs in the middle. The client then requests the rest.
 func cutLayers(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	found := false
 	s = insert(s, func(l *Line) []Line {
@@ -94,7 +94,7 @@ func insert(s Scenario, before func(l *Line) []Line) Scenario {
 	return s
 }
 
-// pause lets the client wait once, for less time than ends a pull.
+// pause lets the client wait once, for a time too short to end a pull.
 func pause(s Scenario, r *rand.Rand) (Scenario, bool) {
 	at, seen := r.IntN(len(s.Lines)), 0
 	return each(s, func(l *Line) {
@@ -136,7 +136,7 @@ func againLater(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	return merge(s.Name, []Scenario{s, s}, func(i int) float64 { return float64(i) * (last.StartMS + last.TookMS - s.Lines[0].StartMS + 12500) }), true
 }
 
-// referrersAPI plays a registry with the referrers API, where clients write no fallback tags.
+// referrersAPI plays a registry with the referrers API, at which clients write no fallback tags.
 func referrersAPI(s Scenario, _ *rand.Rand) (Scenario, bool) {
 	found := false
 	s = each(s, func(l *Line) {

@@ -32,7 +32,7 @@ func TestVariations(t *testing.T) {
 			continue
 		}
 		for i, s := range all {
-			if only == "" && (i+n)%4 != 0 { // a quarter of them, another one for each variation
+			if only == "" && (i+n)%4 != 0 { // a quarter of them, different for each variation
 				continue
 			}
 			seed := fnv.New64()
@@ -67,7 +67,7 @@ func everybody(all []Scenario) (merged []Scenario) {
 	return merged
 }
 
-// varied is report without the check of manifest reads, which TestReplay makes.
+// varied is report without the check of manifest reads, which TestReplay does.
 func varied(t *testing.T, played []*Played) {
 	t.Helper()
 	exact := map[string]int{}
@@ -80,7 +80,7 @@ func varied(t *testing.T, played []*Played) {
 			exact[name]++
 			continue
 		}
-		t.Errorf("%s\n  missing %s\n  extra %s\n  troubles %s\n  asked %s", p.Name, list(s.Missing), list(s.Extra), list(p.Troubles), list(p.Asked))
+		t.Errorf("%s\n  missing %s\n  extra %s\n  wrong answers %s\n  look-ups %s", p.Name, list(s.Missing), list(s.Extra), list(p.Troubles), list(p.Asked))
 	}
 	for _, v := range append(Variations, Variation{Name: "everybody"}) {
 		if of[v.Name] == 0 {

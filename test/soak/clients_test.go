@@ -17,8 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A client prepares itself and returns the function of a round. It notes in the ledger what it has
-// done. Every round uses tags of its own, so that no two events are equal.
+// A client prepares itself and returns the function of a round. It records in the ledger what it
+// has done. Every round uses tags of its own, so that no two events are equal.
 type client struct {
 	name  string
 	start func(t *testing.T, s *scene) func(round int) error
@@ -30,7 +30,7 @@ var clients = []client{
 	{"wrk", wrk},
 }
 
-// distinct numbers repositories, so that no two clients share one.
+// distinct yields numbers of repositories, so that no two clients share one.
 var distinct = make(chan int)
 
 func init() {
@@ -41,8 +41,8 @@ func init() {
 	}()
 }
 
-// runs returns a function that runs a program in an environment of its own. Its error contains what
-// the program printed.
+// runs returns a function that runs a program in an environment of its own. Its error contains the
+// program's output.
 func runs(t *testing.T, env []string, program string) func(args ...string) error {
 	return func(args ...string) error {
 		_, err := harness.Try(t, env, program, args...)
@@ -188,7 +188,7 @@ func plain(t *testing.T, s *scene) func(int) error {
 	image := harness.NewImage(harness.ImageOptions{})
 	for _, d := range append([]v1.Descriptor{image.Config}, image.Layers...) {
 		if err := pushBlob(c, base, image.Blob(d.Digest)); err != nil {
-			t.Errorf("%v", err)
+			t.Errorf("pushing a blob: %v", err)
 		}
 	}
 	return func(round int) error {
@@ -205,13 +205,13 @@ func plain(t *testing.T, s *scene) func(int) error {
 	}
 }
 
-// reader downloads one large blob again and again, which is no event.
+// reader downloads one large blob again and again, which causes no event.
 func reader(t *testing.T, s *scene) func(int) error {
 	c, repository := newHTTPClient(t), fmt.Sprintf("read/app%d", <-distinct)
 	base := s.buoy.ProxyURL + "/v2/" + repository
 	content := bytes.Repeat([]byte("bellbuoy"), 1<<20)
 	if err := pushBlob(c, base, content); err != nil {
-		t.Errorf("%v", err)
+		t.Errorf("pushing a blob: %v", err)
 	}
 	want := digest.FromBytes(content)
 	return func(int) error {
@@ -238,12 +238,12 @@ func wrk(t *testing.T, s *scene) func(int) error {
 	base := s.buoy.ProxyURL + "/v2/" + repository
 	content := bytes.Repeat([]byte("bellbuoy"), 4<<10)
 	if err := pushBlob(newHTTPClient(t), base, content); err != nil {
-		t.Errorf("%v", err)
+		t.Errorf("pushing a blob: %v", err)
 	}
 	return func(int) error {
 		out, err := harness.Try(t, env, "wrk", "-t1", "-c32", "-d1s", "--timeout", "60s", base+"/blobs/"+digest.FromBytes(content).String())
 		if err == nil && (strings.Contains(out, "Non-2xx") || strings.Contains(out, "Socket errors") || !strings.Contains(out, "requests in")) {
-			err = fmt.Errorf("wrk says %s", out)
+			err = fmt.Errorf("wrk printed %s", out)
 		}
 		time.Sleep(3 * time.Second)
 		return err
@@ -260,7 +260,7 @@ func layout(t *testing.T, a harness.Artifact) (string, error) {
 	return a.Layout(roomFor{t, dir}, "v1"), nil
 }
 
-// roomFor is a test whose temporary directory is a given one.
+// roomFor is a test with another temporary directory.
 type roomFor struct {
 	*testing.T
 	dir string

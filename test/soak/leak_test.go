@@ -15,7 +15,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// sample is what bellbuoy holds at one moment, by its own metrics.
+// sample has the resources that bellbuoy uses at one moment, by its own metrics.
 type sample struct {
 	at         time.Time
 	goroutines float64
@@ -30,7 +30,7 @@ func (s *scene) observe(t *testing.T) func() []sample {
 	go func() {
 		var all []sample
 		for ctx.Err() == nil {
-			if now, err := s.metrics(); err == nil { // where bellbuoy has ended, the clients fail
+			if now, err := s.metrics(); err == nil { // if bellbuoy has ended, the clients fail
 				all = append(all, now)
 			}
 			select {
@@ -62,7 +62,7 @@ func (s *scene) metrics() (sample, error) {
 	return sample{time.Now(), values["go_goroutines"], values["process_resident_memory_bytes"]}, err
 }
 
-// parse reads metrics that have no labels.
+// parse reads the metrics without labels.
 func parse(r io.Reader) (map[string]float64, error) {
 	values := map[string]float64{}
 	lines := bufio.NewScanner(r)
@@ -73,15 +73,15 @@ func parse(r io.Reader) (map[string]float64, error) {
 		}
 		value, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return nil, fmt.Errorf("metric %s: %w", name, err)
+			return nil, fmt.Errorf("parsing the metric %s: %w", name, err)
 		}
 		values[name] = value
 	}
 	return values, lines.Err()
 }
 
-// flat compares the middle of the run, when caches are full, with its end: what grows without bound
-// has grown by then.
+// flat compares the middle of the run, when caches are full, with its end: what grows without a
+// bound has grown by then.
 func flat(t *testing.T, all []sample, long time.Duration) {
 	t.Helper()
 	if len(all) < 10 {
@@ -120,7 +120,7 @@ func middle(all []sample, of func(sample) float64) float64 {
 }
 
 // checkReturn waits until there are as few goroutines as before the clients came. Idle connections
-// are closed after limits.idle. Each webhook's lane keeps a few, and more where its receiver hangs.
+// are closed after limits.idle. Each webhook's lane keeps a few, and more if its receiver hangs.
 func (s *scene) checkReturn(t *testing.T) {
 	t.Helper()
 	allowed := s.baseline.goroutines + 16*float64(len(goodHooks)+len(badHooks))
@@ -137,6 +137,6 @@ func (s *scene) checkReturn(t *testing.T) {
 func TestParseMetrics(t *testing.T) {
 	got, err := parse(strings.NewReader("# HELP go_goroutines x\ngo_goroutines 12\nprocess_resident_memory_bytes 1.5e+07\nother{a=\"b c\"} 3\n"))
 	if err != nil || len(got) != 2 || got["go_goroutines"] != 12 || got["process_resident_memory_bytes"] != 1.5e7 {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got %v, %v", got, err)
 	}
 }

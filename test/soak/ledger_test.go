@@ -17,7 +17,7 @@ type ledger struct {
 
 func newLedger() *ledger { return &ledger{owed: map[string]int{}} }
 
-// did notes an operation of a client, after it was acknowledged.
+// did records an operation of a client, after it was acknowledged.
 func (l *ledger) did(kind, repository, tag string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

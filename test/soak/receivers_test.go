@@ -13,13 +13,14 @@ import (
 )
 
 // The good webhooks must get every event, although the receiver of flaky fails every second POST
-// and that of slow answers late. The bad ones never accept anything.
+// and that of slow answers late. The receivers of the bad ones accept nothing.
 var (
 	goodHooks = []string{"good", "flaky", "slow"}
 	badHooks  = []string{"hang", "refuse", "drop", "error", "redirect", "flood", "unwanted"}
 )
 
-// receivers is one server for all webhooks, by path. It keeps what it accepted for the good ones.
+// receivers is one server for all webhooks, by path. It records the events that it accepted for the
+// good ones.
 type receivers struct {
 	*harness.Receiver
 
@@ -36,7 +37,7 @@ func newReceivers(t *testing.T) *receivers {
 	return r
 }
 
-// url is the URL of a webhook. Nothing listens at that of "refuse" (port 9, discard).
+// url returns the URL of a webhook. Nothing listens at that of "refuse" (port 9, discard).
 func (r *receivers) url(name string) string {
 	if name == "refuse" {
 		return "http://127.0.0.1:9/"
@@ -88,7 +89,7 @@ func (r *receivers) fail(w http.ResponseWriter, req *http.Request, name string) 
 	}
 }
 
-// accept notes an event. The same webhook-id may come again after a lost answer; it is one event.
+// accept records an event. If the same webhook-id comes again after a lost answer, it is one event.
 func (r *receivers) accept(name string, p harness.Post) {
 	var e struct {
 		Type, Repository, Digest string
@@ -117,7 +118,7 @@ func (r *receivers) accept(name string, p harness.Post) {
 	r.newest[name] = max(r.newest[name], generation)
 }
 
-// events returns what a webhook got: webhook-id → line.
+// events returns the events of a webhook: webhook-id → line.
 func (r *receivers) events(name string) map[string]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

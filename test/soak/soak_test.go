@@ -1,9 +1,9 @@
 // Package soak lets many real clients work through bellbuoy for a long time, while receivers fail
-// in many ways and the configuration is reloaded again and again. In the end no client may have
-// seen an error, memory and goroutines must not have grown, and exactly the events that the clients
-// caused must have arrived, each once.
+// in many ways and the configuration is reloaded again and again. At the end no client has seen an
+// error, memory and goroutines have not grown, and exactly the events that the clients caused have
+// arrived, each once.
 //
-// BELLBUOY_SOAK says how long (default 60s); `make soak` runs half an hour of it.
+// BELLBUOY_SOAK is the duration (default 60s); `make soak` runs half an hour.
 package soak
 
 import (
@@ -53,7 +53,7 @@ func TestSoak(t *testing.T) {
 	s.checkReturn(t)
 }
 
-// scene is everything that runs.
+// scene has everything that runs.
 type scene struct {
 	registry *harness.RegistryServer
 	charts   *harness.ChartMuseumServer
@@ -68,7 +68,7 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	for _, name := range []string{"crane", "skopeo", "oras", "helm3", "wrk"} {
-		harness.Part(t, name) // a missing part is built here, by the goroutine of the test
+		harness.Part(t, name) // builds a missing part here, in the goroutine of the test
 	}
 	s := &scene{
 		registry: harness.Registry(t, harness.RegistryOptions{Delete: true}), charts: harness.ChartMuseum(t, harness.ChartMuseumOptions{}),
@@ -119,11 +119,11 @@ func (s *scene) keepDoing(ctx context.Context, t *testing.T, c client) {
 	rounds := 0
 	for ctx.Err() == nil && !t.Failed() {
 		if err := w(rounds); err != nil {
-			t.Errorf("%s, round %d: %v", c.name, rounds, err)
+			t.Errorf("client %s, round %d: %v", c.name, rounds, err)
 		}
 		rounds++
 	}
-	t.Logf("%s: %d rounds", c.name, rounds)
+	t.Logf("client %s: %d rounds", c.name, rounds)
 }
 
 // settle waits until the good webhooks have got all events.
@@ -152,16 +152,16 @@ func (s *scene) missing() int {
 	return n
 }
 
-// checkLedger compares what arrived with what was done.
+// checkLedger compares the events that arrived with the operations.
 func (s *scene) checkLedger(t *testing.T) {
 	t.Helper()
 	for _, name := range goodHooks {
 		arrived := s.hooks.events(name)
 		for _, line := range s.ledger.missing(arrived) {
-			t.Errorf("%s: missing: %s", name, line)
+			t.Errorf("%s: missing the event %s", name, line)
 		}
 		for _, line := range s.ledger.extra(arrived) {
-			t.Errorf("%s: nobody did this: %s", name, line)
+			t.Errorf("%s: got an event without an operation: %s", name, line)
 		}
 		t.Logf("%s: %d events, %d posts", name, len(arrived), s.hooks.posts(name))
 	}
@@ -173,7 +173,7 @@ func (s *scene) checkLedger(t *testing.T) {
 	}
 }
 
-// newHTTPClient is a plain client with connections of its own.
+// newHTTPClient returns an HTTP client with connections of its own.
 func newHTTPClient(t *testing.T) *http.Client {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}

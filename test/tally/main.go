@@ -1,4 +1,4 @@
-// Command tally runs `go test` once for each group of arguments, and prints what people read: one
+// Command tally runs `go test` once for each group of arguments, and prints a short report: one
 // line for each package, failures in full, skipped tests with their reason, and at the end one line
 // that counts the tests of all groups:
 //
@@ -6,7 +6,7 @@
 //	…
 //	120 passed, 0 failed, 3 skipped
 //
-// It fails where any of the groups did, after all of them have run.
+// It fails if any of the groups failed, after all of them have run.
 package main
 
 import (
@@ -53,15 +53,15 @@ func groups(args []string) [][]string {
 	}
 }
 
-// goTest runs one `go test` to its end. Failing tests are no error of it: the tally has counted
-// them.
+// goTest runs one `go test` to its end. It returns no error for failing tests: the tally has
+// counted them.
 func goTest(ctx context.Context, t *tally, args []string) error {
 	argv := []string{"test"}
-	if len(args) > 1 && args[0] == "-C" { // another module's directory; go wants it first
+	if len(args) > 1 && args[0] == "-C" { // another module's directory; go requires it first
 		argv, args = append(argv, args[:2]...), args[2:]
 	}
 	cmd := exec.CommandContext(ctx, "go", append(append(argv, "-json"), args...)...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // let tests' children be cleaned up
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that tests can clean up their child processes
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -82,7 +82,7 @@ func goTest(ctx context.Context, t *tally, args []string) error {
 	return errors.Join(readErr, err)
 }
 
-// readLines calls f with every line of r, however long.
+// readLines calls f with every line of r, whatever its length.
 func readLines(r io.Reader, f func([]byte)) error {
 	br := bufio.NewReader(r)
 	for {

@@ -17,21 +17,21 @@ type event struct {
 	Action     string
 	Package    string
 	ImportPath string // of build-output
-	Test       string // "" for what concerns the whole package
+	Test       string // "" if it is about the whole package
 	Elapsed    float64
 	Output     string
 }
 
-// A tally counts the tests of one or more runs and prints what is worth reading of them.
+// A tally counts the tests of one or more runs and prints their failures, skips and counts.
 type tally struct {
 	mu                      sync.Mutex // the heartbeat prints too
 	w                       io.Writer
 	passed, failed, skipped int
 	lastPrint               time.Time
-	packages                map[string]*pkg // those that still run
+	packages                map[string]*pkg // those that have not ended
 }
 
-// pkg is what is known of a package while its tests run.
+// pkg has the state of a package while its tests run.
 type pkg struct {
 	passed, failed, skipped int
 	outputs                 map[string][]string // by test, while it runs; "" for the package's own
@@ -47,7 +47,7 @@ func (t *tally) summary() string {
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", t.passed, t.failed, t.skipped)
 }
 
-// line takes one line of `go test -json`. What is no JSON is printed as it is.
+// line takes one line of `go test -json`. It prints a line that is no JSON unchanged.
 func (t *tally) line(b []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -111,14 +111,14 @@ func (t *tally) packageEvent(e event) {
 	}
 }
 
-// printSkips names the tests that a package left out, those with one reason together.
+// printSkips prints the tests that a package skipped, those with one reason together.
 func (t *tally) printSkips(name string, p *pkg) {
 	for _, why := range slices.Sorted(maps.Keys(p.skips)) {
 		t.printf("skip  %s %s: %s\n", short(name), strings.Join(p.skips[why], ", "), why)
 	}
 }
 
-// packageFailed prints what ended a package: a test, or a crash, a time-out, a build that failed,
+// packageFailed prints why a package failed: a test, or a crash, a time-out or a failed build,
 // which count as one failed test.
 func (t *tally) packageFailed(e event, p *pkg) {
 	if p.failed == 0 || len(p.started) > 0 {
@@ -151,7 +151,7 @@ func (p *pkg) counts() string {
 	return s
 }
 
-// heartbeat tells, when nothing was printed for half a minute, which tests are still running.
+// heartbeat prints which tests are running, if nothing else was printed for half a minute.
 func (t *tally) heartbeat() (stop func()) {
 	quit := make(chan struct{})
 	go func() {
@@ -190,15 +190,15 @@ func (t *tally) printf(format string, args ...any) {
 	fmt.Fprintf(t.w, format, args...)
 }
 
-// short is a package's path within the module.
+// short returns a package's path within the module.
 func short(pkg string) string {
 	return strings.TrimPrefix(pkg, "github.com/bellbuoy/bellbuoy/")
 }
 
-// place is where in a test file something was logged.
+// place matches the place in a test file at which something was logged.
 var place = regexp.MustCompile(`^[\w.-]+_test\.go:\d+: `)
 
-// reason is what a skipped test said: its output without the marks of the testing package.
+// reason returns the text of a skipped test: its output without the marks of the testing package.
 func reason(output []string) string {
 	var said []string
 	for _, line := range output {
