@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -22,7 +23,8 @@ import (
 type desk struct {
 	webhooks   []manage.Webhook
 	deliveries []manage.DeliveryDetail
-	refuse     error // of Make, Change, TestDefinition and Preview
+	refuse     error  // of Make, Change, TestDefinition and Preview
+	answer     string // of receivers, to Test; "": {"ok":true}
 	did        []string
 }
 
@@ -106,7 +108,7 @@ func (d *desk) Test(ctx context.Context, by access.Principal, n int64, _ string)
 	if _, err := d.Webhook(ctx, by, n); err != nil {
 		return manage.Sent{}, err
 	}
-	return manage.Sent{OK: true, Status: 200, Latency: 38 * time.Millisecond, Response: `{"ok":true}`}, nil
+	return manage.Sent{OK: d.answer == "", Status: 200, Latency: 38 * time.Millisecond, Response: cmp.Or(d.answer, `{"ok":true}`), Error: d.answer}, nil
 }
 
 func (d *desk) Make(_ context.Context, by access.Principal, project string, def manage.Definition) (manage.Webhook, error) {
@@ -287,6 +289,7 @@ func sample() *desk {
 // past is the events, counts and projects of a console's tests. It keeps scope as manage does.
 type past struct {
 	events   []detect.Event // newest first
+	verdict  manage.Verdict // one more, if its webhook has a key
 	reads    atomic.Int64   // of Events
 	projects []Project
 }
@@ -327,10 +330,14 @@ func (p *past) EventBody(ctx context.Context, by access.Principal, id, name stri
 
 func (p *past) Explain(ctx context.Context, by access.Principal, id string) ([]manage.Verdict, error) {
 	_, err := p.Event(ctx, by, id)
-	return []manage.Verdict{
+	verdicts := []manage.Verdict{
 		{Webhook: manage.Ref{Number: 3, Name: "release-channel"}, Fires: true, Deliveries: []manage.Delivery{{ID: 17, State: "delivered", Finished: time.Now()}}},
 		{Webhook: manage.Ref{Number: 4, Name: "security"}, Because: "events", Value: "PUSH_ARTIFACT", Wanted: "[SCANNING_COMPLETED]"},
-	}, err
+	}
+	if p.verdict.Webhook.Key != "" {
+		verdicts = append(verdicts, p.verdict)
+	}
+	return verdicts, err
 }
 
 func (p *past) EventCounts(_ context.Context, by access.Principal, _ string, s manage.Span) ([]counters.Line, error) {
