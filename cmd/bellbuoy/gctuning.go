@@ -11,7 +11,9 @@ import (
 const (
 	gcPercent  = 400      // GOGC: garbage may be this percentage of the live heap
 	limitLeast = 64 << 20 // least memory limit, without many connections
-	stacksFew  = 3 << 20  // more stack memory than this means many connections
+	// stacksFew is the most stack memory that does not mean many connections: some hundred
+	// lanes and requests at work have up to 5 MiB.
+	stacksFew = 6 << 20
 	// stackWeight is by how many bytes the limit shrinks for each byte of stacks above
 	// stacksFew: garbage would fragment the heap.
 	stackWeight          = 8

@@ -14,7 +14,8 @@ func TestMemoryLimit(t *testing.T) {
 		"large and idle":     {memoryUse{alive: 50 * mib, overhead: 40 * mib}, 0, 93 * mib},
 		"large and busy":     {memoryUse{alive: 50 * mib, overhead: 40 * mib}, 8 * mib, 140 * mib},
 		"many connections":   {memoryUse{alive: 50 * mib, overhead: 40 * mib, stacks: 22 * mib}, 40 * mib, 93 * mib},
-		"small, connections": {memoryUse{alive: 8 * mib, overhead: 18 * mib, stacks: 6 * mib}, 40 * mib, 40 * mib},
+		"small, connections": {memoryUse{alive: 8 * mib, overhead: 18 * mib, stacks: 9 * mib}, 40 * mib, 40 * mib},
+		"lanes at work":      {memoryUse{alive: 22 * mib, overhead: 20 * mib, stacks: 5 * mib}, 40 * mib, 86 * mib},
 		"a very high rate":   {memoryUse{alive: 50 * mib, overhead: 40 * mib}, 1 << 40, 190 * mib},
 	} {
 		if got := limitFor(c.m, c.rate); got != c.want {
