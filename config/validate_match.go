@@ -138,10 +138,12 @@ func shareRepositories(projects, repositories []string) bool {
 }
 
 // mayMeet reports whether two patterns of one segment can match the same text. It returns true if
-// both have wildcards.
+// both have wildcards, or one has braces, which may take exponential time to match.
 func mayMeet(a, b string) bool {
 	const meta = `*?[{\`
 	switch {
+	case strings.Contains(a, "{") || strings.Contains(b, "{"):
+		return true
 	case !strings.ContainsAny(a, meta):
 		return doublestar.MatchUnvalidated(b, a)
 	case !strings.ContainsAny(b, meta):

@@ -74,6 +74,8 @@ func completedScan(e *detect.Event) *detect.Scan {
 	return e.Scan
 }
 
+const longestGlob = 1024 // bytes
+
 type filterCompiler struct {
 	under string
 	f     filter
@@ -83,6 +85,12 @@ func (c *filterCompiler) validate(name string, patterns []string) error {
 	for i, p := range patterns {
 		if !doublestar.ValidatePattern(p) {
 			return fmt.Errorf("%s.%s[%d]: %q is not a glob", c.under, name, i, p)
+		}
+		if len(p) > longestGlob {
+			return fmt.Errorf("%s.%s[%d]: is longer than %d bytes", c.under, name, i, longestGlob)
+		}
+		if _, ok := alternatives(p); !ok {
+			return fmt.Errorf("%s.%s[%d]: %q stands for more than %d globs: use fewer braces", c.under, name, i, p, mostAlternatives)
 		}
 	}
 	return nil

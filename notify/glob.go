@@ -44,10 +44,18 @@ func (g glob) match(s string) bool {
 	return matchText(g.pattern, s)
 }
 
+// globs compiles patterns; one with braces becomes several globs. One with too many, which
+// compileFilter refuses, stays as it is.
 func globs(patterns []string, kind func(string) glob) []glob {
 	out := make([]glob, 0, len(patterns))
 	for _, p := range patterns {
-		out = append(out, kind(p))
+		all, ok := alternatives(p)
+		if !ok {
+			all = []string{p}
+		}
+		for _, one := range all {
+			out = append(out, kind(one))
+		}
 	}
 	return out
 }
