@@ -18,15 +18,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// Builder makes webhooks ready under one configuration, each with its format and its client.
+// Builder makes hooks of webhooks under one configuration, each with its format and its client.
 type Builder struct {
 	Config    *config.Config
 	Guard     *webhook.Guard
-	Numbers   *notify.Numbers // of projects in cloudevents bodies; nil: they are made of names
+	Numbers   *notify.Numbers // of projects in cloudevents bodies; nil: format.Number of their names
 	UserAgent string
 }
 
-// File makes the webhook of the file with an index ready. Its error begins with its key.
+// File makes the hook of the file's webhook with an index. Its error begins with the key.
 func (b *Builder) File(i int) (*Hook, error) {
 	h, err := b.hook(b.Config.Webhooks[i], b.Guard, "")
 	if err != nil {
@@ -37,8 +37,8 @@ func (b *Builder) File(i int) (*Hook, error) {
 	return h, nil
 }
 
-// Stored makes a webhook of the store ready. If a limited account made or edited it, that account's
-// limits apply. The error is a Problems.
+// Stored makes the hook of a webhook of the store. If a limited account made or edited the webhook,
+// the limits of such accounts apply. The error is a Problems.
 func (b *Builder) Stored(s *notify.Stored) (*Hook, error) {
 	h, err := b.stored(s)
 	switch {
@@ -80,7 +80,7 @@ func (b *Builder) stored(s *notify.Stored) (*Hook, error) {
 	return h, nil
 }
 
-// checkLimits refuses settings that webhooks of limited accounts may not have.
+// checkLimits refuses settings that limited accounts may not make.
 func checkLimits(c *config.Webhook) error {
 	switch {
 	case !c.Proxy.IsZero():
@@ -96,7 +96,7 @@ func checkLimits(c *config.Webhook) error {
 	return nil
 }
 
-// hook makes a webhook ready. project is that of a webhook of the store.
+// hook makes a hook. project is the project of a webhook of the store, or "".
 func (b *Builder) hook(c config.Webhook, guard *webhook.Guard, project string) (*Hook, error) {
 	client, err := webhook.New(b.clientOptions(&c, guard))
 	if err != nil {

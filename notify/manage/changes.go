@@ -23,7 +23,7 @@ var projectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:(?:\.|_|__|-+)[a-zA-Z0-9]+
 // ValidProject reports whether a repository or a chart can be in a project of that name.
 func ValidProject(name string) bool { return len(name) <= 255 && projectName.MatchString(name) }
 
-// Make stores a webhook of a project. It works when Make has returned.
+// Make stores a webhook of a project. The webhook is in use when Make returns.
 func (d *Desk) Make(ctx context.Context, by access.Principal, project string, def Definition) (Webhook, error) {
 	number, err := d.make(ctx, by, project, def, nil)
 	if err != nil {
@@ -32,7 +32,7 @@ func (d *Desk) Make(ctx context.Context, by access.Principal, project string, de
 	return d.Webhook(ctx, by, number)
 }
 
-// make stores a webhook; policy is that of Harbor's API, or nil.
+// make stores a webhook; policy is the policy of Harbor's API, or nil.
 func (d *Desk) make(ctx context.Context, by access.Principal, project string, def Definition, policy []byte) (int64, error) {
 	if !by.May(project) || !ValidProject(project) {
 		return 0, fmt.Errorf("%w: project %.255s not found", ErrNotFound, project)
@@ -76,8 +76,8 @@ func (d *Desk) define(by access.Principal, s *notify.Stored, def Definition) (er
 	return nil
 }
 
-// Change replaces the definition of a webhook of the store. If version is not 0 and not the
-// webhook's, the error is ErrChanged.
+// Change replaces the definition of a webhook of the store. The error is ErrChanged if version is
+// neither 0 nor the webhook's version.
 func (d *Desk) Change(ctx context.Context, by access.Principal, number, version int64, def Definition) (Webhook, error) {
 	err := d.change(ctx, by, number, version, "webhook changed", func(s *notify.Stored) error {
 		return d.redefine(s, by, def)
@@ -88,8 +88,8 @@ func (d *Desk) Change(ctx context.Context, by access.Principal, number, version 
 	return d.Webhook(ctx, by, number)
 }
 
-// redefine replaces a definition. The policy of Harbor's API stays, except if Authorization is
-// another: that API shows Authorization to accounts only if it was set there.
+// redefine replaces a definition. It keeps the policy of Harbor's API unless Authorization changes:
+// that API shows Authorization only if it was set there.
 func (d *Desk) redefine(s *notify.Stored, by access.Principal, def Definition) error {
 	old, err := definitionOf(s)
 	if err != nil {
@@ -109,7 +109,7 @@ func (d *Desk) redefine(s *notify.Stored, by access.Principal, def Definition) e
 var errStale = errors.New("stale")
 
 // change applies edit to a webhook of the store. edit runs outside of the transaction, because it
-// renders templates, and again if another change came first.
+// renders templates. It runs again if another change came first.
 func (d *Desk) change(ctx context.Context, by access.Principal, number, version int64, did string, edit func(*notify.Stored) error) error {
 	for {
 		old, err := d.editable(ctx, by, number)
@@ -170,7 +170,7 @@ func (d *Desk) Remove(ctx context.Context, by access.Principal, number int64) er
 	return d.follow(ctx)
 }
 
-// TakeOver lifts the limits of accounts with projects from a webhook. Administrators only.
+// TakeOver removes the limits of limited accounts from a webhook. Administrators only.
 func (d *Desk) TakeOver(ctx context.Context, by access.Principal, number int64) error {
 	if _, err := d.one(ctx, by, number); err != nil {
 		return err
@@ -189,7 +189,7 @@ func (d *Desk) TakeOver(ctx context.Context, by access.Principal, number int64) 
 }
 
 // Enable resumes a webhook that was disabled by hand or by a 410 of its receiver. It also sets
-// enabled of one of the store.
+// enabled of a webhook of the store.
 func (d *Desk) Enable(ctx context.Context, by access.Principal, number int64) error {
 	w, err := d.switchable(ctx, by, number)
 	if err != nil {
@@ -232,8 +232,8 @@ func (d *Desk) Disable(ctx context.Context, by access.Principal, number int64) e
 	return nil
 }
 
-// switchable returns a webhook that the account may enable and disable: those of the file are the
-// administrators'.
+// switchable returns a webhook that the account may enable and disable. Only administrators may
+// switch webhooks of the file.
 func (d *Desk) switchable(ctx context.Context, by access.Principal, number int64) (Webhook, error) {
 	w, err := d.one(ctx, by, number)
 	if err == nil && w.Source != "" && !by.Administrator {
@@ -242,7 +242,7 @@ func (d *Desk) switchable(ctx context.Context, by access.Principal, number int64
 	return w, err
 }
 
-// switchError explains why a webhook cannot be switched: one that is not in use has no lane.
+// switchError explains why a webhook cannot be switched: a webhook that is not in use has no lane.
 func (d *Desk) switchError(by access.Principal, w *Webhook, err error) error {
 	if why := d.whyOff(by, w.Number); why != "" && errors.Is(err, notify.ErrNoWebhook) {
 		return fmt.Errorf("%w: webhook %s is off: %s", ErrConflict, w.Name, why)
@@ -250,7 +250,7 @@ func (d *Desk) switchError(by access.Principal, w *Webhook, err error) error {
 	return changeError(err, w.Name)
 }
 
-// follow applies a change here, even if the client has disconnected.
+// follow applies a change to this replica, even if the client has disconnected.
 func (d *Desk) follow(ctx context.Context) error { return d.Running.Follow(context.WithoutCancel(ctx)) }
 
 // audit logs who changed a webhook.

@@ -12,7 +12,7 @@ import (
 // mostCounted bounds Count.
 const mostCounted = 10_000
 
-// errEnough ends a count.
+// errEnough stops a count at its bound.
 var errEnough = errors.New("enough")
 
 // Count returns how many deliveries q selects, at most 10,000. It goes through all pages.

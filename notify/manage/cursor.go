@@ -17,24 +17,25 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// A cursor is where a page ended, or where a stream of events goes on. It is bound to the query and
-// the scope that it is of, and gives no access: the scope is part of each query. It is encrypted,
-// because positions are numbers that count the events of all projects: an account limited to some
-// must not see from them how much happens in the others.
+// A cursor is the position where a page ended, or where a stream of events continues. It is valid
+// only for its query and scope, and gives no access: the scope is checked for each query. It is
+// encrypted, because positions count the events of all projects: a limited account must not learn
+// from them how much happens in other projects.
 //
-// A cursor is one block of AES: the position, a sum of what it is bound to, and a salt. Without the
-// key it shows only whether two cursors are equal. The salt is random where the position may be of
-// another project's event; otherwise it is 0, so that a page that did not change is the same text.
+// A cursor is one block of AES: the position, a checksum of its query and scope, and a salt.
+// Without the key it shows only whether two cursors are equal. The salt is random if the position
+// may belong to another project's event. Otherwise it is 0, so that an unchanged page has an
+// unchanged cursor.
 
 const (
 	kindCursor = "manage.cursor" // ID: cursorKey; value: the key, which all replicas use
 	cursorKey  = "key"
 
-	cursorSum  = 4 // bytes of the sum
+	cursorSum  = 4 // bytes of the checksum
 	cursorSize = aes.BlockSize
 )
 
-// streamCursor is what the cursors of streams are bound to.
+// streamCursor takes the place of the query in the cursors of streams.
 const streamCursor = "stream"
 
 // Cursors encrypt positions, with a key in the store. NewCursors makes one.
@@ -45,10 +46,10 @@ type Cursors struct {
 	block cipher.Block // nil: the key was not read yet
 }
 
-// NewCursors returns Cursors whose key is in rows, or made there when it is first needed.
+// NewCursors returns Cursors with a key in rows. The key is made when it is first needed.
 func NewCursors(rows notify.Rows) *Cursors { return &Cursors{rows: rows} }
 
-// sealer returns what makes and reads cursors.
+// sealer returns a sealer with the key of the store.
 func (c *Cursors) sealer(ctx context.Context) (sealer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,7 +80,7 @@ func (c *Cursors) sealer(ctx context.Context) (sealer, error) {
 
 type sealer struct{ cipher.Block }
 
-// cursor returns the cursor of a position. If secret is set, two cursors of a position differ.
+// cursor returns the cursor of a position. If secret is set, it has a random salt.
 func (s sealer) cursor(position int64, about any, secret bool) string {
 	var raw [cursorSize]byte
 	binary.BigEndian.PutUint64(raw[:], uint64(position))
@@ -91,7 +92,7 @@ func (s sealer) cursor(position int64, about any, secret bool) string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// position returns the position of a cursor that is bound to about.
+// position returns the position of a cursor, or an error if the cursor is not for about.
 func (s sealer) position(field, cursor string, about any) (int64, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err == nil && len(raw) == cursorSize {
@@ -107,14 +108,15 @@ func (s sealer) position(field, cursor string, about any) (int64, error) {
 func sumOf(about any) []byte {
 	text, err := json.Marshal(about)
 	if err != nil {
-		panic(fmt.Sprintf("a query that JSON cannot express: %v", err)) // queries are plain structs
+		panic(fmt.Sprintf("encoding a query: %v", err)) // queries are plain structs
 	}
 	sum := sha256.Sum256(text)
 	return sum[:cursorSum]
 }
 
-// cursorOf returns the cursor of the next page, which begins at a position; "" for position 0:
-// there is none. searched: the page ended because enough was tested, and so at any project's event.
+// cursorOf returns the cursor of the next page, which begins at a position; "" if the position is
+// 0, because there is no next page. searched means that the page ended because enough events were
+// tested; its last event may then belong to any project.
 func (s sealer) cursorOf(position int64, about any, searched bool) string {
 	if position == 0 {
 		return ""

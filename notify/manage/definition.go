@@ -7,7 +7,7 @@ import (
 )
 
 // Definition has the keys of an entry of webhooks in the configuration file, in the same text
-// forms. A key that is not given has the file's default.
+// forms. A missing key has the file's default.
 type Definition struct {
 	Name           string            `json:"name" yaml:"name" required:"false" doc:"unique in its project"`
 	Description    string            `json:"description,omitempty" yaml:"description,omitempty"`
@@ -71,7 +71,7 @@ type Signature struct {
 	Secret    string `json:"secret" yaml:"secret" doc:"shown as ***, of the second signature as ***2, and so on; sent back so, it stays"`
 }
 
-// TLS to the receiver.
+// TLS holds the TLS settings of a webhook.
 type TLS struct {
 	InsecureSkipVerify bool   `json:"insecure_skip_verify,omitempty" yaml:"insecure_skip_verify,omitempty"`
 	ServerName         string `json:"server_name,omitempty" yaml:"server_name,omitempty"`
@@ -83,7 +83,7 @@ type Group struct {
 	Most int    `json:"most,omitempty" yaml:"most,omitempty"`
 }
 
-// UnmarshalJSON makes a webhook that says nothing of enabled an enabled one, as in the file.
+// UnmarshalJSON sets enabled to true if it is missing, as in the file.
 func (d *Definition) UnmarshalJSON(b []byte) error {
 	type plain Definition
 	p := plain{Enabled: true}
@@ -99,15 +99,16 @@ type Webhook struct {
 	Number   int64
 	Key      string   // of its deliveries
 	Name     string   // of the store's: unique in its project
-	Project  string   // "": of the file, and of no project or several
-	Projects []string // of the file: those that match.projects names, if it names them all
-	Source   string   // of the file: its place, such as bellbuoy.yaml:12; "": it is in the store
+	Project  string   // "": in the file, for no project or several
+	Projects []string // in the file: the projects of match.projects, if none is a glob
+	Source   string   // in the file: its position, such as bellbuoy.yaml:12; "": in the store
 	Maker    string
-	Limited  bool // the limits of accounts with projects apply to it
+	Limited  bool // the limits of limited accounts apply to it
 	Made     time.Time
 	Changed  time.Time
 	Version  int64 // counts changes
-	// Definition is as it was given, with masked secrets. Of the file's it is complete.
+	// Definition is the definition as it was given, with masked secrets. For a webhook of the
+	// file it is complete.
 	Definition Definition
 	// Complete is the definition with its preset and all defaults.
 	Complete Definition
@@ -127,8 +128,8 @@ type Health struct {
 	Why         string
 	CircuitOpen bool
 	NextAttempt time.Time
-	SuccessRate *float64 // of the attempts of the last 24 h; nil: there was none
-	Tried       int64    // how many attempts that are
+	SuccessRate *float64 // of the attempts of the last 24 h; nil: there were none
+	Tried       int64    // attempts of the last 24 h
 	Pending     int64
 	Dead        int64
 	Parked      int64

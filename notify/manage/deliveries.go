@@ -21,7 +21,7 @@ const MostIDs = 1000
 type DeliveryQuery struct {
 	IDs          []int64
 	Webhook      int64  // its number
-	WebhookKey   string // or its key, or project/name
+	WebhookKey   string // alternatively its key, or project/name
 	States       []string
 	Types        []string
 	Project      string // of the event
@@ -37,7 +37,7 @@ type Ref struct {
 	Number  int64
 	Key     string // of its deliveries
 	Name    string // within its project
-	Project string // "": it is in the file, or was removed
+	Project string // "": in the file, or removed
 }
 
 // Delivery is a delivery as lists show it.
@@ -80,7 +80,7 @@ func stateOf(name string) (store.State, bool) {
 	return 0, false
 }
 
-// deliverySearch is a DeliveryQuery that was checked, within an account's scope.
+// deliverySearch is a checked DeliveryQuery within an account's scope.
 type deliverySearch struct {
 	store.DeliverySearch
 	passes  func(*detect.Event) bool // nil: all
@@ -89,7 +89,7 @@ type deliverySearch struct {
 	cursors sealer
 }
 
-// search checks a query and puts it into the account's scope.
+// search checks a query and restricts it to the account's scope.
 func (d *Desk) search(ctx context.Context, by access.Principal, q DeliveryQuery) (s deliverySearch, err error) {
 	if !by.Knows() {
 		return s, ErrForbidden
@@ -126,8 +126,8 @@ func (d *Desk) search(ctx context.Context, by access.Principal, q DeliveryQuery)
 	return s, nil
 }
 
-// mayHaveOthers reports whether a webhook in the account's scope may have deliveries that are not:
-// one of the file may have had other projects under an earlier configuration.
+// mayHaveOthers reports whether a webhook in the account's scope may have deliveries outside the
+// scope: a webhook of the file may have had other projects under an earlier configuration.
 func (d *Desk) mayHaveOthers(by access.Principal, key string) bool {
 	if by.Administrator {
 		return false
@@ -164,7 +164,7 @@ func (d *Desk) InScope(ctx context.Context, by access.Principal, all []store.Del
 	return scoped, nil
 }
 
-// check returns the states, or what is wrong with the query.
+// check returns the states of the query, or its Problems.
 func (q *DeliveryQuery) check() (states []store.State, err error) {
 	var problems Problems
 	for i, name := range q.States {
@@ -183,7 +183,7 @@ func (q *DeliveryQuery) check() (states []store.State, err error) {
 		problems = append(problems, Problem{"limit", fmt.Sprintf("it must be a number from 1 to %d", MostPage)})
 	}
 	if len(q.IDs) > MostIDs {
-		problems = append(problems, Problem{"id", fmt.Sprintf("there may be %d", MostIDs)})
+		problems = append(problems, Problem{"id", fmt.Sprintf("there may be at most %d", MostIDs)})
 	}
 	if len(problems) > 0 {
 		return nil, problems
@@ -191,8 +191,8 @@ func (q *DeliveryQuery) check() (states []store.State, err error) {
 	return states, nil
 }
 
-// storedRepositories are the repositories as which events may be stored that are shown with the
-// repository. That of a chart is its tenant path, without the chart's name.
+// storedRepositories returns the repositories under which the store may hold events of a repository
+// as it is shown. The store holds a chart's event under its tenant path, without the chart's name.
 func storedRepositories(shown string) []string {
 	all := []string{shown}
 	if project, name, ok := cutLast(shown); ok {
@@ -207,30 +207,27 @@ func storedRepositories(shown string) []string {
 }
 
 func cutLast(repository string) (before, last string, ok bool) {
-	for i := len(repository) - 1; i >= 0; i-- {
-		if repository[i] == '/' {
-			return repository[:i], repository[i+1:], true
-		}
-	}
-	return "", repository, false
+	i := strings.LastIndexByte(repository, '/')
+	return repository[:max(i, 0)], repository[i+1:], i >= 0
 }
 
-// owned is a webhook whose deliveries are listed: one in use, or one of the store that is left out.
-type owned struct {
+// listedWebhook is a webhook whose deliveries are listed. It is in use, or a webhook of the store
+// that is left out.
+type listedWebhook struct {
 	Ref
 	projects []string
 }
 
-// everyOwned calls each for every webhook until it returns false.
-func (d *Desk) everyOwned(each func(owned) bool) {
+// everyListedWebhook calls each for every webhook, until each returns false.
+func (d *Desk) everyListedWebhook(each func(listedWebhook) bool) {
 	set := d.Running.Set()
 	for _, h := range set.All {
-		if !each(owned{d.refOf(set, h.Name), h.Projects()}) {
+		if !each(listedWebhook{d.refOf(set, h.Name), h.Projects()}) {
 			return
 		}
 	}
 	for _, s := range set.out {
-		if !each(owned{refOfStored(s), []string{s.Project}}) {
+		if !each(listedWebhook{refOfStored(s), []string{s.Project}}) {
 			return
 		}
 	}
@@ -244,9 +241,9 @@ func (d *Desk) webhooksOf(ctx context.Context, by access.Principal, q DeliveryQu
 		return nil, nil
 	}
 	keys, one := []string{}, q.WebhookKey != "" || q.Webhook != 0
-	d.everyOwned(func(w owned) bool {
-		asked := q.WebhookKey == "" || q.WebhookKey == w.Key || w.Project != "" && q.WebhookKey == w.Project+"/"+w.Name
-		if asked && (q.Webhook == 0 || q.Webhook == w.Number) && by.MayAll(w.projects) {
+	d.everyListedWebhook(func(w listedWebhook) bool {
+		named := q.WebhookKey == "" || q.WebhookKey == w.Key || w.Project != "" && q.WebhookKey == w.Project+"/"+w.Name
+		if named && (q.Webhook == 0 || q.Webhook == w.Number) && by.MayAll(w.projects) {
 			keys = append(keys, w.Key)
 		}
 		return !one || len(keys) == 0
@@ -260,8 +257,8 @@ func (d *Desk) webhooksOf(ctx context.Context, by access.Principal, q DeliveryQu
 	return nil, fmt.Errorf("%w: there is no webhook with the number %d", ErrNotFound, q.Webhook)
 }
 
-// removedWebhook returns the key of a webhook of which only deliveries are left. Administrators
-// alone see these.
+// removedWebhook returns the key of a removed webhook that still has deliveries. Only
+// administrators see these.
 func (d *Desk) removedWebhook(ctx context.Context, by access.Principal, key string) ([]string, error) {
 	if by.Administrator {
 		left, err := d.Dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: key, Limit: 1})
@@ -288,7 +285,7 @@ func (d *Desk) noWebhook(by access.Principal, key string) error {
 	return fmt.Errorf("%w: %q: %w; there are %s", ErrNotFound, key, notify.ErrNoWebhook, strings.Join(names, ", "))
 }
 
-// refOf returns how the webhook of a delivery is named.
+// refOf returns the Ref of a delivery's webhook.
 func (d *Desk) refOf(set *HookSet, key string) Ref {
 	h := set.Named(key)
 	switch {
@@ -379,7 +376,7 @@ func (d *Desk) eventsOf(ctx context.Context, deliveries []store.Delivery) (map[i
 	return events, err
 }
 
-// shower returns a function that makes a delivery as an account sees it.
+// shower returns a function that converts a delivery to the form that an account sees.
 func (d *Desk) shower(ctx context.Context, by access.Principal) (func(store.Delivery, *detect.Event) Delivery, error) {
 	waits, err := d.Dispatcher.Waits(ctx)
 	if err != nil {
@@ -400,8 +397,8 @@ func (d *Desk) shower(ctx context.Context, by access.Principal) (func(store.Deli
 	}, nil
 }
 
-// tagOf returns the tags of a delivery: the one of its number, which counts from 1, or all for
-// number 0.
+// tagOf returns the tags of a delivery: the tag with its number, which counts from 1, or all tags
+// if the number is 0.
 func tagOf(e *detect.Event, number int) string {
 	switch {
 	case e.Chart != nil:

@@ -107,7 +107,7 @@ func TestDeliveryFilters(t *testing.T) {
 	}
 }
 
-// A delivery that was rendered shows its request without secrets.
+// TestDeliveryDetail: a rendered delivery shows its request without secrets.
 func TestDeliveryDetail(t *testing.T) {
 	h := newHistory(t)
 	one := h.everyDelivery(t, team, DeliveryQuery{})[0]
@@ -135,7 +135,7 @@ func TestDeliveryDetail(t *testing.T) {
 	}
 }
 
-// No query of a limited account ever returns what is out of its scope.
+// FuzzQueries: no query of a limited account returns anything outside its scope.
 func FuzzQueries(f *testing.F) {
 	h := newHistory(f)
 	f.Add("PUSH_ARTIFACT", "team", "team/**", "v*", "pending", "all", "", int64(3), 2)
@@ -183,8 +183,9 @@ func known(t *testing.T, err error) {
 	}
 }
 
-// A webhook of the store whose name the file has taken is off; its owner still sees what it got.
-func TestDeliveriesOfAWebhookThatIsOff(t *testing.T) {
+// TestDeliveriesOfLeftOutWebhook: a webhook of the store is off after the file has taken its name.
+// Its project still sees its deliveries.
+func TestDeliveriesOfLeftOutWebhook(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	made := r.made(dev, "team", simple("ci", "https://ci.example.com/"))
 	e := detect.Event{ID: "01a21fe2-db06-73dd-bfb2-8128bb9ca434", Type: detect.PushArtifact, At: time.Now(), Repository: "team/app", Tags: []string{"v1"}, Artifact: &detect.Artifact{}}
@@ -206,7 +207,7 @@ func TestDeliveriesOfAWebhookThatIsOff(t *testing.T) {
 	}
 }
 
-func TestNameOfNoWebhook(t *testing.T) {
+func TestUnknownWebhookName(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	r.made(dev, "team", simple("ci", "https://ci.example.com/"))
 	for who, want := range map[*access.Principal]string{
@@ -219,8 +220,9 @@ func TestNameOfNoWebhook(t *testing.T) {
 	}
 }
 
-// A webhook of the file that a reload limits to a project keeps its earlier deliveries. Accounts of
-// that project see and redeliver those of its events alone.
+// TestEarlierDeliveriesOfTheFilesWebhook: a webhook of the file that a reload limits to a project
+// keeps its earlier deliveries. Accounts of that project see and redeliver only those of the
+// project's events.
 func TestEarlierDeliveriesOfTheFilesWebhook(t *testing.T) {
 	h := newHistory(t)
 	others := h.everyDelivery(t, ops, DeliveryQuery{WebhookKey: "all"})

@@ -22,7 +22,7 @@ type DeliveryDetail struct {
 	Log     []Attempt
 }
 
-// Request is a POST as it is shown: with the webhook's current settings, secrets masked.
+// Request is a POST as it is shown: with the webhook's current settings and masked secrets.
 type Request struct {
 	URL    string // "": the webhook was removed
 	Header http.Header

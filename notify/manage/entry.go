@@ -49,8 +49,8 @@ func filterOf(m config.Match) Filter {
 
 var keyInFront = regexp.MustCompile(`^([a-z_]+(?:\[\d+\])?(?:\.[A-Za-z0-9_-]+)*): `)
 
-// ProblemsOf returns an error about a webhook as Problems. One that is not of the configuration
-// begins with its key.
+// ProblemsOf converts an error about a webhook to Problems. An error that does not come from the
+// configuration must begin with the key.
 func ProblemsOf(err error) Problems {
 	if known, ok := errors.AsType[Problems](err); ok {
 		return known

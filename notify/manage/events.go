@@ -33,7 +33,8 @@ type EventQuery struct {
 	Tags         []string
 	Operators    []string
 	Since, Until time.Time
-	// After is a position of Newest or Follow, for Follow: only later events; "": from now on.
+	// After is for Follow: it gets the events after this position, which Newest or Follow
+	// returned; "": from now on.
 	After  string
 	Cursor string
 	Limit  int // 0: UsualPage; at most MostPage
@@ -42,16 +43,15 @@ type EventQuery struct {
 // EventPage is a page of events, newest first.
 type EventPage struct {
 	Events []detect.Event
-	Next   string // the cursor of older ones; "": there are none
+	Next   string // the cursor of the next page; "": there is none
 	// Searched: the page ended because enough events were tested. Next continues there.
 	Searched bool
-	// LookedTo is the time of the last one that was tested then. Limited accounts do not get
-	// it, because it may be of another project.
+	// LookedTo is then the time of the last event that was tested. Limited accounts do not get
+	// it, because that event may belong to another project.
 	LookedTo time.Time
 }
 
-// eventTest is the part of an EventQuery, and of an account's scope, that only an event itself
-// decides.
+// eventTest is the part of an EventQuery, and of an account's scope, that the store cannot test.
 type eventTest func(*detect.Event) bool
 
 // test checks a query and compiles it.
@@ -68,7 +68,7 @@ func (q *EventQuery) test(by access.Principal) (eventTest, error) {
 	matches, err := notify.Search(notify.Match{Repositories: q.Repositories, Tags: q.Tags, Operators: q.Operators})
 	if err != nil {
 		field, message, _ := strings.Cut(strings.TrimPrefix(err.Error(), "search."), ": ")
-		problems = append(problems, Problem{singular(field), message})
+		problems = append(problems, Problem{parameterOf(field), message})
 	}
 	if len(problems) > 0 {
 		return nil, problems
@@ -84,9 +84,9 @@ func (q *EventQuery) test(by access.Principal) (eventTest, error) {
 	}, nil
 }
 
-// singular returns the name of the parameter for a key of a filter: repositories[0] is
-// repository[0].
-func singular(field string) string {
+// parameterOf returns the name of the parameter for a key of a filter: repository[0] for
+// repositories[0].
+func parameterOf(field string) string {
 	for _, names := range [][2]string{{"repositories", "repository"}, {"tags", "tag"}, {"operators", "operator"}} {
 		if rest, ok := strings.CutPrefix(field, names[0]); ok {
 			return names[1] + rest
@@ -159,8 +159,8 @@ func (d *Desk) fill(ctx context.Context, search store.EventSearch, limit int, pa
 	}
 }
 
-// queryOf is what a cursor is bound to. Accounts with the same scope share their cursors, and so
-// the pages that have them.
+// queryOf returns the query and the scope for which a cursor is valid. Accounts with the same scope
+// get the same cursors, and so the same pages.
 func queryOf[Q EventQuery | DeliveryQuery](by access.Principal, q Q) any {
 	switch q := any(&q).(type) {
 	case *EventQuery:
@@ -171,7 +171,8 @@ func queryOf[Q EventQuery | DeliveryQuery](by access.Principal, q Q) any {
 	return []any{by.Administrator, by.Projects, q}
 }
 
-// projectsOf are the projects that the store can select; nil: all, because one of them is a glob.
+// projectsOf returns the projects that the store can select; nil if it must select all because one
+// of them is a glob.
 func projectsOf(by access.Principal, project string) []string {
 	switch {
 	case project != "":
@@ -253,7 +254,7 @@ func (d *Desk) after(ctx context.Context, cursors sealer, position string) (int6
 	return cursors.position("after", position, streamCursor)
 }
 
-// CheckFollow returns what is wrong with a query for Follow.
+// CheckFollow returns an error if Follow would refuse the query.
 func (d *Desk) CheckFollow(ctx context.Context, by access.Principal, q EventQuery) error {
 	if !by.Knows() {
 		return ErrForbidden
@@ -268,7 +269,7 @@ func (d *Desk) CheckFollow(ctx context.Context, by access.Principal, q EventQuer
 	return err
 }
 
-// Newest returns the position of the newest event of all, for Follow.
+// Newest returns the position of the newest event of all projects, for Follow.
 func (d *Desk) Newest(ctx context.Context, by access.Principal) (position string, err error) {
 	if !by.Knows() {
 		return "", ErrForbidden
@@ -281,7 +282,8 @@ func (d *Desk) Newest(ctx context.Context, by access.Principal) (position string
 	return cursors.cursor(last, streamCursor, true), err
 }
 
-// LastSeq returns the Seq of the newest event of all; 0: there is none. It is not for accounts.
+// LastSeq returns the Seq of the newest event of all projects; 0: there is none. Accounts must not
+// see it.
 func (d *Desk) LastSeq(ctx context.Context) (int64, error) {
 	newest, err := d.Dispatcher.Events(ctx, store.EventQuery{Limit: 1})
 	if err != nil || len(newest) == 0 {
@@ -290,7 +292,7 @@ func (d *Desk) LastSeq(ctx context.Context) (int64, error) {
 	return newest[0].Seq, nil
 }
 
-// EventBody returns the body that a webhook of a format would send of an event.
+// EventBody returns the body that a webhook with a format would send about an event.
 func (d *Desk) EventBody(ctx context.Context, by access.Principal, id, name string) (Body, error) {
 	e, err := d.Event(ctx, by, id)
 	if err != nil {

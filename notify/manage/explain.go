@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/access"
 )
 
-// Verdict is what a webhook does with an event.
+// Verdict is the decision of a webhook about an event, and its deliveries of it.
 type Verdict struct {
 	Webhook    Ref
 	Fires      bool   // by its current filters
@@ -20,7 +20,7 @@ type Verdict struct {
 	Deliveries []Delivery
 }
 
-// Explain returns what each webhook in scope made of an event.
+// Explain returns the verdict of each webhook in scope about an event.
 func (d *Desk) Explain(ctx context.Context, by access.Principal, id string) ([]Verdict, error) {
 	e, err := d.Event(ctx, by, id)
 	if err != nil {
@@ -86,7 +86,7 @@ func whyNot(because string, e *detect.Event, h *Hook) (value, wanted string) {
 	return "", ""
 }
 
-// valueOf returns the event's value of a key, and the key's.
+// valueOf returns the event's value of a key, and the value in the filter.
 func valueOf(key string, e *detect.Event, match *notify.Match) (value, wanted string) {
 	switch key {
 	case "upstreams":

@@ -12,9 +12,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// FuzzDefinition checks that a definition of a limited account is refused with problems or keeps to
-// its limits, that what is shown of it has none of its secrets, and that this, sent back, is the
-// same definition.
+// FuzzDefinition checks that a definition of a limited account is refused with problems or keeps
+// to the limits, that it is shown without secrets, and that the shown form, when it is sent back,
+// gives the same definition.
 func FuzzDefinition(f *testing.F) {
 	for _, d := range []Definition{full(secretURL), simple("a", "http://localhost/"), {Name: "b", URL: "https://e.example.com/{tag}", Preset: "keel"}} {
 		seed, err := json.Marshal(d)

@@ -20,7 +20,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// trap is a receiver on every loopback address that nothing may reach.
+// newTrap starts a receiver on all addresses of this machine and counts its connections and
+// requests.
 func newTrap(t *testing.T) (port string, arrived *atomic.Int32) {
 	arrived = &atomic.Int32{}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
@@ -89,7 +90,7 @@ func answerDNS(conn net.Conn, next func() netip.Addr) bool {
 	return err == nil
 }
 
-// ownAddress is an address of this machine that is not loopback; "": it has none.
+// ownAddress returns an address of this machine other than loopback, or "".
 func ownAddress() string {
 	all, _ := net.InterfaceAddrs()
 	for _, a := range all {
@@ -100,9 +101,9 @@ func ownAddress() string {
 	return ""
 }
 
-// A limited account's webhook never connects to this machine or to private, link-local or metadata
-// addresses, however they are written: neither when it is made, nor at test sends, nor at
-// deliveries, nor after a reload or an administrator's edit.
+// TestLimitedWebhooksReachNothingPrivate: the webhook of a limited account never connects to this
+// machine or to private, link-local or metadata addresses, however they are written. The test makes
+// the webhook, tests it, and delivers, also after a reload and an administrator's edit.
 func TestLimitedWebhooksReachNothingPrivate(t *testing.T) {
 	port, arrived := newTrap(t)
 	hosts := map[string]string{ // host → what its name resolves to
@@ -143,7 +144,7 @@ func TestLimitedWebhooksReachNothingPrivate(t *testing.T) {
 	}
 }
 
-// reachesNothing checks the only webhook of a rig in every way in which it may send.
+// reachesNothing checks that the only webhook of a rig connects to nothing, however it sends.
 func (r *rig) reachesNothing(t *testing.T, host string, def Definition) {
 	t.Helper()
 	w := must[[]Webhook](t)(r.Webhooks(background, ops))[0]
@@ -191,7 +192,8 @@ func (r *rig) reachesNothing(t *testing.T, host string, def Definition) {
 	each("after an administrator's edit")
 }
 
-// A limited account cannot tell a name that does not resolve from one of a private address.
+// TestLimitedAccountsLearnNoNames: a limited account cannot distinguish a name that does not
+// resolve from the name of a private address.
 func TestLimitedAccountsLearnNoNames(t *testing.T) {
 	nothing := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no DNS") }}
 	for _, resolver := range []*net.Resolver{nothing, names("10.1.2.3")} {
@@ -219,12 +221,12 @@ func TestLimitedAccountsLearnNoNames(t *testing.T) {
 	}
 }
 
-// A name may change its answer between the check and the dial.
-func TestRebindingNameIsDeniedAtTheDial(t *testing.T) {
+// TestRebindingNameIsDenied: a name may resolve to another address between the check and the dial.
+func TestRebindingNameIsDenied(t *testing.T) {
 	port, arrived := newTrap(t)
 	r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: names("203.0.113.7", "127.0.0.1")})
 	if _, err := r.guard.Resolver.LookupNetIP(t.Context(), "ip", "rebind.example"); err != nil {
-		t.Fatal(err) // somebody's check took the harmless answer
+		t.Fatal(err) // the harmless answer is used up here
 	}
 	def := simple("ci", "http://rebind.example:"+port+"/")
 	r.made(dev, "team", def)
@@ -234,8 +236,8 @@ func TestRebindingNameIsDeniedAtTheDial(t *testing.T) {
 	}
 }
 
-// Limits end when an administrator takes the webhook over, and come back with the next edit of a
-// limited account. egress.private opens addresses for limited accounts.
+// TestTakeOver: the limits end when an administrator takes the webhook over, and return with the
+// next edit by a limited account. egress.private opens addresses for limited accounts.
 func TestTakeOver(t *testing.T) {
 	to := newReceiver(t)
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
@@ -264,7 +266,7 @@ func TestTakeOver(t *testing.T) {
 	if now := must[Webhook](t)(r.Webhook(background, dev, w.Number)); now.Limited || now.Health.State != StateOK {
 		t.Errorf("%+v", now)
 	}
-	// The account that is limited still cannot have bellbuoy send there.
+	// A test by the limited account is still denied.
 	if sent, err := r.Test(background, dev, w.Number, ""); err == nil || to.count() != before+1 {
 		t.Errorf("tested by dev: %+v", sent)
 	}
@@ -280,8 +282,8 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// Through the environment's proxy, a limited webhook's name is checked here, and the proxy is told
-// the address, for https only.
+// TestLimitedWebhookBehindAProxy: the name of a limited webhook is checked here, and the proxy gets
+// the address. Only https is allowed.
 func TestLimitedWebhookBehindAProxy(t *testing.T) {
 	var asked []string
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -302,7 +304,7 @@ func TestLimitedWebhookBehindAProxy(t *testing.T) {
 		w := r.made(dev, "team", simple("ci", tc.url))
 		sent := must[Sent](t)(r.Test(background, dev, w.Number, ""))
 		if strings.Join(asked, " ") != tc.want || sent.OK || sent.Error != tc.limited {
-			t.Errorf("%s at %s: the proxy was asked for %q: %q", tc.url, tc.answer, asked, sent.Error)
+			t.Errorf("%s at %s: the proxy got %q: %q", tc.url, tc.answer, asked, sent.Error)
 		}
 		if sent := must[Sent](t)(r.Test(background, ops, w.Number, "")); sent.OK || !strings.Contains(sent.Error, tc.says) {
 			t.Errorf("%s: an administrator is told %q", tc.url, sent.Error)

@@ -32,8 +32,8 @@ var (
 	project = []string{"team", "ops", "library"}
 )
 
-// history is a desk with a store on disk: pushes to three projects in turn, each planned for the
-// webhooks of hookOf. Nothing is sent.
+// history is a desk with a store on disk. The store has pushes to three projects in turn, and the
+// deliveries that are planned of them. Nothing is sent.
 type history struct {
 	*Desk
 	outbox *notify.Outbox
@@ -105,7 +105,7 @@ func (h *history) push(t testing.TB, repository, tag string) detect.Event {
 	return e
 }
 
-// inScope are what an account sees: projects of events, and webhooks.
+// inScope lists the projects and webhooks that each account sees.
 var inScope = []struct {
 	by       access.Principal
 	projects []string
@@ -118,7 +118,7 @@ var inScope = []struct {
 	{guest, nil, nil},
 }
 
-// everyEvent walks all pages of a query.
+// everyEvent returns the ids of all pages of a query.
 func (h *history) everyEvent(t testing.TB, by access.Principal, q EventQuery) (ids []string) {
 	t.Helper()
 	for range 100 {
@@ -271,8 +271,8 @@ func TestQueriesAreChecked(t *testing.T) {
 	}
 }
 
-// A cursor is of one query and one account.
-func TestCursorsAreOfTheirQuery(t *testing.T) {
+// TestCursorsAreForOneQuery: a cursor is valid for one query and one scope.
+func TestCursorsAreForOneQuery(t *testing.T) {
 	h := newHistory(t)
 	page, err := h.Events(ctx, ops, EventQuery{Limit: 2})
 	if err != nil || page.Next == "" {
@@ -297,8 +297,8 @@ func TestCursorsAreOfTheirQuery(t *testing.T) {
 	}
 }
 
-// A limited account cannot tell from cursors and pages how much happens in other projects, and gets
-// all of its own.
+// TestPagesShowNothingOfOthers: a limited account gets all events of its projects, and cannot tell
+// from cursors and pages how much happens in others.
 func TestPagesShowNothingOfOthers(t *testing.T) {
 	h := newHistory(t)
 	var others []detect.Event
@@ -315,7 +315,7 @@ func TestPagesShowNothingOfOthers(t *testing.T) {
 	}
 	again, err := h.Events(ctx, teams, EventQuery{})
 	if err != nil || again.Next == page.Next {
-		t.Errorf("%v: equal cursors tell that nothing happened meanwhile", err)
+		t.Errorf("%v: equal cursors show that nothing happened meanwhile", err)
 	}
 	if n := len(h.everyEvent(t, teams, EventQuery{})); n != pushes/3 {
 		t.Errorf("the pages have %d events, want %d", n, pushes/3)
@@ -335,7 +335,8 @@ func TestPagesShowNothingOfOthers(t *testing.T) {
 	}
 }
 
-// A position is where a stream goes on, on each replica; it is of no list.
+// TestPositions: a stream can continue at a position on another replica. A position is no cursor of
+// a list.
 func TestPositions(t *testing.T) {
 	h := newHistory(t)
 	from, err := h.Newest(ctx, team)
@@ -372,7 +373,7 @@ func TestPositions(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := h.Events(ctx, team, EventQuery{Cursor: from}); err == nil {
-		t.Error("a position is the cursor of a list")
+		t.Error("a list accepts a position as its cursor")
 	}
 }
 

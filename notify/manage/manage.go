@@ -1,13 +1,14 @@
-// Package manage says what an account may see and do: with webhooks, their deliveries, events and
+// Package manage implements what accounts see and do with webhooks, deliveries, events and
 // projects. The console, /api/v1, Harbor's API and the commands all call it, so that each rule is
-// written once. It knows no HTTP.
+// written once. It does not depend on HTTP.
 //
-// Each method of [Desk] gets the account of the request. What is out of the account's scope is
-// [ErrNotFound], also by its number; what the account sees and may not do is [ErrForbidden]. A
-// method that changes something logs the account.
+// Each method of [Desk] gets the account of the request. The account's scope is the set of projects
+// that it may see. A method returns [ErrNotFound] for everything outside the scope, and
+// [ErrForbidden] for a change that the account may not make to something that it sees. A method
+// that changes something logs the account.
 //
-// [Running] holds the webhooks in use, those of the file and those of the store, and follows
-// changes of both.
+// [Running] holds the webhooks in use, those of the file and those of the store. It applies changes
+// of both.
 package manage
 
 import (
@@ -28,17 +29,17 @@ var (
 	ErrForbidden = errors.New("forbidden")
 	// ErrNoRoom means that the disk has too little free space.
 	ErrNoRoom = errors.New("no room")
-	// ErrChanged is an ErrConflict: the object is not the version that the caller knows.
+	// ErrChanged is an ErrConflict: the object no longer has the version that the caller gave.
 	ErrChanged = fmt.Errorf("%w: it was changed meanwhile", ErrConflict)
 )
 
-// Problem is one thing that is wrong with a definition or a query.
+// Problem is one fault of a definition or a query.
 type Problem struct {
 	Field   string // the key as in the configuration file, such as match.tags[0]; "": the whole
 	Message string // never contains a secret
 }
 
-// Problems is the error of a definition or a query that is not valid. It is never empty.
+// Problems is the error of an invalid definition or query. It is never empty.
 type Problems []Problem
 
 // Error returns each problem as "field: message".
@@ -52,12 +53,12 @@ func (ps Problems) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// problem returns a Problems of one.
+// problem returns Problems with one entry.
 func problem(field, format string, args ...any) Problems {
 	return Problems{{field, fmt.Sprintf(format, args...)}}
 }
 
-// Desk answers for every account. All fields must be set.
+// Desk implements the operations of accounts. All fields must be set.
 type Desk struct {
 	Running    *Running
 	Stored     *notify.Webhooks

@@ -16,13 +16,13 @@ type Policy struct {
 	// them with what they sent.
 	Address    string
 	AuthHeader string
-	Enabled    bool   // and not switched off
-	Told       []byte // the policy as Harbor's API was given it; nil: it was not
+	Enabled    bool   // and not disabled
+	Told       []byte // the policy as it was sent to Harbor's API; nil: it was not made there
 }
 
-// PolicyChange is what a policy of Harbor's API says of a webhook.
+// PolicyChange holds the settings of a webhook that a policy of Harbor's API has.
 type PolicyChange struct {
-	Name        string // "": as it is
+	Name        string // "": unchanged
 	Description string
 	Enabled     bool
 	Address     string
@@ -33,8 +33,8 @@ type PolicyChange struct {
 	Told        []byte
 }
 
-// Policies returns the webhooks in scope that are of a project. A webhook of the file that names no
-// projects is of each.
+// Policies returns the webhooks in scope of a project. A webhook of the file that names no projects
+// counts for each of them.
 func (d *Desk) Policies(ctx context.Context, by access.Principal, project string) ([]Policy, error) {
 	stored, _, err := d.Stored.All(ctx)
 	if err != nil {
@@ -95,7 +95,7 @@ func (d *Desk) ChangePolicy(ctx context.Context, by access.Principal, number int
 			return err
 		}
 		key = s.Key
-		// A mask that stays one: what it hides was set elsewhere, and is not for this API.
+		// The masked value was set elsewhere, so this API must not show it.
 		if s.Policy = c.Told; had == nil && (c.AuthHeader == Mask || strings.Contains(c.Address, Mask)) {
 			s.Policy = nil
 		}
@@ -107,8 +107,8 @@ func (d *Desk) ChangePolicy(ctx context.Context, by access.Principal, number int
 	return err
 }
 
-// applied returns a definition with the policy's settings. Format and events stay as they were
-// given if the complete definition has the same ones.
+// applied returns a definition with the policy's settings. It does not change format and events if
+// the complete definition has the same values.
 func (c PolicyChange) applied(def, complete Definition) Definition {
 	if c.Name != "" {
 		def.Name = c.Name
@@ -120,7 +120,7 @@ func (c PolicyChange) applied(def, complete Definition) Definition {
 		def.Events = c.Events
 	}
 	def.Description, def.Enabled, def.URL, def.AuthHeader = c.Description, c.Enabled, c.Address, c.AuthHeader
-	// A plain address has no use for it. The policy keeps it for the API's answers.
+	// An http address does not use it. The policy keeps it for the API's answers.
 	def.TLS.InsecureSkipVerify = c.SkipVerify && strings.HasPrefix(strings.ToLower(c.Address), "https:")
 	return def
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// Harbor's API changes what it can say, and the rest of a full definition stays.
+// TestPolicyKeepsTheRest: a change by Harbor's API keeps the settings that the API does not have.
 func TestPolicyKeepsTheRest(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	def := full(secretURL)
@@ -28,15 +28,16 @@ func TestPolicyKeepsTheRest(t *testing.T) {
 	if p.AuthHeader != "Bearer other" || p.Address != secretURL || string(p.Told) != `{"told":1}` || !p.Enabled {
 		t.Errorf("%+v", p)
 	}
-	// The other secrets do not follow to another receiver.
+	// The other secrets are not sent to another receiver.
 	change.Address = "https://evil.example.com/"
 	if err := r.ChangePolicy(background, ops, w.Number, change); fields(err) == "" {
 		t.Errorf("%v", err)
 	}
 }
 
-// Authorization and the path are shown by Harbor's API only if it was told them.
-func TestPolicyShowsOnlyWhatItWasTold(t *testing.T) {
+// TestPolicyShowsOnlyItsOwnSecrets: Harbor's API shows Authorization and the path only if they were
+// set there.
+func TestPolicyShowsOnlyItsOwnSecrets(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	def := simple("ci", secretURL)
 	def.AuthHeader = "Bearer secret"
@@ -70,8 +71,9 @@ func TestPolicyShowsOnlyWhatItWasTold(t *testing.T) {
 	}
 }
 
-// A policy says whether its webhook is enabled at all, and enables it.
-func TestPolicyOfASwitchedWebhook(t *testing.T) {
+// TestPolicyOfDisabledWebhook: the policy of a webhook that was disabled is not enabled, and
+// enabling the policy enables the webhook.
+func TestPolicyOfDisabledWebhook(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	change := PolicyChange{Name: "ci", Enabled: true, Address: "https://e.example.com/", Format: "harbor", Events: []string{"PUSH_ARTIFACT"}}
 	number := must[int64](t)(r.MakePolicy(background, dev, "team", change))

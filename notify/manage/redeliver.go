@@ -15,7 +15,7 @@ import (
 )
 
 // Redeliver makes the deliveries that q selects due now, with a new schedule, and returns how many.
-// Parked ones stay as they are. States has the default dead, unless ids are given.
+// Parked ones stay parked. The default of States is dead, unless ids are given.
 func (d *Desk) Redeliver(ctx context.Context, by access.Principal, q DeliveryQuery) (n int, err error) {
 	s, err := d.redeliverable(ctx, by, q)
 	if err != nil {
@@ -61,11 +61,11 @@ func (d *Desk) redeliverable(ctx context.Context, by access.Principal, q Deliver
 	return d.search(ctx, by, q)
 }
 
-// Replayed counts what a replay sends.
+// Replayed counts the events and deliveries of a replay.
 type Replayed = notify.Replayed
 
-// Replay plans deliveries of events since a time that a webhook wants and never had. With plan
-// false it only counts them.
+// Replay plans deliveries of events since a time that match a webhook's filters and of which it has
+// none. With plan false it only counts them.
 func (d *Desk) Replay(ctx context.Context, by access.Principal, number int64, since time.Time, plan bool) (Replayed, error) {
 	if number == 0 {
 		return Replayed{}, problem("webhook", "give a webhook")

@@ -28,7 +28,7 @@ var (
 	guest = access.Principal{Name: "guest", Projects: []string{"other"}}
 )
 
-// rig is a desk with a real store, and what it logs.
+// rig is a desk with a real store and a log.
 type rig struct {
 	*Desk
 	t      *testing.T
@@ -59,7 +59,7 @@ func (b *syncBuffer) text() string {
 
 const noWebhooks = "upstreams:\n- {type: registry, url: 'http://127.0.0.1:5000', external_url: 'https://registry.example.com'}\n"
 
-// newRig returns a desk under a configuration. guard are the rules of its egress.
+// newRig returns a desk under a configuration. guard holds the rules of egress.
 func newRig(t *testing.T, file string, guard webhook.GuardOptions) *rig {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
@@ -79,7 +79,7 @@ func newRig(t *testing.T, file string, guard webhook.GuardOptions) *rig {
 	return r
 }
 
-// use is a start or a reload.
+// use applies a configuration, as a start or a reload does.
 func (r *rig) use(file string) {
 	r.t.Helper()
 	c, _, err := config.Parse("bellbuoy.yaml", []byte(file), func(string) (string, bool) { return "", false })
@@ -112,7 +112,7 @@ func (r *rig) made(by access.Principal, project string, def Definition) Webhook 
 
 func simple(name, url string) Definition { return Definition{Name: name, Enabled: true, URL: url} }
 
-// receiver records what it gets.
+// receiver records the requests that it gets.
 type receiver struct {
 	*httptest.Server
 	mu  sync.Mutex

@@ -20,14 +20,14 @@ import (
 // Hook is a webhook in use, of the file or of the store.
 type Hook struct {
 	notify.Webhook                 // its Name is the key of its deliveries
-	Client         *webhook.Client // its Poster
+	Client         *webhook.Client // the Poster of the webhook
 	Complete       Definition      // with preset and defaults; secrets are masked
-	URL            string          // Complete's, without the mask
-	Source         string          // of the file: its place; "": it is in the store
-	Stored         *notify.Stored  // nil: it is in the file
+	URL            string          // of Complete, not masked
+	Source         string          // in the file: its position; "": in the store
+	Stored         *notify.Stored  // nil: in the file
 }
 
-// Projects are the projects to which the webhook belongs; nil: it names none.
+// Projects returns the projects to which the webhook belongs; nil: it names none.
 func (h *Hook) Projects() []string {
 	if h.Stored != nil {
 		return []string{h.Stored.Project}
@@ -49,12 +49,12 @@ func (h *Hook) ShownURL(m webhook.Message) string {
 // HookSet is an immutable set of all webhooks in use.
 type HookSet struct {
 	All []*Hook
-	Off []string // texts: which webhooks of the store are left out, and why
+	Off []string // a text for each webhook of the store that is left out, with the reason
 
 	by      map[string]*Hook // by key
 	why     map[int64]error  // by number: why a webhook is left out
 	out     []*notify.Stored // those left out
-	changes int64            // of the store, which are in the set
+	changes int64            // number of changes of the store that the set contains
 	from    *Configuration
 	set     *notify.Set
 }
@@ -91,19 +91,19 @@ func (s *HookSet) Keys() (keys []string) {
 	return keys
 }
 
-// Configuration is what the webhooks depend on of the configuration file.
+// Configuration is the part of the configuration on which the webhooks depend.
 type Configuration struct {
 	Enabled bool    // notifications.enabled
 	Hooks   []*Hook // of the file
 	// Mute keeps events from all webhooks; nil: none.
 	Mute func(*detect.Event) bool
-	// Build makes a webhook of the store ready. The limits of accounts with projects apply if
-	// Limited is set. The error is a Problems.
+	// Build makes the hook of a webhook of the store. The limits of limited accounts apply if
+	// its Limited is set. The error is a Problems.
 	Build func(*notify.Stored) (*Hook, error)
 }
 
-// Running holds the webhooks in use and has the outbox and the dispatcher use them. The zero
-// methods of it are valid after Use.
+// Running holds the webhooks in use, and passes them to the outbox and the dispatcher. Use must be
+// called first.
 type Running struct {
 	stored *notify.Webhooks
 	apply  func(*notify.Set)
@@ -113,8 +113,8 @@ type Running struct {
 	set atomic.Pointer[HookSet]
 }
 
-// NewRunning returns a Running without webhooks. apply makes the outbox and the dispatcher use a
-// set.
+// NewRunning returns a Running without webhooks. apply passes a set to the outbox and the
+// dispatcher.
 func NewRunning(stored *notify.Webhooks, apply func(*notify.Set), log *zap.Logger) *Running {
 	r := &Running{stored: stored, apply: apply, log: log}
 	r.set.Store(&HookSet{from: &Configuration{Build: func(*notify.Stored) (*Hook, error) { return nil, errors.New("not configured yet") }}})
@@ -124,7 +124,7 @@ func NewRunning(stored *notify.Webhooks, apply func(*notify.Set), log *zap.Logge
 // Set returns the webhooks in use.
 func (r *Running) Set() *HookSet { return r.set.Load() }
 
-// build makes a webhook ready under the configuration in use.
+// build makes a hook under the configuration in use.
 func (r *Running) build(s *notify.Stored) (*Hook, error) { return r.Set().from.Build(s) }
 
 // Use applies a configuration. If the store cannot be read, its webhooks stay as they were, and the
@@ -142,7 +142,7 @@ func (r *Running) Follow(ctx context.Context) error {
 	return r.replace(ctx, r.Set().from)
 }
 
-// replace needs r.mu.
+// replace builds and applies a new set. The caller holds r.mu.
 func (r *Running) replace(ctx context.Context, c *Configuration) error {
 	stored, changes, readErr := r.stored.All(ctx)
 	old := r.Set()
@@ -164,9 +164,9 @@ func (r *Running) replace(ctx context.Context, c *Configuration) error {
 	return readErr
 }
 
-// next returns the webhooks of the file and of the store. It reuses those in use that have not
-// changed. It leaves out one that is invalid under the configuration, and the deliveries of that
-// one are parked.
+// next returns the set of the webhooks of the file and of the store. It reuses hooks that have not
+// changed. It leaves out webhooks that are invalid under the configuration; their deliveries are
+// parked.
 func (r *Running) next(c *Configuration, stored []notify.Stored, changes int64) (*HookSet, error) {
 	s := &HookSet{All: slices.Clone(c.Hooks), by: map[string]*Hook{}, why: map[int64]error{}, changes: changes, from: c}
 	taken := namesTaken(c.Hooks)
@@ -199,7 +199,7 @@ func (r *Running) next(c *Configuration, stored []notify.Stored, changes int64) 
 }
 
 // namesTaken returns a function that reports whether the file has a webhook of a name in a project.
-// There may be thousands of both.
+// It is fast for thousands of webhooks in the file and in the store.
 func namesTaken(file []*Hook) func(project, name string) bool {
 	names := map[string]bool{}
 	for _, h := range file {
@@ -236,7 +236,7 @@ func (s *HookSet) same(one *notify.Stored, c *Configuration) *Hook {
 	return nil
 }
 
-// closeBut closes the clients of the store's webhooks that are not in next.
+// closeBut closes the clients of those webhooks of the store that are not in next.
 func (s *HookSet) closeBut(next *HookSet) {
 	for _, h := range s.All {
 		if h.Stored != nil && next.by[h.Name] != h {
@@ -262,7 +262,7 @@ func (r *Running) Watch(ctx context.Context) {
 			continue
 		}
 		if err := r.Follow(ctx); err != nil && ctx.Err() == nil {
-			r.log.Warn("webhooks of the store not taken over", zap.Error(err))
+			r.log.Warn("changed webhooks of the store not applied", zap.Error(err))
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Mask is a secret as it is shown. Sent back, it leaves the secret unchanged. The second secret of
-// a list is shown as ***2, the third as ***3, so that one can be removed from the list.
+// Mask is shown in place of a secret. A client that sends it back leaves the secret unchanged. The
+// second secret of a list is shown as ***2, the third as ***3, so that one can be removed.
 const Mask = "***"
 
 func maskOf(i int) string {
@@ -45,9 +45,9 @@ func (d Definition) masked() Definition {
 	return d
 }
 
-// unmasked returns the definition with the secrets of old where it has masks. If url or proxy
-// differs from old's, a secret would go to another receiver: a mask is then a problem of its key,
-// except if nothing is sent.
+// unmasked replaces the masks of the definition by the secrets of old. If url or proxy has changed,
+// a secret could go to another receiver: a mask is then a problem of its key, unless nothing is
+// sent.
 func (d Definition) unmasked(old Definition, nothingSent bool) (Definition, error) {
 	u := unmasker{}
 	d.URL, d.Proxy = u.url("url", d.URL, old.URL), u.url("proxy", d.Proxy, old.Proxy)
@@ -86,20 +86,20 @@ func (u *unmasker) url(field, given, old string) string {
 	case given == old || old != "" && given == maskURL(old):
 		return old
 	case strings.Contains(given, Mask):
-		u.problems = append(u.problems, Problem{field, "has a masked part and is not as it was: give it whole"})
+		u.problems = append(u.problems, Problem{field, "was changed and still has a masked part: give the whole value"})
 	}
 	return given
 }
 
-// secret returns what a given secret stands for.
+// secret returns the secret for a given value, which may be a mask.
 func (u *unmasker) secret(field, given, mask, old string) string {
 	switch {
 	case given != mask:
 		return given
 	case old == "":
-		u.problems = append(u.problems, Problem{field, "is a mask, and there is no secret that it stands for: give the secret"})
+		u.problems = append(u.problems, Problem{field, "is a mask without a stored secret: give the secret"})
 	case u.moved:
-		u.problems = append(u.problems, Problem{field, "give it again, because url or proxy is another"})
+		u.problems = append(u.problems, Problem{field, "give it again, because url or proxy has changed"})
 	default:
 		return old
 	}

@@ -10,14 +10,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/counters"
 )
 
-// Span is a time in steps: a number of minutes each (of the last 2 hours) or of hours (of 8 days).
+// Span is a period, divided into steps of whole minutes (within the last 2 hours) or whole hours
+// (within the last 8 days).
 type Span struct {
-	From  time.Time // moved back to a whole minute or hour
+	From  time.Time // rounded down to a whole minute or hour
 	Step  time.Duration
 	Steps int // at most 200
 }
 
-// EventCounts returns how many events there were, by type; project "" is all projects in scope.
+// EventCounts returns the number of events by type; project "" means all projects in scope.
 func (d *Desk) EventCounts(ctx context.Context, by access.Principal, project string, s Span) ([]counters.Line, error) {
 	if project != "" && !by.May(project) {
 		return nil, fmt.Errorf("%w: project %.255s not found", ErrNotFound, project)
@@ -32,8 +33,8 @@ func (d *Desk) EventCounts(ctx context.Context, by access.Principal, project str
 	return d.Counters.Series(ctx, q)
 }
 
-// DeliveryCounts returns how many attempts to deliver there were, by outcome; number 0 is all
-// webhooks in scope.
+// DeliveryCounts returns the number of attempts by outcome; webhook number 0 means all webhooks in
+// scope.
 func (d *Desk) DeliveryCounts(ctx context.Context, by access.Principal, number int64, s Span) ([]counters.Line, error) {
 	q := s.query(counters.Deliveries)
 	switch {
@@ -55,11 +56,11 @@ func (d *Desk) DeliveryCounts(ctx context.Context, by access.Principal, number i
 	return d.Counters.Series(ctx, q)
 }
 
-// TrafficCounts returns the traffic of each upstream. Only administrators see it, because it is of
+// TrafficCounts returns the traffic of each upstream. Only administrators see it, because it covers
 // all projects.
 func (d *Desk) TrafficCounts(ctx context.Context, by access.Principal, s Span) ([]counters.Line, error) {
 	if !by.Administrator {
-		return nil, fmt.Errorf("%w: traffic is of all projects", ErrForbidden)
+		return nil, fmt.Errorf("%w: traffic covers all projects", ErrForbidden)
 	}
 	q := s.query(counters.Traffic)
 	q.Sum = false
@@ -70,7 +71,7 @@ func (s Span) query(m counters.Measure) counters.Query {
 	return counters.Query{Measure: m, From: s.From, Step: s.Step, Steps: s.Steps, Sum: true}
 }
 
-// count adds what became of the attempts of the last 24 hours.
+// count adds the results of the attempts of the last 24 hours.
 func (h *Health) count(s counters.Success) {
 	if h.Tried = s.Tried; s.Tried > 0 {
 		rate := float64(s.Delivered) / float64(s.Tried)

@@ -15,7 +15,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 )
 
-// Counts are those of the account's projects and webhooks; traffic is for administrators.
+// TestCountsInScope: an account gets the counts of its projects and webhooks. Traffic is for
+// administrators.
 func TestCountsInScope(t *testing.T) {
 	s, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
 	if err != nil {

@@ -30,14 +30,14 @@ type Sent struct {
 	Body     Body
 }
 
-// Body is what a webhook sends of an event.
+// Body is the body of a POST about an event.
 type Body struct {
 	ContentType string
 	Header      map[string]string // of the format, such as ce-type
 	Text        string
 }
 
-// Matched is how many recorded events a webhook would have got.
+// Matched counts the recorded events that a webhook would have got.
 type Matched struct {
 	Events   int
 	Looked   int  // events of the project that were tested
@@ -51,9 +51,9 @@ const (
 	matchingPage = 1000
 )
 
-// Test sends a sample event to a webhook, also if it is off. An empty type is the first that the
-// webhook gets. The limits of the account apply, also to a webhook that has none. Webhooks of the
-// file are for administrators.
+// Test sends a sample event to a webhook, even if the webhook is off. An empty type stands for the
+// first type that the webhook gets. The limits of the account apply even if the webhook has none.
+// Only administrators may test webhooks of the file.
 func (d *Desk) Test(ctx context.Context, by access.Principal, number int64, eventType string) (Sent, error) {
 	w, err := d.one(ctx, by, number)
 	if err != nil {
@@ -72,7 +72,7 @@ func (d *Desk) Test(ctx context.Context, by access.Principal, number int64, even
 	return d.TestDefinition(ctx, by, w.Project, number, w.Definition, eventType)
 }
 
-// TestDefinition is Test of a definition that is not saved; of a new webhook, the number is 0.
+// TestDefinition is Test for a definition that is not saved; number is 0 for a new webhook.
 func (d *Desk) TestDefinition(ctx context.Context, by access.Principal, project string, number int64, def Definition, eventType string) (Sent, error) {
 	h, err := d.trial(ctx, by, project, number, def, false)
 	if err != nil {
@@ -109,7 +109,7 @@ func sample(h *Hook, eventType string) (webhook.Message, error) {
 	return m, nil
 }
 
-// BodyOf returns what a message says.
+// BodyOf returns the body of a message.
 func BodyOf(m webhook.Message) Body {
 	b := Body{ContentType: m.ContentType, Text: strings.ToValidUTF8(string(m.Body), "\uFFFD")}
 	for name, values := range m.Header {
@@ -121,7 +121,8 @@ func BodyOf(m webhook.Message) Body {
 	return b
 }
 
-// Preview returns what a webhook would send of a sample event. The definition may lack url.
+// Preview returns the body that a webhook would send about a sample event. The definition may lack
+// url.
 func (d *Desk) Preview(ctx context.Context, by access.Principal, project string, number int64, def Definition, eventType string) (Body, error) {
 	h, err := d.trial(ctx, by, project, number, def, true)
 	if err != nil {
@@ -135,9 +136,9 @@ func (d *Desk) Preview(ctx context.Context, by access.Principal, project string,
 	return BodyOf(m), nil
 }
 
-// trial makes a definition ready that is not saved, with the limits that it would have when the
-// account saves it. The caller closes its client. If nothing is sent, masks stay valid for another
-// receiver.
+// trial makes a hook of a definition that is not saved. It has the limits that apply when the
+// account saves it. The caller closes its client. If nothing is sent, masks are valid for another
+// receiver too.
 func (d *Desk) trial(ctx context.Context, by access.Principal, project string, number int64, def Definition, nothingSent bool) (*Hook, error) {
 	s, old := notify.Stored{Project: project}, Definition{}
 	if number != 0 {
@@ -178,8 +179,8 @@ func (d *Desk) trial(ctx context.Context, by access.Principal, project string, n
 	return h, nil
 }
 
-// Matching counts the recorded events since a time that a definition would have got, beginning with
-// the newest. It stops at a bound.
+// Matching counts the recorded events since a time that a webhook with the definition would have
+// got. It begins with the newest event and tests a bounded number.
 func (d *Desk) Matching(ctx context.Context, by access.Principal, project string, number int64, def Definition, since time.Time) (Matched, error) {
 	def.Enabled = true
 	h, err := d.trial(ctx, by, project, number, def, true)
@@ -201,7 +202,7 @@ func (d *Desk) Matching(ctx context.Context, by access.Principal, project string
 		}
 		for i := range events {
 			if notify.ProjectOf(&events[i]) != h.Project {
-				continue // how many others have is not for the account
+				continue // the account must not learn the number of events of other projects
 			}
 			found.Looked++
 			if set.Explain(events[i])[0].Fires {

@@ -40,7 +40,7 @@ func (d *Desk) Webhooks(ctx context.Context, by access.Principal) ([]Webhook, er
 
 // all returns the webhooks in scope without their health.
 func (d *Desk) all(ctx context.Context, by access.Principal) ([]Webhook, error) {
-	// Read from the store, because another replica may have changed one just now.
+	// The store is read, because another replica may have changed a webhook just now.
 	stored, _, err := d.Stored.All(ctx)
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (d *Desk) ofFile(h *Hook) Webhook {
 	return w
 }
 
-// ofStore returns a webhook of the store. One that is left out of the set has no complete
+// ofStore returns a webhook of the store. A webhook that is left out of the set has no complete
 // definition.
 func ofStore(s *notify.Stored, set *HookSet) (Webhook, error) {
 	def, err := definitionOf(s)
@@ -143,8 +143,8 @@ func noWebhook(name string) error {
 	return fmt.Errorf("%w: webhook %.255s not found", ErrNotFound, name)
 }
 
-// Find returns a webhook by name: one of the file by its own, one of the store by project/name or
-// by the key of its deliveries.
+// Find returns a webhook of the file by its name, or a webhook of the store by project/name or by
+// its key.
 func (d *Desk) Find(ctx context.Context, by access.Principal, name string) (Webhook, error) {
 	all, err := d.all(ctx, by)
 	if err != nil {
@@ -184,7 +184,7 @@ const (
 	StateFailing  = "failing"
 	StateDisabled = "disabled" // by command or in the console
 	StateGone     = "gone"     // the receiver answered 410
-	StateOff      = "off"      // not enabled, or left out
+	StateOff      = "off"      // not enabled in the configuration, or left out
 )
 
 // healthOf returns a webhook's health. s is nil for a webhook that is not in use.
@@ -207,7 +207,7 @@ func (d *Desk) healthOf(by access.Principal, w *Webhook, s *notify.WebhookState)
 	return h
 }
 
-// StateOf returns the state of a webhook, since when, and why.
+// StateOf returns the state of a webhook, when it began, and its reason.
 func StateOf(s notify.WebhookState) (state string, since time.Time, why string) {
 	switch {
 	case !s.Enabled:

@@ -17,7 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
-// full has every key that a webhook of an administrator may have.
+// full returns a definition with every key that an administrator may set.
 func full(url string) Definition {
 	return Definition{
 		Name: "ci", Description: "builds", Enabled: true, URL: url, Format: "cloudevents",
@@ -35,8 +35,8 @@ var secrets = []string{"secret-auth", "secret-header", "c2VjcmV0", "secret-hmac"
 
 const secretURL = "https://ci.example.com/hooks/hidden-path-0123456789?key=hidden-query"
 
-// Everything that the file's entry can have is stored, comes back masked, and sent back changes
-// nothing.
+// TestEveryKeyOfAStoredWebhook: every key of an entry of the file is stored and shown with masked
+// secrets. The shown form, when it is sent back, changes nothing.
 func TestEveryKeyOfAStoredWebhook(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	w := r.made(ops, "team", full(secretURL))
@@ -66,7 +66,8 @@ func TestEveryKeyOfAStoredWebhook(t *testing.T) {
 	}
 }
 
-// A mask stands for the secret in its place, and for none if the receiver is another.
+// TestMasksSentBack: a mask stands for the secret in its place. It is refused if the receiver has
+// changed.
 func TestMasksSentBack(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	w := r.made(ops, "team", full(secretURL))
@@ -151,8 +152,8 @@ func TestDefinitionsRefused(t *testing.T) {
 	}
 }
 
-// Every method answers a webhook out of scope as if there was none, and refuses changes of the
-// file's.
+// TestScopeOfWebhooks: every method returns ErrNotFound for a webhook out of scope, and refuses
+// changes of a webhook of the file.
 func TestScopeOfWebhooks(t *testing.T) {
 	r := newRig(t, noWebhooks+`webhooks:
 - {name: mine, url: 'https://e.example.com', match: {projects: [team]}}
@@ -285,7 +286,8 @@ func TestVersionsAndRemoval(t *testing.T) {
 	}
 }
 
-// A webhook whose name the file takes is off, says so, and comes back.
+// TestFileTakesTheName: a webhook whose name the file takes is off, with the reason, until the file
+// no longer has the name.
 func TestFileTakesTheName(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	w := r.made(ops, "team", simple("ci", "https://e.example.com/"))
@@ -303,7 +305,7 @@ func TestFileTakesTheName(t *testing.T) {
 	}
 }
 
-// The exported entry is the same webhook in a file.
+// TestYAMLIsAnEntryOfTheFile: the exported entry gives the same webhook in a file.
 func TestYAMLIsAnEntryOfTheFile(t *testing.T) {
 	r := newRig(t, noWebhooks, webhook.GuardOptions{})
 	def := full(secretURL)
@@ -378,5 +380,5 @@ func TestPreviewAndMatching(t *testing.T) {
 	}
 }
 
-// at is a time i minutes after the first.
+// at returns a time i minutes after a fixed time.
 func at(i int) time.Time { return time.Date(2026, 1, 2, 3, i, 0, 0, time.UTC) }

@@ -12,8 +12,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/access"
 )
 
-// YAML returns a webhook as an entry of webhooks in the configuration file. One of the store is
-// named project/name there, so that it replaces the stored one. Secrets become ${…}.
+// YAML returns a webhook as an entry of webhooks in the configuration file. A webhook of the store
+// gets the name project/name there, so that the entry replaces the stored one. Secrets become ${…}.
 func (d *Desk) YAML(ctx context.Context, by access.Principal, number int64) ([]byte, error) {
 	w, err := d.one(ctx, by, number)
 	if err != nil {
