@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// archive packs files, given as name and content in turn, the way helm does.
+// archive packs files as helm does. They are given as name and content in turn.
 func archive(t testing.TB, files ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -45,9 +45,9 @@ func TestReadChart(t *testing.T) {
 	}
 }
 
-// TestStrangeCharts: an archive has the name and the version that Helm's loader reads, or none.
-// Module test/helm holds the corpus against that loader.
-func TestStrangeCharts(t *testing.T) {
+// An archive has the name and the version that Helm's loader reads, or none. test/helm compares the
+// corpus with that loader.
+func TestChartsAreReadAsHelmReadsThem(t *testing.T) {
 	var all []struct {
 		About          string
 		Files          []struct{ Path, Text, Type string }
@@ -98,7 +98,7 @@ func TestStrangeCharts(t *testing.T) {
 	}
 }
 
-func TestReadChartBad(t *testing.T) {
+func TestReadChartRefusesInvalidCharts(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"empty":         nil,
 		"no gzip":       []byte("PK\x03\x04 not a chart"),
@@ -115,7 +115,7 @@ func TestReadChartBad(t *testing.T) {
 	}
 }
 
-// form is a form of files, each given as part, file name ("": a field) and content.
+// form returns a form of files, each given as part, file name ("": a field) and content.
 func form(parts ...string) (contentType string, body []byte) {
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
@@ -131,7 +131,7 @@ func form(parts ...string) (contentType string, body []byte) {
 	return w.FormDataContentType(), b.Bytes()
 }
 
-// TestReadUpload: what counts of a form is what ChartMuseum stores of it.
+// ReadUpload reads the parts of a form that ChartMuseum stores.
 func TestReadUpload(t *testing.T) {
 	pack := func(name string) string {
 		return string(archive(t, name+"/Chart.yaml", "name: "+name+"\nversion: 1.0.0\n"))
@@ -140,7 +140,7 @@ func TestReadUpload(t *testing.T) {
 	const prov = "-----BEGIN PGP SIGNED MESSAGE-----"
 	for name, tc := range map[string]struct {
 		parts []string
-		want  string // the chart, then others; "?" is one without a name
+		want  string // the chart, then the others; "?" is a chart without a name
 	}{
 		"chart":                     {[]string{"chart", "x.tgz", a}, "a"},
 		"provenance before":         {[]string{"prov", "a.tgz.prov", prov, "chart", "x.tgz", a}, "a"},
@@ -225,7 +225,7 @@ entries:
 	}
 }
 
-// listed are the archives that an index.yaml lists.
+// listed returns the archives that an index.yaml lists.
 func listed(t testing.TB, index string) (got []string) {
 	t.Helper()
 	err := IndexedCharts(strings.NewReader(index), func(url string, c Chart) {
@@ -237,7 +237,7 @@ func listed(t testing.TB, index string) (got []string) {
 	return got
 }
 
-// TestIndexedChartsStyles: index.yaml as programs and people write it.
+// index.yaml in the styles of programs and of people.
 func TestIndexedChartsStyles(t *testing.T) {
 	for name, index := range map[string]string{
 		"helm": "apiVersion: v1\nentries:\n  a:\n  - apiVersion: v2\n    created: \"2026-01-01T00:00:00Z\"\n    dependencies:\n    - name: sub\n      version: 9.9.9\n" +
@@ -257,7 +257,7 @@ func TestIndexedChartsStyles(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes f allocates in all.
+// allocated returns how many bytes f allocates in all.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -266,7 +266,7 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// hostileYAML is YAML that costs much more than it is long.
+// hostileYAML returns short YAML that is costly to read.
 func hostileYAML(size int) map[string]string {
 	laughs := "a0: &a0 [" + strings.Repeat("x,", 20) + "x]\n"
 	for i := range 12 {
@@ -287,8 +287,7 @@ func hostileYAML(size int) map[string]string {
 	}
 }
 
-// TestHostileChartYAML: no Chart.yaml costs more than a bounded amount of memory, whatever its
-// length.
+// The memory for reading a Chart.yaml is bounded, whatever its length.
 func TestHostileChartYAML(t *testing.T) {
 	for _, size := range []int{60_000, 100_000, 1 << 20} {
 		for name, text := range hostileYAML(size) {
@@ -301,7 +300,7 @@ func TestHostileChartYAML(t *testing.T) {
 	}
 }
 
-// sparse is an archive with a file of 1 TiB that holds nothing.
+// sparse returns an archive with an empty file of 1 TiB.
 func sparse(t testing.TB) []byte {
 	t.Helper()
 	var raw bytes.Buffer
@@ -327,15 +326,15 @@ func sparse(t testing.TB) []byte {
 	return packed.Bytes()
 }
 
-// bomb is an archive that unpacks to size bytes before its Chart.yaml.
+// bomb returns an archive that unpacks to size bytes before its Chart.yaml.
 func bomb(t testing.TB, size int) []byte {
 	t.Helper()
 	return archive(t, "a/zeros", strings.Repeat("\x00", size), "a/Chart.yaml", "name: a\nversion: 1.0.0\n")
 }
 
-// TestBombs: an upload costs no more than its budget, whatever it holds and however often.
-func TestBombs(t *testing.T) {
-	const most = 8 << 20 // for less work than maxUnpacked is
+// The work for an upload is bounded, whatever its content, and however often it is sent.
+func TestUploadsThatUnpackToMuch(t *testing.T) {
+	const most = 8 << 20 // less than maxUnpacked, to save work
 	b := bomb(t, most/2)
 	var parts []string
 	for range 300 {
@@ -371,8 +370,7 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// TestHostileIndex: an index.yaml of 4 MiB costs a bounded amount of work beside itself, and keeps
-// nothing of it.
+// The work for an index.yaml of 4 MiB is bounded, and nothing of it is kept.
 func TestHostileIndex(t *testing.T) {
 	indexes := hostileYAML(4 << 20)
 	for name, text := range indexes {
@@ -391,11 +389,10 @@ func TestHostileIndex(t *testing.T) {
 	}
 }
 
-// mostKept is more than what may stay of an upload: four names, versions, types and the like.
+// mostKept is more than an upload may leave in memory: four names, versions, types and the like.
 const mostKept = 8 << 10
 
-// FuzzReadUpload: whatever a client sends, it costs a bounded amount of memory, and only usable
-// names are kept.
+// Whatever a client sends, the memory for it is bounded, and only usable names are kept.
 func FuzzReadUpload(f *testing.F) {
 	f.Add(archive(f, "demo/Chart.yaml", demoYAML), "")
 	f.Add([]byte("no chart"), "multipart/form-data; boundary=x")
@@ -411,7 +408,7 @@ func FuzzReadUpload(f *testing.F) {
 		}
 		kept, err := json.Marshal(up)
 		if err != nil || len(kept) > mostKept || len(up.Others) > maxArchives {
-			t.Errorf("%d bytes are kept of %d, %v", len(kept), len(b), err)
+			t.Errorf("%d bytes of %d are kept, %v", len(kept), len(b), err)
 		}
 		if up.Chart != nil && up.Err == nil && !up.Chart.Named() {
 			t.Errorf("no error, but %+v", up)

@@ -47,7 +47,7 @@ func TestClassifyRegistry(t *testing.T) {
 		{"GET", "/v2/a/blobs/uploads/u-1", "", Request{Action: UploadInfo, Repository: "a"}},
 		{"DELETE", "/v2/a/blobs/" + someDigest, "", Request{Action: BlobDelete, Repository: "a", Reference: someDigest}},
 		{"PUT", "/v2/a/manifests/" + someDigest, "tag=..&tag=a%2Fb&tag=-x&tag=%FF&tag=x.y-z_1", Request{Action: ManifestPut, Repository: "a", Reference: someDigest, Tags: []string{"x.y-z_1"}}},
-		// what proxies and registries clean
+		// paths that proxies and registries clean
 		{"PUT", "/v2/a//b/manifests/v1", "", Request{Action: ManifestPut, Repository: "a/b", Reference: "v1"}},
 		{"PUT", "/v2/./a/./manifests/./v1", "", Request{Action: ManifestPut, Repository: "a", Reference: "v1"}},
 		{"DELETE", "/v2/a/x/../manifests/v1", "", Request{Action: ManifestDelete, Repository: "a", Reference: "v1"}},
@@ -59,7 +59,7 @@ func TestClassifyRegistry(t *testing.T) {
 		{"POST", "/v2/a/blobs//uploads/./", "", Request{Action: UploadStart, Repository: "a"}},
 		{"PUT", "/v2/a/manifests/..", "", Request{}},
 		{"PUT", "/v2/../a/manifests/v1", "", Request{}},
-		// what cannot be told apart
+		// paths with two readings
 		{"GET", "/v2//manifests/v1", "", Request{}},
 		{"GET", "/v2/manifests/v1", "", Request{}},
 		{"GET", "/v2/a/manifests/v1/", "", Request{}},
@@ -74,8 +74,8 @@ func TestClassifyRegistry(t *testing.T) {
 	}
 }
 
-// TestClassifyLimits: a name of just the longest length is one, and a longer one is none; a write
-// of it is refused.
+// A name of the greatest length is a name, and a longer one is none. A write with a longer one is
+// refused.
 func TestClassifyLimits(t *testing.T) {
 	of := func(n int) string { return strings.Repeat("a", n) }
 	tags := func(n int) string { return strings.Repeat("&tag=v1", n) }
@@ -160,7 +160,7 @@ func TestClassifyChartMuseum(t *testing.T) {
 	}
 }
 
-// The slow oracle, from the distribution specification's grammar.
+// The grammar of the distribution specification, as regular expressions: slow, for comparison.
 const (
 	nameGrammar   = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*`
 	tagGrammar    = `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
@@ -183,17 +183,17 @@ func FuzzClassify(f *testing.F) {
 		if m := oracleManifest.FindStringSubmatch(path); m != nil {
 			want := manifestAction(method)
 			if got.Action != want || want != Other && (got.Repository != m[1] || got.Reference != m[2]) {
-				t.Errorf("%s %s: %+v, the grammar says manifest %q of %q", method, path, got, m[2], m[1])
+				t.Errorf("%s %s: got %+v, by the grammar it is the manifest %q of %q", method, path, got, m[2], m[1])
 			}
 		} else if m := oracleBlob.FindStringSubmatch(path); m != nil && method == http.MethodGet {
 			if got.Action != BlobGet || got.Repository != m[1] || got.Reference != m[2] {
-				t.Errorf("%s: %+v, the grammar says blob", path, got)
+				t.Errorf("%s: got %+v, by the grammar it is a blob", path, got)
 			}
 		}
 		for _, r := range []Request{got, Classify(ChartMuseum, "", method, path, query), Classify(ChartMuseum, "/c", method, path, query)} {
 			all := r.Repository + r.Reference + r.Mount + r.From + r.Hint + r.Chart + r.Version + r.File + strings.Join(r.Tags, "")
 			if hasControl(all) || r.Repository != "" && CleanPath("/"+r.Repository) != "/"+r.Repository || r.tooLong() != "" {
-				t.Errorf("%s %q: unsafe %+v", method, path, r)
+				t.Errorf("%s %q: got the unsafe request %+v", method, path, r)
 			}
 			if clean := Classify(Registry, "", method, CleanPath(path), query); !cmp.Equal(got, clean) {
 				t.Errorf("%s %q: %+v, and cleaned %+v", method, path, got, clean)

@@ -91,7 +91,7 @@ func TestEvidence(t *testing.T) {
 
 	e = NewEvidence()
 	for _, status := range []int{307, 400, 404, 405, 429, 500} {
-		// of a question that was not good, or not understood
+		// answers to look-ups that failed, or that could not be understood
 		e.Probed("r", "a", UploadEnd, status, now)
 		check(e, now, "a", Writing, UnknownPolicy)
 	}
@@ -108,7 +108,7 @@ func TestEvidence(t *testing.T) {
 		failed, allowed bool
 	}{{UnknownPolicy, false, false}, {OpenToAll, false, false}, {RequiresLogin, true, true}, {ForbidsAnonymous, false, true}} {
 		if c.word.Vouches(false) != c.failed || c.word.Vouches(true) != c.allowed {
-			t.Errorf("word %v: %+v", c.word, c)
+			t.Errorf("evidence %v: got %+v", c.word, c)
 		}
 	}
 }

@@ -19,8 +19,8 @@ func digestOfBytes(b []byte) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256(b))
 }
 
-// TestReadingManifestIsCheap: what a manifest costs to read is bounded, whatever is in it.
-func TestReadingManifestIsCheap(t *testing.T) {
+// The cost of reading a manifest is bounded, whatever its content.
+func TestCostOfReadingAManifestIsBounded(t *testing.T) {
 	for name, text := range hostile.Manifests(MaxManifest) {
 		b := []byte(text)
 		var before, after runtime.MemStats
@@ -42,7 +42,7 @@ func TestReadingManifestIsCheap(t *testing.T) {
 	}
 }
 
-// FuzzReadManifest compares with encoding/json, which registries read manifests with.
+// FuzzReadManifest compares ReadManifest with encoding/json, with which registries read manifests.
 func FuzzReadManifest(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{"digest":"sha256:aa","size":7},"layers":[{"digest":"sha256:bb","size":3,"mediaType":"m"},null,{}]}`))
 	f.Add([]byte(`{"Manifests":[{"digest":"sha256:\u0061a","size":-3,"platform":{"os":"linux","architecture":"arm","variant":"v7"}}],"annotations":{"a":"b"}}`))
@@ -64,8 +64,8 @@ func FuzzReadManifest(f *testing.F) {
 	})
 }
 
-// once is a JSON text without members that come twice, of which each reader may take another; nil
-// where it is none.
+// once returns a JSON text without members that occur twice, because readers choose different ones;
+// nil if it is no JSON.
 func once(b []byte) []byte {
 	var v any
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -77,7 +77,7 @@ func once(b []byte) []byte {
 	return b
 }
 
-// folded reports whether names differ in nothing but their case.
+// folded reports whether an object has names that differ only in their case.
 func folded(v any) bool {
 	seen := map[string]bool{}
 	switch v := v.(type) {

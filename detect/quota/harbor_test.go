@@ -11,7 +11,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// recorded is the body that a real Harbor sent.
+// recorded returns a body that a real Harbor sent.
 func recorded(t *testing.T, name string) string {
 	t.Helper()
 	raw, err := os.ReadFile("../../notify/format/testdata/harbor/" + name + ".json")
@@ -25,7 +25,7 @@ func recorded(t *testing.T, name string) string {
 	return r.Body
 }
 
-// bodies are the events that were told, in Harbor's format.
+// bodies returns the events in Harbor's format.
 func (l *ledger) bodies() []string {
 	l.t.Helper()
 	f, err := format.New("harbor", "w", format.Options{})
@@ -44,8 +44,8 @@ func (l *ledger) bodies() []string {
 	return all
 }
 
-// TestHarborBodies: what Harbor was recorded to send for a push, bellbuoy sends for the same push,
-// byte for byte.
+// For a push, bellbuoy sends the bodies that Harbor was recorded to send for the same push, byte
+// for byte.
 func TestHarborBodies(t *testing.T) {
 	const (
 		mib    = 1 << 20
@@ -70,7 +70,7 @@ func TestHarborBodies(t *testing.T) {
 	l.commit(of("quota/q3", digest, 1795424335, 43*mib/10))
 	says("a push over the level", recorded(t, "quota-push-86pct-warning__quota-default__QUOTA_WARNING__3"))
 
-	// Harbor refuses what goes over the limit; bellbuoy tells of it and names the artifact
+	// Harbor refuses a push over the limit; bellbuoy reports it and names the artifact
 	l.commit(of("quota/q4", digest, 1795424373, 29*mib/10))
 	says("a push over the limit", strings.Replace(recorded(t, exceed), `{"repository":`, `{"resources":[{"digest":"`+digest+`","tag":"v1"}],"repository":`, 1))
 

@@ -58,7 +58,7 @@ type registry struct {
 	in map[string]map[digest.Digest]manifest
 }
 
-// uses counts the usage of a project again.
+// uses counts the usage of a project from the manifests.
 func (g *registry) uses(project string) (sum int64) {
 	sizes := map[digest.Digest]int64{}
 	for repository, all := range g.in {

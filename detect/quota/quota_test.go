@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// ledger is in memory: the rows and the events.
+// ledger has rows and events in memory.
 type ledger struct {
 	t      *testing.T
 	quotas *Quotas
@@ -147,7 +147,7 @@ func TestUsageCountsEachDigestOnce(t *testing.T) {
 	}
 }
 
-func TestAReadThatADeleteHasOvertaken(t *testing.T) {
+func TestReadThatEndsAfterADelete(t *testing.T) {
 	l := newLedger(t, Rule{Limit: 1000})
 	a := image("team/a", "one", 100)
 	l.commit(push(a, "v1"))
@@ -167,7 +167,7 @@ func TestAReadThatADeleteHasOvertaken(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotReadIsInexact(t *testing.T) {
+func TestUnreadManifestsMakeUsageInexact(t *testing.T) {
 	l := newLedger(t, Rule{Limit: 1000})
 	inexact := func(what string, used, want int64) {
 		t.Helper()
@@ -196,7 +196,7 @@ func TestWhatIsNotReadIsInexact(t *testing.T) {
 	inexact("deleted", 110, 0)
 }
 
-func TestLevelsAreToldOncePerCrossing(t *testing.T) {
+func TestOneEventForEachCrossingOfALevel(t *testing.T) {
 	l := newLedger(t, Rule{Limit: 1000, WarnAt: []float64{90, 80}})
 	steps := []struct {
 		what string
@@ -222,12 +222,12 @@ func TestLevelsAreToldOncePerCrossing(t *testing.T) {
 	for _, s := range steps {
 		l.commit(s.do)
 		if got := l.says(); got != s.want {
-			t.Errorf("%s (%d used): told %q, want %q", s.what, l.used("team"), got, s.want)
+			t.Errorf("%s (usage %d): got %q, want %q", s.what, l.used("team"), got, s.want)
 		}
 	}
 }
 
-func TestAPushWritesABoundedNumberOfRows(t *testing.T) {
+func TestPushWritesABoundedNumberOfRows(t *testing.T) {
 	l := newLedger(t, Rule{Limit: 1 << 50})
 	var sizes []int64
 	for i := range int64(2000) {
@@ -235,7 +235,7 @@ func TestAPushWritesABoundedNumberOfRows(t *testing.T) {
 	}
 	l.commit(push(image("team/a", "a", sizes...), "v1"))
 	if l.wrote != 2000+3 {
-		t.Errorf("%d rows", l.wrote)
+		t.Errorf("a push wrote %d rows", l.wrote)
 	}
 	if got, want := l.used("team"), int64(2000*2001/2+10); got != want {
 		t.Errorf("%d used, want %d", got, want)

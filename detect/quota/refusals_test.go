@@ -48,7 +48,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// later is a ledger that commits at once.
+// later is a ledger whose CommitLater commits at once.
 type later struct {
 	detect.Ledger
 	*ledger

@@ -13,8 +13,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// TestHarborBody: the body of a run is the one that a real Harbor was recorded to send, but for
-// what bellbuoy cannot know of a replication: its policy and its other side.
+// The body of a run is the one that a real Harbor was recorded to send, except what bellbuoy does
+// not know of a replication: its policy and its other registry.
 func TestHarborBody(t *testing.T) {
 	raw, err := os.ReadFile("../../notify/format/testdata/harbor/replication-manual-pull-based__team-default__REPLICATION__2.json")
 	if err != nil {

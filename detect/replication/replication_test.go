@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// ledger is rows in memory that several replicas share.
+// ledger has rows in memory that several replicas share.
 type ledger struct {
 	detect.Ledger
 	t     *testing.T
@@ -99,7 +99,7 @@ func (l *ledger) push(client, repository string, tags ...string) {
 	_ = l.CommitLater(l.t.Context(), "", false, func(detect.View) (detect.Changes, error) { return detect.Changes{Events: []detect.Event{e}}, nil })
 }
 
-// says takes the replications that were told since the last time.
+// says returns the replications since its last call.
 func (l *ledger) says() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,7 +132,7 @@ func agent(name string) func(*detect.Client) bool {
 	return func(c *detect.Client) bool { return c.UserAgent == name }
 }
 
-// start runs a Recorder until the test, or what is returned, ends.
+// start runs a Recorder until the test ends or the returned function is called.
 func start(t *testing.T, l *ledger) (*Recorder, func()) {
 	r := NewRecorder(l, nil)
 	r.Configure(l.rules, func(string) string { return "private" }, 10*time.Second)
@@ -157,7 +157,7 @@ func operation(action detect.Action, client, repository, reference string, statu
 
 var rules = []Rule{{Name: "dr", Matches: agent("regsync"), Quiet: 30 * time.Second}, {Name: "other", Matches: agent("skopeo"), Quiet: 5 * time.Second}}
 
-func TestARunIsOneEvent(t *testing.T) {
+func TestRunIsOneEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t, rules...)
 		r, _ := start(t, l)
@@ -180,11 +180,11 @@ func TestARunIsOneEvent(t *testing.T) {
 		want := "dr Success mine of dr to https://registry.example.com, 100 bytes: a[sha256:ab]; " +
 			"dr Success team of dr to https://registry.example.com, 200 bytes: a[v1 v2] b/c[v1]"
 		if got := l.says(); got != want {
-			t.Errorf("told\n%q, want\n%q", got, want)
+			t.Errorf("got\n%q, want\n%q", got, want)
 		}
 		time.Sleep(time.Hour)
 		if got := l.says(); got != "" {
-			t.Errorf("told again: %q", got)
+			t.Errorf("got more events: %q", got)
 		}
 		for k := range l.rows {
 			if k.Kind != rowNumber {
@@ -205,24 +205,24 @@ func TestFailures(t *testing.T) {
 		r.End(operation(detect.UploadEnd, "regsync", "team/c", "sha256:cd", 400, ""))
 		r.End(operation(detect.UploadEnd, "regsync", "team/d", "sha256:cd", 403, denied))
 		r.End(operation(detect.UploadStart, "regsync", "team/e", "", 401, ""))
-		r.End(operation(detect.ManifestGet, "regsync", "team/f", "v1", 404, "")) // a question
+		r.End(operation(detect.ManifestGet, "regsync", "team/f", "v1", 404, "")) // a read that is refused begins no run
 		time.Sleep(time.Second)
-		l.push("regsync", "team/c", "v1") // tried again
+		l.push("regsync", "team/c", "v1") // succeeds after all
 		time.Sleep(33 * time.Second)
 		want := "dr Error team of dr to dr, 100 bytes: c[v1] failed a[v1] (the tag is immutable) failed b[v1] (500 Internal Server Error) failed d[] (the tag is immutable)"
 		if got := l.says(); strings.ReplaceAll(got, "https://registry.example.com", "dr") != want {
-			t.Errorf("told\n%q, want\n%q", got, want)
+			t.Errorf("got\n%q, want\n%q", got, want)
 		}
 		r.Pulled([]detect.Event{{Type: detect.PullArtifact, At: time.Now(), Upstream: "up", Repository: "team/a", Tags: []string{"v9"}, Moved: detect.MovedLayers, Client: detect.Client{UserAgent: "regsync"}}})
 		r.End(operation(detect.ManifestGet, "regsync", "team/f", "gone", 404, ""))
 		time.Sleep(33 * time.Second)
 		if got, want := l.says(), "dr Error team of https://registry.example.com to dr, 0 bytes: a[v9] failed f[gone] (404 Not Found)"; got != want {
-			t.Errorf("told\n%q, want\n%q", got, want)
+			t.Errorf("got\n%q, want\n%q", got, want)
 		}
 	})
 }
 
-func TestARunGoesOnWhileATransferIsInFlight(t *testing.T) {
+func TestRunContinuesWhileATransferIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t, rules...)
 		r, _ := start(t, l)
@@ -232,22 +232,22 @@ func TestARunGoesOnWhileATransferIsInFlight(t *testing.T) {
 		r.Begin(op)
 		time.Sleep(10 * time.Minute)
 		if got := l.says(); got != "" {
-			t.Errorf("told while a blob is on its way: %q", got)
+			t.Errorf("got an event while a blob is in flight: %q", got)
 		}
 		r.End(op)
 		r.Put(operation(detect.ManifestPut, "regsync", "team/b", "sha256:"+strings.Repeat("a", 64), 201, ""), true)
-		time.Sleep(38 * time.Second) // held for its index or tag, then quiet
+		time.Sleep(38 * time.Second) // waits for its index or tag, then the quiet time passes
 		if got := l.says(); got != "" {
-			t.Errorf("told while a push by digest is held: %q", got)
+			t.Errorf("got an event while a push by digest waits: %q", got)
 		}
 		time.Sleep(8 * time.Second)
 		if got := l.says(); strings.Count(got, "dr Success") != 1 {
-			t.Errorf("told %q", got)
+			t.Errorf("got the events %q", got)
 		}
 	})
 }
 
-func TestARunSurvives(t *testing.T) {
+func TestRunSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t, rules...)
 		_, kill := start(t, l)
@@ -260,22 +260,22 @@ func TestARunSurvives(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		kill()
 		if got := l.says(); got != "" {
-			t.Errorf("told %q", got)
+			t.Errorf("got the events %q", got)
 		}
 		l.down = false
-		l.rules = nil // the file has no replication any more
+		l.rules = nil // the configuration has no replication any more
 		_, _ = start(t, l)
 		_, _ = start(t, l)
 		time.Sleep(10 * time.Second)
 		if got := l.says(); !strings.Contains(got, "a[v1 v2]") || strings.Count(got, "Success") != 1 {
-			t.Errorf("told %q", got)
+			t.Errorf("got the events %q", got)
 		}
 	})
 }
 
-// A push whose outcome is known only after a restart belongs to the run that it was part of, also
-// if that would have been over meanwhile.
-func TestARunTakesWhatACrashHasCut(t *testing.T) {
+// A push whose outcome is known only after a restart belongs to its run, even if the run would have
+// ended meanwhile.
+func TestPushSettledAfterACrashBelongsToItsRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t, rules...)
 		l.push("regsync", "team/a", "v1")
@@ -285,12 +285,12 @@ func TestARunTakesWhatACrashHasCut(t *testing.T) {
 		l.push("regsync", "team/a", "v2")
 		time.Sleep(time.Minute)
 		if got := l.says(); !strings.Contains(got, "a[v1 v2]") || strings.Count(got, "Success") != 1 {
-			t.Errorf("told %q", got)
+			t.Errorf("got the events %q", got)
 		}
 	})
 }
 
-func TestARunIsBounded(t *testing.T) {
+func TestRunIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t, rules...)
 		_, _ = start(t, l)

@@ -34,7 +34,7 @@ func (i *tagIndex) Kind(_ context.Context, _, _, digest string) detect.ArtifactK
 	return i.kinds[digest]
 }
 
-// slow is a registry that takes longer to answer than a scan takes.
+// slow is a registry whose answers take longer than a scan.
 type slow struct{ registry }
 
 func (s slow) Manifest(ctx context.Context, upstream, hint, repository, reference string) (detect.Found, error) {
@@ -42,9 +42,9 @@ func (s slow) Manifest(ctx context.Context, upstream, hint, repository, referenc
 	return s.registry.Manifest(ctx, upstream, hint, repository, reference)
 }
 
-// TestWhatTheTagIndexHasIsScanned: what stands under a tag is scanned once in each interval, also
-// what was never scanned; by two replicas together as by one; and not at once.
-func TestWhatTheTagIndexHasIsScanned(t *testing.T) {
+// Each tagged digest is scanned once in each interval, even if it was never scanned, by two
+// replicas together as often as by one, and not all at once.
+func TestTaggedDigestsAreRescanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const every = 4 * time.Hour
 		g := newRig(t, clean)
@@ -54,15 +54,15 @@ func TestWhatTheTagIndexHasIsScanned(t *testing.T) {
 			g.registry[fmt.Sprint("v", n)] = detect.Found{Digest: digest(n), MediaType: imageType, Manifest: imageManifest}
 			g.registry[digest(n)] = g.registry[fmt.Sprint("v", n)]
 		}
-		g.registry["v7"] = detect.Found{Digest: digest(77), MediaType: imageType, Manifest: imageManifest} // moved, and nobody has seen it
+		g.registry["v7"] = detect.Found{Digest: digest(77), MediaType: imageType, Manifest: imageManifest} // moved by a push that did not go through bellbuoy
 		g.registry["also"] = g.registry["v1"]
 		g.registry["sha256-"+digest(1)[7:]] = g.registry["v1"]
 		index.tags = append(index.tags,
 			Tag{"registry", "team/app", "also", digest(1)},
 			Tag{"registry", "team/app", "chart", digest(99)},
 			Tag{"registry", "team/app", "sha256-" + digest(1)[7:], digest(100)}, // bookkeeping
-			Tag{"registry", "other/app", "v1", digest(1)},                       // the scanner does not match it
-			Tag{"gone", "team/app", "v1", digest(1)})                            // no such upstream
+			Tag{"registry", "other/app", "v1", digest(1)},                       // the scanner's match does not have it
+			Tag{"gone", "team/app", "v1", digest(1)})                            // an upstream that does not exist
 		g.config.Scanners[0].Every, g.config.Scanners[0].OnPush = every, false
 		g.config.Scanners[0].Matches = func(repository string) bool { return repository == "team/app" }
 		var replicas []*rig
@@ -83,7 +83,7 @@ func TestWhatTheTagIndexHasIsScanned(t *testing.T) {
 				first = min(first, e.At.Sub(begun))
 			}
 			if round == 0 {
-				continue // the first scans are spread over it
+				continue // the first scans are spread over the first interval
 			}
 			for n := range 20 {
 				if want := map[bool]int{true: 0, false: 1}[n == 7]; seen[digest(n)] != want {
@@ -114,7 +114,7 @@ func TestWhatTheTagIndexHasIsScanned(t *testing.T) {
 	})
 }
 
-// TestRescansWaitForPushes: where many jobs wait, no rescan adds to them.
+// If many jobs wait, rescans add none.
 func TestRescansWaitForPushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, func(int, string) (*Report, error) { return nil, &Pending{} })

@@ -12,14 +12,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// ledger keeps rows in memory. It refuses what the real one cannot: a decision that differs when it
-// runs again, and an event that comes twice.
+// ledger has rows in memory. It fails the test for what the real one cannot do: a function whose
+// result differs when it runs again, and an event that is committed twice.
 type ledger struct {
 	t      *testing.T
 	mu     sync.Mutex
 	rows   map[detect.Key]detect.Row
 	events []detect.Event
-	cut    int // the commit after so many fails, and all after it: the process was killed
+	cut    int // after so many commits, all fail: the process was killed
 	done   int // commits
 }
 
@@ -53,7 +53,7 @@ func (l *ledger) Commit(ctx context.Context, _ string, decide func(detect.View) 
 	if _, err := decide(l); err != nil {
 		return err
 	}
-	c, err := decide(l) // it may run more than once
+	c, err := decide(l) // may run more than once
 	if err != nil {
 		return err
 	}
@@ -140,12 +140,12 @@ func (l *ledger) jobs() (n int) {
 	return n
 }
 
-// scanner is an adapter that answers as a test says. It refuses two scans of one digest at a time,
-// unless the earlier one was lost.
+// scanner is an adapter with answers of the test. It refuses a second scan of a digest while one
+// runs, unless that was lost.
 type scanner struct {
 	mu       sync.Mutex
-	submit   func(n int, q Request) error            // nil: takes all
-	report   func(n int, id string) (*Report, error) // n counts the questions for this id
+	submit   func(n int, q Request) error            // nil: accepts all
+	report   func(n int, id string) (*Report, error) // n counts the requests for this id
 	asked    []Request
 	polls    map[string]int
 	at, most int
@@ -179,8 +179,7 @@ func (s *scanner) Report(_ context.Context, id string) (*Report, error) {
 	return r, err
 }
 
-// registry has manifests by reference. As the real one, it shows their bytes only when it is asked
-// to read them.
+// registry has manifests by reference. As the real one, it returns their bytes only to Read.
 type registry map[string]detect.Found
 
 func (r registry) Manifest(_ context.Context, _, _, _, reference string) (detect.Found, error) {

@@ -14,7 +14,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format"
 )
 
-// recording is a body that a real Harbor sent, and what of it says of which artifact it was.
+// recording is a body that a real Harbor sent, with the fields that identify its artifact.
 type recording struct {
 	Body string
 	Data struct {
@@ -48,7 +48,7 @@ func recorded(t *testing.T, name string) (r recording) {
 	return r
 }
 
-// lab is the scanner of the recordings: it takes three seconds.
+// lab is the scanner of the recordings: a scan takes three seconds.
 func lab(fails bool) func(int, string) (*Report, error) {
 	return func(n int, _ string) (*Report, error) {
 		switch {
@@ -62,8 +62,8 @@ func lab(fails bool) func(int, string) (*Report, error) {
 	}
 }
 
-// TestHarborBodies: what Harbor was recorded to send for a scan, bellbuoy sends for the same scan,
-// byte for byte but for the ids, which are random.
+// For a scan, bellbuoy sends the body that Harbor was recorded to send for the same scan, byte for
+// byte except the ids, which are random.
 func TestHarborBodies(t *testing.T) {
 	for _, tc := range []struct {
 		operation, typ, cloudType string
@@ -92,7 +92,7 @@ func TestHarborBodies(t *testing.T) {
 	}
 }
 
-// scanOf is the event of a scan of what a recording names, at its time.
+// scanOf returns the event of a scan of the artifact of a recording, at its time.
 func scanOf(t *testing.T, r *recording, fails bool) detect.Event {
 	t.Helper()
 	resource := r.Data.Data.Resources[0]
@@ -112,7 +112,7 @@ func scanOf(t *testing.T, r *recording, fails bool) detect.Event {
 	return e
 }
 
-// idIn is the id of a CloudEvent.
+// idIn returns the id of a CloudEvent.
 func idIn(t *testing.T, body string) string {
 	t.Helper()
 	var e struct{ ID uuid.UUID }

@@ -8,9 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestPullsThroughAnotherReplica: a scanner without credentials may pull through a replica that did
-// not start the scan. Its pulls are no events there either, from its first one on; those after the
-// scan are.
+// A scanner without credentials may pull through a replica that did not start the scan. Its pulls
+// are no events there either, from the first one on. Pulls after the scan are.
 func TestPullsThroughAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, func(n int, id string) (*Report, error) {
@@ -36,7 +35,7 @@ func TestPullsThroughAnotherReplica(t *testing.T) {
 		submitted := 0
 		g.scanner.submit = func(int, Request) error {
 			if submitted++; !other.Owns(pull()) {
-				t.Error("the other replica does not know of the scan when the scanner begins")
+				t.Error("the other replica has no row of the scan when the scanner begins")
 			}
 			return nil
 		}
@@ -53,7 +52,7 @@ func TestPullsThroughAnotherReplica(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if submitted != 1 || other.Owns(pull()) || !other.Owns(during) {
-			t.Errorf("%d submissions; what counts is whether the scan went on when the pull was made", submitted)
+			t.Errorf("got %d submissions; the time of the pull decides whether it is the scanner's", submitted)
 		}
 		g.stop()
 		passed.stop()

@@ -29,21 +29,21 @@ func TestReadReport(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoReport(t *testing.T) {
+func TestInvalidReports(t *testing.T) {
 	for _, body := range []string{`[]`, `"x"`, `{}`, `{"scanner":3}`, `{"scanner":{},"vulnerabilities":{}}`, `{"scanner":{},"vulnerabilities":[3]}`, `nonsense`} {
 		var refusal *Refusal
 		if _, err := ReadReport(strings.NewReader(body), "m"); !errors.As(err, &refusal) {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
-	// A connection that breaks in the middle says nothing about the scan.
+	// A connection that breaks in the middle is no end of the scan.
 	var refusal *Refusal
 	if _, err := ReadReport(strings.NewReader(`{"scanner":{},"vulnerabilities":[{"id":"C"`), "m"); err == nil || errors.As(err, &refusal) {
 		t.Errorf("half a report: %v", err)
 	}
 }
 
-func TestALargeReportKeepsTheWorst(t *testing.T) {
+func TestLargeReportKeepsTheWorstFindings(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`{"scanner":{"name":"S","vendor":"V","version":"1"},"vulnerabilities":[`)
 	for i := range 20_000 {
@@ -69,15 +69,15 @@ func TestALargeReportKeepsTheWorst(t *testing.T) {
 		}
 	}
 	if size > maxFindings || len(r.Findings) < 201 || r.Findings[200].ID != "CVE-X" {
-		t.Errorf("%d findings of %d bytes are kept", len(r.Findings), size)
+		t.Errorf("kept %d findings of %d bytes", len(r.Findings), size)
 	}
 }
 
-func TestAReportWithoutEnd(t *testing.T) {
+func TestEndlessReport(t *testing.T) {
 	var refusal *Refusal
 	_, err := ReadReport(&endless{begin: `{"scanner":{},"vulnerabilities":[`}, "m")
 	if !errors.As(err, &refusal) || !strings.Contains(refusal.Reason, "more than") {
-		t.Errorf("got %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }
 
@@ -95,7 +95,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	for n+len(one) <= len(p) {
 		n += copy(p[n:], one)
 	}
-	if n == 0 { // whitespace is as good
+	if n == 0 { // whitespace may continue for ever
 		p[0], n = ' ', 1
 	}
 	return n, nil

@@ -28,7 +28,7 @@ func pushOf(n int, tags ...string) detect.Event {
 	}
 }
 
-// rig is a runner with one scanner.
+// rig is a Runner with one scanner.
 type rig struct {
 	ledger   *ledger
 	scanner  *scanner
@@ -67,7 +67,7 @@ func newRig(t *testing.T, report func(int, string) (*Report, error)) *rig {
 	return g
 }
 
-// boot makes a new process of the same ledger.
+// boot starts a new process with the same ledger.
 func (g *rig) boot(replica string) {
 	g.runner = New(Options{Ledger: g.ledger, Registry: g.registry, Replica: replica, Alone: true})
 	g.runner.Configure(g.config)
@@ -81,7 +81,7 @@ func (g *rig) start(t *testing.T) {
 	t.Cleanup(cancel)
 }
 
-// only is the one event of a run.
+// only returns the event of a run, which must have one.
 func (g *rig) only(t *testing.T) detect.Event {
 	t.Helper()
 	events := g.ledger.told()
@@ -94,14 +94,14 @@ func (g *rig) only(t *testing.T) detect.Event {
 	return events[0]
 }
 
-func TestAScanEndsInOneEvent(t *testing.T) {
+func TestScanEndsInOneEvent(t *testing.T) {
 	for name, tc := range map[string]struct {
 		submit func(n int, q Request) error
 		report func(n int, id string) (*Report, error)
-		after  time.Duration // it is over by then
+		after  time.Duration // the scan must have ended by then
 		typ    detect.Type
 		reason string
-		asked  int // submissions
+		asked  int // number of submissions
 	}{
 		"a clean image": {report: clean, after: 5 * time.Second, typ: detect.ScanningCompleted, asked: 1},
 		"not ready, without a time": {report: func(n int, id string) (*Report, error) {
@@ -168,7 +168,7 @@ func TestAScanEndsInOneEvent(t *testing.T) {
 	}
 }
 
-func TestARequestToTheScanner(t *testing.T) {
+func TestRequestToTheScanner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, clean)
 		g.ledger.push(g.runner, pushOf(1, "v1"))
@@ -182,9 +182,9 @@ func TestARequestToTheScanner(t *testing.T) {
 	})
 }
 
-// The process is killed at every commit of a scan, and started again: there is one event in the
-// end.
-func TestAScanThatIsKilledAnywhereEndsInOneEvent(t *testing.T) {
+// The process is killed at every commit of a scan, and started again. In the end there is one
+// event.
+func TestKilledScanEndsInOneEvent(t *testing.T) {
 	for cut := range 12 {
 		synctest.Test(t, func(t *testing.T) {
 			g := newRig(t, func(n int, id string) (*Report, error) {
@@ -240,7 +240,7 @@ func TestEachImageOfAnIndexIsScanned(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoImageIsNotScanned(t *testing.T) {
+func TestOnlyImagesAreScanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, clean)
 		for i, kind := range []detect.ArtifactKind{detect.HelmChart, detect.Signature, detect.Attestation, detect.SBOM, detect.Referrer, detect.OtherKind} {
@@ -251,7 +251,7 @@ func TestWhatIsNoImageIsNotScanned(t *testing.T) {
 		pull := pushOf(10, "v1")
 		pull.Type = detect.PullArtifact
 		g.ledger.push(g.runner, pull)
-		unread := pushOf(11, "v1") // nobody could read it: the registry says that it is a chart
+		unread := pushOf(11, "v1") // no replica could read it: the registry finds that it is a chart
 		unread.Artifact = nil
 		g.registry[digest(11)] = detect.Found{Digest: digest(11), MediaType: imageType,
 			Manifest: []byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":"` + digest(7) + `","size":2},"layers":[]}`)}
@@ -265,7 +265,7 @@ func TestWhatIsNoImageIsNotScanned(t *testing.T) {
 	})
 }
 
-func TestFiveHundredPushesAtOnceAreScannedAFewAtATime(t *testing.T) {
+func TestFewScansRunAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, clean)
 		for i := range 500 {
@@ -299,7 +299,7 @@ func TestOneDigestIsScannedOnceAtATime(t *testing.T) {
 		go func() { _ = other.Run(ctx) }()
 		g.start(t)
 		time.Sleep(8 * time.Second)
-		g.ledger.push(other, pushOf(1, "v2")) // while it is scanned
+		g.ledger.push(other, pushOf(1, "v2")) // during the scan
 		time.Sleep(30 * time.Second)
 		g.stop()
 		if e := g.only(t); len(g.scanner.asked) != 1 || !slices.Equal(e.Tags, []string{"v1", "v2"}) {
@@ -308,7 +308,7 @@ func TestOneDigestIsScannedOnceAtATime(t *testing.T) {
 	})
 }
 
-func TestWhatIsNewSinceTheLastScanOfATag(t *testing.T) {
+func TestNewFindingsSinceTheLastScanOfATag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, found("CVE-1", "CVE-2"))
 		g.start(t)
@@ -334,12 +334,12 @@ func TestWhatIsNewSinceTheLastScanOfATag(t *testing.T) {
 			report func(int, string) (*Report, error)
 			want   string
 		}{
-			{1, "latest", found("CVE-1", "CVE-2"), "2 [CVE-1 CVE-2]"}, // no scan went before
+			{1, "latest", found("CVE-1", "CVE-2"), "2 [CVE-1 CVE-2]"}, // there was no scan before
 			{2, "latest", found("CVE-2", "CVE-3"), "1 [CVE-3]"},
 			{2, "latest", found("CVE-2", "CVE-3"), "0 []"},
 			{3, "v2", found("CVE-3"), "1 [CVE-3]"}, // another tag
 			{4, "latest", clean, "0 []"},
-			{5, "latest", found("CVE-2"), "1 [CVE-2]"}, // it is back
+			{5, "latest", found("CVE-2"), "1 [CVE-2]"}, // found again
 		} {
 			if got := scan(step.n, step.tag, step.report); got != step.want {
 				t.Errorf("step %d: got %s, want %s", i, got, step.want)
@@ -349,7 +349,7 @@ func TestWhatIsNewSinceTheLastScanOfATag(t *testing.T) {
 	})
 }
 
-func TestWhatStillHasATagIsScannedAgain(t *testing.T) {
+func TestOnlyTaggedDigestsAreRescanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, clean)
 		g.config.Scanners[0].Every = 24 * time.Hour
@@ -359,7 +359,7 @@ func TestWhatStillHasATagIsScannedAgain(t *testing.T) {
 		g.ledger.push(g.runner, pushOf(1, "kept"))
 		g.ledger.push(g.runner, pushOf(2, "moved"))
 		g.ledger.push(g.runner, pushOf(3, "gone"))
-		g.ledger.push(g.runner, pushOf(4)) // never had one
+		g.ledger.push(g.runner, pushOf(4)) // never had a tag
 		g.start(t)
 		time.Sleep(time.Minute)
 		if n := len(g.ledger.told()); n != 4 {
@@ -374,14 +374,14 @@ func TestWhatStillHasATagIsScannedAgain(t *testing.T) {
 	})
 }
 
-func TestAScanByHand(t *testing.T) {
+func TestScanByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, clean)
 		g.config.Scanners[0].OnPush = false
 		g.runner.Configure(g.config)
 		manifest := []byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"` + digest(7) + `","size":2},"layers":[]}`)
 		g.registry["v1"] = detect.Found{Digest: digest(1), MediaType: imageType, Manifest: manifest}
-		g.ledger.push(g.runner, pushOf(5, "v5")) // scans nothing by itself
+		g.ledger.push(g.runner, pushOf(5, "v5")) // starts no scan
 		ctx := context.Background()
 		first, err := g.runner.Start(ctx, "registry", "team/app", "v1")
 		if err != nil {
@@ -395,18 +395,18 @@ func TestAScanByHand(t *testing.T) {
 			t.Errorf("of an absent tag: %v", err)
 		}
 		if jobs, err := g.runner.Jobs(ctx, "registry", "team/app", 10); err != nil || len(jobs) != 1 || jobs[0].State != Waiting || jobs[0].Run != first.Runs["s"] {
-			t.Errorf("jobs: %+v %v", jobs, err)
+			t.Errorf("got the jobs %+v, %v", jobs, err)
 		}
 		g.start(t)
 		time.Sleep(10 * time.Second)
 		g.stop()
 		if e := g.only(t); e.Scan.Run != first.Runs["s"] || e.External.Host != "registry.example.com" || !slices.Equal(e.Tags, []string{"v1"}) {
-			t.Errorf("got %+v", e)
+			t.Errorf("got the event %+v", e)
 		}
 	})
 }
 
-func TestTheScannersOwnPullsAreNoEvents(t *testing.T) {
+func TestPullsOfTheScannerAreNoEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, func(n int, id string) (*Report, error) {
 			if n < 3 {
@@ -448,12 +448,12 @@ func TestTheScannersOwnPullsAreNoEvents(t *testing.T) {
 		during := pull(1, "")
 		time.Sleep(time.Minute)
 		if count(pull(1, "")) != 1 || count(during) != 0 {
-			t.Error("what counts is whether the scan went on when the pull was made")
+			t.Error("a pull is the scanner's if the scan was running when the pull was made")
 		}
 		g.config.Scanners[0].Operator = "scan"
 		g.runner.Configure(g.config)
 		if count(pull(7, "scan", "v7")) != 0 || count(pull(7, "bob", "v7")) != 1 {
-			t.Error("the operator of the registry credentials is the scanner, and nobody else is")
+			t.Error("only the operator of the registry credentials is the scanner")
 		}
 		g.stop()
 	})

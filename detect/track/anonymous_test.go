@@ -8,15 +8,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// nobody is a client that has not logged in.
+// nobody returns the same client without its login.
 func (c *client) nobody() *client {
 	n := *c
 	n.Operator = ""
 	return &n
 }
 
-// TestHalves: reads are open, writes need a login, and clients log in only when they are asked to.
-func TestHalves(t *testing.T) {
+// Reads need no login, writes do, and clients send their login only when they get a 401.
+func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"regctl image copy within a registry: reads as nobody, mounts as alice", func(s *sim) {
 			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
@@ -132,8 +132,8 @@ func TestHalves(t *testing.T) {
 	})
 }
 
-// TestClaimedHalf: a name that nothing vouches for is claimed in the event of what its client read
-// without it.
+// If nothing vouches for a name, the event has it as claimed, also for what the client read without
+// it.
 func TestClaimedHalf(t *testing.T) {
 	var events []detect.Event
 	simulate(t, func(s *sim) {
@@ -147,6 +147,6 @@ func TestClaimedHalf(t *testing.T) {
 		events = s.events()
 	})
 	if !slices.ContainsFunc(events, func(e detect.Event) bool { return e.Client.Operator == "" && e.Client.Claimed == "alice" }) {
-		t.Errorf("%+v", events)
+		t.Errorf("got the events %+v", events)
 	}
 }

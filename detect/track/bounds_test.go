@@ -12,7 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// quietLedger stores nothing and counts events: what is measured is the Tracker.
+// quietLedger stores nothing and counts events, so that only the Tracker is measured.
 type quietLedger struct {
 	*fakeLedger
 	events int
@@ -25,9 +25,9 @@ func newQuiet(tb testing.TB, cfg Config) (*Tracker, *quietLedger) {
 	return New(cfg, l, &fakeUpstream{}), l
 }
 
-// TestMemoryIsBounded lets a million clients, repositories and tags pass by.
+// Memory stays bounded while a million clients, repositories and tags pass.
 func TestMemoryIsBounded(t *testing.T) {
-	n := 200_000 // twenty times what there is room for
+	n := 200_000 // twenty times the capacity
 	if testing.Short() {
 		n = 100_000
 	}
@@ -70,7 +70,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestOneClientIsBounded lets one client do everything that there is in one repository, a hundred
+// Memory stays bounded while one client does everything possible in one repository, a hundred
 // thousand times.
 func TestOneClientIsBounded(t *testing.T) {
 	bounds := Bounds{Session: 32}
@@ -90,12 +90,11 @@ func TestOneClientIsBounded(t *testing.T) {
 		tracker.End(&transfer, &op)
 	}
 	if s := tracker.Stats(); s.Sessions != 1 || s.SessionBytes > 256<<10 {
-		t.Errorf("%+v", s)
+		t.Errorf("got the stats %+v", s)
 	}
 }
 
-// TestHugeRequestsAreForgotten: of request lines of 60 KB nothing stays but the names that a
-// registry takes, and these are copies.
+// Of request lines of 60 KB only the names that a registry accepts are kept, as copies.
 func TestHugeRequestsAreForgotten(t *testing.T) {
 	const requests = 1_700 // of six kinds
 	tracker, _ := newQuiet(t, Config{})
@@ -107,7 +106,7 @@ func TestHugeRequestsAreForgotten(t *testing.T) {
 			{"/v2/" + huge + "/manifests/v1", ""}, {"/v2/" + name + "/manifests/" + huge, ""}, {"/v2/" + name + "/referrers/" + huge, ""},
 			{"/v2/" + name + "/manifests/v1", "ns=" + huge}, {"/v2/" + name + "/manifests/v1", "junk=" + huge}, {"/v2/" + name + "/manifests/v1" + "/x/.." + strings.Repeat("/.", 30<<10), ""},
 		} {
-			whole := line[0] + "?" + line[1] // as net/http has it: one string for the whole line
+			whole := line[0] + "?" + line[1] // net/http has one string for the whole line, too
 			r := detect.Classify(detect.Registry, "", http.MethodHead, whole[:len(line[0])], whole[len(line[0])+1:])
 			op := detect.Operation{
 				Request: r, Upstream: "up", Kind: detect.Registry, At: time.Now(), Status: 200, ContentDigest: blobOf("x"), Complete: true,
@@ -126,8 +125,8 @@ func TestHugeRequestsAreForgotten(t *testing.T) {
 	runtime.KeepAlive(evidence)
 }
 
-// BenchmarkManifestGet is the cost of observing: a manifest and a layer read by a client that has
-// not been seen before, and the event of its pull.
+// BenchmarkManifestGet measures observing: a new client reads a manifest and a layer, and the pull
+// becomes an event.
 func BenchmarkManifestGet(b *testing.B) {
 	tracker, l := newQuiet(b, Config{Accessories: true})
 	manifest := simImage("one", "l1", "l2", "l3", "l4", "l5")
@@ -137,7 +136,7 @@ func BenchmarkManifestGet(b *testing.B) {
 	if err := tracker.Learn(ctx, known); err != nil {
 		b.Fatal(err)
 	}
-	tracker.TagsOf(ctx, "up", "", "team/app", body.Digest) // caches them
+	tracker.TagsOf(ctx, "up", "", "team/app", body.Digest) // fills the cache
 	addresses := make([]string, 1<<16)
 	for i := range addresses {
 		addresses[i] = fmt.Sprintf("10.0.%d.%d", i>>8, i&255)

@@ -98,7 +98,7 @@ func TestCharts(t *testing.T) {
 			get := func(path string) {
 				c.chart(detect.ArchiveGet, "", func(op *detect.Operation) { op.File = path }).answered(200).end(true)
 			}
-			get("/stable/demo-1.0.0.tgz") // nobody has listed it yet
+			get("/stable/demo-1.0.0.tgz") // no index.yaml has listed it yet
 			time.Sleep(time.Second)
 			c.chart(detect.ChartIndex, "stable", func(op *detect.Operation) {
 				b := []byte("entries:\n  demo:\n  - name: demo\n    version: 1.0.0\n    urls: [demo-1.0.0.tgz]\n" +
@@ -132,7 +132,7 @@ func TestCharts(t *testing.T) {
 			get(100)
 			time.Sleep(time.Second)
 			get(100)
-			get(101) // it was replaced past bellbuoy
+			get(101) // it was replaced directly at the upstream
 		}, []string{
 			chartLine("upload", "", "demo", "1.0.0", ""), chartLine("download", "", "demo", "1.0.0", ""), chartLine("download", "", "demo", "1.0.0", ""),
 			chartLine("download", "", "demo", "1.0.0", ""), "download :1.0.0 demo 1.0.0",

@@ -9,8 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestManyAtOnce runs clients in parallel, with real timers that are far too short, so that the
-// race detector sees everything meet.
+// Clients run in parallel, with real timers that are much too short, so that the race detector sees
+// everything happen at once.
 func TestManyAtOnce(t *testing.T) {
 	w := &world{t: t, db: newRows(), upstream: &fakeUpstream{}, cfg: Config{
 		Accessories: true, UntaggedPush: 50 * time.Millisecond, Pull: 50 * time.Millisecond, Repeat: 10 * time.Millisecond,
@@ -50,6 +50,6 @@ func TestManyAtOnce(t *testing.T) {
 		counts[e.Type]++
 	}
 	if counts[detect.PushArtifact] < clients*rounds || counts[detect.DeleteTag] != clients*rounds {
-		t.Errorf("%v", counts)
+		t.Errorf("got the counts %v", counts)
 	}
 }

@@ -164,8 +164,8 @@ func TestDeletes(t *testing.T) {
 	})
 }
 
-// TestDeletedArtifact: a delete's event says what was deleted.
-func TestDeletedArtifact(t *testing.T) {
+// The event of a delete has the artifact that was deleted.
+func TestDeleteHasTheDeletedArtifact(t *testing.T) {
 	simulate(t, func(s *sim) {
 		c := s.client("crane")
 		b := s.image("one", "l1", "l2")
@@ -175,15 +175,14 @@ func TestDeletedArtifact(t *testing.T) {
 		c.del("app", "v2")
 		for _, e := range s.events()[1:] {
 			if e.Artifact == nil || e.Artifact.Size != int64(len(b))+210 || e.Artifact.Kind != detect.Image || e.Artifact.MediaType != mediaTypeOf(b) {
-				s.t.Errorf("%s of %+v", e.Type, e.Artifact)
+				s.t.Errorf("got a %s with %+v", e.Type, e.Artifact)
 			}
 		}
 	})
 }
 
-// TestTagsOfWhatWasJustRead: a tag's read is known to the delete that comes right after it (skopeo
-// delete, oras manifest delete).
-func TestTagsOfWhatWasJustRead(t *testing.T) {
+// A delete right after a read of a tag has that tag (skopeo delete, oras manifest delete).
+func TestDeleteAfterAReadHasTheTag(t *testing.T) {
 	simulate(t, func(s *sim) {
 		c := s.client("skopeo")
 		b := s.image("one", "l1")
@@ -218,6 +217,6 @@ func TestMutedAccessories(t *testing.T) {
 		c.del("app", d)
 	})
 	if want := "push app:v1 one|delete app:v1 one"; strings.Join(got, "|") != want {
-		t.Errorf("got %q", got)
+		t.Errorf("got the events %q", got)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestDownloads is about what makes a pull download, and when.
+// What makes a pull a download, and when.
 func TestDownloads(t *testing.T) {
 	one := func(s *sim) *client {
 		s.has("app", s.image("one", "l1"), "v1")
@@ -78,7 +78,7 @@ func TestDownloads(t *testing.T) {
 	}...))
 }
 
-// TestCrowds is about clients that look like one, and one that looks like many.
+// Several clients that look like one, and one client that looks like several.
 func TestCrowds(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"two tags of one digest at once, by HEAD", func(s *sim) {
@@ -140,8 +140,7 @@ func TestCrowds(t *testing.T) {
 	})
 }
 
-// TestHundredNodes: nodes behind one address, with one user agent, that each pull the same image
-// within a second.
+// A hundred nodes with one address and one user agent each pull the same image within a second.
 func TestHundredNodes(t *testing.T) {
 	for name, pull := range map[string]func(c *client, d string){
 		"one after the other, by HEAD": func(c *client, d string) {
@@ -196,6 +195,6 @@ func TestHundredNodes(t *testing.T) {
 func checkHundred(t *testing.T, got []string) {
 	t.Helper()
 	if want := slices.Repeat([]string{"pull app:v1 one"}, 100); !slices.Equal(got, want) {
-		t.Errorf("%d events: %q", len(got), slices.Compact(got))
+		t.Errorf("got %d events: %q", len(got), slices.Compact(got))
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// rows is what survives a crash: the fake ledger's database.
+// rows is the database of the fake ledger. It survives a crash.
 type rows struct {
 	mu     sync.Mutex
 	rows   map[detect.Key]detect.Row
@@ -37,16 +37,16 @@ func (r *rows) count(kind detect.RowKind) (n int) {
 	return n
 }
 
-// fakeLedger is a Ledger in memory that checks the Tracker's side of the contract: decide is pure,
-// and nothing comes after close.
+// fakeLedger is a ledger in memory that checks the Tracker's part of the contract: decide is pure,
+// and no call comes after close.
 type fakeLedger struct {
 	t      testing.TB
 	db     *rows
 	mu     sync.Mutex
 	closed bool
-	fail   func() error // what the store answers; nil is fine
+	fail   func() error // returns the error of the store; nil: the store works
 	late   []func(detect.View) (detect.Changes, error)
-	commit func() // called inside each commit, before its changes are there
+	commit func() // called within each commit, before its changes are visible
 }
 
 func (f *fakeLedger) close() {
@@ -65,7 +65,7 @@ func (f *fakeLedger) fails(err error) {
 	}
 }
 
-// scan is a look at the rows from outside.
+// scan returns the rows of a kind, for tests.
 func (r *rows) scan(kind detect.RowKind) []detect.Row {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,7 +157,7 @@ func (f *fakeLedger) CommitLater(ctx context.Context, scope string, fallback boo
 	return f.apply(scope, decide)
 }
 
-// recover runs what CommitLater has kept.
+// recover runs the functions that CommitLater has deferred.
 func (f *fakeLedger) recover() {
 	f.mu.Lock()
 	f.fail = nil
@@ -236,15 +236,14 @@ func (v fakeView) Scan(kind detect.RowKind, prefix string, limit int) (found []d
 	return found[:min(len(found), limit)], nil
 }
 
-// fakeUpstream is what an upstream says when it is asked: what stands at a reference, or why it
-// does not say.
+// fakeUpstream answers look-ups: with the manifest of a reference, or with an error.
 type fakeUpstream struct {
-	noAPI bool // it has no API of ChartMuseum
+	noAPI bool // it lacks ChartMuseum's API
 	mu    sync.Mutex
 	down  error
 	found map[string]detect.Found // repository@reference; tenant/name/version
 	asked int
-	// why it does not say, if it does not; it may take its time
+	// the error of a look-up, if it fails; it may take time
 	fails func(ctx context.Context, key string) error
 }
 
@@ -298,7 +297,7 @@ func (u *fakeUpstream) Read(ctx context.Context, _, _, repository, digest string
 	return f, err
 }
 
-// ChartIndex lists the charts that stand in a tenant.
+// ChartIndex lists the charts of a tenant.
 func (u *fakeUpstream) ChartIndex(ctx context.Context, _, tenant string) (io.ReadCloser, error) {
 	if _, err := u.say(ctx, ""); err != nil {
 		return nil, err

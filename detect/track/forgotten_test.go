@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestManyChildren: an index of more children than a client is remembered for, pushed and read back
+// An index with more children than the tracker remembers of a client is pushed and read back
 // (oras), then pulled.
 func TestManyChildren(t *testing.T) {
 	for _, bound := range []int{0, 8} {
@@ -38,15 +38,15 @@ func TestManyChildren(t *testing.T) {
 				}
 			})
 			if len(got) != 2 || !strings.HasPrefix(got[0], "push app:v1 idx") || !strings.HasPrefix(got[1], "pull app:v1 idx") {
-				t.Errorf("%d events: %.200q", len(got), got)
+				t.Errorf("got %d events: %.200q", len(got), got)
 			}
 		})
 	}
 }
 
-// TestBoundsMakeFewer plays the same doings of a few clients with room for all of them and with
-// hardly any: too little room never makes more events.
-func TestBoundsMakeFewer(t *testing.T) {
+// A script of a few clients runs with room for everything, and with hardly any: too little room
+// never causes more events.
+func TestBoundsCauseFewerEvents(t *testing.T) {
 	seeds := uint64(100)
 	if testing.Short() {
 		seeds = 50
@@ -67,7 +67,7 @@ func TestBoundsMakeFewer(t *testing.T) {
 	}
 }
 
-// playReads are the events of a script of reads, tags and deletes.
+// playReads returns the events of a script of reads, tags and deletes.
 func playReads(t *testing.T, script []byte, b Bounds) (lines []string) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)

@@ -10,9 +10,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// FuzzTracker lets clients do anything in any order. The Tracker never panics or leaves its bounds,
-// an event names a tag only where the upstream has shown that tag on that digest, and every write
-// that was clearly answered 2xx has its event.
+// Clients do anything in any order. The Tracker never panics or exceeds its bounds. An event names
+// a tag only if the upstream has shown that tag with that digest. Every write that was answered 2xx
+// has its event.
 func FuzzTracker(f *testing.F) {
 	f.Add([]byte("\x00\x10\x20\x30\x01\x11\x21\x31\x02\x12\x22\x32"))
 	f.Add([]byte("push, pull, push, pull, delete, crash, pull, lose, crash, tag, untag"))
@@ -49,7 +49,7 @@ func fuzzTracker(t *testing.T, script []byte) {
 		}
 	}
 	if f.told < f.done {
-		t.Errorf("%d writes told of %d", f.told, f.done)
+		t.Errorf("got events of %d writes, want %d", f.told, f.done)
 	}
 	if st := s.Stats(); st.Sessions > 2*16 || st.Index > 20 || st.ContentBytes > 8<<10 {
 		t.Errorf("over the bounds: %+v", st)

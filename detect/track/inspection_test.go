@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestInspections: what moves no layer is an inspection, and what a layer makes of it.
+// A read without a layer is an inspection. A layer makes it a pull.
 func TestInspections(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"skopeo inspect, crane config, a UI's history page: manifest and config", func(s *sim) {
@@ -139,7 +139,7 @@ func TestInspections(t *testing.T) {
 	})
 }
 
-// blobIndex is an index that lists blobs itself: layers, and a config last.
+// blobIndex returns an index that lists blobs itself: layers, and a config last.
 func (s *sim) blobIndex(name string, layers ...string) []byte {
 	list := []desc{}
 	for _, l := range layers {
@@ -149,7 +149,7 @@ func (s *sim) blobIndex(name string, layers ...string) []byte {
 	return s.named(name, map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": list})
 }
 
-// ranged is a manifest's GET that is answered 206.
+// ranged is a GET of a manifest that is answered 206.
 func (c *client) ranged(repository, reference string, whole bool) *request {
 	d, b := c.resolve(repository, reference)
 	r := c.begin(detect.ManifestGet, repository, reference, func(op *detect.Operation) { op.Range = true })
@@ -158,8 +158,8 @@ func (c *client) ranged(repository, reference string, whole bool) *request {
 	return r.answered(206)
 }
 
-// TestOnePull: sequences of requests that are one pull, or as many as there are.
-func TestOnePull(t *testing.T) {
+// Sequences of requests that are one pull, or several.
+func TestSequencesOfOnePull(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"ko: base read twice, its layer mounted into two repositories", func(s *sim) {
 			s.has("base", s.image("one", "l1"), "v1")
@@ -368,7 +368,7 @@ func TestOnePull(t *testing.T) {
 	})
 }
 
-// attestation is what BuildKit attests to an image.
+// attestation returns the manifest that BuildKit makes as the attestation of an image.
 func (s *sim) attestation(name string, of []byte) []byte {
 	return s.named(name, map[string]any{
 		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": detect.BuildKitAttestation,
@@ -378,7 +378,8 @@ func (s *sim) attestation(name string, of []byte) []byte {
 	})
 }
 
-// twoPlatforms is containerd 2's first pull: all manifests and configs, and one platform's layers.
+// twoPlatforms is the first pull of containerd 2: all manifests and configs, and one platform's
+// layers.
 func (s *sim) twoPlatforms() *client {
 	a, b := s.image("amd64", "l1"), s.image("arm64", "l2", "l3")
 	s.has("app", a)

@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestIntents walks every edge of the state machine in the comment of intent.go, and what a client
-// may do meanwhile.
+// Every transition of the state machine in the comment of intent.go, also with other requests of
+// clients meanwhile.
 func TestIntents(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"dropped: it never reached the upstream", func(s *sim) {
@@ -86,7 +86,7 @@ func TestIntents(t *testing.T) {
 				s.t.Errorf("%d open intents", n)
 			}
 			if s.upstream.asked > 100 {
-				s.t.Errorf("asked %d times within an hour", s.upstream.asked)
+				s.t.Errorf("got %d look-ups within an hour", s.upstream.asked)
 			}
 			s.upstream.setDown(nil)
 		}, []string{"push app:v1 one inferred"}},
@@ -345,7 +345,7 @@ func TestIntents(t *testing.T) {
 			r.lose()
 			time.Sleep(time.Second)
 			c.head("app", "v1")
-		}, []string{"push app:v1 one kind= inferred"}}, // nobody could read it: its kind is unknown
+		}, []string{"push app:v1 one kind= inferred"}}, // no bytes of it were read: its kind is unknown
 
 		{"written again before bellbuoy could ask: the digest decides", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")
@@ -358,7 +358,7 @@ func TestIntents(t *testing.T) {
 			s.upstream.setDown(nil)
 			time.Sleep(2 * time.Minute)
 			if d, _, _ := s.Standing("up", "", "app", "v1"); s.names[d] != "two" {
-				s.t.Errorf("the tag is said to stand on %q", s.names[d])
+				s.t.Errorf("the tag index has the tag on %q", s.names[d])
 			}
 		}, []string{"push app:v1 two", "push app:v1 one inferred"}},
 
@@ -451,8 +451,8 @@ func TestIntents(t *testing.T) {
 	})
 }
 
-// TestIntentWithoutStore: what is only in memory is settled like the rest, and what CommitLater
-// keeps makes its event once.
+// An intent that is only in memory is settled as others are, and a deferred commit makes its event
+// once.
 func TestIntentWithoutStore(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"the store fails at the intent", func(s *sim) {
@@ -461,11 +461,11 @@ func TestIntentWithoutStore(t *testing.T) {
 			r := c.begin(detect.ManifestPut, "app", "v1", func(op *detect.Operation) { op.Sent = detect.Body{Bytes: b, Digest: digestOfBytes(b)} })
 			in, err := s.Intend(t.Context(), r.op)
 			if in == nil || !errors.Is(err, detect.ErrStore) {
-				s.t.Fatalf("%v, %v", in, err)
+				s.t.Fatalf("intend: got %v, %v", in, err)
 			}
 			r.op.Status = http.StatusCreated
 			if err := s.Settle(t.Context(), in, r.op); !errors.Is(err, detect.ErrStore) {
-				s.t.Errorf("settled: %v", err)
+				s.t.Errorf("settle: %v", err)
 			}
 			s.ledger.recover()
 		}, []string{"push app:v1 one"}},
@@ -477,10 +477,10 @@ func TestIntentWithoutStore(t *testing.T) {
 			s.ledger.fails(errors.New("disk full"))
 			r.op.Status, r.op.ContentDigest = http.StatusCreated, digestOfBytes(one)
 			if err := s.Settle(t.Context(), r.in, r.op); !errors.Is(err, detect.ErrStore) {
-				s.t.Errorf("settled: %v", err)
+				s.t.Errorf("settle: %v", err)
 			}
 			time.Sleep(time.Second)
-			s.upstream.setDown(errDown) // the other one may not ask
+			s.upstream.setDown(errDown) // the other replica must not ask
 			other := s.second()
 			defer other.stop()
 			oc := &client{other, c.Client}
@@ -489,11 +489,11 @@ func TestIntentWithoutStore(t *testing.T) {
 			s.ledger.recover()
 			time.Sleep(time.Second)
 			if d, _, _ := other.Standing("up", "", "app", "v1"); s.names[d] != "two" {
-				s.t.Errorf("the tag is said to stand on %q", s.names[d])
+				s.t.Errorf("the tag index has the tag on %q", s.names[d])
 			}
 			rows := s.db.scan("tag")
 			if len(rows) != 1 || !strings.Contains(string(rows[0].Value), digestOfBytes(two)) {
-				s.t.Errorf("the row says %s", rows[0].Value)
+				s.t.Errorf("got the row %s", rows[0].Value)
 			}
 		}, []string{"push app:v1 two", "push app:v1 one"}},
 
@@ -504,7 +504,7 @@ func TestIntentWithoutStore(t *testing.T) {
 			s.ledger.fails(errors.New("disk full"))
 			r.op.Status = http.StatusCreated
 			if err := s.Settle(t.Context(), r.in, r.op); !errors.Is(err, detect.ErrStore) {
-				s.t.Errorf("settled: %v", err)
+				s.t.Errorf("settle: %v", err)
 			}
 			s.ledger.recover()
 		}, []string{"push app:v1 one"}},

@@ -14,9 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/hostile"
 )
 
-// TestManifestsAreKeptSmall: what is kept of a manifest is bounded, in rows and in memory, whatever
-// is in it.
-func TestManifestsAreKeptSmall(t *testing.T) {
+// What is kept of a manifest is bounded, in rows and in memory, whatever its content.
+func TestKeptDataOfManifestsIsBounded(t *testing.T) {
 	for name, text := range hostile.Manifests(detect.MaxManifest) {
 		m, _ := detect.ReadManifest([]byte(text), "")
 		if m == nil {
@@ -31,8 +30,7 @@ func TestManifestsAreKeptSmall(t *testing.T) {
 	}
 }
 
-// TestIntentIsSmall: until the upstream has accepted a body, the store has no more of it than its
-// digest, its size and its type.
+// Until the upstream has accepted a body, the store has only its digest, its size and its type.
 func TestIntentIsSmall(t *testing.T) {
 	w := newWorld(t)
 	defer w.stop()
@@ -72,9 +70,9 @@ func TestIntentIsSmall(t *testing.T) {
 	}
 }
 
-// TestChildrenWithoutNumber: an index absorbs what it lists also where it lists more than is kept.
-func TestChildrenWithoutNumber(t *testing.T) {
-	const kept = 2_000 // as detect.ReadManifest describes the children of an index
+// An index absorbs its children even if it lists more than are kept.
+func TestIndexOfMoreChildrenThanAreKept(t *testing.T) {
+	const kept = 2_000 // more children than detect.ReadManifest describes
 	for _, waiting := range []int{1, 5} {
 		got := simulate(t, func(s *sim) {
 			c := s.client("crane")
@@ -88,14 +86,14 @@ func TestChildrenWithoutNumber(t *testing.T) {
 			c.put("app", "v1", s.index("idx", children...))
 		})
 		if len(got) != 1 || !strings.HasPrefix(got[0], "push app:v1 idx") {
-			t.Errorf("got %q", got)
+			t.Errorf("got the events %q", got)
 		}
 	}
 }
 
-// TestReadBack: a manifest for which there was no room is read from the upstream once that has
-// accepted it. If it cannot be read, its kind is unknown.
-func TestReadBack(t *testing.T) {
+// A manifest for which there was no room is read from the upstream, once that has accepted it. If
+// that fails, its kind is unknown.
+func TestManifestIsReadFromTheUpstream(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		down error
@@ -117,8 +115,8 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
-// TestSizeOfManyChildren: the size of an index costs a bounded number of rows, and is inexact where
-// that was not enough.
+// The size of an index takes a bounded number of rows. If these are not enough, the size is
+// inexact.
 func TestSizeOfManyChildren(t *testing.T) {
 	for children, inexact := range map[int]bool{maxSizedChildren: false, maxSizedChildren + 1: true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 var errRefused = errors.New("answered 403")
 
-// hopeless loses n pushes whose repository says nothing about them from then on.
+// hopeless leaves n pushes open in a repository whose look-ups fail from then on.
 func (s *sim) hopeless(n int) {
 	s.upstream.mu.Lock()
 	s.upstream.fails = func(_ context.Context, key string) error {
@@ -31,29 +31,28 @@ func (s *sim) hopeless(n int) {
 	}
 }
 
-// TestHopelessIntentsKeepNobodyBack: a push that a crash cut has its event within seconds, behind
-// more hopeless intents than a page of the ledger has.
-func TestHopelessIntentsKeepNobodyBack(t *testing.T) {
+// A push that a crash cut has its event within seconds, behind more hopeless intents than a page of
+// the ledger has.
+func TestHopelessIntentsDelayNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
 		s.hopeless(adoptPage + 100)
 		time.Sleep(10 * time.Second)
 		c, b := s.client("docker"), s.image("one", "l1")
-		r := c.putting("zoo", "v1", b) // its row is behind all others
+		r := c.putting("zoo", "v1", b) // its row is after all others
 		c.commit(r.op, b)
 		s.crash()
 		time.Sleep(5 * time.Second)
 		if got := s.lines(s.events()); len(got) != 1 || got[0] != "push zoo:v1 one inferred" {
-			t.Errorf("told %q", got)
+			t.Errorf("got the events %q", got)
 		}
 		s.stop()
 		s.ledger.close()
 	})
 }
 
-// TestOpenMakesRoom: where memory is full, the intent with the most questions is removed, and never
-// one without a row.
-func TestOpenMakesRoom(t *testing.T) {
+// If memory is full, the intent with the most look-ups is removed, and never one without a row.
+func TestOpenIntentsAreBounded(t *testing.T) {
 	var o openIntents
 	now := time.Now()
 	add := func(name string, durable bool) bool {
@@ -67,20 +66,20 @@ func TestOpenMakesRoom(t *testing.T) {
 		}
 	}
 	if add("one unstored too many", false) {
-		t.Error("there is no bound for what has no row")
+		t.Error("intents without a row have no bound")
 	}
 	for i := range maxOpen - maxUnstored {
 		add(fmt.Sprint("stored", i), true)
 	}
 	o.byID["stored77"].tries = 9
 	if !add("new", true) || o.len() != maxOpen || o.has("stored77") || !o.has("new") {
-		t.Errorf("%d open", o.len())
+		t.Errorf("%d intents are open", o.len())
 	}
 	for id := range o.byID {
 		o.byID[id].busy = true
 	}
 	if add("newer", true) {
-		t.Error("what is being asked about made room")
+		t.Error("an intent was removed during its look-up")
 	}
 	for id := range o.byID {
 		o.remove(id)
@@ -90,9 +89,8 @@ func TestOpenMakesRoom(t *testing.T) {
 	}
 }
 
-// TestHopelessIntentsAreAskedAboutSeldom: ten questions a second about all of them, fewer and fewer
-// about each.
-func TestHopelessIntentsAreAskedAboutSeldom(t *testing.T) {
+// Hopeless intents cause ten look-ups a second in all, and fewer and fewer for each.
+func TestHopelessIntentsAreLookedUpRarely(t *testing.T) {
 	for _, p := range []struct {
 		tries int
 		asked time.Duration
@@ -102,7 +100,7 @@ func TestHopelessIntentsAreAskedAboutSeldom(t *testing.T) {
 		{1, 0, 1, time.Second},
 		{1, 0, maxOpen, time.Second},
 		{4, time.Minute, 1, 8 * time.Second},
-		// an outage's intents are settled within a sixtieth of it
+		// the intents of an outage are settled within a sixtieth of its duration
 		{4, 24 * time.Hour, 1, 24 * time.Minute},
 		{10, 5 * time.Minute, 1, time.Minute},
 		{10, 5 * time.Minute, 1100, 110 * time.Second},
@@ -115,9 +113,8 @@ func TestHopelessIntentsAreAskedAboutSeldom(t *testing.T) {
 	}
 }
 
-// TestAnUpstreamThatHangsKeepsNobodyBack: the intents of other upstreams do not wait for it, nor do
-// its own new ones.
-func TestAnUpstreamThatHangsKeepsNobodyBack(t *testing.T) {
+// The intents of other upstreams do not wait for an upstream that hangs, nor do its own new ones.
+func TestHangingUpstreamDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
 		s.hopeless(60)
@@ -130,7 +127,7 @@ func TestAnUpstreamThatHangsKeepsNobodyBack(t *testing.T) {
 			return nil
 		}
 		s.upstream.mu.Unlock()
-		time.Sleep(30 * time.Minute) // they are known to be hopeless
+		time.Sleep(30 * time.Minute) // by now they are looked up rarely
 		c := s.client("docker")
 		for i := range 20 {
 			b := s.image(fmt.Sprint("own", i), "l1")
@@ -140,9 +137,9 @@ func TestAnUpstreamThatHangsKeepsNobodyBack(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		if got := s.events(); len(got) != 20 {
-			t.Errorf("%d of 20 pushes are told of", len(got))
+			t.Errorf("got events of %d pushes, want 20", len(got))
 		}
-		s.hopeless(50) // new ones hang as well, and take all slots of their upstream
+		s.hopeless(50) // new ones hang too, and take all slots of their upstream
 		s.upstream.mu.Lock()
 		s.upstream.fails = func(ctx context.Context, key string) error {
 			if strings.HasPrefix(key, "hopeless") {
@@ -161,14 +158,14 @@ func TestAnUpstreamThatHangsKeepsNobodyBack(t *testing.T) {
 		r.lose()
 		time.Sleep(2 * time.Second)
 		if got := s.events(); len(got) != 21 {
-			t.Errorf("told of %d pushes, the other upstream's is not among them", len(got))
+			t.Errorf("got events of %d pushes, and none of the other upstream's", len(got))
 		}
 		s.finish()
 	})
 }
 
-// TestIntentsEndAfterAWeek: not before, and counted; a bellbuoy that was down for longer asks
-// first.
+// An intent ends after a week and not before, and is counted. A bellbuoy that was down for longer
+// asks first.
 func TestIntentsEndAfterAWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
@@ -186,10 +183,10 @@ func TestIntentsEndAfterAWeek(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		if n, stats := s.db.count(rowIntent), s.Stats(); n != 0 || stats.OpenIntents != 0 || stats.GivenUp != 2 || len(told) != 2 {
-			t.Errorf("%d intents are left after a week; %+v; told of %q", n, stats, told)
+			t.Errorf("%d intents are left after a week; stats %+v; events %q", n, stats, told)
 		}
 		if len(told) > 0 && !strings.Contains(strings.Join(told, ","), "up hopeless0 v0") {
-			t.Errorf("told of %q", told)
+			t.Errorf("got the events %q", told)
 		}
 
 		c, b := s.client("docker"), s.image("one", "l1")
@@ -202,7 +199,7 @@ func TestIntentsEndAfterAWeek(t *testing.T) {
 		s.begin()
 		time.Sleep(time.Minute)
 		if got := s.lines(s.events()); len(got) != 1 || s.db.count(rowIntent) != 1 {
-			t.Errorf("told %q, %d intents left", got, s.db.count(rowIntent))
+			t.Errorf("got the events %q; %d intents are left", got, s.db.count(rowIntent))
 		}
 		time.Sleep(20 * time.Minute)
 		if n := s.db.count(rowIntent); n != 0 {
@@ -212,9 +209,9 @@ func TestIntentsEndAfterAWeek(t *testing.T) {
 	})
 }
 
-// TestARetryJoinsBehindOthersOpenIntents: a retry joins, however many intents of the same reference
-// other clients have left open.
-func TestARetryJoinsBehindOthersOpenIntents(t *testing.T) {
+// A client's retry joins its intent, however many intents of the same reference other clients have
+// left open.
+func TestRetryJoinsItsOwnOpenIntent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
 		s.upstream.setDown(errDown)
@@ -230,7 +227,7 @@ func TestARetryJoinsBehindOthersOpenIntents(t *testing.T) {
 		time.Sleep(time.Second)
 		c.putting("app", "v1", b).done(b)
 		if got := s.events(); len(got) != 1 || !got[0].At.Equal(first) {
-			t.Errorf("%+v", got)
+			t.Errorf("got the events %+v", got)
 		}
 		s.finish()
 	})

@@ -8,7 +8,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestPullRows walks the rows of the table of pulls in docs/design.md.
+// The rows of the table of pulls in docs/design.md.
 func TestPullRows(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"1 an up-to-date check", func(s *sim) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestPushes walks the rows of the table of pushes in docs/design.md.
+// The rows of the table of pushes in docs/design.md.
 func TestPushes(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"a tag", func(s *sim) {
@@ -213,7 +213,7 @@ func TestPushes(t *testing.T) {
 	})
 }
 
-// simImage is an image's bytes outside of a simulation.
+// simImage returns an image's bytes without a simulation.
 func simImage(name string, layers ...string) []byte {
 	s := &sim{names: map[string]string{}}
 	return s.image(name, layers...)
@@ -289,7 +289,7 @@ func TestPushWaits(t *testing.T) {
 	})
 }
 
-// second is another replica on the same rows.
+// second returns another replica with the same rows.
 func (s *sim) second() *sim {
 	w := &world{t: s.t, db: s.db, upstream: s.upstream, cfg: s.cfg}
 	w.begin()

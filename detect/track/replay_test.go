@@ -57,7 +57,7 @@ type auth struct {
 	} `json:"claims"`
 }
 
-// expected is what a person says happened.
+// expected is an event that a person expects.
 type expected struct {
 	Type        string         `json:"type"`
 	Repository  string         `json:"repository"`
@@ -76,8 +76,8 @@ type expected struct {
 	ClientError bool           `json:"client_failed"`
 }
 
-// TestReplay plays recordings of real clients and compares the events with what a person says
-// happened, scenario by scenario.
+// TestReplay plays recordings of real clients and compares the events, scenario by scenario, with
+// the expectations that a person wrote.
 func TestReplay(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(trafficDir, "*.jsonl"))
 	if err != nil || len(names) == 0 {
@@ -231,8 +231,8 @@ func (c *captured) operation(t *testing.T, want []expected) *detect.Operation {
 	return op
 }
 
-// lookedUp is what the registry would have said of a tag before its delete, which no request of the
-// recording shows.
+// lookedUp returns what the registry would have answered about a tag before its delete. No request
+// of the recording shows it.
 func lookedUp(op *detect.Operation, want []expected) *detect.Found {
 	for _, e := range want {
 		if e.Type == "delete" && e.InRequest != nil && !*e.InRequest && slices.Contains(e.Tags, op.Reference) {
@@ -252,8 +252,8 @@ func body(text, b64 string, h http.Header) detect.Body {
 	return detect.Body{Bytes: b, Digest: "sha256:" + hex.EncodeToString(sum[:]), MediaType: mediaType, Size: int64(len(b))}
 }
 
-// compare explodes both sides by tag. Reads that a person may or may not call a pull (weak) may be
-// there or not; inspections go only to webhooks with manifest_reads.
+// compare compares one line for each tag. Weak expectations, pulls that a person may or may not
+// call so, may be missing; inspections go only to webhooks with manifest_reads.
 func compare(want []expected, got []detect.Event) (missing, extra []string) {
 	var may []string
 	for _, e := range want {
@@ -295,7 +295,7 @@ func (e *expected) lines() (lines []string) {
 	}
 	tags := e.Tags
 	if e.Type == "delete" && len(e.TagsNamed) > 0 {
-		tags = e.TagsNamed // the recording cannot show the others
+		tags = e.TagsNamed // the recording does not show the others
 	}
 	if len(tags) == 0 {
 		tags = []string{""}
@@ -323,7 +323,7 @@ func lines(e *detect.Event, want []expected) (lines []string) {
 	return lines
 }
 
-// world is a Tracker with its surroundings.
+// world is a Tracker with a fake ledger and a fake upstream.
 type world struct {
 	*Tracker
 	t        testing.TB
@@ -340,7 +340,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// begin starts a process on what is stored.
+// begin starts a process with the stored rows.
 func (w *world) begin() {
 	w.ledger = &fakeLedger{t: w.t, db: w.db}
 	w.Tracker = New(w.cfg, w.ledger, w.upstream)
@@ -359,7 +359,7 @@ func (w *world) begin() {
 	}
 }
 
-// crash loses all memory.
+// crash loses everything in memory.
 func (w *world) crash() {
 	w.stop()
 	w.ledger.close()

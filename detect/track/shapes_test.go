@@ -8,8 +8,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestShapes plays what clients send that the recordings do not show, request by request.
-func TestShapes(t *testing.T) {
+// Sequences of requests that clients send and the recordings lack.
+func TestSequencesOfRequests(t *testing.T) {
 	runScenarios(t, []scenario{
 		{"docker 20 pulls an index", func(s *sim) {
 			a, b := s.image("amd64", "l1", "l2", "l3"), s.image("arm64", "l4")
@@ -173,7 +173,7 @@ func TestShapes(t *testing.T) {
 			for _, m := range [][]byte{a, b} {
 				name, layer := s.names[digestOfBytes(m)], map[string]string{"amd64": "l1", "arm64": "l2"}
 				c.get("src", digestOfBytes(m))
-				r := c.blobbing("src", layer[name], 200) // passed on as it comes
+				r := c.blobbing("src", layer[name], 200) // streamed, as it arrives
 				c.upload("dst", 2*time.Minute)
 				r.end(true)
 				c.blob("src", name+".config")
@@ -275,7 +275,7 @@ func TestShapes(t *testing.T) {
 			r.answered(200).end(true)
 			c.begin(detect.BlobGet, "library/app", blobOf("l1"), ns).answered(200).end(true)
 			if e := s.events(); len(e) != 1 || e[0].Hint != "docker.io" {
-				s.t.Errorf("%+v", e)
+				s.t.Errorf("got the event %+v", e)
 			}
 		}, []string{"pull library/app:v1 one"}},
 
@@ -331,7 +331,7 @@ func TestShapes(t *testing.T) {
 			old.blob("app", "l1")
 			time.Sleep(10 * time.Second)
 			if d, _, _ := s.Standing("up", "", "app", "v1"); d != digestOfBytes(idx) {
-				s.t.Errorf("the tag is said to stand on %s", s.names[d])
+				s.t.Errorf("the tag index has the tag on %s", s.names[d])
 			}
 		}, []string{"push app:v1 idx children=amd64", "pull app:v1 amd64"}},
 	})
@@ -344,8 +344,8 @@ func repeated(line string, n int) (lines []string) {
 	return lines
 }
 
-// TestOperatorVouchedLater: a name that the upstream vouches for only after a blob has decided the
-// pull is the operator all the same.
+// If the upstream vouches for a name only after a blob has decided the pull, the name is still the
+// operator.
 func TestOperatorVouchedLater(t *testing.T) {
 	got := simulate(t, func(s *sim) {
 		d := s.has("app", s.image("one", "l1"), "v1")
@@ -360,6 +360,6 @@ func TestOperatorVouchedLater(t *testing.T) {
 		c.blob("app", "l1")
 	})
 	if len(got) != 1 || got[0] != "pull app:v1 one" {
-		t.Errorf("%q", got)
+		t.Errorf("got the events %q", got)
 	}
 }

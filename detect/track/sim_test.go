@@ -16,14 +16,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// sim is a registry that answers as registries do, and clients that use it through a Tracker.
+// sim is a registry, with clients that use it through a Tracker.
 type sim struct {
 	*world
 	manifests map[string][]byte // repository@digest
 	tags      map[string]string // repository:tag
-	names     map[string]string // digest → what the test calls it
+	names     map[string]string // digest → name in the test
 	blobs     map[string][]string
-	took      time.Duration // each request takes this long
+	took      time.Duration // duration of each request
 }
 
 func simulate(t *testing.T, run func(*sim)) []string {
@@ -105,7 +105,7 @@ func (s *sim) named(name string, m map[string]any) []byte {
 	return b
 }
 
-// has puts a manifest into the registry without anybody seeing it.
+// has puts a manifest into the registry directly.
 func (s *sim) has(repository string, b []byte, tags ...string) string {
 	d := digestOfBytes(b)
 	s.manifests[repository+"@"+d] = b
@@ -138,7 +138,7 @@ func (s *sim) resolve(repository, reference string) (string, []byte) {
 	return d, s.manifests[repository+"@"+d]
 }
 
-// client is who does something.
+// client is a client with its address and user agent.
 type client struct {
 	*sim
 	detect.Client
@@ -148,7 +148,7 @@ func (s *sim) client(agent string) *client {
 	return &client{s, detect.Client{Operator: "alice", Address: "192.0.2.1", UserAgent: agent}}
 }
 
-// request is one request on its way.
+// request is a request in flight.
 type request struct {
 	c  *client
 	op *detect.Operation
@@ -167,7 +167,7 @@ func (c *client) begin(action detect.Action, repository, reference string, more 
 	return &request{c: c, op: op, tr: c.Start(op)}
 }
 
-// answered is the answer's head, with the status.
+// answered is the head of the answer, with the status.
 func (r *request) answered(status int) *request {
 	time.Sleep(r.c.took)
 	r.op.Status = status
@@ -178,7 +178,7 @@ func (r *request) answered(status int) *request {
 	return r
 }
 
-// end is the answer's end.
+// end is the end of the answer.
 func (r *request) end(complete bool) {
 	r.op.Complete = complete
 	r.c.End(&r.tr, r.op)
@@ -208,7 +208,7 @@ func mediaTypeOf(b []byte) string {
 
 func (c *client) get(repository, reference string) { c.getting(repository, reference).end(true) }
 
-// getting is a manifest's GET up to its answer's head.
+// getting is a GET of a manifest up to the head of the answer.
 func (c *client) getting(repository, reference string) *request {
 	d, b := c.resolve(repository, reference)
 	r := c.begin(detect.ManifestGet, repository, reference, nil)
@@ -226,7 +226,7 @@ func (c *client) blob(repository string, names ...string) {
 	}
 }
 
-// blobbing is a blob's GET up to its answer's head.
+// blobbing is a GET of a blob up to the head of the answer.
 func (c *client) blobbing(repository, name string, status int) *request {
 	return c.begin(detect.BlobGet, repository, blobOf(name), func(op *detect.Operation) { op.Range = status == 206 }).answered(status)
 }
@@ -243,12 +243,12 @@ func (c *client) mount(repository, from, name string, status int) {
 	c.begin(detect.UploadStart, repository, "", func(op *detect.Operation) { op.Mount, op.From = blobOf(name), from }).answered(status).end(true)
 }
 
-// put is a manifest's PUT that the registry takes.
+// put is a PUT of a manifest that the registry accepts.
 func (c *client) put(repository, reference string, b []byte, tags ...string) {
 	c.putting(repository, reference, b, tags...).done(b)
 }
 
-// putting is a PUT whose last byte may go upstream.
+// putting is a PUT up to its last byte, which may be sent to the upstream now.
 func (c *client) putting(repository, reference string, b []byte, tags ...string) *request {
 	r := c.begin(detect.ManifestPut, repository, reference, func(op *detect.Operation) {
 		op.Tags = tags
@@ -258,14 +258,14 @@ func (c *client) putting(repository, reference string, b []byte, tags ...string)
 	return r
 }
 
-// done: the registry does it and says so.
+// done lets the registry execute the PUT and answer.
 func (r *request) done(b []byte) {
 	r.c.commit(r.op, b)
 	r.op.ContentDigest, r.op.OCITags = digestOfBytes(b), r.op.Tags
 	r.answered(201).end(true)
 }
 
-// commit is what a registry does with a PUT.
+// commit does to the registry what a PUT does.
 func (c *client) commit(op *detect.Operation, b []byte) {
 	if detect.IsDigest(op.Reference) {
 		c.has(op.Repository, b, op.Tags...)
@@ -276,7 +276,7 @@ func (c *client) commit(op *detect.Operation, b []byte) {
 
 func (c *client) del(repository, reference string) { c.deleting(repository, reference).gone() }
 
-// deleting is a DELETE that may go upstream; the look-up before has found what stood there.
+// deleting is a DELETE that may be sent to the upstream; the look-up before it is done.
 func (c *client) deleting(repository, reference string) *request {
 	d, b := c.resolve(repository, reference)
 	r := c.begin(detect.ManifestDelete, repository, reference, func(op *detect.Operation) {
@@ -290,7 +290,7 @@ func (c *client) deleting(repository, reference string) *request {
 	return r
 }
 
-// gone: the registry does it and says so; or that there was nothing.
+// gone lets the registry execute the delete and answer, or answer that there was nothing.
 func (r *request) gone() {
 	if _, b := r.c.resolve(r.op.Repository, r.op.Reference); b == nil {
 		r.answered(404).end(true)
@@ -300,7 +300,7 @@ func (r *request) gone() {
 	r.answered(202).end(true)
 }
 
-// lose: no answer came.
+// lose ends the request without an answer.
 func (r *request) lose() {
 	r.c.LeaveOpen(r.in)
 	r.in = nil
@@ -309,7 +309,7 @@ func (r *request) lose() {
 	r.end(true)
 }
 
-// lines are events as a test writes them.
+// lines returns events as tests write them.
 func (s *sim) lines(events []detect.Event) (lines []string) {
 	for i := range events {
 		lines = append(lines, s.line(&events[i]))
@@ -365,7 +365,7 @@ func (s *sim) line(e *detect.Event) string {
 	return strings.Join(parts, " ")
 }
 
-// scenario is what clients do, and the events that come of it.
+// scenario has what clients do, and the events that it must cause.
 type scenario struct {
 	name string
 	run  func(*sim)

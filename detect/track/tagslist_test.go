@@ -10,8 +10,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// list is a GET of the tags of a repository. body "" stands for one that was not kept: a part of
-// the list, or one that is too long.
+// list is a GET of the tags of a repository. body "" stands for an answer that was not kept: a part
+// of the list, or a list that is too long.
 func (c *client) list(repository, body string) {
 	c.begin(detect.TagsList, repository, "", func(op *detect.Operation) {
 		if body != "" {
@@ -25,8 +25,8 @@ func tagsList(tags ...string) string {
 	return string(b)
 }
 
-// TestListOfTags: a repository counts as indexed while the last list of its tags named none that
-// bellbuoy does not know.
+// A repository counts as indexed while the last list of its tags named only tags that the tag index
+// has.
 func TestListOfTags(t *testing.T) {
 	for name, tt := range map[string]struct {
 		run  func(s *sim, c *client)
@@ -75,7 +75,7 @@ func TestListOfTags(t *testing.T) {
 				tt.run(s, c)
 				time.Sleep(time.Second)
 				if got := s.Indexed(context.Background(), "up", "", "app"); got != tt.want {
-					t.Errorf("indexed: %v", got)
+					t.Errorf("got the indexed repositories %v", got)
 				}
 				s.finish()
 			})

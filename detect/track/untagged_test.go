@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// An untagged push is emitted when it is due, not when the rows of other processes are looked for,
-// even if an earlier one was not due when it was looked at.
-func TestHeldPushesAreToldInTime(t *testing.T) {
+// An untagged push is emitted when it is due, not when the rows of other processes are searched,
+// even if an earlier one was not due then.
+func TestUntaggedPushesAreEmittedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
 		c := s.client("curl")
@@ -20,7 +20,7 @@ func TestHeldPushesAreToldInTime(t *testing.T) {
 			time.Sleep(wait + 3*grain(s.config()))
 			synctest.Wait()
 			if got := len(s.events()); got != i+1 {
-				t.Errorf("%v after push %d by digest %d events were told, want %d", time.Since(put), i+1, got, i+1)
+				t.Errorf("%v after push %d by digest: got %d events, want %d", time.Since(put), i+1, got, i+1)
 			}
 			time.Sleep(3 * time.Second)
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/scan"
 )
 
-// recording is what a real adapter answered, exchange by exchange.
+// recording has the answers of a real adapter, exchange by exchange.
 type recording struct {
 	API []struct {
 		Request struct {
@@ -55,8 +55,8 @@ func header(lines []string) http.Header {
 	return h
 }
 
-// player answers as a recording does, byte for byte, and wants to be asked as the adapter was. The
-// recordings are of Harbor's way of asking; metadata is 01-metadata's where one has none.
+// player answers as recorded, byte for byte, and requires the recorded requests. The recordings are
+// of Harbor's requests. If one has no metadata, that of 01-metadata is used.
 type player struct {
 	t        *testing.T
 	record   recording
@@ -125,7 +125,7 @@ func newClient(t *testing.T, rt http.RoundTripper, a Auth) *Client {
 	return c
 }
 
-// follow submits a scan and asks for its report until there is one.
+// follow submits a scan and requests its report until it is ready.
 func follow(t *testing.T, c *Client) string {
 	t.Helper()
 	ctx := context.Background()
@@ -149,7 +149,7 @@ func follow(t *testing.T, c *Client) string {
 	}
 }
 
-func TestTheAdaptersStoreIsDown(t *testing.T) {
+func TestAdapterWhoseStoreIsDown(t *testing.T) {
 	p := &player{t: t, record: load(t, "30-redis-down"), metadata: load(t, "01-metadata")}
 	c := newClient(t, p, Auth{})
 	var refusal *scan.Refusal
@@ -161,7 +161,7 @@ func TestTheAdaptersStoreIsDown(t *testing.T) {
 	}
 }
 
-func TestAnswersThatEndAScanAtOnce(t *testing.T) {
+func TestAnswersThatEndAScan(t *testing.T) {
 	for _, name := range []string{"15-request-legacy-mime", "15-request-no-digest"} {
 		p := &player{t: t, record: load(t, name), metadata: load(t, "01-metadata")}
 		var refusal *scan.Refusal
@@ -182,7 +182,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 const metadata = `{"scanner":{"name":"S"},"capabilities":[{"type":"vulnerability","produces_mime_types":[%q]}]}`
 
-// fixed answers everything but metadata with one answer.
+// fixed answers every request but metadata with one answer.
 func fixed(status int, headers []string, body string) roundTripper {
 	return func(req *http.Request) (*http.Response, error) {
 		if strings.HasSuffix(req.URL.Path, "/metadata") {
@@ -230,7 +230,7 @@ func TestAnswersToAReport(t *testing.T) {
 	}
 }
 
-func TestTheReportThatTheScannerMakesIsAskedFor(t *testing.T) {
+func TestRequestedTypeOfReport(t *testing.T) {
 	for produces, want := range map[string]string{mimeReport: mimeReport, mimeLegacy: mimeLegacy, strings.ReplaceAll(mimeReport, " ", ""): mimeReport} {
 		var asked, sent string
 		c := newClient(t, roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -247,7 +247,7 @@ func TestTheReportThatTheScannerMakesIsAskedFor(t *testing.T) {
 		}), Auth{})
 		follow(t, c)
 		if asked != want || !strings.Contains(sent, want) {
-			t.Errorf("%s: asked for %q, sent %s", produces, asked, sent)
+			t.Errorf("%s: requested the report %q, submitted %s", produces, asked, sent)
 		}
 	}
 	var refusal *scan.Refusal
@@ -259,7 +259,7 @@ func TestTheReportThatTheScannerMakesIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestWhatTheAdapterIsShown(t *testing.T) {
+func TestRequestOfASubmission(t *testing.T) {
 	for _, tc := range []struct {
 		auth          Auth
 		authorization string
@@ -280,7 +280,7 @@ func TestWhatTheAdapterIsShown(t *testing.T) {
 	}
 }
 
-func TestAScannerThatNeverAnswers(t *testing.T) {
+func TestScannerThatNeverAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, roundTripper(func(req *http.Request) (*http.Response, error) {
 			<-req.Context().Done()
@@ -293,7 +293,7 @@ func TestAScannerThatNeverAnswers(t *testing.T) {
 	})
 }
 
-func TestErrorsDoNotNameTheURL(t *testing.T) {
+func TestErrorsDoNotContainTheURL(t *testing.T) {
 	c, err := New(Options{URL: "http://user:secret@adapter/token-in-path", Transport: roundTripper(func(*http.Request) (*http.Response, error) {
 		return nil, errors.New("connection refused")
 	})})
@@ -301,9 +301,9 @@ func TestErrorsDoNotNameTheURL(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.Submit(context.Background(), scan.Request{}); err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "token-in-path") {
-		t.Errorf("got %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	if _, err := New(Options{URL: "http://u:secret@%zz"}); err == nil || strings.Contains(err.Error(), "secret") {
-		t.Errorf("got %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// pages are rows in the order of their IDs.
+// pages has rows in the order of their IDs.
 type pages []detect.Row
 
 func (p pages) Page(_ context.Context, kind detect.RowKind, after string, limit int) ([]detect.Row, error) {
@@ -20,8 +20,8 @@ func (p pages) Page(_ context.Context, kind detect.RowKind, after string, limit 
 	return rows[:min(len(rows), limit)], nil
 }
 
-// TestPages: pages together hold every tag once, whatever its upstream is called, and none of a
-// mirror or on which nothing stands.
+// The pages together have every tag once, whatever its upstream's name, and none of a mirror or
+// without a digest.
 func TestPages(t *testing.T) {
 	var rows pages
 	put := func(upstream, hint, tag, digest string) {
@@ -38,7 +38,7 @@ func TestPages(t *testing.T) {
 		for after, more := "", true; more; more = after != "" {
 			page, next, err := Page(t.Context(), rows, after, limit)
 			if err != nil || len(page) > limit {
-				t.Fatalf("%d tags, %v", len(page), err)
+				t.Fatalf("got %d tags, %v", len(page), err)
 			}
 			for _, s := range page {
 				got = append(got, fmt.Sprint(s.Upstream, " ", s.Repository, ":", s.Tag, " ", s.Digest))
