@@ -41,7 +41,7 @@ func TestReadChart(t *testing.T) {
 	c, err := ReadChart(bytes.NewReader(b))
 	want := Chart{Name: "demo", Version: "1.0.0-rc.1+build.5", Type: "library", AppVersion: "7", Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(b)), Size: int64(len(b))}
 	if err != nil || *c != want {
-		t.Errorf("%+v %v", c, err)
+		t.Errorf("got %+v, %v", c, err)
 	}
 }
 
@@ -83,7 +83,7 @@ func TestChartsAreReadAsHelmReadsThem(t *testing.T) {
 		_, _ = tw.Close(), zw.Close()
 		got, err := ReadChart(&b)
 		if got == nil {
-			t.Errorf("%s: %v", s.About, err)
+			t.Errorf("%s: got %v", s.About, err)
 			continue
 		}
 		got.Digest, got.Size = "", 0
@@ -91,9 +91,9 @@ func TestChartsAreReadAsHelmReadsThem(t *testing.T) {
 		case s.Want == nil && err == nil && !s.Lenient:
 			t.Errorf("%s: %+v, which Helm refuses", s.About, *got)
 		case s.Want != nil && !s.Asked && (err != nil || *got != *s.Want):
-			t.Errorf("%s: %+v, %v, want %+v", s.About, *got, err, *s.Want)
+			t.Errorf("%s: got %+v, %v, want %+v", s.About, *got, err, *s.Want)
 		case s.Asked && err == nil:
-			t.Errorf("%s: %+v", s.About, *got)
+			t.Errorf("%s: got %+v", s.About, *got)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestReadChartRefusesInvalidCharts(t *testing.T) {
 	} {
 		c, err := ReadChart(bytes.NewReader(b))
 		if !errors.Is(err, ErrNotChart) || c == nil || c.Name != "" || c.Size != int64(len(b)) {
-			t.Errorf("%s: %+v %v", name, c, err)
+			t.Errorf("%s: got %+v, %v", name, c, err)
 		}
 	}
 }
@@ -176,12 +176,12 @@ func TestReadUpload(t *testing.T) {
 			got += " " + word(&c)
 		}
 		if got != tc.want || (up.Err != nil) != strings.Contains(got, "?") || up.Empty() != (got == "-") {
-			t.Errorf("%s: %s, want %s (%v)", name, got, tc.want, up.Err)
+			t.Errorf("%s: got %s, want %s (%v)", name, got, tc.want, up.Err)
 		}
 	}
 	for _, contentType := range []string{"", "application/gzip", "application/x-www-form-urlencoded", "Multipart/Form-Data; boundary=x", "multipart/mixed; boundary=x"} {
 		if up := ReadUpload(contentType, strings.NewReader(a)); up.Err != nil || up.Chart.Name != "a" || len(up.Others) > 0 {
-			t.Errorf("%q: %+v", contentType, up)
+			t.Errorf("%q: got %+v", contentType, up)
 		}
 	}
 	if up := ReadUpload("multipart/form-data", strings.NewReader(a)); !up.Empty() {
@@ -204,7 +204,7 @@ func TestSplitChartFile(t *testing.T) {
 	} {
 		name, version, ok := SplitChartFile(file)
 		if got := name + " " + version; got != want || ok != (name != "") {
-			t.Errorf("%s: %q %v, want %q", file, got, ok, want)
+			t.Errorf("%s: got %q %v, want %q", file, got, ok, want)
 		}
 	}
 }
@@ -221,7 +221,7 @@ entries:
 	const line = "demo 1.0.0-2 sha256:abc"
 	got := listed(t, index)
 	if len(got) != 2 || got[0] != "charts/demo-1.0.0-2.tgz "+line || got[1] != "https://cdn.example.com/x/demo-1.0.0-2.tgz?sig=1 "+line {
-		t.Errorf("%q", got)
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -249,7 +249,7 @@ func TestIndexedChartsStyles(t *testing.T) {
 		"others":     "serverInfo:\n  a:\n  - name: a\nentries:\n  0:\n  - name: '0'\n  a:\n  - {name: a}\n  - name: a\n    name: a\n    version: 1.0.0\n    digest: abc\n    urls: [a-1.0.0.tgz]\n    icon: |\n      version: 2\n\n# end\n  b: []\nx:\n  y:\n  - name: b\n    version: 1\n    urls: [b]\n",
 	} {
 		if got := listed(t, index); len(got) != 1 || got[0] != "a-1.0.0.tgz a 1.0.0 sha256:abc" {
-			t.Errorf("%s: %q", name, got)
+			t.Errorf("%s: got %q", name, got)
 		}
 	}
 	if got := listed(t, "entries:\n  a:\n  - name: a\n    version: 1.10\n    urls: [a]\n"); len(got) != 1 || got[0] != "a a 1.1 " {

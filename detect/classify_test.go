@@ -110,7 +110,7 @@ func TestClassifyLimits(t *testing.T) {
 			got := Classify(tt.kind, "", tt.method, path, query)
 			write := tt.method != "GET" && tt.method != "HEAD"
 			if (got.Action != Other) != (more == 0) || (got.TooLong != "") != (more == 1 && write) {
-				t.Errorf("%s %s?%s: %+v", tt.method, path, query, got)
+				t.Errorf("%s %s?%s: got %+v", tt.method, path, query, got)
 			}
 		}
 	}
@@ -209,7 +209,7 @@ func TestFallbackTag(t *testing.T) {
 	hex := strings.TrimPrefix(someDigest, "sha256:")
 	for _, suffix := range []string{"", ".sig", ".att", ".sbom"} {
 		if subject, got, ok := FallbackTag("sha256-" + hex + suffix); !ok || subject != someDigest || got != suffix {
-			t.Errorf("%q: %q %q %v", suffix, subject, got, ok)
+			t.Errorf("%q: got %q %q %v", suffix, subject, got, ok)
 		}
 	}
 	for _, not := range []string{"v1", "sha256-" + hex[1:], "sha256-" + hex + "0", "sha256-" + hex + ".tgz", "sha256-" + strings.ToUpper(hex), "sha512-" + hex} {

@@ -59,7 +59,7 @@ func TestEvidence(t *testing.T) {
 	check := func(e *Evidence, at time.Time, repository string, access Access, want LoginPolicy) {
 		t.Helper()
 		if got := e.LoginPolicy("r", repository, access, at); got != want {
-			t.Errorf("%s %v: %v, want %v", repository, access, got, want)
+			t.Errorf("%s %v: got %v, want %v", repository, access, got, want)
 		}
 	}
 	e := NewEvidence()

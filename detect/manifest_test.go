@@ -39,7 +39,7 @@ func TestReadManifest(t *testing.T) {
 	for _, tt := range tests {
 		m, err := ReadManifest([]byte(tt.body), "")
 		if err != nil || m.Kind != tt.want {
-			t.Errorf("%s: %v %v, want %v", tt.name, m, err, tt.want)
+			t.Errorf("%s: got %v %v, want %v", tt.name, m, err, tt.want)
 		}
 	}
 	body := `{"schemaVersion":2,` + config("application/vnd.oci.image.config.v1+json") + `,"layers":[` + layer + `,` + layer + `]}`
@@ -61,7 +61,7 @@ func TestReadIndex(t *testing.T) {
 	}
 	want := []Child{{Digest: "sha256:aa", MediaType: "m", Platform: "linux/arm/v7", Size: 100}, {Digest: "sha256:bb", MediaType: "m", Platform: "unknown/unknown"}}
 	if !cmp.Equal(m.Children, want) || !cmp.Equal(m.Platforms, []string{"linux/arm/v7"}) || m.Size != int64(len(body))+100 {
-		t.Errorf("%+v", m)
+		t.Errorf("got %+v", m)
 	}
 }
 
@@ -71,12 +71,12 @@ func TestReadManifestHostile(t *testing.T) {
 	}
 	for _, bad := range []string{"", "null x", `{"layers":7}`, `[]`, "\x1f\x8b"} {
 		if _, err := ReadManifest([]byte(bad), ""); !errors.Is(err, ErrNotManifest) {
-			t.Errorf("%q: %v", bad, err)
+			t.Errorf("%q: got %v", bad, err)
 		}
 	}
 	big := `{"layers":[{"size":9223372036854775807},{"size":9223372036854775807}],"annotations":{"a":"` + strings.Repeat("x", maxAnnotations) + `"}}`
 	m, err := ReadManifest([]byte(big), "")
 	if err != nil || m.Size != math.MaxInt64 || m.Annotations != nil {
-		t.Errorf("%v %+v", err, m)
+		t.Errorf("got %v %+v", err, m)
 	}
 }

@@ -337,12 +337,12 @@ func TestUploadsInChunks(t *testing.T) {
 		for range times {
 			res, err := http.ReadResponse(br, nil)
 			if err != nil {
-				t.Fatalf("%v: %v", lengths, err)
+				t.Fatalf("%v: got %v", lengths, err)
 			}
 			got, _ := io.ReadAll(res.Body)
 			res.Body.Close()
 			if res.StatusCode != 202 || !strings.Contains(string(got), sum) || !strings.Contains(string(got), "length -1 [chunked]") {
-				t.Fatalf("%v: %d %.300s", lengths, res.StatusCode, got)
+				t.Fatalf("%v: got %d %.300s", lengths, res.StatusCode, got)
 			}
 		}
 	}

@@ -146,7 +146,7 @@ func TestClientAddress(t *testing.T) {
 		{"", "peer"},
 	} {
 		if got := clientAddress(strings.Split(c.list, ","), loopback, "peer"); got != c.want {
-			t.Errorf("%q: %s, want %s", c.list, got, c.want)
+			t.Errorf("%q: got %s, want %s", c.list, got, c.want)
 		}
 	}
 }
@@ -384,7 +384,7 @@ func TestCallerOf(t *testing.T) {
 		}
 		address, https, host := CallerOf(r, loopback)
 		if got := fmt.Sprint(address, https, " ", host); got != tt.want {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

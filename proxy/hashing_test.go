@@ -95,7 +95,7 @@ func TestHashingOnTheFastPath(t *testing.T) {
 		method, path, _ := strings.Cut(target, " ")
 		for _, body := range []io.Reader{strings.NewReader("a blob"), unsized{strings.NewReader("a blob")}} {
 			if res, _ := s.do(method, path, body); res.StatusCode != http.StatusCreated {
-				t.Errorf("%s: %d", target, res.StatusCode)
+				t.Errorf("%s: got %d", target, res.StatusCode)
 			}
 		}
 	}

@@ -251,7 +251,7 @@ func TestVerifier(t *testing.T) {
 	for alg, kid := range map[string]string{"RS256": "r", "ES256": "e", "EdDSA": "d"} {
 		for range 2 { // the second comes from memory
 			if name, ok := v.name(token(alg, kid, good), []string{"sub"}, now); !ok || name != "ann" {
-				t.Errorf("%s: %q, %v", alg, name, ok)
+				t.Errorf("%s: got %q, %v", alg, name, ok)
 			}
 		}
 		if _, ok := v.name(token(alg, "", good), []string{"sub"}, now); !ok {

@@ -22,7 +22,7 @@ func TestNamesBeyondTheLimits(t *testing.T) {
 		for _, method := range []string{"PUT", "DELETE"} {
 			res, body := s.do(method, target, strings.NewReader(manifest))
 			if res.StatusCode != 400 || !strings.Contains(body, `"NAME_INVALID"`) || !strings.Contains(body, "longer than") {
-				t.Errorf("%s: %d %s", method, res.StatusCode, body)
+				t.Errorf("%s: got %d %s", method, res.StatusCode, body)
 			}
 		}
 		before := reached
@@ -62,7 +62,7 @@ func TestUncleanPaths(t *testing.T) {
 		fmt.Fprintf(c, "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", target, len(manifest), manifest)
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil || res.StatusCode != 201 {
-			t.Fatalf("%s: %v %v", target, res, err)
+			t.Fatalf("%s: got %v, %v", target, res, err)
 		}
 		_ = c.Close()
 		if got != target {

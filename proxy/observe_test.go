@@ -222,7 +222,7 @@ func TestInformational(t *testing.T) {
 		answer := s.raw(method + " /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		hints, rest, _ := strings.Cut(answer, "\r\n\r\n")
 		if !strings.HasPrefix(hints, "HTTP/1.1 103") || !strings.Contains(hints, "rel=preload") || !strings.HasPrefix(rest, "HTTP/1.1 200") || strings.Contains(rest, "preload") {
-			t.Errorf("%s: %q", method, answer)
+			t.Errorf("%s: got %q", method, answer)
 		}
 	}
 }
@@ -300,7 +300,7 @@ func TestAccessLog(t *testing.T) {
 	for key, want := range map[string]any{"request_id": "abc", "method": "GET", "path": "/v2/a/manifests/v1", "protocol": "HTTP/1.1", "query": "ns token", "status": int64(200), "client": "127.0.0.1",
 		"upstream": "registry", "operation": "manifest_get", "user_agent": "crane/1", "bytes_out": int64(len(manifest))} {
 		if got[key] != want {
-			t.Errorf("%s: %v, want %v", key, got[key], want)
+			t.Errorf("%s: got %v, want %v", key, got[key], want)
 		}
 	}
 	if all := fmt.Sprint(got); strings.Contains(all, "hunter2") || strings.Contains(all, "YW5u") || strings.Contains(all, "docker.io") {

@@ -77,7 +77,7 @@ func TestTokensThatNameNobody(t *testing.T) {
 			}
 			c.want.Address, c.want.UserAgent = "127.0.0.1", "x"
 			if got != c.want {
-				t.Errorf("%s, %s: %+v, want %+v", c.name, method, got, c.want)
+				t.Errorf("%s, %s: got %+v, want %+v", c.name, method, got, c.want)
 			}
 			a.mu.Lock()
 			if len(a.madeUp) > 1 {

@@ -43,7 +43,7 @@ func TestRefused(t *testing.T) {
 		op := &detect.Operation{Request: detect.Request{Action: tt.action}, Status: tt.status, Got: detect.Body{Bytes: []byte(tt.body)}}
 		details, refused := Refused(op)
 		if details != tt.details || refused != tt.refused {
-			t.Errorf("%s: %q %v, want %q %v", tt.name, details, refused, tt.details, tt.refused)
+			t.Errorf("%s: got %q %v, want %q %v", tt.name, details, refused, tt.details, tt.refused)
 		}
 	}
 }

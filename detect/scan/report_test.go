@@ -20,7 +20,7 @@ func TestReadReport(t *testing.T) {
 	} {
 		r, err := ReadReport(strings.NewReader(tc.body), "m")
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v", name, err)
 			continue
 		}
 		if got := fmt.Sprint(r.Severity, " ", r.Total, " ", r.Fixable, " ", r.By); got != tc.want {
@@ -33,7 +33,7 @@ func TestInvalidReports(t *testing.T) {
 	for _, body := range []string{`[]`, `"x"`, `{}`, `{"scanner":3}`, `{"scanner":{},"vulnerabilities":{}}`, `{"scanner":{},"vulnerabilities":[3]}`, `nonsense`} {
 		var refusal *Refusal
 		if _, err := ReadReport(strings.NewReader(body), "m"); !errors.As(err, &refusal) {
-			t.Errorf("%s: %v", body, err)
+			t.Errorf("%s: got %v", body, err)
 		}
 	}
 	// A connection that breaks in the middle is no end of the scan.
@@ -115,7 +115,7 @@ func TestCVSS(t *testing.T) {
 	} {
 		r, err := ReadReport(strings.NewReader(`{"scanner":{},"vulnerabilities":[`+tc.finding+`]}`), "m")
 		if err != nil || r.Findings[0].CVSS != tc.want {
-			t.Errorf("%s: %+v %v", name, r, err)
+			t.Errorf("%s: got %+v, %v", name, r, err)
 		}
 	}
 }

@@ -118,7 +118,7 @@ func TestExactBodyEnds(t *testing.T) {
 		b := &exactBody{bufio.NewReader(bytes.NewReader([]byte("hello"))), left}
 		got, err := io.ReadAll(b)
 		if !errors.Is(err, want) || int64(len(got)) != min(left, 5) {
-			t.Errorf("%d: %q, %v", left, got, err)
+			t.Errorf("%d: got %q, %v", left, got, err)
 		}
 	}
 }

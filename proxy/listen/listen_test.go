@@ -73,7 +73,7 @@ func FuzzProxyHeader(f *testing.F) {
 		}
 		header := b[:len(b)-r.Len()] // it is all that was read, and not a byte less would do
 		if again, err := proxyHeader(bytes.NewReader(header)); err != nil || again != got {
-			t.Errorf("%q: %v, %v", header, again, err)
+			t.Errorf("%q: got %v, %v", header, again, err)
 		}
 		if _, err := proxyHeader(bytes.NewReader(header[:len(header)-1])); err == nil {
 			t.Errorf("%q: a byte too much was read", header)

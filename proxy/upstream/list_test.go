@@ -54,7 +54,7 @@ func TestLinksThatLeadNowhereEnd(t *testing.T) {
 		})
 		_, err := gather(t, n.client().Catalog)
 		if !errors.Is(err, ErrPaging) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v", name, err)
 		}
 		for _, request := range n.requests() {
 			if !strings.HasPrefix(request, "GET registry.test:5000/v2/_catalog") {
@@ -89,7 +89,7 @@ func TestPageSizeRefused(t *testing.T) {
 		fmt.Fprint(w, `{"repositories":["a","b"]}`)
 	})
 	if got, err := gather(t, n.client().Catalog); err != nil || len(got) != 2 {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestNamesThatAreNoneAreLeftOut(t *testing.T) {
 	} {
 		got, err := gather(t, list)
 		if err != nil || strings.Join(got, ", ") != name {
-			t.Errorf("%q, %v, want %s", got, err, name)
+			t.Errorf("got %q, %v, want %s", got, err, name)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func TestNextQuery(t *testing.T) {
 		{``, "", false},
 	} {
 		if got, ok := nextQuery([]string{test.link}); got != test.want || ok != test.ok {
-			t.Errorf("%s: %q %v", test.link, got, ok)
+			t.Errorf("%s: got %q, %v", test.link, got, ok)
 		}
 	}
 }

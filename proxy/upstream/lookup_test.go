@@ -25,7 +25,7 @@ func TestBeforeDeleteByDigest(t *testing.T) {
 	got, err := n.client().BeforeDelete(t.Context(), "team/app", d, known, false, Anonymous)
 	if err != nil || got.Digest != d || got.Size != int64(len(index)) || got.Body != nil || !got.TagsComplete ||
 		!slices.Equal(got.Tags, []string{"latest", "v1"}) || !slices.Equal(got.Moved, []string{"gone", "moved"}) || got.Unchecked != nil {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v, %v", got, err)
 	}
 	for _, request := range n.requests() {
 		if !strings.HasPrefix(request, "HEAD ") {
@@ -34,7 +34,7 @@ func TestBeforeDeleteByDigest(t *testing.T) {
 	}
 	got, err = n.client().BeforeDelete(t.Context(), "team/app", d, nil, true, Anonymous)
 	if err != nil || string(got.Body) != index || !got.TagsComplete {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestWhoMayLookBeforeADelete(t *testing.T) {
 			t.Errorf("%s: asked as bellbuoy %v, %v", name, ours.Load(), err)
 		}
 		if test.ours && (!got.TagsComplete || string(got.Body) != index || len(got.Tags) != 1) {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: got %+v", name, got)
 		}
 		noSecret(t, err)
 	}
@@ -180,7 +180,7 @@ func TestTagsThatCannotBeCheckedStay(t *testing.T) {
 		}
 		got, err := n.client().BeforeDelete(t.Context(), "team/app", d, []string{"v1"}, false, Anonymous)
 		if err != nil || got.TagsComplete != test.moved || len(got.Moved) == 1 != test.moved || len(got.Unchecked) == 1 == test.moved {
-			t.Errorf("%s: %+v, %v", name, got, err)
+			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func TestBeforeDeleteWithAnotherAlgorithm(t *testing.T) {
 	}
 	got, err := n.client().BeforeDelete(t.Context(), "team/app", sha512, []string{"v1"}, false, Anonymous)
 	if err != nil || got.Digest != sha512 || !slices.Equal(got.Tags, []string{"v1"}) || !got.TagsComplete {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestBeforeChartDelete(t *testing.T) {
 	}
 	got, err := n.client(withLogin).BeforeChartDelete(t.Context(), "team", "app", "1.0.0", As{Authorization: "Bearer clientpw"})
 	if err != nil || got.Digest != d || got.Size != 7 {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err = n.client().BeforeChartDelete(t.Context(), "team", "app", "1.0.0", As{Authorization: "Bearer clientpw"}); !errors.Is(err, ErrForbidden) {
 		t.Errorf("err = %v", err)

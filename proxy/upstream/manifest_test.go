@@ -90,10 +90,10 @@ func TestManifestsThatCannotBeRead(t *testing.T) {
 		})
 		m, err := n.client().Manifest(t.Context(), "team/app", "v1", Anonymous)
 		if !errors.Is(err, test.want) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v", name, err)
 		}
 		if m.Digest != named || m.Body != nil {
-			t.Errorf("%s: %+v", name, m)
+			t.Errorf("%s: got %+v", name, m)
 		}
 	}
 	n := newNetwork(t)
@@ -126,7 +126,7 @@ func TestDigestOf(t *testing.T) {
 		})
 		m, err := n.client().Manifest(t.Context(), "team/app", test.reference, Anonymous)
 		if err != nil || m.Digest != test.want || m.Mismatch != test.mismatch {
-			t.Errorf("%s: %+v, %v", name, m, err)
+			t.Errorf("%s: got %+v, %v", name, m, err)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
 		{"a b", "v1"}, {"a\n", "v1"}, {"a", "sha256:xyz"}, {"a", strings.Repeat("x", 129)}, {strings.Repeat("a", 1025), "v1"},
 	} {
 		if _, err := c.Head(t.Context(), name[0], name[1], Anonymous); !errors.Is(err, ErrName) {
-			t.Errorf("%q: %v", name, err)
+			t.Errorf("%q: got %v", name, err)
 		}
 	}
 	if got := n.requests(); len(got) != 0 {
@@ -213,7 +213,7 @@ func TestErrorsTellGoneFromUnsaid(t *testing.T) {
 		}
 		var status *StatusError
 		if !errors.As(err, &status) || status.Status != test.status || status.Code != test.code {
-			t.Errorf("%s: %+v", name, status)
+			t.Errorf("%s: got %+v", name, status)
 		}
 		noSecret(t, err)
 	}
@@ -238,7 +238,7 @@ func TestHeadsNotFound(t *testing.T) {
 		})
 		_, err := n.client().Head(t.Context(), "team/app", "v1", Anonymous)
 		if errors.Is(err, ErrNotFound) != test.want {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }
@@ -251,7 +251,7 @@ func TestRetryAfter(t *testing.T) {
 			time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat):     0,
 		} {
 			if got := retryAfter(value); got != want {
-				t.Errorf("%q: %v, want %v", value, got, want)
+				t.Errorf("%q: got %v, want %v", value, got, want)
 			}
 		}
 	})

@@ -77,7 +77,7 @@ func TestWhichNotFoundIsBelieved(t *testing.T) {
 		n.hosts["registry.test:5000"] = test.upstream
 		got, _, err := n.client().Stands(t.Context(), "team/app", "v1", "")
 		if got != test.want || (err != nil) != (got == Unknown) {
-			t.Errorf("%s: %v, %v", name, got, err)
+			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 	}
 	n := newNetwork(t)
@@ -99,7 +99,7 @@ func TestGatewayThatRecovers(t *testing.T) {
 		r.ServeHTTP(w, req)
 	})
 	if got, _, err := n.client().Stands(t.Context(), "team/app", "v1", d); got != Same || err != nil {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestStandsWithoutHead(t *testing.T) {
 		return req.Method == http.MethodHead
 	}
 	if got, _, err := n.client().Stands(t.Context(), "team/app", "v1", d); got != Same || err != nil {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 
@@ -196,7 +196,7 @@ func TestChartStands(t *testing.T) {
 		c := n.client(func(o *Options) { o.PathPrefix = "/ctx" })
 		got, err := c.ChartStands(t.Context(), "team", "app", "1.0.0+b", test.ask)
 		if got != test.want || (err != nil) != (got == Unknown) {
-			t.Errorf("%s: %v, %v", name, got, err)
+			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 	}
 }
@@ -214,7 +214,7 @@ func TestChartStandsUnsaid(t *testing.T) {
 		n := newNetwork(t)
 		n.hosts["registry.test:5000"] = upstream
 		if got, err := n.client().ChartStands(t.Context(), "", "app", "1.0.0", ""); got != Unknown || err == nil {
-			t.Errorf("%s: %v, %v", name, got, err)
+			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 	}
 	n := newNetwork(t)
@@ -253,7 +253,7 @@ func TestChartsWithoutAnAPI(t *testing.T) {
 			}
 		})
 		if got, err := n.client().ChartStands(t.Context(), "team", "app", "1.0.0", test.ask); got != test.want || (err != nil) != (got == Unknown) {
-			t.Errorf("%s: %v, %v", name, got, err)
+			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 		got, err := n.client().Chart(t.Context(), "team", "app", "1.0.0", Own)
 		if test.want == Unknown && (err == nil || errors.Is(err, ErrNotFound)) {
@@ -289,7 +289,7 @@ func TestChart(t *testing.T) {
 		t.Errorf("a constraint found %v", err)
 	}
 	if got, err := c.Chart(t.Context(), "", "app", "2.0.0", Anonymous); !errors.Is(err, ErrNotFound) || got.Exists {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v, %v", got, err)
 	}
 	delete(m.files, "app-1.0.0.tgz")
 	if got, err := c.Chart(t.Context(), "", "app", "1.0.0", Anonymous); err != nil || got.Digest != d || got.Size != 0 {
@@ -312,6 +312,6 @@ func TestChartSizeByHead(t *testing.T) {
 	}
 	n.hosts["registry.test:5000"] = m
 	if got, err := n.client().Chart(t.Context(), "", "app", "1.0.0", Anonymous); err != nil || got.Size != 12345 {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -84,7 +84,7 @@ func TestWalk(t *testing.T) {
 			}
 		}))
 		if err != nil || got.Repositories != 31 || got.RepositoriesDone != 31 || got.Tags != 63 || got.Skipped != 0 || !got.Counted || last.Tags != 63 {
-			t.Fatalf("%+v, %v", got, err)
+			t.Fatalf("got %+v, %v", got, err)
 		}
 		own := int64(len(image))
 		sizes := map[string]int64{
@@ -149,7 +149,7 @@ func TestWalkKeepsToItsRateAndConcurrency(t *testing.T) {
 			t.Errorf("%d requests in %v", asked, time.Since(began))
 		}
 		if p.Rate < 5 || p.Rate > 20 || p.Elapsed != time.Since(began) {
-			t.Errorf("%+v", p)
+			t.Errorf("got %+v", p)
 		}
 	})
 }
@@ -272,7 +272,7 @@ func TestWalkOfNamedRepositories(t *testing.T) {
 		named := []string{"team/r003", "team/r001", "../x", "team/r002"}
 		p, err := n.client().Walk(t.Context(), b.walk(func(w *Walk) { w.Repositories, w.Resume = named, "team/r003" }))
 		if err != nil || len(b.found) != 4 || !slices.Equal(b.skipped, []string{"../x:"}) || p.Repositories != 3 {
-			t.Errorf("%+v, %v, %q", p, err, b.skipped)
+			t.Errorf("got %+v, %v, %q", p, err, b.skipped)
 		}
 		for _, request := range n.requests() {
 			if strings.Contains(request, "_catalog") {
@@ -304,7 +304,7 @@ func TestWalkEnds(t *testing.T) {
 			_, err := n.client(withLogin).Walk(t.Context(), w)
 			var realm *RealmError
 			if !errors.Is(err, test.want) && !(name == "realm" && errors.As(err, &realm)) {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("%s: got %v", name, err)
 			}
 			if len(b.cursors) > 1 {
 				t.Errorf("%s: cursors %q", name, b.cursors)

@@ -167,7 +167,7 @@ func TestAnswersThatEndAScan(t *testing.T) {
 		var refusal *scan.Refusal
 		_, err := newClient(t, p, Auth{}).Submit(context.Background(), scan.Request{})
 		if !errors.As(err, &refusal) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 	p := &player{t: t, record: load(t, "16-report-unknown-id"), metadata: load(t, "01-metadata")}
