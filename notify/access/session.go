@@ -25,6 +25,7 @@ const (
 	readPatience = 2 * time.Second // a read of the store that takes longer has failed
 	secretSize   = 32              // bytes
 	mostSessions = 10_000
+	mostOfUser   = 50   // sessions of one user; the one that would end first makes room
 	mostEnded    = 1000 // sessions that one login clears away
 )
 
@@ -106,21 +107,21 @@ func newSessions(rows SessionRows) *sessionStore {
 	return &sessionStore{rows, seen}
 }
 
-// begin stores a new session, and removes those that have ended.
+// begin stores a new session, and removes those that have ended. Beyond mostOfUser it removes those
+// of the same user that would end first, so that nobody's logins end the sessions of others.
 func (s *sessionStore) begin(ctx context.Context, one session) (secret, error) {
 	key := newSecret()
 	row, err := one.row(key.id())
 	if err != nil {
 		return key, err
 	}
-	ended, err := s.rows.Due(ctx, kindSession, one.Made, mostEnded)
+	all, err := s.rows.Due(ctx, kindSession, one.Made.Add(sessionFor), mostSessions)
 	if err != nil {
 		return key, err
 	}
+	ended := superfluous(all, one)
 	err = s.rows.Update(ctx, nil, func(tx store.Tx) error {
-		for _, e := range ended {
-			tx.Delete(e.Key)
-		}
+		tx.Delete(ended...)
 		tx.Put(row)
 		return nil
 	})
@@ -128,6 +129,23 @@ func (s *sessionStore) begin(ctx context.Context, one session) (secret, error) {
 		s.seen.Add(key.id(), one)
 	}
 	return key, err
+}
+
+// superfluous returns the sessions to remove for a new one. all are in the order of their ends.
+func superfluous(all []store.Row, made session) (keys []store.Key) {
+	var ofUser []store.Key
+	for _, row := range all {
+		var one session
+		switch {
+		case !row.Due.After(made.Made) || json.Unmarshal(row.Value, &one) != nil:
+			if len(keys) < mostEnded {
+				keys = append(keys, row.Key)
+			}
+		case one.User == made.User:
+			ofUser = append(ofUser, row.Key)
+		}
+	}
+	return append(keys, ofUser[:max(0, len(ofUser)-mostOfUser+1)]...)
 }
 
 // find returns the session with an ID, unless it has ended.

@@ -87,6 +87,7 @@ func (m *memory) Due(_ context.Context, kind string, now time.Time, _ int) (due 
 			due = append(due, r)
 		}
 	}
+	slices.SortFunc(due, func(a, b store.Row) int { return a.Due.Compare(b.Due) })
 	return due, m.failure
 }
 
@@ -302,6 +303,32 @@ func TestSessionEnds(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		b.sees("in use for 7 days", "")
+	})
+}
+
+// Many logins of one user end that user's oldest sessions, and those of nobody else.
+func TestManyLogins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{rows: map[store.Key]store.Row{}}
+		b := newBrowser(t, m)
+		b.logIn("ops")
+		other := b.cookie
+		var cookies []*http.Cookie
+		for range mostOfUser + 5 {
+			time.Sleep(time.Second)
+			b.cookie = nil
+			b.logIn("dev")
+			cookies = append(cookies, b.cookie)
+		}
+		if len(m.rows) != mostOfUser+1 {
+			t.Errorf("%d sessions", len(m.rows))
+		}
+		for i, c := range cookies {
+			b.cookie = c
+			b.sees(fmt.Sprint("login ", i), map[bool]string{true: "dev"}[i >= 5])
+		}
+		b.cookie = other
+		b.sees("another user", "ops")
 	})
 }
 
