@@ -180,11 +180,11 @@ func (f *webhookForm) sample() string {
 // showForm fills what the form offers, and the preview.
 func (v *pageRequest) showForm(f *webhookForm, d manage.Definition) error {
 	if f.Project == "" {
-		f.NoBody = "It appears once the webhook has a project."
+		f.NoBody = "The body appears once the webhook has a project."
 	} else if body, err := v.c.Drafts.Preview(v.Context(), v.by, f.Project, f.Number, d, f.sample()); err == nil {
 		f.Body = &body
 	} else {
-		f.NoBody = "It appears once the fields are right. " + sentence(plainText(err))
+		f.NoBody = "The body appears once the fields are right. " + sentence(plainText(err))
 	}
 	f.Form.values.Set("sample", f.sample())
 	if v.Header.Get("X-Fragment") == "aside" {
