@@ -200,7 +200,7 @@ type Store struct {
 	// kept in memory and stored later. refuse: pushes and deletes get 503 and do not reach the
 	// upstream.
 	OnFailure string `yaml:"on_failure" default:"pass" enum:"pass|refuse"`
-	// How long storing an event may take before it counts as failed.
+	// How long storing an event may take before it counts as failed. More than 0.
 	Timeout Duration `yaml:"timeout" default:"2s"`
 	// How long events and deliveries are kept.
 	Retention Retention `yaml:"retention"`
@@ -208,15 +208,16 @@ type Store struct {
 
 // Retention is how long events and deliveries are kept.
 type Retention struct {
-	// How long an event is kept after all its deliveries ended well.
+	// How long deliveries are kept after their success, with their events. More than 0.
 	Delivered Duration `yaml:"delivered" default:"7d"`
-	// How long pull events are kept.
+	// How long pull events are kept. More than 0.
 	Pulls Duration `yaml:"pulls" default:"24h"`
-	// How long events are kept that no webhook wanted.
+	// How long events are kept that no webhook wanted. More than 0.
 	Unmatched Duration `yaml:"unmatched" default:"24h"`
-	// How long dead letters are kept: deliveries that were given up.
+	// How long dead letters are kept: deliveries that were given up. More than 0.
 	Dead Duration `yaml:"dead" default:"30d"`
-	// How long the attempts of deliveries are kept: time, status and answer of each POST.
+	// How long the attempts of deliveries are kept: time, status and answer of each POST. More
+	// than 0.
 	Attempts Duration `yaml:"attempts" default:"7d"`
 	// Largest size of the store. Above it, the oldest delivered events are removed; pending
 	// deliveries never are. 0: no limit.
@@ -233,13 +234,14 @@ type Detection struct {
 // Correlation says how long requests of one client in one repository count as one operation.
 type Correlation struct {
 	// How long a manifest that was pushed by digest waits for its index or its tag. If neither
-	// comes, it becomes an event without a tag.
+	// comes, it becomes an event without a tag. More than 0.
 	UntaggedPush Duration `yaml:"untagged_push" default:"30s"`
 	// How long it waits in all while the client keeps pushing to the repository. Not less than
 	// untagged_push.
 	UntaggedPushMax Duration `yaml:"untagged_push_max" default:"24h"`
 	// How long a HEAD of a tag waits for the GET by digest that belongs to it, and a manifest
 	// that was read for its first blob. Without a blob the read is an inspection, not a pull.
+	// More than 0.
 	Pull Duration `yaml:"pull" default:"30s"`
 	// A client that reads the same reference again within this time continues the same pull.
 	Repeat Duration `yaml:"repeat" default:"5s"`

@@ -29,6 +29,7 @@ const configurationIntro = "bellbuoy reads one YAML file: `-c FILE`, else `$BELL
 
 // units are the types of values that are written in a form of their own.
 var units = [][]string{
+	{"block", "a mapping with the keys of the rows below it, such as `retention: {pulls: 24h}`"},
 	{"size", "`64KiB`, `10GiB`, `500MB`; a number alone is bytes"},
 	{"duration", "`250ms`, `30s`, `5m`, `1h30m`, `7d`"},
 	{"percentage", "`85%`"},
@@ -158,7 +159,7 @@ type configRow struct{ key, typ, fallback, meaning, change string }
 // writeRows writes the rows. What a change needs has a column only if it is not the same for all.
 func writeRows(page *docpage.Page, rows []configRow) {
 	header := []string{"Key", "Type", "Default", "Meaning"}
-	restarts := slices.ContainsFunc(rows, func(r configRow) bool { return r.change != reloads })
+	restarts := slices.ContainsFunc(rows, func(r configRow) bool { return r.change != reloads && r.change != "" })
 	if restarts {
 		header = append(header, "A change needs")
 	}
@@ -192,6 +193,11 @@ func rowsBelow(s *jsonschema.Schema, block reflect.Type, prefix, path string) (r
 			row.fallback = "none"
 			rows = append(rows, row)
 		case isBlock(ft):
+			row.typ, row.change = "block", ""
+			if row.fallback != "required" {
+				row.fallback = ""
+			}
+			rows = append(rows, row)
 			rows = append(rows, rowsBelow(propertyOf(s, f.name), ft, name, at)...)
 		case list:
 			row.typ, row.fallback = "list", "`[]`"

@@ -95,7 +95,7 @@ type Scanner struct {
 	// without a push. It also scans tags that were never scanned and that bellbuoy knows (see
 	// bellbuoy index). Empty: never.
 	Every Interval `yaml:"every"`
-	// How long a scan may take before it counts as failed.
+	// How long a scan may take before it counts as failed. More than 0.
 	Timeout Duration `yaml:"timeout" default:"30m"`
 }
 
@@ -134,7 +134,7 @@ type Replication struct {
 	// required.
 	Match ReplicationMatch `yaml:"match"`
 	// A run ends when no request came for this long and no transfer is in flight. It is then
-	// one REPLICATION event.
+	// one REPLICATION event. More than 0.
 	Quiet Duration `yaml:"quiet" default:"30s"`
 	// false: pushes of the replication go to no webhook; the REPLICATION event lists them.
 	// Needs operators or source_cidrs in match, because any client can send a user agent.

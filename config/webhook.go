@@ -46,7 +46,7 @@ type Webhook struct {
 	// URL of an HTTP or SOCKS5 proxy to the receiver; by default HTTPS_PROXY and NO_PROXY of
 	// the environment apply.
 	Proxy URL `yaml:"proxy"`
-	// How long one attempt may take, from connecting to the end of the answer.
+	// How long one attempt may take, from connecting to the end of the answer. More than 0.
 	Timeout Duration `yaml:"timeout" default:"15s"`
 	// Most POSTs in flight: 1 to 1000.
 	Concurrency int `yaml:"concurrency" default:"8"`
