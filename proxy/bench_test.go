@@ -20,13 +20,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// forgetful is a ledger that stores nothing: measured is what comes before it.
+// forgetful is a ledger that stores nothing, so that only the code before it is measured.
 type forgetful struct{ detect.Ledger }
 
 func (forgetful) Record(...detect.Event) {}
 
-// BenchmarkManifestGet is a manifest's way through net/http's server, the proxy and detect,
-// each time of another client. Client and upstream are in this process too, but allocate
+// BenchmarkManifestGet measures a GET of a manifest through net/http's server, the proxy and
+// detect, each time by another client. Client and upstream are in this process too, but allocate
 // nothing.
 func BenchmarkManifestGet(b *testing.B) {
 	manifest := manifestOf(5)
@@ -68,7 +68,7 @@ func BenchmarkManifestGet(b *testing.B) {
 	b.ReportMetric(float64(cpuTime()-before)/1e3/float64(b.N), "cpu-µs/op")
 }
 
-// cpuTime is what this process has used, in nanoseconds.
+// cpuTime returns the CPU time that this process has used, in nanoseconds.
 func cpuTime() int64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -86,7 +86,8 @@ func listening(b *testing.B) net.Listener {
 	return l
 }
 
-// manifestServer is the address of an upstream that answers everything with a manifest.
+// manifestServer starts an upstream that answers everything with a manifest, and returns its
+// address.
 func manifestServer(b *testing.B, manifest []byte) string {
 	l := listening(b)
 	answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n"+
@@ -111,7 +112,7 @@ func manifestServer(b *testing.B, manifest []byte) string {
 	return l.Addr().String()
 }
 
-// skipMessage reads a header, and a body of that length.
+// skipMessage reads a header and a body of that length.
 func skipMessage(r *bufio.Reader, body int) error {
 	for {
 		line, err := r.ReadSlice('\n')

@@ -9,9 +9,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestOneClientLeavesRoom: a client that sends many long bodies, packed or not, takes its part
-// of the memory and no more, by capacity; others have theirs, and small bodies have their own.
-func TestOneClientLeavesRoom(t *testing.T) {
+// A client that sends many long bodies, packed or not, takes its share of the memory and no more,
+// by capacity. Others have theirs, and small bodies have their own.
+func TestOneClientTakesOnlyItsShare(t *testing.T) {
 	h := &Handler{budget: newBudget()}
 	h.budget.large.most, h.budget.large.mostOfClient = 12<<20, 4<<20
 	h.budget.small.most, h.budget.small.mostOfClient = 4<<20, 1<<20
@@ -47,7 +47,7 @@ func TestOneClientLeavesRoom(t *testing.T) {
 		t.Errorf("one client's bodies take %d MiB", got>>20)
 	}
 	if b := keep(hostile, "", long); b.Bytes != nil || b.Digest != digestOf(string(long)) {
-		t.Errorf("beyond its part a body is kept, or has the digest %q", b.Digest)
+		t.Errorf("a body beyond the client's share is kept, or has the digest %q", b.Digest)
 	}
 	for _, encoded := range []struct {
 		encoding string

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// An upstream whose answer has no end where it should have one is given up: at once, and
-// without memory for what it sends. The client gets an error, or an answer that is cut, and
-// never one that looks whole.
+// When an upstream's answer has no end where it must have one, the request fails at once and
+// without memory for the bytes. The client gets an error or an answer that is cut, and never one
+// that looks complete.
 func TestEndlessUpstreams(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for _, tc := range []struct{ name, first, endless string }{
@@ -55,7 +55,7 @@ func TestEndlessUpstreams(t *testing.T) {
 	}
 }
 
-// tell answers a request with something that never ends, and returns how much of it was taken.
+// tell answers a request with bytes that never end, and returns how many were read.
 func tell(c net.Conn, first, endless string) (n int) {
 	if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
 		return 0
@@ -70,7 +70,7 @@ func tell(c net.Conn, first, endless string) (n int) {
 	return n
 }
 
-// try makes a request; an answer that was cut is an error.
+// try makes a request. It returns an error if the answer was cut.
 func try(s *stand, method string) (*http.Response, error) {
 	body := io.Reader(nil)
 	if method == "PATCH" {

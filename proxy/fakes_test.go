@@ -20,11 +20,11 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// patience is for what comes soon: far more than anything takes, also on a busy machine.
+// patience is much longer than anything takes, also on a busy machine.
 const patience = time.Minute
 
-// tracker is a fake that notes what it is told and checks the order: Start before End, Intend
-// before Settle, each once.
+// tracker is a fake that records its calls and checks their order: Start before End, Intend before
+// Settle, each once.
 type tracker struct {
 	t *testing.T
 
@@ -46,7 +46,7 @@ type tracker struct {
 	panics    bool
 	onIntend  func()
 	onSettle  func()
-	changed   chan struct{} // closed and replaced with every change
+	changed   chan struct{} // closed and replaced at every change
 }
 
 func newTracker(t *testing.T) *tracker {
@@ -107,7 +107,7 @@ func (f *tracker) Intend(_ context.Context, op *detect.Operation) (*track.Intent
 	return in, f.intendErr
 }
 
-// end takes an intent off, which must be open.
+// end removes an intent, which must be open.
 func (f *tracker) end(in *track.Intent, what string, do func()) {
 	f.change(func() {
 		if !f.open[in] {
@@ -150,7 +150,7 @@ func (f *tracker) SizeOf(context.Context, string, string, string, string) (int64
 	return 0, f.sized
 }
 
-// wait waits until is holds; is runs under the fake's lock.
+// wait waits until is returns true. is runs under the fake's lock.
 func (f *tracker) wait(what string, is func() bool) {
 	f.t.Helper()
 	deadline := time.After(patience)
@@ -169,7 +169,7 @@ func (f *tracker) wait(what string, is func() bool) {
 	}
 }
 
-// lastEnded is the operation that ended last, once there are n.
+// lastEnded returns the operation that ended last, once n have ended.
 func (f *tracker) lastEnded(n int) detect.Operation {
 	f.t.Helper()
 	f.wait("ended operations", func() bool { return len(f.ended) >= n })
@@ -186,10 +186,10 @@ type asker struct {
 	chart   func(tenant, name, version string) (upstream.Chart, error)
 	probe   func(method, uri string) (int, error)
 	probes  []string
-	refuses bool     // made-up logins at token servers
-	madeUp  []string // where they were tried
+	refuses bool     // token servers refuse made-up logins
+	madeUp  []string // the URIs at which they were tried
 	askedAs []upstream.As
-	bodies  int // deletes whose size was asked for
+	bodies  int // deletes for which the manifest's bytes were wanted
 }
 
 func (a *asker) Head(_ context.Context, repository, reference string, as upstream.As) (upstream.Manifest, error) {
@@ -282,7 +282,7 @@ func (s *stand) start(backURL string, edit func(*Options)) {
 	if s.handler, err = New(o); err != nil {
 		s.Fatal(err)
 	}
-	s.Cleanup(func() { // runs when every handler is through
+	s.Cleanup(func() { // returns when every handler has returned
 		s.tracker.mu.Lock()
 		defer s.tracker.mu.Unlock()
 		if !s.tracker.panics && (len(s.tracker.open) > 0 || len(s.tracker.inFlight) > 0) {
@@ -319,7 +319,8 @@ func (s *stand) do(method, path string, body io.Reader, headers ...string) (*htt
 	return res, string(b)
 }
 
-// raw sends bytes as they are and returns all that comes back until the connection is closed.
+// raw sends bytes unchanged and returns everything that the proxy sends until it closes the
+// connection.
 func (s *stand) raw(request string) string {
 	s.Helper()
 	c := s.dial()
@@ -342,8 +343,8 @@ func (s *stand) dial() net.Conn {
 	return c
 }
 
-// recorder is an upstream that notes the raw bytes of each request and gives its answer and
-// closes the connection.
+// recorder is an upstream that records the bytes of each request, gives its answer and closes the
+// connection.
 type recorder struct {
 	net.Listener
 	mu   sync.Mutex
@@ -400,12 +401,12 @@ func (rec *recorder) serve(c net.Conn, answer string) {
 	_, _ = io.WriteString(c, strings.Replace(answer, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1))
 }
 
-// requests are those that have arrived.
+// requests returns the requests so far.
 func (rec *recorder) requests() []string {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	return append([]string(nil), rec.seen...)
 }
 
-// limiterOfNothing allows no look-up.
+// limiterOfNothing returns a limiter that allows no look-up.
 func limiterOfNothing() *upstream.Limiter { return upstream.NewLimiter(0, 0, 1) }

@@ -23,13 +23,13 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
-// scripted is an upstream that answers /odd with given bytes, whatever they are, and everything
-// else with the path that was asked for.
+// scripted is an upstream that answers /odd with given bytes, and every other request with its
+// path.
 type scripted struct {
 	address string
 	mu      sync.Mutex
 	answer  []byte
-	close   bool // the connection after it
+	close   bool // closes the connection after it
 	conns   atomic.Int32
 }
 
@@ -59,7 +59,7 @@ func (s *scripted) serve(c net.Conn) {
 		if end {
 			return
 		}
-		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond)) // half an answer is waited for in vain
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond)) // the proxy waits in vain for the rest of half an answer
 		if _, err := br.Peek(1); err != nil {
 			return
 		}
@@ -67,7 +67,7 @@ func (s *scripted) serve(c net.Conn) {
 	}
 }
 
-// outcome is what a client gets.
+// outcome is the answer that a client gets.
 type outcome struct {
 	status int
 	header http.Header
@@ -83,7 +83,7 @@ func (o outcome) equal(p outcome) bool {
 	return o.status == p.status && o.body == p.body && o.cut == p.cut && maps.EqualFunc(o.header, p.header, func(a, b []string) bool { return strings.Join(a, "\x00") == strings.Join(b, "\x00") })
 }
 
-// quiet is a Tracker that hears nothing.
+// quiet is a Tracker that does nothing.
 type quiet struct{ Tracker }
 
 func (quiet) Start(*detect.Operation) (_ track.Transfer)  { return }
@@ -100,7 +100,7 @@ func (quiet) Intend(context.Context, *detect.Operation) (*track.Intent, error) {
 func (quiet) Settle(context.Context, *track.Intent, *detect.Operation) error { return nil }
 func (quiet) Drop(context.Context, *track.Intent) error                      { return nil }
 
-// pair is the same proxy twice, with the fast path and without.
+// pair returns two equal handlers, one with the fast path and one without.
 func pair(t testing.TB, address string) (fast, plain *Handler) {
 	var made [2]*Handler
 	for i := range made {
@@ -115,7 +115,7 @@ func pair(t testing.TB, address string) (fast, plain *Handler) {
 	return made[0], made[1]
 }
 
-// ask sends a request straight into a handler.
+// ask passes a request directly to a handler.
 func ask(h *Handler, method, path string) outcome {
 	return handle(h, httptest.NewRequest(method, path, nil))
 }
@@ -136,7 +136,7 @@ func handle(h *Handler, r *http.Request) (o outcome) {
 			o.body, o.header = "", nil
 		}
 		if o.cut {
-			o.body = "" // how much arrived before the cut is a matter of buffers
+			o.body = "" // buffers decide how much arrived before the cut
 		}
 		if o.header != nil && len(o.header["Content-Type"]) == 0 {
 			o.header.Del("Content-Type")
@@ -190,14 +190,14 @@ var oddAnswers = []string{
 	"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("y", 100001),
 }
 
-// compare asks for the odd answer by both ways, and then for something else, which must not be
-// a leftover.
+// compare requests the odd answer with and without the fast path. Then it sends another request,
+// whose answer must not be the rest of the odd one.
 func compare(t *testing.T, s *scripted, fast, plain *Handler, method string, answer []byte, end bool) {
 	t.Helper()
 	s.mu.Lock()
 	s.answer, s.close = answer, end
 	s.mu.Unlock()
-	plain.now.Load().retire() // http.Transport would put an earlier surplus down to this answer, should it come late
+	plain.now.Load().retire() // http.Transport would mistake the late rest of an earlier answer for this one
 	got, want := ask(fast, method, "/odd"), ask(plain, method, "/odd")
 	if !got.equal(want) {
 		t.Errorf("%s, close=%v, %.200q:\nfast  %.300s\nplain %.300s", method, end, answer, got, want)
@@ -210,7 +210,7 @@ func compare(t *testing.T, s *scripted, fast, plain *Handler, method string, ans
 	}
 }
 
-func TestFastEqualsPlain(t *testing.T) {
+func TestFastPathEqualsReverseProxy(t *testing.T) {
 	s := newScripted(t)
 	fast, plain := pair(t, s.address)
 	for _, answer := range oddAnswers {
@@ -222,7 +222,7 @@ func TestFastEqualsPlain(t *testing.T) {
 	}
 }
 
-func FuzzFastEqualsPlain(f *testing.F) {
+func FuzzFastPathEqualsReverseProxy(f *testing.F) {
 	for _, answer := range oddAnswers {
 		f.Add([]byte(answer), true, false)
 	}
@@ -253,7 +253,7 @@ func TestFastSurvivesStaleConnections(t *testing.T) {
 		br := bufio.NewReader(c)
 		if _, err := http.ReadRequest(br); err == nil {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-			_, _ = http.ReadRequest(br) // the second request is read, and never answered
+			_, _ = http.ReadRequest(br) // reads the second request and never answers it
 		}
 	})
 	fast, _ := pair(t, address)
@@ -281,7 +281,7 @@ func TestSplice(t *testing.T) {
 		t.Error("the range was altered")
 	}
 	if op := s.tracker.lastEnded(4); !op.Complete || op.Status != 206 {
-		t.Errorf("operation %+v", op)
+		t.Errorf("got the operation %+v", op)
 	}
 	if got := metric(t, s, "bellbuoy_response_bytes_total"); got != float64(3*len(body)+200000) {
 		t.Errorf("%v bytes counted", got)

@@ -22,18 +22,18 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// taker is an upstream that takes uploads. To /odd it gives an answer of given bytes when it
-// has read so many of the body; to all others one that tells what has come.
+// taker is an upstream that accepts uploads. For /odd it sends given bytes when it has read so much
+// of the body; for other paths it answers with what has arrived.
 type taker struct {
 	address string
 	conns   atomic.Int32
-	closed  chan net.Addr // the proxy's end of a connection that was, after an odd answer
-	all     atomic.Bool   // of the last body came, though it was answered before
+	closed  chan net.Addr // the proxy's end of a connection that was closed after an odd answer
+	all     atomic.Bool   // the whole last body arrived, although it was answered before
 
 	mu      sync.Mutex
 	answer  []byte
 	after   int64  // bytes of the body before the answer; negative: all
-	close   bool   // the connection after the answer, whatever is still to come
+	close   bool   // closes the connection after the answer, even if more of the body follows
 	seen    string // the last request for /odd that was read to its end
 	waiting bool   // a handler waits for an odd answer
 }
@@ -68,9 +68,9 @@ func (k *taker) serve(c net.Conn) {
 	}
 }
 
-// goesOn reports, after an odd answer, whether another request comes. The proxy waits in vain
-// for the rest of half an answer: while it does, the connection is closed. After a whole answer
-// it may keep the connection, and closing it might cost the next request.
+// goesOn reports, after an odd answer, whether another request follows. The proxy waits in vain for
+// the rest of half an answer; meanwhile the connection is closed. After a complete answer it may
+// keep the connection, and closing that might cost the next request.
 func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
@@ -84,7 +84,8 @@ func (k *taker) goesOn(c net.Conn, br *bufio.Reader) bool {
 	}
 }
 
-// closeAwaited closes a connection whose answer a handler waits for, and reports whether one does.
+// closeAwaited closes a connection for whose answer a handler waits, and reports whether there is
+// one.
 func (k *taker) closeAwaited(c net.Conn) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -116,7 +117,7 @@ func (k *taker) odd(c net.Conn, r *http.Request) bool {
 	return true
 }
 
-// told is a request, as far as it may not differ from way to way.
+// told describes a request by what must be the same with both carriers.
 func told(r *http.Request) string {
 	sum := sha256.New()
 	n, err := io.Copy(sum, r.Body)
@@ -124,10 +125,10 @@ func told(r *http.Request) string {
 	return fmt.Sprintf("%s %s %s %v length %d %v: %d %x %v, then %v", r.Method, r.RequestURI, r.Host, r.Header, r.ContentLength, r.TransferEncoding, n, sum.Sum(nil), err, r.Trailer)
 }
 
-// unsized hides how long a reader is.
+// unsized hides the length of a reader.
 type unsized struct{ io.Reader }
 
-// give sends a piece of a blob or a manifest straight into a handler.
+// give passes a piece of a blob or a manifest directly to a handler.
 func (k *taker) give(h *Handler, path string, body []byte, chunked bool) outcome {
 	r := httptest.NewRequest(methodOf(path), path, bytes.NewReader(body))
 	if chunked {
@@ -149,8 +150,8 @@ func (k *taker) give(h *Handler, path string, body []byte, chunked bool) outcome
 	return got
 }
 
-// awaitClosed waits until a connection that the upstream has closed is seen to be: the next
-// upload would not be sent twice.
+// awaitClosed waits until the proxy sees that the upstream has closed a connection: it could not
+// send the next upload twice.
 func awaitClosed(h *Handler, address net.Addr) {
 	fast := h.now.Load().routes[0].carriers.Fast
 	if fast == nil {
@@ -173,8 +174,8 @@ func methodOf(path string) string {
 	return "PATCH"
 }
 
-// compareUploads uploads to a place by both ways, and then uploads something else, whose answer
-// must not be a leftover.
+// compareUploads makes an upload with and without the fast path. Then it makes another one, whose
+// answer must not be the rest of the odd one.
 func compareUploads(t *testing.T, k *taker, fast, plain *Handler, place string, body []byte, chunked bool, answer []byte, end bool) {
 	t.Helper()
 	k.mu.Lock()
@@ -198,7 +199,7 @@ func compareUploads(t *testing.T, k *taker, fast, plain *Handler, place string, 
 	}
 }
 
-func TestUploadEqualsPlain(t *testing.T) {
+func TestUploadsByFastPathEqualReverseProxy(t *testing.T) {
 	k := newTaker(t)
 	fast, plain := pair(t, k.address)
 	for i, answer := range oddAnswers {
@@ -212,7 +213,7 @@ func TestUploadEqualsPlain(t *testing.T) {
 	}
 }
 
-func FuzzUploadEqualsPlain(f *testing.F) {
+func FuzzUploadsByFastPathEqualReverseProxy(f *testing.F) {
 	for _, answer := range oddAnswers {
 		f.Add([]byte(answer), []byte("a body"), true, false)
 	}
@@ -228,12 +229,12 @@ func FuzzUploadEqualsPlain(f *testing.F) {
 	})
 }
 
-// An answer that comes before the end of the body is the client's, also where the upstream
-// closes its connection at once.
+// An answer that comes before the end of the body reaches the client, even if the upstream closes
+// its connection at once.
 func TestEarlyAnswersToUploads(t *testing.T) {
 	k := newTaker(t)
 	fast, _ := pair(t, k.address)
-	body := make([]byte, 32<<20) // more than sockets hold
+	body := make([]byte, 32<<20) // more than the sockets hold
 	for _, chunked := range []bool{true, false} {
 		for _, end := range []bool{true, false} {
 			for _, after := range []int64{0, 1, 100_000, 31 << 20} {
@@ -258,8 +259,8 @@ func TestEarlyAnswersToUploads(t *testing.T) {
 	}
 }
 
-// hasAll reports whether all of a body came after an odd answer: a busy machine may be through with
-// it before it sees the answer.
+// hasAll reports whether the whole body arrived after an odd answer: on a busy machine the client
+// may have sent it before it sees the answer.
 func (k *taker) hasAll() bool {
 	for until := time.Now().Add(patience); !k.all.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
@@ -281,8 +282,7 @@ func TestUploadsReuseConnections(t *testing.T) {
 	}
 }
 
-// frontOf starts a Server in front of a Handler: its connections are those that uploads come on
-// in earnest.
+// frontOf starts a server in front of a handler, because real uploads come through its connections.
 func frontOf(t *testing.T, h http.Handler) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -308,7 +308,8 @@ func inChunks(w io.Writer, body []byte, lengths ...int) {
 	_, _ = io.WriteString(w, "0\r\n\r\n")
 }
 
-// Bodies in chunks of any length arrive whole, and so do the requests that come right behind them.
+// Chunked bodies with chunks of any length arrive completely, and so do the requests that follow
+// directly.
 func TestUploadsInChunks(t *testing.T) {
 	k := newTaker(t)
 	fast, _ := pair(t, k.address)
@@ -353,11 +354,11 @@ func TestUploadsInChunks(t *testing.T) {
 	}
 }
 
-// A body that breaks off or is broken never looks complete to the upstream.
+// A body that breaks off or is malformed never looks complete to the upstream.
 func TestBrokenUploads(t *testing.T) {
 	for _, tc := range []struct {
 		request string
-		want    string // "": the client is gone
+		want    string // "": the client has disconnected
 	}{
 		{"Content-Length: 100000\r\n\r\nthe beginning", ""},
 		{"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", ""},
@@ -380,7 +381,7 @@ func TestBrokenUploads(t *testing.T) {
 		}
 		_, _ = io.WriteString(c, "PATCH "+session+"x HTTP/1.1\r\nHost: h\r\n"+tc.request)
 		if tc.want == "" {
-			time.Sleep(20 * time.Millisecond) // so that the upload is under way
+			time.Sleep(20 * time.Millisecond) // so that the upload is in flight
 			c.Close()
 		} else if line, _ := bufio.NewReader(c).ReadString('\n'); !strings.HasPrefix(line, tc.want) {
 			t.Errorf("%q: got %q", tc.request, line)

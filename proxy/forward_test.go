@@ -28,7 +28,7 @@ func mustURL(s string) *url.URL {
 	return u
 }
 
-// echo notes what arrives.
+// echo records the request that arrives.
 type echo struct{ host, uri, xff, proto, xfh, forwarded, realIP, user, id, trace, authorization string }
 
 func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -72,7 +72,7 @@ func TestForwardingHeaders(t *testing.T) {
 			echo{host: "BACK", uri: "/v2/a/manifests/v1", xff: "127.0.0.1", proto: "http", xfh: "x:1", id: "a"},
 			"127.0.0.1", detect.External{Scheme: "http", Host: "x:1"}},
 	} {
-		for _, method := range []string{"GET", "PATCH"} { // the fast path, where there is one, and the other
+		for _, method := range []string{"GET", "PATCH"} { // the fast path, if there is one, and the reverse proxy
 			var got echo
 			s := newStand(t, &got, func(o *Options) {
 				o.Identity.Header = "X-Forwarded-User"
@@ -112,11 +112,11 @@ func TestSpoofedHeadersAreCounted(t *testing.T) {
 	s.do("GET", "/v2/", nil, "X-Real-IP", "1.1.1.1")
 	s.do("GET", "/v2/", nil)
 	if got := metric(t, s, "bellbuoy_untrusted_forwarded_headers_total"); got != 1 {
-		t.Errorf("counted %v", got)
+		t.Errorf("got the counts %v", got)
 	}
 }
 
-// metric is the sum of a metric's values (the counts of a histogram's).
+// metric returns the sum of a metric's values; of a histogram, of its counts.
 func metric(t *testing.T, s *stand, name string) (sum float64) {
 	t.Helper()
 	families, err := s.metrics.Gather()
@@ -194,7 +194,7 @@ func TestLocations(t *testing.T) {
 		{name: "host: upstream", front: "http://front:5080", edit: func(o *Options) { o.Upstreams[0].OwnHost = true }, rows: []row{
 			{upload, "http://BACK/x", "http://front:5080/x"},
 			{"/v2/a/blobs/sha256:aa", "http://BACK/x", "http://front:5080/x"},
-			{"/v2/a/blobs/sha256:aa", "http://BACK/x?X-Amz-Signature=2", "http://front:5080/x?X-Amz-Signature=2"}, // it is the upstream's name that is signed, and what the upstream gets
+			{"/v2/a/blobs/sha256:aa", "http://BACK/x?X-Amz-Signature=2", "http://front:5080/x?X-Amz-Signature=2"}, // the upstream's name is signed, and the upstream gets that name
 			{"/v2/a/blobs/sha256:aa", "http://s3.example.com/x", "http://s3.example.com/x"},
 		}},
 		{name: "path", front: "http://front:5080", edit: func(o *Options) {
@@ -253,9 +253,9 @@ func TestLocations(t *testing.T) {
 	}
 }
 
-// Where an upstream's Location leads to another upstream, or nowhere, bellbuoy warns once and
-// names the key that mends it.
-func TestLocationAstray(t *testing.T) {
+// If an upstream's Location leads to another upstream or to no upstream, bellbuoy warns once and
+// names the key that corrects it.
+func TestLocationToAnotherUpstreamWarns(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	paths := []string(nil)
 	back := http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
@@ -273,7 +273,7 @@ func TestLocationAstray(t *testing.T) {
 	}
 	warned := logs.TakeAll()
 	if len(warned) != 1 || warned[0].ContextMap()["key"] != "upstreams[].paths" || warned[0].ContextMap()["path"] != "/artifacts-uploads/namespaces/p/uploads/AF3" {
-		t.Errorf("warnings %v", warned)
+		t.Errorf("got the warnings %v", warned)
 	}
 	paths = []string{"/artifacts-uploads"}
 	newStand(t, back, edit).do("POST", "/v2/a/blobs/uploads/", nil)
@@ -282,8 +282,8 @@ func TestLocationAstray(t *testing.T) {
 	}
 }
 
-// A registry whose API lies below a path: what clients ask for is put below it, except for
-// paths and what lies below it already.
+// A registry whose API is below a path: requests are forwarded below that path, except those for
+// paths, and those that are below it already.
 func TestURLWithPath(t *testing.T) {
 	for _, fast := range []bool{true, false} {
 		for _, c := range []struct{ sent, want, repository string }{
@@ -314,9 +314,8 @@ func TestURLWithPath(t *testing.T) {
 	}
 }
 
-// TestURLWithPathIsNotLeft: bellbuoy's clients reach nothing of the upstream's host but what lies
-// below the path of its URL.
-func TestURLWithPathIsNotLeft(t *testing.T) {
+// bellbuoy's clients reach nothing of the upstream's host outside of the path of its URL.
+func TestRequestsStayBelowThePathOfTheURL(t *testing.T) {
 	for _, c := range []struct {
 		base, target string
 		want         int
@@ -331,7 +330,7 @@ func TestURLWithPathIsNotLeft(t *testing.T) {
 		{"/artifactory/api/docker/hub", "/v2/a/..", 400},
 		{"/artifactory/api/docker/hub", "/v2/a/manifests/.hidden", 200},
 		{"/artifactory/api/docker/hub", "/v2/a..b/manifests/v1?x=/../", 200},
-		{"", "/v2/x/../a/manifests/v1", 200}, // there is nothing to leave
+		{"", "/v2/x/../a/manifests/v1", 200}, // without a path there is no outside
 	} {
 		reached := false
 		s := newStand(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }), func(o *Options) {
@@ -396,10 +395,10 @@ func FuzzForwarded(f *testing.F) {
 		r := &http.Request{RemoteAddr: "127.0.0.1:99", Host: "front", Header: http.Header{"Forwarded": {forwardedHeader}, "X-Forwarded-For": {xff}, "X-Forwarded-Host": {xfh}}}
 		got := g.seen(r)
 		if net.ParseIP(got.address) == nil {
-			t.Errorf("address %q", got.address)
+			t.Errorf("got the address %q", got.address)
 		}
 		if got.host != "front" && !plausibleHost(got.host) {
-			t.Errorf("host %q", got.host)
+			t.Errorf("got the host %q", got.host)
 		}
 	})
 }

@@ -25,9 +25,9 @@ func openGate(t *testing.T, body string) (*gate, *exchange) {
 	return &x.write.gate, x
 }
 
-// A carrier may read a body that the handler has abandoned: that touches neither the copy nor the
-// budget that it came from, and passes no last byte on.
-func TestAnAbandonedGateKeepsNothing(t *testing.T) {
+// A carrier may read a body that the handler has abandoned. The gate then changes neither the copy
+// nor its budget, and does not pass the last byte on.
+func TestAbandonedGateKeepsNothing(t *testing.T) {
 	const body = `{"a": "manifest"}`
 	for _, first := range []int{0, 5} {
 		g, x := openGate(t, body)
@@ -45,7 +45,7 @@ func TestAnAbandonedGateKeepsNothing(t *testing.T) {
 	}
 }
 
-// The handler has no Operation while the gate owns it, and the same one after.
+// The handler has no Operation while the gate owns it, and has the same one afterwards.
 func TestTheGateOwnsTheOperation(t *testing.T) {
 	g, x := openGate(t, "{}")
 	if x.op != nil || g.op != &x.operation {

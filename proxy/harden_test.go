@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// What could be read in two ways ends in an error, or arrives so that there is one way left.
+// A request that can be read in two ways ends in an error, or arrives so that only one is left.
 func TestAmbiguousRequests(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 	for _, c := range []struct {
 		name    string
 		request string
 		status  string // of bellbuoy's answer
-		arrives string // in what the upstream gets; "": nothing may arrive
+		arrives string // a part of the request at the upstream; "": nothing may arrive
 		not     string // must not arrive
 	}{
 		{"CL and TE", "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "200", "Transfer-Encoding: chunked", "Content-Length"},
@@ -58,14 +58,14 @@ func TestAmbiguousRequests(t *testing.T) {
 			}
 			answer := s.raw(request)
 			if !strings.HasPrefix(answer, "HTTP/1.1 "+c.status) && !strings.HasPrefix(answer, "HTTP/1.0 "+c.status) {
-				t.Errorf("answered %q", answer)
+				t.Errorf("got the answer %q", answer)
 			}
 			all := strings.Join(rec.requests(), "---")
 			if c.arrives == "" && c.status != "" && all != "" {
-				t.Errorf("arrived: %q", all)
+				t.Errorf("the upstream got %q", all)
 			}
 			if c.arrives != "partial" && !strings.Contains(all, c.arrives) || c.not != "" && strings.Contains(all, c.not) {
-				t.Errorf("arrived: %q", all)
+				t.Errorf("the upstream got %q", all)
 			}
 		})
 	}
@@ -85,19 +85,19 @@ func TestIncompleteChunksAreNoWholeBody(t *testing.T) {
 	}
 }
 
-// What stands behind a broken body is no request: with the connection kept, it would be read as
-// one.
+// The bytes after a malformed body are no request. If the connection stayed open, they would be
+// read as one.
 func TestNothingFollowsABrokenBody(t *testing.T) {
 	for _, method := range []string{"PUT /v2/a/manifests/v1", "PATCH /v2/a/blobs/uploads/1", "GET /v2/a/tags/list"} {
 		rec := newRecorder(t, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
 		s := newRawStand(t, rec.Addr().String(), nil)
 		answer := s.raw(method + " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\n\nGET /behind HTTP/1.1\r\nHost: h\r\n\r\n")
 		if !strings.HasPrefix(answer, "HTTP/1.1 400 ") || strings.Count(answer, "HTTP/1.1") != 1 || !strings.Contains(answer, "Connection: close\r\n") {
-			t.Errorf("%s: answered %q", method, answer)
+			t.Errorf("%s: got the answer %q", method, answer)
 		}
 		for _, r := range rec.requests() {
 			if strings.Contains(r, "/behind") {
-				t.Errorf("%s: arrived: %q", method, r)
+				t.Errorf("%s: the upstream got %q", method, r)
 			}
 		}
 	}
@@ -108,7 +108,7 @@ func TestCredentialsStayOutOfErrors(t *testing.T) {
 	_, body := s.do("GET", "/v2/a/manifests/v1?token=hunter2", nil, "Authorization", "Basic aHVudGVyMg==")
 	for _, secret := range []string{"hunter2", "aHVudGVyMg", "127.0.0.1"} {
 		if strings.Contains(body, secret) {
-			t.Errorf("%q in %q", secret, body)
+			t.Errorf("the error contains %q: %q", secret, body)
 		}
 	}
 }

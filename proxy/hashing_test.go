@@ -16,9 +16,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// A blob's PUT, or its POST in one piece, that the registry hashes for half an hour is not cut
-// by any of the limits as they are by default; other requests are, in their time.
-func TestHashingTakesItsTime(t *testing.T) {
+// The default limits do not cut a blob's PUT, or its POST in one piece, that the registry hashes
+// for half an hour. Other requests are cut in time.
+func TestLimitsAllowForHashing(t *testing.T) {
 	const hashing = 30 * time.Minute
 	for _, tc := range []struct {
 		method, target string
@@ -41,7 +41,7 @@ func TestHashingTakesItsTime(t *testing.T) {
 				defer synctest.Wait()
 				defer cancel()
 				rt := h.now.Load().routes[0]
-				rt.carriers.Fast = nil // its connections are the kernel's, whose time is not virtual
+				rt.carriers.Fast = nil // it uses connections of the kernel, whose time is not virtual
 				rt.carriers.Reverse.Transport.DialContext, rt.carriers.Reverse.Patient.DialContext = hasher(ctx, hashing), hasher(ctx, hashing)
 				if tc.method == "GET" {
 					body = nil
@@ -50,14 +50,14 @@ func TestHashingTakesItsTime(t *testing.T) {
 				began := time.Now()
 				got := handle(h, r)
 				if took := time.Since(began); got.status != tc.status || took < tc.after || took > tc.after+time.Minute {
-					t.Errorf("%s %s: %s after %v", tc.method, tc.target, got, took)
+					t.Errorf("%s %s: got %s after %v", tc.method, tc.target, got, took)
 				}
 			})
 		}
 	}
 }
 
-// hasher dials a registry that takes a time before it answers.
+// hasher dials a registry that answers after a time.
 func hasher(ctx context.Context, within time.Duration) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
@@ -80,7 +80,7 @@ func hasher(ctx context.Context, within time.Duration) func(context.Context, str
 	}
 }
 
-// The same over real connections, on the fast path, with limits that are a fraction of the time.
+// The same over real connections, on the fast path, with limits that are a fraction of the default.
 func TestHashingOnTheFastPath(t *testing.T) {
 	const limit = 300 * time.Millisecond
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -89,7 +89,7 @@ func TestHashingOnTheFastPath(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 	}), func(o *Options) { o.Limits.UpstreamResponseHeader, o.Limits.StalledBody = limit, limit })
 	if s.handler.now.Load().routes[0].carriers.Fast == nil {
-		t.Skip("there is none")
+		t.Skip("SKIPPED: this system has no fast path")
 	}
 	for _, target := range []string{"PUT /v2/a/blobs/uploads/1?digest=sha256:aa", "POST /v2/a/blobs/uploads/?digest=sha256:aa"} {
 		method, path, _ := strings.Cut(target, " ")

@@ -33,7 +33,7 @@ func basic(user string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":secret"))
 }
 
-// unsigned is a token that nobody signed.
+// unsigned returns a token without a signature.
 func unsigned(sub string) string {
 	return "Bearer e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"`+sub+`"}`)) + ".AAAA"
 }
@@ -42,7 +42,7 @@ func TestVouching(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		edit          func(*Options)
-		anonymous     int // how the upstream answers those without credentials
+		anonymous     int // the upstream's answer to requests without credentials
 		authorization string
 		header        string // X-Forwarded-User
 		want          detect.Client
@@ -108,11 +108,11 @@ func TestProbesAreFew(t *testing.T) {
 	}
 	s.do("GET", "/v2/c/tags/list", nil, "Authorization", basic("ann"))
 	if len(a.probes) != 2 || a.probes[0] != "HEAD /v2/a/manifests/v1?ns=x" || !uploadNobodyBegan.MatchString(a.probes[1]) {
-		t.Errorf("asked %q", a.probes)
+		t.Errorf("got the probes %q", a.probes)
 	}
 }
 
-// Reads may be open where writes are not: a write's name needs an answer about a write.
+// Reads may need no login where writes do: the name of a write needs an answer about a write.
 func TestReadsOpenWritesByLogin(t *testing.T) {
 	a := &asker{probe: func(method, uri string) (int, error) {
 		if method == "PUT" {
@@ -125,18 +125,18 @@ func TestReadsOpenWritesByLogin(t *testing.T) {
 	s.do("GET", "/v2/a/manifests/v1", nil)
 	s.do("PUT", "/v2/a/manifests/v1", strings.NewReader(manifest), "Authorization", basic("ann"))
 	if got := s.tracker.settled[0].Client; got.Operator != "ann" {
-		t.Errorf("who wrote is %+v, want ann", got)
+		t.Errorf("client of the write: got %+v, want ann", got)
 	}
 	s.do("GET", "/v2/a/manifests/v1", nil, "Authorization", basic("ann"))
 	if got := s.tracker.lastEnded(3).Client; got.Operator != "" || got.Claimed != "ann" {
-		t.Errorf("who read is %+v, want ann, claimed", got)
+		t.Errorf("client of the read: got %+v, want ann, claimed", got)
 	}
 }
 
 var uploadNobodyBegan = regexp.MustCompile(`^PUT /v2/b/blobs/uploads/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// A stranger with many made-up logins does not multiply his requests: those that the upstream
-// refuses cause no question about reads, and few look-ups and questions about writes.
+// A client with many made-up logins does not multiply its requests: those that the upstream refuses
+// cause no probe about reads, and few look-ups and probes about writes.
 func TestMadeUpLogins(t *testing.T) {
 	for _, method := range []string{"GET", "PUT", "DELETE"} {
 		for _, status := range []int{200, 401} {
@@ -156,7 +156,7 @@ func TestMadeUpLogins(t *testing.T) {
 			s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				count()
 				if status == 200 && r.Method == "GET" {
-					registry(w, r) // open, whoever says to come
+					registry(w, r) // needs no login, whatever the name
 					return
 				}
 				w.WriteHeader(http.StatusUnauthorized)
@@ -183,7 +183,7 @@ func TestEvidenceFromTraffic(t *testing.T) {
 	s.do("GET", "/v2/a/manifests/v1", nil)
 	s.do("GET", "/v2/a/manifests/v1", nil, "Authorization", basic("ann"))
 	if got := s.tracker.lastEnded(2).Client.Operator; got != "ann" || len(a.probes) != 0 {
-		t.Errorf("operator %q, asked %q", got, a.probes)
+		t.Errorf("got the operator %q and the probes %q", got, a.probes)
 	}
 }
 
@@ -199,10 +199,10 @@ func TestChartProbes(t *testing.T) {
 		}
 		s.do(method, path, strings.NewReader("x"), "Authorization", basic("ann"))
 		if want := []string{"POST /ctx/api/t/charts"}; !slices.Equal(a.probes, want) {
-			t.Errorf("%s: asked %q", method, a.probes)
+			t.Errorf("%s: got the probes %q", method, a.probes)
 		}
 		if got := s.tracker.intended[0].Client.Operator; got != "ann" {
-			t.Errorf("%s: operator %q", method, got)
+			t.Errorf("%s: got the operator %q", method, got)
 		}
 	}
 }
@@ -249,7 +249,7 @@ func TestVerifier(t *testing.T) {
 	now := time.Now()
 	good := map[string]any{"sub": "ann", "exp": now.Add(time.Hour).Unix()}
 	for alg, kid := range map[string]string{"RS256": "r", "ES256": "e", "EdDSA": "d"} {
-		for range 2 { // the second comes from memory
+		for range 2 { // the second one from the cache
 			if name, ok := v.name(token(alg, kid, good), []string{"sub"}, now); !ok || name != "ann" {
 				t.Errorf("%s: got %q, %v", alg, name, ok)
 			}
@@ -300,7 +300,7 @@ func TestVerifier(t *testing.T) {
 			t.Errorf("aud %v, iss %v: accepted %v, want %v", c.aud, c.iss, ok, c.want)
 		}
 	}
-	// A token that was good is not, once its time is over.
+	// A valid token becomes invalid when its time is over.
 	if _, ok := v.name(once, []string{"sub"}, now.Add(2*time.Hour)); ok {
 		t.Error("an old verdict outlives the token")
 	}
@@ -322,6 +322,6 @@ func TestVerifierFromURL(t *testing.T) {
 	}
 	signed := segment(map[string]any{"alg": "EdDSA", "kid": "d"}) + "." + segment(map[string]any{"sub": "ann", "exp": time.Now().Add(time.Hour).Unix()})
 	if name, _ := v.name(signed+"."+b64(ed25519.Sign(secret, []byte(signed))), []string{"sub"}, time.Now()); name != "ann" {
-		t.Errorf("got %q", name)
+		t.Errorf("got the name %q", name)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Once bellbuoy is to leave, each answer ends its connection: on both paths, and once only.
+// After Leave, each answer ends its connection: with both carriers, and only once.
 func TestLeave(t *testing.T) {
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(w, r.Body)
@@ -31,7 +31,7 @@ func TestLeave(t *testing.T) {
 			_, _ = io.WriteString(c, request)
 			_ = c.SetReadDeadline(time.Now().Add(patience))
 			b := make([]byte, 4<<10)
-			for n := 0; ; { // the answer, and then perhaps the end
+			for n := 0; ; { // the answer, and then perhaps the end of the connection
 				var more int
 				if more, err = c.Read(b[n:]); err != nil {
 					b = b[:n]

@@ -8,6 +8,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	log.SetOutput(io.Discard) // net/http's transport tells of the odd answers that the tests send
+	log.SetOutput(io.Discard) // net/http's transport logs the odd answers of the tests
 	os.Exit(m.Run())
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// series are all series of a stand's metrics with what they count, but for the times
-// themselves; those at zero are left out.
+// series returns all series of a stand's metrics with their values, without those at zero. Of
+// durations it has the counts only.
 func series(t *testing.T, s *stand) (all []string) {
 	t.Helper()
 	families, err := s.metrics.Gather()
@@ -37,8 +37,8 @@ func series(t *testing.T, s *stand) (all []string) {
 	return all
 }
 
-// What is counted, by upstream, operation and class of status; failures by their kind; and what
-// is under way.
+// Requests are counted by upstream, operation and class of status, and failures by their kind. A
+// gauge has the requests in flight.
 func TestMetricsByLabel(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -12,8 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// TestNamesBeyondTheLimits: a write with a name that no registry takes is answered 400; a read
-// passes, and is no operation.
+// A write with a name that no registry accepts is answered 400. A read passes, and is no operation.
 func TestNamesBeyondTheLimits(t *testing.T) {
 	reached := 0
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached++; registry(w, r) }), nil)
@@ -40,8 +39,8 @@ func TestNamesBeyondTheLimits(t *testing.T) {
 	}
 }
 
-// TestUncleanPaths: what an upstream acknowledges under any spelling of a path has its event;
-// the path is forwarded as it came.
+// A write that an upstream acknowledges has its event, whatever the spelling of its path. The path
+// is forwarded unchanged.
 func TestUncleanPaths(t *testing.T) {
 	for _, target := range []string{
 		"/v2/team/./app/manifests/v1", "/v2/team//app/manifests/v1", "/v2/team/x/../app/manifests/v1", "//v2/team/app/manifests/v1",

@@ -26,7 +26,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/upstream"
 )
 
-// chartArchive is a chart as helm packages it, padded to about size bytes.
+// chartArchive returns a chart as helm packages it, padded to about size bytes.
 func chartArchive(t *testing.T, name, version string, size int) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -44,7 +44,7 @@ func chartArchive(t *testing.T, name, version string, size int) string {
 	return b.String()
 }
 
-// museum is a tiny ChartMuseum.
+// museum is a small ChartMuseum.
 func museum(archive string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -79,7 +79,7 @@ func TestChartUploads(t *testing.T) {
 				}
 				res, answer := s.do("POST", "/api/t/charts?force", r, "Content-Type", contentType)
 				if res.StatusCode != 201 || answer != `{"saved":true}` {
-					t.Fatalf("got %d %q", res.StatusCode, answer)
+					t.Fatalf("got the answer %d %q", res.StatusCode, answer)
 				}
 				op := s.tracker.settled[0]
 				want := detect.Chart{Name: "demo", Version: "1.0.0-2", Type: "application", AppVersion: "9", Digest: digestOf(archive), Size: int64(len(archive))}
@@ -95,7 +95,7 @@ func TestNoChart(t *testing.T) {
 	s := newStand(t, museum(""), charts)
 	s.do("POST", "/api/charts", strings.NewReader("this is no archive"))
 	if c := s.tracker.intended[0].Upload.Chart; c == nil || c.Digest == "" || c.Name != "" {
-		t.Errorf("got %+v", c)
+		t.Errorf("got the chart %+v", c)
 	}
 }
 
@@ -111,11 +111,11 @@ func TestChartDownload(t *testing.T) {
 	}
 	s.do("GET", "/index.yaml", nil)
 	if op := s.tracker.lastEnded(2); op.Action != detect.ChartIndex || string(op.Got.Bytes) != archive {
-		t.Errorf("index.yaml is not kept: %+v", op.Action)
+		t.Errorf("the body of index.yaml is not kept: %+v", op.Action)
 	}
 }
 
-// TestTagsList: a list of tags is kept for reading if it is all of it.
+// A list of tags is kept if it is complete.
 func TestTagsList(t *testing.T) {
 	const list = `{"name":"app","tags":["v1"]}`
 	for target, tt := range map[string]struct {
@@ -150,16 +150,16 @@ func TestChartDelete(t *testing.T) {
 	s := newStand(t, museum(""), func(o *Options) { charts(o); o.Upstreams[0].Asker = a })
 	s.do("DELETE", "/api/t/charts/demo/1.0.0", nil)
 	if f := s.tracker.intended[0].Before; f == nil || f.Digest != "sha256:aa" || f.Size != 5 {
-		t.Errorf("found %+v", f)
+		t.Errorf("got the look-up %+v", f)
 	}
 	a.chart = func(string, string, string) (upstream.Chart, error) { return upstream.Chart{}, upstream.ErrNotFound }
 	s.do("DELETE", "/api/t/charts/demo/1.0.0", nil)
 	if f := s.tracker.intended[1].Before; f == nil || !f.Absent {
-		t.Errorf("found %+v", f)
+		t.Errorf("got the look-up %+v", f)
 	}
 }
 
-// A slow word about a name does not hold the answer up.
+// A slow probe about a name does not delay the answer.
 func TestVouchingDelaysNoRead(t *testing.T) {
 	release := make(chan struct{})
 	a := &asker{probe: func(string, string) (int, error) { <-release; return 401, nil }}
@@ -173,11 +173,11 @@ func TestVouchingDelaysNoRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b, err := io.ReadAll(res.Body); err != nil || string(b) != manifest {
-		t.Errorf("got %q, %v", b, err)
+		t.Errorf("got the body %q, %v", b, err)
 	}
 	close(release)
 	if op := s.tracker.lastEnded(1); op.Client.Operator != "ann" || string(op.Got.Bytes) != manifest || !op.Complete {
-		t.Errorf("operation %+v", op)
+		t.Errorf("got the operation %+v", op)
 	}
 }
 
@@ -227,7 +227,7 @@ func TestInformational(t *testing.T) {
 	}
 }
 
-// What the upstream did not say, bellbuoy does not say either.
+// bellbuoy adds no header that the upstream did not send.
 func TestHeadersAreTheUpstreams(t *testing.T) {
 	for _, answer := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
@@ -271,7 +271,7 @@ func TestHTTP2(t *testing.T) {
 			}
 			defer res.Body.Close()
 			if b, err := io.ReadAll(res.Body); err != nil || !bytes.Equal(b, body) || res.ProtoMajor != 2 {
-				t.Errorf("%d: %d bytes, %v, %s", i, len(b), err, res.Proto)
+				t.Errorf("stream %d: got %d bytes, %v, %s", i, len(b), err, res.Proto)
 			}
 		})
 	}
@@ -292,9 +292,9 @@ func TestAccessLog(t *testing.T) {
 	s := newStand(t, http.HandlerFunc(registry), func(o *Options) { o.Access = zap.New(core) })
 	s.do("GET", "/v2/a/manifests/v1?ns=docker.io&token=hunter2", nil, "Authorization", basic("ann"), "X-Request-Id", "abc", "User-Agent", "crane/1")
 	s.tracker.lastEnded(1)
-	s.front.Close() // every handler is through
+	s.front.Close() // returns when every handler has returned
 	if lines.Len() != 1 {
-		t.Fatalf("%d lines", lines.Len())
+		t.Fatalf("got %d lines", lines.Len())
 	}
 	got := lines.All()[0].ContextMap()
 	for key, want := range map[string]any{"request_id": "abc", "method": "GET", "path": "/v2/a/manifests/v1", "protocol": "HTTP/1.1", "query": "ns token", "status": int64(200), "client": "127.0.0.1",
@@ -335,12 +335,12 @@ func TestRequestIDs(t *testing.T) {
 	for id, kept := range map[string]bool{"abc-1.2_3:4/5+6=7@8": true, "": false, "a b": false, strings.Repeat("x", 129): false, "a\"b": false} {
 		got := requestID(http.Header(textproto.MIMEHeader{"X-Request-Id": {id}}))
 		if (got == id) != kept || got == "" || len(got) > 128 {
-			t.Errorf("%q becomes %q", id, got)
+			t.Errorf("the id %q becomes %q", id, got)
 		}
 	}
 }
 
-// Whatever clients and upstreams do, nothing is left running.
+// Whatever clients and upstreams do, no goroutine is left running.
 func TestNothingIsLeftRunning(t *testing.T) {
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/die" {

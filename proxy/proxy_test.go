@@ -22,7 +22,7 @@ func digestOf(s string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// registry is a tiny upstream: it serves the manifest under any reference and takes every write.
+// registry is a small upstream: it returns the manifest for any reference and accepts every write.
 func registry(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.Header().Set("Docker-Content-Digest", digestOf(manifest))
@@ -41,14 +41,14 @@ func TestManifestRead(t *testing.T) {
 	s := newStand(t, http.HandlerFunc(registry), nil)
 	res, body := s.do("GET", "/v2/a/b/manifests/v1", nil, "Host", "reg.example.com", "User-Agent", "crane/1")
 	if res.StatusCode != 200 || body != manifest {
-		t.Fatalf("got %d %q", res.StatusCode, body)
+		t.Fatalf("got %d with the body %q", res.StatusCode, body)
 	}
 	op := s.tracker.lastEnded(1)
 	if op.Action != detect.ManifestGet || op.Repository != "a/b" || op.Reference != "v1" || !op.Complete || op.Status != 200 {
-		t.Errorf("operation %+v", op)
+		t.Errorf("got the operation %+v", op)
 	}
 	if string(op.Got.Bytes) != manifest || op.Got.Digest != digestOf(manifest) || op.ContentDigest != digestOf(manifest) {
-		t.Errorf("body %+v", op.Got)
+		t.Errorf("got the body %+v", op.Got)
 	}
 	want := detect.Client{Address: "127.0.0.1", UserAgent: "crane/1"}
 	if op.Client != want || op.External != (detect.External{Scheme: "http", Host: "reg.example.com"}) {
@@ -56,7 +56,7 @@ func TestManifestRead(t *testing.T) {
 	}
 }
 
-func TestManifestEndIsToldBeforeTheLastByte(t *testing.T) {
+func TestTrackerHasAManifestBeforeTheClient(t *testing.T) {
 	s := newStand(t, http.HandlerFunc(registry), nil)
 	for range 200 {
 		r, _ := http.NewRequest("GET", s.front.URL+"/v2/a/manifests/v1", nil)
@@ -70,13 +70,13 @@ func TestManifestEndIsToldBeforeTheLastByte(t *testing.T) {
 		flying := len(s.tracker.inFlight)
 		s.tracker.mu.Unlock()
 		if flying != 0 {
-			t.Fatal("the client has the manifest and the tracker does not know it")
+			t.Fatal("the client has the manifest before the tracker")
 		}
 	}
 }
 
-// TestWholeRange: a manifest answered 206 with all of its bytes is kept as one answered 200 is;
-// a part of one is not.
+// A manifest that is answered 206 with all of its bytes is kept as one that is answered 200. A part
+// of one is not.
 func TestWholeRange(t *testing.T) {
 	for contentRange, whole := range map[string]bool{
 		fmt.Sprintf("bytes 0-%d/%d", len(manifest)-1, len(manifest)):   true,
@@ -111,11 +111,11 @@ func TestHeadAndOtherReads(t *testing.T) {
 		t.Errorf("HEAD: length %d, body %q", res.ContentLength, body)
 	}
 	if op := s.tracker.lastEnded(1); op.Action != detect.ManifestHead || !op.Complete || op.Size != int64(len(manifest)) {
-		t.Errorf("operation %+v", op)
+		t.Errorf("got the operation %+v", op)
 	}
 	s.do("GET", "/v2/a/blobs/"+digestOf("x"), nil, "Range", "bytes=1-")
 	if op := s.tracker.lastEnded(2); op.Action != detect.BlobGet || !op.Range || op.Got.Bytes != nil {
-		t.Errorf("operation %+v", op)
+		t.Errorf("got the operation %+v", op)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestGzippedManifest(t *testing.T) {
 		t.Error("the body was altered")
 	}
 	if op := s.tracker.lastEnded(1); string(op.Got.Bytes) != manifest || op.Got.Digest != digestOf(manifest) {
-		t.Errorf("body %+v", op.Got)
+		t.Errorf("got the body %+v", op.Got)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// serving starts a server and returns its address. It is shut down, at once, when the test ends.
+// serving starts a server and returns its address. The server is closed when the test ends.
 func serving(t *testing.T, o listen.Options) (*listen.Server, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -28,13 +28,13 @@ func serving(t *testing.T, o listen.Options) (*listen.Server, string) {
 		cancel()
 		_ = s.Shutdown(ctx)
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
+			t.Errorf("Serve returned %v", err)
 		}
 	})
 	return s, l.Addr().String()
 }
 
-// exchangeRaw sends bytes and returns all that comes back until the server ends the connection.
+// exchangeRaw sends bytes and returns everything until the server ends the connection.
 func exchangeRaw(t *testing.T, address, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
@@ -51,9 +51,9 @@ func exchangeRaw(t *testing.T, address, request string) string {
 	return string(b)
 }
 
-// Whoever comes through a load balancer with the PROXY protocol is no trusted proxy, wherever
-// the header says that he is.
-func TestProxyHeaderTrustsNobody(t *testing.T) {
+// A client that comes through a load balancer with the PROXY protocol is no trusted proxy, whatever
+// address the header has.
+func TestProxyHeaderMakesNoTrustedProxy(t *testing.T) {
 	for header, want := range map[string]string{
 		"PROXY TCP4 10.0.0.9 5.6.7.8 1111 80\r\n":  "10.0.0.9",
 		"PROXY TCP4 127.0.0.1 5.6.7.8 1111 80\r\n": "127.0.0.1",
@@ -67,7 +67,7 @@ func TestProxyHeaderTrustsNobody(t *testing.T) {
 		exchangeRaw(t, address, header+"GET /v2/a/manifests/v1 HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n"+
 			"X-Forwarded-User: root\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
 		if got := s.tracker.lastEnded(1).Client; got.Operator != "" || got.Address != want {
-			t.Errorf("%q: operator %q at %s, want nobody at %s", header, got.Operator, got.Address, want)
+			t.Errorf("%q: got the operator %q at %s, want none at %s", header, got.Operator, got.Address, want)
 		}
 		exchangeRaw(t, address, header+"GET /v2/a/manifests/v1 HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n\r\n")
 		if got := s.tracker.lastEnded(2).External.Host; got == "evil.example.com" {

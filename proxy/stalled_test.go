@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// A body that stands still is cut, whichever side is to blame and whatever moves it.
+// A body that stalls is cut, whichever side causes it and whichever carrier moves it.
 func TestStalledBodies(t *testing.T) {
 	const limit = 200 * time.Millisecond
 	for _, c := range []struct {
 		name   string
 		length int
-		sent   int // by the upstream before it stops; all: the client stops instead
+		sent   int // bytes from the upstream before it stops; all: the client stops instead
 		fast   bool
 	}{
 		{"upstream, kernel", 1 << 20, 1 << 19, true},
@@ -56,7 +56,7 @@ func TestStalledBodies(t *testing.T) {
 
 // A body that moves slowly is not cut.
 func TestSlowBodies(t *testing.T) {
-	const limit, rest = 3 * time.Second, 400 * time.Millisecond // that on a busy machine may be several times as long
+	const limit, rest = 3 * time.Second, 400 * time.Millisecond // on a busy machine a rest may be several times as long
 	for _, fast := range []bool{true, false} {
 		t.Run(fmt.Sprint("fast ", fast), func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +75,7 @@ func TestSlowBodies(t *testing.T) {
 				s.handler.now.Load().routes[0].carriers.Fast = nil
 			}
 			if _, body := s.do("GET", "/v2/a/blobs/sha256:aa", nil); len(body) != 100000 {
-				t.Errorf("%d bytes", len(body))
+				t.Errorf("got %d bytes", len(body))
 			}
 		})
 	}
@@ -106,12 +106,12 @@ func TestUpstreamThatTakesNoUpload(t *testing.T) {
 	_, _ = io.WriteString(c, "PATCH /v2/a/blobs/uploads/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n")
 	go io.Copy(c, zeros{})
 	if op := s.tracker.lastEnded(1); op.Status != 504 {
-		t.Errorf("got %d", op.Status)
+		t.Errorf("got the status %d", op.Status)
 	}
 }
 
-// An upstream that takes all but the end of a body is waited for no longer: the client has
-// nothing more to send, but there are bytes that stand still.
+// An upstream that reads all but the end of a body is not waited for longer: the client has nothing
+// more to send, but bytes stall.
 func TestUpstreamThatTakesNoEnd(t *testing.T) {
 	stop := make(chan struct{})
 	address := serveRaw(t, func(c net.Conn) { <-stop })
@@ -130,13 +130,13 @@ func TestUpstreamThatTakesNoEnd(t *testing.T) {
 				_, _ = io.CopyN(c, zeros{}, int64(holds+more))
 			}()
 			if op := s.tracker.lastEnded(1); op.Status != 504 {
-				t.Errorf("got %d", op.Status)
+				t.Errorf("got the status %d", op.Status)
 			}
 		})
 	}
 }
 
-// socketsHold is how much goes to somebody who reads nothing.
+// socketsHold returns how many bytes the sockets take if the other side reads nothing.
 func socketsHold(t *testing.T, address string) (n int) {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -152,13 +152,13 @@ func socketsHold(t *testing.T, address string) (n int) {
 	return n
 }
 
-// An upload that moves slowly is not cut, whichever side is slow: neither for standing still
-// nor because the answer comes late after its beginning.
+// An upload that moves slowly is not cut, whichever side is slow: neither because it stalls, nor
+// because its answer comes long after its beginning.
 func TestSlowUploads(t *testing.T) {
 	const limit = 300 * time.Millisecond
 	for _, tc := range []struct {
 		name        string
-		client      bool // is slow; else the upstream
+		client      bool // the client is slow; otherwise the upstream
 		fast        bool
 		unknownSize bool
 	}{{"client, fast", true, true, false}, {"client in chunks, fast", true, true, true}, {"client, plain", true, false, false}, {"upstream, fast", false, true, false}, {"upstream, fast, chunks", false, true, true}, {"upstream, plain", false, false, false}} {
@@ -175,7 +175,7 @@ func TestSlowUploads(t *testing.T) {
 			}), func(o *Options) {
 				o.Limits.StalledBody = limit
 				if tc.client {
-					o.Limits.UpstreamResponseHeader = limit // a slow upstream has much in its socket when all is sent
+					o.Limits.UpstreamResponseHeader = limit // at the end, a slow upstream still has much in its socket
 				}
 			})
 			if !tc.fast {
@@ -201,13 +201,13 @@ func TestSlowUploads(t *testing.T) {
 			}
 			defer res.Body.Close()
 			if res.StatusCode != http.StatusAccepted {
-				t.Errorf("got %d", res.StatusCode)
+				t.Errorf("got the status %d", res.StatusCode)
 			}
 		})
 	}
 }
 
-// trickle is a body that comes a byte at a time.
+// trickle is a body of single bytes.
 type trickle struct {
 	left  int
 	every time.Duration

@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// tokenRegistry asks for a token of /token at the name by which it was called, and takes one.
+// tokenRegistry challenges for a token of /token at the host that the client used, and accepts one.
 type tokenRegistry struct{ answer, takes string }
 
 func (r *tokenRegistry) ServeHTTP(w http.ResponseWriter, in *http.Request) {
@@ -26,14 +26,14 @@ func (r *tokenRegistry) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 }
 
-// A token that names nobody stands for the login that fetched it through bellbuoy, where the
-// token server refuses others.
-func TestTokensThatNameNobody(t *testing.T) {
+// A token without a name stands for the login that fetched it through bellbuoy, if the token server
+// refuses other logins.
+func TestTokensWithoutAName(t *testing.T) {
 	gitea := "e30." + segment(map[string]any{"UserID": 2, "exp": time.Now().Add(time.Hour).Unix()}) + ".AAAA"
 	named := "e30." + segment(map[string]any{"sub": "robot"}) + ".AAAA"
 	for _, c := range []struct {
 		name, answer, takes string
-		lenient             bool   // the token server gives tokens to anybody
+		lenient             bool   // the token server gives tokens to every login
 		login               string // of the fetch; "": ann's
 		want                detect.Client
 	}{
@@ -88,17 +88,17 @@ func TestTokensThatNameNobody(t *testing.T) {
 	}
 }
 
-// A path that no upstream names as its token server is none, whatever it answers; and a token
-// is good for no other upstream.
-func TestTokensOfStrangers(t *testing.T) {
+// A path that no upstream has named as its token server is none, whatever it answers. A token is
+// valid for one upstream only.
+func TestTokensOfUnknownServers(t *testing.T) {
 	a := &asker{refuses: true}
 	r := &tokenRegistry{`{"token":"opaque"}`, "opaque"}
 	s := newStand(t, r, func(o *Options) { o.Upstreams[0].Asker, o.Identity.Claims = a, []string{"sub"} })
 	s.handler.evidence.Anonymous("registry", "a", detect.ManifestGet, 401, time.Now())
-	s.do("GET", "/token?service=x", nil, "Authorization", basic("ann")) // before any 401 has named it
+	s.do("GET", "/token?service=x", nil, "Authorization", basic("ann")) // before a 401 has named it
 	s.do("GET", "/v2/a/manifests/v1", nil, "Authorization", "Bearer opaque")
 	if got := s.tracker.lastEnded(2).Client; got.Operator != "" || got.Claimed != "" || len(a.madeUp) != 0 {
-		t.Errorf("%+v, asked %q", got, a.madeUp)
+		t.Errorf("got %+v, and the made-up logins %q", got, a.madeUp)
 	}
 	s.do("GET", "/v2/", nil)
 	s.do("GET", "/token?service=x", nil, "Authorization", basic("ann"))
@@ -114,7 +114,7 @@ func TestTokensOfStrangers(t *testing.T) {
 	}
 }
 
-func TestTokensEnd(t *testing.T) {
+func TestTokensExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
 			token   string
@@ -140,7 +140,7 @@ func TestTokensEnd(t *testing.T) {
 		for after, want := range map[time.Duration]string{299 * time.Second: "ann", 300 * time.Second: ""} {
 			x.start = time.Now().Add(after)
 			if got := x.name.fetchedBy("opaque"); got != want {
-				t.Errorf("after %v it stands for %q, want %q", after, got, want)
+				t.Errorf("after %v: got %q, want %q", after, got, want)
 			}
 		}
 	})

@@ -21,9 +21,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/buffers"
 )
 
-// toxic passes connections on to an address, in pieces of any length and with rests of any
-// length in between, and cuts some of them anywhere. The rests go over the haste with which an
-// answer is first waited for.
+// toxic passes connections on to an address, in pieces of any length and with pauses of any length,
+// and cuts some of them anywhere. The pauses are longer than the time in which carry expects an
+// answer first.
 func toxic(t *testing.T, address string, cut func() bool) string {
 	return serveRaw(t, func(c net.Conn) {
 		up, err := net.Dial("tcp", address)
@@ -49,7 +49,7 @@ func passOn(to, from net.Conn, cut func() bool) {
 			case r == 0:
 				time.Sleep(time.Duration(rand.Int64N(int64(2 * haste))))
 			case r == 1 && cut():
-				_ = to.(*net.TCPConn).SetLinger(rand.IntN(2) - 1) // ended, or reset
+				_ = to.(*net.TCPConn).SetLinger(rand.IntN(2) - 1) // closed, or reset
 				to.Close()
 				from.Close()
 				return
@@ -65,8 +65,8 @@ func passOn(to, from net.Conn, cut func() bool) {
 	}
 }
 
-// contentOf is what stands under a path: other bytes for each, of lengths around those at which
-// bellbuoy takes another way.
+// contentOf returns the content of a path: different for each, of lengths around those at which
+// bellbuoy changes its way of copying.
 func contentOf(path string) []byte {
 	h := fnv.New32a()
 	_, _ = io.WriteString(h, path)
@@ -74,7 +74,7 @@ func contentOf(path string) []byte {
 	return bytes.Repeat([]byte(path+"\n"), 1+300<<10/len(path))[:lengths[h.Sum32()%uint32(len(lengths))]]
 }
 
-// faithful is an upstream that tells what it was asked for and sent.
+// faithful is an upstream that answers with what it got.
 func faithful(w http.ResponseWriter, r *http.Request) {
 	sum := sha256.New()
 	if _, err := io.Copy(sum, r.Body); err != nil {
@@ -86,20 +86,21 @@ func faithful(w http.ResponseWriter, r *http.Request) {
 	}
 	body := contentOf(r.URL.Path)
 	w.Header().Set("X-Path", r.URL.Path)
-	if !strings.HasSuffix(r.URL.Path, "7") { // those come in chunks
+	if !strings.HasSuffix(r.URL.Path, "7") { // otherwise the answer is chunked
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	_, _ = w.Write(body)
 }
 
-// Through connections that are slow, come in pieces and are cut anywhere, on both sides, nobody
+// Through connections that are slow, come in pieces and are cut anywhere, on both sides, no client
+// gets the answer of another, or half an answer that looks complete.
 // gets what is not his, or half of it for all.
 const (
-	haste   = 250 * time.Millisecond // for which carry does not watch whether the client is there
-	spliced = 64 << 10               // bytes from which the kernel moves a body
+	haste   = 250 * time.Millisecond // in this time carry does not watch whether the client is connected
+	spliced = 64 << 10               // the kernel moves bodies of at least so many bytes
 )
 
-func TestNothingIsMistaken(t *testing.T) {
+func TestAnswersAreNeverMixedUp(t *testing.T) {
 	t.Parallel()
 	var calm atomic.Bool
 	cut := func() bool { return !calm.Load() }
@@ -139,7 +140,7 @@ func TestNothingIsMistaken(t *testing.T) {
 
 var errMistaken = errors.New("mistaken")
 
-// exact makes one request; an answer that came whole and is not the right one is errMistaken.
+// exact makes one request. It returns errMistaken for a complete answer that is not the right one.
 func exact(c *http.Client, base, name string) error {
 	method, path, want := http.MethodGet, "/v2/a/blobs/"+name, ""
 	body := []byte(nil)
@@ -175,7 +176,7 @@ func exact(c *http.Client, base, name string) error {
 	case err != nil:
 		return err
 	case res.StatusCode == http.StatusBadGateway || res.StatusCode == http.StatusBadRequest:
-		return fmt.Errorf("answered %s", res.Status)
+		return fmt.Errorf("got the status %s", res.Status)
 	case res.StatusCode != http.StatusOK || string(got) != want || method != http.MethodPatch && res.Header.Get("X-Path") != path:
 		return fmt.Errorf("%w: %s %s was answered %s with %d bytes of %s (%.60q), want %d", errMistaken, method, path, res.Status, len(got), res.Header.Get("X-Path"), got, len(want))
 	}

@@ -21,10 +21,9 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect/track"
 )
 
-// FuzzWholeRequests sends requests of every kind, with bodies of every kind, through a Handler
-// and a Tracker to an upstream that takes them all. What a request costs is bounded, nothing of
-// it stays but what the limits allow, and a write has an intent exactly where Classify calls it
-// one.
+// FuzzWholeRequests sends requests of every kind, with bodies of every kind, through a Handler and
+// a Tracker to an upstream that accepts them all. The cost of a request is bounded, only what the
+// limits allow is kept of it, and a request has an intent exactly if Classify makes it a write.
 func FuzzWholeRequests(f *testing.F) {
 	image := `{"schemaVersion":2,"layers":[{"digest":"sha256:aa","size":1}]}`
 	for _, target := range []string{"/v2/a/manifests/v1", "/v2/a//b/./manifests/sha256:ab?tag=x&tag=y&ns=z", "/v2/a/blobs/uploads/?mount=sha256:ab&from=b", "/v2/a/referrers/sha256:ab"} {
@@ -76,7 +75,7 @@ func FuzzWholeRequests(f *testing.F) {
 			if answer.Code != http.StatusBadRequest || ledger.intents > 0 {
 				t.Errorf("%s %.100q: answered %d with %d intents", method, target, answer.Code, ledger.intents)
 			}
-		case understood.Action == detect.ChartPost: // a form may hold no chart, and of one that cannot be read the intent is written twice
+		case understood.Action == detect.ChartPost: // a form may have no chart; if it cannot be read, the intent is written twice
 		case answer.Code == http.StatusCreated && understood.Action.Writes() != (ledger.intents == 1):
 			t.Errorf("%s %.100q is %v and made %d intents", method, target, understood.Action, ledger.intents)
 		}
@@ -86,7 +85,7 @@ func FuzzWholeRequests(f *testing.F) {
 	})
 }
 
-// wholeRequest makes a request of a fuzzer's pieces; nil where net/http would refuse it.
+// wholeRequest makes a request of a fuzzer's pieces; nil if net/http would refuse it.
 func wholeRequest(method, target, header string, body []byte, times uint16, mode byte) *http.Request {
 	u, err := url.ParseRequestURI(target)
 	if err != nil || !strings.HasPrefix(target, "/") || strings.ContainsFunc(target, breaksLines) || method == "" || strings.ContainsFunc(method, func(c rune) bool { return c < 'A' || c > 'Z' }) {
@@ -118,7 +117,7 @@ func wholeRequest(method, target, header string, body []byte, times uint16, mode
 	return r.WithContext(context.Background())
 }
 
-// measured is a ledger that holds what is stored to its bounds.
+// measured is a ledger that checks the bounds of what is stored.
 type measured struct {
 	*testing.T
 	mu      sync.Mutex

@@ -25,18 +25,18 @@ func TestPut(t *testing.T) {
 		}
 		res, _ := s.do("PUT", "/v2/a/b/manifests/v1", body, "Content-Type", "application/vnd.oci.image.manifest.v1+json")
 		if res.StatusCode != 201 {
-			t.Fatalf("got %d", res.StatusCode)
+			t.Fatalf("got the status %d", res.StatusCode)
 		}
 		op := s.tracker.settled[0]
 		if string(op.Sent.Bytes) != manifest || op.Sent.Digest != digestOf(manifest) || op.Sent.MediaType != "application/vnd.oci.image.manifest.v1+json" {
-			t.Errorf("sent %+v", op.Sent)
+			t.Errorf("got the sent body %+v", op.Sent)
 		}
 		if op.Status != 201 || op.ContentDigest != digestOf(manifest) || op.Action != detect.ManifestPut {
-			t.Errorf("operation %+v", op)
+			t.Errorf("got the operation %+v", op)
 		}
 		s.tracker.wait("word that the client has its answer", func() bool { return s.tracker.handed == 1 })
 		if got := s.tracker.intended[0]; got.Sent.Digest != digestOf(manifest) || got.Status != 0 {
-			t.Errorf("intended %+v", got)
+			t.Errorf("got the intents %+v", got)
 		}
 	}
 }
@@ -52,7 +52,7 @@ func TestOrderOfAWrite(t *testing.T) {
 			w.WriteHeader(201)
 		}), nil)
 		s.tracker.onIntend = func() {
-			time.Sleep(20 * time.Millisecond) // were the end on its way, it would be there by now
+			time.Sleep(20 * time.Millisecond) // if the last byte were in flight, it would have arrived by then
 			if arrived.Load() {
 				t.Error("the upstream has the whole body before the intent is committed")
 			}
@@ -69,7 +69,7 @@ func TestOrderOfAWrite(t *testing.T) {
 	}
 }
 
-// TestDeleteByGitLabsPath: the tag is looked up as every tag is, and the path goes out as it came.
+// The tag is looked up as for every delete of a tag, and the path is forwarded unchanged.
 func TestDeleteByGitLabsPath(t *testing.T) {
 	var path string
 	a := &asker{before: func(repository, reference string, _ []string) (upstream.Deleted, error) {
@@ -84,15 +84,15 @@ func TestDeleteByGitLabsPath(t *testing.T) {
 		t.Fatalf("%q reached the upstream, %d settled", path, len(s.tracker.settled))
 	}
 	if f := s.tracker.intended[0].Before; f == nil || f.Digest != digestOf("group/project:v1") {
-		t.Errorf("found %+v", f)
+		t.Errorf("got the look-up %+v", f)
 	}
 }
 
-func TestDeleteLooksFirst(t *testing.T) {
+func TestDeleteLooksUpFirst(t *testing.T) {
 	d := digestOf(manifest)
 	a := &asker{before: func(repository, reference string, known []string) (upstream.Deleted, error) {
 		if repository != "a" || reference != d || fmt.Sprint(known) != "[v1 v2]" {
-			return upstream.Deleted{}, fmt.Errorf("asked for %s %s %v", repository, reference, known)
+			return upstream.Deleted{}, fmt.Errorf("look-up of %s %s %v", repository, reference, known)
 		}
 		return upstream.Deleted{Digest: d, Size: 7, Tags: []string{"v1"}, TagsComplete: true, Body: []byte(manifest)}, nil
 	}}
@@ -100,26 +100,26 @@ func TestDeleteLooksFirst(t *testing.T) {
 	s.tracker.tags, s.tracker.indexed = []string{"v1", "v2"}, true
 	res, _ := s.do("DELETE", "/v2/a/manifests/"+d, nil, "Authorization", "Basic YTpi")
 	if res.StatusCode != 202 || len(s.tracker.settled) != 1 {
-		t.Fatalf("got %d", res.StatusCode)
+		t.Fatalf("got the status %d", res.StatusCode)
 	}
 	found := s.tracker.intended[0].Before
 	if found == nil || found.Digest != d || found.Size != 7 || !found.TagsComplete || string(found.Manifest) != manifest {
-		t.Errorf("found %+v", found)
+		t.Errorf("got the look-up %+v", found)
 	}
 	s.tracker.sized, s.tracker.indexed = true, false
 	s.do("DELETE", "/v2/a/manifests/"+d, nil)
 	if s.tracker.intended[1].Before.TagsComplete {
-		t.Error("the tags of a repository that bellbuoy never read are said to be all")
+		t.Error("the tags are complete, in a repository that bellbuoy has never read")
 	}
 	if a.bodies != 1 {
 		t.Errorf("%d look-ups read the manifest", a.bodies)
 	}
 	if a.askedAs[0].Authorization != "Basic YTpi" || a.askedAs[0].Own {
-		t.Errorf("asked as %+v", a.askedAs)
+		t.Errorf("looked up as %+v", a.askedAs)
 	}
 }
 
-func TestPutLooksWhatStands(t *testing.T) {
+func TestPutLooksUpTheEarlierManifest(t *testing.T) {
 	a := &asker{head: func(string, string) (upstream.Manifest, error) { return upstream.Manifest{Digest: "sha256:old"}, nil }}
 	s := newStand(t, http.HandlerFunc(registry), func(o *Options) { o.Upstreams[0].Asker = a })
 	s.tracker.standing = map[string]string{"a:known": "sha256:x"}
@@ -130,10 +130,10 @@ func TestPutLooksWhatStands(t *testing.T) {
 	s.do("PUT", "/v2/a/manifests/new", strings.NewReader(manifest))
 	in := s.tracker.intended
 	if in[0].Before == nil || in[0].Before.Digest != "sha256:old" || in[1].Before != nil || in[2].Before != nil {
-		t.Errorf("found %+v, %+v, %+v", in[0].Before, in[1].Before, in[2].Before)
+		t.Errorf("got the earlier manifests %+v, %+v, %+v", in[0].Before, in[1].Before, in[2].Before)
 	}
 	if in[3].Before == nil || !in[3].Before.Absent {
-		t.Errorf("found %+v", in[3].Before)
+		t.Errorf("got the earlier manifest %+v", in[3].Before)
 	}
 }
 
@@ -152,7 +152,7 @@ func TestOutcomes(t *testing.T) {
 			t.Errorf("%d: got %d %q, settled %d, left %d", c.status, res.StatusCode, body, len(s.tracker.settled), s.tracker.left)
 		}
 		if c.status == 404 && string(s.tracker.settled[0].Got.Bytes) != `{"errors":[]}` {
-			t.Errorf("what the upstream said is not known: %+v", s.tracker.settled[0].Got)
+			t.Errorf("the upstream's answer is missing: %+v", s.tracker.settled[0].Got)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-func TestStoreIsKnownToBeDown(t *testing.T) {
+func TestWritesWhileTheStoreIsDown(t *testing.T) {
 	var asked atomic.Int32
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1) }), func(o *Options) {
 		o.Refuse = true
@@ -234,7 +234,7 @@ func TestClientBreaksOff(t *testing.T) {
 	}
 }
 
-// A client that goes away when it has sent all: the write goes on.
+// When a client disconnects after it has sent everything, the write continues.
 func TestClientVanishes(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	s := newStand(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -254,9 +254,9 @@ func TestClientVanishes(t *testing.T) {
 	time.Sleep(20 * time.Millisecond) // the server notices
 	close(release)
 	s.tracker.wait("the event", func() bool { return len(s.tracker.settled) == 1 })
-	s.front.Close() // when every handler is through
+	s.front.Close() // returns when every handler has returned
 	if s.tracker.handed != 0 {
-		t.Error("a client that was gone is said to have its answer")
+		t.Error("the answer of a client that has disconnected counts as acknowledged")
 	}
 }
 
@@ -311,8 +311,8 @@ func TestWriteTimeout(t *testing.T) {
 	}
 }
 
-// A client that hangs up as soon as it has its answer has had it.
-func TestHandedToAClientThatHangsUp(t *testing.T) {
+// A client that disconnects right after its answer has got the answer.
+func TestAnswerOfAClientThatDisconnectsIsAcknowledged(t *testing.T) {
 	s := newStand(t, http.HandlerFunc(registry), nil)
 	const times = 50
 	for range times {
@@ -324,8 +324,8 @@ func TestHandedToAClientThatHangsUp(t *testing.T) {
 		_ = c.(*net.TCPConn).SetLinger(0)
 		c.Close()
 	}
-	s.front.Close() // when every handler is through
+	s.front.Close() // returns when every handler has returned
 	if s.tracker.handed != times {
-		t.Errorf("%d of %d clients are said to have their answers", s.tracker.handed, times)
+		t.Errorf("%d of %d answers count as acknowledged", s.tracker.handed, times)
 	}
 }

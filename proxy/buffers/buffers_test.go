@@ -2,7 +2,7 @@ package buffers
 
 import "testing"
 
-func TestAPoolLendsNoMoreThanItMay(t *testing.T) {
+func TestPoolsLendUpToTheirLimit(t *testing.T) {
 	p := Pool{size: 10, most: 2}
 	a, b := p.Borrow(), p.Borrow()
 	if a == nil || b == nil || a == b || len(a.Bytes) != 10 || len(b.Bytes) != 10 {
@@ -20,7 +20,7 @@ func TestAPoolLendsNoMoreThanItMay(t *testing.T) {
 	}
 }
 
-// A buffer that grew beyond what is kept is left to the garbage collector.
+// A buffer that grew beyond the limit is left to the garbage collector.
 func TestLongHeadsAreNotKept(t *testing.T) {
 	p := Pool{size: 2, longest: 4}
 	b := p.Borrow()
@@ -31,8 +31,8 @@ func TestLongHeadsAreNotKept(t *testing.T) {
 	}
 }
 
-// The reverse proxy gets large slices up to the limit, then small ones, and each goes back where it
-// came from.
+// The reverse proxy gets large slices up to the limit, then small ones. Each returns to the pool
+// that it came from.
 func TestSlicesAreSmallInACrowd(t *testing.T) {
 	before := Copy.Lent()
 	var lent [][]byte

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Connections that nobody uses do not stay open for ever.
+// Connections that are not used do not stay open for ever.
 func TestFastReapsIdleConnections(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Both carriers give the upstream the same header: the fast path writes it, the reverse proxy
+// Both carriers send the same header to the upstream: the fast path writes it, the reverse proxy
 // changes a copy of the client's.
 func TestBothCarriersSendTheSameHeader(t *testing.T) {
 	in := http.Header{
@@ -54,8 +54,8 @@ func TestBothCarriersSendTheSameHeader(t *testing.T) {
 	}
 }
 
-// Headers between two hops, and those that Connection names, are not written.
-func TestHopsEndHere(t *testing.T) {
+// Hop-by-hop headers, and those that Connection names, are not written.
+func TestHopByHopHeadersAreNotWritten(t *testing.T) {
 	in := http.Header{"Connection": {"close, X-Hop"}, "X-Hop": {"1"}, "Te": {"trailers"}, "Content-Length": {"3"}, "Accept": {"a"}}
 	h := Header{Host: "h"}
 	if got := string(h.appendTo(nil, in)); got != "Host: h\r\nAccept: a\r\n" {

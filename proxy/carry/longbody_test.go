@@ -17,8 +17,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/proxy/listen"
 )
 
-// Few downloads get large buffers, more of them smaller ones, and what each got it gives back
-// to who lent it.
+// The first downloads get large buffers, further ones smaller ones. Each buffer returns to the pool
+// that it came from.
 func TestLongBuffersForFewAndMany(t *testing.T) {
 	bulk, long, some, crowd := buffers.Bulk.Size(), buffers.Long.Size(), buffers.Some.Size(), buffers.Crowd.Size()
 	for _, row := range []struct {
@@ -55,8 +55,8 @@ func TestLongBuffersForFewAndMany(t *testing.T) {
 	}
 }
 
-// A crowd that downloads over TLS, at any pace, gets every byte: fast ones with large buffers,
-// all with small ones and whenever there is room.
+// Each of many downloads over TLS gets every byte, at any pace: fast ones with large buffers, all
+// with small ones, and in between as buffers become free.
 func TestCrowdOverTLS(t *testing.T) {
 	content := make([]byte, 3<<20)
 	rand.NewChaCha8([32]byte{5}).Read(content)
@@ -79,7 +79,7 @@ func TestCrowdOverTLS(t *testing.T) {
 			}
 			defer res.Body.Close()
 			if i%3 == 0 {
-				time.Sleep(time.Duration(i) * time.Millisecond) // until all that can be is on its way
+				time.Sleep(time.Duration(i) * time.Millisecond) // until all downloads are in flight
 			}
 			got, err := io.ReadAll(res.Body)
 			if err != nil || !bytes.Equal(got, content) {
@@ -96,8 +96,8 @@ func TestCrowdOverTLS(t *testing.T) {
 	}
 }
 
-// A long body of an upstream with TLS arrives whole, and one that breaks off breaks off for the
-// client too, alone and in a crowd.
+// A long body of an upstream with TLS arrives completely. If it breaks off, it breaks off for the
+// client too, alone and beside many others.
 func TestLongBodiesOfHTTPSUpstream(t *testing.T) {
 	body := make([]byte, 300<<10)
 	rand.NewChaCha8([32]byte{3}).Read(body)

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// usualAnswers are the forms that registries and those in front of them send.
+// usualAnswers are the forms of answers that registries, and proxies in front of them, send.
 var usualAnswers = []string{
 	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nDocker-Content-Digest: sha256:0a\r\n" +
 		"Docker-Distribution-Api-Version: registry/2.0\r\nEtag: \"sha256:0a\"\r\nX-Content-Type-Options: nosniff\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\n\r\nhello",
@@ -21,7 +21,7 @@ var usualAnswers = []string{
 	"HTTP/1.1 404 Not Found\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}",
 }
 
-// oddAnswers are forms that are left to http.ReadResponse.
+// oddAnswers are forms that readPlain leaves to http.ReadResponse.
 var oddAnswers = []string{
 	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
 	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
@@ -40,7 +40,7 @@ var oddAnswers = []string{
 	"HTTP/1.1 200 OK\r\nContent Length: 2\r\n\r\nok",
 }
 
-// answerOf is what an answer was read to.
+// answerOf is the content of an answer that was read.
 type answerOf struct {
 	Status        string
 	Code          int
@@ -67,7 +67,7 @@ func plainly(data []byte, r *http.Request) *http.Response {
 	return readPlain(data[:end], bufio.NewReader(bytes.NewReader(data[end+2:])), r)
 }
 
-func TestReadPlainReadsTheUsual(t *testing.T) {
+func TestReadPlainReadsUsualAnswers(t *testing.T) {
 	for _, answer := range usualAnswers {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			r := &http.Request{Method: method}
@@ -87,8 +87,7 @@ func TestReadPlainReadsTheUsual(t *testing.T) {
 	}
 }
 
-// FuzzReadPlain: what readPlain reads, http.ReadResponse reads to the same; what that refuses,
-// readPlain leaves to it.
+// readPlain reads an answer as http.ReadResponse does, or leaves it to that.
 func FuzzReadPlain(f *testing.F) {
 	for _, answer := range slices.Concat(oddAnswers, usualAnswers) {
 		f.Add([]byte(answer), false)
@@ -105,7 +104,7 @@ func FuzzReadPlain(f *testing.F) {
 		}
 		want, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), r)
 		if err != nil {
-			t.Fatalf("%q: http.ReadResponse says %v", answer, err)
+			t.Fatalf("%q: http.ReadResponse fails with %v", answer, err)
 		}
 		if diff := cmp.Diff(whole(want), whole(got)); diff != "" {
 			t.Errorf("%q: -http.ReadResponse +readPlain\n%s", answer, diff)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// deadlines counts how often its connection's deadline is moved.
+// deadlines counts how often the read deadline of its connection is set.
 type deadlines struct {
 	http.ResponseWriter
 	moved int
@@ -16,9 +16,9 @@ type deadlines struct {
 
 func (d *deadlines) SetReadDeadline(time.Time) error { d.moved++; return nil }
 
-// The transport goes on reading a body after an early answer. Over HTTP/2 the stream is gone by
-// then: to touch its deadline would end the process.
-func TestABodyLeavesItsConnection(t *testing.T) {
+// The transport continues to read a body after an early answer. Over HTTP/2 the stream has ended by
+// then, and setting its deadline would end the process.
+func TestBodyAfterTheAnswerSetsNoDeadline(t *testing.T) {
 	d := &deadlines{}
 	u := &requestBody{ReadCloser: io.NopCloser(strings.NewReader("ab")), x: &Exchange{}, control: http.NewResponseController(d), allowed: allowance{limit: time.Nanosecond}}
 	one := make([]byte, 1)

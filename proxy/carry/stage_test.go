@@ -16,7 +16,7 @@ import (
 
 const patience = time.Minute
 
-// carrying is a handler that carries every request by its carrier, and observes nothing.
+// carrying returns a handler that carries every request, and observes nothing.
 func carrying(c *Carriers) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := &Exchange{In: r, Target: r.RequestURI, Header: Header{Host: r.Host}, Stalled: patience}
@@ -43,7 +43,7 @@ func parsed(t *testing.T, s string) *url.URL {
 	return u
 }
 
-// get returns the body of an answer, and why it broke off.
+// get returns the body of an answer, and the error with which it broke off.
 func get(t *testing.T, url string) ([]byte, error) {
 	t.Helper()
 	res, err := http.Get(url)
@@ -54,7 +54,7 @@ func get(t *testing.T, url string) ([]byte, error) {
 	return io.ReadAll(res.Body)
 }
 
-// serving starts a server and returns its address. It is shut down, at once, when the test ends.
+// serving starts a server and returns its address. The server is closed when the test ends.
 func serving(t *testing.T, o listen.Options) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -71,7 +71,7 @@ func serving(t *testing.T, o listen.Options) string {
 	return l.Addr().String()
 }
 
-// certificates are a server's, and the transport of a client that trusts them.
+// certificates returns a server's certificates, and the transport of a client that trusts them.
 func certificates(t *testing.T) (*listen.Certificates, *http.Transport) {
 	t.Helper()
 	a := authority.New(t)

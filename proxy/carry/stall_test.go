@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A deadline moves after an eighth of its limit, and not before; without a limit there is none.
+// A deadline moves after an eighth of its limit, and not before. Without a limit there is no
+// deadline.
 func TestAllowanceMovesInSteps(t *testing.T) {
 	begin := time.Unix(1000, 0)
 	a := allowance{limit: 8 * time.Second}
@@ -27,12 +28,12 @@ func TestAllowanceMovesInSteps(t *testing.T) {
 	}
 }
 
-// A transfer that stands still is cut within one and a quarter of the limit; not one that moves, is
-// paused, or has stopped.
+// A transfer that stalls is cut within one and a quarter of the limit. One that moves, is paused or
+// has stopped is not.
 func TestStallWatch(t *testing.T) {
 	const limit = 8 * time.Second
 	for name, c := range map[string]struct {
-		every func(*stallWatch) // each second
+		every func(*stallWatch) // called each second
 		cut   bool
 	}{
 		"still":   {func(*stallWatch) {}, true},
@@ -54,7 +55,7 @@ func TestStallWatch(t *testing.T) {
 					t.Errorf("cut after %v", took)
 				}
 				if got := errors.Is(context.Cause(ctx), ErrStalled); got != c.cut {
-					t.Errorf("cut: %t", got)
+					t.Errorf("cut: got %t", got)
 				}
 				if got := errors.Is(w.cause(io.ErrUnexpectedEOF), ErrStalled); got != c.cut {
 					t.Errorf("the cause of an error is the stall: %t", got)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// streamConn is a connection that has bytes, and gives as many at a time as it likes.
+// streamConn is a connection with bytes to read. Each Read returns any number of them.
 type streamConn struct {
 	net.Conn
 	r    io.Reader
@@ -23,9 +23,9 @@ func (s *streamConn) Read(p []byte) (int, error) {
 	return s.r.Read(p)
 }
 
-// Records arrive unchanged. From the second of a row of long ones on, none is read together
+// Records arrive unchanged. In a sequence of long ones, from the second on, none is read together
 // with another.
-func TestRecordsEndReads(t *testing.T) {
+func TestLongRecordsAreReadOneByOne(t *testing.T) {
 	dice := rand.New(rand.NewPCG(1, 2))
 	var sent []byte
 	ends := map[int]bool{0: true}

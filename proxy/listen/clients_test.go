@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// A client has as many connections as it may, others are not held up by that, and one that it
-// gives back can be had again.
+// A client may have a number of connections. Others are not delayed by it, and a connection that it
+// closes can be opened again.
 func TestConnectionsPerClient(t *testing.T) {
 	const get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 	for name, c := range map[string]struct {
 		options     Options
-		mine, yours string // what comes before the first request
+		mine, yours string // sent before the first request
 		yourAddress string
 	}{
 		"by address":      {Options{}, "", "", "127.0.0.2"},
@@ -72,7 +72,7 @@ func TestConnectionsPerClient(t *testing.T) {
 	}
 }
 
-// A trusted proxy without the PROXY protocol brings many clients: it is not limited as one.
+// A trusted proxy without the PROXY protocol has many clients: it is not limited as one client.
 func TestTrustedProxiesAreManyClients(t *testing.T) {
 	_, address := serving(t, Options{Handler: names, ConnectionsPerClient: 1, TrustedProxies: loopback})
 	for range 3 {
@@ -88,7 +88,7 @@ func TestTrustedProxiesAreManyClients(t *testing.T) {
 	}
 }
 
-// total is how many connections are counted.
+// total returns the number of connections that are counted.
 func (n *clientCount) total() (sum int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

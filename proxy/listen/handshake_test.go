@@ -19,7 +19,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/authority"
 )
 
-// certificates are a server's, and who believes them.
+// certificates returns a server's certificates, and the authority that issued them.
 func certificates(t *testing.T) (*Certificates, *authority.Authority) {
 	t.Helper()
 	a := authority.New(t)
@@ -31,21 +31,21 @@ func certificates(t *testing.T) (*Certificates, *authority.Authority) {
 	return c, a
 }
 
-// accepted waits until a server has taken a connection from the kernel.
+// accepted waits until a server has accepted a connection from the kernel.
 func accepted(s *Server) {
 	for {
 		s.open.mu.Lock()
 		count := s.open.count
 		s.open.mu.Unlock()
-		if count > 1 { // the one that is waited for counts
+		if count > 1 { // the connection that it waits for counts too
 			return
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// A connection that was accepted is served, also where its handshake begins only after the
-// server was told to stop.
+// A connection that was accepted is served, even if its handshake begins after the stop of the
+// server.
 func TestHandshakeWhileStopping(t *testing.T) {
 	trusted, a := certificates(t)
 	s, address := serving(t, Options{Handler: names, TLS: trusted, HeaderRead: patience})
@@ -73,10 +73,10 @@ func TestHandshakeWhileStopping(t *testing.T) {
 	}
 }
 
-// Who is silent does not hold up a stop for longer than its context.
-func TestSilenceWhileStopping(t *testing.T) {
+// A silent client does not delay a stop beyond its context.
+func TestSilentClientDoesNotDelayAStop(t *testing.T) {
 	trusted, _ := certificates(t)
-	s, address := serving(t, Options{Handler: names, TLS: trusted}) // and may be silent for ever
+	s, address := serving(t, Options{Handler: names, TLS: trusted}) // the client may be silent for ever
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -92,23 +92,23 @@ func TestSilenceWhileStopping(t *testing.T) {
 	}
 }
 
-// A plain request to a TLS server is told so, as net/http does.
+// A plain request to a TLS server gets an answer that says so, as from net/http.
 func TestPlainRequestToTLS(t *testing.T) {
 	trusted, _ := certificates(t)
 	_, address := serving(t, Options{Handler: names, TLS: trusted, HeaderRead: patience})
 	if got := exchangeRaw(t, address, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.0 400 ") {
-		t.Errorf("answered %q", got)
+		t.Errorf("got the answer %q", got)
 	}
 }
 
-// A TLS greeting to a server without TLS is answered at once, in the words by which clients know
-// that there is no TLS, and nothing is logged above debug level.
+// A TLS greeting to a server without TLS is answered at once, with the text by which clients
+// recognize that, and nothing is logged above debug level.
 func TestTLSGreetingToPlainServer(t *testing.T) {
 	core, logged := observer.New(zap.InfoLevel)
 	_, address := serving(t, Options{Handler: names, HeaderRead: time.Hour, Log: zap.New(core)})
-	const hello = "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03" // no line ends in it
+	const hello = "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03" // has no line end
 	if got := exchangeRaw(t, address, hello); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
-		t.Errorf("answered %q", got)
+		t.Errorf("got the answer %q", got)
 	}
 	_, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
 	var header tls.RecordHeaderError

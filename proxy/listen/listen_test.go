@@ -55,10 +55,10 @@ func TestProxyProtocol(t *testing.T) {
 	}
 	_, strange := serving(t, Options{Handler: names, ProxyProtocol: true})
 	if got := exchangeRaw(t, strange, "PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n"+get); !strings.HasPrefix(got, "HTTP/1.1 400") {
-		t.Errorf("a stranger's PROXY header: %q", got)
+		t.Errorf("PROXY header of a client that is not trusted: got %q", got)
 	}
 	if got := exchangeRaw(t, strange, get); !strings.Contains(got, "127.0.0.1:") {
-		t.Errorf("a stranger without: %q", got)
+		t.Errorf("client that is not trusted, without a PROXY header: got %q", got)
 	}
 }
 
@@ -71,7 +71,7 @@ func FuzzProxyHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		header := b[:len(b)-r.Len()] // it is all that was read, and not a byte less would do
+		header := b[:len(b)-r.Len()] // exactly the bytes that were read, and each is needed
 		if again, err := proxyHeader(bytes.NewReader(header)); err != nil || again != got {
 			t.Errorf("%q: got %v, %v", header, again, err)
 		}
@@ -81,13 +81,13 @@ func FuzzProxyHeader(f *testing.F) {
 	})
 }
 
-// called gives a certificate another common name.
+// called returns an edit that gives a certificate another common name.
 func called(name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.Subject.CommonName = name }
 }
 
-// trusting is a client that trusts an authority, with the client certificate of a name if it is
-// not "".
+// trusting returns a client that trusts an authority, with the client certificate of a name if it
+// is not "".
 func trusting(a *authority.Authority, name string) *http.Client {
 	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, DisableKeepAlives: true, TLSClientConfig: a.Trusting(name)}}
 }
@@ -107,7 +107,7 @@ func TestTLS(t *testing.T) {
 		}
 		defer res.Body.Close()
 		if b, _ := io.ReadAll(res.Body); !strings.HasSuffix(string(b), "HTTP/2.0") {
-			t.Errorf("got %q", b)
+			t.Errorf("got the body %q", b)
 		}
 		return res.TLS.PeerCertificates[0].Subject.CommonName
 	}
@@ -241,7 +241,7 @@ func TestReconfigureServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		if b, _ := io.ReadAll(res.Body); string(b) != "old" {
-			t.Errorf("the kept connection: %q", b)
+			t.Errorf("the connection that stayed open: got %q", b)
 		}
 		_, _ = io.WriteString(kept, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	}
@@ -278,7 +278,7 @@ func TestShutdownWaits(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Shutdown(context.Background()) }()
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		t.Errorf("Serve: %v", err)
+		t.Errorf("Serve returned %v", err)
 	}
 	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
 		t.Error("still accepting")

@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// exhausted is a listener for which there are no file descriptors at first.
+// exhausted is a listener whose first Accepts fail for lack of file descriptors.
 type exhausted struct {
 	net.Listener
 	times int
@@ -24,7 +24,7 @@ func (l *exhausted) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-func TestAcceptingFailsForAWhile(t *testing.T) {
+func TestServeContinuesAfterFailedAccepts(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

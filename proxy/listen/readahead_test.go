@@ -33,9 +33,9 @@ func newReadAhead(t *testing.T) (*ReadAhead, net.Conn) {
 	return in, client
 }
 
-// What is read ahead is handed on byte by byte, also when reading ahead has ended, and then its
-// buffer goes back.
-func TestReadAheadHandsOnWhatItReadAhead(t *testing.T) {
+// Bytes that were read ahead are returned by Read in any pieces, also after reading ahead has
+// ended. Then the buffer is returned.
+func TestReadAheadReturnsEveryByte(t *testing.T) {
 	before := buffers.Ahead.Lent()
 	in, client := newReadAhead(t)
 	sent := bytes.Repeat([]byte("0123456789"), 1000)
@@ -65,9 +65,8 @@ func TestReadAheadHandsOnWhatItReadAhead(t *testing.T) {
 	}
 }
 
-// The byte that net/http waits for between requests, for as long as a client likes, holds no
-// buffer.
-func TestReadAheadReadsASingleByteAlone(t *testing.T) {
+// The byte that net/http waits for between requests uses no buffer, however long the client waits.
+func TestReadAheadOfASingleByteUsesNoBuffer(t *testing.T) {
 	in, client := newReadAhead(t)
 	in.Begin()
 	_, _ = io.WriteString(client, "abc")
@@ -77,7 +76,8 @@ func TestReadAheadReadsASingleByteAlone(t *testing.T) {
 	}
 }
 
-// A connection that is closed keeps no buffer, whatever rests in it, and a crowd has none.
+// A closed connection keeps no buffer, even if bytes are left in it. With many connections there
+// are no buffers.
 func TestReadAheadBuffersAreFew(t *testing.T) {
 	before := buffers.Ahead.Lent()
 	var all []*ReadAhead

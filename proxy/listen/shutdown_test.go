@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// late is a listener whose connections are accepted only when it was told to come to an end:
-// they wait in the kernel's queue.
+// late is a listener whose connections are accepted only after the stop has begun: until then they
+// wait in the kernel's queue.
 type late struct {
 	*net.TCPListener
 	once sync.Once
@@ -30,8 +30,8 @@ func (l *late) SetDeadline(t time.Time) error {
 	return err
 }
 
-// A connection that the kernel has accepted when bellbuoy stops is served, not reset.
-func TestShutdownServesWhatWaits(t *testing.T) {
+// A connection in the kernel's queue when bellbuoy stops is served, not reset.
+func TestShutdownServesQueuedConnections(t *testing.T) {
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestShutdownServesWhatWaits(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	for looping := 0; looping != 1; time.Sleep(time.Millisecond) { // until the loop waits in Accept
+	for looping := 0; looping != 1; time.Sleep(time.Millisecond) { // until the loop is in Accept
 		s.open.mu.Lock()
 		looping = s.open.count
 		s.open.mu.Unlock()
@@ -64,7 +64,7 @@ func TestShutdownServesWhatWaits(t *testing.T) {
 		t.Error(err)
 	}
 	if err := <-served; err != http.ErrServerClosed {
-		t.Errorf("Serve: %v", err)
+		t.Errorf("Serve returned %v", err)
 	}
 	for range clients {
 		if got := <-answers; !strings.HasSuffix(got, "served") {

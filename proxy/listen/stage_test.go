@@ -17,7 +17,7 @@ const patience = time.Minute
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 
-// serving starts a server and returns its address. It is shut down, at once, when the test ends.
+// serving starts a server and returns its address. The server is closed when the test ends.
 func serving(t *testing.T, o Options) (*Server, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -32,16 +32,16 @@ func serving(t *testing.T, o Options) (*Server, string) {
 		cancel()
 		_ = s.Shutdown(ctx)
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
+			t.Errorf("Serve returned %v", err)
 		}
 	})
 	return s, l.Addr().String()
 }
 
-// names says which client the server sees, and by which protocol.
+// names answers with the client as the server sees it, and with the protocol.
 var names = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RemoteAddr, " ", r.Proto) })
 
-// exchangeRaw sends bytes and returns all that comes back until the server ends the connection.
+// exchangeRaw sends bytes and returns everything until the server ends the connection.
 func exchangeRaw(t *testing.T, address, request string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address)

@@ -45,7 +45,7 @@ func FuzzParseChallenges(f *testing.F) {
 		for _, c := range found {
 			size += len(c.scheme)
 			if len(c.params) > maxParams || c.scheme == "" {
-				t.Errorf("challenge %+v", c)
+				t.Errorf("got the challenge %+v", c)
 			}
 			for name, value := range c.params {
 				size += len(name) + len(value)

@@ -17,7 +17,7 @@ import (
 
 // network is a set of hosts in this process. It checks every request: credentials go only to the
 // hosts in mayKnow and are never in a URL, and no request has a body or opens an upload session
-// unless it may.
+// unless the test allows it.
 type network struct {
 	t       *testing.T
 	hosts   map[string]http.Handler
@@ -106,8 +106,8 @@ type registry struct {
 	manifests map[string][]byte            // digest: body
 	order     []string                     // repositories
 	pageSize  int
-	bare      bool                                          // no Docker-Content-Digest, no API version header
-	before    func(http.ResponseWriter, *http.Request) bool // returns true if it answered
+	bare      bool                                          // sends no Docker-Content-Digest and no API version header
+	before    func(http.ResponseWriter, *http.Request) bool // reports whether it has answered
 }
 
 func newRegistry() *registry {

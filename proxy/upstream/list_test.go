@@ -31,15 +31,15 @@ func TestCatalogAndTagsArePaged(t *testing.T) {
 	c := n.client()
 	got, err := gather(t, c.Catalog)
 	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("catalog %q, %v", got, err)
+		t.Errorf("got the catalog %q, %v", got, err)
 	}
 	got, err = gather(t, func(ctx context.Context, yield func([]string) error) error { return c.Tags(ctx, "team/r0", yield) })
 	if err != nil || len(got) != 11 {
-		t.Errorf("tags %q, %v", got, err)
+		t.Errorf("got the tags %q, %v", got, err)
 	}
 }
 
-func TestLinksThatLeadNowhereEnd(t *testing.T) {
+func TestListsEndAtInvalidLinks(t *testing.T) {
 	for name, link := range map[string]string{
 		"itself":      `</v2/_catalog?n=100>; rel="next"`,
 		"elsewhere":   `<https://evil.test/v2/_catalog?last=x>; rel="next"`,
@@ -58,16 +58,16 @@ func TestLinksThatLeadNowhereEnd(t *testing.T) {
 		}
 		for _, request := range n.requests() {
 			if !strings.HasPrefix(request, "GET registry.test:5000/v2/_catalog") {
-				t.Errorf("%s: asked %s", name, request)
+				t.Errorf("%s: the client requested %s", name, request)
 			}
 		}
 		if len(n.requests()) > 3 {
-			t.Errorf("%s: %d requests", name, len(n.requests()))
+			t.Errorf("%s: got %d requests", name, len(n.requests()))
 		}
 	}
 }
 
-func TestEndlessEmptyPagesEnd(t *testing.T) {
+func TestListsEndAfterManyEmptyPages(t *testing.T) {
 	n, i := newNetwork(t), 0
 	n.hosts["registry.test:5000"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		i++
@@ -93,7 +93,7 @@ func TestPageSizeRefused(t *testing.T) {
 	}
 }
 
-func TestNamesThatAreNoneAreLeftOut(t *testing.T) {
+func TestInvalidNamesAreLeftOut(t *testing.T) {
 	n := newNetwork(t)
 	n.hosts["registry.test:5000"] = answering(200, "application/json",
 		`{"repositories":["a","../x","a//b","", "b/./c", "ok/1"], "tags":["v1","a/b","","-x","w.1","`+strings.Repeat("t", 129)+`"]}`)
@@ -129,7 +129,7 @@ func TestListsThatFail(t *testing.T) {
 		t.Errorf("yield's error became %v", err)
 	}
 	if err := n.client().Tags(t.Context(), "../x", nil); !errors.Is(err, ErrName) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }
 

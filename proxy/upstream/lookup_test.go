@@ -29,7 +29,7 @@ func TestBeforeDeleteByDigest(t *testing.T) {
 	}
 	for _, request := range n.requests() {
 		if !strings.HasPrefix(request, "HEAD ") {
-			t.Errorf("asked %s", request)
+			t.Errorf("the client requested %s", request)
 		}
 	}
 	got, err = n.client().BeforeDelete(t.Context(), "team/app", d, nil, true, Anonymous)
@@ -51,17 +51,17 @@ func TestBeforeDeleteByTag(t *testing.T) {
 	}
 	r.bare = false
 	if _, err := n.client().BeforeDelete(t.Context(), "team/app", "v9", nil, false, Anonymous); !errors.Is(err, ErrNotFound) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }
 
-func TestWhoMayLookBeforeADelete(t *testing.T) {
+func TestCredentialsOfLookupsBeforeADelete(t *testing.T) {
 	own := basicOf("bell", "s3cret")
 	for name, test := range map[string]struct {
 		status    int
 		challenge string
 		login     bool
-		ours      bool // bellbuoy's own credentials are used
+		ours      bool // the look-up has bellbuoy's own credentials
 	}{
 		"403":                          {403, "", true, true},
 		"401, scope too narrow":        {401, `Bearer realm="http://registry.test:5000/token",error="insufficient_scope"`, true, true},
@@ -76,7 +76,7 @@ func TestWhoMayLookBeforeADelete(t *testing.T) {
 		n, r := newNetwork(t), newRegistry()
 		n.hosts["registry.test:5000"] = r
 		d := r.put("team/app", "v1", index)
-		var ours atomic.Bool // requests are concurrent
+		var ours atomic.Bool // look-ups are concurrent
 		r.before = func(w http.ResponseWriter, req *http.Request) bool {
 			switch req.Header.Get("Authorization") {
 			case own:
@@ -100,7 +100,7 @@ func TestWhoMayLookBeforeADelete(t *testing.T) {
 		}
 		got, err := c.BeforeDelete(t.Context(), "team/app", d, []string{"v1"}, true, As{Authorization: "Bearer clientpw"})
 		if ours.Load() != test.ours || (err == nil) != test.ours {
-			t.Errorf("%s: asked as bellbuoy %v, %v", name, ours.Load(), err)
+			t.Errorf("%s: looked up with bellbuoy's credentials: %v, %v", name, ours.Load(), err)
 		}
 		if test.ours && (!got.TagsComplete || string(got.Body) != index || len(got.Tags) != 1) {
 			t.Errorf("%s: got %+v", name, got)
@@ -109,7 +109,7 @@ func TestWhoMayLookBeforeADelete(t *testing.T) {
 	}
 }
 
-func TestTagsAreCheckedSideBySideAsTimeAllows(t *testing.T) {
+func TestTagsAreCheckedConcurrentlyAsTimeAllows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, r := newNetwork(t), newRegistry()
 		n.hosts["registry.test:5000"] = r
@@ -136,7 +136,7 @@ func TestTagsAreCheckedSideBySideAsTimeAllows(t *testing.T) {
 		if err != nil || time.Since(began) > 2*time.Second {
 			t.Fatalf("%v after %v", err, time.Since(began))
 		}
-		// 2 s are 13 rounds of 150 ms, the first for the digest itself.
+		// 2 s are enough for 13 rounds of 150 ms, the first for the digest itself.
 		if checked := len(got.Tags) - len(got.Unchecked); checked != 12*parallelHeads || got.TagsComplete || !slices.Equal(got.Tags, known) {
 			t.Errorf("%d of %d checked, complete %v", checked, len(got.Tags), got.TagsComplete)
 		}
@@ -219,10 +219,10 @@ func TestBeforeChartDelete(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err = n.client().BeforeChartDelete(t.Context(), "team", "app", "1.0.0", As{Authorization: "Bearer clientpw"}); !errors.Is(err, ErrForbidden) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	if _, err = n.client().BeforeChartDelete(t.Context(), "team", "app", "2.0.0", Anonymous); !errors.Is(err, ErrNotFound) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }
 

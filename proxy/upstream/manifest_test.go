@@ -131,7 +131,7 @@ func TestDigestOf(t *testing.T) {
 	}
 }
 
-func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
+func TestNamesThatChangeThePathAreRefused(t *testing.T) {
 	n := newNetwork(t)
 	c := n.client()
 	for _, name := range [][2]string{
@@ -143,7 +143,7 @@ func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
 		}
 	}
 	if got := n.requests(); len(got) != 0 {
-		t.Errorf("asked %q", got)
+		t.Errorf("the client requested %q", got)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestPathsArePrefixedAndEscaped(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := n.requests()[0]; got != "HEAD registry.test:5000/reg/v2/manifests/a%3Fb/manifests/"+d {
-		t.Errorf("asked %s", got)
+		t.Errorf("the client requested %s", got)
 	}
 }
 
@@ -164,7 +164,7 @@ func TestHostNamed(t *testing.T) {
 	n := newNetwork(t)
 	n.hosts["registry.test:5000"] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Host != "registry.example.com" {
-			t.Errorf("Host %q", req.Host)
+			t.Errorf("got the Host %q", req.Host)
 		}
 		if strings.HasSuffix(req.URL.Path, "/old") {
 			w.Header().Set("Location", "http://registry.example.com/v2/a/manifests/new")
@@ -179,7 +179,7 @@ func TestHostNamed(t *testing.T) {
 	}
 }
 
-func TestErrorsTellGoneFromUnsaid(t *testing.T) {
+func TestErrorsOfStatuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		status            int
 		contentType, body string
@@ -257,16 +257,16 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-func TestNetworkErrorsAreFoundAndUnsaid(t *testing.T) {
+func TestNetworkErrors(t *testing.T) {
 	n := newNetwork(t)
 	_, err := n.client(withLogin).Head(t.Context(), "team/app", "v1", Own)
 	if err == nil || errors.Is(err, ErrNotFound) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err = n.client().Head(ctx, "team/app", "v1", Own); !errors.Is(err, context.Canceled) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }
 
@@ -286,7 +286,7 @@ func (b stalledBody) Read([]byte) (int, error) {
 
 func (stalledBody) Close() error { return nil }
 
-func TestStalledAnswerEndsWithTheQuestion(t *testing.T) {
+func TestStalledAnswerEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
 		c := n.client(func(o *Options) { o.Transport = stalled{} })

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestReach checks the errors for a registry and for a ChartMuseum of any depth, with and without
+// The errors of Reach for a registry and for a ChartMuseum of any depth, with and without
 // credentials.
 func TestReach(t *testing.T) {
 	asks := func(w http.ResponseWriter, r *http.Request) bool {
@@ -37,7 +37,7 @@ func TestReach(t *testing.T) {
 		upstream http.Handler
 		charts   bool
 		login    func(*Options)
-		want     error // nil: none; errAny: any
+		want     error // nil: no error; errAny: any error
 	}{
 		"registry":                     {guarded, false, withLogin, nil},
 		"registry, wrong login":        {guarded, false, wrong, ErrLogin},
@@ -66,7 +66,7 @@ func TestReach(t *testing.T) {
 		})
 	}
 	if err := newNetwork(t).client(withLogin).Reach(t.Context(), true); err == nil {
-		t.Error("nobody answers, and that is fine")
+		t.Error("Reach of an address where nothing listens: got no error")
 	}
 }
 

@@ -48,7 +48,7 @@ func gateway(missing, root http.Handler) http.Handler {
 	})
 }
 
-func TestWhichNotFoundIsBelieved(t *testing.T) {
+func TestNotFoundOfGateways(t *testing.T) {
 	ok := answering(200, "application/json", "{}")
 	challenge := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Digest realm="x"`)
@@ -86,7 +86,8 @@ func TestWhichNotFoundIsBelieved(t *testing.T) {
 	}
 }
 
-// The registry comes back between two requests. The 404 of the gateway before that must not count.
+// The registry works again between two requests. The 404 that the gateway sent before must not
+// count.
 func TestGatewayThatRecovers(t *testing.T) {
 	n, r := newNetwork(t), newRegistry()
 	d := r.put("team/app", "v1", index)
@@ -118,8 +119,8 @@ func TestStandsWithoutHead(t *testing.T) {
 	}
 }
 
-// museum is a small ChartMuseum 0.13: no HEAD of files, files sent in chunks, an index that may be
-// out of date.
+// museum is a small ChartMuseum 0.13: it has no HEAD of files, sends files chunked, and its index
+// may be out of date.
 type museum struct {
 	prefix  string            // of all paths, with the tenant
 	index   map[string]string // name/version: digest
@@ -201,7 +202,7 @@ func TestChartStands(t *testing.T) {
 	}
 }
 
-func TestChartStandsUnsaid(t *testing.T) {
+func TestChartStandsWithoutAnAnswer(t *testing.T) {
 	for name, upstream := range map[string]http.Handler{
 		"html":     answering(404, "text/html", "<html>"),
 		"no route": answering(404, "application/json", `{"error":"not found"}`),
@@ -226,7 +227,7 @@ func TestChartStandsUnsaid(t *testing.T) {
 	}
 }
 
-// Gitea has charts beside index.yaml, and none of ChartMuseum's API but uploads.
+// Gitea has charts beside index.yaml, and only the uploads of ChartMuseum's API.
 func TestChartsWithoutAnAPI(t *testing.T) {
 	const archive = "\x1f\x8b..."
 	here := digest.FromString(archive).String()
@@ -283,7 +284,7 @@ func TestChart(t *testing.T) {
 		heads += strings.Count(request, "HEAD ")
 	}
 	if heads != 1 {
-		t.Errorf("%d HEADs: that there are none must be remembered", heads)
+		t.Errorf("got %d HEADs: the client must remember that HEAD is not supported", heads)
 	}
 	if _, err := c.Chart(t.Context(), "", "app", "^1", Anonymous); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a constraint found %v", err)

@@ -14,7 +14,7 @@ import (
 
 const authHost = "auth.test"
 
-// guarded answers requests with the token; others get a challenge with the realm.
+// guarded lets a registry answer requests with the token. Others get a challenge with the realm.
 func guarded(r *registry, challenge, token string) {
 	r.before = func(w http.ResponseWriter, req *http.Request) bool {
 		if req.Header.Get("Authorization") == token {
@@ -99,12 +99,12 @@ func TestTokenIsFetchedAndKeptUntilItExpires(t *testing.T) {
 		time.Sleep(269 * time.Second)
 		head()
 		if len(server.asked) != 1 {
-			t.Fatalf("asked %d times within the token's life", len(server.asked))
+			t.Fatalf("got %d token requests within the token's life", len(server.asked))
 		}
 		time.Sleep(2 * time.Second)
 		head()
 		if len(server.asked) != 2 {
-			t.Fatalf("asked %d times after the token's life", len(server.asked))
+			t.Fatalf("got %d token requests after the token's life", len(server.asked))
 		}
 		q := server.asked[0]
 		if q.Get("service") != "registry.test" || q.Get("scope") != "repository:team/app:pull" || q.Get("account") != "bell" || q.Get("x") != "1" {
@@ -130,7 +130,7 @@ func TestRevokedTokenIsReplaced(t *testing.T) {
 	}
 }
 
-func TestTokenByPostWhereGetIsNotServed(t *testing.T) {
+func TestTokenByPostIfGetIsNotSupported(t *testing.T) {
 	for _, status := range []int{404, 405} {
 		server := &tokenServer{answer: `{"access_token":"tok"}`, noGet: status}
 		n, _ := tokenWorld(t, server)
@@ -140,10 +140,10 @@ func TestTokenByPostWhereGetIsNotServed(t *testing.T) {
 		}
 		q := server.asked[0]
 		if q.Get("grant_type") != "password" || q.Get("username") != "bell" || q.Get("password") != "s3cret" {
-			t.Errorf("form %v", q)
+			t.Errorf("got the form %v", q)
 		}
 		if q.Get("scope") != "repository:team/app:pull" {
-			t.Errorf("scope %q", q.Get("scope"))
+			t.Errorf("got the scope %q", q.Get("scope"))
 		}
 	}
 }
@@ -160,7 +160,7 @@ func TestAnonymousToken(t *testing.T) {
 	}
 }
 
-func TestEvilRealmIsNotAsked(t *testing.T) {
+func TestForeignRealmGetsNoRequest(t *testing.T) {
 	for _, realm := range []string{
 		"https://evil.test/token", "http://registry.test:6000/token", "//evil.test/token", "https://auth.test.evil.test/token",
 		"https://auth.test:444/token", "http://auth.test/token", "https://auth.test/tokens", "ftp://auth.test/token",
@@ -225,7 +225,7 @@ func TestRealms(t *testing.T) {
 	}
 }
 
-func TestOwnRealmGoesByTheUpstreamsTransportOthersByTheirs(t *testing.T) {
+func TestTransportsOfRealms(t *testing.T) {
 	inside, outside := newNetwork(t), newNetwork(t)
 	outside.mayKnow[authHost] = true
 	server := &tokenServer{answer: `{"token":"tok"}`}
@@ -280,7 +280,7 @@ func TestTokenServersThatFail(t *testing.T) {
 	}
 }
 
-// noSecret checks that an error contains no secret.
+// noSecret fails the test if an error contains a secret.
 func noSecret(t *testing.T, err error) {
 	t.Helper()
 	for _, secret := range []string{"s3cret", basicOf("bell", "s3cret")[6:], "tok2", "clientpw"} {
@@ -290,7 +290,7 @@ func noSecret(t *testing.T, err error) {
 	}
 }
 
-func TestBearerFirstBasicWhereTheRealmIsNotTrusted(t *testing.T) {
+func TestBearerFirstAndBasicIfTheRealmIsNotTrusted(t *testing.T) {
 	n, r := newNetwork(t), newRegistry()
 	n.hosts["registry.test:5000"] = r
 	r.put("team/app", "v1", "{}")
@@ -307,7 +307,7 @@ func TestWrongPasswordIsTriedOnce(t *testing.T) {
 	c := n.client(withLogin)
 	_, err := c.Head(t.Context(), "team/app", "v1", Own)
 	if !errors.Is(err, ErrUnauthorized) || tooNarrow(err) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	noSecret(t, err)
 	n.forget()
@@ -316,7 +316,7 @@ func TestWrongPasswordIsTriedOnce(t *testing.T) {
 	}
 }
 
-func TestClientsCredentialsGoVerbatimAndAreNotExchanged(t *testing.T) {
+func TestClientsCredentialsAreSentUnchanged(t *testing.T) {
 	n, r := newNetwork(t), newRegistry()
 	n.hosts["registry.test:5000"] = r
 	guarded(r, bearerTo("http://registry.test:5000/token")+`,error="insufficient_scope"`, "Bearer theirs")
@@ -327,14 +327,14 @@ func TestClientsCredentialsGoVerbatimAndAreNotExchanged(t *testing.T) {
 	}
 	_, err := c.Head(t.Context(), "team/app", "v1", As{Authorization: "Bearer clientpw"})
 	if !tooNarrow(err) || !errors.Is(err, ErrUnauthorized) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	noSecret(t, err)
 	if _, err = c.Head(t.Context(), "team/app", "v1", Anonymous); !errors.Is(err, ErrUnauthorized) {
-		t.Errorf("anonymous: %v", err)
+		t.Errorf("anonymous: got the error %v", err)
 	}
 	if got := n.requests(); len(got) != 3 {
-		t.Errorf("requests %q", got)
+		t.Errorf("got the requests %q", got)
 	}
 }
 
@@ -401,10 +401,10 @@ func TestUpstreamThatChangesFromBasicToTokens(t *testing.T) {
 		}
 		r.before = tokens
 	}
-	// Basic refused and accepted; Basic refused, a token fetched and accepted; the token at
-	// once.
+	// Basic is refused, then accepted; Basic is refused, a token is fetched and accepted; the
+	// token is used at once.
 	if got := n.requests(); len(got) != 6 || len(server.asked) != 1 {
-		t.Errorf("%d requests: %q", len(got), got)
+		t.Errorf("got %d requests: %q", len(got), got)
 	}
 }
 
@@ -413,9 +413,9 @@ func tooNarrow(err error) bool {
 	return errors.As(err, &status) && status.InsufficientScope
 }
 
-// A token server at the host of the external URL belongs to the upstream. The request goes to the
+// A token server at the host of the external URL is the upstream's. The request goes to the
 // upstream, because the external name may lead to bellbuoy or may not resolve here.
-func TestRealmAtExternalURLIsTheUpstreams(t *testing.T) {
+func TestRealmAtTheExternalURL(t *testing.T) {
 	for _, c := range []struct{ base, external, realm, want string }{
 		{"", "https://registry.example.com", "https://registry.example.com/service/token", "/service/token"},
 		{"", "https://registry.example.com:443", "https://REGISTRY.example.com/token", "/token"},
@@ -445,7 +445,7 @@ func TestRealmAtExternalURLIsTheUpstreams(t *testing.T) {
 		_, err := client.Head(t.Context(), "team/app", "v1", Own)
 		var untrusted *RealmError
 		if c.want == "" && !errors.As(err, &untrusted) || c.want != "" && (err != nil || host != external.Host || len(server.asked) != 1) {
-			t.Errorf("realm %s with external_url %s: %v; asked as %q %d times", c.realm, c.external, err, host, len(server.asked))
+			t.Errorf("realm %s with external_url %s: %v; got %d requests with the host %q", c.realm, c.external, err, len(server.asked), host)
 		}
 	}
 }

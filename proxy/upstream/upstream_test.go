@@ -7,7 +7,7 @@ import (
 
 func TestProbe(t *testing.T) {
 	for _, test := range []struct {
-		method, uri, want string // what the upstream sees, "" if nothing may reach it
+		method, uri, want string // the request at the upstream; "" if there must be none
 	}{
 		{"HEAD", "/v2/a/manifests/v%31?ns=docker.io", "HEAD registry.test:5000/v2/a/manifests/v%31?ns=docker.io"},
 		{"HEAD", "//evil.test/v2/", "HEAD registry.test:5000//evil.test/v2/"},
@@ -31,7 +31,7 @@ func TestProbe(t *testing.T) {
 		n := newNetwork(t)
 		n.hosts["registry.test:5000"] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			if req.ContentLength != 0 || req.Header.Get("Authorization") != "" {
-				t.Errorf("%s %s: length %d", test.method, test.uri, req.ContentLength)
+				t.Errorf("%s %s: got the length %d", test.method, test.uri, req.ContentLength)
 			}
 			http.Redirect(w, req, "/elsewhere", http.StatusTemporaryRedirect)
 		})
@@ -39,12 +39,12 @@ func TestProbe(t *testing.T) {
 		seen := n.requests()
 		if test.want == "" {
 			if err == nil || len(seen) != 0 {
-				t.Errorf("%s %s: %v, asked %q", test.method, test.uri, err, seen)
+				t.Errorf("%s %s: got %v, and the requests %q", test.method, test.uri, err, seen)
 			}
 			continue
 		}
 		if err != nil || status != 307 || len(seen) != 1 || seen[0] != test.want {
-			t.Errorf("%s %s: %d, %v, asked %q", test.method, test.uri, status, err, seen)
+			t.Errorf("%s %s: got %d, %v, and the requests %q", test.method, test.uri, status, err, seen)
 		}
 	}
 }

@@ -111,12 +111,12 @@ func TestWalkByHeads(t *testing.T) {
 		}
 		for _, request := range n.requests() {
 			if strings.Contains(request, "/manifests/") && !strings.HasPrefix(request, "HEAD ") {
-				t.Errorf("asked %s", request)
+				t.Errorf("the client requested %s", request)
 			}
 		}
 		f := b.found["team/r002:v1"]
 		if len(b.found) != 6 || f.Digest == "" || f.Size != 0 || f.Body != nil {
-			t.Errorf("%d tags, %+v", len(b.found), f)
+			t.Errorf("got %d tags, and %+v", len(b.found), f)
 		}
 	})
 }
@@ -154,7 +154,7 @@ func TestWalkKeepsToItsRateAndConcurrency(t *testing.T) {
 	})
 }
 
-func TestWalkWaitsWhenAskedTo(t *testing.T) {
+func TestWalkWaitsForRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, r := shelf(t, 10)
 		var until time.Time
@@ -187,7 +187,7 @@ func TestWalkWaitsWhenAskedTo(t *testing.T) {
 	})
 }
 
-func TestWalkSkipsWhatItMayNotRead(t *testing.T) {
+func TestWalkSkipsUnreadableRepositories(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, r := shelf(t, 6)
 		r.before = func(w http.ResponseWriter, req *http.Request) bool {
@@ -213,16 +213,16 @@ func TestWalkSkipsWhatItMayNotRead(t *testing.T) {
 		slices.Sort(b.skipped)
 		want := []string{"team/r001:", "team/r002:", "team/r003:", "team/r004:v1"}
 		if err != nil || !slices.Equal(b.skipped, want) || p.Skipped != 4 || len(b.found) != 5 || p.RepositoriesDone != 6 {
-			t.Errorf("%q, %+v, %v, found %v", b.skipped, p, err, slices.Sorted(maps.Keys(b.found)))
+			t.Errorf("skipped %q; got %+v, %v, found %v", b.skipped, p, err, slices.Sorted(maps.Keys(b.found)))
 		}
 		if f := b.found["team/r005:v1"]; f.Digest == "" || f.Body != nil || f.Size != 0 {
-			t.Errorf("oversize: %+v", f)
+			t.Errorf("the manifest that is too large: got %+v", f)
 		}
 	})
 }
 
-// Whatever request fails, the book has everything up to the cursor, and a walk that resumes there
-// finds the rest.
+// Whichever request fails, the book has everything up to the cursor, and a walk that continues
+// there finds the rest.
 func TestWalkResumes(t *testing.T) {
 	for _, broken := range []int{0, 1, 5, 13, 29} {
 		synctest.Test(t, func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestWalkResumes(t *testing.T) {
 			}
 			b := newBook()
 			if _, err := n.client().Walk(t.Context(), b.walk()); err == nil || !strings.Contains(err.Error(), "502") {
-				t.Fatalf("err = %v", err)
+				t.Fatalf("got the error %v", err)
 			}
 			for _, repository := range r.order[:slices.Index(r.order, b.cursor())+1] {
 				for tag := range whole[repository] {
@@ -248,7 +248,7 @@ func TestWalkResumes(t *testing.T) {
 				}
 			}
 			if !slices.IsSorted(b.cursors) || b.cursor() >= fmt.Sprintf("team/r%03d", broken) {
-				t.Errorf("cursors %q", b.cursors)
+				t.Errorf("got the cursors %q", b.cursors)
 			}
 			down = false
 			n.forget()
@@ -276,7 +276,7 @@ func TestWalkOfNamedRepositories(t *testing.T) {
 		}
 		for _, request := range n.requests() {
 			if strings.Contains(request, "_catalog") {
-				t.Errorf("asked %s", request)
+				t.Errorf("the client requested %s", request)
 			}
 		}
 	})
@@ -307,7 +307,7 @@ func TestWalkEnds(t *testing.T) {
 				t.Errorf("%s: got %v", name, err)
 			}
 			if len(b.cursors) > 1 {
-				t.Errorf("%s: cursors %q", name, b.cursors)
+				t.Errorf("%s: got the cursors %q", name, b.cursors)
 			}
 		})
 	}
@@ -333,7 +333,7 @@ func TestWalkEndsWithItsContext(t *testing.T) {
 	})
 }
 
-func TestWalkGivesUpInTheEnd(t *testing.T) {
+func TestWalkEndsAfterManyFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, r := shelf(t, 20)
 		r.before = always(503)
@@ -382,7 +382,7 @@ func TestWalkWithoutCatalog(t *testing.T) {
 }
 
 // The walk does not run far ahead of a repository that hangs, so that its memory stays bounded.
-func TestWalkWaitsForTheOldest(t *testing.T) {
+func TestWalkDoesNotRunFarAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, r := shelf(t, walkAhead+500)
 		r.pageSize = 100
