@@ -143,6 +143,29 @@ func TestSendTest(t *testing.T) {
 	}
 }
 
+// While one types, the form shows the body that would be sent, and whether the certificate is
+// verified follows from the scheme.
+func TestTheFormFollowsWhatIsTyped(t *testing.T) {
+	s := newStage(t)
+	b := open(t, s.base)
+	b.logIn("ops", "secret")
+	b.visit("/webhooks/new")
+	b.says("The body appears once the webhook has a project.")
+	b.fill("Project", "team")
+	b.says("repo_full_name")
+	b.choose("Notify type", "slack")
+	b.says("mrkdwn")
+	for _, typed := range []struct {
+		url    string
+		verify bool
+	}{{"http://ci.example.com", false}, {"https://ci.example.com", true}, {"http://ci.example.com", false}} {
+		b.fill("Endpoint URL", typed.url)
+		if got := on[bool](b, "checkbox", "Verify remote certificate", `e => e.checked`); got != typed.verify {
+			t.Errorf("%s: verified: %t", typed.url, got)
+		}
+	}
+}
+
 // What is wrong stands beside its field, and nothing that was written is lost.
 func TestAProblemStandsBesideItsField(t *testing.T) {
 	s := newStage(t)
