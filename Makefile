@@ -15,7 +15,7 @@ QUICK   := all=-N -l -dwarf=false
 
 TEST_PARTS  := gcc curl registry chartmuseum crane helm3 helm4 oras cm-push conformance regctl cosign postgres skopeo podman \
                buildah docker dockerd containerd ctr wrk regsync docker-registry htpasswd nginx haproxy promtool compose-spec grype \
-               gofakes3 git gitea caddy chromium axe goreleaser cyclonedx-gomod
+               gofakes3 git gitea caddy chromium axe goreleaser cyclonedx-gomod debian
 BENCH_PARTS := registry crane caddy nginx haproxy postgres
 
 FUZZTIME ?= 30s

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
-// A snapshot of goreleaser is complete, has the right checksums, and runs.
+// A snapshot of goreleaser is complete, has the right checksums, and runs. Its package is installed
+// and removed.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	dist := snapshot(t)
@@ -42,7 +44,9 @@ func TestRelease(t *testing.T) {
 	}
 	checkSums(t, dist)
 	if dpkg, err := exec.LookPath("dpkg-deb"); err == nil {
-		checkPackage(t, dpkg, one(t, dist, "bellbuoy_*_amd64.deb"))
+		deb := one(t, dist, "bellbuoy_*_"+runtime.GOARCH+".deb")
+		checkPackage(t, dpkg, deb)
+		installPackage(t, deb)
 	}
 }
 

@@ -48,6 +48,16 @@ var table = []part{
 	}},
 	{"compose-spec", "v2.16.2", moduleFile{module: "github.com/compose-spec/compose-go/v2", file: "schema/compose-spec.json"}},
 
+	{"docker-compose", "v2.40.3", required{module: "github.com/docker/compose/v2", pkg: "github.com/docker/compose/v2/cmd", binary: "docker-compose"}},
+	// A Kubernetes that takes objects and runs nothing: some 7 min of CPU.
+	{"kube-apiserver", "v1.37.2", required{
+		module: "k8s.io/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", binary: "kube-apiserver", staged: "v0.37.2",
+		ldflags: "-X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37",
+	}},
+	{"etcd", "v3.6.6", required{module: "go.etcd.io/etcd/server/v3", pkg: "go.etcd.io/etcd/server/v3", binary: "etcd"}},
+	// A system in which packages are installed, systemd runs, and images are made.
+	{"debian", "bookworm", debootstrap{packages: "systemd,systemd-sysv,dbus,ca-certificates,python3"}},
+
 	{"gcc", "", debian{packages: "gcc libc6-dev"}}, // the race detector needs it
 	{"git", "", debian{packages: "git"}},           // Gitea needs it
 	{"curl", "", debian{packages: "curl"}},
