@@ -17,14 +17,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// Caller is who sends a request, as seen behind the proxies that are trusted.
+// Caller is the client of a request, in front of trusted proxies.
 type Caller struct {
 	Address netip.Addr // zero if unknown
-	HTTPS   bool       // the connection that the caller has opened is one of TLS
-	Host    string     // as the caller names this server
+	HTTPS   bool       // the caller connected by TLS
+	Host    string     // the name of this server in the caller's request
 }
 
-// network is what failed logins are counted by: the address, of IPv6 the network of 64 bits.
+// network returns the network for which failed logins are counted: an IPv4 address, or an IPv6 /64.
 func (c Caller) network() netip.Addr {
 	if c.Address.Is6() && !c.Address.Is4In6() {
 		return netip.PrefixFrom(c.Address.WithZone(""), 64).Masked().Addr()
@@ -32,24 +32,24 @@ func (c Caller) network() netip.Addr {
 	return c.Address.Unmap()
 }
 
-// Options of a Door. All but Public and OwnToken are needed.
+// Options configures a Door. All fields but Public and OwnToken are required.
 type Options struct {
-	// Caller returns who sends a request.
+	// Caller returns the client of a request.
 	Caller func(*http.Request) Caller
-	// Loopback: only this machine reaches the listener.
+	// Loopback means that only this machine reaches the listener.
 	Loopback bool
 	// OwnToken is accepted on loopback while no account is configured.
 	OwnToken string
 	// Refuse answers a request that may not pass.
 	Refuse func(w http.ResponseWriter, r *http.Request, status int, message string)
-	// Public are the paths that need no account. One that ends in "/" includes what is below
-	// it.
+	// Public lists the paths that need no account. A path that ends in "/" includes the paths
+	// below it.
 	Public []string
-	Rows   SessionRows // keeps the sessions
+	Rows   SessionRows // holds the sessions
 	Log    *zap.Logger
 }
 
-// Door lets requests of known accounts pass. New makes one; Configure gives it its accounts.
+// Door lets requests of known accounts pass. New makes one, and Configure sets the accounts.
 type Door struct {
 	Options
 	accounts atomic.Pointer[Accounts]
@@ -66,16 +66,16 @@ func New(o Options) *Door {
 	return d
 }
 
-// Configure replaces the accounts. It ends the requests of accounts that are not the same any more.
+// Configure replaces the accounts. It ends the requests of accounts that have changed.
 func (d *Door) Configure(a Accounts) {
 	d.accounts.Store(&a)
-	d.live.endWhere(func(v visit) bool { return !v.holds(&a) })
+	d.live.endWhere(func(v visit) bool { return !v.stillValid(&a) })
 }
 
 // HasUsers reports whether somebody can log in with a password.
 func (d *Door) HasUsers() bool { return len(d.accounts.Load().Users) > 0 }
 
-// Handler returns next behind the door.
+// Handler wraps next in the door.
 func (d *Door) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.serve(w, r, next) })
 }
@@ -116,7 +116,7 @@ func (d *Door) serveSession(w http.ResponseWriter, r *http.Request, next http.Ha
 	v, known := d.bySession(r)
 	public := d.public(r.URL.Path)
 	if known || public {
-		w.Header().Set("Cache-Control", "no-store") // pages may set another
+		w.Header().Set("Cache-Control", "no-store") // pages may set a different value
 	}
 	switch {
 	case !known && !public && d.page(r):
@@ -126,7 +126,7 @@ func (d *Door) serveSession(w http.ResponseWriter, r *http.Request, next http.Ha
 	case changes(r) && r.Header.Get("Origin") == "":
 		d.Refuse(w, r, http.StatusForbidden, "Origin: a change without one needs HTTP Basic or a token")
 	case changes(r) && !public && !provesForm(w, r, v.formToken):
-		d.Refuse(w, r, http.StatusForbidden, "the form is of another session; reload the page and try again")
+		d.Refuse(w, r, http.StatusForbidden, "the form belongs to another session; reload the page and try again")
 	default:
 		if public && changes(r) {
 			r.Body = http.MaxBytesReader(w, r.Body, longestLogin)
@@ -158,7 +158,7 @@ func (d *Door) page(r *http.Request) bool {
 }
 
 // askLogin sends a browser to the login page. A browser that follows another site's link sends no
-// cookie, because of SameSite=Strict: it is made to ask again from a page of this host.
+// cookie, because of SameSite=Strict. It gets a page of this host that repeats the request.
 func (d *Door) askLogin(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	next := "/"
@@ -178,15 +178,15 @@ func (d *Door) askLogin(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-// account returns the account of a request's Authorization; the zero visit if there is none.
+// account returns the account of a request's Authorization, or the zero visit.
 func (d *Door) account(r *http.Request, a *Accounts, rank int) (v visit) {
 	if bearer, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); isBearer {
-		if holdsNone(a) && d.Loopback && constantTimeEqual(bearer, d.OwnToken) {
-			return visit{Principal: Principal{Name: TokenFile, Administrator: true}, holds: holdsNone}
+		if hasNone(a) && d.Loopback && constantTimeEqual(bearer, d.OwnToken) {
+			return visit{Principal: Principal{Name: TokenFile, Administrator: true}, stillValid: hasNone}
 		}
 		for _, t := range a.Tokens {
 			if constantTimeEqual(bearer, t.Secret) {
-				v = visit{Principal: limitedTo(t.Name, t.Projects), holds: holdsToken(t)}
+				v = visit{Principal: limitedTo(t.Name, t.Projects), stillValid: hasToken(t)}
 			}
 		}
 		return v
@@ -196,7 +196,7 @@ func (d *Door) account(r *http.Request, a *Accounts, rank int) (v visit) {
 		return v
 	}
 	if user, ok := d.logins.user(r.Context(), a.Users, name, password, rank); ok {
-		v = visit{Principal: limitedTo(user.Name, user.Projects), holds: holdsUser(user)}
+		v = visit{Principal: limitedTo(user.Name, user.Projects), stillValid: hasUser(user)}
 	}
 	return v
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// peer is the other end of the connection.
+// peer returns the other end of the connection as the Caller.
 func peer(r *http.Request) Caller {
 	a, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return Caller{Address: a.Addr()}

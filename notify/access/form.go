@@ -23,8 +23,8 @@ func changes(r *http.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 }
 
-// provesForm reports whether a request has the token of its session. It may parse the body, and
-// bounds it.
+// provesForm reports whether a request has the form token of its session. It may parse the body,
+// which it bounds.
 func provesForm(w http.ResponseWriter, r *http.Request, token string) bool {
 	r.Body = http.MaxBytesReader(w, r.Body, longestForm)
 	if given := r.Header.Get(FormHeader); given != "" {

@@ -12,7 +12,7 @@ import (
 // replica may have ended it.
 const sessionCheck = 15 * time.Second
 
-// liveRequests are the requests of accounts that are being served.
+// liveRequests holds the requests of accounts that are being served.
 type liveRequests struct {
 	mu  sync.Mutex
 	all map[*liveRequest]struct{}
@@ -50,14 +50,14 @@ func (l *liveRequests) endWhere(ended func(visit) bool) {
 }
 
 // serveAs serves a request of an account. The request's context ends when the account is changed or
-// removed, or its session ends, so that no stream of events outlives what the account may see.
+// removed, or its session ends, so that a stream of events does not outlive the permission for it.
 func (d *Door) serveAs(v visit, w http.ResponseWriter, r *http.Request, next http.Handler) {
 	ctx, end := context.WithCancel(r.Context())
 	defer end()
 	one := &liveRequest{v, end}
 	d.live.add(one)
 	defer d.live.remove(one)
-	if !v.holds(d.accounts.Load()) { // changed since it was found
+	if !v.stillValid(d.accounts.Load()) { // the account has changed since it was found
 		end()
 	}
 	if v.session != "" {
@@ -89,8 +89,8 @@ func (d *Door) endSession(ctx context.Context, id string) error {
 	return err
 }
 
-// holdsUser returns a test whether accounts have the same entry for a user.
-func holdsUser(u User) func(*Accounts) bool {
+// hasUser returns a function that reports whether accounts have the same entry for a user.
+func hasUser(u User) func(*Accounts) bool {
 	return func(a *Accounts) bool {
 		return slices.ContainsFunc(a.Users, func(o User) bool {
 			return o.Name == u.Name && o.Hash == u.Hash && slices.Equal(o.Projects, u.Projects)
@@ -98,8 +98,8 @@ func holdsUser(u User) func(*Accounts) bool {
 	}
 }
 
-// holdsToken returns a test whether accounts have the same entry for a token.
-func holdsToken(t Token) func(*Accounts) bool {
+// hasToken returns a function that reports whether accounts have the same entry for a token.
+func hasToken(t Token) func(*Accounts) bool {
 	return func(a *Accounts) bool {
 		return slices.ContainsFunc(a.Tokens, func(o Token) bool {
 			return o.Name == t.Name && o.Secret == t.Secret && slices.Equal(o.Projects, t.Projects)
@@ -107,8 +107,8 @@ func holdsToken(t Token) func(*Accounts) bool {
 	}
 }
 
-// holdsNone reports whether no account is configured: only then OwnToken counts.
-func holdsNone(a *Accounts) bool { return len(a.Users)+len(a.Tokens) == 0 }
+// hasNone reports whether no account is configured. OwnToken is valid only then.
+func hasNone(a *Accounts) bool { return len(a.Users)+len(a.Tokens) == 0 }
 
-// holdsAlways is the test of accounts that are not of the configuration.
-func holdsAlways(*Accounts) bool { return true }
+// always is used for accounts that the configuration does not list. It returns true.
+func always(*Accounts) bool { return true }

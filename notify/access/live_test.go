@@ -13,7 +13,7 @@ import (
 )
 
 // TestLongRequestEnds: a request that is being served ends when its account is changed or removed,
-// or its session ends; other changes of the accounts let it go on.
+// or its session ends. Changes of other accounts do not end it.
 func TestLongRequestEnds(t *testing.T) {
 	limit := func(name string) func(*browser) {
 		return func(b *browser) {
@@ -42,7 +42,7 @@ func TestLongRequestEnds(t *testing.T) {
 		"user beside token removed": {bearer, func(b *browser) { a := someAccounts(); a.Users = nil; b.door.Configure(a) }, false},
 		"session of a limited user": {"session", limit("dev"), true},
 		"session of another user":   {"session", limit("ops"), false},
-		"logout":                    {"session", func(b *browser) { b.submit("/logout", url.Values{FormField: {b.sees("", "dev")}}) }, true},
+		"logout":                    {"session", func(b *browser) { b.submit("/logout", url.Values{FormField: {b.wantAccount("", "dev")}}) }, true},
 		"login in the same browser": {"session", func(b *browser) { b.logIn("ops") }, true},
 		"login in another browser":  {"session", func(b *browser) { b.cookie = nil; b.logIn("dev") }, false},
 		"logout on another replica": {"session", func(b *browser) {
@@ -79,7 +79,7 @@ func TestLongRequestEnds(t *testing.T) {
 				})).ServeHTTP(httptest.NewRecorder(), r.WithContext(t.Context()))
 				synctest.Wait()
 				if !began || ended {
-					t.Fatal("it did not begin, or ended at once")
+					t.Fatal("the request did not begin, or ended at once")
 				}
 				tt.do(b)
 				time.Sleep(sessionCheck + 1)
@@ -96,12 +96,12 @@ func TestLongRequestEnds(t *testing.T) {
 // once.
 func TestAccountChangedDuringLogin(t *testing.T) {
 	d := New(Options{Caller: peer, Refuse: refuse})
-	v := visit{Principal: Principal{Name: "dev", Projects: []string{"team"}}, holds: holdsUser(someAccounts().Users[1])}
+	v := visit{Principal: Principal{Name: "dev", Projects: []string{"team"}}, stillValid: hasUser(someAccounts().Users[1])}
 	ended := false
 	d.serveAs(v, httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		ended = r.Context().Err() != nil
 	}))
 	if !ended || len(d.live.all) > 0 {
-		t.Error("it goes on")
+		t.Error("the request did not end")
 	}
 }

@@ -20,10 +20,11 @@ import (
 const (
 	// LoginPath is the path of the login page.
 	LoginPath = "/login"
-	// OncePath is the path of the address of `bellbuoy console`, with the query's `ticket`.
+	// OncePath is the path of the address that `bellbuoy console` prints, with the query
+	// `ticket`.
 	OncePath = "/login/once"
 
-	// consoleName is the account of whoever has an address of `bellbuoy console`.
+	// consoleName is the name of the account of `bellbuoy console`.
 	consoleName = "bellbuoy console"
 
 	longestNext = 2048 // bytes
@@ -42,7 +43,7 @@ func (e TooManyError) Error() string {
 	return fmt.Sprintf("too many failed logins from this address; try again in %d s", seconds(e.After))
 }
 
-// StatusOf is the HTTP status for an error of LogIn, LogInOnce or LogOut.
+// StatusOf returns the HTTP status for an error of LogIn, LogInOnce or LogOut.
 func StatusOf(err error) int {
 	switch _, tooMany := errors.AsType[TooManyError](err); {
 	case tooMany:
@@ -53,8 +54,8 @@ func StatusOf(err error) int {
 	return http.StatusServiceUnavailable
 }
 
-// LogIn begins a session of a user, or returns ErrLogin, a TooManyError (and sets Retry-After), or
-// an error of the store, whose text is for the user.
+// LogIn begins a session of a user. Its error is ErrLogin, a TooManyError (it then sets
+// Retry-After), or an error of the store with a text for the user.
 func (d *Door) LogIn(w http.ResponseWriter, r *http.Request, name, password string) error {
 	caller := d.Caller(r)
 	var user User
@@ -73,9 +74,9 @@ func (d *Door) LogIn(w http.ResponseWriter, r *http.Request, name, password stri
 	return d.begin(w, r, session{User: user.Name, Print: user.print()}, user.Name)
 }
 
-// LogInOnce begins an administrator's session for a ticket of Ticket, or returns ErrTicket or an
-// error of the store, whose text is for the user. A program that only looks at the address (HEAD,
-// or a browser's prefetch) does not use the ticket up.
+// LogInOnce begins an administrator's session for a ticket of Ticket. Its error is ErrTicket, or
+// an error of the store with a text for the user. A HEAD or a browser's prefetch does not use the
+// ticket up.
 func (d *Door) LogInOnce(w http.ResponseWriter, r *http.Request, ticket string) error {
 	looks := r.Method != http.MethodGet || r.Header.Get("Sec-Purpose") != ""
 	if looks || !d.tickets.use(ticket, time.Now()) {
@@ -115,14 +116,14 @@ func (d *Door) LogOut(w http.ResponseWriter, r *http.Request) error {
 	http.SetCookie(w, gone)
 	if err := d.endSession(r.Context(), v.session); err != nil {
 		d.Log.Warn("session not ended", zap.String("account", v.Name), zap.Error(err))
-		return errors.New("the store did not take the logout; try again")
+		return errors.New("the logout could not be stored; try again")
 	}
 	d.Log.Info("logout", zap.String("account", v.Name), zap.Stringer("address", caller.Address))
 	return nil
 }
 
-// newCookie returns the cookie of a session. Under TLS its name has a prefix by which browsers
-// accept it from this host alone.
+// newCookie returns the cookie of a session. With TLS its name has the prefix that makes browsers
+// accept it from this host only.
 func newCookie(value string, c Caller) *http.Cookie {
 	return &http.Cookie{Name: cookieName(c), Value: value, Path: "/", HttpOnly: true, Secure: c.HTTPS, SameSite: http.SameSiteStrictMode}
 }
@@ -143,8 +144,8 @@ func cookieOf(r *http.Request, c Caller) (secret, bool) {
 	return parseSecret(cookies[0].Value)
 }
 
-// bySession returns the account of a request's session, and ends a session whose user was changed
-// or removed.
+// bySession returns the account of a request's session. It ends a session whose user was changed or
+// removed.
 func (d *Door) bySession(r *http.Request) (v visit, ok bool) {
 	key, ok := cookieOf(r, d.Caller(r))
 	if !ok {
@@ -172,25 +173,25 @@ func (d *Door) bySession(r *http.Request) (v visit, ok bool) {
 // sessionAccount returns the account of a session; false if its user was changed or removed.
 func (d *Door) sessionAccount(s session) (visit, bool) {
 	if s.User == "" {
-		return visit{Principal: Principal{Name: consoleName, Administrator: true}, holds: holdsAlways}, true
+		return visit{Principal: Principal{Name: consoleName, Administrator: true}, stillValid: always}, true
 	}
 	users := d.accounts.Load().Users
 	i := slices.IndexFunc(users, func(u User) bool { return u.Name == s.User && u.print() == s.Print })
 	if i < 0 {
 		return visit{}, false
 	}
-	return visit{Principal: limitedTo(users[i].Name, users[i].Projects), holds: holdsUser(users[i])}, true
+	return visit{Principal: limitedTo(users[i].Name, users[i].Projects), stillValid: hasUser(users[i])}, true
 }
 
-// print identifies the user's entry in the configuration.
+// print returns a hash of the user's entry in the configuration.
 func (u User) print() string {
 	text, _ := json.Marshal(u) // of strings alone: never fails
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }
 
-// Next returns the path on this host to which a login leads: the form's or the query's `next` if it
-// is one, else "/".
+// Next returns the path to which a login leads: `next` of the form or the query if it is a path on
+// this host, else "/".
 func Next(r *http.Request) string {
 	return localPath(cmp.Or(r.PostFormValue("next"), r.URL.Query().Get("next")))
 }
@@ -211,12 +212,12 @@ func localPath(next string) string {
 
 type visitKey struct{}
 
-// visit is what the door has found out about a request.
+// visit is the account of a request, with the session or the entry by which the door found it.
 type visit struct {
 	Principal
-	session   string // its ID; "": the account is not known by one
-	formToken string
-	holds     func(*Accounts) bool // reports whether the account is the same in a configuration
+	session    string // its ID; "": there is none
+	formToken  string
+	stillValid func(*Accounts) bool // reports whether accounts still have the same entry
 }
 
 func withVisit(r *http.Request, v visit) *http.Request {

@@ -18,21 +18,21 @@ import (
 )
 
 const (
-	mostFailures   = 10 // of an address, within failuresFor
+	mostFailures   = 10 // failed logins of a network within failuresFor
 	failuresFor    = time.Minute
 	knownAddresses = 4096
 	knownPasswords = 64
 )
 
-// logins limits guesses of passwords and tokens. After ten failures within a minute an address has
-// to wait. Only a few passwords are checked at a time, those of addresses without failures first.
+// logins limits guesses of passwords and tokens. A network with ten failures within a minute must
+// wait. Only a few passwords are checked at a time, those of networks without failures first.
 // newLogins makes one.
 type logins struct {
 	mu        sync.Mutex
 	addresses *lru.Cache[netip.Addr, *clientLogins]
 	busy      int // passwords being checked
 	waiting   waiters
-	came      int // waiters so far
+	arrivals  int // waiters so far
 
 	compare func(hash, password []byte) error // bcrypt's
 	most    int                               // passwords checked at a time
@@ -40,7 +40,7 @@ type logins struct {
 	right *lru.Cache[[sha256.Size]byte, struct{}]
 }
 
-// clientLogins are the logins of an address.
+// clientLogins holds the logins of a network.
 type clientLogins struct {
 	failed  []time.Time // of the last minute, oldest first
 	pending int
@@ -53,8 +53,8 @@ func newLogins() *logins {
 	return &logins{addresses: addresses, right: right, compare: bcrypt.CompareHashAndPassword, most: max(1, runtime.GOMAXPROCS(0)/4)}
 }
 
-// try runs check for a client, unless the client has failed too often; after is then when it may
-// try again. A login counts as a failure until its check succeeds.
+// try runs check for a client, unless the client has failed too often; after is then the time until
+// it may try again. A login counts as a failure until its check succeeds.
 func (l *logins) try(client netip.Addr, check func(rank int) bool) (ok bool, after time.Duration) {
 	t, rank, after := l.begin(client, time.Now())
 	if after > 0 {
@@ -81,7 +81,7 @@ func (l *logins) begin(client netip.Addr, now time.Time) (t *clientLogins, rank 
 		return t, rank, 0
 	}
 	if len(t.failed) == 0 {
-		return t, rank, time.Second // all of them are being checked
+		return t, rank, time.Second // all its logins are being checked
 	}
 	return t, rank, failuresFor - now.Sub(t.failed[0])
 }
@@ -118,7 +118,7 @@ func (l *logins) user(ctx context.Context, users []User, name, password string, 
 		l.right.Add(sum, struct{}{})
 		return found, true
 	}
-	// 2ⁿ + 2ⁿ + 2ⁿ⁺¹ + … is 2 to the power of the dearest
+	// a check of cost n takes 2ⁿ steps: together these take as many as the dearest check
 	for cost := costOf(hash); cost < dearest; cost++ {
 		_ = l.compare([]byte(dummyHash(cost)), []byte(password))
 	}
@@ -129,7 +129,7 @@ func (l *logins) user(ctx context.Context, users []User, name, password string, 
 func dummyHash(cost int) string { return fmt.Sprintf("$2a$%02d$", cost) + strings.Repeat(".", 53) }
 
 func costOf(hash string) int {
-	cost, _ := bcrypt.Cost([]byte(hash)) // config has checked it
+	cost, _ := bcrypt.Cost([]byte(hash)) // the configuration checks hashes
 	return cost
 }
 
@@ -174,8 +174,8 @@ func (l *logins) acquire(ctx context.Context, rank int) bool {
 		l.mu.Unlock()
 		return true
 	}
-	l.came++
-	w := &waiter{rank, l.came, make(chan struct{})}
+	l.arrivals++
+	w := &waiter{rank, l.arrivals, make(chan struct{})}
 	heap.Push(&l.waiting, w)
 	l.mu.Unlock()
 	select {
@@ -192,7 +192,7 @@ func (l *logins) acquire(ctx context.Context, rank int) bool {
 		}
 	}
 	l.mu.Unlock()
-	l.release() // the turn came at the same time
+	l.release() // the turn came when ctx ended
 	return false
 }
 

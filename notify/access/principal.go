@@ -35,7 +35,7 @@ func (p Principal) MayAll(projects []string) bool {
 	return p.Administrator || len(projects) > 0 && !slices.ContainsFunc(projects, foreign)
 }
 
-// WithPrincipal returns r with the account p, which no session has.
+// WithPrincipal returns r with the account p and without a session.
 func WithPrincipal(r *http.Request, p Principal) *http.Request {
 	return withVisit(r, visit{Principal: p})
 }

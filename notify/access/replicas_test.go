@@ -19,7 +19,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A session that one replica has begun works on the other, and ends on both at once.
+// TestReplicasShareSessions: a session that began on one replica works on the other, and ends on
+// both.
 func TestReplicasShareSessions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts PostgreSQL")
@@ -37,25 +38,25 @@ func TestReplicasShareSessions(t *testing.T) {
 	one.logIn("ops")
 	cookie := one.cookie
 	two.cookie = cookie
-	token := two.sees("on the other replica", "ops")
-	if again := one.sees("on its own", "ops"); again != token {
+	token := two.wantAccount("on the other replica", "ops")
+	if again := one.wantAccount("on its own", "ops"); again != token {
 		t.Errorf("form tokens differ: %q and %q", again, token)
 	}
 	if w := two.submit("/logout", url.Values{FormField: {token}}); w.Code != http.StatusSeeOther {
 		t.Errorf("logout on the other replica: %d %s", w.Code, w.Body)
 	}
-	one.sees("after the logout on the other replica", "")
+	one.wantAccount("after the logout on the other replica", "")
 
 	one.logIn("dev")
 	two.cookie = one.cookie
-	two.sees("on the other replica", "dev")
+	two.wantAccount("on the other replica", "dev")
 	two.door.Configure(Accounts{})
-	two.sees("where the account is gone", "")
+	two.wantAccount("where the account is gone", "")
 	two.door.Configure(someAccounts())
-	one.sees("after the account was gone on the other replica", "")
+	one.wantAccount("after the account was gone on the other replica", "")
 }
 
-// Sessions survive a restart, and the longest idle go beyond the bound.
+// TestSessionsInSQLite: sessions survive a restart. Beyond the bound, the longest idle are removed.
 func TestSessionsInSQLite(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *sqlite.Store {
@@ -76,7 +77,7 @@ func TestSessionsInSQLite(t *testing.T) {
 	defer s.Close()
 	b = newBrowser(t, s)
 	b.cookie = cookie
-	b.sees("after a restart", "ops")
+	b.wantAccount("after a restart", "ops")
 
 	few := Trim
 	few.Max = 1
@@ -85,7 +86,7 @@ func TestSessionsInSQLite(t *testing.T) {
 	if _, err := s.Purge(t.Context(), store.Retention{}, []store.Trim{few}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	b.sees("the newest session", "dev")
+	b.wantAccount("the newest session", "dev")
 	b.cookie = cookie
-	b.sees("the longest idle session", "")
+	b.wantAccount("the longest idle session", "")
 }

@@ -21,25 +21,25 @@ const (
 
 	idleFor      = 12 * time.Hour
 	sessionFor   = 7 * 24 * time.Hour
-	touchEvery   = 5 * time.Minute // a session's last request is stored so often
+	touchEvery   = 5 * time.Minute // how often the time of a session's last request is stored
 	readPatience = 2 * time.Second // a read of the store that takes longer has failed
 	secretSize   = 32              // bytes
 	mostSessions = 10_000
-	mostOfUser   = 50   // sessions of one user; the one that would end first makes room
-	mostEnded    = 1000 // sessions that one login clears away
+	mostOfUser   = 50   // sessions of one user; beyond it, the one that would end first is removed
+	mostEnded    = 1000 // ended sessions that one login removes
 )
 
-// Trim bounds the sessions in the store: the longest idle go first.
+// Trim bounds the sessions in the store. The longest idle are removed first.
 var Trim = store.Trim{Kind: kindSession, Max: mostSessions}
 
-// SessionRows is the store as sessions need it; notify.Rows says what its methods do.
+// SessionRows is the part of the store that sessions use; see notify.Rows for its methods.
 type SessionRows interface {
 	Update(ctx context.Context, scopes []string, fn func(store.Tx) error) error
 	View(ctx context.Context, fn func(store.Reader) error) error
 	Due(ctx context.Context, kind string, now time.Time, limit int) ([]store.Row, error)
 }
 
-// secret is what a session's cookie holds.
+// secret is the value of a session's cookie.
 type secret [secretSize]byte
 
 func newSecret() (s secret) {
@@ -47,7 +47,7 @@ func newSecret() (s secret) {
 	return s
 }
 
-// parseSecret reads a secret as String writes it.
+// parseSecret parses the output of String.
 func parseSecret(text string) (s secret, ok bool) {
 	if len(text) != base64.RawURLEncoding.EncodedLen(secretSize) {
 		return s, false
@@ -56,28 +56,28 @@ func parseSecret(text string) (s secret, ok bool) {
 	return s, err == nil && n == secretSize
 }
 
-// String is the secret as a cookie or an address has it.
+// String returns the secret in the form for a cookie or a URL.
 func (s secret) String() string { return base64.RawURLEncoding.EncodeToString(s[:]) }
 
-// id names the session in the store.
+// id returns the ID of the session in the store.
 func (s secret) id() string {
 	sum := sha256.Sum256(s[:])
 	return hex.EncodeToString(sum[:])
 }
 
-// formToken proves that a form was shown in the session.
+// formToken returns the token that proves that a form was shown in the session.
 func (s secret) formToken() string {
 	mac := hmac.New(sha256.New, s[:])
 	mac.Write([]byte("form"))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// session is a login in a browser.
+// session is the stored form of a login session.
 type session struct {
-	User  string    `json:"user"`  // "": of an address of `bellbuoy console`
-	Print string    `json:"print"` // of the user's entry at the login
+	User  string    `json:"user"`  // "": a session of `bellbuoy console`
+	Print string    `json:"print"` // hash of the user's entry at the login
 	Made  time.Time `json:"made"`
-	Used  time.Time `json:"used"` // its last request, to touchEvery
+	Used  time.Time `json:"used"` // time of its last request, up to touchEvery earlier
 }
 
 func (s session) end() time.Time {
@@ -95,8 +95,8 @@ func (s session) row(id string) (store.Row, error) {
 
 func sessionKey(id string) store.Key { return store.Key{Kind: kindSession, ID: id} }
 
-// sessionStore has the sessions in the store. While the store cannot be read, those count that this
-// process has seen in it.
+// sessionStore reads and writes sessions in the store. While the store cannot be read, the sessions
+// that this process has read before remain valid.
 type sessionStore struct {
 	rows SessionRows
 	seen *lru.Cache[string, session] // by ID
@@ -169,7 +169,8 @@ func (s *sessionStore) find(ctx context.Context, id string, now time.Time) (one 
 	return one, ok && now.Before(one.end())
 }
 
-// touch stores that a session is used now, if that is due and nobody has ended it meanwhile.
+// touch stores the time of a session's last request, if that is due and the session was not ended
+// meanwhile.
 func (s *sessionStore) touch(ctx context.Context, id string, one session, now time.Time) error {
 	if now.Sub(one.Used) < touchEvery {
 		return nil
@@ -198,7 +199,7 @@ func (s *sessionStore) end(ctx context.Context, id string) error {
 	})
 }
 
-// scopeOf excludes changes of one session from each other.
+// scopeOf returns the scope of changes of a session, so that they exclude each other.
 func scopeOf(id string) []string { return []string{kindSession + "/" + id} }
 
 var errNoStore = errors.New("the session could not be stored; try again, or use HTTP Basic")

@@ -99,7 +99,7 @@ var rightHash = func() string {
 	return string(b)
 }()
 
-// someAccounts are ops, who has no limits, and dev, who has some; and the token ci.
+// someAccounts returns the users ops (without limits) and dev (limited), and the token ci.
 func someAccounts() Accounts {
 	return Accounts{
 		Users:  []User{{Name: "ops", Hash: rightHash}, {Name: "dev", Hash: rightHash, Projects: []string{"team"}}},
@@ -107,13 +107,13 @@ func someAccounts() Accounts {
 	}
 }
 
-// browser visits a door with a login page at localhost:5082, and keeps its cookie.
+// browser sends requests to a door with a login page at localhost:5082, and keeps its cookie.
 type browser struct {
 	t      *testing.T
 	door   *Door
 	tls    bool
 	cookie *http.Cookie
-	origin string // of its changes
+	origin string // the Origin of its changes
 	log    *observer.ObservedLogs
 }
 
@@ -128,8 +128,8 @@ func newBrowser(t *testing.T, rows SessionRows) *browser {
 	return b
 }
 
-// pages are handlers as the console has them, and one at /api/v1/webhooks that anybody with an
-// account may use.
+// pages returns handlers like the console's, and a handler at /api/v1/webhooks that any account may
+// use.
 func (b *browser) pages() http.Handler {
 	mux := http.NewServeMux()
 	finish := func(w http.ResponseWriter, r *http.Request, err error) {
@@ -196,8 +196,9 @@ func (b *browser) logIn(name string) {
 	}
 }
 
-// sees checks that the browser's pages are those of an account; "": that it has to log in.
-func (b *browser) sees(when, account string) (formToken string) {
+// wantAccount checks that the browser gets the pages of an account, or the login page if account is
+// "". It returns the form token.
+func (b *browser) wantAccount(when, account string) (formToken string) {
 	b.t.Helper()
 	w := b.open("/webhooks")
 	name, formToken, _ := strings.Cut(w.Body.String(), "\n")
@@ -213,7 +214,7 @@ func (b *browser) sees(when, account string) (formToken string) {
 func TestSession(t *testing.T) {
 	m := &memory{rows: map[store.Key]store.Row{}}
 	b := newBrowser(t, m)
-	b.sees("before the login", "")
+	b.wantAccount("before the login", "")
 	if w := b.submit("/login", url.Values{"user": {"ops"}, "password": {"wrong"}}); w.Code != http.StatusUnauthorized || b.cookie != nil {
 		t.Errorf("a wrong password: %d, cookie %v", w.Code, b.cookie)
 	}
@@ -227,25 +228,26 @@ func TestSession(t *testing.T) {
 			t.Errorf("the store has the secret itself: %s %s", k.ID, row.Value)
 		}
 	}
-	token := b.sees("after the login", "ops")
+	token := b.wantAccount("after the login", "ops")
 	if w := b.submit("/logout", url.Values{FormField: {token}}); w.Code != http.StatusSeeOther || b.cookie != nil || len(m.rows) != 0 {
 		t.Errorf("logout: %d, cookie %v, rows %v", w.Code, b.cookie, m.rows)
 	}
 	b.cookie = &c
-	b.sees("with the cookie after the logout", "")
-	var told []string
+	b.wantAccount("with the cookie after the logout", "")
+	var logged []string
 	for _, line := range b.log.All() {
-		told = append(told, fmt.Sprint(line.Message, line.ContextMap()))
+		logged = append(logged, fmt.Sprint(line.Message, line.ContextMap()))
 	}
 	want := []string{"login failed map[address:127.0.0.1]", "login map[account:ops address:127.0.0.1]", "logout map[account:ops address:127.0.0.1]"}
 	for _, line := range want {
-		if !slices.ContainsFunc(told, func(s string) bool { return strings.ReplaceAll(s, "map", " map") == line }) {
-			t.Errorf("log %q lacks %q", told, line)
+		if !slices.ContainsFunc(logged, func(s string) bool { return strings.ReplaceAll(s, "map", " map") == line }) {
+			t.Errorf("log %q lacks %q", logged, line)
 		}
 	}
 }
 
-// Under TLS the cookie is Secure, and its name keeps other hosts of the domain from setting it.
+// TestCookieUnderTLS: with TLS the cookie is Secure, and its name prevents other hosts of the
+// domain from setting it.
 func TestCookieUnderTLS(t *testing.T) {
 	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
 	b.tls = true
@@ -253,12 +255,13 @@ func TestCookieUnderTLS(t *testing.T) {
 	if !b.cookie.Secure || b.cookie.Name != "__Host-bellbuoy" || b.cookie.Path != "/" || b.cookie.Domain != "" {
 		t.Errorf("cookie %v", b.cookie)
 	}
-	b.sees("under TLS", "ops")
+	b.wantAccount("under TLS", "ops")
 	b.cookie.Name = "bellbuoy"
-	b.sees("with the name of plain HTTP", "")
+	b.wantAccount("with the name of plain HTTP", "")
 }
 
-// A login begins a session of its own, whatever cookie came with it, and ends the one before.
+// TestSessionFixation: a login begins a new session, whatever cookie the request has, and ends the
+// earlier one.
 func TestSessionFixation(t *testing.T) {
 	m := &memory{rows: map[store.Key]store.Row{}}
 	b := newBrowser(t, m)
@@ -267,16 +270,16 @@ func TestSessionFixation(t *testing.T) {
 	b.logIn("ops")
 	first := b.cookie
 	if first.Value == planted.Value {
-		t.Error("the planted cookie is the session")
+		t.Error("the attacker's cookie became the session")
 	}
 	b.logIn("dev")
 	if b.cookie.Value == first.Value {
-		t.Error("the second login has the first's session")
+		t.Error("the second login did not begin a new session")
 	}
-	b.sees("after the second login", "dev")
+	b.wantAccount("after the second login", "dev")
 	for _, old := range []*http.Cookie{planted, first} {
 		b.cookie = old
-		b.sees("with an old cookie", "")
+		b.wantAccount("with an old cookie", "")
 	}
 	if len(m.rows) != 1 {
 		t.Errorf("%d sessions, want one", len(m.rows))
@@ -289,24 +292,24 @@ func TestSessionEnds(t *testing.T) {
 		b := newBrowser(t, m)
 		b.logIn("ops")
 		time.Sleep(idleFor - time.Second)
-		b.sees("just before it was idle for long", "ops")
+		b.wantAccount("just before it was idle for long", "ops")
 		time.Sleep(idleFor)
-		b.sees("idle for long", "")
+		b.wantAccount("idle for long", "")
 
 		b.logIn("ops")
 		if len(m.rows) != 1 {
-			t.Errorf("%d sessions after a login, want one: the ended one goes", len(m.rows))
+			t.Errorf("%d sessions after a login, want one: the ended one is removed", len(m.rows))
 		}
 		for since := time.Duration(0); since < sessionFor-time.Hour; since += time.Hour {
 			time.Sleep(time.Hour)
-			b.sees("in use for "+since.String(), "ops")
+			b.wantAccount("in use for "+since.String(), "ops")
 		}
 		time.Sleep(time.Hour)
-		b.sees("in use for 7 days", "")
+		b.wantAccount("in use for 7 days", "")
 	})
 }
 
-// Many logins of one user end that user's oldest sessions, and those of nobody else.
+// TestManyLogins: many logins of one user end that user's oldest sessions, and no others.
 func TestManyLogins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{rows: map[store.Key]store.Row{}}
@@ -325,15 +328,16 @@ func TestManyLogins(t *testing.T) {
 		}
 		for i, c := range cookies {
 			b.cookie = c
-			b.sees(fmt.Sprint("login ", i), map[bool]string{true: "dev"}[i >= 5])
+			b.wantAccount(fmt.Sprint("login ", i), map[bool]string{true: "dev"}[i >= 5])
 		}
 		b.cookie = other
-		b.sees("another user", "ops")
+		b.wantAccount("another user", "ops")
 	})
 }
 
-// The use of a session is stored every few minutes, not with each request.
-func TestUseIsStoredSeldom(t *testing.T) {
+// TestLastRequestIsStoredRarely: the time of the last request is stored every few minutes, not with
+// each request.
+func TestLastRequestIsStoredRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{rows: map[store.Key]store.Row{}}
 		b := newBrowser(t, m)
@@ -341,7 +345,7 @@ func TestUseIsStoredSeldom(t *testing.T) {
 		before := m.updates
 		for range 60 {
 			time.Sleep(10 * time.Second)
-			b.sees("in use", "ops")
+			b.wantAccount("in use", "ops")
 		}
 		if got := m.updates - before; got != 2 {
 			t.Errorf("%d writes in 10 minutes, want 2", got)
@@ -368,35 +372,36 @@ func TestChangedAccountEndsSession(t *testing.T) {
 			dev.door = b.door
 			dev.logIn("dev")
 			b.door.Configure(someAccounts())
-			b.sees("after a reload that changes nothing", "ops")
+			b.wantAccount("after a reload that changes nothing", "ops")
 			a := someAccounts()
 			change(&a)
 			b.door.Configure(a)
-			b.sees("after the change", "")
+			b.wantAccount("after the change", "")
 			if len(a.Users) > 0 {
-				dev.sees("somebody else after the change", "dev")
+				dev.wantAccount("somebody else after the change", "dev")
 			}
 			b.door.Configure(someAccounts())
-			b.sees("after the change was undone", "")
+			b.wantAccount("after the change was undone", "")
 		})
 	}
 }
 
-// While the store fails, sessions that were seen before go on, and none begins.
+// TestSessionWhileStoreFails: while the store fails, sessions that were read before remain valid,
+// and no session begins.
 func TestSessionWhileStoreFails(t *testing.T) {
 	m := &memory{rows: map[store.Key]store.Row{}}
 	b, late := newBrowser(t, m), newBrowser(t, m)
 	b.logIn("ops")
 	m.failure = errors.New("disk full")
-	b.sees("while the store fails", "ops")
+	b.wantAccount("while the store fails", "ops")
 	if w := late.submit("/login", url.Values{"user": {"ops"}, "password": {"right"}}); w.Code != http.StatusServiceUnavailable || late.cookie != nil {
 		t.Errorf("a login while the store fails: %d", w.Code)
 	}
 	m.failure, m.rows = nil, map[store.Key]store.Row{}
-	b.sees("ended elsewhere meanwhile", "")
+	b.wantAccount("ended elsewhere meanwhile", "")
 }
 
-// A use that is stored at the moment of a logout does not bring the session back.
+// TestLogoutIsFinal: a touch at the moment of a logout does not store the session again.
 func TestLogoutIsFinal(t *testing.T) {
 	m := &memory{rows: map[store.Key]store.Row{}}
 	s := newSessions(m)
@@ -434,7 +439,7 @@ func TestOnce(t *testing.T) {
 		if code := use(ticket); code != http.StatusSeeOther {
 			t.Errorf("a new ticket: %d", code)
 		}
-		b.sees("after the ticket", consoleName)
+		b.wantAccount("after the ticket", consoleName)
 		if code := use(ticket); code != http.StatusUnauthorized || b.cookie != nil {
 			t.Errorf("a ticket again: %d, cookie %v", code, b.cookie)
 		}
@@ -456,7 +461,8 @@ func TestOnce(t *testing.T) {
 	})
 }
 
-// The form has the throttle of the other ways to log in. A session is not held up by it.
+// TestThrottleOfTheForm: the login form has the same limit of failures as the other ways to log
+// in. A session is not limited.
 func TestThrottleOfTheForm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
@@ -478,13 +484,14 @@ func TestThrottleOfTheForm(t *testing.T) {
 		if w := guess.send(basic); w.Code != http.StatusTooManyRequests {
 			t.Errorf("Basic after ten failures of the form: %d", w.Code)
 		}
-		b.sees("after ten failures of its address", "ops")
+		b.wantAccount("after ten failures of its address", "ops")
 		time.Sleep(failuresFor)
 		guess.logIn("ops")
 	})
 }
 
-// The form's refusals cost the same work for a name that nobody has.
+// TestFormTakesEqualWork: refusing an unknown name in the form takes as much work as refusing a
+// known one.
 func TestFormTakesEqualWork(t *testing.T) {
 	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
 	work := 0
@@ -501,16 +508,17 @@ func TestFormTakesEqualWork(t *testing.T) {
 	}
 }
 
-// TestChangesNeedProof sends changes and reads in all ways to be known, and with all proofs.
+// TestChangesNeedProof sends changes and reads with all kinds of credentials, origins and form
+// tokens.
 func TestChangesNeedProof(t *testing.T) {
 	const own, foreign = "http://localhost:5082", "https://evil.example.com"
 	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
 	b.logIn("dev")
-	otherToken := b.sees("logged in", "dev")
+	otherToken := b.wantAccount("logged in", "dev")
 	b.cookie = nil
 	b.logIn("ops")
 	ops := b.cookie
-	token := b.sees("logged in", "ops")
+	token := b.wantAccount("logged in", "ops")
 
 	type who int
 	const (
@@ -530,17 +538,17 @@ func TestChangesNeedProof(t *testing.T) {
 		change, read int
 	}{
 		{"nobody", nobody, "", "", "", "", 401, 401},
-		{"nobody, own origin", nobody, own, token, token, "", 401, 401},
+		{"no account, own origin", nobody, own, token, token, "", 401, 401},
 		{"session, token in the form", withSession, own, token, "", "", 200, 200},
 		{"session, token in the header", withSession, own, "", token, "", 200, 200},
 		{"session, token in the header, JSON", withSession, own, "", token, "application/json", 200, 200},
 		{"session without a token", withSession, own, "", "", "", 403, 200},
 		{"session without a token, JSON", withSession, own, "", "", "application/json", 403, 200},
-		{"session, token in a form that is none", withSession, own, token, "", "text/plain", 403, 200},
+		{"session, token in a body that is no form", withSession, own, token, "", "text/plain", 403, 200},
 		{"session, token of another session", withSession, own, otherToken, "", "", 403, 200},
 		{"session, token of another session in the header", withSession, own, token, otherToken, "", 403, 200},
 		{"session without an origin", withSession, "", token, "", "", 403, 200},
-		{"session, no origin at all in words", withSession, "null", token, "", "", 403, 403},
+		{"session, origin null", withSession, "null", token, "", "", 403, 403},
 		{"session, foreign origin", withSession, foreign, token, token, "", 403, 403},
 		{"session, another port", withSession, "http://localhost:5083", token, "", "", 403, 403},
 		{"ended session", withOldSession, own, token, token, "", 401, 401},
@@ -578,7 +586,7 @@ func TestChangesNeedProof(t *testing.T) {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "ODD"} {
 			want := tt.change
 			if tt.who == withSession && tt.header == "" && (method == "DELETE" || method == "ODD") {
-				want = 403 // forms have other methods
+				want = 403 // HTML forms use other methods
 			}
 			if got := ask(method); got != want {
 				t.Errorf("%s: %s is answered %d, want %d", tt.name, method, got, want)
@@ -592,7 +600,8 @@ func TestChangesNeedProof(t *testing.T) {
 	}
 }
 
-// Nobody can log somebody in from another site, and a login form is no place for long bodies.
+// TestLoginFromElsewhere: a page of another site cannot log a user in, and the login form refuses
+// long bodies.
 func TestLoginFromElsewhere(t *testing.T) {
 	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
 	for _, origin := range []string{"https://evil.example.com", "null", ""} {
@@ -607,7 +616,8 @@ func TestLoginFromElsewhere(t *testing.T) {
 	}
 }
 
-// A reverse proxy that is trusted may name another Host than the one that it sends.
+// TestOriginBehindProxy: a trusted reverse proxy may forward another Host than the one in its own
+// request.
 func TestOriginBehindProxy(t *testing.T) {
 	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
 	b.door.Options.Caller = func(*http.Request) Caller {
@@ -620,7 +630,7 @@ func TestOriginBehindProxy(t *testing.T) {
 	}
 }
 
-// A browser is sent to the login page, and everything else is answered with 401.
+// TestWithoutSession: a browser is sent to the login page. Other requests get 401.
 func TestWithoutSession(t *testing.T) {
 	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
 	for _, tt := range []struct {
@@ -695,13 +705,13 @@ func FuzzSecret(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		s, ok := parseSecret(text)
 		if ok && s.String() != text {
-			t.Errorf("%q is read as %q: two cookies of one session", text, s)
+			t.Errorf("%q is parsed as %q: a session has two cookies", text, s)
 		}
 	})
 }
 
-// FuzzLogin sends any login form with any cookie: nobody is logged in without the password, or led
-// to another host.
+// FuzzLogin sends any login form with any cookie. No login succeeds without the password, and no
+// redirect leads to another host.
 func FuzzLogin(f *testing.F) {
 	f.Add("user=ops&password=right&next=%2F%2Fevil.example.com", "application/x-www-form-urlencoded", "bellbuoy=x")
 	f.Add("user=ops&user=dev&password=wrong&next=/a", "application/x-www-form-urlencoded", "bellbuoy=; bellbuoy=\"")

@@ -10,14 +10,14 @@ const (
 	mostTickets = 64
 )
 
-// tickets are those of `bellbuoy console` that were not used yet. Each is good for one login on
-// this replica.
+// tickets holds the unused tickets of `bellbuoy console`. Each is valid for one login on this
+// replica.
 type tickets struct {
 	mu   sync.Mutex
 	ends map[string]time.Time // by the hash of the ticket
 }
 
-// make returns a new ticket. If there are too many, the oldest is void.
+// make returns a new ticket. If there are too many, it removes the oldest.
 func (t *tickets) make(now time.Time) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -40,7 +40,7 @@ func (t *tickets) make(now time.Time) string {
 	return key.String()
 }
 
-// use reports whether a ticket is good, and makes it void.
+// use reports whether a ticket is valid, and removes it.
 func (t *tickets) use(ticket string, now time.Time) bool {
 	key, ok := parseSecret(ticket)
 	if !ok {
@@ -53,5 +53,5 @@ func (t *tickets) use(ticket string, now time.Time) bool {
 	return ok && now.Before(end)
 }
 
-// Ticket returns what makes LogInOnce begin a session, once and within a minute.
+// Ticket returns a ticket for one LogInOnce within a minute.
 func (d *Door) Ticket() string { return d.tickets.make(time.Now()) }

@@ -40,8 +40,8 @@ func OwnToken(dir string, log *zap.Logger) (string, error) {
 	return newToken(path)
 }
 
-// readToken reads a token's file. known says why others may know the token; "" if there is no such
-// reason. It removes the group's permissions, which a Kubernetes volume with fsGroup adds.
+// readToken reads a token's file. known is the reason why others may know the token, or "". It
+// removes the group's permissions, which a Kubernetes volume with fsGroup adds.
 func readToken(path string) (token, known string, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {

@@ -65,7 +65,7 @@ func TestOwnToken(t *testing.T) {
 
 func writeMode(text string, mode os.FileMode) func(string) error {
 	return func(path string) error {
-		// whatever the umask is
+		// Chmod, because of the umask
 		return errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode))
 	}
 }

@@ -1,14 +1,15 @@
-// Package counters counts by minute and by hour what the console plots: events by project and type,
-// attempts to deliver by webhook and outcome with their latency, and the traffic of upstreams.
+// Package counters keeps the counts that the console plots, by minute and by hour: events by
+// project and type, attempts by webhook and outcome with their latency, and the traffic of
+// upstreams.
 //
-// Counting adds to numbers in memory. Once a minute [Counters.Run] writes two rows to the store:
-// the minute's counts, and those of the hour so far. Each replica has rows of its own, and
-// [Counters.Series] adds them up; so nothing is counted twice, and replicas do not wait for each
-// other. A process that is killed loses the counts of its last minute. Minutes are kept for 2
-// hours, hours for 8 days.
+// [Counters] counts in memory. Once a minute [Counters.Run] writes two rows to the store: the
+// counts of the minute, and those of the hour so far. Each replica writes its own rows, and
+// [Counters.Series] adds them up, so that nothing is counted twice and replicas do not wait for
+// each other. A killed process loses the counts of its last minute. Minutes are kept for 2 hours,
+// hours for 8 days.
 //
-// What is counted at once is bounded: beyond mostSeries in an hour, further projects and webhooks
-// count together, under the name "".
+// The number of series is bounded: beyond mostSeries in an hour, further projects and webhooks
+// share the name "".
 package counters
 
 import (
@@ -34,7 +35,7 @@ const (
 	Traffic                       // name: an upstream
 )
 
-// Series names what is counted.
+// Series identifies what is counted.
 type Series struct {
 	Measure     Measure
 	Name, Label string
@@ -53,21 +54,22 @@ const (
 	writeTimeout = 10 * time.Second
 )
 
-// Trims bound the rows in the store, also if bellbuoy starts again and again.
+// Trims bounds the rows in the store, even if bellbuoy restarts often.
 var Trims = []store.Trim{{Kind: kindMinute, Max: mostRows}, {Kind: kindHour, Max: mostRows}}
 
-// CountRows is the store as counters need it; notify.Rows says what its methods do.
+// CountRows is the part of the store that counters use; see notify.Rows for its methods.
 type CountRows interface {
 	Update(ctx context.Context, scopes []string, fn func(store.Tx) error) error
 	View(ctx context.Context, fn func(store.Reader) error) error
 	Due(ctx context.Context, kind string, now time.Time, limit int) ([]store.Row, error)
 }
 
-// Options of Counters.
+// Options configures Counters.
 type Options struct {
 	Rows    CountRows
-	Replica string // a name that no other process has
-	// Traffic yields what upstreams have had since the process started; nil: there is none.
+	Replica string // unique among the processes
+	// Traffic yields the traffic of each upstream since the process started; nil: there is
+	// none.
 	Traffic func(yield func(upstream string, total Point))
 	Log     *zap.Logger
 }
@@ -79,8 +81,8 @@ type Counters struct {
 	counting sync.RWMutex
 	cells    map[Series]*countCell // since the last flush
 
-	// held for reading while Series puts together rows and counts, for writing while counts
-	// become rows
+	// mu is locked for reading while Series adds rows and counts, and for writing while counts
+	// become rows.
 	mu           sync.RWMutex
 	minute, hour bucket
 	unwritten    map[store.Key]store.Row
@@ -89,7 +91,7 @@ type Counters struct {
 	traffic map[string]Point // as of the last poll
 }
 
-// bucket has the counts of this process in one minute or hour.
+// bucket holds the counts of this process in one minute or hour.
 type bucket struct {
 	kind   string
 	length time.Duration
@@ -197,7 +199,7 @@ func (c *Counters) poll() {
 	})
 }
 
-// take returns what was counted since the last call, and forgets series in which nothing was.
+// take returns the counts since the last call, and forgets series without counts.
 func (c *Counters) take() map[Series]Point {
 	c.counting.Lock()
 	defer c.counting.Unlock()
@@ -212,7 +214,7 @@ func (c *Counters) take() map[Series]Point {
 	return taken
 }
 
-// Run writes the counts at the end of each minute, and what is left when ctx ends.
+// Run writes the counts at the end of each minute, and the rest when ctx ends.
 func (c *Counters) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		minute := time.Now().Truncate(time.Minute)
@@ -226,8 +228,8 @@ func (c *Counters) Run(ctx context.Context) {
 	}
 }
 
-// flush writes what was counted, as counts of the minute that begins at a time. What cannot be
-// written is kept for the next time.
+// flush writes the counts as those of the minute that begins at a time. If that fails, it keeps the
+// rows for the next time.
 func (c *Counters) flush(ctx context.Context, minute time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -256,7 +258,7 @@ func (c *Counters) flush(ctx context.Context, minute time.Time) error {
 	return err
 }
 
-// collect moves what was counted into rows, and returns those that are not in the store.
+// collect moves the counts into rows, and returns the rows that are not in the store.
 func (c *Counters) collect(minute time.Time) []store.Row {
 	c.poll()
 	c.mu.Lock()
@@ -273,7 +275,7 @@ func (c *Counters) collect(minute time.Time) []store.Row {
 	return slices.Collect(maps.Values(c.unwritten))
 }
 
-// written forgets rows that are in the store, but not newer ones of their keys.
+// written forgets rows that are in the store, but keeps newer rows with the same keys.
 func (c *Counters) written(rows []store.Row) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -113,8 +113,8 @@ func (m *memory) Due(_ context.Context, kind string, now time.Time, _ int) (due 
 	return due, m.failure
 }
 
-// run runs counters until the returned stop, which waits for their end. Its time is the middle of a
-// minute, so that no test sleeps until the moment of a write.
+// run starts counters in the middle of a minute, so that no test sleeps until the moment of a
+// write. stop ends them and waits.
 func run(t *testing.T, rows CountRows, replica string) (c *Counters, stop func()) {
 	t.Helper()
 	return runWith(t, Options{Rows: rows, Replica: replica, Log: zap.NewNop()})
@@ -130,7 +130,7 @@ func runWith(t *testing.T, o Options) (c *Counters, stop func()) {
 	return c, func() { cancel(); running.Wait() }
 }
 
-// counts returns the counts of a query in a line each, zeros left out.
+// counts returns the lines of a query as text, without zeros.
 func counts(t *testing.T, c *Counters, q Query) string {
 	t.Helper()
 	lines, err := c.Series(t.Context(), q)
@@ -165,9 +165,10 @@ func want(t *testing.T, what, got, want string) {
 	}
 }
 
-// Counts are there at once, by minute and by hour, survive a restart, and those of replicas add up.
+// TestCounts: counts are visible at once, by minute and by hour. They survive a restart, and
+// those of replicas are added.
 func TestCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // from midnight
+	synctest.Test(t, func(t *testing.T) { // the bubble's time begins at midnight
 		m := newMemory()
 		one, stopOne := run(t, m, "one")
 		two, stopTwo := run(t, m, "two")
@@ -179,9 +180,9 @@ func TestCounts(t *testing.T) {
 		time.Sleep(time.Minute)
 		two.Event("team", "PUSH_ARTIFACT")
 		want(t, "by both replicas", counts(t, two, lastMinutes(Events, 3)), "other DELETE_TAG 1:1; team PUSH_ARTIFACT 1:2 2:1")
-		want(t, "what the other one has not written", counts(t, one, lastHours(Events, 1)), "other DELETE_TAG 0:1; team PUSH_ARTIFACT 0:2")
+		want(t, "without the unwritten counts of the other replica", counts(t, one, lastHours(Events, 1)), "other DELETE_TAG 0:1; team PUSH_ARTIFACT 0:2")
 		stopTwo()
-		want(t, "when it has ended", counts(t, one, lastHours(Events, 1)), "other DELETE_TAG 0:1; team PUSH_ARTIFACT 0:3")
+		want(t, "after the other replica has ended", counts(t, one, lastHours(Events, 1)), "other DELETE_TAG 0:1; team PUSH_ARTIFACT 0:3")
 		again, stopAgain := run(t, m, "again")
 		again.Event("team", "PUSH_ARTIFACT")
 		sum := lastHours(Events, 2)
@@ -190,7 +191,7 @@ func TestCounts(t *testing.T) {
 		time.Sleep(time.Hour)
 		one.Event("team", "PUSH_ARTIFACT")
 		want(t, "in the next hour", counts(t, again, lastHours(Events, 2)), "other DELETE_TAG 0:1; team PUSH_ARTIFACT 0:4")
-		want(t, "in the next hour, where it was counted", counts(t, one, lastHours(Events, 2)), "other DELETE_TAG 0:1; team PUSH_ARTIFACT 0:4 1:1")
+		want(t, "in the next hour, at the replica that counted", counts(t, one, lastHours(Events, 2)), "other DELETE_TAG 0:1; team PUSH_ARTIFACT 0:4 1:1")
 		stopOne()
 		stopAgain()
 	})
@@ -241,7 +242,8 @@ func TestDeliveriesAndTraffic(t *testing.T) {
 	})
 }
 
-// The store gets one small write a minute, and none while nothing is counted. Old rows go.
+// TestWritesAndRetention: the store gets one small write a minute, and none while nothing is
+// counted. Old rows are removed.
 func TestWritesAndRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
@@ -259,7 +261,7 @@ func TestWritesAndRetention(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		if _, rows := m.state(); rows != 1 {
-			t.Errorf("%d rows, want that of the hour", rows)
+			t.Errorf("%d rows, want only that of the hour", rows)
 		}
 		time.Sleep(keepHours)
 		if _, rows := m.state(); rows != 0 {
@@ -269,7 +271,7 @@ func TestWritesAndRetention(t *testing.T) {
 	})
 }
 
-// What the store does not take is written later, and is shown meanwhile.
+// TestStoreFails: counts that cannot be written are written later, and are visible meanwhile.
 func TestStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, full := newMemory(), errors.New("disk full")
@@ -298,14 +300,14 @@ func TestStoreFails(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := len(c.unwritten); n > 140 {
-			t.Errorf("%d rows are kept for the store", n)
+			t.Errorf("%d rows wait for the store", n)
 		}
 		m.fail(nil)
 		stop()
 	})
 }
 
-// The names are bounded: further ones count together.
+// TestManyNames: beyond the bound, names are counted together.
 func TestManyNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
@@ -320,7 +322,7 @@ func TestManyNames(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		all := lastHours(Events, 1)
 		all.Sum = true
-		want(t, "all together", counts(t, c, all), fmt.Sprintf(" %s 0:%d", label, names))
+		want(t, "all names", counts(t, c, all), fmt.Sprintf(" %s 0:%d", label, names))
 		synctest.Wait()
 		if len(c.hour.counts) > mostSeries+1 || len(c.cells) != 0 {
 			t.Errorf("%d series in the hour, %d since", len(c.hour.counts), len(c.cells))
@@ -341,7 +343,7 @@ func TestQueriesOutOfBounds(t *testing.T) {
 	}
 }
 
-// A damaged row is left out, and the log tells of it.
+// TestDamagedRow: a damaged row is left out and logged.
 func TestDamagedRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
@@ -362,7 +364,7 @@ func TestDamagedRow(t *testing.T) {
 	})
 }
 
-// Counting in parallel with writes and queries loses nothing.
+// TestParallelCounts: counting in parallel with writes and queries loses no counts.
 func TestParallelCounts(t *testing.T) {
 	c := New(Options{Rows: newMemory(), Replica: "one", Log: zap.NewNop()})
 	const each = 2000
@@ -410,7 +412,8 @@ func TestParallelCounts(t *testing.T) {
 	}
 }
 
-// Both databases keep the counts, over a restart, and two replicas' in PostgreSQL.
+// TestCountsInStores: both databases keep the counts over a restart. PostgreSQL adds those of two
+// replicas.
 func TestCountsInStores(t *testing.T) {
 	dir := t.TempDir()
 	address := ""

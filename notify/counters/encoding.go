@@ -13,11 +13,11 @@ var errDamaged = errors.New("damaged counts")
 // rowID is the beginning of a row's ID.
 func rowID(number int64) string { return fmt.Sprintf("%010d", number) }
 
-// decade is what the IDs of ten minutes or hours have in common.
+// decade returns the common prefix of the IDs of ten minutes or hours.
 func decade(number int64) string { return fmt.Sprintf("%09d", number/10) }
 
-// encode writes counts as a row's value: for each series its kind, name and label, and the values
-// up to the last that is not zero.
+// encode encodes counts as a row's value: the measure, name and label of each series, and its
+// values without the zeros at the end.
 func encode(counts map[Series]Point) []byte {
 	b := []byte{version}
 	for s, p := range counts {
@@ -45,59 +45,59 @@ func decode(b []byte, each func(Series, Point)) error {
 	if len(b) == 0 || b[0] != version {
 		return errDamaged
 	}
-	in := input{b: b[1:]}
-	for len(in.b) > 0 && !in.failed {
-		s := Series{Measure: Measure(in.bytes(1)[0]), Name: in.text(), Label: in.text()}
+	d := countDecoder{b: b[1:]}
+	for len(d.b) > 0 && !d.failed {
+		s := Series{Measure: Measure(d.bytes(1)[0]), Name: d.text(), Label: d.text()}
 		var v values
-		n := in.number()
+		n := d.number()
 		if n > uint64(width) {
 			return errDamaged
 		}
 		for i := range v[:n] {
-			v[i] = in.value()
+			v[i] = d.value()
 		}
-		if !in.failed {
+		if !d.failed {
 			each(s, v.point())
 		}
 	}
-	if in.failed {
+	if d.failed {
 		return errDamaged
 	}
 	return nil
 }
 
-// input reads encoded counts. After a failure it reads zeros.
-type input struct {
+// countDecoder reads encoded counts. After a failure it returns zeros.
+type countDecoder struct {
 	b      []byte
 	failed bool
 }
 
-func (in *input) bytes(n uint64) []byte {
-	if in.failed || n > uint64(len(in.b)) {
-		in.failed = true
+func (d *countDecoder) bytes(n uint64) []byte {
+	if d.failed || n > uint64(len(d.b)) {
+		d.failed = true
 		return []byte{0}
 	}
-	read := in.b[:n]
-	in.b = in.b[n:]
+	read := d.b[:n]
+	d.b = d.b[n:]
 	return read
 }
 
-func (in *input) number() uint64 {
-	n, size := binary.Uvarint(in.b)
-	if in.bytes(uint64(max(size, 0))); size <= 0 {
-		in.failed = true
+func (d *countDecoder) number() uint64 {
+	n, size := binary.Uvarint(d.b)
+	if d.bytes(uint64(max(size, 0))); size <= 0 {
+		d.failed = true
 		return 0
 	}
 	return n
 }
 
-func (in *input) value() int64 {
-	n, size := binary.Varint(in.b)
-	if in.bytes(uint64(max(size, 0))); size <= 0 {
-		in.failed = true
+func (d *countDecoder) value() int64 {
+	n, size := binary.Varint(d.b)
+	if d.bytes(uint64(max(size, 0))); size <= 0 {
+		d.failed = true
 		return 0
 	}
 	return n
 }
 
-func (in *input) text() string { return string(in.bytes(in.number())) }
+func (d *countDecoder) text() string { return string(d.bytes(d.number())) }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// bounds are the upper bounds of a histogram's buckets but the last.
+// bounds holds the upper bounds of a histogram's buckets, except the last.
 var bounds = [...]time.Duration{
 	5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
 	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 15 * time.Second,
@@ -17,21 +17,20 @@ const (
 	width       = histogramAt + buckets
 )
 
-// Point is what was counted within a time.
+// Point holds the counts of one series within a step.
 type Point struct {
 	Count int64 // of events, attempts or requests
 
-	// Of attempts: those that made a POST, how long they took together, and how many took how
-	// long.
+	// For attempts: the number of POSTs, their total time, and a histogram of their times.
 	Posts     int64
 	Latency   time.Duration
 	Histogram [buckets]int64
 
-	// Of traffic: bytes of requests' and answers' bodies, and answers of 500 and above.
+	// For traffic: bytes of the bodies of requests and answers, and answers of 500 and above.
 	In, Out, Errors int64
 }
 
-// Mean returns how long a POST took on average; 0: there was none.
+// Mean returns the average time of a POST; 0: there was none.
 func (p Point) Mean() time.Duration {
 	if p.Posts == 0 {
 		return 0
@@ -39,8 +38,8 @@ func (p Point) Mean() time.Duration {
 	return p.Latency / time.Duration(p.Posts)
 }
 
-// Quantile returns a time within which a part q of the POSTs were answered, rounded up to a bound
-// of the histogram; 0: there was no POST.
+// Quantile returns the q-quantile of the times of POSTs, rounded up to a bound of the histogram; 0:
+// there was no POST.
 func (p Point) Quantile(q float64) time.Duration {
 	var sum int64
 	for i, n := range p.Histogram {
@@ -57,7 +56,7 @@ func bucketOf(took time.Duration) int {
 	return i
 }
 
-// values is a point as cells and rows keep it. New ones are added at the end.
+// values is a Point in the form of cells and rows. New values are added at the end.
 type values [width]int64
 
 func (p Point) values() (v values) {

@@ -23,7 +23,7 @@ type Query struct {
 	// Step is a number of minutes below an hour (for the last 2 hours), or a number of hours
 	// (for 8 days).
 	Step time.Duration
-	// From is where the first step begins, moved back to a whole minute or hour.
+	// From is the beginning of the first step, rounded down to a whole minute or hour.
 	From  time.Time
 	Steps int // at most 200
 	// Keep selects series by their names; nil: all.
@@ -34,7 +34,7 @@ type Query struct {
 
 const mostSteps = 200
 
-// Line is the counts of a series, or of those that are added up. Labels are those of the kind.
+// Line holds the counts of a series, or the sum of several.
 type Line struct {
 	Name, Label string
 	Points      []Point // one for each step
@@ -74,7 +74,7 @@ func (c *Counters) Series(ctx context.Context, q Query) ([]Line, error) {
 	return lines.sorted(), nil
 }
 
-// bucket is what has the steps of a query.
+// bucket returns the bucket of the minute or the hour, depending on the query's step.
 func (q *Query) bucket(c *Counters) (*bucket, error) {
 	b := &c.hour
 	if q.Step < time.Hour {
@@ -87,7 +87,7 @@ func (q *Query) bucket(c *Counters) (*bucket, error) {
 	return b, nil
 }
 
-// read returns the rows of a query, with those that are not in the store yet.
+// read returns the rows of a query, including those that are not in the store yet.
 func (c *Counters) read(ctx context.Context, b *bucket, q Query) ([]store.Row, error) {
 	first := q.From.Unix() / int64(b.length/time.Second)
 	last := min(q.From.Add(time.Duration(q.Steps)*q.Step).Unix(), time.Now().Unix()) / int64(b.length/time.Second)
@@ -121,7 +121,7 @@ func (c *Counters) read(ctx context.Context, b *bucket, q Query) ([]store.Row, e
 	return rows, nil
 }
 
-// lineSet puts counts into the lines of a query.
+// lineSet collects counts in the lines of a query.
 type lineSet struct {
 	q     Query
 	lines map[Series]*Line
@@ -154,10 +154,10 @@ func (l *lineSet) sorted() []Line {
 	return lines
 }
 
-// Success is how many attempts to deliver were made, and how many of them succeeded.
+// Success counts the attempts, and those that succeeded.
 type Success struct{ Tried, Delivered int64 }
 
-// Successes returns those of webhooks by their keys, within the last 24 hours (to the hour).
+// Successes returns the counts of the last 24 hours, in whole hours, by the keys of the webhooks.
 func (c *Counters) Successes(ctx context.Context) (map[string]Success, error) {
 	lines, err := c.Series(ctx, Query{Measure: Deliveries, From: time.Now().Add(-23 * time.Hour), Step: 24 * time.Hour, Steps: 1})
 	if err != nil {
