@@ -28,6 +28,20 @@ func alternatives(pattern string) (all []string, ok bool) {
 	return all, true
 }
 
+// CountGlobs returns how many globs without braces a match has.
+func CountGlobs(m Match) (n int) {
+	for _, list := range [][]string{m.Projects, m.Repositories, m.Tags, m.Operators, m.UserAgents} {
+		for _, p := range list {
+			all, ok := alternatives(p)
+			if !ok {
+				n += mostAlternatives
+			}
+			n += len(all)
+		}
+	}
+	return n
+}
+
 // firstBraces returns where the first braces of a glob open and end, and their own commas. end is
 // negative if there are none.
 func firstBraces(p string) (open int, commas []int, end int) {

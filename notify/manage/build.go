@@ -3,9 +3,9 @@ package manage
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -75,25 +75,9 @@ func (b *Builder) stored(s *notify.Stored) (*Hook, error) {
 	h.Stored, h.Complete.Name = s, s.Name
 	if _, err := notify.Compile(true, []notify.Webhook{h.Webhook}); err != nil {
 		h.Client.Close()
-		return nil, err
+		return nil, errors.New(strings.TrimPrefix(err.Error(), fmt.Sprintf("webhook %q: ", h.Name)))
 	}
 	return h, nil
-}
-
-// checkLimits refuses settings that limited accounts may not make.
-func checkLimits(c *config.Webhook) error {
-	switch {
-	case !c.Proxy.IsZero():
-		return errors.New("proxy: accounts limited to projects may not set it")
-	case c.TLS.InsecureSkipVerify:
-		return errors.New("tls.insecure_skip_verify: accounts limited to projects may not set it (skip_cert_verify in Harbor's API)")
-	}
-	for name := range c.Headers {
-		if http.CanonicalHeaderKey(name) == "Host" {
-			return errors.New("headers.Host: accounts limited to projects may not set it")
-		}
-	}
-	return nil
 }
 
 // hook makes a hook. project is the project of a webhook of the store, or "".

@@ -41,6 +41,9 @@ func (d *Desk) make(ctx context.Context, by access.Principal, project string, de
 	if err != nil {
 		return 0, err
 	}
+	if err := d.checkCount(ctx, by); err != nil {
+		return 0, err
+	}
 	s := notify.Stored{Key: project + "/" + def.Name, Project: project, Maker: by.Name, Limited: !by.Administrator, Policy: policy}
 	if err := d.define(by, &s, def); err != nil {
 		return 0, err
@@ -54,6 +57,28 @@ func (d *Desk) make(ctx context.Context, by access.Principal, project string, de
 	}
 	d.audit("webhook made", by, &made)
 	return made.Number, d.follow(ctx)
+}
+
+// checkCount refuses another webhook of a limited account that has many, so that it leaves room for
+// those of others.
+func (d *Desk) checkCount(ctx context.Context, by access.Principal) error {
+	if by.Administrator {
+		return nil
+	}
+	all, _, err := d.Stored.All(ctx)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for i := range all {
+		if all[i].Limited && all[i].Maker == by.Name {
+			n++
+		}
+	}
+	if n >= mostOfMaker {
+		return problem("", "an account limited to projects may make %d webhooks", mostOfMaker)
+	}
+	return nil
 }
 
 // define sets the definition of a webhook if it is valid under the configuration in use.

@@ -47,7 +47,7 @@ func filterOf(m config.Match) Filter {
 		UserAgents: m.UserAgents, Kinds: m.Kinds, Tagged: m.Tagged, Semver: m.Semver, Changed: m.Changed, MinSeverity: m.MinSeverity, NewFindings: m.NewFindings}
 }
 
-var keyInFront = regexp.MustCompile(`^([a-z_]+(?:\[\d+\])?(?:\.[A-Za-z0-9_-]+)*): `)
+var keyInFront = regexp.MustCompile(`^([a-z_]+(?:\[\d+\])?(?:\.[A-Za-z0-9_-]+(?:\[\d+\])?)*): `)
 
 // ProblemsOf converts an error about a webhook to Problems. An error that does not come from the
 // configuration must begin with the key.

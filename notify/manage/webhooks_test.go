@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +136,24 @@ func TestDefinitionsRefused(t *testing.T) {
 		"proxy":                {dev, with(func(d *Definition) { d.Proxy = "http://p.example.com" }), "proxy"},
 		"insecure_skip_verify": {dev, with(func(d *Definition) { d.TLS.InsecureSkipVerify = true }), "tls.insecure_skip_verify"},
 		"Host":                 {dev, with(func(d *Definition) { d.Headers = map[string]string{"host": "x"} }), "headers.Host"},
+		"many connections":     {dev, with(func(d *Definition) { d.Concurrency = 1000 }), "concurrency"},
+		"more connections":     {ops, with(func(d *Definition) { d.Concurrency = 1001 }), "concurrency"},
+		"patience":             {dev, with(func(d *Definition) { d.Timeout = "61s" }), "timeout"},
+		"many attempts":        {dev, with(func(d *Definition) { d.Retry = slices.Repeat([]string{"1s"}, mostRetries+1) }), "retry"},
+		"a long schedule":      {dev, with(func(d *Definition) { d.Retry = []string{"0s", "170h", "170h"} }), "retry"},
+		"an endless schedule":  {dev, with(func(d *Definition) { d.Retry = slices.Repeat([]string{"2500000h"}, 2) }), "retry"},
+		"many headers":         {dev, with(func(d *Definition) { d.Headers = manyHeaders(mostHeaders + 1) }), "headers"},
+		"large headers":        {dev, with(func(d *Definition) { d.Headers = map[string]string{"X": strings.Repeat("x", mostHeaderBytes)} }), "headers"},
+		"a large header":       {dev, with(func(d *Definition) { d.AuthHeader = strings.Repeat("x", mostHeaderBytes+1) }), "headers"},
+		"many secrets": {dev, with(func(d *Definition) {
+			d.SigningSecrets = slices.Repeat([]string{"whsec_" + strings.Repeat("A", 32)}, mostSecrets+1)
+		}), "signing_secrets"},
+		"many globs": {dev, with(func(d *Definition) { d.Match.Tags = slices.Repeat([]string{"v*"}, mostGlobs+1) }), "match"},
+		"many in braces": {dev, with(func(d *Definition) {
+			d.Exclude.Tags = []string{"{a,b}{c,d}{e,f}{g,h}{i,j}", "{a,b}{c,d}{e,f}{g,h}{i,j}x", "y"}
+		}), "match"},
+		"too many braces": {ops, with(func(d *Definition) { d.Match.Tags = []string{strings.Repeat("{,a}", 24)} }), "match.tags[0]"},
+		"a long glob":     {dev, with(func(d *Definition) { d.Match.Tags = []string{"v" + strings.Repeat("1", longestGlob) + "*"} }), "match"},
 	} {
 		_, err := r.Make(background, tc.by, "team", tc.def)
 		if problems, ok := errors.AsType[Problems](err); !ok || len(problems) == 0 || fields(err) != tc.fields {
@@ -382,3 +401,26 @@ func TestPreviewAndMatching(t *testing.T) {
 
 // at returns a time i minutes after a fixed time.
 func at(i int) time.Time { return time.Date(2026, 1, 2, 3, i, 0, 0, time.UTC) }
+
+func manyHeaders(n int) map[string]string {
+	all := map[string]string{}
+	for i := range n {
+		all[fmt.Sprint("X-", i)] = "x"
+	}
+	return all
+}
+
+// A limited account cannot use up the webhooks that the store may have.
+func TestMostWebhooksOfAnAccount(t *testing.T) {
+	r := newRig(t, noWebhooks, webhook.GuardOptions{})
+	for i := range mostOfMaker {
+		if _, err := r.Stored.Make(background, notify.Stored{Project: "team", Name: fmt.Sprint("w", i), Maker: "dev", Limited: true, Definition: []byte("{}")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Make(background, dev, "team", simple("more", "https://e.example.com/")); !strings.Contains(fmt.Sprint(err), "may make 200 webhooks") {
+		t.Error(err)
+	}
+	r.made(ops, "team", simple("more", "https://e.example.com/"))
+	r.made(access.Principal{Name: "other", Projects: []string{"team"}}, "team", simple("yet-more", "https://e.example.com/"))
+}
