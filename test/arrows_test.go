@@ -112,9 +112,9 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		want string
 	}{
 		{"allowed", listed{"proxy", []string{"net/http", module + "detect"}}, ""},
-		{"an arrow too many", listed{"detect", []string{module + "notify"}}, "detect must not import notify"},
-		{"a package nobody knows", listed{"util", nil}, "util is not in the table"},
-		{"products do not need tests", listed{"cmd/bellbuoy", []string{module + "test/harness"}}, "cmd/bellbuoy must not import test/harness"},
+		{"a forbidden import", listed{"detect", []string{module + "notify"}}, "detect must not import notify"},
+		{"an unknown package", listed{"util", nil}, "util is not in the table"},
+		{"bellbuoy does not import tests", listed{"cmd/bellbuoy", []string{module + "test/harness"}}, "cmd/bellbuoy must not import test/harness"},
 		{"tests may import what they need", listed{"test/events", []string{module + "detect"}}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

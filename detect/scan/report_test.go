@@ -15,8 +15,8 @@ func TestReadReport(t *testing.T) {
 		"null":                                  {`{` + scanner + `,"vulnerabilities":null}`, "None 0 0 map[]"},
 		"the report's own severity is not used": {`{"severity":"Critical",` + scanner + `,"vulnerabilities":[{"id":"C","package":"p","version":"1","severity":"Low"}]}`, "Low 1 0 map[Low:1]"},
 		"unknown alone":                         {`{` + scanner + `,"vulnerabilities":[{"id":"C","package":"p","version":"1","fix_version":"2","severity":"Unknown"}]}`, "None 1 1 map[Unknown:1]"},
-		"the first of equal ones stands":        {`{` + scanner + `,"vulnerabilities":[{"id":"C","package":"p","version":"1","severity":"Low"},{"id":"C","package":"p","version":"1","severity":"High","fix_version":"2"},{"id":"C","package":"q","version":"1","severity":"Medium"}]}`, "Medium 2 0 map[Low:1 Medium:1]"},
-		"a word that Harbor does not know is the worst": {`{` + scanner + `,"vulnerabilities":[{"id":"C","package":"p","version":"1","severity":"Critical"},{"id":"D","package":"p","version":"1","severity":"Dire"}]}`, "Dire 2 0 map[Critical:1 Dire:1]"},
+		"the first of equal findings is kept":   {`{` + scanner + `,"vulnerabilities":[{"id":"C","package":"p","version":"1","severity":"Low"},{"id":"C","package":"p","version":"1","severity":"High","fix_version":"2"},{"id":"C","package":"q","version":"1","severity":"Medium"}]}`, "Medium 2 0 map[Low:1 Medium:1]"},
+		"a severity that Harbor does not know is the worst": {`{` + scanner + `,"vulnerabilities":[{"id":"C","package":"p","version":"1","severity":"Critical"},{"id":"D","package":"p","version":"1","severity":"Dire"}]}`, "Dire 2 0 map[Critical:1 Dire:1]"},
 	} {
 		r, err := ReadReport(strings.NewReader(tc.body), "m")
 		if err != nil {
@@ -106,12 +106,12 @@ func TestCVSS(t *testing.T) {
 		finding string
 		want    float64
 	}{
-		"preferred":           {`{"preferred_cvss":{"score_v3":7.5},"vendor_attributes":{"CVSS":{"nvd":{"V3Score":9.8}}}}`, 7.5},
-		"nvd":                 {`{"vendor_attributes":{"CVSS":{"ghsa":{"V3Score":5},"nvd":{"V3Score":9.8}}}}`, 9.8},
-		"the first by name":   {`{"vendor_attributes":{"CVSS":{"redhat":{"V3Score":5},"ghsa":{"V3Score":6}}}}`, 6},
-		"of another shape":    {`{"preferred_cvss":"7.5","vendor_attributes":{"CVSS":[1,2]}}`, 0},
-		"none":                {`{}`, 0},
-		"version 2 is no use": {`{"vendor_attributes":{"CVSS":{"nvd":{"V2Score":9.8}}}}`, 0},
+		"preferred":             {`{"preferred_cvss":{"score_v3":7.5},"vendor_attributes":{"CVSS":{"nvd":{"V3Score":9.8}}}}`, 7.5},
+		"nvd":                   {`{"vendor_attributes":{"CVSS":{"ghsa":{"V3Score":5},"nvd":{"V3Score":9.8}}}}`, 9.8},
+		"the first by name":     {`{"vendor_attributes":{"CVSS":{"redhat":{"V3Score":5},"ghsa":{"V3Score":6}}}}`, 6},
+		"of another shape":      {`{"preferred_cvss":"7.5","vendor_attributes":{"CVSS":[1,2]}}`, 0},
+		"none":                  {`{}`, 0},
+		"version 2 is not used": {`{"vendor_attributes":{"CVSS":{"nvd":{"V2Score":9.8}}}}`, 0},
 	} {
 		r, err := ReadReport(strings.NewReader(`{"scanner":{},"vulnerabilities":[`+tc.finding+`]}`), "m")
 		if err != nil || r.Findings[0].CVSS != tc.want {

@@ -116,7 +116,7 @@ func TestScanEndsInOneEvent(t *testing.T) {
 			}
 			return clean(n, id)
 		}, after: 55 * time.Second, typ: detect.ScanningCompleted, asked: 1},
-		"a report that fails": {report: func(int, string) (*Report, error) { return nil, &Refusal{"the scanner answered 500: no\nimage"} },
+		"a report that is answered 500": {report: func(int, string) (*Report, error) { return nil, &Refusal{"the scanner answered 500: no\nimage"} },
 			after: 5 * time.Second, typ: detect.ScanningFailed, reason: "the scanner answered 500: no image", asked: 1},
 		"a refused scan": {submit: func(int, Request) error { return &Refusal{"no such capability"} }, report: clean,
 			after: 5 * time.Second, typ: detect.ScanningFailed, reason: "no such capability", asked: 1},
@@ -144,7 +144,7 @@ func TestScanEndsInOneEvent(t *testing.T) {
 			after: giveUp + 2*time.Minute, typ: detect.ScanningFailed, reason: "the scanner could not be asked for 24h0m0s: connection refused", asked: -1},
 		"down after it took the scan": {report: func(int, string) (*Report, error) { return nil, errors.New("connection refused") },
 			after: 33 * time.Minute, typ: detect.ScanningFailed, reason: "no report within 30m0s: connection refused", asked: -1},
-		"lost for ever": {report: func(int, string) (*Report, error) { return nil, ErrLost },
+		"lost, and submitted again in vain": {report: func(int, string) (*Report, error) { return nil, ErrLost },
 			after: 31 * time.Minute, typ: detect.ScanningFailed, reason: "no report within 30m0s: the scanner does not know the scan", asked: -1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,7 @@ func (c *client) nobody() *client {
 // Reads need no login, writes do, and clients send their login only when they get a 401.
 func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 	runScenarios(t, []scenario{
-		{"regctl image copy within a registry: reads as nobody, mounts as alice", func(s *sim) {
+		{"regctl image copy within a registry: reads without a login, mounts as alice", func(s *sim) {
 			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
 			s.has("src", a)
 			s.has("src", b)
@@ -37,7 +37,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.put("dst", "v1", idx)
 		}, []string{"pull src:v1 idx children=amd64", "push dst:v1 idx children=amd64+arm64"}},
 
-		{"crane tag: GET as nobody, PUT as alice", func(s *sim) {
+		{"crane tag: GET without a login, PUT as alice", func(s *sim) {
 			b := s.image("one", "l1")
 			s.has("app", b, "v1")
 			c := s.client("crane")
@@ -45,7 +45,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.put("app", "v2", b)
 		}, []string{"push app:v2 one"}},
 
-		{"oras manifest delete: HEAD and GET as nobody, DELETE as alice", func(s *sim) {
+		{"oras manifest delete: HEAD and GET without a login, DELETE as alice", func(s *sim) {
 			b := s.image("one", "l1")
 			d := s.has("app", b, "v1")
 			c := s.client("oras")
@@ -54,7 +54,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.del("app", d)
 		}, []string{"delete app:v1 one"}},
 
-		{"helm push: PUT as alice, read back as nobody", func(s *sim) {
+		{"helm push: PUT as alice, read back without a login", func(s *sim) {
 			b := s.manifest("demo", helmConfig, "", []string{"chart"})
 			c := s.client("helm")
 			c.nobody().head("demo", digestOfBytes(b))
@@ -63,7 +63,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.put("demo", "0.1.0", b)
 		}, []string{"push demo:0.1.0 demo kind=chart"}},
 
-		{"manifest as nobody, layers as alice", func(s *sim) {
+		{"manifest without a login, layers as alice", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("oras")
 			c.nobody().get("app", "v1")
@@ -78,7 +78,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.blob("app", "one.config", "l1")
 		}, []string{"pull app:v1 one"}},
 
-		{"index as nobody, a child as alice, another as nobody", func(s *sim) {
+		{"index without a login, a child as alice, another without a login", func(s *sim) {
 			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
 			s.has("app", a)
 			s.has("app", b)
@@ -94,7 +94,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.nobody().blob("app", "l2")
 		}, []string{"pull app:v1 idx children=amd64"}},
 
-		{"somebody else's pull as nobody, beside alice's push", func(s *sim) {
+		{"another client's pull without a login, beside alice's push", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("docker")
 			c.nobody().get("app", "v1")
@@ -102,7 +102,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.nobody().blob("app", "one.config", "l1")
 		}, []string{"push app:v2 two", `pull app:v1 one by=""`}},
 
-		{"two named clients: what nobody read is neither's", func(s *sim) {
+		{"two named clients: anonymous reads belong to neither", func(s *sim) {
 			s.has("src", s.image("one", "l1", "l2"), "v1")
 			c := s.client("regctl")
 			bob := s.client("regctl")
@@ -114,7 +114,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.nobody().blob("src", "l1")
 		}, []string{"pull src:v1 one", `pull src:v1 one by=""`}},
 
-		{"a login that was refused takes nothing over", func(s *sim) {
+		{"a refused login takes over no anonymous reads", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("docker")
 			mallory := s.client("docker")
@@ -124,7 +124,7 @@ func TestReadsWithoutAndWritesWithALogin(t *testing.T) {
 			c.nobody().blob("app", "l1")
 		}, []string{`pull app:v1 one by=""`}},
 
-		{"another user agent's", func(s *sim) {
+		{"another user agent", func(s *sim) {
 			s.has("src", s.image("one", "l1"), "v1")
 			s.client("curl").nobody().get("src", "v1")
 			s.client("regctl").mount("dst", "src", "l1", 201)

@@ -64,7 +64,7 @@ func TestCharts(t *testing.T) {
 			c.chart(detect.ProvenancePost, "", func(*detect.Operation) {}).answered(201).end(true)
 		}, nil},
 
-		{"reads that are none", func(s *sim) {
+		{"reads that are no downloads", func(s *sim) {
 			c := s.client("helm")
 			c.chart(detect.ChartGet, "", func(op *detect.Operation) { op.File = "demo-0.1.0.tgz" }).answered(404).end(true)
 			c.chart(detect.ChartGet, "", func(op *detect.Operation) { op.File = "demo-0.1.0.tgz" }).answered(304).end(true)
@@ -73,7 +73,7 @@ func TestCharts(t *testing.T) {
 			c.chart(detect.ChartInfo, "", func(*detect.Operation) {}).answered(200).end(true)
 		}, nil},
 
-		{"each GET is one", func(s *sim) {
+		{"each GET is a download", func(s *sim) {
 			c := s.client("helm")
 			c.download("", "demo-0.1.0.tgz")
 			c.download("", "demo-0.1.0.tgz")
@@ -163,20 +163,20 @@ func TestCharts(t *testing.T) {
 			r.lose()
 		}, []string{up(" inferred")}},
 
-		{"upload lost, and done, where only the index tells", func(s *sim) {
+		{"upload lost, and done; only index.yaml shows it", func(s *sim) {
 			s.upstream.noAPI = true
 			s.chartStands("org/team", "demo", "0.1.0")
 			s.client("curl").uploading("org/team", "demo", "0.1.0").lose()
 		}, []string{up(" inferred")}},
 
-		{"upload lost, and stood there before", func(s *sim) {
+		{"upload lost; the chart was there before", func(s *sim) {
 			c := s.client("curl")
 			c.uploading("org/team", "demo", "0.1.0").answered(201).end(true)
 			s.chartStands("org/team", "demo", "0.1.0")
 			c.uploading("org/team", "demo", "0.1.0").lose()
 		}, []string{up("")}},
 
-		{"upload lost, then 409: the first did it", func(s *sim) {
+		{"upload lost, then 409: the first was done", func(s *sim) {
 			c := s.client("curl")
 			s.upstream.setDown(errDown)
 			r := c.chart(detect.ChartPost, "org/team", func(op *detect.Operation) {
@@ -215,12 +215,12 @@ func TestCharts(t *testing.T) {
 			s.chartStands("team", "demo", "0.1.0")
 		}, []string{chartLine("upload", "team", "demo", "0.1.0", "")}},
 
-		{"not readable, and nobody names it", func(s *sim) {
+		{"not readable, and nothing names it", func(s *sim) {
 			s.chartStands("other", "demo", "0.1.0")
 			s.client("curl").unread("team", "demo", "0.1.0").answered(201).end(true)
 		}, []string{"upload team " + blobOf("demo0.1.0") + "   unnamed"}},
 
-		{"not readable, and the upstream does not say", func(s *sim) {
+		{"not readable, and the look-up fails", func(s *sim) {
 			s.upstream.setDown(errDown)
 			s.client("curl").unread("team", "demo", "0.1.0").answered(201).end(true)
 			time.Sleep(20 * time.Minute)
@@ -239,7 +239,7 @@ func TestCharts(t *testing.T) {
 			s.client("curl").unread("team", "demo", "0.1.0").lose()
 		}, nil},
 
-		{"a part of another name counts where the upstream holds its chart", func(s *sim) {
+		{"a part of another name counts if the upstream has its chart", func(s *sim) {
 			c := s.client("curl")
 			s.chartStands("", "held", "0.1.0")
 			for _, name := range []string{"held", "claimed"} {

@@ -31,18 +31,18 @@ func TestDeletes(t *testing.T) {
 			r.gone()
 		}, []string{"push app:v1 one", "delete app:v2 one"}},
 
-		{"by tag, with the digest it stood on", func(s *sim) {
+		{"by tag, with its digest", func(s *sim) {
 			c := s.client("crane")
 			c.put("app", "v1", s.image("one", "l1"))
 			c.del("app", "v1")
 		}, []string{"push app:v1 one", "untag app:v1 one"}},
 
-		{"by tag that bellbuoy never saw", func(s *sim) {
+		{"by a tag that bellbuoy never saw", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			s.client("crane").del("app", "v1")
 		}, []string{"untag app:v1 one"}},
 
-		{"of what is not there", func(s *sim) {
+		{"of a missing manifest", func(s *sim) {
 			c := s.client("crane")
 			c.del("app", "v1")
 			c.del("app", blobOf("nothing"))
@@ -111,7 +111,7 @@ func TestDeletes(t *testing.T) {
 			c.del("app", digestOfBytes(dummy))
 		}, []string{"untag app:v1 one"}},
 
-		{"a push after a DELETE that asked for a login is told at once", func(s *sim) {
+		{"a push after a DELETE that was answered 401 has its event at once", func(s *sim) {
 			c := s.client("crane")
 			c.deleting("app", "v1").answered(401).end(true)
 			c.put("app", "v1", s.image("one", "l1"))
@@ -120,7 +120,7 @@ func TestDeletes(t *testing.T) {
 			}
 		}, []string{"push app:v1 one"}},
 
-		{"no dummy after all: a push, held for 10 s at most", func(s *sim) {
+		{"no dummy: the event of a push waits for 10 s at most", func(s *sim) {
 			c := s.client("regctl")
 			c.put("app", "v1", s.image("one", "l1"))
 			c.deleting("app", "v1").answered(405).end(true)

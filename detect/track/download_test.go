@@ -29,18 +29,18 @@ func TestDownloads(t *testing.T) {
 		}, []string{"pull app:v1 one manifest-only"}})
 	}
 	runScenarios(t, append(all, []scenario{
-		{"a blob of something else", func(s *sim) {
+		{"a blob of another image", func(s *sim) {
 			one(s).blob("app", "l9")
 		}, []string{"pull app:v1 one manifest-only"}},
 		{"a mount", func(s *sim) { one(s).mount("copy", "app", "l1", 201) }, []string{"pull app:v1 one"}},
-		{"a mount that was not made", func(s *sim) { one(s).mount("copy", "app", "l1", 202) }, []string{"pull app:v1 one manifest-only"}},
+		{"a mount that was refused", func(s *sim) { one(s).mount("copy", "app", "l1", 202) }, []string{"pull app:v1 one manifest-only"}},
 		{"quiet, then a blob after all (BuildKit)", func(s *sim) {
 			c := one(s)
 			time.Sleep(10 * time.Minute)
 			c.blob("app", "one.config", "l1")
 			c.blob("app", "l1")
 		}, []string{"pull app:v1 one manifest-only", "pull app:v1 one"}},
-		{"a blob before the manifest's end is noted", func(s *sim) {
+		{"a blob before the end of the manifest's answer", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("crane")
 			r := c.getting("app", "v1")

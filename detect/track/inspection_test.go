@@ -41,7 +41,7 @@ func TestInspections(t *testing.T) {
 			c.put("app", "v1", s.image("built", "l1", "l2"))
 		}, []string{"push app:v1 built", "pull base:v1 one config-only"}},
 
-		{"skopeo copy within a repository, all blobs there: the config was fetched", func(s *sim) {
+		{"skopeo copy within a repository that has all blobs: only the config is read", func(s *sim) {
 			b := s.image("one", "l1")
 			s.has("app", b, "v1")
 			c := s.client("skopeo")
@@ -50,7 +50,7 @@ func TestInspections(t *testing.T) {
 			c.put("app", "v2", b)
 		}, []string{"push app:v2 one", "pull app:v1 one config-only"}},
 
-		{"an artifact without layers: any blob is all of it", func(s *sim) {
+		{"an artifact without layers: its blob makes it a download", func(s *sim) {
 			s.has("art", s.manifest("art", "application/vnd.example", "", nil), "v1")
 			c := s.client("oras")
 			c.get("art", "v1")
@@ -80,7 +80,7 @@ func TestInspections(t *testing.T) {
 			c.blobbing("app", "l1", 307).end(true)
 		}, []string{"pull app:v1 one"}},
 
-		{"a layer that is not there", func(s *sim) {
+		{"a missing layer", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("docker")
 			c.get("app", c.head("app", "v1"))
@@ -103,7 +103,7 @@ func TestInspections(t *testing.T) {
 			"pull app:v1 one config-only", "pull app:v1 one config-only", "pull app:v1 one config-only", "pull app:v1 one",
 		}},
 
-		{"another image was inspected before: late layers belong to the pull", func(s *sim) {
+		{"late layers belong to the pull, not to an earlier inspection", func(s *sim) {
 			s.has("app", s.image("old", "base"), "v0")
 			s.has("app", s.image("new", "l1", "base"), "v1")
 			c := s.client("buildkit")
@@ -114,7 +114,7 @@ func TestInspections(t *testing.T) {
 			c.blob("app", "base")
 		}, []string{"pull app:v1 new", "pull app:v0 old manifest-only"}},
 
-		{"a mount long after is none", func(s *sim) {
+		{"a mount long after is no download", func(s *sim) {
 			s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("crane")
 			c.get("app", "v1")
@@ -258,7 +258,7 @@ func TestSequencesOfOnePull(t *testing.T) {
 			c.blob("app", "l2")
 		}, []string{"pull app:v1 idx children=amd64"}},
 
-		{"two docker daemons behind one address, the second GET is through first", func(s *sim) {
+		{"two docker daemons behind one address, the second GET ends first", func(s *sim) {
 			d := s.has("app", s.image("one", "l1"), "v1")
 			c := s.client("docker/29")
 			c.head("app", "v1")
@@ -308,7 +308,7 @@ func TestSequencesOfOnePull(t *testing.T) {
 			c.blob("app", "l1")
 		}, []string{"pull app:v1 one", "pull app:v1 one", "pull app:v1 one manifest-only"}},
 
-		{"a HEAD of a child's tag before its index was read was for something else", func(s *sim) {
+		{"a HEAD of a child's tag before its index was read does not count", func(s *sim) {
 			a := s.image("amd64", "l1")
 			s.has("app", a, "v1-amd64")
 			s.has("app", s.index("idx", a), "v1")
@@ -319,7 +319,7 @@ func TestSequencesOfOnePull(t *testing.T) {
 			c.blob("app", "l1")
 		}, []string{"pull app:v1 idx children=amd64"}},
 
-		{"a child, its client quiet since the index", func(s *sim) {
+		{"a child, read after the index's client was quiet", func(s *sim) {
 			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
 			s.has("app", a)
 			s.has("app", b)
@@ -333,7 +333,7 @@ func TestSequencesOfOnePull(t *testing.T) {
 			c.blob("app", "l2")
 		}, []string{"pull app:v1 idx children=amd64", "pull app arm64"}},
 
-		{"a child and then its index by digest, both named by nobody", func(s *sim) {
+		{"a child and then its index, both by digest without a tag", func(s *sim) {
 			a := s.image("amd64", "l1")
 			s.has("app", a)
 			idx := s.has("app", s.index("idx", a))
@@ -356,7 +356,7 @@ func TestSequencesOfOnePull(t *testing.T) {
 			c.blob("app", "r")
 		}, nil},
 
-		{"referrers that were refused say nothing of what is read", func(s *sim) {
+		{"a refused list of referrers changes nothing", func(s *sim) {
 			img := s.image("one", "l1")
 			ref := s.manifest("ref", "application/x", digestOfBytes(img), []string{"r"})
 			s.has("app", ref)

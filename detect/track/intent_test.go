@@ -46,13 +46,13 @@ func TestIntents(t *testing.T) {
 			c.commit(r.op, b)
 		}, []string{"push app:v1 one inferred"}},
 
-		{"lost, and stood there before", func(s *sim) {
+		{"lost; the tag had the digest before", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")
 			c.put("app", "v1", b)
 			c.putting("app", "v1", b).lose()
 		}, []string{"push app:v1 one"}},
 
-		{"lost by digest, and done: it waits like any other", func(s *sim) {
+		{"lost by digest, and done: it waits for its index or tag", func(s *sim) {
 			c, a := s.client("crane"), s.image("amd64", "l1")
 			r := c.putting("app", digestOfBytes(a), a)
 			c.commit(r.op, a)
@@ -61,7 +61,7 @@ func TestIntents(t *testing.T) {
 			c.put("app", "v1", s.index("idx", a))
 		}, []string{"push app:v1 idx children=amd64"}},
 
-		{"lost by digest, and neither follows", func(s *sim) {
+		{"lost by digest, and no index or tag follows", func(s *sim) {
 			c, a := s.client("crane"), s.image("one", "l1")
 			r := c.putting("app", digestOfBytes(a), a)
 			c.commit(r.op, a)
@@ -135,7 +135,7 @@ func TestIntents(t *testing.T) {
 			c.put("app", "v1", b)
 		}, []string{"push app:v1 one", "push app:v1 one unchanged"}},
 
-		{"no answer, and something else pushed before the same again", func(s *sim) {
+		{"no answer; another manifest, then the same again", func(s *sim) {
 			c, a, b := s.client("skopeo"), s.image("one", "l1"), s.image("two", "l2")
 			r := c.putting("app", "v1", a)
 			c.commit(r.op, a)
@@ -145,7 +145,7 @@ func TestIntents(t *testing.T) {
 			c.put("app", "v1", a)
 		}, []string{"push app:v1 one", "push app:v1 two was=one", "push app:v1 one was=two"}},
 
-		{"a delete is lost, its tag put anew, and deleted again before the upstream could be asked", func(s *sim) {
+		{"a delete is lost; its tag is put again and deleted again before the look-up", func(s *sim) {
 			c, b := s.client("skopeo"), s.image("one", "l1")
 			c.put("app", "v1", b)
 			time.Sleep(time.Second)
@@ -167,7 +167,7 @@ func TestIntents(t *testing.T) {
 			}
 		}, []string{"push app:v1 one", "push app:v1 one unchanged", "untag app:v1 one"}},
 
-		{"no answer twice, and then one; what is pushed later is a push of its own", func(s *sim) {
+		{"no answer twice, then an answer; a later push is another push", func(s *sim) {
 			c, b := s.client("skopeo"), s.image("one", "l1")
 			for range 2 {
 				r := c.putting("app", "v1", b)
@@ -250,7 +250,7 @@ func TestIntents(t *testing.T) {
 			s.client("skopeo").put("app", "v1", b)
 		}, []string{"push app:v1 one inferred", "push app:v1 one unchanged"}},
 
-		{"another replica gives it up, and then it is answered", func(s *sim) {
+		{"another replica gives the intent up, then the answer comes", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")
 			r := c.putting("app", "v1", b)
 			defer s.second().stop()
@@ -258,7 +258,7 @@ func TestIntents(t *testing.T) {
 			r.done(b)
 		}, []string{"push app:v1 one"}},
 
-		{"the same again after something else is no retry", func(s *sim) {
+		{"the same manifest again after another one is no retry", func(s *sim) {
 			c, one, two := s.client("crane"), s.image("one", "l1"), s.image("two", "l2")
 			r := c.putting("app", "v1", one)
 			c.commit(r.op, one)
@@ -311,14 +311,14 @@ func TestIntents(t *testing.T) {
 			s.upstream.setDown(nil)
 		}, []string{"push app:v1 one", "push app:v1 two was=one", "untag app:v1 two"}},
 
-		{"a retry while the first is still on its way", func(s *sim) {
+		{"a retry while the first try is in flight", func(s *sim) {
 			c, b := s.client("docker"), s.image("one", "l1")
 			r := c.putting("app", "v1", b)
 			c.put("app", "v1", b)
 			r.done(b)
 		}, []string{"push app:v1 one"}},
 
-		{"a retry that is on its way when the first settles", func(s *sim) {
+		{"a retry that is in flight when the first try settles", func(s *sim) {
 			c, b := s.client("docker"), s.image("one", "l1")
 			r := c.putting("app", "v1", b)
 			q := c.putting("app", "v1", b)
@@ -337,7 +337,7 @@ func TestIntents(t *testing.T) {
 			s.upstream.setDown(nil)
 		}, []string{"push app:v1 one inferred"}},
 
-		{"the client finds the tag and stops; nobody may ask", func(s *sim) {
+		{"the client finds the tag and stops; look-ups fail", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")
 			s.upstream.setDown(errDown)
 			r := c.putting("app", "v1", b)
@@ -347,7 +347,7 @@ func TestIntents(t *testing.T) {
 			c.head("app", "v1")
 		}, []string{"push app:v1 one kind= inferred"}}, // no bytes of it were read: its kind is unknown
 
-		{"written again before bellbuoy could ask: the digest decides", func(s *sim) {
+		{"written again before the look-up: the digest decides", func(s *sim) {
 			c, b := s.client("crane"), s.image("one", "l1")
 			s.upstream.setDown(errDown)
 			r := c.putting("app", "v1", b)
@@ -389,7 +389,7 @@ func TestIntents(t *testing.T) {
 			s.client("crane").deleting("app", "v1").lose()
 		}, nil},
 
-		{"untag lost, and done; the retry's 404 makes no dummy of what is put there next", func(s *sim) {
+		{"untag lost, and done; after the retry's 404 the next push is no dummy", func(s *sim) {
 			c, two := s.client("crane"), s.image("two", "l2")
 			c.put("app", "v1", s.image("one", "l1"))
 			s.upstream.setDown(errDown)

@@ -99,8 +99,8 @@ func TestManifestIsReadFromTheUpstream(t *testing.T) {
 		down error
 		want string
 	}{
-		{"the upstream shows it", nil, "push app:v1 one kind=chart"},
-		{"the upstream does not", errDown, "push app:v1 one kind="},
+		{"the upstream returns it", nil, "push app:v1 one kind=chart"},
+		{"the look-up fails", errDown, "push app:v1 one kind="},
 	} {
 		got := simulate(t, func(s *sim) {
 			b := s.manifest("one", helmConfig, "", []string{"l"})

@@ -77,7 +77,7 @@ func TestPushes(t *testing.T) {
 			r.answered(201).end(true)
 		}, []string{"push app one"}},
 
-		{"children and their index, whoever puts it", func(s *sim) {
+		{"children and their index, put by another client", func(s *sim) {
 			a, b := s.image("amd64", "l1"), s.image("arm64", "l2")
 			s.client("builder-1").put("app", digestOfBytes(a), a)
 			s.client("builder-2").put("app", digestOfBytes(b), b)
@@ -155,7 +155,7 @@ func TestPushes(t *testing.T) {
 			c.put("charts/demo", "0.1.0", b)
 		}, []string{"push charts/demo:0.1.0 demo kind=chart"}},
 
-		{"helm push of what is there", func(s *sim) {
+		{"helm push of an unchanged chart", func(s *sim) {
 			b := s.manifest("demo", helmConfig, "", []string{"chart"})
 			s.has("charts/demo", b, "0.1.0")
 			c := s.client("helm")
@@ -164,7 +164,7 @@ func TestPushes(t *testing.T) {
 			c.put("charts/demo", "0.1.0", b)
 		}, []string{"push charts/demo:0.1.0 demo kind=chart"}},
 
-		{"by digest, and neither follows", func(s *sim) {
+		{"by digest, and no index or tag follows", func(s *sim) {
 			b := s.image("one", "l1")
 			s.client("buildkit").put("app", digestOfBytes(b), b)
 		}, []string{"push app one"}},
@@ -183,13 +183,13 @@ func TestPushes(t *testing.T) {
 			}
 		}, nil},
 
-		{"what cannot be read is named by the header alone", func(s *sim) {
+		{"an unreadable manifest has the header's digest", func(s *sim) {
 			r := s.client("old").putting("app", "v1", []byte(`{"schemaVersion":1}`))
 			r.op.ContentDigest = blobOf("schema1")
 			r.answered(201).end(true)
 		}, []string{"push app:v1 " + blobOf("schema1") + " mismatch"}},
 
-		{"a lying upstream: the header stands", func(s *sim) {
+		{"the header differs from the bytes: the header counts", func(s *sim) {
 			b := s.image("one", "l1")
 			r := s.client("crane").putting("app", "v1", b)
 			r.op.ContentDigest = blobOf("another")
@@ -237,7 +237,7 @@ func TestPushWaits(t *testing.T) {
 			s.crash()
 		}, []string{"push app one"}},
 
-		{"a process that was away for an hour gives the client time", func(s *sim) {
+		{"after an hour's stop, an untagged push waits again", func(s *sim) {
 			c := s.client("crane")
 			a := s.image("amd64", "l1")
 			c.put("app", digestOfBytes(a), a)

@@ -38,7 +38,7 @@ func TestSequencesOfRequests(t *testing.T) {
 			c.blob("app", "one.config", "l1")
 		}, []string{"pull app:v1 one"}},
 
-		{"docker 29 with attestations: referrers and the fallback tag are asked for", func(s *sim) {
+		{"docker 29 with attestations: referrers and the fallback tag are requested", func(s *sim) {
 			a := s.image("amd64", "l1")
 			att := s.manifest("att", "application/vnd.oci.image.config.v1+json", "", []string{"p"})
 			s.has("app", a)
@@ -279,7 +279,7 @@ func TestSequencesOfRequests(t *testing.T) {
 			}
 		}, []string{"pull library/app:v1 one"}},
 
-		{"a manifest that cannot be read: its blobs are whatever follows", func(s *sim) {
+		{"an unreadable manifest: any blob that follows is its own", func(s *sim) {
 			s.has("app", []byte(`{"schemaVersion":1}`), "v1")
 			c := s.client("old")
 			c.get("app", "v1")

@@ -33,7 +33,7 @@ func TestListOfTags(t *testing.T) {
 		want bool
 	}{
 		"each tag was pushed": {func(_ *sim, c *client) { c.list("app", tagsList("v1", "v2")) }, true},
-		"one of them was deleted since": {func(_ *sim, c *client) {
+		"one of them was deleted later": {func(_ *sim, c *client) {
 			c.del("app", "v2")
 			c.list("app", tagsList("v1"))
 		}, true},
@@ -42,7 +42,7 @@ func TestListOfTags(t *testing.T) {
 		"no list of tags": {func(_ *sim, c *client) { c.list("app", `{"errors":[]}`) }, false},
 		"another tag":     {func(_ *sim, c *client) { c.list("app", tagsList("v1", "v2", "v3")) }, false},
 		"of a mirror":     {func(_ *sim, c *client) { c.beginList("app", "docker.io") }, false},
-		"a tag put back past bellbuoy": {func(_ *sim, c *client) {
+		"a tag put again directly at the upstream": {func(_ *sim, c *client) {
 			c.del("app", "v2")
 			time.Sleep(time.Second)
 			c.list("app", tagsList("v1", "v2"))

@@ -170,16 +170,16 @@ func TestChartStands(t *testing.T) {
 		indexed, file, ask string
 		want               Standing
 	}{
-		"same":                 {now, "now", now, Same},
-		"other":                {old, "old", now, Other},
-		"any":                  {old, "old", "", Other},
-		"absent":               {"", "", now, Absent},
-		"absent, any":          {"", "", "", Absent},
-		"new, old index":       {"", "now", now, Same},
-		"changed, old index":   {old, "now", now, Same},
-		"deleted, old index":   {now, "", now, Unknown},
-		"other, not in index":  {"", "old", now, Other},
-		"replaced, index lies": {now, "old", now, Other},
+		"same":                  {now, "now", now, Same},
+		"other":                 {old, "old", now, Other},
+		"any":                   {old, "old", "", Other},
+		"absent":                {"", "", now, Absent},
+		"absent, any":           {"", "", "", Absent},
+		"new, old index":        {"", "now", now, Same},
+		"changed, old index":    {old, "now", now, Same},
+		"deleted, old index":    {now, "", now, Unknown},
+		"other, not in index":   {"", "old", now, Other},
+		"replaced, wrong index": {now, "old", now, Other},
 	} {
 		n := newNetwork(t)
 		m := &museum{prefix: "/ctx/team", index: map[string]string{}, files: map[string]string{}}

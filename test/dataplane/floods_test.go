@@ -79,7 +79,7 @@ var floods = []struct {
 			_ = h.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i)})
 		}
 	}},
-	{"an index that is a bomb", false, func(h *h2) { // short fields that refer to a long one, again and again
+	{"a header that unpacks to much", false, func(h *h2) { // short fields that refer to a long one, again and again
 		h.headers(1, true, request("GET", "/v2/", "x", strings.Repeat("y", 3<<10))...)
 		for i := range uint32(100) {
 			var fields []string
@@ -105,7 +105,7 @@ var floods = []struct {
 		}
 		h.flush()
 	}},
-	{"downloads that nobody takes", true, func(h *h2) { // the windows are wide, and the socket is full
+	{"downloads that are not read", true, func(h *h2) { // the windows are wide, and the socket is full
 		_ = h.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
 		_ = h.WriteWindowUpdate(0, 1<<31-1-65535)
 		for i := range uint32(20) {

@@ -251,7 +251,7 @@ func TestBrokenFrames(t *testing.T) {
 		}},
 		{"settings of no length", 1, "GOAWAY FRAME_SIZE_ERROR", func(h *h2) { _ = h.WriteRawFrame(http2.FrameSettings, 0, 0, []byte{1, 2, 3}) }},
 		{"RST_STREAM of an idle stream", 1, "GOAWAY PROTOCOL_ERROR", func(h *h2) { _ = h.WriteRSTStream(1, http2.ErrCodeCancel) }},
-		{"a frame nobody knows", 1, "200", func(h *h2) {
+		{"a frame of an unknown type", 1, "200", func(h *h2) {
 			_ = h.WriteRawFrame(0x99, 0xff, 0, []byte("x"))
 			h.headers(1, true, get...)
 		}},

@@ -25,7 +25,7 @@ var strangers = []struct {
 	name string
 	do   func(t *testing.T, c *http.Client, host string)
 }{
-	{"packed manifests of a million layers, not let in", func(t *testing.T, c *http.Client, host string) {
+	{"compressed manifests of a million layers, refused", func(t *testing.T, c *http.Client, host string) {
 		many(64, func(i int) { put(c, host, "closed/app", i, packed(list(`{"layers":[`, `{}`, `]}`)), true) })
 	}},
 	{"a media type of 4 MiB", func(t *testing.T, c *http.Client, host string) {

@@ -300,8 +300,8 @@ func TestConfigErrorsContainNoSecrets(t *testing.T) {
 	t.Parallel()
 	good := "upstreams: [{type: registry, url: http://127.0.0.1:5000}]\n"
 	for name, yaml := range map[string]string{
-		"a url that is none":        good + fmt.Sprintf("webhooks: [{name: a, url: \"http://u:%s@host:port/%s\"}]", secrets["webhook password"], secrets["webhook path"]),
-		"a scheme that is none":     good + fmt.Sprintf("webhooks: [{name: a, url: \"ftp://u:%s@host/%s?%s\"}]", secrets["webhook password"], secrets["webhook path"], secrets["webhook query"]),
+		"an invalid url":            good + fmt.Sprintf("webhooks: [{name: a, url: \"http://u:%s@host:port/%s\"}]", secrets["webhook password"], secrets["webhook path"]),
+		"an invalid scheme":         good + fmt.Sprintf("webhooks: [{name: a, url: \"ftp://u:%s@host/%s?%s\"}]", secrets["webhook password"], secrets["webhook path"], secrets["webhook query"]),
 		"a signing secret":          good + fmt.Sprintf("webhooks: [{name: a, url: \"http://host/\", signing_secrets: [%q]}]", secrets["signature secret"]),
 		"a header":                  good + fmt.Sprintf("webhooks: [{name: a, url: \"http://host/\", headers: {X-Key: \"%s\\n\"}}]", secrets["webhook header"]),
 		"an authorization":          good + fmt.Sprintf("webhooks: [{name: a, url: \"http://host/\", auth_header: \"%s\\n\"}]", secrets["authorization header"]),
@@ -309,7 +309,7 @@ func TestConfigErrorsContainNoSecrets(t *testing.T) {
 		"a key of the wrong type":   good + fmt.Sprintf("webhooks: [{name: a, url: \"http://host/\", signatures: [{header: X, secret: {a: %s}}]}]", secrets["signature secret"]),
 		"a proxy":                   good + fmt.Sprintf("webhooks: [{name: a, url: \"http://host/\", proxy: \"gopher://u:%s@h\"}]", secrets["proxy password"]),
 		"an upstream with a user":   fmt.Sprintf("upstreams: [{type: registry, url: \"http://bellbuoy:%s@127.0.0.1:5000/path\"}]", secrets["upstream password"]),
-		"a database that is none":   good + fmt.Sprintf("database: \"mysql://bellbuoy:%s@127.0.0.1/x\"", secrets["database password"]),
+		"an invalid database":       good + fmt.Sprintf("database: \"mysql://bellbuoy:%s@127.0.0.1/x\"", secrets["database password"]),
 		"a database that is down":   good + fmt.Sprintf("database: \"postgres://bellbuoy:%s@127.0.0.1:1/x?sslmode=disable&connect_timeout=2\"", secrets["database password"]),
 		"a database's bad url":      good + fmt.Sprintf("database: \"postgres://bellbuoy:%s@127.0.0.1:bad/x\"", secrets["database password"]),
 		"a database's bad setting":  good + fmt.Sprintf("database: \"postgres://bellbuoy:%s@127.0.0.1:1/x?sslmode=%s\"", secrets["database password"], "odd"),

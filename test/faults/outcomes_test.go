@@ -48,12 +48,12 @@ func TestUnknownOutcomes(t *testing.T) {
 			x.up.next(dropped)
 			x.try(x.push("v1", "new"), 502)
 		}, nil},
-		{"push: reset before it, another stands there", "", func(x *trial) {
+		{"push: reset before it, the tag has another digest", "", func(x *trial) {
 			before(x)
 			x.up.next(dropped)
 			x.try(x.push("v1", "new"), 502)
 		}, []string{pushedOld}},
-		{"push: reset, of what stood there before", "", func(x *trial) {
+		{"push: reset, the tag had the digest before", "", func(x *trial) {
 			before(x)
 			x.up.next(lost)
 			x.try(x.push("v1", "old"), 502)
@@ -102,7 +102,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			x.try(d, 500)
 			x.try(d, 201)
 		}, []string{"PUSH_ARTIFACT v1 new either"}},
-		{"push: the client retries after it was found out", "", func(x *trial) {
+		{"push: the client retries after the look-up", "", func(x *trial) {
 			x.up.next(lost)
 			d := x.push("v1", "new")
 			x.try(d, 502)
@@ -141,12 +141,12 @@ func TestUnknownOutcomes(t *testing.T) {
 			x.try(d, 502)
 			x.try(d, 412)
 		}, []string{pushedOld}},
-		{"push: written again before bellbuoy could ask", "", func(x *trial) {
+		{"push: written again before the look-up", "", func(x *trial) {
 			x.up.next(lost)
 			x.try(x.push("v1", "new"), 502)
 			x.try(x.push("v1", "newer"), 201)
 		}, []string{"PUSH_ARTIFACT v1 new inferred", "PUSH_ARTIFACT v1 newer"}},
-		{"push: and back again is no retry", "", func(x *trial) {
+		{"push: another digest and back again is no retry", "", func(x *trial) {
 			x.up.next(lost)
 			x.try(x.push("v1", "new"), 502)
 			x.settled()
@@ -164,7 +164,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			x.up.next(dropped)
 			x.try(x.untag("v1"), 502)
 		}, []string{pushedOld}},
-		{"untag: what was not there", "", func(x *trial) {
+		{"untag: a tag that did not exist", "", func(x *trial) {
 			x.up.next(lost)
 			x.try(x.untag("v1"), 502)
 		}, nil},

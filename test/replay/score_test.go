@@ -28,11 +28,11 @@ func TestScore(t *testing.T) {
 		{"exact", pull, []format.BellbuoyEvent{event}, []format.BellbuoyEvent{event}, 0, 0, 0},
 		{"none", pull, nil, nil, 2, 0, 0},
 		{"twice", pull, []format.BellbuoyEvent{event, event}, []format.BellbuoyEvent{event}, 0, 1, 0},
-		{"by somebody else", pull, []format.BellbuoyEvent{stranger}, []format.BellbuoyEvent{event}, 1, 1, 0},
-		{"weak and not told", weak, nil, nil, 0, 0, 0},
-		{"weak and told as a look", weak, nil, []format.BellbuoyEvent{looked}, 0, 0, 0},
-		{"a look in place of a pull", pull, []format.BellbuoyEvent{event}, []format.BellbuoyEvent{looked}, 1, 0, 1},
-		{"a look where nobody asks for it", pull, []format.BellbuoyEvent{event, looked}, []format.BellbuoyEvent{event}, 0, 1, 0},
+		{"by another operator", pull, []format.BellbuoyEvent{stranger}, []format.BellbuoyEvent{event}, 1, 1, 0},
+		{"weak and missing", weak, nil, nil, 0, 0, 0},
+		{"weak and an inspection", weak, nil, []format.BellbuoyEvent{looked}, 0, 0, 0},
+		{"an inspection in place of a pull", pull, []format.BellbuoyEvent{event}, []format.BellbuoyEvent{looked}, 1, 0, 1},
+		{"an inspection at the webhook without manifest_reads", pull, []format.BellbuoyEvent{event, looked}, []format.BellbuoyEvent{event}, 0, 1, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := Played{Scenario: &Scenario{Want: []Happening{tc.want}}, Plain: tc.plain, Reads: tc.reads}
