@@ -23,7 +23,7 @@ func TestInputsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := map[string]map[string]ast.Expr{"detect": constantsOf(t, "../detect"), "track": constantsOf(t, "../detect/track"), "tagindex": constantsOf(t, "../detect/track/tagindex"), "proxy": constantsOf(t, "../proxy"), "api": constantsOf(t, "../notify/api"), "access": constantsOf(t, "../notify/access"), "counters": constantsOf(t, "../notify/counters")}
+	code := map[string]map[string]ast.Expr{"detect": constantsOf(t, "../detect"), "track": constantsOf(t, "../detect/track"), "tagindex": constantsOf(t, "../detect/track/tagindex"), "proxy": constantsOf(t, "../proxy"), "api": constantsOf(t, "../notify/api"), "access": constantsOf(t, "../notify/access"), "counters": constantsOf(t, "../notify/counters"), "console": constantsOf(t, "../notify/console")}
 	rows := 0
 	for line := range strings.SplitSeq(string(text), "\n") {
 		cells := strings.Split(line, " | ")

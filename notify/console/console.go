@@ -46,6 +46,7 @@ type Console struct {
 
 	once   sync.Once
 	mux    *http.ServeMux
+	turns  *turns
 	newest eventReads
 }
 
@@ -71,7 +72,7 @@ func (c *Console) Handler() http.Handler {
 }
 
 func (c *Console) build() {
-	c.mux = http.NewServeMux()
+	c.mux, c.turns = http.NewServeMux(), newTurns()
 	c.mux.HandleFunc("GET "+staticPath, serveStatic)
 	c.addLogin()
 	c.addWebhooks()
@@ -101,6 +102,8 @@ type pageRequest struct {
 	w  http.ResponseWriter
 	c  *Console
 	by access.Principal
+	// made must be called once the page is made, before it is written; nil: there is no need.
+	made func()
 }
 
 // page returns a handler for accounts, which shows the error of show as a page.
@@ -111,10 +114,28 @@ func (c *Console) page(show func(*pageRequest) error) http.Handler {
 			c.fail(v, http.StatusUnauthorized, nil)
 			return
 		}
-		if err := v.try(show); err != nil {
+		leave, err := c.turns.enter(v.by.Name)
+		if err != nil {
+			c.fail(v, statusOf(err), err)
+			return
+		}
+		defer leave()
+		if err := v.inTurn(show); err != nil {
 			c.fail(v, statusOf(err), err)
 		}
 	})
+}
+
+// inTurn calls show when a page may be made. Actions do not wait: some take as long as a receiver
+// of webhooks.
+func (v *pageRequest) inTurn(show func(*pageRequest) error) (err error) {
+	if v.Method == http.MethodGet {
+		if v.made, err = v.c.turns.wait(v.Context()); err != nil {
+			return err
+		}
+		defer v.made()
+	}
+	return v.try(show)
 }
 
 // try calls show. If it panics, that is logged and returned as errPanic.
@@ -152,6 +173,8 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, errPanic):
 		return http.StatusInternalServerError
+	case errors.Is(err, errTooMany):
+		return http.StatusTooManyRequests
 	case errors.Is(err, context.Canceled):
 		return 499 // the client has gone; nobody reads it
 	}
@@ -184,6 +207,7 @@ var errorTexts = map[int]errorPage{
 	http.StatusForbidden:           {Title: "Not allowed", Text: "Your account may see this, but not change it."},
 	http.StatusConflict:            {Title: "Changed meanwhile", Text: "Somebody else has changed this since you opened it."},
 	http.StatusBadRequest:          {Title: "That did not work"},
+	http.StatusTooManyRequests:     {Title: "Too many requests"},
 	http.StatusInternalServerError: {Title: "This page could not be made", Text: "That is a fault of bellbuoy; the log has the reason."},
 	http.StatusServiceUnavailable:  {Title: "Not available now", Text: "bellbuoy cannot read its store at the moment. Try again soon; the log has the reason."},
 }
@@ -193,6 +217,9 @@ func (c *Console) fail(v *pageRequest, status int, err error) {
 	p := errorTexts[status]
 	p.Status = status
 	switch {
+	case errors.Is(err, errBusy), errors.Is(err, errTooMany):
+		v.w.Header().Set("Retry-After", "1")
+		p.Text = sentence(err.Error() + "; try again soon")
 	case status == http.StatusServiceUnavailable:
 		c.Log.Warn("page not shown", zap.String("path", v.URL.Path), zap.Error(err))
 	case status == http.StatusBadRequest, status == http.StatusConflict, status == http.StatusForbidden:

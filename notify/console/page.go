@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -93,6 +94,9 @@ func (v *pageRequest) execute(status int, name, part string, p pageData) {
 		http.Error(v.w, "this page could not be made; the log has the reason", http.StatusInternalServerError)
 		return
 	}
+	if v.made != nil {
+		v.made()
+	}
 	h := v.w.Header()
 	if status == http.StatusOK && v.Method == http.MethodGet {
 		tag := tagOf(page)
@@ -104,8 +108,11 @@ func (v *pageRequest) execute(status int, name, part string, p pageData) {
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(page)))
+	writes := http.NewResponseController(v.w)
+	_ = writes.SetWriteDeadline(time.Now().Add(writePatience)) // tests' writers have none
 	v.w.WriteHeader(status)
-	_, _ = v.w.Write(page) // fails only if the client has disconnected
+	_, _ = v.w.Write(page) // fails only if the client has disconnected, or reads nothing
+	_ = writes.SetWriteDeadline(time.Time{})
 }
 
 // executed returns what a part of a template makes of data.
