@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
 
 // TestLongRequestEnds: a request that is being served ends when its account is changed or removed,
@@ -46,16 +46,13 @@ func TestLongRequestEnds(t *testing.T) {
 		"login in the same browser": {"session", func(b *browser) { b.logIn("ops") }, true},
 		"login in another browser":  {"session", func(b *browser) { b.cookie = nil; b.logIn("dev") }, false},
 		"logout on another replica": {"session", func(b *browser) {
-			m := b.door.sessions.rows.(*memory)
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			clear(m.rows)
+			b.door.sessions.rows.(*storetest.MemoryRows).Clear()
 		}, true},
 		"address of bellbuoy console": {"once", limit("ops"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+				b := newBrowser(t, &storetest.MemoryRows{})
 				r := httptest.NewRequest("GET", "/api/v1/events/stream", nil)
 				r.Host, r.RemoteAddr = "localhost:5082", "127.0.0.1:1"
 				switch {

@@ -1,7 +1,6 @@
 package access
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,77 +17,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/bellbuoy/bellbuoy/notify/store"
+	"github.com/bellbuoy/bellbuoy/notify/store/storetest"
 )
-
-// memory is Rows in memory.
-type memory struct {
-	mu      sync.Mutex
-	rows    map[store.Key]store.Row
-	failure error // of all that is asked
-	updates int
-}
-
-type memoryTx struct {
-	*memory
-	write []func()
-}
-
-func (m *memory) Get(k store.Key) (store.Row, bool, error) {
-	row, ok := m.rows[k]
-	return row, ok, m.failure
-}
-
-func (m *memory) Scan(string, string, int) ([]store.Row, error) { panic("nobody scans sessions") }
-
-func (t *memoryTx) Append(store.Event, ...store.Delivery) { panic("a session is no event") }
-
-func (t *memoryTx) Put(rows ...store.Row) {
-	for _, r := range rows {
-		t.write = append(t.write, func() { t.rows[r.Key] = r })
-	}
-}
-
-func (t *memoryTx) Delete(keys ...store.Key) {
-	for _, k := range keys {
-		t.write = append(t.write, func() { delete(t.rows, k) })
-	}
-}
-
-func (m *memory) Update(_ context.Context, _ []string, fn func(store.Tx) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.updates++
-	tx := &memoryTx{memory: m}
-	if m.failure != nil {
-		return m.failure
-	}
-	if err := fn(tx); err != nil {
-		return err
-	}
-	for _, w := range tx.write {
-		w()
-	}
-	return nil
-}
-
-func (m *memory) View(_ context.Context, fn func(store.Reader) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return fn(m)
-}
-
-func (m *memory) Due(_ context.Context, kind string, now time.Time, _ int) (due []store.Row, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, r := range m.rows {
-		if k.Kind == kind && !r.Due.After(now) {
-			due = append(due, r)
-		}
-	}
-	slices.SortFunc(due, func(a, b store.Row) int { return a.Due.Compare(b.Due) })
-	return due, m.failure
-}
 
 var rightHash = func() string {
 	b, err := bcrypt.GenerateFromPassword([]byte("right"), bcrypt.MinCost)
@@ -212,7 +141,7 @@ func (b *browser) wantAccount(when, account string) (formToken string) {
 }
 
 func TestSession(t *testing.T) {
-	m := &memory{rows: map[store.Key]store.Row{}}
+	m := &storetest.MemoryRows{}
 	b := newBrowser(t, m)
 	b.wantAccount("before the login", "")
 	if w := b.submit("/login", url.Values{"user": {"ops"}, "password": {"wrong"}}); w.Code != http.StatusUnauthorized || b.cookie != nil {
@@ -223,14 +152,14 @@ func TestSession(t *testing.T) {
 	if c.Name != "bellbuoy" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Secure || c.Path != "/" || c.Domain != "" || c.MaxAge != 0 {
 		t.Errorf("cookie %v", c.String())
 	}
-	for k, row := range m.rows {
+	for k, row := range m.All() {
 		if strings.Contains(k.ID+string(row.Value), c.Value) || strings.Contains(string(row.Value), rightHash) {
 			t.Errorf("the store has the secret itself: %s %s", k.ID, row.Value)
 		}
 	}
 	token := b.wantAccount("after the login", "ops")
-	if w := b.submit("/logout", url.Values{FormField: {token}}); w.Code != http.StatusSeeOther || b.cookie != nil || len(m.rows) != 0 {
-		t.Errorf("logout: %d, cookie %v, rows %v", w.Code, b.cookie, m.rows)
+	if w := b.submit("/logout", url.Values{FormField: {token}}); w.Code != http.StatusSeeOther || b.cookie != nil || len(m.All()) != 0 {
+		t.Errorf("logout: %d, cookie %v, rows %v", w.Code, b.cookie, m.All())
 	}
 	b.cookie = &c
 	b.wantAccount("with the cookie after the logout", "")
@@ -249,7 +178,7 @@ func TestSession(t *testing.T) {
 // TestCookieUnderTLS: with TLS the cookie is Secure, and its name prevents other hosts of the
 // domain from setting it.
 func TestCookieUnderTLS(t *testing.T) {
-	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+	b := newBrowser(t, &storetest.MemoryRows{})
 	b.tls = true
 	b.logIn("ops")
 	if !b.cookie.Secure || b.cookie.Name != "__Host-bellbuoy" || b.cookie.Path != "/" || b.cookie.Domain != "" {
@@ -263,7 +192,7 @@ func TestCookieUnderTLS(t *testing.T) {
 // TestSessionFixation: a login begins a new session, whatever cookie the request has, and ends the
 // earlier one.
 func TestSessionFixation(t *testing.T) {
-	m := &memory{rows: map[store.Key]store.Row{}}
+	m := &storetest.MemoryRows{}
 	b := newBrowser(t, m)
 	planted := &http.Cookie{Name: "bellbuoy", Value: newSecret().String()}
 	b.cookie = planted
@@ -281,14 +210,14 @@ func TestSessionFixation(t *testing.T) {
 		b.cookie = old
 		b.wantAccount("with an old cookie", "")
 	}
-	if len(m.rows) != 1 {
-		t.Errorf("%d sessions, want one", len(m.rows))
+	if len(m.All()) != 1 {
+		t.Errorf("%d sessions, want one", len(m.All()))
 	}
 }
 
 func TestSessionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &memory{rows: map[store.Key]store.Row{}}
+		m := &storetest.MemoryRows{}
 		b := newBrowser(t, m)
 		b.logIn("ops")
 		time.Sleep(idleFor - time.Second)
@@ -297,8 +226,8 @@ func TestSessionEnds(t *testing.T) {
 		b.wantAccount("idle for long", "")
 
 		b.logIn("ops")
-		if len(m.rows) != 1 {
-			t.Errorf("%d sessions after a login, want one: the ended one is removed", len(m.rows))
+		if len(m.All()) != 1 {
+			t.Errorf("%d sessions after a login, want one: the ended one is removed", len(m.All()))
 		}
 		for since := time.Duration(0); since < sessionFor-time.Hour; since += time.Hour {
 			time.Sleep(time.Hour)
@@ -312,7 +241,7 @@ func TestSessionEnds(t *testing.T) {
 // TestManyLogins: many logins of one user end that user's oldest sessions, and no others.
 func TestManyLogins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &memory{rows: map[store.Key]store.Row{}}
+		m := &storetest.MemoryRows{}
 		b := newBrowser(t, m)
 		b.logIn("ops")
 		other := b.cookie
@@ -323,8 +252,8 @@ func TestManyLogins(t *testing.T) {
 			b.logIn("dev")
 			cookies = append(cookies, b.cookie)
 		}
-		if len(m.rows) != mostOfUser+1 {
-			t.Errorf("%d sessions", len(m.rows))
+		if len(m.All()) != mostOfUser+1 {
+			t.Errorf("%d sessions", len(m.All()))
 		}
 		for i, c := range cookies {
 			b.cookie = c
@@ -339,15 +268,15 @@ func TestManyLogins(t *testing.T) {
 // each request.
 func TestLastRequestIsStoredRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &memory{rows: map[store.Key]store.Row{}}
+		m := &storetest.MemoryRows{}
 		b := newBrowser(t, m)
 		b.logIn("ops")
-		before := m.updates
+		before := m.Updates()
 		for range 60 {
 			time.Sleep(10 * time.Second)
 			b.wantAccount("in use", "ops")
 		}
-		if got := m.updates - before; got != 2 {
+		if got := m.Updates() - before; got != 2 {
 			t.Errorf("%d writes in 10 minutes, want 2", got)
 		}
 	})
@@ -366,7 +295,7 @@ func TestChangedAccountEndsSession(t *testing.T) {
 		"all are removed":  func(a *Accounts) { *a = Accounts{} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+			b := newBrowser(t, &storetest.MemoryRows{})
 			b.logIn("ops")
 			dev := newBrowser(t, b.door.Rows)
 			dev.door = b.door
@@ -389,21 +318,22 @@ func TestChangedAccountEndsSession(t *testing.T) {
 // TestSessionWhileStoreFails: while the store fails, sessions that were read before remain valid,
 // and no session begins.
 func TestSessionWhileStoreFails(t *testing.T) {
-	m := &memory{rows: map[store.Key]store.Row{}}
+	m := &storetest.MemoryRows{}
 	b, late := newBrowser(t, m), newBrowser(t, m)
 	b.logIn("ops")
-	m.failure = errors.New("disk full")
+	m.Fail(errors.New("disk full"))
 	b.wantAccount("while the store fails", "ops")
 	if w := late.submit("/login", url.Values{"user": {"ops"}, "password": {"right"}}); w.Code != http.StatusServiceUnavailable || late.cookie != nil {
 		t.Errorf("a login while the store fails: %d", w.Code)
 	}
-	m.failure, m.rows = nil, map[store.Key]store.Row{}
+	m.Fail(nil)
+	m.Clear()
 	b.wantAccount("ended elsewhere meanwhile", "")
 }
 
 // TestLogoutIsFinal: a touch at the moment of a logout does not store the session again.
 func TestLogoutIsFinal(t *testing.T) {
-	m := &memory{rows: map[store.Key]store.Row{}}
+	m := &storetest.MemoryRows{}
 	s := newSessions(m)
 	made := time.Now()
 	key, err := s.begin(t.Context(), session{User: "ops", Made: made, Used: made})
@@ -414,14 +344,14 @@ func TestLogoutIsFinal(t *testing.T) {
 	if err := s.end(t.Context(), key.id()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.touch(t.Context(), key.id(), one, made.Add(time.Hour)); err != nil || len(m.rows) != 0 {
-		t.Errorf("%v, rows %v", err, m.rows)
+	if err := s.touch(t.Context(), key.id(), one, made.Add(time.Hour)); err != nil || len(m.All()) != 0 {
+		t.Errorf("%v, rows %v", err, m.All())
 	}
 }
 
 func TestOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+		b := newBrowser(t, &storetest.MemoryRows{})
 		b.door.Configure(Accounts{})
 		use := func(ticket string) int {
 			b.cookie = nil
@@ -465,7 +395,7 @@ func TestOnce(t *testing.T) {
 // in. A session is not limited.
 func TestThrottleOfTheForm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+		b := newBrowser(t, &storetest.MemoryRows{})
 		b.logIn("ops")
 		guess := newBrowser(t, b.door.Rows)
 		guess.door = b.door
@@ -493,7 +423,7 @@ func TestThrottleOfTheForm(t *testing.T) {
 // TestFormTakesEqualWork: refusing an unknown name in the form takes as much work as refusing a
 // known one.
 func TestFormTakesEqualWork(t *testing.T) {
-	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+	b := newBrowser(t, &storetest.MemoryRows{})
 	work := 0
 	b.door.logins.compare = func(hash, _ []byte) error {
 		work += 1 << costOf(string(hash))
@@ -512,7 +442,7 @@ func TestFormTakesEqualWork(t *testing.T) {
 // tokens.
 func TestChangesNeedProof(t *testing.T) {
 	const own, foreign = "http://localhost:5082", "https://evil.example.com"
-	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+	b := newBrowser(t, &storetest.MemoryRows{})
 	b.logIn("dev")
 	otherToken := b.wantAccount("logged in", "dev")
 	b.cookie = nil
@@ -603,7 +533,7 @@ func TestChangesNeedProof(t *testing.T) {
 // TestLoginFromElsewhere: a page of another site cannot log a user in, and the login form refuses
 // long bodies.
 func TestLoginFromElsewhere(t *testing.T) {
-	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+	b := newBrowser(t, &storetest.MemoryRows{})
 	for _, origin := range []string{"https://evil.example.com", "null", ""} {
 		b.origin = origin
 		if w := b.submit("/login", url.Values{"user": {"ops"}, "password": {"right"}}); w.Code != http.StatusForbidden || b.cookie != nil {
@@ -619,7 +549,7 @@ func TestLoginFromElsewhere(t *testing.T) {
 // TestOriginBehindProxy: a trusted reverse proxy may forward another Host than the one in its own
 // request.
 func TestOriginBehindProxy(t *testing.T) {
-	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+	b := newBrowser(t, &storetest.MemoryRows{})
 	b.door.Options.Caller = func(*http.Request) Caller {
 		return Caller{Address: netip.MustParseAddr("192.0.2.7"), HTTPS: true, Host: "bell.example.com"}
 	}
@@ -632,7 +562,7 @@ func TestOriginBehindProxy(t *testing.T) {
 
 // TestWithoutSession: a browser is sent to the login page. Other requests get 401.
 func TestWithoutSession(t *testing.T) {
-	b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+	b := newBrowser(t, &storetest.MemoryRows{})
 	for _, tt := range []struct {
 		method, path, accept, site string
 		status                     int
@@ -686,7 +616,7 @@ func TestNext(t *testing.T) {
 		"/login/once?ticket=x":                 "/",
 		"/" + strings.Repeat("x", longestNext): "/",
 	} {
-		b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+		b := newBrowser(t, &storetest.MemoryRows{})
 		w := b.submit("/login", url.Values{"user": {"ops"}, "password": {"right"}, "next": {next}})
 		if got := w.Header().Get("Location"); got != want {
 			t.Errorf("next %q in the form leads to %q, want %q", next, got, want)
@@ -717,7 +647,7 @@ func FuzzLogin(f *testing.F) {
 	f.Add("user=ops&user=dev&password=wrong&next=/a", "application/x-www-form-urlencoded", "bellbuoy=; bellbuoy=\"")
 	f.Add("--b\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\nops\r\n--b--", "multipart/form-data; boundary=b", "")
 	f.Fuzz(func(t *testing.T, body, kind, cookie string) {
-		b := newBrowser(t, &memory{rows: map[store.Key]store.Row{}})
+		b := newBrowser(t, &storetest.MemoryRows{})
 		asked := ""
 		b.door.logins.compare = func(_, password []byte) error {
 			if asked = string(password); asked == "right" {

@@ -30,89 +30,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// memory is CountRows in memory, which several replicas may share.
-type memory struct {
-	mu      sync.Mutex
-	rows    map[store.Key]store.Row
-	failure error
-	writes  int
-}
-
-type memoryTx struct {
-	*memory
-	writes []func()
-}
-
-// fail makes everything fail; nil: nothing any more.
-func (m *memory) fail(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.failure = err
-}
-
-// state returns the number of writes so far, and of rows.
-func (m *memory) state() (writes, rows int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.writes, len(m.rows)
-}
-
-func newMemory() *memory { return &memory{rows: map[store.Key]store.Row{}} }
-
-func (m *memory) Get(store.Key) (store.Row, bool, error) { panic("nobody gets counts") }
-
-func (m *memory) Scan(kind, prefix string, _ int) (found []store.Row, err error) {
-	for k, row := range m.rows {
-		if k.Kind == kind && strings.HasPrefix(k.ID, prefix) {
-			found = append(found, row)
-		}
-	}
-	return found, m.failure
-}
-
-func (t *memoryTx) Append(store.Event, ...store.Delivery) { panic("counts are no events") }
-func (t *memoryTx) Put(rows ...store.Row) {
-	for _, r := range rows {
-		t.writes = append(t.writes, func() { t.rows[r.Key] = r })
-	}
-}
-func (t *memoryTx) Delete(keys ...store.Key) {
-	for _, k := range keys {
-		t.writes = append(t.writes, func() { delete(t.rows, k) })
-	}
-}
-
-func (m *memory) Update(_ context.Context, _ []string, fn func(store.Tx) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.writes++
-	tx := &memoryTx{memory: m}
-	if err := errors.Join(m.failure, fn(tx)); err != nil {
-		return err
-	}
-	for _, write := range tx.writes {
-		write()
-	}
-	return nil
-}
-
-func (m *memory) View(_ context.Context, fn func(store.Reader) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return fn(m)
-}
-
-func (m *memory) Due(_ context.Context, kind string, now time.Time, _ int) (due []store.Row, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, row := range m.rows {
-		if k.Kind == kind && !row.Due.After(now) {
-			due = append(due, row)
-		}
-	}
-	return due, m.failure
-}
-
 // run starts counters in the middle of a minute, so that no test sleeps until the moment of a
 // write. stop ends them and waits.
 func run(t *testing.T, rows CountRows, replica string) (c *Counters, stop func()) {
@@ -169,7 +86,7 @@ func want(t *testing.T, what, got, want string) {
 // those of replicas are added.
 func TestCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the bubble's time begins at midnight
-		m := newMemory()
+		m := &storetest.MemoryRows{}
 		one, stopOne := run(t, m, "one")
 		two, stopTwo := run(t, m, "two")
 		one.Event("team", "PUSH_ARTIFACT")
@@ -201,7 +118,7 @@ func TestDeliveriesAndTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var total atomic.Pointer[Point]
 		total.Store(&Point{})
-		c, stop := runWith(t, Options{Rows: newMemory(), Replica: "one", Log: zap.NewNop(),
+		c, stop := runWith(t, Options{Rows: &storetest.MemoryRows{}, Replica: "one", Log: zap.NewNop(),
 			Traffic: func(yield func(string, Point)) { yield("registry", *total.Load()) }})
 		for range 9 {
 			c.Attempt("ci", "delivered", 10*time.Millisecond)
@@ -246,25 +163,25 @@ func TestDeliveriesAndTraffic(t *testing.T) {
 // counted. Old rows are removed.
 func TestWritesAndRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := &storetest.MemoryRows{}
 		c, stop := run(t, m, "one")
 		for range 60 {
 			c.Event("team", "PUSH_ARTIFACT")
 			time.Sleep(time.Minute)
 		}
-		if writes, rows := m.state(); writes != 60 || rows != 61 {
+		if writes, rows := m.Updates(), len(m.All()); writes != 60 || rows != 61 {
 			t.Errorf("%d writes, %d rows after an hour; want 60, and 61", writes, rows)
 		}
 		time.Sleep(time.Hour - time.Minute)
-		if writes, _ := m.state(); writes != 60 {
+		if writes := m.Updates(); writes != 60 {
 			t.Errorf("%d writes while nothing was counted", writes-60)
 		}
 		time.Sleep(2 * time.Hour)
-		if _, rows := m.state(); rows != 1 {
+		if rows := len(m.All()); rows != 1 {
 			t.Errorf("%d rows, want only that of the hour", rows)
 		}
 		time.Sleep(keepHours)
-		if _, rows := m.state(); rows != 0 {
+		if rows := len(m.All()); rows != 0 {
 			t.Errorf("%d rows after 8 days", rows)
 		}
 		stop()
@@ -274,9 +191,9 @@ func TestWritesAndRetention(t *testing.T) {
 // TestStoreFails: counts that cannot be written are written later, and are visible meanwhile.
 func TestStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, full := newMemory(), errors.New("disk full")
+		m, full := &storetest.MemoryRows{}, errors.New("disk full")
 		c, stop := run(t, m, "one")
-		m.fail(full)
+		m.Fail(full)
 		for range 3 {
 			c.Event("team", "PUSH_ARTIFACT")
 			time.Sleep(time.Minute)
@@ -284,16 +201,16 @@ func TestStoreFails(t *testing.T) {
 		if _, err := c.Series(t.Context(), lastMinutes(Events, 4)); !errors.Is(err, full) {
 			t.Error(err)
 		}
-		m.fail(nil)
+		m.Fail(nil)
 		want(t, "before the next write", counts(t, c, lastMinutes(Events, 4)), "team PUSH_ARTIFACT 0:1 1:1 2:1")
 		time.Sleep(time.Minute)
 		want(t, "after it", counts(t, c, lastMinutes(Events, 5)), "team PUSH_ARTIFACT 0:1 1:1 2:1")
 		want(t, "by hour", counts(t, c, lastHours(Events, 1)), "team PUSH_ARTIFACT 0:3")
 		synctest.Wait()
-		if _, rows := m.state(); rows != 4 || len(c.unwritten) != 0 {
+		if rows := len(m.All()); rows != 4 || len(c.unwritten) != 0 {
 			t.Errorf("%d rows, %d not written", rows, len(c.unwritten))
 		}
-		m.fail(full)
+		m.Fail(full)
 		for range 400 {
 			c.Event("team", "PUSH_ARTIFACT")
 			time.Sleep(time.Minute)
@@ -302,7 +219,7 @@ func TestStoreFails(t *testing.T) {
 		if n := len(c.unwritten); n > 140 {
 			t.Errorf("%d rows wait for the store", n)
 		}
-		m.fail(nil)
+		m.Fail(nil)
 		stop()
 	})
 }
@@ -310,7 +227,7 @@ func TestStoreFails(t *testing.T) {
 // TestManyNames: beyond the bound, names are counted together.
 func TestManyNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := &storetest.MemoryRows{}
 		c, stop := run(t, m, "one")
 		const names, label = 3 * mostSeries, "PUSH_ARTIFACT"
 		for i := range names {
@@ -332,7 +249,7 @@ func TestManyNames(t *testing.T) {
 }
 
 func TestQueriesOutOfBounds(t *testing.T) {
-	c := New(Options{Rows: newMemory(), Log: zap.NewNop()})
+	c := New(Options{Rows: &storetest.MemoryRows{}, Log: zap.NewNop()})
 	for _, q := range []Query{{}, {Step: time.Minute}, {Step: time.Second, Steps: 1}, {Step: 90 * time.Minute, Steps: 1}, {Step: time.Hour, Steps: mostSteps + 1}, {Step: -time.Hour, Steps: 1}} {
 		if lines, err := c.Series(t.Context(), q); err == nil {
 			t.Errorf("%+v: %v", q, lines)
@@ -346,7 +263,7 @@ func TestQueriesOutOfBounds(t *testing.T) {
 // TestDamagedRow: a damaged row is left out and logged.
 func TestDamagedRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := &storetest.MemoryRows{}
 		core, logs := observer.New(zap.WarnLevel)
 		c, stop := runWith(t, Options{Rows: m, Replica: "one", Log: zap.New(core)})
 		c.Event("team", "PUSH_ARTIFACT")
@@ -366,7 +283,7 @@ func TestDamagedRow(t *testing.T) {
 
 // TestParallelCounts: counting in parallel with writes and queries loses no counts.
 func TestParallelCounts(t *testing.T) {
-	c := New(Options{Rows: newMemory(), Replica: "one", Log: zap.NewNop()})
+	c := New(Options{Rows: &storetest.MemoryRows{}, Replica: "one", Log: zap.NewNop()})
 	const each = 2000
 	var all sync.WaitGroup
 	for range 4 {
@@ -489,7 +406,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkEvent(b *testing.B) {
-	c := New(Options{Rows: newMemory(), Log: zap.NewNop()})
+	c := New(Options{Rows: &storetest.MemoryRows{}, Log: zap.NewNop()})
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Event("team", "PULL_ARTIFACT")
