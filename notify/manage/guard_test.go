@@ -2,9 +2,7 @@ package manage
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,11 +11,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
+	"github.com/bellbuoy/bellbuoy/test/resolver"
 )
 
 // newTrap starts a receiver on all addresses of this machine and counts its connections and
@@ -50,46 +47,6 @@ func (l *countingListener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// names is a resolver that gives its answers in turn, the last one forever.
-func names(answers ...string) *net.Resolver {
-	var asked atomic.Int32
-	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		go func() {
-			defer theirs.Close()
-			for answerDNS(theirs, func() netip.Addr { return netip.MustParseAddr(answers[min(int(asked.Add(1)), len(answers))-1]) }) {
-			}
-		}()
-		return ours, nil
-	}}
-}
-
-// answerDNS serves one query over TCP. Only A queries take the next answer.
-func answerDNS(conn net.Conn, next func() netip.Addr) bool {
-	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return false
-	}
-	query := make([]byte, binary.BigEndian.Uint16(size[:]))
-	if _, err := io.ReadFull(conn, query); err != nil {
-		return false
-	}
-	var m dnsmessage.Message
-	if m.Unpack(query) != nil {
-		return false
-	}
-	reply := dnsmessage.Message{Header: dnsmessage.Header{ID: m.ID, Response: true, RecursionAvailable: true}, Questions: m.Questions}
-	if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-		reply.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class}, Body: &dnsmessage.AResource{A: next().As4()}}}
-	}
-	packed, err := reply.Pack()
-	if err != nil {
-		return false
-	}
-	_, err = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packed))), packed...))
-	return err == nil
-}
-
 // ownAddress returns an address of this machine other than loopback, or "".
 func ownAddress() string {
 	all, _ := net.InterfaceAddrs()
@@ -120,7 +77,7 @@ func TestLimitedWebhooksReachNothingPrivate(t *testing.T) {
 	for host, answer := range hosts {
 		o := webhook.GuardOptions{}
 		if answer != "" {
-			o.Resolver = names(answer)
+			o.Resolver = resolver.Of(answer)
 		}
 		r := newRig(t, noWebhooks, o)
 		def := simple("ci", "http://"+host+":"+port+"/")
@@ -196,7 +153,7 @@ func (r *rig) reachesNothing(t *testing.T, host string, def Definition) {
 // resolve from the name of a private address.
 func TestLimitedAccountsLearnNoNames(t *testing.T) {
 	nothing := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no DNS") }}
-	for _, resolver := range []*net.Resolver{nothing, names("10.1.2.3")} {
+	for _, resolver := range []*net.Resolver{nothing, resolver.Of("10.1.2.3")} {
 		r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: resolver})
 		w := r.made(dev, "team", simple("ci", "http://db.internal/"))
 		if sent := must[Sent](t)(r.Test(background, dev, w.Number, "")); sent.Error != NotAllowed {
@@ -224,7 +181,7 @@ func TestLimitedAccountsLearnNoNames(t *testing.T) {
 // TestRebindingNameIsDenied: a name may resolve to another address between the check and the dial.
 func TestRebindingNameIsDenied(t *testing.T) {
 	port, arrived := newTrap(t)
-	r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: names("203.0.113.7", "127.0.0.1")})
+	r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: resolver.Of("203.0.113.7", "127.0.0.1")})
 	if _, err := r.guard.Resolver.LookupNetIP(t.Context(), "ip", "rebind.example"); err != nil {
 		t.Fatal(err) // the harmless answer is used up here
 	}
@@ -300,7 +257,7 @@ func TestLimitedWebhookBehindAProxy(t *testing.T) {
 		{"http://public.example/", "203.0.113.7", "", "https only", NotAllowed},
 	} {
 		asked = nil
-		r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: names(tc.answer)})
+		r := newRig(t, noWebhooks, webhook.GuardOptions{Resolver: resolver.Of(tc.answer)})
 		w := r.made(dev, "team", simple("ci", tc.url))
 		sent := must[Sent](t)(r.Test(background, dev, w.Number, ""))
 		if strings.Join(asked, " ") != tc.want || sent.OK || sent.Error != tc.limited {

@@ -2,9 +2,7 @@ package webhook
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"golang.org/x/net/dns/dnsmessage"
+	"github.com/bellbuoy/bellbuoy/test/resolver"
 )
 
 func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
@@ -205,54 +203,6 @@ func TestControlTakesOnlyTCPAddresses(t *testing.T) {
 	}
 }
 
-// names returns a resolver that gives the answers one after the other, and then repeats the last.
-func names(t *testing.T, answers ...string) *net.Resolver {
-	var asked atomic.Int32
-	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		go func() {
-			defer theirs.Close()
-			for answerDNS(t, theirs, func() net.IP {
-				return net.ParseIP(answers[min(int(asked.Add(1)), len(answers))-1]).To4()
-			}) {
-			}
-		}()
-		return ours, nil
-	}}
-}
-
-// answerDNS serves one query of DNS over TCP: A records from next, no AAAA.
-func answerDNS(t *testing.T, conn net.Conn, next func() net.IP) bool {
-	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return false
-	}
-	query := make([]byte, binary.BigEndian.Uint16(size[:]))
-	if _, err := io.ReadFull(conn, query); err != nil {
-		return false
-	}
-	var m dnsmessage.Message
-	if err := m.Unpack(query); err != nil {
-		t.Error(err)
-		return false
-	}
-	q := m.Questions[0]
-	reply := dnsmessage.Message{Header: dnsmessage.Header{ID: m.ID, Response: true, RecursionAvailable: true}, Questions: m.Questions}
-	if q.Type == dnsmessage.TypeA {
-		reply.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
-			Body:   &dnsmessage.AResource{A: [4]byte(next())},
-		}}
-	}
-	packed, err := reply.Pack()
-	if err != nil {
-		t.Error(err)
-		return false
-	}
-	_, err = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packed))), packed...))
-	return err == nil
-}
-
 // TestRebindingNameIsDenied: a name is denied if it resolves to a harmless address when it is
 // checked, and to a metadata service when it is dialled.
 func TestRebindingNameIsDenied(t *testing.T) {
@@ -263,7 +213,7 @@ func TestRebindingNameIsDenied(t *testing.T) {
 	}))
 	defer server.Close()
 	port := server.URL[strings.LastIndexByte(server.URL, ':')+1:]
-	guard := NewGuard(GuardOptions{Deny: prefixes("127.0.0.2/32"), Resolver: names(t, "127.0.0.1", "127.0.0.2", "169.254.169.254")})
+	guard := NewGuard(GuardOptions{Deny: prefixes("127.0.0.2/32"), Resolver: resolver.Of("127.0.0.1", "127.0.0.2", "169.254.169.254")})
 	c := clientFor(t, "http://rebind.example:"+port, func(o *Options) { o.Guard = guard })
 	if r := c.Post(t.Context(), message()); r.Outcome != Delivered {
 		t.Fatalf("before: %+v", r)
@@ -322,7 +272,7 @@ func TestCheckHost(t *testing.T) {
 		{"10.1.2.3", "", false}, {"8.8.8.8", "", true}, {"fe80::1", "", false},
 		{"inside.example", "10.1.2.3", false}, {"outside.example", "8.8.8.8", true}, {"metadata.example", "169.254.169.254", false},
 	} {
-		g := NewGuard(GuardOptions{Deny: deny, Resolver: names(t, test.answer)})
+		g := NewGuard(GuardOptions{Deny: deny, Resolver: resolver.Of(test.answer)})
 		if _, err := g.CheckHost(t.Context(), test.host, 443); (err == nil) != test.open {
 			t.Errorf("%s: %v", test.host, err)
 		}

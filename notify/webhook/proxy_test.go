@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/bellbuoy/bellbuoy/test/authority"
+	"github.com/bellbuoy/bellbuoy/test/resolver"
 )
 
 var quiet = log.New(io.Discard, "", 0)
@@ -77,7 +78,7 @@ func TestPostThroughAProxy(t *testing.T) {
 		c := clientFor(t, target, func(o *Options) {
 			o.Proxy = p.url()
 			o.TLS.InsecureSkipVerify = true
-			o.Guard = NewGuard(GuardOptions{Resolver: names(t, "203.0.113.7")})
+			o.Guard = NewGuard(GuardOptions{Resolver: resolver.Of("203.0.113.7")})
 		})
 		if r := c.Post(t.Context(), message()); r.Outcome != Delivered {
 			t.Errorf("%s: %+v", target, r)
@@ -95,7 +96,7 @@ func TestTargetBehindAProxyIsGuarded(t *testing.T) {
 	} {
 		c := clientFor(t, target, func(o *Options) {
 			o.Proxy = p.url()
-			o.Guard = NewGuard(GuardOptions{Deny: prefixes("10.0.0.0/8"), Resolver: names(t, answer)})
+			o.Guard = NewGuard(GuardOptions{Deny: prefixes("10.0.0.0/8"), Resolver: resolver.Of(answer)})
 		})
 		if r := c.Post(t.Context(), message()); r.Reason != ReasonDenied {
 			t.Errorf("%s: %+v", target, r)
@@ -108,7 +109,7 @@ func TestTargetBehindAProxyIsGuarded(t *testing.T) {
 
 func TestProxyItselfIsGuarded(t *testing.T) {
 	p := newForwardProxy(t, "", 0)
-	public := names(t, "203.0.113.7")
+	public := resolver.Of("203.0.113.7")
 	post := func(fromEnvironment bool, guard *Guard) Result {
 		o := func(o *Options) { o.Guard = guard }
 		if fromEnvironment {
@@ -151,7 +152,7 @@ func TestProxyGetsCheckedAddress(t *testing.T) {
 		p.requests, host = nil, ""
 		c := clientFor(t, "https://hooks.example/a", func(o *Options) {
 			o.TLS.CAFile = file
-			o.Guard = NewGuard(GuardOptions{Resolver: names(t, address)}).Restricted()
+			o.Guard = NewGuard(GuardOptions{Resolver: resolver.Of(address)}).Restricted()
 		})
 		if r := c.Post(t.Context(), message()); r.Reason != want {
 			t.Errorf("%s: %+v", address, r)
@@ -172,7 +173,7 @@ func TestNoProxyOfTheEnvironment(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
-	c := clientFor(t, "http://direct.example:"+port, func(o *Options) { o.Guard = NewGuard(GuardOptions{Resolver: names(t, "127.0.0.1")}) })
+	c := clientFor(t, "http://direct.example:"+port, func(o *Options) { o.Guard = NewGuard(GuardOptions{Resolver: resolver.Of("127.0.0.1")}) })
 	if r := c.Post(t.Context(), message()); r.Outcome != Delivered || len(p.requests) != 0 {
 		t.Errorf("%+v, proxy got %q", r, p.requests)
 	}
