@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -42,7 +41,7 @@ type V1 struct {
 	Operations   V1Operations
 	Log          *zap.Logger
 
-	streams atomic.Int64 // open ones
+	streams streams // open ones
 
 	once sync.Once
 	mux  *http.ServeMux

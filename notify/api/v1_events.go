@@ -205,7 +205,8 @@ func (v *V1) explainEvent(ctx context.Context, by access.Principal, in *PathEven
 
 // Bounds of streams.
 const (
-	mostStreams  = 200              // at a time
+	mostStreams  = 200              // of all accounts, at a time
+	streamsOf    = 50               // of one account
 	streamWrite  = 30 * time.Second // for one write to a client
 	streamSignal = 20 * time.Second // between signs of life of server-sent events
 )
@@ -223,12 +224,12 @@ func (v *V1) followEvents(ctx context.Context, by access.Principal, in *followIn
 	if err := v.Events.CheckFollow(ctx, by, q); err != nil {
 		return nil, err
 	}
-	if v.streams.Add(1) > mostStreams {
-		v.streams.Add(-1)
-		return nil, huma.NewError(http.StatusTooManyRequests, fmt.Sprintf("there are %d streams already", mostStreams))
+	end, err := v.streams.begin(by.Name)
+	if err != nil {
+		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
-		defer v.streams.Add(-1)
+		defer end()
 		s := newStream(ctx, strings.Contains(in.Accept, "text/event-stream"))
 		defer s.close()
 		// the client sees the end
@@ -236,6 +237,38 @@ func (v *V1) followEvents(ctx context.Context, by access.Principal, in *followIn
 			return s.send(NewV1Event(by, &e), position)
 		})
 	}}, nil
+}
+
+// streams counts the open streams. The zero value is ready for use.
+type streams struct {
+	mu  sync.Mutex
+	all int
+	of  map[string]int // by account; none is zero
+}
+
+// begin counts a stream of an account until end is called.
+func (s *streams) begin(account string) (end func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.of[account] >= streamsOf:
+		return nil, huma.NewError(http.StatusTooManyRequests, fmt.Sprintf("this account has %d streams already", streamsOf))
+	case s.all >= mostStreams:
+		return nil, huma.NewError(http.StatusServiceUnavailable, fmt.Sprintf("there are %d streams already", mostStreams))
+	}
+	if s.of == nil {
+		s.of = map[string]int{}
+	}
+	s.all++
+	s.of[account]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.all--
+		if s.of[account]--; s.of[account] == 0 {
+			delete(s.of, account)
+		}
+	}, nil
 }
 
 // stream writes events to a client.

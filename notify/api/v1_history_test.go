@@ -16,6 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // recorder implements V1Events, V1Deliveries and V1Scanners. It records the queries.
@@ -285,4 +286,42 @@ func FuzzV1(f *testing.F) {
 			t.Errorf("%q: %d %s", request, w.Code, w.Body)
 		}
 	})
+}
+
+// An account can open some streams, and all accounts together more; what ends makes room.
+func TestStreamsAreBounded(t *testing.T) {
+	var s streams
+	status := func(account string) int {
+		t.Helper()
+		_, err := s.begin(account)
+		refused, _ := errors.AsType[huma.StatusError](err)
+		if refused == nil {
+			return http.StatusOK
+		}
+		return refused.GetStatus()
+	}
+	end, err := s.begin("ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range streamsOf - 1 {
+		if got := status("ann"); got != http.StatusOK {
+			t.Fatalf("stream %d of ann: %d", n+2, got)
+		}
+	}
+	if got := status("ann"); got != http.StatusTooManyRequests {
+		t.Errorf("one too many of ann: %d", got)
+	}
+	for n := range mostStreams - streamsOf {
+		if got := status(fmt.Sprint("account", n)); got != http.StatusOK {
+			t.Fatalf("stream %d: %d", streamsOf+n+1, got)
+		}
+	}
+	if got := status("jo"); got != http.StatusServiceUnavailable {
+		t.Errorf("one too many of all: %d", got)
+	}
+	end()
+	if got := status("jo"); got != http.StatusOK {
+		t.Errorf("after one has ended: %d", got)
+	}
 }
