@@ -279,6 +279,14 @@ func (b *browser) says(texts ...string) {
 	}
 }
 
+// visitUntil goes to a path, again and again until the page says a text.
+func (b *browser) visitUntil(path, text string) {
+	b.Helper()
+	if !harness.Eventually(soon, func() bool { b.visit(path); return strings.Contains(b.text(), text) }) {
+		b.Fatalf("%s never says %q; it says:\n%s", path, text, b.text())
+	}
+}
+
 // saysNot fails if the page says one of the texts.
 func (b *browser) saysNot(texts ...string) {
 	b.Helper()

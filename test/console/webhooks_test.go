@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bellbuoy/bellbuoy/test/harness"
 )
 
 // The manual's flows: a webhook of each notify type, its triggers, several at once.
@@ -220,9 +222,14 @@ func TestKeyboard(t *testing.T) {
 	s := newStage(t)
 	b := open(t, s.base)
 	b.visit("/login")
+	if !harness.Eventually(soon, func() bool { return b.focused() == "User" }) {
+		t.Fatal("the login does not begin in its first field")
+	}
 	b.press("o", "p", "s", "\t", "s", "e", "c", "r", "e", "t")
 	b.leaves(func() { b.press("\r") })
-	b.at("/")
+	if !b.has("button", "Log out") {
+		t.Fatalf("no login:\n%s", b.text())
+	}
 	b.visit("/webhooks")
 	b.press("\t")
 	if got := b.focused(); got != "Skip to the content" {
