@@ -1,12 +1,17 @@
-// Package api serves the part of Harbor's REST API (/api/v2.0) that manages webhooks, so that
-// terraform-provider-harbor, harbor-cli and Harbor's go-client work with bellbuoy unchanged.
+// Package api serves the two REST APIs of the admin address.
 //
-// The account is in the request's context ([access.PrincipalOf]). A request without one is refused.
-// Each route has a scope, and the router applies it before the handler runs: a handler never sees a
-// project or a webhook that is not the account's.
+// [V1] is bellbuoy's own API (/api/v1). Each file whose name begins with v1_ adds the endpoints of
+// one subject, and docs/openapi.yaml is generated from them. [Harbor] is the part of Harbor's API
+// (/api/v2.0) that manages webhooks, so that terraform-provider-harbor, harbor-cli and Harbor's
+// go-client work with bellbuoy unchanged.
 //
-// The package knows HTTP and Harbor's words. Webhooks, projects and deliveries come through the
-// interfaces below, which cmd and notify/manage implement.
+// The account of a request is in its context ([access.PrincipalOf]). A request without an account
+// is refused. In Harbor's API each route has a scope, which the router checks before the handler
+// runs, so that a handler never sees a project or a webhook outside the account's scope. In
+// /api/v1 the methods that the endpoints call check the scope.
+//
+// The package translates between HTTP and the interfaces below, which cmd and notify/manage
+// implement.
 package api
 
 import (
@@ -19,15 +24,15 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// ErrInvalid is wrapped by what is wrong with a request, beside [manage.Problems].
+// ErrInvalid means that a request is invalid. [manage.Problems] means the same and names the
+// fields.
 var ErrInvalid = errors.New("invalid")
 
-// Webhooks are those of the file and of the store, as Harbor's API sees them.
+// Webhooks reads and changes the webhooks of the file and of the store for Harbor's API.
 type Webhooks interface {
 	// Policies returns the webhooks of a project that the account may see.
 	Policies(ctx context.Context, by access.Principal, project string) ([]manage.Policy, error)
-	// MakePolicy returns the number of the new webhook, which works when MakePolicy has
-	// returned.
+	// MakePolicy returns the number of the new webhook, which is then in use.
 	MakePolicy(ctx context.Context, by access.Principal, project string, c manage.PolicyChange) (int64, error)
 	ChangePolicy(ctx context.Context, by access.Principal, number int64, c manage.PolicyChange) error
 	Remove(ctx context.Context, by access.Principal, number int64) error
@@ -43,14 +48,14 @@ type Project struct {
 // Projects are those in the configuration, those of events, and those that a client has written to.
 type Projects interface {
 	Projects(ctx context.Context) ([]Project, error)
-	// Project is a project by its name, whether or not it is among Projects. Nothing is stored
-	// by it.
+	// Project returns the project with a name, whether or not Projects lists it. It stores
+	// nothing.
 	Project(ctx context.Context, name string) (Project, error)
-	// Numbered is a project by its number; manage.ErrNotFound: no project has it.
+	// Numbered returns the project with a number, or manage.ErrNotFound.
 	Numbered(ctx context.Context, number int64) (Project, error)
 }
 
-// History has the deliveries of events.
+// History returns deliveries and their events.
 type History interface {
 	// Deliveries returns deliveries of events of the account's projects. The webhooks must be
 	// in the account's scope.
@@ -63,7 +68,7 @@ type History interface {
 	LastFired(ctx context.Context, key string) (map[string]time.Time, error)
 }
 
-// System has the state of the running bellbuoy.
+// System returns the state of the running bellbuoy.
 type System interface {
 	Version() string
 	ExternalURL() string

@@ -38,11 +38,11 @@ type scope int
 
 const (
 	anybody   scope = iota // every account
-	ofProject              // an account that manages the project
-	ofPolicy               // and the webhook is the project's
+	ofProject              // accounts that manage the project
+	ofPolicy               // as ofProject, if the webhook belongs to the project
 )
 
-// Routes are all endpoints.
+// Routes returns all endpoints.
 func Routes() []Route {
 	const project = "/projects/{project}"
 	const policies = project + "/webhook/policies"
@@ -86,8 +86,8 @@ type call struct {
 	*http.Request
 	w       http.ResponseWriter
 	by      access.Principal
-	project Project       // of routes with a project
-	webhook manage.Policy // of routes with a policy
+	project Project       // set for routes with a project
+	webhook manage.Policy // set for routes with a policy
 }
 
 // mostBody bounds the body of a request.
@@ -112,8 +112,8 @@ func (h *Harbor) serve(w http.ResponseWriter, r *http.Request, route Route) {
 	HarborError(w, r, status, textOf(err))
 }
 
-// admit finds the account, project and webhook of a request. It answers 404 for what the account
-// may not see.
+// admit finds the account, project and webhook of a request. Its error is manage.ErrNotFound for
+// everything that the account may not see.
 func (h *Harbor) admit(c *call, s scope) (err error) {
 	if !c.by.Knows() {
 		return errUnauthorized
@@ -130,7 +130,7 @@ func (h *Harbor) admit(c *call, s scope) (err error) {
 	return err
 }
 
-// requestID is the client's, where it can be a header, or a new one.
+// requestID returns the client's request id if it is a valid header value, or else a new one.
 func requestID(r *http.Request) string {
 	if id := r.Header.Get("X-Request-Id"); id != "" && len(id) <= 128 {
 		return id
@@ -199,14 +199,14 @@ func (c *call) answer(v any) error {
 	return nil
 }
 
-// writeJSON ignores a failure: the client has disconnected.
+// writeJSON ignores errors, because they mean that the client has disconnected.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// number is a number in the path.
+// number returns a number in the path.
 func (c *call) number(name string) (int64, error) {
 	n, err := strconv.ParseInt(c.PathValue(name), 10, 64)
 	if err != nil || n < 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/store"
 )
 
-// mostExecutions bounds how many deliveries a list counts and shows.
+// mostExecutions bounds the deliveries that a list counts and shows.
 const mostExecutions = 10_000
 
 // Harbor's words for the states of a delivery.
@@ -163,7 +163,7 @@ func seconds(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// delivery is the one whose number is in the path; it must be the webhook's.
+// delivery returns the delivery whose number is in the path. It must be a delivery of the webhook.
 func (h *Harbor) delivery(c *call, name string) (store.Delivery, error) {
 	id, err := c.number(name)
 	if err != nil {
@@ -196,7 +196,7 @@ func (h *Harbor) listTasks(c *call) error {
 		Made: seconds(d.CreatedAt), Changed: seconds(changed), Begun: seconds(d.CreatedAt), Ended: seconds(d.FinishedAt)}})
 }
 
-// taskLog answers with each attempt and its answer.
+// taskLog answers with a line for each attempt.
 func (h *Harbor) taskLog(c *call) error {
 	d, err := h.delivery(c, "task")
 	if err != nil {
@@ -243,7 +243,7 @@ func (h *Harbor) supportedEvents(c *call) error {
 	}{EventTypes(), []string{"http", "slack"}, []formats{{"http", []string{"Default", "CloudEvents"}}}})
 }
 
-// lastTriggers has a row for each type of each webhook.
+// lastTriggers answers with an entry for each type of each webhook.
 func (h *Harbor) lastTriggers(c *call) error {
 	type row struct {
 		Policy  string     `json:"policy_name"`
@@ -269,7 +269,7 @@ func (h *Harbor) lastTriggers(c *call) error {
 	return c.answer(out)
 }
 
-// listJobs is the executions of a policy in the words of Harbor's older versions.
+// listJobs answers with the executions of a policy in the form of older versions of Harbor.
 func (h *Harbor) listJobs(c *call) error {
 	p, err := c.page()
 	if err != nil {

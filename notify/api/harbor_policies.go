@@ -14,8 +14,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// EventTypes are the types that a policy may have: bellbuoy's, and two of Harbor's that never occur
-// here.
+// EventTypes returns the types that a policy may have: bellbuoy's types, and two of Harbor's that
+// never occur here.
 func EventTypes() []string {
 	return []string{
 		"PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "DELETE_TAG", "UPLOAD_CHART", "DOWNLOAD_CHART", "DELETE_CHART",
@@ -23,10 +23,10 @@ func EventTypes() []string {
 	}
 }
 
-// never are the types that do not occur here.
-var never = []string{"SCANNING_STOPPED", "TAG_RETENTION"}
+// neverOccur lists the types of Harbor that do not occur here.
+var neverOccur = []string{"SCANNING_STOPPED", "TAG_RETENTION"}
 
-// policyJSON is a policy as Harbor writes it: false and empty values are left out, except enabled.
+// policyJSON is a policy in Harbor's form: it omits false and empty values, except enabled.
 type policyJSON struct {
 	ID          int64        `json:"id,omitempty"`
 	Name        string       `json:"name,omitempty"`
@@ -46,12 +46,12 @@ type targetJSON struct {
 	AuthHeader string `json:"auth_header,omitempty"`
 	SkipVerify bool   `json:"skip_cert_verify,omitempty"`
 	Format     string `json:"payload_format,omitempty"`
-	// TerraformFormat is how terraform-provider-harbor spells payload_format, and where it
-	// reads it back.
+	// TerraformFormat is payload_format under the name that terraform-provider-harbor writes
+	// and reads.
 	TerraformFormat string `json:"payload_format:omitempty,omitempty"`
 }
 
-// harborTime is a time as go-swagger writes it, the zero time included.
+// harborTime is a time in go-swagger's form. Unlike time.Time, it is not omitted when it is zero.
 type harborTime time.Time
 
 // MarshalText writes milliseconds, in UTC.
@@ -62,8 +62,8 @@ func (t harborTime) MarshalText() ([]byte, error) {
 // UnmarshalText accepts any text, because times from a client are ignored.
 func (t *harborTime) UnmarshalText([]byte) error { return nil }
 
-// shownPolicy returns a webhook as a policy of a project, in the client's own words as long as they
-// are true.
+// shownPolicy returns a webhook as a policy of a project. It keeps the client's spelling of
+// settings that have not changed.
 func shownPolicy(w manage.Policy, p Project) policyJSON {
 	def := &w.Complete
 	shown := policyJSON{Events: def.Events, Enabled: w.Enabled, Targets: []targetJSON{{Type: "http", Address: w.Address,
@@ -71,9 +71,9 @@ func shownPolicy(w manage.Policy, p Project) policyJSON {
 	if def.Format == "slack" {
 		shown.Targets[0].Type, shown.Targets[0].Format = "slack", ""
 	}
-	var told policyJSON
-	if w.Told != nil && json.Unmarshal(w.Told, &told) == nil && len(told.Targets) == 1 {
-		shown.keepWords(told)
+	var sent policyJSON
+	if w.Told != nil && json.Unmarshal(w.Told, &sent) == nil && len(sent.Targets) == 1 {
+		shown.keepSpelling(sent)
 	}
 	shown.ID, shown.Name, shown.Description, shown.Project = w.Number, w.Name, w.Definition.Description, p.Number
 	shown.Creator, shown.Made, shown.Changed = w.Maker, harborTime(w.Made), harborTime(w.Changed)
@@ -81,18 +81,18 @@ func shownPolicy(w manage.Policy, p Project) policyJSON {
 	return shown
 }
 
-// keepWords replaces settings by those of told, if they mean the same.
-func (p *policyJSON) keepWords(told policyJSON) {
-	meant, err := told.change()
+// keepSpelling replaces settings by those of sent, if they mean the same.
+func (p *policyJSON) keepSpelling(sent policyJSON) {
+	meant, err := sent.change()
 	if err != nil {
 		return
 	}
-	now, was := &p.Targets[0], told.Targets[0]
+	now, was := &p.Targets[0], sent.Targets[0]
 	if slices.Equal(meant.Events, p.Events) || len(meant.Events) == 0 && !p.Enabled {
-		p.Events = told.Events
+		p.Events = sent.Events
 	}
 	if meant.Enabled == p.Enabled {
-		p.Enabled = told.Enabled
+		p.Enabled = sent.Enabled
 	}
 	if meant.Address == now.Address {
 		now.Address = was.Address
@@ -224,8 +224,8 @@ func fileOnly(w manage.Policy) error {
 	return fmt.Errorf("%w: webhook %s is defined in %s, and can be changed only there", manage.ErrForbidden, w.Name, w.Source)
 }
 
-// policy reads the body of a request. The id and the project are those of the path. Unknown keys
-// are ignored, because clients send some.
+// policy reads the body of a request. It ignores the id and the project, which the path names, and
+// unknown keys, which some clients send.
 func (c *call) policy() (manage.PolicyChange, error) {
 	body, err := io.ReadAll(c.Body)
 	if err != nil {
@@ -237,7 +237,7 @@ func (c *call) policy() (manage.PolicyChange, error) {
 		return manage.PolicyChange{}, fmt.Errorf("%w: the body is not a policy in JSON: %w", ErrInvalid, err)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return manage.PolicyChange{}, fmt.Errorf("%w: something follows the policy in the body", ErrInvalid)
+		return manage.PolicyChange{}, fmt.Errorf("%w: the body continues after the policy", ErrInvalid)
 	}
 	return p.change()
 }
@@ -251,7 +251,7 @@ func (p policyJSON) change() (manage.PolicyChange, error) {
 		switch {
 		case !slices.Contains(EventTypes(), e):
 			return manage.PolicyChange{}, fmt.Errorf("%w: unsupported event type %.64s", ErrInvalid, e)
-		case !slices.Contains(never, e) && !slices.Contains(events, e):
+		case !slices.Contains(neverOccur, e) && !slices.Contains(events, e):
 			events = append(events, e)
 		}
 	}
@@ -274,14 +274,14 @@ func (p policyJSON) change() (manage.PolicyChange, error) {
 	case t.Format == "":
 		t.Format = "Default"
 	}
-	told := policyJSON{Events: p.Events, Enabled: p.Enabled, Targets: []targetJSON{*t}}
-	told.Targets[0].AuthHeader = ""
+	sent := policyJSON{Events: p.Events, Enabled: p.Enabled, Targets: []targetJSON{*t}}
+	sent.Targets[0].AuthHeader = ""
 	var err error
-	change.Told, err = json.Marshal(told)
+	change.Told, err = json.Marshal(sent)
 	return change, err
 }
 
-// withScheme is the address as it is called: without a scheme it is http, as in Harbor.
+// withScheme returns the address with a scheme. The default is http, as in Harbor.
 func withScheme(address string) string {
 	if address == "" || strings.Contains(address, "://") {
 		return address

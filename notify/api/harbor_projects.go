@@ -9,8 +9,8 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// projectOf is the project in the path: digits are its number, unless the client says that they are
-// its name.
+// projectOf returns the project in the path. Digits are its number, unless a header says that they
+// are its name.
 func (h *Harbor) projectOf(c *call) (Project, error) {
 	text := c.PathValue("project")
 	number, err := strconv.ParseInt(text, 10, 64)
@@ -74,7 +74,7 @@ func (h *Harbor) listProjects(c *call) error {
 	}
 	known = slices.DeleteFunc(known, func(p Project) bool { return !c.by.May(p.Name) })
 	for _, t := range terms {
-		if known, err = h.withAsked(c, known, t.value); err != nil {
+		if known, err = h.withNamed(c, known, t.value); err != nil {
 			return err
 		}
 	}
@@ -96,8 +96,8 @@ func (h *Harbor) listProjects(c *call) error {
 	return answerPage(c, p, found)
 }
 
-// withAsked adds the project of a name that the account may manage.
-func (h *Harbor) withAsked(c *call, known []Project, name string) ([]Project, error) {
+// withNamed adds the project with a name if the account may manage it.
+func (h *Harbor) withNamed(c *call, known []Project, name string) ([]Project, error) {
 	if !manage.ValidProject(name) || !c.by.May(name) || slices.ContainsFunc(known, func(p Project) bool { return p.Name == name }) {
 		return known, nil
 	}

@@ -44,7 +44,7 @@ func (c *call) page() (page, error) {
 	return p, nil
 }
 
-// answerPage answers with the page of a list, and says how long the list is.
+// answerPage answers with a page of a list, and sets the headers with its length and its links.
 func answerPage[T any](c *call, p page, all []T) error {
 	total := len(all)
 	c.w.Header().Set("X-Total-Count", strconv.Itoa(total))
@@ -94,7 +94,7 @@ func (t term) meets(value string) bool {
 	return value == t.value
 }
 
-// terms reads q, whose keys must be among known.
+// terms parses the parameter q, whose keys must be among known.
 func (c *call) terms(known ...string) ([]term, error) {
 	text := c.URL.Query().Get("q")
 	if text == "" {

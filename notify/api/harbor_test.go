@@ -99,8 +99,8 @@ func ask(h http.Handler, who access.Principal, method, path, body string) *httpt
 
 var ops, dev = access.Principal{Name: "ops", Administrator: true}, access.Principal{Name: "dev", Projects: []string{"te?m"}}
 
-// Every route refuses a request without an account in its context.
-func TestNobody(t *testing.T) {
+// TestNoAccount: every route refuses a request without an account in its context.
+func TestNoAccount(t *testing.T) {
 	h := (&desk{}).handler()
 	for _, r := range Routes() {
 		path := strings.NewReplacer("{project}", "team", "{policy}", "1", "{execution}", "1", "{task}", "1").Replace(r.Path)
@@ -112,8 +112,8 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// A limited account does not see a webhook of the file that also belongs to another project or
-// names none.
+// TestWebhooksOfTheFile: a limited account does not see a webhook of the file that also belongs to
+// another project or names none.
 func TestWebhooksOfTheFile(t *testing.T) {
 	h := (&desk{}).handler()
 	for _, tt := range []struct {
@@ -143,7 +143,7 @@ func TestWebhooksOfTheFile(t *testing.T) {
 	}
 }
 
-// The number of another webhook's delivery is not found.
+// TestExecutionsOfOthers: the delivery of another webhook is not found.
 func TestExecutionsOfOthers(t *testing.T) {
 	d := &desk{deliveries: []store.Delivery{{ID: 5, Webhook: "team/ci#1"}, {ID: 6, Webhook: "other/ci#2"}}}
 	for path, want := range map[string]int{"5/tasks": 200, "6/tasks": 404, "5/tasks/5/log": 200, "5/tasks/6/log": 404, "6/tasks/6/log": 404, "6/tasks/5/log": 404, "x/tasks": 422} {
@@ -186,7 +186,7 @@ func FuzzPolicy(f *testing.F) {
 		}
 		c := d.changed[0]
 		for _, e := range c.Events {
-			if !slices.Contains(EventTypes(), e) || slices.Contains(never, e) {
+			if !slices.Contains(EventTypes(), e) || slices.Contains(neverOccur, e) {
 				t.Errorf("%q: event %q", body, e)
 			}
 		}

@@ -26,8 +26,8 @@ const V1Path = "/api/v1"
 
 const bodyTimeout = 30 * time.Second // to send the body of a request
 
-// V1 serves bellbuoy's own API. Its endpoints and its OpenAPI description are made at the first
-// request, because both cost memory that most processes never need.
+// V1 serves bellbuoy's own API. It builds the endpoints and the OpenAPI description at the first
+// request, because most processes never need them and they take memory.
 type V1 struct {
 	Version      string
 	Events       V1Events
@@ -52,7 +52,7 @@ type V1 struct {
 // V1Operation is one endpoint of /api/v1.
 type V1Operation struct {
 	Method, Path string // with V1Path
-	// Administrators: limited accounts are answered 403.
+	// Administrators means that limited accounts get 403.
 	Administrators bool
 }
 
@@ -96,7 +96,7 @@ func (v *V1) humaConfig() huma.Config {
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{Title: "bellbuoy", Version: "1",
-				Description: "bellbuoy's own API. A limited account sees and changes only what is of its projects; everything else is answered 404."},
+				Description: "bellbuoy's own API. A limited account sees and changes only what belongs to its projects; the answer for everything else is 404."},
 			Servers: []*huma.Server{{URL: V1Path}},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
@@ -114,7 +114,7 @@ func (v *V1) humaConfig() huma.Config {
 	}
 }
 
-// withoutValues removes the values that an error repeats from the request: one may be a secret.
+// withoutValues removes the request's values from an error, because one may be a secret.
 func withoutValues(_ huma.Context, _ string, body any) (any, error) {
 	if problem, ok := body.(*huma.ErrorModel); ok {
 		for _, detail := range problem.Errors {
@@ -153,8 +153,8 @@ func (v *V1) serve(w http.ResponseWriter, r *http.Request) {
 	v.mux.ServeHTTP(w, r)
 }
 
-// refuseRoute answers a request that no endpoint takes: 405 if the path has endpoints of other
-// methods, else 404.
+// refuseRoute answers a request without an endpoint: with 405 if the path has endpoints for other
+// methods, else with 404.
 func (v *V1) refuseRoute(w http.ResponseWriter, r *http.Request) {
 	muxAnswer := headerOnly{header: http.Header{}}
 	v.mux.ServeHTTP(&muxAnswer, r)
@@ -182,14 +182,14 @@ func (h *headerOnly) WriteHeader(status int) { h.status = cmp.Or(h.status, statu
 // Write implements http.ResponseWriter.
 func (h *headerOnly) Write(b []byte) (int, error) { return len(b), nil }
 
-// readWhole reads the body of a request, in bounded size and time. A deadline must not stay on the
-// connection, because net/http would then end long answers.
+// readWhole reads the body of a request, within bounds of size and time. It removes the deadline
+// from the connection, because net/http would otherwise end long answers.
 func readWhole(w http.ResponseWriter, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
 	deadlines := http.NewResponseController(w)
-	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTimeout)) // tests' writers have none
+	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTimeout)) // the writers of tests have no deadlines
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostBody))
 	_ = deadlines.SetReadDeadline(time.Time{})
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -202,16 +202,16 @@ func readWhole(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// operation describes an endpoint. route is its method and its path below V1Path. errors are the
-// statuses of errors that not every endpoint has.
+// operation describes an endpoint. route is its method and its path below V1Path. errors lists the
+// error statuses that not every endpoint has.
 func operation(id, route, summary, tag string, errors ...int) huma.Operation {
 	method, path, _ := strings.Cut(route, " ")
 	errors = append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}, errors...)
 	return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tag}, Errors: errors}
 }
 
-// admission is who may call an endpoint. What an account may see of it is decided by the method
-// that the endpoint calls.
+// admission says which accounts may call an endpoint. The method that the endpoint calls restricts
+// the answer to the account's scope.
 type admission bool
 
 const (
@@ -237,7 +237,8 @@ func addV1[I, O any](v *V1, op huma.Operation, who admission, do func(ctx contex
 	})
 }
 
-// problem returns an error as it is shown. One that is not about the request is only logged.
+// problem converts an error to the form for clients. An error that is not about the request is only
+// logged.
 func (v *V1) problem(operation string, err error) error {
 	if known, ok := errors.AsType[huma.StatusError](err); ok {
 		return known
@@ -260,7 +261,7 @@ func (v *V1) problem(operation string, err error) error {
 	return huma.NewError(http.StatusInternalServerError, "internal error; the log says more")
 }
 
-// invalid is the error for a request that is well-formed and not valid.
+// invalid returns the error for a request that is well-formed but invalid.
 func invalid(problems manage.Problems) error {
 	details := make([]error, len(problems))
 	for i, p := range problems {

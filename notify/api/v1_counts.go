@@ -9,31 +9,31 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// V1Counts are counts by minute and hour, within an account's scope. *manage.Desk implements it.
+// V1Counts returns counts by minute and hour within an account's scope. *manage.Desk implements it.
 type V1Counts interface {
 	EventCounts(ctx context.Context, by access.Principal, project string, s manage.Span) ([]counters.Line, error)
 	DeliveryCounts(ctx context.Context, by access.Principal, webhook int64, s manage.Span) ([]counters.Line, error)
 	TrafficCounts(ctx context.Context, by access.Principal, s manage.Span) ([]counters.Line, error)
 }
 
-// V1CountLines are counts in steps.
+// V1CountLines holds counts in steps.
 type V1CountLines struct {
 	From  time.Time     `json:"from" doc:"when the first step begins"`
 	Lines []V1CountLine `json:"lines" nullable:"false"`
 }
 
-// V1CountLine is the counts of one thing.
+// V1CountLine holds the counts of one type, outcome or upstream.
 type V1CountLine struct {
 	Of     string         `json:"of" doc:"a type of events, an outcome of attempts, or an upstream"`
 	Points []V1CountPoint `json:"points" nullable:"false" doc:"one for each step, the newest last"`
 }
 
-// V1CountPoint is what was counted in a step.
+// V1CountPoint holds the counts of one step.
 type V1CountPoint struct {
 	Count  int64   `json:"count" doc:"events, attempts or requests"`
-	MeanMS float64 `json:"mean_ms,omitempty" doc:"of attempts: how long the receiver took"`
-	P50MS  float64 `json:"p50_ms,omitempty" doc:"of attempts: half of them took at most so long"`
-	P95MS  float64 `json:"p95_ms,omitempty" doc:"of attempts: 95 % of them took at most so long"`
+	MeanMS float64 `json:"mean_ms,omitempty" doc:"of attempts: average time of the receiver"`
+	P50MS  float64 `json:"p50_ms,omitempty" doc:"of attempts: median time of the receiver"`
+	P95MS  float64 `json:"p95_ms,omitempty" doc:"of attempts: 95 % took at most this time"`
 	In     int64   `json:"in,omitempty" doc:"of traffic: bytes of requests"`
 	Out    int64   `json:"out,omitempty" doc:"of traffic: bytes of answers"`
 	Errors int64   `json:"errors,omitempty" doc:"of traffic: answers of 500 and above"`
@@ -45,7 +45,7 @@ type CountSteps struct {
 	Last int    `query:"last" minimum:"1" maximum:"192" default:"60" doc:"number of steps; the last one has not ended"`
 }
 
-// span returns the steps that end with the one of a time.
+// span returns the steps of which the last one contains now.
 func (s *CountSteps) span(now time.Time) manage.Span {
 	step := time.Minute
 	if s.By == "hour" {

@@ -44,7 +44,7 @@ func (c *tally) TrafficCounts(_ context.Context, _ access.Principal, s manage.Sp
 }
 
 func TestCountsOfV1(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // from midnight
+	synctest.Test(t, func(t *testing.T) { // the bubble's time begins at midnight
 		time.Sleep(90 * time.Minute)
 		c := &tally{}
 		v := newV1()

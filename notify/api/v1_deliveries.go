@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// V1Deliveries are deliveries, within an account's scope. *manage.Desk implements it.
+// V1Deliveries reads and repeats deliveries within an account's scope. *manage.Desk implements it.
 type V1Deliveries interface {
 	Deliveries(ctx context.Context, by access.Principal, q manage.DeliveryQuery) (manage.DeliveryPage, error)
 	Delivery(ctx context.Context, by access.Principal, id int64) (manage.DeliveryDetail, error)
@@ -94,7 +94,7 @@ func (f *DeliveryFilter) query() manage.DeliveryQuery {
 // addDeliveries adds the endpoints about deliveries.
 func (v *V1) addDeliveries() {
 	addV1(v, operation("listDeliveries", "GET /deliveries", "Deliveries, newest first", "deliveries"), everyAccount, v.listDeliveries)
-	addV1(v, operation("countDeliveries", "GET /deliveries/count", "How many deliveries a filter selects, up to 10,000", "deliveries"), everyAccount, v.countDeliveries)
+	addV1(v, operation("countDeliveries", "GET /deliveries/count", "The number of deliveries that a filter selects, up to 10,000", "deliveries"), everyAccount, v.countDeliveries)
 	addV1(v, operation("getDelivery", "GET /deliveries/{id}", "One delivery with its request and all attempts", "deliveries"), everyAccount, v.getDelivery)
 	addV1(v, operation("redeliver", "POST /deliveries/redeliver", "Send deliveries again, now", "deliveries"), everyAccount, v.redeliver)
 	addV1(v, operation("replay", "POST /replay", "Send a webhook the recorded events that it missed", "deliveries"), everyAccount, v.replay)
@@ -123,7 +123,7 @@ type V1Count struct {
 	More  bool `json:"more,omitempty" doc:"there are more than these"`
 }
 
-const mostCounted = 10_000 // by manage
+const mostCounted = 10_000 // the bound in manage
 
 func countOf(n int) *struct{ Body V1Count } {
 	return &struct{ Body V1Count }{V1Count{n, n >= mostCounted}}
@@ -154,7 +154,7 @@ func (v *V1) getDelivery(ctx context.Context, by access.Principal, in *struct {
 	return out, nil
 }
 
-// V1Redeliver selects what is delivered again.
+// V1Redeliver selects the deliveries that are sent again.
 type V1Redeliver struct {
 	IDs           []int64   `json:"ids,omitempty" maxItems:"1000" doc:"these deliveries"`
 	Webhook       string    `json:"webhook,omitempty" maxLength:"1024" doc:"key of the webhook, or project/name"`
@@ -196,7 +196,7 @@ func (v *V1) redeliver(ctx context.Context, by access.Principal, in *struct{ Bod
 	return &struct{ Body V1Count }{V1Count{Count: n}}, nil
 }
 
-// V1Replay selects what a webhook never had.
+// V1Replay selects events of which a webhook had no delivery.
 type V1Replay struct {
 	Webhook       string    `json:"webhook,omitempty" maxLength:"1024" doc:"key of the webhook, or project/name"`
 	WebhookNumber int64     `json:"webhook_number,omitempty" minimum:"0" doc:"number of the webhook"`
@@ -204,7 +204,7 @@ type V1Replay struct {
 	DryRun        bool      `json:"dry_run,omitempty" doc:"true: only count them"`
 }
 
-// V1Replayed counts what a replay sends.
+// V1Replayed counts the events and deliveries of a replay.
 type V1Replayed struct {
 	Events     int `json:"events"`
 	Deliveries int `json:"deliveries"`

@@ -18,22 +18,23 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// V1Events are recorded events, within an account's scope. *manage.Desk implements it.
+// V1Events reads recorded events within an account's scope. *manage.Desk implements it.
 type V1Events interface {
 	Events(ctx context.Context, by access.Principal, q manage.EventQuery) (manage.EventPage, error)
 	Event(ctx context.Context, by access.Principal, id string) (detect.Event, error)
-	// Newest returns the position of the newest event of all, for Follow.
+	// Newest returns the position of the newest event of all projects, for Follow.
 	Newest(ctx context.Context, by access.Principal) (position string, err error)
 	Follow(ctx context.Context, by access.Principal, q manage.EventQuery, each func(e detect.Event, position string) error) error
-	// CheckFollow returns what is wrong with a query for Follow.
+	// CheckFollow returns an error if Follow would refuse the query.
 	CheckFollow(ctx context.Context, by access.Principal, q manage.EventQuery) error
 	EventBody(ctx context.Context, by access.Principal, id, format string) (manage.Body, error)
 	Explain(ctx context.Context, by access.Principal, id string) ([]manage.Verdict, error)
 }
 
-// V1Scanners are the configured scanners.
+// V1Scanners explains the decisions of the configured scanners.
 type V1Scanners interface {
-	// ExplainScans returns what each scanner made of a push; nothing for other events.
+	// ExplainScans returns the decision of each scanner about a push, and nothing for other
+	// events.
 	ExplainScans(ctx context.Context, e *detect.Event) ([]V1ScanVerdict, error)
 }
 
@@ -60,22 +61,22 @@ type V1EventPage struct {
 	Last     string    `json:"last,omitempty" doc:"of the first page: the position of the newest event when the page was read, for the stream's parameter after"`
 }
 
-// V1Explained is an event with what each webhook made of it.
+// V1Explained is an event with the verdicts of webhooks and scanners.
 type V1Explained struct {
 	Event    V1Event         `json:"event"`
 	Webhooks []V1Verdict     `json:"webhooks" nullable:"false"`
 	Scanners []V1ScanVerdict `json:"scanners,omitempty" doc:"of a push, if scanners are configured"`
 }
 
-// V1ScanVerdict is what a scanner makes of a push.
+// V1ScanVerdict is the decision of a scanner about a push.
 type V1ScanVerdict struct {
 	Scanner string   `json:"scanner"`
 	Scans   bool     `json:"scans" doc:"by its current configuration"`
 	Because string   `json:"because,omitempty" doc:"why not"`
-	Became  []string `json:"became,omitempty" doc:"of the push's scans: how they stand, or how they ended"`
+	Became  []string `json:"became,omitempty" doc:"the state or the result of each scan of the push"`
 }
 
-// V1Verdict is what a webhook makes of an event.
+// V1Verdict is the decision of a webhook about an event, with its deliveries.
 type V1Verdict struct {
 	Webhook       string       `json:"webhook" doc:"the key of its deliveries"`
 	WebhookNumber int64        `json:"webhook_number,omitempty"`
@@ -208,7 +209,7 @@ const (
 	mostStreams  = 200              // of all accounts, at a time
 	streamsOf    = 50               // of one account
 	streamWrite  = 30 * time.Second // for one write to a client
-	streamSignal = 20 * time.Second // between signs of life of server-sent events
+	streamSignal = 20 * time.Second // interval of comments that keep a stream of server-sent events open
 )
 
 type followInput struct {
@@ -232,7 +233,7 @@ func (v *V1) followEvents(ctx context.Context, by access.Principal, in *followIn
 		defer end()
 		s := newStream(ctx, strings.Contains(in.Accept, "text/event-stream"))
 		defer s.close()
-		// the client sees the end
+		// the end of the stream shows the client that it failed
 		_ = v.Events.Follow(ctx.Context(), by, q, func(e detect.Event, position string) error {
 			return s.send(NewV1Event(by, &e), position)
 		})
@@ -301,7 +302,7 @@ func (s *stream) close() {
 	_ = s.writes.SetWriteDeadline(time.Time{})
 }
 
-// signal keeps proxies from closing a quiet connection.
+// signal sends comments, so that proxies do not close a quiet connection.
 func (s *stream) signal() {
 	ticker := time.NewTicker(streamSignal)
 	defer ticker.Stop()
@@ -331,7 +332,7 @@ func (s *stream) send(e V1Event, position string) error {
 func (s *stream) write(text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.writes.SetWriteDeadline(time.Now().Add(streamWrite)) // tests' writers have none
+	_ = s.writes.SetWriteDeadline(time.Now().Add(streamWrite)) // the writers of tests have no deadlines
 	if _, err := s.w.Write([]byte(text)); err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func TestParametersOfEvents(t *testing.T) {
 		t.Errorf("%v %s", err, w.Body)
 	}
 	if w := askV1(h, administrator, "GET", "/events", ""); !strings.Contains(w.Body.String(), `"seq":5,`) {
-		t.Errorf("an administrator sees no number: %s", w.Body)
+		t.Errorf("the administrator's answer has no seq: %s", w.Body)
 	}
 	for path, want := range map[string]string{
 		"/events/x":                   `"id":"x"`,
@@ -231,7 +231,7 @@ func TestStreams(t *testing.T) {
 		{administrator, "text/event-stream", []string{"id: at5", `data: {"seq":5,`, ""}},
 		{administrator, "", []string{`{"seq":5,`, `{"seq":6,`, `{"seq":7,`}},
 		{limited, "text/event-stream", []string{"id: at5", `data: {"`, ""}},
-		{limited, "", []string{`{"schema`, `{"schema`, `{"schema`}}, // no number of all projects' events
+		{limited, "", []string{`{"schema`, `{"schema`, `{"schema`}}, // without seq, which counts the events of all projects
 	} {
 		accept, want := tc.accept, tc.want
 		r, h := recording()
@@ -263,7 +263,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// No request of /api/v1 is answered 500, whatever its query and body.
+// FuzzV1: no request of /api/v1 gets 500, whatever its query and body.
 func FuzzV1(f *testing.F) {
 	_, h := recording()
 	for _, seed := range []string{"GET /events?type=x&limit=9", "GET /deliveries?id=1&state=dead", "POST /deliveries/redeliver?x=y {\"ids\":[1]}", "POST /replay {\"since\":\"x\"}", "GET /events/%2f/body?format=%00", "PUT /openapi.json"} {

@@ -25,7 +25,7 @@ func (v *V1) addProjectNames() {
 	addV1(v, operation("listProjects", "GET /projects", "Projects of the configuration, of events and of webhooks", "projects"), everyAccount, v.listProjects)
 }
 
-// listProjects has the last name of the page before as its cursor.
+// listProjects answers with a page of projects. The cursor is the last name of the page before.
 func (v *V1) listProjects(ctx context.Context, by access.Principal, in *struct {
 	Name string `query:"name" maxLength:"255" doc:"part of the name"`
 	Paging

@@ -15,16 +15,16 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/access"
 )
 
-// V1Operations are for administrators: the running bellbuoy as a whole.
+// V1Operations acts on the running bellbuoy as a whole. It is for administrators.
 type V1Operations interface {
 	Status(ctx context.Context) (V1Status, error)
-	// Reload has the configuration file read again. Problems are in the answer.
+	// Reload reads the configuration file again. The answer holds its problems.
 	Reload(ctx context.Context, by access.Principal) (V1Reloaded, error)
-	// Backup sends a copy of the database. It does not call send if there can be none.
+	// Backup sends a copy of the database. It does not call send if no copy can be made.
 	Backup(ctx context.Context, by access.Principal, send func(copy io.Reader, size int64) error) error
 	// Index reads registries into the tag index and reports the progress.
 	Index(ctx context.Context, in V1Index, line func(V1IndexLine) error) error
-	// ExplainRequest returns what a request would cause.
+	// ExplainRequest returns the event that a request would cause.
 	ExplainRequest(ctx context.Context, in V1Question) (V1Meaning, error)
 }
 
@@ -37,7 +37,7 @@ type V1Status struct {
 	Upstreams []V1UpstreamStatus `json:"upstreams"`
 	Scanners  []V1ScannerStatus  `json:"scanners,omitempty"`
 	Store     V1StoreStatus      `json:"store"`
-	Attention []string           `json:"attention" nullable:"false" doc:"what an operator should look at, the worst first"`
+	Attention []string           `json:"attention" nullable:"false" doc:"what needs an operator's attention, the worst first"`
 }
 
 // V1WebhookStatus is the state of a webhook.
@@ -49,7 +49,7 @@ type V1WebhookStatus struct {
 	Circuit     string                    `json:"circuit" enum:"closed,open"`
 	NextAttempt time.Time                 `json:"next_attempt,omitzero" doc:"absent: none waits for a time"`
 	SuccessRate *float64                  `json:"success_rate,omitempty" doc:"of the attempts of the last 24 hours; absent: there were none"`
-	Tried       int64                     `json:"tried" doc:"how many attempts that are"`
+	Tried       int64                     `json:"tried" doc:"attempts of the last 24 hours"`
 	Pending     int64                     `json:"pending"`
 	Oldest      time.Time                 `json:"oldest,omitzero" doc:"when the oldest pending one was planned"`
 	Dead        int64                     `json:"dead"`
@@ -66,7 +66,7 @@ type V1UpstreamStatus struct {
 	Millis float64 `json:"milliseconds"`
 }
 
-// V1ScannerStatus is how a scanner is doing.
+// V1ScannerStatus is the state of a scanner.
 type V1ScannerStatus struct {
 	Name      string `json:"name"`
 	Waiting   int    `json:"waiting" doc:"jobs, at most 1,000 are counted"`
@@ -91,7 +91,7 @@ type V1StoreStatus struct {
 	Warnings    []string `json:"warnings,omitempty"`
 }
 
-// V1Reloaded is what a reload did.
+// V1Reloaded is the result of a reload.
 type V1Reloaded struct {
 	File      string   `json:"file"`
 	Taken     bool     `json:"taken"`
@@ -100,14 +100,14 @@ type V1Reloaded struct {
 	Webhooks  int      `json:"webhooks"`
 }
 
-// V1Index selects what is read into the tag index.
+// V1Index selects the repositories that are read into the tag index.
 type V1Index struct {
 	Upstream     string   `json:"upstream,omitempty" maxLength:"255" doc:"name of a registry; by default all"`
 	Repositories []string `json:"repositories,omitempty" maxItems:"1000" doc:"repositories of the registry; by default all of its catalog"`
 	Heads        bool     `json:"heads,omitempty" doc:"true: read only tags and digests, no manifests"`
 }
 
-// V1IndexLine is the progress, what was skipped, or the end.
+// V1IndexLine is one line of the answer: the progress, a repository that was skipped, or the end.
 type V1IndexLine struct {
 	Repositories     int     `json:"repositories"`
 	Counted          bool    `json:"counted"`
@@ -140,22 +140,22 @@ func (v *V1) addOperations() {
 				return v.Operations.Index(ctx, in.Body, line)
 			}), nil
 		})
-	addV1(v, operation("explainRequest", "GET /explain", "Which event a request would be, and which webhooks would get it; nothing is sent", "events"), administratorsOnly,
+	addV1(v, operation("explainRequest", "GET /explain", "The event that a request would cause, and the webhooks that would get it; nothing is sent", "events"), administratorsOnly,
 		func(ctx context.Context, _ access.Principal, in *V1Question) (*struct{ Body V1Meaning }, error) {
 			meaning, err := v.Operations.ExplainRequest(ctx, *in)
 			return &struct{ Body V1Meaning }{meaning}, err
 		})
 }
 
-// V1Question is a request of which a client asks what it would cause.
+// V1Question describes a request for ExplainRequest.
 type V1Question struct {
 	Method    string `query:"method" required:"true" maxLength:"16" example:"PUT" doc:"method of the request"`
 	URL       string `query:"url" required:"true" maxLength:"4096" doc:"URL of bellbuoy, or only its path" example:"/v2/team/app/manifests/v1"`
-	Operator  string `query:"operator" maxLength:"255" doc:"name of the operator; nobody by default"`
+	Operator  string `query:"operator" maxLength:"255" doc:"name of the operator; anonymous by default"`
 	UserAgent string `query:"user_agent" maxLength:"255" doc:"User-Agent of the request"`
 }
 
-// V1Meaning is what a request would cause if the upstream answers with success.
+// V1Meaning is the event that a request would cause if the upstream answers with success.
 type V1Meaning struct {
 	Upstream string           `json:"upstream,omitempty" doc:"absent: none is configured for this host and path"`
 	Request  string           `json:"request,omitempty" doc:"how it is classified"`
@@ -166,7 +166,7 @@ type V1Meaning struct {
 	Scanners []V1ScanVerdict  `json:"scanners,omitempty"`
 }
 
-// V1RequestFires is what a webhook would make of a request.
+// V1RequestFires is the decision of a webhook about the event of a request.
 type V1RequestFires struct {
 	Webhook string `json:"webhook"`
 	Fires   string `json:"fires" enum:"yes,no,depends"`
@@ -195,7 +195,7 @@ func (v *V1) backup(_ context.Context, by access.Principal, _ *struct{}) (*huma.
 	}}, nil
 }
 
-// boundedWriter is a writer that fails when the client takes nothing for streamWrite.
+// boundedWriter is a writer that fails when the client reads nothing for streamWrite.
 type boundedWriter struct {
 	w      io.Writer
 	writes *http.ResponseController
@@ -203,7 +203,7 @@ type boundedWriter struct {
 
 // Write implements io.Writer.
 func (b boundedWriter) Write(p []byte) (int, error) {
-	_ = b.writes.SetWriteDeadline(time.Now().Add(streamWrite)) // tests' writers have none
+	_ = b.writes.SetWriteDeadline(time.Now().Add(streamWrite)) // the writers of tests have no deadlines
 	return b.w.Write(p)
 }
 
@@ -218,8 +218,8 @@ func linesOf[T any](v *V1, op huma.Operation) huma.Operation {
 	return answering(op, "application/x-ndjson", v.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, op.OperationID))
 }
 
-// streamLines answers with the lines that run writes. An error before the first one is a problem;
-// later ones are in a line.
+// streamLines answers with the lines that run writes. An error before the first line is answered
+// as a problem, a later one as a line.
 func streamLines[T any](v *V1, operation string, run func(ctx context.Context, line func(T) error) error) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		w, begun := hc.BodyWriter().(http.ResponseWriter), false
@@ -229,7 +229,7 @@ func streamLines[T any](v *V1, operation string, run func(ctx context.Context, l
 				begun = true
 				w.Header().Set("Content-Type", "application/x-ndjson")
 			}
-			_ = writes.SetWriteDeadline(time.Now().Add(streamWrite)) // tests' writers have none
+			_ = writes.SetWriteDeadline(time.Now().Add(streamWrite)) // the writers of tests have no deadlines
 			if err := out.Encode(line); err != nil {
 				return err
 			}

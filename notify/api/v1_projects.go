@@ -13,13 +13,14 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// V1Projects are quotas and scans of all projects. The endpoints show an account those of its own.
+// V1Projects returns quotas and scans of all projects. The endpoints restrict them to the account's
+// scope.
 type V1Projects interface {
 	// Quotas returns the usage of the project, or of all projects with a quota for "".
 	Quotas(ctx context.Context, project string) ([]V1Quota, error)
 	// Scans returns the scans that have not ended, of a repository, or of all for "".
 	Scans(ctx context.Context, upstream, repository string) ([]V1ScanJob, error)
-	// Scan starts a scan and reports how it goes. It goes on when ctx ends.
+	// Scan starts a scan and reports its progress. The scan continues when ctx ends.
 	Scan(ctx context.Context, by access.Principal, in V1Scan, line func(V1ScanLine) error) error
 }
 
@@ -31,21 +32,22 @@ type V1Quota struct {
 	Limit     int64     `json:"limit" doc:"bytes"`
 	WarnAt    []float64 `json:"warn_at,omitempty" doc:"percentages"`
 	Manifests int64     `json:"manifests" doc:"manifests that are counted"`
-	Inexact   int64     `json:"inexact,omitempty" doc:"of these, whose blobs are not all known"`
+	Inexact   int64     `json:"inexact,omitempty" doc:"of these, the manifests whose blobs are not all known"`
 	Since     time.Time `json:"since" doc:"when counting began"`
 }
 
 // Percent returns the usage as a percentage of the limit.
 func (q *V1Quota) Percent() float64 { return float64(q.Used) * 100 / float64(q.Limit) }
 
-// V1Scan selects what is scanned.
+// V1Scan names the image to scan.
 type V1Scan struct {
 	Upstream   string `json:"upstream,omitempty" maxLength:"255" doc:"name of the registry; required if there are several"`
 	Repository string `json:"repository" maxLength:"512" doc:"repository of the image"`
 	Reference  string `json:"reference" maxLength:"255" doc:"a tag or a digest"`
 }
 
-// V1ScanLine is what is scanned, a scan that goes on, the event of one that has ended, or the end.
+// V1ScanLine is one line of the answer: the images to scan, a scan in progress, the event of a
+// finished scan, or the end.
 type V1ScanLine struct {
 	Digest string     `json:"digest,omitempty"`
 	Job    *V1ScanJob `json:"job,omitempty"`
@@ -62,7 +64,7 @@ type V1ScanJob struct {
 	Digest     string    `json:"digest"`
 	Platform   string    `json:"platform,omitempty"`
 	State      string    `json:"state"`
-	Why        string    `json:"why,omitempty" doc:"it waits"`
+	Why        string    `json:"why,omitempty" doc:"why it waits"`
 	Since      time.Time `json:"since"`
 }
 

@@ -128,9 +128,9 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// TestAdministratorsOnly: a limited account is answered 403 before anything else happens.
+// TestAdministratorsOnly: a limited account gets 403 before anything else happens.
 func TestAdministratorsOnly(t *testing.T) {
-	v := newV1() // without what a handler would call
+	v := newV1() // without the interfaces that the handlers call
 	only := 0
 	for _, e := range v.Endpoints() {
 		if !e.Administrators {

@@ -16,7 +16,7 @@ type versionAnswer struct {
 
 // addSystem adds the endpoints about bellbuoy itself.
 func (v *V1) addSystem() {
-	addV1(v, operation("version", "GET /version", "Version, and whose request it is", "system"),
+	addV1(v, operation("version", "GET /version", "Version, and the account of the request", "system"),
 		everyAccount, func(_ context.Context, by access.Principal, _ *struct{}) (*versionAnswer, error) {
 			out := &versionAnswer{}
 			out.Body.Version, out.Body.Account, out.Body.Limited = v.Version, by.Name, !by.Administrator

@@ -78,7 +78,7 @@ func TestErrorsAreProblems(t *testing.T) {
 		says         string
 	}{
 		{"nobody", access.Principal{}, "GET", "/version", "", 401, "login"},
-		{"nobody at an unknown path", access.Principal{}, "GET", "/none", "", 401, "login"},
+		{"no account at an unknown path", access.Principal{}, "GET", "/none", "", 401, "login"},
 		{"an unknown path", administrator, "GET", "/none", "", 404, "no such endpoint"},
 		{"another method", administrator, "DELETE", "/version", "", 405, "GET, HEAD"},
 		{"an unknown parameter", administrator, "GET", "/version?colour=mauve", "", 422, "validation failed"},

@@ -9,7 +9,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// V1Trials try webhooks out, within an account's scope. *manage.Desk implements it.
+// V1Trials tests webhooks and definitions within an account's scope. *manage.Desk implements it.
 type V1Trials interface {
 	Test(ctx context.Context, by access.Principal, number int64, eventType string) (manage.Sent, error)
 	TestDefinition(ctx context.Context, by access.Principal, project string, number int64, def manage.Definition, eventType string) (manage.Sent, error)
@@ -24,13 +24,13 @@ type V1Draft struct {
 	Definition manage.Definition `json:"definition" doc:"keys as in an entry of webhooks in the file"`
 }
 
-// V1TypedDraft is a draft and the event to try it with.
+// V1TypedDraft is a draft and the type of the sample event.
 type V1TypedDraft struct {
 	V1Draft
 	Type string `json:"type,omitempty" maxLength:"64" doc:"type of the sample event; by default the first one that the webhook gets"`
 }
 
-// V1Sent is a test send and its answer.
+// V1Sent is a sample event that was sent, and the answer.
 type V1Sent struct {
 	OK       bool        `json:"ok"`
 	Status   int         `json:"status,omitempty"`
@@ -50,7 +50,7 @@ func shownSent(s manage.Sent, err error) (*struct{ Body V1Sent }, error) {
 		Error: s.Error, URL: s.URL, Header: s.Header, Body: V1Body(s.Body)}}, nil
 }
 
-// addTrials adds the endpoints that try webhooks out.
+// addTrials adds the endpoints that test webhooks.
 func (v *V1) addTrials() {
 	addV1(v, operation("testWebhook", "POST /webhooks/{number}/test", "Send a sample event to a webhook", "webhooks", 422), everyAccount,
 		func(ctx context.Context, by access.Principal, in *struct {
@@ -68,7 +68,7 @@ func (v *V1) addTrials() {
 			body, err := v.Trials.Preview(ctx, by, in.Body.Project, in.Body.Number, in.Body.Definition, in.Body.Type)
 			return &struct{ Body V1Body }{V1Body(body)}, err
 		})
-	addV1(v, operation("matchDraft", "POST /webhooks/matching", "How many recorded events match a definition that is not saved", "webhooks", 422), everyAccount, v.matchDraft)
+	addV1(v, operation("matchDraft", "POST /webhooks/matching", "The number of recorded events that match a definition that is not saved", "webhooks", 422), everyAccount, v.matchDraft)
 }
 
 func (v *V1) matchDraft(ctx context.Context, by access.Principal, in *struct {
@@ -82,7 +82,7 @@ func (v *V1) matchDraft(ctx context.Context, by access.Principal, in *struct {
 	return &struct{ Body V1Matched }{V1Matched(m)}, err
 }
 
-// V1Matched is how many recorded events a definition would have got.
+// V1Matched counts the recorded events that a definition matches.
 type V1Matched struct {
 	Events   int  `json:"events"`
 	Looked   int  `json:"looked" doc:"events of the project that were tested"`

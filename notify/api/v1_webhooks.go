@@ -16,7 +16,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// V1Webhooks are webhooks, within an account's scope. *manage.Desk implements it.
+// V1Webhooks reads and changes webhooks within an account's scope. *manage.Desk implements it.
 type V1Webhooks interface {
 	Webhooks(ctx context.Context, by access.Principal) ([]manage.Webhook, error)
 	Webhook(ctx context.Context, by access.Principal, number int64) (manage.Webhook, error)
@@ -33,14 +33,14 @@ type V1Webhooks interface {
 
 // V1Webhook is a webhook as /api/v1 shows it.
 type V1Webhook struct {
-	Number     int64             `json:"number" doc:"for ever its own"`
+	Number     int64             `json:"number" doc:"never assigned again"`
 	Key        string            `json:"key" doc:"of its deliveries"`
 	Name       string            `json:"name" doc:"unique in its project"`
 	Project    string            `json:"project,omitempty"`
-	Projects   []string          `json:"projects,omitempty" doc:"of the file: those that match.projects names, if it names them all"`
-	Source     string            `json:"source,omitempty" doc:"of the file: its place; such a webhook cannot be changed here" example:"bellbuoy.yaml:12"`
+	Projects   []string          `json:"projects,omitempty" doc:"in the file: the projects of match.projects, if none is a glob"`
+	Source     string            `json:"source,omitempty" doc:"in the file: its position; such a webhook cannot be changed here" example:"bellbuoy.yaml:12"`
 	Maker      string            `json:"maker,omitempty"`
-	Limited    bool              `json:"limited,omitempty" doc:"the limits of accounts with projects apply to it"`
+	Limited    bool              `json:"limited,omitempty" doc:"the limits of limited accounts apply to it"`
 	MadeAt     time.Time         `json:"made_at,omitzero"`
 	ChangedAt  time.Time         `json:"changed_at,omitzero"`
 	Version    int64             `json:"version,omitempty" doc:"counts changes; also the ETag"`
@@ -58,7 +58,7 @@ type V1Health struct {
 	Circuit     string    `json:"circuit" enum:"closed,open"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	SuccessRate *float64  `json:"success_rate,omitempty" doc:"of the attempts of the last 24 hours; absent: there were none"`
-	Tried       int64     `json:"tried" doc:"how many attempts that are"`
+	Tried       int64     `json:"tried" doc:"attempts of the last 24 hours"`
 	Pending     int64     `json:"pending"`
 	Dead        int64     `json:"dead"`
 	Parked      int64     `json:"parked"`
@@ -121,7 +121,7 @@ func (v *V1) addWebhooks() {
 	addV1(v, operation("deleteWebhook", "DELETE "+one, "Delete a webhook; its pending deliveries become dead letters", "webhooks"), everyAccount, v.onWebhook(V1Webhooks.Remove))
 	addV1(v, operation("enableWebhook", "POST "+one+"/enable", "Enable a webhook that was disabled by an account or by a 410 of its receiver", "webhooks", 409, 422), everyAccount, v.onWebhook(V1Webhooks.Enable))
 	addV1(v, operation("disableWebhook", "POST "+one+"/disable", "Disable a webhook; its deliveries wait", "webhooks", 409), everyAccount, v.onWebhook(V1Webhooks.Disable))
-	addV1(v, operation("takeOverWebhook", "POST "+one+"/take-over", "Lift the limits that a webhook has from the accounts that made or edited it", "webhooks", 422), administratorsOnly, v.onWebhook(V1Webhooks.TakeOver))
+	addV1(v, operation("takeOverWebhook", "POST "+one+"/take-over", "Remove the limits that a webhook has because a limited account made or edited it", "webhooks", 422), administratorsOnly, v.onWebhook(V1Webhooks.TakeOver))
 	addV1(v, operation("listTriggers", "GET "+one+"/triggers", "The types of events that a webhook gets, and when it last got each", "webhooks"), everyAccount, v.listTriggers)
 	addV1(v, operation("exportWebhook", "GET "+one+"/yaml", "A webhook as an entry of the configuration file, without its secrets", "webhooks"), everyAccount, v.exportWebhook)
 }
@@ -156,7 +156,7 @@ func (v *V1) listWebhooks(ctx context.Context, by access.Principal, in *struct {
 	return out, nil
 }
 
-// cursorOf returns the cursor of the page behind a webhook.
+// cursorOf returns the cursor of the page that begins after a webhook.
 func cursorOf(w V1Webhook) string {
 	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d/%s/%s", w.Number, w.Project, w.Name))
 }
@@ -212,7 +212,7 @@ func (v *V1) changeWebhook(ctx context.Context, by access.Principal, in *struct 
 	return answerWebhook(v.Webhooks.Change(ctx, by, in.Number, version, in.Body))
 }
 
-// onWebhook returns the handler of a method that has no answer.
+// onWebhook returns the handler for a method that returns only an error.
 func (v *V1) onWebhook(do func(w V1Webhooks, ctx context.Context, by access.Principal, number int64) error) func(context.Context, access.Principal, *PathWebhook) (*struct{}, error) {
 	return func(ctx context.Context, by access.Principal, in *PathWebhook) (*struct{}, error) {
 		return nil, do(v.Webhooks, ctx, by, in.Number)

@@ -67,7 +67,7 @@ func newWebhooksV1() (*v1Desk, http.Handler) {
 	return d, v.Handler()
 }
 
-// Each webhook is on one page, and the pages go on where the last one ended.
+// TestPagesOfWebhooks: each webhook is on exactly one page.
 func TestPagesOfWebhooks(t *testing.T) {
 	_, h := newWebhooksV1()
 	seen, pages := map[float64]bool{}, 0
@@ -76,7 +76,7 @@ func TestPagesOfWebhooks(t *testing.T) {
 		for _, w := range page["items"].([]any) {
 			number := w.(map[string]any)["number"].(float64)
 			if seen[number] {
-				t.Errorf("%v is there twice", number)
+				t.Errorf("%v is on two pages", number)
 			}
 			seen[number] = true
 		}
