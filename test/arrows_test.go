@@ -43,9 +43,10 @@ var arrows = map[string][]string{
 	"notify/webhook":         {},
 	"notify/access":          {"notify/store"},
 	"notify/api":             {"detect", "notify/access", "notify/counters", "notify/format", "notify/manage", "notify/store"},
+	"notify/instant":         {"config"}, // its durations
 	"notify/manage":          {"config", "detect", "notify", "notify/access", "notify/counters", "notify/format", "notify/store", "notify/webhook"},
-	"notify/console":         {"detect", "notify/access", "notify/counters", "notify/format", "notify/format/presets", "notify/manage"}, // pages: imports what it displays
-	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/access", "notify/api", "notify/console", "notify/counters", "notify/format", "notify/format/presets", "notify/manage", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
+	"notify/console":         {"detect", "notify/access", "notify/counters", "notify/format", "notify/format/presets", "notify/instant", "notify/manage"}, // pages: imports what it displays
+	"cmd/bellbuoy":           {"config", "detect", "detect/quota", "detect/replication", "detect/scan", "detect/scan/adapter", "detect/track", "notify", "notify/access", "notify/api", "notify/console", "notify/counters", "notify/format", "notify/format/presets", "notify/instant", "notify/manage", "notify/store", "notify/store/postgres", "notify/store/sqlite", "notify/webhook", "proxy", "proxy/listen", "proxy/upstream"},
 }
 
 func TestImportArrows(t *testing.T) {

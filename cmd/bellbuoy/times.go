@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/bellbuoy/bellbuoy/config"
+	"github.com/bellbuoy/bellbuoy/notify/instant"
 )
 
 // span is a time span from two flags.
@@ -29,37 +29,13 @@ func (s span) add(q url.Values) error {
 
 const timeHelp = "a time of day (15:04), a date (2006-01-02), both, RFC 3339, or a duration before now (2h, 3d)"
 
-// timeOf parses a time in the zone of now. A time of day is the last such time in the past. A date
-// is its beginning, or its end if last is set.
+// timeOf parses a time; see instant.Parse.
 func timeOf(text string, now time.Time, last bool) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
+	t, ok := instant.Parse(text, now, last)
+	if !ok {
+		return t, fmt.Errorf("%q is not a time: write %s", text, timeHelp)
 	}
-	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"} {
-		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
-			return t, nil
-		}
-	}
-	if t, err := time.ParseInLocation(time.DateOnly, text, now.Location()); err == nil {
-		if last {
-			t = t.AddDate(0, 0, 1)
-		}
-		return t, nil
-	}
-	for _, layout := range []string{"15:04:05", "15:04"} {
-		if t, err := time.Parse(layout, text); err == nil {
-			t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, now.Location())
-			if t.After(now) {
-				t = t.AddDate(0, 0, -1)
-			}
-			return t, nil
-		}
-	}
-	var d config.Duration
-	if err := d.UnmarshalText([]byte(text)); err != nil {
-		return time.Time{}, fmt.Errorf("%q is not a time: write %s", text, timeHelp)
-	}
-	return now.Add(-time.Duration(d)), nil
+	return t, nil
 }
 
 // fullTime formats a time with its zone; "-" for none.

@@ -4,10 +4,9 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/bellbuoy/bellbuoy/notify/instant"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
@@ -77,52 +76,13 @@ func (f filters) span() (since, until time.Time) {
 	return read("from", false), read("to", true)
 }
 
-// timeOf parses a time in the zone of now. A time of day is the last such time in the past. A date
-// is its beginning, or its end if last is set.
+// timeOf parses a time; see instant.Parse. The error is for the user.
 func timeOf(text string, now time.Time, last bool) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
+	t, ok := instant.Parse(text, now, last)
+	if !ok {
+		return t, errors.New("write a time of day (15:04), a date (2006-01-02), both, or how long ago (2h, 3d)")
 	}
-	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"} {
-		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
-			return t, nil
-		}
-	}
-	if t, err := time.ParseInLocation(time.DateOnly, text, now.Location()); err == nil {
-		if last {
-			t = t.AddDate(0, 0, 1)
-		}
-		return t, nil
-	}
-	for _, layout := range []string{"15:04:05", "15:04"} {
-		if t, err := time.Parse(layout, text); err == nil {
-			t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, now.Location())
-			if t.After(now) {
-				t = t.AddDate(0, 0, -1)
-			}
-			return t, nil
-		}
-	}
-	d, err := durationOf(text)
-	if err != nil {
-		return time.Time{}, errors.New("write a time of day (15:04), a date (2006-01-02), both, or how long ago (2h, 3d)")
-	}
-	return now.Add(-d), nil
-}
-
-// durationOf parses a duration, also of days.
-func durationOf(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseFloat(days, 64)
-		if err == nil && n >= 0 && n < 36500 {
-			return time.Duration(n * float64(24*time.Hour)), nil
-		}
-	}
-	d, err := time.ParseDuration(text)
-	if err == nil && d < 0 {
-		err = errors.New("it is negative")
-	}
-	return d, err
+	return t, nil
 }
 
 // pages are links to more of a table.
