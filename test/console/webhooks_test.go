@@ -187,6 +187,9 @@ func TestAProblemStandsBesideItsField(t *testing.T) {
 	if got := b.holds("Endpoint URL"); got != "ftp://example.com" {
 		t.Errorf("the URL is now %q", got)
 	}
+	if !harness.Eventually(soon, func() bool { return b.focused() == "Endpoint URL" }) {
+		t.Errorf("%q has the keyboard, not the first field with a problem", b.focused())
+	}
 }
 
 // Without JavaScript, and in a narrow window, everything still works.
