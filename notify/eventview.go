@@ -6,9 +6,6 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 )
 
-// library is Harbor's name for the project of a repository that has no project of its own.
-const library = "library"
-
 // eventView presents an event to filters.
 //
 // A chart's repository is its tenant path and its name, as in org/repo/demo, or the name alone. A
@@ -56,14 +53,11 @@ func (f *eventView) read(e *detect.Event) {
 	}
 	f.first[0] = repository
 	f.names = f.first[:1]
-	project, _, more := strings.Cut(repository, "/")
-	if more {
-		f.project = project
-		return
+	f.project = detect.Project(repository)
+	if !strings.Contains(repository, "/") {
+		f.first[1] = f.project + "/" + repository
+		f.names = f.first[:2]
 	}
-	f.project = library
-	f.first[1] = library + "/" + repository
-	f.names = f.first[:2]
 }
 
 // ProjectOf returns the project of an event, or "" if it has none.

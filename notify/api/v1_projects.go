@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -76,15 +75,6 @@ func (v *V1) addProjects() {
 	addV1(v, operation("listReplications", "GET /replications", "Runs of replications that have ended, newest first", "projects"), everyAccount, v.listReplications)
 }
 
-// projectOf returns the project of a repository.
-func projectOf(repository string) string {
-	project, _, ok := strings.Cut(repository, "/")
-	if !ok {
-		return "library"
-	}
-	return project
-}
-
 func (v *V1) listQuotas(ctx context.Context, by access.Principal, in *struct {
 	Project string `query:"project" maxLength:"255" doc:"only of this project"`
 }) (*struct {
@@ -126,7 +116,7 @@ func (v *V1) listScans(ctx context.Context, by access.Principal, in *struct {
 	all, err := v.Projects.Scans(ctx, in.Upstream, in.Repository)
 	out.Body.Items = []V1ScanJob{}
 	for _, j := range all {
-		if by.May(projectOf(j.Repository)) {
+		if by.May(detect.Project(j.Repository)) {
 			out.Body.Items = append(out.Body.Items, j)
 		}
 	}
@@ -134,7 +124,7 @@ func (v *V1) listScans(ctx context.Context, by access.Principal, in *struct {
 }
 
 func (v *V1) scan(_ context.Context, by access.Principal, in *struct{ Body V1Scan }) (*huma.StreamResponse, error) {
-	if !by.May(projectOf(in.Body.Repository)) {
+	if !by.May(detect.Project(in.Body.Repository)) {
 		return nil, fmt.Errorf("%w: there is no repository %q", manage.ErrNotFound, in.Body.Repository)
 	}
 	return streamLines(v, "scan", func(ctx context.Context, line func(V1ScanLine) error) error {

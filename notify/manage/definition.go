@@ -12,7 +12,7 @@ type Definition struct {
 	Name           string            `json:"name" yaml:"name" required:"false" doc:"unique in its project"`
 	Description    string            `json:"description,omitempty" yaml:"description,omitempty"`
 	Enabled        bool              `json:"enabled" yaml:"enabled" required:"false" doc:"default: true"`
-	URL            string            `json:"url" yaml:"url" required:"false" doc:"the receiver; its secret parts are shown as ***, and sent back so they stay"`
+	URL            string            `json:"url" yaml:"url" required:"false" doc:"URL of the receiver; its secret parts are shown as ***, and *** sent back leaves them unchanged"`
 	Format         string            `json:"format,omitempty" yaml:"format,omitempty"`
 	Preset         string            `json:"preset,omitempty" yaml:"preset,omitempty"`
 	FormatOptions  FormatOptions     `json:"format_options,omitzero" yaml:"format_options,omitempty"`
@@ -22,7 +22,7 @@ type Definition struct {
 	Exclude        Filter            `json:"exclude,omitzero" yaml:"exclude,omitempty"`
 	AuthHeader     string            `json:"auth_header,omitempty" yaml:"auth_header,omitempty" doc:"shown as ***; *** sent back leaves it unchanged"`
 	Headers        map[string]string `json:"headers,omitempty" yaml:"headers,omitempty" doc:"values are shown as ***; *** sent back leaves one unchanged"`
-	SigningSecrets []string          `json:"signing_secrets,omitempty" yaml:"signing_secrets,omitempty" doc:"shown as ***, ***2, …; sent back so, each stays"`
+	SigningSecrets []string          `json:"signing_secrets,omitempty" yaml:"signing_secrets,omitempty" doc:"shown as ***, ***2, …; a mask sent back leaves its secret unchanged"`
 	Signatures     []Signature       `json:"signatures,omitempty" yaml:"signatures,omitempty"`
 	TLS            TLS               `json:"tls,omitzero" yaml:"tls,omitempty"`
 	Proxy          string            `json:"proxy,omitempty" yaml:"proxy,omitempty"`
@@ -41,7 +41,7 @@ type FormatOptions struct {
 	Type        string `json:"type,omitempty" yaml:"type,omitempty"`
 	Subject     string `json:"subject,omitempty" yaml:"subject,omitempty"`
 	Spec        string `json:"spec,omitempty" yaml:"spec,omitempty"`
-	File        string `json:"file,omitempty" yaml:"file,omitempty" doc:"of webhooks of the configuration file only"`
+	File        string `json:"file,omitempty" yaml:"file,omitempty" doc:"only for webhooks of the configuration file"`
 	Text        string `json:"text,omitempty" yaml:"text,omitempty"`
 	ContentType string `json:"content_type,omitempty" yaml:"content_type,omitempty"`
 }
@@ -68,7 +68,7 @@ type Signature struct {
 	Algorithm string `json:"algorithm,omitempty" yaml:"algorithm,omitempty"`
 	Prefix    string `json:"prefix,omitempty" yaml:"prefix,omitempty"`
 	Encoding  string `json:"encoding,omitempty" yaml:"encoding,omitempty"`
-	Secret    string `json:"secret" yaml:"secret" doc:"shown as ***, of the second signature as ***2, and so on; sent back so, it stays"`
+	Secret    string `json:"secret" yaml:"secret" doc:"shown as ***, in the second signature as ***2, and so on; a mask sent back leaves the secret unchanged"`
 }
 
 // TLS holds the TLS settings of a webhook.
