@@ -278,6 +278,8 @@ func (v *validator) httpURL(path string, address URL) {
 func parseHTTP(text string) (*url.URL, string) {
 	u, err := url.Parse(text)
 	switch {
+	case !strings.Contains(text, "://"):
+		return nil, "must begin with http:// or https://"
 	case err != nil || u.Opaque != "":
 		return nil, "is not a URL; write it like https://host.example.com"
 	case u.Scheme != "http" && u.Scheme != "https":

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -49,12 +50,19 @@ func failureOf(err error) failure {
 		return failure{"stalled", http.StatusGatewayTimeout, codeUnavailable, "the upstream stopped taking the request"}
 	case errors.As(err, &dial) && carry.TimedOut(err):
 		return failure{"connect_timeout", http.StatusGatewayTimeout, codeUnavailable, "the upstream cannot be reached in time"}
-	case errors.As(err, &dial):
+	case errors.As(err, &dial), isHandshake(err):
 		return failure{"connect", http.StatusBadGateway, codeUnavailable, "the upstream cannot be reached"}
 	case errors.Is(err, errWriteTimeout) || carry.TimedOut(err):
 		return failure{"timeout", http.StatusGatewayTimeout, codeUnavailable, "the upstream did not answer in time"}
 	}
 	return failure{"broken", http.StatusBadGateway, codeUnavailable, "the upstream's answer cannot be used"}
+}
+
+// isHandshake reports whether the TLS handshake failed, so that the upstream has got no request.
+func isHandshake(err error) bool {
+	var untrusted *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	return errors.As(err, &untrusted) || errors.As(err, &record)
 }
 
 // event returns the message of the failure in the log.

@@ -171,7 +171,7 @@ func reachAll(ctx context.Context, w *wiring) []api.V1UpstreamStatus {
 		asking.Go(func() {
 			begun := time.Now()
 			if err := w.lookupClients[u.Name].Reach(ctx, u.Type == config.TypeChartMuseum); err != nil {
-				all[i].Error = err.Error()
+				all[i].Error = reachText(err)
 			}
 			all[i].Millis = millis(time.Since(begun))
 		})
@@ -179,6 +179,9 @@ func reachAll(ctx context.Context, w *wiring) []api.V1UpstreamStatus {
 	asking.Wait()
 	return all
 }
+
+// fewFree is the free space below which a disk of any size is nearly full.
+const fewFree = 5 << 30
 
 // attention returns the lines that follow from a status alone, the worst first.
 func attention(a *api.V1Status) (all []string) {
@@ -190,8 +193,8 @@ func attention(a *api.V1Status) (all []string) {
 	if s.Error != "" {
 		say("the store fails (%s); %s in memory", s.Error, plural(s.InMemory, "event"))
 	}
-	if s.DiskSize > 0 && s.DiskFree < s.DiskSize/20 {
-		say("the disk of data_dir is nearly full")
+	if s.DiskFree < min(s.DiskSize/20, fewFree) {
+		say("the disk of data_dir is nearly full: %s of %s are free", bytesText(s.DiskFree), bytesText(s.DiskSize))
 	}
 	if s.OpenIntents > 0 {
 		say("%s: pushes or deletes whose outcome is unknown", plural(s.OpenIntents, "open intent"))

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -45,10 +47,21 @@ func openListeners(c *config.Config) (l listeners, err error) {
 			continue
 		}
 		if *one.into, err = passed.orListen(one.name, one.address); err != nil {
-			return l, problemAt(c, one.key, err)
+			return l, problemAt(c, one.key, listenError(err))
 		}
 	}
 	return l, nil
+}
+
+// listenError adds what to do about an address that is taken or needs a privilege.
+func listenError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w; end the program that listens there, or choose another address", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w; a port below 1024 needs CAP_NET_BIND_SERVICE", err)
+	}
+	return err
 }
 
 // all returns the open listeners.

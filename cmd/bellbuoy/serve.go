@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"sync"
@@ -71,7 +74,7 @@ func runServe(ctx context.Context, a *app) error {
 	logStoreWarnings(ctx, log, s.Warnings)
 	socket, err := listenControl(c.DataDir)
 	if err != nil {
-		return problemAt(c, "data_dir", err)
+		return problemAt(c, "data_dir", dataDirError(err))
 	}
 	defer socket.Close()
 	l, err := openListeners(c) // after the socket, so that commands work when the port is open
@@ -161,9 +164,17 @@ func openStore(ctx context.Context, c *config.Config, replica string) (eventStor
 	}
 	s, err := sqlite.Open(ctx, sqlite.Options{Dir: c.DataDir})
 	if err != nil {
-		return nil, problemAt(c, "data_dir", err)
+		return nil, problemAt(c, "data_dir", dataDirError(err))
 	}
 	return s, nil
+}
+
+// dataDirError adds which user may not use data_dir.
+func dataDirError(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w for uid %d; data_dir must belong to the user that runs bellbuoy", err, os.Geteuid())
+	}
+	return err
 }
 
 // trims returns the bounds of the tag index, the sessions and the counters in the store.

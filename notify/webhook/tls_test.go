@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -58,6 +59,10 @@ func TestServerIsVerified(t *testing.T) {
 		if test.open && r.Outcome != Delivered || !test.open && (r.Outcome != Retry || r.Reason != ReasonTLS) {
 			t.Errorf("%s: %+v", name, r)
 		}
+	}
+	unknown := clientFor(t, server.URL, func(o *Options) { o.TLS = TLS{CAFile: other, ServerName: "hooks.internal"} })
+	if r := unknown.Post(t.Context(), message()); !strings.Contains(r.Err, "tls.ca_file names the CA") {
+		t.Errorf("the error of an unknown CA is %q, want it to name the key", r.Err)
 	}
 	if proto.Load() != "HTTP/2.0" {
 		t.Errorf("spoke %v", proto.Load())

@@ -190,6 +190,8 @@ func (c *Client) failed(ctx, attempt context.Context, err error, ended attemptSt
 		reason, text = ReasonCanceled, "canceled before an answer came"
 	case attempt.Err() == context.DeadlineExceeded && ctx.Err() == nil:
 		reason, text = ReasonTimeout, fmt.Sprintf("no answer within %v", c.timeout)
+	case isUnknownAuthority(err):
+		text += "; tls.ca_file names the CA of a private certificate"
 	}
 	return Result{Latency: latency, Outcome: Retry, Reason: reason, Err: c.redactor.text(text)}
 }

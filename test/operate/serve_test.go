@@ -199,7 +199,7 @@ func TestSecondProcess(t *testing.T) {
 	}{
 		"data_dir": {harness.BuoyOptions{DataDir: b.DataDir, NoWait: true}, b.DataDir},
 		"too long": {harness.BuoyOptions{DataDir: filepath.Join(t.TempDir(), strings.Repeat("d", 120)), NoWait: true}, "choose a shorter data_dir"},
-		"listen":   {harness.BuoyOptions{NoWait: true}, "address already in use"},
+		"listen":   {harness.BuoyOptions{NoWait: true}, "address already in use; end the program that listens there, or choose another address"},
 	} {
 		second := config
 		if what == "listen" {
