@@ -48,6 +48,7 @@ type Console struct {
 	mux    *http.ServeMux
 	turns  *turns
 	newest eventReads
+	plots  plotReads
 }
 
 // Logins begins and ends sessions; access.Door implements it.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify/access"
@@ -27,7 +30,7 @@ func (c *Console) addOverview() { c.mux.Handle("GET /{$}", c.page(showOverview))
 type overviewPage struct {
 	Day       bool // the last day; otherwise the last hour
 	Attention []attention
-	Plots     []plot
+	Plots     template.HTML
 }
 
 // attention is something that somebody should look at.
@@ -44,16 +47,73 @@ func showOverview(v *pageRequest) error {
 	if p.Attention, err = v.attention(); err != nil {
 		return err
 	}
-	span := manage.Span{Step: time.Minute, Steps: 60}
-	if p.Day {
-		span = manage.Span{Step: time.Hour, Steps: 24}
-	}
-	span.From = time.Now().Truncate(span.Step).Add(-time.Duration(span.Steps-1) * span.Step)
-	if p.Plots, err = v.plots(span); err != nil {
+	if p.Plots, err = v.c.plots.of(v, p.Day); err != nil {
 		return err
 	}
 	v.render(http.StatusOK, "overview", pageData{Title: "Overview", Tab: "overview", Body: p})
 	return nil
+}
+
+// plotReads shares plots among the viewers of the overview, who refresh it all the time. Viewers
+// with the same scope get the same plots for plotsFor.
+type plotReads struct {
+	mu  sync.Mutex
+	all map[string]*plotRead
+}
+
+type plotRead struct {
+	at time.Time
+
+	mu   sync.Mutex // held while they are drawn
+	html template.HTML
+}
+
+const plotsFor = 5 * time.Second
+
+// of returns the plots of the last day, or of the last hour, as HTML. Those that failed are drawn
+// again by the next viewer.
+func (r *plotReads) of(v *pageRequest, day bool) (template.HTML, error) {
+	read := r.read(fmt.Sprintf("%t %q %t", v.by.Administrator, v.by.Projects, day))
+	read.mu.Lock()
+	defer read.mu.Unlock()
+	if read.html != "" {
+		return read.html, nil
+	}
+	all, err := v.plots(spanOf(day))
+	if err != nil {
+		return "", err
+	}
+	text, err := executed("overview", "plots", all)
+	read.html = template.HTML(text)
+	return read.html, err
+}
+
+func (r *plotReads) read(key string) *plotRead {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if read := r.all[key]; read != nil && now.Sub(read.at) < plotsFor {
+		return read
+	}
+	read := &plotRead{at: now}
+	maps.DeleteFunc(r.all, func(_ string, old *plotRead) bool { return now.Sub(old.at) >= plotsFor })
+	if r.all == nil {
+		r.all = map[string]*plotRead{}
+	}
+	if len(r.all) < mostShared {
+		r.all[key] = read
+	}
+	return read
+}
+
+// spanOf is the last day in hours, or the last hour in minutes.
+func spanOf(day bool) manage.Span {
+	span := manage.Span{Step: time.Minute, Steps: 60}
+	if day {
+		span = manage.Span{Step: time.Hour, Steps: 24}
+	}
+	span.From = time.Now().Truncate(span.Step).Add(-time.Duration(span.Steps-1) * span.Step)
+	return span
 }
 
 // plots are those of traffic, which only administrators see, events, deliveries and their latency.
@@ -144,11 +204,19 @@ func bytesText(f float64) string {
 	return fmt.Sprintf("%.4g TiB", f)
 }
 
-// mostAttention bounds the lines about webhooks.
+// mostAttention bounds the lines that need attention; a further one says how many more there are.
 const mostAttention = 50
 
 // attention lists what an account should look at, the store first.
-func (v *pageRequest) attention() (all []attention, err error) {
+func (v *pageRequest) attention() ([]attention, error) {
+	all, err := v.allAttention()
+	if more := len(all) - mostAttention; more > 0 {
+		all = append(all[:mostAttention], attention{Text: "And " + plural(more, "more line", "more lines") + "; see all webhooks.", Path: webhooksPath, Kind: "warn", Word: "More"})
+	}
+	return all, err
+}
+
+func (v *pageRequest) allAttention() (all []attention, err error) {
 	if v.by.Administrator && v.c.System != nil {
 		for _, text := range v.c.System(v.Context()) {
 			all = append(all, attention{Text: sentence(text), Kind: "bad", Word: "System"})
@@ -159,9 +227,6 @@ func (v *pageRequest) attention() (all []attention, err error) {
 		return nil, err
 	}
 	for _, w := range webhooks {
-		if len(all) >= mostAttention {
-			break
-		}
 		path := fmt.Sprintf("%s/%d", webhooksPath, w.Number)
 		switch {
 		case w.Health.State == "gone":

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/counters"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
@@ -111,7 +112,7 @@ func TestAPageThatHasNotChanged(t *testing.T) {
 // The script gets the parts of a page that are live, the same as in the page.
 func TestLivePartsOfPages(t *testing.T) {
 	c := newConsole(sample())
-	for _, path := range []string{"/events", "/deliveries", "/webhooks"} {
+	for _, path := range []string{"/", "/?span=day", "/events", "/deliveries", "/webhooks"} {
 		_, page := get(t, c, ops, path)
 		r := httptest.NewRequest("GET", path, nil)
 		r.Header.Set("X-Fragment", "live")
@@ -212,4 +213,60 @@ func TestLinksOfAProject(t *testing.T) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
+}
+
+// What needs attention beyond the longest list is counted, with a link.
+func TestMoreNeedsAttention(t *testing.T) {
+	d := sample()
+	for n := range mostAttention {
+		w := d.webhooks[1] // it fails and has dead letters: two lines
+		w.Number, w.Name = int64(100+n), fmt.Sprint("more", n)
+		d.webhooks = append(d.webhooks, w)
+	}
+	c := newConsole(d)
+	v := &pageRequest{Request: httptest.NewRequest("GET", "/", nil), c: c, by: ops}
+	all, err := v.allAttention()
+	if err != nil || len(all) <= 2*mostAttention {
+		t.Fatal(len(all), err)
+	}
+	_, page := get(t, c, ops, "/")
+	if n := strings.Count(page, `<li><span class="badge`); n != mostAttention+1 {
+		t.Errorf("the page has %d lines", n)
+	}
+	requireText(t, page, fmt.Sprintf(`<a href="/webhooks">And %d more lines; see all webhooks.</a>`, len(all)-mostAttention))
+}
+
+// Viewers of the overview share the plots while they are new; accounts of other scopes do not.
+func TestViewersSharePlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsole(sample())
+		counts := &countedCounts{CountDesk: c.Counts}
+		c.Counts = counts
+		for range 10 {
+			get(t, c, ops, "/")
+		}
+		if counts.reads != 1 {
+			t.Errorf("10 viewers made %d reads", counts.reads)
+		}
+		get(t, c, ops, "/?span=day")
+		get(t, c, access.Principal{Name: "ops", Projects: []string{"platform"}}, "/")
+		if counts.reads != 3 {
+			t.Errorf("three different pages made %d reads", counts.reads)
+		}
+		time.Sleep(plotsFor)
+		get(t, c, ops, "/")
+		if counts.reads != 4 || len(c.plots.all) != 1 {
+			t.Errorf("later: %d reads, %d kept", counts.reads, len(c.plots.all))
+		}
+	})
+}
+
+type countedCounts struct {
+	CountDesk
+	reads int
+}
+
+func (c *countedCounts) EventCounts(ctx context.Context, by access.Principal, project string, s manage.Span) ([]counters.Line, error) {
+	c.reads++
+	return c.CountDesk.EventCounts(ctx, by, project, s)
 }

@@ -65,8 +65,7 @@ func showProjects(v *pageRequest) error {
 	all = slices.DeleteFunc(all, func(one Project) bool { return !containsFold(one.Name, p.Filters.Form.Value("project")) })
 	from := v.offset(len(all), webhooksAtOnce)
 	p.Rows = all[from:min(from+webhooksAtOnce, len(all))]
-	p.Pages = offsetPages(v.URL.Query(), from, len(p.Rows), len(all))
-	p.Pages.Shown = plural(len(all), "project", "projects")
+	p.Pages = offsetPages(v.URL.Query(), from, len(p.Rows), len(all), "project", "projects")
 	if p.Scans, p.Replications, err = v.lastRuns(""); err != nil {
 		return err
 	}

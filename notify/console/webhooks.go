@@ -55,7 +55,7 @@ func showWebhooks(v *pageRequest) error {
 	q.Del("done")
 	q.Del("n")
 	p.Keep, p.Back = pairs(q), q.Encode()
-	p.Pages = offsetPages(q, from, len(shown), len(all))
+	p.Pages = offsetPages(q, from, len(shown), len(all), "webhook", "webhooks")
 	if p.Rows, err = v.webhookRows(shown); err != nil {
 		return err
 	}
@@ -117,9 +117,9 @@ func (v *pageRequest) offset(all, most int) int {
 	return (n - 1) * most
 }
 
-// offsetPages links the pages of a list whose length is known.
-func offsetPages(q url.Values, from, shown, all int) pages {
-	p := pages{FirstLabel: "Previous", NextLabel: "Next", Shown: plural(all, "webhook", "webhooks")}
+// offsetPages links the pages of a list whose length is known; one and many name what it lists.
+func offsetPages(q url.Values, from, shown, all int, one, many string) pages {
+	p := pages{FirstLabel: "Previous", NextLabel: "Next", Shown: plural(all, one, many)}
 	if shown < all {
 		p.Shown = fmt.Sprintf("%d–%d of %s", from+1, from+shown, p.Shown)
 	}

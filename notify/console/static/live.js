@@ -5,8 +5,8 @@
   const part = (html) => new DOMParser().parseFromString(html, "text/html");
 
   // Parts that refresh: an element with an id and data-live, the seconds between two refreshes. It
-  // waits while somebody works in it: a box is ticked, a row is opened, or the keyboard is there.
-  const busy = (el) => el !== document.activeElement && el.contains(document.activeElement) || el.querySelector("input:checked, [aria-expanded=true]");
+  // waits while somebody works in it: a box is ticked, a row or table is opened, or the keyboard is there.
+  const busy = (el) => el !== document.activeElement && el.contains(document.activeElement) || el.querySelector("input:checked, [aria-expanded=true], details[open]");
   let tag = ""; // of the page that is shown: the same one is answered 304
   const refresh = async () => {
     const parts = [...document.querySelectorAll("[data-live]")];
