@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +12,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/api"
+	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
 func newConsoleCommand(a *app) *cobra.Command {
@@ -27,27 +28,30 @@ func runConsole(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	var got consoleAnswer
-	if err := c.call(ctx, http.MethodPost, "/console", nil, nil, &got); err != nil {
+	var got api.V1ConsoleURL
+	if err := c.call(ctx, http.MethodPost, v1("/console"), nil, nil, &got); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.Stdout, got.URL)
 	return nil
 }
 
-// console handles POST /console: it makes an address of the console that logs in an administrator
-// once.
-func (api controlAPI) console(w http.ResponseWriter, _ *http.Request) error {
-	if api.door == nil {
-		return fmt.Errorf("%w: admin.listen is \"\", which turns the console off; set it and restart bellbuoy", errBad)
+// ConsoleURL implements api.V1Operations. An account that came over TCP gets none: the address logs
+// in an administrator who outlives a change of that account.
+func (d control) ConsoleURL(ctx context.Context, _ access.Principal) (string, error) {
+	switch {
+	case !cameBySocket(ctx):
+		return "", fmt.Errorf("%w: only requests of admin.sock get an address; run bellbuoy console", manage.ErrForbidden)
+	case d.door == nil:
+		return "", problemText("admin.listen is \"\", which turns the console off; set it and restart bellbuoy")
 	}
-	u := url.URL{Scheme: "http", Host: reachable(api.listeners.admin.Addr()), Path: access.OncePath,
-		RawQuery: url.Values{"ticket": {api.door.Ticket()}}.Encode()}
-	if api.wiring.Load().config.Admin.TLS.On() {
+	u := url.URL{Scheme: "http", Host: reachable(d.listeners.admin.Addr()), Path: access.OncePath,
+		RawQuery: url.Values{"ticket": {d.door.Ticket()}}.Encode()}
+	if d.wiring.Load().config.Admin.TLS.On() {
 		u.Scheme = "https"
 	}
-	api.log.Info("login address of the console made by command", zap.String("host", u.Host))
-	return json.NewEncoder(w).Encode(consoleAnswer{URL: u.String()})
+	d.log.Info("login address of the console made by command", zap.String("host", u.Host))
+	return u.String(), nil
 }
 
 // reachable returns an address by which this machine reaches a listener.

@@ -27,15 +27,10 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// The commands talk to the running bellbuoy over data_dir/admin.sock, in JSON over HTTP. Whoever
-// may read the data may use it. Lists are JSON lines. control_server.go has the server.
+// The commands talk to the running bellbuoy over data_dir/admin.sock, by /api/v1. Whoever may
+// read the data may use it. control_server.go has the server.
 
 const socketName = "admin.sock"
-
-// consoleAnswer is the body of the answer to POST /console.
-type consoleAnswer struct {
-	URL string `json:"url"`
-}
 
 // controlClient is the client of admin.sock.
 type controlClient struct {

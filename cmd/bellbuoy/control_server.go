@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/access"
 	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
-	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/store/sqlite"
 )
 
@@ -50,18 +48,8 @@ func listenControl(dir string) (net.Listener, error) {
 // newControlServer returns the server of admin.sock. Requests end with ctx, so that a client that
 // follows events does not delay a stop.
 func newControlServer(ctx context.Context, d *daemon) *http.Server {
-	x := controlAPI{d}
 	mux := http.NewServeMux()
-	answer := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := do(w, r); err != nil {
-				http.Error(w, strings.TrimPrefix(err.Error(), errBad.Error()+": "), statusOf(err))
-			}
-		})
-	}
-	answer("GET /waits", x.waits)
-	answer("POST /console", x.console)
-	mux.Handle("/api/", asAdministrator(d.v1.Handler()))
+	mux.Handle(api.V1Path+"/", asAdministrator(d.v1.Handler()))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 }
 
@@ -69,21 +57,15 @@ func newControlServer(ctx context.Context, d *daemon) *http.Server {
 // owner of data_dir and root can open.
 func asAdministrator(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, access.WithPrincipal(r, bySocket))
+		r = access.WithPrincipal(r, bySocket)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), socketKey{}, true)))
 	})
 }
 
-var errBad = errors.New("bad request")
+type socketKey struct{}
 
-func statusOf(err error) int {
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return http.StatusNotFound
-	case errors.Is(err, errBad):
-		return http.StatusBadRequest
-	}
-	return http.StatusInternalServerError
-}
+// cameBySocket reports whether a request came over admin.sock.
+func cameBySocket(ctx context.Context) bool { return ctx.Value(socketKey{}) != nil }
 
 // bySocket is the account of requests of admin.sock.
 var bySocket = access.Principal{Name: socketName, Administrator: true}
@@ -133,6 +115,3 @@ func (d control) Reload(ctx context.Context, by access.Principal) (api.V1Reloade
 	}
 	return <-done, nil
 }
-
-// controlAPI has the handlers of newControlServer that are no part of /api/v1.
-type controlAPI struct{ *daemon }

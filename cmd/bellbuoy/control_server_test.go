@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bellbuoy/bellbuoy/notify"
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
@@ -163,7 +164,7 @@ func TestWhyWaiting(t *testing.T) {
 			Name: "w", Enabled: true, Open: true, Failing: at, Why: "503 Service Unavailable", ProbeAt: at},
 	} {
 		state, from, why := manage.StateOf(s)
-		if got := whyWaiting(waitLine{Webhook: s.Name, State: state, Since: from, Why: why, NextTry: s.ProbeAt}); got != want {
+		if got := whyWaiting(api.V1Waiting{Webhook: s.Name, State: state, Since: from, Why: why, NextTry: s.ProbeAt}); got != want {
 			t.Errorf("%+v: got %q, want %q", s, got, want)
 		}
 	}

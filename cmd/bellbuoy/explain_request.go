@@ -70,7 +70,7 @@ type classifier interface {
 
 // explainRequest returns the event that a request would raise, and what each of the webhooks would
 // do with it. waits has the webhooks whose deliveries wait.
-func explainRequest(w *wiring, hooks []*manage.Hook, requests classifier, waits map[string]waitLine, q api.V1Question) (m api.V1Meaning, err error) {
+func explainRequest(w *wiring, hooks []*manage.Hook, requests classifier, waits map[string]api.V1Waiting, q api.V1Question) (m api.V1Meaning, err error) {
 	r, err := newRequest(q.Method, q.URL)
 	if err != nil {
 		return m, err
@@ -137,7 +137,7 @@ func undecided(r *detect.Request) []string {
 
 // requestFires returns, for each webhook, whether an event of this request would fire it. A key
 // that the request cannot decide rejects nothing.
-func requestFires(enabled bool, hooks []*manage.Hook, waits map[string]waitLine, r *detect.Request, e detect.Event) (all []api.V1RequestFires, err error) {
+func requestFires(enabled bool, hooks []*manage.Hook, waits map[string]api.V1Waiting, r *detect.Request, e detect.Event) (all []api.V1RequestFires, err error) {
 	depends := map[string][]string{}
 	decided := make([]notify.Webhook, len(hooks))
 	for i, h := range hooks {
@@ -161,7 +161,7 @@ func requestFires(enabled bool, hooks []*manage.Hook, waits map[string]waitLine,
 	return all, nil
 }
 
-func firesOf(v notify.Verdict, depends []string, waits map[string]waitLine) api.V1RequestFires {
+func firesOf(v notify.Verdict, depends []string, waits map[string]api.V1Waiting) api.V1RequestFires {
 	wait, waiting := waits[v.Webhook]
 	switch {
 	case !v.Fires:
@@ -199,7 +199,7 @@ func clearKey(m *notify.Match, key string) (was bool) {
 
 // ExplainRequest implements api.V1Operations.
 func (d control) ExplainRequest(ctx context.Context, q api.V1Question) (api.V1Meaning, error) {
-	waiting, err := d.waitingWebhooks(ctx)
+	waiting, err := d.Waiting(ctx)
 	if err != nil {
 		return api.V1Meaning{}, err
 	}

@@ -34,7 +34,7 @@ func TestCommandsEscapeControlCharacters(t *testing.T) {
 	answer(v1("/deliveries/1"), one)
 	answer(v1("/events"), listPage[api.V1Event]{Items: []api.V1Event{{BellbuoyEvent: format.BellbuoyEvent{Repository: evil, Operator: evil}}}})
 	answer(v1("/status"), api.V1Status{Webhooks: []api.V1WebhookStatus{{Name: "ci", Why: evil}}, Attention: []string{evil}})
-	answer("/waits", []waitLine{{Webhook: "ci", State: manage.StateFailing, Why: evil}})
+	answer(v1("/waiting"), api.V1WaitingList{Items: []api.V1Waiting{{Webhook: "ci", State: manage.StateFailing, Why: evil}}})
 	server := &http.Server{Handler: mux}
 	go server.Serve(socket)
 	defer server.Close()

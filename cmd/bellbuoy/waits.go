@@ -2,60 +2,42 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"time"
 
+	"github.com/bellbuoy/bellbuoy/notify/api"
 	"github.com/bellbuoy/bellbuoy/notify/manage"
 )
 
-// waitLine describes a webhook whose deliveries wait.
-type waitLine struct {
-	Webhook string    `json:"webhook"`
-	State   string    `json:"state"`
-	Since   time.Time `json:"since,omitzero"`
-	Why     string    `json:"why,omitempty"`
-	NextTry time.Time `json:"next_try,omitzero"`
-}
-
-// waits handles GET /waits: it lists the webhooks whose deliveries wait.
-func (api controlAPI) waits(w http.ResponseWriter, r *http.Request) error {
-	waits, err := api.waitingWebhooks(r.Context())
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(w).Encode(waits)
-}
-
-func (d *daemon) waitingWebhooks(ctx context.Context) ([]waitLine, error) {
+// Waiting implements api.V1Operations.
+func (d control) Waiting(ctx context.Context) ([]api.V1Waiting, error) {
 	states, err := d.dispatcher.States(ctx)
 	if err != nil {
 		return nil, err
 	}
-	waits := []waitLine{}
+	waits := []api.V1Waiting{}
 	for _, s := range states {
 		state, since, why := manage.StateOf(s)
 		if state == manage.StateOK || state == manage.StateFailing && !s.Open {
 			continue
 		}
-		waits = append(waits, waitLine{Webhook: s.Name, State: state, Since: since, Why: why, NextTry: s.ProbeAt})
+		waits = append(waits, api.V1Waiting{Webhook: s.Name, State: state, Since: since, Why: why, NextTry: s.ProbeAt})
 	}
 	return waits, nil
 }
 
 // waitingByName returns the webhooks whose deliveries wait, by name; none if no bellbuoy runs.
-func waitingByName(ctx context.Context, a *app) map[string]waitLine {
-	var waits []waitLine
+func waitingByName(ctx context.Context, a *app) map[string]api.V1Waiting {
+	var waits api.V1WaitingList
 	c, err := a.connect()
-	if err != nil || c.call(ctx, http.MethodGet, "/waits", nil, nil, &waits) != nil {
+	if err != nil || c.call(ctx, http.MethodGet, v1("/waiting"), nil, nil, &waits) != nil {
 		return nil
 	}
-	return byWebhook(waits)
+	return byWebhook(waits.Items)
 }
 
-func byWebhook(waits []waitLine) map[string]waitLine {
-	by := map[string]waitLine{}
+func byWebhook(waits []api.V1Waiting) map[string]api.V1Waiting {
+	by := map[string]api.V1Waiting{}
 	for _, w := range waits {
 		by[w.Webhook] = w
 	}
@@ -64,11 +46,11 @@ func byWebhook(waits []waitLine) map[string]waitLine {
 
 // printWaits explains on stderr why deliveries of a webhook wait longer than the list says.
 func printWaits(ctx context.Context, a *app, c *controlClient, webhook string) error {
-	var waits []waitLine
-	if err := c.call(ctx, http.MethodGet, "/waits", nil, nil, &waits); err != nil {
+	var waits api.V1WaitingList
+	if err := c.call(ctx, http.MethodGet, v1("/waiting"), nil, nil, &waits); err != nil {
 		return err
 	}
-	for _, w := range waits {
+	for _, w := range waits.Items {
 		if webhook == "" || webhook == w.Webhook {
 			fmt.Fprintf(terminalWriter{a.Stderr}, "%s: %s\n", oneLine(w.Webhook), oneLine(whyWaiting(w)))
 		}
@@ -77,7 +59,7 @@ func printWaits(ctx context.Context, a *app, c *controlClient, webhook string) e
 }
 
 // whyWaiting explains why a webhook's deliveries wait.
-func whyWaiting(w waitLine) string {
+func whyWaiting(w api.V1Waiting) string {
 	switch w.State {
 	case manage.StateOff:
 		return "not enabled in the configuration; its deliveries wait"

@@ -24,6 +24,11 @@ type V1Operations interface {
 	Backup(ctx context.Context, by access.Principal, send func(copy io.Reader, size int64) error) error
 	// Index reads registries into the tag index and reports the progress.
 	Index(ctx context.Context, in V1Index, line func(V1IndexLine) error) error
+	// Waiting returns the webhooks whose deliveries wait longer than their schedule says.
+	Waiting(ctx context.Context) ([]V1Waiting, error)
+	// ConsoleURL returns an address of the console that logs in an administrator, once and
+	// within a minute. Only requests of admin.sock get one.
+	ConsoleURL(ctx context.Context, by access.Principal) (string, error)
 	// ExplainRequest returns the event that a request would cause.
 	ExplainRequest(ctx context.Context, in V1Question) (V1Meaning, error)
 }
@@ -91,6 +96,25 @@ type V1StoreStatus struct {
 	Warnings    []string `json:"warnings,omitempty"`
 }
 
+// V1Waiting is a webhook whose deliveries wait.
+type V1Waiting struct {
+	Webhook string    `json:"webhook" doc:"the key of its deliveries"`
+	State   string    `json:"state" enum:"failing,disabled,gone,off"`
+	Since   time.Time `json:"since,omitzero"`
+	Why     string    `json:"why,omitempty"`
+	NextTry time.Time `json:"next_try,omitzero"`
+}
+
+// V1WaitingList are all webhooks whose deliveries wait.
+type V1WaitingList struct {
+	Items []V1Waiting `json:"items" nullable:"false"`
+}
+
+// V1ConsoleURL is an address of the console.
+type V1ConsoleURL struct {
+	URL string `json:"url" doc:"logs in an administrator, once and within a minute"`
+}
+
 // V1Reloaded is the result of a reload.
 type V1Reloaded struct {
 	File      string   `json:"file"`
@@ -126,6 +150,16 @@ func (v *V1) addOperations() {
 		func(ctx context.Context, _ access.Principal, _ *struct{}) (*struct{ Body V1Status }, error) {
 			status, err := v.Operations.Status(ctx)
 			return &struct{ Body V1Status }{status}, err
+		})
+	addV1(v, operation("waiting", "GET /waiting", "The webhooks whose deliveries wait, and why", "system"), administratorsOnly,
+		func(ctx context.Context, _ access.Principal, _ *struct{}) (*struct{ Body V1WaitingList }, error) {
+			all, err := v.Operations.Waiting(ctx)
+			return &struct{ Body V1WaitingList }{V1WaitingList{all}}, err
+		})
+	addV1(v, operation("consoleURL", "POST /console", "An address of the console that logs in once; only over admin.sock", "system"), administratorsOnly,
+		func(ctx context.Context, by access.Principal, _ *struct{}) (*struct{ Body V1ConsoleURL }, error) {
+			address, err := v.Operations.ConsoleURL(ctx, by)
+			return &struct{ Body V1ConsoleURL }{V1ConsoleURL{address}}, err
 		})
 	addV1(v, operation("reload", "POST /reload", "Read the configuration file again", "system"), administratorsOnly,
 		func(ctx context.Context, by access.Principal, _ *struct{}) (*struct{ Body V1Reloaded }, error) {

@@ -60,6 +60,14 @@ func (o *operator) Backup(_ context.Context, _ access.Principal, send func(io.Re
 	return send(strings.NewReader("copy"), 4)
 }
 
+func (o *operator) Waiting(context.Context) ([]V1Waiting, error) {
+	return []V1Waiting{{Webhook: "ci", State: "off"}}, o.err
+}
+
+func (o *operator) ConsoleURL(context.Context, access.Principal) (string, error) {
+	return "http://localhost/once", o.err
+}
+
 func (o *operator) Index(_ context.Context, in V1Index, line func(V1IndexLine) error) error {
 	if o.err != nil {
 		return o.err
@@ -112,6 +120,8 @@ func TestOperations(t *testing.T) {
 	o, h := operating()
 	for _, tc := range []struct{ method, path, body, want string }{
 		{"GET", "/status", "", `"version":"1"`},
+		{"GET", "/waiting", "", `"webhook":"ci"`},
+		{"POST", "/console", "", `"url":"http://localhost/once"`},
 		{"POST", "/reload", "", `"taken":true`},
 		{"POST", "/backup", "", "copy"},
 		{"POST", "/index", `{"repositories":["a","b"]}`, `"tags":2`},

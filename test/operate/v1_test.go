@@ -152,6 +152,7 @@ func TestAccessToV1API(t *testing.T) {
 		"GET /projects": everybody(200), "GET /quotas": everybody(422), "GET /scans": everybody(200), "POST /scans": everybody(400),
 		"GET /replications":  everybody(200),
 		"GET /counts/events": everybody(200), "GET /counts/deliveries": everybody(200), "GET /counts/traffic": {200, 403, 403},
+		"GET /waiting": {200, 403, 403}, "POST /console": {403, 403, 403}, // the console's address is for admin.sock only
 		"GET /status": {200, 403, 403}, "POST /reload": {200, 403, 403}, "POST /backup": {200, 403, 403}, "POST /index": {422, 403, 403}, "GET /explain": {200, 403, 403},
 	}
 	cookie, own := d.session(), fmt.Sprintf("http://127.0.0.1:%d", d.port)
