@@ -42,20 +42,39 @@ const streamCursor = "stream"
 type Cursors struct {
 	rows notify.Rows
 
-	mu    sync.Mutex
-	block cipher.Block // nil: the key was not read yet
+	mu        sync.Mutex
+	block     cipher.Block // nil: the key was not read yet
+	temporary cipher.Block // of this process alone, while the store can keep no key
 }
 
 // NewCursors returns Cursors with a key in rows. The key is made when it is first needed.
 func NewCursors(rows notify.Rows) *Cursors { return &Cursors{rows: rows} }
 
-// sealer returns a sealer with the key of the store.
+// sealer returns a sealer with the key of the store. While the store can keep no key, such as on a
+// full disk, it returns one with a temporary key, so that lists can still be read.
 func (c *Cursors) sealer(ctx context.Context) (sealer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.block != nil {
 		return sealer{c.block}, nil
 	}
+	key, err := c.key(ctx)
+	if err != nil {
+		if c.temporary == nil {
+			if c.temporary, err = aes.NewCipher(newCursorKey()); err != nil {
+				return sealer{}, err
+			}
+		}
+		return sealer{c.temporary}, nil
+	}
+	if c.block, err = aes.NewCipher(key); err != nil {
+		return sealer{}, fmt.Errorf("the key of cursors: %w", err)
+	}
+	return sealer{c.block}, nil
+}
+
+// key returns the key in the store, where it puts one if there is none.
+func (c *Cursors) key(ctx context.Context) ([]byte, error) {
 	var key []byte
 	at := store.Key{Kind: kindCursor, ID: cursorKey}
 	err := c.rows.Update(ctx, []string{kindCursor}, func(tx store.Tx) error {
@@ -64,18 +83,20 @@ func (c *Cursors) sealer(ctx context.Context) (sealer, error) {
 			key = bytes.Clone(row.Value)
 			return err
 		}
-		key = make([]byte, 16)
-		_, _ = rand.Read(key) // never fails
+		key = newCursorKey()
 		tx.Put(store.Row{Key: at, Value: key})
 		return nil
 	})
 	if err != nil {
-		return sealer{}, fmt.Errorf("reading the key of cursors: %w", err)
+		return nil, err
 	}
-	if c.block, err = aes.NewCipher(key); err != nil {
-		return sealer{}, fmt.Errorf("the key of cursors: %w", err)
-	}
-	return sealer{c.block}, nil
+	return key, nil
+}
+
+func newCursorKey() []byte {
+	key := make([]byte, 16)
+	_, _ = rand.Read(key) // never fails
+	return key
 }
 
 type sealer struct{ cipher.Block }
