@@ -28,25 +28,25 @@ const patience = time.Minute
 type tracker struct {
 	t *testing.T
 
-	mu        sync.Mutex
-	inFlight  map[string]bool // by request ID
-	open      map[*track.Intent]bool
-	ended     []detect.Operation
-	intended  []detect.Operation
-	settled   []detect.Operation
-	left      int
-	dropped   int
-	handed    int
-	standing  map[string]string
-	tags      []string
-	sized     bool
-	indexed   bool
-	intendErr error
-	noIntent  bool
-	panics    bool
-	onIntend  func()
-	onSettle  func()
-	changed   chan struct{} // closed and replaced at every change
+	mu           sync.Mutex
+	inFlight     map[string]bool // by request ID
+	open         map[*track.Intent]bool
+	ended        []detect.Operation
+	intended     []detect.Operation
+	settled      []detect.Operation
+	leftOpen     int
+	dropped      int
+	acknowledged int
+	standing     map[string]string
+	tags         []string
+	sized        bool
+	indexed      bool
+	intendErr    error
+	noIntent     bool
+	panics       bool
+	onIntend     func()
+	onSettle     func()
+	changed      chan struct{} // closed and replaced at every change
 }
 
 func newTracker(t *testing.T) *tracker {
@@ -128,9 +128,9 @@ func (f *tracker) Settle(_ context.Context, in *track.Intent, op *detect.Operati
 	return nil
 }
 
-func (f *tracker) LeaveOpen(in *track.Intent) { f.end(in, "LeaveOpen", func() { f.left++ }) }
+func (f *tracker) LeaveOpen(in *track.Intent) { f.end(in, "LeaveOpen", func() { f.leftOpen++ }) }
 
-func (f *tracker) Acknowledged(*track.Intent) { f.change(func() { f.handed++ }) }
+func (f *tracker) Acknowledged(*track.Intent) { f.change(func() { f.acknowledged++ }) }
 
 func (f *tracker) Drop(_ context.Context, in *track.Intent) error {
 	f.end(in, "Drop", func() { f.dropped++ })

@@ -34,7 +34,7 @@ func TestPut(t *testing.T) {
 		if op.Status != 201 || op.ContentDigest != digestOf(manifest) || op.Action != detect.ManifestPut {
 			t.Errorf("got the operation %+v", op)
 		}
-		s.tracker.wait("word that the client has its answer", func() bool { return s.tracker.handed == 1 })
+		s.tracker.wait("word that the client has its answer", func() bool { return s.tracker.acknowledged == 1 })
 		if got := s.tracker.intended[0]; got.Sent.Digest != digestOf(manifest) || got.Status != 0 {
 			t.Errorf("got the intents %+v", got)
 		}
@@ -148,8 +148,8 @@ func TestOutcomes(t *testing.T) {
 			_, _ = io.WriteString(w, `{"errors":[]}`)
 		}), nil)
 		res, body := s.do("PUT", "/v2/a/manifests/v1", strings.NewReader(manifest))
-		if res.StatusCode != c.status || body != `{"errors":[]}` || len(s.tracker.settled) != c.settled || s.tracker.left != c.left {
-			t.Errorf("%d: got %d %q, settled %d, left %d", c.status, res.StatusCode, body, len(s.tracker.settled), s.tracker.left)
+		if res.StatusCode != c.status || body != `{"errors":[]}` || len(s.tracker.settled) != c.settled || s.tracker.leftOpen != c.left {
+			t.Errorf("%d: got %d %q, settled %d, left %d", c.status, res.StatusCode, body, len(s.tracker.settled), s.tracker.leftOpen)
 		}
 		if c.status == 404 && string(s.tracker.settled[0].Got.Bytes) != `{"errors":[]}` {
 			t.Errorf("the upstream's answer is missing: %+v", s.tracker.settled[0].Got)
@@ -163,8 +163,8 @@ func TestUpstreamResets(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}), nil)
 	res, body := s.do("PUT", "/v2/a/manifests/v1", strings.NewReader(manifest))
-	if res.StatusCode != 502 || s.tracker.left != 1 || !strings.Contains(body, "UNAVAILABLE") {
-		t.Errorf("got %d %s, left %d", res.StatusCode, body, s.tracker.left)
+	if res.StatusCode != 502 || s.tracker.leftOpen != 1 || !strings.Contains(body, "UNAVAILABLE") {
+		t.Errorf("got %d %s, left %d", res.StatusCode, body, s.tracker.leftOpen)
 	}
 }
 
@@ -255,7 +255,7 @@ func TestClientVanishes(t *testing.T) {
 	close(release)
 	s.tracker.wait("the event", func() bool { return len(s.tracker.settled) == 1 })
 	s.front.Close() // returns when every handler has returned
-	if s.tracker.handed != 0 {
+	if s.tracker.acknowledged != 0 {
 		t.Error("the answer of a client that has disconnected counts as acknowledged")
 	}
 }
@@ -306,8 +306,8 @@ func TestWriteTimeout(t *testing.T) {
 	}), func(o *Options) { o.Limits.WriteTimeout = time.Second })
 	defer close(release)
 	res, _ := s.do("PUT", "/v2/a/manifests/v1", strings.NewReader(manifest))
-	if res.StatusCode != 504 || s.tracker.left != 1 {
-		t.Errorf("got %d, left %d", res.StatusCode, s.tracker.left)
+	if res.StatusCode != 504 || s.tracker.leftOpen != 1 {
+		t.Errorf("got %d, left %d", res.StatusCode, s.tracker.leftOpen)
 	}
 }
 
@@ -325,7 +325,7 @@ func TestAnswerOfAClientThatDisconnectsIsAcknowledged(t *testing.T) {
 		c.Close()
 	}
 	s.front.Close() // returns when every handler has returned
-	if s.tracker.handed != times {
-		t.Errorf("%d of %d answers count as acknowledged", s.tracker.handed, times)
+	if s.tracker.acknowledged != times {
+		t.Errorf("%d of %d answers count as acknowledged", s.tracker.acknowledged, times)
 	}
 }

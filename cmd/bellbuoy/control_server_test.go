@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,6 +106,43 @@ func (r *running) command(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(context.Background(), append(args, "-c", r.path), system{Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
 	return code, out.String(), errs.String()
+}
+
+// push pushes the manifest team/app:v1 through bellbuoy.
+func (r *running) push(t *testing.T) {
+	t.Helper()
+	var first struct{ Listen string }
+	if err := json.Unmarshal([]byte(r.first), &first); err != nil {
+		t.Fatal(err)
+	}
+	const mediaType = "application/vnd.oci.image.manifest.v1+json"
+	push, err := http.NewRequest(http.MethodPut, "http://"+first.Listen+"/v2/team/app/manifests/v1", strings.NewReader(`{"schemaVersion":2,"mediaType":"`+mediaType+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	push.Header.Set("Content-Type", mediaType)
+	resp, err := http.DefaultClient.Do(push)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Fatalf("push of team/app:v1: got %s, want 201", resp.Status)
+	}
+}
+
+// acceptingRegistry starts a registry that answers every PUT with 201, and every other request with
+// 200.
+func acceptingRegistry(t *testing.T) *httptest.Server {
+	t.Helper()
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusCreated)
+		}
+	}))
+	t.Cleanup(registry.Close)
+	return registry
 }
 
 func TestEnableAndDisableAreLogged(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,13 +14,7 @@ import (
 // Replay sends a webhook a push from before it was configured. A second bellbuoy starts from a
 // backup that was made while the first one ran.
 func TestReplayAndBackup(t *testing.T) {
-	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		if r.Method == http.MethodPut {
-			w.WriteHeader(http.StatusCreated)
-		}
-	}))
-	defer registry.Close()
+	registry := acceptingRegistry(t)
 	posted := make(chan string, 10)
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -30,20 +23,7 @@ func TestReplayAndBackup(t *testing.T) {
 	defer receiver.Close()
 	upstreams := "upstreams: [{type: registry, url: \"" + registry.URL + "\", external_url: http://localhost:1}]\n"
 	r := start(t, upstreams)
-	var first struct{ Listen string }
-	if err := json.Unmarshal([]byte(r.first), &first); err != nil {
-		t.Fatal(err)
-	}
-	push, err := http.NewRequest(http.MethodPut, "http://"+first.Listen+"/v2/team/app/manifests/v1", strings.NewReader(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	push.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
-	resp, err := http.DefaultClient.Do(push)
-	if err != nil || resp.StatusCode != http.StatusCreated {
-		t.Fatal(resp, err)
-	}
-	resp.Body.Close()
+	r.push(t)
 
 	config, err := os.ReadFile(r.path)
 	if err != nil {
