@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -87,8 +88,8 @@ func (d *Door) LogInOnce(w http.ResponseWriter, r *http.Request, ticket string) 
 
 func (d *Door) begin(w http.ResponseWriter, r *http.Request, s session, account string) error {
 	now := time.Now()
-	s.Made, s.Used = now, now
 	caller := d.Caller(r)
+	s.Made, s.Used, s.Host = now, now, hostName(r, caller)
 	key, err := d.sessions.begin(r.Context(), s)
 	if err != nil {
 		d.Log.Warn("session not stored", zap.String("account", account), zap.Error(err))
@@ -135,6 +136,16 @@ func cookieName(c Caller) string {
 	return "bellbuoy"
 }
 
+// hostName returns the name of this server in a request, without the port: browsers send a cookie
+// to every port of a host.
+func hostName(r *http.Request, c Caller) string {
+	host := cmp.Or(c.Host, r.Host)
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+}
+
 // cookieOf returns the secret in a request's cookie.
 func cookieOf(r *http.Request, c Caller) (secret, bool) {
 	cookies := r.CookiesNamed(cookieName(c))
@@ -153,7 +164,7 @@ func (d *Door) bySession(r *http.Request) (v visit, ok bool) {
 	}
 	now, id := time.Now(), key.id()
 	s, ok := d.sessions.find(r.Context(), id, now)
-	if !ok {
+	if !ok || s.Host != hostName(r, d.Caller(r)) {
 		return v, false
 	}
 	v, ok = d.sessionAccount(s)

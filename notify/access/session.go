@@ -76,6 +76,7 @@ func (s secret) formToken() string {
 type session struct {
 	User  string    `json:"user"`  // "": a session of `bellbuoy console`
 	Print string    `json:"print"` // hash of the user's entry at the login
+	Host  string    `json:"host"`  // name of this server at the login; the session counts at no other
 	Made  time.Time `json:"made"`
 	Used  time.Time `json:"used"` // time of its last request, up to touchEvery earlier
 }
