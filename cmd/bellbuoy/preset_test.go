@@ -119,7 +119,7 @@ func presetPage(t *testing.T, p presets.Preset) string {
 		}
 		fmt.Fprintf(&out, "- It needs %s, as %s.\n", text, need.Why)
 	}
-	fmt.Fprintf(&out, "\n## At %s\n\n%s\n## See that it works\n\n%s\n## What it stands for\n\n```yaml\n%s```\n\nA sample of what it sends:\n\n```\n%s```\n",
+	fmt.Fprintf(&out, "\n## At %s\n\n%s\n## See that it works\n\n%s\n## What it stands for\n\n```yaml\n%s```\n\nA sample of what it sends:\n\n```http\n%s```\n",
 		p.Title, p.Consumer, p.See, standsFor, sample)
 	return out.String()
 }

@@ -1,3 +1,3 @@
-// Package docs tests README and the guides: it runs their commands, checks their files, and follows
-// their links.
+// Package docs tests README, the page of deploy/, the guides and the pages of the presets: it runs
+// their commands, checks their files, and follows their links.
 package docs

@@ -16,6 +16,7 @@ var languages = map[string]string{
 	"text": "is what the commands before it print, or a drawing",
 	"yaml": "is bellbuoy's file, or a part of it, and is checked",
 	"json": "is shown",
+	"http": "is a sample of a preset's POST, made from the code",
 }
 
 // Every block is run, checked or counted by a test.

@@ -55,16 +55,18 @@ func blocks(t *testing.T, page string) (list []block) {
 	return list
 }
 
-// pages returns README and the guides.
+// pages returns README, the page of deploy/, the guides and the pages of the presets.
 func pages(t *testing.T) []string {
 	t.Helper()
-	guides, err := filepath.Glob(root + "/docs/guides/*.md")
-	if err != nil || len(guides) == 0 {
-		t.Fatalf("no guides: %v", err)
-	}
-	list := []string{"README.md"}
-	for _, guide := range guides {
-		list = append(list, "docs/guides/"+filepath.Base(guide))
+	list := []string{"README.md", "deploy/README.md"}
+	for _, dir := range []string{"docs/guides", "docs/presets"} {
+		found, err := filepath.Glob(filepath.Join(root, dir, "*.md"))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no pages in %s: %v", dir, err)
+		}
+		for _, page := range found {
+			list = append(list, filepath.Join(dir, filepath.Base(page)))
+		}
 	}
 	return list
 }
