@@ -20,10 +20,10 @@ const maxPEM = 4 << 20
 func (v *validator) pair(path, cert, key string) {
 	certAt, keyAt := join(path, "cert_file"), join(path, "key_file")
 	if cert != "" && key == "" {
-		v.wrong(keyAt, "is missing: cert_file needs it")
+		v.problem(keyAt, "is missing: cert_file needs it")
 	}
 	if key != "" && cert == "" {
-		v.wrong(certAt, "is missing: key_file needs it")
+		v.problem(certAt, "is missing: key_file needs it")
 	}
 	chain, certRead := v.pem(certAt, cert, "CERTIFICATE", "no certificate")
 	secret, keyRead := v.pem(keyAt, key, "PRIVATE KEY", "no private key")
@@ -32,14 +32,14 @@ func (v *validator) pair(path, cert, key string) {
 	}
 	both, err := tls.X509KeyPair(chain, secret)
 	if err != nil {
-		v.wrong(certAt, "cannot be used with key_file: %s", strings.TrimPrefix(err.Error(), "tls: "))
+		v.problem(certAt, "cannot be used with key_file: %s", strings.TrimPrefix(err.Error(), "tls: "))
 		return
 	}
 	switch now := time.Now(); {
 	case now.After(both.Leaf.NotAfter):
-		v.doubt(certAt, "the certificate has expired: it was valid until %s", day(both.Leaf.NotAfter))
+		v.warning(certAt, "the certificate has expired: it was valid until %s", day(both.Leaf.NotAfter))
 	case now.Before(both.Leaf.NotBefore):
-		v.doubt(certAt, "the certificate is not valid before %s", day(both.Leaf.NotBefore))
+		v.warning(certAt, "the certificate is not valid before %s", day(both.Leaf.NotBefore))
 	}
 }
 
@@ -57,14 +57,14 @@ func (v *validator) authorities(path, file string) {
 	}
 	switch {
 	case last.IsZero():
-		v.wrong(path, "%s contains no valid certificate", v.show(path))
+		v.problem(path, "%s contains no valid certificate", v.show(path))
 	case time.Now().After(last):
-		v.doubt(path, "every certificate in it has expired, the last one on %s", day(last))
+		v.warning(path, "every certificate in it has expired, the last one on %s", day(last))
 	}
 }
 
-// pem returns the content of a file that holds a PEM block of that kind. files reports a file that
-// cannot be read.
+// pem returns the content of a file that contains a PEM block of the kind. It does not report a
+// file that cannot be read, because files does.
 func (v *validator) pem(path, name, kind, none string) (content []byte, ok bool) {
 	if name == "" {
 		return nil, false
@@ -76,11 +76,11 @@ func (v *validator) pem(path, name, kind, none string) (content []byte, ok bool)
 	defer file.Close()
 	content, err = io.ReadAll(io.LimitReader(file, maxPEM))
 	if err != nil {
-		v.wrong(path, "%s cannot be read: %v", v.show(path), withoutPath(err))
+		v.problem(path, "%s cannot be read: %v", v.show(path), withoutPath(err))
 		return nil, false
 	}
 	if !holds(content, kind) {
-		v.wrong(path, "%s contains %s (PEM)", v.show(path), none)
+		v.problem(path, "%s contains %s (PEM)", v.show(path), none)
 		return nil, false
 	}
 	return content, true

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// valid makes a certificate one for that time.
+// valid sets the period in which a certificate is valid.
 func valid(from, until time.Time) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = from, until }
 }
@@ -32,16 +32,16 @@ func TestCertificates(t *testing.T) {
 		}
 	}
 	for name, tt := range map[string]struct{ tls, want string }{
-		"good":            {tls: "{cert_file: good.pem, key_file: good.key, client_ca_file: other.pem}"},
-		"of another key":  {"{cert_file: good.pem, key_file: other.key}", "tls.cert_file: cannot be used with key_file: private key does not match public key"},
-		"swapped":         {"{cert_file: good.key, key_file: good.pem}", "tls.cert_file: \"good.key\" contains no certificate (PEM)\ntls.key_file: \"good.pem\" contains no private key (PEM)"},
-		"no PEM":          {"{cert_file: text, key_file: good.key}", `tls.cert_file: "text" contains no certificate (PEM)`},
-		"CA without":      {"{cert_file: good.pem, key_file: good.key, client_ca_file: good.key}", `tls.client_ca_file: "good.key" contains no certificate (PEM)`},
-		"broken CA":       {"{cert_file: good.pem, key_file: good.key, client_ca_file: broken}", `tls.client_ca_file: "broken" contains no valid certificate`},
-		"expired":         {"{cert_file: old.pem, key_file: old.key}", "warning: tls.cert_file: the certificate has expired: it was valid until 2021-02-03"},
-		"not valid yet":   {"{cert_file: early.pem, key_file: early.key}", "warning: tls.cert_file: the certificate is not valid before 2220-01-01"},
-		"expired CA":      {"{cert_file: good.pem, key_file: good.key, client_ca_file: old.pem}", "warning: tls.client_ca_file: every certificate in it has expired, the last one on 2021-02-03"},
-		"unreadable once": {"{cert_file: gone.pem, key_file: good.key}", `tls.cert_file: "gone.pem" cannot be read: no such file or directory`},
+		"good":                            {tls: "{cert_file: good.pem, key_file: good.key, client_ca_file: other.pem}"},
+		"of another key":                  {"{cert_file: good.pem, key_file: other.key}", "tls.cert_file: cannot be used with key_file: private key does not match public key"},
+		"swapped":                         {"{cert_file: good.key, key_file: good.pem}", "tls.cert_file: \"good.key\" contains no certificate (PEM)\ntls.key_file: \"good.pem\" contains no private key (PEM)"},
+		"no PEM":                          {"{cert_file: text, key_file: good.key}", `tls.cert_file: "text" contains no certificate (PEM)`},
+		"CA file without CA":              {"{cert_file: good.pem, key_file: good.key, client_ca_file: good.key}", `tls.client_ca_file: "good.key" contains no certificate (PEM)`},
+		"broken CA":                       {"{cert_file: good.pem, key_file: good.key, client_ca_file: broken}", `tls.client_ca_file: "broken" contains no valid certificate`},
+		"expired":                         {"{cert_file: old.pem, key_file: old.key}", "warning: tls.cert_file: the certificate has expired: it was valid until 2021-02-03"},
+		"not valid yet":                   {"{cert_file: early.pem, key_file: early.key}", "warning: tls.cert_file: the certificate is not valid before 2220-01-01"},
+		"expired CA":                      {"{cert_file: good.pem, key_file: good.key, client_ca_file: old.pem}", "warning: tls.client_ca_file: every certificate in it has expired, the last one on 2021-02-03"},
+		"a missing file is reported once": {"{cert_file: gone.pem, key_file: good.key}", `tls.cert_file: "gone.pem" cannot be read: no such file or directory`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, found("tls: "+tt.tls)); diff != "" {
@@ -51,7 +51,7 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// TestCertificatesEverywhere: those of clients and of the admin address are looked at as well.
+// TestCertificatesEverywhere: certificates for clients and for the admin address are checked too.
 func TestCertificatesEverywhere(t *testing.T) {
 	ca := authority.New(t)
 	t.Chdir(ca.File("."))
@@ -69,7 +69,7 @@ func TestCertificatesEverywhere(t *testing.T) {
 	}
 }
 
-// found is what is said about the smallest file with something added: problems, then warnings.
+// found returns the problems and warnings of the smallest file with an addition.
 func found(add string) string {
 	_, warnings, err := Parse("f", []byte(smallest+add), noEnv)
 	got := messages(err)
@@ -79,7 +79,7 @@ func found(add string) string {
 	return got
 }
 
-func TestWhatIsThere(t *testing.T) {
+func TestDirectoriesAndListeners(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("file", nil, 0o600); err != nil {
 		t.Fatal(err)

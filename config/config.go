@@ -1,6 +1,6 @@
-// Package config reads bellbuoy's YAML file and reports everything that is wrong with it.
+// Package config reads bellbuoy's YAML file and reports all of its problems.
 //
-// Load reads a file, Parse reads bytes. Both do the same steps:
+// Load reads a file, and Parse reads bytes. Both take the same steps:
 //
 //	bytes → tree (tree.go) → Config (decode.go, which expands ${…}) → checks (validate*.go)
 //
@@ -9,18 +9,18 @@
 //
 //	yaml:"key"        the key in the file
 //	default:"value"   the value of an absent key, as in the file; commas separate a list
-//	enum:"a|b"        the only values, besides the default
-//	role:"file"       names a file that serve watches; it must be readable at load
+//	enum:"a|b"        the allowed values, besides the default
+//	role:"file"       the name of a file that serve watches; it must be readable at load
 //
-// After Load every default is filled in. No key is ignored silently.
+// After Load every default is filled in. No key is ignored without a message.
 //
-// A value that may hold a credential has the type Secret or URL. Both print themselves redacted,
-// and no error of this package shows the value of a ${…}.
+// A value that may hold a credential has the type Secret or URL. Both are redacted when they are
+// printed, and no error of this package shows the value of a ${…}.
 package config
 
 import "net/netip"
 
-// Config is the whole file. It is read-only once loaded: a reload makes a new one.
+// Config is the whole file. It does not change after Load: a reload makes a new one.
 type Config struct {
 	// Address on which clients connect. Changing it needs a restart.
 	Listen string `yaml:"listen" default:":5080"`
@@ -126,7 +126,7 @@ type ClientTLS struct {
 	KeyFile string `yaml:"key_file" role:"file"`
 	// Host name that the server's certificate must have; the URL's host by default.
 	ServerName string `yaml:"server_name"`
-	// true: accept any certificate, also that of an attacker. For tests only.
+	// true: accept any certificate, even an attacker's. For tests only.
 	InsecureSkipVerify bool `yaml:"insecure_skip_verify" default:"false"`
 }
 

@@ -20,7 +20,7 @@ webhooks:
 
 func noEnv(string) (string, bool) { return "", false }
 
-// environment is a fixed one.
+// environment returns a fixed environment.
 func environment(vars map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		value, ok := vars[name]

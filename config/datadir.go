@@ -8,8 +8,7 @@ import (
 )
 
 // DataDir returns the data_dir of the configuration file at path, and whether the file itself names
-// it. It evaluates nothing else of the file, whose other values may be wrong and whose variables
-// may be unset.
+// it. It evaluates no other key, because other values may be wrong and their variables unset.
 func DataDir(path string, env func(string) (string, bool)) (dir string, named bool, err error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -21,7 +20,7 @@ func DataDir(path string, env func(string) (string, bool)) (dir string, named bo
 		return "", false, fmt.Errorf("reading configuration: %s: %w", path, withoutPath(err))
 	}
 	found := &findings{file: path, bad: map[string]bool{}}
-	d := &decoder{findings: found, expander: &expander{env: env}, spots: map[string]spot{}, places: map[string]place{}}
+	d := &decoder{findings: found, expander: &expander{env: env}, scalars: map[string]rawScalar{}, places: map[string]place{}}
 	cfg := d.config(&node{kind: mapping, keys: dataDirOf(data)})
 	d.complete(cfg)
 	if _, err := found.result(); err != nil {

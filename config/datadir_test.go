@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestDataDir: commands find the running bellbuoy whatever else of the file is wrong.
+// TestDataDir: commands find the running bellbuoy even if other values of the file are wrong.
 func TestDataDir(t *testing.T) {
 	env := environment(map[string]string{"DIR": "/var/lib/bellbuoy"})
 	for name, tt := range map[string]struct {

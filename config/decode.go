@@ -16,12 +16,12 @@ import (
 type decoder struct {
 	findings *findings
 	expander *expander
-	places   map[string]place // of every value
-	spots    map[string]spot  // of every scalar
+	places   map[string]place     // of every value
+	scalars  map[string]rawScalar // of every scalar
 }
 
-// spot records how a scalar is written in the file.
-type spot struct {
+// rawScalar is a scalar as it is written in the file.
+type rawScalar struct {
 	raw      string // before expansion
 	expanded bool
 	empty    string // the first ${…} in it that has no value
@@ -68,7 +68,7 @@ func fieldsOf(t reflect.Type) []field {
 
 // block decodes a mapping into a struct.
 func (d *decoder) block(n *node, v reflect.Value, path string) {
-	if n.kind == null || !d.is(n, mapping, path) {
+	if n.kind == null || !d.hasKind(n, mapping, path) {
 		return
 	}
 	fields := fieldsOf(v.Type())
@@ -123,7 +123,7 @@ func (d *decoder) value(f field, n *node, v reflect.Value, path string) {
 }
 
 func (d *decoder) list(f field, n *node, v reflect.Value, path string) {
-	if !d.is(n, list, path) {
+	if !d.hasKind(n, list, path) {
 		return
 	}
 	out := reflect.MakeSlice(v.Type(), len(n.items), len(n.items))
@@ -146,11 +146,11 @@ func (d *decoder) list(f field, n *node, v reflect.Value, path string) {
 
 // table decodes a mapping whose keys are chosen by the user.
 func (d *decoder) table(f field, n *node, v reflect.Value, path string) {
-	if !d.is(n, mapping, path) {
+	if !d.hasKind(n, mapping, path) {
 		return
 	}
 	out := reflect.MakeMap(v.Type())
-	for name, value := range v.Seq2() { // in a preset
+	for name, value := range v.Seq2() { // values of a preset
 		out.SetMapIndex(name, value)
 	}
 	for _, k := range n.keys {
@@ -172,13 +172,13 @@ func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
 		d.findings.problem(n.at, path, "must be "+wants(v)+", not "+n.kind.String()+colonHint(n, v))
 		return
 	}
-	s := spot{raw: n.value, expanded: n.kind == text && expands(n.value)}
+	s := rawScalar{raw: n.value, expanded: n.kind == text && expands(n.value)}
 	value := n.value
 	var err error
 	if s.expanded {
 		value, s.empty, err = d.expander.expand(n.value)
 	}
-	d.spots[path] = s
+	d.scalars[path] = s
 	if err != nil {
 		d.findings.problem(n.at, path, oneLine(err))
 		return
@@ -190,7 +190,8 @@ func (d *decoder) scalar(f field, n *node, v reflect.Value, path string) {
 	d.checkEnum(f, v, path)
 }
 
-// colonHint returns a hint if YAML read a text as a mapping, as in {hosts: [a.example.com:5000]}.
+// colonHint returns a hint if YAML reads an unquoted text as a mapping, as in
+// {hosts: [a.example.com:5000]}.
 func colonHint(n *node, v reflect.Value) string {
 	if n.kind == mapping && v.Kind() == reflect.String {
 		return "; a text with a colon, or with { }, needs quotes"
@@ -199,7 +200,7 @@ func colonHint(n *node, v reflect.Value) string {
 }
 
 // setScalar sets v to an expanded value. It returns the problem, or "".
-func setScalar(v reflect.Value, k kind, value string, s spot) string {
+func setScalar(v reflect.Value, k kind, value string, s rawScalar) string {
 	asText := k == text && !s.expanded
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok && !isPrefix(v) {
 		if k == boolean {
@@ -238,7 +239,7 @@ func setScalar(v reflect.Value, k kind, value string, s spot) string {
 }
 
 // setPrefix parses a CIDR. A bare address is a CIDR of one address.
-func setPrefix(v reflect.Value, value string, s spot) string {
+func setPrefix(v reflect.Value, value string, s rawScalar) string {
 	if addr, err := netip.ParseAddr(value); err == nil && addr.Zone() == "" {
 		v.Set(reflect.ValueOf(netip.PrefixFrom(addr, addr.BitLen())))
 		return ""
@@ -262,12 +263,12 @@ func (d *decoder) checkEnum(f field, v reflect.Value, path string) {
 	}
 	// Later messages must not show the expanded value.
 	v.SetString(f.fallback)
-	s := d.spots[path]
+	s := d.scalars[path]
 	d.findings.problem(d.places[path], path, s.show()+" is not known"+oneOf(s.raw, f.enum))
 }
 
-// is reports whether a node has the wanted kind, and adds a problem if it does not.
-func (d *decoder) is(n *node, want kind, path string) bool {
+// hasKind reports whether a node has the wanted kind, and adds a problem if it does not.
+func (d *decoder) hasKind(n *node, want kind, path string) bool {
 	if n.kind == want {
 		return true
 	}
@@ -277,8 +278,8 @@ func (d *decoder) is(n *node, want kind, path string) bool {
 	return false
 }
 
-// show quotes a value as it is written: its expanded form may be secret.
-func (s spot) show() string {
+// show quotes the value as it is written, because its expanded form may be secret.
+func (s rawScalar) show() string {
 	const most = 80
 	raw := s.raw
 	if len(raw) > most {

@@ -33,8 +33,8 @@ func setDefaultList(v reflect.Value, texts []string) {
 }
 
 func setDefault(v reflect.Value, value string) {
-	// As an expanded value, the text may become any type.
-	if problem := setScalar(v, text, value, spot{raw: value, expanded: true}); problem != "" {
+	// Expanded values may become any type.
+	if problem := setScalar(v, text, value, rawScalar{raw: value, expanded: true}); problem != "" {
 		panic(fmt.Sprintf("default %q of a %s: %s", value, v.Type(), problem))
 	}
 }

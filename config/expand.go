@@ -27,11 +27,11 @@ type expander struct {
 	env   func(string) (string, bool)
 	files []string // every path of a ${file:…}, for watching
 
-	closed bool // nothing may be expanded
+	closed bool // expansion is an error
 }
 
-// expand replaces everything in text. empty is the first ${…} that has no value, and no default
-// that says so. Its errors name variables and files, never values.
+// expand replaces every ${…} in text. empty is the first one that expands to nothing without an
+// explicit empty default. Errors name variables and files, never values.
 func (e *expander) expand(text string) (out, empty string, err error) {
 	var errs []error
 	out = expansion.ReplaceAllStringFunc(text, func(found string) string {
@@ -94,8 +94,8 @@ func (e *expander) readSecret(path string) (string, error) {
 	return strings.TrimSuffix(text, "\r"), nil
 }
 
-// readBounded reads a regular file of at most limit bytes. A pipe or a device could block or never
-// end.
+// readBounded reads a regular file of at most limit bytes. It refuses pipes and devices, which
+// could block or never end.
 func readBounded(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -119,20 +119,20 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// withoutPath removes the path from a file's error, because the caller has named it as the user
-// wrote it. If permission is denied, it adds the user of the process.
+// withoutPath removes the path from a file's error, because the caller's message has it in the
+// user's spelling. If permission is denied, it adds the user of the process.
 func withoutPath(err error) error {
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		err = pathErr.Err
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w for %s", err, whoReads())
+		return fmt.Errorf("%w for %s", err, processUser())
 	}
 	return err
 }
 
-// whoReads describes the user of this process.
-func whoReads() string {
+// processUser describes the user of this process.
+func processUser() string {
 	id := strconv.Itoa(os.Geteuid())
 	if u, err := user.LookupId(id); err == nil {
 		return fmt.Sprintf("user %s (uid %s)", u.Username, id)
@@ -140,10 +140,10 @@ func whoReads() string {
 	return "uid " + id
 }
 
-// expands reports whether text has anything to expand.
+// expands reports whether text contains a ${…}.
 func expands(text string) bool { return strings.Contains(text, "${") }
 
-// maskExpansions replaces every ${…} in text by NUL, which no URL contains.
+// maskExpansions replaces every ${…} in text by a NUL, which no URL contains.
 func maskExpansions(text string) string {
 	return expansion.ReplaceAllLiteralString(text, "\x00")
 }

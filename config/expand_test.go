@@ -65,8 +65,7 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-// TestExpansionKeepsStructure puts texts that mean something to YAML into a value of every kind of
-// type.
+// TestExpansionKeepsStructure expands texts with YAML syntax into a value of each kind of type.
 func TestExpansionKeepsStructure(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("a: b\n- c # \"d\"\n"), 0o600); err != nil {

@@ -10,9 +10,9 @@ import (
 
 func TestFormats(t *testing.T) {
 	for name, tt := range map[string]struct{ webhook, want string }{
-		"what it can say": {webhook: "format: acr, events: [UPLOAD_CHART]"},
-		"all of it":       {webhook: "format: quay, events: ['*']"},
-		"what it cannot": {"format: distribution, events: [PUSH_ARTIFACT, QUOTA_EXCEED]",
+		"a supported type":    {webhook: "format: acr, events: [UPLOAD_CHART]"},
+		"all supported types": {webhook: "format: quay, events: ['*']"},
+		"an unsupported type": {"format: distribution, events: [PUSH_ARTIFACT, QUOTA_EXCEED]",
 			"webhooks[0].events[1]: the format distribution does not support it; it supports PUSH_ARTIFACT, PULL_ARTIFACT, DELETE_ARTIFACT, DELETE_TAG"},
 		"template":              {webhook: "format: template, format_options: {text: '{}', content_type: text/plain}"},
 		"template missing":      {"format: template", "webhooks[0].format_options.file: is missing: the format template needs it, or text"},
@@ -33,7 +33,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// withURL gives a webhook a URL where it has none.
+// withURL adds a URL to a webhook that has none.
 func withURL(webhook string) string {
 	if strings.HasPrefix(webhook, "url: ") {
 		return webhook

@@ -16,11 +16,11 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// canary is what a secret expands to: no error may show it.
+// canary is the value of every secret. No error may show it.
 const canary = "cAnArY-5ecret"
 
-// FuzzParse holds that Parse never panics, that what it refuses has a place and shows no secret,
-// and that what it accepts means the same when it is written out with every key and read again.
+// FuzzParse checks that Parse does not panic, that its problems have places and show no secrets,
+// and that an accepted file means the same after it is written with every key and read again.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(smallest))
 	f.Add(reference)
@@ -47,7 +47,7 @@ func FuzzParse(f *testing.F) {
 		}
 		again, _, err := Parse("f", []byte(write(reflect.ValueOf(*cfg), 0)), noEnv)
 		if err != nil {
-			t.Fatalf("written out, it is wrong:\n%v\n%s", err, write(reflect.ValueOf(*cfg), 0))
+			t.Fatalf("the written file has problems:\n%v\n%s", err, write(reflect.ValueOf(*cfg), 0))
 		}
 		sameURL := cmp.Comparer(func(a, b URL) bool { return a.Reveal() == b.Reveal() })
 		if diff := cmp.Diff(cfg, again, sameURL, cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(Config{})); diff != "" {
@@ -71,7 +71,7 @@ func checkPlaces(t *testing.T, ps []Problem, lines int) {
 	}
 }
 
-// write is v as YAML in flow style, with every key and with secrets as they are.
+// write returns v as YAML in flow style, with every key and with its secrets.
 func write(v reflect.Value, depth int) string {
 	switch value := v.Interface().(type) {
 	case URL:

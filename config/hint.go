@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// advice is a hint for a line that YAML does not read as the user meant it. It shows nothing of the
-// line, which may hold a secret.
-type advice struct {
+// syntaxHint is a hint for a line that YAML reads differently than the user meant. It shows
+// nothing of the line, which may hold a secret.
+type syntaxHint struct {
 	pattern *regexp.Regexp // its first group begins at the text
 	say     string
 }
@@ -17,10 +17,10 @@ type advice struct {
 // valueBegins matches the text before an unquoted value.
 const valueBegins = `(?:^\s*|[\[{,:-]\s*)`
 
-// advices are tried in this order, the likeliest first. They are compiled for the first line that
-// is not YAML.
-var advices = sync.OnceValue(func() []advice {
-	return []advice{
+// syntaxHints are tried in this order, the most likely first. They are compiled when the first line
+// needs them.
+var syntaxHints = sync.OnceValue(func() []syntaxHint {
+	return []syntaxHint{
 		{regexp.MustCompile(`(\{\{)`), "{{ }} is a template that was not rendered; write ${VAR} or ${file:/path}, in quotes"},
 		{regexp.MustCompile(`[\[{].*?(\$\{[^}]*\}?)`), `quote it, as in "${TOKEN}": inside [ ] and { } YAML reads the braces of ${…}`},
 		{regexp.MustCompile(valueBegins + `(\*)(?:[\s,\]}]|$)`), `quote it: "*"`},
@@ -31,11 +31,11 @@ var advices = sync.OnceValue(func() []advice {
 	}
 })
 
-// syntaxAdvice returns a hint for a line that is not YAML, and the column that it is about. The
+// adviseSyntax returns a hint for a line that is not YAML, and the column that it is about. The
 // hint is "" if there is none.
-func syntaxAdvice(line string) (column int, say string) {
+func adviseSyntax(line string) (column int, say string) {
 	line = maskQuoted(line)
-	for _, a := range advices() {
+	for _, a := range syntaxHints() {
 		if at := a.pattern.FindStringSubmatchIndex(line); at != nil {
 			return utf8.RuneCountInString(line[:at[2]]) + 1, a.say
 		}

@@ -19,7 +19,7 @@ func Load(path string, env func(string) (string, bool)) (*Config, Warnings, erro
 		return nil, nil, fmt.Errorf("reading configuration: %s: %w", path, withoutPath(err))
 	}
 	defer file.Close()
-	// Parse refuses a longer file.
+	// One byte more, so that Parse notices a file that is too long.
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading configuration: %s: %w", path, withoutPath(err))
@@ -45,7 +45,7 @@ func Find(flag string, env func(string) (string, bool)) (string, error) {
 
 func firstExisting(paths ...string) (string, error) {
 	for _, path := range paths {
-		// A file that exists and cannot be read is the one that the user meant.
+		// A file that exists counts even if it cannot be read.
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			return path, nil
 		}
@@ -53,8 +53,8 @@ func firstExisting(paths ...string) (string, error) {
 	return "", fmt.Errorf("%w: -c and $BELLBUOY_CONFIG are not set, and there is no %s", ErrNotFound, strings.Join(paths, " and no "))
 }
 
-// Files returns the files that the configuration names, sorted: those of ${file:…}, certificates
-// and keys. A change of any of them is a change of the configuration.
+// Files returns the files that the configuration names, sorted: files of ${file:…}, certificates
+// and keys. A change of any of them causes a reload.
 func (c *Config) Files() []string {
 	files := slices.Clone(c.source.secretFiles)
 	eachFile(reflect.ValueOf(c).Elem(), "", func(_, file string) { files = append(files, file) })
@@ -97,15 +97,15 @@ func (c *Config) Problem(path, message string) Problem {
 	return Problem{File: c.source.file, Line: at.line, Column: at.column, Path: path, Message: message}
 }
 
-// Names reports whether the file itself has a value at path, such as data_dir. Otherwise the value
-// is a default.
+// Names reports whether the file has a value at path, such as data_dir. Otherwise the value is a
+// default.
 func (c *Config) Names(path string) bool {
 	_, ok := c.source.places[path]
 	return ok
 }
 
 // KeepUntilRestart copies the values that a reload cannot change from the running configuration to
-// next. It returns a warning for each that differs.
+// next. It returns a warning for each value that differs.
 func KeepUntilRestart(running, next *Config) Warnings {
 	var kept Warnings
 	keep(next, &kept, "listen", running.Listen, &next.Listen)

@@ -42,7 +42,8 @@ func TestLoadUnreadable(t *testing.T) {
 	}
 }
 
-// TestUnreadableNamesTheUser: who may not read a file is seldom the one who asks.
+// TestUnreadableNamesTheUser: a denied read names the user of the process, which is often another
+// one than the reader of the message expects.
 func TestUnreadableNamesTheUser(t *testing.T) {
 	err := withoutPath(&fs.PathError{Op: "open", Path: "/etc/bellbuoy/bellbuoy.yaml", Err: syscall.EACCES})
 	if want := fmt.Sprintf("uid %d", os.Geteuid()); !strings.Contains(err.Error(), want) || !errors.Is(err, fs.ErrPermission) {

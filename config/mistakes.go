@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// secrets checks texts that may hold a credential: expressions that are never expanded, and
-// expansions that are empty. Its messages show nothing of the texts.
+// secrets checks texts that may hold a credential. It reports expressions that are never expanded
+// and expansions that are empty. The messages show nothing of the texts.
 func (v *validator) secrets() {
 	eachScalar(reflect.ValueOf(v.cfg).Elem(), "", func(path string, value reflect.Value) {
-		s, written := v.spots[path]
+		s, written := v.scalars[path]
 		if !written {
 			return
 		}
@@ -31,20 +31,20 @@ var (
 	onlyScheme       = regexp.MustCompile(`(?i)^(?:basic|bearer|token) *$`)
 )
 
-func (v *validator) secret(path string, s spot, value string, bare *regexp.Regexp) {
+func (v *validator) secret(path string, s rawScalar, value string, bare *regexp.Regexp) {
 	switch {
 	case strings.Contains(s.raw, "{{"):
-		v.wrong(path, "has {{ }}, which bellbuoy does not expand; write ${VAR} or ${file:/path}, or render the template first")
+		v.problem(path, "has {{ }}, which bellbuoy does not expand; write ${VAR} or ${file:/path}, or render the template first")
 	case bare.MatchString(s.raw):
-		v.wrong(path, "has a variable that is not expanded; write it as ${VAR}")
+		v.problem(path, "has a variable that is not expanded; write it as ${VAR}")
 	case s.empty != "":
 		hint := ""
 		if !strings.HasPrefix(s.empty, "${file:") {
 			hint = "; write " + strings.TrimSuffix(s.empty, "}") + ":-} if that is meant"
 		}
-		v.wrong(path, "%s expands to an empty value%s", s.empty, hint)
+		v.problem(path, "%s expands to an empty value%s", s.empty, hint)
 	case onlyScheme.MatchString(value):
-		v.wrong(path, "has a scheme and no value after it")
+		v.problem(path, "has a scheme and no value after it")
 	}
 }
 
@@ -68,7 +68,7 @@ func eachScalar(v reflect.Value, path string, do func(path string, value reflect
 	}
 }
 
-// chats are the services whose webhooks read only one format, by host.
+// chats lists the services whose webhooks read only one format, by host.
 var chats = []struct{ host, path, format string }{
 	{"hooks.slack.com", "", "slack"},
 	{"hooks.slack-gov.com", "", "slack"},
@@ -88,17 +88,17 @@ func (v *validator) chat(at string, w Webhook) {
 		if !isHostOf(u.Hostname(), c.host) || !strings.HasPrefix(u.Path, c.path) || w.Format == c.format || readsOther(u, w.Format) {
 			continue
 		}
-		v.wrong(at+".url", "%s does not read the format %s; set format: %s", c.host, w.Format, c.format)
+		v.problem(at+".url", "%s does not read the format %s; set format: %s", c.host, w.Format, c.format)
 		return
 	}
-	// A flow may read any JSON; only its author knows.
+	// A flow may read any JSON, so this is only a warning.
 	flow := isHostOf(u.Hostname(), "logic.azure.com") || isHostOf(u.Hostname(), "powerplatform.com")
 	if flow && w.Format != "teams" {
-		v.doubt(at+".url", "is a Power Automate flow; one that posts to a Teams channel reads only format: teams")
+		v.warning(at+".url", "is a Power Automate flow; a flow that posts to a Teams channel reads only format: teams")
 	}
 }
 
-// readsOther reports whether the path selects another service's format, as Discord's paths can.
+// readsOther reports whether the path selects the format of another service, as at Discord.
 func readsOther(u *url.URL, format string) bool {
 	return format == "slack" && isHostOf(u.Hostname(), "discord.com") && strings.HasSuffix(u.Path, "/slack")
 }
@@ -112,7 +112,7 @@ func isHostOf(host, domain string) bool {
 func (v *validator) authHeader(at string, w Webhook) {
 	name, _, named := strings.Cut(w.AuthHeader.Reveal(), ":")
 	if named && strings.EqualFold(strings.TrimSpace(name), "Authorization") {
-		v.wrong(at+".auth_header", `must be the value alone; remove "Authorization:"`)
+		v.problem(at+".auth_header", `must be the value alone; remove "Authorization:"`)
 	}
 }
 
@@ -125,21 +125,21 @@ var signaturePrefixes = map[string]string{
 // unusedTLS rejects TLS settings for a URL without TLS.
 func (v *validator) unusedTLS(path, address string, t ClientTLS) {
 	if strings.HasPrefix(strings.ToLower(address), "http://") && t != (ClientTLS{}) {
-		v.wrong(path, "has no effect: url is http://; write https://, or remove this key")
+		v.problem(path, "has no effect: url is http://; write https://, or remove this key")
 	}
 }
 
-// everybodyTrusted warns if trusted_proxies includes every address.
-func (v *validator) everybodyTrusted() {
+// trustedProxies warns if trusted_proxies includes every address.
+func (v *validator) trustedProxies() {
 	for i, p := range v.cfg.TrustedProxies {
 		if p.Bits() == 0 {
-			v.doubt(indexed("trusted_proxies", i), "%s trusts every address: any client can then claim another address%s; name the addresses of your proxies",
-				p, v.andWho())
+			v.warning(indexed("trusted_proxies", i), "%s trusts every address: any client can then claim another address%s; name the addresses of your proxies",
+				p, v.identityHeaderPart())
 		}
 	}
 }
 
-func (v *validator) andWho() string {
+func (v *validator) identityHeaderPart() string {
 	if v.cfg.Identity.Header == "" {
 		return ""
 	}
@@ -156,6 +156,6 @@ func (v *validator) throughBellbuoy(at string, w Webhook) {
 		ext, problem := parseHTTP(up.ExternalURL)
 		return problem == "" && strings.EqualFold(ext.Host, u.Host)
 	}) {
-		v.doubt(at+".url", "is at the host of an upstream's external_url: deliveries come back to bellbuoy unless a proxy in front of it routes this path elsewhere")
+		v.warning(at+".url", "is at the host of an upstream's external_url: deliveries come back to bellbuoy unless a proxy in front of it routes this path elsewhere")
 	}
 }

@@ -16,18 +16,18 @@ import (
 
 //go:generate go test -run TestConfigurationPage -update .
 
-// configurationIntro is above the first table of the page.
+// configurationIntro is the beginning of the page.
 const configurationIntro = "bellbuoy reads one YAML file: `-c FILE`, else `$BELLBUOY_CONFIG`, else `./bellbuoy.yaml`, else " +
 	"`/etc/bellbuoy/bellbuoy.yaml`. Only [`upstreams`](#upstreams) is required. [reference.yaml](../../config/reference.yaml) is a " +
 	"whole file with every key and its default; [schema.json](../../config/schema.json) lets an editor complete and check the file.\n\n" +
 	"- **Check.** `bellbuoy check FILE` lists every problem with its line. Unknown keys, wrong types and duplicate names are problems.\n" +
 	"- **Reload.** bellbuoy reads the file again when it changes, at SIGHUP and at `bellbuoy reload`. A file with a problem is not " +
-	"taken over. A key that needs a restart keeps its old value until then, and the log says so.\n" +
+	"used. A key that needs a restart keeps its old value until then, and the log says so.\n" +
 	"- **Variables.** Any value may have `${VAR}`, `${VAR:-default}` and `${file:/run/secrets/x}` (without one newline at its end). " +
 	"They are replaced after the file is parsed, so a value cannot change the structure. `$${` is a literal `${`.\n" +
 	"- **Secrets** are shown nowhere: not in the log, in errors, in the console or by the API."
 
-// units are the types of values that are written in a form of their own.
+// units lists the types of values with their own syntax.
 var units = [][]string{
 	{"block", "a mapping with the keys of the rows below it, such as `retention: {pulls: 24h}`"},
 	{"size", "`64KiB`, `10GiB`, `500MB`; a number alone is bytes"},
@@ -84,13 +84,13 @@ var sectionExamples = map[string]string{
 `,
 }
 
-// sharedBlocks are the types of blocks that several keys have; each has a section of its own.
+// sharedBlocks lists the types of blocks that several keys have. Each has its own section.
 var sharedBlocks = map[reflect.Type]struct{ title, intro string }{
 	reflect.TypeFor[ClientTLS](): {"TLS to a server", "The keys of `upstreams[].tls`, `scanners[].tls` and `webhooks[].tls`. They apply to an https URL."},
 	reflect.TypeFor[Match]():     {"Filters", "The keys of `webhooks[].match` and `webhooks[].exclude`."},
 }
 
-// TestConfigurationPage makes docs/reference/configuration.md of the types.
+// TestConfigurationPage generates docs/reference/configuration.md from the types.
 func TestConfigurationPage(t *testing.T) {
 	schema := makeSchema(t)
 	page := docpage.New("configuration", "Configuration", "go generate ./config")
@@ -141,7 +141,7 @@ func writeSection(t *testing.T, page *docpage.Page, schema *jsonschema.Schema, f
 	}
 }
 
-// checkExample fails for an example that is no part of a valid file.
+// checkExample fails if an example is not part of a valid file.
 func checkExample(t *testing.T, example string) {
 	t.Helper()
 	if !strings.HasPrefix(example, "upstreams:") {
@@ -156,7 +156,7 @@ func checkExample(t *testing.T, example string) {
 // A configRow is a key on the page.
 type configRow struct{ key, typ, fallback, meaning, change string }
 
-// writeRows writes the rows. What a change needs has a column only if it is not the same for all.
+// writeRows writes the rows. It adds a column for what a change needs if the rows differ in it.
 func writeRows(page *docpage.Page, rows []configRow) {
 	header := []string{"Key", "Type", "Default", "Meaning"}
 	restarts := slices.ContainsFunc(rows, func(r configRow) bool { return r.change != reloads && r.change != "" })
@@ -231,8 +231,7 @@ func rowOf(s *jsonschema.Schema, f field, sf reflect.StructField, path string) c
 	return row
 }
 
-// written are the parts of a comment that stand in the file or in an environment as they are: keys,
-// types of events, variables.
+// written matches the parts of a comment that are code: keys, types of events, and variables.
 var written = regexp.MustCompile(`\$?\b[A-Za-z]+(\[\])?([_.][a-z]+|_[A-Z]+)*_[A-Za-z]+\b|\b[a-z]+\[\]\.[a-z]+`)
 
 // meaning returns the comment of a key as Markdown. Values with a colon after them are code too.
@@ -244,7 +243,7 @@ func meaning(comment string, values []string) string {
 	return text
 }
 
-// zeroOf returns what an absent key without a default tag stands for.
+// zeroOf returns the value of an absent key without a default tag.
 func zeroOf(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Slice:
@@ -350,7 +349,8 @@ const (
 	restartsOnOff = "reload; **restart** to turn TLS on or off"
 )
 
-// changeNeeds asks KeepUntilRestart what a change of the value at path needs. Lists always reload.
+// changeNeeds finds by KeepUntilRestart whether a change of the value at path needs a restart.
+// Lists never do.
 func changeNeeds(path string) string {
 	kept := func(before, after int) bool {
 		running, next := &Config{}, &Config{}

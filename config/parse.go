@@ -18,9 +18,9 @@ const (
 	maxDepth = 64
 )
 
-// Parse reads a configuration from data. name is the file's name in problems, env looks up
-// environment variables. If the configuration is wrong, the error is a Problems with everything
-// that is wrong, and the Config is nil. Parse reads the files that data names and changes nothing.
+// Parse reads a configuration from data. name is the file's name in problems, and env looks up
+// environment variables. If the configuration has problems, the error is a Problems with all of
+// them, and the Config is nil. Parse reads the files that data names and changes nothing.
 func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, Warnings, error) {
 	found := &findings{file: name, bad: map[string]bool{}}
 	root := readTree(data, found)
@@ -28,7 +28,7 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 		warnings, err := found.result()
 		return nil, warnings, err
 	}
-	d := &decoder{findings: found, expander: &expander{env: env}, spots: map[string]spot{}, places: map[string]place{}}
+	d := &decoder{findings: found, expander: &expander{env: env}, scalars: map[string]rawScalar{}, places: map[string]place{}}
 	cfg := d.config(root)
 	d.complete(cfg)
 	(&validator{decoder: d, cfg: cfg}).config()
@@ -84,8 +84,8 @@ func parseYAML(data string) (file *ast.File, at place, err error) {
 	}
 	// Error() would print the surrounding lines, which may be secret.
 	if syntax, ok := errors.AsType[yaml.Error](err); ok {
-		at, message := tokenPlace(syntax.GetToken()), plainer(syntax.GetMessage())
-		if column, say := syntaxAdvice(lineOf(data, at.line)); say != "" {
+		at, message := tokenPlace(syntax.GetToken()), explainMessage(syntax.GetMessage())
+		if column, say := adviseSyntax(lineOf(data, at.line)); say != "" {
 			at.column, message = column, say
 		}
 		return nil, at, fmt.Errorf("not valid YAML: %s", message)
@@ -93,8 +93,8 @@ func parseYAML(data string) (file *ast.File, at place, err error) {
 	return nil, place{}, errors.New("not valid YAML")
 }
 
-// plainer replaces the parser's messages for the two most common errors.
-func plainer(message string) string {
+// explainMessage replaces the parser's messages for the two most common errors.
+func explainMessage(message string) string {
 	switch {
 	case strings.HasPrefix(message, "found character '\t'"):
 		return "a tab where only spaces may indent"
@@ -104,7 +104,7 @@ func plainer(message string) string {
 	return message
 }
 
-// tooDeep finds deep nesting within lines, by which a small file could exhaust the parser's stack.
+// tooDeep finds deep nesting within a line. It could exhaust the parser's stack.
 func tooDeep(tokens token.Tokens) (place, bool) {
 	open, run := 0, 0
 	for _, t := range tokens {

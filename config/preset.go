@@ -19,10 +19,10 @@ func (d *decoder) applyPreset(n *node, w *Webhook, at string) {
 	}
 	p, ok := presets.Get(d.plain(n.keys[i].value))
 	if !ok {
-		return // the key itself is decoded later and reports the problem
+		return // the problem is reported when the key itself is decoded
 	}
 	found := &findings{file: p.Name + ".yaml", bad: map[string]bool{}}
-	own := &decoder{findings: found, expander: d.expander, places: map[string]place{}, spots: map[string]spot{}}
+	own := &decoder{findings: found, expander: d.expander, places: map[string]place{}, scalars: map[string]rawScalar{}}
 	own.block(readTree([]byte(p.Webhook), found), reflect.ValueOf(w).Elem(), at)
 	if _, err := found.result(); err != nil {
 		// A test decodes all presets.

@@ -10,7 +10,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/notify/format/presets"
 )
 
-// presetFile is a file whose only webhook is the example of a preset.
+// presetFile returns a file whose only webhook is the example of a preset.
 func presetFile(p presets.Preset) string {
 	return smallUpstream + "webhooks:\n  - name: w\n    preset: " + p.Name + "\n" + indented(p.Example, "    ")
 }
@@ -23,7 +23,7 @@ func indented(text, by string) string {
 	return out.String()
 }
 
-// anyEnv has a value for every variable.
+// anyEnv is an environment with a value for every variable.
 func anyEnv(string) (string, bool) { return "s3cret-value", true }
 
 func TestPresets(t *testing.T) {
@@ -43,7 +43,7 @@ func TestPresets(t *testing.T) {
 				t.Errorf("it gets more than pushes with a tag: %+v", w)
 			}
 			if deploys && w.Overtaken != "drop" && name != "gitlab-registry" {
-				t.Error("an older push may arrive after a newer one, and be deployed")
+				t.Error("an older push can arrive after a newer one and be deployed")
 			}
 			if !slices.Contains(w.Exclude.Kinds, "signature") {
 				t.Error("it gets accessories")

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong with a file, and its place.
+// Problem is one fault of a file, with its place.
 type Problem struct {
 	File         string
 	Line, Column int    // both count from 1
 	Path         string // webhooks[0].url; "" is the whole file
 	Message      string
-	Warning      bool // the configuration is used nevertheless
+	Warning      bool // the configuration can be used
 }
 
 // String returns one line: bellbuoy.yaml:12:5: webhooks[0].urll: unknown key; did you mean "url"?
@@ -30,14 +30,14 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems lists everything that is wrong with a file, in the order of the file. As the error of
-// Load and Parse it is never empty.
+// Problems lists the faults of a file in the order of the file. As the error of Load and Parse it
+// is never empty.
 type Problems []Problem
 
 // Error returns one line for each problem.
 func (ps Problems) Error() string { return joinLines(ps) }
 
-// Warnings lists doubtful settings, in the order of the file.
+// Warnings lists settings that are probably mistakes, in the order of the file.
 type Warnings []Problem
 
 // String returns one line for each warning.
@@ -59,7 +59,7 @@ type findings struct {
 	file     string
 	problems Problems
 	warnings Warnings
-	bad      map[string]bool // paths with a problem of their own
+	bad      map[string]bool // paths with a problem
 }
 
 func (f *findings) problem(at place, path, message string) {
@@ -77,9 +77,9 @@ func (f *findings) at(at place, path, message string) Problem {
 	return Problem{File: f.file, Line: max(at.line, 1), Column: max(at.column, 1), Path: path, Message: message}
 }
 
-// spoiled reports whether path, or a value that contains it, already has a problem. A second one
-// would only be a consequence.
-func (f *findings) spoiled(path string) bool {
+// hasProblem reports whether path, or a value that contains it, already has a problem. A second
+// problem would be a consequence of the first.
+func (f *findings) hasProblem(path string) bool {
 	for {
 		if f.bad[path] {
 			return true
@@ -91,8 +91,8 @@ func (f *findings) spoiled(path string) bool {
 	}
 }
 
-// below reports whether path, or anything in it, already has a problem.
-func (f *findings) below(path string) bool {
+// hasProblemWithin reports whether path, or a value within it, already has a problem.
+func (f *findings) hasProblemWithin(path string) bool {
 	for bad := range f.bad {
 		if rest, ok := strings.CutPrefix(bad, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
 			return true

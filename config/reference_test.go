@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// examples are the values of reference.yaml that are no defaults.
+// examples holds the values of reference.yaml that are not defaults.
 const examples = `
 upstreams:
   - {type: registry, url: http://127.0.0.1:5000, external_url: https://registry.example.com}

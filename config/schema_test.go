@@ -19,7 +19,7 @@ import (
 
 const schemaID = "https://raw.githubusercontent.com/bellbuoy/bellbuoy/main/config/schema.json"
 
-// TestSchema holds that schema.json is what the types say.
+// TestSchema checks that schema.json agrees with the types.
 func TestSchema(t *testing.T) {
 	got, err := json.MarshalIndent(makeSchema(t), "", "  ")
 	if err != nil {
@@ -28,7 +28,7 @@ func TestSchema(t *testing.T) {
 	golden(t, "schema.json", string(got)+"\n")
 }
 
-// TestSchemaDescribesEveryKey holds that no field went without a comment.
+// TestSchemaDescribesEveryKey checks that every field has a comment.
 func TestSchemaDescribesEveryKey(t *testing.T) {
 	keys := 0
 	var check func(s *jsonschema.Schema, path string)
@@ -53,8 +53,8 @@ func TestSchemaDescribesEveryKey(t *testing.T) {
 	}
 }
 
-// TestSchemaAgrees holds that the schema takes what Parse takes, and refuses what an editor can
-// know to be wrong.
+// TestSchemaAgrees checks that the schema accepts what Parse accepts, and refuses mistakes that an
+// editor can notice.
 func TestSchemaAgrees(t *testing.T) {
 	schema := compileSchema(t)
 	for name, file := range map[string]string{
@@ -76,11 +76,11 @@ func TestSchemaAgrees(t *testing.T) {
 		"webhooks: [{name: x, url: 'http://x', format: mqtt}]", "webhooks: [{url: 'http://x'}]", "webhooks: [{name: x, url: 'http://x', rate_limit: 1}]",
 	} {
 		if schema.Validate(yamlValue(t, "upstreams: [{type: registry, url: 'http://x:1'}]\n"+wrong)) == nil {
-			t.Errorf("%s is taken", wrong)
+			t.Errorf("%s is accepted", wrong)
 		}
 	}
 	if schema.Validate(yamlValue(t, "listen: ':1'")) == nil {
-		t.Error("a file without upstreams is taken")
+		t.Error("a file without upstreams is accepted")
 	}
 }
 
@@ -105,7 +105,7 @@ func compileSchema(t *testing.T) *validator6.Schema {
 	return schema
 }
 
-// yamlValue is the file as an editor sees it.
+// yamlValue decodes a file as an editor does.
 func yamlValue(t *testing.T, file string) any {
 	t.Helper()
 	data, err := yaml.YAMLToJSON([]byte(file))
@@ -119,8 +119,8 @@ func yamlValue(t *testing.T, file string) any {
 	return value
 }
 
-// makeSchema takes structure and descriptions from the Go types, and defaults, enums and what is
-// supported from tags and table.
+// makeSchema takes the structure and the descriptions from the Go types, and defaults and enums
+// from their tags.
 func makeSchema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	r := &jsonschema.Reflector{
@@ -139,7 +139,7 @@ func makeSchema(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// required are the keys without which a block is refused.
+// required lists the required keys of blocks.
 var required = map[string][]string{
 	"":                        {"upstreams"},
 	"upstreams[]":             {"type", "url"},
@@ -196,7 +196,7 @@ func enumSchema(values []string) *jsonschema.Schema {
 	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{known, {Type: "string", Pattern: expanded}}}
 }
 
-// nullable lets a key stand without a value.
+// nullable returns a schema that also accepts null.
 func nullable(s *jsonschema.Schema) *jsonschema.Schema {
 	null := &jsonschema.Schema{Type: "null"}
 	if len(s.AnyOf) > 0 {
@@ -209,7 +209,7 @@ func nullable(s *jsonschema.Schema) *jsonschema.Schema {
 	return out
 }
 
-// scalarSchema is the schema of a type that is written as a text or a number.
+// scalarSchema returns the schema of a type that is written as a text or a number.
 func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	text := func(pattern string) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: fmt.Sprintf(`^(%s)$|%s`, pattern, expanded)}
@@ -240,7 +240,7 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	return nil
 }
 
-// defaultValue is a default tag as JSON, nil where there is none.
+// defaultValue returns a default tag as JSON, or nil if there is none.
 func defaultValue(f field, t reflect.Type) any {
 	switch {
 	case f.fallback == "":

@@ -28,7 +28,7 @@ func (s Secret) String() string {
 // GoString returns String, quoted.
 func (s Secret) GoString() string { return fmt.Sprintf("%q", s.String()) }
 
-// Format writes String for every verb, also for those that would print the text raw.
+// Format writes String for every verb, even for verbs that print other types raw.
 func (s Secret) Format(f fmt.State, verb rune) { formatRedacted(f, verb, s.String()) }
 
 // MarshalText returns String.
@@ -45,9 +45,9 @@ func formatRedacted(f fmt.State, verb rune, text string) {
 	_, _ = io.WriteString(f, text)
 }
 
-// URL is an address that may hold a secret: a password, a query value, or a path that is a key, as
-// in webhooks of Slack, Teams and Discord. It prints without them. The zero URL is no address. URLs
-// compare with ==.
+// URL is an address that may hold secrets: a password, query values, or a path that is a key, as in
+// webhooks of Slack, Teams and Discord. It prints without them. The zero URL means that there is no
+// address. URLs are comparable.
 type URL struct {
 	full string
 	safe string
@@ -56,8 +56,8 @@ type URL struct {
 // NewURL returns the URL of a text without ${…}.
 func NewURL(text string) URL { return expandedURL(text, text) }
 
-// expandedURL returns the URL of text, which the file has as raw. Everything that was expanded is
-// treated as secret, except scheme and host.
+// expandedURL returns the URL of text. raw is the text in the file. Everything that was expanded,
+// except scheme and host, is treated as secret.
 func expandedURL(text, raw string) URL {
 	if text == "" {
 		return URL{}
@@ -91,7 +91,7 @@ func redactURL(text string, literal map[string]bool) string {
 		return redacted
 	}
 	if strings.Contains(u.Path+u.RawQuery, "@") && !isChatHost(u.Hostname()) {
-		// in http://user:12/34@host, a part of the password looks like the host
+		// in http://user:12/34@host, the host seems to be a part of the password
 		return redacted
 	}
 	var b strings.Builder
@@ -134,8 +134,8 @@ func isChatHost(host string) bool {
 	return false
 }
 
-// looksSecret guesses whether a path segment is a key. Tokens, UUIDs and hashes are long and have
-// letters and digits; words are not like that.
+// looksSecret guesses whether a path segment is a key: tokens, UUIDs and hashes are long, and have
+// both letters and digits.
 func looksSecret(segment string) bool {
 	if len(segment) < 12 {
 		return false

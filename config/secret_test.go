@@ -12,8 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// TestSecretsPrintRedacted prints a configuration that is full of secrets in every way that code
-// may print it.
+// TestSecretsPrintRedacted prints a configuration with many secrets in every way that code may use.
 func TestSecretsPrintRedacted(t *testing.T) {
 	cfg := mustParse(t, `
 database: postgres://bellbuoy:hunter2@db/bellbuoy
@@ -105,7 +104,7 @@ func TestURLRedacted(t *testing.T) {
 		}
 		u := expandedURL(tt.text, raw)
 		if got := u.String(); got != tt.want || u.Reveal() != tt.text || u.IsZero() != (tt.text == "") {
-			t.Errorf("%q, written %q, shows as %q, want %q", tt.text, raw, got, tt.want)
+			t.Errorf("%q, in the file %q, prints as %q, want %q", tt.text, raw, got, tt.want)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 type kind int
 
 const (
-	broken kind = iota // its problem has been reported
+	broken kind = iota // a problem has been reported
 	null
 	boolean
 	number
@@ -44,8 +44,8 @@ type key struct {
 	value *node
 }
 
-// maxNodes bounds a file after its aliases are resolved, so that a few lines of aliases cannot fill
-// the memory.
+// maxNodes bounds the nodes of a file after its aliases are resolved, so that a few lines of
+// aliases cannot fill the memory.
 const maxNodes = 200_000
 
 // builder converts goccy's syntax tree to nodes.
@@ -56,7 +56,7 @@ type builder struct {
 	count    int
 }
 
-// build returns a broken node after it reported a problem.
+// build converts a node. If that fails, it reports a problem and returns a broken node.
 func (b *builder) build(n ast.Node, at place, path string) *node {
 	if b.count++; b.count > maxNodes {
 		return b.tooLarge(at)
@@ -126,7 +126,7 @@ func (b *builder) buildMapping(values []*ast.MappingValueNode, at place, path st
 	return out
 }
 
-// buildMerge returns the mappings that << names: one or a list.
+// buildMerge returns the mappings that << names.
 func (b *builder) buildMerge(v ast.Node, at place, path string) []*node {
 	n := b.build(v, at, join(path, "<<"))
 	sources := []*node{n}
@@ -159,8 +159,8 @@ func (b *builder) buildAnchor(n *ast.AnchorNode, at place, path string) *node {
 	before := b.count
 	value := b.build(n.Value, placeOf(n, at), path)
 	if n.Name != nil {
-		// The anchor is known only from here on: a value that contained its own alias would
-		// be infinite.
+		// The anchor is added only now, because a value with its own alias would be
+		// infinite.
 		b.anchors[n.Name.GetToken().Value] = value
 		b.sizes[value] = b.count - before
 	}
@@ -190,7 +190,7 @@ func (b *builder) tooLarge(at place) *node {
 	return &node{kind: broken, at: at}
 }
 
-// keyName returns the key as written; every scalar can be one.
+// keyName returns a key as it is written. Every scalar may be a key.
 func keyName(k ast.MapKeyNode) string {
 	if s, ok := k.(*ast.StringNode); ok {
 		return s.Value

@@ -18,7 +18,7 @@ type Duration time.Duration
 // Percent is a percentage, written like 85%.
 type Percent float64
 
-// Interval is how often something happens by itself, written as a Duration; the empty one is never.
+// Interval is the time between two repetitions, written as a Duration. The empty text means never.
 type Interval Duration
 
 // Rate is a number of Events in each Per, written like 1/s or 30/m. The zero Rate is no limit.
@@ -46,7 +46,7 @@ var rateUnits = []unit{
 	{"s", int64(time.Second)}, {"m", int64(time.Minute)}, {"h", int64(time.Hour)}, {"d", int64(24 * time.Hour)},
 }
 
-// The texts of these errors follow the value that they are about.
+// The texts of these errors follow the value in a message.
 var (
 	errSize     = errors.New("is not a size; write it like 64KiB, 10GiB or 500MB")
 	errDuration = errors.New("is not a duration; write it like 30s, 5m, 1h30m or 7d")

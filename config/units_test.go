@@ -50,7 +50,7 @@ func TestUnits(t *testing.T) {
 		}
 		text, err := tt.into.(encoding.TextMarshaler).MarshalText()
 		if err != nil || string(text) != tt.shown {
-			t.Errorf("%q shows as %q (%v), want %q", tt.text, text, err, tt.shown)
+			t.Errorf("%q prints as %q (%v), want %q", tt.text, text, err, tt.shown)
 		}
 	}
 }

@@ -91,9 +91,9 @@ type Scanner struct {
 	Trigger string `yaml:"trigger" default:"push" enum:"push|manual"`
 	// Which artifacts are scanned.
 	Match ScannerMatch `yaml:"match"`
-	// How often to scan again what has a tag, such as 24h, because vulnerabilities become known
-	// without a push. It also scans tags that were never scanned and that bellbuoy knows (see
-	// bellbuoy index). Empty: never.
+	// Time after which an artifact with a tag is scanned again, such as 24h, because new
+	// vulnerabilities become known. Known tags that were never scanned (see bellbuoy index) are
+	// scanned too. Empty: never.
 	Every Interval `yaml:"every"`
 	// How long a scan may take before it counts as failed. More than 0.
 	Timeout Duration `yaml:"timeout" default:"30m"`

@@ -14,22 +14,22 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// validator checks decoded values. It reports nothing about a value that already has a problem.
+// validator checks decoded values. It skips values that already have a problem.
 type validator struct {
 	*decoder
 	cfg *Config
 }
 
-// wrong reports a problem at path, at its place in the file or at the nearest value that contains
+// problem reports a problem at path, at its place in the file or at the nearest value that contains
 // it.
-func (v *validator) wrong(path, format string, args ...any) {
-	if !v.findings.spoiled(path) {
+func (v *validator) problem(path, format string, args ...any) {
+	if !v.findings.hasProblem(path) {
 		v.findings.problem(v.place(path), path, fmt.Sprintf(format, args...))
 	}
 }
 
-func (v *validator) doubt(path, format string, args ...any) {
-	if !v.findings.spoiled(path) {
+func (v *validator) warning(path, format string, args ...any) {
+	if !v.findings.hasProblem(path) {
 		v.findings.warning(v.place(path), path, fmt.Sprintf(format, args...))
 	}
 }
@@ -37,16 +37,16 @@ func (v *validator) doubt(path, format string, args ...any) {
 func (v *validator) place(path string) place { return source{places: v.places}.place(path) }
 
 // show returns the value at path as written in the file.
-func (v *validator) show(path string) string { return v.spots[path].show() }
+func (v *validator) show(path string) string { return v.scalars[path].show() }
 
 func (v *validator) config() {
 	c := v.cfg
 	v.listeners()
 	v.serverTLS("tls", c.TLS)
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
-		v.wrong("proxy_protocol", "needs trusted_proxies: the header is trusted only from them")
+		v.problem("proxy_protocol", "needs trusted_proxies: the header is trusted only from them")
 	}
-	v.everybodyTrusted()
+	v.trustedProxies()
 	v.dataDir()
 	v.database()
 	v.limits()
@@ -66,15 +66,15 @@ func (v *validator) config() {
 // correlation compares the times that belong together.
 func (v *validator) correlation() {
 	if c := v.cfg.Correlation; c.Pull < c.Repeat {
-		v.doubt("correlation.pull", "is shorter than correlation.repeat: a manifest that is read again in between continues a pull that has already ended, and its layers raise no event")
+		v.warning("correlation.pull", "is shorter than correlation.repeat: a manifest that is read again in between continues a pull that has already ended, and its layers raise no event")
 	}
 }
 
-// listeners checks the addresses, and that they differ.
+// listeners checks the addresses of the listeners, and that they differ.
 func (v *validator) listeners() {
 	c := v.cfg
 	if c.Listen == "" {
-		v.wrong("listen", "must not be empty")
+		v.problem("listen", "must not be empty")
 	}
 	type listener struct {
 		path, host string
@@ -89,7 +89,7 @@ func (v *validator) listeners() {
 		}
 		host, port, err := splitAddress(l.addr)
 		if err != nil {
-			v.wrong(l.path, "must be an address like :5080 or 127.0.0.1:5080: %v", err)
+			v.problem(l.path, "must be an address like :5080 or 127.0.0.1:5080: %v", err)
 			continue
 		}
 		for _, other := range seen {
@@ -101,17 +101,17 @@ func (v *validator) listeners() {
 	}
 }
 
-// taken reports an address that another listener has. If that address is a default, the problem is
-// reported at the key that the file has.
+// taken reports an address that another listener has. If one of the two is a default, the problem
+// is reported at the key that is in the file.
 func (v *validator) taken(path, addr, other string) {
 	if _, written := v.places[path]; written {
-		v.wrong(path, "is used by %s", other)
+		v.problem(path, "is used by %s", other)
 		return
 	}
-	v.wrong(other, "is used by %s, whose default is %s", path, addr)
+	v.problem(other, "is used by %s, whose default is %s", path, addr)
 }
 
-// overlap reports whether two hosts conflict on the same port.
+// overlap reports whether listeners at two hosts conflict on the same port.
 func overlap(a, b string) bool { return a == b || isAnyAddress(a) || isAnyAddress(b) }
 
 func isAnyAddress(host string) bool {
@@ -151,7 +151,7 @@ func isHost(host string) bool {
 func (v *validator) serverTLS(path string, t ServerTLS) {
 	v.pair(path, t.CertFile, t.KeyFile)
 	if t.ClientCAFile != "" && t.CertFile == "" {
-		v.wrong(join(path, "client_ca_file"), "needs cert_file and key_file")
+		v.problem(join(path, "client_ca_file"), "needs cert_file and key_file")
 	}
 	v.authorities(join(path, "client_ca_file"), t.ClientCAFile)
 }
@@ -166,7 +166,7 @@ func (v *validator) files() {
 	eachFile(reflect.ValueOf(v.cfg).Elem(), "", func(path, name string) {
 		file, err := os.Open(name)
 		if err != nil {
-			v.wrong(path, "%s cannot be read: %v", v.show(path), withoutPath(err))
+			v.problem(path, "%s cannot be read: %v", v.show(path), withoutPath(err))
 			return
 		}
 		file.Close()
@@ -175,9 +175,9 @@ func (v *validator) files() {
 
 func (v *validator) dataDir() {
 	if v.cfg.DataDir == "" {
-		v.wrong("data_dir", "must not be empty")
+		v.problem("data_dir", "must not be empty")
 	} else if info, err := os.Stat(v.cfg.DataDir); err == nil && !info.IsDir() {
-		v.wrong("data_dir", "is not a directory")
+		v.problem("data_dir", "is not a directory")
 	}
 }
 
@@ -187,61 +187,61 @@ func (v *validator) database() {
 		return
 	}
 	if c := v.cfg; c.ShutdownDelay >= c.ShutdownGrace {
-		v.doubt("shutdown_delay", "leaves no time of shutdown_grace (%s) for requests in flight", c.ShutdownGrace)
+		v.warning("shutdown_delay", "leaves no time of shutdown_grace (%s) for requests in flight", c.ShutdownGrace)
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		v.wrong("database", "must be a URL like postgres://user:password@host:5432/name")
+		v.problem("database", "must be a URL like postgres://user:password@host:5432/name")
 	}
 }
 
 // limits checks durations and sizes that have bounds.
 func (v *validator) limits() {
 	if v.cfg.Limits.Connections < 0 {
-		v.wrong("limits.connections", "must not be negative")
+		v.problem("limits.connections", "must not be negative")
 	}
 	if v.cfg.Limits.ConnectionsPerClient < 0 {
-		v.wrong("limits.connections_per_client", "must not be negative")
+		v.problem("limits.connections_per_client", "must not be negative")
 	}
 	c := v.cfg.Correlation
 	v.positive("correlation.untagged_push", c.UntaggedPush)
 	v.positive("correlation.untagged_push_max", c.UntaggedPushMax)
 	v.positive("correlation.pull", c.Pull)
 	if c.UntaggedPushMax < c.UntaggedPush {
-		v.wrong("correlation.untagged_push_max", "must not be less than untagged_push")
+		v.problem("correlation.untagged_push_max", "must not be less than untagged_push")
 	}
 }
 
 func (v *validator) positive(path string, d Duration) {
 	if d <= 0 {
-		v.wrong(path, "must be more than 0")
+		v.problem(path, "must be more than 0")
 	}
 }
 
 func (v *validator) identity() {
 	id := v.cfg.Identity
 	if id.Header != "" && !httpguts.ValidHeaderFieldName(id.Header) {
-		v.wrong("identity.header", "%s is not a valid header name", v.show("identity.header"))
+		v.problem("identity.header", "%s is not a valid header name", v.show("identity.header"))
 	}
 	if id.Header != "" && len(v.cfg.TrustedProxies) == 0 {
-		v.wrong("identity.header", "needs trusted_proxies: the header is trusted only from them")
+		v.problem("identity.header", "needs trusted_proxies: the header is trusted only from them")
 	}
 	for i, claim := range id.JWTClaims {
 		if claim == "" {
-			v.wrong(fmt.Sprintf("identity.jwt_claims[%d]", i), "must not be empty")
+			v.problem(fmt.Sprintf("identity.jwt_claims[%d]", i), "must not be empty")
 		}
 	}
 	v.httpURL("identity.verify.jwks_url", id.Verify.JWKSURL)
 	if id.Verify.JWKSFile != "" && !id.Verify.JWKSURL.IsZero() {
-		v.wrong("identity.verify", "needs one of jwks_file and jwks_url, not both")
+		v.problem("identity.verify", "needs one of jwks_file and jwks_url, not both")
 	}
 	for i, audience := range id.Verify.Audience {
 		if audience == "" {
-			v.wrong(fmt.Sprintf("identity.verify.audience[%d]", i), "must not be empty")
+			v.problem(fmt.Sprintf("identity.verify.audience[%d]", i), "must not be empty")
 		}
 	}
 	if keys := id.Verify.JWKSFile != "" || !id.Verify.JWKSURL.IsZero(); !keys && (len(id.Verify.Audience) > 0 || id.Verify.Issuer != "") {
-		v.wrong("identity.verify", "needs jwks_file or jwks_url: without keys no token can be verified")
+		v.problem("identity.verify", "needs jwks_file or jwks_url: without keys no token can be verified")
 	}
 }
 
@@ -249,7 +249,7 @@ func (v *validator) store() {
 	s := v.cfg.Store
 	v.positive("store.timeout", s.Timeout)
 	if most := s.Retention.MaxSize; most > 0 && most < 1<<20 {
-		v.doubt("store.retention.max_size", "is %d bytes, which keeps almost no delivered events; a number without a unit is bytes", int64(most))
+		v.warning("store.retention.max_size", "is %d bytes, which keeps almost no delivered events; a number without a unit is bytes", int64(most))
 	}
 	for path, d := range map[string]Duration{
 		"delivered": s.Retention.Delivered, "pulls": s.Retention.Pulls, "unmatched": s.Retention.Unmatched,
@@ -259,7 +259,7 @@ func (v *validator) store() {
 	}
 }
 
-// httpURL checks a URL; it may be absent.
+// httpURL checks a URL, which may be absent.
 func (v *validator) httpURL(path string, address URL) {
 	if address.IsZero() {
 		return
@@ -269,7 +269,7 @@ func (v *validator) httpURL(path string, address URL) {
 		problem = "must have no fragment"
 	}
 	if problem != "" {
-		v.wrong(path, "%s", problem)
+		v.problem(path, "%s", problem)
 	}
 }
 
@@ -278,7 +278,7 @@ func (v *validator) httpURL(path string, address URL) {
 func parseHTTP(text string) (*url.URL, string) {
 	u, err := url.Parse(text)
 	switch {
-	case !strings.Contains(text, "://"):
+	case !strings.Contains(text+"//", "://"): // an upstream's url has lost the slashes at its end
 		return nil, "must begin with http:// or https://"
 	case err != nil || u.Opaque != "":
 		return nil, "is not a URL; write it like https://host.example.com"
@@ -306,15 +306,15 @@ func (v *validator) unique(block string, names []string) {
 	for i, name := range names {
 		path := fmt.Sprintf("%s[%d].name", block, i)
 		if name == "" && block == "upstreams" {
-			continue // its type is missing, which is reported
+			continue // its type is missing, which is reported elsewhere
 		}
 		if problem := checkName(name); problem != "" {
-			v.wrong(path, "%s", problem)
+			v.problem(path, "%s", problem)
 			continue
 		}
 		if first, taken := seen[name]; taken {
 			at := v.place(fmt.Sprintf("%s[%d].name", block, first))
-			v.wrong(path, "the same name as %s[%d] in line %d; names are unique", block, first, at.line)
+			v.problem(path, "the same name as %s[%d] in line %d; names are unique", block, first, at.line)
 			continue
 		}
 		seen[name] = i

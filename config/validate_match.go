@@ -18,7 +18,7 @@ func (v *validator) match(at string, m Match) {
 	for i, name := range m.Upstreams {
 		if !slices.Contains(known, name) {
 			p := fmt.Sprintf("%s.upstreams[%d]", at, i)
-			v.wrong(p, "there is no upstream %s%s", v.show(p), didYouMean(v.spots[p].raw, v.writtenNames()))
+			v.problem(p, "there is no upstream %s%s", v.show(p), didYouMean(v.scalars[p].raw, v.writtenNames()))
 		}
 	}
 	v.globs(at, "projects", projectGlobs, m.Projects)
@@ -28,14 +28,14 @@ func (v *validator) match(at string, m Match) {
 	v.globs(at, "user_agents", agentGlobs, m.UserAgents)
 	if m.Semver != "" {
 		if _, err := semver.NewConstraint(m.Semver); err != nil {
-			v.wrong(at+".semver", `%s is not a range of versions, such as ">=1.2 <2", "~1.4" or "^2"`, v.show(at+".semver"))
+			v.problem(at+".semver", `%s is not a range of versions, such as ">=1.2 <2", "~1.4" or "^2"`, v.show(at+".semver"))
 		}
 	}
 	v.onlyOneSegment(at, m.Repositories)
 	v.likeHosts(at, m.Repositories)
 }
 
-// onlyOneSegment warns of patterns of repositories whose * the user probably expects to cross /.
+// onlyOneSegment warns of patterns of repositories if the user probably expects * to cross /.
 func (v *validator) onlyOneSegment(at string, patterns []string) {
 	for i, p := range patterns {
 		if !strings.Contains(p, "*") || strings.Contains(p, "/") || strings.Contains(p, "**") || alsoDeeper(p, patterns) {
@@ -46,42 +46,42 @@ func (v *validator) onlyOneSegment(at string, patterns []string) {
 		if p == "*" {
 			deeper = "**"
 		}
-		v.doubt(path, `%s matches repositories of one segment only, not a/b: * stays within a segment; write %q to include all below, or %q for those of one segment`,
+		v.warning(path, `%s matches repositories of one segment only, not a/b: * stays within a segment; write %q to include all below, or %q for those of one segment`,
 			v.show(path), deeper, "library/"+p)
 	}
 }
 
-// alsoDeeper reports whether patterns has one for repositories below those that p matches.
+// alsoDeeper reports whether patterns has a pattern for repositories below those that p matches.
 func alsoDeeper(p string, patterns []string) bool {
 	return slices.Contains(patterns, "**") || slices.Contains(patterns, p+"/**") || slices.Contains(patterns, p+"/*")
 }
 
-// likeHosts warns of patterns whose first segment looks like a host. Repositories of a cache may
-// have such names.
+// likeHosts warns of patterns whose first segment looks like a host. It is only a warning, because
+// repositories of a cache may have such names.
 func (v *validator) likeHosts(at string, patterns []string) {
 	for i, p := range patterns {
 		first, _, more := strings.Cut(p, "/")
 		if more && strings.Contains(first, ".") && !strings.ContainsAny(first, `*?[{\`) {
 			path := fmt.Sprintf("%s.repositories[%d]", at, i)
-			v.doubt(path, "%s begins with a host, it seems; repositories are named without it", v.show(path))
+			v.warning(path, "%s seems to begin with a host; repositories are named without it", v.show(path))
 		}
 	}
 }
 
 // contradictions reports filters of a webhook that reject every event.
 func (v *validator) contradictions(at string, w Webhook) {
-	if v.findings.below(at+".match") || v.findings.below(at+".exclude") {
+	if v.findings.hasProblemWithin(at+".match") || v.findings.hasProblemWithin(at+".exclude") {
 		return
 	}
 	m, x := w.Match, w.Exclude
 	if len(m.Projects) > 0 && len(m.Repositories) > 0 && !shareRepositories(m.Projects, m.Repositories) {
-		v.wrong(at+".match.repositories", "no repository matches both repositories and projects; a project is the first segment of a repository")
+		v.problem(at+".match.repositories", "no repository matches both repositories and projects; a project is the first segment of a repository")
 	}
 	if m.Tagged != nil && !*m.Tagged && m.Semver != "" {
-		v.wrong(at+".match.semver", "no event matches both semver and tagged: false")
+		v.problem(at+".match.semver", "no event matches both semver and tagged: false")
 	}
 	if m.Tagged != nil && !*m.Tagged && len(m.Tags) > 0 {
-		v.wrong(at+".match.tags", "no event matches both tags and tagged: false")
+		v.problem(at+".match.tags", "no event matches both tags and tagged: false")
 	}
 	for _, list := range []struct {
 		key            string
@@ -99,9 +99,9 @@ func (v *validator) contradictions(at string, w Webhook) {
 		key := at + ".exclude." + list.key
 		switch {
 		case slices.ContainsFunc(list.exclude, func(p string) bool { return slices.Contains(list.everything, p) }):
-			v.wrong(key, "excludes every event; remove it, or name the events that this webhook must not get")
+			v.problem(key, "excludes every event; remove it, or name the events that this webhook must not get")
 		case len(list.match) > 0 && isSubset(list.match, list.exclude):
-			v.wrong(key, "excludes everything that match.%s selects", list.key)
+			v.problem(key, "excludes everything that match.%s selects", list.key)
 		}
 	}
 	if slices.Contains(x.Tags, "*") || slices.Contains(x.Tags, "**") {
@@ -113,10 +113,10 @@ func (v *validator) contradictions(at string, w Webhook) {
 func (v *validator) allTagsExcluded(at string, m Match) {
 	key := at + ".exclude.tags"
 	if len(m.Tags) > 0 || m.Tagged != nil && *m.Tagged {
-		v.wrong(key, "excludes every event that match selects")
+		v.problem(key, "excludes every event that match selects")
 		return
 	}
-	v.doubt(key, "excludes every event with a tag; write match: {tagged: false} to get only events without a tag")
+	v.warning(key, "excludes every event with a tag; write match: {tagged: false} to get only events without a tag")
 }
 
 func isSubset(part, whole []string) bool {
@@ -130,16 +130,16 @@ func shareRepositories(projects, repositories []string) bool {
 		if !more && first != "**" {
 			first = "library" // the project of repositories with one segment
 		}
-		if slices.ContainsFunc(projects, func(p string) bool { return mayMeet(p, first) }) {
+		if slices.ContainsFunc(projects, func(p string) bool { return mayOverlap(p, first) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// mayMeet reports whether two patterns of one segment can match the same text. It returns true if
-// both have wildcards, or one has braces, which may take exponential time to match.
-func mayMeet(a, b string) bool {
+// mayOverlap reports whether two patterns of one segment can match the same text. It returns true
+// if both have wildcards, or one has braces, which may take exponential time to match.
+func mayOverlap(a, b string) bool {
 	const meta = `*?[{\`
 	switch {
 	case strings.Contains(a, "{") || strings.Contains(b, "{"):
@@ -152,24 +152,24 @@ func mayMeet(a, b string) bool {
 	return true
 }
 
-// unraisable warns of event types that a webhook names and that nothing in the file can cause.
+// unraisable warns of event types that a webhook names and that cannot occur with this file.
 func (v *validator) unraisable(at string, w Webhook) {
 	if _, named := v.places[at+".events"]; !named {
 		return
 	}
 	for i, event := range w.Events {
 		p := fmt.Sprintf("%s.events[%d]", at, i)
-		if v.spots[p].raw != event {
+		if v.scalars[p].raw != event {
 			return // "*" stands for all types that can occur
 		}
 		if because := v.neverRaised(event, w.Match.Upstreams); because != "" {
-			v.doubt(p, "%s cannot occur: %s", event, because)
+			v.warning(p, "%s cannot occur: %s", event, because)
 		}
 	}
 }
 
-// neverRaised explains why no event of a type can come from the named upstreams, or from any if
-// none is named.
+// neverRaised returns the reason why no event of a type can come from the named upstreams (from
+// any if none is named), or "".
 func (v *validator) neverRaised(event string, upstreams []string) string {
 	has := func(kind string) bool {
 		return slices.ContainsFunc(v.cfg.Upstreams, func(u Upstream) bool {
@@ -215,18 +215,18 @@ var (
 	repositoryGlobs = globs{letters: isPathLetter, of: "a repository", more: (*validator).repositoryPattern}
 )
 
-// globs checks the patterns of a key. A key that is no list is given as a list of one.
+// globs checks the patterns of a key. A key with a single pattern is given as a list of one.
 func (v *validator) globs(at, key string, kind globs, patterns []string) {
 	for i, pattern := range patterns {
 		p := join(at, key)
-		if _, isText := v.spots[p]; !isText {
+		if _, isText := v.scalars[p]; !isText {
 			p = indexed(p, i)
 		}
 		switch problem := v.pattern(kind, pattern); {
 		case pattern == "":
-			v.wrong(p, "must not be empty")
+			v.problem(p, "must not be empty")
 		case problem != "":
-			v.wrong(p, "%s %s", v.show(p), problem)
+			v.problem(p, "%s %s", v.show(p), problem)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// bcryptHash is of the password "x".
+// bcryptHash is a hash of the password "x".
 const bcryptHash = "$2y$05$abcdefghijklmnopqrstuuWzC7DHiJ6gWQRFKX.fjdwM2/q1h8.QS"
 
 // TestBlocks checks the rules of projects, scanners and replications.
@@ -54,7 +54,7 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// messages are the problems of err without their places.
+// messages returns the problems of err without their places.
 func messages(err error) string {
 	problems, _ := errors.AsType[Problems](err)
 	var lines []string
@@ -130,7 +130,7 @@ func TestDependentDefaults(t *testing.T) {
 	}
 }
 
-// TestBombs are small files that would take much memory or stack.
+// TestBombs parses small files that could use much memory or stack.
 func TestBombs(t *testing.T) {
 	aliases := "a: &a0 [x, x, x, x, x, x, x, x, x]\n"
 	for i := range 9 {

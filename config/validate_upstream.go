@@ -12,7 +12,7 @@ import (
 
 func (v *validator) upstreams() {
 	if len(v.cfg.Upstreams) == 0 {
-		v.wrong("upstreams", "is missing: at least one upstream is required")
+		v.problem("upstreams", "is missing: at least one upstream is required")
 	}
 	v.unique("upstreams", v.upstreamNames())
 	for i, u := range v.cfg.Upstreams {
@@ -34,7 +34,7 @@ func (v *validator) upstreamNames() []string {
 func (v *validator) writtenNames() []string {
 	var names []string
 	for i, name := range v.upstreamNames() {
-		if at := fmt.Sprintf("upstreams[%d].", i); name != "" && !v.spots[at+"name"].expanded && !v.spots[at+"type"].expanded {
+		if at := fmt.Sprintf("upstreams[%d].", i); name != "" && !v.scalars[at+"name"].expanded && !v.scalars[at+"type"].expanded {
 			names = append(names, name)
 		}
 	}
@@ -43,22 +43,22 @@ func (v *validator) writtenNames() []string {
 
 func (v *validator) upstream(at string, u Upstream) {
 	if u.Type == "" {
-		v.wrong(at+".type", "is missing; want registry or chartmuseum")
+		v.problem(at+".type", "is missing; want registry or chartmuseum")
 	}
 	v.upstreamURL(at+".url", u.URL, true)
 	v.externalURL(at+".external_url", u)
 	for i, host := range u.Hosts {
 		if !isHostPort(host) {
 			p := fmt.Sprintf("%s.hosts[%d]", at, i)
-			v.wrong(p, "%s is not a host name, with or without a port", v.show(p))
+			v.problem(p, "%s is not a host name, with or without a port", v.show(p))
 		}
 	}
 	if u.PathPrefix != "" && !isPathPrefix(u.PathPrefix) {
-		v.wrong(at+".path_prefix", "must begin with / and be clean: /charts, not charts or /charts/")
+		v.problem(at+".path_prefix", "must begin with / and be clean: /charts, not charts or /charts/")
 	}
 	for i, p := range u.Paths {
 		if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#") {
-			v.wrong(fmt.Sprintf("%s.paths[%d]", at, i), "must be a path that begins with /")
+			v.problem(fmt.Sprintf("%s.paths[%d]", at, i), "must be a path that begins with /")
 		}
 	}
 	v.credentials(at+".credentials", u.Credentials)
@@ -69,7 +69,7 @@ func (v *validator) upstream(at string, u Upstream) {
 // upstreamURL checks scheme, host and port, and a path if one is allowed.
 func (v *validator) upstreamURL(at, text string, path bool) {
 	if text == "" {
-		v.wrong(at, "is missing")
+		v.problem(at, "is missing")
 		return
 	}
 	u, problem := parseHTTP(text)
@@ -87,17 +87,17 @@ func (v *validator) upstreamURL(at, text string, path bool) {
 		problem = "must have a clean path without escapes, like /artifactory/api/docker/local"
 	}
 	if problem != "" {
-		v.wrong(at, "%s", problem)
+		v.problem(at, "%s", problem)
 	}
 }
 
-// externalURL checks that image consumers read the host as a registry; they read other names as
-// Docker Hub's.
+// externalURL checks that consumers read the URL's host as a registry. They take a name without a
+// dot or a port for a repository of Docker Hub.
 func (v *validator) externalURL(at string, u Upstream) {
 	if u.ExternalURL == "" {
-		// A wrong URL has its own problem.
+		// A wrong URL is reported elsewhere.
 		if own, problem := parseHTTP(u.URL); problem == "" {
-			v.doubt(parentPath(at), "external_url is not set: payloads name the upstream's own host%s", v.hostOf(own, parentPath(at)))
+			v.warning(parentPath(at), "external_url is not set: payloads name the upstream's own host%s", v.hostOf(own, parentPath(at)))
 		}
 		return
 	}
@@ -112,13 +112,13 @@ func (v *validator) externalURL(at string, u Upstream) {
 		problem = "must have no path: clients request /v2/ right after the host, and a path before repositories is part of their names"
 	}
 	if problem != "" {
-		v.wrong(at, "%s", problem)
+		v.problem(at, "%s", problem)
 	}
 }
 
 // hostOf returns the host of an upstream's URL for a message, or "" if it was expanded.
 func (v *validator) hostOf(u *url.URL, at string) string {
-	if v.spots[at+".url"].expanded {
+	if v.scalars[at+".url"].expanded {
 		return ""
 	}
 	return " (" + u.Host + ")"
@@ -128,12 +128,12 @@ func looksLikeRegistry(u *url.URL) bool {
 	return strings.ContainsAny(u.Host, ".:") || u.Host == "localhost"
 }
 
-// reachable rejects an upstream that an earlier one of the same type hides.
+// reachable rejects an upstream whose requests all go to an earlier one of the same type.
 func (v *validator) reachable(i int, at string) {
 	u := v.cfg.Upstreams[i]
 	for j, other := range v.cfg.Upstreams[:i] {
 		if len(u.Paths) == 0 && u.Type == other.Type && u.PathPrefix == other.PathPrefix && takesHosts(other.Hosts, u.Hosts) {
-			v.wrong(at, "gets no requests: upstreams[%d] has the same type, path_prefix and hosts; set hosts or path_prefix", j)
+			v.problem(at, "gets no requests: upstreams[%d] has the same type, path_prefix and hosts; set hosts or path_prefix", j)
 			return
 		}
 	}
@@ -167,7 +167,7 @@ func (v *validator) credentials(at string, c Credentials) {
 	v.login(at, c.Username, c.Password)
 	for i, realm := range c.Realms {
 		if !isRealm(realm) {
-			v.wrong(fmt.Sprintf("%s.realms[%d]", at, i), "must be a host, or a URL like https://auth.example.com/token")
+			v.problem(fmt.Sprintf("%s.realms[%d]", at, i), "must be a host, or a URL like https://auth.example.com/token")
 		}
 	}
 }
@@ -182,10 +182,10 @@ func isRealm(text string) bool {
 
 func (v *validator) login(at, username string, password Secret) {
 	if username != "" && password == "" {
-		v.wrong(at+".password", "is missing: username needs it")
+		v.problem(at+".password", "is missing: username needs it")
 	}
 	if username == "" && password != "" {
-		v.wrong(at+".username", "is missing: password needs it")
+		v.problem(at+".username", "is missing: password needs it")
 	}
 }
 
@@ -193,11 +193,11 @@ func (v *validator) projects() {
 	for i, p := range v.cfg.Projects {
 		at := fmt.Sprintf("projects[%d]", i)
 		if p.Match == "" {
-			v.wrong(at+".match", "is missing")
+			v.problem(at+".match", "is missing")
 		}
 		v.globs(at, "match", projectGlobs, []string{p.Match})
 		if p.Quota.Limit == 0 && len(p.Quota.WarnAt) > 0 {
-			v.wrong(at+".quota.limit", "is missing: warn_at is a share of it")
+			v.problem(at+".quota.limit", "is missing: warn_at is a share of it")
 		}
 	}
 }
@@ -213,7 +213,7 @@ func (v *validator) scanners() {
 
 func (v *validator) scanner(at string, s Scanner) {
 	if s.URL.IsZero() {
-		v.wrong(at+".url", "is missing")
+		v.problem(at+".url", "is missing")
 	}
 	v.httpURL(at+".url", s.URL)
 	v.positive(at+".timeout", s.Timeout)
@@ -224,10 +224,10 @@ func (v *validator) scanner(at string, s Scanner) {
 	v.onlyOneSegment(at+".match", s.Match.Repositories)
 	v.login(at+".registry_credentials", s.RegistryCredentials.Username, s.RegistryCredentials.Password)
 	if strings.Contains(s.RegistryCredentials.Username, ":") {
-		v.wrong(at+".registry_credentials.username", "must have no colon: HTTP Basic ends it there")
+		v.problem(at+".registry_credentials.username", "must have no colon: HTTP Basic ends it there")
 	}
 	if strings.Contains(string(s.RegistryCredentials.Password), ":") {
-		v.doubt(at+".registry_credentials.password", "has a colon: Harbor's adapter for Trivy cuts it there, and cannot log in")
+		v.warning(at+".registry_credentials.password", "has a colon: Harbor's adapter for Trivy cuts it there, and cannot log in")
 	}
 	v.scannerReach(at, s)
 	if s.RegistryURL != "" {
@@ -235,8 +235,8 @@ func (v *validator) scanner(at string, s Scanner) {
 	}
 }
 
-// scannerReach warns if a scanner cannot reach the artifacts that it is to scan: it knows
-// registries by host, and no paths.
+// scannerReach warns if a scanner cannot reach the artifacts that it must scan: scanners address a
+// registry by its host, without a path.
 func (v *validator) scannerReach(at string, s Scanner) {
 	registries := 0
 	for _, u := range v.cfg.Upstreams {
@@ -245,27 +245,27 @@ func (v *validator) scannerReach(at string, s Scanner) {
 		}
 		registries++
 		if own, problem := parseHTTP(u.URL); problem == "" && own.Path != "" && s.RegistryURL == "" {
-			v.doubt(at, "registry_url is not set, and an upstream's url has a path: scanners pull by host only; name the registry as users do")
+			v.warning(at, "registry_url is not set, and an upstream's url has a path: scanners pull by host only; name the registry as users do")
 		}
 	}
 	switch {
 	case registries == 0:
-		v.doubt(at, "scans nothing: no upstream is a registry")
+		v.warning(at, "scans nothing: no upstream is a registry")
 	case registries > 1 && s.RegistryURL != "":
-		v.doubt(at+".registry_url", "is used for every registry, and there are %d: leave it empty, or match the repositories of one", registries)
+		v.warning(at+".registry_url", "is used for every registry, and there are %d: leave it empty, or match the repositories of one", registries)
 	}
 }
 
 func (v *validator) scannerAuth(at string, a ScannerAuth) {
 	basic, token := a.Type == "basic", a.Type == "bearer" || a.Type == "api_key"
 	if basic && (a.Username == "" || a.Password == "") {
-		v.wrong(at, "basic needs username and password")
+		v.problem(at, "basic needs username and password")
 	}
 	if token && a.Token == "" {
-		v.wrong(at, "%s needs token", a.Type)
+		v.problem(at, "%s needs token", a.Type)
 	}
 	if !basic && (a.Username != "" || a.Password != "") || !token && a.Token != "" {
-		v.wrong(at, "has a credential that type %s does not use", a.Type)
+		v.problem(at, "has a credential that type %s does not use", a.Type)
 	}
 }
 
@@ -279,9 +279,9 @@ func (v *validator) replications() {
 		v.globs(at+".match", "operators", operatorGlobs, r.Match.Operators)
 		who := len(r.Match.Operators) + len(r.Match.SourceCIDRs)
 		if who+len(r.Match.UserAgents) == 0 {
-			v.wrong(at+".match", "needs at least one of user_agents, operators and source_cidrs")
+			v.problem(at+".match", "needs at least one of user_agents, operators and source_cidrs")
 		} else if !r.AlsoPushEvents && who == 0 {
-			v.wrong(at+".also_push_events", "false needs operators or source_cidrs in match: any client can send a user agent and so hide its pushes")
+			v.problem(at+".also_push_events", "false needs operators or source_cidrs in match: any client can send a user agent and so hide its pushes")
 		}
 	}
 	v.unique("replication", names)

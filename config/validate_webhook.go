@@ -24,18 +24,18 @@ func (v *validator) webhooks() {
 	v.unique("webhooks", names)
 }
 
-// numbered is how a webhook of console or API is called where its name alone would not do.
+// numbered matches the end of the keys of webhooks that were made by console or API.
 var numbered = regexp.MustCompile(`#\d+$`)
 
 func (v *validator) webhook(at string, w Webhook) {
 	if numbered.MatchString(w.Name) {
-		v.wrong(at+".name", "must not end in # and digits: webhooks made by API are called so")
+		v.problem(at+".name", "must not end in # and digits: the keys of webhooks made by API end so")
 	}
 	if w.URL.IsZero() {
-		v.wrong(at+".url", "is missing")
+		v.problem(at+".url", "is missing")
 	}
 	if _, authority, _ := strings.Cut(w.URL.Reveal(), "://"); strings.Contains(strings.SplitN(authority, "/", 2)[0], "{") {
-		v.wrong(at+".url", "has a placeholder in its host: only path and query may have one")
+		v.problem(at+".url", "has a placeholder in its host: only path and query may have one")
 	}
 	v.httpURL(at+".url", w.URL)
 	v.group(at+".group", w)
@@ -52,7 +52,7 @@ func (v *validator) webhook(at string, w Webhook) {
 	v.headers(at, w)
 	for i, secret := range w.SigningSecrets {
 		if problem := checkSigningSecret(secret.Reveal()); problem != "" {
-			v.wrong(fmt.Sprintf("%s.signing_secrets[%d]", at, i), "%s", problem)
+			v.problem(fmt.Sprintf("%s.signing_secrets[%d]", at, i), "%s", problem)
 		}
 	}
 	for i, s := range w.Signatures {
@@ -63,10 +63,10 @@ func (v *validator) webhook(at string, w Webhook) {
 	v.proxy(at+".proxy", w.Proxy)
 	v.positive(at+".timeout", w.Timeout)
 	if w.Concurrency < 1 || w.Concurrency > 1000 {
-		v.wrong(at+".concurrency", "must be from 1 to 1000")
+		v.problem(at+".concurrency", "must be from 1 to 1000")
 	}
 	if len(w.Retry) == 0 || len(w.Retry) > 100 {
-		v.wrong(at+".retry", "must have 1 to 100 entries; [0s] is one attempt and no retry")
+		v.problem(at+".retry", "must have 1 to 100 entries; [0s] is one attempt and no retry")
 	}
 }
 
@@ -74,13 +74,13 @@ func (v *validator) webhook(at string, w Webhook) {
 func (v *validator) group(at string, w Webhook) {
 	template := w.Format == "template" && (w.FormatOptions.File != "" || strings.Contains(w.FormatOptions.Text, ".message") || strings.Contains(w.FormatOptions.Text, ".events"))
 	if w.Group.Wait > 0 && !chatFormats[w.Format] && !template {
-		v.wrong(at, "works only with slack, teams, discord, and templates that use .message or .events")
+		v.problem(at, "works only with slack, teams, discord, and templates that use .message or .events")
 	}
 	if w.Group.Wait > 0 && strings.Contains(w.URL.Reveal(), "{") {
-		v.wrong(at+".wait", "cannot be combined with placeholders in url")
+		v.problem(at+".wait", "cannot be combined with placeholders in url")
 	}
 	if w.Group.Most < 1 || w.Group.Most > 100 {
-		v.wrong(at+".most", "must be from 1 to 100")
+		v.problem(at+".most", "must be from 1 to 100")
 	}
 }
 
@@ -89,7 +89,7 @@ func (v *validator) events(at string, w Webhook) {
 	says := FormatEvents(w.Format)
 	for i, e := range w.Events {
 		if !slices.Contains(says, e) {
-			v.wrong(fmt.Sprintf("%s[%d]", at, i), "the format %s does not support it; it supports %s", w.Format, strings.Join(says, ", "))
+			v.problem(fmt.Sprintf("%s[%d]", at, i), "the format %s does not support it; it supports %s", w.Format, strings.Join(says, ", "))
 		}
 	}
 }
@@ -102,22 +102,22 @@ func (v *validator) formatOptions(at string, w Webhook) {
 		{"file", o.File, "template"}, {"text", o.Text, "template"}, {"content_type", o.ContentType, "template"},
 	} {
 		if option.value != "" && option.format != w.Format {
-			v.wrong(at+"."+option.key, "is an option of the format %s", option.format)
+			v.problem(at+"."+option.key, "is an option of the format %s", option.format)
 		}
 	}
 	switch {
 	case w.Format != "template":
 	case o.File == "" && o.Text == "":
-		v.wrong(at+".file", "is missing: the format template needs it, or text")
+		v.problem(at+".file", "is missing: the format template needs it, or text")
 	case o.File != "" && o.Text != "":
-		v.wrong(at+".text", "cannot be combined with file")
+		v.problem(at+".text", "cannot be combined with file")
 	}
 	if !httpguts.ValidHeaderFieldValue(o.ContentType) {
-		v.wrong(at+".content_type", "has characters that a header cannot have")
+		v.problem(at+".content_type", "has characters that a header cannot have")
 	}
 }
 
-// ownHeaders are set by bellbuoy or by the connection.
+// ownHeaders lists the headers that bellbuoy or the connection sets.
 var ownHeaders = []string{
 	"Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
@@ -128,7 +128,7 @@ func isOwnHeader(canonical string) bool {
 
 func (v *validator) headers(at string, w Webhook) {
 	if !httpguts.ValidHeaderFieldValue(w.AuthHeader.Reveal()) {
-		v.wrong(at+".auth_header", "has characters that a header cannot have")
+		v.problem(at+".auth_header", "has characters that a header cannot have")
 	}
 	seen := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(w.Headers)) {
@@ -137,17 +137,17 @@ func (v *validator) headers(at string, w Webhook) {
 		canonical := http.CanonicalHeaderKey(name)
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
-			v.wrong(p, "is not a valid header name")
-		case value == "" && !v.spots[p].expanded:
-			v.wrong(p, "is empty; leave it out")
+			v.problem(p, "is not a valid header name")
+		case value == "" && !v.scalars[p].expanded:
+			v.problem(p, "is empty; leave it out")
 		case !httpguts.ValidHeaderFieldValue(value.Reveal()):
-			v.wrong(p, "has characters that a header cannot have")
+			v.problem(p, "has characters that a header cannot have")
 		case isOwnHeader(canonical):
-			v.wrong(p, "is set by bellbuoy itself")
+			v.problem(p, "is set by bellbuoy itself")
 		case canonical == "Authorization" && w.AuthHeader != "":
-			v.wrong(p, "is set by auth_header already")
+			v.problem(p, "is set by auth_header already")
 		case seen[canonical]:
-			v.wrong(p, "is a duplicate: names of headers ignore case")
+			v.problem(p, "is a duplicate: names of headers ignore case")
 		}
 		seen[canonical] = true
 	}
@@ -176,20 +176,20 @@ func checkSigningSecret(secret string) string {
 func (v *validator) signature(at string, s Signature) {
 	switch canonical := http.CanonicalHeaderKey(s.Header); {
 	case s.Header == "":
-		v.wrong(at+".header", "is missing")
+		v.problem(at+".header", "is missing")
 	case !httpguts.ValidHeaderFieldName(s.Header):
-		v.wrong(at+".header", "is not a valid header name")
+		v.problem(at+".header", "is not a valid header name")
 	case isOwnHeader(canonical):
-		v.wrong(at+".header", "is set by bellbuoy itself")
+		v.problem(at+".header", "is set by bellbuoy itself")
 	}
 	if s.Secret == "" {
-		v.wrong(at+".secret", "is missing")
+		v.problem(at+".secret", "is missing")
 	}
 	if !httpguts.ValidHeaderFieldValue(s.Prefix) {
-		v.wrong(at+".prefix", "has characters that a header cannot have")
+		v.problem(at+".prefix", "has characters that a header cannot have")
 	}
 	if want := signaturePrefixes[http.CanonicalHeaderKey(s.Header)]; want != "" && s.Prefix != want && s.Algorithm != "token" {
-		v.doubt(at+".header", "receivers of %s expect prefix: %q", http.CanonicalHeaderKey(s.Header), want)
+		v.warning(at+".header", "receivers of %s expect prefix: %q", http.CanonicalHeaderKey(s.Header), want)
 	}
 }
 
@@ -199,7 +199,7 @@ func (v *validator) proxy(at string, p URL) {
 	}
 	u, err := url.Parse(p.Reveal())
 	if err != nil || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) || !isHost(u.Hostname()) || !validPort(u) {
-		v.wrong(at, "must be a URL like http://proxy.example.com:3128 or socks5://proxy.example.com:1080")
+		v.problem(at, "must be a URL like http://proxy.example.com:3128 or socks5://proxy.example.com:1080")
 	}
 }
 
@@ -212,10 +212,10 @@ func (v *validator) admin() {
 		users = append(users, u.Name)
 		at := fmt.Sprintf("admin.users[%d]", i)
 		if strings.Contains(u.Name, ":") {
-			v.wrong(at+".name", "must have no colon: HTTP Basic separates name and password by one")
+			v.problem(at+".name", "must have no colon: HTTP Basic separates name and password by one")
 		}
 		if _, err := bcrypt.Cost([]byte(u.PasswordHash.Reveal())); err != nil {
-			v.wrong(at+".password_hash", "must be a bcrypt hash, as made by: htpasswd -nB %s", "NAME")
+			v.problem(at+".password_hash", "must be a bcrypt hash, as made by: htpasswd -nB %s", "NAME")
 		}
 		v.accountProjects(at, u.Projects)
 	}
@@ -223,14 +223,14 @@ func (v *validator) admin() {
 		tokens = append(tokens, t.Name)
 		at := fmt.Sprintf("admin.tokens[%d]", i)
 		if len(t.Token) < 16 {
-			v.wrong(at+".token", "must have at least 16 characters")
+			v.problem(at+".token", "must have at least 16 characters")
 		}
 		v.accountProjects(at, t.Projects)
 	}
 	v.unique("admin.users", users)
 	v.unique("admin.tokens", tokens)
 	if a.Listen != "" && !isLoopback(a.Listen) && len(users)+len(tokens) == 0 {
-		v.wrong("admin.listen", "an address that is not loopback needs admin.users or admin.tokens")
+		v.problem("admin.listen", "an address that is not loopback needs admin.users or admin.tokens")
 	}
 }
 
@@ -239,7 +239,7 @@ func (v *validator) admin() {
 func (v *validator) accountProjects(at string, projects []string) {
 	v.globs(at, "projects", projectGlobs, projects)
 	if _, written := v.places[at+".projects"]; written && len(projects) == 0 {
-		v.doubt(at+".projects", "is empty, so the account manages everything; leave it out if that is meant")
+		v.warning(at+".projects", "is empty, so the account manages everything; leave it out if that is meant")
 	}
 }
 
@@ -252,7 +252,7 @@ func (v *validator) preset(at string, w Webhook) {
 	for i, u := range v.cfg.Upstreams {
 		sends := len(w.Match.Upstreams) == 0 || slices.Contains(w.Match.Upstreams, u.Name)
 		if sends && u.ExternalURL == "" {
-			v.wrong(at+".preset", "needs external_url of upstreams[%d]: the consumer identifies images by that name", i)
+			v.problem(at+".preset", "needs external_url of upstreams[%d]: the consumer identifies images by that name", i)
 		}
 	}
 	p, _ := presets.Get(w.Preset)
@@ -260,9 +260,9 @@ func (v *validator) preset(at string, w Webhook) {
 		value := presetValue(w, need.Key)
 		switch {
 		case value == "":
-			v.wrong(at+"."+need.Key, "is missing: the preset %s needs it, as %s", w.Preset, need.Why)
+			v.problem(at+"."+need.Key, "is missing: the preset %s needs it, as %s", w.Preset, need.Why)
 		case !strings.Contains(value, need.Contains):
-			v.wrong(at+"."+need.Key, "has no %s: the preset %s needs it, as %s", need.Contains, w.Preset, need.Why)
+			v.problem(at+"."+need.Key, "has no %s: the preset %s needs it, as %s", need.Contains, w.Preset, need.Why)
 		}
 	}
 }

@@ -122,8 +122,8 @@ type Match struct {
 	// Only scans whose worst finding is at least this severe. Scans of artifacts only; other
 	// events pass.
 	MinSeverity string `yaml:"min_severity" enum:"None|Unknown|Negligible|Low|Medium|High|Critical"`
-	// Only scans that found what the last scan of that tag had not (true), or nothing new
-	// (false); null: both.
+	// Only scans with findings that the last scan of that tag did not have (true), or without
+	// such findings (false); null: both.
 	NewFindings *bool `yaml:"new_findings"`
 }
 

@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// Webhook reads one webhook that was made by console or API, from YAML or JSON with the keys of an
-// entry of webhooks, and checks it as if it stood in c's file. It may not use ${…} or name files:
-// these are the operator's. The error is a Problems whose paths begin at the webhook's own keys.
+// Webhook reads one webhook that was made by console or API. data is YAML or JSON with the keys
+// of an entry of webhooks. The webhook is checked as if it were in c's file, but it may not use
+// ${…} or name files, which belong to the operator. The error is a Problems whose paths begin at
+// the webhook's own keys.
 func (c *Config) Webhook(name string, data []byte) (Webhook, error) {
 	found := &findings{file: name, bad: map[string]bool{}}
 	root := readTree(data, found)
@@ -23,7 +24,7 @@ func (c *Config) Webhook(name string, data []byte) (Webhook, error) {
 		return Webhook{}, err
 	}
 	d := &decoder{findings: found, expander: &expander{env: os.LookupEnv, closed: true},
-		spots: map[string]spot{}, places: map[string]place{}}
+		scalars: map[string]rawScalar{}, places: map[string]place{}}
 	with := *c
 	wrapped := &node{kind: mapping, at: root.at, keys: []key{{name: "webhooks", at: root.at,
 		value: &node{kind: list, at: root.at, items: []*node{root}}}}}
@@ -38,7 +39,7 @@ func (c *Config) Webhook(name string, data []byte) (Webhook, error) {
 	v.webhook(entryPath, *w)
 	v.unique("webhooks", []string{w.Name})
 	eachFile(reflect.ValueOf(w).Elem(), entryPath, func(path, _ string) {
-		v.wrong(path, "names a file, which only a webhook of the configuration file may")
+		v.problem(path, "names a file, which only a webhook of the configuration file may")
 	})
 	if _, err := found.result(); err != nil {
 		return Webhook{}, ownPaths(err)
@@ -49,10 +50,10 @@ func (c *Config) Webhook(name string, data []byte) (Webhook, error) {
 // entryPath is where the decoder finds the webhook.
 const entryPath = "webhooks[0]"
 
-// errExpansion is what ${…} is in a webhook of console or API.
+// errExpansion is the error for a ${…} in a webhook of console or API.
 var errExpansion = errors.New("${…} is for the configuration file only")
 
-// ownPaths names keys as they are in the entry of the webhook.
+// ownPaths removes the webhook's path in the file from the paths of problems.
 func ownPaths(err error) error {
 	problems, ok := errors.AsType[Problems](err)
 	if !ok {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// running is a configuration that webhooks are added to.
+// running returns the configuration to which the test adds webhooks.
 func running(t *testing.T) *Config {
 	t.Helper()
 	c, _, err := Parse("bellbuoy.yaml", []byte("upstreams:\n- {type: registry, url: 'http://127.0.0.1:5000', external_url: 'http://localhost:5080'}\n"), noEnv)
@@ -69,7 +69,7 @@ func FuzzWebhookEntry(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if w, err := c.Webhook("w", data); err == nil && (w.Name == "" || w.URL.IsZero() || strings.Contains(w.AuthHeader.Reveal(), "${")) {
-			t.Errorf("%q was taken: %+v", data, w)
+			t.Errorf("%q was accepted: %+v", data, w)
 		}
 	})
 }

@@ -11,8 +11,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files and schema.json")
 
-// TestWrongFiles holds what a user reads about every file in testdata/wrong: each message, exactly,
-// and its place.
+// TestWrongFiles checks the exact messages, with their places, about every file in testdata/wrong.
 func TestWrongFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/wrong/*.yaml")
 	if err != nil || len(files) < 10 {
@@ -28,7 +27,7 @@ func TestWrongFiles(t *testing.T) {
 			cfg, warnings, err := Parse("bellbuoy.yaml", data, env)
 			problems, ok := errors.AsType[Problems](err)
 			if !ok || cfg != nil {
-				t.Fatalf("accepted, or not a list of problems: %v", err)
+				t.Fatalf("accepted, or the error is not a Problems: %v", err)
 			}
 			got := problems.Error() + "\n"
 			if len(warnings) > 0 {

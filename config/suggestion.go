@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// didYouMean returns the end of a message about an unknown word: the nearest valid word, or all of
-// them if none is near. It quotes nothing of the unknown word.
+// didYouMean returns the end of a message about an unknown word: the nearest valid word, or all
+// valid words if none is near. It does not quote the unknown word.
 func didYouMean(word string, valid []string) string {
 	if len(valid) == 0 {
 		return ""
@@ -18,8 +18,8 @@ func didYouMean(word string, valid []string) string {
 	return "; want one of " + strings.Join(valid, ", ")
 }
 
-// oneOf returns the end of a message about an unknown value: the nearest valid value, and all of
-// them.
+// oneOf returns the end of a message about an unknown value: the nearest valid value, and all valid
+// values.
 func oneOf(word string, valid []string) string {
 	all := "; want one of " + strings.Join(valid, ", ")
 	if near, ok := nearest(word, valid); ok {
