@@ -424,3 +424,15 @@ func TestMostWebhooksOfAnAccount(t *testing.T) {
 	r.made(ops, "team", simple("more", "https://e.example.com/"))
 	r.made(access.Principal{Name: "other", Projects: []string{"team"}}, "team", simple("yet-more", "https://e.example.com/"))
 }
+
+// An exported webhook of the store stays one of its project, whatever its match names.
+func TestYAMLWidensNothing(t *testing.T) {
+	r := newRig(t, noWebhooks, webhook.GuardOptions{})
+	def := simple("ci", "https://e.example.com/")
+	def.Match.Projects = []string{"**"}
+	w := r.made(dev, "team", def)
+	text, err := r.YAML(background, ops, w.Number)
+	if err != nil || strings.Contains(string(text), "*") || !strings.Contains(string(text), "projects: [team]") {
+		t.Errorf("%v %s", err, text)
+	}
+}

@@ -23,9 +23,8 @@ func (d *Desk) YAML(ctx context.Context, by access.Principal, number int64) ([]b
 	escapeExpansions(reflect.ValueOf(&def).Elem())
 	if w.Source == "" {
 		def.Name = w.Project + "/" + w.Name
-		if len(def.Match.Projects) == 0 {
-			def.Match.Projects = []string{w.Project}
-		}
+		// the file has no other bound, and match may name more projects
+		def.Match.Projects = []string{w.Project}
 	}
 	e := exporter{prefix: strings.Trim(notInNames.ReplaceAllString(strings.ToUpper(def.Name), "_"), "_")}
 	e.secrets(&def)
