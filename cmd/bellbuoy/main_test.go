@@ -92,7 +92,8 @@ egress: {deny: [10.0.0.0/8]}
 		{"check without a file", "", []string{"check"}, 1, []string{"reading configuration", "no such file"}, nil},
 		{"check of a file that wire refuses", smallConfig + "identity: {verify: {jwks_file: /dev/null}}\n", []string{"check"}, 1, []string{"bellbuoy.yaml:16:20: identity.verify"}, nil},
 		{"ping, nothing running", smallConfig, []string{"ping", "ci"}, 1, nil, []string{"no bellbuoy is running", "DIR/data/admin.sock"}},
-		{"redeliver without arguments", smallConfig, []string{"redeliver"}, 1, nil, []string{"--webhook"}},
+		{"redeliver without arguments", smallConfig, []string{"redeliver"}, 2, nil, []string{"give ids of deliveries, or --webhook"}},
+		{"redeliver with ids and a webhook", smallConfig, []string{"redeliver", "1", "--webhook", "ci"}, 2, nil, []string{"not both"}},
 		{"redeliver of what is no id", smallConfig, []string{"redeliver", "x"}, 1, nil, []string{`"x" is not the id`}},
 		{"--since of what is no time", smallConfig, []string{"events", "--since", "yesterday"}, 1, nil, []string{`"yesterday"`}},
 	}

@@ -22,6 +22,15 @@ func newRedeliverCommand(a *app) *cobra.Command {
 			"states, by default its dead letters. A pending delivery is sent now. bellbuoy deliveries lists IDs.\n\n" +
 			"The command does not wait for the answers of the receivers.",
 		Example: "  bellbuoy redeliver 4711\n  bellbuoy redeliver --webhook deploy --since 2h --state dead",
+		Args: func(_ *cobra.Command, ids []string) error {
+			switch {
+			case len(ids) == 0 && webhook == "":
+				return errors.New("give ids of deliveries, or --webhook")
+			case len(ids) > 0 && webhook != "":
+				return errors.New("give ids of deliveries or --webhook, not both")
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			return runRedeliver(c.Context(), a, args, webhook, since, states)
 		}}
@@ -43,9 +52,6 @@ func runRedeliver(ctx context.Context, a *app, ids []string, webhook, since stri
 		r.IDs = append(r.IDs, id)
 	}
 	if len(r.IDs) == 0 {
-		if webhook == "" {
-			return errors.New("give ids of deliveries, or --webhook")
-		}
 		r.Webhook, r.States = webhook, states
 		if since != "" {
 			t, err := timeOf(since, time.Now(), false)
