@@ -146,7 +146,7 @@ func (v *pageRequest) try(show func(*pageRequest) error) (err error) {
 		if p == nil {
 			return
 		}
-		if p == http.ErrAbortHandler {
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p)
 		}
 		v.c.Log.Error("a page panicked; this is a bug", zap.String("path", v.URL.Path), zap.Any("panic", p), zap.Stack("stack"))
