@@ -108,7 +108,7 @@ func runServe(ctx context.Context, a *app) error {
 	metrics.Counters = d.counters
 	d.backupStore, _ = s.(backupStore)
 	d.running = manage.NewRunning(webhooks, func(s *notify.Set) { outbox.Configure(s); dispatcher.Configure(s) }, log)
-	d.desk = &manage.Desk{Running: d.running, Stored: webhooks, Dispatcher: dispatcher, Numbers: numbers, Counters: d.counters, Cursors: manage.NewCursors(s), Log: log}
+	d.desk = manage.NewDesk(manage.Parts{Running: d.running, Stored: webhooks, Dispatcher: dispatcher, Numbers: numbers, Counters: d.counters, Cursors: manage.NewCursors(s), Log: log})
 	d.lookups.configure(w.lookupClients)
 	d.refusals = quota.NewRefusals(outbox)
 	d.runs = replication.NewRecorder(outbox, func(err error) { log.Warn("replication", zap.Error(err)) })

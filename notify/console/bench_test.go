@@ -148,9 +148,9 @@ func consoleOver(b *testing.B, s benchedStore) *Console {
 	stored := notify.NewWebhooks(s)
 	outbox := notify.NewOutbox(s, notify.OutboxOptions{Log: log})
 	dispatcher := notify.NewDispatcher(s, outbox, notify.DispatcherOptions{Replica: "one", Webhooks: stored, Log: log})
-	d := &manage.Desk{Stored: stored, Dispatcher: dispatcher, Numbers: notify.NewNumbers(s, log), Cursors: manage.NewCursors(s), Log: log,
+	d := manage.NewDesk(manage.Parts{Stored: stored, Dispatcher: dispatcher, Numbers: notify.NewNumbers(s, log), Cursors: manage.NewCursors(s), Log: log,
 		Counters: counters.New(counters.Options{Rows: s, Replica: "one", Log: log}),
-		Running:  manage.NewRunning(stored, func(s *notify.Set) { outbox.Configure(s); dispatcher.Configure(s) }, log)}
+		Running:  manage.NewRunning(stored, func(s *notify.Set) { outbox.Configure(s); dispatcher.Configure(s) }, log)})
 	c, _, err := config.Parse("bellbuoy.yaml", []byte(file), func(string) (string, bool) { return "", false })
 	if err != nil {
 		b.Fatal(err)

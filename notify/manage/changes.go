@@ -2,6 +2,8 @@ package manage
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +26,7 @@ var projectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:(?:\.|_|__|-+)[a-zA-Z0-9]+
 func ValidProject(name string) bool { return len(name) <= 255 && projectName.MatchString(name) }
 
 // Make stores a webhook of a project. The webhook is in use when Make returns.
-func (d *Desk) Make(ctx context.Context, by access.Principal, project string, def Definition) (Webhook, error) {
+func (d *AccountWebhooks) Make(ctx context.Context, by access.Principal, project string, def Definition) (Webhook, error) {
 	number, err := d.make(ctx, by, project, def, nil)
 	if err != nil {
 		return Webhook{}, err
@@ -33,7 +35,7 @@ func (d *Desk) Make(ctx context.Context, by access.Principal, project string, de
 }
 
 // make stores a webhook; policy is the policy of Harbor's API, or nil.
-func (d *Desk) make(ctx context.Context, by access.Principal, project string, def Definition, policy []byte) (int64, error) {
+func (d *AccountWebhooks) make(ctx context.Context, by access.Principal, project string, def Definition, policy []byte) (int64, error) {
 	if !by.May(project) || !ValidProject(project) {
 		return 0, fmt.Errorf("%w: project %.255s not found", ErrNotFound, project)
 	}
@@ -61,7 +63,7 @@ func (d *Desk) make(ctx context.Context, by access.Principal, project string, de
 
 // checkCount refuses another webhook of a limited account that has many, so that it leaves room for
 // those of others.
-func (d *Desk) checkCount(ctx context.Context, by access.Principal) error {
+func (d *AccountWebhooks) checkCount(ctx context.Context, by access.Principal) error {
 	if by.Administrator {
 		return nil
 	}
@@ -82,7 +84,7 @@ func (d *Desk) checkCount(ctx context.Context, by access.Principal) error {
 }
 
 // define sets the definition of a webhook if it is valid under the configuration in use.
-func (d *Desk) define(by access.Principal, s *notify.Stored, def Definition) (err error) {
+func (d *AccountWebhooks) define(by access.Principal, s *notify.Stored, def Definition) (err error) {
 	s.Name = def.Name
 	if namesTaken(d.Running.Set().from.Hooks)(s.Project, s.Name) {
 		return fmt.Errorf("%w: the configuration file has a webhook %s", ErrConflict, s.Name)
@@ -103,7 +105,7 @@ func (d *Desk) define(by access.Principal, s *notify.Stored, def Definition) (er
 
 // Change replaces the definition of a webhook of the store. The error is ErrChanged if version is
 // neither 0 nor the webhook's version.
-func (d *Desk) Change(ctx context.Context, by access.Principal, number, version int64, def Definition) (Webhook, error) {
+func (d *AccountWebhooks) Change(ctx context.Context, by access.Principal, number, version int64, def Definition) (Webhook, error) {
 	err := d.change(ctx, by, number, version, "webhook changed", func(s *notify.Stored) error {
 		return d.redefine(s, by, def)
 	})
@@ -115,7 +117,7 @@ func (d *Desk) Change(ctx context.Context, by access.Principal, number, version 
 
 // redefine replaces a definition. It keeps the policy of Harbor's API unless Authorization changes:
 // that API shows Authorization only if it was set there.
-func (d *Desk) redefine(s *notify.Stored, by access.Principal, def Definition) error {
+func (d *AccountWebhooks) redefine(s *notify.Stored, by access.Principal, def Definition) error {
 	old, err := definitionOf(s)
 	if err != nil {
 		return err
@@ -135,7 +137,7 @@ var errStale = errors.New("stale")
 
 // change applies edit to a webhook of the store. edit runs outside of the transaction, because it
 // renders templates. It runs again if another change came first.
-func (d *Desk) change(ctx context.Context, by access.Principal, number, version int64, did string, edit func(*notify.Stored) error) error {
+func (d *AccountWebhooks) change(ctx context.Context, by access.Principal, number, version int64, did string, edit func(*notify.Stored) error) error {
 	for {
 		old, err := d.editable(ctx, by, number)
 		if err != nil {
@@ -167,7 +169,7 @@ func (d *Desk) change(ctx context.Context, by access.Principal, number, version 
 }
 
 // editable returns a webhook of the store that the account may change.
-func (d *Desk) editable(ctx context.Context, by access.Principal, number int64) (notify.Stored, error) {
+func (d *AccountWebhooks) editable(ctx context.Context, by access.Principal, number int64) (notify.Stored, error) {
 	w, err := d.one(ctx, by, number)
 	if err != nil {
 		return notify.Stored{}, err
@@ -183,7 +185,7 @@ func (d *Desk) editable(ctx context.Context, by access.Principal, number int64) 
 }
 
 // Remove deletes a webhook of the store. Its pending deliveries become dead letters.
-func (d *Desk) Remove(ctx context.Context, by access.Principal, number int64) error {
+func (d *AccountWebhooks) Remove(ctx context.Context, by access.Principal, number int64) error {
 	old, err := d.editable(ctx, by, number)
 	if err != nil {
 		return err
@@ -196,7 +198,7 @@ func (d *Desk) Remove(ctx context.Context, by access.Principal, number int64) er
 }
 
 // TakeOver removes the limits of limited accounts from a webhook. Administrators only.
-func (d *Desk) TakeOver(ctx context.Context, by access.Principal, number int64) error {
+func (d *AccountWebhooks) TakeOver(ctx context.Context, by access.Principal, number int64) error {
 	if _, err := d.one(ctx, by, number); err != nil {
 		return err
 	}
@@ -215,7 +217,7 @@ func (d *Desk) TakeOver(ctx context.Context, by access.Principal, number int64) 
 
 // Enable resumes a webhook that was disabled by hand or by a 410 of its receiver. It also sets
 // enabled of a webhook of the store.
-func (d *Desk) Enable(ctx context.Context, by access.Principal, number int64) error {
+func (d *AccountWebhooks) Enable(ctx context.Context, by access.Principal, number int64) error {
 	w, err := d.switchable(ctx, by, number)
 	if err != nil {
 		return err
@@ -245,7 +247,7 @@ func (d *Desk) Enable(ctx context.Context, by access.Principal, number int64) er
 }
 
 // Disable stops the deliveries of a webhook until Enable. They are still planned, and wait.
-func (d *Desk) Disable(ctx context.Context, by access.Principal, number int64) error {
+func (d *AccountWebhooks) Disable(ctx context.Context, by access.Principal, number int64) error {
 	w, err := d.switchable(ctx, by, number)
 	if err != nil {
 		return err
@@ -259,7 +261,7 @@ func (d *Desk) Disable(ctx context.Context, by access.Principal, number int64) e
 
 // switchable returns a webhook that the account may enable and disable. Only administrators may
 // switch webhooks of the file.
-func (d *Desk) switchable(ctx context.Context, by access.Principal, number int64) (Webhook, error) {
+func (d *AccountWebhooks) switchable(ctx context.Context, by access.Principal, number int64) (Webhook, error) {
 	w, err := d.one(ctx, by, number)
 	if err == nil && w.Source != "" && !by.Administrator {
 		err = fmt.Errorf("%w: webhook %s is defined in %s, and is switched by accounts without limits only", ErrForbidden, w.Name, w.Source)
@@ -268,7 +270,7 @@ func (d *Desk) switchable(ctx context.Context, by access.Principal, number int64
 }
 
 // switchError explains why a webhook cannot be switched: a webhook that is not in use has no lane.
-func (d *Desk) switchError(by access.Principal, w *Webhook, err error) error {
+func (d *AccountWebhooks) switchError(by access.Principal, w *Webhook, err error) error {
 	if why := d.whyOff(by, w.Number); why != "" && errors.Is(err, notify.ErrNoWebhook) {
 		return fmt.Errorf("%w: webhook %s is off: %s", ErrConflict, w.Name, why)
 	}
@@ -276,15 +278,17 @@ func (d *Desk) switchError(by access.Principal, w *Webhook, err error) error {
 }
 
 // follow applies a change to this replica, even if the client has disconnected.
-func (d *Desk) follow(ctx context.Context) error { return d.Running.Follow(context.WithoutCancel(ctx)) }
+func (d *AccountWebhooks) follow(ctx context.Context) error {
+	return d.Running.Follow(context.WithoutCancel(ctx))
+}
 
 // audit logs who changed a webhook.
-func (d *Desk) audit(did string, by access.Principal, s *notify.Stored) {
+func (d *AccountWebhooks) audit(did string, by access.Principal, s *notify.Stored) {
 	d.Log.Info(did, zap.String("account", by.Name), zap.String("project", s.Project), zap.String("webhook", s.Name), zap.Int64("number", s.Number))
 }
 
 // log logs who did something with a webhook of the file or of the store.
-func (d *Desk) log(did string, by access.Principal, key string, number int64) {
+func (d *AccountWebhooks) log(did string, by access.Principal, key string, number int64) {
 	d.Log.Info(did, zap.String("account", by.Name), zap.String("webhook", key), zap.Int64("number", number))
 }
 
@@ -299,4 +303,21 @@ func changeError(err error, name string) error {
 		return problem("", "%v", notify.ErrTooMany)
 	}
 	return err
+}
+
+// NewSigningSecret returns a new secret of Standard Webhooks.
+func (d *AccountWebhooks) NewSigningSecret() string {
+	key := make([]byte, 24)
+	_, _ = rand.Read(key) // never fails
+	return "whsec_" + base64.StdEncoding.EncodeToString(key)
+}
+
+// definitionError returns what is wrong with a webhook as an account may see it, and logs what the
+// account does not see.
+func (d *AccountWebhooks) definitionError(by access.Principal, err error) error {
+	if _, denied := errors.AsType[notAllowed](err); !denied || by.Administrator {
+		return err
+	}
+	d.Log.Info("endpoint denied to a limited account", zap.String("account", by.Name), zap.String("error", err.Error()))
+	return problem("url", NotAllowed)
 }

@@ -16,7 +16,7 @@ const mostCounted = 10_000
 var errEnough = errors.New("enough")
 
 // Count returns how many deliveries q selects, at most 10,000. It goes through all pages.
-func (d *Desk) Count(ctx context.Context, by access.Principal, q DeliveryQuery) (int, error) {
+func (d *AccountDeliveries) Count(ctx context.Context, by access.Principal, q DeliveryQuery) (int, error) {
 	q.Cursor = ""
 	s, err := d.search(ctx, by, q)
 	if err != nil {
@@ -25,7 +25,7 @@ func (d *Desk) Count(ctx context.Context, by access.Principal, q DeliveryQuery) 
 	return d.count(ctx, s)
 }
 
-func (d *Desk) count(ctx context.Context, s deliverySearch) (n int, err error) {
+func (d *AccountDeliveries) count(ctx context.Context, s deliverySearch) (n int, err error) {
 	err = d.everyPage(ctx, s, func(ids []int64) error {
 		if n += len(ids); n >= mostCounted {
 			n = mostCounted
@@ -40,7 +40,7 @@ func (d *Desk) count(ctx context.Context, s deliverySearch) (n int, err error) {
 }
 
 // everyPage calls each with the ids of every page of a search.
-func (d *Desk) everyPage(ctx context.Context, s deliverySearch, each func(ids []int64) error) error {
+func (d *AccountDeliveries) everyPage(ctx context.Context, s deliverySearch, each func(ids []int64) error) error {
 	s.Most = 10 * store.SearchMost
 	for {
 		ids, next, err := d.pageOfIDs(ctx, s)
@@ -60,7 +60,7 @@ func (d *Desk) everyPage(ctx context.Context, s deliverySearch, each func(ids []
 }
 
 // pageOfIDs returns the ids of a page. Events are read only if they decide.
-func (d *Desk) pageOfIDs(ctx context.Context, s deliverySearch) (ids []int64, next int64, err error) {
+func (d *AccountDeliveries) pageOfIDs(ctx context.Context, s deliverySearch) (ids []int64, next int64, err error) {
 	if s.passes != nil {
 		next, _, err = d.find(ctx, s, MostPage, func(one store.Delivery, _ *detect.Event) error {
 			ids = append(ids, one.ID)

@@ -90,7 +90,7 @@ type deliverySearch struct {
 }
 
 // search checks a query and restricts it to the account's scope.
-func (d *Desk) search(ctx context.Context, by access.Principal, q DeliveryQuery) (s deliverySearch, err error) {
+func (d *AccountDeliveries) search(ctx context.Context, by access.Principal, q DeliveryQuery) (s deliverySearch, err error) {
 	if !by.Knows() {
 		return s, ErrForbidden
 	}
@@ -128,7 +128,7 @@ func (d *Desk) search(ctx context.Context, by access.Principal, q DeliveryQuery)
 
 // mayHaveOthers reports whether a webhook in the account's scope may have deliveries outside the
 // scope: a webhook of the file may have had other projects under an earlier configuration.
-func (d *Desk) mayHaveOthers(by access.Principal, key string) bool {
+func (d *AccountDeliveries) mayHaveOthers(by access.Principal, key string) bool {
 	if by.Administrator {
 		return false
 	}
@@ -138,7 +138,7 @@ func (d *Desk) mayHaveOthers(by access.Principal, key string) bool {
 
 // InScope returns deliveries as an account may see them, without those of events that are not of
 // its projects. The webhooks must be in scope.
-func (d *Desk) InScope(ctx context.Context, by access.Principal, all []store.Delivery) ([]store.Delivery, error) {
+func (d *AccountDeliveries) InScope(ctx context.Context, by access.Principal, all []store.Delivery) ([]store.Delivery, error) {
 	if by.Administrator {
 		return all, nil
 	}
@@ -219,7 +219,7 @@ type listedWebhook struct {
 }
 
 // everyListedWebhook calls each for every webhook, until each returns false.
-func (d *Desk) everyListedWebhook(each func(listedWebhook) bool) {
+func (d *AccountDeliveries) everyListedWebhook(each func(listedWebhook) bool) {
 	set := d.Running.Set()
 	for _, h := range set.All {
 		if !each(listedWebhook{d.refOf(set, h.Name), h.Projects()}) {
@@ -236,7 +236,7 @@ func (d *Desk) everyListedWebhook(each func(listedWebhook) bool) {
 func refOfStored(s *notify.Stored) Ref { return Ref{s.Number, s.Key, s.Name, s.Project} }
 
 // webhooksOf returns the keys of the webhooks in scope that a query selects; nil: all.
-func (d *Desk) webhooksOf(ctx context.Context, by access.Principal, q DeliveryQuery) ([]string, error) {
+func (d *AccountDeliveries) webhooksOf(ctx context.Context, by access.Principal, q DeliveryQuery) ([]string, error) {
 	if q.WebhookKey == "" && q.Webhook == 0 && by.Administrator {
 		return nil, nil
 	}
@@ -259,7 +259,7 @@ func (d *Desk) webhooksOf(ctx context.Context, by access.Principal, q DeliveryQu
 
 // removedWebhook returns the key of a removed webhook that still has deliveries. Only
 // administrators see these.
-func (d *Desk) removedWebhook(ctx context.Context, by access.Principal, key string) ([]string, error) {
+func (d *AccountDeliveries) removedWebhook(ctx context.Context, by access.Principal, key string) ([]string, error) {
 	if by.Administrator {
 		left, err := d.Dispatcher.Deliveries(ctx, store.DeliveryQuery{Webhook: key, Limit: 1})
 		if err != nil || len(left) > 0 {
@@ -272,7 +272,7 @@ func (d *Desk) removedWebhook(ctx context.Context, by access.Principal, key stri
 const mostNamed = 50 // webhooks in an error
 
 // noWebhook is the error for a name that no webhook in scope has.
-func (d *Desk) noWebhook(by access.Principal, key string) error {
+func (d *AccountDeliveries) noWebhook(by access.Principal, key string) error {
 	var names []string
 	for _, h := range d.Running.Set().All {
 		if len(names) < mostNamed && by.MayAll(h.Projects()) {
@@ -286,7 +286,7 @@ func (d *Desk) noWebhook(by access.Principal, key string) error {
 }
 
 // refOf returns the Ref of a delivery's webhook.
-func (d *Desk) refOf(set *HookSet, key string) Ref {
+func (d *AccountDeliveries) refOf(set *HookSet, key string) Ref {
 	h := set.Named(key)
 	switch {
 	case h == nil:
@@ -301,7 +301,7 @@ func (d *Desk) refOf(set *HookSet, key string) Ref {
 }
 
 // Deliveries returns a page of the deliveries that q selects, of the webhooks in scope.
-func (d *Desk) Deliveries(ctx context.Context, by access.Principal, q DeliveryQuery) (page DeliveryPage, err error) {
+func (d *AccountDeliveries) Deliveries(ctx context.Context, by access.Principal, q DeliveryQuery) (page DeliveryPage, err error) {
 	s, err := d.search(ctx, by, q)
 	if err != nil {
 		return page, err
@@ -324,7 +324,7 @@ func (d *Desk) Deliveries(ctx context.Context, by access.Principal, q DeliveryQu
 
 // find calls each for at most limit deliveries of a search, with their events (nil: the event was
 // removed). next and looked are as in a page.
-func (d *Desk) find(ctx context.Context, s deliverySearch, limit int, each func(store.Delivery, *detect.Event) error) (next int64, looked time.Time, err error) {
+func (d *AccountDeliveries) find(ctx context.Context, s deliverySearch, limit int, each func(store.Delivery, *detect.Event) error) (next int64, looked time.Time, err error) {
 	s.Limit = limit
 	for found, tested := 0, 0; ; {
 		page, err := d.Dispatcher.SearchDeliveries(ctx, s.DeliverySearch)
@@ -358,7 +358,7 @@ func (d *Desk) find(ctx context.Context, s deliverySearch, limit int, each func(
 }
 
 // eventsOf returns the events of deliveries, by Seq.
-func (d *Desk) eventsOf(ctx context.Context, deliveries []store.Delivery) (map[int64]*detect.Event, error) {
+func (d *AccountDeliveries) eventsOf(ctx context.Context, deliveries []store.Delivery) (map[int64]*detect.Event, error) {
 	var seqs []int64
 	for _, one := range deliveries {
 		seqs = append(seqs, one.EventSeq)
@@ -374,37 +374,4 @@ func (d *Desk) eventsOf(ctx context.Context, deliveries []store.Delivery) (map[i
 		events[found[i].Seq] = &found[i]
 	}
 	return events, err
-}
-
-// shower returns a function that converts a delivery to the form that an account sees.
-func (d *Desk) shower(ctx context.Context, by access.Principal) (func(store.Delivery, *detect.Event) Delivery, error) {
-	waits, err := d.Dispatcher.Waits(ctx)
-	if err != nil {
-		return nil, err
-	}
-	set := d.Running.Set()
-	return func(one store.Delivery, e *detect.Event) Delivery {
-		shown := Delivery{ID: one.ID, Webhook: d.refOf(set, one.Webhook), State: stateNames[one.State], EventID: one.EventID, Attempts: one.Attempts,
-			Status: one.Status, Reason: reasonFor(by, one.Reason), Created: one.CreatedAt, Finished: one.FinishedAt}
-		if one.State == store.Pending || one.State == store.Parked {
-			wait := waits(one)
-			shown.NextAt, shown.Waits = wait.Until, wait.For
-		}
-		if e != nil {
-			shown.EventType, shown.Repository, shown.Tag = string(e.Type), format.NewBellbuoyEvent(e).Repository, tagOf(e, one.Number)
-		}
-		return shown
-	}, nil
-}
-
-// tagOf returns the tags of a delivery: the tag with its number, which counts from 1, or all tags
-// if the number is 0.
-func tagOf(e *detect.Event, number int) string {
-	switch {
-	case e.Chart != nil:
-		return e.Chart.Version
-	case number == 0 || number > len(e.Tags):
-		return joined(e.Tags)
-	}
-	return e.Tags[number-1]
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/bellbuoy/bellbuoy/detect"
 	"github.com/bellbuoy/bellbuoy/notify"
 	"github.com/bellbuoy/bellbuoy/notify/access"
+	"github.com/bellbuoy/bellbuoy/notify/format"
 	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
@@ -42,7 +43,7 @@ type Attempt struct {
 }
 
 // Delivery returns one delivery.
-func (d *Desk) Delivery(ctx context.Context, by access.Principal, id int64) (detail DeliveryDetail, err error) {
+func (d *AccountDeliveries) Delivery(ctx context.Context, by access.Principal, id int64) (detail DeliveryDetail, err error) {
 	s, err := d.search(ctx, by, DeliveryQuery{IDs: []int64{id}})
 	if err != nil {
 		return detail, err
@@ -93,4 +94,48 @@ func requestOf(set *HookSet, d *store.Delivery) *Request {
 		r.Header = h.Client.Shown(m)
 	}
 	return r
+}
+
+// Attempts returns the attempts of a delivery in scope, as an account may see them.
+func (d *AccountDeliveries) Attempts(ctx context.Context, by access.Principal, delivery int64) ([]store.Attempt, error) {
+	all, err := d.Dispatcher.Attempts(ctx, delivery)
+	for i := range all {
+		at := &all[i]
+		at.Error = errorFor(by, at.Status, at.Reason, at.Error)
+		at.Reason = reasonFor(by, at.Reason)
+	}
+	return all, err
+}
+
+// shower returns a function that converts a delivery to the form that an account sees.
+func (d *AccountDeliveries) shower(ctx context.Context, by access.Principal) (func(store.Delivery, *detect.Event) Delivery, error) {
+	waits, err := d.Dispatcher.Waits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set := d.Running.Set()
+	return func(one store.Delivery, e *detect.Event) Delivery {
+		shown := Delivery{ID: one.ID, Webhook: d.refOf(set, one.Webhook), State: stateNames[one.State], EventID: one.EventID, Attempts: one.Attempts,
+			Status: one.Status, Reason: reasonFor(by, one.Reason), Created: one.CreatedAt, Finished: one.FinishedAt}
+		if one.State == store.Pending || one.State == store.Parked {
+			wait := waits(one)
+			shown.NextAt, shown.Waits = wait.Until, wait.For
+		}
+		if e != nil {
+			shown.EventType, shown.Repository, shown.Tag = string(e.Type), format.NewBellbuoyEvent(e).Repository, tagOf(e, one.Number)
+		}
+		return shown
+	}, nil
+}
+
+// tagOf returns the tags of a delivery: the tag with its number, which counts from 1, or all tags
+// if the number is 0.
+func tagOf(e *detect.Event, number int) string {
+	switch {
+	case e.Chart != nil:
+		return e.Chart.Version
+	case number == 0 || number > len(e.Tags):
+		return joined(e.Tags)
+	}
+	return e.Tags[number-1]
 }

@@ -96,7 +96,7 @@ func parameterOf(field string) string {
 }
 
 // Events returns a page of the events that q selects and the account may see.
-func (d *Desk) Events(ctx context.Context, by access.Principal, q EventQuery) (page EventPage, err error) {
+func (d *AccountEvents) Events(ctx context.Context, by access.Principal, q EventQuery) (page EventPage, err error) {
 	if !by.Knows() {
 		return page, ErrForbidden
 	}
@@ -129,7 +129,7 @@ func (d *Desk) Events(ctx context.Context, by access.Principal, q EventQuery) (p
 
 // fill tests events from search.Before on until the page is full or enough were tested. next is
 // where the next page begins; 0: there is none.
-func (d *Desk) fill(ctx context.Context, search store.EventSearch, limit int, passes eventTest, page *EventPage) (next int64, err error) {
+func (d *AccountEvents) fill(ctx context.Context, search store.EventSearch, limit int, passes eventTest, page *EventPage) (next int64, err error) {
 	for tested := 0; ; {
 		found, err := d.Dispatcher.SearchEvents(ctx, search)
 		if err != nil {
@@ -186,7 +186,7 @@ func projectsOf(by access.Principal, project string) []string {
 func isGlob(project string) bool { return strings.ContainsAny(project, `*?[]{}\`) }
 
 // Event returns an event by its id.
-func (d *Desk) Event(ctx context.Context, by access.Principal, id string) (e detect.Event, err error) {
+func (d *AccountEvents) Event(ctx context.Context, by access.Principal, id string) (e detect.Event, err error) {
 	if id == "" {
 		return e, fmt.Errorf("%w: give the id of an event", ErrNotFound)
 	}
@@ -204,7 +204,7 @@ const followPage = 500 // events that a follower reads at once
 
 // Follow calls each for every new event that q selects and the account may see, with the position
 // for After, until ctx ends or each returns an error.
-func (d *Desk) Follow(ctx context.Context, by access.Principal, q EventQuery, each func(e detect.Event, position string) error) error {
+func (d *AccountEvents) Follow(ctx context.Context, by access.Principal, q EventQuery, each func(e detect.Event, position string) error) error {
 	if !by.Knows() {
 		return ErrForbidden
 	}
@@ -247,7 +247,7 @@ func (d *Desk) Follow(ctx context.Context, by access.Principal, q EventQuery, ea
 }
 
 // after returns the Seq at a position of a stream; of "", the newest event's.
-func (d *Desk) after(ctx context.Context, cursors sealer, position string) (int64, error) {
+func (d *AccountEvents) after(ctx context.Context, cursors sealer, position string) (int64, error) {
 	if position == "" {
 		return d.LastSeq(ctx)
 	}
@@ -255,7 +255,7 @@ func (d *Desk) after(ctx context.Context, cursors sealer, position string) (int6
 }
 
 // CheckFollow returns an error if Follow would refuse the query.
-func (d *Desk) CheckFollow(ctx context.Context, by access.Principal, q EventQuery) error {
+func (d *AccountEvents) CheckFollow(ctx context.Context, by access.Principal, q EventQuery) error {
 	if !by.Knows() {
 		return ErrForbidden
 	}
@@ -270,7 +270,7 @@ func (d *Desk) CheckFollow(ctx context.Context, by access.Principal, q EventQuer
 }
 
 // Newest returns the position of the newest event of all projects, for Follow.
-func (d *Desk) Newest(ctx context.Context, by access.Principal) (position string, err error) {
+func (d *AccountEvents) Newest(ctx context.Context, by access.Principal) (position string, err error) {
 	if !by.Knows() {
 		return "", ErrForbidden
 	}
@@ -284,7 +284,7 @@ func (d *Desk) Newest(ctx context.Context, by access.Principal) (position string
 
 // LastSeq returns the Seq of the newest event of all projects; 0: there is none. Accounts must not
 // see it.
-func (d *Desk) LastSeq(ctx context.Context) (int64, error) {
+func (d *AccountEvents) LastSeq(ctx context.Context) (int64, error) {
 	newest, err := d.Dispatcher.Events(ctx, store.EventQuery{Limit: 1})
 	if err != nil || len(newest) == 0 {
 		return 0, err
@@ -293,7 +293,7 @@ func (d *Desk) LastSeq(ctx context.Context) (int64, error) {
 }
 
 // EventBody returns the body that a webhook with a format would send about an event.
-func (d *Desk) EventBody(ctx context.Context, by access.Principal, id, name string) (Body, error) {
+func (d *AccountEvents) EventBody(ctx context.Context, by access.Principal, id, name string) (Body, error) {
 	e, err := d.Event(ctx, by, id)
 	if err != nil {
 		return Body{}, err

@@ -21,17 +21,17 @@ type Verdict struct {
 }
 
 // Explain returns the verdict of each webhook in scope about an event.
-func (d *Desk) Explain(ctx context.Context, by access.Principal, id string) ([]Verdict, error) {
+func (d *AccountEvents) Explain(ctx context.Context, by access.Principal, id string) ([]Verdict, error) {
 	e, err := d.Event(ctx, by, id)
 	if err != nil {
 		return nil, err
 	}
 	made := map[string][]Delivery{}
-	show, err := d.shower(ctx, by)
+	show, err := d.deliveries.shower(ctx, by)
 	if err != nil {
 		return nil, err
 	}
-	s, err := d.search(ctx, by, DeliveryQuery{Event: id})
+	s, err := d.deliveries.search(ctx, by, DeliveryQuery{Event: id})
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (d *Desk) Explain(ctx context.Context, by access.Principal, id string) ([]V
 		if h == nil || !by.MayAll(h.Projects()) {
 			continue
 		}
-		verdict := Verdict{Webhook: d.refOf(set, v.Webhook), Fires: v.Fires, Because: v.Because, Deliveries: made[v.Webhook]}
+		verdict := Verdict{Webhook: d.deliveries.refOf(set, v.Webhook), Fires: v.Fires, Because: v.Because, Deliveries: made[v.Webhook]}
 		if !v.Fires {
 			verdict.Value, verdict.Wanted = whyNot(v.Because, &e, h)
 		}

@@ -52,7 +52,7 @@ func newHistory(t testing.TB) *history {
 	dispatcher := notify.NewDispatcher(s, outbox, notify.DispatcherOptions{Replica: "one"})
 	numbers, stored := notify.NewNumbers(s, zap.NewNop()), notify.NewWebhooks(s)
 	running := NewRunning(stored, func(set *notify.Set) { outbox.Configure(set); dispatcher.Configure(set) }, zap.NewNop())
-	h := &history{&Desk{Running: running, Stored: stored, Dispatcher: dispatcher, Numbers: numbers, Cursors: NewCursors(s), Log: zap.NewNop()}, outbox, s, nil}
+	h := &history{NewDesk(Parts{Running: running, Stored: stored, Dispatcher: dispatcher, Numbers: numbers, Cursors: NewCursors(s), Log: zap.NewNop()}), outbox, s, nil}
 	var hooks []*Hook
 	for _, name := range []string{"all", "team-ci", "ops-ci", "both"} {
 		hooks = append(hooks, hookNamed(t, name, hookOf[name]))

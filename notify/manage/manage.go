@@ -58,8 +58,29 @@ func problem(field, format string, args ...any) Problems {
 	return Problems{{field, fmt.Sprintf(format, args...)}}
 }
 
-// Desk implements the operations of accounts. All fields must be set.
+// Desk implements the operations of accounts, by subject.
 type Desk struct {
+	*Parts
+	AccountWebhooks
+	AccountDeliveries
+	AccountEvents
+}
+
+// AccountWebhooks reads, changes and tests webhooks within an account's scope.
+type AccountWebhooks struct{ *Parts }
+
+// AccountDeliveries reads and repeats deliveries within an account's scope.
+type AccountDeliveries struct{ *Parts }
+
+// AccountEvents reads, explains and counts recorded events within an account's scope.
+type AccountEvents struct {
+	*Parts
+	webhooks   *AccountWebhooks
+	deliveries *AccountDeliveries
+}
+
+// Parts are what a desk works with. All fields must be set.
+type Parts struct {
 	Running    *Running
 	Stored     *notify.Webhooks
 	Dispatcher *notify.Dispatcher
@@ -67,4 +88,11 @@ type Desk struct {
 	Counters   *counters.Counters
 	Cursors    *Cursors
 	Log        *zap.Logger
+}
+
+// NewDesk returns a desk.
+func NewDesk(p Parts) *Desk {
+	d := &Desk{Parts: &p, AccountWebhooks: AccountWebhooks{&p}, AccountDeliveries: AccountDeliveries{&p}}
+	d.AccountEvents = AccountEvents{&p, &d.AccountWebhooks, &d.AccountDeliveries}
+	return d
 }

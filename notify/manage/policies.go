@@ -35,7 +35,7 @@ type PolicyChange struct {
 
 // Policies returns the webhooks in scope of a project. A webhook of the file that names no projects
 // counts for each of them.
-func (d *Desk) Policies(ctx context.Context, by access.Principal, project string) ([]Policy, error) {
+func (d *AccountWebhooks) Policies(ctx context.Context, by access.Principal, project string) ([]Policy, error) {
 	stored, _, err := d.Stored.All(ctx)
 	if err != nil {
 		return nil, err
@@ -73,13 +73,13 @@ func (d *Desk) Policies(ctx context.Context, by access.Principal, project string
 }
 
 // MakePolicy is Make with the settings that Harbor's API has. It returns the webhook's number.
-func (d *Desk) MakePolicy(ctx context.Context, by access.Principal, project string, c PolicyChange) (int64, error) {
+func (d *AccountWebhooks) MakePolicy(ctx context.Context, by access.Principal, project string, c PolicyChange) (int64, error) {
 	return d.make(ctx, by, project, c.applied(Definition{Format: c.Format, Events: c.Events}, Definition{}), c.Told)
 }
 
 // ChangePolicy changes the settings that Harbor's API has. The others stay. A policy that is
 // enabled also enables a webhook that was switched off.
-func (d *Desk) ChangePolicy(ctx context.Context, by access.Principal, number int64, c PolicyChange) error {
+func (d *AccountWebhooks) ChangePolicy(ctx context.Context, by access.Principal, number int64, c PolicyChange) error {
 	var key string
 	err := d.change(ctx, by, number, 0, "webhook changed", func(s *notify.Stored) error {
 		old, err := definitionOf(s)

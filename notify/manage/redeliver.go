@@ -16,7 +16,7 @@ import (
 
 // Redeliver makes the deliveries that q selects due now, with a new schedule, and returns how many.
 // Parked ones stay parked. The default of States is dead, unless ids are given.
-func (d *Desk) Redeliver(ctx context.Context, by access.Principal, q DeliveryQuery) (n int, err error) {
+func (d *AccountDeliveries) Redeliver(ctx context.Context, by access.Principal, q DeliveryQuery) (n int, err error) {
 	s, err := d.redeliverable(ctx, by, q)
 	if err != nil {
 		return 0, err
@@ -34,7 +34,7 @@ func (d *Desk) Redeliver(ctx context.Context, by access.Principal, q DeliveryQue
 }
 
 // Redeliverable returns how many deliveries Redeliver would make due, at most 10,000.
-func (d *Desk) Redeliverable(ctx context.Context, by access.Principal, q DeliveryQuery) (int, error) {
+func (d *AccountDeliveries) Redeliverable(ctx context.Context, by access.Principal, q DeliveryQuery) (int, error) {
 	s, err := d.redeliverable(ctx, by, q)
 	if err != nil {
 		return 0, err
@@ -42,7 +42,7 @@ func (d *Desk) Redeliverable(ctx context.Context, by access.Principal, q Deliver
 	return d.count(ctx, s)
 }
 
-func (d *Desk) redeliverable(ctx context.Context, by access.Principal, q DeliveryQuery) (s deliverySearch, err error) {
+func (d *AccountDeliveries) redeliverable(ctx context.Context, by access.Principal, q DeliveryQuery) (s deliverySearch, err error) {
 	if q.Cursor != "" {
 		return s, problem("cursor", "it is for lists only")
 	}
@@ -66,7 +66,7 @@ type Replayed = notify.Replayed
 
 // Replay plans deliveries of events since a time that match a webhook's filters and of which it has
 // none. With plan false it only counts them.
-func (d *Desk) Replay(ctx context.Context, by access.Principal, number int64, since time.Time, plan bool) (Replayed, error) {
+func (d *AccountDeliveries) Replay(ctx context.Context, by access.Principal, number int64, since time.Time, plan bool) (Replayed, error) {
 	if number == 0 {
 		return Replayed{}, problem("webhook", "give a webhook")
 	}
@@ -74,11 +74,11 @@ func (d *Desk) Replay(ctx context.Context, by access.Principal, number int64, si
 }
 
 // ReplayNamed is Replay for a webhook by its key, or by project/name.
-func (d *Desk) ReplayNamed(ctx context.Context, by access.Principal, name string, since time.Time, plan bool) (Replayed, error) {
+func (d *AccountDeliveries) ReplayNamed(ctx context.Context, by access.Principal, name string, since time.Time, plan bool) (Replayed, error) {
 	return d.replay(ctx, by, DeliveryQuery{WebhookKey: name}, since, plan)
 }
 
-func (d *Desk) replay(ctx context.Context, by access.Principal, of DeliveryQuery, since time.Time, plan bool) (Replayed, error) {
+func (d *AccountDeliveries) replay(ctx context.Context, by access.Principal, of DeliveryQuery, since time.Time, plan bool) (Replayed, error) {
 	keys, err := d.webhooksOf(ctx, by, of)
 	if err != nil {
 		return Replayed{}, err

@@ -72,9 +72,9 @@ func newRig(t *testing.T, file string, guard webhook.GuardOptions) *rig {
 	stored := notify.NewWebhooks(s)
 	r.outbox = notify.NewOutbox(s, notify.OutboxOptions{Log: log})
 	dispatcher := notify.NewDispatcher(s, r.outbox, notify.DispatcherOptions{Replica: "one", Webhooks: stored, Log: log})
-	r.Desk = &Desk{Stored: stored, Dispatcher: dispatcher, Numbers: notify.NewNumbers(s, log), Cursors: NewCursors(s), Log: log,
+	r.Desk = NewDesk(Parts{Stored: stored, Dispatcher: dispatcher, Numbers: notify.NewNumbers(s, log), Cursors: NewCursors(s), Log: log,
 		Counters: counters.New(counters.Options{Rows: s, Replica: "one", Log: log}),
-		Running:  NewRunning(stored, func(s *notify.Set) { r.outbox.Configure(s); dispatcher.Configure(s) }, log)}
+		Running:  NewRunning(stored, func(s *notify.Set) { r.outbox.Configure(s); dispatcher.Configure(s) }, log)})
 	r.use(file)
 	return r
 }

@@ -1,8 +1,6 @@
 package manage
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -116,11 +114,4 @@ func (u *unmasker) listed(field, given string, old []string) string {
 		}
 	}
 	return u.secret(field, given, given, "")
-}
-
-// NewSigningSecret returns a new secret of Standard Webhooks.
-func (d *Desk) NewSigningSecret() string {
-	key := make([]byte, 24)
-	_, _ = rand.Read(key) // never fails
-	return "whsec_" + base64.StdEncoding.EncodeToString(key)
 }

@@ -19,7 +19,7 @@ type Span struct {
 }
 
 // EventCounts returns the number of events by type; project "" means all projects in scope.
-func (d *Desk) EventCounts(ctx context.Context, by access.Principal, project string, s Span) ([]counters.Line, error) {
+func (d *AccountEvents) EventCounts(ctx context.Context, by access.Principal, project string, s Span) ([]counters.Line, error) {
 	if project != "" && !by.May(project) {
 		return nil, fmt.Errorf("%w: project %.255s not found", ErrNotFound, project)
 	}
@@ -35,17 +35,17 @@ func (d *Desk) EventCounts(ctx context.Context, by access.Principal, project str
 
 // DeliveryCounts returns the number of attempts by outcome; webhook number 0 means all webhooks in
 // scope.
-func (d *Desk) DeliveryCounts(ctx context.Context, by access.Principal, number int64, s Span) ([]counters.Line, error) {
+func (d *AccountEvents) DeliveryCounts(ctx context.Context, by access.Principal, number int64, s Span) ([]counters.Line, error) {
 	q := s.query(counters.Deliveries)
 	switch {
 	case number != 0:
-		w, err := d.one(ctx, by, number)
+		w, err := d.webhooks.one(ctx, by, number)
 		if err != nil {
 			return nil, err
 		}
 		q.Keep = func(key string) bool { return key == w.Key }
 	case !by.Administrator:
-		all, err := d.all(ctx, by)
+		all, err := d.webhooks.all(ctx, by)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func (d *Desk) DeliveryCounts(ctx context.Context, by access.Principal, number i
 
 // TrafficCounts returns the traffic of each upstream. Only administrators see it, because it covers
 // all projects.
-func (d *Desk) TrafficCounts(ctx context.Context, by access.Principal, s Span) ([]counters.Line, error) {
+func (d *AccountEvents) TrafficCounts(ctx context.Context, by access.Principal, s Span) ([]counters.Line, error) {
 	if !by.Administrator {
 		return nil, fmt.Errorf("%w: traffic covers all projects", ErrForbidden)
 	}

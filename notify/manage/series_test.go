@@ -24,8 +24,8 @@ func TestCountsInScope(t *testing.T) {
 	}
 	defer s.Close()
 	stored := notify.NewWebhooks(s)
-	d := &Desk{Stored: stored, Numbers: notify.NewNumbers(s, zap.NewNop()), Log: zap.NewNop(),
-		Running: NewRunning(stored, func(*notify.Set) {}, zap.NewNop())}
+	d := NewDesk(Parts{Stored: stored, Numbers: notify.NewNumbers(s, zap.NewNop()), Log: zap.NewNop(),
+		Running: NewRunning(stored, func(*notify.Set) {}, zap.NewNop())})
 	var total counters.Point
 	d.Counters = counters.New(counters.Options{Rows: s, Replica: "one", Log: zap.NewNop(),
 		Traffic: func(yield func(string, counters.Point)) { yield("registry", total) }})

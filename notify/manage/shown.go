@@ -1,14 +1,9 @@
 package manage
 
 import (
-	"context"
-	"errors"
 	"strings"
 
-	"go.uber.org/zap"
-
 	"github.com/bellbuoy/bellbuoy/notify/access"
-	"github.com/bellbuoy/bellbuoy/notify/store"
 	"github.com/bellbuoy/bellbuoy/notify/webhook"
 )
 
@@ -60,17 +55,6 @@ func lastErrorFor(by access.Principal, text string) string {
 	return "no answer to the last attempt"
 }
 
-// Attempts returns the attempts of a delivery in scope, as an account may see them.
-func (d *Desk) Attempts(ctx context.Context, by access.Principal, delivery int64) ([]store.Attempt, error) {
-	all, err := d.Dispatcher.Attempts(ctx, delivery)
-	for i := range all {
-		at := &all[i]
-		at.Error = errorFor(by, at.Status, at.Reason, at.Error)
-		at.Reason = reasonFor(by, at.Reason)
-	}
-	return all, err
-}
-
 // notAllowed is the error of a webhook whose url the egress rules deny.
 type notAllowed struct{ why Problems }
 
@@ -79,26 +63,3 @@ func (e notAllowed) Error() string { return e.why.Error() }
 
 // Unwrap returns a Problems, which is what callers look for.
 func (e notAllowed) Unwrap() error { return e.why }
-
-// definitionError returns what is wrong with a webhook as an account may see it, and logs what the
-// account does not see.
-func (d *Desk) definitionError(by access.Principal, err error) error {
-	if _, denied := errors.AsType[notAllowed](err); !denied || by.Administrator {
-		return err
-	}
-	d.Log.Info("endpoint denied to a limited account", zap.String("account", by.Name), zap.String("error", err.Error()))
-	return problem("url", NotAllowed)
-}
-
-// whyOff returns why a webhook of the store is left out, as an account may see it; "": it is not.
-func (d *Desk) whyOff(by access.Principal, number int64) string {
-	err := d.Running.Set().why[number]
-	_, denied := errors.AsType[notAllowed](err)
-	switch {
-	case err == nil:
-		return ""
-	case denied && !by.Administrator:
-		return "url: " + NotAllowed
-	}
-	return err.Error()
-}

@@ -54,7 +54,7 @@ const (
 // Test sends a sample event to a webhook, even if the webhook is off. An empty type stands for the
 // first type that the webhook gets. The limits of the account apply even if the webhook has none.
 // Only administrators may test webhooks of the file.
-func (d *Desk) Test(ctx context.Context, by access.Principal, number int64, eventType string) (Sent, error) {
+func (d *AccountWebhooks) Test(ctx context.Context, by access.Principal, number int64, eventType string) (Sent, error) {
 	w, err := d.one(ctx, by, number)
 	if err != nil {
 		return Sent{}, err
@@ -73,7 +73,7 @@ func (d *Desk) Test(ctx context.Context, by access.Principal, number int64, even
 }
 
 // TestDefinition is Test for a definition that is not saved; number is 0 for a new webhook.
-func (d *Desk) TestDefinition(ctx context.Context, by access.Principal, project string, number int64, def Definition, eventType string) (Sent, error) {
+func (d *AccountWebhooks) TestDefinition(ctx context.Context, by access.Principal, project string, number int64, def Definition, eventType string) (Sent, error) {
 	h, err := d.trial(ctx, by, project, number, def, false)
 	if err != nil {
 		return Sent{}, err
@@ -82,7 +82,7 @@ func (d *Desk) TestDefinition(ctx context.Context, by access.Principal, project 
 	return d.send(ctx, by, h, number, eventType)
 }
 
-func (d *Desk) send(ctx context.Context, by access.Principal, h *Hook, number int64, eventType string) (Sent, error) {
+func (d *AccountWebhooks) send(ctx context.Context, by access.Principal, h *Hook, number int64, eventType string) (Sent, error) {
 	m, err := sample(h, eventType)
 	if err != nil {
 		return Sent{}, err
@@ -123,7 +123,7 @@ func BodyOf(m webhook.Message) Body {
 
 // Preview returns the body that a webhook would send about a sample event. The definition may lack
 // url.
-func (d *Desk) Preview(ctx context.Context, by access.Principal, project string, number int64, def Definition, eventType string) (Body, error) {
+func (d *AccountWebhooks) Preview(ctx context.Context, by access.Principal, project string, number int64, def Definition, eventType string) (Body, error) {
 	h, err := d.trial(ctx, by, project, number, def, true)
 	if err != nil {
 		return Body{}, err
@@ -139,7 +139,7 @@ func (d *Desk) Preview(ctx context.Context, by access.Principal, project string,
 // trial makes a hook of a definition that is not saved. It has the limits that apply when the
 // account saves it. The caller closes its client. If nothing is sent, masks are valid for another
 // receiver too.
-func (d *Desk) trial(ctx context.Context, by access.Principal, project string, number int64, def Definition, nothingSent bool) (*Hook, error) {
+func (d *AccountWebhooks) trial(ctx context.Context, by access.Principal, project string, number int64, def Definition, nothingSent bool) (*Hook, error) {
 	s, old := notify.Stored{Project: project}, Definition{}
 	if number != 0 {
 		var err error
@@ -181,7 +181,7 @@ func (d *Desk) trial(ctx context.Context, by access.Principal, project string, n
 
 // Matching counts the recorded events since a time that a webhook with the definition would have
 // got. It begins with the newest event and tests a bounded number.
-func (d *Desk) Matching(ctx context.Context, by access.Principal, project string, number int64, def Definition, since time.Time) (Matched, error) {
+func (d *AccountWebhooks) Matching(ctx context.Context, by access.Principal, project string, number int64, def Definition, since time.Time) (Matched, error) {
 	def.Enabled = true
 	h, err := d.trial(ctx, by, project, number, def, true)
 	if err != nil {

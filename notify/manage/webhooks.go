@@ -14,7 +14,7 @@ import (
 )
 
 // Webhooks returns the webhooks in scope, by project and name.
-func (d *Desk) Webhooks(ctx context.Context, by access.Principal) ([]Webhook, error) {
+func (d *AccountWebhooks) Webhooks(ctx context.Context, by access.Principal) ([]Webhook, error) {
 	all, err := d.all(ctx, by)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (d *Desk) Webhooks(ctx context.Context, by access.Principal) ([]Webhook, er
 }
 
 // all returns the webhooks in scope without their health.
-func (d *Desk) all(ctx context.Context, by access.Principal) ([]Webhook, error) {
+func (d *AccountWebhooks) all(ctx context.Context, by access.Principal) ([]Webhook, error) {
 	// The store is read, because another replica may have changed a webhook just now.
 	stored, _, err := d.Stored.All(ctx)
 	if err != nil {
@@ -66,7 +66,7 @@ func (d *Desk) all(ctx context.Context, by access.Principal) ([]Webhook, error) 
 	return all, nil
 }
 
-func (d *Desk) ofFile(h *Hook) Webhook {
+func (d *AccountWebhooks) ofFile(h *Hook) Webhook {
 	w := Webhook{Number: d.Numbers.Webhook(h.Name), Key: h.Name, Name: h.Name, Projects: h.Projects(), Source: h.Source,
 		Definition: h.Complete, Complete: h.Complete}
 	if len(w.Projects) == 1 {
@@ -99,7 +99,7 @@ func definitionOf(s *notify.Stored) (def Definition, err error) {
 }
 
 // Webhook returns a webhook by its number.
-func (d *Desk) Webhook(ctx context.Context, by access.Principal, number int64) (Webhook, error) {
+func (d *AccountWebhooks) Webhook(ctx context.Context, by access.Principal, number int64) (Webhook, error) {
 	w, err := d.one(ctx, by, number)
 	if err != nil {
 		return Webhook{}, err
@@ -123,7 +123,7 @@ func (d *Desk) Webhook(ctx context.Context, by access.Principal, number int64) (
 }
 
 // one returns a webhook in scope without its health.
-func (d *Desk) one(ctx context.Context, by access.Principal, number int64) (Webhook, error) {
+func (d *AccountWebhooks) one(ctx context.Context, by access.Principal, number int64) (Webhook, error) {
 	stored, err := d.Stored.Get(ctx, number)
 	switch {
 	case err == nil && by.May(stored.Project):
@@ -145,7 +145,7 @@ func noWebhook(name string) error {
 
 // Find returns a webhook of the file by its name, or a webhook of the store by project/name or by
 // its key.
-func (d *Desk) Find(ctx context.Context, by access.Principal, name string) (Webhook, error) {
+func (d *AccountWebhooks) Find(ctx context.Context, by access.Principal, name string) (Webhook, error) {
 	all, err := d.all(ctx, by)
 	if err != nil {
 		return Webhook{}, err
@@ -161,7 +161,7 @@ func (d *Desk) Find(ctx context.Context, by access.Principal, name string) (Webh
 }
 
 // Triggers returns the types of events that a webhook gets, and when it last got each.
-func (d *Desk) Triggers(ctx context.Context, by access.Principal, number int64) ([]Trigger, error) {
+func (d *AccountWebhooks) Triggers(ctx context.Context, by access.Principal, number int64) ([]Trigger, error) {
 	w, err := d.Webhook(ctx, by, number)
 	if err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ const (
 )
 
 // healthOf returns a webhook's health. s is nil for a webhook that is not in use.
-func (d *Desk) healthOf(by access.Principal, w *Webhook, s *notify.WebhookState) Health {
+func (d *AccountWebhooks) healthOf(by access.Principal, w *Webhook, s *notify.WebhookState) Health {
 	if s == nil {
 		return Health{State: StateOff, Why: cmp.Or(d.whyOff(by, w.Number), "it is not in use yet")}
 	}
@@ -220,4 +220,17 @@ func StateOf(s notify.WebhookState) (state string, since time.Time, why string) 
 		return StateFailing, s.Failing, s.Why
 	}
 	return StateOK, since, ""
+}
+
+// whyOff returns why a webhook of the store is left out, as an account may see it; "": it is not.
+func (d *AccountWebhooks) whyOff(by access.Principal, number int64) string {
+	err := d.Running.Set().why[number]
+	_, denied := errors.AsType[notAllowed](err)
+	switch {
+	case err == nil:
+		return ""
+	case denied && !by.Administrator:
+		return "url: " + NotAllowed
+	}
+	return err.Error()
 }

@@ -14,7 +14,7 @@ import (
 
 // YAML returns a webhook as an entry of webhooks in the configuration file. A webhook of the store
 // gets the name project/name there, so that the entry replaces the stored one. Secrets become ${…}.
-func (d *Desk) YAML(ctx context.Context, by access.Principal, number int64) ([]byte, error) {
+func (d *AccountWebhooks) YAML(ctx context.Context, by access.Principal, number int64) ([]byte, error) {
 	w, err := d.one(ctx, by, number)
 	if err != nil {
 		return nil, err
