@@ -96,7 +96,7 @@ func TestCommands(t *testing.T) {
 	harness.Eventually(harness.Soon, func() bool { return harness.FirstDelivery(t, b, "good").State == "delivered" })
 	says(t, b, 0, []string{"redeliver", "--webhook", "good", "--since", "1h", "--state", "delivered"}, "1 delivery")
 	hooks.WaitAt("/good", 2, harness.Soon)
-	says(t, b, 1, []string{"redeliver"}, "--webhook")
+	says(t, b, 2, []string{"redeliver"}, "--webhook")
 	says(t, b, 1, []string{"redeliver", "x"}, "x")
 
 	says(t, b, 0, []string{"disable", "good"}, "disable")
