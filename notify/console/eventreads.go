@@ -14,15 +14,10 @@ import (
 // eventReads shares reads of events, and the tables made of them, among the viewers of live pages.
 // Two viewers with the same scope who ask for the same within sharedFor get the same table, so that
 // reads and tables do not grow with the viewers.
-type eventReads struct {
-	mu  sync.Mutex
-	all map[string]*eventRead
-}
+type eventReads struct{ shared[eventRead] }
 
 // eventRead is one read, which the first viewer makes while the others wait.
 type eventRead struct {
-	at time.Time
-
 	mu   sync.Mutex // held while it is made
 	made bool
 	page manage.EventPage
@@ -31,9 +26,8 @@ type eventRead struct {
 }
 
 const (
-	sharedFor  = 200 * time.Millisecond // with live.js's 0.6 s, an event appears within a second
-	readFor    = 10 * time.Second       // a shared read that takes longer has failed
-	mostShared = 256                    // reads; beyond them each viewer reads for itself
+	sharedFor = 200 * time.Millisecond // with live.js's 0.6 s, an event appears within a second
+	readFor   = 10 * time.Second       // a shared read that takes longer has failed
 )
 
 // events returns a page of events. Only pages without a span are shared, because its ends differ
@@ -85,24 +79,5 @@ func (r *eventReads) read(by access.Principal, q manage.EventQuery) *eventRead {
 		return nil
 	}
 	key := fmt.Sprintf("%t %q %#v", by.Administrator, by.Projects, q)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	if read := r.all[key]; read != nil && now.Sub(read.at) < sharedFor {
-		return read
-	}
-	for k, read := range r.all {
-		if now.Sub(read.at) >= sharedFor {
-			delete(r.all, k)
-		}
-	}
-	if len(r.all) >= mostShared || len(key) > 4096 {
-		return nil
-	}
-	if r.all == nil {
-		r.all = map[string]*eventRead{}
-	}
-	read := &eventRead{at: now}
-	r.all[key] = read
-	return read
+	return r.of(key, sharedFor)
 }

@@ -1,11 +1,11 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"html/template"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -47,7 +47,7 @@ func showOverview(v *pageRequest) error {
 	if p.Attention, err = v.attention(); err != nil {
 		return err
 	}
-	if p.Plots, err = v.c.plots.of(v, p.Day); err != nil {
+	if p.Plots, err = v.c.plots.drawn(v, p.Day); err != nil {
 		return err
 	}
 	v.render(http.StatusOK, "overview", pageData{Title: "Overview", Tab: "overview", Body: p})
@@ -56,24 +56,19 @@ func showOverview(v *pageRequest) error {
 
 // plotReads shares plots among the viewers of the overview, who refresh it all the time. Viewers
 // with the same scope get the same plots for plotsFor.
-type plotReads struct {
-	mu  sync.Mutex
-	all map[string]*plotRead
-}
+type plotReads struct{ shared[plotRead] }
 
 type plotRead struct {
-	at time.Time
-
 	mu   sync.Mutex // held while they are drawn
 	html template.HTML
 }
 
 const plotsFor = 5 * time.Second
 
-// of returns the plots of the last day, or of the last hour, as HTML. Those that failed are drawn
-// again by the next viewer.
-func (r *plotReads) of(v *pageRequest, day bool) (template.HTML, error) {
-	read := r.read(fmt.Sprintf("%t %q %t", v.by.Administrator, v.by.Projects, day))
+// drawn returns the plots of the last day, or of the last hour, as HTML. If they cannot be drawn,
+// the next viewer tries again.
+func (r *plotReads) drawn(v *pageRequest, day bool) (template.HTML, error) {
+	read := cmp.Or(r.of(fmt.Sprintf("%t %q %t", v.by.Administrator, v.by.Projects, day), plotsFor), new(plotRead))
 	read.mu.Lock()
 	defer read.mu.Unlock()
 	if read.html != "" {
@@ -86,24 +81,6 @@ func (r *plotReads) of(v *pageRequest, day bool) (template.HTML, error) {
 	text, err := executed("overview", "plots", all)
 	read.html = template.HTML(text)
 	return read.html, err
-}
-
-func (r *plotReads) read(key string) *plotRead {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	if read := r.all[key]; read != nil && now.Sub(read.at) < plotsFor {
-		return read
-	}
-	read := &plotRead{at: now}
-	maps.DeleteFunc(r.all, func(_ string, old *plotRead) bool { return now.Sub(old.at) >= plotsFor })
-	if r.all == nil {
-		r.all = map[string]*plotRead{}
-	}
-	if len(r.all) < mostShared {
-		r.all[key] = read
-	}
-	return read
 }
 
 // spanOf is the last day in hours, or the last hour in minutes.
